@@ -1,0 +1,1 @@
+"""XtremeFlow: asyncio calls to LLM APIs, dispatched at the provider's limits."""
