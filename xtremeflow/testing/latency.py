@@ -51,6 +51,11 @@ class LatencyModel:
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{field.name} must be finite and not negative, got {value!r}")
 
+    def faster(self, speed: float) -> LatencyModel:
+        """The same model with all its times divided by `speed`."""
+        times = {field.name: getattr(self, field.name) / speed for field in fields(self)}
+        return LatencyModel(**{**times, "jitter": self.jitter})
+
     def draw(self, prompt_tokens: int, output_tokens: int, random: Random) -> Latency:
         factor = random.lognormvariate(-(self.jitter**2) / 2, self.jitter)
         return Latency(
