@@ -1,4 +1,4 @@
-"""`python -m xtremeflow.demo`: a real workload at a strict provider, and the usual way beside it."""
+"""`python -m xtremeflow.demo`: a real workload at a strict provider, beside the usual way."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from typing import Any
 from xtremeflow.demo.result import JobResult
 
 BIN = 0.5  # seconds
-HEADROOM = 2.0  # the rate axis ends at this many times the limit
+HEADROOM = 3.0  # the rate axis ends at this many times the limit
 COLORS = ("#2563eb", "#d97706", "#059669", "#7c3aed")
 LIMIT_COLOR = "#111827"
 REFUSED_COLOR = "#dc2626"
@@ -44,7 +44,9 @@ def _draw_rate(ax: Any, name: str, result: JobResult, color: str) -> None:
     edges = [BIN * i for i in range(len(bins) + 1)]
     top = HEADROOM * rate
     ax.stairs(bins, edges, fill=True, color=color, alpha=0.75, label="admitted")
-    ax.axhline(rate, color=LIMIT_COLOR, linestyle="--", linewidth=1.2, label="limit")
+    ax.axhline(
+        rate, color=LIMIT_COLOR, linestyle="--", linewidth=1.2, label=f"limit ({rate:,.0f}/s)"
+    )
     refused = [arrival.time for arrival in result.arrivals if arrival.refused]
     ax.plot(
         refused,
@@ -59,19 +61,19 @@ def _draw_rate(ax: Any, name: str, result: JobResult, color: str) -> None:
     burst = max(bins)
     if burst > top:
         ax.annotate(
-            f"the full bucket at the start:\n{burst:,.0f} tokens/s",
-            xy=(edges[bins.index(burst)] + BIN, 0.93 * top),
-            xytext=(18, 0),
+            f"the full bucket, spent at once:\n{burst:,.0f} tokens/s",
+            xy=(edges[bins.index(burst)] + BIN, 0.9 * top),
+            xytext=(24, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
             arrowprops={"arrowstyle": "->", "color": LIMIT_COLOR},
         )
-    ax.axvline(result.wall, color=color, linewidth=1)
+    ax.axvline(result.wall, color=color, linewidth=1.5, label="end of the job")
     ax.set_ylim(-0.18 * top, top)
     ax.set_ylabel("tokens per second")
     ax.yaxis.set_major_formatter(_thousands)
-    ax.set_yticks([0, rate / 2, rate, 3 * rate / 2])
+    ax.yaxis.get_major_locator().set_params(nbins=5)
     ax.set_title(
         f"{name}: {result.wall:.1f} s (ideal {result.ideal_wall:.1f} s), "
         f"{result.wasted:.1%} of the attempts refused",
@@ -79,7 +81,7 @@ def _draw_rate(ax: Any, name: str, result: JobResult, color: str) -> None:
         fontsize=10,
         fontweight="bold",
     )
-    ax.legend(loc="upper right", ncols=3, fontsize=8, framealpha=0.9)
+    ax.legend(loc="upper right", ncols=4, fontsize=8, framealpha=0.9)
 
 
 def _draw_total(ax: Any, results: Mapping[str, JobResult], end: float) -> None:

@@ -73,4 +73,5 @@ def _live_bar(label: str, total: int) -> Iterator[Show]:
 
 
 def _counts(stats: ProviderStats, total: int) -> str:
-    return f"{stats.completed:,}/{total:,} done, {stats.in_flight} in flight, {stats.refused:,} refused"
+    done = f"{stats.completed:,}/{total:,} done"
+    return f"{done}, {stats.in_flight} in flight, {stats.refused:,} refused"

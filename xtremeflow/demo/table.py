@@ -27,9 +27,9 @@ def describe(job: Job) -> str:
     limits = " and ".join(f"{limit.amount:,} {limit.name}" for limit in job.limits)
     per = job.limits[0].per
     return (
-        f"{len(job.requests):,} calls of {tokens:,} tokens in all, to a strict provider that starts\n"
-        f"full and allows {limits} per {per:g} s:\n"
-        f"a provider's minute, run {job.speed:g} times faster."
+        f"{len(job.requests):,} calls of {tokens:,} tokens in all, to a strict provider whose\n"
+        f"buckets start full: {limits} per {per:g} s\n"
+        f"(its minute, as all its times, is {job.speed:g} times shorter than a real one's)"
     )
 
 
