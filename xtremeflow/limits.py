@@ -1,0 +1,66 @@
+"""Rate limits as providers state them: an amount per period, with a capacity."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An amount per period of something that calls cost.
+
+    Args:
+        name: What is counted. ``"requests"`` costs every call 1, ``"tokens"`` its
+            ``estimated_tokens``; any other name costs what the call's mapping of estimates says.
+            Several limits may have the same name: requests per minute and per day.
+        amount: Units per period, above 0.
+        per: The period in seconds, above 0.
+        capacity: Units that may be used at once when none were used for long, at least 0; a
+            bucket starts full. ``None``: the scheduler's ``burst_ratio`` seconds of the rate.
+
+    Raises:
+        TypeError: A number is not a number, or the name not a string.
+        ValueError: A number is not finite or out of its range, or the name is empty.
+    """
+
+    name: str
+    amount: float
+    per: float = 1.0
+    capacity: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"Limit name must be a string, not {self.name!r}")
+        if not self.name:
+            raise ValueError("Limit name must not be empty")
+        check_positive("Limit amount", self.amount)
+        check_positive("Limit per", self.per)
+        if self.capacity is not None:
+            check_not_negative("Limit capacity", self.capacity)
+
+    @property
+    def rate(self) -> float:
+        """Units per second."""
+        return self.amount / self.per
+
+
+def check_positive(what: str, value: float) -> None:
+    """Raise TypeError or ValueError, naming ``what``, unless value is a finite number above 0."""
+    if not _is_finite(what, value) or value <= 0:
+        raise ValueError(f"{what} must be finite and positive, got {value!r}")
+
+
+def check_not_negative(what: str, value: float) -> None:
+    """Raise TypeError or ValueError, naming ``what``, unless value is a finite number >= 0."""
+    if not _is_finite(what, value) or value < 0:
+        raise ValueError(f"{what} must be finite and not negative, got {value!r}")
+
+
+def _is_finite(what: str, value: float) -> bool:
+    if isinstance(value, bool):
+        raise TypeError(f"{what} must be a number, not {value!r}")
+    try:
+        return math.isfinite(value)
+    except (TypeError, OverflowError):
+        raise TypeError(f"{what} must be a number, not {value!r}") from None
