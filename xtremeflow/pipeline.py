@@ -128,6 +128,9 @@ class _ProducerQueue(asyncio.Queue[Any]):
 
 
 class _Pipeline:
+    # Whoever makes room starts the next item, but every item runs in the consumer's context.
+    context: contextvars.Context
+
     def __init__(
         self,
         producer: Producer,
@@ -147,10 +150,9 @@ class _Pipeline:
         self.produced = False
         self.stream: TaskStream[Any] = TaskStream(ordered=ordered)
         self.queue = _ProducerQueue(maxsize, self.dispatch)
-        # Whoever makes room starts the next item, but every item runs in the caller's context.
-        self.context = contextvars.copy_context()
 
     async def run(self, load_factor: float, check_interval: float) -> AsyncGenerator[Any, None]:
+        self.context = contextvars.copy_context()
         producing = self.stream.run_beside(self.produce())
         producing.add_done_callback(self.end_of_production)
         if self.max_workers > self.workers:
