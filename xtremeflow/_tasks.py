@@ -10,8 +10,13 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-async def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Cancel the tasks and return once every one has ended; their outcomes count as seen.
+def cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+
+
+async def all_ended(tasks: Iterable[asyncio.Future[Any]]) -> None:
+    """Return once every one of the cancelled tasks has ended; their outcomes count as seen.
 
     A caller cancelled meanwhile passes the cancellation on to what still runs, waits all the
     same, and is cancelled afterwards: nothing is left running behind it.
@@ -19,12 +24,11 @@ async def cancel_all(tasks: Iterable[asyncio.Future[Any]]) -> None:
     tasks = list(tasks)
     interrupted: asyncio.CancelledError | None = None
     while pending := [task for task in tasks if not task.done()]:
-        for task in pending:
-            task.cancel()
         try:
             await asyncio.wait(pending)
         except asyncio.CancelledError as exc:
             interrupted = exc
+            cancel(pending)
     for task in tasks:
         failed(task)
     if interrupted is not None:
@@ -72,6 +76,8 @@ class TaskStream(Generic[T]):
         if self._ordered:
             self._outcomes.append(task)
         task.add_done_callback(self._ended)
+        if self.stopped:  # the feeder was slow to end
+            task.cancel()
 
     def complete(self) -> None:
         """No more tasks will be added: the stream ends with those that run."""
@@ -92,11 +98,12 @@ class TaskStream(Generic[T]):
 
     async def close(self) -> None:
         """Cancel what still runs and return once all of it has ended."""
-        self.stopped = True
+        self._stop()
+        cancel(self.running)
         try:
-            await cancel_all([*self._beside, *self.running])
+            await all_ended(self._beside)
         finally:
-            await cancel_all(self.running)  # added by a feeder that was slow to end
+            await all_ended(self.running)
 
     def _ended(self, task: asyncio.Task[T]) -> None:
         del self.running[task]
@@ -111,7 +118,6 @@ class TaskStream(Generic[T]):
         self._changed.set()
 
     def _stop(self) -> None:
-        if not self.stopped:
+        if not self.stopped:  # once: a second cancellation would break into their clean-up
             self.stopped = True
-            for task in self._beside:
-                task.cancel()
+            cancel(self._beside)

@@ -22,7 +22,7 @@ from collections.abc import (
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ._arguments import check_iterable
-from ._tasks import cancel_all, close_source, failed
+from ._tasks import all_ended, cancel, close_source, failed
 
 T = TypeVar("T")
 
@@ -117,7 +117,8 @@ class _Batch(Generic[T]):
             if failure is not None:
                 failure.result()
         finally:
-            await cancel_all(self.open)
+            cancel(self.open)
+            await all_ended(self.open)
             await close_source(iterator)
         return [] if self.first is None else [task.result() for task in (self.first, *self.rest)]
 
