@@ -36,6 +36,7 @@ check() {
         shift
     done
     [ ${#wanted[@]} -gt 0 ] || wanted=("${JOBS[@]}")
+    rm -rf "$WORK" "$SDIST"
     mkdir -p "$WORK"
     : >"$WORK/summary"
     for job in "${wanted[@]}"; do
@@ -98,7 +99,7 @@ job_lint() {
     need_group lint
     try in_venv ruff check .
     try in_venv ruff format --check .
-    try find csrc tests/c -name '*.[ch]' -exec "$VENV/bin/clang-format" --dry-run -Werror {} +
+    try c_sources -exec "$VENV/bin/clang-format" --dry-run -Werror {} +
     try hooks_are_pinned_alike
     if need_command shellcheck shellcheck; then
         try shellcheck --shell=bash --external-sources dev scripts/*.sh .ci/run
@@ -202,37 +203,37 @@ job_suite() {
 }
 
 # suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in
-# ENVIRONMENT. Not run from the checkout, whose own xtremeflow/ would be imported instead.
+# ENVIRONMENT. Not run from the checkout, whose own xtremeflow/ would be imported instead; and with
+# fd 2 left alone, or what a sanitizer or a failed assertion says as it aborts would be lost.
 suite_of() {
     local environment=$1
     shift
     mkdir -p "$WORK/elsewhere"
-    (cd "$WORK/elsewhere" && "$environment/bin/python" -m pytest -p no:cacheprovider \
+    (cd "$WORK/elsewhere" && "$environment/bin/python" -m pytest --capture=sys \
+        -p no:cacheprovider \
         -c "$ROOT/pyproject.toml" --rootdir="$ROOT" "$ROOT/tests" "$@")
 }
 
+# Built once in a run of `./dev check`, which begins by removing it.
 need_sdist() {
-    local key
-    key=$(find csrc xtremeflow tests setup.py pyproject.toml MANIFEST.in ./*.md LICENSE -type f \
-        -not -name '*.so' -not -name '*.pyc' | LC_ALL=C sort | xargs cat | digest)
-    [ "$(cat "$SDIST/.key" 2>/dev/null)" != "$key" ] || return 0
+    [ ! -e "$SDIST" ] || return 0
     need_group dist
-    rm -rf "$SDIST"
     quietly "building sdist and wheel" in_venv build --outdir "$SDIST" .
-    echo "$key" >"$SDIST/.key"
 }
 
 # install_sdist NAME PYTHON: with its test extra, in .venv-NAME, which is kept from run to run.
-# What is built in the checkout itself would find, and keep, what another build left in build/.
+# Unpacked afresh each time: setuptools would keep an object file that another interpreter or
+# other flags have left beside the sources, pip a wheel that it has built from this sdist before.
 install_sdist() {
-    local environment=$ROOT/.venv-$1 python=$2
+    local environment=$ROOT/.venv-$1 python=$2 unpacked=$WORK/unpacked
     need_sdist
     if [ "$(identity "$environment/bin/python")" != "$(identity "$python")" ]; then
         make_venv "$environment" "$python"
     fi
-    "$environment/bin/python" -m pip uninstall --quiet --yes xtremeflow
-    quietly "building the sdist for $1" "$environment/bin/python" -m pip install --no-cache-dir \
-        "$(echo "$SDIST"/*.tar.gz)[test]"
+    rm -rf "$unpacked"
+    mkdir -p "$unpacked"
+    tar -xzf "$SDIST"/*.tar.gz -C "$unpacked" --strip-components=1
+    quietly "building the sdist for $1" "$environment/bin/python" -m pip install "${unpacked}[test]"
 }
 
 # The C tests have their own sanitizers and do not depend on the interpreter.

@@ -140,6 +140,9 @@ digest() {
     if command -v sha256sum >/dev/null; then sha256sum; else shasum -a 256; fi
 }
 
+# c_sources FIND_EXPRESSION...
+c_sources() { find csrc tests/c -name '*.[ch]' "$@"; }
+
 # What the extension is built from. An addition, a removal or a rename counts as a change too.
 sources_key() {
     local file

@@ -87,7 +87,13 @@ ALL_PROGRAMS = [
     for line, source in programs(parse(page.read_text("utf-8")))
 ]
 ALL_COMMANDS = sorted(
-    {line for _, block in ALL_BLOCKS if block.language == "bash" for line in block.code.split("\n")}
+    {
+        line
+        for _, block in ALL_BLOCKS
+        if block.language == "bash"
+        for line in block.code.splitlines()
+        if line.strip()
+    }
 )
 
 
@@ -111,10 +117,11 @@ def run_program(page: Path, source: str, directory: Path) -> None:
 def missing(command: str) -> list[str]:
     """What a line of a bash block names and this project does not have."""
     found: list[str] = []
+    command = re.sub(r"(^|\s)#.*", "", command)
     for name in re.findall(r"\./dev ([\w-]+)", command):
         if not re.search(rf"^  {name} ", dev("help"), re.MULTILINE):
             found.append(f"./dev {name}")
-    for jobs in re.findall(r"\./dev check ([^#&|;]+)", command):
+    for jobs in re.findall(r"\./dev check ([^&|;]+)", command):
         known = {"--list", "--without", *dev("check", "--list").split()}
         found += [f"./dev check {job}" for job in jobs.split() if job not in known]
     for module in re.findall(r"python3? -m (xtremeflow[\w.]*|bench[\w.]*)", command):
