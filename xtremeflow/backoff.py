@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import math
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from itertools import count
-from typing import Any, ParamSpec, Protocol, TypeVar, overload
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from xtremeflow._core import current_call
 from xtremeflow.refusals import RetryException, describe, is_refusal, is_terminal, retry_delay
@@ -25,12 +24,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 G = TypeVar("G", bound=AsyncIterable[Any])
 
-RetryFor = (
-    type[Exception]
-    | tuple[type[Exception], ...]
-    | list[type[Exception]]
-    | Callable[[Exception], bool]
-)
+RetryFor = type[Exception] | Sequence[type[Exception]] | Callable[[Exception], bool]
 
 
 class _Decorator(Protocol):
@@ -69,6 +63,8 @@ def auto_backoff(
     (`xtremeflow.refusals.is_refusal`). Raises TypeError or ValueError for arguments that are not
     as said here.
     """
+    if exponential not in (True, False):
+        raise TypeError(f"exponential must be True or False, not {exponential!r}")
     base = _seconds("base_retry_after", base_retry_after)
     policy = _Policy(
         matches=_predicate(retry_for),
@@ -82,7 +78,7 @@ def auto_backoff(
     def decorator(func: Callable[..., Any], /) -> Callable[..., Any]:
         if not callable(func):
             raise TypeError(
-                f"auto_backoff decorates an async function or async generator function, not {func!r}"
+                f"auto_backoff decorates async functions and async generators, not {func!r}"
             )
         wrap = _wrap_generator if inspect.isasyncgenfunction(func) else _wrap_function
         return wrap(func, policy)
@@ -158,11 +154,13 @@ def _wrap_generator(func: Callable[..., Any], policy: _Policy) -> Callable[..., 
     name = _name(func)
 
     async def begin(*args: Any, **kwargs: Any) -> tuple[AsyncGenerator[Any, Any], Any]:
-        """A generator that has passed its first item, and that item."""
+        """A generator that has come to its first item, and that item."""
         for attempt in count(1):
             generator = func(*args, **kwargs)
             try:
                 return generator, await generator.__anext__()
+            except StopAsyncIteration:  # empty, which is no failure, whatever retry_for says
+                raise
             except Exception as exc:
                 pause = policy.answer(exc, attempt, name)
                 if pause is None:
@@ -193,8 +191,10 @@ def _wrap_generator(func: Callable[..., Any], policy: _Policy) -> Callable[..., 
 def _predicate(retry_for: RetryFor | None) -> Callable[[Exception], bool]:
     if retry_for is None:
         return is_refusal
-    if isinstance(retry_for, (type, tuple, list)):
-        classes = (retry_for,) if isinstance(retry_for, type) else tuple(retry_for)
+    if isinstance(retry_for, type):
+        return _predicate((retry_for,))
+    if isinstance(retry_for, Sequence):
+        classes = tuple(cast("Sequence[Any]", retry_for))
         for cls in classes:
             # Not BaseException: a retried CancelledError or KeyboardInterrupt could not be stopped.
             if not (isinstance(cls, type) and issubclass(cls, Exception)):
@@ -224,8 +224,8 @@ def _count(name: str, value: object) -> int:
 def _seconds(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a finite number of seconds >= 0, got {value!r}")
+    if not 0 <= value <= 1e9:  # 1e9 s, 30 years, is within the core's clock of 64 bits of ns
+        raise ValueError(f"{name} must be from 0 to 1e9 seconds, got {value!r}")
     return float(value)
 
 

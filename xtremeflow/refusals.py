@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from email.utils import mktime_tz, parsedate_tz
 from itertools import islice
-from typing import Any
+from typing import Any, TypeGuard
 
 __all__ = ["RetryException", "describe", "is_refusal", "is_terminal", "retry_delay"]
 
@@ -47,10 +47,18 @@ _TERMINAL_CODES = {
 }
 
 _AZURE_WINDOW = 60.0  # s; Azure's token limits are counted per minute
-_MAX_OBJECTS = 1000  # of an error body are looked at; real ones have a dozen
+_MAX_VALUES = 1000  # of a body are looked at, lest it contain itself; real ones have a dozen
 
-_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6}
-_UNITS["ns"] = 1e-9
+_UNITS = {
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ns": 1e-9,
+}
 _PART = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|us|µs|ns|[dhms])"
 _DURATION = re.compile(f"(?:{_PART})+")
 _RFC3339 = re.compile(
@@ -95,7 +103,7 @@ def is_terminal(exc: BaseException) -> bool:
         return not _TERMINAL_CODES.isdisjoint(_codes(exc)) or any(
             _is_daily(violation)
             for failure in _typed_objects(exc, "google.rpc.QuotaFailure")
-            for violation in failure["violations"]
+            for violation in failure.get("violations", ())
         )
     except Exception:
         return False
@@ -179,7 +187,7 @@ def _reset(headers: dict[str, str], server_now: float) -> float | None:
 def _get(thing: Any, name: str) -> Any:
     """The attribute, of a dict the item; None where there is none or it cannot be had."""
     try:
-        return thing.get(name) if isinstance(thing, dict) else getattr(thing, name, None)
+        return thing.get(name) if _is_object(thing) else getattr(thing, name, None)
     except Exception:
         return None
 
@@ -204,7 +212,7 @@ def _statuses(exc: BaseException) -> Iterator[int]:
         _get(response, "status"),
         _get(_aws(exc), "HTTPStatusCode"),
     ):
-        if isinstance(status, int):
+        if isinstance(status, int) and 100 <= status <= 599:
             yield int(status)
 
 
@@ -243,12 +251,13 @@ def _typed_objects(exc: BaseException, type_name: str) -> Iterator[dict[str, Any
 
 def _objects(exc: BaseException) -> Iterator[dict[str, Any]]:
     """Every JSON object in the error's body, however deep, outermost first."""
-    queue = [body for body in _bodies(exc) if isinstance(body, (dict, list))]
-    for value in islice(queue, _MAX_OBJECTS):  # also bounds a body that contains itself
-        if isinstance(value, dict):
+    queue = list(_bodies(exc))
+    for value in islice(queue, _MAX_VALUES):
+        if _is_object(value):
             yield value
-        inner = value.values() if isinstance(value, dict) else value
-        queue.extend(item for item in inner if isinstance(item, (dict, list)))
+            queue.extend(islice(value.values(), _MAX_VALUES))
+        elif _is_array(value):
+            queue.extend(islice(value, _MAX_VALUES))
 
 
 def _bodies(exc: BaseException) -> Iterator[Any]:
@@ -273,6 +282,14 @@ def _parsed(body: Any) -> Any:
         return json.loads(body) if isinstance(body, (str, bytes)) else body
     except (ValueError, RecursionError):
         return None
+
+
+def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_array(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
 
 
 def _is_daily(violation: Any) -> bool:
