@@ -6,6 +6,20 @@
 
 /* ---- life ---- */
 
+/* Sets what the call costs by its estimate. -1 with an error set. */
+static int set_cost(CallObject *c)
+{
+    SchedulerObject *s = c->scheduler;
+    for (uint32_t i = 0; i < s->core.n_limits; i++) {
+        c->core.held[i] = s->counts_requests[i];
+    }
+    c->tokens = 0;
+    if (c->estimate != NULL) {
+        c->tokens = xf_amounts(s, c->estimate, "estimated_tokens", c->core.held);
+    }
+    return c->tokens < 0 ? -1 : 0;
+}
+
 CallObject *xf_call_new(SchedulerObject *s, PyObject *estimate, int priority)
 {
     module_state *st = s->st;
@@ -17,16 +31,10 @@ CallObject *xf_call_new(SchedulerObject *s, PyObject *estimate, int priority)
            offsetof(CallObject, core) - offsetof(CallObject, scheduler) + xf_call_size(&s->core));
     c->scheduler = (SchedulerObject *)Py_NewRef(s);
     c->priority = (int16_t)priority;
-    for (uint32_t i = 0; i < s->core.n_limits; i++) {
-        c->core.held[i] = s->counts_requests[i];
-    }
-    if (estimate != NULL) {
-        c->estimate = Py_NewRef(estimate);
-        c->tokens = xf_amounts(s, estimate, "estimated_tokens", c->core.held);
-        if (c->tokens < 0) {
-            Py_DECREF(c);
-            return NULL;
-        }
+    c->estimate = Py_XNewRef(estimate);
+    if (set_cost(c) < 0) {
+        Py_DECREF(c);
+        return NULL;
     }
     PyObject_GC_Track(c);
     return c;
@@ -343,6 +351,10 @@ static PyObject *call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
     if (c->core.state != XF_IN_FLIGHT && c->core.state != XF_WAITING) {
         PyErr_Format(PyExc_RuntimeError, "cannot repeat a call that is %s",
                      state_names[c->core.state]);
+        return NULL;
+    }
+    /* Whatever was reported for this attempt: the next is a new one. */
+    if (c->core.state == XF_IN_FLIGHT && set_cost(c) < 0) {
         return NULL;
     }
     PyObject *loop = PyObject_CallNoArgs(st->get_running_loop);
