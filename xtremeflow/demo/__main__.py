@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
     logging.getLogger("xtremeflow.demo").setLevel(logging.INFO)
 
     print(describe(job), end="\n\n", flush=True)
