@@ -1,8 +1,8 @@
 """The scheduler core as a plain, slow specification.
 
-Levels are exact fractions, instants are whole nanoseconds, the queue is a list that is searched from
-end to end. Nothing here is clever, so that it can be checked against the rules by reading; the C core
-must do the same, operation for operation.
+Levels are exact fractions, instants are whole nanoseconds, the queue is a list that is searched
+from end to end. Nothing here is clever, so that it can be checked against the rules by reading; the
+C core must do the same, operation for operation.
 """
 
 from __future__ import annotations
@@ -18,13 +18,17 @@ TURNAROUND = 1 * MS  # an arrival so soon after an admission belongs to the same
 
 @dataclass
 class Limit:
-    """`amount` units every `per` ns, at most `capacity` at once; `level` is as of the instant `at`."""
+    """`amount` units every `per` ns, at most `capacity` at once; `level` is as of the instant `at`,
+    which lies in the future while a cooldown lasts that the limit was the cause of.
+    """
 
     amount: int
     per: int
     capacity: int
     level: Fraction = field(init=False)
     at: int = 0
+    promised: bool = False  # the next admission passes whatever the level
+    used: int = 0  # units, with settlements counted in
 
     def __post_init__(self) -> None:
         self.level = Fraction(self.capacity)
@@ -45,44 +49,69 @@ class Limit:
     def need(self, cost: int) -> int:
         return min(cost, self.capacity)
 
-    def level_at(self, t: int) -> Fraction:
-        if t <= self.at:
-            return self.level
-        return max(self.level, min(self.level + self.rate * (t - self.at), self.top))
-
-    def advance(self, t: int) -> None:
-        self.level = self.level_at(t)
-        self.at = max(self.at, t)
-
     def ready(self, cost: int) -> int:
         """The first whole nanosecond at which `cost` passes."""
-        missing = self.need(cost) - self.level
-        return self.at + max(0, ceil(missing / self.rate))
+        if self.promised:
+            return self.at
+        return self.at + max(0, ceil((self.need(cost) - self.level) / self.rate))
+
+    def advance(self, t: int) -> None:
+        if t > self.at:
+            self.level = min(self.level + self.rate * (t - self.at), self.top)
+            self.at = t
+
+    def take(self, cost: int, t: int) -> None:
+        self.advance(t)
+        if self.promised:
+            self.level = max(self.level, Fraction(self.need(cost)))
+            self.promised = False
+        assert self.level >= self.need(cost)
+        self.level -= cost
+        self.used += cost
+
+    def give_back(self, units: int, now: int) -> None:
+        """A refund, or with `units` below 0 a charge. The level after a cooldown is the provider's
+        word, which nothing moves before.
+        """
+        self.advance(now)
+        if now >= self.at:
+            self.level = min(self.level + units, self.top)
+        self.used -= units
+
+    def empty(self, cost: int, now: int, end: int) -> None:
+        """A provider has refused a call until `end`: then the bucket is empty, and yet one call
+        passes; but only if the bucket can gain the cost in so short a time, or another limit was
+        the cause.
+        """
+        if self.need(cost) // self.rate <= end - now:
+            self.level, self.at, self.promised = Fraction(0), end, True
 
 
-WAITING, GRANTED, RUNNING, OVER = "waiting", "granted", "running", "over"
+WAITING, ADMITTED, IN_FLIGHT, EXPIRED, DONE = "waiting", "admitted", "in flight", "expired", "done"
 
 
 @dataclass
 class Call:
-    costs: list[int]  # what one attempt takes of each limit
+    costs: list[int]  # what an attempt takes of each limit, later what was reported of it
     priority: int
     number: int  # of its first enqueuing; a retry keeps it
     deadline: int | None
     state: str = WAITING
-    held: list[int] = field(default_factory=list)  # what its attempt has paid, limit by limit
-    generation: int = 0  # of the cooldown, at its dispatch
+    generation: int = 0  # of the cooldown, at its admission
 
     @property
     def place(self) -> tuple[int, int]:
         return (-self.priority, self.number)
+
+    def overdue_at(self, t: int) -> bool:
+        return self.deadline is not None and self.deadline < t
 
 
 @dataclass(frozen=True)
 class Event:
     """`call` was admitted at the virtual instant `at`, or had expired at its deadline `at`."""
 
-    what: str  # "admitted" or "expired"
+    what: str  # ADMITTED or EXPIRED
     call: int
     at: int
 
@@ -92,225 +121,194 @@ class Model:
     looked at again. `armed` is the instant at which something happens without any operation.
     """
 
-    def __init__(self, limits: list[Limit], slots: int | None = None, now: int = 0) -> None:
+    def __init__(self, limits: list[Limit], slots: int | None = None) -> None:
         self.limits = limits
-        for limit in limits:
-            limit.at = now
         self.slots = slots
-        self.in_flight = 0
-        self.calls: dict[int, Call] = {}
+        self.in_use = 0
+        self.calls: list[Call] = []
         self.events: list[Event] = []
         self.armed: int | None = None
-        self.now = now
-        self.anchor = now  # no admission is dated before this instant
-        self.last_admission: int | None = None
-        self.admitted = 0
-        self.admitted_cost = [0] * len(limits)
-        self.generation = 0
-        self.step = 0  # of the exponential, for the next episode
-        self.episode_step = 0  # the one that the running episode used
-        self.end: int | None = None  # of the cooldown: nobody is admitted before it
-        self.refusing: set[int] = set()  # the limits that are empty at `end`
-        self.promised: set[int] = set()  # those that the first head after `end` passes all the same
+        self.now = 0
+        self.anchor = 0  # no admission is dated before this instant
+        self.admitted = 0  # attempts; those taken back before their dispatch are not counted
+        self.generation = 0  # episodes so far
+        self.step = 0  # episodes since the last success: the exponent of the next guess
+        self.end = 0  # of the cooldown: nobody is admitted before it
 
     # -- what time does --------------------------------------------------------------------------
 
-    def advance(self, now: int) -> None:
+    def poll(self, now: int) -> None:
         """Let time pass: whatever was due is admitted or expires, in order."""
         self.now = max(self.now, now)  # a clock that runs backward stands still
-        self.end_cooldown()
         while queue := self.waiting():
-            head = self.calls[queue[0]]
+            head = queue[0]
             at = self.instant(head)
-            if at is not None and at <= self.now and at <= deadline_of(head):
-                self.admit(queue[0], at)
-            elif deadline_of(head) <= self.now:
-                self.expire(queue[0])
-            else:
+            if at is not None and at <= self.now and not head.overdue_at(at):
+                self.admit(head, at)
+                continue
+            due = [call for call in queue if call.overdue_at(self.now + 1)]
+            if not due:
                 break
-        for number in self.waiting():
-            if deadline_of(self.calls[number]) <= self.now:
-                self.expire(number)
+            self.expire(min(due, key=lambda call: call.deadline or 0), head)
         self.armed = self.next_instant()
 
-    def end_cooldown(self) -> None:
-        if self.end is None or self.end > self.now:
-            return
-        for index in self.refusing:
-            self.limits[index].level, self.limits[index].at = Fraction(0), self.end
-        self.anchor = max(self.anchor, self.end)
-        self.promised, self.refusing, self.end = self.refusing, set(), None
-
-    def waiting(self) -> list[int]:
-        numbers = [number for number, call in self.calls.items() if call.state == WAITING]
-        return sorted(numbers, key=lambda number: self.calls[number].place)
+    def waiting(self) -> list[Call]:
+        queue = [call for call in self.calls if call.state == WAITING]
+        return sorted(queue, key=lambda call: call.place)
 
     def instant(self, head: Call) -> int | None:
         """The virtual instant at which `head` is admitted; None while it depends on a free slot."""
-        if self.slots is not None and self.in_flight >= self.slots:
+        if self.slots is not None and self.in_use >= self.slots:
             return None
-        instants = [self.anchor, self.now - CATCH_UP]
-        if self.end is not None:
-            instants.append(self.end)
-        for index, limit in enumerate(self.limits):
-            if index not in self.promised | self.refusing:
-                instants.append(limit.ready(head.costs[index]))
-        return max(instants)
+        ready = [limit.ready(cost) for limit, cost in zip(self.limits, head.costs, strict=True)]
+        return max([self.anchor, self.now - CATCH_UP, self.end, *ready])
 
-    def admit(self, number: int, at: int) -> None:
-        call = self.calls[number]
-        for index, limit in enumerate(self.limits):
-            limit.advance(at)
-            if index in self.promised:
-                limit.level = max(limit.level, Fraction(limit.need(call.costs[index])))
-            limit.level -= call.costs[index]
-            self.admitted_cost[index] += call.costs[index]
-        self.promised = set()
+    def admit(self, call: Call, at: int) -> None:
+        for limit, cost in zip(self.limits, call.costs, strict=True):
+            limit.take(cost, at)
         self.admitted += 1
-        self.in_flight += 1
-        self.anchor = self.last_admission = at
-        call.state, call.held = GRANTED, list(call.costs)
-        self.events.append(Event("admitted", number, at))
+        self.in_use += 1
+        self.anchor = at
+        call.state, call.generation = ADMITTED, self.generation
+        self.events.append(Event(ADMITTED, call.number, at))
 
-    def expire(self, number: int) -> None:
-        call = self.calls[number]
-        call.state = OVER
-        self.events.append(Event("expired", number, deadline_of(call)))
+    def expire(self, call: Call, head: Call) -> None:
+        assert call.deadline is not None
+        if call is head:  # until then it stood in the way
+            self.anchor = max(self.anchor, call.deadline)
+        call.state = EXPIRED
+        self.events.append(Event(EXPIRED, call.number, call.deadline))
 
     def next_instant(self) -> int | None:
         queue = self.waiting()
-        instants = [self.calls[number].deadline for number in queue]
-        if queue:
-            instants.append(self.instant(self.calls[queue[0]]))
+        instants = [call.deadline for call in queue] + [self.instant(call) for call in queue[:1]]
         return min((at for at in instants if at is not None), default=None)
 
-    # -- operations ------------------------------------------------------------------------------
+    # -- what operations do ----------------------------------------------------------------------
 
-    def submit(
-        self,
-        now: int,
-        costs: list[int],
-        priority: int = 0,
-        deadline: int | None = None,
-    ) -> int:
-        """Put a call into the queue; returns its number."""
-        self.advance(now)
-        number = len(self.calls)
-        self.enqueue(Call(costs, priority, number, deadline))
-        return number
+    def begin(self, now: int) -> None:
+        """Only the passing of time is played back. What an operation changes for calls that have
+        waited until now, it changes from now on.
+        """
+        self.poll(now)
+        if self.waiting():
+            self.anchor = self.now
 
     def enqueue(self, call: Call) -> None:
-        last = self.last_admission
-        if not self.waiting() and (last is None or self.now - last > TURNAROUND):
+        """An arrival soon after an admission continues the schedule: whoever waits for one
+        admission to ask for the next one loses nothing by it. Else the schedule starts anew.
+        """
+        if not self.waiting() and self.now - self.anchor > TURNAROUND:
             self.anchor = self.now
-        call.state, call.held = WAITING, []
-        self.calls[call.number] = call
-        self.advance(self.now)
-
-    def dispatch(self, number: int) -> None:
-        """A granted call starts its attempt."""
-        call = self.calls[number]
-        assert call.state == GRANTED
-        call.state, call.generation = RUNNING, self.generation
-
-    def cancel(self, now: int, number: int) -> None:
-        """A call that waits, or was granted and not yet dispatched, is given up: it costs nothing."""
-        self.advance(now)
-        call = self.calls[number]
-        if call.state == GRANTED:
-            for index in range(len(self.limits)):
-                self.settle(call, index, 0)
-            self.free_slot()
-        call.state = OVER
-        self.advance(self.now)
-
-    def finish(self, now: int, number: int, ok: bool) -> None:
-        """The call is over and keeps what it holds: its estimate, or what it has reported."""
-        self.advance(now)
-        call = self.calls[number]
-        assert call.state == RUNNING
-        if ok and call.generation == self.generation:
-            self.step = 0
-        call.state = OVER
-        self.free_slot()
-        self.advance(self.now)
-
-    def retry(self, now: int, number: int, deadline: int | None = None) -> None:
-        """The attempt is over and keeps what it holds; the call waits again, in its old place."""
-        self.advance(now)
-        call = self.calls[number]
-        assert call.state == RUNNING
-        self.free_slot()
-        call.deadline = deadline
-        self.enqueue(call)
-
-    def report(self, now: int, number: int, index: int, actual: int) -> None:
-        """What the call really used of a limit replaces what it holds of it."""
-        self.advance(now)
-        self.settle(self.calls[number], index, actual)
-        self.advance(self.now)
-
-    def settle(self, call: Call, index: int, actual: int) -> None:
-        limit = self.limits[index]
-        limit.advance(self.now)
-        refund = call.held[index] - actual
-        if refund > 0:
-            limit.level = max(limit.level, min(limit.level + refund, Fraction(limit.capacity)))
-        else:
-            limit.level += refund
-        call.held[index] = actual
+        call.state = WAITING
+        self.poll(self.now)
 
     def free_slot(self) -> None:
-        self.in_flight -= 1
-        self.anchor = self.now
+        if self.slots is not None and self.in_use >= self.slots:
+            self.anchor = self.now  # nobody could have had it earlier
+        self.in_use -= 1
+
+    def take_back(self, call: Call) -> None:
+        for limit, cost in zip(self.limits, call.costs, strict=True):
+            limit.give_back(cost, self.now)
+        self.admitted -= 1
+        self.free_slot()
+
+    def submit(
+        self, now: int, costs: list[int], priority: int = 0, deadline: int | None = None
+    ) -> Call:
+        self.begin(now)
+        call = Call(costs, priority, len(self.calls), deadline, DONE)
+        self.calls.append(call)
+        self.enqueue(call)
+        return call
+
+    def dispatch(self, call: Call) -> bool:
+        """An admitted call starts its attempt, unless a cooldown has begun in the meantime."""
+        if call.generation != self.generation or self.end > self.now:
+            return False
+        call.state = IN_FLIGHT
+        return True
+
+    def put_back(self, now: int, call: Call) -> None:
+        """An admitted call that was not dispatched waits again, in its old place."""
+        self.begin(now)
+        self.take_back(call)
+        self.enqueue(call)
+
+    def retry(self, now: int, call: Call) -> None:
+        """The attempt is over and stays paid for; the call waits for the next one, which costs the
+        same again, in its old place.
+        """
+        self.begin(now)
+        self.free_slot()
+        call.deadline = None
+        self.enqueue(call)
+
+    def finish(self, now: int, call: Call, ok: bool) -> None:
+        """A call is over, in whatever state. One that is in flight keeps what it holds; one that
+        was not dispatched costs nothing.
+        """
+        self.begin(now)
+        if call.state == ADMITTED:
+            self.take_back(call)
+        elif call.state == IN_FLIGHT:
+            self.free_slot()
+            if ok and call.generation == self.generation:
+                self.step = 0
+        call.state = DONE
+        self.poll(self.now)
+
+    def settle(self, now: int, call: Call, index: int, actual: int) -> None:
+        """What the call really used of a limit replaces what it holds of it."""
+        self.begin(now)
+        self.limits[index].give_back(call.costs[index] - actual, self.now)
+        call.costs[index] = actual
+        self.poll(self.now)
 
     def set_slots(self, now: int, slots: int | None) -> None:
-        self.advance(now)
+        self.begin(now)
+        if self.slots is not None and self.in_use >= self.slots:
+            self.anchor = self.now
         self.slots = slots
-        self.anchor = self.now
-        self.advance(self.now)
+        self.poll(self.now)
 
     def retune(self, now: int, index: int, amount: int, per: int, capacity: int) -> None:
-        """Give a limit other figures; what its bucket holds stays, as far as the capacity allows."""
-        self.advance(now)
+        """Give a limit other figures; the level stays, as far as the capacity allows, and in whole
+        numbers of the new smallest part of a unit.
+        """
+        self.begin(now)
         limit = self.limits[index]
-        limit.advance(now)
+        limit.advance(self.now)
         limit.amount, limit.per, limit.capacity = amount, per, capacity
-        limit.level = min(limit.level, Fraction(capacity))
-        self.advance(self.now)
+        parts = limit.rate.denominator
+        limit.level = min(Fraction(int(limit.level * parts), parts), Fraction(capacity))
+        self.poll(self.now)
 
-    def rate_limited(
-        self, now: int, number: int, length: int | None, base: int, exponential: bool, cap: int
+    def refused(
+        self,
+        now: int,
+        call: Call | None,
+        told: int | None,
+        base: int = 0,
+        exponential: bool = True,
+        cap: int = 0,
     ) -> int:
-        """A 429 came back for a call; returns the ns until the end of the cooldown."""
-        self.advance(now)
-        call = self.calls[number]
-        if call.generation == self.generation:  # the first of its generation: a new episode
+        """A 429 came back for a call, or (None) for one that is not known. Returns the end."""
+        self.begin(now)
+        if told == 0:
+            return max(self.end, self.now)
+        opens = self.end <= self.now if call is None else call.generation == self.generation
+        step = self.step if opens else max(0, self.step - 1)
+        guess = min(base * 2**step if exponential else base, cap)
+        if opens:
             self.generation += 1
-            self.episode_step = self.step
             self.step += 1
-        if length is None:
-            length = base * 2**self.episode_step if exponential else base
-        self.cool_down(min(length, cap), call.costs)
-        return self.end - self.now
-
-    def notify(self, now: int, length: int) -> None:
-        """A program says that the provider is not to be called for `length` ns."""
-        self.advance(now)
-        self.generation += 1
-        if self.admitted:
-            costs = [Fraction(cost, self.admitted) for cost in self.admitted_cost]
-        else:
-            costs = [Fraction(1)] * len(self.limits)
-        self.cool_down(length, costs)
-
-    def cool_down(self, length: int, costs) -> None:
-        self.end = max(self.end or 0, self.now + length)
-        for index, limit in enumerate(self.limits):
-            if limit.need(costs[index]) / limit.rate <= length:
-                self.refusing.add(index)
-        self.advance(self.now)
-
-
-def deadline_of(call: Call) -> float:
-    return float("inf") if call.deadline is None else call.deadline
+        end = self.now + (guess if told is None else told)
+        if end > max(self.end, self.now):
+            self.end = end
+            for index, limit in enumerate(self.limits):
+                mean = limit.used // self.admitted if self.admitted else 1
+                limit.empty(mean if call is None else call.costs[index], self.now, end)
+        self.poll(self.now)
+        return max(self.end, self.now)
