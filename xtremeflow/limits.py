@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+
+from ._arguments import check_number
 
 
 @dataclass(frozen=True)
@@ -34,33 +35,12 @@ class Limit:
             raise TypeError(f"Limit name must be a string, not {self.name!r}")
         if not self.name:
             raise ValueError("Limit name must not be empty")
-        check_positive("Limit amount", self.amount)
-        check_positive("Limit per", self.per)
+        check_number("Limit amount", self.amount, zero=False)
+        check_number("Limit per", self.per, zero=False)
         if self.capacity is not None:
-            check_not_negative("Limit capacity", self.capacity)
+            check_number("Limit capacity", self.capacity, zero=True)
 
     @property
     def rate(self) -> float:
         """Units per second."""
         return self.amount / self.per
-
-
-def check_positive(what: str, value: float) -> None:
-    """Raise TypeError or ValueError, naming ``what``, unless value is a finite number above 0."""
-    if not _is_finite(what, value) or value <= 0:
-        raise ValueError(f"{what} must be finite and positive, got {value!r}")
-
-
-def check_not_negative(what: str, value: float) -> None:
-    """Raise TypeError or ValueError, naming ``what``, unless value is a finite number >= 0."""
-    if not _is_finite(what, value) or value < 0:
-        raise ValueError(f"{what} must be finite and not negative, got {value!r}")
-
-
-def _is_finite(what: str, value: float) -> bool:
-    if isinstance(value, bool):
-        raise TypeError(f"{what} must be a number, not {value!r}")
-    try:
-        return math.isfinite(value)
-    except (TypeError, OverflowError):
-        raise TypeError(f"{what} must be a number, not {value!r}") from None

@@ -44,7 +44,7 @@ typedef struct module_state {
     PyObject *s_call_soon, *s_call_soon_threadsafe, *s_create_task, *s_create_future,
         *s_name, *s_close, *s_throw, *s_add_reader, *s_remove_reader, *s_call_at, *s_cancel, *s_time,
         *s_is_closed, *s_done, *s_set_result, *s_get_loop, *s_tokens, *s_requests, *s_coro,
-        *s_estimated_tokens, *s_priority, *s_timeout;
+        *s_estimated_tokens, *s_priority, *s_timeout, *s_actual, *s_retry_after;
     PyObject *kw_context, *kw_name; /* tuples of these names, for vectorcalls */
     PyObject *resolve;              /* see xf_resolve() */
 } module_state;
@@ -173,7 +173,13 @@ extern PyType_Spec xf_reported_spec;
    tokens. -1 with an error set. */
 int64_t xf_amounts(SchedulerObject *s, PyObject *amounts, const char *what, int64_t *out);
 
-PyObject *xf_report_token_usage(PyObject *module, PyObject *actual);
+/* The one argument of a function that takes it by position or by name; borrowed. NULL with an
+   error set. */
+PyObject *xf_only_argument(const char *function, PyObject *name, PyObject *const *args,
+                           Py_ssize_t nargs, PyObject *kwnames);
+
+PyObject *xf_report_token_usage(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *kwnames);
 
 /* ---- coroutine.c, start.c, scheduled.c ---- */
 

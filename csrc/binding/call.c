@@ -402,13 +402,13 @@ bool xf_call_repeat(CallObject *c, PyObject *here)
 
 static PyMethodDef call_methods[] = {
     {"rate_limited", call_rate_limited, METH_VARARGS,
-     PyDoc_STR("rate_limited(retry_after, base, exponential, max_retry_after, /)\n--\n\n"
+     PyDoc_STR("rate_limited($self, retry_after, base, exponential, max_retry_after, /)\n--\n\n"
                "The provider refused this call with a 429: opens or extends the scheduler's\n"
                "cooldown. `retry_after` is what it said, in seconds, or None: then base * 2**n\n"
                "is taken, n the number of episodes since the last success, or just base. No\n"
                "more than max_retry_after in any case. Returns the seconds until its end.")},
     {"retry", call_retry, METH_NOARGS,
-     PyDoc_STR("retry()\n--\n\n"
+     PyDoc_STR("retry($self, /)\n--\n\n"
                "Gives the slot back and queues the call again, before newer ones of its\n"
                "priority; returns a future that is done when it is admitted, and paid for,\n"
                "again.")},

@@ -18,11 +18,11 @@ static PyMethodDef resolve_def = {"resolve", xf_resolve_now, METH_O, NULL};
 
 static PyMethodDef module_methods[] = {
     {"current_call", current_call, METH_NOARGS,
-     PyDoc_STR("current_call()\n--\n\n"
+     PyDoc_STR("current_call($module, /)\n--\n\n"
                "The scheduled call to which the running task, child task or thread belongs, or\n"
                "None.")},
-    {"report_token_usage", xf_report_token_usage, METH_O,
-     PyDoc_STR("report_token_usage(actual, /)\n--\n\n"
+    {"report_token_usage", XF_FUNCTION(xf_report_token_usage), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("report_token_usage($module, /, actual)\n--\n\n"
                "Replaces the estimate of the current call by what it actually used: a number of\n"
                "tokens or a mapping of limit names to amounts. Settles at once, wakes whom the\n"
                "refund frees, and may be called again: it settles against the last report. What\n"
@@ -82,6 +82,8 @@ static int add_names(module_state *st)
         {&st->s_estimated_tokens, "estimated_tokens"},
         {&st->s_priority, "priority"},
         {&st->s_timeout, "timeout"},
+        {&st->s_actual, "actual"},
+        {&st->s_retry_after, "retry_after"},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(names); i++) {
         *names[i].string = PyUnicode_InternFromString(names[i].name);
@@ -162,6 +164,8 @@ static int module_exec(PyObject *module)
     DO(s_estimated_tokens)                                                                         \
     DO(s_priority)                                                                                 \
     DO(s_timeout)                                                                                  \
+    DO(s_actual)                                                                                   \
+    DO(s_retry_after)                                                                              \
     DO(kw_context)                                                                                 \
     DO(kw_name)
 

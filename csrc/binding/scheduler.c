@@ -231,10 +231,13 @@ static PyObject *scheduler_submit(PyObject *self, PyObject *const *args, Py_ssiz
 
 /* ---- the shared cooldown ---- */
 
-static PyObject *scheduler_notify(PyObject *self, PyObject *retry_after)
+static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                  PyObject *kwnames)
 {
     SchedulerObject *s = (SchedulerObject *)self;
-    if (check_ready(s) < 0) {
+    PyObject *retry_after = xf_only_argument("notify_rate_limit_exceeded", s->st->s_retry_after,
+                                             args, nargs, kwnames);
+    if (retry_after == NULL || check_ready(s) < 0) {
         return NULL;
     }
     double seconds = PyFloat_AsDouble(retry_after);
@@ -435,7 +438,7 @@ static PyObject *scheduler_retune(PyObject *self, PyObject *args)
 static PyMethodDef scheduler_methods[] = {
     {"start_task", XF_FUNCTION(scheduler_start_task), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
-         "start_task($self, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
+         "start_task($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
          "--\n\n"
          "Waits until the call is admitted, starts `coro` and returns its asyncio.Task.\n\n"
          "estimated_tokens: what the call will cost of the limit 'tokens'; or a mapping of limit\n"
@@ -443,11 +446,11 @@ static PyMethodDef scheduler_methods[] = {
          "wait for the admission before asyncio.TimeoutError. name: of the task. Refused,\n"
          "cancelled or timed out, `coro` is closed.")},
     {"submit", XF_FUNCTION(scheduler_submit), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("submit($self, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
+     PyDoc_STR("submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
                "--\n\n"
                "Queues the call and returns its asyncio.Task at once; see start_task().")},
-    {"notify_rate_limit_exceeded", scheduler_notify, METH_O,
-     PyDoc_STR("notify_rate_limit_exceeded($self, retry_after, /)\n--\n\n"
+    {"notify_rate_limit_exceeded", XF_FUNCTION(scheduler_notify), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
                "A provider refused a call: nothing is dispatched for `retry_after` seconds\n"
                "(0 to 86400) from now. Extends a cooldown, never shortens it.")},
     {"_drained", scheduler_drained, METH_NOARGS,

@@ -128,6 +128,18 @@ int64_t xf_amounts(SchedulerObject *s, PyObject *amounts, const char *what, int6
     return n;
 }
 
+PyObject *xf_only_argument(const char *function, PyObject *name, PyObject *const *args,
+                           Py_ssize_t nargs, PyObject *kwnames)
+{
+    Py_ssize_t nkw = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    if (nargs + nkw == 1 &&
+        (nkw == 0 || PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, 0), name) == 0)) {
+        return args[0];
+    }
+    PyErr_Format(PyExc_TypeError, "%s() takes exactly one argument, %U", function, name);
+    return NULL;
+}
+
 /* ---- report_token_usage() ---- */
 
 static int settle(CallObject *c, PyObject *actual)
@@ -158,9 +170,14 @@ static int settle(CallObject *c, PyObject *actual)
     return tokens < 0 ? -1 : 0;
 }
 
-PyObject *xf_report_token_usage(PyObject *module, PyObject *actual)
+PyObject *xf_report_token_usage(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
+                                PyObject *kwnames)
 {
     module_state *st = PyModule_GetState(module);
+    PyObject *actual = xf_only_argument("report_token_usage", st->s_actual, args, nargs, kwnames);
+    if (actual == NULL) {
+        return NULL;
+    }
     CallObject *c = xf_call_current(st);
     if (c == NULL) {
         if (!PyErr_Occurred()) {
