@@ -108,7 +108,14 @@ class TestBound:
         # From the fourth on 30 and 35 tokens are missing, at 10 a second.
         assert list(earliest_admissions(costs, limits)) == [0, 0, 0.5, 3.0, 3.5]
 
-    @settings(deadline=None)
+    def test_a_refill_that_a_full_bucket_lost_is_not_counted_on(self):
+        limits = [Limit("tokens", 100, per=10.0), Limit("requests", 1, per=20.0)]
+        costs = [{"tokens": cost, "requests": 1} for cost in (0, 100, 100)]
+        assert list(earliest_admissions(costs, limits)) == [0, 20, 40]
+        limits[1] = Limit("requests", 1, per=8.0)
+        assert list(earliest_admissions(costs, limits)) == [0, 8, 18]
+
+    @settings(deadline=None, max_examples=50)
     @given(
         st.lists(st.tuples(st.integers(0, 300), st.integers(0, 100)), min_size=1, max_size=40),
         st.integers(400, 2000),
@@ -229,7 +236,7 @@ class TestUsual:
 
 class TestOutput:
     def test_the_table_fits_80_columns_and_says_the_figures(self, job, scheduled, usual):
-        text = table({"XtremeFlow": scheduled, "semaphore + SDK retries": usual})
+        text = table({"XtremeFlow": scheduled, "semaphore + retries": usual})
         assert max(map(len, text.splitlines())) <= 80
         assert f"{scheduled.wall:.2f} s" in text
         assert f"{usual.stats.refused:,} (" in text
@@ -262,7 +269,7 @@ class TestCommand:
             assert main([*command, "--plot", str(picture)]) == 0
         out = capsys.readouterr().out
         assert "60 calls" in out
-        assert "semaphore + SDK retries" in out
+        assert "semaphore + retries" in out
         assert f"picture: {picture}" in out
         assert picture.exists()
         assert "60/60 done" in caplog.messages[-1]

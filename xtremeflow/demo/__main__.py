@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(describe(job), end="\n\n", flush=True)
     ways: dict[str, Runner] = {"XtremeFlow": run_scheduled}
     if not options.alone:
-        ways["semaphore + SDK retries"] = partial(run_usual, concurrency=options.concurrency)
+        ways["semaphore + retries"] = partial(run_usual, concurrency=options.concurrency)
     try:
         results = {name: asyncio.run(_watched(name, job, way)) for name, way in ways.items()}
     except KeyboardInterrupt:
