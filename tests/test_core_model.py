@@ -169,7 +169,7 @@ class CoreAndModel(RuleBasedStateMachine):
         assert self.core.dispatch(call.number) == started
         if not started:
             self.model.put_back(self.now, call)
-            self.core.put_back(self.now, call.number, call.deadline)
+            self.core.put_back(self.now, call.number)
             self.compare(call)
 
     @rule(data=st.data(), delay=delays, ok=st.booleans())
