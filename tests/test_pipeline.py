@@ -199,13 +199,12 @@ class TestBounds:
 
 class TestErrors:
     @every_mode
-    @pytest.mark.parametrize("error", [ValueError("producer"), asyncio.CancelledError("producer")])
+    @pytest.mark.parametrize("error", [LookupError(), asyncio.CancelledError()], ids=repr)
     def test_a_producers_error_comes_after_the_results_of_its_items(self, mode, error):
         async def main():
             results, raised = await collect(async_pipeline(produces(9, error), Calls(), **mode))
             assert sorted(results) == list(range(9))
             assert type(raised) is type(error)
-            assert raised.args == error.args
 
         run(main)
 
