@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import weakref
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from functools import partial
 
 import pytest
@@ -392,6 +392,25 @@ class TestEnd:
             await steps(30)
             assert calls.running == 0
             assert asyncio.all_tasks() == {asyncio.current_task()}
+
+        run(main)
+
+    def test_a_call_admitted_while_the_map_ends(self):
+        """By a scheduler that completes an admission in spite of a cancellation."""
+
+        class Stubborn(RecordingScheduler):
+            async def start_task(self, coro, estimated_tokens=0, **options):
+                with suppress(asyncio.CancelledError):
+                    await steps(5)
+                return await super().start_task(coro, estimated_tokens, **options)
+
+        async def main():
+            calls = Calls()
+            results = map_calls(Stubborn(50), calls, range(1000))
+            await anext(results)
+            await results.aclose()
+            assert calls.running == 0
+            assert len(calls.started) < 10
 
         run(main)
 
