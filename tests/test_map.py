@@ -406,7 +406,11 @@ class TestEnd:
 
         async def main():
             calls = Calls()
-            results = map_calls(Stubborn(50), calls, range(1000))
+
+            async def call(i):
+                return await calls(i, asyncio.Event().wait if i else None)
+
+            results = map_calls(Stubborn(50), call, range(1000))
             await anext(results)
             await results.aclose()
             assert calls.running == 0
