@@ -219,7 +219,8 @@ class TestErrors:
             results = map_calls(TaskScheduler(3), call, range(100))
             reading = asyncio.ensure_future(collect(results))
             await steps(100)
-            assert calls.started == [0, 1, 2]  # no more once one has failed
+            # No more once one has failed, but for those admitted in the same step.
+            assert max(calls.started) <= 4
             gate.set()
             got, error = await reading
             assert got == [0]
