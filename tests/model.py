@@ -15,7 +15,7 @@ from math import ceil
 
 MS = 1_000_000
 CATCH_UP = 10 * MS  # lateness beyond this is not made good
-TURNAROUND = 1 * MS  # an arrival so soon after an admission belongs to the same run of calls
+TURNAROUND = 2 * MS  # an arrival so soon after an admission belongs to the same run of calls
 HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
 
 
@@ -130,6 +130,7 @@ class Model:
         self.armed: int | None = None
         self.now = 0
         self.anchor = 0  # no admission is dated before this instant
+        self.admitted_at = 0  # when the last admission really happened, late or not
         self.admitted = 0  # attempts; those taken back before their dispatch are not counted
         self.generation = 0  # episodes so far
         self.step = 0  # episodes since the last success: the exponent of the next guess
@@ -173,6 +174,7 @@ class Model:
         self.admitted += 1
         self.in_use += 1
         self.anchor = at
+        self.admitted_at = self.now
         call.state, call.generation = ADMITTED, self.generation
         self.outbox.append(call.number)
 
@@ -216,7 +218,7 @@ class Model:
         """An arrival soon after an admission continues the schedule: whoever waits for one
         admission to ask for the next one loses nothing by it. Else the schedule starts anew.
         """
-        if not self.waiting() and self.now - self.anchor > TURNAROUND:
+        if not self.waiting() and self.now - self.admitted_at > TURNAROUND:
             self.anchor = self.now
         call.state = WAITING
         self.poll(self.now)
