@@ -285,7 +285,7 @@ def test_a_punctual_loop_never_exceeds_a_limit(
     core = Core(limits, slots)
     costs: list[list[int]] = []
     admissions: list[tuple[int, int]] = []  # instant, call
-    now = 0
+    now = SECOND  # long after the start, which counts as an admission
 
     def note() -> None:
         for number in core.collect():
