@@ -61,7 +61,11 @@ def load() -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as directory:
         library = Path(directory) / "core.so"
         command = [*compiler, "-std=c11", "-O1", "-g", "-fPIC", "-shared", f"-I{ROOT / 'csrc'}"]
-        subprocess.run([*command, *map(str, sources), "-o", str(library), "-lm"], check=True)
+        # A preloaded sanitizer of the interpreter must not get into the compiler.
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+        subprocess.run(
+            [*command, *map(str, sources), "-o", str(library), "-lm"], check=True, env=environment
+        )
         core = ctypes.CDLL(str(library))
     for name, (result, arguments) in SIGNATURES.items():
         function = getattr(core, name)

@@ -47,15 +47,16 @@ class CoreAndModel(RuleBasedStateMachine):
         super().__init__()
         self.now = 0
         self.held = 0  # slots, after the last step
-        self.core: Core | None = None
+        self.started = False
 
     @initialize(limits=st.lists(figures, max_size=3), slots=slot_counts)
     def start(self, limits: list[Figures], slots: int | None) -> None:
+        self.started = True
         self.core = Core(limits, slots)
         self.model = Model(limits, slots)
 
     def teardown(self) -> None:
-        if self.core is not None:
+        if self.started:
             self.everybody_comes_to_an_end()
             self.core.close()
 
@@ -126,6 +127,7 @@ class CoreAndModel(RuleBasedStateMachine):
     @rule()
     def nothing_happens_before_the_armed_instant(self) -> None:
         armed = self.model.armed
+        assert armed is not None
         self.wait(armed - 1 - self.now)
         assert self.model.armed == armed
 
@@ -238,7 +240,7 @@ class CoreAndModel(RuleBasedStateMachine):
 
     @invariant()
     def they_agree(self) -> None:
-        if self.core is None:
+        if not self.started:
             return
         assert self.core.armed == self.model.armed
         earliest = self.model.now - CATCH_UP
@@ -253,7 +255,7 @@ class CoreAndModel(RuleBasedStateMachine):
 
     @invariant()
     def slots_are_kept(self) -> None:
-        if self.core is not None:
+        if self.started:
             holding = sum(call.state in (ADMITTED, IN_FLIGHT) for call in self.model.calls)
             assert self.core.in_use == holding
             assert holding <= max(

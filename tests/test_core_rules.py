@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from math import ceil
+from typing import Any
 
 import pytest
 from core_lib import Core
@@ -38,6 +39,11 @@ def run(scheduler: Scheduler, *costs: int, now: int = 0) -> int:
     assert scheduler.dispatch(number)
     assert scheduler.collect() == [number]
     return number
+
+
+def guess(scheduler: Scheduler, now: int, call: int) -> int:
+    """A refusal that does not say how long: a second, then two, then four. Returns the end."""
+    return scheduler.refused(now, call, told=None, base=SECOND, exponential=True, cap=60 * SECOND)
 
 
 def wake(scheduler: Scheduler, late: int = 0) -> list[int]:
@@ -204,24 +210,22 @@ def test_a_call_never_dispatched_costs_nothing_and_passes_its_grant_on(make: Mak
 def test_one_episode_however_many_refusals(make: Make) -> None:
     scheduler = make()
     calls = [run(scheduler) for _ in range(10)]
-    told = {"told": None, "base": SECOND, "cap": 60 * SECOND}
-    assert {scheduler.refused(0, call, **told) for call in calls} == {SECOND}
+    assert {guess(scheduler, 0, call) for call in calls} == {SECOND}
     assert scheduler.submit(0, []) == 10
     assert wake(scheduler) == [10]
     assert scheduler.dispatch(10)
-    assert scheduler.refused(SECOND, 10, **told) == 3 * SECOND  # the exponential has stepped once
+    assert guess(scheduler, SECOND, 10) == 3 * SECOND  # the exponential has stepped once
 
 
 def test_a_success_after_the_episode_resets_the_exponential(make: Make) -> None:
     scheduler = make()
     first, early = run(scheduler), run(scheduler)
-    told = {"told": None, "base": SECOND, "cap": 60 * SECOND}
-    scheduler.refused(0, first, **told)
+    guess(scheduler, 0, first)
     scheduler.finish(0, early, True)  # dispatched before: says nothing
     second, third = run(scheduler, now=SECOND), run(scheduler, now=SECOND)
-    assert scheduler.refused(SECOND, second, **told) == 3 * SECOND
+    assert guess(scheduler, SECOND, second) == 3 * SECOND
     scheduler.finish(3 * SECOND, run(scheduler, now=3 * SECOND), True)
-    assert scheduler.refused(3 * SECOND, run(scheduler, now=3 * SECOND), **told) == 4 * SECOND
+    assert guess(scheduler, 3 * SECOND, run(scheduler, now=3 * SECOND)) == 4 * SECOND
     assert scheduler.refused(3 * SECOND, third, told=2 * SECOND) == 5 * SECOND
 
 
@@ -276,7 +280,7 @@ steps = st.lists(
     limits=st.lists(limits, min_size=1, max_size=2), slots=st.sampled_from([None, 2]), steps=steps
 )
 def test_a_punctual_loop_never_exceeds_a_limit(
-    limits: list[Figures], slots: int | None, steps: Sequence[tuple]
+    limits: list[Figures], slots: int | None, steps: list[tuple[Any, ...]]
 ) -> None:
     """From one admission to another no more than a bucket and what it gained in the meantime.
 
