@@ -158,8 +158,7 @@ static void check_drift(double amount, double period, double capacity, int64_t c
         xf_limit_take(&l, cost, t);
         admitted += cost;
     }
-    CHECK((__int128)admitted * l.unit ==
-          l.capacity + (__int128)t * l.gain - l.bucket.level);
+    CHECK((__int128)admitted * l.unit == l.capacity + (__int128)t * l.gain - l.bucket.level);
     CHECK_EQ(l.used, admitted);
     long double ideal = (long double)amount / ((long double)period * 1e9L) * (long double)t;
     long double credit = (long double)cost + (long double)amount / ((long double)period * 1e9L);
