@@ -47,6 +47,17 @@ int64_t xf_port_now(const SchedulerObject *s, const PortObject *port)
     return seconds >= 0 ? (int64_t)nearbyint(seconds * 1e9) : s->core.now;
 }
 
+/* Whether a loop's method time() is uvloop's, which tells the monotonic clock too. */
+static bool is_uvloop_time(PyObject *time)
+{
+    PyObject *module = PyObject_GetAttrString(time, "__module__");
+    bool is = module != NULL && PyUnicode_Check(module) &&
+              PyUnicode_CompareWithASCIIString(module, "uvloop.loop") == 0;
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return is;
+}
+
 /* Whether the loop's time is something else than the system's monotonic clock: a virtual clock. */
 static int has_own_clock(module_state *st, PyObject *loop)
 {
@@ -54,7 +65,7 @@ static int has_own_clock(module_state *st, PyObject *loop)
     if (time == NULL) {
         return -1;
     }
-    bool own = time != st->base_time && strncmp(Py_TYPE(loop)->tp_name, "uvloop.", 7) != 0;
+    bool own = time != st->base_time && !is_uvloop_time(time);
     Py_DECREF(time);
     return own;
 }
