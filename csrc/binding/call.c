@@ -84,6 +84,9 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns)
     }
     link_call(c);
     xf_deliver(s);
+    if (c->core.state == XF_WAITING) {
+        xf_port_purge_others(s);
+    }
     return 0;
 }
 
