@@ -10,6 +10,7 @@ typedef struct ScheduledObject {
     PyObject *coro;   /* as given; kept to the end, tasks show its name */
     PyObject *steps;  /* what is sent to: the coroutine, or the iterator of another awaitable */
     scheduled_state state;
+    bool executing; /* a step of it: whoever sends to it now is that step itself */
 } ScheduledObject;
 
 PyObject *xf_scheduled_new(CallObject *c, PyObject *coro)
@@ -22,6 +23,7 @@ PyObject *xf_scheduled_new(CallObject *c, PyObject *coro)
     self->coro = Py_NewRef(coro);
     self->steps = NULL;
     self->state = SCHEDULED_WAITING;
+    self->executing = false;
     PyObject_GC_Track(self);
     return (PyObject *)self;
 }
@@ -60,6 +62,21 @@ static void give_up(ScheduledObject *self)
     Py_DECREF(coro);
 }
 
+/* What `await coro` sends to; NULL with an error set. */
+static PyObject *steps_of(PyObject *coro)
+{
+    if (PyCoro_CheckExact(coro)) {
+        return Py_NewRef(coro);
+    }
+    PyObject *steps = Py_TYPE(coro)->tp_as_async->am_await(coro);
+    if (steps != NULL && !PyIter_Check(steps)) {
+        PyErr_Format(PyExc_TypeError, "__await__() returned non-iterator of type '%.100s'",
+                     Py_TYPE(steps)->tp_name);
+        Py_CLEAR(steps);
+    }
+    return steps;
+}
+
 /* Starts the coroutine if the call is admitted. PYGEN_RETURN: it is started. PYGEN_NEXT: *result
    is what to wait for. */
 static PySendResult start(ScheduledObject *self, PyObject **result)
@@ -67,9 +84,9 @@ static PySendResult start(ScheduledObject *self, PyObject **result)
     CallObject *call = self->call;
     if (call->core.state == XF_ADMITTED && xf_call_dispatch(call)) {
         self->state = SCHEDULED_RUNNING;
-        self->steps = PyCoro_CheckExact(self->coro)
-                          ? Py_NewRef(self->coro)
-                          : Py_TYPE(self->coro)->tp_as_async->am_await(self->coro);
+        self->executing = true;
+        self->steps = steps_of(self->coro);
+        self->executing = false;
         PyObject *token = self->steps == NULL
                               ? NULL
                               : PyContextVar_Set(call->scheduler->st->current_call,
@@ -91,10 +108,21 @@ static PySendResult start(ScheduledObject *self, PyObject **result)
     return PYGEN_ERROR;
 }
 
+static bool is_executing(const ScheduledObject *self)
+{
+    if (self->executing) {
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+    }
+    return self->executing;
+}
+
 static PySendResult scheduled_am_send(PyObject *op, PyObject *value, PyObject **result)
 {
     ScheduledObject *self = (ScheduledObject *)op;
     *result = NULL;
+    if (is_executing(self)) {
+        return PYGEN_ERROR;
+    }
     if (self->state != SCHEDULED_RUNNING) {
         if (self->state == SCHEDULED_OVER) {
             xf_already_awaited();
@@ -105,10 +133,12 @@ static PySendResult scheduled_am_send(PyObject *op, PyObject *value, PyObject **
             return started;
         }
     }
+    self->executing = true;
     PySendResult status = PyIter_Send(self->steps, value, result);
+    self->executing = false;
     if (status == PYGEN_RETURN) {
         end(self, XF_SUCCEEDED);
-    } else if (status == PYGEN_ERROR && self->state != SCHEDULED_OVER) {
+    } else if (status == PYGEN_ERROR) {
         end_failed(self);
     }
     return status;
@@ -126,6 +156,9 @@ static PyObject *scheduled_iternext(PyObject *self) { return scheduled_send(self
 static PyObject *scheduled_throw(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     ScheduledObject *self = (ScheduledObject *)op;
+    if (is_executing(self)) {
+        return NULL;
+    }
     if (self->state == SCHEDULED_OVER) {
         return xf_already_awaited();
     }
@@ -136,13 +169,15 @@ static PyObject *scheduled_throw(PyObject *op, PyObject *const *args, Py_ssize_t
     }
     PyObject *method = PyObject_GetAttr(self->steps, self->call->scheduler->st->s_throw);
     PyObject *result = NULL;
+    self->executing = true;
     if (method != NULL) {
         result = PyObject_Vectorcall(method, args, (size_t)nargs, NULL);
         Py_DECREF(method);
     } else if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
         xf_set_thrown(args, nargs); /* an iterator that cannot be thrown into */
     }
-    if (result == NULL && self->state != SCHEDULED_OVER) {
+    self->executing = false;
+    if (result == NULL) {
         end_failed(self);
     }
     return result;
@@ -151,12 +186,15 @@ static PyObject *scheduled_throw(PyObject *op, PyObject *const *args, Py_ssize_t
 static PyObject *scheduled_close(PyObject *op, PyObject *Py_UNUSED(unused))
 {
     ScheduledObject *self = (ScheduledObject *)op;
+    if (is_executing(self)) {
+        return NULL;
+    }
     if (self->state == SCHEDULED_WAITING) {
         give_up(self);
     } else if (self->state == SCHEDULED_RUNNING) {
-        PyObject *steps = Py_NewRef(self->steps), *r;
-        r = PyObject_CallMethodNoArgs(steps, self->call->scheduler->st->s_close);
-        Py_DECREF(steps);
+        self->executing = true;
+        PyObject *r = PyObject_CallMethodNoArgs(self->steps, self->call->scheduler->st->s_close);
+        self->executing = false;
         end(self, XF_CANCELLED);
         if (r == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
             PyErr_Clear();
