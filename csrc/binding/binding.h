@@ -119,8 +119,9 @@ int xf_port_prepare(PortObject *port);
 /* Where several loops use `s`: ends the calls of those that were closed. */
 void xf_port_purge_others(SchedulerObject *s);
 
-/* Now, on the clock of `port` (NULL: of the loop used last, else the system's), in ns. */
-int64_t xf_port_now(const SchedulerObject *s, const PortObject *port);
+/* Now, on the clock of `port` (NULL: of the loop used last, else of the running one, else the
+   system's), in ns. */
+int64_t xf_port_now(SchedulerObject *s, const PortObject *port);
 
 /* Hands out what the core has decided: wakes calls, arms timers, tells who waits for the last
    call. To be called after every operation of the core; keeps a set exception. */

@@ -28,16 +28,20 @@ static double loop_time(const PortObject *port)
     return seconds;
 }
 
-int64_t xf_port_now(const SchedulerObject *s, const PortObject *port)
+int64_t xf_port_now(SchedulerObject *s, const PortObject *port)
 {
     if (port == NULL) {
         port = s->port;
     }
-    if (port == NULL || !port->own_clock) {
+    if (port != NULL && !port->own_clock) {
         return system_now();
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
+    if (port == NULL && ((port = xf_port_running(s)) == NULL || !port->own_clock)) {
+        PyErr_Restore(type, value, traceback); /* drops that no loop runs */
+        return system_now();
+    }
     double seconds = loop_time(port);
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(port->loop);
