@@ -242,6 +242,7 @@ NOT_IN_C="--ignore=$ROOT/tests/test_core_c.py"
 job_sanitized() {
     local flags library preload=""
     [ "$(uname)" = Linux ] || skip_job "sanitizers are preloaded into the interpreter on Linux only"
+    need_command gcc gcc libc6-dev || skip_job "there is no gcc"
     need_venv
     flags="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g"
     CC="gcc -pthread" CFLAGS=$flags LDFLAGS=$flags install_sdist sanitized "$VENV/bin/python"
@@ -249,7 +250,7 @@ job_sanitized() {
     for library in libasan.so libubsan.so libstdc++.so.6; do
         preload="$preload $(gcc -print-file-name=$library)"
     done
-    # The interpreter itself leaks on purpose; leaks are the next job's.
+    # Without leak detection: the interpreter leaks on purpose, and the next job looks for ours.
     export LD_PRELOAD=$preload PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1
     export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
     suite_of "$ROOT/.venv-sanitized" "$NOT_IN_C"
