@@ -6,6 +6,12 @@
 #define MAX_DEBT (-((int64_t)1 << 62))
 #define NS_PER_S 1e9
 
+/* No refusal empties a bucket that takes longer to fill than this, and than so many waits. */
+#define MINUTES_NS ((int64_t)120 * 1000000000)
+#define WAITS 100
+
+__extension__ typedef __int128 wide;
+
 /* A rate of credits: gain per ns over unit. */
 typedef struct ratio {
     int64_t gain;
@@ -52,7 +58,7 @@ static bool near_ratio(double amount, double period_ns, int64_t max_unit, double
         last_gain = gain, last_unit = unit;
         gain = g, unit = u;
         found = gain >= 1 && fabs(gain / unit - target) <= tolerance * target;
-        if (x == whole || fabs(gain / unit - target) <= 1e-15 * target) {
+        if (x == whole || found) {
             break;
         }
         x = 1 / (x - whole);
@@ -161,6 +167,10 @@ void xf_limit_take(xf_limit *l, int64_t cost, int64_t when)
 void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
 {
     int64_t credits;
+    l->used -= (uint64_t)units;
+    if (now < l->bucket.at) {
+        return; /* emptied by a cooldown: its level at the end is the provider's word */
+    }
     refill(l, now);
     if (__builtin_mul_overflow(units, l->unit, &credits) ||
         __builtin_add_overflow(l->bucket.level, credits, &l->bucket.level)) {
@@ -172,12 +182,12 @@ void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
     if (l->bucket.level < MAX_DEBT) {
         l->bucket.level = MAX_DEBT;
     }
-    l->used -= (uint64_t)units;
 }
 
 bool xf_limit_empty(xf_limit *l, int64_t cost, int64_t now, int64_t until)
 {
-    if (needed(l, cost) / l->gain > until - now) {
+    int64_t wait = until - now, need = needed(l, cost), fill = l->capacity / l->gain;
+    if (cost == 0 || need / l->gain > wait || (fill > MINUTES_NS && fill / WAITS > wait)) {
         return false;
     }
     l->bucket = (xf_bucket){.level = 0, .at = until};
@@ -188,12 +198,12 @@ bool xf_limit_empty(xf_limit *l, int64_t cost, int64_t now, int64_t until)
 void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now)
 {
     refill(l, now);
-    double level = (double)l->bucket.level / (double)l->unit * (double)definition->unit;
+    wide level = (wide)l->bucket.level * definition->unit / l->unit;
     l->gain = definition->gain;
     l->unit = definition->unit;
     l->capacity = definition->capacity;
     l->max_cost = definition->max_cost;
-    l->bucket.level = level >= (double)l->capacity  ? l->capacity
-                      : level <= (double)MAX_DEBT ? MAX_DEBT
-                                                  : (int64_t)level;
+    l->bucket.level = level > l->capacity ? l->capacity
+                      : level < MAX_DEBT ? MAX_DEBT
+                                         : (int64_t)level;
 }

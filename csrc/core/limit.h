@@ -67,14 +67,17 @@ int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from);
 void xf_limit_take(xf_limit *l, int64_t cost, int64_t when);
 
 /* Moves the level at `now` by `units`: above 0 gives back (never above the capacity), below 0
-   takes, as far as the largest debt that can be told. */
+   takes, as far as the largest debt that can be told. While a cooldown runs that emptied the
+   bucket, only the counters move: its level at the end is the provider's word. */
 void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now);
 
 /*
  * Empties the bucket as of `until` (> now), and lets the first admission from then on pass
  * whatever the level says. Does nothing, and returns false, when this limit cannot have been
- * the one that sent a call of `cost` units away: its quota comes back too slowly for so short
- * a wait. So the refusal of a per-minute limit does not throw away what is left of the day's.
+ * the one that sent a call of `cost` units away with so short a wait: the call costs nothing of
+ * it, or its quota comes back too slowly (a single call takes longer than the wait; or a bucket
+ * of hours takes 100 times as long to fill). So the refusal of a per-minute limit does not throw
+ * away what is left of the day's.
  */
 bool xf_limit_empty(xf_limit *l, int64_t cost, int64_t now, int64_t until);
 

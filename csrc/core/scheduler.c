@@ -112,10 +112,23 @@ static void leave_queue(xf_scheduler *s, xf_call *c)
     }
 }
 
+/* An arrival in an empty queue starts the schedule anew, unless it comes so soon after the last
+   admission that it continues it. */
+static void arrive(xf_scheduler *s)
+{
+    if (s->queue.size == 0 && s->anchor < s->now - XF_TURNAROUND_NS) {
+        s->anchor = s->now;
+    }
+}
+
 static void enter_queue(xf_scheduler *s, xf_call *c)
 {
+    arrive(s);
     c->state = XF_WAITING;
     xf_heap_push(&s->queue, c->order, c);
+    if (c->deadline != XF_NEVER) {
+        xf_heap_push(&s->deadlines, (uint64_t)c->deadline, c);
+    }
     s->changed |= is_head(c);
 }
 
@@ -124,12 +137,7 @@ static void forget(xf_scheduler *s, xf_call *c, xf_state state)
     c->state = state;
     s->live--;
     xf_heap_shrink(&s->queue, s->live, &s->alloc);
-    xf_heap_shrink(&s->deadlines, s->deadlines.size, &s->alloc);
-}
-
-static int64_t deadline_of(const xf_scheduler *s, const xf_call *c)
-{
-    return c->deadline_place ? (int64_t)s->deadlines.entries[c->deadline_place - 1].key : XF_NEVER;
+    xf_heap_shrink(&s->deadlines, s->live, &s->alloc);
 }
 
 /* Plays the queue up to s->now: admits in order what can be admitted, then expires what is
@@ -150,7 +158,7 @@ static void advance(xf_scheduler *s)
     while (s->queue.size > 0) {
         xf_call *head = xf_heap_top(&s->queue)->item;
         int64_t at = passes_at(s, head, &held_by);
-        if (at <= now && at <= deadline_of(s, head)) {
+        if (at <= now && at <= head->deadline) {
             leave_queue(s, head);
             admit(s, head, at);
             post(s, head);
@@ -162,6 +170,9 @@ static void advance(xf_scheduler *s)
             s->head_at = at;
             break;
         }
+        if (overdue == head && s->anchor < first_deadline) {
+            s->anchor = first_deadline; /* until then it stood in the way */
+        }
         leave_queue(s, overdue);
         forget(s, overdue, XF_EXPIRED);
         s->counters.expired++;
@@ -169,6 +180,18 @@ static void advance(xf_scheduler *s)
     }
     s->changed = false;
     blame(s, s->queue.size > 0 ? held_by : XF_BY_NOTHING);
+}
+
+/* Begins an operation. Only the passing of time is played back: what the operation changes for
+   calls that have waited until now, it changes from now on. */
+static int64_t begin(xf_scheduler *s, int64_t now)
+{
+    tick(s, now);
+    advance(s);
+    if (s->queue.size > 0) {
+        s->anchor = s->now;
+    }
+    return s->now;
 }
 
 /* A slot is free from now on; nobody could have had it earlier. */
@@ -235,52 +258,47 @@ size_t xf_call_size(const xf_scheduler *s)
 
 bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int64_t now)
 {
-    now = tick(s, now);
     /* Room for every live call, so that no retry can ever fail for want of memory. */
     if (!xf_heap_reserve(&s->queue, s->live + 1, &s->alloc) ||
         (deadline != XF_NEVER &&
-         !xf_heap_reserve(&s->deadlines, s->deadlines.size + 1, &s->alloc))) {
+         !xf_heap_reserve(&s->deadlines, s->live + 1, &s->alloc))) {
         return false;
     }
-    advance(s);
+    now = begin(s, now);
     if (s->counters.first_ns < 0) {
         s->counters.first_ns = s->held_since = now;
     }
     c->order = (uint64_t)(XF_MAX_PRIORITY - priority) << SEQUENCE_BITS | s->next_sequence++;
+    c->deadline = deadline;
     s->live++;
     s->counters.submitted++;
     if (s->queue.size == 0) {
         int held_by;
-        if (s->anchor < now - XF_TURNAROUND_NS) {
-            s->anchor = now;
-        }
+        arrive(s);
         int64_t at = passes_at(s, c, &held_by);
-        if (at <= now) {
+        if (at <= now && at <= deadline) {
             admit(s, c, at);
             return true;
         }
     }
     enter_queue(s, c);
-    if (deadline != XF_NEVER) {
-        xf_heap_push(&s->deadlines, (uint64_t)deadline, c);
-    }
     advance(s);
     return true;
 }
 
 bool xf_dispatch(xf_scheduler *s, xf_call *c)
 {
-    if (c->generation != s->cooldown.generation) {
+    if (c->generation != s->cooldown.generation || s->cooldown.until > s->now) {
         return false;
     }
     c->state = XF_IN_FLIGHT;
+    c->deadline = XF_NEVER; /* it has kept it */
     return true;
 }
 
 void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
 {
-    tick(s, now);
-    advance(s);
+    begin(s, now);
     revoke(s, c);
     enter_queue(s, c);
     advance(s);
@@ -288,8 +306,7 @@ void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
 
 void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
 {
-    tick(s, now);
-    advance(s);
+    begin(s, now);
     release_slot(s);
     s->counters.retries++;
     enter_queue(s, c);
@@ -298,8 +315,7 @@ void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
 
 void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
 {
-    tick(s, now);
-    advance(s);
+    begin(s, now);
     switch (c->state) {
     case XF_WAITING:
         leave_queue(s, c);
@@ -334,8 +350,7 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
     if (less == 0) {
         return;
     }
-    now = tick(s, now);
-    advance(s);
+    now = begin(s, now);
     xf_limit_adjust(l, less, now);
     if (less > 0) {
         l->refunded += (uint64_t)less;
@@ -347,17 +362,20 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
     advance(s);
 }
 
-/* What a call has cost so far on average, for a refusal that belongs to none. */
-static int64_t mean_cost(const xf_scheduler *s, const xf_limit *l)
+/* What the refused call cost of limit `i`; or, where that is not known, what a call has cost so
+   far on average. */
+static int64_t refused_cost(const xf_scheduler *s, const xf_call *c, uint32_t i)
 {
-    return s->counters.admitted ? (int64_t)(l->used / s->counters.admitted) : 1;
+    if (c != NULL && c->held[i] > 0) {
+        return c->held[i];
+    }
+    return s->counters.admitted ? (int64_t)(s->limits[i].used / s->counters.admitted) : 1;
 }
 
 int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now)
 {
     xf_cooldown *cooldown = &s->cooldown;
-    now = tick(s, now);
-    advance(s);
+    now = begin(s, now);
     s->counters.refused++;
     if (b->told_ns == 0) {
         return cooldown->until > now ? cooldown->until : now;
@@ -366,8 +384,7 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
     int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
     if (until > before && until > now) {
         for (uint32_t i = 0; i < s->n_limits; i++) {
-            xf_limit *l = &s->limits[i];
-            xf_limit_empty(l, c != NULL ? c->held[i] : mean_cost(s, l), now, until);
+            xf_limit_empty(&s->limits[i], refused_cost(s, c, i), now, until);
         }
     }
     s->changed = true;
@@ -377,8 +394,7 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
 
 void xf_retune(xf_scheduler *s, uint32_t i, const xf_limit *definition, int64_t now)
 {
-    now = tick(s, now);
-    advance(s);
+    now = begin(s, now);
     xf_limit_retune(&s->limits[i], definition, now);
     s->changed = true;
     advance(s);
@@ -386,8 +402,7 @@ void xf_retune(xf_scheduler *s, uint32_t i, const xf_limit *definition, int64_t 
 
 void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now)
 {
-    now = tick(s, now);
-    advance(s);
+    now = begin(s, now);
     if (s->in_use >= s->slots) {
         s->anchor = now;
     }

@@ -53,6 +53,7 @@ typedef struct xf_call {
     uint64_t order;                   /* key in the queue: priority, then sequence number */
     uint32_t queue_place;             /* see heap.h */
     uint32_t deadline_place;
+    int64_t deadline;                 /* of the first admission, or XF_NEVER */
     struct xf_call *next, **previous; /* in the outbox */
     uint32_t generation;              /* of the cooldown, at admission */
     uint32_t state;                   /* xf_state */
@@ -118,11 +119,12 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
 bool xf_dispatch(xf_scheduler *s, xf_call *c);
 
 /* An admitted call that was not dispatched returns its slot and cost, and waits again, in its
-   old place. */
+   old place, until its deadline. */
 void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now);
 
 /* A call in flight gives its slot back and waits, in its old place (so before all newer calls of
-   its priority), for its next attempt, which is paid for again with what it holds. */
+   its priority), for its next attempt, which is paid for again with what `held` says then: the
+   caller may have filled in the estimate anew. */
 void xf_retry(xf_scheduler *s, xf_call *c, int64_t now);
 
 /* A call has ended, in whatever state. In flight: its slot is free, what it held stays spent. Not
@@ -138,7 +140,8 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
  * A provider refused `c` (NULL: a call that is not known here) with a 429. Opens or extends the
  * cooldown by the rules of cooldown.h, and empties, as of its end, the buckets that can have
  * caused it. The first call after the end is let through at once, the rest at the rate: that is
- * what the provider promised. Without a call, the mean cost of the calls so far stands for it.
+ * what the provider promised. Where a call's cost is not known (no call, or no estimate) the mean
+ * of the calls so far stands for it.
  * A length of 0 asks for no pause and changes nothing. Returns the instant of the end.
  */
 int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now);
