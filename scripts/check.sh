@@ -221,11 +221,13 @@ need_sdist() {
     quietly "building sdist and wheel" in_venv build --outdir "$SDIST" .
 }
 
-# install_sdist NAME PYTHON: with its test extra, in .venv-NAME, which is kept from run to run.
+# install_sdist NAME PYTHON [VARIABLE=VALUE...]: with its test extra, in .venv-NAME, which is kept
+# from run to run; the variables are for the compiler.
 # Unpacked afresh each time: setuptools would keep an object file that another interpreter or
 # other flags have left beside the sources, pip a wheel that it has built from this sdist before.
 install_sdist() {
-    local environment=$ROOT/.venv-$1 python=$2 unpacked=$WORK/unpacked
+    local name=$1 python=$2 environment=$ROOT/.venv-$1 unpacked=$WORK/unpacked
+    shift 2
     need_sdist
     if [ "$(identity "$environment/bin/python")" != "$(identity "$python")" ]; then
         make_venv "$environment" "$python"
@@ -233,7 +235,8 @@ install_sdist() {
     rm -rf "$unpacked"
     mkdir -p "$unpacked"
     tar -xzf "$SDIST"/*.tar.gz -C "$unpacked" --strip-components=1
-    quietly "building the sdist for $1" "$environment/bin/python" -m pip install "${unpacked}[test]"
+    quietly "building the sdist for $name" \
+        env "$@" "$environment/bin/python" -m pip install "${unpacked}[test]"
 }
 
 # The C tests have their own sanitizers and do not depend on the interpreter.
@@ -245,7 +248,7 @@ job_sanitized() {
     need_command gcc gcc libc6-dev || skip_job "there is no gcc"
     need_venv
     flags="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g"
-    CC="gcc -pthread" CFLAGS=$flags LDFLAGS=$flags install_sdist sanitized "$VENV/bin/python"
+    install_sdist sanitized "$VENV/bin/python" CC="gcc -pthread" CFLAGS="$flags" LDFLAGS="$flags"
     # libstdc++ too, or the sanitizer never finds the __cxa_throw of other packages' C++.
     for library in libasan.so libubsan.so libstdc++.so.6; do
         preload="$preload $(gcc -print-file-name=$library)"
