@@ -42,7 +42,7 @@ SIGNATURES = {
     "handle_level": (None, [c_void_p, c_uint32, c_int64, POINTER(c_int64)]),
     "xf_submit": (c_bool, [c_void_p, c_void_p, c_int, c_int64, c_int64]),
     "xf_dispatch": (c_bool, [c_void_p, c_void_p]),
-    "xf_put_back": (None, [c_void_p, c_void_p, c_int64, c_int64]),
+    "xf_put_back": (None, [c_void_p, c_void_p, c_int64]),
     "xf_retry": (None, [c_void_p, c_void_p, c_int64]),
     "xf_finish": (None, [c_void_p, c_void_p, c_int, c_int64]),
     "xf_settle": (None, [c_void_p, c_void_p, c_uint32, c_int64, c_int64]),
@@ -110,8 +110,8 @@ class Core:
         started: bool = self.lib.xf_dispatch(self.scheduler, self.calls[number])
         return started
 
-    def put_back(self, now: int, number: int, deadline: int | None) -> None:
-        self.lib.xf_put_back(self.scheduler, self.calls[number], never_or(deadline), now)
+    def put_back(self, now: int, number: int) -> None:
+        self.lib.xf_put_back(self.scheduler, self.calls[number], now)
 
     def retry(self, now: int, number: int) -> None:
         self.lib.xf_retry(self.scheduler, self.calls[number], now)

@@ -13,7 +13,8 @@ from math import ceil
 
 MS = 1_000_000
 CATCH_UP = 10 * MS  # lateness beyond this is not made good
-TURNAROUND = 1 * MS  # an arrival so soon after an admission belongs to the same run of calls
+TURNAROUND = 2 * MS  # an arrival so soon after an admission belongs to the same run of calls
+HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
 
 
 @dataclass
@@ -80,10 +81,12 @@ class Limit:
 
     def empty(self, cost: int, now: int, end: int) -> None:
         """A provider has refused a call until `end`: then the bucket is empty, and yet one call
-        passes; but only if the bucket can gain the cost in so short a time, or another limit was
-        the cause.
+        passes. But another limit was the cause if the call costs nothing of this one, if its cost
+        comes back more slowly than that, or if the bucket is one of hours and the wait is short.
         """
-        if self.need(cost) // self.rate <= end - now:
+        wait, fill = end - now, self.capacity // self.rate
+        slow = self.need(cost) // self.rate > wait or (fill > HOURS and fill // 100 > wait)
+        if cost > 0 and not slow:
             self.level, self.at, self.promised = Fraction(0), end, True
 
 
@@ -130,6 +133,7 @@ class Model:
         self.armed: int | None = None
         self.now = 0
         self.anchor = 0  # no admission is dated before this instant
+        self.admitted_at = 0  # when the last admission really happened, late or not
         self.admitted = 0  # attempts; those taken back before their dispatch are not counted
         self.generation = 0  # episodes so far
         self.step = 0  # episodes since the last success: the exponent of the next guess
@@ -169,6 +173,7 @@ class Model:
         self.admitted += 1
         self.in_use += 1
         self.anchor = at
+        self.admitted_at = self.now
         call.state, call.generation = ADMITTED, self.generation
         self.events.append(Event(ADMITTED, call.number, at))
 
@@ -198,7 +203,7 @@ class Model:
         """An arrival soon after an admission continues the schedule: whoever waits for one
         admission to ask for the next one loses nothing by it. Else the schedule starts anew.
         """
-        if not self.waiting() and self.now - self.anchor > TURNAROUND:
+        if not self.waiting() and self.now - self.admitted_at > TURNAROUND:
             self.anchor = self.now
         call.state = WAITING
         self.poll(self.now)
@@ -227,7 +232,7 @@ class Model:
         """An admitted call starts its attempt, unless a cooldown has begun in the meantime."""
         if call.generation != self.generation or self.end > self.now:
             return False
-        call.state = IN_FLIGHT
+        call.state, call.deadline = IN_FLIGHT, None  # it has kept it
         return True
 
     def put_back(self, now: int, call: Call) -> None:
@@ -242,7 +247,6 @@ class Model:
         """
         self.begin(now)
         self.free_slot()
-        call.deadline = None
         self.enqueue(call)
 
     def finish(self, now: int, call: Call, ok: bool) -> None:
@@ -308,7 +312,9 @@ class Model:
         if end > max(self.end, self.now):
             self.end = end
             for index, limit in enumerate(self.limits):
-                mean = limit.used // self.admitted if self.admitted else 1
-                limit.empty(mean if call is None else call.costs[index], self.now, end)
+                cost = 0 if call is None else call.costs[index]
+                if cost == 0:  # not known: then what a call has cost so far on average
+                    cost = limit.used // self.admitted if self.admitted else 1
+                limit.empty(cost, self.now, end)
         self.poll(self.now)
         return max(self.end, self.now)

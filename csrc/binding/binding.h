@@ -2,7 +2,7 @@
  * The types of xtremeflow._core and who owns whom.
  *
  *   Scheduler --> Port (one per event loop) --> Call (while it waits or is in flight) --> Task
- *   Task --> Scheduled (the coroutine it runs) --> Call --> Scheduler
+ *   Task --> Call (the coroutine it runs) --> Scheduler, and the coroutine that was given
  *   Start (what start_task() returns) --> Call
  *
  * The cycle through Call is there while the call is alive and is cut when it ends: a task that
@@ -30,7 +30,6 @@ typedef struct module_state {
     PyTypeObject *port_type;
     PyTypeObject *call_type;
     PyTypeObject *start_type;
-    PyTypeObject *scheduled_type;
     PyTypeObject *reported_type;
 
     PyObject *current_call;     /* the context variable */
@@ -48,6 +47,9 @@ typedef struct module_state {
     PyObject *kw_context, *kw_name; /* tuples of these names, for vectorcalls */
     PyObject *resolve;              /* see xf_resolve() */
 } module_state;
+
+/* What a limit's name says of its cost: every call counts 1; its tokens do; or only a mapping tells. */
+enum xf_kind { KIND_OTHER, KIND_REQUESTS, KIND_TOKENS };
 
 typedef struct SchedulerObject SchedulerObject;
 typedef struct CallObject CallObject;
@@ -81,15 +83,20 @@ struct SchedulerObject {
     bool ready;      /* __init__ has run */
     bool delivering; /* see xf_deliver() */
     bool has_tokens, has_other; /* limits by that name; by names other than it and requests */
-    int8_t *counts_requests;    /* per limit: 1 where a call costs 1 unless told otherwise */
+    uint8_t *kinds;             /* per limit: what its name says, see xf_kind */
     xf_scheduler core;
 };
 
-/* One call: what it costs and holds, and the future that its task waits for while it is not
-   admitted. */
+/* How far a call is with its coroutine. */
+typedef enum call_phase { CALL_PENDING, CALL_RUNNING, CALL_OVER } call_phase;
+
+/* One call: what it costs and holds; the coroutine that its task runs; and the future that a task
+   waits for while the call is not admitted. */
 struct CallObject {
     PyObject_VAR_HEAD
     SchedulerObject *scheduler;
+    PyObject *coro;      /* as given; kept to the end, as tasks show its name */
+    PyObject *steps;     /* what is sent to: the coroutine, or the iterator of another awaitable */
     PortObject *port;    /* NULL until submitted */
     PyObject *estimate;  /* estimated_tokens as given */
     PyObject *callback;  /* the waiting task's wake-up, */
@@ -99,6 +106,7 @@ struct CallObject {
     CallObject *next, **previous; /* in port->calls */
     int64_t tokens;      /* what it counts for in the scheduler's tokens_used */
     int16_t priority;
+    uint8_t phase;       /* call_phase */
     bool blocking;       /* asyncio's protocol: just yielded to a task */
     bool is_cancelled;
     bool is_over;        /* ended, but for a child task's attempt that waits to be repeated */
@@ -134,8 +142,9 @@ PyObject *xf_resolve_now(PyObject *module, PyObject *future);
 
 extern PyType_Spec xf_call_spec;
 
-/* A new call with its cost from `estimate` (borrowed; NULL is 0). NULL with an error set. */
-CallObject *xf_call_new(SchedulerObject *s, PyObject *estimate, int priority);
+/* A new call of `coro` with its cost from `estimate` (borrowed; NULL is 0). NULL with an error set,
+   the coroutine closed. */
+CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, int priority);
 
 /* Submits `c` on the running loop; `timeout_ns` < 0 is none. -1 with an error set. */
 int xf_call_submit(CallObject *c, int64_t timeout_ns);
@@ -181,10 +190,23 @@ PyObject *xf_only_argument(const char *function, PyObject *name, PyObject *const
 PyObject *xf_report_token_usage(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *kwnames);
 
-/* ---- coroutine.c, start.c, scheduled.c ---- */
+/* ---- run.c ---- */
+
+PySendResult xf_call_am_send(PyObject *self, PyObject *value, PyObject **result);
+PyObject *xf_call_send(PyObject *self, PyObject *value);
+PyObject *xf_call_iternext(PyObject *self);
+PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *xf_call_close(PyObject *self, PyObject *unused);
+PyObject *xf_call_get_inner(PyObject *self, void *name);
+PyObject *xf_call_get_name(PyObject *self, void *name);
+PyObject *xf_call_get_await(PyObject *self, void *name);
+
+/* Ends a call whose coroutine was not started, and closes that. Else does nothing. */
+void xf_call_give_up(CallObject *c);
+
+/* ---- coroutine.c, start.c ---- */
 
 extern PyType_Spec xf_start_spec;
-extern PyType_Spec xf_scheduled_spec;
 
 /* What start_task() and submit() were given. */
 typedef struct xf_request {
@@ -203,12 +225,9 @@ int xf_request_parse(SchedulerObject *s, const char *method, PyObject *const *ar
 /* What start_task() returns: takes over `c`. */
 PyObject *xf_start_new(CallObject *c, const xf_request *r);
 
-/* The coroutine that runs `coro` as the call `c`. */
-PyObject *xf_scheduled_new(CallObject *c, PyObject *coro);
-
-/* Creates the task that runs `coro` as the submitted call `c`. NULL with an error set, the call
-   ended and the coroutine closed. */
-PyObject *xf_create_task(CallObject *c, PyObject *coro, PyObject *name);
+/* Creates the task that runs the submitted call `c`. NULL with an error set, the call ended and its
+   coroutine closed. */
+PyObject *xf_create_task(CallObject *c, PyObject *name);
 
 /* Closes a coroutine that will not be run (any more); an error in doing so is reported as
    unraisable. Keeps a set exception. */

@@ -11,7 +11,7 @@ static int set_cost(CallObject *c)
 {
     SchedulerObject *s = c->scheduler;
     for (uint32_t i = 0; i < s->core.n_limits; i++) {
-        c->core.held[i] = s->counts_requests[i];
+        c->core.held[i] = s->kinds[i] == KIND_REQUESTS;
     }
     c->tokens = 0;
     if (c->estimate != NULL) {
@@ -20,19 +20,22 @@ static int set_cost(CallObject *c)
     return c->tokens < 0 ? -1 : 0;
 }
 
-CallObject *xf_call_new(SchedulerObject *s, PyObject *estimate, int priority)
+CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, int priority)
 {
     module_state *st = s->st;
     CallObject *c = PyObject_GC_NewVar(CallObject, st->call_type, s->core.n_limits);
     if (c == NULL) {
+        xf_close_coro(coro);
         return NULL;
     }
     memset((char *)c + offsetof(CallObject, scheduler), 0,
            offsetof(CallObject, core) - offsetof(CallObject, scheduler) + xf_call_size(&s->core));
     c->scheduler = (SchedulerObject *)Py_NewRef(s);
     c->priority = (int16_t)priority;
+    c->coro = Py_NewRef(coro);
     c->estimate = Py_XNewRef(estimate);
     if (set_cost(c) < 0) {
+        xf_close_coro(coro);
         Py_DECREF(c);
         return NULL;
     }
@@ -153,6 +156,8 @@ static int call_traverse(PyObject *self, visitproc visit, void *arg)
     CallObject *c = (CallObject *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(c->scheduler);
+    Py_VISIT(c->coro);
+    Py_VISIT(c->steps);
     Py_VISIT(c->port);
     Py_VISIT(c->estimate);
     Py_VISIT(c->callback);
@@ -166,9 +171,12 @@ static int call_clear(PyObject *self)
 {
     CallObject *c = (CallObject *)self;
     if (c->scheduler != NULL && c->core.state != XF_NEW && c->core.state != XF_DONE) {
-        /* Collected as garbage together with its scheduler. */
+        /* Garbage, together with its scheduler and its loop. */
         xf_finish(&c->scheduler->core, &c->core, XF_CANCELLED, c->scheduler->core.now);
     }
+    c->phase = CALL_OVER;
+    Py_CLEAR(c->coro);
+    Py_CLEAR(c->steps);
     Py_CLEAR(c->estimate);
     Py_CLEAR(c->callback);
     Py_CLEAR(c->context);
@@ -281,9 +289,8 @@ static const char *const state_names[] = {"new",       "waiting", "admitted",
 static PyObject *call_repr(PyObject *self)
 {
     CallObject *c = (CallObject *)self;
-    return PyUnicode_FromFormat("<%s %s priority=%d estimated_tokens=%R>", Py_TYPE(self)->tp_name,
-                                state_names[c->core.state], c->priority,
-                                c->estimate != NULL ? c->estimate : Py_None);
+    return PyUnicode_FromFormat("<%s %s, %R>", Py_TYPE(self)->tp_name, state_names[c->core.state],
+                                c->coro);
 }
 
 static PyObject *get_state(PyObject *self, void *Py_UNUSED(closure))
@@ -412,6 +419,10 @@ static PyMethodDef call_methods[] = {
                "Gives the slot back and queues the call again, before newer ones of its\n"
                "priority; returns a future that is done when it is admitted, and paid for,\n"
                "again.")},
+    {"send", xf_call_send, METH_O, PyDoc_STR("The coroutine protocol, for its task.")},
+    {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
+     PyDoc_STR("The coroutine protocol, for its task.")},
+    {"close", xf_call_close, METH_NOARGS, PyDoc_STR("The coroutine protocol, for its task.")},
     {"add_done_callback", XF_FUNCTION(call_add_done_callback),
      METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("asyncio's future protocol.")},
     {"cancel", XF_FUNCTION(call_cancel), METH_VARARGS | METH_KEYWORDS,
@@ -429,6 +440,13 @@ static PyMemberDef call_members[] = {
 };
 
 static PyGetSetDef call_getset[] = {
+    {"__name__", xf_call_get_name, NULL, NULL, (void *)"__name__"},
+    {"__qualname__", xf_call_get_name, NULL, NULL, (void *)"__qualname__"},
+    {"cr_await", xf_call_get_await, NULL, NULL, (void *)"cr_await"},
+    {"cr_code", xf_call_get_inner, NULL, NULL, (void *)"cr_code"},
+    {"cr_frame", xf_call_get_inner, NULL, NULL, (void *)"cr_frame"},
+    {"cr_origin", xf_call_get_inner, NULL, NULL, (void *)"cr_origin"},
+    {"cr_running", xf_call_get_inner, NULL, NULL, (void *)"cr_running"},
     {"_asyncio_future_blocking", get_blocking, set_blocking, NULL, NULL},
     {"extra", get_extra, NULL, PyDoc_STR("{'estimated_tokens': as given}"), NULL},
     {"state", get_state, NULL,
@@ -442,6 +460,10 @@ static PyType_Slot call_slots[] = {
     {Py_tp_traverse, call_traverse},
     {Py_tp_clear, call_clear},
     {Py_tp_repr, call_repr},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, xf_call_iternext},
+    {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, xf_call_am_send},
     {Py_tp_methods, call_methods},
     {Py_tp_members, call_members},
     {Py_tp_getset, call_getset},

@@ -1,4 +1,4 @@
-/* What the two coroutine types, Start and Scheduled, have in common. */
+/* What the coroutine types, Start and Call, have in common. */
 #include "binding/binding.h"
 
 /* ---- the coroutine protocol ---- */
@@ -184,20 +184,15 @@ void xf_set_timeout(const CallObject *c)
     PyErr_SetString(c->scheduler->st->timeout_error, "the call was not admitted within its timeout");
 }
 
-PyObject *xf_create_task(CallObject *c, PyObject *coro, PyObject *name)
+PyObject *xf_create_task(CallObject *c, PyObject *name)
 {
     module_state *st = c->scheduler->st;
-    PyObject *task = NULL, *scheduled = xf_scheduled_new(c, coro);
-    if (scheduled != NULL) {
-        PyObject *args[3] = {c->port->loop, scheduled, name};
-        task = PyObject_VectorcallMethod(st->s_create_task, args,
-                                         2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
-                                         name != NULL ? st->kw_name : NULL);
-        Py_DECREF(scheduled);
-    }
+    PyObject *args[3] = {c->port->loop, (PyObject *)c, name};
+    PyObject *task = PyObject_VectorcallMethod(st->s_create_task, args,
+                                               2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                               name != NULL ? st->kw_name : NULL);
     if (task == NULL) {
-        xf_call_end(c, XF_CANCELLED);
-        xf_close_coro(coro);
+        xf_call_give_up(c);
     } else if (c->core.state != XF_DONE) { /* an eager task may have run to its end */
         c->task = Py_NewRef(task);
     }

@@ -41,7 +41,6 @@ static int add_types(PyObject *module, module_state *st)
         {&st->call_type, &xf_call_spec, true},
         {&st->port_type, &xf_port_spec, false},
         {&st->start_type, &xf_start_spec, false},
-        {&st->scheduled_type, &xf_scheduled_spec, false},
         {&st->reported_type, &xf_reported_spec, false},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
@@ -133,7 +132,6 @@ static int module_exec(PyObject *module)
     DO(call_type)                                                                                  \
     DO(port_type)                                                                                  \
     DO(start_type)                                                                                 \
-    DO(scheduled_type)                                                                             \
     DO(reported_type)                                                                              \
     DO(current_call)                                                                               \
     DO(reported)                                                                                   \

@@ -111,8 +111,8 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     n = PySequence_Fast_GET_SIZE(sequence);
     names = PyTuple_New(n);
     limits = PyMem_Calloc((size_t)n + 1, sizeof(xf_limit));
-    s->counts_requests = PyMem_Calloc((size_t)n + 1, 1);
-    if (names == NULL || limits == NULL || s->counts_requests == NULL) {
+    s->kinds = PyMem_Calloc((size_t)n + 1, 1);
+    if (names == NULL || limits == NULL || s->kinds == NULL) {
         PyErr_NoMemory();
         goto done;
     }
@@ -124,7 +124,7 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
         PyTuple_SET_ITEM(names, i, Py_NewRef(name));
         bool requests = PyUnicode_Compare(name, s->st->s_requests) == 0;
         bool tokens = PyUnicode_Compare(name, s->st->s_tokens) == 0;
-        s->counts_requests[i] = requests;
+        s->kinds[i] = requests ? KIND_REQUESTS : tokens ? KIND_TOKENS : KIND_OTHER;
         s->has_tokens |= tokens;
         s->has_other |= !requests && !tokens;
     }
@@ -137,8 +137,8 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     result = 0;
 done:
     if (result < 0) {
-        PyMem_Free(s->counts_requests);
-        s->counts_requests = NULL;
+        PyMem_Free(s->kinds);
+        s->kinds = NULL;
     }
     PyMem_Free(limits);
     Py_XDECREF(names);
@@ -177,7 +177,7 @@ static void scheduler_dealloc(PyObject *self)
     (void)scheduler_clear(self);
     Py_CLEAR(s->names);
     xf_scheduler_free(&s->core);
-    PyMem_Free(s->counts_requests);
+    PyMem_Free(s->kinds);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -202,12 +202,8 @@ static PyObject *scheduler_start_task(PyObject *self, PyObject *const *args, Py_
     if (xf_request_parse(s, "start_task", args, nargs, kwnames, &r) < 0) {
         return NULL;
     }
-    CallObject *c = xf_call_new(s, r.estimate, r.priority);
-    PyObject *start = c != NULL ? xf_start_new(c, &r) : NULL;
-    if (start == NULL) {
-        xf_close_coro(r.coro);
-    }
-    return start;
+    CallObject *c = xf_call_new(s, r.coro, r.estimate, r.priority);
+    return c != NULL ? xf_start_new(c, &r) : NULL;
 }
 
 static PyObject *scheduler_submit(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -219,13 +215,16 @@ static PyObject *scheduler_submit(PyObject *self, PyObject *const *args, Py_ssiz
     if (xf_request_parse(s, "submit", args, nargs, kwnames, &r) < 0) {
         return NULL;
     }
-    CallObject *c = xf_call_new(s, r.estimate, r.priority);
-    if (c == NULL || xf_call_submit(c, r.timeout_ns) < 0) {
-        xf_close_coro(r.coro);
-    } else {
-        task = xf_create_task(c, r.coro, r.name);
+    CallObject *c = xf_call_new(s, r.coro, r.estimate, r.priority);
+    if (c == NULL) {
+        return NULL;
     }
-    Py_XDECREF(c);
+    if (xf_call_submit(c, r.timeout_ns) < 0) {
+        xf_call_give_up(c);
+    } else {
+        task = xf_create_task(c, r.name);
+    }
+    Py_DECREF(c);
     return task;
 }
 

@@ -96,6 +96,7 @@ static void admit(xf_scheduler *s, xf_call *c, int64_t at)
     }
     s->in_use++;
     s->anchor = at;
+    s->admitted_at = s->now;
     s->counters.admitted++;
     c->generation = s->cooldown.generation;
     c->state = XF_ADMITTED;
@@ -112,13 +113,25 @@ static void leave_queue(xf_scheduler *s, xf_call *c)
     }
 }
 
+/* Bounds what lateness gives back. */
+static void catch_up(xf_scheduler *s)
+{
+    if (s->anchor < s->now - XF_CATCH_UP_NS) {
+        s->anchor = s->now - XF_CATCH_UP_NS;
+    }
+}
+
 /* An arrival in an empty queue starts the schedule anew, unless it comes so soon after the last
    admission that it continues it. */
 static void arrive(xf_scheduler *s)
 {
-    if (s->queue.size == 0 && s->anchor < s->now - XF_TURNAROUND_NS) {
+    if (s->queue.size > 0) {
+        return;
+    }
+    if (s->admitted_at < s->now - XF_TURNAROUND_NS && s->anchor < s->now) {
         s->anchor = s->now;
     }
+    catch_up(s);
 }
 
 static void enter_queue(xf_scheduler *s, xf_call *c)
@@ -149,10 +162,9 @@ static void advance(xf_scheduler *s)
     if (!s->changed && now < s->head_at && now < first_deadline) {
         return;
     }
-    if (s->queue.size > 0 && s->anchor < now - XF_CATCH_UP_NS) {
-        s->anchor = now - XF_CATCH_UP_NS;
+    if (s->queue.size > 0) {
+        catch_up(s);
     }
-    s->changed = false;
     s->head_at = XF_NEVER;
     int held_by = XF_BY_NOTHING;
     while (s->queue.size > 0) {
