@@ -3,7 +3,7 @@
 # Every job runs in a process of its own (bash would ignore `set -e` in a function whose status is
 # looked at), so that one job's failure never hides the next one's verdict.
 
-JOBS=(lint types warnings analyse c suite sanitized leaks dist
+JOBS=(lint types warnings analyse c suite sdks sanitized leaks dist
     python3.10 python3.11 python3.12 python3.13)
 WORK=$ROOT/build/check
 SDIST=$ROOT/build/dist
@@ -200,6 +200,13 @@ need_clang_sanitizers() {
 job_suite() {
     setup test
     in_venv pytest
+}
+
+# The tests that need the SDKs whose refusals they are about.
+job_sdks() {
+    setup test
+    need_group sdks
+    in_venv pytest tests/test_refusals.py
 }
 
 # suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in
