@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
@@ -114,16 +114,23 @@ class ProviderStats:
     early: int = 0  # calls sent before the end of a wait that a 429 had announced by then
     completed: int = 0
     abandoned: int = 0  # admitted and charged, but cancelled by the client
-    tokens_charged: int = 0  # at admissions, and by settlements since
+    failed: int = 0  # admitted and charged, but ended by an error of the provider
     tokens_served: int = 0  # usage of the completed calls
     in_flight: int = 0  # admitted and not yet answered
     peak_concurrency: int = 0
+    charged: dict[str, int] = field(default_factory=dict)  # by unit, settlements included
+    first_admission: float | None = None  # seconds on the provider's clock
+    last_admission: float | None = None
+
+    @property
+    def tokens_charged(self) -> int:
+        return self.charged.get("tokens", 0)
 
 
 class Reservation:
     """An admitted call: what it holds until the end of the `with` block that it is used in.
 
-    Left by a cancellation, the call counts as abandoned.
+    Left by a cancellation, the call counts as abandoned; by an exception, as failed.
     """
 
     def __init__(self, provider: SimulatedProvider, costs: Mapping[str, int], instant: int) -> None:
@@ -146,8 +153,11 @@ class Reservation:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None and not issubclass(kind, Exception):
-            self._provider.stats.abandoned += 1
+        stats = self._provider.stats
+        if kind is not None and issubclass(kind, Exception):
+            stats.failed += 1
+        elif kind is not None:
+            stats.abandoned += 1
         self._provider._release(self.costs)
 
 
@@ -259,7 +269,10 @@ class SimulatedProvider:
         for limit in self._limits:
             limit.take(costs[limit.unit], instant)
         stats = self.stats
-        stats.tokens_charged += costs.get("tokens", 0)
+        for unit, cost in costs.items():
+            stats.charged[unit] = stats.charged.get(unit, 0) + cost
+        stats.first_admission = now if stats.first_admission is None else stats.first_admission
+        stats.last_admission = now
         stats.in_flight += 1
         stats.peak_concurrency = max(stats.peak_concurrency, stats.in_flight)
         return Reservation(self, costs, instant)
@@ -298,7 +311,8 @@ class SimulatedProvider:
         for limit in self._limits:
             if costs[limit.unit] != actual[limit.unit]:
                 limit.settle(costs[limit.unit], actual[limit.unit], taken, instant)
-        self.stats.tokens_charged += actual.get("tokens", 0) - costs.get("tokens", 0)
+        for unit, cost in costs.items():
+            self.stats.charged[unit] += actual[unit] - cost
 
     def _release(self, costs: Mapping[str, int]) -> None:
         self.stats.in_flight -= 1
