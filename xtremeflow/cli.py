@@ -43,6 +43,6 @@ def _usage() -> str:
             "",
             *lines,
             "",
-            "xtremeflow COMMAND --help tells a command's options, xtremeflow --version the version.",
+            "COMMAND --help tells the options of a command, --version the version of the package.",
         ]
     )

@@ -114,12 +114,11 @@ def _settings(options: argparse.Namespace) -> Settings:
             per_output_token=options.per_output_token,
             jitter=options.jitter,
         )
+    given = vars(options)
     faults = [Fault.from_text(text) for text in options.fault]
     return Settings(
         profile=options.profile,
-        limits={
-            name: getattr(options, name) for name in QUOTAS if getattr(options, name) is not _USUAL
-        },
+        limits={name: given[name] for name in QUOTAS if name in given},
         speed=options.speed,
         latency=latency,
         output_tokens=options.output_tokens,
@@ -132,9 +131,6 @@ def _settings(options: argparse.Namespace) -> Settings:
         keep_alive=options.keep_alive,
         seed=options.seed,
     )
-
-
-_USUAL = "the profile's"
 
 
 def _amount(text: str) -> int | None:
@@ -189,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("limits", "instead of the profile's; 'none' is no limit")
     for name, meaning in QUOTAS.items():
-        group.add_argument(f"--{name}", type=_amount, default=_USUAL, metavar="N", help=meaning)
+        group.add_argument(f"--{name}", type=_amount, default=argparse.SUPPRESS, metavar="N", help=meaning)
     group.add_argument(
         "--credit",
         type=_amount,
