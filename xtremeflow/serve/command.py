@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         parser.error(f"{' and '.join(missing)} missing: pip install 'xtremeflow[serve]'")
+    if not 0 <= options.port <= 65535:
+        parser.error(f"port must be from 0 to 65535, got {options.port}")
     try:
         settings = _settings(options)
     except ValueError as error:
@@ -88,7 +90,7 @@ def _greeting(server: SimulatedServer) -> str:
             f"  limits:   {limits or 'none'}{faster}",
             f"  stats:    {server.url}/admin/stats",
             "Any API key will do. Ctrl-C stops it."
-            if service.settings.api_key is None
+            if service.settings.only_key is None
             else "Ctrl-C stops it.",
         ]
     )
@@ -125,7 +127,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         output_spread=options.output_spread,
         tokens_per_event=options.tokens_per_event,
         credit=options.credit,
-        api_key=options.only_key,
+        only_key=options.only_key,
         only_models=options.only_models,
         faults=[Fault(f.kind, f.rate, f.count, options.fault_seconds) for f in faults],
         keep_alive=options.keep_alive,
@@ -185,7 +187,9 @@ def _parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("limits", "instead of the profile's; 'none' is no limit")
     for name, meaning in QUOTAS.items():
-        group.add_argument(f"--{name}", type=_amount, default=argparse.SUPPRESS, metavar="N", help=meaning)
+        group.add_argument(
+            f"--{name}", type=_amount, default=argparse.SUPPRESS, metavar="N", help=meaning
+        )
     group.add_argument(
         "--credit",
         type=_amount,

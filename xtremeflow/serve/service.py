@@ -131,7 +131,6 @@ class Service:
         lookup = self._look_up(ask)
         call, answer = self._plan(ask, lookup, self._told(request, ask))
         latency = self.provider.latency_of(call)
-        await asyncio.sleep(latency.uplink)
         fault = self.faults.draw()
         try:
             reservation = self._admit(call, ask, fault)
@@ -148,7 +147,7 @@ class Service:
         return Rejection(status, self.profile.error(status, message, code))
 
     def _authorise(self, request: Request) -> None:
-        key = self.settings.api_key
+        key = self.settings.only_key
         if key is None:
             return
         headers = request.headers

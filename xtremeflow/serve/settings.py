@@ -19,12 +19,12 @@ class Settings:
     profile           one of PROFILES
     limits            other amounts than the profile's, by name ("rpm", ...); None is no limit
     speed             by how much the provider's time is faster: its minute lasts 60 / speed seconds
-    latency           of its answers, in the seconds of a real provider
+    latency           of its answers, in the seconds of a real provider; requests come as they come
     output_tokens     the mean length of answers whose request does not tell it
     output_spread     of those lengths: the standard deviation of their logarithm
     tokens_per_event  in a stream
     credit            tokens after which the account is spent; None is never
-    api_key           the only one that is let in; None lets everybody in
+    only_key          the only one that is let in; None lets everybody in
     only_models       those that exist; None lets any name pass
     faults            from the start
     keep_alive        seconds between signs of life; None is the profile's own
@@ -39,7 +39,7 @@ class Settings:
     output_spread: float = 0.5
     tokens_per_event: int = 4
     credit: int | None = None
-    api_key: str | None = None
+    only_key: str | None = None
     only_models: Sequence[str] | None = None
     faults: Sequence[Fault] = ()
     keep_alive: float | None = None

@@ -132,7 +132,6 @@ def _response(
         "prompt_cache_key": ask.cache_key or None,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
-        "store": body.get("store", True),
         "temperature": body.get("temperature", 1.0),
         "text": body.get("text") or {"format": {"type": "text"}},
         "tool_choice": body.get("tool_choice", "auto"),
