@@ -283,6 +283,26 @@ TEST(a_limit_that_refills_too_slowly_is_not_the_refusing_one)
     CHECK_NEAR(xf_limit_level(&day, SECOND), 1000, 0);
     CHECK(xf_limit_empty(&minute, 10, 0, SECOND));
     CHECK(!xf_limit_empty(&minute, 20, 0, SECOND));
+    CHECK(!xf_limit_empty(&minute, 0, 0, SECOND)); /* costs nothing of it */
+}
+
+TEST(a_bucket_of_hours_is_not_emptied_by_a_wait_of_seconds)
+{
+    xf_limit day = limit(10000, 86400, 10000);
+    CHECK(!xf_limit_empty(&day, 1, 0, 863 * SECOND)); /* not a hundredth of it */
+    CHECK(xf_limit_empty(&day, 1, 0, 864 * SECOND));
+    xf_limit minutes = limit(600, 60, 1200), more = limit(600, 60, 1201);
+    CHECK(xf_limit_empty(&minutes, 1, 0, SECOND));
+    CHECK(!xf_limit_empty(&more, 1, 0, SECOND));
+}
+
+TEST(a_new_definition_does_not_forgive_the_largest_debt)
+{
+    xf_limit l = limit(1e9, 1, 1), finer = limit(1, 1, 1);
+    xf_limit_adjust(&l, INT64_MIN, 0);
+    xf_limit_retune(&l, &finer, 0);
+    CHECK(xf_limit_level(&l, 0) < -1e9);
+    CHECK(xf_limit_ready(&l, 0, 0) > INT64_MAX / 4);
 }
 
 TEST_MAIN
