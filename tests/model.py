@@ -33,7 +33,6 @@ class Limit:
     capacity: int
     level: Fraction = field(init=False)
     at: int = 0
-    promised: bool = False  # the next admission passes whatever the level
     used: int = 0  # units, with settlements counted in
 
     def __post_init__(self) -> None:
@@ -57,8 +56,6 @@ class Limit:
 
     def ready(self, cost: int) -> int:
         """The first whole nanosecond at which `cost` passes."""
-        if self.promised:
-            return self.at
         return self.at + max(0, ceil((self.need(cost) - self.level) / self.rate))
 
     def advance(self, t: int) -> None:
@@ -68,9 +65,6 @@ class Limit:
 
     def take(self, cost: int, t: int) -> None:
         self.advance(t)
-        if self.promised:
-            self.level = max(self.level, Fraction(self.need(cost)))
-            self.promised = False
         assert self.level >= self.need(cost)
         self.level -= cost
         self.used += cost
@@ -84,15 +78,14 @@ class Limit:
             self.level = min(self.level + units, self.top)
         self.used -= units
 
-    def empty(self, cost: int, now: int, end: int) -> None:
-        """A provider has refused a call until `end`: then the bucket is empty, and yet one call
-        passes. But another limit was the cause if the call costs nothing of this one, if its cost
-        comes back more slowly than that, or if the bucket is one of hours and the wait is short.
+    def refuse(self, cost: int, now: int, end: int) -> None:
+        """A provider has sent a call away until `end`: then the bucket holds what this call needs.
+        But another limit was the cause if the call costs nothing of this one, or if the bucket is
+        one of hours and the wait is short.
         """
         wait, fill = end - now, self.capacity // self.rate
-        slow = self.need(cost) // self.rate > wait or (fill > HOURS and fill // 100 > wait)
-        if cost > 0 and not slow:
-            self.level, self.at, self.promised = Fraction(0), end, True
+        if cost > 0 and not (fill > HOURS and fill // 100 > wait):
+            self.level, self.at = Fraction(self.need(cost)), end
 
 
 WAITING, ADMITTED, IN_FLIGHT, EXPIRED, DONE = "waiting", "admitted", "in flight", "expired", "done"
@@ -339,6 +332,6 @@ class Model:
                 cost = 0 if call is None else call.costs[index]
                 if cost == 0:  # not known: then what a call has cost so far on average
                     cost = limit.used // self.admitted if self.admitted else 1
-                limit.empty(cost, self.now, end)
+                limit.refuse(cost, self.now, end)
         self.poll(self.now)
         return max(self.end, self.now)

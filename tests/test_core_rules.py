@@ -240,20 +240,20 @@ def test_after_a_cooldown_one_call_at_once_and_the_rest_at_the_rate(make: Make) 
         assert wake(scheduler) == [call]
 
 
-def test_what_comes_back_during_a_cooldown_does_not_move_the_emptied_level(make: Make) -> None:
+def test_what_comes_back_during_a_cooldown_does_not_move_the_promised_level(make: Make) -> None:
     scheduler = make((10, SECOND, 100))
     refused, admitted = run(scheduler, 10), scheduler.submit(0, [90])
     scheduler.refused(0, refused, told=5 * SECOND)
     scheduler.settle(0, refused, 0, 0)
     assert not scheduler.dispatch(admitted)
     scheduler.put_back(0, admitted)
-    assert scheduler.level(0, 5 * SECOND) == 0
+    assert scheduler.level(0, 5 * SECOND) == 10  # what the refused call needs
 
 
 def test_a_refusal_for_a_minute_does_not_throw_the_day_away(make: Make) -> None:
     scheduler = make((10, SECOND, 10), (10_000, 86_400 * SECOND, 10_000))
     scheduler.refused(0, run(scheduler, 1, 1), told=20 * SECOND)
-    assert scheduler.level(0, 20 * SECOND) == 0
+    assert scheduler.level(0, 20 * SECOND) == 1
     assert scheduler.level(1, 20 * SECOND) > 9_999
 
 
