@@ -109,8 +109,8 @@ bool xf_call_dispatch(CallObject *c)
 static bool has_retries(const CallObject *c)
 {
     for (Py_ssize_t i = 0; c->retries != NULL && i < PyList_GET_SIZE(c->retries); i++) {
-        PyObject *done = PyObject_CallMethodNoArgs(PyList_GET_ITEM(c->retries, i),
-                                                   c->scheduler->st->s_done);
+        PyObject *done =
+            PyObject_CallMethodNoArgs(PyList_GET_ITEM(c->retries, i), c->scheduler->st->s_done);
         if (done == NULL) {
             PyErr_Clear();
         } else {
@@ -308,8 +308,8 @@ static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
     PyObject *extra = PyDict_New(), *zero = c->estimate ? NULL : PyLong_FromLong(0);
     PyObject *estimate = c->estimate ? c->estimate : zero;
     if (extra != NULL &&
-        (estimate == NULL || PyDict_SetItem(extra, c->scheduler->st->s_estimated_tokens,
-                                            estimate) < 0)) {
+        (estimate == NULL ||
+         PyDict_SetItem(extra, c->scheduler->st->s_estimated_tokens, estimate) < 0)) {
         Py_CLEAR(extra);
     }
     Py_XDECREF(zero);
@@ -338,8 +338,8 @@ static PyObject *call_rate_limited(PyObject *self, PyObject *args)
         }
     }
     if ((told != Py_None && !(seconds >= 0)) || !(base >= 0) || !(max >= 0)) {
-        PyErr_Format(PyExc_ValueError,
-                     "retry_after, base and max_retry_after must be >= 0, not %R", args);
+        PyErr_Format(PyExc_ValueError, "retry_after, base and max_retry_after must be >= 0, not %R",
+                     args);
         return NULL;
     }
     xf_backoff b = {
@@ -427,8 +427,8 @@ static PyMethodDef call_methods[] = {
     {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
      PyDoc_STR("The coroutine protocol, for its task.")},
     {"close", xf_call_close, METH_NOARGS, PyDoc_STR("The coroutine protocol, for its task.")},
-    {"add_done_callback", XF_FUNCTION(call_add_done_callback),
-     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("asyncio's future protocol.")},
+    {"add_done_callback", XF_FUNCTION(call_add_done_callback), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("asyncio's future protocol.")},
     {"cancel", XF_FUNCTION(call_cancel), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("asyncio's future protocol.")},
     {"result", call_result, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},

@@ -207,15 +207,17 @@ static PySendResult reported_am_send(PyObject *Py_UNUSED(self), PyObject *Py_UNU
     return PYGEN_RETURN;
 }
 
-static PyObject *reported_iternext(PyObject *Py_UNUSED(self)) { return NULL; }
+static PyObject *reported_iternext(PyObject *Py_UNUSED(self))
+{
+    return NULL;
+}
 
 static PyObject *reported_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
 {
     return xf_send_result(PYGEN_RETURN, Py_NewRef(Py_None));
 }
 
-static PyObject *reported_throw(PyObject *Py_UNUSED(self), PyObject *const *args,
-                                Py_ssize_t nargs)
+static PyObject *reported_throw(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
 {
     xf_set_thrown(args, nargs);
     return NULL;
