@@ -87,6 +87,8 @@ struct SchedulerObject {
     bool delivering;            /* see xf_deliver() */
     bool has_tokens, has_other; /* limits by that name; by names other than it and requests */
     uint8_t *kinds;             /* per limit: what its name says, see xf_kind */
+    CallObject *free_calls;     /* linked by `next` */
+    int n_free_calls;
     xf_scheduler core;
 };
 
@@ -134,6 +136,13 @@ void xf_port_purge_others(SchedulerObject *s);
    system's), in ns. */
 int64_t xf_port_now(SchedulerObject *s, const PortObject *port);
 
+/* The same for an operation that only gives something back. While nobody waits, nothing depends on
+   when exactly that is, and the time of the last operation will do: it saves reading the clock. */
+static inline int64_t xf_port_about_now(SchedulerObject *s, const PortObject *port)
+{
+    return s->core.queue.size == 0 ? s->core.now : xf_port_now(s, port);
+}
+
 /* Hands out what the core has decided: wakes calls, arms timers, tells who waits for the last
    call. To be called after every operation of the core; keeps a set exception. */
 void xf_deliver(SchedulerObject *s);
@@ -153,6 +162,9 @@ extern PyType_Spec xf_call_spec;
 /* A new call of `coro` with its cost from `estimate` (borrowed; NULL is 0). NULL with an error set,
    the coroutine closed. */
 CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, int priority);
+
+/* Gives back the memory that was kept for calls of `s`. */
+void xf_call_free_all(SchedulerObject *s);
 
 /* Submits `c` on the running loop; `timeout_ns` < 0 is none. -1 with an error set. */
 int xf_call_submit(CallObject *c, int64_t timeout_ns);

@@ -176,6 +176,7 @@ static void scheduler_dealloc(PyObject *self)
     }
     (void)scheduler_clear(self);
     Py_CLEAR(s->names);
+    xf_call_free_all(s);
     xf_scheduler_free(&s->core);
     PyMem_Free(s->kinds);
     type->tp_free(self);

@@ -162,7 +162,9 @@ static int settle(CallObject *c, PyObject *actual)
     if (tokens >= 0) {
         for (uint32_t i = 0; i < n; i++) {
             if (amounts[i] != c->core.held[i]) {
-                xf_settle(&s->core, &c->core, i, amounts[i], xf_port_now(s, c->port));
+                bool refund = amounts[i] < c->core.held[i];
+                xf_settle(&s->core, &c->core, i, amounts[i],
+                          refund ? xf_port_about_now(s, c->port) : xf_port_now(s, c->port));
             }
         }
         s->tokens_used += tokens - c->tokens;
