@@ -77,8 +77,8 @@ struct SchedulerObject {
     PyObject *names; /* tuple: the limits' names */
     PortObject *ports;
     PortObject *port; /* borrowed: the one used last */
-    PyObject *drains; /* list of futures that wait for the last call to end, or NULL */
-    Py_ssize_t drains_inside; /* how many of them wait inside a call of this scheduler */
+    PyObject *drains; /* list of (future, call or None) that wait for the last call, or NULL */
+    size_t drains_inside; /* calls that wait so for the others, or a little more than that */
     int64_t tokens_used, tokens_refunded;
     bool ready;      /* __init__ has run */
     bool delivering; /* see xf_deliver() */
@@ -108,7 +108,9 @@ struct CallObject {
     int16_t priority;
     uint8_t phase;       /* call_phase */
     bool blocking;       /* asyncio's protocol: just yielded to a task */
+    bool is_executing;   /* a step of its coroutine */
     bool is_cancelled;
+    bool is_draining;    /* waits for the other calls of its scheduler to end */
     bool is_over;        /* ended, but for a child task's attempt that waits to be repeated */
     xf_call core; /* the last: has one number per limit */
 };
@@ -123,8 +125,12 @@ PortObject *xf_port_running(SchedulerObject *s);
 /* Sees to it that the port's timer can be armed. To be called on its own loop. -1 with an error. */
 int xf_port_prepare(PortObject *port);
 
-/* Now, on the clock of `port` (NULL: of the loop used last, else the system's), in ns. */
-int64_t xf_port_now(const SchedulerObject *s, const PortObject *port);
+/* Where several loops use `s`: ends the calls of those that were closed. */
+void xf_port_purge_others(SchedulerObject *s);
+
+/* Now, on the clock of `port` (NULL: of the loop used last, else of the running one, else the
+   system's), in ns. */
+int64_t xf_port_now(SchedulerObject *s, const PortObject *port);
 
 /* Hands out what the core has decided: wakes calls, arms timers, tells who waits for the last
    call. To be called after every operation of the core; keeps a set exception. */
@@ -248,6 +254,12 @@ PyObject *xf_already_awaited(void);
 /* ---- scheduler.c ---- */
 
 extern PyType_Spec xf_scheduler_spec;
+
+/* Whether some wait for the last call to end, and it may have. */
+static inline bool xf_scheduler_may_be_drained(const SchedulerObject *s)
+{
+    return s->drains != NULL && s->core.live <= s->drains_inside;
+}
 
 /* Tells those who wait for the last call to end, if it has. */
 void xf_scheduler_drained(SchedulerObject *s, PyObject *here);

@@ -87,6 +87,9 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns)
     }
     link_call(c);
     xf_deliver(s);
+    if (c->core.state == XF_WAITING) {
+        xf_port_purge_others(s);
+    }
     return 0;
 }
 
@@ -289,8 +292,9 @@ static const char *const state_names[] = {"new",       "waiting", "admitted",
 static PyObject *call_repr(PyObject *self)
 {
     CallObject *c = (CallObject *)self;
-    return PyUnicode_FromFormat("<%s %s, %R>", Py_TYPE(self)->tp_name, state_names[c->core.state],
-                                c->coro);
+    return PyUnicode_FromFormat("<%s %s priority=%d estimated_tokens=%R of %R>",
+                                Py_TYPE(self)->tp_name, state_names[c->core.state], c->priority,
+                                c->estimate != NULL ? c->estimate : Py_None, c->coro);
 }
 
 static PyObject *get_state(PyObject *self, void *Py_UNUSED(closure))

@@ -27,7 +27,7 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
         number = PyNumber_Index(value);
     } else if (PyNumber_Check(value)) {
         double d = PyFloat_AsDouble(value);
-        number = isfinite(d) ? PyLong_FromDouble(ceil(d)) : NULL;
+        number = isfinite(d) && d >= 0 ? PyLong_FromDouble(ceil(d)) : NULL;
     } else {
         set_error(PyExc_TypeError, what, key,
                   key != NULL ? "a number" : "a number or a mapping of limit names to numbers",

@@ -6,7 +6,7 @@
 #define MAX_DEBT (-((int64_t)1 << 62))
 #define NS_PER_S 1e9
 
-/* No refusal empties a bucket that takes longer to fill than this, and than so many waits. */
+/* A refusal says nothing of a bucket that takes longer to fill than this, and than so many waits. */
 #define MINUTES_NS ((int64_t)120 * 1000000000)
 #define WAITS 100
 
@@ -146,7 +146,7 @@ int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
 {
     const xf_bucket *b = &l->bucket;
     int64_t ready = b->at, lack = needed(l, cost) - b->level;
-    if (lack > 0 && !l->promised) {
+    if (lack > 0) {
         ready += lack / l->gain + (lack % l->gain != 0);
     }
     return ready > from ? ready : from;
@@ -155,11 +155,6 @@ int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
 void xf_limit_take(xf_limit *l, int64_t cost, int64_t when)
 {
     refill(l, when);
-    if (l->promised) {
-        int64_t need = needed(l, cost);
-        l->bucket.level = l->bucket.level > need ? l->bucket.level : need;
-        l->promised = false;
-    }
     l->bucket.level -= price(l, cost);
     l->used += (uint64_t)cost;
 }
@@ -169,7 +164,7 @@ void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
     int64_t credits;
     l->used -= (uint64_t)units;
     if (now < l->bucket.at) {
-        return; /* emptied by a cooldown: its level at the end is the provider's word */
+        return; /* a cooldown runs: the level at its end is the provider's word */
     }
     refill(l, now);
     if (__builtin_mul_overflow(units, l->unit, &credits) ||
@@ -184,14 +179,13 @@ void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
     }
 }
 
-bool xf_limit_empty(xf_limit *l, int64_t cost, int64_t now, int64_t until)
+bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t now, int64_t until)
 {
-    int64_t wait = until - now, need = needed(l, cost), fill = l->capacity / l->gain;
-    if (cost == 0 || need / l->gain > wait || (fill > MINUTES_NS && fill / WAITS > wait)) {
+    int64_t wait = until - now, fill = l->capacity / l->gain;
+    if (cost == 0 || (fill > MINUTES_NS && fill / WAITS > wait)) {
         return false;
     }
-    l->bucket = (xf_bucket){.level = 0, .at = until};
-    l->promised = true;
+    l->bucket = (xf_bucket){.level = needed(l, cost), .at = until};
     return true;
 }
 

@@ -396,7 +396,7 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
     int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
     if (until > before && until > now) {
         for (uint32_t i = 0; i < s->n_limits; i++) {
-            xf_limit_empty(&s->limits[i], refused_cost(s, c, i), now, until);
+            xf_limit_refuse(&s->limits[i], refused_cost(s, c, i), now, until);
         }
     }
     s->changed = true;

@@ -139,11 +139,11 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
 
 /*
  * A provider refused `c` (NULL: a call that is not known here) with a 429. Opens or extends the
- * cooldown by the rules of cooldown.h, and empties, as of its end, the buckets that can have
- * caused it. The first call after the end is let through at once, the rest at the rate: that is
- * what the provider promised. Where a call's cost is not known (no call, or no estimate) the mean
- * of the calls so far stands for it.
- * A length of 0 asks for no pause and changes nothing. Returns the instant of the end.
+ * cooldown by the rules of cooldown.h. At its end the buckets that can have caused it hold just
+ * what the refused call needs (see xf_limit_refuse): it is let through at once, the rest follow
+ * at the rate. Where its cost is not known (no call, or no estimate) the mean of the calls so far
+ * stands for it. A length of 0 asks for no pause and changes nothing. Returns the instant of the
+ * end.
  */
 int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now);
 
