@@ -14,9 +14,11 @@ from __future__ import annotations
 import gc
 import importlib
 import json
+import logging
 import os
 import subprocess
 import sys
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
@@ -27,23 +29,28 @@ Numbers = dict[str, float]
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def run(part: str, way: str, *, environ: Mapping[str, str] | None = None, **parameters: object) -> Numbers:
+def run(part: str, way: str, environ: Mapping[str, str], **parameters: object) -> Numbers:
     """What `measure` of this part returns, in a process of its own."""
     command = [sys.executable, "-m", "bench.measure", part, way, json.dumps(parameters)]
-    environ = {**os.environ, **(environ or {})}
-    done = subprocess.run(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, check=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environ}, stdout=subprocess.PIPE, check=True
+    )
     numbers: Numbers = json.loads(done.stdout)
     return numbers
 
 
 def rounds(
-    part: str, ways: Sequence[str], repeat: int, **parameters: object
+    part: str,
+    ways: Sequence[str],
+    repeat: int,
+    environ: Mapping[str, str] | None = None,
+    **parameters: object,
 ) -> dict[str, list[Numbers]]:
     """Each way's numbers, `repeat` of them, measured in turn. Ways not installed are left out."""
     results: dict[str, list[Numbers]] = {way: [] for way in ways if available(way)}
     for _ in range(repeat):
         for way, numbers in results.items():
-            numbers.append(run(part, way, **parameters))
+            numbers.append(run(part, way, environ or {}, **parameters))
     return results
 
 
@@ -57,6 +64,8 @@ def ratio(results: Sequence[Numbers], base: Sequence[Numbers], key: str) -> floa
 
 
 def _main(part: str, way: str, parameters: str) -> None:
+    logging.disable(logging.WARNING)  # of refused calls
+    warnings.simplefilter("ignore")  # token-throttle warns of usage above the estimate
     module = importlib.import_module(f"bench.{part}")
     gc.collect()
     gc.freeze()

@@ -16,7 +16,8 @@ slack. Neither counts the list that holds the tasks.
 
 "time" is the process's CPU per call for all of its life: to make the task, queue, be admitted (the
 slots are given free), run (`work` awaits `asyncio.sleep(0)`) and finish, with the garbage
-collector on; "without gc" is the same with it off.
+collector on; "without gc" is the same with it off. It is the latter that has to be flat: the
+collector visits all objects of a growing heap again and again, whosever they are.
 """
 
 from __future__ import annotations
@@ -30,13 +31,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from bench.measure import Numbers, middle, rounds, run
+from bench.measure import Numbers, middle, rounds
 from bench.peers import OLD, OURS, SEMAPHORE, available, load
 from bench.report import Figure, Section
 
 SLOTS = 50
 STATM = Path("/proc/self/statm")
 SUBMIT = f"{OURS}, submit"
+MALLOC = {"PYTHONMALLOC": "malloc"}
 WAYS = (SEMAPHORE, OURS, SUBMIT, OLD)
 
 
@@ -142,16 +144,15 @@ def section(quick: bool) -> Section:
     sizes = {1_000: 1} if quick else {10_000: 5, 100_000: 3, 1_000_000: 1}
     results: dict[tuple[str, int], Numbers] = {}
     for waiters, repeat in sizes.items():
-        with_gc = rounds("memory", WAYS, repeat, waiters=waiters)
-        without = rounds("memory", WAYS, repeat, waiters=waiters, collect=False)
-        for way in with_gc:
+        usual = rounds("memory", WAYS, repeat, waiters=waiters)
+        malloc = rounds("memory", WAYS, 1, MALLOC, waiters=waiters)
+        uncollected = rounds("memory", WAYS, repeat, waiters=waiters, collect=False)
+        for way in usual:
             results[way, waiters] = {
-                "rss": middle(with_gc[way], "rss"),
-                "cpu": middle(with_gc[way], "cpu"),
-                "cpu_no_gc": middle(without[way], "cpu"),
-                "allocated": run(
-                    "memory", way, environ={"PYTHONMALLOC": "malloc"}, waiters=waiters
-                )["allocated"],
+                "rss": middle(usual[way], "rss"),
+                "allocated": middle(malloc[way], "allocated"),
+                "cpu": middle(usual[way], "cpu"),
+                "cpu_no_gc": middle(uncollected[way], "cpu"),
             }
     rows = [
         [
@@ -162,7 +163,9 @@ def section(quick: bool) -> Section:
             f"{1e6 * numbers['cpu']:.2f} us",
             f"{1e6 * numbers['cpu_no_gc']:.2f} us",
         ]
-        for (way, waiters), numbers in sorted(results.items(), key=lambda item: WAYS.index(item[0][0]))
+        for (way, waiters), numbers in sorted(
+            results.items(), key=lambda item: WAYS.index(item[0][0])
+        )
     ]
     return Section(
         "A call that waits",
@@ -177,7 +180,7 @@ def _figures(results: dict[tuple[str, int], Numbers], sizes: list[int]) -> list[
     def all_of(way: str, key: str, unit: str, factor: float) -> str:
         return " / ".join(f"{factor * results[way, n][key]:,.{unit}}" for n in sizes)
 
-    others = [way for way in (SEMAPHORE, SUBMIT, OLD) if available(way)]
+    others = [way for way in (SEMAPHORE, OLD) if available(way)]
     ours = [results[OURS, n] for n in sizes]
     sizes_text = " / ".join(f"{n:,}" for n in sizes)
     return [
@@ -186,13 +189,13 @@ def _figures(results: dict[tuple[str, int], Numbers], sizes: list[int]) -> list[
             all_of(OURS, "rss", "0f", 1) + " B",
             "<= 1,250 B, flat",
             max(numbers["rss"] for numbers in ours) <= 1250,
-            ", ".join(f"{way} {all_of(way, 'rss', '0f', 1)}" for way in others),
+            {way: all_of(way, "rss", "0f", 1) + " B" for way in others},
         ),
         Figure(
-            f"time per call, start to end ({sizes_text} waiters)",
-            all_of(OURS, "cpu", "1f", 1e6) + " us",
+            f"CPU per call, start to end, without gc ({sizes_text} waiters)",
+            all_of(OURS, "cpu_no_gc", "1f", 1e6) + " us",
             "flat (within 1.25x)",
-            ours[-1]["cpu"] <= 1.25 * ours[0]["cpu"],
-            ", ".join(f"{way} {all_of(way, 'cpu', '1f', 1e6)}" for way in others),
+            ours[-1]["cpu_no_gc"] <= 1.25 * ours[0]["cpu_no_gc"],
+            {way: all_of(way, "cpu_no_gc", "1f", 1e6) + " us" for way in others},
         ),
     ]

@@ -150,11 +150,7 @@ def section(quick: bool) -> Section:
         f"{ratios[OURS]:.2f}x",
         "<= 1.15x",
         ratios[OURS] <= 1.15,
-        ", ".join(
-            f"{way} {ratios[way]:.2f}x"
-            for way in (OLD, AIOLIMITER, TOKEN_THROTTLE)
-            if way in ratios
-        ),
+        {way: f"{ratios[way]:.2f}x" for way in (OLD, AIOLIMITER, TOKEN_THROTTLE) if way in ratios},
     )
     return Section(
         "A task that need not wait",

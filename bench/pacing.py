@@ -167,8 +167,9 @@ def _figures(results: dict[int, dict[str, list[Numbers]]]) -> list[Figure]:
     def early(rate: int) -> int:
         return int(sum(numbers["early"] for numbers in results[rate][OURS]))
 
-    def peers(rate: int, text: Callable[[str], str]) -> str:
-        return ", ".join(f"{way} {text(way)}" for way in results[rate] if way != OURS)
+    def peers(rate: int, text: Callable[[str], str]) -> dict[str, str]:
+        ways = {OLD: OLD} | {name: name + FULL for name in (AIOLIMITER, TOKEN_THROTTLE)}
+        return {name: text(way) for name, way in ways.items() if way in results[rate]}
 
     def lateness(way: str) -> str:
         return f"{us(1_000, way, 'p50'):,.0f} / {us(1_000, way, 'p99'):,.0f} us"

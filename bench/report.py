@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 
@@ -14,7 +14,7 @@ class Figure:
     ours: str
     target: str
     reached: bool
-    peers: str
+    peers: Mapping[str, str]  # by library
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,13 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def figures_table(figures: Sequence[Figure]) -> str:
+    """The figures with a column for each of the peers that any of them names."""
+    peers = list(dict.fromkeys(peer for figure in figures for peer in figure.peers))
     return table(
-        ["figure", "measured", "to reach", "", "peers in the same run"],
-        [[f.what, f.ours, f.target, "ok" if f.reached else "MISSED", f.peers] for f in figures],
+        ["figure", "xtremeflow", "to reach", "", *peers],
+        [
+            [f.what, f.ours, f.target, "ok" if f.reached else "MISSED"]
+            + [f.peers.get(peer, "-") for peer in peers]
+            for f in figures
+        ],
     )
