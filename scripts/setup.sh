@@ -209,6 +209,13 @@ need_group() {
     fi
 }
 
+# need_peer NAME VERSION: a release that cannot share .venv with the package, in a directory aside.
+need_peer() {
+    local aside=$VENV/peers/$1-$2
+    [ -d "$aside" ] || quietly "installing $1 $2 aside" \
+        in_venv pip install --no-deps --target "$aside" "$1==$2"
+}
+
 # build_in_place WHAT PATH[EXTRA] PIP_OPTION...
 build_in_place() {
     local what=$1
