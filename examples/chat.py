@@ -1,0 +1,93 @@
+"""Ask many questions within an account's limits, and print the answers in their order.
+
+    python examples/chat.py                                # a simulated provider, no account
+    OPENAI_API_KEY=... python examples/chat.py < questions.txt
+
+With a key it needs `pip install openai` and reads one question a line from its input.
+OPENAI_BASE_URL points it to any server that speaks OpenAI's protocol; MODEL, MAX_RPM and MAX_TPM
+(the account's requests and tokens per minute) are read from the environment too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+
+from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
+from xtremeflow.testing import SimulatedProvider, TokenBucket
+
+MAX_OUTPUT = 200  # tokens
+Ask = Callable[[str], Awaitable[str]]
+
+
+def estimate(question: str) -> int:
+    """Tokens that a call may cost: some 4 characters each, and the longest answer."""
+    return len(question) // 4 + MAX_OUTPUT
+
+
+def openai_client() -> Ask:
+    from openai import AsyncOpenAI
+
+    # The SDK's own retries would hide the 429s, and repeat calls that no limit has admitted.
+    client = AsyncOpenAI(max_retries=0)
+    model = os.environ.get("MODEL", "gpt-5-mini")
+
+    @auto_backoff()
+    async def ask(question: str) -> str:
+        response = await client.chat.completions.create(
+            model=model,
+            messages=[{"role": "user", "content": question}],
+            max_completion_tokens=MAX_OUTPUT,
+        )
+        if response.usage is not None:
+            await report_token_usage(response.usage.total_tokens)
+        return response.choices[0].message.content or ""
+
+    return ask
+
+
+def simulated_client(max_rpm: float, max_tpm: float) -> Ask:
+    limits = [TokenBucket("requests", max_rpm), TokenBucket("tokens", max_tpm)]
+    provider = SimulatedProvider(limits, charge="actual")
+
+    @auto_backoff()
+    async def ask(question: str) -> str:
+        response = await provider.call(prompt_tokens=len(question) // 4, output_tokens=80)
+        await report_token_usage(response.usage.total_tokens)
+        return f"an answer of {response.usage.completion_tokens} tokens"
+
+    return ask
+
+
+async def main() -> None:
+    max_rpm = float(os.environ.get("MAX_RPM", "600"))
+    max_tpm = float(os.environ.get("MAX_TPM", "600000"))
+    if os.environ.get("OPENAI_API_KEY"):
+        ask = openai_client()
+        questions = [line.strip() for line in sys.stdin if line.strip()]
+    else:
+        ask = simulated_client(max_rpm, max_tpm)
+        questions = [f"What is {n} times {n}?" for n in range(1, 31)]
+
+    scheduler = TokenRateScheduler(
+        max_rpm=max_rpm, max_tpm=max_tpm, burst_ratio=1, max_concurrency=100
+    )
+    results = scheduler.map(ask, questions, estimated_tokens=estimate, return_exceptions=True)
+    failed = 0
+    number = 0
+    async for answer in results:
+        failed += isinstance(answer, BaseException)
+        print(f"{questions[number]}  {answer!r}")
+        number += 1
+
+    stats = scheduler.stats()
+    print(
+        f"{number} questions in {stats.elapsed:.1f} s, {failed} failed, "
+        f"{stats.rate_limited} refusals, {stats.tokens_used:,} tokens"
+    )
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
