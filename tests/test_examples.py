@@ -44,7 +44,7 @@ def test_an_example_runs(name: str) -> None:
     assert re.fullmatch(LAST_LINES[name], lines[-1])
 
 
-# Just what chat.py uses of the SDK; the first call is refused.
+# Just what chat.py uses of the SDK; the first attempt is refused, and keeps its estimate of 200.
 FAKE_SDK = """\
 from types import SimpleNamespace as Object
 
@@ -77,4 +77,4 @@ def test_chat_asks_the_sdk_when_there_is_a_key(tmp_path: Path) -> None:
         "chat.py", stdin="one\n\ntwo\n", OPENAI_API_KEY="key", MODEL="model", PYTHONPATH=path
     )
     assert lines[:2] == ["one  'model was asked: one'", "two  'model was asked: two'"]
-    assert re.fullmatch(r"2 questions in \S+ s, 0 failed, 1 refusals, 100 tokens", lines[2])
+    assert re.fullmatch(r"2 questions in \S+ s, 0 failed, 1 refusals, 300 tokens", lines[2])
