@@ -421,8 +421,7 @@ int xf_resolve(module_state *st, PyObject *future, PyObject *here)
     if (loop != NULL && loop == here) {
         r = PyObject_CallOneArg(st->resolve, future);
     } else if (loop != NULL) {
-        r = PyObject_CallMethodObjArgs(loop, st->s_call_soon_threadsafe, st->resolve, future,
-                                       NULL);
+        r = PyObject_CallMethodObjArgs(loop, st->s_call_soon_threadsafe, st->resolve, future, NULL);
     }
     Py_XDECREF(loop);
     Py_XDECREF(r);
@@ -431,11 +430,22 @@ int xf_resolve(module_state *st, PyObject *future, PyObject *here)
 
 /* ---- life ---- */
 
+static int has_plain_tasks(module_state *st, PyObject *loop)
+{
+    PyObject *method = PyObject_GetAttr(loop, st->s_create_task);
+    if (method == NULL) {
+        return -1;
+    }
+    bool plain = PyMethod_Check(method) && PyMethod_GET_FUNCTION(method) == st->base_create_task;
+    Py_DECREF(method);
+    return plain;
+}
+
 static PortObject *port_new(SchedulerObject *s, PyObject *loop)
 {
     module_state *st = s->st;
-    int own_clock = has_own_clock(st, loop);
-    if (own_clock < 0) {
+    int own_clock = has_own_clock(st, loop), plain_tasks = has_plain_tasks(st, loop);
+    if (own_clock < 0 || plain_tasks < 0) {
         return NULL;
     }
     PortObject *port = PyObject_GC_New(PortObject, st->port_type);
@@ -451,6 +461,7 @@ static PortObject *port_new(SchedulerObject *s, PyObject *loop)
     port->armed_at = XF_NEVER;
     port->timerfd = -1;
     port->own_clock = own_clock;
+    port->has_plain_tasks = plain_tasks;
     port->no_reader = false;
     port->prepared = false;
     s->ports = port;
