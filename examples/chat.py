@@ -15,7 +15,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 
-from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
+from xtremeflow import TokenRateScheduler, auto_backoff
 from xtremeflow.testing import SimulatedProvider, TokenBucket
 
 MAX_OUTPUT = 200  # tokens
@@ -23,8 +23,16 @@ Ask = Callable[[str], Awaitable[str]]
 
 
 def estimate(question: str) -> int:
-    """Tokens that a call may cost: some 4 characters each, and the longest answer."""
-    return len(question) // 4 + MAX_OUTPUT
+    """What OpenAI charges as the request arrives: the longest answer, or the prompt if longer.
+
+    So there is nothing to report. With a server that charges actual usage, estimate the sum of
+    prompt and expected answer, and report `response.usage.total_tokens` in the call.
+    """
+    return max(prompt_tokens(question), MAX_OUTPUT)
+
+
+def prompt_tokens(question: str) -> int:
+    return len(question) // 4
 
 
 def openai_client() -> Ask:
@@ -41,8 +49,6 @@ def openai_client() -> Ask:
             messages=[{"role": "user", "content": question}],
             max_completion_tokens=MAX_OUTPUT,
         )
-        if response.usage is not None:
-            await report_token_usage(response.usage.total_tokens)
         return response.choices[0].message.content or ""
 
     return ask
@@ -50,12 +56,13 @@ def openai_client() -> Ask:
 
 def simulated_client(max_rpm: float, max_tpm: float) -> Ask:
     limits = [TokenBucket("requests", max_rpm), TokenBucket("tokens", max_tpm)]
-    provider = SimulatedProvider(limits, charge="actual")
+    provider = SimulatedProvider(limits, charge="max_tokens")
 
     @auto_backoff()
     async def ask(question: str) -> str:
-        response = await provider.call(prompt_tokens=len(question) // 4, output_tokens=80)
-        await report_token_usage(response.usage.total_tokens)
+        response = await provider.call(
+            prompt_tokens=prompt_tokens(question), output_tokens=80, max_tokens=MAX_OUTPUT
+        )
         return f"an answer of {response.usage.completion_tokens} tokens"
 
     return ask

@@ -10,7 +10,7 @@ import pytest
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 LAST_LINES = {
-    "chat.py": r"30 questions in \d+\.\d s, 0 failed, \d+ refusals, 2,541 tokens",
+    "chat.py": r"30 questions in \d+\.\d s, 0 failed, \d+ refusals, 6,000 tokens",
     "score_batch.py": r"36 calls in \d+\.\d s, \d+ refused, \S+ tokens",
     "two_tiers.py": r"40 documents, \d+ refused, \d+\.\d s",
 }
@@ -44,7 +44,7 @@ def test_an_example_runs(name: str) -> None:
     assert re.fullmatch(LAST_LINES[name], lines[-1])
 
 
-# Just what chat.py uses of the SDK; the first attempt is refused, and keeps its estimate of 200.
+# Just what chat.py uses of the SDK; the first attempt is refused.
 FAKE_SDK = """\
 from types import SimpleNamespace as Object
 
@@ -63,10 +63,7 @@ class AsyncOpenAI:
         if self.attempts == 1:
             raise Refused
         answer = f"{model} was asked: {messages[0]['content']}"
-        return Object(
-            usage=Object(total_tokens=50),
-            choices=[Object(message=Object(content=answer))],
-        )
+        return Object(choices=[Object(message=Object(content=answer))])
 """
 
 
@@ -77,4 +74,4 @@ def test_chat_asks_the_sdk_when_there_is_a_key(tmp_path: Path) -> None:
         "chat.py", stdin="one\n\ntwo\n", OPENAI_API_KEY="key", MODEL="model", PYTHONPATH=path
     )
     assert lines[:2] == ["one  'model was asked: one'", "two  'model was asked: two'"]
-    assert re.fullmatch(r"2 questions in \S+ s, 0 failed, 1 refusals, 300 tokens", lines[2])
+    assert re.fullmatch(r"2 questions in \S+ s, 0 failed, 1 refusals, 600 tokens", lines[2])
