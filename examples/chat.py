@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
 
 from xtremeflow import TokenRateScheduler, auto_backoff
 from xtremeflow.testing import SimulatedProvider, TokenBucket
 
 MAX_OUTPUT = 200  # tokens
-Ask = Callable[[str], Awaitable[str]]
+Ask = Callable[[str], Coroutine[Any, Any, str]]
 
 
 def estimate(question: str) -> int:
@@ -35,26 +37,28 @@ def prompt_tokens(question: str) -> int:
     return len(question) // 4
 
 
-def openai_client() -> Ask:
+@asynccontextmanager
+async def openai_client() -> AsyncIterator[Ask]:
     from openai import AsyncOpenAI
 
-    # The SDK's own retries would hide the 429s, and repeat calls that no limit has admitted.
-    client = AsyncOpenAI(max_retries=0)
     model = os.environ.get("MODEL", "gpt-5-mini")
+    # The SDK's own retries would hide the 429s, and repeat calls that no limit has admitted.
+    async with AsyncOpenAI(max_retries=0) as client:
 
-    @auto_backoff()
-    async def ask(question: str) -> str:
-        response = await client.chat.completions.create(
-            model=model,
-            messages=[{"role": "user", "content": question}],
-            max_completion_tokens=MAX_OUTPUT,
-        )
-        return response.choices[0].message.content or ""
+        @auto_backoff()
+        async def ask(question: str) -> str:
+            response = await client.chat.completions.create(
+                model=model,
+                messages=[{"role": "user", "content": question}],
+                max_completion_tokens=MAX_OUTPUT,
+            )
+            return response.choices[0].message.content or ""
 
-    return ask
+        yield ask
 
 
-def simulated_client(max_rpm: float, max_tpm: float) -> Ask:
+@asynccontextmanager
+async def simulated_client(max_rpm: float, max_tpm: float) -> AsyncIterator[Ask]:
     limits = [TokenBucket("requests", max_rpm), TokenBucket("tokens", max_tpm)]
     provider = SimulatedProvider(limits, charge="max_tokens")
 
@@ -65,33 +69,34 @@ def simulated_client(max_rpm: float, max_tpm: float) -> Ask:
         )
         return f"an answer of {response.usage.completion_tokens} tokens"
 
-    return ask
+    yield ask
 
 
 async def main() -> None:
     max_rpm = float(os.environ.get("MAX_RPM", "600"))
     max_tpm = float(os.environ.get("MAX_TPM", "600000"))
     if os.environ.get("OPENAI_API_KEY"):
-        ask = openai_client()
+        client = openai_client()
         questions = [line.strip() for line in sys.stdin if line.strip()]
     else:
-        ask = simulated_client(max_rpm, max_tpm)
+        client = simulated_client(max_rpm, max_tpm)
         questions = [f"What is {n} times {n}?" for n in range(1, 31)]
 
     scheduler = TokenRateScheduler(
         max_rpm=max_rpm, max_tpm=max_tpm, burst_ratio=1, max_concurrency=100
     )
-    results = scheduler.map(ask, questions, estimated_tokens=estimate, return_exceptions=True)
     failed = 0
-    number = 0
-    async for answer in results:
-        failed += isinstance(answer, BaseException)
-        print(f"{questions[number]}  {answer!r}")
-        number += 1
+    async with client as ask:
+        answers = scheduler.map(ask, questions, estimated_tokens=estimate, return_exceptions=True)
+        number = 0
+        async for answer in answers:
+            failed += isinstance(answer, BaseException)
+            print(f"{questions[number]}  {answer!r}")
+            number += 1
 
     stats = scheduler.stats()
     print(
-        f"{number} questions in {stats.elapsed:.1f} s, {failed} failed, "
+        f"{len(questions)} questions in {stats.elapsed:.1f} s, {failed} failed, "
         f"{stats.rate_limited} refusals, {stats.tokens_used:,} tokens"
     )
 

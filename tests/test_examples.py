@@ -58,6 +58,12 @@ class AsyncOpenAI:
         self.chat = Object(completions=Object(create=self.create))
         self.attempts = 0
 
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *exc_info):
+        pass
+
     async def create(self, *, model, messages, max_completion_tokens):
         self.attempts += 1
         if self.attempts == 1:
