@@ -340,7 +340,8 @@ def test_tasks_look_like_those_of_their_calls() -> None:
         assert coro.cr_await.__qualname__ == "Event.wait"
         assert not coro.cr_running
         assert "forever" in repr(coro)
-        assert second.get_coro().cr_await.state == "waiting"  # type: ignore[union-attr]
+        waiting: Any = second.get_coro()
+        assert (waiting.state, waiting.cr_await) == ("waiting", None)
         assert third.get_coro().cr_await.state == "waiting"  # type: ignore[union-attr]
         [frame] = first.get_stack()
         assert frame.f_code is forever.__code__

@@ -287,6 +287,27 @@ def test_a_failure_closes_an_async_generator():
     run(main)
 
 
+def test_a_refused_item_closes_an_async_generator():
+    async def main():
+        closed = False
+
+        async def source():
+            nonlocal closed
+            try:
+                yield Calls()(0)
+                await steps(20)
+                yield "not awaitable"
+            finally:
+                await steps(2)
+                closed = True
+
+        with pytest.raises(TypeError, match="element 1, got str"):
+            await kv_batch(source())
+        assert closed
+
+    run(main)
+
+
 class TestScheduled:
     @every_source
     def test_every_item_is_admitted_by_the_scheduler(self, source):

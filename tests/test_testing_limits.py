@@ -144,6 +144,14 @@ def test_a_fixed_window_gives_twice_its_amount_around_an_edge_and_a_sliding_one_
     assert sliding.wait(100, 60 * SECOND) == 59 * SECOND
 
 
+def test_fixed_windows_do_not_shift_with_their_use():
+    limit = FixedWindow("tokens", 100, per=60.0)
+    limit.take(1, 0)
+    limit.take(100, 90 * SECOND)
+    assert limit.wait(1, 119 * SECOND) == SECOND
+    assert limit.wait(100, 120 * SECOND) == 0
+
+
 def test_concurrency_promises_no_time():
     limit = Concurrency(2)
     limit.take(1, 0)

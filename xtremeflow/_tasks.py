@@ -46,52 +46,70 @@ def failed(task: asyncio.Future[Any]) -> bool:
     return task.cancelled() or task.exception() is not None
 
 
-class TaskStream(Generic[T]):
-    """Hands ended tasks to one consumer: in the order of their start, or of their end.
+class ResultStream(Generic[T]):
+    """Hands ended futures to one consumer: in the order in which they were announced, or ended.
 
-    A failure stops the stream (unless `keep_going`): the tasks beside it are cancelled and
-    `stopped` asks the owner to add no more. The failed task is handed out where its result
-    would have been if ordered, and after every result that is ready by then if not.
+    A failure stops the stream (unless `keep_going`): the tasks that feed it are cancelled, and
+    `stopped` asks the owner to start nothing more. The failed future is handed out where its
+    result would have been if ordered, and after every result that is ready by then if not.
     """
 
     def __init__(self, *, ordered: bool, keep_going: bool = False) -> None:
-        self.running: dict[asyncio.Task[T], None] = {}  # a set that keeps the order
+        self.running: set[asyncio.Task[Any]] = set()
+        self.feeders: list[asyncio.Task[None]] = []
         self.stopped = False
+        self.unsettled = 0  # announced, not ended
         self._ordered = ordered
         self._keep_going = keep_going
         self._complete = False
-        self._outcomes: deque[asyncio.Task[T]] = deque()
-        self._failure: asyncio.Task[T] | None = None
-        self._beside: list[asyncio.Task[None]] = []
+        self._outcomes: deque[asyncio.Future[T]] = deque()
+        self._failure: asyncio.Future[T] | None = None
         self._changed = asyncio.Event()
 
-    def run_beside(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task, such as the one that feeds the stream, that ends with the stream."""
+    def feed(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """Start a task that ends with the stream at the latest."""
         task = asyncio.create_task(coro)
-        self._beside.append(task)
+        self.feeders.append(task)
         return task
 
-    def add(self, task: asyncio.Task[T]) -> None:
-        self.running[task] = None
-        if self._ordered:
-            self._outcomes.append(task)
-        task.add_done_callback(self._ended)
+    def run(self, task: asyncio.Task[Any]) -> None:
+        """Take charge of a task that works on results: it will not outlive the stream."""
+        self.running.add(task)
+        task.add_done_callback(self.running.discard)
         if self.stopped:  # the feeder was slow to end
             task.cancel()
 
+    def announce(self, future: asyncio.Future[T]) -> None:
+        """There will be a result: `settle` must follow when the future has ended."""
+        self.unsettled += 1
+        if self._ordered:
+            self._outcomes.append(future)
+
+    def settle(self, future: asyncio.Future[T]) -> None:
+        self.unsettled -= 1
+        fatal = failed(future) and not self._keep_going
+        if fatal:
+            self._stop()
+        if not self._ordered:
+            if not fatal:
+                self._outcomes.append(future)
+            elif self._failure is None:
+                self._failure = future
+        self._changed.set()
+
     def complete(self) -> None:
-        """No more tasks will be added: the stream ends with those that run."""
+        """Nothing more will be announced: the stream ends with what is."""
         self._complete = True
         self._changed.set()
 
-    async def next(self) -> asyncio.Task[T] | None:
-        """The next ended task; None at the end of the stream."""
+    async def next(self) -> asyncio.Future[T] | None:
+        """The next ended future; None at the end of the stream."""
         while True:
             if self._outcomes and self._outcomes[0].done():
                 return self._outcomes.popleft()
             if self._failure is not None:
                 return self._failure
-            if self._complete and not self.running:
+            if self._complete and not self.unsettled:
                 return None
             self._changed.clear()
             await self._changed.wait()
@@ -101,23 +119,11 @@ class TaskStream(Generic[T]):
         self._stop()
         cancel(self.running)
         try:
-            await all_ended(self._beside)
+            await all_ended(self.feeders)
         finally:
             await all_ended(self.running)
-
-    def _ended(self, task: asyncio.Task[T]) -> None:
-        del self.running[task]
-        fatal = failed(task) and not self._keep_going
-        if fatal:
-            self._stop()
-        if not self._ordered:
-            if not fatal:
-                self._outcomes.append(task)
-            elif self._failure is None:
-                self._failure = task
-        self._changed.set()
 
     def _stop(self) -> None:
         if not self.stopped:  # once: a second cancellation would break into their clean-up
             self.stopped = True
-            cancel(self._beside)
+            cancel(self.feeders)

@@ -14,7 +14,7 @@ from collections.abc import (
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from ._arguments import check_callable, check_int, check_iterable
-from ._tasks import TaskStream, close_source
+from ._tasks import ResultStream, close_source
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -100,7 +100,7 @@ async def _stream(
     ordered: bool,
     return_exceptions: bool,
 ) -> AsyncGenerator[R | BaseException, None]:
-    stream: TaskStream[R] = TaskStream(ordered=ordered, keep_going=return_exceptions)
+    stream: ResultStream[R] = ResultStream(ordered=ordered, keep_going=return_exceptions)
     source = aiter(items if isinstance(items, AsyncIterable) else _async(items))
     room = asyncio.Semaphore(window)
 
@@ -108,12 +108,15 @@ async def _stream(
     async def feed() -> None:
         await room.acquire()
         async for item in source:
-            stream.add(await start(item))
+            task = await start(item)
+            stream.run(task)
+            stream.announce(task)
+            task.add_done_callback(stream.settle)
             if stream.stopped:
                 break
             await room.acquire()
 
-    feeding = stream.run_beside(feed())
+    feeding = stream.feed(feed())
     feeding.add_done_callback(lambda _: stream.complete())
     try:
         while (task := await stream.next()) is not None:
@@ -137,7 +140,7 @@ async def _raise(exc: Exception) -> Any:
     raise exc
 
 
-def _outcome(task: asyncio.Task[R]) -> R | BaseException:
+def _outcome(task: asyncio.Future[Any]) -> Any:
     if task.cancelled():
         return asyncio.CancelledError()
     exc = task.exception()

@@ -2,8 +2,9 @@
 
     producer --put--> queue --> process_item (at most `workers` at a time) --> results
 
-Each side waits when the next is full, so a slow consumer slows the producer down. A worker is
-not a task that waits for items: every item gets a task of its own when a place is free for it.
+Each side waits when the next is full, so a slow consumer slows the producer down. A worker is a
+task that exists only while there are items for it: nothing waits in the queue's `get`, so the end
+needs no marks among the items, and the number of workers is just a number.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from typing import Any, TypeVar
 
 from ._arguments import check_async_iterable, check_callable, check_int, check_number
-from ._tasks import TaskStream
+from ._tasks import ResultStream
 
 T = TypeVar("T")
 
@@ -128,7 +129,7 @@ class _ProducerQueue(asyncio.Queue[Any]):
 
 
 class _Pipeline:
-    # Whoever makes room starts the next item, but every item runs in the consumer's context.
+    # Whoever makes room starts the next worker, but all work in the consumer's context.
     context: contextvars.Context
 
     def __init__(
@@ -145,51 +146,62 @@ class _Pipeline:
         self.workers = workers
         self.max_workers = max_workers
         self.maxsize = maxsize
-        self.limit = workers  # how many items may be in process now
+        self.limit = workers  # how many may work now
+        self.working = 0
         self.taken = 0  # items taken from the queue whose results the consumer has not got
         self.produced = False
-        self.stream: TaskStream[Any] = TaskStream(ordered=ordered)
+        self.stream: ResultStream[Any] = ResultStream(ordered=ordered)
         self.queue = _ProducerQueue(maxsize, self.dispatch)
 
     async def run(self, load_factor: float, check_interval: float) -> AsyncGenerator[Any, None]:
         self.context = contextvars.copy_context()
-        producing = self.stream.run_beside(self.produce())
+        producing = self.stream.feed(self.produce())
         producing.add_done_callback(self.end_of_production)
         if self.max_workers > self.workers:
-            self.stream.run_beside(self.adapt(load_factor, check_interval))
+            self.stream.feed(self.adapt(load_factor, check_interval))
         try:
-            while (task := await self.stream.next()) is not None:
+            while (outcome := await self.stream.next()) is not None:
                 self.taken -= 1
                 self.dispatch()
-                yield task.result()
+                yield outcome.result()
             producing.result()
         finally:
             await self.stream.close()
 
     def dispatch(self) -> None:
-        """Start what may start. Called whenever an item, a worker or room for a result appears."""
+        """Start workers for what may be taken now. Called whenever that may have changed."""
+        while self.working < self.limit and self.may_take():
+            self.working += 1
+            # A copy: an eager task may come back here while its context is entered.
+            self.stream.run(self.context.copy().run(asyncio.create_task, self.work()))
         if self.stream.stopped:
             while not self.queue.empty():  # lets go of whoever waits in put()
                 self.queue.get_nowait()
-            return
-        while (
-            not self.queue.empty()
-            and len(self.stream.running) < self.limit
-            and (not self.maxsize or self.taken < self.limit + self.maxsize)
-        ):
-            item = self.queue.get_nowait()
-            self.taken += 1
-            task = self.context.copy().run(asyncio.create_task, self.process(item))
-            self.stream.add(task)
-            task.add_done_callback(self.end_of_item)
         if self.produced and self.queue.empty():
             self.stream.complete()
 
-    async def produce(self) -> None:
-        done = self.producer(self.queue)
-        if not inspect.isawaitable(done):
-            raise TypeError(f"producer must be an async function, but it returned {done!r}")
-        await done
+    def may_take(self) -> bool:
+        room = not self.maxsize or self.taken < self.limit + self.maxsize
+        return room and not self.queue.empty() and not self.stream.stopped
+
+    async def work(self) -> None:
+        """Process items for as long as some may be taken and no worker is too many."""
+        loop = asyncio.get_running_loop()
+        try:
+            while self.working <= self.limit and self.may_take():
+                item = self.queue.get_nowait()
+                self.taken += 1
+                outcome = loop.create_future()
+                self.stream.announce(outcome)
+                try:
+                    outcome.set_result(await self.process(item))
+                except BaseException as exc:
+                    outcome.set_exception(exc)
+                self.stream.settle(outcome)
+                self.queue.task_done()
+        finally:
+            self.working -= 1
+            self.dispatch()
 
     async def process(self, item: Any) -> Any:
         if self.process_item is None:
@@ -199,12 +211,14 @@ class _Pipeline:
             raise TypeError(f"process_item must be an async function, but it returned {result!r}")
         return await result
 
+    async def produce(self) -> None:
+        done = self.producer(self.queue)
+        if not inspect.isawaitable(done):
+            raise TypeError(f"producer must be an async function, but it returned {done!r}")
+        await done
+
     def end_of_production(self, _: asyncio.Task[None]) -> None:
         self.produced = True
-        self.dispatch()
-
-    def end_of_item(self, _: asyncio.Task[Any]) -> None:
-        self.queue.task_done()
         self.dispatch()
 
     async def adapt(self, load_factor: float, check_interval: float) -> None:
@@ -213,7 +227,7 @@ class _Pipeline:
             if self.queue.full():  # and so the load has no known end
                 wanted = self.max_workers
             else:
-                load = self.queue.qsize() + len(self.stream.running)
+                load = self.queue.qsize() + self.stream.unsettled
                 wanted = min(math.ceil(load / load_factor), self.max_workers)
             if wanted > self.limit or self.queue.empty():
                 self.limit = max(wanted, self.workers)

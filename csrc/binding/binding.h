@@ -2,7 +2,7 @@
  * The types of xtremeflow._core and who owns whom.
  *
  *   Scheduler --> Port (one per event loop) --> Call (while it waits or is in flight) --> Task
- *   Task --> Scheduled (the coroutine it runs) --> Call --> Scheduler
+ *   Task --> Call (the coroutine it runs) --> Scheduler, and the coroutine that was given
  *   Start (what start_task() returns) --> Call
  *
  * The cycle through Call is there while the call is alive and is cut when it ends: a task that
@@ -30,7 +30,6 @@ typedef struct module_state {
     PyTypeObject *port_type;
     PyTypeObject *call_type;
     PyTypeObject *start_type;
-    PyTypeObject *scheduled_type;
     PyTypeObject *reported_type;
 
     PyObject *current_call;     /* the context variable */
@@ -38,24 +37,30 @@ typedef struct module_state {
     PyObject *get_running_loop; /* asyncio._get_running_loop: None where none runs */
     PyObject *cancelled_error;
     PyObject *timeout_error; /* asyncio's: not the built-in one before Python 3.11 */
+    PyObject *task_type;     /* asyncio.Task */
     PyObject *base_time;     /* BaseEventLoop.time: loops that have another have their own clock */
+    PyObject *base_create_task; /* BaseEventLoop.create_task */
 
     /* Interned names. */
-    PyObject *s_call_soon, *s_call_soon_threadsafe, *s_create_task, *s_create_future,
-        *s_name, *s_close, *s_throw, *s_add_reader, *s_remove_reader, *s_call_at, *s_cancel, *s_time,
+    PyObject *s_call_soon, *s_call_soon_threadsafe, *s_create_task, *s_create_future, *s_name,
+        *s_close, *s_throw, *s_add_reader, *s_remove_reader, *s_call_at, *s_cancel, *s_time,
         *s_is_closed, *s_done, *s_set_result, *s_get_loop, *s_tokens, *s_requests, *s_coro,
-        *s_estimated_tokens, *s_priority, *s_timeout, *s_actual, *s_retry_after;
-    PyObject *kw_context, *kw_name; /* tuples of these names, for vectorcalls */
-    PyObject *resolve;              /* see xf_resolve() */
+        *s_estimated_tokens, *s_priority, *s_timeout, *s_actual, *s_retry_after, *s_task_factory;
+    PyObject *kw_context, *kw_name, *kw_loop,
+        *kw_loop_name; /* tuples of these names, for vectorcalls */
+    PyObject *resolve; /* see xf_resolve() */
 } module_state;
+
+/* What a limit's name says of its cost: every call counts 1; its tokens do; or only a mapping
+ * tells. */
+enum xf_kind { KIND_OTHER, KIND_REQUESTS, KIND_TOKENS };
 
 typedef struct SchedulerObject SchedulerObject;
 typedef struct CallObject CallObject;
 
 /* An event loop, as one scheduler sees it: its clock, its timer, and the calls that run there. */
 typedef struct PortObject {
-    PyObject_HEAD
-    module_state *st;
+    PyObject_HEAD module_state *st;
     SchedulerObject *scheduler; /* borrowed; NULL once the scheduler is gone */
     PyObject *loop;
     struct PortObject *next; /* in the scheduler's list, which owns it */
@@ -64,46 +69,54 @@ typedef struct PortObject {
     int64_t armed_at;        /* ns, or XF_NEVER */
     int timerfd;             /* or -1 */
     bool own_clock;          /* loop.time() is not the system's monotonic clock */
+    bool has_plain_tasks;    /* its create_task() is asyncio's own */
     bool no_reader;          /* the loop cannot watch a timerfd */
     bool prepared;           /* xf_port_prepare() has been called */
 } PortObject;
 
 struct SchedulerObject {
-    PyObject_HEAD
-    module_state *st;
+    PyObject_HEAD module_state *st;
     PyObject *weakrefs;
     PyObject *names; /* tuple: the limits' names */
     PortObject *ports;
-    PortObject *port; /* borrowed: the one used last */
-    PyObject *drains; /* list of (future, call or None) that wait for the last call, or NULL */
+    PortObject *port;     /* borrowed: the one used last */
+    PyObject *drains;     /* list of (future, call or None) that wait for the last call, or NULL */
     size_t drains_inside; /* calls that wait so for the others, or a little more than that */
     int64_t tokens_used, tokens_refunded;
-    bool ready;      /* __init__ has run */
-    bool delivering; /* see xf_deliver() */
+    bool ready;                 /* __init__ has run */
+    bool delivering;            /* see xf_deliver() */
     bool has_tokens, has_other; /* limits by that name; by names other than it and requests */
-    int8_t *counts_requests;    /* per limit: 1 where a call costs 1 unless told otherwise */
+    uint8_t *kinds;             /* per limit: what its name says, see xf_kind */
+    CallObject *free_calls;     /* linked by `next` */
+    int n_free_calls;
     xf_scheduler core;
 };
 
-/* One call: what it costs and holds, and the future that its task waits for while it is not
-   admitted. */
+/* How far a call is with its coroutine. */
+typedef enum call_phase { CALL_PENDING, CALL_RUNNING, CALL_OVER } call_phase;
+
+/* One call: what it costs and holds; the coroutine that its task runs; and the future that a task
+   waits for while the call is not admitted. */
 struct CallObject {
-    PyObject_VAR_HEAD
-    SchedulerObject *scheduler;
-    PortObject *port;    /* NULL until submitted */
-    PyObject *estimate;  /* estimated_tokens as given */
-    PyObject *callback;  /* the waiting task's wake-up, */
-    PyObject *context;   /* and the context to run it in */
-    PyObject *task;      /* the task that runs it, while it is alive */
-    PyObject *retries;   /* list of futures of attempts that wait to be repeated, or NULL */
+    PyObject_VAR_HEAD SchedulerObject *scheduler;
+    PyObject *coro;     /* as given; kept to the end, as tasks show its name */
+    PyObject *steps;    /* what is sent to: the coroutine, or the iterator of another awaitable */
+    PortObject *port;   /* NULL until submitted */
+    PyObject *estimate; /* estimated_tokens as given */
+    PyObject *callback; /* the waiting task's wake-up, */
+    PyObject *context;  /* and the context to run it in */
+    PyObject *task;     /* the task that runs it, while it is alive */
+    PyObject *retries;  /* list of futures of attempts that wait to be repeated, or NULL */
     CallObject *next, **previous; /* in port->calls */
-    int64_t tokens;      /* what it counts for in the scheduler's tokens_used */
+    int64_t tokens;               /* what it counts for in the scheduler's tokens_used */
     int16_t priority;
-    bool blocking;       /* asyncio's protocol: just yielded to a task */
+    uint8_t phase;     /* call_phase */
+    bool blocking;     /* asyncio's protocol: just yielded to a task */
+    bool is_executing; /* a step of its coroutine */
     bool is_cancelled;
-    bool is_draining;    /* waits for the other calls of its scheduler to end */
-    bool is_over;        /* ended, but for a child task's attempt that waits to be repeated */
-    xf_call core; /* the last: has one number per limit */
+    bool is_draining; /* waits for the other calls of its scheduler to end */
+    bool is_over;     /* ended, but for a child task's attempt that waits to be repeated */
+    xf_call core;     /* the last: has one number per limit */
 };
 
 /* ---- port.c ---- */
@@ -123,6 +136,13 @@ void xf_port_purge_others(SchedulerObject *s);
    system's), in ns. */
 int64_t xf_port_now(SchedulerObject *s, const PortObject *port);
 
+/* The same for an operation that only gives something back. While nobody waits, nothing depends on
+   when exactly that is, and the time of the last operation will do: it saves reading the clock. */
+static inline int64_t xf_port_about_now(SchedulerObject *s, const PortObject *port)
+{
+    return s->core.queue.size == 0 ? s->core.now : xf_port_now(s, port);
+}
+
 /* Hands out what the core has decided: wakes calls, arms timers, tells who waits for the last
    call. To be called after every operation of the core; keeps a set exception. */
 void xf_deliver(SchedulerObject *s);
@@ -139,8 +159,12 @@ PyObject *xf_resolve_now(PyObject *module, PyObject *future);
 
 extern PyType_Spec xf_call_spec;
 
-/* A new call with its cost from `estimate` (borrowed; NULL is 0). NULL with an error set. */
-CallObject *xf_call_new(SchedulerObject *s, PyObject *estimate, int priority);
+/* A new call of `coro` with its cost from `estimate` (borrowed; NULL is 0). NULL with an error set,
+   the coroutine closed. */
+CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, int priority);
+
+/* Gives back the memory that was kept for calls of `s`. */
+void xf_call_free_all(SchedulerObject *s);
 
 /* Submits `c` on the running loop; `timeout_ns` < 0 is none. -1 with an error set. */
 int xf_call_submit(CallObject *c, int64_t timeout_ns);
@@ -186,10 +210,27 @@ PyObject *xf_only_argument(const char *function, PyObject *name, PyObject *const
 PyObject *xf_report_token_usage(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *kwnames);
 
-/* ---- coroutine.c, start.c, scheduled.c ---- */
+/* ---- run.c ---- */
+
+PySendResult xf_call_am_send(PyObject *self, PyObject *value, PyObject **result);
+PyObject *xf_call_send(PyObject *self, PyObject *value);
+PyObject *xf_call_iternext(PyObject *self);
+PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
+PyObject *xf_call_close(PyObject *self, PyObject *unused);
+PyObject *xf_call_get_inner(PyObject *self, void *name);
+PyObject *xf_call_get_name(PyObject *self, void *name);
+PyObject *xf_call_get_await(PyObject *self, void *name);
+
+/* Ends a call whose coroutine was not started, and closes that. Else does nothing. */
+void xf_call_give_up(CallObject *c);
+
+/* Ends a call that nobody will run any further: its loop is closed, or it was an attempt of a call
+   that has ended. */
+void xf_call_abandon(CallObject *c);
+
+/* ---- coroutine.c, start.c ---- */
 
 extern PyType_Spec xf_start_spec;
-extern PyType_Spec xf_scheduled_spec;
 
 /* What start_task() and submit() were given. */
 typedef struct xf_request {
@@ -208,12 +249,9 @@ int xf_request_parse(SchedulerObject *s, const char *method, PyObject *const *ar
 /* What start_task() returns: takes over `c`. */
 PyObject *xf_start_new(CallObject *c, const xf_request *r);
 
-/* The coroutine that runs `coro` as the call `c`. */
-PyObject *xf_scheduled_new(CallObject *c, PyObject *coro);
-
-/* Creates the task that runs `coro` as the submitted call `c`. NULL with an error set, the call
-   ended and the coroutine closed. */
-PyObject *xf_create_task(CallObject *c, PyObject *coro, PyObject *name);
+/* Creates the task that runs the submitted call `c`. NULL with an error set, the call ended and its
+   coroutine closed. */
+PyObject *xf_create_task(CallObject *c, PyObject *name);
 
 /* Closes a coroutine that will not be run (any more); an error in doing so is reported as
    unraisable. Keeps a set exception. */

@@ -4,6 +4,9 @@
 
 #include <structmember.h>
 
+/* Some 100 KB per scheduler at the most. */
+enum { MAX_FREE_CALLS = 500 };
+
 /* ---- life ---- */
 
 /* Sets what the call costs by its estimate. -1 with an error set. */
@@ -11,7 +14,7 @@ static int set_cost(CallObject *c)
 {
     SchedulerObject *s = c->scheduler;
     for (uint32_t i = 0; i < s->core.n_limits; i++) {
-        c->core.held[i] = s->counts_requests[i];
+        c->core.held[i] = s->kinds[i] == KIND_REQUESTS;
     }
     c->tokens = 0;
     if (c->estimate != NULL) {
@@ -20,19 +23,55 @@ static int set_cost(CallObject *c)
     return c->tokens < 0 ? -1 : 0;
 }
 
-CallObject *xf_call_new(SchedulerObject *s, PyObject *estimate, int priority)
+/* Memory for a call: that of one that is gone, if there is any. It saves more than the allocation:
+   what is not newly allocated does not bring the next run of the garbage collector nearer. */
+static CallObject *allocate(SchedulerObject *s)
 {
-    module_state *st = s->st;
-    CallObject *c = PyObject_GC_NewVar(CallObject, st->call_type, s->core.n_limits);
+    CallObject *c = s->free_calls;
     if (c == NULL) {
+        return PyObject_GC_NewVar(CallObject, s->st->call_type, s->core.n_limits);
+    }
+    s->free_calls = c->next;
+    s->n_free_calls--;
+    (void)PyObject_InitVar((PyVarObject *)c, s->st->call_type, s->core.n_limits);
+    return c;
+}
+
+/* Takes the memory of a call of `s`, which it keeps alive no longer; its type has been let go. */
+static void recycle(SchedulerObject *s, CallObject *c)
+{
+    if (s->n_free_calls < MAX_FREE_CALLS) {
+        c->next = s->free_calls;
+        s->free_calls = c;
+        s->n_free_calls++;
+    } else {
+        PyObject_GC_Del(c);
+    }
+}
+
+void xf_call_free_all(SchedulerObject *s)
+{
+    for (CallObject *c; (c = s->free_calls) != NULL;) {
+        s->free_calls = c->next;
+        PyObject_GC_Del(c);
+    }
+}
+
+CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, int priority)
+{
+    CallObject *c = allocate(s);
+    if (c == NULL) {
+        xf_close_coro(coro);
         return NULL;
     }
     memset((char *)c + offsetof(CallObject, scheduler), 0,
            offsetof(CallObject, core) - offsetof(CallObject, scheduler) + xf_call_size(&s->core));
     c->scheduler = (SchedulerObject *)Py_NewRef(s);
     c->priority = (int16_t)priority;
+    c->coro = Py_NewRef(coro);
     c->estimate = Py_XNewRef(estimate);
     if (set_cost(c) < 0) {
+        xf_close_coro(coro);
         Py_DECREF(c);
         return NULL;
     }
@@ -106,8 +145,8 @@ bool xf_call_dispatch(CallObject *c)
 static bool has_retries(const CallObject *c)
 {
     for (Py_ssize_t i = 0; c->retries != NULL && i < PyList_GET_SIZE(c->retries); i++) {
-        PyObject *done = PyObject_CallMethodNoArgs(PyList_GET_ITEM(c->retries, i),
-                                                   c->scheduler->st->s_done);
+        PyObject *done =
+            PyObject_CallMethodNoArgs(PyList_GET_ITEM(c->retries, i), c->scheduler->st->s_done);
         if (done == NULL) {
             PyErr_Clear();
         } else {
@@ -149,7 +188,7 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
         }
     }
     Py_INCREF(c);
-    xf_finish(&s->core, &c->core, outcome, xf_port_now(s, c->port));
+    xf_finish(&s->core, &c->core, outcome, xf_port_about_now(s, c->port));
     xf_call_unlink(c);
     if (c->callback != NULL) {
         schedule_callback(c); /* ended by somebody else than the task that waits */
@@ -172,6 +211,8 @@ static int call_traverse(PyObject *self, visitproc visit, void *arg)
     CallObject *c = (CallObject *)self;
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(c->scheduler);
+    Py_VISIT(c->coro);
+    Py_VISIT(c->steps);
     Py_VISIT(c->port);
     Py_VISIT(c->estimate);
     Py_VISIT(c->callback);
@@ -184,26 +225,34 @@ static int call_traverse(PyObject *self, visitproc visit, void *arg)
 static int call_clear(PyObject *self)
 {
     CallObject *c = (CallObject *)self;
-    if (c->scheduler != NULL && c->core.state != XF_NEW && c->core.state != XF_DONE) {
-        /* Collected as garbage together with its scheduler. */
+    if (c->core.state != XF_NEW && c->core.state != XF_DONE) {
+        /* Garbage, together with its scheduler and its loop. */
         xf_finish(&c->scheduler->core, &c->core, XF_CANCELLED, c->scheduler->core.now);
     }
+    c->phase = CALL_OVER;
+    Py_CLEAR(c->coro);
+    Py_CLEAR(c->steps);
     Py_CLEAR(c->estimate);
     Py_CLEAR(c->callback);
     Py_CLEAR(c->context);
     Py_CLEAR(c->task);
     Py_CLEAR(c->retries);
     Py_CLEAR(c->port);
-    Py_CLEAR(c->scheduler);
     return 0;
 }
 
 static void call_dealloc(PyObject *self)
 {
+    CallObject *c = (CallObject *)self;
+    SchedulerObject *s = c->scheduler;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    if (c->phase == CALL_PENDING && c->coro != NULL) {
+        xf_close_coro(c->coro); /* its task was destroyed before it ran */
+    }
     (void)call_clear(self);
-    PyObject_GC_Del(self);
+    recycle(s, c);
+    Py_DECREF(s);
     Py_DECREF(type);
 }
 
@@ -289,9 +338,9 @@ static const char *const state_names[] = {"new",       "waiting", "admitted",
 static PyObject *call_repr(PyObject *self)
 {
     CallObject *c = (CallObject *)self;
-    return PyUnicode_FromFormat("<%s %s priority=%d estimated_tokens=%R>", Py_TYPE(self)->tp_name,
-                                state_names[c->core.state], c->priority,
-                                c->estimate != NULL ? c->estimate : Py_None);
+    return PyUnicode_FromFormat("<%s %s priority=%d estimated_tokens=%R of %R>",
+                                Py_TYPE(self)->tp_name, state_names[c->core.state], c->priority,
+                                c->estimate != NULL ? c->estimate : Py_None, c->coro);
 }
 
 static PyObject *get_state(PyObject *self, void *Py_UNUSED(closure))
@@ -305,8 +354,8 @@ static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
     PyObject *extra = PyDict_New(), *zero = c->estimate ? NULL : PyLong_FromLong(0);
     PyObject *estimate = c->estimate ? c->estimate : zero;
     if (extra != NULL &&
-        (estimate == NULL || PyDict_SetItem(extra, c->scheduler->st->s_estimated_tokens,
-                                            estimate) < 0)) {
+        (estimate == NULL ||
+         PyDict_SetItem(extra, c->scheduler->st->s_estimated_tokens, estimate) < 0)) {
         Py_CLEAR(extra);
     }
     Py_XDECREF(zero);
@@ -335,8 +384,8 @@ static PyObject *call_rate_limited(PyObject *self, PyObject *args)
         }
     }
     if ((told != Py_None && !(seconds >= 0)) || !(base >= 0) || !(max >= 0)) {
-        PyErr_Format(PyExc_ValueError,
-                     "retry_after, base and max_retry_after must be >= 0, not %R", args);
+        PyErr_Format(PyExc_ValueError, "retry_after, base and max_retry_after must be >= 0, not %R",
+                     args);
         return NULL;
     }
     xf_backoff b = {
@@ -420,8 +469,12 @@ static PyMethodDef call_methods[] = {
                "Gives the slot back and queues the call again, before newer ones of its\n"
                "priority; returns a future that is done when it is admitted, and paid for,\n"
                "again.")},
-    {"add_done_callback", XF_FUNCTION(call_add_done_callback),
-     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("asyncio's future protocol.")},
+    {"send", xf_call_send, METH_O, PyDoc_STR("The coroutine protocol, for its task.")},
+    {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
+     PyDoc_STR("The coroutine protocol, for its task.")},
+    {"close", xf_call_close, METH_NOARGS, PyDoc_STR("The coroutine protocol, for its task.")},
+    {"add_done_callback", XF_FUNCTION(call_add_done_callback), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("asyncio's future protocol.")},
     {"cancel", XF_FUNCTION(call_cancel), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("asyncio's future protocol.")},
     {"result", call_result, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},
@@ -437,6 +490,13 @@ static PyMemberDef call_members[] = {
 };
 
 static PyGetSetDef call_getset[] = {
+    {"__name__", xf_call_get_name, NULL, NULL, (void *)"__name__"},
+    {"__qualname__", xf_call_get_name, NULL, NULL, (void *)"__qualname__"},
+    {"cr_await", xf_call_get_await, NULL, NULL, (void *)"cr_await"},
+    {"cr_code", xf_call_get_inner, NULL, NULL, (void *)"cr_code"},
+    {"cr_frame", xf_call_get_inner, NULL, NULL, (void *)"cr_frame"},
+    {"cr_origin", xf_call_get_inner, NULL, NULL, (void *)"cr_origin"},
+    {"cr_running", xf_call_get_inner, NULL, NULL, (void *)"cr_running"},
     {"_asyncio_future_blocking", get_blocking, set_blocking, NULL, NULL},
     {"extra", get_extra, NULL, PyDoc_STR("{'estimated_tokens': as given}"), NULL},
     {"state", get_state, NULL,
@@ -450,6 +510,10 @@ static PyType_Slot call_slots[] = {
     {Py_tp_traverse, call_traverse},
     {Py_tp_clear, call_clear},
     {Py_tp_repr, call_repr},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, xf_call_iternext},
+    {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, xf_call_am_send},
     {Py_tp_methods, call_methods},
     {Py_tp_members, call_members},
     {Py_tp_getset, call_getset},

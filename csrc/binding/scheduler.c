@@ -111,8 +111,8 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     n = PySequence_Fast_GET_SIZE(sequence);
     names = PyTuple_New(n);
     limits = PyMem_Calloc((size_t)n + 1, sizeof(xf_limit));
-    s->counts_requests = PyMem_Calloc((size_t)n + 1, 1);
-    if (names == NULL || limits == NULL || s->counts_requests == NULL) {
+    s->kinds = PyMem_Calloc((size_t)n + 1, 1);
+    if (names == NULL || limits == NULL || s->kinds == NULL) {
         PyErr_NoMemory();
         goto done;
     }
@@ -124,7 +124,7 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
         PyTuple_SET_ITEM(names, i, Py_NewRef(name));
         bool requests = PyUnicode_Compare(name, s->st->s_requests) == 0;
         bool tokens = PyUnicode_Compare(name, s->st->s_tokens) == 0;
-        s->counts_requests[i] = requests;
+        s->kinds[i] = requests ? KIND_REQUESTS : tokens ? KIND_TOKENS : KIND_OTHER;
         s->has_tokens |= tokens;
         s->has_other |= !requests && !tokens;
     }
@@ -137,8 +137,8 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     result = 0;
 done:
     if (result < 0) {
-        PyMem_Free(s->counts_requests);
-        s->counts_requests = NULL;
+        PyMem_Free(s->kinds);
+        s->kinds = NULL;
     }
     PyMem_Free(limits);
     Py_XDECREF(names);
@@ -176,8 +176,9 @@ static void scheduler_dealloc(PyObject *self)
     }
     (void)scheduler_clear(self);
     Py_CLEAR(s->names);
+    xf_call_free_all(s);
     xf_scheduler_free(&s->core);
-    PyMem_Free(s->counts_requests);
+    PyMem_Free(s->kinds);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -202,12 +203,8 @@ static PyObject *scheduler_start_task(PyObject *self, PyObject *const *args, Py_
     if (xf_request_parse(s, "start_task", args, nargs, kwnames, &r) < 0) {
         return NULL;
     }
-    CallObject *c = xf_call_new(s, r.estimate, r.priority);
-    PyObject *start = c != NULL ? xf_start_new(c, &r) : NULL;
-    if (start == NULL) {
-        xf_close_coro(r.coro);
-    }
-    return start;
+    CallObject *c = xf_call_new(s, r.coro, r.estimate, r.priority);
+    return c != NULL ? xf_start_new(c, &r) : NULL;
 }
 
 static PyObject *scheduler_submit(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
@@ -219,13 +216,16 @@ static PyObject *scheduler_submit(PyObject *self, PyObject *const *args, Py_ssiz
     if (xf_request_parse(s, "submit", args, nargs, kwnames, &r) < 0) {
         return NULL;
     }
-    CallObject *c = xf_call_new(s, r.estimate, r.priority);
-    if (c == NULL || xf_call_submit(c, r.timeout_ns) < 0) {
-        xf_close_coro(r.coro);
-    } else {
-        task = xf_create_task(c, r.coro, r.name);
+    CallObject *c = xf_call_new(s, r.coro, r.estimate, r.priority);
+    if (c == NULL) {
+        return NULL;
     }
-    Py_XDECREF(c);
+    if (xf_call_submit(c, r.timeout_ns) < 0) {
+        xf_call_give_up(c);
+    } else {
+        task = xf_create_task(c, r.name);
+    }
+    Py_DECREF(c);
     return task;
 }
 
@@ -235,8 +235,8 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
                                   PyObject *kwnames)
 {
     SchedulerObject *s = (SchedulerObject *)self;
-    PyObject *retry_after = xf_only_argument("notify_rate_limit_exceeded", s->st->s_retry_after,
-                                             args, nargs, kwnames);
+    PyObject *retry_after =
+        xf_only_argument("notify_rate_limit_exceeded", s->st->s_retry_after, args, nargs, kwnames);
     if (retry_after == NULL || check_ready(s) < 0) {
         return NULL;
     }
@@ -438,8 +438,8 @@ static PyObject *limit_snapshot(const SchedulerObject *s, uint32_t i, int64_t no
     return Py_BuildValue("{sOsdsdsdsLsKsKsd}", "name", PyTuple_GET_ITEM(s->names, i), "rate",
                          xf_limit_rate(l), "capacity", (double)l->capacity / (double)l->unit,
                          "level", xf_limit_level(l, now), "used", (long long)l->used, "refunded",
-                         (unsigned long long)l->refunded, "charged",
-                         (unsigned long long)l->charged, "held", (double)l->held_ns * 1e-9);
+                         (unsigned long long)l->refunded, "charged", (unsigned long long)l->charged,
+                         "held", (double)l->held_ns * 1e-9);
 }
 
 static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -467,13 +467,13 @@ static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     return Py_BuildValue(
-        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsN}", "submitted",
-        (unsigned long long)n->submitted, "admitted", (unsigned long long)n->admitted, "succeeded",
-        (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed, "cancelled",
-        (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired, "refused",
-        (unsigned long long)n->refused, "retries", (unsigned long long)n->retries, "waiting",
-        (unsigned int)core->queue.size, "in_flight", (unsigned int)core->in_use, "tokens_used",
-        (long long)s->tokens_used, "tokens_refunded", (long long)s->tokens_refunded, "episodes",
+        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsN}", "submitted", (unsigned long long)n->submitted,
+        "admitted", (unsigned long long)n->admitted, "succeeded", (unsigned long long)n->succeeded,
+        "failed", (unsigned long long)n->failed, "cancelled", (unsigned long long)n->cancelled,
+        "expired", (unsigned long long)n->expired, "refused", (unsigned long long)n->refused,
+        "retries", (unsigned long long)n->retries, "waiting", (unsigned int)core->queue.size,
+        "in_flight", (unsigned int)core->in_use, "tokens_used", (long long)s->tokens_used,
+        "tokens_refunded", (long long)s->tokens_refunded, "episodes",
         (unsigned int)core->cooldown.generation, "elapsed",
         n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",
         (double)(core->cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
@@ -511,9 +511,10 @@ static PyMethodDef scheduler_methods[] = {
          "wait for the admission before asyncio.TimeoutError. name: of the task. Refused,\n"
          "cancelled or timed out, `coro` is closed.")},
     {"submit", XF_FUNCTION(scheduler_submit), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
-               "--\n\n"
-               "Queues the call and returns its asyncio.Task at once; see start_task().")},
+     PyDoc_STR(
+         "submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
+         "--\n\n"
+         "Queues the call and returns its asyncio.Task at once; see start_task().")},
     {"notify_rate_limit_exceeded", XF_FUNCTION(scheduler_notify), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
                "A provider refused a call: nothing is dispatched for `retry_after` seconds\n"
@@ -564,7 +565,7 @@ static PyType_Slot scheduler_slots[] = {
 PyType_Spec xf_scheduler_spec = {
     .name = "xtremeflow._core.Scheduler",
     .basicsize = sizeof(SchedulerObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
-             Py_TPFLAGS_IMMUTABLETYPE,
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = scheduler_slots,
 };

@@ -4,9 +4,7 @@
 typedef enum start_state { START_NEW, START_WAITING, START_OVER } start_state;
 
 typedef struct StartObject {
-    PyObject_HEAD
-    CallObject *call;
-    PyObject *coro;
+    PyObject_HEAD CallObject *call;
     PyObject *name;
     int64_t timeout_ns;
     start_state state;
@@ -18,11 +16,11 @@ PyObject *xf_start_new(CallObject *c_steal_ref, const xf_request *r)
 {
     StartObject *self = PyObject_GC_New(StartObject, c_steal_ref->scheduler->st->start_type);
     if (self == NULL) {
+        xf_call_give_up(c_steal_ref);
         Py_DECREF(c_steal_ref);
         return NULL;
     }
     self->call = c_steal_ref;
-    self->coro = Py_NewRef(r->coro);
     self->name = Py_XNewRef(r->name);
     self->timeout_ns = r->timeout_ns;
     self->state = START_NEW;
@@ -34,17 +32,11 @@ PyObject *xf_start_new(CallObject *c_steal_ref, const xf_request *r)
 static void give_up(StartObject *self)
 {
     CallObject *call = self->call;
-    PyObject *coro = self->coro;
     self->state = START_OVER;
     self->call = NULL;
-    self->coro = NULL;
     if (call != NULL) {
-        xf_call_end(call, XF_CANCELLED);
+        xf_call_give_up(call);
         Py_DECREF(call);
-    }
-    if (coro != NULL) {
-        xf_close_coro(coro);
-        Py_DECREF(coro);
     }
 }
 
@@ -72,9 +64,8 @@ static PySendResult start_am_send(PyObject *op, PyObject *Py_UNUSED(value), PyOb
     case XF_ADMITTED:
         self->state = START_OVER;
         self->call = NULL;
-        *result = xf_create_task(call, self->coro, self->name);
+        *result = xf_create_task(call, self->name);
         Py_DECREF(call);
-        Py_CLEAR(self->coro);
         return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
     case XF_EXPIRED:
         xf_set_timeout(call);
@@ -93,7 +84,10 @@ static PyObject *start_send(PyObject *self, PyObject *value)
     return xf_send_result(status, result);
 }
 
-static PyObject *start_iternext(PyObject *self) { return start_send(self, Py_None); }
+static PyObject *start_iternext(PyObject *self)
+{
+    return start_send(self, Py_None);
+}
 
 static PyObject *start_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -133,7 +127,6 @@ static int start_traverse(PyObject *op, visitproc visit, void *arg)
     StartObject *self = (StartObject *)op;
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->call);
-    Py_VISIT(self->coro);
     Py_VISIT(self->name);
     return 0;
 }
@@ -143,7 +136,6 @@ static int start_clear(PyObject *op)
     StartObject *self = (StartObject *)op;
     self->state = START_OVER;
     Py_CLEAR(self->call);
-    Py_CLEAR(self->coro);
     Py_CLEAR(self->name);
     return 0;
 }
@@ -165,7 +157,10 @@ static PyObject *get_name(PyObject *Py_UNUSED(self), void *closure)
     return PyUnicode_FromString(closure);
 }
 
-static PyObject *get_none(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure)) { Py_RETURN_NONE; }
+static PyObject *get_none(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    Py_RETURN_NONE;
+}
 
 static PyObject *get_running(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {

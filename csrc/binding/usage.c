@@ -45,28 +45,31 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
     return result;
 }
 
+/* Sets out[i], or an error (-1) if so much could never be paid for. */
+static int set_cost(SchedulerObject *s, uint32_t i, int64_t value, const char *what, int64_t *out)
+{
+    if (value > s->core.limits[i].max_cost) {
+        PyErr_Format(PyExc_ValueError,
+                     "%s: %lld of the limit %R can never be paid for; at most %lld can", what,
+                     (long long)value, PyTuple_GET_ITEM(s->names, i),
+                     (long long)s->core.limits[i].max_cost);
+        return -1;
+    }
+    out[i] = value;
+    return 0;
+}
+
 /* Sets out[] for every limit of that name. Returns how many there are, or -1 with an error set. */
 static int set_named(SchedulerObject *s, PyObject *name, int64_t value, const char *what,
                      int64_t *out)
 {
     int found = 0;
     for (uint32_t i = 0; i < s->core.n_limits; i++) {
-        PyObject *own = PyTuple_GET_ITEM(s->names, i);
-        int same = own == name ? 1 : PyObject_RichCompareBool(own, name, Py_EQ);
-        if (same < 0) {
+        int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(s->names, i), name, Py_EQ);
+        if (same < 0 || (same && set_cost(s, i, value, what, out) < 0)) {
             return -1;
         }
-        if (!same) {
-            continue;
-        }
-        if (value > s->core.limits[i].max_cost) {
-            PyErr_Format(PyExc_ValueError,
-                         "%s: %lld of the limit %R can never be paid for; at most %lld can", what,
-                         (long long)value, name, (long long)s->core.limits[i].max_cost);
-            return -1;
-        }
-        out[i] = value;
-        found++;
+        found += same;
     }
     return found;
 }
@@ -111,8 +114,9 @@ fail:
 
 int64_t xf_amounts(SchedulerObject *s, PyObject *amounts, const char *what, int64_t *out)
 {
-    if (PyDict_Check(amounts) ||
-        (!PyNumber_Check(amounts) && PyObject_HasAttrString(amounts, "keys"))) {
+    if (!PyLong_CheckExact(amounts) &&
+        (PyDict_Check(amounts) ||
+         (!PyNumber_Check(amounts) && PyObject_HasAttrString(amounts, "keys")))) {
         return mapping_amounts(s, amounts, what, out);
     }
     int64_t n = amount(amounts, what, NULL);
@@ -122,8 +126,10 @@ int64_t xf_amounts(SchedulerObject *s, PyObject *amounts, const char *what, int6
                      amounts, s->names);
         return -1;
     }
-    if (n < 0 || (s->has_tokens && set_named(s, s->st->s_tokens, n, what, out) < 0)) {
-        return -1;
+    for (uint32_t i = 0; n >= 0 && i < s->core.n_limits; i++) {
+        if (s->kinds[i] == KIND_TOKENS && set_cost(s, i, n, what, out) < 0) {
+            return -1;
+        }
     }
     return n;
 }
@@ -156,7 +162,9 @@ static int settle(CallObject *c, PyObject *actual)
     if (tokens >= 0) {
         for (uint32_t i = 0; i < n; i++) {
             if (amounts[i] != c->core.held[i]) {
-                xf_settle(&s->core, &c->core, i, amounts[i], xf_port_now(s, c->port));
+                bool refund = amounts[i] < c->core.held[i];
+                xf_settle(&s->core, &c->core, i, amounts[i],
+                          refund ? xf_port_about_now(s, c->port) : xf_port_now(s, c->port));
             }
         }
         s->tokens_used += tokens - c->tokens;
@@ -201,15 +209,17 @@ static PySendResult reported_am_send(PyObject *Py_UNUSED(self), PyObject *Py_UNU
     return PYGEN_RETURN;
 }
 
-static PyObject *reported_iternext(PyObject *Py_UNUSED(self)) { return NULL; }
+static PyObject *reported_iternext(PyObject *Py_UNUSED(self))
+{
+    return NULL;
+}
 
 static PyObject *reported_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
 {
     return xf_send_result(PYGEN_RETURN, Py_NewRef(Py_None));
 }
 
-static PyObject *reported_throw(PyObject *Py_UNUSED(self), PyObject *const *args,
-                                Py_ssize_t nargs)
+static PyObject *reported_throw(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
 {
     xf_set_thrown(args, nargs);
     return NULL;

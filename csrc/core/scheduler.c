@@ -96,12 +96,16 @@ static void admit(xf_scheduler *s, xf_call *c, int64_t at)
     }
     s->in_use++;
     s->anchor = at;
+    s->admitted_at = s->now;
     s->counters.admitted++;
     c->generation = s->cooldown.generation;
     c->state = XF_ADMITTED;
 }
 
-static bool is_head(const xf_call *c) { return c->queue_place == 1; }
+static bool is_head(const xf_call *c)
+{
+    return c->queue_place == 1;
+}
 
 static void leave_queue(xf_scheduler *s, xf_call *c)
 {
@@ -112,13 +116,25 @@ static void leave_queue(xf_scheduler *s, xf_call *c)
     }
 }
 
+/* Bounds what lateness gives back. */
+static void catch_up(xf_scheduler *s)
+{
+    if (s->anchor < s->now - XF_CATCH_UP_NS) {
+        s->anchor = s->now - XF_CATCH_UP_NS;
+    }
+}
+
 /* An arrival in an empty queue starts the schedule anew, unless it comes so soon after the last
    admission that it continues it. */
 static void arrive(xf_scheduler *s)
 {
-    if (s->queue.size == 0 && s->anchor < s->now - XF_TURNAROUND_NS) {
+    if (s->queue.size > 0) {
+        return;
+    }
+    if (s->admitted_at < s->now - XF_TURNAROUND_NS && s->anchor < s->now) {
         s->anchor = s->now;
     }
+    catch_up(s);
 }
 
 static void enter_queue(xf_scheduler *s, xf_call *c)
@@ -149,10 +165,9 @@ static void advance(xf_scheduler *s)
     if (!s->changed && now < s->head_at && now < first_deadline) {
         return;
     }
-    if (s->queue.size > 0 && s->anchor < now - XF_CATCH_UP_NS) {
-        s->anchor = now - XF_CATCH_UP_NS;
+    if (s->queue.size > 0) {
+        catch_up(s);
     }
-    s->changed = false;
     s->head_at = XF_NEVER;
     int held_by = XF_BY_NOTHING;
     while (s->queue.size > 0) {
@@ -260,8 +275,7 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
 {
     /* Room for every live call, so that no retry can ever fail for want of memory. */
     if (!xf_heap_reserve(&s->queue, s->live + 1, &s->alloc) ||
-        (deadline != XF_NEVER &&
-         !xf_heap_reserve(&s->deadlines, s->live + 1, &s->alloc))) {
+        (deadline != XF_NEVER && !xf_heap_reserve(&s->deadlines, s->live + 1, &s->alloc))) {
         return false;
     }
     now = begin(s, now);
@@ -384,7 +398,7 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
     int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
     if (until > before && until > now) {
         for (uint32_t i = 0; i < s->n_limits; i++) {
-            xf_limit_empty(&s->limits[i], refused_cost(s, c, i), now, until);
+            xf_limit_refuse(&s->limits[i], refused_cost(s, c, i), now, until);
         }
     }
     s->changed = true;

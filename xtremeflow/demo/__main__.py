@@ -18,7 +18,7 @@ from xtremeflow.demo.result import JobResult, Runner, run_job
 from xtremeflow.demo.scheduled import run_scheduled
 from xtremeflow.demo.table import describe, table
 from xtremeflow.demo.trace import load_trace
-from xtremeflow.demo.usual import run_usual
+from xtremeflow.demo.usual import run_usual, usual_concurrency
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -35,19 +35,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    logging.basicConfig(level=logging.ERROR, format="%(message)s")
     logging.getLogger("xtremeflow.demo").setLevel(logging.INFO)
 
-    print(describe(job), end="\n\n", flush=True)
+    print(describe(job), end="\n\n")
     ways: dict[str, Runner] = {"XtremeFlow": run_scheduled}
     if not options.alone:
-        ways["semaphore + SDK retries"] = partial(run_usual, concurrency=options.concurrency)
+        concurrency = options.concurrency or usual_concurrency(job)
+        ways["semaphore + retries"] = partial(run_usual, concurrency=concurrency)
+        print(
+            f"beside it the usual way: asyncio.Semaphore({concurrency}) and the official SDKs'\n"
+            "retries (after what the 429 announces, else 0.5 s doubled up to 8 s, jittered)\n"
+        )
     try:
         results = {name: asyncio.run(_watched(name, job, way)) for name, way in ways.items()}
     except KeyboardInterrupt:
         print("\ninterrupted", file=sys.stderr)
         return 130
     print(f"\n{table(results)}")
+    print("\nlateness: an admitted call's arrival after the earliest moment the limits allowed it")
     if options.plot is not None:
         plot(results, options.plot)
         print(f"\npicture: {options.plot}")

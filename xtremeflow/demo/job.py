@@ -1,12 +1,13 @@
 """A job: requests, the provider they go to, and the shortest time in which its limits allow it.
 
-**The lower bound.** A limit that starts full with capacity C and refills at the rate r has let pass
-at most C + r t by the time t. Of calls that cost c_1, c_2, ... in the order of their admission, the
-i-th can therefore not be admitted before
+**The lower bound.** Let calls that cost c_1, c_2, ... be admitted in this order, and let f be the
+moment at which a limit's bucket, of capacity C and rate r, is full again (0 at the start). At the
+time t its level is C - r (f - t), and a call needs its cost there. So the i-th call is admitted at
 
-    a_i = max over the limits of (c_1 + ... + c_i - C) / r, and not before a_(i-1) nor 0,
+    a_i = max(a_(i-1), f - (C - c_i) / r for each limit),    which makes f = max(f, a_i) + c_i / r
 
-and the job cannot be over before the largest a_i + (how long call i takes once admitted).
+and no earlier. For a bucket that is never full again this is (c_1 + ... + c_i - C) / r. The job
+cannot be over before the largest a_i + (how long call i takes once admitted).
 """
 
 from __future__ import annotations
@@ -60,12 +61,16 @@ def earliest_admissions(
     costs: Iterable[Mapping[str, int]], limits: Sequence[Limit]
 ) -> Iterable[float]:
     """The a_i of calls admitted in this order, in seconds; each limit holds one period's amount."""
-    spent = [0] * len(limits)
+    full = [0.0] * len(limits)
     earliest = 0.0
     for cost in costs:
-        for i, limit in enumerate(limits):
-            spent[i] += cost[limit.name]
-            earliest = max(earliest, (spent[i] - limit.amount) * limit.per / limit.amount)
+        for limit, again in zip(limits, full, strict=True):
+            room = (limit.amount - cost[limit.name]) * limit.per / limit.amount
+            earliest = max(earliest, again - room)
+        full = [
+            max(again, earliest) + cost[limit.name] * limit.per / limit.amount
+            for limit, again in zip(limits, full, strict=True)
+        ]
         yield earliest
 
 

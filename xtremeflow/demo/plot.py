@@ -21,8 +21,8 @@ def plot(results: Mapping[str, JobResult], path: Path) -> None:
     """Writes the picture of the results of one job, by name, to `path` (PNG, or by its suffix)."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
 
-    figure = Figure(figsize=(10, 2.6 * len(results) + 3.2), layout="constrained")
-    axes: Any = figure.subplots(
+    figure: Any = Figure(figsize=(10, 2.6 * len(results) + 3.2), layout="constrained")
+    axes = figure.subplots(
         len(results) + 1, 1, sharex=True, height_ratios=[1] * len(results) + [1.2]
     )
     end = max(result.wall for result in results.values())

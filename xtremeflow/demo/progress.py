@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator
 
 from xtremeflow.testing import ProviderStats, SimulatedProvider
 
@@ -21,7 +21,9 @@ LOG_INTERVAL = 5.0
 
 
 @contextlib.asynccontextmanager
-async def progress(label: str, provider: SimulatedProvider, total: int) -> AsyncIterator[None]:
+async def progress(
+    label: str, provider: SimulatedProvider, total: int
+) -> AsyncGenerator[None, None]:
     """Shows the way of `total` calls through `provider` for as long as the block lasts."""
     live = sys.stdout.isatty()
     with _live_bar(label, total) if live else _log_lines(label, total) as show:
@@ -41,37 +43,36 @@ async def progress(label: str, provider: SimulatedProvider, total: int) -> Async
 
 
 @contextlib.contextmanager
-def _log_lines(label: str, total: int) -> Iterator[Show]:
+def _log_lines(label: str, total: int) -> Generator[Show, None, None]:
     def show(stats: ProviderStats, seconds: float) -> None:
-        logger.info("%s: %5.1f s, %s", label, seconds, _counts(stats, total))
+        logger.info("%s: %s", label, _counts(stats, total, seconds))
 
     yield show
 
 
 @contextlib.contextmanager
-def _live_bar(label: str, total: int) -> Iterator[Show]:
+def _live_bar(label: str, total: int) -> Generator[Show, None, None]:
     try:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, Progress, TextColumn
     except ImportError:
-        with _log_lines(label, total) as show:
-            yield show
+        with _log_lines(label, total) as log:
+            yield log
         return
 
     columns = (
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
         TextColumn("{task.fields[counts]}"),
-        TimeElapsedColumn(),
     )
     with Progress(*columns, expand=True) as bar:
         task = bar.add_task(label, total=total, counts="")
 
-        def show(stats: ProviderStats, _: float) -> None:
-            bar.update(task, completed=stats.completed, counts=_counts(stats, total))
+        def show(stats: ProviderStats, seconds: float) -> None:
+            bar.update(task, completed=stats.completed, counts=_counts(stats, total, seconds))
 
         yield show
 
 
-def _counts(stats: ProviderStats, total: int) -> str:
+def _counts(stats: ProviderStats, total: int, seconds: float) -> str:
     done = f"{stats.completed:,}/{total:,} done"
-    return f"{done}, {stats.in_flight} in flight, {stats.refused:,} refused"
+    return f"{done}, {stats.in_flight} in flight, {stats.refused:,} refused, {seconds:.0f} s"

@@ -37,9 +37,8 @@ async def run_scheduled(job: Job, call: Call) -> None:
 def expected_answer(job: Job) -> int:
     """The estimate of every answer's length: its mean plus one standard deviation.
 
-    Both are known from a trial run. For n calls in flight the estimates are wrong by a sum of
-    standard deviation s * sqrt(n), and n * s is held back: three of these or more from n = 9 on.
-    A report gives back what was too much, so it costs only what the calls in flight hold.
+    Both are known from a trial run. Together, the estimates of n calls in flight miss by about
+    s * sqrt(n), and n * s is held back, until each call's report returns what it did not use.
     """
     answers = [request.output_tokens for request in job.requests]
     return round(mean(answers) + pstdev(answers))

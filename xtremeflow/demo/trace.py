@@ -32,7 +32,7 @@ def load_trace(path: Path | None = None) -> tuple[TraceRequest, ...]:
     if path is not None:
         with path.open(newline="", encoding="utf-8") as lines:
             return _parse(lines, str(path))
-    text = files(__package__).joinpath(SAMPLE).read_text(encoding="utf-8")
+    text = files("xtremeflow.demo").joinpath(SAMPLE).read_text(encoding="utf-8")
     return _parse(text.splitlines(), SAMPLE)
 
 
@@ -41,7 +41,7 @@ def _parse(lines: Iterable[str], name: str) -> tuple[TraceRequest, ...]:
     requests: list[TraceRequest] = []
     prompt_column = output_column = None
     for number, line in numbered:
-        row = next(csv.reader([line]), [])
+        row = next(csv.reader([line]))
         try:
             if prompt_column is None or output_column is None:
                 prompt_column = row.index("ContextTokens")
