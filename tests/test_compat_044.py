@@ -9,6 +9,7 @@ import sys
 import types
 import warnings
 from collections.abc import AsyncIterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from xtremeflow.scheduler.token import TokenRateScheduler, report_token_usage
 from xtremeflow.testing import run
 
 # The quick start as its users have it, with the import of a provider's SDK.
-QUICK_START = '''
+QUICK_START = """
 import asyncio
 from openai import RateLimitError
 from xtremeflow.scheduler.rate_limit import auto_backoff
@@ -59,7 +60,7 @@ async def main():
 
 if __name__ == "__main__":
     asyncio.run(main())
-'''
+"""
 
 
 class Clock:
@@ -181,7 +182,7 @@ def test_retries_pay_admission() -> None:
         tasks = [scheduler.submit(call([1])) for _ in range(3)]
         await asyncio.gather(*tasks)
         assert len(times) == 6
-        assert all(b - a >= 0.05 - 1e-9 for a, b in zip(times, times[1:], strict=False))
+        assert all(b - a >= 0.05 - 1e-9 for a, b in pairwise(times))
         assert scheduler.stats().limits[0].used == 6
 
     run(main())
@@ -491,9 +492,13 @@ def test_a_producers_error_comes_after_the_results_before_it(workers: int) -> No
             return n
 
         got: list[int] = []
-        with pytest.raises(KeyError, match="producer"):
+
+        async def consume() -> None:
             async for n in async_pipeline(producer, work, workers=workers):
                 got.append(n)
+
+        with pytest.raises(KeyError, match="producer"):
+            await consume()
         assert sorted(got) == list(range(10))
 
     run(main())

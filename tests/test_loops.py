@@ -13,6 +13,7 @@ import time
 import warnings
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -64,10 +65,8 @@ def timers() -> int:
     """How many timerfds the process has open."""
     count = 0
     for fd in os.listdir("/proc/self/fd"):
-        try:
+        with suppress(OSError):  # the listing's own
             count += "timerfd" in os.readlink(f"/proc/self/fd/{fd}")
-        except OSError:
-            pass  # that of the listing itself
     return count
 
 
@@ -103,14 +102,14 @@ def test_a_timerfd_where_there_can_be_one(make: Any, uses: int) -> None:
     before = timers()
     scheduler = TokenRateScheduler(max_tps=1000)
 
-    async def main() -> None:
+    async def main(scheduler: TokenRateScheduler) -> None:
         await a_bit_of_everything(scheduler)
         assert timers() == before + uses
 
     for _ in range(3):
-        run_in(make, main())
+        run_in(make, main(scheduler))
     assert timers() <= before + uses  # that of a closed loop goes when there is a new one
-    del scheduler, main
+    del scheduler
     gc.collect()
     assert timers() == before
 
