@@ -88,11 +88,10 @@ async def main() -> None:
     failed = 0
     async with client as ask:
         answers = scheduler.map(ask, questions, estimated_tokens=estimate, return_exceptions=True)
-        number = 0
+        asked = iter(questions)
         async for answer in answers:
             failed += isinstance(answer, BaseException)
-            print(f"{questions[number]}  {answer!r}")
-            number += 1
+            print(f"{next(asked)}  {answer!r}")
 
     stats = scheduler.stats()
     print(
