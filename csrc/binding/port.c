@@ -298,7 +298,7 @@ static void purge_closed(SchedulerObject *s)
         if (closed && take_out(s, port)) {
             while (port->calls != NULL) {
                 Py_CLEAR(port->calls->retries);
-                xf_call_end(port->calls, XF_CANCELLED);
+                xf_call_abandon(port->calls);
             }
             port->scheduler = NULL;
             Py_DECREF(port);
@@ -366,7 +366,7 @@ void xf_deliver(SchedulerObject *s)
         CallObject *call = xf_call_of(c);
         Py_INCREF(call);
         if (!xf_call_wake(call, here)) {
-            xf_call_end(call, XF_CANCELLED);
+            xf_call_abandon(call);
         }
         Py_DECREF(call);
     }
@@ -421,8 +421,7 @@ int xf_resolve(module_state *st, PyObject *future, PyObject *here)
     if (loop != NULL && loop == here) {
         r = PyObject_CallOneArg(st->resolve, future);
     } else if (loop != NULL) {
-        r = PyObject_CallMethodObjArgs(loop, st->s_call_soon_threadsafe, st->resolve, future,
-                                       NULL);
+        r = PyObject_CallMethodObjArgs(loop, st->s_call_soon_threadsafe, st->resolve, future, NULL);
     }
     Py_XDECREF(loop);
     Py_XDECREF(r);
@@ -431,11 +430,22 @@ int xf_resolve(module_state *st, PyObject *future, PyObject *here)
 
 /* ---- life ---- */
 
+static int has_plain_tasks(module_state *st, PyObject *loop)
+{
+    PyObject *method = PyObject_GetAttr(loop, st->s_create_task);
+    if (method == NULL) {
+        return -1;
+    }
+    bool plain = PyMethod_Check(method) && PyMethod_GET_FUNCTION(method) == st->base_create_task;
+    Py_DECREF(method);
+    return plain;
+}
+
 static PortObject *port_new(SchedulerObject *s, PyObject *loop)
 {
     module_state *st = s->st;
-    int own_clock = has_own_clock(st, loop);
-    if (own_clock < 0) {
+    int own_clock = has_own_clock(st, loop), plain_tasks = has_plain_tasks(st, loop);
+    if (own_clock < 0 || plain_tasks < 0) {
         return NULL;
     }
     PortObject *port = PyObject_GC_New(PortObject, st->port_type);
@@ -451,6 +461,7 @@ static PortObject *port_new(SchedulerObject *s, PyObject *loop)
     port->armed_at = XF_NEVER;
     port->timerfd = -1;
     port->own_clock = own_clock;
+    port->has_plain_tasks = plain_tasks;
     port->no_reader = false;
     port->prepared = false;
     s->ports = port;

@@ -32,6 +32,15 @@ void xf_call_give_up(CallObject *c)
     }
 }
 
+void xf_call_abandon(CallObject *c)
+{
+    if (c->phase == CALL_PENDING) {
+        xf_call_give_up(c);
+    } else {
+        xf_call_end(c, XF_CANCELLED);
+    }
+}
+
 /* What `await coro` sends to; NULL with an error set. */
 static PyObject *steps_of(PyObject *coro)
 {
@@ -56,10 +65,9 @@ static PySendResult start(CallObject *c, PyObject **result)
         c->is_executing = true;
         c->steps = steps_of(c->coro);
         c->is_executing = false;
-        PyObject *token =
-            c->steps == NULL
-                ? NULL
-                : PyContextVar_Set(c->scheduler->st->current_call, (PyObject *)c);
+        PyObject *token = c->steps == NULL
+                              ? NULL
+                              : PyContextVar_Set(c->scheduler->st->current_call, (PyObject *)c);
         if (token != NULL) {
             Py_DECREF(token);
             return PYGEN_RETURN;
@@ -126,7 +134,10 @@ PyObject *xf_call_send(PyObject *self, PyObject *value)
     return xf_send_result(status, result);
 }
 
-PyObject *xf_call_iternext(PyObject *self) { return xf_call_send(self, Py_None); }
+PyObject *xf_call_iternext(PyObject *self)
+{
+    return xf_call_send(self, Py_None);
+}
 
 PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -207,7 +218,6 @@ PyObject *xf_call_get_name(PyObject *self, void *name)
 PyObject *xf_call_get_await(PyObject *self, void *name)
 {
     CallObject *c = (CallObject *)self;
-    return c->core.state == XF_WAITING && c->phase == CALL_PENDING
-               ? Py_NewRef(Py_None)
-               : xf_call_get_inner(self, name);
+    return c->core.state == XF_WAITING && c->phase == CALL_PENDING ? Py_NewRef(Py_None)
+                                                                   : xf_call_get_inner(self, name);
 }

@@ -176,6 +176,7 @@ static void scheduler_dealloc(PyObject *self)
     }
     (void)scheduler_clear(self);
     Py_CLEAR(s->names);
+    xf_call_free_all(s);
     xf_scheduler_free(&s->core);
     PyMem_Free(s->kinds);
     type->tp_free(self);
@@ -234,8 +235,8 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
                                   PyObject *kwnames)
 {
     SchedulerObject *s = (SchedulerObject *)self;
-    PyObject *retry_after = xf_only_argument("notify_rate_limit_exceeded", s->st->s_retry_after,
-                                             args, nargs, kwnames);
+    PyObject *retry_after =
+        xf_only_argument("notify_rate_limit_exceeded", s->st->s_retry_after, args, nargs, kwnames);
     if (retry_after == NULL || check_ready(s) < 0) {
         return NULL;
     }
@@ -437,8 +438,8 @@ static PyObject *limit_snapshot(const SchedulerObject *s, uint32_t i, int64_t no
     return Py_BuildValue("{sOsdsdsdsLsKsKsd}", "name", PyTuple_GET_ITEM(s->names, i), "rate",
                          xf_limit_rate(l), "capacity", (double)l->capacity / (double)l->unit,
                          "level", xf_limit_level(l, now), "used", (long long)l->used, "refunded",
-                         (unsigned long long)l->refunded, "charged",
-                         (unsigned long long)l->charged, "held", (double)l->held_ns * 1e-9);
+                         (unsigned long long)l->refunded, "charged", (unsigned long long)l->charged,
+                         "held", (double)l->held_ns * 1e-9);
 }
 
 static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -466,13 +467,13 @@ static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     return Py_BuildValue(
-        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsN}", "submitted",
-        (unsigned long long)n->submitted, "admitted", (unsigned long long)n->admitted, "succeeded",
-        (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed, "cancelled",
-        (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired, "refused",
-        (unsigned long long)n->refused, "retries", (unsigned long long)n->retries, "waiting",
-        (unsigned int)core->queue.size, "in_flight", (unsigned int)core->in_use, "tokens_used",
-        (long long)s->tokens_used, "tokens_refunded", (long long)s->tokens_refunded, "episodes",
+        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsN}", "submitted", (unsigned long long)n->submitted,
+        "admitted", (unsigned long long)n->admitted, "succeeded", (unsigned long long)n->succeeded,
+        "failed", (unsigned long long)n->failed, "cancelled", (unsigned long long)n->cancelled,
+        "expired", (unsigned long long)n->expired, "refused", (unsigned long long)n->refused,
+        "retries", (unsigned long long)n->retries, "waiting", (unsigned int)core->queue.size,
+        "in_flight", (unsigned int)core->in_use, "tokens_used", (long long)s->tokens_used,
+        "tokens_refunded", (long long)s->tokens_refunded, "episodes",
         (unsigned int)core->cooldown.generation, "elapsed",
         n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",
         (double)(core->cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
@@ -510,9 +511,10 @@ static PyMethodDef scheduler_methods[] = {
          "wait for the admission before asyncio.TimeoutError. name: of the task. Refused,\n"
          "cancelled or timed out, `coro` is closed.")},
     {"submit", XF_FUNCTION(scheduler_submit), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
-               "--\n\n"
-               "Queues the call and returns its asyncio.Task at once; see start_task().")},
+     PyDoc_STR(
+         "submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
+         "--\n\n"
+         "Queues the call and returns its asyncio.Task at once; see start_task().")},
     {"notify_rate_limit_exceeded", XF_FUNCTION(scheduler_notify), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
                "A provider refused a call: nothing is dispatched for `retry_after` seconds\n"
@@ -563,7 +565,7 @@ static PyType_Slot scheduler_slots[] = {
 PyType_Spec xf_scheduler_spec = {
     .name = "xtremeflow._core.Scheduler",
     .basicsize = sizeof(SchedulerObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
-             Py_TPFLAGS_IMMUTABLETYPE,
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = scheduler_slots,
 };

@@ -6,7 +6,8 @@
 #define MAX_DEBT (-((int64_t)1 << 62))
 #define NS_PER_S 1e9
 
-/* A refusal says nothing of a bucket that takes longer to fill than this, and than so many waits. */
+/* A refusal says nothing of a bucket that takes longer to fill than this, and than so many waits.
+ */
 #define MINUTES_NS ((int64_t)120 * 1000000000)
 #define WAITS 100
 
@@ -18,7 +19,10 @@ typedef struct ratio {
     int64_t unit;
 } ratio;
 
-static bool is_whole(double x) { return x == floor(x) && x <= 9007199254740992.0; }
+static bool is_whole(double x)
+{
+    return x == floor(x) && x <= 9007199254740992.0;
+}
 
 static int64_t gcd(int64_t a, int64_t b)
 {
@@ -100,7 +104,10 @@ bool xf_limit_init(xf_limit *l, double amount, double period, double capacity)
 
 /* Full is the capacity plus what is less than one ns of gain, or a wait rounded up to whole ns
    would lose a fraction of a ns each time. */
-static int64_t full(const xf_limit *l) { return l->capacity + l->gain - 1; }
+static int64_t full(const xf_limit *l)
+{
+    return l->capacity + l->gain - 1;
+}
 
 static int64_t level_at(const xf_limit *l, int64_t when)
 {
@@ -140,7 +147,10 @@ double xf_limit_level(const xf_limit *l, int64_t now)
     return (double)(level < l->capacity ? level : l->capacity) / (double)l->unit;
 }
 
-double xf_limit_rate(const xf_limit *l) { return (double)l->gain * NS_PER_S / (double)l->unit; }
+double xf_limit_rate(const xf_limit *l)
+{
+    return (double)l->gain * NS_PER_S / (double)l->unit;
+}
 
 int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
 {
@@ -198,6 +208,6 @@ void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now)
     l->capacity = definition->capacity;
     l->max_cost = definition->max_cost;
     l->bucket.level = level > l->capacity ? l->capacity
-                      : level < MAX_DEBT ? MAX_DEBT
-                                         : (int64_t)level;
+                      : level < MAX_DEBT  ? MAX_DEBT
+                                          : (int64_t)level;
 }

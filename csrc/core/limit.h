@@ -7,8 +7,9 @@
  *     gain / unit = amount / period_in_ns
  *
  * exactly when amount and period are whole numbers, else to within 1e-12 of it (5e-10 where a huge
- * capacity leaves no room for a finer unit). Nothing is ever rounded after that: what is less than a nanosecond's gain stays in the level. So a limit of
- * 90 million a minute admits 90 million a minute, not 0.1 % less.
+ * capacity leaves no room for a finer unit). Nothing is ever rounded after that: what is less than
+ * a nanosecond's gain stays in the level. So a limit of 90 million a minute admits 90 million a
+ * minute, not 0.1 % less.
  *
  * Times are nanoseconds of any clock that does not run backward; a clock that does is treated
  * as standing still.

@@ -102,7 +102,10 @@ static void admit(xf_scheduler *s, xf_call *c, int64_t at)
     c->state = XF_ADMITTED;
 }
 
-static bool is_head(const xf_call *c) { return c->queue_place == 1; }
+static bool is_head(const xf_call *c)
+{
+    return c->queue_place == 1;
+}
 
 static void leave_queue(xf_scheduler *s, xf_call *c)
 {
@@ -238,6 +241,7 @@ bool xf_scheduler_init(xf_scheduler *s, const xf_limit *limits, uint32_t n, uint
         .slots = slots,
         .counters.first_ns = -1,
         .head_at = XF_NEVER,
+        .admitted_at = -XF_CATCH_UP_NS, /* long before any instant */
         .held_by = XF_BY_NOTHING,
     };
     s->outbox_end = &s->outbox;
@@ -272,8 +276,7 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
 {
     /* Room for every live call, so that no retry can ever fail for want of memory. */
     if (!xf_heap_reserve(&s->queue, s->live + 1, &s->alloc) ||
-        (deadline != XF_NEVER &&
-         !xf_heap_reserve(&s->deadlines, s->live + 1, &s->alloc))) {
+        (deadline != XF_NEVER && !xf_heap_reserve(&s->deadlines, s->live + 1, &s->alloc))) {
         return false;
     }
     now = begin(s, now);
