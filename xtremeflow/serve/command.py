@@ -155,8 +155,8 @@ def _profiles() -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xtremeflow serve",
-        description="Serves a simulated LLM provider over HTTP: its APIs, limits, headers and errors,\n"
-        "as strict as the real one, without an account.",
+        description="Serves a simulated LLM provider over HTTP, without an account: its APIs, its\n"
+        "headers, its errors and its limits, as strict as the real one's.",
         epilog=f"{_profiles()}\n\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -238,10 +238,8 @@ def _parser() -> argparse.ArgumentParser:
         )
     add("--keep-alive", type=float, metavar="S", help="between signs of life (DeepSeek: 5)")
 
-    kinds = [f"  {kind:<7}{meaning}" for kind, meaning in KINDS.items()]
-    group = parser.add_argument_group(
-        "faults", "\n".join([*kinds, "  or an HTTP status: 500, 529"])
-    )
+    kinds = [f"{kind:<7}{meaning}" for kind, meaning in KINDS.items()]
+    group = parser.add_argument_group("faults", "\n".join([*kinds, "or an HTTP status: 500, 529"]))
     add = group.add_argument
     add(
         "--fault",
