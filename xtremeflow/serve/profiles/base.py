@@ -130,7 +130,7 @@ class Profile(ABC):
     quotas         its usual limits, by their names in QUOTAS; None is: known, but not set
     as_produced    whether `settle` is applied while the answer is produced, not only at its end
     cache          the rules of its prefix cache
-    overloaded     the status by which it says so
+    overloaded     the status by which it says that it is, and the code
     keep_alive     seconds between signs of life while a call waits for its first token
     usage_always   whether a stream of chat completions tells its usage unasked
     """
@@ -144,6 +144,7 @@ class Profile(ABC):
     as_produced: ClassVar[bool] = False
     cache: ClassVar[CacheRules | None] = None
     overloaded: ClassVar[int] = 503
+    overloaded_code: ClassVar[str | None] = None
     keep_alive: ClassVar[float | None] = None
     usage_always: ClassVar[bool] = False
 

@@ -32,6 +32,7 @@ class OpenAI(Profile):
     models = ("gpt-5.6", "gpt-5.6-mini", "text-embedding-3-small")
     quotas: ClassVar[Quotas] = {"rpm": 5_000, "tpm": 800_000, "rpd": None, "tpd": None}
     cache = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15)
+    overloaded_code = "slow_down"
 
     def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
         return TokenBucket(UNITS[name], amount, period(name, minute))
