@@ -120,6 +120,11 @@ struct CallObject {
     xf_call core;     /* the last: has one number per limit */
 };
 
+/* ---- module.c ---- */
+
+/* The state of `module` (borrowed) if it is this one, else NULL; clears an exception. */
+module_state *xf_module_state(PyObject *module);
+
 /* ---- port.c ---- */
 
 extern PyType_Spec xf_port_spec;
