@@ -206,7 +206,7 @@ job_suite() {
 job_sdks() {
     setup test
     need_group sdks
-    in_venv pytest tests/test_refusals.py
+    in_venv pytest tests/test_refusals.py tests/serve
 }
 
 # suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in
