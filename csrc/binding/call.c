@@ -159,6 +159,19 @@ static bool has_retries(const CallObject *c)
     return false;
 }
 
+/* Wakes the task that waits for `c` whatever has become of it. Keeps a set exception. */
+static void schedule_callback(CallObject *c)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *here = PyObject_CallNoArgs(c->scheduler->st->get_running_loop);
+    if (here == NULL || !xf_call_wake(c, here)) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(here);
+    PyErr_Restore(type, value, traceback);
+}
+
 void xf_call_end(CallObject *c, xf_outcome outcome)
 {
     SchedulerObject *s = c->scheduler;
@@ -177,6 +190,9 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
     Py_INCREF(c);
     xf_finish(&s->core, &c->core, outcome, xf_port_about_now(s, c->port));
     xf_call_unlink(c);
+    if (c->callback != NULL) {
+        schedule_callback(c); /* ended by somebody else than the task that waits */
+    }
     xf_deliver(s);
     Py_DECREF(c);
 }
@@ -239,16 +255,6 @@ static void call_dealloc(PyObject *self)
 
 /* ---- the future that the waiting task sees ---- */
 
-static void schedule_callback(CallObject *c)
-{
-    SchedulerObject *s = c->scheduler;
-    PyObject *here = PyObject_CallNoArgs(s->st->get_running_loop);
-    if (here == NULL || !xf_call_wake(c, here)) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(here);
-}
-
 static PyObject *call_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                                         PyObject *kwnames)
 {
@@ -282,7 +288,6 @@ static PyObject *call_cancel(PyObject *self, PyObject *Py_UNUSED(args), PyObject
     }
     c->is_cancelled = true;
     xf_call_end(c, XF_CANCELLED);
-    schedule_callback(c);
     Py_RETURN_TRUE;
 }
 
