@@ -123,7 +123,7 @@ class Model:
         self.armed: int | None = None
         self.now = 0
         self.anchor = 0  # no admission is dated before this instant
-        self.admitted_at = 0  # when the last admission really happened, late or not
+        self.admitted_at = -CATCH_UP  # when the last admission really happened, late or not
         self.admitted = 0  # attempts; those taken back before their dispatch are not counted
         self.generation = 0  # episodes so far
         self.step = 0  # episodes since the last success: the exponent of the next guess

@@ -224,6 +224,10 @@ PyObject *xf_call_get_await(PyObject *self, void *name);
 /* Ends a call whose coroutine was not started, and closes that. Else does nothing. */
 void xf_call_give_up(CallObject *c);
 
+/* Ends a call that nobody will run any further: its loop is closed, or it was an attempt of a call
+   that has ended. */
+void xf_call_abandon(CallObject *c);
+
 /* ---- coroutine.c, start.c ---- */
 
 extern PyType_Spec xf_start_spec;

@@ -247,6 +247,9 @@ static void call_dealloc(PyObject *self)
     SchedulerObject *s = c->scheduler;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    if (c->phase == CALL_PENDING && c->coro != NULL) {
+        xf_close_coro(c->coro); /* its task was destroyed before it ran */
+    }
     (void)call_clear(self);
     recycle(s, c);
     Py_DECREF(s);

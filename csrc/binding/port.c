@@ -298,7 +298,7 @@ static void purge_closed(SchedulerObject *s)
         if (closed && take_out(s, port)) {
             while (port->calls != NULL) {
                 Py_CLEAR(port->calls->retries);
-                xf_call_end(port->calls, XF_CANCELLED);
+                xf_call_abandon(port->calls);
             }
             port->scheduler = NULL;
             Py_DECREF(port);
@@ -366,7 +366,7 @@ void xf_deliver(SchedulerObject *s)
         CallObject *call = xf_call_of(c);
         Py_INCREF(call);
         if (!xf_call_wake(call, here)) {
-            xf_call_end(call, XF_CANCELLED);
+            xf_call_abandon(call);
         }
         Py_DECREF(call);
     }

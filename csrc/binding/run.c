@@ -32,6 +32,15 @@ void xf_call_give_up(CallObject *c)
     }
 }
 
+void xf_call_abandon(CallObject *c)
+{
+    if (c->phase == CALL_PENDING) {
+        xf_call_give_up(c);
+    } else {
+        xf_call_end(c, XF_CANCELLED);
+    }
+}
+
 /* What `await coro` sends to; NULL with an error set. */
 static PyObject *steps_of(PyObject *coro)
 {

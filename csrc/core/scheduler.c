@@ -241,6 +241,7 @@ bool xf_scheduler_init(xf_scheduler *s, const xf_limit *limits, uint32_t n, uint
         .slots = slots,
         .counters.first_ns = -1,
         .head_at = XF_NEVER,
+        .admitted_at = -XF_CATCH_UP_NS, /* long before any instant */
         .held_by = XF_BY_NOTHING,
     };
     s->outbox_end = &s->outbox;

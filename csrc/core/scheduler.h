@@ -14,8 +14,9 @@
  * lag behind `now` by XF_CATCH_UP_NS, so that a loop that stalls for long does not answer with
  * a burst. When the queue has just run empty, an arrival within XF_TURNAROUND_NS of the last
  * admission continues the schedule in the same way: that is a producer which waits for one
- * admission to ask for the next. With a full queue the i-th admission thus comes at t0 + (cost so
- * far) / rate.
+ * admission to ask for the next. (By asking so at a slower pace than the rate it may save up
+ * XF_CATCH_UP_NS of it beyond the capacity, no more.) With a full queue the i-th admission thus
+ * comes at t0 + (cost so far) / rate.
  *
  * Functions are O(log n) in the number of waiting calls or better. Only xf_scheduler_init() and
  * xf_submit() allocate; where they fail, nothing has changed. Numbers of ns must be >= 0.
