@@ -138,7 +138,7 @@ async def _measure(way: str, tasks: int, chunk: int) -> Numbers:
 
 
 def section(quick: bool) -> Section:
-    tasks, chunk, repeat = (2_000, 100, 1) if quick else (100_000, 100, 9)
+    tasks, chunk, repeat = (2_000, 100, 1) if quick else (100_000, 100, 7)
     results = rounds("overhead", list(WAYS), repeat, tasks=tasks, chunk=chunk)
     ratios = {way: ratio(numbers, results[BARE], "cpu") for way, numbers in results.items()}
     rows = [

@@ -139,7 +139,7 @@ def _percentile(ordered: Sequence[float], percent: float) -> float:
 
 
 def section(quick: bool) -> Section:
-    seconds, repeat = (0.3, 1) if quick else (3.0, 3)
+    seconds, repeat = (0.1, 1) if quick else (2.0, 3)
     rows = []
     results = {}
     for rate in (100, 1_000, 10_000):

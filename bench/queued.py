@@ -99,7 +99,7 @@ async def _measure(way: str, tasks: int, slots: int, batches: int) -> Numbers:
 
 
 def section(quick: bool) -> Section:
-    tasks, batches, repeat = (1_000, 1, 1) if quick else (10_000, 5, 9)
+    tasks, batches, repeat = (1_000, 1, 1) if quick else (10_000, 5, 7)
     results = rounds("queued", list(WAYS), repeat, tasks=tasks, slots=50, batches=batches)
     ratios = {way: ratio(numbers, results[SEMAPHORE], "cpu") for way, numbers in results.items()}
     rows = [

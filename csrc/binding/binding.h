@@ -67,6 +67,7 @@ typedef struct PortObject {
     CallObject *calls;       /* owned, doubly linked */
     PyObject *handle;        /* of loop.call_at(), where there is no timerfd */
     int64_t armed_at;        /* ns, or XF_NEVER */
+    int64_t not_before;      /* the timer is not armed for an earlier instant, ns */
     int timerfd;             /* or -1 */
     bool own_clock;          /* loop.time() is not the system's monotonic clock */
     bool has_plain_tasks;    /* its create_task() is asyncio's own */
@@ -118,6 +119,11 @@ struct CallObject {
     bool is_over;     /* ended, but for a child task's attempt that waits to be repeated */
     xf_call core;     /* the last: has one number per limit */
 };
+
+/* ---- module.c ---- */
+
+/* The state of `module` (borrowed) if it is this one, else NULL; clears an exception. */
+module_state *xf_module_state(PyObject *module);
 
 /* ---- port.c ---- */
 

@@ -69,8 +69,10 @@ CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, 
     c->scheduler = (SchedulerObject *)Py_NewRef(s);
     c->priority = (int16_t)priority;
     c->coro = Py_NewRef(coro);
-    c->estimate = Py_XNewRef(estimate);
-    if (set_cost(c) < 0) {
+    /* A retry reads it again: nobody may change it until then. */
+    c->estimate =
+        estimate != NULL && PyDict_Check(estimate) ? PyDict_Copy(estimate) : Py_XNewRef(estimate);
+    if ((estimate != NULL && c->estimate == NULL) || set_cost(c) < 0) {
         xf_close_coro(coro);
         Py_DECREF(c);
         return NULL;
@@ -340,7 +342,8 @@ static PyObject *call_repr(PyObject *self)
     CallObject *c = (CallObject *)self;
     return PyUnicode_FromFormat("<%s %s priority=%d estimated_tokens=%R of %R>",
                                 Py_TYPE(self)->tp_name, state_names[c->core.state], c->priority,
-                                c->estimate != NULL ? c->estimate : Py_None, c->coro);
+                                c->estimate != NULL ? c->estimate : Py_None,
+                                c->coro != NULL ? c->coro : Py_None);
 }
 
 static PyObject *get_state(PyObject *self, void *Py_UNUSED(closure))

@@ -11,6 +11,11 @@
 
 #define NS_PER_S 1000000000
 
+/* At rates of many thousands per second a wake-up for each call would cost more than the calls.
+   So a timer fires no more often than this: what is due in between goes together, in order, and
+   the schedule catches up. */
+#define MIN_WAKE_NS 200000
+
 /* ---- clocks ---- */
 
 static int64_t system_now(void)
@@ -200,9 +205,16 @@ static int call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObj
     return 0;
 }
 
-/* Makes sure that the port wakes at `at` or before. -1 with an error set. */
+/* When the port is to wake for what is due at `at`. */
+static int64_t wake_at(const PortObject *port, int64_t at)
+{
+    return at > port->not_before ? at : port->not_before;
+}
+
+/* Makes sure that the port wakes for what is due at `at`. -1 with an error set. */
 static int arm(PortObject *port, PyObject *here, int64_t at)
 {
+    at = wake_at(port, at);
     if (at >= port->armed_at) {
         return 0;
     }
@@ -228,32 +240,6 @@ static int arm(PortObject *port, PyObject *here, int64_t at)
     int r = wake == NULL ? -1 : call_soon(port, here, wake, NULL, NULL);
     Py_XDECREF(wake);
     return r;
-}
-
-static PyObject *port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    PortObject *port = (PortObject *)self;
-    SchedulerObject *s = port->scheduler;
-    if (s == NULL) {
-        Py_RETURN_NONE;
-    }
-    Py_INCREF(s);
-    int64_t now = xf_port_now(s, port);
-    if (port->own_clock && now < port->armed_at && port->armed_at != XF_NEVER &&
-        port->armed_at - now < 1000) {
-        now = port->armed_at; /* a float clock may fall short by its rounding */
-    }
-    port->armed_at = XF_NEVER;
-    Py_CLEAR(port->handle);
-    xf_poll(&s->core, now);
-    xf_deliver(s);
-#ifdef __linux__
-    if (port->timerfd >= 0 && port->armed_at == XF_NEVER) {
-        set_timerfd(port->timerfd, XF_NEVER); /* or it stays readable */
-    }
-#endif
-    Py_DECREF(s);
-    Py_RETURN_NONE;
 }
 
 /* ---- loops that were closed ---- */
@@ -329,7 +315,8 @@ static PyObject *running_loop(module_state *st)
 
 static bool is_armed(xf_call *c, int64_t at)
 {
-    return c == NULL || at >= xf_call_of(c)->port->armed_at;
+    const PortObject *port = c != NULL ? xf_call_of(c)->port : NULL;
+    return port == NULL || wake_at(port, at) >= port->armed_at;
 }
 
 static void arm_for(SchedulerObject *s, xf_call *c, PyObject *here, int64_t at)
@@ -345,7 +332,9 @@ static void arm_for(SchedulerObject *s, xf_call *c, PyObject *here, int64_t at)
     }
 }
 
-void xf_deliver(SchedulerObject *s)
+/* See xf_deliver(). Calls whose tasks can be run by the caller are put into `due`, if that is not
+   NULL, instead of being woken. */
+static void deliver(SchedulerObject *s, xf_call **due)
 {
     int64_t head_at, deadline;
     xf_call *head = xf_head(&s->core, &head_at);
@@ -363,8 +352,12 @@ void xf_deliver(SchedulerObject *s)
     PyObject *here = running_loop(s->st);
     s->delivering = true;
     for (xf_call *c; (c = xf_collect(&s->core)) != NULL;) {
-        CallObject *call = xf_call_of(c);
-        Py_INCREF(call);
+        CallObject *call = (CallObject *)Py_NewRef(xf_call_of(c));
+        if (due != NULL && call->callback != NULL && call->port->loop == here) {
+            *due = c;
+            due = &c->next;
+            continue;
+        }
         if (!xf_call_wake(call, here)) {
             xf_call_abandon(call);
         }
@@ -379,6 +372,11 @@ void xf_deliver(SchedulerObject *s)
     Py_XDECREF(here);
     Py_DECREF(s);
     PyErr_Restore(type, value, traceback);
+}
+
+void xf_deliver(SchedulerObject *s)
+{
+    deliver(s, NULL);
 }
 
 bool xf_call_wake(CallObject *c, PyObject *here)
@@ -399,6 +397,81 @@ bool xf_call_wake(CallObject *c, PyObject *here)
         PyErr_Clear();
     }
     return r == 0;
+}
+
+/* Runs what the waiting task of `c` has put down to be called. False: its context is in use. */
+static bool run_callback(CallObject *c, int *result)
+{
+    PyObject *callback = c->callback, *context = c->context;
+    if (callback == NULL) {
+        return true; /* ended and woken meanwhile */
+    }
+    if (PyContext_Enter(context) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    c->callback = NULL;
+    c->context = NULL;
+    PyObject *r = PyObject_CallOneArg(callback, (PyObject *)c);
+    if (PyContext_Exit(context) < 0) {
+        Py_CLEAR(r);
+    }
+    *result = r != NULL ? 0 : -1;
+    Py_XDECREF(r);
+    Py_DECREF(callback);
+    Py_DECREF(context);
+    return true;
+}
+
+/* Runs the tasks of the calls that have become due; `due` is linked by core.next and owns them. -1
+   with an error set: one has raised what a loop stops for; the others are woken all the same. */
+static int run_due(xf_call *due, PyObject *here)
+{
+    int result = 0;
+    while (due != NULL) {
+        CallObject *c = xf_call_of(due);
+        due = due->next;
+        c->core.next = NULL;
+        if (result < 0 || !run_callback(c, &result)) {
+            PyObject *type, *value, *traceback;
+            PyErr_Fetch(&type, &value, &traceback);
+            (void)xf_call_wake(c, here);
+            PyErr_Restore(type, value, traceback);
+        }
+        Py_DECREF(c);
+    }
+    return result;
+}
+
+/* The timer has fired. What became due is collected, the timer armed anew, and then the tasks are
+   run, here and now: another turn of the loop for each would cost more than the task itself. */
+static PyObject *port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    PortObject *port = (PortObject *)self;
+    SchedulerObject *s = port->scheduler;
+    if (s == NULL) {
+        Py_RETURN_NONE;
+    }
+    Py_INCREF(s);
+    int64_t now = xf_port_now(s, port);
+    if (port->own_clock && now < port->armed_at && port->armed_at != XF_NEVER &&
+        port->armed_at - now < 1000) {
+        now = port->armed_at; /* a float clock may fall short by its rounding */
+    }
+    port->armed_at = XF_NEVER;
+    port->not_before = port->own_clock ? 0 : now + MIN_WAKE_NS;
+    Py_CLEAR(port->handle);
+    xf_poll(&s->core, now);
+    xf_call *due = NULL;
+    deliver(s, &due);
+#ifdef __linux__
+    if (port->timerfd >= 0 && port->armed_at == XF_NEVER) {
+        set_timerfd(port->timerfd, XF_NEVER); /* or it stays readable */
+    }
+#endif
+    int result = run_due(due, port->loop);
+    Py_DECREF(s);
+    return result < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* Runs on the future's own loop. */
@@ -459,6 +532,7 @@ static PortObject *port_new(SchedulerObject *s, PyObject *loop)
     port->calls = NULL;
     port->handle = NULL;
     port->armed_at = XF_NEVER;
+    port->not_before = 0;
     port->timerfd = -1;
     port->own_clock = own_clock;
     port->has_plain_tasks = plain_tasks;

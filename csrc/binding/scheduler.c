@@ -61,17 +61,16 @@ static void *core_realloc(void *Py_UNUSED(ctx), void *p, size_t size)
 
 /* ---- life ---- */
 
-/* The state of the module that defines `type` or, more often, one of its bases. */
+/* The state of this module, which defines one of the bases of `type`. */
 static module_state *state_of(PyTypeObject *type)
 {
-    PyObject *module = NULL;
-    for (; type != NULL && module == NULL; type = type->tp_base) {
+    module_state *st = NULL;
+    for (; type != NULL && st == NULL; type = type->tp_base) {
         if (PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) {
-            module = PyType_GetModule(type); /* borrowed */
-            PyErr_Clear();
+            st = xf_module_state(PyType_GetModule(type));
         }
     }
-    return module != NULL ? PyModule_GetState(module) : NULL;
+    return st;
 }
 
 static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
