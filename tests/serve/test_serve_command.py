@@ -91,7 +91,7 @@ def test_a_port_that_is_taken(capsys):
         (["--speed", "0"], "speed must be finite and above 0, got 0.0"),
         (
             ["--fault", "fire=1"],
-            "kind must be overload, stall, pause, cut or a status",
+            "kind must be overload, stall, pause, break, cut or a status",
         ),
         (["--fault", "cut=2"], "rate must be a number from 0 to 1, got 2.0"),
         (["--first-token", "-1"], "first_token must be finite and not negative, got -1.0"),

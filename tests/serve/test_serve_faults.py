@@ -160,7 +160,7 @@ async def test_the_admin_refuses_what_it_does_not_understand():
             {"kind": "fire"},
             "POST",
             400,
-            "kind must be overload, stall, pause, cut or a status",
+            "kind must be overload, stall, pause, break, cut or a status",
         ),
         ("faults", {"kind": "cut", "rate": 2}, "POST", 400, "rate must be a number from 0 to 1"),
         ("faults", {"kind": "cut", "count": 0}, "POST", 400, "count must be a whole number"),

@@ -13,6 +13,7 @@ KINDS: Mapping[str, str] = {
     "overload": "the call is refused as the provider does when it is overloaded: 503 or 529",
     "stall": "nothing comes for a while, before the first token",
     "pause": "nothing comes for a while, in the middle of the answer",
+    "break": "an overload is reported in the middle of the answer",
     "cut": "the connection is closed in the middle of the answer",
 }
 NOT_TAKEN_ON = frozenset({429, 503, 529})  # statuses of calls that are refused at the door

@@ -141,6 +141,13 @@ class Service:
     def _rejection(self, status: int, message: str, code: str | None = None) -> Rejection:
         return Rejection(status, self.profile.error(status, message, code))
 
+    def overload(self, status: int | None = None) -> Rejection:
+        """What the provider says when it is overloaded, by default with its own status."""
+        message = "The server is overloaded, please try again later."
+        return self._rejection(
+            status or self.profile.overloaded, message, self.profile.overloaded_code
+        )
+
     def _authorise(self, request: Request) -> None:
         key = self.settings.only_key
         if key is None:
@@ -209,9 +216,7 @@ class Service:
 
     def _admit(self, call: CallRequest, ask: Ask, fault: Fault | None) -> Reservation:
         if fault is not None and fault.at_the_door:
-            status = fault.status or self.profile.overloaded
-            message = "The server is overloaded, please try again later."
-            raise self._rejection(status, message, self.profile.overloaded_code)
+            raise self.overload(fault.status)
         credit = self.settings.credit
         if self.spent or (credit is not None and self.provider.stats.tokens_served >= credit):
             raise self.profile.spent()
