@@ -168,7 +168,7 @@ def _figures(results: dict[int, dict[str, list[Numbers]]]) -> list[Figure]:
         return int(sum(numbers["early"] for numbers in results[rate][OURS]))
 
     def peers(rate: int, text: Callable[[str], str]) -> dict[str, str]:
-        ways = {OLD: OLD} | {name: name + FULL for name in (AIOLIMITER, TOKEN_THROTTLE)}
+        ways = {name: name + FULL for name in (OLD, AIOLIMITER, TOKEN_THROTTLE)}  # the better one
         return {name: text(way) for name, way in ways.items() if way in results[rate]}
 
     def lateness(way: str) -> str:
