@@ -406,11 +406,11 @@ void xf_transfer_take(struct xf_transfer *t, size_t size, int64_t now)
 
 int xf_transfer_send(struct xf_transfer *t, const char *bytes, size_t size, int64_t now)
 {
-    if (!t->easy)
-        return 0; /* ended meanwhile; its outcome tells */
+    if (t->done)
+        return 0; /* its outcome tells */
     if (xf_buffer_add(&t->upload, bytes, size) < 0)
         return -1;
-    if (t->send_paused && size) {
+    if (t->easy && t->send_paused && size) {
         t->send_paused = false;
         t->engine->now = now;
         resume(t);
