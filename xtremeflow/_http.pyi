@@ -7,6 +7,7 @@ from collections.abc import (
     Iterable,
     Mapping,
 )
+from types import EllipsisType
 from typing import Any, TypeAlias
 
 _Text: TypeAlias = str | bytes
@@ -22,6 +23,8 @@ def check_headers(headers: HeadersInput | None, /) -> tuple[tuple[bytes, bytes],
 def set_loads(loads: Callable[[str], Any], /) -> None: ...
 
 class Response:
+    _headers: Any
+    _queued: float
     @property
     def url(self) -> str: ...
     @property
@@ -102,6 +105,9 @@ class Session:
         max_head: int,
         max_body: int,
         high_water: int,
+        timeout: float | None,
+        idle_timeout: float | None,
+        connect_timeout: float | None,
     ) -> None: ...
     def call(
         self,
@@ -110,9 +116,9 @@ class Session:
         headers: HeadersInput | None,
         body: Any,
         json: bool,
-        total: float | None,
-        idle: float | None,
-        connect: float | None,
+        total: float | EllipsisType | None,
+        idle: float | EllipsisType | None,
+        connect: float | EllipsisType | None,
         stream: bool,
         repeatable: bool | None,
         upload_size: int | None,

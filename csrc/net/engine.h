@@ -39,7 +39,7 @@ struct xf_options {
     const char *ca_file, *cert_file, *key_file, *key_password; /* NULL: libcurl's default */
     const char *proxy, *no_proxy; /* proxy NULL: from the environment; "": none */
     bool verify, http2, compressed;
-    long connect_timeout_ms;              /* 0: none */
+    long connect_timeout_ms;              /* for the binding's use: 0: none */
     long max_connections, max_per_host;   /* 0: no bound */
     long max_idle;                        /* connections kept for reuse */
     size_t max_head, max_body;            /* bytes; max_body bounds collected answers only */
@@ -57,7 +57,7 @@ struct xf_request {
     bool stream;         /* tell of the head and of each piece of the body */
     bool repeatable;     /* may be sent twice: the method, or the caller, says so */
     int64_t total_ns, idle_ns; /* XF_NEVER: unbounded */
-    long connect_timeout_ms;   /* 0: the engine's */
+    long connect_timeout_ms;   /* 0: none */
 };
 
 /* Codes of an outcome beside libcurl's own, which are positive. */

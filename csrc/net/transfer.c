@@ -170,6 +170,8 @@ static size_t on_upload(char *room, size_t one, size_t size, void *userdata)
 
 /* ---- options ---- */
 
+#define NO_TIMEOUT_MS 2000000000L /* 0 would be libcurl's default, five minutes */
+
 static int set_common(struct xf_engine *e, struct xf_easy *easy)
 {
     const struct xf_options *o = &e->options;
@@ -258,7 +260,7 @@ static int set_request(struct xf_engine *e, struct xf_easy *easy, const struct x
         SET(CURLOPT_POSTFIELDSIZE_LARGE, (int64_t)r->body_size);
         SET(CURLOPT_POSTFIELDS, r->body ? r->body : "");
     }
-    long connect = r->connect_timeout_ms ? r->connect_timeout_ms : e->options.connect_timeout_ms;
+    long connect = r->connect_timeout_ms ? r->connect_timeout_ms : NO_TIMEOUT_MS;
     if (easy->connect_timeout_ms != connect) {
         SET(CURLOPT_CONNECTTIMEOUT_MS, connect);
         easy->connect_timeout_ms = connect;

@@ -6,7 +6,7 @@ import asyncio
 import os
 import warnings
 from collections.abc import AsyncIterable, Coroutine, Mapping
-from types import TracebackType
+from types import EllipsisType, TracebackType
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -19,14 +19,6 @@ from ._response import Response, StreamResponse
 from ._upload import Source, uploading
 
 
-class Default:
-    """A keyword that was not given."""
-
-    def __repr__(self) -> str:
-        return "<default>"
-
-
-DEFAULT = Default()
 _NO_JSON: Any = object()
 _MIB = 1 << 20
 
@@ -92,7 +84,7 @@ class Client:
             raise ValueError(
                 f"follow_redirects must be a number of redirects, not {follow_redirects!r}"
             )
-        defaults = [("User-Agent", f"xtremeflow libcurl/{_http.libcurl_version}")]
+        defaults = [("User-Agent", "xtremeflow")]
         given = list(headers.items() if isinstance(headers, Mapping) else headers or ())
         names = {name.lower() for name, _ in _http.check_headers(given)}
         self._session = _http.Session(
@@ -116,15 +108,16 @@ class Client:
             max_head=_options.positive(max_head, "max_head", none=0),
             max_body=_options.positive(max_body, "max_body", none=0),
             high_water=_HIGH_WATER,
+            timeout=timeout,
+            idle_timeout=idle_timeout,
+            connect_timeout=connect_timeout,
         )
         self._call = self._session.call
         self._base_url = base_url.rstrip("/")
-        self._timeouts = (timeout, idle_timeout, connect_timeout)
+        self._timeout = timeout
         self._max_event = _options.positive(max_event, "max_event", none=0)
         self._follow = follow_redirects
         self._closed = False
-        self._call("GET", "http://timeouts.invalid", None, None, False, *self._timeouts,
-                   False, None, None, False).close()  # fmt: skip  (refuses bad timeouts here)
 
     # ---- calls ----
 
@@ -136,17 +129,14 @@ class Client:
         content: Content | None = None,
         headers: _http.HeadersInput | None = None,
         params: Mapping[str, str] | None = None,
-        timeout: Seconds | Default = DEFAULT,
-        idle_timeout: Seconds | Default = DEFAULT,
-        connect_timeout: Seconds | Default = DEFAULT,
+        timeout: Seconds | EllipsisType = ...,
+        idle_timeout: Seconds | EllipsisType = ...,
+        connect_timeout: Seconds | EllipsisType = ...,
         idempotent: bool | None = None,
     ) -> Coroutine[Any, Any, Response]:
         """``request("POST", ...)``."""
-        return self.request(
-            "POST", url, json=json, content=content, headers=headers, params=params,
-            timeout=timeout, idle_timeout=idle_timeout, connect_timeout=connect_timeout,
-            idempotent=idempotent,
-        )  # fmt: skip
+        return self._send("POST", url, json, content, headers, params, timeout, idle_timeout,
+                          connect_timeout, idempotent)  # fmt: skip
 
     def get(
         self,
@@ -154,15 +144,13 @@ class Client:
         *,
         headers: _http.HeadersInput | None = None,
         params: Mapping[str, str] | None = None,
-        timeout: Seconds | Default = DEFAULT,
-        idle_timeout: Seconds | Default = DEFAULT,
-        connect_timeout: Seconds | Default = DEFAULT,
+        timeout: Seconds | EllipsisType = ...,
+        idle_timeout: Seconds | EllipsisType = ...,
+        connect_timeout: Seconds | EllipsisType = ...,
     ) -> Coroutine[Any, Any, Response]:
         """``request("GET", ...)``."""
-        return self.request(
-            "GET", url, headers=headers, params=params, timeout=timeout,
-            idle_timeout=idle_timeout, connect_timeout=connect_timeout,
-        )  # fmt: skip
+        return self._send("GET", url, _NO_JSON, None, headers, params, timeout, idle_timeout,
+                          connect_timeout, None)  # fmt: skip
 
     def request(
         self,
@@ -173,9 +161,9 @@ class Client:
         content: Content | None = None,
         headers: _http.HeadersInput | None = None,
         params: Mapping[str, str] | None = None,
-        timeout: Seconds | Default = DEFAULT,
-        idle_timeout: Seconds | Default = DEFAULT,
-        connect_timeout: Seconds | Default = DEFAULT,
+        timeout: Seconds | EllipsisType = ...,
+        idle_timeout: Seconds | EllipsisType = ...,
+        connect_timeout: Seconds | EllipsisType = ...,
         idempotent: bool | None = None,
     ) -> Coroutine[Any, Any, Response]:
         """Sends a request; awaiting it gives the whole answer, whatever its status.
@@ -184,7 +172,7 @@ class Client:
             json: a value to send as JSON (a content-type header is added).
             content: or a body: bytes, str (sent as UTF-8), or an async iterable of bytes.
             params: added to the URL as its query.
-            timeout, idle_timeout, connect_timeout: instead of the client's.
+            timeout, idle_timeout, connect_timeout: instead of the client's (which ... stands for).
             idempotent: whether the request may be executed twice; by default the method says so
                 (POST and PATCH may not). It decides over repeating a request whose connection
                 broke before an answer.
@@ -193,17 +181,45 @@ class Client:
             TransportError: no whole answer came; its subclasses say why.
             ValueError, TypeError: an argument cannot be sent, at once.
         """
-        body, is_json, source = _body(json, content)
-        limits = self._limits(timeout, idle_timeout, connect_timeout)
-        transfer = self._call(
-            method, self._url(url, params), headers, body, is_json, *limits, False, idempotent,
-            None if source is None else -1, False,
-        )  # fmt: skip
-        if source is not None:
-            return self._uploaded(transfer, source)
+        return self._send(method, url, json, content, headers, params, timeout, idle_timeout,
+                          connect_timeout, idempotent)  # fmt: skip
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        json: Any,
+        content: Content | None,
+        headers: _http.HeadersInput | None,
+        params: Mapping[str, str] | None,
+        timeout: Seconds | EllipsisType,
+        idle_timeout: Seconds | EllipsisType,
+        connect_timeout: Seconds | EllipsisType,
+        idempotent: bool | None,
+    ) -> Coroutine[Any, Any, Response]:
+        if params or self._base_url:
+            url = self._full_url(url, params)
+        if json is not _NO_JSON:
+            if content is not None:
+                raise ValueError("give json or content, not both")
+            body: Any = encode(json)
+            is_json = True
+        elif content is None or type(content) is bytes:
+            body, is_json = content, False
+        elif isinstance(content, AsyncIterable):
+            return self._uploaded(
+                self._call(method, url, headers, None, False, timeout, idle_timeout,
+                           connect_timeout, False, idempotent, -1, False),
+                content,
+            )  # fmt: skip
+        else:
+            body, is_json = content.encode() if isinstance(content, str) else content, False
+        transfer = self._call(method, url, headers, body, is_json, timeout, idle_timeout,
+                              connect_timeout, False, idempotent, None, False)  # fmt: skip
         if self._follow:
-            return self._followed(transfer, body, headers, is_json, limits)
-        return cast("Coroutine[Any, Any, Response]", transfer)
+            return self._followed(transfer, body, headers, is_json,
+                                  (timeout, idle_timeout, connect_timeout))  # fmt: skip
+        return transfer
 
     def stream(
         self,
@@ -214,9 +230,9 @@ class Client:
         content: Content | None = None,
         headers: _http.HeadersInput | None = None,
         params: Mapping[str, str] | None = None,
-        timeout: Seconds | Default = DEFAULT,
-        idle_timeout: Seconds | Default = DEFAULT,
-        connect_timeout: Seconds | Default = DEFAULT,
+        timeout: Seconds | EllipsisType = ...,
+        idle_timeout: Seconds | EllipsisType = ...,
+        connect_timeout: Seconds | EllipsisType = ...,
         idempotent: bool | None = None,
     ) -> StreamContext:
         """As ``request``, for ``async with client.stream("POST", url, json=...) as answer:``.
@@ -224,32 +240,28 @@ class Client:
         The block is entered when the answer's head is there; at its end the transfer ends, read
         or not. Redirects are not followed.
         """
-        body, is_json, source = _body(json, content)
-        limits = self._limits(timeout, idle_timeout, connect_timeout)
-        transfer = self._call(
-            method, self._url(url, params), headers, body, is_json, *limits, True, idempotent,
-            None if source is None else -1, False,
-        )  # fmt: skip
+        if params or self._base_url:
+            url = self._full_url(url, params)
+        source = content if isinstance(content, AsyncIterable) else None
+        body: Any = None if source is not None else content
+        is_json = json is not _NO_JSON
+        if is_json:
+            if content is not None:
+                raise ValueError("give json or content, not both")
+            body = encode(json)
+        elif isinstance(content, str):
+            body = content.encode()
+        transfer = self._call(method, url, headers, body, is_json, timeout, idle_timeout,
+                              connect_timeout, True, idempotent, None if source is None else -1,
+                              False)  # fmt: skip
         return StreamContext(transfer, source, self._max_event)
 
-    def _url(self, url: str, params: Mapping[str, str] | None) -> str:
+    def _full_url(self, url: str, params: Mapping[str, str] | None) -> str:
         if self._base_url and url.startswith("/"):
             url = self._base_url + url
         if params:
             url += ("&" if "?" in url else "?") + urlencode(params)
         return url
-
-    def _limits(
-        self, total: Seconds | Default, idle: Seconds | Default, connect: Seconds | Default
-    ) -> tuple[Seconds, Seconds, Seconds]:
-        if total is idle is connect is DEFAULT:
-            return self._timeouts
-        own = self._timeouts
-        return (
-            own[0] if isinstance(total, Default) else total,
-            own[1] if isinstance(idle, Default) else idle,
-            own[2] if isinstance(connect, Default) else connect,
-        )
 
     @staticmethod
     async def _uploaded(transfer: _http.Transfer, source: Source) -> Response:
@@ -262,9 +274,11 @@ class Client:
         body: Any,
         headers: _http.HeadersInput | None,
         json: bool,
-        limits: tuple[Seconds, Seconds, Seconds],
+        limits: tuple[Seconds | EllipsisType, Seconds | EllipsisType, Seconds | EllipsisType],
     ) -> Response:
         total, idle, connect = limits
+        if isinstance(total, EllipsisType):
+            total = self._timeout
         clock = asyncio.get_running_loop().time
         deadline = None if total is None else clock() + total
 
@@ -323,21 +337,6 @@ class Client:
 
 
 _HIGH_WATER = 256 * 1024
-
-
-def _body(json: Any, content: Content | None) -> tuple[Any, bool, Source | None]:
-    """The body, whether it is JSON, and the source that it comes from instead, if it does."""
-    if json is not _NO_JSON:
-        if content is not None:
-            raise ValueError("give json or content, not both")
-        return encode(json), True, None
-    if content is None or isinstance(content, bytes):
-        return content, False, None
-    if isinstance(content, str):
-        return content.encode(), False, None
-    if isinstance(content, AsyncIterable):
-        return None, False, content
-    return content, False, None
 
 
 def _certificate(

@@ -133,6 +133,7 @@ _TLS = {35, 53, 54, 58, 59, 64, 66, 77, 80, 82, 83, 90, 91, 98}
 _CERTIFICATE = {51, 60}
 _PROTOCOL = {1, 8, 16, 34, 61, 92, 95}
 _LOST = {18, 52, 55, 56}
+_WITH_ERRNO = {7, 55, 56}  # with others, the number may be an older one
 
 _OWN: dict[int, tuple[type[TransportError], str]] = {
     -1: (TotalTimeout, "the total timeout was reached"),
@@ -203,7 +204,7 @@ def transport_error(
         phase = "connect"
     else:
         phase = "connect" if code in _CONNECT else "resolve"
-    if os_errno and code > 0:
+    if os_errno and code in _WITH_ERRNO:
         text += f" ({os.strerror(os_errno)})"
     error = kind(f"{method} {shown(url)} failed ({phase}, after {total / 1e6:.3f} s): {text}")
     error.method = method

@@ -78,9 +78,7 @@ class Response(_http.Response):
         url, method: of the request that was answered.
     """
 
-    __slots__ = ("_headers", "_queued")
-    _headers: Headers
-    _queued: float
+    __slots__ = ()
 
     @property
     def status_code(self) -> int:
@@ -97,15 +95,14 @@ class Response(_http.Response):
 
     @property
     def headers(self) -> Headers:
-        try:
-            return self._headers
-        except AttributeError:
-            self._headers = Headers(_http.parse_head(self._head))
-            return self._headers
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = Headers(_http.parse_head(self._head))
+        return headers
 
     @property
     def timing(self) -> Timing:
-        return timing(self._times, getattr(self, "_queued", 0.0))
+        return timing(self._times, self._queued)
 
     @property
     def text(self) -> str:

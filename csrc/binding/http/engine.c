@@ -1,5 +1,6 @@
 #include "binding/http/http.h"
 
+#include <pthread.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -10,14 +11,22 @@ int64_t clock_now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+static unsigned forks; /* of the process, so of no module or interpreter */
+
+static void after_fork(void) { forks++; }
+
+int forks_watch(void) { return pthread_atfork(NULL, NULL, after_fork); }
+
+unsigned forks_so_far(void) { return forks; }
+
 /* libcurl's connections are shared with the parent after a fork; two users would mix answers. */
 int engine_check(const Engine *self)
 {
-    if (self->pid != getpid()) {
+    if (self->forks != forks) {
         PyErr_Format(PyExc_RuntimeError,
-                     "this client's connections belong to process %d, which forked; make a new "
-                     "client, in a new event loop, in process %d",
-                     (int)self->pid, (int)getpid());
+                     "this client's connections belong to process %ld, which forked; make a new "
+                     "client, in a new event loop, in process %ld",
+                     self->pid, (long)getpid());
         return -1;
     }
     if (!self->net) {
@@ -50,7 +59,7 @@ static PyObject *engine_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     struct xf_engine *net = self->net;
     if (!net)
         Py_RETURN_NONE;
-    if (self->pid != getpid()) { /* the parent's: left alone, connections and all */
+    if (self->forks != forks) { /* the parent's: left alone, connections and all */
         self->net = NULL;
         Py_RETURN_NONE;
     }
@@ -119,7 +128,7 @@ static void engine_dealloc(PyObject *op)
     Engine *self = (Engine *)op;
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
-    if (self->net && self->pid == getpid()) {
+    if (self->net && self->forks == forks) {
         /* Transfers hold a reference to their engine, so none is in flight. */
         (void)xf_engine_close(self->net);
         xf_engine_free(self->net);
@@ -169,7 +178,8 @@ static Engine *engine_new(Session *session, PyObject *loop)
     self->state = state;
     self->loop = Py_NewRef(loop);
     self->session = Py_NewRef(session);
-    self->pid = getpid();
+    self->forks = forks;
+    self->pid = (long)getpid();
     self->net = xf_engine_new(&state->curl, &session->options,
                               (struct xf_host){.news = transfer_news});
     if (!self->net) {

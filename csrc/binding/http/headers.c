@@ -4,95 +4,168 @@
 #include <string.h>
 #include <strings.h>
 
-static PyObject *text(PyObject *value, const char *what)
+/* A header line's parts, borrowed from Python objects. */
+struct view {
+    const char *name, *value;
+    size_t name_size, value_size;
+};
+
+struct views {
+    struct view *items, few[32];
+    Py_ssize_t count;
+    PyObject *held; /* owns the objects that the views point into */
+};
+
+static int text_of(PyObject *value, const char *what, const char **bytes, size_t *size)
 {
-    if (PyBytes_Check(value))
-        return Py_NewRef(value);
-    if (PyUnicode_Check(value)) {
-        PyObject *bytes = PyUnicode_AsLatin1String(value);
-        if (!bytes && PyErr_ExceptionMatches(PyExc_UnicodeEncodeError))
-            PyErr_Format(PyExc_ValueError, "header %s must be latin-1 text, not %R", what, value);
-        return bytes;
+    if (PyUnicode_Check(value) && PyUnicode_READY(value) == 0 &&
+        PyUnicode_KIND(value) == PyUnicode_1BYTE_KIND) { /* its memory is latin-1 text */
+        *bytes = (const char *)PyUnicode_1BYTE_DATA(value);
+        *size = (size_t)PyUnicode_GET_LENGTH(value);
+        return 0;
     }
-    PyErr_Format(PyExc_TypeError, "header %s must be str or bytes, not %R", what, value);
-    return NULL;
+    if (PyBytes_Check(value)) {
+        *bytes = PyBytes_AS_STRING(value);
+        *size = (size_t)PyBytes_GET_SIZE(value);
+        return 0;
+    }
+    if (PyUnicode_Check(value))
+        PyErr_Format(PyExc_ValueError, "header %s must be latin-1 text, not %R", what, value);
+    else
+        PyErr_Format(PyExc_TypeError, "header %s must be str or bytes, not %R", what, value);
+    return -1;
 }
 
-static PyObject *checked_pair(PyObject *name, PyObject *value)
+static int view_of(PyObject *name, PyObject *value, struct view *view)
 {
-    PyObject *pair = NULL, *n = text(name, "name"), *v = n ? text(value, "value") : NULL;
-    if (!v)
-        goto done;
-    if (!xf_name_ok(PyBytes_AS_STRING(n), (size_t)PyBytes_GET_SIZE(n)))
+    if (text_of(name, "name", &view->name, &view->name_size) < 0 ||
+        text_of(value, "value", &view->value, &view->value_size) < 0)
+        return -1;
+    if (!xf_name_ok(view->name, view->name_size)) {
         PyErr_Format(PyExc_ValueError, "header name must be a token of RFC 9110, not %R", name);
-    else if (!xf_value_ok(PyBytes_AS_STRING(v), (size_t)PyBytes_GET_SIZE(v)))
-        /* the value may be a secret */
+        return -1;
+    }
+    if (!xf_value_ok(view->value, view->value_size)) { /* not shown: it may be a secret */
         PyErr_Format(PyExc_ValueError,
                      "value of header %R must be without CR, LF, NUL and other control characters",
                      name);
-    else
-        pair = PyTuple_Pack(2, n, v);
-done:
-    Py_XDECREF(n);
-    Py_XDECREF(v);
-    return pair;
+        return -1;
+    }
+    return 0;
+}
+
+static void views_free(struct views *views)
+{
+    if (views->items != views->few)
+        PyMem_Free(views->items);
+    Py_XDECREF(views->held);
+}
+
+static int views_room(struct views *views, Py_ssize_t count)
+{
+    views->items = views->few;
+    if (count <= (Py_ssize_t)(sizeof views->few / sizeof *views->few))
+        return 0;
+    if (!(views->items = PyMem_New(struct view, count))) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    return 0;
+}
+
+static int views_of_dict(PyObject *given, struct views *views)
+{
+    PyObject *name, *value;
+    Py_ssize_t at = 0;
+    views->held = Py_NewRef(given);
+    if (views_room(views, PyDict_GET_SIZE(given)) < 0)
+        return -1;
+    while (PyDict_Next(given, &at, &name, &value))
+        if (view_of(name, value, &views->items[views->count++]) < 0)
+            return -1;
+    return 0;
+}
+
+static int views_of_pairs(PyObject *given, struct views *views)
+{
+    PyObject *items = PyObject_HasAttrString(given, "items") ? PyMapping_Items(given)
+                                                             : Py_NewRef(given);
+    /* A list of its own, of tuples: what the views point into must not change. */
+    views->held = items ? PySequence_List(items) : NULL;
+    Py_XDECREF(items);
+    if (!views->held) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError))
+            PyErr_Format(PyExc_TypeError,
+                         "headers must be a mapping or an iterable of (name, value) pairs, not %R",
+                         given);
+        return -1;
+    }
+    if (views_room(views, PyList_GET_SIZE(views->held)) < 0)
+        return -1;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(views->held); i++) {
+        PyObject *item = PyList_GET_ITEM(views->held, i); /* borrowed */
+        PyObject *pair = PyTuple_Check(item) || PyList_Check(item) ? PySequence_Tuple(item) : NULL;
+        if (PyErr_Occurred())
+            return -1;
+        if (!pair || PyTuple_GET_SIZE(pair) != 2) {
+            Py_XDECREF(pair);
+            PyErr_Format(PyExc_TypeError, "headers must hold (name, value) pairs, not %R", item);
+            return -1;
+        }
+        PyList_SetItem(views->held, i, pair);
+        if (view_of(PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1),
+                    &views->items[views->count++]) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int views_of(PyObject *given, struct views *views)
+{
+    views->items = views->few;
+    views->count = 0;
+    views->held = NULL;
+    if (given == Py_None)
+        return 0;
+    int result =
+        PyDict_CheckExact(given) ? views_of_dict(given, views) : views_of_pairs(given, views);
+    if (result < 0)
+        views_free(views);
+    return result;
 }
 
 PyObject *headers_pairs(PyObject *given)
 {
-    PyObject *items = NULL, *fast = NULL, *pairs = NULL;
-    if (given == Py_None)
-        return PyTuple_New(0);
-    if (PyDict_CheckExact(given) || PyObject_HasAttrString(given, "items"))
-        items = PyMapping_Items(given);
-    else
-        items = Py_NewRef(given);
-    if (!items || !(fast = PySequence_Fast(items, "headers must be a mapping or an iterable of "
-                                                  "(name, value) pairs")))
-        goto done;
-    Py_ssize_t n = PySequence_Fast_GET_SIZE(fast);
-    if (!(pairs = PyTuple_New(n)))
-        goto done;
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *item = PySequence_Fast_GET_ITEM(fast, i); /* borrowed */
-        PyObject *pair = NULL, *two = NULL;
-        if (!PyUnicode_Check(item) && !PyBytes_Check(item))
-            two = PySequence_Fast(item, "");
-        if (two && PySequence_Fast_GET_SIZE(two) == 2)
-            pair = checked_pair(PySequence_Fast_GET_ITEM(two, 0), PySequence_Fast_GET_ITEM(two, 1));
+    struct views views;
+    if (views_of(given, &views) < 0)
+        return NULL;
+    PyObject *pairs = PyTuple_New(views.count);
+    for (Py_ssize_t i = 0; pairs && i < views.count; i++) {
+        struct view *v = &views.items[i];
+        PyObject *pair = Py_BuildValue("(y#y#)", v->name, (Py_ssize_t)v->name_size, v->value,
+                                       (Py_ssize_t)v->value_size);
+        if (pair)
+            PyTuple_SET_ITEM(pairs, i, pair);
         else
-            PyErr_Format(PyExc_TypeError, "headers must hold (name, value) pairs, not %R", item);
-        Py_XDECREF(two);
-        if (!pair) {
             Py_CLEAR(pairs);
-            goto done;
-        }
-        PyTuple_SET_ITEM(pairs, i, pair);
     }
-done:
-    Py_XDECREF(items);
-    Py_XDECREF(fast);
+    views_free(&views);
     return pairs;
 }
 
-static bool is_named(PyObject *pair, const char *name)
+/* ---- building ---- */
+
+static bool is_named(const struct view *view, const char *name, size_t size)
 {
-    return !strcasecmp(PyBytes_AS_STRING(PyTuple_GET_ITEM(pair, 0)), name);
+    return view->name_size == size && !strncasecmp(view->name, name, size);
 }
 
-static bool names(PyObject *pairs, const char *name)
-{
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(pairs); i++)
-        if (is_named(PyTuple_GET_ITEM(pairs, i), name))
-            return true;
-    return false;
-}
+#define IS(view, name) is_named(view, name, sizeof name - 1)
 
 /* libcurl makes these itself from what it sends. */
-static bool made_by_libcurl(PyObject *pair)
+static bool made_by_libcurl(const struct view *view)
 {
-    return is_named(pair, "content-length") || is_named(pair, "transfer-encoding") ||
-           is_named(pair, "expect");
+    return IS(view, "content-length") || IS(view, "transfer-encoding") || IS(view, "expect");
 }
 
 struct builder {
@@ -101,8 +174,8 @@ struct builder {
     char *text;
 };
 
-static void line(struct builder *b, const char *name, size_t name_size, const char *between,
-                 const char *value, size_t value_size)
+static void add(struct builder *b, const char *name, size_t name_size, const char *between,
+                const char *value, size_t value_size)
 {
     size_t between_size = strlen(between);
     if (b->headers) {
@@ -121,55 +194,71 @@ static void line(struct builder *b, const char *name, size_t name_size, const ch
     b->size += name_size + between_size + value_size + 1;
 }
 
-static void pair_line(struct builder *b, PyObject *pair)
+static void add_view(struct builder *b, const struct view *v)
 {
-    PyObject *name = PyTuple_GET_ITEM(pair, 0), *value = PyTuple_GET_ITEM(pair, 1);
-    size_t value_size = (size_t)PyBytes_GET_SIZE(value);
-    line(b, PyBytes_AS_STRING(name), (size_t)PyBytes_GET_SIZE(name),
-         value_size ? ": " : ";", /* libcurl's way of saying "empty" */
-         PyBytes_AS_STRING(value), value_size);
+    add(b, v->name, v->name_size, v->value_size ? ": " : ";", /* libcurl's way of saying "empty" */
+        v->value, v->value_size);
 }
 
-static void build(struct builder *b, PyObject *given, PyObject *defaults, bool json)
+static bool named_in(const struct views *views, const struct view *other)
 {
-    bool typed = names(given, "content-type");
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(given); i++)
-        if (!made_by_libcurl(PyTuple_GET_ITEM(given, i)))
-            pair_line(b, PyTuple_GET_ITEM(given, i));
-    for (Py_ssize_t i = 0; defaults && i < PyTuple_GET_SIZE(defaults); i++) {
-        PyObject *pair = PyTuple_GET_ITEM(defaults, i);
-        if (names(given, PyBytes_AS_STRING(PyTuple_GET_ITEM(pair, 0))) || made_by_libcurl(pair))
-            continue;
-        typed |= is_named(pair, "content-type");
-        pair_line(b, pair);
+    for (Py_ssize_t i = 0; i < views->count; i++)
+        if (is_named(&views->items[i], other->name, other->name_size))
+            return true;
+    return false;
+}
+
+static void build(struct builder *b, const struct views *given, PyObject *defaults, bool json)
+{
+    static const char type[] = "Content-Type", json_type[] = "application/json";
+    bool typed = false;
+    /* A name without a value takes back what libcurl would add. This one it adds to large bodies
+     * only, so it is first and can be left out. */
+    add(b, "Expect", 6, ":", "", 0);
+    for (Py_ssize_t i = 0; i < given->count; i++) {
+        typed |= IS(&given->items[i], "content-type");
+        if (!made_by_libcurl(&given->items[i]))
+            add_view(b, &given->items[i]);
     }
-    /* A name without a value takes back what libcurl would add. */
-    static const char type[] = "Content-Type", expect[] = "Expect", json_type[] = "application/json";
+    for (Py_ssize_t i = 0; defaults && i < PyTuple_GET_SIZE(defaults); i++) {
+        PyObject *pair = PyTuple_GET_ITEM(defaults, i); /* borrowed, of bytes */
+        PyObject *name = PyTuple_GET_ITEM(pair, 0), *value = PyTuple_GET_ITEM(pair, 1);
+        struct view v = {PyBytes_AS_STRING(name), PyBytes_AS_STRING(value),
+                         (size_t)PyBytes_GET_SIZE(name), (size_t)PyBytes_GET_SIZE(value)};
+        if (named_in(given, &v) || made_by_libcurl(&v))
+            continue;
+        typed |= IS(&v, "content-type");
+        add_view(b, &v);
+    }
     if (!typed && json)
-        line(b, type, sizeof type - 1, ": ", json_type, sizeof json_type - 1);
+        add(b, type, sizeof type - 1, ": ", json_type, sizeof json_type - 1);
     else if (!typed)
-        line(b, type, sizeof type - 1, ":", "", 0);
-    line(b, expect, sizeof expect - 1, ":", "", 0);
+        add(b, type, sizeof type - 1, ":", "", 0);
 }
 
 struct headers *headers_new(PyObject *given, PyObject *defaults, bool json)
 {
-    PyObject *pairs = headers_pairs(given);
-    if (!pairs)
+    struct views views;
+    if (views_of(given, &views) < 0)
         return NULL;
     struct builder b = {0};
-    build(&b, pairs, defaults, json);
+    build(&b, &views, defaults, json);
     size_t nodes = sizeof *b.headers + b.count * sizeof(struct curl_slist);
     struct headers *headers = PyMem_Malloc(nodes + b.size);
     if (headers) {
         headers->refs = 1;
         b = (struct builder){.headers = headers, .text = (char *)headers + nodes};
-        build(&b, pairs, defaults, json);
+        build(&b, &views, defaults, json);
     } else {
         PyErr_NoMemory();
     }
-    Py_DECREF(pairs);
+    views_free(&views);
     return headers;
+}
+
+const struct curl_slist *headers_lines(const struct headers *headers, bool large_body)
+{
+    return headers->lines + (large_body ? 0 : 1);
 }
 
 void headers_release(struct headers *headers)

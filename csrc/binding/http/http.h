@@ -5,7 +5,6 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdbool.h>
-#include <sys/types.h>
 
 #include "net/engine.h"
 #include "net/sse.h"
@@ -23,7 +22,7 @@ struct state {
 /* A list of header lines for libcurl in one piece of memory, shared by transfers. */
 struct headers {
     Py_ssize_t refs;
-    struct curl_slist lines[]; /* at least one, and behind them the text */
+    struct curl_slist lines[]; /* two or more, and behind them the text */
 };
 
 typedef struct {
@@ -33,6 +32,7 @@ typedef struct {
     PyObject *keep; /* owns the strings of options */
     PyObject *response_type, *error_factory;
     PyObject *defaults;             /* tuple of (name, value) bytes */
+    int64_t total_ns, idle_ns;      /* of calls that give no timeouts */
     struct headers *plain, *json;   /* of calls that give no headers */
     PyObject *engines;              /* dict: loop -> Engine */
     struct Engine *engine;          /* the one used last, or NULL */
@@ -45,12 +45,17 @@ typedef struct Engine {
     struct xf_engine *net; /* NULL: closed */
     PyObject *loop;
     PyObject *session; /* keeps the options */
-    pid_t pid;
+    unsigned forks; /* that had happened when it was made */
+    long pid;
 } Engine;
 
 enum phase { FRESH, FLYING, ANSWERED };
 
-/* One call: a coroutine, driven by the task that awaits it. */
+/* One call: a coroutine, driven by the task that awaits it.
+ *
+ * It, its waiter and its reader are outside the garbage collector, which would visit each of them
+ * for nothing: while a task waits, they are held from outside, and otherwise they refer to nothing
+ * that could refer to them. */
 typedef struct {
     PyObject_HEAD
     struct xf_transfer net;
@@ -90,6 +95,8 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     PyObject *url, *method, *head, *body;
+    PyObject *headers; /* parsed on demand, by the Python class */
+    double queued;
     int status, http_version;
     int sends;
     long connects;
@@ -104,6 +111,9 @@ typedef struct {
 } Event;
 
 int64_t clock_now(void);
+/* How often this process has come out of a fork: cheaper to ask than the process's number. */
+unsigned forks_so_far(void);
+int forks_watch(void);
 
 extern PyType_Spec session_spec, engine_spec, transfer_spec, waiter_spec, reader_spec, response_spec,
     event_spec;
@@ -133,6 +143,8 @@ PyObject *response_new(Transfer *transfer);
 /* Checked header lines: `given` (None, a mapping or an iterable of pairs), then those of
  * `defaults` that it does not name. NULL with an exception. */
 struct headers *headers_new(PyObject *given, PyObject *defaults, bool json);
+/* For a request; a large body is one that libcurl would ask the server's leave for. */
+const struct curl_slist *headers_lines(const struct headers *headers, bool large_body);
 void headers_release(struct headers *headers);
 /* A tuple of pairs of bytes, checked. */
 PyObject *headers_pairs(PyObject *given);

@@ -89,6 +89,10 @@ static int exec(PyObject *module)
                      cure);
         return -1;
     }
+    static bool watched; /* once a process, whatever the number of interpreters */
+    if (!watched && forks_watch() != 0)
+        return PyErr_NoMemory(), -1;
+    watched = true;
     const struct {
         PyObject **slot;
         const char *text;

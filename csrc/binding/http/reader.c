@@ -142,18 +142,10 @@ static PyObject *reader_close(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(ignor
     Py_RETURN_NONE; /* only the wait ends */
 }
 
-static int reader_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(((Reader *)op)->transfer);
-    return 0;
-}
-
 static void reader_dealloc(PyObject *op)
 {
     Reader *self = (Reader *)op;
     PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
     xf_sse_free(&self->sse);
     Py_XDECREF(self->last_id);
     Py_XDECREF(self->transfer);
@@ -180,7 +172,6 @@ static PyType_Slot reader_slots[] = {
     {Py_tp_iter, self_reference},
     {Py_tp_iternext, reader_next},
     {Py_tp_methods, reader_methods},
-    {Py_tp_traverse, reader_traverse},
     {Py_tp_dealloc, reader_dealloc},
     {0},
 };
@@ -188,6 +179,6 @@ static PyType_Slot reader_slots[] = {
 PyType_Spec reader_spec = {
     .name = "xtremeflow._http.Reader",
     .basicsize = sizeof(Reader),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = reader_slots,
 };

@@ -51,6 +51,7 @@ static void response_dealloc(PyObject *op)
     Py_XDECREF(self->method);
     Py_XDECREF(self->head);
     Py_XDECREF(self->body);
+    Py_XDECREF(self->headers);
     type->tp_free(op);
     Py_DECREF(type);
 }
@@ -61,6 +62,8 @@ static PyMemberDef response_members[] = {
     {"status", T_INT, offsetof(Response, status), READONLY, "The status code."},
     {"body", T_OBJECT_EX, offsetof(Response, body), READONLY, "The body, decoded, as bytes."},
     {"_head", T_OBJECT_EX, offsetof(Response, head), READONLY, NULL},
+    {"_headers", T_OBJECT, offsetof(Response, headers), 0, NULL},
+    {"_queued", T_DOUBLE, offsetof(Response, queued), 0, NULL},
     {"_version", T_INT, offsetof(Response, http_version), READONLY, NULL},
     {0},
 };

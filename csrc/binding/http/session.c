@@ -52,15 +52,18 @@ static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         "response_type", "error_factory", "headers",     "ca_file",         "cert_file",
         "key_file",      "key_password",  "proxy",       "no_proxy",        "verify",
         "http2",         "compressed",    "max_connections", "max_connections_per_host",
-        "max_idle",      "max_head",      "max_body",    "high_water",      NULL};
+        "max_idle",      "max_head",      "max_body",    "high_water",
+        "timeout",       "idle_timeout",  "connect_timeout", NULL};
     PyObject *response_type, *error_factory, *headers, *ca, *cert, *key, *password, *proxy, *no_proxy;
+    PyObject *total, *idle_time, *connect;
     int verify, http2, compressed;
     long connections, per_host, idle;
     Py_ssize_t head, body, water;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOppplllnnn:Session", keywords,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOppplllnnnOOO:Session", keywords,
                                      &response_type, &error_factory, &headers, &ca, &cert, &key,
                                      &password, &proxy, &no_proxy, &verify, &http2, &compressed,
-                                     &connections, &per_host, &idle, &head, &body, &water))
+                                     &connections, &per_host, &idle, &head, &body, &water, &total,
+                                     &idle_time, &connect))
         return NULL;
     struct state *state = PyType_GetModuleState(type);
     if (!PyType_Check(response_type) ||
@@ -85,6 +88,10 @@ static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         .max_body = (size_t)body,
         .high_water = (size_t)water,
     };
+    if (nanoseconds(total, "timeout", &self->total_ns) < 0 ||
+        nanoseconds(idle_time, "idle_timeout", &self->idle_ns) < 0 ||
+        milliseconds(connect, "connect_timeout", &o->connect_timeout_ms) < 0)
+        goto fail;
     if (borrow_path(ca, &o->ca_file) < 0 || borrow_path(cert, &o->cert_file) < 0 ||
         borrow_path(key, &o->key_file) < 0 || borrow_path(password, &o->key_password) < 0 ||
         borrow_path(proxy, &o->proxy) < 0 || borrow_path(no_proxy, &o->no_proxy) < 0)
@@ -152,7 +159,7 @@ static int check_url(PyObject *url)
 }
 
 /* call(method, url, headers, body, json, total, idle, connect, stream, repeatable, upload_size, bare) */
-/* bare: without the session's headers */
+/* timeouts of ...: the session's; bare: without the session's headers */
 static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     Session *self = (Session *)op;
@@ -162,11 +169,14 @@ static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t na
     }
     PyObject *method = args[0], *url = args[1], *given = args[2], *body = args[3];
     bool json = args[4] == Py_True;
-    struct xf_request r = {.stream = args[8] == Py_True, .upload_size = -1};
+    struct xf_request r = {.stream = args[8] == Py_True, .upload_size = -1,
+                           .total_ns = self->total_ns, .idle_ns = self->idle_ns,
+                           .connect_timeout_ms = self->options.connect_timeout_ms};
     if (check_method(method) < 0 || check_url(url) < 0 ||
-        nanoseconds(args[5], "timeout", &r.total_ns) < 0 ||
-        nanoseconds(args[6], "idle_timeout", &r.idle_ns) < 0 ||
-        milliseconds(args[7], "connect_timeout", &r.connect_timeout_ms) < 0)
+        (args[5] != Py_Ellipsis && nanoseconds(args[5], "timeout", &r.total_ns) < 0) ||
+        (args[6] != Py_Ellipsis && nanoseconds(args[6], "idle_timeout", &r.idle_ns) < 0) ||
+        (args[7] != Py_Ellipsis &&
+         milliseconds(args[7], "connect_timeout", &r.connect_timeout_ms) < 0))
         return NULL;
     r.repeatable = args[9] == Py_None ? repeatable_method(PyUnicode_AsUTF8(method))
                                       : args[9] == Py_True;

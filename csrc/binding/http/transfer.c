@@ -18,7 +18,6 @@ PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct
     self->url = Py_NewRef(url);
     r.method = PyUnicode_AsUTF8(method);
     r.url = PyUnicode_AsUTF8(url);
-    r.headers = headers->lines;
     if (body != Py_None && !r.upload) {
         if (PyObject_GetBuffer(body, &self->body, PyBUF_SIMPLE) < 0) {
             Py_DECREF(self);
@@ -27,6 +26,7 @@ PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct
         r.body = self->body.buf;
         r.body_size = (size_t)self->body.len;
     }
+    r.headers = headers_lines(headers, r.upload || r.body_size > 100000);
     xf_transfer_init(&self->net, &r);
     return (PyObject *)self;
 }
@@ -310,17 +310,6 @@ static PyObject *get_method(PyObject *op, void *Py_UNUSED(closure))
 
 /* ---- life ---- */
 
-static int transfer_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Transfer *self = (Transfer *)op;
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(self->session);
-    Py_VISIT(self->engine);
-    Py_VISIT(self->waiter);
-    Py_VISIT(self->room);
-    return 0;
-}
-
 static void transfer_finalize(PyObject *op)
 {
     Transfer *self = (Transfer *)op;
@@ -339,7 +328,6 @@ static void transfer_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
     if (PyObject_CallFinalizerFromDealloc(op) < 0)
         return;
-    PyObject_GC_UnTrack(op);
     if (self->engine && self->engine->net)
         xf_transfer_free(&self->net);
     else { /* its engine is closed or another process's */
@@ -394,7 +382,6 @@ static PyType_Slot transfer_slots[] = {
     {Py_tp_iternext, transfer_next},
     {Py_tp_methods, transfer_methods},
     {Py_tp_getset, transfer_getset},
-    {Py_tp_traverse, transfer_traverse},
     {Py_tp_finalize, transfer_finalize},
     {Py_tp_dealloc, transfer_dealloc},
     {0},
@@ -403,6 +390,6 @@ static PyType_Slot transfer_slots[] = {
 PyType_Spec transfer_spec = {
     .name = "xtremeflow._http.Transfer",
     .basicsize = sizeof(Transfer),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = transfer_slots,
 };

@@ -169,32 +169,11 @@ static int set_blocking(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     return 0;
 }
 
-static int waiter_traverse(PyObject *op, visitproc visit, void *arg)
-{
-    Waiter *self = (Waiter *)op;
-    Py_VISIT(Py_TYPE(op));
-    Py_VISIT(self->loop);
-    Py_VISIT(self->callback);
-    Py_VISIT(self->context);
-    Py_VISIT(self->cancel_message);
-    if (self->callback)
-        Py_VISIT(self->transfer);
-    return 0;
-}
-
-static int waiter_clear(PyObject *op)
-{
-    Waiter *self = (Waiter *)op;
-    Py_CLEAR(self->loop);
-    Py_CLEAR(self->cancel_message);
-    return 0; /* callback and context go when the wait ends */
-}
-
 static void waiter_dealloc(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
-    PyObject_GC_UnTrack(op);
-    waiter_clear(op);
+    Py_XDECREF(((Waiter *)op)->loop);
+    Py_XDECREF(((Waiter *)op)->cancel_message);
     type->tp_free(op);
     Py_DECREF(type);
 }
@@ -218,8 +197,6 @@ static PyType_Slot waiter_slots[] = {
     {Py_tp_doc, "What a task that waits for an answer has to wait for."},
     {Py_tp_methods, waiter_methods},
     {Py_tp_getset, waiter_getset},
-    {Py_tp_traverse, waiter_traverse},
-    {Py_tp_clear, waiter_clear},
     {Py_tp_dealloc, waiter_dealloc},
     {0},
 };
@@ -227,6 +204,6 @@ static PyType_Slot waiter_slots[] = {
 PyType_Spec waiter_spec = {
     .name = "xtremeflow._http.Waiter",
     .basicsize = sizeof(Waiter),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = waiter_slots,
 };
