@@ -1,1 +1,35 @@
 """XtremeFlow: asyncio calls to LLM APIs, dispatched at the provider's limits."""
+
+from importlib.metadata import version
+
+from ._core import report_token_usage
+from .backoff import RetryException, auto_backoff
+from .kvbatch import kv_batch
+from .limits import Limit
+from .pipeline import async_chunks, async_pipeline
+from .scheduler import (
+    RateLimitScheduler,
+    RequestRateScheduler,
+    TaskScheduler,
+    TokenRateScheduler,
+)
+from .stats import LimitStats, Stats
+
+__version__ = version("xtremeflow")
+
+__all__ = [
+    "Limit",
+    "LimitStats",
+    "RateLimitScheduler",
+    "RequestRateScheduler",
+    "RetryException",
+    "Stats",
+    "TaskScheduler",
+    "TokenRateScheduler",
+    "__version__",
+    "async_chunks",
+    "async_pipeline",
+    "auto_backoff",
+    "kv_batch",
+    "report_token_usage",
+]

@@ -1,0 +1,480 @@
+/* A call: its cost, its place in the core, and asyncio's future protocol for the task that waits
+   for its admission. */
+#include "binding/binding.h"
+
+#include <structmember.h>
+
+/* ---- life ---- */
+
+/* Sets what the call costs by its estimate. -1 with an error set. */
+static int set_cost(CallObject *c)
+{
+    SchedulerObject *s = c->scheduler;
+    for (uint32_t i = 0; i < s->core.n_limits; i++) {
+        c->core.held[i] = s->kinds[i] == KIND_REQUESTS;
+    }
+    c->tokens = 0;
+    if (c->estimate != NULL) {
+        c->tokens = xf_amounts(s, c->estimate, "estimated_tokens", c->core.held);
+    }
+    return c->tokens < 0 ? -1 : 0;
+}
+
+CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, int priority)
+{
+    module_state *st = s->st;
+    CallObject *c = PyObject_GC_NewVar(CallObject, st->call_type, s->core.n_limits);
+    if (c == NULL) {
+        xf_close_coro(coro);
+        return NULL;
+    }
+    memset((char *)c + offsetof(CallObject, scheduler), 0,
+           offsetof(CallObject, core) - offsetof(CallObject, scheduler) + xf_call_size(&s->core));
+    c->scheduler = (SchedulerObject *)Py_NewRef(s);
+    c->priority = (int16_t)priority;
+    c->coro = Py_NewRef(coro);
+    c->estimate = Py_XNewRef(estimate);
+    if (set_cost(c) < 0) {
+        xf_close_coro(coro);
+        Py_DECREF(c);
+        return NULL;
+    }
+    PyObject_GC_Track(c);
+    return c;
+}
+
+static void link_call(CallObject *c)
+{
+    PortObject *port = c->port;
+    c->next = port->calls;
+    if (c->next != NULL) {
+        c->next->previous = &c->next;
+    }
+    c->previous = &port->calls;
+    port->calls = (CallObject *)Py_NewRef(c);
+}
+
+void xf_call_unlink(CallObject *c)
+{
+    if (c->previous == NULL) {
+        return;
+    }
+    *c->previous = c->next;
+    if (c->next != NULL) {
+        c->next->previous = c->previous;
+    }
+    c->next = NULL;
+    c->previous = NULL;
+    PyObject *task = c->task;
+    c->task = NULL;
+    Py_XDECREF(task);
+    Py_DECREF(c);
+}
+
+int xf_call_submit(CallObject *c, int64_t timeout_ns)
+{
+    SchedulerObject *s = c->scheduler;
+    PortObject *port = xf_port_running(s);
+    if (port == NULL) {
+        return -1;
+    }
+    int64_t now = xf_port_now(s, port);
+    int64_t deadline = timeout_ns < 0 || timeout_ns > XF_NEVER - now ? XF_NEVER : now + timeout_ns;
+    c->port = (PortObject *)Py_NewRef(port);
+    if (!xf_submit(&s->core, &c->core, c->priority, deadline, now)) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    link_call(c);
+    xf_deliver(s);
+    return 0;
+}
+
+bool xf_call_dispatch(CallObject *c)
+{
+    SchedulerObject *s = c->scheduler;
+    if (!xf_dispatch(&s->core, &c->core)) {
+        xf_put_back(&s->core, &c->core, xf_port_now(s, c->port));
+        xf_deliver(s);
+        return false;
+    }
+    s->tokens_used += c->tokens;
+    return true;
+}
+
+/* Whether attempts of `c` wait to be repeated for somebody. */
+static bool has_retries(const CallObject *c)
+{
+    for (Py_ssize_t i = 0; c->retries != NULL && i < PyList_GET_SIZE(c->retries); i++) {
+        PyObject *done = PyObject_CallMethodNoArgs(PyList_GET_ITEM(c->retries, i),
+                                                   c->scheduler->st->s_done);
+        if (done == NULL) {
+            PyErr_Clear();
+        } else {
+            Py_DECREF(done);
+            if (done == Py_False) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+void xf_call_end(CallObject *c, xf_outcome outcome)
+{
+    SchedulerObject *s = c->scheduler;
+    if (c->core.state == XF_NEW || c->core.state == XF_DONE) {
+        return;
+    }
+    if (c->core.state == XF_WAITING && c->retries != NULL) {
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        c->is_over = has_retries(c);
+        PyErr_Restore(type, value, traceback);
+        if (c->is_over) {
+            return; /* a child task still waits for its next attempt: ends after its admission */
+        }
+    }
+    Py_INCREF(c);
+    xf_finish(&s->core, &c->core, outcome, xf_port_now(s, c->port));
+    xf_call_unlink(c);
+    xf_deliver(s);
+    Py_DECREF(c);
+}
+
+CallObject *xf_call_current(module_state *st)
+{
+    PyObject *value;
+    if (PyContextVar_Get(st->current_call, NULL, &value) < 0) {
+        return NULL;
+    }
+    return (CallObject *)value;
+}
+
+static int call_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    CallObject *c = (CallObject *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(c->scheduler);
+    Py_VISIT(c->coro);
+    Py_VISIT(c->steps);
+    Py_VISIT(c->port);
+    Py_VISIT(c->estimate);
+    Py_VISIT(c->callback);
+    Py_VISIT(c->context);
+    Py_VISIT(c->task);
+    Py_VISIT(c->retries);
+    return 0;
+}
+
+static int call_clear(PyObject *self)
+{
+    CallObject *c = (CallObject *)self;
+    if (c->scheduler != NULL && c->core.state != XF_NEW && c->core.state != XF_DONE) {
+        /* Garbage, together with its scheduler and its loop. */
+        xf_finish(&c->scheduler->core, &c->core, XF_CANCELLED, c->scheduler->core.now);
+    }
+    c->phase = CALL_OVER;
+    Py_CLEAR(c->coro);
+    Py_CLEAR(c->steps);
+    Py_CLEAR(c->estimate);
+    Py_CLEAR(c->callback);
+    Py_CLEAR(c->context);
+    Py_CLEAR(c->task);
+    Py_CLEAR(c->retries);
+    Py_CLEAR(c->port);
+    Py_CLEAR(c->scheduler);
+    return 0;
+}
+
+static void call_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    (void)call_clear(self);
+    PyObject_GC_Del(self);
+    Py_DECREF(type);
+}
+
+/* ---- the future that the waiting task sees ---- */
+
+static void schedule_callback(CallObject *c)
+{
+    SchedulerObject *s = c->scheduler;
+    PyObject *here = PyObject_CallNoArgs(s->st->get_running_loop);
+    if (here == NULL || !xf_call_wake(c, here)) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(here);
+}
+
+static PyObject *call_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                        PyObject *kwnames)
+{
+    CallObject *c = (CallObject *)self;
+    if (nargs != 1 || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 1)) {
+        PyErr_SetString(PyExc_TypeError, "add_done_callback(callback, *, context=None)");
+        return NULL;
+    }
+    if (c->callback != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "a call can be waited for by one task only");
+        return NULL;
+    }
+    c->callback = Py_NewRef(args[0]);
+    c->context = kwnames != NULL && PyTuple_GET_SIZE(kwnames) == 1 ? Py_NewRef(args[1])
+                                                                   : PyContext_CopyCurrent();
+    if (c->context == NULL) {
+        Py_CLEAR(c->callback);
+        return NULL;
+    }
+    if (c->core.state != XF_WAITING) {
+        schedule_callback(c);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_cancel(PyObject *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw))
+{
+    CallObject *c = (CallObject *)self;
+    if (c->core.state != XF_WAITING || c->retries != NULL) {
+        Py_RETURN_FALSE; /* admitted: its task is about to run, and will see the cancellation */
+    }
+    c->is_cancelled = true;
+    xf_call_end(c, XF_CANCELLED);
+    schedule_callback(c);
+    Py_RETURN_TRUE;
+}
+
+static PyObject *call_result(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    CallObject *c = (CallObject *)self;
+    if (c->is_cancelled) {
+        PyErr_SetNone(c->scheduler->st->cancelled_error);
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *call_get_loop(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    CallObject *c = (CallObject *)self;
+    return Py_NewRef(c->port != NULL ? c->port->loop : Py_None);
+}
+
+/* None unless the call was just yielded to a task: asyncio takes an object for a future by this
+   attribute. */
+static PyObject *get_blocking(PyObject *self, void *Py_UNUSED(closure))
+{
+    if (((CallObject *)self)->blocking) {
+        Py_RETURN_TRUE;
+    }
+    Py_RETURN_NONE;
+}
+
+static int set_blocking(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    int blocking = value == NULL ? 0 : PyObject_IsTrue(value);
+    if (blocking < 0) {
+        return -1;
+    }
+    ((CallObject *)self)->blocking = blocking;
+    return 0;
+}
+
+/* ---- what the decorator and users see ---- */
+
+static const char *const state_names[] = {"new",       "waiting", "admitted",
+                                          "in flight", "expired", "done"};
+
+static PyObject *call_repr(PyObject *self)
+{
+    CallObject *c = (CallObject *)self;
+    return PyUnicode_FromFormat("<%s %s, %R>", Py_TYPE(self)->tp_name, state_names[c->core.state],
+                                c->coro);
+}
+
+static PyObject *get_state(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyUnicode_FromString(state_names[((CallObject *)self)->core.state]);
+}
+
+static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
+{
+    CallObject *c = (CallObject *)self;
+    PyObject *extra = PyDict_New(), *zero = c->estimate ? NULL : PyLong_FromLong(0);
+    PyObject *estimate = c->estimate ? c->estimate : zero;
+    if (extra != NULL &&
+        (estimate == NULL || PyDict_SetItem(extra, c->scheduler->st->s_estimated_tokens,
+                                            estimate) < 0)) {
+        Py_CLEAR(extra);
+    }
+    Py_XDECREF(zero);
+    return extra;
+}
+
+static int64_t to_ns(double seconds)
+{
+    return seconds >= 9e9 ? (int64_t)9e18 : (int64_t)(seconds * 1e9);
+}
+
+static PyObject *call_rate_limited(PyObject *self, PyObject *args)
+{
+    CallObject *c = (CallObject *)self;
+    SchedulerObject *s = c->scheduler;
+    PyObject *told;
+    double base, max, seconds = -1;
+    int exponential;
+    if (!PyArg_ParseTuple(args, "Odpd:rate_limited", &told, &base, &exponential, &max)) {
+        return NULL;
+    }
+    if (told != Py_None) {
+        seconds = PyFloat_AsDouble(told);
+        if (seconds == -1 && PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    if ((told != Py_None && !(seconds >= 0)) || !(base >= 0) || !(max >= 0)) {
+        PyErr_Format(PyExc_ValueError,
+                     "retry_after, base and max_retry_after must be >= 0, not %R", args);
+        return NULL;
+    }
+    xf_backoff b = {
+        .told_ns = told == Py_None ? XF_UNTOLD : to_ns(seconds < max ? seconds : max),
+        .base_ns = to_ns(base),
+        .exponential = exponential,
+        .max_ns = to_ns(max),
+    };
+    int64_t now = xf_port_now(s, c->port);
+    int64_t until = xf_refused(&s->core, &c->core, &b, now);
+    xf_deliver(s);
+    return PyFloat_FromDouble(until > now ? (double)(until - now) * 1e-9 : 0.0);
+}
+
+static PyObject *call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    CallObject *c = (CallObject *)self;
+    SchedulerObject *s = c->scheduler;
+    module_state *st = s->st;
+    if (c->core.state != XF_IN_FLIGHT && c->core.state != XF_WAITING) {
+        PyErr_Format(PyExc_RuntimeError, "cannot repeat a call that is %s",
+                     state_names[c->core.state]);
+        return NULL;
+    }
+    /* Whatever was reported for this attempt: the next is a new one. */
+    if (c->core.state == XF_IN_FLIGHT && set_cost(c) < 0) {
+        return NULL;
+    }
+    PyObject *loop = PyObject_CallNoArgs(st->get_running_loop);
+    if (loop == NULL) {
+        return NULL;
+    }
+    if (loop == Py_None) {
+        Py_DECREF(loop);
+        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
+        return NULL;
+    }
+    PyObject *future = PyObject_CallMethodNoArgs(loop, st->s_create_future);
+    Py_DECREF(loop);
+    if (future == NULL) {
+        return NULL;
+    }
+    /* Attempts of one call that fail together wait together: the call paid for them together. */
+    if ((c->retries == NULL && (c->retries = PyList_New(0)) == NULL) ||
+        PyList_Append(c->retries, future) < 0) {
+        Py_DECREF(future);
+        return NULL;
+    }
+    if (c->core.state == XF_IN_FLIGHT) {
+        xf_retry(&s->core, &c->core, xf_port_now(s, c->port));
+        xf_deliver(s);
+    }
+    return future;
+}
+
+bool xf_call_repeat(CallObject *c, PyObject *here)
+{
+    if (!xf_call_dispatch(c)) {
+        return true; /* back in the queue */
+    }
+    PyObject *retries = c->retries;
+    c->retries = NULL;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(retries); i++) {
+        if (xf_resolve(c->scheduler->st, PyList_GET_ITEM(retries, i), here) < 0) {
+            PyErr_Clear(); /* its loop is closed */
+        }
+    }
+    Py_DECREF(retries);
+    return !c->is_over;
+}
+
+static PyMethodDef call_methods[] = {
+    {"rate_limited", call_rate_limited, METH_VARARGS,
+     PyDoc_STR("rate_limited($self, retry_after, base, exponential, max_retry_after, /)\n--\n\n"
+               "The provider refused this call with a 429: opens or extends the scheduler's\n"
+               "cooldown. `retry_after` is what it said, in seconds, or None: then base * 2**n\n"
+               "is taken, n the number of episodes since the last success, or just base. No\n"
+               "more than max_retry_after in any case. Returns the seconds until its end.")},
+    {"retry", call_retry, METH_NOARGS,
+     PyDoc_STR("retry($self, /)\n--\n\n"
+               "Gives the slot back and queues the call again, before newer ones of its\n"
+               "priority; returns a future that is done when it is admitted, and paid for,\n"
+               "again.")},
+    {"send", xf_call_send, METH_O, PyDoc_STR("The coroutine protocol, for its task.")},
+    {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
+     PyDoc_STR("The coroutine protocol, for its task.")},
+    {"close", xf_call_close, METH_NOARGS, PyDoc_STR("The coroutine protocol, for its task.")},
+    {"add_done_callback", XF_FUNCTION(call_add_done_callback),
+     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("asyncio's future protocol.")},
+    {"cancel", XF_FUNCTION(call_cancel), METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("asyncio's future protocol.")},
+    {"result", call_result, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},
+    {"get_loop", call_get_loop, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef call_members[] = {
+    {"scheduler", T_OBJECT_EX, offsetof(CallObject, scheduler), READONLY,
+     PyDoc_STR("the scheduler that runs it")},
+    {"priority", T_SHORT, offsetof(CallObject, priority), READONLY, NULL},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef call_getset[] = {
+    {"__name__", xf_call_get_name, NULL, NULL, (void *)"__name__"},
+    {"__qualname__", xf_call_get_name, NULL, NULL, (void *)"__qualname__"},
+    {"cr_await", xf_call_get_await, NULL, NULL, (void *)"cr_await"},
+    {"cr_code", xf_call_get_inner, NULL, NULL, (void *)"cr_code"},
+    {"cr_frame", xf_call_get_inner, NULL, NULL, (void *)"cr_frame"},
+    {"cr_origin", xf_call_get_inner, NULL, NULL, (void *)"cr_origin"},
+    {"cr_running", xf_call_get_inner, NULL, NULL, (void *)"cr_running"},
+    {"_asyncio_future_blocking", get_blocking, set_blocking, NULL, NULL},
+    {"extra", get_extra, NULL, PyDoc_STR("{'estimated_tokens': as given}"), NULL},
+    {"state", get_state, NULL,
+     PyDoc_STR("'new', 'waiting', 'admitted', 'in flight', 'expired' or 'done'"), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot call_slots[] = {
+    {Py_tp_doc, (void *)"One call of a scheduler; made by start_task(), submit() and map()."},
+    {Py_tp_dealloc, call_dealloc},
+    {Py_tp_traverse, call_traverse},
+    {Py_tp_clear, call_clear},
+    {Py_tp_repr, call_repr},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, xf_call_iternext},
+    {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, xf_call_am_send},
+    {Py_tp_methods, call_methods},
+    {Py_tp_members, call_members},
+    {Py_tp_getset, call_getset},
+    {0, NULL},
+};
+
+PyType_Spec xf_call_spec = {
+    .name = "xtremeflow._core.Call",
+    .basicsize = offsetof(CallObject, core.held),
+    .itemsize = sizeof(int64_t),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = call_slots,
+};

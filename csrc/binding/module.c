@@ -1,0 +1,208 @@
+/* xtremeflow._core: the module, its state, its functions. */
+#include "binding/binding.h"
+
+static PyObject *current_call(PyObject *module, PyObject *Py_UNUSED(unused))
+{
+    CallObject *c = xf_call_current(PyModule_GetState(module));
+    if (c == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    if (c->core.state == XF_DONE) {
+        Py_DECREF(c);
+        Py_RETURN_NONE;
+    }
+    return (PyObject *)c;
+}
+
+static PyMethodDef resolve_def = {"resolve", xf_resolve_now, METH_O, NULL};
+
+static PyMethodDef module_methods[] = {
+    {"current_call", current_call, METH_NOARGS,
+     PyDoc_STR("current_call($module, /)\n--\n\n"
+               "The scheduled call to which the running task, child task or thread belongs, or\n"
+               "None.")},
+    {"report_token_usage", XF_FUNCTION(xf_report_token_usage), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("report_token_usage($module, /, actual)\n--\n\n"
+               "Replaces the estimate of the current call by what it actually used: a number of\n"
+               "tokens or a mapping of limit names to amounts. Settles at once, wakes whom the\n"
+               "refund frees, and may be called again: it settles against the last report. What\n"
+               "it returns may be awaited or not. RuntimeError outside a scheduled call.")},
+    {NULL, NULL, 0, NULL},
+};
+
+static int add_types(PyObject *module, module_state *st)
+{
+    const struct {
+        PyTypeObject **type;
+        PyType_Spec *spec;
+        bool public;
+    } types[] = {
+        {&st->scheduler_type, &xf_scheduler_spec, true},
+        {&st->call_type, &xf_call_spec, true},
+        {&st->port_type, &xf_port_spec, false},
+        {&st->start_type, &xf_start_spec, false},
+        {&st->reported_type, &xf_reported_spec, false},
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
+        *types[i].type = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
+        if (*types[i].type == NULL ||
+            (types[i].public && PyModule_AddType(module, *types[i].type) < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int add_names(module_state *st)
+{
+    const struct {
+        PyObject **string;
+        const char *name;
+    } names[] = {
+        {&st->s_call_soon, "call_soon"},
+        {&st->s_call_soon_threadsafe, "call_soon_threadsafe"},
+        {&st->s_create_task, "create_task"},
+        {&st->s_create_future, "create_future"},
+        {&st->s_name, "name"},
+        {&st->s_close, "close"},
+        {&st->s_throw, "throw"},
+        {&st->s_add_reader, "add_reader"},
+        {&st->s_remove_reader, "remove_reader"},
+        {&st->s_call_at, "call_at"},
+        {&st->s_cancel, "cancel"},
+        {&st->s_time, "time"},
+        {&st->s_is_closed, "is_closed"},
+        {&st->s_done, "done"},
+        {&st->s_set_result, "set_result"},
+        {&st->s_get_loop, "get_loop"},
+        {&st->s_tokens, "tokens"},
+        {&st->s_requests, "requests"},
+        {&st->s_coro, "coro"},
+        {&st->s_estimated_tokens, "estimated_tokens"},
+        {&st->s_priority, "priority"},
+        {&st->s_timeout, "timeout"},
+        {&st->s_actual, "actual"},
+        {&st->s_retry_after, "retry_after"},
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(names); i++) {
+        *names[i].string = PyUnicode_InternFromString(names[i].name);
+        if (*names[i].string == NULL) {
+            return -1;
+        }
+    }
+    st->kw_context = Py_BuildValue("(s)", "context");
+    st->kw_name = PyTuple_Pack(1, st->s_name);
+    return st->kw_context != NULL && st->kw_name != NULL ? 0 : -1;
+}
+
+static int import_asyncio(module_state *st)
+{
+    PyObject *asyncio = PyImport_ImportModule("asyncio"), *base = NULL;
+    if (asyncio == NULL) {
+        return -1;
+    }
+    st->get_running_loop = PyObject_GetAttrString(asyncio, "_get_running_loop");
+    st->cancelled_error = PyObject_GetAttrString(asyncio, "CancelledError");
+    st->timeout_error = PyObject_GetAttrString(asyncio, "TimeoutError");
+    base = PyObject_GetAttrString(asyncio, "BaseEventLoop");
+    st->base_time = base != NULL ? PyObject_GetAttr(base, st->s_time) : NULL;
+    Py_XDECREF(base);
+    Py_DECREF(asyncio);
+    return st->get_running_loop != NULL && st->cancelled_error != NULL &&
+                   st->timeout_error != NULL && st->base_time != NULL
+               ? 0
+               : -1;
+}
+
+static int module_exec(PyObject *module)
+{
+    module_state *st = PyModule_GetState(module);
+    if (add_names(st) < 0 || import_asyncio(st) < 0 || add_types(module, st) < 0) {
+        return -1;
+    }
+    st->current_call = PyContextVar_New("xtremeflow_call", NULL);
+    st->reported = st->reported_type->tp_alloc(st->reported_type, 0);
+    st->resolve = PyCFunction_New(&resolve_def, module);
+    return st->current_call != NULL && st->reported != NULL && st->resolve != NULL ? 0 : -1;
+}
+
+/* Everything in the state, for the three functions below. */
+#define EACH_OBJECT(DO)                                                                            \
+    DO(scheduler_type)                                                                             \
+    DO(call_type)                                                                                  \
+    DO(port_type)                                                                                  \
+    DO(start_type)                                                                                 \
+    DO(reported_type)                                                                              \
+    DO(current_call)                                                                               \
+    DO(reported)                                                                                   \
+    DO(resolve)                                                                                    \
+    DO(get_running_loop)                                                                           \
+    DO(cancelled_error)                                                                            \
+    DO(timeout_error)                                                                              \
+    DO(base_time)                                                                                  \
+    DO(s_call_soon)                                                                                \
+    DO(s_call_soon_threadsafe)                                                                     \
+    DO(s_create_task)                                                                              \
+    DO(s_create_future)                                                                            \
+    DO(s_name)                                                                                     \
+    DO(s_close)                                                                                    \
+    DO(s_throw)                                                                                    \
+    DO(s_add_reader)                                                                               \
+    DO(s_remove_reader)                                                                            \
+    DO(s_call_at)                                                                                  \
+    DO(s_cancel)                                                                                   \
+    DO(s_time)                                                                                     \
+    DO(s_is_closed)                                                                                \
+    DO(s_done)                                                                                     \
+    DO(s_set_result)                                                                               \
+    DO(s_get_loop)                                                                                 \
+    DO(s_tokens)                                                                                   \
+    DO(s_requests)                                                                                 \
+    DO(s_coro)                                                                                     \
+    DO(s_estimated_tokens)                                                                         \
+    DO(s_priority)                                                                                 \
+    DO(s_timeout)                                                                                  \
+    DO(s_actual)                                                                                   \
+    DO(s_retry_after)                                                                              \
+    DO(kw_context)                                                                                 \
+    DO(kw_name)
+
+static int module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    module_state *st = PyModule_GetState(module);
+#define DO_VISIT(object) Py_VISIT(st->object);
+    EACH_OBJECT(DO_VISIT)
+    return 0;
+}
+
+static int module_clear(PyObject *module)
+{
+    module_state *st = PyModule_GetState(module);
+#define DO_CLEAR(object) Py_CLEAR(st->object);
+    EACH_OBJECT(DO_CLEAR)
+    return 0;
+}
+
+static void module_free(void *module) { (void)module_clear(module); }
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+static struct PyModuleDef module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "xtremeflow._core",
+    .m_doc = PyDoc_STR("The native queue: limits, admission, the shared cooldown."),
+    .m_size = sizeof(module_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&module_def); }

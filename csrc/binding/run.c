@@ -1,0 +1,175 @@
+/* Running a call: as a coroutine, a call waits until it is admitted, then is the coroutine it was
+   given, step by step, and ends with it. This is what its task runs. */
+#include "binding/binding.h"
+
+static void end(CallObject *c, xf_outcome outcome)
+{
+    c->phase = CALL_OVER;
+    Py_CLEAR(c->steps);
+    xf_call_end(c, outcome);
+}
+
+/* Ends with the exception that is set. */
+static void end_failed(CallObject *c)
+{
+    xf_outcome outcome = XF_FAILED;
+    if (PyErr_ExceptionMatches(PyExc_StopIteration)) {
+        outcome = XF_SUCCEEDED; /* throw() ran the coroutine to its return */
+    } else if (PyErr_ExceptionMatches(c->scheduler->st->cancelled_error) ||
+               PyErr_ExceptionMatches(PyExc_GeneratorExit)) {
+        outcome = XF_CANCELLED;
+    }
+    end(c, outcome);
+}
+
+void xf_call_give_up(CallObject *c)
+{
+    if (c->phase == CALL_PENDING) {
+        Py_INCREF(c);
+        end(c, XF_CANCELLED);
+        xf_close_coro(c->coro);
+        Py_DECREF(c);
+    }
+}
+
+/* Starts the coroutine if the call is admitted. PYGEN_RETURN: it is started. PYGEN_NEXT: *result
+   is what to wait for. */
+static PySendResult start(CallObject *c, PyObject **result)
+{
+    if (c->core.state == XF_ADMITTED && xf_call_dispatch(c)) {
+        c->phase = CALL_RUNNING;
+        c->steps = PyCoro_CheckExact(c->coro) ? Py_NewRef(c->coro)
+                                              : Py_TYPE(c->coro)->tp_as_async->am_await(c->coro);
+        PyObject *token =
+            c->steps == NULL
+                ? NULL
+                : PyContextVar_Set(c->scheduler->st->current_call, (PyObject *)c);
+        if (token != NULL) {
+            Py_DECREF(token);
+            return PYGEN_RETURN;
+        }
+        end(c, XF_FAILED);
+        xf_close_coro(c->coro);
+        return PYGEN_ERROR;
+    }
+    if (c->core.state == XF_WAITING || c->core.state == XF_ADMITTED) {
+        c->blocking = true;
+        *result = Py_NewRef(c);
+        return PYGEN_NEXT;
+    }
+    if (c->core.state == XF_EXPIRED) {
+        xf_set_timeout(c);
+    } else {
+        PyErr_SetNone(c->scheduler->st->cancelled_error);
+    }
+    xf_call_give_up(c);
+    return PYGEN_ERROR;
+}
+
+PySendResult xf_call_am_send(PyObject *self, PyObject *value, PyObject **result)
+{
+    CallObject *c = (CallObject *)self;
+    *result = NULL;
+    if (c->phase != CALL_RUNNING) {
+        if (c->phase == CALL_OVER) {
+            xf_already_awaited();
+            return PYGEN_ERROR;
+        }
+        PySendResult started = start(c, result);
+        if (started != PYGEN_RETURN) {
+            return started;
+        }
+    }
+    PySendResult status = PyIter_Send(c->steps, value, result);
+    if (status == PYGEN_RETURN) {
+        end(c, XF_SUCCEEDED);
+    } else if (status == PYGEN_ERROR && c->phase == CALL_RUNNING) {
+        end_failed(c);
+    }
+    return status;
+}
+
+PyObject *xf_call_send(PyObject *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult status = xf_call_am_send(self, value, &result);
+    return xf_send_result(status, result);
+}
+
+PyObject *xf_call_iternext(PyObject *self) { return xf_call_send(self, Py_None); }
+
+PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    CallObject *c = (CallObject *)self;
+    if (c->phase == CALL_OVER) {
+        return xf_already_awaited();
+    }
+    if (c->phase == CALL_PENDING) {
+        xf_call_give_up(c);
+        xf_set_thrown(args, nargs);
+        return NULL;
+    }
+    PyObject *method = PyObject_GetAttr(c->steps, c->scheduler->st->s_throw);
+    PyObject *result = NULL;
+    if (method != NULL) {
+        result = PyObject_Vectorcall(method, args, (size_t)nargs, NULL);
+        Py_DECREF(method);
+    } else if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        PyErr_Clear();
+        xf_set_thrown(args, nargs); /* an iterator that cannot be thrown into */
+    }
+    if (result == NULL && c->phase == CALL_RUNNING) {
+        end_failed(c);
+    }
+    return result;
+}
+
+PyObject *xf_call_close(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    CallObject *c = (CallObject *)self;
+    if (c->phase == CALL_PENDING) {
+        xf_call_give_up(c);
+    } else if (c->phase == CALL_RUNNING) {
+        PyObject *steps = Py_NewRef(c->steps), *r;
+        r = PyObject_CallMethodNoArgs(steps, c->scheduler->st->s_close);
+        Py_DECREF(steps);
+        end(c, XF_CANCELLED);
+        if (r == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear();
+        } else if (r == NULL) {
+            return NULL;
+        }
+        Py_XDECREF(r);
+    }
+    Py_RETURN_NONE;
+}
+
+/* ---- introspection: a task, its stack and its name look like those of the inner coroutine ---- */
+
+PyObject *xf_call_get_inner(PyObject *self, void *name)
+{
+    PyObject *value = PyObject_GetAttrString(((CallObject *)self)->coro, name);
+    if (value == NULL) {
+        PyErr_Clear();
+        Py_RETURN_NONE;
+    }
+    return value;
+}
+
+PyObject *xf_call_get_name(PyObject *self, void *name)
+{
+    PyObject *value = xf_call_get_inner(self, name);
+    if (value == Py_None) {
+        Py_DECREF(value);
+        value = PyUnicode_FromString(Py_TYPE(((CallObject *)self)->coro)->tp_name);
+    }
+    return value;
+}
+
+PyObject *xf_call_get_await(PyObject *self, void *name)
+{
+    CallObject *c = (CallObject *)self;
+    return c->core.state == XF_WAITING && c->phase == CALL_PENDING
+               ? Py_NewRef(Py_None)
+               : xf_call_get_inner(self, name);
+}

@@ -1,0 +1,504 @@
+/* Scheduler: the base of all schedulers. Python subclasses give it their limits. */
+#include "binding/binding.h"
+
+#include <structmember.h>
+
+/* ---- limits ---- */
+
+/* Reads (name, amount, per, capacity); `name` is borrowed from it. -1 with an error set. */
+static int parse_limit(PyObject *item, PyObject **name, xf_limit *limit)
+{
+    double amount, per, capacity;
+    if (!PyTuple_Check(item)) {
+        PyErr_Format(PyExc_TypeError, "a limit is (name, amount, per, capacity), not %R", item);
+        return -1;
+    }
+    if (!PyArg_ParseTuple(item, "Uddd:limit", name, &amount, &per, &capacity)) {
+        return -1;
+    }
+    if (!xf_limit_init(limit, amount, per, capacity)) {
+        PyErr_Format(PyExc_ValueError,
+                     "the limit %R cannot be kept: amount and period must be finite and > 0, the "
+                     "capacity >= 0, the rate from 0.001 to 1e12 per second and the capacity not "
+                     "far above a minute's worth of it",
+                     item);
+        return -1;
+    }
+    return 0;
+}
+
+static int parse_slots(PyObject *value, uint32_t *slots)
+{
+    if (value == NULL || value == Py_None) {
+        *slots = XF_UNLIMITED;
+        return 0;
+    }
+    if (!PyIndex_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "max_concurrency must be a whole number or None, not %R",
+                     value);
+        return -1;
+    }
+    Py_ssize_t n = PyNumber_AsSsize_t(value, NULL);
+    if (n == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (n <= 0) {
+        PyErr_Format(PyExc_ValueError, "max_concurrency must be positive, got %R", value);
+        return -1;
+    }
+    *slots = n < XF_UNLIMITED ? (uint32_t)n : XF_UNLIMITED;
+    return 0;
+}
+
+static void *core_realloc(void *Py_UNUSED(ctx), void *p, size_t size)
+{
+    if (size == 0) {
+        PyMem_RawFree(p);
+        return NULL;
+    }
+    return PyMem_RawRealloc(p, size);
+}
+
+/* ---- life ---- */
+
+/* The state of the module that defines `type` or, more often, one of its bases. */
+static module_state *state_of(PyTypeObject *type)
+{
+    PyObject *module = NULL;
+    for (; type != NULL && module == NULL; type = type->tp_base) {
+        if (PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) {
+            module = PyType_GetModule(type); /* borrowed */
+            PyErr_Clear();
+        }
+    }
+    return module != NULL ? PyModule_GetState(module) : NULL;
+}
+
+static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
+                               PyObject *Py_UNUSED(kwargs))
+{
+    SchedulerObject *s = (SchedulerObject *)type->tp_alloc(type, 0);
+    if (s != NULL) {
+        s->st = state_of(type);
+    }
+    return (PyObject *)s;
+}
+
+static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"limits", "max_concurrency", NULL};
+    SchedulerObject *s = (SchedulerObject *)self;
+    PyObject *given = NULL, *concurrency = NULL, *sequence = NULL, *names = NULL;
+    xf_limit *limits = NULL;
+    uint32_t slots;
+    Py_ssize_t n = 0;
+    const xf_alloc alloc = {core_realloc, NULL};
+    int result = -1;
+
+    if (s->ready) {
+        PyErr_SetString(PyExc_RuntimeError, "a scheduler can be initialised once only");
+        return -1;
+    }
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OO:Scheduler", keywords, &given,
+                                     &concurrency) ||
+        parse_slots(concurrency, &slots) < 0) {
+        return -1;
+    }
+    sequence = given != NULL ? PySequence_Fast(given, "limits must be a sequence") : PyTuple_New(0);
+    if (sequence == NULL) {
+        return -1;
+    }
+    n = PySequence_Fast_GET_SIZE(sequence);
+    names = PyTuple_New(n);
+    limits = PyMem_Calloc((size_t)n + 1, sizeof(xf_limit));
+    s->kinds = PyMem_Calloc((size_t)n + 1, 1);
+    if (names == NULL || limits == NULL || s->kinds == NULL) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        PyObject *name;
+        if (parse_limit(PySequence_Fast_GET_ITEM(sequence, i), &name, &limits[i]) < 0) {
+            goto done;
+        }
+        PyTuple_SET_ITEM(names, i, Py_NewRef(name));
+        bool requests = PyUnicode_Compare(name, s->st->s_requests) == 0;
+        bool tokens = PyUnicode_Compare(name, s->st->s_tokens) == 0;
+        s->kinds[i] = requests ? KIND_REQUESTS : tokens ? KIND_TOKENS : KIND_OTHER;
+        s->has_tokens |= tokens;
+        s->has_other |= !requests && !tokens;
+    }
+    if (!xf_scheduler_init(&s->core, limits, (uint32_t)n, slots, &alloc)) {
+        PyErr_NoMemory();
+        goto done;
+    }
+    s->names = Py_NewRef(names);
+    s->ready = true;
+    result = 0;
+done:
+    if (result < 0) {
+        PyMem_Free(s->kinds);
+        s->kinds = NULL;
+    }
+    PyMem_Free(limits);
+    Py_XDECREF(names);
+    Py_DECREF(sequence);
+    return result;
+}
+
+static int scheduler_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(s->names);
+    Py_VISIT(s->drains);
+    for (PortObject *port = s->ports; port != NULL; port = port->next) {
+        Py_VISIT(port);
+    }
+    return 0;
+}
+
+static int scheduler_clear(PyObject *self)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    Py_CLEAR(s->drains);
+    xf_port_detach_all(s);
+    return 0;
+}
+
+static void scheduler_dealloc(PyObject *self)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (s->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    (void)scheduler_clear(self);
+    Py_CLEAR(s->names);
+    xf_scheduler_free(&s->core);
+    PyMem_Free(s->kinds);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static int check_ready(SchedulerObject *s)
+{
+    if (!s->ready) {
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__() has not been called",
+                     Py_TYPE(s)->tp_name);
+        return -1;
+    }
+    return 0;
+}
+
+/* ---- calls ---- */
+
+static PyObject *scheduler_start_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                      PyObject *kwnames)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    xf_request r;
+    if (xf_request_parse(s, "start_task", args, nargs, kwnames, &r) < 0) {
+        return NULL;
+    }
+    CallObject *c = xf_call_new(s, r.coro, r.estimate, r.priority);
+    return c != NULL ? xf_start_new(c, &r) : NULL;
+}
+
+static PyObject *scheduler_submit(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                  PyObject *kwnames)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    xf_request r;
+    PyObject *task = NULL;
+    if (xf_request_parse(s, "submit", args, nargs, kwnames, &r) < 0) {
+        return NULL;
+    }
+    CallObject *c = xf_call_new(s, r.coro, r.estimate, r.priority);
+    if (c == NULL) {
+        return NULL;
+    }
+    if (xf_call_submit(c, r.timeout_ns) < 0) {
+        xf_call_give_up(c);
+    } else {
+        task = xf_create_task(c, r.name);
+    }
+    Py_DECREF(c);
+    return task;
+}
+
+/* ---- the shared cooldown ---- */
+
+static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                  PyObject *kwnames)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    PyObject *retry_after = xf_only_argument("notify_rate_limit_exceeded", s->st->s_retry_after,
+                                             args, nargs, kwnames);
+    if (retry_after == NULL || check_ready(s) < 0) {
+        return NULL;
+    }
+    double seconds = PyFloat_AsDouble(retry_after);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (!(seconds >= 0 && seconds <= 86400)) {
+        PyErr_Format(PyExc_ValueError,
+                     "retry_after must be from 0 to 86400 seconds, not %R: a longer wait is a "
+                     "failure to report, not a pause",
+                     retry_after);
+        return NULL;
+    }
+    CallObject *c = xf_call_current(s->st);
+    if (c == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    xf_call *refused =
+        c != NULL && c->scheduler == s && c->core.state == XF_IN_FLIGHT ? &c->core : NULL;
+    const xf_backoff b = {.told_ns = (int64_t)(seconds * 1e9)};
+    xf_refused(&s->core, refused, &b, xf_port_now(s, refused != NULL ? c->port : NULL));
+    Py_XDECREF(c);
+    xf_deliver(s);
+    Py_RETURN_NONE;
+}
+
+/* ---- waiting for the end ---- */
+
+static PyObject *scheduler_drained(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    if (check_ready(s) < 0) {
+        return NULL;
+    }
+    PyObject *future = NULL, *loop = PyObject_CallNoArgs(s->st->get_running_loop);
+    if (loop == Py_None) {
+        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
+    } else if (loop != NULL) {
+        future = PyObject_CallMethodNoArgs(loop, s->st->s_create_future);
+    }
+    Py_XDECREF(loop);
+    CallObject *c = future != NULL ? xf_call_current(s->st) : NULL;
+    if (c == NULL && PyErr_Occurred()) {
+        Py_CLEAR(future);
+    }
+    /* A call that waits for all the others does not wait for itself. */
+    bool inside = c != NULL && c->scheduler == s && c->core.state == XF_IN_FLIGHT;
+    Py_XDECREF(c);
+    if (future == NULL || (s->drains == NULL && (s->drains = PyList_New(0)) == NULL) ||
+        PyList_Append(s->drains, future) < 0) {
+        Py_XDECREF(future);
+        return NULL;
+    }
+    s->drains_inside += inside;
+    xf_deliver(s);
+    return future;
+}
+
+void xf_scheduler_drained(SchedulerObject *s, PyObject *here)
+{
+    PyObject *drains = s->drains;
+    if (drains == NULL || s->core.live > (size_t)s->drains_inside) {
+        return;
+    }
+    s->drains = NULL;
+    s->drains_inside = 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(drains); i++) {
+        if (xf_resolve(s->st, PyList_GET_ITEM(drains, i), here) < 0) {
+            PyErr_Clear(); /* its loop is closed */
+        }
+    }
+    Py_DECREF(drains);
+}
+
+/* ---- what it tells ---- */
+
+static PyObject *get_max_concurrency(PyObject *self, void *Py_UNUSED(closure))
+{
+    uint32_t slots = ((SchedulerObject *)self)->core.slots;
+    return slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(slots);
+}
+
+static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    uint32_t slots;
+    if (value == NULL) {
+        PyErr_SetString(PyExc_AttributeError, "max_concurrency cannot be deleted");
+        return -1;
+    }
+    if (check_ready(s) < 0 || parse_slots(value, &slots) < 0) {
+        return -1;
+    }
+    xf_set_slots(&s->core, slots, xf_port_now(s, NULL));
+    xf_deliver(s);
+    return 0;
+}
+
+static PyObject *get_active_tasks(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(((SchedulerObject *)self)->core.in_use);
+}
+
+static PyObject *get_waiting(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(((SchedulerObject *)self)->core.queue.size);
+}
+
+static PyObject *get_total_completed(PyObject *self, void *Py_UNUSED(closure))
+{
+    const xf_counters *n = &((SchedulerObject *)self)->core.counters;
+    return PyLong_FromUnsignedLongLong(n->succeeded + n->failed + n->cancelled);
+}
+
+static PyObject *get_pending_tasks(PyObject *self, void *Py_UNUSED(closure))
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    PyObject *tasks = PySet_New(NULL);
+    for (PortObject *port = s->ports; port != NULL && tasks != NULL; port = port->next) {
+        for (CallObject *c = port->calls; c != NULL; c = c->next) {
+            if (c->task != NULL && PySet_Add(tasks, c->task) < 0) {
+                Py_CLEAR(tasks);
+                break;
+            }
+        }
+    }
+    return tasks;
+}
+
+static PyObject *limit_snapshot(const SchedulerObject *s, uint32_t i, int64_t now)
+{
+    const xf_limit *l = &s->core.limits[i];
+    return Py_BuildValue("{sOsdsdsdsLsKsKsd}", "name", PyTuple_GET_ITEM(s->names, i), "rate",
+                         xf_limit_rate(l), "capacity", (double)l->capacity / (double)l->unit,
+                         "level", xf_limit_level(l, now), "used", (long long)l->used, "refunded",
+                         (unsigned long long)l->refunded, "charged",
+                         (unsigned long long)l->charged, "held", (double)l->held_ns * 1e-9);
+}
+
+static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    if (check_ready(s) < 0) {
+        return NULL;
+    }
+    xf_scheduler *core = &s->core;
+    const xf_counters *n = &core->counters;
+    int64_t now = xf_port_now(s, NULL);
+    xf_account(core, now);
+    now = core->now;
+    int64_t rest = core->cooldown.until > now ? core->cooldown.until - now : 0;
+    PyObject *limits = PyTuple_New(core->n_limits);
+    for (uint32_t i = 0; limits != NULL && i < core->n_limits; i++) {
+        PyObject *limit = limit_snapshot(s, i, now);
+        if (limit == NULL) {
+            Py_CLEAR(limits);
+            break;
+        }
+        PyTuple_SET_ITEM(limits, i, limit);
+    }
+    if (limits == NULL) {
+        return NULL;
+    }
+    return Py_BuildValue(
+        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsN}", "submitted",
+        (unsigned long long)n->submitted, "admitted", (unsigned long long)n->admitted, "succeeded",
+        (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed, "cancelled",
+        (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired, "refused",
+        (unsigned long long)n->refused, "retries", (unsigned long long)n->retries, "waiting",
+        (unsigned int)core->queue.size, "in_flight", (unsigned int)core->in_use, "tokens_used",
+        (long long)s->tokens_used, "tokens_refunded", (long long)s->tokens_refunded, "episodes",
+        (unsigned int)core->cooldown.generation, "elapsed",
+        n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",
+        (double)(core->cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
+        "idle", (double)n->idle_ns * 1e-9, "no_slot", (double)n->no_slot_ns * 1e-9, "held_cooldown",
+        (double)n->cooldown_ns * 1e-9, "limits", limits);
+}
+
+static PyObject *scheduler_retune(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    unsigned int i;
+    PyObject *item, *name;
+    xf_limit limit;
+    if (check_ready(s) < 0 || !PyArg_ParseTuple(args, "IO:_retune", &i, &item) ||
+        parse_limit(item, &name, &limit) < 0) {
+        return NULL;
+    }
+    if (i >= s->core.n_limits) {
+        PyErr_Format(PyExc_IndexError, "there are %u limits, not %u", s->core.n_limits, i);
+        return NULL;
+    }
+    xf_retune(&s->core, i, &limit, xf_port_now(s, NULL));
+    xf_deliver(s);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef scheduler_methods[] = {
+    {"start_task", XF_FUNCTION(scheduler_start_task), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR(
+         "start_task($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
+         "--\n\n"
+         "Waits until the call is admitted, starts `coro` and returns its asyncio.Task.\n\n"
+         "estimated_tokens: what the call will cost of the limit 'tokens'; or a mapping of limit\n"
+         "names to amounts. priority: higher goes first, -32768 to 32767. timeout: seconds to\n"
+         "wait for the admission before asyncio.TimeoutError. name: of the task. Refused,\n"
+         "cancelled or timed out, `coro` is closed.")},
+    {"submit", XF_FUNCTION(scheduler_submit), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
+               "--\n\n"
+               "Queues the call and returns its asyncio.Task at once; see start_task().")},
+    {"notify_rate_limit_exceeded", XF_FUNCTION(scheduler_notify), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
+               "A provider refused a call: nothing is dispatched for `retry_after` seconds\n"
+               "(0 to 86400) from now. Extends a cooldown, never shortens it.")},
+    {"_drained", scheduler_drained, METH_NOARGS,
+     PyDoc_STR("_drained($self, /)\n--\n\nA future: done when no call waits or is in flight.")},
+    {"_snapshot", scheduler_snapshot, METH_NOARGS,
+     PyDoc_STR("_snapshot($self, /)\n--\n\nAll counters, as a dict.")},
+    {"_retune", scheduler_retune, METH_VARARGS,
+     PyDoc_STR("_retune($self, index, limit, /)\n--\n\n"
+               "Replaces limit `index` by (name, amount, per, capacity).")},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyMemberDef scheduler_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(SchedulerObject, weakrefs), READONLY, NULL},
+    {"limit_names", T_OBJECT_EX, offsetof(SchedulerObject, names), READONLY,
+     PyDoc_STR("the names of the limits, in order")},
+    {NULL, 0, 0, 0, NULL},
+};
+
+static PyGetSetDef scheduler_getset[] = {
+    {"max_concurrency", get_max_concurrency, set_max_concurrency,
+     PyDoc_STR("how many calls may be in flight at a time, or None; may be changed"), NULL},
+    {"active_tasks", get_active_tasks, NULL, PyDoc_STR("calls that hold a slot"), NULL},
+    {"waiting", get_waiting, NULL, PyDoc_STR("calls in the queue"), NULL},
+    {"total_completed", get_total_completed, NULL, PyDoc_STR("calls that have ended"), NULL},
+    {"pending_tasks", get_pending_tasks, NULL,
+     PyDoc_STR("the tasks of calls that have not ended, as a new set"), NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot scheduler_slots[] = {
+    {Py_tp_doc, (void *)"Scheduler(*, limits=(), max_concurrency=None)\n--\n\n"
+                        "The native queue. limits: (name, amount, per, capacity) each, per in "
+                        "seconds."},
+    {Py_tp_new, scheduler_new},
+    {Py_tp_init, scheduler_init},
+    {Py_tp_dealloc, scheduler_dealloc},
+    {Py_tp_traverse, scheduler_traverse},
+    {Py_tp_clear, scheduler_clear},
+    {Py_tp_methods, scheduler_methods},
+    {Py_tp_members, scheduler_members},
+    {Py_tp_getset, scheduler_getset},
+    {0, NULL},
+};
+
+PyType_Spec xf_scheduler_spec = {
+    .name = "xtremeflow._core.Scheduler",
+    .basicsize = sizeof(SchedulerObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = scheduler_slots,
+};

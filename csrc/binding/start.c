@@ -1,0 +1,209 @@
+/* Start: what start_task() returns. Awaiting it waits for the admission and gives the task. */
+#include "binding/binding.h"
+
+typedef enum start_state { START_NEW, START_WAITING, START_OVER } start_state;
+
+typedef struct StartObject {
+    PyObject_HEAD
+    CallObject *call;
+    PyObject *name;
+    int64_t timeout_ns;
+    start_state state;
+} StartObject;
+
+static const char qualified_name[] = "TaskScheduler.start_task";
+
+PyObject *xf_start_new(CallObject *c_steal_ref, const xf_request *r)
+{
+    StartObject *self = PyObject_GC_New(StartObject, c_steal_ref->scheduler->st->start_type);
+    if (self == NULL) {
+        xf_call_give_up(c_steal_ref);
+        Py_DECREF(c_steal_ref);
+        return NULL;
+    }
+    self->call = c_steal_ref;
+    self->name = Py_XNewRef(r->name);
+    self->timeout_ns = r->timeout_ns;
+    self->state = START_NEW;
+    PyObject_GC_Track(self);
+    return (PyObject *)self;
+}
+
+/* The call will not be started: it leaves the queue and its coroutine is closed. */
+static void give_up(StartObject *self)
+{
+    CallObject *call = self->call;
+    self->state = START_OVER;
+    self->call = NULL;
+    if (call != NULL) {
+        xf_call_give_up(call);
+        Py_DECREF(call);
+    }
+}
+
+static PySendResult start_am_send(PyObject *op, PyObject *Py_UNUSED(value), PyObject **result)
+{
+    StartObject *self = (StartObject *)op;
+    CallObject *call = self->call;
+    *result = NULL;
+    if (self->state == START_OVER) {
+        xf_already_awaited();
+        return PYGEN_ERROR;
+    }
+    if (self->state == START_NEW) {
+        self->state = START_WAITING;
+        if (xf_call_submit(call, self->timeout_ns) < 0) {
+            give_up(self);
+            return PYGEN_ERROR;
+        }
+    }
+    switch (call->core.state) {
+    case XF_WAITING:
+        call->blocking = true;
+        *result = Py_NewRef(call);
+        return PYGEN_NEXT;
+    case XF_ADMITTED:
+        self->state = START_OVER;
+        self->call = NULL;
+        *result = xf_create_task(call, self->name);
+        Py_DECREF(call);
+        return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
+    case XF_EXPIRED:
+        xf_set_timeout(call);
+        break;
+    default:
+        PyErr_SetNone(call->scheduler->st->cancelled_error);
+    }
+    give_up(self);
+    return PYGEN_ERROR;
+}
+
+static PyObject *start_send(PyObject *self, PyObject *value)
+{
+    PyObject *result;
+    PySendResult status = start_am_send(self, value, &result);
+    return xf_send_result(status, result);
+}
+
+static PyObject *start_iternext(PyObject *self) { return start_send(self, Py_None); }
+
+static PyObject *start_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    if (((StartObject *)self)->state == START_OVER) {
+        return xf_already_awaited();
+    }
+    give_up((StartObject *)self);
+    xf_set_thrown(args, nargs);
+    return NULL;
+}
+
+static PyObject *start_close(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    give_up((StartObject *)self);
+    Py_RETURN_NONE;
+}
+
+static void start_finalize(PyObject *op)
+{
+    StartObject *self = (StartObject *)op;
+    if (self->state == START_OVER) {
+        return;
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (self->state == START_NEW &&
+        PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "coroutine '%s' was never awaited",
+                         qualified_name) < 0) {
+        PyErr_WriteUnraisable(op);
+    }
+    give_up(self);
+    PyErr_Restore(type, value, traceback);
+}
+
+static int start_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    StartObject *self = (StartObject *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->call);
+    Py_VISIT(self->name);
+    return 0;
+}
+
+static int start_clear(PyObject *op)
+{
+    StartObject *self = (StartObject *)op;
+    self->state = START_OVER;
+    Py_CLEAR(self->call);
+    Py_CLEAR(self->name);
+    return 0;
+}
+
+static void start_dealloc(PyObject *op)
+{
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+        return;
+    }
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    (void)start_clear(op);
+    PyObject_GC_Del(op);
+    Py_DECREF(type);
+}
+
+static PyObject *get_name(PyObject *Py_UNUSED(self), void *closure)
+{
+    return PyUnicode_FromString(closure);
+}
+
+static PyObject *get_none(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure)) { Py_RETURN_NONE; }
+
+static PyObject *get_running(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    Py_RETURN_FALSE; /* C code is never seen in the middle */
+}
+
+static PyObject *get_await(PyObject *op, void *Py_UNUSED(closure))
+{
+    StartObject *self = (StartObject *)op;
+    return Py_NewRef(self->state == START_WAITING ? (PyObject *)self->call : Py_None);
+}
+
+static PyMethodDef start_methods[] = {
+    {"send", start_send, METH_O, NULL},
+    {"throw", XF_FUNCTION(start_throw), METH_FASTCALL, NULL},
+    {"close", start_close, METH_NOARGS, NULL},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef start_getset[] = {
+    {"__name__", get_name, NULL, NULL, (void *)"start_task"},
+    {"__qualname__", get_name, NULL, NULL, (void *)qualified_name},
+    {"cr_await", get_await, NULL, NULL, NULL},
+    {"cr_code", get_none, NULL, NULL, NULL},
+    {"cr_frame", get_none, NULL, NULL, NULL},
+    {"cr_running", get_running, NULL, NULL, NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot start_slots[] = {
+    {Py_tp_doc, (void *)"The coroutine of start_task()."},
+    {Py_tp_dealloc, start_dealloc},
+    {Py_tp_finalize, start_finalize},
+    {Py_tp_traverse, start_traverse},
+    {Py_tp_clear, start_clear},
+    {Py_tp_methods, start_methods},
+    {Py_tp_getset, start_getset},
+    {Py_tp_iter, PyObject_SelfIter},
+    {Py_tp_iternext, start_iternext},
+    {Py_am_await, PyObject_SelfIter},
+    {Py_am_send, start_am_send},
+    {0, NULL},
+};
+
+PyType_Spec xf_start_spec = {
+    .name = "xtremeflow._core.Start",
+    .basicsize = sizeof(StartObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
+             Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = start_slots,
+};

@@ -1,0 +1,35 @@
+#include "core/cooldown.h"
+
+static int64_t guess(const xf_backoff *b, uint32_t step)
+{
+    int64_t length = b->base_ns;
+    for (uint32_t i = 0; b->exponential && i < step && length < b->max_ns; i++) {
+        length = length > INT64_MAX / 2 ? INT64_MAX : length * 2;
+    }
+    return length < b->max_ns ? length : b->max_ns;
+}
+
+int64_t xf_cooldown_open(xf_cooldown *c, const xf_backoff *b, bool fresh, int64_t now)
+{
+    /* A late 429 of the running episode uses that episode's exponent, not the next one's. */
+    uint32_t step = fresh || c->step == 0 ? c->step : c->step - 1;
+    int64_t length = b->told_ns != XF_UNTOLD ? b->told_ns : guess(b, step);
+    int64_t until = length > INT64_MAX - now ? INT64_MAX : now + length;
+
+    if (fresh) {
+        c->generation++;
+        c->step++;
+    }
+    if (until > c->until) {
+        c->total_ns += until - (c->until > now ? c->until : now);
+        c->until = until;
+    }
+    return c->until;
+}
+
+void xf_cooldown_success(xf_cooldown *c, uint32_t generation)
+{
+    if (generation == c->generation) {
+        c->step = 0;
+    }
+}

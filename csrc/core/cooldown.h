@@ -1,0 +1,41 @@
+/*
+ * The shared pause after a provider's 429, and the exponential that sizes it when the provider
+ * does not say how long.
+ *
+ * An *episode* is one cooldown, however many 429s arrive in it. Episodes are numbered by a
+ * generation: a call carries the generation in which it was dispatched, so that the 429s of a
+ * hundred calls that were in flight together count as one.
+ */
+#ifndef XF_COOLDOWN_H
+#define XF_COOLDOWN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct xf_cooldown {
+    int64_t until;       /* no admission before this instant, ns */
+    uint32_t generation; /* episodes so far */
+    uint32_t step;       /* episodes since the last success: the exponent of the next guess */
+    int64_t total_ns;    /* length of all cooldowns, overlaps counted once */
+} xf_cooldown;
+
+/* How long a cooldown is to be. */
+typedef struct xf_backoff {
+    int64_t told_ns;  /* what the provider said, or XF_UNTOLD */
+    int64_t base_ns;  /* else base x 2^step, */
+    bool exponential; /* or just base, */
+    int64_t max_ns;   /* but never more than this */
+} xf_backoff;
+
+#define XF_UNTOLD ((int64_t)-1)
+
+/* Opens an episode at `now` (`fresh`: the refused call was dispatched after the last one began),
+   or extends the running one: its end is never moved to an earlier instant, and the exponent steps once
+   an episode. Returns the end. */
+int64_t xf_cooldown_open(xf_cooldown *c, const xf_backoff *b, bool fresh, int64_t now);
+
+/* A call dispatched in `generation` succeeded: after the last episode, so the next guess starts
+   from the base again. */
+void xf_cooldown_success(xf_cooldown *c, uint32_t generation);
+
+#endif

@@ -1,0 +1,209 @@
+#include "core/limit.h"
+
+#include <math.h>
+
+#define MAX_CREDITS ((int64_t)1 << 60)
+#define MAX_DEBT (-((int64_t)1 << 62))
+#define NS_PER_S 1e9
+
+/* No refusal empties a bucket that takes longer to fill than this, and than so many waits. */
+#define MINUTES_NS ((int64_t)120 * 1000000000)
+#define WAITS 100
+
+__extension__ typedef __int128 wide;
+
+/* A rate of credits: gain per ns over unit. */
+typedef struct ratio {
+    int64_t gain;
+    int64_t unit;
+} ratio;
+
+static bool is_whole(double x) { return x == floor(x) && x <= 9007199254740992.0; }
+
+static int64_t gcd(int64_t a, int64_t b)
+{
+    while (b != 0) {
+        int64_t t = a % b;
+        a = b;
+        b = t;
+    }
+    return a;
+}
+
+/* The exact ratio of two whole numbers, if its terms are small enough. */
+static bool exact_ratio(double amount, double period_ns, int64_t max_unit, ratio *out)
+{
+    if (!is_whole(amount) || !is_whole(period_ns)) {
+        return false;
+    }
+    int64_t a = (int64_t)amount, p = (int64_t)period_ns, g = gcd(a, p);
+    *out = (ratio){a / g, p / g};
+    return out->unit <= max_unit && out->gain <= MAX_CREDITS >> 10;
+}
+
+/* The best ratio with a unit of at most `max_unit`, by continued fraction; false if even that is
+   off by more than `tolerance`. */
+static bool near_ratio(double amount, double period_ns, int64_t max_unit, double tolerance,
+                       ratio *out)
+{
+    double target = amount / period_ns, x = target;
+    double gain = 1, last_gain = 0, unit = 0, last_unit = 1;
+    bool found = false;
+    for (int i = 0; i < 64; i++) {
+        double whole = floor(x);
+        double g = whole * gain + last_gain, u = whole * unit + last_unit;
+        if (u > (double)max_unit || g > (double)(MAX_CREDITS >> 10)) {
+            break;
+        }
+        last_gain = gain, last_unit = unit;
+        gain = g, unit = u;
+        found = gain >= 1 && fabs(gain / unit - target) <= tolerance * target;
+        if (x == whole || found) {
+            break;
+        }
+        x = 1 / (x - whole);
+    }
+    *out = (ratio){(int64_t)gain, (int64_t)unit};
+    return found;
+}
+
+bool xf_limit_init(xf_limit *l, double amount, double period, double capacity)
+{
+    double period_ns = period * NS_PER_S;
+    if (!isfinite(amount) || !isfinite(period_ns) || !isfinite(capacity) || amount <= 0 ||
+        period <= 0 || capacity < 0) {
+        return false;
+    }
+    /* A smaller unit leaves room for larger costs, a larger one is nearer to the rate. */
+    double roomy = (double)MAX_CREDITS / fmax(8 * capacity, 1 << 24);
+    double tight = (double)MAX_CREDITS / fmax(capacity, 1);
+    ratio r;
+    if (!exact_ratio(amount, period_ns, (int64_t)roomy, &r) &&
+        !near_ratio(amount, period_ns, (int64_t)roomy, 1e-12, &r) &&
+        !exact_ratio(amount, period_ns, (int64_t)tight, &r) &&
+        !near_ratio(amount, period_ns, (int64_t)tight, 5e-10, &r)) {
+        return false;
+    }
+    double credits = nearbyint(capacity * (double)r.unit);
+    if (credits > (double)MAX_CREDITS) {
+        return false;
+    }
+    *l = (xf_limit){
+        .gain = r.gain,
+        .unit = r.unit,
+        .capacity = (int64_t)credits,
+        .max_cost = MAX_CREDITS / r.unit,
+    };
+    l->bucket.level = l->capacity;
+    return true;
+}
+
+/* Full is the capacity plus what is less than one ns of gain, or a wait rounded up to whole ns
+   would lose a fraction of a ns each time. */
+static int64_t full(const xf_limit *l) { return l->capacity + l->gain - 1; }
+
+static int64_t level_at(const xf_limit *l, int64_t when)
+{
+    const xf_bucket *b = &l->bucket;
+    int64_t gained;
+    if (when <= b->at) {
+        return b->level;
+    }
+    if (__builtin_mul_overflow(when - b->at, l->gain, &gained) || gained >= full(l) - b->level) {
+        return full(l);
+    }
+    return b->level + gained;
+}
+
+static void refill(xf_limit *l, int64_t when)
+{
+    if (when > l->bucket.at) {
+        l->bucket.level = level_at(l, when);
+        l->bucket.at = when;
+    }
+}
+
+static int64_t price(const xf_limit *l, int64_t cost)
+{
+    return (cost < l->max_cost ? cost : l->max_cost) * l->unit;
+}
+
+static int64_t needed(const xf_limit *l, int64_t cost)
+{
+    int64_t credits = price(l, cost);
+    return credits < l->capacity ? credits : l->capacity;
+}
+
+double xf_limit_level(const xf_limit *l, int64_t now)
+{
+    int64_t level = level_at(l, now);
+    return (double)(level < l->capacity ? level : l->capacity) / (double)l->unit;
+}
+
+double xf_limit_rate(const xf_limit *l) { return (double)l->gain * NS_PER_S / (double)l->unit; }
+
+int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
+{
+    const xf_bucket *b = &l->bucket;
+    int64_t ready = b->at, lack = needed(l, cost) - b->level;
+    if (lack > 0 && !l->promised) {
+        ready += lack / l->gain + (lack % l->gain != 0);
+    }
+    return ready > from ? ready : from;
+}
+
+void xf_limit_take(xf_limit *l, int64_t cost, int64_t when)
+{
+    refill(l, when);
+    if (l->promised) {
+        int64_t need = needed(l, cost);
+        l->bucket.level = l->bucket.level > need ? l->bucket.level : need;
+        l->promised = false;
+    }
+    l->bucket.level -= price(l, cost);
+    l->used += (uint64_t)cost;
+}
+
+void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
+{
+    int64_t credits;
+    l->used -= (uint64_t)units;
+    if (now < l->bucket.at) {
+        return; /* emptied by a cooldown: its level at the end is the provider's word */
+    }
+    refill(l, now);
+    if (__builtin_mul_overflow(units, l->unit, &credits) ||
+        __builtin_add_overflow(l->bucket.level, credits, &l->bucket.level)) {
+        l->bucket.level = units < 0 ? MAX_DEBT : full(l);
+    }
+    if (l->bucket.level > full(l)) {
+        l->bucket.level = full(l);
+    }
+    if (l->bucket.level < MAX_DEBT) {
+        l->bucket.level = MAX_DEBT;
+    }
+}
+
+bool xf_limit_empty(xf_limit *l, int64_t cost, int64_t now, int64_t until)
+{
+    int64_t wait = until - now, need = needed(l, cost), fill = l->capacity / l->gain;
+    if (cost == 0 || need / l->gain > wait || (fill > MINUTES_NS && fill / WAITS > wait)) {
+        return false;
+    }
+    l->bucket = (xf_bucket){.level = 0, .at = until};
+    l->promised = true;
+    return true;
+}
+
+void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now)
+{
+    refill(l, now);
+    wide level = (wide)l->bucket.level * definition->unit / l->unit;
+    l->gain = definition->gain;
+    l->unit = definition->unit;
+    l->capacity = definition->capacity;
+    l->max_cost = definition->max_cost;
+    l->bucket.level = level > l->capacity ? l->capacity
+                      : level < MAX_DEBT ? MAX_DEBT
+                                         : (int64_t)level;
+}

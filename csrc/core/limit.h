@@ -1,0 +1,84 @@
+/*
+ * A limit (an amount per period, with a capacity) and the state of its token bucket.
+ *
+ * Arithmetic is in whole *credits*: a bucket gains `gain` credits each nanosecond and one unit
+ * of the limited amount (a request, a token) is worth `unit` credits, so that
+ *
+ *     gain / unit = amount / period_in_ns
+ *
+ * exactly when amount and period are whole numbers, else to within 1e-12 of it (5e-10 where a huge
+ * capacity leaves no room for a finer unit). Nothing is ever rounded after that: what is less than a nanosecond's gain stays in the level. So a limit of
+ * 90 million a minute admits 90 million a minute, not 0.1 % less.
+ *
+ * Times are nanoseconds of any clock that does not run backward; a clock that does is treated
+ * as standing still.
+ */
+#ifndef XF_LIMIT_H
+#define XF_LIMIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The bucket's state. `at` may lie in the future (after a cooldown was opened). */
+typedef struct xf_bucket {
+    int64_t level; /* credits; negative is a debt */
+    int64_t at;    /* the instant at which the level is meant, ns */
+} xf_bucket;
+
+typedef struct xf_limit {
+    int64_t gain;     /* credits per ns, >= 1 */
+    int64_t unit;     /* credits per unit, >= 1 */
+    int64_t capacity; /* credits, >= 0 */
+    int64_t max_cost; /* units: what a call costs beyond that could never be paid for */
+    xf_bucket bucket;
+    bool promised; /* the next admission was promised by the provider: see cooldown.h */
+
+    /* What became of it, in units (wrapping like any counter) and ns. */
+    uint64_t used;     /* admitted, with settlements counted in */
+    uint64_t refunded; /* given back by settlements */
+    uint64_t charged;  /* taken in addition by settlements */
+    int64_t held_ns;   /* how long this limit was what held the head of the queue back */
+} xf_limit;
+
+/*
+ * Defines a limit of `amount` units per `period` seconds with room for `capacity` units, its
+ * bucket full. False when a number is not finite, amount or period is not above 0, capacity is
+ * below 0, or the three cannot be represented (rates from 1e-3 to 1e12 units per second always
+ * can, with a capacity of up to a minute's worth).
+ */
+bool xf_limit_init(xf_limit *l, double amount, double period, double capacity);
+
+/* Gives `l` the amount, period and capacity of `definition`; its level, in units, and its
+   counters stay, the level clipped to the new capacity. */
+void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now);
+
+/* The level at `now`, in units. */
+double xf_limit_level(const xf_limit *l, int64_t now);
+
+/* The rate in units per second. */
+double xf_limit_rate(const xf_limit *l);
+
+/* The first instant >= `from` at which a call that costs `cost` units (>= 0; what exceeds max_cost
+   is not counted) passes: level >= min(cost, capacity). So a call larger than the capacity passes
+   when the bucket is full. */
+int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from);
+
+/* Takes `cost` units at `when`, an instant that xf_limit_ready() allowed. */
+void xf_limit_take(xf_limit *l, int64_t cost, int64_t when);
+
+/* Moves the level at `now` by `units`: above 0 gives back (never above the capacity), below 0
+   takes, as far as the largest debt that can be told. While a cooldown runs that emptied the
+   bucket, only the counters move: its level at the end is the provider's word. */
+void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now);
+
+/*
+ * Empties the bucket as of `until` (> now), and lets the first admission from then on pass
+ * whatever the level says. Does nothing, and returns false, when this limit cannot have been
+ * the one that sent a call of `cost` units away with so short a wait: the call costs nothing of
+ * it, or its quota comes back too slowly (a single call takes longer than the wait; or a bucket
+ * of hours takes 100 times as long to fill). So the refusal of a per-minute limit does not throw
+ * away what is left of the day's.
+ */
+bool xf_limit_empty(xf_limit *l, int64_t cost, int64_t now, int64_t until);
+
+#endif

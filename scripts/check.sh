@@ -1,0 +1,310 @@
+# Sourced by `./dev check`: each check is a function job_NAME. A job fails by its exit status;
+# what it had to leave out it says with `skip`, and the summary repeats it.
+# Every job runs in a process of its own (bash would ignore `set -e` in a function whose status is
+# looked at), so that one job's failure never hides the next one's verdict.
+
+JOBS=(lint types warnings analyse c suite sanitized leaks dist
+    python3.10 python3.11 python3.12 python3.13)
+WORK=$ROOT/build/check
+SDIST=$ROOT/build/dist
+
+check() {
+    local job wanted=() without=" "
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --list)
+            printf '%s\n' "${JOBS[@]}"
+            return
+            ;;
+        --only-here) # one job, in this process
+            case $2 in
+            python*) job_python "${2#python}" ;;
+            *) "job_$2" ;;
+            esac
+            return
+            ;;
+        --without)
+            need_job "${2:-}"
+            without="$without$2 "
+            shift
+            ;;
+        *)
+            need_job "$1"
+            wanted+=("$1")
+            ;;
+        esac
+        shift
+    done
+    [ ${#wanted[@]} -gt 0 ] || wanted=("${JOBS[@]}")
+    rm -rf "$WORK" "$SDIST"
+    mkdir -p "$WORK"
+    : >"$WORK/summary"
+    for job in "${wanted[@]}"; do
+        [[ $without == *" $job "* ]] || run_job "$job"
+    done
+    printf '\n--- summary\n'
+    cat "$WORK/summary"
+    ! grep -q ^FAILED "$WORK/summary"
+}
+
+need_job() {
+    printf '%s\n' "${JOBS[@]}" | grep -qxF -e "$1" ||
+        die "there is no job '$1'; the jobs are: ${JOBS[*]}"
+}
+
+run_job() {
+    local job=$1 verdict start=$SECONDS status=0
+    printf '\n--- %s\n' "$job"
+    : >"$WORK/skipped"
+    "$BASH" ./dev check --only-here "$job" </dev/null || status=$?
+    case $status in
+    0) verdict=ok ;;
+    "$ALL_SKIPPED") verdict=skipped ;;
+    *) verdict=FAILED ;;
+    esac
+    {
+        printf '%-8s%-12s%4d s\n' $verdict "$job" $((SECONDS - start))
+        sed 's/^/        not done: /' "$WORK/skipped"
+    } >>"$WORK/summary"
+}
+
+ALL_SKIPPED=77
+
+# skip WHAT: leaves a part of the job out, never silently.
+skip() {
+    echo "skipped: $*"
+    echo "$*" >>"$WORK/skipped"
+}
+
+skip_job() {
+    skip "$@"
+    exit $ALL_SKIPPED
+}
+
+# need_command COMMAND PACKAGE...: fails if it is missing and cannot be installed.
+need_command() {
+    local command=$1
+    shift
+    command -v "$command" >/dev/null || (install_packages "$command is missing" "$@")
+}
+
+# Runs the checks of a job one after the other and fails at the end if one failed: one round
+# of corrections instead of many.
+STATUS=0
+try() { "$@" || STATUS=1; }
+
+# --- source --------------------------------------------------------------------------------
+
+job_lint() {
+    need_group lint
+    try in_venv ruff check .
+    try in_venv ruff format --check .
+    try c_sources -exec "$VENV/bin/clang-format" --dry-run -Werror {} +
+    try hooks_are_pinned_alike
+    if need_command shellcheck shellcheck; then
+        try shellcheck --shell=bash --external-sources dev scripts/*.sh .ci/run
+    else
+        skip "there is no shellcheck"
+    fi
+    return $STATUS
+}
+
+# The hooks are built apart from .venv and repeat the pins of pyproject.toml.
+hooks_are_pinned_alike() {
+    local pin status=0
+    while read -r pin; do
+        if ! grep -qF "\"$pin\"" pyproject.toml; then
+            echo ".pre-commit-config.yaml: $pin is not what pyproject.toml pins"
+            status=1
+        fi
+    done < <(grep -oE '[a-z-]+(\[[a-z]+\])?==[0-9.]+' .pre-commit-config.yaml)
+    return $status
+}
+
+job_types() {
+    setup test
+    need_group types
+    try in_venv mypy
+    try in_venv mypy.stubtest xtremeflow._core
+    try in_venv pyright --pythonpath "$VENV/bin/python"
+    return $STATUS
+}
+
+# --- C -------------------------------------------------------------------------------------
+
+WARNINGS=(-std=c11 -O2 -Icsrc -Wall -Wextra -Werror
+    -Wshadow -Wstrict-prototypes -Wundef -Wvla -Wpointer-arith)
+
+# for_each_source COMMAND...: with the include path and the file appended, and -Wpedantic for the
+# core, which has to do without Python.h.
+for_each_source() {
+    local file headers
+    headers=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    for file in csrc/core/*.c; do
+        try "$@" -Wpedantic "$file"
+    done
+    for file in csrc/binding/*.c; do
+        try "$@" -isystem "$headers" "$file"
+    done
+}
+
+job_warnings() {
+    local compiler
+    need_venv
+    for compiler in gcc clang; do
+        if need_command $compiler $compiler libc6-dev; then
+            for_each_source $compiler "${WARNINGS[@]}" -c -o /dev/null
+        else
+            skip "there is no $compiler"
+        fi
+    done
+    return $STATUS
+}
+
+job_analyse() {
+    need_venv
+    need_command clang clang libc6-dev || skip_job "there is no clang"
+    for_each_source clang "${WARNINGS[@]}" --analyze -Xclang -analyzer-werror \
+        -Xclang -analyzer-output=text
+    return $STATUS
+}
+
+# The suite runs the C tests with cc; these are the two compilers by name.
+job_c() {
+    local compiler
+    setup test
+    for compiler in gcc clang; do
+        if need_command $compiler $compiler libc6-dev; then
+            [ $compiler = gcc ] || need_clang_sanitizers
+            echo "$compiler:"
+            try env CC=$compiler "$VENV/bin/python" -m pytest tests/test_core_c.py
+        else
+            skip "there is no $compiler"
+        fi
+    done
+    return $STATUS
+}
+
+# Debian and Ubuntu ship them apart from clang.
+need_clang_sanitizers() {
+    local probe=$WORK/probe
+    echo 'int main(void) { return 0; }' >"$probe.c"
+    if ! clang -fsanitize=address,undefined "$probe.c" -o "$probe" 2>/dev/null; then
+        (install_packages "clang has no sanitizers here" \
+            "libclang-rt-$(clang -dumpversion | cut -d. -f1)-dev") || skip "clang has no sanitizers"
+    fi
+}
+
+# --- the suite -----------------------------------------------------------------------------
+
+job_suite() {
+    setup test
+    in_venv pytest
+}
+
+# suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in
+# ENVIRONMENT. Not run from the checkout, whose own xtremeflow/ would be imported instead; and with
+# fd 2 left alone, or what a sanitizer or a failed assertion says as it aborts would be lost.
+suite_of() {
+    local environment=$1
+    shift
+    mkdir -p "$WORK/elsewhere"
+    (cd "$WORK/elsewhere" && "$environment/bin/python" -m pytest --capture=sys \
+        -p no:cacheprovider \
+        -c "$ROOT/pyproject.toml" --rootdir="$ROOT" "$ROOT/tests" "$@")
+}
+
+# Built once in a run of `./dev check`, which begins by removing it.
+need_sdist() {
+    [ ! -e "$SDIST" ] || return 0
+    need_group dist
+    quietly "building sdist and wheel" in_venv build --outdir "$SDIST" .
+}
+
+# install_sdist NAME PYTHON: with its test extra, in .venv-NAME, which is kept from run to run.
+# Unpacked afresh each time: setuptools would keep an object file that another interpreter or
+# other flags have left beside the sources, pip a wheel that it has built from this sdist before.
+install_sdist() {
+    local environment=$ROOT/.venv-$1 python=$2 unpacked=$WORK/unpacked
+    need_sdist
+    if [ "$(identity "$environment/bin/python")" != "$(identity "$python")" ]; then
+        make_venv "$environment" "$python"
+    fi
+    rm -rf "$unpacked"
+    mkdir -p "$unpacked"
+    tar -xzf "$SDIST"/*.tar.gz -C "$unpacked" --strip-components=1
+    quietly "building the sdist for $1" "$environment/bin/python" -m pip install "${unpacked}[test]"
+}
+
+# The C tests have their own sanitizers and do not depend on the interpreter.
+NOT_IN_C="--ignore=$ROOT/tests/test_core_c.py"
+
+job_sanitized() {
+    local flags library preload=""
+    [ "$(uname)" = Linux ] || skip_job "sanitizers are preloaded into the interpreter on Linux only"
+    need_venv
+    flags="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g"
+    CC="gcc -pthread" CFLAGS=$flags LDFLAGS=$flags install_sdist sanitized "$VENV/bin/python"
+    # libstdc++ too, or the sanitizer never finds the __cxa_throw of other packages' C++.
+    for library in libasan.so libubsan.so libstdc++.so.6; do
+        preload="$preload $(gcc -print-file-name=$library)"
+    done
+    # The interpreter itself leaks on purpose; leaks are the next job's.
+    export LD_PRELOAD=$preload PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1
+    export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
+    suite_of "$ROOT/.venv-sanitized" "$NOT_IN_C"
+}
+
+# A debug build of CPython counts its references and asserts the rules of its C API.
+job_leaks() {
+    if ! need_command python3-dbg python3-dbg python3-venv || ! identity python3-dbg >/dev/null; then
+        skip_job "there is no debug build of CPython 3.10 to 3.13 (python3-dbg)"
+    fi
+    need_venv
+    install_sdist dbg "$(command -v python3-dbg)"
+    suite_of "$ROOT/.venv-dbg" "$NOT_IN_C"
+}
+
+job_dist() {
+    local file environment=$WORK/clean
+    need_venv
+    need_sdist
+    make_venv "$environment" "$VENV/bin/python"
+    for file in "$SDIST"/*.whl "$SDIST"/*.tar.gz; do
+        quietly "installing $(basename "$file")" "$environment/bin/python" -m pip install \
+            --force-reinstall --no-cache-dir "$file"
+        (cd / && "$environment/bin/python" -I -c "$SMOKE")
+    done
+}
+
+SMOKE='
+import asyncio, importlib.resources
+from xtremeflow import TokenRateScheduler, report_token_usage
+
+async def call():
+    await report_token_usage(7)
+    return "a call was scheduled"
+
+async def main():
+    return await (await TokenRateScheduler(max_tps=1000).start_task(call(), 10))
+
+assert importlib.resources.files("xtremeflow").joinpath("py.typed").is_file()
+print(asyncio.run(main()))
+'
+
+# The suite against what users get, on each further CPython of this machine.
+job_python() {
+    local version=$1 candidate
+    need_venv
+    if [[ $(identity "$VENV/bin/python") == "$version "* ]]; then
+        skip_job "the interpreter of the other jobs"
+    fi
+    for candidate in $(candidates); do
+        if [[ $(identity "$candidate") == "$version "* ]] && (complete_python "$candidate"); then
+            install_sdist "$version" "$candidate"
+            suite_of "$ROOT/.venv-$version" "$NOT_IN_C"
+            return
+        fi
+    done
+    skip_job "there is no complete CPython $version on this machine"
+}

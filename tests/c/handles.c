@@ -1,0 +1,91 @@
+/* The core for ctypes: opaque handles and plain numbers, so that it is the compiler that knows the
+ * layouts. Only what the core's own functions do not already offer. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/scheduler.h"
+
+static void *plain_realloc(void *context, void *block, size_t size)
+{
+    (void)context;
+    if (size == 0) {
+        free(block);
+        return NULL;
+    }
+    return realloc(block, size);
+}
+
+xf_limit *handle_limit(double amount, double period, double capacity)
+{
+    xf_limit *l = malloc(sizeof(*l));
+    if (l != NULL && !xf_limit_init(l, amount, period, capacity)) {
+        free(l);
+        return NULL;
+    }
+    return l;
+}
+
+xf_scheduler *handle_scheduler(xf_limit *const *limits, uint32_t n, uint32_t slots)
+{
+    const xf_alloc alloc = {plain_realloc, NULL};
+    xf_scheduler *s = malloc(sizeof(*s));
+    xf_limit *row = malloc((n + 1) * sizeof(*row));
+    for (uint32_t i = 0; row != NULL && i < n; i++) {
+        row[i] = *limits[i];
+    }
+    if (s == NULL || row == NULL || !xf_scheduler_init(s, row, n, slots, &alloc)) {
+        free(s);
+        s = NULL;
+    }
+    free(row);
+    return s;
+}
+
+void handle_scheduler_free(xf_scheduler *s)
+{
+    xf_scheduler_free(s);
+    free(s);
+}
+
+xf_call *handle_call(const xf_scheduler *s, const int64_t *costs)
+{
+    xf_call *c = calloc(1, xf_call_size(s));
+    if (c != NULL) {
+        memcpy(c->held, costs, s->n_limits * sizeof(*costs));
+    }
+    return c;
+}
+
+void handle_free(void *handle) { free(handle); }
+
+int64_t handle_refused(xf_scheduler *s, xf_call *c, int64_t told, int64_t base, bool exponential,
+                       int64_t max, int64_t now)
+{
+    const xf_backoff backoff = {told, base, exponential, max};
+    return xf_refused(s, c, &backoff, now);
+}
+
+/* What time alone will do next: the earlier of the head's instant and the first deadline. */
+int64_t handle_armed(const xf_scheduler *s)
+{
+    int64_t at, deadline;
+    xf_head(s, &at);
+    xf_first_deadline(s, &deadline);
+    return at < deadline ? at : deadline;
+}
+
+uint32_t handle_state(const xf_call *c) { return c->state; }
+int64_t handle_anchor(const xf_scheduler *s) { return s->anchor; }
+uint32_t handle_in_use(const xf_scheduler *s) { return s->in_use; }
+uint32_t handle_live(const xf_scheduler *s) { return s->live; }
+uint64_t handle_used(const xf_scheduler *s, uint32_t i) { return s->limits[i].used; }
+
+/* A limit's level at `now`, in whole credits, and how many make a unit and a nanosecond. */
+void handle_level(const xf_scheduler *s, uint32_t i, int64_t now, int64_t credits[3])
+{
+    xf_limit l = s->limits[i];
+    xf_limit_adjust(&l, 0, now);
+    credits[0] = l.bucket.level;
+    credits[1] = l.unit;
+    credits[2] = l.gain;
+}

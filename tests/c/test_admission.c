@@ -1,0 +1,391 @@
+/* When a call is admitted: limits, slots, lateness, and what settlements and cancellations do. */
+#include "fixture.h"
+
+TEST(every_limit_must_allow_a_call)
+{
+    const xf_limit limits[] = {limit(10, 1, 10), limit(1000, 1, 1000)};
+    start(limits, 2, XF_UNLIMITED);
+    submit(1, 1000, 0);
+    xf_call *c = submit(1, 500, 0);
+    CHECK_EQ(c->state, XF_WAITING);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 9, 0); /* all or nothing */
+    CHECK_EQ(armed(), SECOND / 2);
+    xf_poll(&s, SECOND / 2 - 1);
+    CHECK_EQ(collect_all(), 0);
+    xf_poll(&s, SECOND / 2);
+    CHECK_EQ(collect_all(), 1);
+    stop();
+}
+
+TEST(lateness_is_not_lost)
+{
+    const xf_limit requests = limit(1000, 1, 1);
+    enum { N = 5000 };
+    start(&requests, 1, XF_UNLIMITED);
+    for (int i = 0; i < N; i++) {
+        submit(1, 0, 0);
+    }
+    int admitted = 1;
+    int64_t now = 0;
+    while (admitted < N) {
+        now = armed() + (int64_t)draw(8 * MS); /* every wake is late */
+        xf_poll(&s, now);
+        admitted += collect_all();
+        /* The i-th, from 0, is due at i ms: none earlier, and none is left behind. */
+        CHECK_EQ(admitted, now / MS + 1 < N ? now / MS + 1 : N);
+    }
+    stop();
+}
+
+TEST(a_long_stall_is_not_answered_with_a_burst)
+{
+    const xf_limit requests = limit(1000, 1, 1);
+    start(&requests, 1, XF_UNLIMITED);
+    for (int i = 0; i < 1000; i++) {
+        submit(1, 0, 0);
+    }
+    xf_poll(&s, SECOND / 2);
+    CHECK_EQ(collect_all(), 1 + XF_CATCH_UP_NS / MS);
+    CHECK_EQ(armed(), SECOND / 2 + MS);
+    stop();
+}
+
+TEST(a_producer_that_asks_after_each_admission_keeps_the_schedule)
+{
+    const xf_limit requests = limit(1000, 1, 1);
+    start(&requests, 1, XF_UNLIMITED);
+    submit(1, 0, 0);
+    for (int i = 1; i < 100; i++) {
+        int64_t asked = (i - 1) * MS + MS / 2;
+        xf_call *c = submit(1, 0, asked);
+        CHECK_EQ(c->state, XF_WAITING);
+        CHECK_EQ(armed(), i * MS);
+        xf_poll(&s, i * MS + MS / 4); /* a little late */
+        CHECK(xf_collect(&s) == c);
+    }
+    stop();
+}
+
+TEST(an_arrival_after_a_pause_starts_a_new_schedule)
+{
+    const xf_limit requests = limit(1000, 1, 1);
+    start(&requests, 1, XF_UNLIMITED);
+    submit(1, 0, 0);
+    CHECK_EQ(submit(1, 0, 5 * MS)->state, XF_ADMITTED);
+    CHECK_EQ(submit(1, 0, 5 * MS)->state, XF_WAITING);
+    CHECK_EQ(armed(), 6 * MS);
+    stop();
+}
+
+/* Only the passing of time is played back. Here nothing is late, so not even a bucket of one call
+   may be exceeded, whatever unblocks the queue. */
+TEST(whatever_stood_in_the_way_its_going_is_not_dated_back)
+{
+    enum { CANCELLED_HEAD, EXPIRED_HEAD, HIGHER_PRIORITY, REFUND, MORE_QUOTA, CASES };
+    const xf_limit limits[] = {limit(1000, 1, 1), limit(1, 1000, 1)};
+    for (int what = 0; what < CASES; what++) {
+        start(limits, 2, XF_UNLIMITED);
+        xf_call *first = dispatched(1, 1, 0), *head = call(1, 1);
+        CHECK(xf_submit(&s, head, 0, what == EXPIRED_HEAD ? 5 * SECOND : XF_NEVER, 0));
+        for (int i = 0; i < 20; i++) {
+            submit(1, 0, 0);
+        }
+        const xf_limit more = limit(1000, 1, 1);
+        switch (what) {
+        case CANCELLED_HEAD:
+            xf_finish(&s, head, XF_CANCELLED, 5 * SECOND);
+            break;
+        case EXPIRED_HEAD:
+            xf_poll(&s, 5 * SECOND);
+            CHECK(xf_collect(&s) == head);
+            break;
+        case HIGHER_PRIORITY:
+            for (int i = 0; i < 20; i++) {
+                CHECK(xf_submit(&s, call(1, 0), 1, XF_NEVER, 5 * SECOND));
+            }
+            break;
+        case REFUND:
+            xf_settle(&s, first, 1, 0, 5 * SECOND);
+            break;
+        case MORE_QUOTA:
+            xf_settle(&s, first, 1, 0, 5 * SECOND);
+            xf_retune(&s, 1, &more, 5 * SECOND);
+            break;
+        }
+        CHECK_EQ(collect_all(), 1);
+        CHECK_EQ(armed(), 5 * SECOND + MS);
+        stop();
+    }
+}
+
+TEST(retries_after_a_pause_are_not_dated_back)
+{
+    const xf_limit requests = limit(1000, 1, 1);
+    xf_call *calls[20];
+    start(&requests, 1, XF_UNLIMITED);
+    for (int i = 0; i < 20; i++) {
+        calls[i] = dispatched(1, 0, i * SECOND);
+    }
+    for (int i = 0; i < 20; i++) {
+        xf_retry(&s, calls[i], 60 * SECOND);
+    }
+    CHECK_EQ(collect_all(), 1);
+    CHECK_EQ(armed(), 60 * SECOND + MS);
+    stop();
+}
+
+TEST(a_slot_is_free_from_the_end_of_the_call_that_held_it)
+{
+    const xf_limit requests = limit(1000, 1, 1);
+    start(&requests, 1, 1);
+    xf_call *c = dispatched(1, 0, 0);
+    for (int i = 0; i < 5; i++) {
+        submit(1, 0, 0);
+    }
+    CHECK_EQ(armed(), XF_NEVER);
+    xf_finish(&s, c, XF_SUCCEEDED, SECOND);
+    CHECK_EQ(collect_all(), 1);
+    CHECK_EQ(s.anchor, SECOND);
+    stop();
+}
+
+TEST(fewer_slots_let_nobody_in_until_enough_calls_have_ended)
+{
+    xf_call *calls[4];
+    start(NULL, 0, 4);
+    for (int i = 0; i < 4; i++) {
+        calls[i] = dispatched(0, 0, 0);
+    }
+    submit(0, 0, 0);
+    submit(0, 0, 0);
+    xf_set_slots(&s, 2, 0);
+    xf_finish(&s, calls[0], XF_SUCCEEDED, 0);
+    xf_finish(&s, calls[1], XF_SUCCEEDED, 0);
+    CHECK_EQ(collect_all(), 0);
+    xf_finish(&s, calls[2], XF_SUCCEEDED, 0);
+    CHECK_EQ(collect_all(), 1);
+    xf_set_slots(&s, XF_UNLIMITED, 0);
+    CHECK_EQ(collect_all(), 1);
+    stop();
+}
+
+TEST(a_settlement_replaces_what_the_call_holds)
+{
+    const xf_limit tokens = limit(1, 1000, 100);
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_call *c = dispatched(60, 0, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 40, 0);
+    xf_settle(&s, c, 0, 50, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 50, 0);
+    xf_settle(&s, c, 0, 50, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 50, 0);
+    xf_settle(&s, c, 0, 70, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 30, 0);
+    xf_finish(&s, c, XF_FAILED, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 30, 0); /* what it held stays spent */
+    xf_settle(&s, c, 0, 20, 0);                         /* a late report counts as well */
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 80, 0);
+    CHECK_EQ(s.limits[0].used, 20);
+    CHECK_EQ(s.limits[0].refunded, 60);
+    CHECK_EQ(s.limits[0].charged, 20);
+    stop();
+}
+
+TEST(a_refund_wakes_whom_it_frees_in_order)
+{
+    const xf_limit tokens = limit(1, 1000, 100);
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_call *c = dispatched(100, 0, 0), *a = submit(30, 0, 0), *b = submit(30, 0, 0);
+    submit(30, 0, 0);
+    xf_settle(&s, c, 0, 25, 7);
+    CHECK(xf_collect(&s) == a);
+    CHECK(xf_collect(&s) == b);
+    CHECK(xf_collect(&s) == NULL);
+    stop();
+}
+
+TEST(a_call_that_was_never_dispatched_costs_nothing)
+{
+    const xf_limit tokens = limit(1, 1000, 100);
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_call *admitted = submit(70, 0, 0), *waiting = submit(80, 0, 0), *last = submit(100, 0, 0);
+    xf_finish(&s, waiting, XF_CANCELLED, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 30, 0);
+    xf_finish(&s, admitted, XF_CANCELLED, 0);
+    CHECK(xf_collect(&s) == last); /* what was held went to the next */
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 0, 0);
+    CHECK_EQ(s.limits[0].used, 100);
+    CHECK_EQ(s.counters.admitted, 1);
+    CHECK_EQ(s.counters.cancelled, 2);
+    stop();
+}
+
+TEST(a_retry_pays_again)
+{
+    const xf_limit tokens = limit(10, 1, 100);
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_call *c = dispatched(60, 0, 0);
+    xf_retry(&s, c, 0);
+    CHECK_EQ(c->state, XF_WAITING);
+    CHECK_EQ(s.in_use, 0);
+    CHECK_EQ(armed(), 2 * SECOND);
+    xf_poll(&s, 2 * SECOND);
+    CHECK(xf_collect(&s) == c);
+    CHECK_EQ(s.limits[0].used, 120);
+    stop();
+}
+
+TEST(a_cost_above_what_a_retuned_limit_can_tell_does_not_overflow)
+{
+    const xf_limit fast = limit(1e9, 1, 1), slow = limit(1e-3, 1, 1);
+    start(&fast, 1, XF_UNLIMITED);
+    submit(1000000000, 0, 0);
+    xf_call *c = submit(1000000000, 0, 0);
+    CHECK(c->held[0] > slow.max_cost);
+    xf_retune(&s, 0, &slow, 0);
+    CHECK(armed() > SECOND && armed() < XF_NEVER);
+    xf_poll(&s, armed());
+    CHECK(xf_collect(&s) == c);
+    CHECK(armed() == XF_NEVER);
+    stop();
+}
+
+TEST(a_clock_that_runs_backward_changes_nothing)
+{
+    const xf_limit requests = limit(1, 1, 1);
+    start(&requests, 1, XF_UNLIMITED);
+    submit(1, 0, 10 * SECOND);
+    xf_call *c = submit(1, 0, 3 * SECOND);
+    CHECK_EQ(c->state, XF_WAITING);
+    CHECK_EQ(armed(), 11 * SECOND);
+    xf_poll(&s, 0);
+    CHECK_EQ(armed(), 11 * SECOND);
+    xf_poll(&s, 11 * SECOND);
+    CHECK(xf_collect(&s) == c);
+    stop();
+}
+
+static int64_t time_told(void)
+{
+    int64_t told = s.counters.idle_ns + s.counters.no_slot_ns + s.counters.cooldown_ns;
+    for (uint32_t i = 0; i < s.n_limits; i++) {
+        told += s.limits[i].held_ns;
+    }
+    return told;
+}
+
+TEST(the_time_is_told_by_what_held_the_head_back)
+{
+    const xf_limit requests = limit(1, 1, 1);
+    start(&requests, 1, 1);
+    xf_call *c = dispatched(1, 0, 100 * SECOND);
+    xf_account(&s, 101 * SECOND); /* a second of nothing to do */
+    submit(1, 0, 101 * SECOND);
+    xf_finish(&s, c, XF_SUCCEEDED, 104 * SECOND); /* three without a slot */
+    c = xf_collect(&s);
+    CHECK(xf_dispatch(&s, c));
+    refuse(c, 5 * SECOND, 104 * SECOND); /* five of a cooldown */
+    xf_retry(&s, c, 104 * SECOND);
+    xf_poll(&s, 109 * SECOND);
+    c = xf_collect(&s);
+    CHECK(xf_dispatch(&s, c));
+    xf_retry(&s, c, 109 * SECOND); /* and one for want of quota */
+    xf_account(&s, 110 * SECOND);
+    CHECK_EQ(s.counters.idle_ns, 1 * SECOND);
+    CHECK_EQ(s.counters.no_slot_ns, 3 * SECOND);
+    CHECK_EQ(s.counters.cooldown_ns, 5 * SECOND);
+    CHECK_EQ(s.limits[0].held_ns, 1 * SECOND);
+    stop();
+}
+
+/* Anything in any order, for the sanitizers and for what must hold always. */
+TEST(a_long_random_life)
+{
+    enum { N = 64 };
+    const xf_limit limits[] = {limit(1000, 1, 5), limit(7e9, 1, 100)};
+    xf_call *calls[N] = {0};
+    int64_t now = 0;
+    start(limits, 2, 8);
+    for (int step = 0; step < 200000; step++) {
+        xf_call **c = &calls[draw(N)];
+        uint32_t state = *c == NULL ? XF_DONE : (*c)->state;
+        uint32_t in_use = s.in_use, slots = s.slots;
+        now += (int64_t)draw(3) * (int64_t)draw(MS);
+        switch (draw(8)) {
+        case 0:
+            if (state == XF_DONE) {
+                free(*c);
+                *c = calloc(1, xf_call_size(&s));
+                CHECK(*c != NULL);
+                (*c)->held[0] = (int64_t)draw(3);
+                (*c)->held[1] = (int64_t)draw(200);
+                int64_t deadline = draw(3) ? XF_NEVER : now + (int64_t)draw(20 * MS);
+                CHECK(xf_submit(&s, *c, (int)draw(3) - 1, deadline, now));
+            }
+            break;
+        case 1:
+            if (state == XF_ADMITTED && (*c)->previous == NULL && !xf_dispatch(&s, *c)) {
+                xf_put_back(&s, *c, now);
+            }
+            break;
+        case 2:
+            if (state != XF_DONE) {
+                xf_finish(&s, *c, (xf_outcome)draw(3), now);
+            }
+            break;
+        case 3:
+            if (state == XF_IN_FLIGHT) {
+                xf_retry(&s, *c, now);
+            }
+            break;
+        case 4:
+            if (state == XF_IN_FLIGHT) {
+                xf_settle(&s, *c, (uint32_t)draw(2), (int64_t)draw(300), now);
+            }
+            break;
+        case 5:
+            if (state == XF_IN_FLIGHT && draw(10) == 0) {
+                refuse(*c, (int64_t)draw(10 * MS), now);
+            } else if (draw(100) == 0) {
+                xf_set_slots(&s, 1 + (uint32_t)draw(12), now);
+            }
+            break;
+        case 6:
+            xf_poll(&s, now);
+            break;
+        case 7:
+            if (draw(2)) {
+                xf_collect(&s);
+            }
+            break;
+        }
+        uint32_t live = 0, holding = 0, waiting = 0;
+        for (int i = 0; i < N; i++) {
+            state = calls[i] == NULL ? XF_DONE : calls[i]->state;
+            waiting += state == XF_WAITING;
+            holding += state == XF_ADMITTED || state == XF_IN_FLIGHT;
+            live += state == XF_WAITING || state == XF_ADMITTED || state == XF_IN_FLIGHT;
+        }
+        CHECK_EQ(s.live, live);
+        CHECK_EQ(s.in_use, holding);
+        CHECK_EQ(s.queue.size, waiting);
+        /* Fewer slots count after what time has admitted with the old ones. */
+        CHECK(s.in_use <= s.slots || s.in_use <= slots || s.in_use <= in_use);
+        CHECK(waiting == 0 || armed() > s.now);
+        CHECK(s.anchor <= s.now);
+    }
+    xf_account(&s, now);
+    CHECK_EQ(time_told(), s.now - s.counters.first_ns);
+    for (int i = 0; i < N; i++) {
+        if (calls[i] != NULL) {
+            xf_finish(&s, calls[i], XF_CANCELLED, now);
+            free(calls[i]);
+        }
+    }
+    CHECK_EQ(s.live, 0);
+    CHECK_EQ(s.in_use, 0);
+    CHECK(s.outbox == NULL);
+    stop();
+}
+
+TEST_MAIN

@@ -1,0 +1,242 @@
+/* The pause after a 429: one episode for all, its length, and the first call after it. */
+#include "fixture.h"
+
+static const xf_backoff doubling = {XF_UNTOLD, 2 * SECOND, true, 60 * SECOND};
+
+TEST(nobody_is_admitted_before_the_end_and_one_at_it)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_call *c = dispatched(0, 0, 0);
+    CHECK_EQ(refuse(c, SECOND, 0), SECOND);
+    CHECK_EQ(submit(0, 0, SECOND / 2)->state, XF_WAITING);
+    CHECK_EQ(armed(), SECOND);
+    xf_poll(&s, SECOND - 1);
+    CHECK_EQ(collect_all(), 0);
+    xf_poll(&s, SECOND);
+    CHECK_EQ(collect_all(), 1);
+    stop();
+}
+
+TEST(a_hundred_refusals_of_calls_in_flight_together_are_one_episode)
+{
+    enum { N = 100 };
+    xf_call *calls[N];
+    start(NULL, 0, XF_UNLIMITED);
+    for (int i = 0; i < N; i++) {
+        calls[i] = dispatched(0, 0, 0);
+    }
+    for (int i = 0; i < N; i++) {
+        CHECK_EQ(xf_refused(&s, calls[i], &doubling, i * MS), 2 * SECOND + i * MS);
+    }
+    CHECK_EQ(s.cooldown.generation, 1);
+    CHECK_EQ(s.cooldown.step, 1);
+    CHECK_EQ(s.cooldown.total_ns, 2 * SECOND + (N - 1) * MS);
+    CHECK_EQ(s.counters.refused, N);
+    stop();
+}
+
+TEST(an_end_is_never_moved_to_an_earlier_instant)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_call *a = dispatched(0, 0, 0), *b = dispatched(0, 0, 0);
+    CHECK_EQ(refuse(a, 9 * SECOND, 0), 9 * SECOND);
+    CHECK_EQ(refuse(b, SECOND, 0), 9 * SECOND);
+    CHECK_EQ(refuse(NULL, 5 * SECOND, SECOND), 9 * SECOND);
+    CHECK_EQ(refuse(NULL, 9 * SECOND, SECOND), 10 * SECOND);
+    CHECK_EQ(s.cooldown.generation, 1);
+    stop();
+}
+
+TEST(the_exponential_steps_once_an_episode_up_to_the_cap_and_success_resets_it)
+{
+    const int64_t lengths[] = {2, 4, 8, 16, 32, 60, 60};
+    int64_t now = 0;
+    start(NULL, 0, XF_UNLIMITED);
+    xf_call *c = dispatched(0, 0, now);
+    for (size_t i = 0; i < sizeof(lengths) / sizeof(*lengths); i++) {
+        CHECK_EQ(xf_refused(&s, c, &doubling, now), now + lengths[i] * SECOND);
+        xf_retry(&s, c, now);
+        now += lengths[i] * SECOND;
+        xf_poll(&s, now);
+        CHECK(xf_collect(&s) == c);
+        CHECK(xf_dispatch(&s, c));
+    }
+    xf_finish(&s, c, XF_SUCCEEDED, now);
+    CHECK_EQ(xf_refused(&s, dispatched(0, 0, now), &doubling, now), now + 2 * SECOND);
+    stop();
+}
+
+TEST(a_late_refusal_neither_steps_the_exponential_nor_does_a_late_success_reset_it)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_call *a = dispatched(0, 0, 0), *b = dispatched(0, 0, 0), *c = dispatched(0, 0, 0);
+    CHECK_EQ(xf_refused(&s, a, &doubling, 0), 2 * SECOND);
+    xf_finish(&s, c, XF_SUCCEEDED, SECOND); /* dispatched before the episode */
+    CHECK_EQ(s.cooldown.step, 1);
+    CHECK_EQ(xf_refused(&s, b, &doubling, SECOND), 3 * SECOND);
+    CHECK_EQ(s.cooldown.step, 1);
+    xf_call *d = submit(0, 0, 3 * SECOND);
+    CHECK(xf_dispatch(&s, d));
+    CHECK_EQ(xf_refused(&s, d, &doubling, 3 * SECOND), 7 * SECOND);
+    stop();
+}
+
+TEST(without_the_exponential_the_guess_stays_the_base)
+{
+    const xf_backoff flat = {XF_UNTOLD, 2 * SECOND, false, 60 * SECOND};
+    start(NULL, 0, XF_UNLIMITED);
+    for (int64_t now = 0; now < 20 * SECOND; now += 2 * SECOND) {
+        CHECK_EQ(xf_refused(&s, dispatched(0, 0, now), &flat, now), now + 2 * SECOND);
+    }
+    stop();
+}
+
+TEST(a_wait_of_zero_changes_nothing)
+{
+    const xf_limit tokens = limit(10, 1, 10);
+    start(&tokens, 1, XF_UNLIMITED);
+    CHECK_EQ(refuse(dispatched(1, 0, 0), 0, 5), 5);
+    CHECK_EQ(s.cooldown.generation, 0);
+    CHECK_EQ(submit(9, 0, 5)->state, XF_ADMITTED);
+    stop();
+}
+
+TEST(absurd_lengths_do_not_overflow)
+{
+    const xf_backoff huge = {XF_UNTOLD, INT64_MAX / 3, true, INT64_MAX};
+    start(NULL, 0, XF_UNLIMITED);
+    xf_call *c = dispatched(0, 0, SECOND);
+    s.cooldown.step = UINT32_MAX;
+    CHECK_EQ(xf_refused(&s, c, &huge, SECOND), INT64_MAX);
+    CHECK_EQ(refuse(NULL, INT64_MAX, SECOND), INT64_MAX);
+    CHECK_EQ(submit(0, 0, SECOND)->state, XF_WAITING);
+    CHECK_EQ(armed(), XF_NEVER);
+    stop();
+}
+
+TEST(after_the_end_calls_come_at_the_legal_rate)
+{
+    enum { N = 50 };
+    const xf_limit limits[] = {limit(1000, 1, 1000), limit(100000, 1, 100000)};
+    xf_call *calls[N];
+    start(limits, 2, XF_UNLIMITED);
+    for (int i = 0; i < N; i++) {
+        calls[i] = dispatched(1, 1000, 0);
+    }
+    for (int i = 0; i < N; i++) {
+        refuse(calls[i], SECOND, 0);
+        xf_retry(&s, calls[i], 0);
+    }
+    CHECK_EQ(armed(), SECOND);
+    for (int i = 0; i < N; i++) { /* 100000 tokens a second: 10 ms a call; the first at once */
+        CHECK_EQ(armed(), SECOND + i * 10 * MS);
+        xf_poll(&s, armed());
+        CHECK(xf_collect(&s) == calls[i]);
+        CHECK(xf_collect(&s) == NULL);
+    }
+    stop();
+}
+
+TEST(the_first_call_waits_for_a_slot_without_losing_the_promise)
+{
+    const xf_limit requests = limit(1, 1, 10);
+    start(&requests, 1, 1);
+    xf_call *c = dispatched(1, 0, 0);
+    refuse(c, 5 * SECOND, 0);
+    xf_call *next = submit(1, 0, 0);
+    xf_poll(&s, 5 * SECOND);
+    CHECK_EQ(collect_all(), 0);
+    xf_finish(&s, c, XF_FAILED, 5 * SECOND + 1);
+    CHECK(xf_collect(&s) == next);
+    CHECK_EQ(s.anchor, 5 * SECOND + 1);
+    stop();
+}
+
+TEST(what_is_given_back_during_a_cooldown_lets_no_herd_out_at_its_end)
+{
+    enum { N = 20 };
+    const xf_limit tokens = limit(1000, 1, 20000);
+    xf_call *calls[N];
+    start(&tokens, 1, XF_UNLIMITED);
+    for (int i = 0; i < N; i++) {
+        calls[i] = submit(1000, 0, 0);
+        CHECK(i >= N / 2 || xf_dispatch(&s, calls[i]));
+    }
+    refuse(calls[0], 10 * SECOND, 0);
+    for (int i = 0; i < N; i++) {
+        if (calls[i]->state == XF_IN_FLIGHT) {
+            xf_settle(&s, calls[i], 0, 10, 0);
+        } else {
+            CHECK(!xf_dispatch(&s, calls[i])); /* a cooldown began */
+            xf_put_back(&s, calls[i], 0);
+        }
+    }
+    CHECK_EQ(s.limits[0].used, N / 2 * 10);
+    xf_poll(&s, 10 * SECOND);
+    CHECK(xf_collect(&s) == calls[N / 2]); /* in its old place */
+    CHECK_EQ(collect_all(), 0);
+    CHECK_EQ(armed(), 11 * SECOND);
+    stop();
+}
+
+TEST(a_call_put_back_keeps_its_deadline_and_a_retry_has_none)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_call *running = dispatched(0, 0, 0), *back = call(0, 0), *again = call(0, 0);
+    CHECK(xf_submit(&s, again, 0, SECOND, 0));
+    CHECK(xf_dispatch(&s, again));
+    CHECK(xf_submit(&s, back, 0, SECOND, 0));
+    refuse(running, 5 * SECOND, 0);
+    xf_retry(&s, again, 0);
+    CHECK(!xf_dispatch(&s, back));
+    xf_put_back(&s, back, 0);
+    CHECK_EQ(armed(), SECOND);
+    xf_poll(&s, 3 * SECOND);
+    CHECK(xf_collect(&s) == back);
+    CHECK_EQ(back->state, XF_EXPIRED);
+    CHECK_EQ(armed(), 5 * SECOND);
+    stop();
+}
+
+TEST(a_call_admitted_before_a_late_extension_does_not_start_in_it)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_call *a = dispatched(0, 0, 0), *late = dispatched(0, 0, 0);
+    refuse(a, SECOND, 0);
+    xf_call *c = submit(0, 0, SECOND);
+    CHECK_EQ(c->state, XF_ADMITTED);
+    refuse(late, SECOND, SECOND);
+    CHECK_EQ(s.cooldown.generation, 1);
+    CHECK(!xf_dispatch(&s, c));
+    xf_put_back(&s, c, SECOND);
+    CHECK_EQ(armed(), 2 * SECOND);
+    stop();
+}
+
+TEST(the_day_is_not_thrown_away_by_the_refusal_of_a_minute)
+{
+    const xf_limit limits[] = {limit(600, 60, 600), limit(10000, 86400, 10000)};
+    start(limits, 2, XF_UNLIMITED);
+    xf_call *c = dispatched(1, 1, 0);
+    refuse(c, 20 * SECOND, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 20 * SECOND), 0, 0);
+    CHECK(xf_limit_level(&s.limits[1], 20 * SECOND) >= 9999);
+    stop();
+}
+
+TEST(where_the_cost_is_not_known_the_mean_stands_for_it)
+{
+    const xf_limit tokens = limit(100, 1, 10000);
+    start(&tokens, 1, XF_UNLIMITED);
+    dispatched(1000, 0, 0);
+    dispatched(2000, 0, 0); /* 15 s of the rate on average, with the next one 10 */
+    refuse(NULL, 14 * SECOND, 0);
+    CHECK(xf_limit_level(&s.limits[0], 14 * SECOND) >= 7000);
+    xf_call *unknown = submit(0, 0, 14 * SECOND);
+    CHECK(xf_dispatch(&s, unknown));
+    refuse(unknown, 11 * SECOND, 14 * SECOND);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 25 * SECOND), 0, 0);
+    stop();
+}
+
+TEST_MAIN

@@ -1,0 +1,204 @@
+"""The C core alone, as a shared library behind ctypes: what the model is compared with.
+
+No part of the extension is needed for it; the compiler is ``$CC``, or cc.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+import shlex
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from ctypes import POINTER, c_bool, c_double, c_int, c_int64, c_uint32, c_uint64, c_void_p
+from fractions import Fraction
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+NEVER = 2**63 - 1
+UNLIMITED = 2**32 - 1
+UNTOLD = -1
+NEW, WAITING, ADMITTED, IN_FLIGHT, EXPIRED, DONE = range(6)
+SUCCEEDED, FAILED, CANCELLED = range(3)
+
+SIGNATURES = {
+    "handle_limit": (c_void_p, [c_double, c_double, c_double]),
+    "handle_scheduler": (c_void_p, [POINTER(c_void_p), c_uint32, c_uint32]),
+    "handle_scheduler_free": (None, [c_void_p]),
+    "handle_call": (c_void_p, [c_void_p, POINTER(c_int64)]),
+    "handle_free": (None, [c_void_p]),
+    "handle_refused": (
+        c_int64,
+        [c_void_p, c_void_p, c_int64, c_int64, c_bool, c_int64, c_int64],
+    ),
+    "handle_armed": (c_int64, [c_void_p]),
+    "handle_state": (c_uint32, [c_void_p]),
+    "handle_anchor": (c_int64, [c_void_p]),
+    "handle_in_use": (c_uint32, [c_void_p]),
+    "handle_live": (c_uint32, [c_void_p]),
+    "handle_used": (c_uint64, [c_void_p, c_uint32]),
+    "handle_level": (None, [c_void_p, c_uint32, c_int64, POINTER(c_int64)]),
+    "xf_submit": (c_bool, [c_void_p, c_void_p, c_int, c_int64, c_int64]),
+    "xf_dispatch": (c_bool, [c_void_p, c_void_p]),
+    "xf_put_back": (None, [c_void_p, c_void_p, c_int64]),
+    "xf_retry": (None, [c_void_p, c_void_p, c_int64]),
+    "xf_finish": (None, [c_void_p, c_void_p, c_int, c_int64]),
+    "xf_settle": (None, [c_void_p, c_void_p, c_uint32, c_int64, c_int64]),
+    "xf_retune": (None, [c_void_p, c_uint32, c_void_p, c_int64]),
+    "xf_set_slots": (None, [c_void_p, c_uint32, c_int64]),
+    "xf_poll": (None, [c_void_p, c_int64]),
+    "xf_collect": (c_void_p, [c_void_p]),
+}
+
+
+@functools.cache
+def load() -> ctypes.CDLL:
+    """Compiles the core once per process. The file is gone again when this returns."""
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    sources = [*sorted((ROOT / "csrc" / "core").glob("*.c")), ROOT / "tests" / "c" / "handles.c"]
+    with tempfile.TemporaryDirectory() as directory:
+        library = Path(directory) / "core.so"
+        command = [*compiler, "-std=c11", "-O1", "-g", "-fPIC", "-shared", f"-I{ROOT / 'csrc'}"]
+        subprocess.run([*command, *map(str, sources), "-o", str(library), "-lm"], check=True)
+        core = ctypes.CDLL(str(library))
+    for name, (result, arguments) in SIGNATURES.items():
+        function = getattr(core, name)
+        function.restype, function.argtypes = result, arguments
+    return core
+
+
+Figures = tuple[float, float, float]  # of a limit: amount, period in seconds, capacity
+
+
+class Core:
+    """One scheduler of the C core. Calls are numbered in the order of their submission."""
+
+    def __init__(self, limits: Sequence[Figures], slots: int | None = None) -> None:
+        self.lib = load()
+        handles = [self.definition(limit) for limit in limits]
+        row = (c_void_p * max(1, len(handles)))(*handles)
+        self.scheduler = self.lib.handle_scheduler(row, len(handles), slots_or_unlimited(slots))
+        for handle in handles:
+            self.lib.handle_free(handle)
+        self.calls: list[int] = []
+        self.numbers: dict[int, int] = {}
+
+    def definition(self, limit: Figures) -> int:
+        handle: int | None = self.lib.handle_limit(*limit)
+        if handle is None:
+            raise ValueError(f"the core refuses the limit {limit}")
+        return handle
+
+    def close(self) -> None:
+        self.lib.handle_scheduler_free(self.scheduler)
+        for call in self.calls:
+            self.lib.handle_free(call)
+
+    def submit(
+        self, now: int, costs: Sequence[int], priority: int = 0, deadline: int | None = None
+    ) -> int:
+        call = self.lib.handle_call(self.scheduler, (c_int64 * max(1, len(costs)))(*costs))
+        number = len(self.calls)
+        self.calls.append(call)
+        self.numbers[call] = number
+        assert self.lib.xf_submit(self.scheduler, call, priority, never_or(deadline), now)
+        return number
+
+    def dispatch(self, number: int) -> bool:
+        started: bool = self.lib.xf_dispatch(self.scheduler, self.calls[number])
+        return started
+
+    def put_back(self, now: int, number: int) -> None:
+        self.lib.xf_put_back(self.scheduler, self.calls[number], now)
+
+    def retry(self, now: int, number: int) -> None:
+        self.lib.xf_retry(self.scheduler, self.calls[number], now)
+
+    def finish(self, now: int, number: int, outcome: int) -> None:
+        self.lib.xf_finish(self.scheduler, self.calls[number], outcome, now)
+
+    def settle(self, now: int, number: int, index: int, actual: int) -> None:
+        self.lib.xf_settle(self.scheduler, self.calls[number], index, actual, now)
+
+    def refused(
+        self,
+        now: int,
+        number: int | None,
+        told: int | None,
+        base: int = 0,
+        exponential: bool = True,
+        cap: int = 0,
+    ) -> int:
+        call = None if number is None else self.calls[number]
+        told = UNTOLD if told is None else told
+        end: int = self.lib.handle_refused(self.scheduler, call, told, base, exponential, cap, now)
+        return end
+
+    def retune(self, now: int, index: int, limit: Figures) -> None:
+        definition = self.definition(limit)
+        self.lib.xf_retune(self.scheduler, index, definition, now)
+        self.lib.handle_free(definition)
+
+    def set_slots(self, now: int, slots: int | None) -> None:
+        self.lib.xf_set_slots(self.scheduler, slots_or_unlimited(slots), now)
+
+    def poll(self, now: int) -> None:
+        self.lib.xf_poll(self.scheduler, now)
+
+    def collect(self) -> list[int]:
+        """The calls in the outbox, in order."""
+        numbers = []
+        while call := self.lib.xf_collect(self.scheduler):
+            numbers.append(self.numbers[call])
+        return numbers
+
+    def state(self, number: int) -> int:
+        state: int = self.lib.handle_state(self.calls[number])
+        return state
+
+    def level(self, index: int, now: int) -> Fraction:
+        """In units, exactly."""
+        credits = (c_int64 * 3)()
+        self.lib.handle_level(self.scheduler, index, now, credits)
+        return Fraction(credits[0], credits[1])
+
+    def rate(self, index: int) -> Fraction:
+        """In units per nanosecond, exactly."""
+        credits = (c_int64 * 3)()
+        self.lib.handle_level(self.scheduler, index, 0, credits)
+        return Fraction(credits[2], credits[1])
+
+    def used(self, index: int) -> int:
+        used: int = self.lib.handle_used(self.scheduler, index)
+        return used
+
+    @property
+    def armed(self) -> int | None:
+        """When something happens without any operation; None: never."""
+        at: int = self.lib.handle_armed(self.scheduler)
+        return None if at == NEVER else at
+
+    @property
+    def anchor(self) -> int:
+        anchor: int = self.lib.handle_anchor(self.scheduler)
+        return anchor
+
+    @property
+    def in_use(self) -> int:
+        in_use: int = self.lib.handle_in_use(self.scheduler)
+        return in_use
+
+    @property
+    def live(self) -> int:
+        live: int = self.lib.handle_live(self.scheduler)
+        return live
+
+
+def never_or(deadline: int | None) -> int:
+    return NEVER if deadline is None else deadline
+
+
+def slots_or_unlimited(slots: int | None) -> int:
+    return UNLIMITED if slots is None else slots

@@ -1,0 +1,320 @@
+"""The scheduler core as a plain, slow specification.
+
+Levels are exact fractions, instants are whole nanoseconds, the queue is a list that is searched
+from end to end. Nothing here is clever, so that it can be checked against the rules by reading; the
+C core must do the same, operation for operation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil
+
+MS = 1_000_000
+CATCH_UP = 10 * MS  # lateness beyond this is not made good
+TURNAROUND = 2 * MS  # an arrival so soon after an admission belongs to the same run of calls
+HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
+
+
+@dataclass
+class Limit:
+    """`amount` units every `per` ns, at most `capacity` at once; `level` is as of the instant `at`,
+    which lies in the future while a cooldown lasts that the limit was the cause of.
+    """
+
+    amount: int
+    per: int
+    capacity: int
+    level: Fraction = field(init=False)
+    at: int = 0
+    promised: bool = False  # the next admission passes whatever the level
+    used: int = 0  # units, with settlements counted in
+
+    def __post_init__(self) -> None:
+        self.level = Fraction(self.capacity)
+
+    @property
+    def rate(self) -> Fraction:
+        return Fraction(self.amount, self.per)
+
+    @property
+    def top(self) -> Fraction:
+        """Where refilling ends: less than one ns of refill above the capacity.
+
+        Without that remainder a bucket read at whole nanoseconds would lose a part of one at each
+        admission of a call as large as the capacity.
+        """
+        return self.capacity + Fraction(self.rate.numerator - 1, self.rate.denominator)
+
+    def need(self, cost: int) -> int:
+        return min(cost, self.capacity)
+
+    def ready(self, cost: int) -> int:
+        """The first whole nanosecond at which `cost` passes."""
+        if self.promised:
+            return self.at
+        return self.at + max(0, ceil((self.need(cost) - self.level) / self.rate))
+
+    def advance(self, t: int) -> None:
+        if t > self.at:
+            self.level = min(self.level + self.rate * (t - self.at), self.top)
+            self.at = t
+
+    def take(self, cost: int, t: int) -> None:
+        self.advance(t)
+        if self.promised:
+            self.level = max(self.level, Fraction(self.need(cost)))
+            self.promised = False
+        assert self.level >= self.need(cost)
+        self.level -= cost
+        self.used += cost
+
+    def give_back(self, units: int, now: int) -> None:
+        """A refund, or with `units` below 0 a charge. The level after a cooldown is the provider's
+        word, which nothing moves before.
+        """
+        self.advance(now)
+        if now >= self.at:
+            self.level = min(self.level + units, self.top)
+        self.used -= units
+
+    def empty(self, cost: int, now: int, end: int) -> None:
+        """A provider has refused a call until `end`: then the bucket is empty, and yet one call
+        passes. But another limit was the cause if the call costs nothing of this one, if its cost
+        comes back more slowly than that, or if the bucket is one of hours and the wait is short.
+        """
+        wait, fill = end - now, self.capacity // self.rate
+        slow = self.need(cost) // self.rate > wait or (fill > HOURS and fill // 100 > wait)
+        if cost > 0 and not slow:
+            self.level, self.at, self.promised = Fraction(0), end, True
+
+
+WAITING, ADMITTED, IN_FLIGHT, EXPIRED, DONE = "waiting", "admitted", "in flight", "expired", "done"
+
+
+@dataclass
+class Call:
+    costs: list[int]  # what an attempt takes of each limit, later what was reported of it
+    priority: int
+    number: int  # of its first enqueuing; a retry keeps it
+    deadline: int | None
+    state: str = WAITING
+    generation: int = 0  # of the cooldown, at its admission
+
+    @property
+    def place(self) -> tuple[int, int]:
+        return (-self.priority, self.number)
+
+    def overdue_at(self, t: int) -> bool:
+        return self.deadline is not None and self.deadline < t
+
+
+@dataclass(frozen=True)
+class Event:
+    """`call` was admitted at the virtual instant `at`, or had expired at its deadline `at`."""
+
+    what: str  # ADMITTED or EXPIRED
+    call: int
+    at: int
+
+
+class Model:
+    """Every operation takes `now`: time passes up to it, then the change happens, then the head is
+    looked at again. `armed` is the instant at which something happens without any operation.
+    """
+
+    def __init__(self, limits: list[Limit], slots: int | None = None) -> None:
+        self.limits = limits
+        self.slots = slots
+        self.in_use = 0
+        self.calls: list[Call] = []
+        self.events: list[Event] = []
+        self.armed: int | None = None
+        self.now = 0
+        self.anchor = 0  # no admission is dated before this instant
+        self.admitted_at = 0  # when the last admission really happened, late or not
+        self.admitted = 0  # attempts; those taken back before their dispatch are not counted
+        self.generation = 0  # episodes so far
+        self.step = 0  # episodes since the last success: the exponent of the next guess
+        self.end = 0  # of the cooldown: nobody is admitted before it
+
+    # -- what time does --------------------------------------------------------------------------
+
+    def poll(self, now: int) -> None:
+        """Let time pass: whatever was due is admitted or expires, in order."""
+        self.now = max(self.now, now)  # a clock that runs backward stands still
+        while queue := self.waiting():
+            head = queue[0]
+            at = self.instant(head)
+            if at is not None and at <= self.now and not head.overdue_at(at):
+                self.admit(head, at)
+                continue
+            due = [call for call in queue if call.overdue_at(self.now + 1)]
+            if not due:
+                break
+            self.expire(min(due, key=lambda call: call.deadline or 0), head)
+        self.armed = self.next_instant()
+
+    def waiting(self) -> list[Call]:
+        queue = [call for call in self.calls if call.state == WAITING]
+        return sorted(queue, key=lambda call: call.place)
+
+    def instant(self, head: Call) -> int | None:
+        """The virtual instant at which `head` is admitted; None while it depends on a free slot."""
+        if self.slots is not None and self.in_use >= self.slots:
+            return None
+        ready = [limit.ready(cost) for limit, cost in zip(self.limits, head.costs, strict=True)]
+        return max([self.anchor, self.now - CATCH_UP, self.end, *ready])
+
+    def admit(self, call: Call, at: int) -> None:
+        for limit, cost in zip(self.limits, call.costs, strict=True):
+            limit.take(cost, at)
+        self.admitted += 1
+        self.in_use += 1
+        self.anchor = at
+        self.admitted_at = self.now
+        call.state, call.generation = ADMITTED, self.generation
+        self.events.append(Event(ADMITTED, call.number, at))
+
+    def expire(self, call: Call, head: Call) -> None:
+        assert call.deadline is not None
+        if call is head:  # until then it stood in the way
+            self.anchor = max(self.anchor, call.deadline)
+        call.state = EXPIRED
+        self.events.append(Event(EXPIRED, call.number, call.deadline))
+
+    def next_instant(self) -> int | None:
+        queue = self.waiting()
+        instants = [call.deadline for call in queue] + [self.instant(call) for call in queue[:1]]
+        return min((at for at in instants if at is not None), default=None)
+
+    # -- what operations do ----------------------------------------------------------------------
+
+    def begin(self, now: int) -> None:
+        """Only the passing of time is played back. What an operation changes for calls that have
+        waited until now, it changes from now on.
+        """
+        self.poll(now)
+        if self.waiting():
+            self.anchor = self.now
+
+    def enqueue(self, call: Call) -> None:
+        """An arrival soon after an admission continues the schedule: whoever waits for one
+        admission to ask for the next one loses nothing by it. Else the schedule starts anew.
+        """
+        if not self.waiting() and self.now - self.admitted_at > TURNAROUND:
+            self.anchor = self.now
+        call.state = WAITING
+        self.poll(self.now)
+
+    def free_slot(self) -> None:
+        if self.slots is not None and self.in_use >= self.slots:
+            self.anchor = self.now  # nobody could have had it earlier
+        self.in_use -= 1
+
+    def take_back(self, call: Call) -> None:
+        for limit, cost in zip(self.limits, call.costs, strict=True):
+            limit.give_back(cost, self.now)
+        self.admitted -= 1
+        self.free_slot()
+
+    def submit(
+        self, now: int, costs: list[int], priority: int = 0, deadline: int | None = None
+    ) -> Call:
+        self.begin(now)
+        call = Call(costs, priority, len(self.calls), deadline, DONE)
+        self.calls.append(call)
+        self.enqueue(call)
+        return call
+
+    def dispatch(self, call: Call) -> bool:
+        """An admitted call starts its attempt, unless a cooldown has begun in the meantime."""
+        if call.generation != self.generation or self.end > self.now:
+            return False
+        call.state, call.deadline = IN_FLIGHT, None  # it has kept it
+        return True
+
+    def put_back(self, now: int, call: Call) -> None:
+        """An admitted call that was not dispatched waits again, in its old place."""
+        self.begin(now)
+        self.take_back(call)
+        self.enqueue(call)
+
+    def retry(self, now: int, call: Call) -> None:
+        """The attempt is over and stays paid for; the call waits for the next one, which costs the
+        same again, in its old place.
+        """
+        self.begin(now)
+        self.free_slot()
+        self.enqueue(call)
+
+    def finish(self, now: int, call: Call, ok: bool) -> None:
+        """A call is over, in whatever state. One that is in flight keeps what it holds; one that
+        was not dispatched costs nothing.
+        """
+        self.begin(now)
+        if call.state == ADMITTED:
+            self.take_back(call)
+        elif call.state == IN_FLIGHT:
+            self.free_slot()
+            if ok and call.generation == self.generation:
+                self.step = 0
+        call.state = DONE
+        self.poll(self.now)
+
+    def settle(self, now: int, call: Call, index: int, actual: int) -> None:
+        """What the call really used of a limit replaces what it holds of it."""
+        self.begin(now)
+        self.limits[index].give_back(call.costs[index] - actual, self.now)
+        call.costs[index] = actual
+        self.poll(self.now)
+
+    def set_slots(self, now: int, slots: int | None) -> None:
+        self.begin(now)
+        if self.slots is not None and self.in_use >= self.slots:
+            self.anchor = self.now
+        self.slots = slots
+        self.poll(self.now)
+
+    def retune(self, now: int, index: int, amount: int, per: int, capacity: int) -> None:
+        """Give a limit other figures; the level stays, as far as the capacity allows, and in whole
+        numbers of the new smallest part of a unit.
+        """
+        self.begin(now)
+        limit = self.limits[index]
+        limit.advance(self.now)
+        limit.amount, limit.per, limit.capacity = amount, per, capacity
+        parts = limit.rate.denominator
+        limit.level = min(Fraction(int(limit.level * parts), parts), Fraction(capacity))
+        self.poll(self.now)
+
+    def refused(
+        self,
+        now: int,
+        call: Call | None,
+        told: int | None,
+        base: int = 0,
+        exponential: bool = True,
+        cap: int = 0,
+    ) -> int:
+        """A 429 came back for a call, or (None) for one that is not known. Returns the end."""
+        self.begin(now)
+        if told == 0:
+            return max(self.end, self.now)
+        opens = self.end <= self.now if call is None else call.generation == self.generation
+        step = self.step if opens else max(0, self.step - 1)
+        guess = min(base * 2**step if exponential else base, cap)
+        if opens:
+            self.generation += 1
+            self.step += 1
+        end = self.now + (guess if told is None else told)
+        if end > max(self.end, self.now):
+            self.end = end
+            for index, limit in enumerate(self.limits):
+                cost = 0 if call is None else call.costs[index]
+                if cost == 0:  # not known: then what a call has cost so far on average
+                    cost = limit.used // self.admitted if self.admitted else 1
+                limit.empty(cost, self.now, end)
+        self.poll(self.now)
+        return max(self.end, self.now)

@@ -1,0 +1,300 @@
+"""The C core against the reference model: the same operations on a virtual clock, one by one."""
+
+from __future__ import annotations
+
+import core_lib
+from core_lib import Core
+from hypothesis import HealthCheck, assume, event, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from model import ADMITTED, CATCH_UP, EXPIRED, IN_FLIGHT, MS, WAITING, Call, Limit, Model
+
+SECOND = 1000 * MS
+SETTINGS = settings(
+    deadline=None,
+    max_examples=150,
+    stateful_step_count=40,
+    report_multiple_bugs=False,
+    suppress_health_check=list(HealthCheck),
+)
+
+# Figures whose rates are ratios of whole numbers, so that the core has to be exact: from a call a
+# minute to several units a nanosecond.
+figures = st.tuples(
+    st.sampled_from([1, 2, 3, 7, 10, 100, 1_000, 7_000_000_000]),
+    st.sampled_from([MS, 100 * MS, SECOND, 60 * SECOND]),
+    st.sampled_from([0, 1, 2, 5, 100]),
+)
+slot_counts = st.one_of(st.none(), st.integers(1, 4))
+spans = st.one_of(
+    st.integers(0, 5),
+    st.integers(0, 2 * MS),
+    st.integers(0, 30 * MS),
+    st.integers(0, 3 * SECOND),
+)
+# Operations mostly come at the instant at which the clock stands.
+delays = st.one_of(st.just(0), st.just(0), spans)
+
+
+def in_seconds(limit: tuple[int, int, int]) -> core_lib.Figures:
+    amount, per, capacity = limit
+    return amount, per / 1e9, capacity
+
+
+class CoreAndModel(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0
+        self.core: Core | None = None
+
+    @initialize(limits=st.lists(figures, max_size=3), slots=slot_counts)
+    def start(self, limits: list[tuple[int, int, int]], slots: int | None) -> None:
+        self.core = Core([in_seconds(limit) for limit in limits], slots)
+        self.model = Model([Limit(*limit) for limit in limits], slots)
+        self.slots = slots
+
+    def teardown(self) -> None:
+        if self.core is not None:
+            self.everybody_comes_to_an_end()
+            self.core.close()
+
+    # -- help ------------------------------------------------------------------------------------
+
+    def later(self, delay: int) -> int:
+        self.now += delay
+        return self.now
+
+    def pick(self, data: st.DataObject, *states: str) -> Call | None:
+        calls = [call for call in self.model.calls if call.state in states]
+        return data.draw(st.sampled_from(calls)) if calls else None
+
+    def compare(self, arrival: Call | None = None) -> None:
+        """Both have done the same since the last comparison."""
+        assert self.core is not None
+        events, self.model.events = self.model.events, []
+        admitted = [e.call for e in events if e.what == ADMITTED]
+        expired = [e.call for e in events if e.what == EXPIRED]
+        told = self.core.collect()
+        if (
+            arrival is not None
+            and arrival.number not in told
+            and self.core.state(arrival.number) == core_lib.ADMITTED
+        ):
+            told.append(arrival.number)  # admitted on the spot
+        assert [n for n in told if self.core.state(n) == core_lib.ADMITTED] == admitted
+        assert sorted(n for n in told if self.core.state(n) == core_lib.EXPIRED) == sorted(expired)
+        assert len(told) == len(events)
+        event(f"admitted at once: {min(len(admitted), 3)}")
+        self.first_come_first_served(admitted, arrival)
+
+    def first_come_first_served(self, admitted: list[int], arrival: Call | None) -> None:
+        waiting = [call for call in self.model.waiting() if call is not arrival]
+        for number in reversed(admitted):
+            call = self.model.calls[number]
+            assert all(call.place < other.place for other in waiting if call is not arrival)
+            if call is not arrival:
+                waiting.append(call)
+
+    # -- rules -----------------------------------------------------------------------------------
+
+    @rule(
+        data=st.data(),
+        delay=delays,
+        priority=st.sampled_from([0, 0, 0, -1, 1, -32768, 32767]),
+        patience=st.one_of(st.none(), st.none(), spans),
+    )
+    def submit(self, data: st.DataObject, delay: int, priority: int, patience: int | None) -> None:
+        now = self.later(delay)
+        costs = [
+            data.draw(st.one_of(st.integers(0, 3), st.integers(0, 3 * limit.capacity + 1)))
+            for limit in self.model.limits
+        ]
+        deadline = None if patience is None else now + patience
+        call = self.model.submit(now, list(costs), priority, deadline)
+        assert self.core.submit(now, costs, priority, deadline) == call.number
+        self.compare(call)
+
+    @rule(delay=spans)
+    def wait(self, delay: int) -> None:
+        now = self.later(delay)
+        self.model.poll(now)
+        self.core.poll(now)
+        self.compare()
+
+    @precondition(lambda self: self.model.armed is not None)
+    @rule(lateness=st.one_of(st.just(0), st.just(0), spans), times=st.integers(1, 5))
+    def wake(self, lateness: int, times: int) -> None:
+        """Sleep until the armed instant, or somewhat longer."""
+        for _ in range(times):
+            if self.model.armed is not None:
+                assert self.model.armed > self.now
+                self.wait(self.model.armed - self.now + lateness)
+
+    @precondition(lambda self: self.model.armed is not None)
+    @rule()
+    def nothing_happens_before_the_armed_instant(self) -> None:
+        armed = self.model.armed
+        self.wait(armed - 1 - self.now)
+        assert self.model.armed == armed
+
+    @rule(back=spans)
+    def the_clock_runs_backward(self, back: int) -> None:
+        armed = self.model.armed
+        earlier = max(0, self.now - back)
+        self.model.poll(earlier)
+        self.core.poll(earlier)
+        self.compare()
+        assert self.model.armed == armed
+
+    @rule(data=st.data())
+    def dispatch(self, data: st.DataObject) -> None:
+        if call := self.pick(data, ADMITTED):
+            self.start_or_put_back(call)
+
+    @rule()
+    def dispatch_all(self) -> None:
+        for call in self.model.calls:
+            if call.state == ADMITTED:
+                self.start_or_put_back(call)
+
+    def start_or_put_back(self, call: Call) -> None:
+        started = self.model.dispatch(call)
+        assert self.core.dispatch(call.number) == started
+        if not started:
+            self.model.put_back(self.now, call)
+            self.core.put_back(self.now, call.number)
+            self.compare(call)
+
+    @rule(data=st.data(), delay=delays, ok=st.booleans())
+    def finish(self, data: st.DataObject, delay: int, ok: bool) -> None:
+        if call := self.pick(data, IN_FLIGHT):
+            self.end(self.later(delay), call, ok)
+
+    @rule(data=st.data(), delay=delays)
+    def cancel(self, data: st.DataObject, delay: int) -> None:
+        if call := self.pick(data, WAITING, ADMITTED):
+            self.end(self.later(delay), call, False)
+
+    def end(self, now: int, call: Call, ok: bool) -> None:
+        # What time does first is compared first, or the call itself would be in both outboxes.
+        self.wait(0)
+        if call.state in (WAITING, ADMITTED, IN_FLIGHT):
+            self.model.finish(now, call, ok)
+            outcome = core_lib.SUCCEEDED if ok else core_lib.FAILED
+            self.core.finish(now, call.number, outcome)
+            self.compare()
+
+    @rule(data=st.data(), delay=delays)
+    def retry(self, data: st.DataObject, delay: int) -> None:
+        if call := self.pick(data, IN_FLIGHT):
+            now = self.later(delay)
+            self.model.retry(now, call)
+            self.core.retry(now, call.number)
+            self.compare(call)
+
+    @precondition(lambda self: self.model.limits)
+    @rule(data=st.data(), delay=delays)
+    def report(self, data: st.DataObject, delay: int) -> None:
+        if call := self.pick(data, IN_FLIGHT):
+            now = self.later(delay)
+            index = data.draw(st.integers(0, len(self.model.limits) - 1))
+            actual = data.draw(st.integers(0, 3 * self.model.limits[index].capacity + 3))
+            self.wait(0)
+            if actual != call.costs[index]:
+                self.model.settle(now, call, index, actual)
+            self.core.settle(now, call.number, index, actual)
+            self.compare()
+
+    @rule(
+        data=st.data(),
+        delay=delays,
+        told=st.one_of(st.none(), spans),
+        base=spans.filter(bool),
+        exponential=st.booleans(),
+        cap=st.sampled_from([MS, SECOND, 60 * SECOND]),
+        known=st.booleans(),
+    )
+    def refuse(
+        self,
+        data: st.DataObject,
+        delay: int,
+        told: int | None,
+        base: int,
+        exponential: bool,
+        cap: int,
+        known: bool,
+    ) -> None:
+        call = self.pick(data, IN_FLIGHT) if known else None
+        assume(call is not None or not known)
+        now = self.later(delay)
+        number = None if call is None else call.number
+        end = self.model.refused(now, call, told, base, exponential, cap)
+        assert self.core.refused(now, number, told, base, exponential, cap) == end
+        self.compare()
+
+    @precondition(lambda self: self.model.limits)
+    @rule(data=st.data(), delay=delays, limit=figures)
+    def retune(self, data: st.DataObject, delay: int, limit: tuple[int, int, int]) -> None:
+        now = self.later(delay)
+        index = data.draw(st.integers(0, len(self.model.limits) - 1))
+        self.model.retune(now, index, *limit)
+        self.core.retune(now, index, in_seconds(limit))
+        self.compare()
+
+    @rule(delay=delays, slots=slot_counts)
+    def set_slots(self, delay: int, slots: int | None) -> None:
+        now = self.later(delay)
+        self.model.set_slots(now, slots)
+        self.core.set_slots(now, slots)
+        self.compare()
+
+    # -- invariants ------------------------------------------------------------------------------
+
+    @invariant()
+    def they_agree(self) -> None:
+        if self.core is None:
+            return
+        assert self.core.armed == self.model.armed
+        earliest = self.model.now - CATCH_UP
+        assert max(self.core.anchor, earliest) == max(self.model.anchor, earliest)
+        assert self.core.in_use == self.model.in_use
+        states = (WAITING, ADMITTED, IN_FLIGHT)
+        assert self.core.live == sum(call.state in states for call in self.model.calls)
+        for index, limit in enumerate(self.model.limits):
+            assert self.core.rate(index) == limit.rate
+            assert self.core.used(index) == limit.used
+            level = limit.level
+            if self.model.now > limit.at:
+                level = min(level + limit.rate * (self.model.now - limit.at), limit.top)
+            assert self.core.level(index, self.model.now) == level
+
+    @invariant()
+    def slots_are_kept(self) -> None:
+        if self.core is not None:
+            holders = [c for c in self.model.calls if c.state in (ADMITTED, IN_FLIGHT)]
+            assert self.core.in_use == len(holders)
+
+    def everybody_comes_to_an_end(self) -> None:
+        """Nobody is forgotten: time and finished calls let everyone in."""
+        for _ in range(10 * len(self.model.calls) + 10):
+            self.dispatch_all()
+            for call in self.model.calls:
+                if call.state == IN_FLIGHT:
+                    self.end(self.now, call, True)
+            if self.model.armed is not None:
+                self.wake(0, 1)
+            self.they_agree()
+        assert not self.model.waiting()
+        assert self.core.live == 0
+        assert self.core.in_use == 0
+
+
+def test_the_core_does_what_the_model_does() -> None:
+    run_state_machine_as_test(CoreAndModel, settings=SETTINGS)

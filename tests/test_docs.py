@@ -1,0 +1,233 @@
+"""The documentation is true: its Python blocks run, its commands and links exist.
+
+Every ``python`` block of the pages is a program, run by itself in a directory of its own with
+warnings as errors. A comment on the line before a block says otherwise:
+
+    <!-- continues -->          the block goes on where the one before it ended
+    <!-- not run: REASON -->    the only way to have a block not run
+
+Blocks that need a provider use xtremeflow.testing.
+"""
+
+import importlib.util
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = [
+    page
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+    if page.exists()
+]
+LANGUAGES = {"python", "bash", "text", "c", "toml", "json", "mermaid"}
+SECONDS_PER_PROGRAM = 60
+
+BLOCK = re.compile(
+    r"""(?:^[ ]*<!--[ ]*(?P<comment>[^\n]*?)[ ]*-->[ ]*\n(?:[ ]*\n)?)?
+        ^(?P<indent>[ ]*)```(?P<language>[^\n`]*)\n
+        (?P<code>.*?)
+        ^(?P=indent)```[ ]*$""",
+    re.MULTILINE | re.DOTALL | re.VERBOSE,
+)
+
+
+@dataclass
+class Block:
+    language: str
+    code: str
+    line: int
+    continues: bool = False
+    not_run: str | None = None
+
+
+def parse(text: str) -> list[Block]:
+    blocks = []
+    for match in BLOCK.finditer(text):
+        indent = match["indent"]
+        lines = [line.removeprefix(indent) for line in match["code"].splitlines(keepends=True)]
+        comment = match["comment"] or ""
+        blocks.append(
+            Block(
+                language=match["language"].strip(),
+                code="".join(lines),
+                line=text.count("\n", 0, match.start("code")) + 1,
+                continues=comment == "continues",
+                not_run=comment.partition(":")[2].strip() if comment[:7] == "not run" else None,
+            )
+        )
+    return blocks
+
+
+def programs(blocks: list[Block]) -> Iterator[tuple[int, str]]:
+    """First line and source of each program, every line at its number in the page."""
+    source, start = "", 0
+    for block in blocks:
+        if block.language != "python" or block.not_run is not None:
+            continue
+        if source and not block.continues:
+            yield start, source
+            source = ""
+        if not source:
+            start = block.line
+        source += "\n" * (block.line - 1 - source.count("\n")) + block.code
+    if source:
+        yield start, source
+
+
+ALL_BLOCKS = [(page, block) for page in PAGES for block in parse(page.read_text("utf-8"))]
+ALL_PROGRAMS = [
+    pytest.param(page, source, id=f"{page.relative_to(ROOT)}:{line}")
+    for page in PAGES
+    for line, source in programs(parse(page.read_text("utf-8")))
+]
+ALL_COMMANDS = sorted(
+    {
+        line
+        for _, block in ALL_BLOCKS
+        if block.language == "bash"
+        for line in block.code.splitlines()
+        if line.strip()
+    }
+)
+
+
+def run_program(page: Path, source: str, directory: Path) -> None:
+    # Under the page's name, so that a traceback points into the page.
+    script = directory / page.name
+    script.write_text(source, "utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", script],
+        cwd=directory,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS_PER_PROGRAM,
+    )
+    # What goes wrong in a finalizer or a forgotten task does not change the exit code.
+    unseen = re.search(r"Exception ignored|never retrieved|never awaited", ran.stderr)
+    if ran.returncode != 0 or unseen:
+        pytest.fail(f"exit code {ran.returncode}\n{ran.stdout}{ran.stderr}", pytrace=False)
+
+
+def missing(command: str) -> list[str]:
+    """What a line of a bash block names and this project does not have."""
+    found: list[str] = []
+    command = re.sub(r"(^|\s)#.*", "", command)
+    for name in re.findall(r"\./dev ([\w-]+)", command):
+        if not re.search(rf"^  {name} ", dev("help"), re.MULTILINE):
+            found.append(f"./dev {name}")
+    for jobs in re.findall(r"\./dev check ([^&|;]+)", command):
+        known = {"--list", "--without", *dev("check", "--list").split()}
+        found += [f"./dev check {job}" for job in jobs.split() if job not in known]
+    for module in re.findall(r"python3? -m (xtremeflow[\w.]*|bench[\w.]*)", command):
+        if importlib.util.find_spec(module) is None:
+            found.append(f"python -m {module}")
+    for path in re.findall(r"(?<![\w/.-])(?:examples|bench|docs|tests|scripts)/[\w./-]+", command):
+        if not (ROOT / path).exists():
+            found.append(path)
+    return found
+
+
+def dev(*arguments: str) -> str:
+    return subprocess.run(
+        ["bash", ROOT / "dev", *arguments], capture_output=True, text=True, check=True, timeout=60
+    ).stdout
+
+
+@pytest.mark.parametrize(("page", "source"), ALL_PROGRAMS)
+def test_a_python_block_runs(page: Path, source: str, tmp_path: Path) -> None:
+    run_program(page, source, tmp_path)
+
+
+@pytest.mark.parametrize("command", ALL_COMMANDS)
+def test_a_command_names_only_what_exists(command: str) -> None:
+    assert missing(command) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_block_names_its_language(page: Path) -> None:
+    """A misspelt language would keep a block from being run unseen."""
+    blocks = parse(page.read_text("utf-8"))
+    assert {block.language for block in blocks} <= LANGUAGES
+    assert len(blocks) * 2 == len(re.findall(r"^ *```", page.read_text("utf-8"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_is_not_run_says_why(page: Path) -> None:
+    reasons = [block.not_run for block in parse(page.read_text("utf-8"))]
+    assert "" not in reasons
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", page.read_text("utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+# --- the runner itself ---------------------------------------------------------------------
+
+SAMPLE = """\
+```python
+a = 1
+```
+<!-- continues -->
+```python
+assert a == 1
+```
+- in a list:
+  ```python
+  if True:
+      b = 2
+  ```
+<!-- not run: needs a key -->
+
+```python
+raise SystemExit("run all the same")
+```
+```bash
+./dev test
+```
+"""
+
+
+def test_blocks_are_joined_indented_and_left_out_as_their_comments_say() -> None:
+    blocks = parse(SAMPLE)
+    assert [block.language for block in blocks] == ["python"] * 4 + ["bash"]
+    assert [block.not_run for block in blocks] == [None, None, None, "needs a key", None]
+    (first, joined), (second, indented) = programs(blocks)
+    assert (first, joined) == (2, "\na = 1\n\n\n\nassert a == 1\n")
+    assert (second, indented) == (10, "\n" * 9 + "if True:\n    b = 2\n")
+
+
+@pytest.mark.parametrize("comment", ["<!-- not run -->", "<!-- not run: -->"])
+def test_a_missing_reason_is_seen(comment: str) -> None:
+    assert parse(f"{comment}\n```python\n1\n```\n")[0].not_run == ""
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "1 / 0",
+        "import warnings; warnings.warn('old')",
+        "async def f(): pass\nf()\n",
+        "import asyncio\nasync def f(): 1 / 0\n"
+        "async def main():\n    asyncio.create_task(f()); await asyncio.sleep(0)\n"
+        "asyncio.run(main())\n",
+    ],
+    ids=["raises", "warns", "never awaited", "never retrieved"],
+)
+def test_a_faulty_block_fails(source: str, tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception):
+        run_program(Path("page.md"), source, tmp_path)
+
+
+def test_what_a_command_names_in_vain_is_found() -> None:
+    assert missing("./dev test -k pipeline && ./dev check lint types --without c  # all") == []
+    assert missing("./dev tset; ./dev check lnit") == ["./dev tset", "./dev check lnit"]
+    assert missing("python -m xtremeflow.no_such") == ["python -m xtremeflow.no_such"]
+    assert missing("python examples/none.py tests/test_docs.py") == ["examples/none.py"]

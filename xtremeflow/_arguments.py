@@ -1,0 +1,37 @@
+"""Checks of arguments: each error names the argument, what is allowed, and the value given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterable, Iterable
+
+
+def check_callable(name: str, value: object, allowed: str) -> None:
+    if not callable(value):
+        raise TypeError(f"{name} must be {allowed}, got {value!r}")
+
+
+def check_iterable(name: str, value: object) -> None:
+    if not isinstance(value, (AsyncIterable, Iterable)):
+        raise TypeError(f"{name} must be an iterable or async iterable, got {value!r}")
+
+
+def check_async_iterable(name: str, value: object) -> None:
+    if not isinstance(value, AsyncIterable):
+        raise TypeError(f"{name} must be an async iterable, got {value!r}")
+
+
+def check_int(name: str, value: object, least: int | None = None) -> None:
+    if not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if least is not None and value < least:
+        raise ValueError(f"{name} must be {least} or more, got {value!r}")
+
+
+def check_number(name: str, value: object, *, zero: bool) -> None:
+    """Check for a finite number above zero, or with `zero` from zero up."""
+    allowed = "a number, 0 or more" if zero else "a number above 0"
+    if not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be {allowed}, got {value!r}")
+    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")

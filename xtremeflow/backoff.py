@@ -1,0 +1,238 @@
+"""The reflex: a call that its provider refused is tried again, as soon as that makes sense."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from itertools import count
+from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
+
+from xtremeflow._core import current_call
+from xtremeflow.refusals import RetryException, describe, is_refusal, is_terminal, retry_delay
+
+__all__ = ["RetryException", "auto_backoff"]
+
+logger = logging.getLogger("xtremeflow")
+
+P = ParamSpec("P")
+R = TypeVar("R")
+G = TypeVar("G", bound=AsyncIterable[Any])
+
+RetryFor = type[Exception] | Sequence[type[Exception]] | Callable[[Exception], bool]
+
+
+class _Decorator(Protocol):
+    @overload
+    def __call__(
+        self, func: Callable[P, Awaitable[R]], /
+    ) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, func: Callable[P, G], /) -> Callable[P, G]: ...
+
+
+def auto_backoff(
+    retry_for: RetryFor | None = None,
+    max_retries: int = 3,
+    base_retry_after: float = 2.0,
+    exponential: bool = True,
+    max_retry_after: float = 120.0,
+) -> _Decorator:
+    """Decorates an async function or async generator so that refused calls are tried again.
+
+    Inside a scheduled call a refusal opens the scheduler's one cooldown, and the call goes back
+    into the queue before newer ones, giving its slot back and paying admission again. Outside of
+    one, the decorator waits by itself. How long is what the provider says (see
+    `xtremeflow.refusals.retry_delay`), else `base_retry_after` seconds, doubled with every episode
+    (outside a scheduler: every attempt) if `exponential`.
+
+    The provider's own exception is raised when `max_retries` retries were refused as well, and at
+    once when waiting is no use (spent credit, a daily quota) or would take longer than
+    `max_retry_after` seconds. Its default of two minutes is twice the window that providers count
+    over, so that only daily quotas and the like exceed it. Guessed waits are cut to it.
+
+    An async generator is tried again only until its first item; what follows is passed through.
+
+    `retry_for` says which exceptions are refusals: a class, a tuple or list of classes, or a
+    predicate; by default RetryException and what providers' SDKs raise for HTTP 429
+    (`xtremeflow.refusals.is_refusal`). Raises TypeError or ValueError for arguments that are not
+    as said here.
+    """
+    if exponential not in (True, False):
+        raise TypeError(f"exponential must be True or False, not {exponential!r}")
+    base = _seconds("base_retry_after", base_retry_after)
+    policy = _Policy(
+        matches=_predicate(retry_for),
+        max_retries=_count("max_retries", max_retries),
+        base=base,
+        exponential=bool(exponential),
+        # A base above the default maximum is the program's word against ours.
+        longest=max(_seconds("max_retry_after", max_retry_after), base),
+    )
+
+    def decorator(func: Callable[..., Any], /) -> Callable[..., Any]:
+        if not callable(func):
+            raise TypeError(
+                f"auto_backoff decorates async functions and async generators, not {func!r}"
+            )
+        wrap = _wrap_generator if inspect.isasyncgenfunction(func) else _wrap_function
+        return wrap(func, policy)
+
+    return decorator
+
+
+@dataclass(frozen=True)
+class _Policy:
+    matches: Callable[[Exception], bool]
+    max_retries: int
+    base: float  # s
+    exponential: bool
+    longest: float  # s
+
+    def answer(self, exc: Exception, attempt: int, name: str) -> Awaitable[object] | None:
+        """What to await before the next attempt, or None if `exc` is to be raised.
+
+        `attempt` counts from 1. Tells the scheduler of the refusal, also of the last attempt's:
+        the other calls are to cool down even if this one gives up.
+        """
+        if not self.matches(exc) or is_terminal(exc):
+            return None
+        told = retry_delay(exc, time.time())
+        if told is not None and told > self.longest:
+            _add_note(
+                exc,
+                f"xtremeflow: not retried, the provider asks for a wait of {told:g} s "
+                f"and max_retry_after is {self.longest:g} s",
+            )
+            return None
+
+        call = current_call()
+        if call is not None:
+            wait = call.rate_limited(told, self.base, self.exponential, self.longest)
+        else:
+            wait = self._guess(attempt) if told is None else told
+        if attempt > self.max_retries:
+            return None
+        logger.warning(
+            "Retrying %s in %.3f s: attempt %d of %d failed (%s)",
+            name,
+            wait,
+            attempt,
+            self.max_retries + 1,
+            describe(exc),
+        )
+        return asyncio.sleep(wait) if call is None else call.retry()
+
+    def _guess(self, attempt: int) -> float:
+        doublings = min(attempt - 1, 64) if self.exponential else 0  # 64: far beyond any maximum
+        return min(self.base * 2.0**doublings, self.longest)
+
+
+def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., Any]:
+    name = _name(func)
+
+    @wraps(func)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        for attempt in count(1):
+            try:
+                return await func(*args, **kwargs)
+            except Exception as exc:
+                pause = policy.answer(exc, attempt, name)
+                if pause is None:
+                    raise
+            await pause  # after the except block, so that nothing keeps the exception meanwhile
+
+    return wrapper
+
+
+def _wrap_generator(func: Callable[..., Any], policy: _Policy) -> Callable[..., Any]:
+    name = _name(func)
+
+    async def begin(*args: Any, **kwargs: Any) -> tuple[AsyncGenerator[Any, Any], Any]:
+        """A generator that has come to its first item, and that item."""
+        for attempt in count(1):
+            generator = func(*args, **kwargs)
+            try:
+                return generator, await generator.__anext__()
+            except StopAsyncIteration:  # empty, which is no failure, whatever retry_for says
+                raise
+            except Exception as exc:
+                pause = policy.answer(exc, attempt, name)
+                if pause is None:
+                    raise
+            await pause
+        raise AssertionError("unreachable")
+
+    @wraps(func)
+    async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
+        try:
+            generator, item = await begin(*args, **kwargs)
+            while True:
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    await generator.aclose()
+                    raise
+                except BaseException as exc:
+                    item = await generator.athrow(exc)
+                else:
+                    item = await generator.asend(sent)
+        except StopAsyncIteration:
+            return
+
+    return wrapper
+
+
+def _predicate(retry_for: RetryFor | None) -> Callable[[Exception], bool]:
+    if retry_for is None:
+        return is_refusal
+    if isinstance(retry_for, type):
+        return _predicate((retry_for,))
+    if isinstance(retry_for, Sequence):
+        classes = tuple(cast("Sequence[Any]", retry_for))
+        for cls in classes:
+            # Not BaseException: a retried CancelledError or KeyboardInterrupt could not be stopped.
+            if not (isinstance(cls, type) and issubclass(cls, Exception)):
+                raise TypeError(f"retry_for takes subclasses of Exception, not {cls!r}")
+        return lambda exc: isinstance(exc, classes)
+    if inspect.iscoroutinefunction(retry_for) or inspect.isasyncgenfunction(retry_for):
+        raise TypeError(
+            f"retry_for must not be async, got {retry_for!r}; "
+            "to decorate it, write @auto_backoff() with parentheses"
+        )
+    if not callable(retry_for):
+        raise TypeError(
+            "retry_for must be an exception class, a tuple or list of them, "
+            f"or a function of the exception, not {retry_for!r}"
+        )
+    return retry_for
+
+
+def _count(name: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, not {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} must be >= 0, got {value!r}")
+    return value
+
+
+def _seconds(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
+    if not 0 <= value <= 1e9:  # 1e9 s, 30 years, is within the core's clock of 64 bits of ns
+        raise ValueError(f"{name} must be from 0 to 1e9 seconds, got {value!r}")
+    return float(value)
+
+
+def _name(func: Callable[..., Any]) -> str:
+    return str(getattr(func, "__qualname__", type(func).__name__))
+
+
+def _add_note(exc: BaseException, note: str) -> None:
+    if sys.version_info >= (3, 11):
+        exc.add_note(note)

@@ -1,0 +1,46 @@
+"""Rate limits as providers state them: an amount per period, with a capacity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ._arguments import check_number
+
+
+@dataclass(frozen=True)
+class Limit:
+    """An amount per period of something that calls cost.
+
+    Args:
+        name: What is counted. ``"requests"`` costs every call 1, ``"tokens"`` its
+            ``estimated_tokens``; any other name costs what the call's mapping of estimates says.
+            Several limits may have the same name: requests per minute and per day.
+        amount: Units per period, above 0.
+        per: The period in seconds, above 0.
+        capacity: Units that may be used at once when none were used for long, at least 0; a
+            bucket starts full. ``None``: the scheduler's ``burst_ratio`` seconds of the rate.
+
+    Raises:
+        TypeError: A number is not a number, or the name not a string.
+        ValueError: A number is not finite or out of its range, or the name is empty.
+    """
+
+    name: str
+    amount: float
+    per: float = 1.0
+    capacity: float | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise TypeError(f"Limit name must be a string, not {self.name!r}")
+        if not self.name:
+            raise ValueError("Limit name must not be empty")
+        check_number("Limit amount", self.amount, zero=False)
+        check_number("Limit per", self.per, zero=False)
+        if self.capacity is not None:
+            check_number("Limit capacity", self.capacity, zero=True)
+
+    @property
+    def rate(self) -> float:
+        """Units per second."""
+        return self.amount / self.per

@@ -1,0 +1,147 @@
+"""The implementation of `scheduler.map`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+)
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from ._arguments import check_callable, check_int, check_iterable
+from ._tasks import ResultStream, close_source
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+Cost: TypeAlias = int | Mapping[str, int]
+
+# The window of a scheduler without max_concurrency, where nothing else bounds what is in flight.
+_WINDOW = 1024
+
+
+class _Scheduler(Protocol):
+    @property
+    def max_concurrency(self) -> int | None: ...
+
+    async def start_task(
+        self,
+        coro: Coroutine[Any, Any, R],
+        estimated_tokens: Cost = 0,
+        /,
+        *,
+        priority: int = 0,
+        timeout: float | None = None,
+    ) -> asyncio.Task[R]: ...
+
+
+def map_calls(
+    scheduler: _Scheduler,
+    fn: Callable[[T], Coroutine[Any, Any, R]],
+    items: Iterable[T] | AsyncIterable[T],
+    *,
+    estimated_tokens: Cost | Callable[[T], Cost] = 0,
+    priority: int = 0,
+    timeout: float | None = None,
+    ordered: bool = True,
+    return_exceptions: bool = False,
+    window: int | None = None,
+) -> AsyncGenerator[R | BaseException, None]:
+    """Call `fn` on every item, each call admitted by the scheduler, and yield the results.
+
+    Args:
+        fn: Returns a coroutine for an item.
+        items: An iterable or async iterable of any length, read one item ahead of admission.
+        estimated_tokens: The cost of a call: a number of tokens, a mapping of limit name to
+            amount, or a function of the item that returns one of these.
+        priority, timeout: As for `start_task`; `timeout` is of each call, in seconds.
+        ordered: Yield in the order of the items rather than of completion.
+        return_exceptions: Yield the exceptions of calls in their results' place and go on.
+            Otherwise the first ends the map.
+        window: How many calls may be in flight or wait for the consumer. Default: twice the
+            scheduler's max_concurrency, or 1024 if it has none.
+
+    An exception of a call (also one raised by `fn`, or by a refused or timed out admission) is
+    raised after the results that are ready by then; with `ordered`, in its item's place. An
+    exception of `items` is raised after the results of all the items before it. Whichever way the
+    generator ends, an `aclose()` included, the remaining calls have been cancelled and have ended,
+    and an async generator given as `items` is closed.
+    """
+    check_callable("fn", fn, "an async function of an item")
+    check_iterable("items", items)
+    if window is None:
+        bound = scheduler.max_concurrency
+        window = _WINDOW if bound is None else 2 * bound
+    check_int("window", window, 1)
+
+    async def start(item: T) -> asyncio.Task[R]:
+        try:
+            cost = estimated_tokens(item) if callable(estimated_tokens) else estimated_tokens
+            coro = fn(item)
+            if not asyncio.iscoroutine(coro):
+                raise TypeError(f"fn must be an async function, but it returned {coro!r}")
+            return await scheduler.start_task(coro, cost, priority=priority, timeout=timeout)
+        except Exception as exc:
+            return asyncio.create_task(_raise(exc))
+
+    return _stream(start, items, window, ordered=ordered, return_exceptions=return_exceptions)
+
+
+async def _stream(
+    start: Callable[[T], Coroutine[Any, Any, asyncio.Task[R]]],
+    items: Iterable[T] | AsyncIterable[T],
+    window: int,
+    *,
+    ordered: bool,
+    return_exceptions: bool,
+) -> AsyncGenerator[R | BaseException, None]:
+    stream: ResultStream[R] = ResultStream(ordered=ordered, keep_going=return_exceptions)
+    source = aiter(items if isinstance(items, AsyncIterable) else _async(items))
+    room = asyncio.Semaphore(window)
+
+    # Beside the consumer: results are yielded while the next call waits for its admission.
+    async def feed() -> None:
+        await room.acquire()
+        async for item in source:
+            task = await start(item)
+            stream.run(task)
+            stream.announce(task)
+            task.add_done_callback(stream.settle)
+            if stream.stopped:
+                break
+            await room.acquire()
+
+    feeding = stream.feed(feed())
+    feeding.add_done_callback(lambda _: stream.complete())
+    try:
+        while (task := await stream.next()) is not None:
+            room.release()
+            if return_exceptions:
+                yield _outcome(task)
+            else:
+                yield task.result()
+        feeding.result()
+    finally:
+        await stream.close()
+        await close_source(source)
+
+
+async def _async(items: Iterable[T]) -> AsyncGenerator[T, None]:
+    for item in items:
+        yield item
+
+
+async def _raise(exc: Exception) -> Any:
+    raise exc
+
+
+def _outcome(task: asyncio.Future[Any]) -> Any:
+    if task.cancelled():
+        return asyncio.CancelledError()
+    exc = task.exception()
+    return task.result() if exc is None else exc

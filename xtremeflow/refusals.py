@@ -1,0 +1,339 @@
+"""What an exception says about a provider's refusal: is it one, is waiting any use, how long.
+
+SDKs are recognised by the shape of their exceptions, so none is imported and any may be missing.
+No function here raises, whatever the exception object does: a call must not be lost because the
+error that could have saved it was odd.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from email.utils import mktime_tz, parsedate_tz
+from itertools import islice
+from typing import Any, TypeGuard
+
+__all__ = ["RetryException", "describe", "is_refusal", "is_terminal", "retry_delay"]
+
+# 529 is Anthropic's "overloaded": like 429, the call was not taken on and may come again later.
+_REFUSED = {429, 529}
+_TOO_LARGE = 413
+
+# Error codes and types, casefolded, that mean 429 where the HTTP status does not say so: errors
+# in the middle of a stream (status 200, or none), AWS (status 400), OpenAI's "slow down" (503).
+_REFUSED_CODES = {
+    "429",
+    "overloaded_error",
+    "rate_limit_error",
+    "rate_limit_exceeded",
+    "resource_exhausted",
+    "slow_down",
+    "throttling",
+    "throttlingexception",
+    "too_many_requests",
+    "toomanyrequestsexception",
+}
+# 429s that end with a payment or a new month, not with a wait.
+_TERMINAL_CODES = {
+    "billing_not_active",
+    "contract_spend_limit_reached",
+    "enforced_spend_limit_reached",
+    "insufficient_quota",
+    "linked_organization_spend_limit_reached",
+}
+
+_AZURE_WINDOW = 60.0  # s; Azure's token limits are counted per minute
+_MAX_VALUES = 1000  # of a body are looked at, lest it contain itself; real ones have a dozen
+
+_UNITS = {
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ns": 1e-9,
+}
+_PART = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|us|µs|ns|[dhms])"
+_DURATION = re.compile(f"(?:{_PART})+")
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+class RetryException(Exception):
+    """Raised by a program to say: refused, try this call again.
+
+    `retry_after` is the wait in seconds, 0 to try again at once, None when it is not known.
+    """
+
+    def __init__(self, message: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+def is_refusal(exc: BaseException) -> bool:
+    """Whether `exc` says that the provider refused the call for its rate (HTTP 429 and the like).
+
+    True for RetryException and for what the SDKs of OpenAI, Anthropic, Groq, Mistral, Google and
+    AWS, and httpx, aiohttp, requests and urllib raise.
+    """
+    try:
+        if isinstance(exc, RetryException):
+            return True
+        statuses = set(_statuses(exc))
+        if statuses & _REFUSED:
+            return True
+        # Groq calls a request larger than the limit rate_limit_exceeded: no wait makes it fit.
+        if _TOO_LARGE in statuses:
+            return False
+        return not _REFUSED_CODES.isdisjoint(_codes(exc))
+    except Exception:
+        return False
+
+
+def is_terminal(exc: BaseException) -> bool:
+    """Whether `exc` is a refusal that no wait cures: spent credit, a spend limit, a daily quota."""
+    try:
+        return not _TERMINAL_CODES.isdisjoint(_codes(exc)) or any(
+            _is_daily(violation)
+            for failure in _typed_objects(exc, "google.rpc.QuotaFailure")
+            for violation in failure.get("violations", ())
+        )
+    except Exception:
+        return False
+
+
+def retry_delay(exc: BaseException, now: float) -> float | None:
+    """The seconds after which the provider wants `exc`'s call again, or None if it does not say.
+
+    The first that speaks of: the exception's `retry_after`; the headers `retry-after-ms` and
+    `retry-after`; the reset headers of the limits that are exhausted; Google's RetryInfo. What is
+    negative, not finite or not understood counts as not said. `now` (seconds since the epoch) is
+    what dates are compared with when the response has no `date` of its own.
+    """
+    for source in (_from_attribute, _from_headers, _from_retry_info):
+        try:
+            delay = source(exc, now)
+        except Exception:
+            continue
+        if delay is not None:
+            return delay
+    return None
+
+
+def describe(exc: BaseException) -> str:
+    """The type of `exc` and its HTTP status, for logs: never its text, which may quote a key."""
+    status = next(_statuses(exc), None)
+    name = type(exc).__name__
+    return name if status is None else f"{name}, HTTP {status}"
+
+
+# The sources of a delay, in order.
+
+
+def _from_attribute(exc: BaseException, now: float) -> float | None:
+    return _duration(_get(exc, "retry_after"))
+
+
+def _from_headers(exc: BaseException, now: float) -> float | None:
+    headers = _headers(exc)
+    date = _instant(headers.get("date", ""))
+    server_now = now if date is None else date  # its own clock, so that skew does not matter
+
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds:
+        return milliseconds / 1000
+    # 0 ms says nothing, for Azure refuses for want of tokens with 0 ms beside 1 s, where the true
+    # wait is up to a window. Unless a reset header knows better, take the window: a wait of 1 s
+    # would only use up the retries.
+    told = _until(headers.get("retry-after"), server_now)
+    placeholder = milliseconds == 0 and told is not None and 0 < told <= 1
+    if told is not None and not placeholder:
+        return told
+    reset = _reset(headers, server_now)
+    return _AZURE_WINDOW if reset is None and placeholder else reset
+
+
+def _from_retry_info(exc: BaseException, now: float) -> float | None:
+    for info in _typed_objects(exc, "google.rpc.RetryInfo"):
+        delay = _duration(info.get("retryDelay"))
+        if delay is not None:
+            return delay
+    return None
+
+
+def _reset(headers: dict[str, str], server_now: float) -> float | None:
+    """When the last of the exhausted limits is open again. The others' resets are no matter:
+    Groq's for requests is a day away while its tokens come back within the minute."""
+    resets = [
+        _until(headers.get(name.replace("remaining", "reset")), server_now)
+        for name, remaining in headers.items()
+        if name.startswith(("x-ratelimit-remaining-", "anthropic-ratelimit-"))
+        and "remaining" in name
+        and _number(remaining) == 0
+    ]
+    return max((reset for reset in resets if reset is not None), default=None)
+
+
+# Where exceptions keep things.
+
+
+def _get(thing: Any, name: str) -> Any:
+    """The attribute, of a dict the item; None where there is none or it cannot be had."""
+    try:
+        return thing.get(name) if _is_object(thing) else getattr(thing, name, None)
+    except Exception:
+        return None
+
+
+def _code(exc: BaseException) -> Any:
+    # aiohttp keeps the number in `status`, and its `code` warns that it is deprecated.
+    return None if isinstance(_get(exc, "status"), int) else _get(exc, "code")
+
+
+def _aws(exc: BaseException) -> Any:
+    return _get(_get(exc, "response"), "ResponseMetadata")  # botocore's response is a dict
+
+
+def _statuses(exc: BaseException) -> Iterator[int]:
+    """What may be the HTTP status, the likeliest first."""
+    response = _get(exc, "response")
+    for status in (
+        _get(exc, "status_code"),
+        _get(exc, "status"),
+        _code(exc),
+        _get(response, "status_code"),
+        _get(response, "status"),
+        _get(_aws(exc), "HTTPStatusCode"),
+    ):
+        if isinstance(status, int) and 100 <= status <= 599:
+            yield int(status)
+
+
+def _headers(exc: BaseException) -> dict[str, str]:
+    """All headers, by their lower-case names."""
+    headers: dict[str, str] = {}
+    for source in (
+        _get(_get(exc, "response"), "headers"),
+        _get(exc, "headers"),
+        _get(_aws(exc), "HTTPHeaders"),
+    ):
+        try:
+            pairs = [(str(name).lower(), str(value)) for name, value in source.items()]
+        except Exception:
+            continue
+        for name, value in pairs:
+            headers.setdefault(name, value)
+    return headers
+
+
+def _codes(exc: BaseException) -> Iterator[str]:
+    """Every error code, type and status that the exception or its body names, casefolded."""
+    values = [_code(exc), *(_get(exc, name) for name in ("type", "error_code", "status"))]
+    for thing in _objects(exc):
+        values += [thing.get(key) for key in ("code", "Code", "type", "error_code", "status")]
+    for value in values:
+        if isinstance(value, (str, int)):
+            yield str(value).casefold()
+
+
+def _typed_objects(exc: BaseException, type_name: str) -> Iterator[dict[str, Any]]:
+    for thing in _objects(exc):
+        if str(thing.get("@type")).endswith(type_name):
+            yield thing
+
+
+def _objects(exc: BaseException) -> Iterator[dict[str, Any]]:
+    """Every JSON object in the error's body, however deep, outermost first."""
+    queue = list(_bodies(exc))
+    for value in islice(queue, _MAX_VALUES):
+        if _is_object(value):
+            yield value
+            queue.extend(islice(value.values(), _MAX_VALUES))
+        elif _is_array(value):
+            queue.extend(islice(value, _MAX_VALUES))
+
+
+def _bodies(exc: BaseException) -> Iterator[Any]:
+    response = _get(exc, "response")
+    for body in (_get(exc, "body"), _get(exc, "details"), _get(exc, "response_json"), response):
+        yield _parsed(body)
+    try:
+        body = response.json()
+    except Exception:
+        return
+    if inspect.iscoroutine(body):  # aiohttp: cannot be awaited here, must not be forgotten
+        body.close()
+    yield body
+
+
+# Forms of a value.
+
+
+def _parsed(body: Any) -> Any:
+    """JSON if `body` is a text of it (Mistral), else `body` as it is."""
+    try:
+        return json.loads(body) if isinstance(body, (str, bytes)) else body
+    except (ValueError, RecursionError):
+        return None
+
+
+def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_array(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def _is_daily(violation: Any) -> bool:
+    names = f"{_get(violation, 'quotaId')} {_get(violation, 'quotaMetric')}"
+    return "perday" in names.replace("_", "").lower()
+
+
+def _number(value: Any) -> float | None:
+    """A number >= 0, also as text."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number < math.inf else None
+
+
+def _duration(value: Any) -> float | None:
+    """Seconds: a number, or Go's way of writing them (`194ms`, `2m52.8s`, `1h2m3s`)."""
+    if not isinstance(value, str) or not _DURATION.fullmatch(value.strip()):
+        return _number(value)
+    total = sum(float(amount) * _UNITS[unit] for amount, unit in re.findall(_PART, value))
+    return total if total < math.inf else None
+
+
+def _instant(text: str) -> float | None:
+    """Seconds since the epoch of an RFC 3339 or an HTTP date."""
+    try:
+        if match := _RFC3339.fullmatch(text.strip()):
+            date, time, fraction, zone = match.groups()
+            zone = "+00:00" if zone in "Zz" else zone
+            return datetime.fromisoformat(f"{date}T{time}{zone}").timestamp() + float(fraction or 0)
+        parts = parsedate_tz(text)
+        return None if parts is None else float(mktime_tz(parts))
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+def _until(text: str | None, now: float) -> float | None:
+    """The seconds from `now` on, from a duration or a date; None for one in the past."""
+    if text is None:
+        return None
+    delay = _duration(text)
+    if delay is None and (instant := _instant(text)) is not None:
+        delay = _number(instant - now)
+    return delay

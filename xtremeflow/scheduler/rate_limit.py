@@ -1,0 +1,48 @@
+"""RateLimitScheduler, the base of the schedulers with rates; and the reflex to their 429s."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .._arguments import check_number
+from .._core import Call, current_call
+from ..backoff import RetryException, auto_backoff
+from ..limits import Limit
+from .base import TaskScheduler
+
+__all__ = ["RateLimitScheduler", "RetryException", "auto_backoff", "get_context"]
+
+
+def get_context() -> Call | None:
+    """Return the scheduled call to which the running code belongs, or None."""
+    return current_call()
+
+
+class RateLimitScheduler(TaskScheduler):
+    """A scheduler with rate limits.
+
+    Args:
+        max_concurrency: Calls in flight at a time, at least 1; ``None`` is no limit.
+        burst_ratio: Seconds of its rate that a limit without a capacity allows at once.
+        limits: The rate limits.
+
+    Raises:
+        TypeError, ValueError: An argument is of the wrong type or out of its range.
+    """
+
+    def __init__(
+        self,
+        max_concurrency: int | None = None,
+        burst_ratio: float = 0.0,
+        *,
+        limits: Iterable[Limit] = (),
+    ) -> None:
+        super().__init__(max_concurrency, limits=limits, burst_ratio=burst_ratio)
+
+
+def rate(argument: str, name: str, amount: float | None, per: float) -> list[Limit]:
+    """The limit that an argument such as ``max_rpm`` stands for, if it was given."""
+    if amount is None:
+        return []
+    check_number(argument, amount, zero=False)
+    return [Limit(name, amount, per)]

@@ -1,0 +1,45 @@
+"""RequestRateScheduler: a limit on requests per second or minute."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..limits import Limit
+from .rate_limit import RateLimitScheduler, rate
+
+
+class RequestRateScheduler(RateLimitScheduler):
+    """Dispatches no more than so many calls per second or minute.
+
+    Args:
+        max_rps: Requests per second, above 0; ``None`` is no limit.
+        max_concurrency: Calls in flight at a time, at least 1; ``None`` is no limit.
+        burst_ratio: Seconds of the rate that may be used at once: the capacity of a limit is
+            burst_ratio * rate. At 0 the calls are evenly spaced.
+        max_rpm, max_tpm: Requests and tokens per minute.
+        limits: Further limits.
+
+    Raises:
+        TypeError, ValueError: An argument is of the wrong type or out of its range.
+    """
+
+    def __init__(
+        self,
+        max_rps: float | None = None,
+        max_concurrency: int | None = None,
+        burst_ratio: float = 0.0,
+        *,
+        max_rpm: float | None = None,
+        max_tpm: float | None = None,
+        limits: Iterable[Limit] = (),
+    ) -> None:
+        super().__init__(
+            max_concurrency,
+            burst_ratio,
+            limits=[
+                *rate("max_rps", "requests", max_rps, 1.0),
+                *rate("max_rpm", "requests", max_rpm, 60.0),
+                *rate("max_tpm", "tokens", max_tpm, 60.0),
+                *limits,
+            ],
+        )

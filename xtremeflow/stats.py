@@ -1,0 +1,117 @@
+"""What a scheduler can tell about its work: a snapshot, in plain dataclasses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class LimitStats:
+    """One limit. Amounts are in its own unit (requests, tokens), times in seconds."""
+
+    name: str
+    rate: float
+    """Units per second."""
+    capacity: float
+    level: float
+    """What may be used now; negative when calls used more than was there."""
+    used: int
+    """Admitted so far, estimates replaced by what was reported."""
+    refunded: int
+    """Given back by reports below the estimate."""
+    charged: int
+    """Taken in addition by reports above the estimate."""
+    utilisation: float
+    """``used`` as a share of all that the limit has allowed since the first call:
+    capacity + rate * elapsed."""
+    held_back: float
+    """Share of the time in which this limit was what the head of the queue waited for."""
+
+
+@dataclass(frozen=True)
+class Stats:
+    """A snapshot of a scheduler. Counts are of calls, times in seconds, shares from 0 to 1.
+
+    The three shares here and the ``held_back`` of the limits add up to 1: they say what left
+    quota idle since the first call.
+    """
+
+    elapsed: float
+    """Since the first call was submitted."""
+    submitted: int
+    admitted: int
+    """Attempts admitted, repeated ones included."""
+    finished: int
+    """Ended with a result."""
+    failed: int
+    """Ended with an exception."""
+    cancelled: int
+    timed_out: int
+    """Not admitted within their timeout."""
+    waiting: int
+    in_flight: int
+    tokens_used: int
+    """Estimates of dispatched attempts, replaced by what was reported."""
+    tokens_refunded: int
+    rate_limited: int
+    """429s, as told by auto_backoff or notify_rate_limit_exceeded()."""
+    retries: int
+    cooldowns: int
+    """Episodes: cooldowns, however many 429s arrived in each."""
+    cooldown_seconds: float
+    """How long they lasted in all."""
+    cooldown_left: float
+    """What is left of the running one."""
+    limits: tuple[LimitStats, ...]
+    idle: float
+    """Share of the time in which nothing waited."""
+    held_by_concurrency: float
+    """Share of the time in which the head of the queue waited for a free slot."""
+    held_by_cooldown: float
+    """Share of the time in which it waited for the end of a cooldown."""
+
+
+def stats_from(snapshot: dict[str, Any]) -> Stats:
+    """Build Stats from the C core's counters."""
+    elapsed = snapshot["elapsed"]
+
+    def share(seconds: float) -> float:
+        return seconds / elapsed if elapsed > 0 else 0.0
+
+    def limit_stats(limit: dict[str, Any]) -> LimitStats:
+        allowed = limit["capacity"] + limit["rate"] * elapsed
+        return LimitStats(
+            name=limit["name"],
+            rate=limit["rate"],
+            capacity=limit["capacity"],
+            level=limit["level"],
+            used=limit["used"],
+            refunded=limit["refunded"],
+            charged=limit["charged"],
+            utilisation=limit["used"] / allowed if allowed > 0 else 0.0,
+            held_back=share(limit["held"]),
+        )
+
+    return Stats(
+        elapsed=elapsed,
+        submitted=snapshot["submitted"],
+        admitted=snapshot["admitted"],
+        finished=snapshot["succeeded"],
+        failed=snapshot["failed"],
+        cancelled=snapshot["cancelled"],
+        timed_out=snapshot["expired"],
+        waiting=snapshot["waiting"],
+        in_flight=snapshot["in_flight"],
+        tokens_used=snapshot["tokens_used"],
+        tokens_refunded=snapshot["tokens_refunded"],
+        rate_limited=snapshot["refused"],
+        retries=snapshot["retries"],
+        cooldowns=snapshot["episodes"],
+        cooldown_seconds=snapshot["cooldown"],
+        cooldown_left=snapshot["cooldown_left"],
+        limits=tuple(limit_stats(limit) for limit in snapshot["limits"]),
+        idle=share(snapshot["idle"]),
+        held_by_concurrency=share(snapshot["no_slot"]),
+        held_by_cooldown=share(snapshot["held_cooldown"]),
+    )

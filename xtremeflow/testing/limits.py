@@ -1,0 +1,195 @@
+"""The algorithms by which providers enforce a limit: strict, exact and without a clock.
+
+Every method takes `now`, an integer count of nanoseconds on any clock that does not go back.
+All arithmetic is on integers, so a cost passes at exactly the instant promised and at none before.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections import deque
+from fractions import Fraction
+
+NANOSECONDS = 1_000_000_000
+
+
+class Enforcer(ABC):
+    """One limit of a provider and its state.
+
+    unit     what it counts: "requests", "tokens", "input_tokens" or "output_tokens"
+    largest  the largest cost that it can ever let pass
+    """
+
+    def __init__(self, unit: str, largest: int) -> None:
+        if largest < 1:
+            raise ValueError(f"a limit on {unit} must let at least 1 pass, got {largest}")
+        self.unit = unit
+        self.largest = largest
+
+    @abstractmethod
+    def wait(self, cost: int, now: int) -> int | None:
+        """Nanoseconds until `cost` passes if nothing else comes: 0 is now, None is unknown.
+
+        A cost above `largest` never passes and must not be asked for.
+        """
+
+    @abstractmethod
+    def take(self, cost: int, now: int) -> None:
+        """Charges `cost`, for which `wait(cost, now)` has just said 0."""
+
+    def release(self, cost: int) -> None:  # noqa: B027 - only a limit on concurrency cares
+        """The call that took `cost` has ended."""
+
+
+class TokenBucket(Enforcer):
+    """Refills continuously at `amount` per `per` seconds up to `capacity`; full at the start.
+
+    `capacity` is `amount` unless given: a full period's worth may be taken at once.
+    """
+
+    def __init__(
+        self, unit: str, amount: float, per: float = 60.0, capacity: float | None = None
+    ) -> None:
+        rate = Fraction(_positive("amount", amount)) / _nanoseconds("per", per)
+        full = Fraction(_positive("capacity", amount if capacity is None else capacity))
+        super().__init__(unit, math.floor(full))
+        self._text = f"{amount:,.10g} per {per:g} s, capacity {float(full):,.10g}"
+        # The level is counted in 1/scale of a unit, so that refill and capacity are integers.
+        self._scale = math.lcm(rate.denominator, full.denominator)
+        self._refill = int(rate * self._scale)  # per nanosecond
+        self._full = int(full * self._scale)
+        self._level = self._full
+        self._at: int | None = None  # when _level was true; full at any time until the first take
+
+    def _level_at(self, now: int) -> int:
+        if self._at is None:
+            return self._full
+        return min(self._full, self._level + (now - self._at) * self._refill)
+
+    def wait(self, cost: int, now: int) -> int:
+        missing = cost * self._scale - self._level_at(now)
+        return max(0, -(-missing // self._refill))
+
+    def take(self, cost: int, now: int) -> None:
+        self._level = self._level_at(now) - cost * self._scale
+        self._at = now
+
+    def __repr__(self) -> str:
+        return f"TokenBucket({self.unit}: {self._text})"
+
+
+class FixedWindow(Enforcer):
+    """At most `amount` in each window of `per` seconds; the first window opens at the first cost.
+
+    The windows follow one another without a gap, whether used or not.
+    """
+
+    def __init__(self, unit: str, amount: int, per: float = 60.0) -> None:
+        super().__init__(unit, _whole("amount", amount))
+        self._per = _nanoseconds("per", per)
+        self._opened: int | None = None  # start of the window that _used belongs to
+        self._used = 0
+
+    def _roll(self, now: int) -> int:
+        """Moves to the window that `now` is in and returns its start."""
+        if self._opened is None:
+            return now
+        passed = (now - self._opened) // self._per
+        if passed:
+            self._opened += passed * self._per
+            self._used = 0
+        return self._opened
+
+    def wait(self, cost: int, now: int) -> int:
+        opened = self._roll(now)
+        return 0 if self._used + cost <= self.largest else opened + self._per - now
+
+    def take(self, cost: int, now: int) -> None:
+        self._opened = self._roll(now)
+        self._used += cost
+
+    def __repr__(self) -> str:
+        per = self._per / NANOSECONDS
+        return f"FixedWindow({self.unit}: {self.largest:,} per {per:g} s)"
+
+
+class SlidingWindow(Enforcer):
+    """At most `amount` in any window of `per` seconds, wherever it lies: a log of the costs.
+
+    A cost taken at t counts up to, and no longer at, t + per.
+    """
+
+    def __init__(self, unit: str, amount: int, per: float = 60.0) -> None:
+        super().__init__(unit, _whole("amount", amount))
+        self._per = _nanoseconds("per", per)
+        self._log: deque[tuple[int, int]] = deque()  # (when it stops counting, cost)
+        self._used = 0
+
+    def _forget(self, now: int) -> None:
+        while self._log and self._log[0][0] <= now:
+            self._used -= self._log.popleft()[1]
+
+    def wait(self, cost: int, now: int) -> int:
+        self._forget(now)
+        excess = self._used + cost - self.largest
+        if excess <= 0:
+            return 0
+        for expires, taken in self._log:
+            excess -= taken
+            if excess <= 0:
+                return expires - now
+        raise ValueError(f"a cost of {cost} never passes {self!r}")
+
+    def take(self, cost: int, now: int) -> None:
+        self._forget(now)
+        self._log.append((now + self._per, cost))
+        self._used += cost
+
+    def __repr__(self) -> str:
+        per = self._per / NANOSECONDS
+        return f"SlidingWindow({self.unit}: {self.largest:,} per {per:g} s)"
+
+
+class Concurrency(Enforcer):
+    """At most `amount` held at once, each from its admission to the end of its call.
+
+    When a place becomes free is not known beforehand, so a refusal promises no time.
+    """
+
+    def __init__(self, amount: int, unit: str = "requests") -> None:
+        super().__init__(unit, _whole("amount", amount))
+        self._held = 0
+
+    def wait(self, cost: int, now: int) -> int | None:
+        return 0 if self._held + cost <= self.largest else None
+
+    def take(self, cost: int, now: int) -> None:
+        self._held += cost
+
+    def release(self, cost: int) -> None:
+        self._held -= cost
+
+    def __repr__(self) -> str:
+        return f"Concurrency({self.unit}: {self.largest:,} at once)"
+
+
+def _positive(name: str, value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name} must be finite and above 0, got {value!r}")
+    return value
+
+
+def _whole(name: str, value: int) -> int:
+    if _positive(name, value) != int(value):
+        raise ValueError(f"{name} must be a whole number, got {value!r}")
+    return int(value)
+
+
+def _nanoseconds(name: str, seconds: float) -> int:
+    nanoseconds = round(_positive(name, seconds) * NANOSECONDS)
+    if nanoseconds < 1:
+        raise ValueError(f"{name} must be at least a nanosecond, got {seconds!r} s")
+    return nanoseconds

@@ -1,0 +1,230 @@
+"""A simulated LLM provider, in process, that enforces its limits strictly and counts all it sees.
+
+    provider = SimulatedProvider([TokenBucket("tokens", 60_000, per=60.0)], charge="actual")
+    response = await provider.call(prompt_tokens=800, output_tokens=200)
+
+It runs on the clock of the loop that calls it, real or virtual.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+from xtremeflow.testing.charge import CHARGES, CallRequest, Charge
+from xtremeflow.testing.clock import Clock, clock_of
+from xtremeflow.testing.latency import Latency, LatencyModel, LatencySource
+from xtremeflow.testing.limits import NANOSECONDS, Enforcer
+
+
+@dataclass(frozen=True)
+class Usage:
+    prompt_tokens: int
+    completion_tokens: int
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+@dataclass(frozen=True)
+class Response:
+    """An answer; `finish_reason` is "length" where `max_tokens` cut it, else "stop"."""
+
+    usage: Usage
+    finish_reason: str
+
+
+@dataclass(frozen=True)
+class ErrorResponse:
+    """The part of an HTTP response that clients read on an error."""
+
+    status_code: int
+    headers: Mapping[str, str]
+
+
+class ProviderError(Exception):
+    """An answer other than 200, shaped like the errors of the official SDKs."""
+
+    def __init__(self, message: str, response: ErrorResponse) -> None:
+        super().__init__(message)
+        self.response = response
+        self.status_code = response.status_code
+
+
+class RateLimitError(ProviderError):
+    """A 429. `retry_after` (seconds) is exact where the headers round up; None where unknown."""
+
+    def __init__(self, message: str, retry_after: float | None) -> None:
+        headers: dict[str, str] = {}
+        if retry_after is not None:
+            headers["retry-after"] = str(math.ceil(retry_after))
+            headers["retry-after-ms"] = str(math.ceil(retry_after * 1000))
+        super().__init__(message, ErrorResponse(429, headers))
+        self.retry_after = retry_after
+
+
+class RequestTooLargeError(ProviderError):
+    """A 413: the call costs more than one of the limits can ever let pass."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, ErrorResponse(413, {}))
+
+
+class Arrival(NamedTuple):
+    """A call as the provider saw it arrive."""
+
+    time: float  # seconds on the provider's clock
+    costs: Mapping[str, int]  # charged, or refused, by unit
+    refused: bool
+
+
+@dataclass
+class ProviderStats:
+    """What a provider has seen so far."""
+
+    attempts: int = 0  # calls sent
+    refused: int = 0  # 429: violations of a limit
+    too_large: int = 0  # 413
+    early: int = 0  # calls sent before the end of a wait that a 429 had announced by then
+    completed: int = 0
+    abandoned: int = 0  # admitted and charged, but cancelled by the client
+    tokens_charged: int = 0
+    tokens_served: int = 0  # usage of the completed calls
+    in_flight: int = 0  # admitted and not yet answered
+    peak_concurrency: int = 0
+
+
+class SimulatedProvider:
+    """Admits a call if every one of its limits lets it pass, else charges nothing and answers 429.
+
+    limits    the Enforcers, each the state of one limit; two providers may share one
+    latency   draws each call's duration; a refusal takes the network's part of it
+    charge    "max_tokens", "actual" or a function from a CallRequest to its cost by unit
+    clock     seconds as a float; by default that of the loop a call is made on
+    seed      of the latencies: calls made in the same order, or with the same keys, draw the same
+    record    whether `arrivals` keeps every call's arrival
+    """
+
+    def __init__(
+        self,
+        limits: Iterable[Enforcer] = (),
+        *,
+        latency: LatencySource | None = None,
+        charge: str | Charge = "max_tokens",
+        clock: Clock | None = None,
+        seed: int = 0,
+        record: bool = True,
+    ) -> None:
+        if isinstance(charge, str):
+            if charge not in CHARGES:
+                raise ValueError(f"charge must be one of {', '.join(CHARGES)}, got {charge!r}")
+            charge = CHARGES[charge]
+        self._charge = charge
+        self._limits = tuple(limits)
+        units = charge(CallRequest(0, 0))
+        for limit in self._limits:
+            if limit.unit not in units:
+                raise ValueError(f"{limit!r} counts what is never charged: {', '.join(units)} are")
+        self._latency: LatencySource = LatencyModel() if latency is None else latency
+        self._clock = clock
+        self._seed = seed
+        self._random = Random(seed)
+        self._record = record
+        self._announced_end = float("-inf")  # of all waits that clients have been told so far
+        self.arrivals: list[Arrival] = []
+        self.stats = ProviderStats()
+
+    def latency_of(self, request: CallRequest, key: int | None = None) -> Latency:
+        """Draws a call's latency: with a `key`, always the same for the same request."""
+        random = self._random if key is None else Random(f"{self._seed}/{key}")
+        return self._latency.draw(request.prompt_tokens, request.completion_tokens, random)
+
+    async def call(
+        self,
+        *,
+        prompt_tokens: int,
+        output_tokens: int,
+        max_tokens: int | None = None,
+        key: int | None = None,
+    ) -> Response:
+        """One attempt of a call whose answer would be `output_tokens` long, at its real duration.
+
+        `key` makes the latency that of the call and not of its turn. Raises RateLimitError when a
+        limit refuses it, RequestTooLargeError when one would refuse it for ever.
+        """
+        request = CallRequest(prompt_tokens, output_tokens, max_tokens)
+        clock = self._clock or clock_of(asyncio.get_running_loop())
+        latency = self.latency_of(request, key)
+        self.stats.attempts += 1
+        self.stats.early += clock() < self._announced_end
+        if latency.uplink:
+            await asyncio.sleep(latency.uplink)
+
+        costs = self._charge(request)
+        now = clock()
+        error = self._admit(costs, now)
+        if self._record:
+            self.arrivals.append(Arrival(now, costs, error is not None))
+        if error is not None:
+            await asyncio.sleep(latency.downlink)
+            if isinstance(error, RateLimitError) and error.retry_after is not None:
+                self._announced_end = max(self._announced_end, now + error.retry_after)
+            raise error
+
+        try:
+            await asyncio.sleep(latency.first_token + latency.generation + latency.downlink)
+        except BaseException:
+            self.stats.abandoned += 1
+            raise
+        finally:
+            self._end(costs)
+        usage = Usage(prompt_tokens, request.completion_tokens)
+        self.stats.completed += 1
+        self.stats.tokens_served += usage.total_tokens
+        cut = request.completion_tokens < output_tokens
+        return Response(usage, "length" if cut else "stop")
+
+    def _admit(self, costs: Mapping[str, int], now: float) -> ProviderError | None:
+        """Charges all limits, or none and returns the refusal."""
+        instant = round(now * NANOSECONDS)
+        longest = 0
+        refusing: list[Enforcer] = []
+        unknown = False
+        for limit in self._limits:
+            cost = costs[limit.unit]
+            if cost > limit.largest:
+                self.stats.too_large += 1
+                return RequestTooLargeError(f"a call of {cost:,} never passes {limit!r}")
+            wait = limit.wait(cost, instant)
+            if wait == 0:
+                continue
+            refusing.append(limit)
+            if wait is None:
+                unknown = True
+            else:
+                longest = max(longest, wait)
+        if refusing:
+            self.stats.refused += 1
+            message = f"rate limit reached: {', '.join(map(repr, refusing))}"
+            # From the float and not from the rounded instant, so that the client's sum of both
+            # rounds to the very nanosecond promised.
+            retry_after = None if unknown else (instant + longest) / NANOSECONDS - now
+            return RateLimitError(message, retry_after)
+
+        for limit in self._limits:
+            limit.take(costs[limit.unit], instant)
+        stats = self.stats
+        stats.tokens_charged += costs.get("tokens", 0)
+        stats.in_flight += 1
+        stats.peak_concurrency = max(stats.peak_concurrency, stats.in_flight)
+        return None
+
+    def _end(self, costs: Mapping[str, int]) -> None:
+        self.stats.in_flight -= 1
+        for limit in self._limits:
+            limit.release(costs[limit.unit])
