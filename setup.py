@@ -30,4 +30,4 @@ http = Extension(
     extra_link_args=CARRY_LIBCURL if os.environ.get("XTREMEFLOW_CARRY_LIBCURL") else [],
 )
 
-setup(ext_modules=[extension for extension in (core, http) if extension.sources])
+setup(ext_modules=[core, http])

@@ -331,7 +331,9 @@ static void note_outcome(struct xf_transfer *t, int code)
     e->curl->easy_getinfo(c, CURLINFO_NUM_CONNECTS, &o->connects);
     e->curl->easy_getinfo(c, CURLINFO_PRETRANSFER_TIME_T, &times->ready);
     e->curl->easy_getinfo(c, CURLINFO_STARTTRANSFER_TIME_T, &times->first_byte);
-    times->total = (e->now - t->started) / 1000;
+    times->total = (e->now - t->started) / 1000; /* e->now may lag libcurl's clock a little */
+    if (times->total < times->first_byte)
+        times->total = times->first_byte;
     if (o->connects || code) {
         e->curl->easy_getinfo(c, CURLINFO_NAMELOOKUP_TIME_T, &times->lookup);
         e->curl->easy_getinfo(c, CURLINFO_CONNECT_TIME_T, &times->connect);

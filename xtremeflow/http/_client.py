@@ -303,7 +303,7 @@ class Client:
         except RuntimeError:
             running = None
         for engine in self._session.close():
-            if engine.loop is running or not engine.loop.is_running():
+            if engine.inherited or engine.loop is running or not engine.loop.is_running():
                 engine.close()
             else:  # another thread's
                 engine.loop.call_soon_threadsafe(engine.close)

@@ -194,16 +194,14 @@ def transport_error(
         kind, text = _classify(code, connected), message or f"libcurl error {code}"
     if status:
         phase = "read"
-    elif first_byte:
-        phase = "wait"
     elif connected:
-        phase = "send" if code == 55 else "wait"
-    elif connect:
+        phase = "send" if code == 55 and not first_byte else "wait"
+    elif code in _RESOLVE:
+        phase = "resolve"
+    elif code in _TLS | _CERTIFICATE or connect:
         phase = "tls"
-    elif lookup:
-        phase = "connect"
     else:
-        phase = "connect" if code in _CONNECT else "resolve"
+        phase = "connect" if lookup or code in _CONNECT else "resolve"
     if os_errno and code in _WITH_ERRNO:
         text += f" ({os.strerror(os_errno)})"
     error = kind(f"{method} {shown(url)} failed ({phase}, after {total / 1e6:.3f} s): {text}")

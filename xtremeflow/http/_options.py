@@ -19,8 +19,9 @@ _CA_BUNDLES = (
     "/var/lib/ca-certificates/ca-bundle.pem",
 )
 
-# Older versions fail a multiplexed request that is answered before its body was read, as a 429 is.
-_HTTP2_SINCE = 0x080E00
+# 8.23.0. 7.88 fails a multiplexed request that is answered before its body was read, as a 429 may be;
+# versions between were not tested.
+_HTTP2_SINCE = 0x081700
 
 
 def http2_default() -> bool:

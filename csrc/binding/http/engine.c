@@ -106,6 +106,11 @@ static PyObject *engine_loop(PyObject *op, void *Py_UNUSED(closure))
     return Py_NewRef(((Engine *)op)->loop);
 }
 
+static PyObject *engine_inherited(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((Engine *)op)->forks != forks);
+}
+
 static int engine_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Engine *self = (Engine *)op;
@@ -146,6 +151,8 @@ static PyMethodDef engine_methods[] = {
 
 static PyGetSetDef engine_getset[] = {
     {"loop", engine_loop, NULL, "The event loop that it belongs to.", NULL},
+    {"inherited", engine_inherited, NULL, "Whether it is another process's, from before a fork.",
+     NULL},
     {0},
 };
 

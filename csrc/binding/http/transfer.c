@@ -20,6 +20,7 @@ PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct
     r.url = PyUnicode_AsUTF8(url);
     if (body != Py_None && !r.upload) {
         if (PyObject_GetBuffer(body, &self->body, PyBUF_SIMPLE) < 0) {
+            self->phase = ANSWERED; /* nobody had it to await */
             Py_DECREF(self);
             return NULL;
         }
