@@ -7,6 +7,14 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <netinet/in.h>
+#if defined(__linux__) && defined(__has_include)
+#if __has_include(<linux/tcp.h>)
+#include <linux/tcp.h>
+#define HAVE_TCP_INFO 1
+#endif
+#endif
+
 #define POOLED 512 /* handles kept for reuse */
 
 /* ---- descriptors ---- */
@@ -39,9 +47,9 @@ static int watch(struct xf_engine *e, int fd, struct xf_socket *s, uint8_t event
 
 /* libcurl's CURLMOPT_SOCKETFUNCTION. An idle connection of ours stays watched for reading: most
  * are used again, for which the kernel then need not be told anything. */
-static int on_socket(CURL *curl, int fd, int what, void *userdata, void *ignored)
+static int on_socket(CURL *easy, int fd, int what, void *userdata, void *ignored)
 {
-    (void)ignored;
+    (void)easy, (void)ignored;
     struct xf_engine *e = userdata;
     struct xf_socket *s = socket_at(e, fd);
     if (!s) {
@@ -53,14 +61,6 @@ static int on_socket(CURL *curl, int fd, int what, void *userdata, void *ignored
         if (!s->ours || s->watched & XF_WRITE)
             watch(e, fd, s, s->ours ? XF_READ : 0);
         return 0;
-    }
-    if (!s->wanted) {
-        struct xf_easy *easy = NULL; /* reads a field of the handle, nothing else */
-        e->curl->easy_getinfo(curl, CURLINFO_PRIVATE, &easy);
-        if (easy && easy->transfer) {
-            s->owner = easy->transfer;
-            s->owner->fd = fd;
-        }
     }
     s->wanted = (what & CURL_POLL_IN ? XF_READ : 0) | (what & CURL_POLL_OUT ? XF_WRITE : 0);
     bool covered = (s->watched & s->wanted) == s->wanted;
@@ -93,18 +93,57 @@ int xf_engine_open_socket(void *engine, int purpose, struct curl_sockaddr *addre
     return fd;
 }
 
+static int local_port(int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address;
+    socklen_t size = sizeof address;
+    if (getsockname(fd, &address.any, &size) < 0)
+        return 0;
+    return address.any.sa_family == AF_INET    ? ntohs(address.v4.sin_port)
+           : address.any.sa_family == AF_INET6 ? ntohs(address.v6.sin6_port)
+                                               : 0;
+}
+
+static void note_closed(struct xf_engine *e, int fd)
+{
+#ifdef HAVE_TCP_INFO
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+        size < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof info.tcpi_bytes_retrans)
+        return;
+    int64_t taken = (int64_t)info.tcpi_bytes_acked - 1; /* the opening counts as one */
+    int64_t given = (int64_t)(info.tcpi_bytes_sent - info.tcpi_bytes_retrans);
+    e->closed[e->closed_next++ % XF_CLOSED] = (struct xf_closed){
+        .port = local_port(fd),
+        .untaken = given + (int64_t)info.tcpi_notsent_bytes - taken,
+        .alive = info.tcpi_state == 1, /* TCP_ESTABLISHED */
+    };
+#else
+    e->closed[e->closed_next++ % XF_CLOSED] = (struct xf_closed){.port = local_port(fd)};
+#endif
+}
+
+const struct xf_closed *xf_engine_closed(const struct xf_engine *e, int port)
+{
+    for (unsigned i = 1; port && i <= XF_CLOSED; i++) { /* the latest first */
+        const struct xf_closed *c = &e->closed[(e->closed_next - i) % XF_CLOSED];
+        if (c->port == port)
+            return c;
+    }
+    return NULL;
+}
+
 int xf_engine_close_socket(void *engine, int fd)
 {
     struct xf_engine *e = engine;
     struct xf_socket *s = socket_at(e, fd);
     if (s && s->ours) {
-        struct xf_transfer *t = s->owner;
-        if (t && t->easy) {
-            long sent = 0;
-            e->curl->easy_getinfo(t->easy->curl, CURLINFO_REQUEST_SIZE, &sent);
-            t->lost_unread = xf_socket_unread(fd, sent);
-            t->fd = -1;
-        }
+        note_closed(e, fd);
         e->stats.sockets--;
     }
     if (s)

@@ -70,6 +70,7 @@ enum {
     XF_E_CLOSED = -6,   /* the engine was closed */
     XF_E_MEMORY = -7,   /* out of memory */
     XF_E_UPLOAD = -8,   /* the upload was aborted by its source */
+    XF_E_CUT = -9,      /* the connection ended in the head, for libcurl a whole answer */
 };
 
 struct xf_outcome {
@@ -103,10 +104,9 @@ struct xf_transfer {
     struct xf_engine *engine; /* NULL: not in flight */
     struct xf_easy *easy;
     struct xf_buffer upload;
-    bool upload_ended, upload_aborted, send_paused, receive_paused, refused;
+    bool upload_ended, upload_aborted, send_paused, receive_paused;
     int error; /* XF_E_... noted by a callback, which can tell libcurl only "abort" */
-    int fd;
-    bool lost_unread; /* its connection closed with none of the request taken by the peer */
+    int port;  /* of its connection, on this side */
     int64_t started, last_io, uploaded;
     struct xf_deadline deadline;
     unsigned news;

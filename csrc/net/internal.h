@@ -14,6 +14,7 @@ struct xf_easy {
     struct xf_transfer *transfer; /* NULL: in the pool */
     struct xf_easy *next;
     bool set_up;
+    bool http2;
     bool plain_post; /* set up for POST with a body in memory */
     long connect_timeout_ms;
     char error[XF_ERROR_SIZE];
@@ -24,8 +25,16 @@ struct xf_socket {
     uint8_t wanted;  /* by libcurl */
     uint8_t watched; /* by the poller */
     bool ours;       /* opened by the engine, so its close will be seen */
-    struct xf_transfer *owner; /* the last transfer announced on it, NULL: done */
 };
+
+/* What is known of a connection that was closed. */
+struct xf_closed {
+    int port;        /* its own, by which a transfer knows it; 0: none */
+    int64_t untaken; /* bytes that were sent and that the peer's kernel has not acknowledged */
+    bool alive;      /* the peer had not closed its end */
+};
+
+#define XF_CLOSED 16
 
 struct xf_engine {
     const struct xf_curl *curl;
@@ -38,6 +47,8 @@ struct xf_engine {
     struct xf_deadlines deadlines;
     struct xf_socket *sockets;
     size_t socket_room;
+    struct xf_closed closed[XF_CLOSED]; /* a ring, of the last ones */
+    unsigned closed_next;
     struct xf_easy *pool;
     size_t pool_size;
     struct xf_transfer *active, *news, **news_end;
@@ -54,7 +65,7 @@ void xf_engine_forget(struct xf_engine *e, struct xf_transfer *t);
 
 int xf_engine_open_socket(void *engine, int purpose, struct curl_sockaddr *address);
 int xf_engine_close_socket(void *engine, int fd);
-bool xf_socket_unread(int fd, long sent);
+const struct xf_closed *xf_engine_closed(const struct xf_engine *e, int port);
 
 struct xf_easy *xf_easy_get(struct xf_engine *e);
 void xf_easy_put(struct xf_engine *e, struct xf_easy *easy);

@@ -4,41 +4,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#if defined(__linux__) && defined(__has_include)
-#if __has_include(<linux/tcp.h>)
-#include <netinet/in.h>
-#include <linux/tcp.h>
-#define HAVE_TCP_INFO 1
-#endif
-#endif
-
 /* ---- may it be sent again? ----
  *
  * libcurl repeats a request whose reused connection breaks before the first byte of an answer.
  * For a POST that is right only if the server's program cannot have seen it: nothing was sent, or
  * the server's kernel acknowledged nothing (it had closed the connection), or, in HTTP/2, the
  * stream was refused while the connection lived on. */
-
-/* Whether the peer's kernel took none of the last `sent` bytes; or the connection is whole. */
-bool xf_socket_unread(int fd, long sent)
-{
-#ifdef HAVE_TCP_INFO
-    struct tcp_info info;
-    socklen_t size = sizeof info;
-    memset(&info, 0, sizeof info);
-    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
-        size < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof info.tcpi_bytes_retrans)
-        return false;
-    /* The acknowledged bytes include the connection's opening. */
-    int64_t taken = (int64_t)info.tcpi_bytes_acked - 1;
-    int64_t given = (int64_t)(info.tcpi_bytes_sent - info.tcpi_bytes_retrans);
-    return sent > 0 && given - taken + (int64_t)info.tcpi_notsent_bytes >= sent;
-#else
-    (void)fd;
-    (void)sent;
-    return false;
-#endif
-}
 
 static bool unsent(struct xf_transfer *t)
 {
@@ -49,17 +20,16 @@ static bool unsent(struct xf_transfer *t)
         return false;
     long sent = 0;
     e->curl->easy_getinfo(t->easy->curl, CURLINFO_REQUEST_SIZE, &sent);
-    if (!sent || t->lost_unread)
-        return true;
-    return t->fd >= 0 && xf_socket_unread(t->fd, sent);
+    const struct xf_closed *closed = xf_engine_closed(e, t->port);
+    return !sent || (closed && (closed->untaken >= sent || (closed->alive && t->easy->http2)));
 }
 
 /* ---- libcurl's callbacks ---- */
 
 /* CURLOPT_PREREQFUNCTION: a connection is there, the request is about to be sent. */
-static int on_prereq(void *userdata, char *a, char *b, int c, int d)
+static int on_prereq(void *userdata, char *ip, char *own_ip, int port, int own_port)
 {
-    (void)a, (void)b, (void)c, (void)d;
+    (void)ip, (void)own_ip, (void)port;
     struct xf_easy *easy = userdata;
     struct xf_transfer *t = easy->transfer;
     if (t->outcome.sends && !t->request.repeatable && !unsent(t)) {
@@ -71,7 +41,7 @@ static int on_prereq(void *userdata, char *a, char *b, int c, int d)
         return CURL_PREREQ_ABORT;
     }
     t->outcome.sends++;
-    t->lost_unread = false;
+    t->port = own_port;
     t->last_io = t->engine->now;
     return CURL_PREREQ_OK;
 }
@@ -200,8 +170,7 @@ static int set_common(struct xf_engine *e, struct xf_easy *easy)
     SET(CURLOPT_PATH_AS_IS, 1L);
     SET(CURLOPT_SSL_VERIFYPEER, o->verify ? 1L : 0L);
     SET(CURLOPT_SSL_VERIFYHOST, o->verify ? 2L : 0L);
-    SET(CURLOPT_HTTP_VERSION, o->http2 ? (long)CURL_HTTP_2TLS : (long)CURL_HTTP_1_1);
-    SET(CURLOPT_PIPEWAIT, o->http2 ? 1L : 0L);
+    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_1_1);
     if (o->ca_file) {
         SET(CURLOPT_CAINFO, o->ca_file);
         SET(CURLOPT_PROXY_CAINFO, o->ca_file);
@@ -265,6 +234,13 @@ static int set_request(struct xf_engine *e, struct xf_easy *easy, const struct x
         SET(CURLOPT_CONNECTTIMEOUT_MS, connect);
         easy->connect_timeout_ms = connect;
     }
+    bool http2 = e->options.http2 && (r->url[4] == 's' || r->url[4] == 'S'); /* https: */
+    if (easy->http2 != http2) {
+        SET(CURLOPT_HTTP_VERSION, http2 ? (long)CURL_HTTP_2TLS : (long)CURL_HTTP_1_1);
+        /* Wait for a connection that can be shared, rather than open one for each request. */
+        SET(CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
+        easy->http2 = http2;
+    }
     SET(CURLOPT_HTTPHEADER, r->headers);
     SET(CURLOPT_URL, r->url);
 #undef SET
@@ -275,7 +251,7 @@ static int set_request(struct xf_engine *e, struct xf_easy *easy, const struct x
 
 void xf_transfer_init(struct xf_transfer *t, const struct xf_request *request)
 {
-    *t = (struct xf_transfer){.request = *request, .fd = -1};
+    *t = (struct xf_transfer){.request = *request};
 }
 
 int xf_transfer_start(struct xf_transfer *t, struct xf_engine *e, int64_t now)
@@ -327,6 +303,8 @@ static void note_outcome(struct xf_transfer *t, int code)
     struct xf_times *times = &t->times;
     if (code && t->error)
         code = t->error;
+    else if (!code && !t->head_done)
+        code = XF_E_CUT;
     o->code = code;
     e->curl->easy_getinfo(c, CURLINFO_NUM_CONNECTS, &o->connects);
     e->curl->easy_getinfo(c, CURLINFO_PRETRANSFER_TIME_T, &times->ready);
@@ -357,8 +335,6 @@ void xf_transfer_end(struct xf_transfer *t, int code)
     struct xf_engine *e = t->engine;
     note_outcome(t, code);
     e->curl->multi_remove_handle(e->multi, t->easy->curl);
-    if (t->fd >= 0 && e->sockets[t->fd].owner == t)
-        e->sockets[t->fd].owner = NULL;
     xf_deadlines_remove(&e->deadlines, &t->deadline);
     xf_easy_put(e, t->easy);
     if (t->previous)

@@ -148,6 +148,7 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
     -6: (ClientClosed, "the client was closed"),
     -7: (TransportError, "out of memory"),
     -8: (UploadAborted, "the source of the request's body failed"),
+    -9: (ConnectionLost, "the connection ended in the answer's head"),
 }
 
 
