@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import socket
@@ -14,7 +15,7 @@ import pytest
 from xtremeflow import http
 from xtremeflow.http import Client
 
-from .server import Request, echo, serving
+from httpkit import Request, echo, serving
 
 
 def run(main: Any, timeout: float = 60) -> Any:
@@ -284,8 +285,12 @@ def test_proxies() -> None:
 CALLS = int(os.environ.get("XTREMEFLOW_FAULTS", "3000"))
 
 
-def open_files() -> int:
-    return len(os.listdir("/proc/self/fd"))
+def open_files() -> list[str]:
+    links = []
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):
+            links.append(os.readlink(f"/proc/self/fd/{fd}"))
+    return sorted(links)
 
 
 @pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")

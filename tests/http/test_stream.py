@@ -10,7 +10,7 @@ import pytest
 from xtremeflow import http
 from xtremeflow.http import Client
 
-from .server import Request, echo, serving
+from httpkit import Request, echo, serving
 
 
 def run(main: Any) -> Any:
