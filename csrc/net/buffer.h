@@ -10,7 +10,10 @@ struct xf_buffer {
 };
 
 static inline size_t xf_buffer_size(const struct xf_buffer *b) { return b->end - b->start; }
-static inline const char *xf_buffer_data(const struct xf_buffer *b) { return b->bytes + b->start; }
+static inline const char *xf_buffer_data(const struct xf_buffer *b)
+{
+    return b->bytes ? b->bytes + b->start : "";
+}
 
 /* 0, or -1 for want of memory: then nothing has changed. */
 int xf_buffer_add(struct xf_buffer *b, const char *bytes, size_t size);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import random
 import socket
@@ -385,6 +386,8 @@ def test_random_faults_and_cancellations_lose_nothing() -> None:
             assert sum(outcomes.values()) == CALLS
             assert min(outcomes.values()) > CALLS // 50
 
+    gc.collect()
     before = open_files()
     run(main(), 30 + CALLS / 100)
+    gc.collect()
     assert open_files() == before

@@ -284,8 +284,7 @@ static PyObject *get_http_version(PyObject *op, void *Py_UNUSED(closure))
 static PyObject *get_head(PyObject *op, void *Py_UNUSED(closure))
 {
     const struct xf_buffer *head = &((Transfer *)op)->net.head;
-    return PyBytes_FromStringAndSize(xf_buffer_size(head) ? xf_buffer_data(head) : "",
-                                     (Py_ssize_t)xf_buffer_size(head));
+    return PyBytes_FromStringAndSize(xf_buffer_data(head), (Py_ssize_t)xf_buffer_size(head));
 }
 
 static PyObject *get_times(PyObject *op, void *Py_UNUSED(closure))
