@@ -3,7 +3,7 @@
 # Every job runs in a process of its own (bash would ignore `set -e` in a function whose status is
 # looked at), so that one job's failure never hides the next one's verdict.
 
-JOBS=(lint types warnings analyse c suite sanitized leaks dist
+JOBS=(lint types warnings analyse c suite sdks sanitized leaks dist
     python3.10 python3.11 python3.12 python3.13)
 WORK=$ROOT/build/check
 SDIST=$ROOT/build/dist
@@ -202,6 +202,13 @@ job_suite() {
     in_venv pytest
 }
 
+# The tests that need the SDKs whose refusals they are about.
+job_sdks() {
+    setup test
+    need_group sdks
+    in_venv pytest tests/test_refusals.py
+}
+
 # suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in
 # ENVIRONMENT. Not run from the checkout, whose own xtremeflow/ would be imported instead; and with
 # fd 2 left alone, or what a sanitizer or a failed assertion says as it aborts would be lost.
@@ -221,11 +228,13 @@ need_sdist() {
     quietly "building sdist and wheel" in_venv build --outdir "$SDIST" .
 }
 
-# install_sdist NAME PYTHON: with its test extra, in .venv-NAME, which is kept from run to run.
+# install_sdist NAME PYTHON [VARIABLE=VALUE...]: with its test extra, in .venv-NAME, which is kept
+# from run to run; the variables are for the compiler.
 # Unpacked afresh each time: setuptools would keep an object file that another interpreter or
 # other flags have left beside the sources, pip a wheel that it has built from this sdist before.
 install_sdist() {
-    local environment=$ROOT/.venv-$1 python=$2 unpacked=$WORK/unpacked
+    local name=$1 python=$2 environment=$ROOT/.venv-$1 unpacked=$WORK/unpacked
+    shift 2
     need_sdist
     if [ "$(identity "$environment/bin/python")" != "$(identity "$python")" ]; then
         make_venv "$environment" "$python"
@@ -233,7 +242,8 @@ install_sdist() {
     rm -rf "$unpacked"
     mkdir -p "$unpacked"
     tar -xzf "$SDIST"/*.tar.gz -C "$unpacked" --strip-components=1
-    quietly "building the sdist for $1" "$environment/bin/python" -m pip install "${unpacked}[test]"
+    quietly "building the sdist for $name" \
+        env "$@" "$environment/bin/python" -m pip install "${unpacked}[test]"
 }
 
 # The C tests have their own sanitizers and do not depend on the interpreter.
@@ -242,14 +252,15 @@ NOT_IN_C="--ignore=$ROOT/tests/test_core_c.py"
 job_sanitized() {
     local flags library preload=""
     [ "$(uname)" = Linux ] || skip_job "sanitizers are preloaded into the interpreter on Linux only"
+    need_command gcc gcc libc6-dev || skip_job "there is no gcc"
     need_venv
     flags="-fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer -g"
-    CC="gcc -pthread" CFLAGS=$flags LDFLAGS=$flags install_sdist sanitized "$VENV/bin/python"
+    install_sdist sanitized "$VENV/bin/python" CC="gcc -pthread" CFLAGS="$flags" LDFLAGS="$flags"
     # libstdc++ too, or the sanitizer never finds the __cxa_throw of other packages' C++.
     for library in libasan.so libubsan.so libstdc++.so.6; do
         preload="$preload $(gcc -print-file-name=$library)"
     done
-    # The interpreter itself leaks on purpose; leaks are the next job's.
+    # Without leak detection: the interpreter leaks on purpose, and the next job looks for ours.
     export LD_PRELOAD=$preload PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1
     export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
     suite_of "$ROOT/.venv-sanitized" "$NOT_IN_C"

@@ -20,8 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 NEVER = 2**63 - 1
 UNLIMITED = 2**32 - 1
 UNTOLD = -1
-NEW, WAITING, ADMITTED, IN_FLIGHT, EXPIRED, DONE = range(6)
-SUCCEEDED, FAILED, CANCELLED = range(3)
+STATES = ("new", "waiting", "admitted", "in flight", "expired", "done")
+SUCCEEDED, FAILED = range(2)
 
 SIGNATURES = {
     "handle_limit": (c_void_p, [c_double, c_double, c_double]),
@@ -61,7 +61,11 @@ def load() -> ctypes.CDLL:
     with tempfile.TemporaryDirectory() as directory:
         library = Path(directory) / "core.so"
         command = [*compiler, "-std=c11", "-O1", "-g", "-fPIC", "-shared", f"-I{ROOT / 'csrc'}"]
-        subprocess.run([*command, *map(str, sources), "-o", str(library), "-lm"], check=True)
+        # A preloaded sanitizer of the interpreter must not get into the compiler.
+        environment = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+        subprocess.run(
+            [*command, *map(str, sources), "-o", str(library), "-lm"], check=True, env=environment
+        )
         core = ctypes.CDLL(str(library))
     for name, (result, arguments) in SIGNATURES.items():
         function = getattr(core, name)
@@ -69,11 +73,11 @@ def load() -> ctypes.CDLL:
     return core
 
 
-Figures = tuple[float, float, float]  # of a limit: amount, period in seconds, capacity
+Figures = tuple[float, float, float]  # of a limit: amount, period in ns, capacity
 
 
 class Core:
-    """One scheduler of the C core. Calls are numbered in the order of their submission."""
+    """One scheduler of the C core, with the methods of model.Model."""
 
     def __init__(self, limits: Sequence[Figures], slots: int | None = None) -> None:
         self.lib = load()
@@ -84,9 +88,11 @@ class Core:
             self.lib.handle_free(handle)
         self.calls: list[int] = []
         self.numbers: dict[int, int] = {}
+        self.outbox: list[int] = []
 
     def definition(self, limit: Figures) -> int:
-        handle: int | None = self.lib.handle_limit(*limit)
+        amount, per, capacity = limit
+        handle: int | None = self.lib.handle_limit(amount, per / 1e9, capacity)
         if handle is None:
             raise ValueError(f"the core refuses the limit {limit}")
         return handle
@@ -104,6 +110,9 @@ class Core:
         self.calls.append(call)
         self.numbers[call] = number
         assert self.lib.xf_submit(self.scheduler, call, priority, never_or(deadline), now)
+        self.drain()
+        if self.state(number) == "admitted" and number not in self.outbox:
+            self.outbox.append(number)  # on the spot
         return number
 
     def dispatch(self, number: int) -> bool:
@@ -116,7 +125,8 @@ class Core:
     def retry(self, now: int, number: int) -> None:
         self.lib.xf_retry(self.scheduler, self.calls[number], now)
 
-    def finish(self, now: int, number: int, outcome: int) -> None:
+    def finish(self, now: int, number: int, ok: bool) -> None:
+        outcome = SUCCEEDED if ok else FAILED
         self.lib.xf_finish(self.scheduler, self.calls[number], outcome, now)
 
     def settle(self, now: int, number: int, index: int, actual: int) -> None:
@@ -147,16 +157,18 @@ class Core:
     def poll(self, now: int) -> None:
         self.lib.xf_poll(self.scheduler, now)
 
-    def collect(self) -> list[int]:
-        """The calls in the outbox, in order."""
-        numbers = []
+    def drain(self) -> None:
         while call := self.lib.xf_collect(self.scheduler):
-            numbers.append(self.numbers[call])
-        return numbers
+            self.outbox.append(self.numbers[call])
 
-    def state(self, number: int) -> int:
-        state: int = self.lib.handle_state(self.calls[number])
-        return state
+    def collect(self) -> list[int]:
+        """The calls that were admitted or have expired, in order."""
+        self.drain()
+        collected, self.outbox = self.outbox, []
+        return collected
+
+    def state(self, number: int) -> str:
+        return STATES[self.lib.handle_state(self.calls[number])]
 
     def level(self, index: int, now: int) -> Fraction:
         """In units, exactly."""

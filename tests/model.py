@@ -7,6 +7,8 @@ C core must do the same, operation for operation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from fractions import Fraction
 from math import ceil
@@ -15,6 +17,9 @@ MS = 1_000_000
 CATCH_UP = 10 * MS  # lateness beyond this is not made good
 TURNAROUND = 2 * MS  # an arrival so soon after an admission belongs to the same run of calls
 HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
+
+
+Figures = tuple[int, int, int]  # of a limit: amount, period in ns, capacity
 
 
 @dataclass
@@ -28,7 +33,6 @@ class Limit:
     capacity: int
     level: Fraction = field(init=False)
     at: int = 0
-    promised: bool = False  # the next admission passes whatever the level
     used: int = 0  # units, with settlements counted in
 
     def __post_init__(self) -> None:
@@ -52,8 +56,6 @@ class Limit:
 
     def ready(self, cost: int) -> int:
         """The first whole nanosecond at which `cost` passes."""
-        if self.promised:
-            return self.at
         return self.at + max(0, ceil((self.need(cost) - self.level) / self.rate))
 
     def advance(self, t: int) -> None:
@@ -63,9 +65,6 @@ class Limit:
 
     def take(self, cost: int, t: int) -> None:
         self.advance(t)
-        if self.promised:
-            self.level = max(self.level, Fraction(self.need(cost)))
-            self.promised = False
         assert self.level >= self.need(cost)
         self.level -= cost
         self.used += cost
@@ -79,15 +78,14 @@ class Limit:
             self.level = min(self.level + units, self.top)
         self.used -= units
 
-    def empty(self, cost: int, now: int, end: int) -> None:
-        """A provider has refused a call until `end`: then the bucket is empty, and yet one call
-        passes. But another limit was the cause if the call costs nothing of this one, if its cost
-        comes back more slowly than that, or if the bucket is one of hours and the wait is short.
+    def refuse(self, cost: int, now: int, end: int) -> None:
+        """A provider has sent a call away until `end`: then the bucket holds what this call needs.
+        But another limit was the cause if the call costs nothing of this one, or if the bucket is
+        one of hours and the wait is short.
         """
         wait, fill = end - now, self.capacity // self.rate
-        slow = self.need(cost) // self.rate > wait or (fill > HOURS and fill // 100 > wait)
-        if cost > 0 and not slow:
-            self.level, self.at, self.promised = Fraction(0), end, True
+        if cost > 0 and not (fill > HOURS and fill // 100 > wait):
+            self.level, self.at = Fraction(self.need(cost)), end
 
 
 WAITING, ADMITTED, IN_FLIGHT, EXPIRED, DONE = "waiting", "admitted", "in flight", "expired", "done"
@@ -98,8 +96,8 @@ class Call:
     costs: list[int]  # what an attempt takes of each limit, later what was reported of it
     priority: int
     number: int  # of its first enqueuing; a retry keeps it
-    deadline: int | None
-    state: str = WAITING
+    deadline: int | None  # of its first admission
+    state: str = DONE
     generation: int = 0  # of the cooldown, at its admission
 
     @property
@@ -110,26 +108,18 @@ class Call:
         return self.deadline is not None and self.deadline < t
 
 
-@dataclass(frozen=True)
-class Event:
-    """`call` was admitted at the virtual instant `at`, or had expired at its deadline `at`."""
-
-    what: str  # ADMITTED or EXPIRED
-    call: int
-    at: int
-
-
 class Model:
     """Every operation takes `now`: time passes up to it, then the change happens, then the head is
-    looked at again. `armed` is the instant at which something happens without any operation.
+    looked at again. `armed` is the instant at which something happens without any operation. Calls
+    are known by their number.
     """
 
-    def __init__(self, limits: list[Limit], slots: int | None = None) -> None:
-        self.limits = limits
+    def __init__(self, limits: Sequence[Figures], slots: int | None = None) -> None:
+        self.limits = [Limit(*figures) for figures in limits]
         self.slots = slots
         self.in_use = 0
         self.calls: list[Call] = []
-        self.events: list[Event] = []
+        self.outbox: list[int] = []  # the calls that were admitted or have expired, in order
         self.armed: int | None = None
         self.now = 0
         self.anchor = 0  # no admission is dated before this instant
@@ -156,6 +146,10 @@ class Model:
             self.expire(min(due, key=lambda call: call.deadline or 0), head)
         self.armed = self.next_instant()
 
+    def collect(self) -> list[int]:
+        collected, self.outbox = self.outbox, []
+        return collected
+
     def waiting(self) -> list[Call]:
         queue = [call for call in self.calls if call.state == WAITING]
         return sorted(queue, key=lambda call: call.place)
@@ -175,19 +169,33 @@ class Model:
         self.anchor = at
         self.admitted_at = self.now
         call.state, call.generation = ADMITTED, self.generation
-        self.events.append(Event(ADMITTED, call.number, at))
+        self.outbox.append(call.number)
 
     def expire(self, call: Call, head: Call) -> None:
         assert call.deadline is not None
         if call is head:  # until then it stood in the way
             self.anchor = max(self.anchor, call.deadline)
         call.state = EXPIRED
-        self.events.append(Event(EXPIRED, call.number, call.deadline))
+        self.outbox.append(call.number)
 
     def next_instant(self) -> int | None:
         queue = self.waiting()
         instants = [call.deadline for call in queue] + [self.instant(call) for call in queue[:1]]
         return min((at for at in instants if at is not None), default=None)
+
+    def state(self, number: int) -> str:
+        return self.calls[number].state
+
+    def level(self, index: int, now: int) -> Fraction:
+        limit = copy(self.limits[index])
+        limit.advance(now)
+        return limit.level
+
+    def rate(self, index: int) -> Fraction:
+        return self.limits[index].rate
+
+    def used(self, index: int) -> int:
+        return self.limits[index].used
 
     # -- what operations do ----------------------------------------------------------------------
 
@@ -220,40 +228,45 @@ class Model:
         self.free_slot()
 
     def submit(
-        self, now: int, costs: list[int], priority: int = 0, deadline: int | None = None
-    ) -> Call:
+        self, now: int, costs: Sequence[int], priority: int = 0, deadline: int | None = None
+    ) -> int:
         self.begin(now)
-        call = Call(costs, priority, len(self.calls), deadline, DONE)
+        call = Call(list(costs), priority, len(self.calls), deadline)
         self.calls.append(call)
         self.enqueue(call)
-        return call
+        return call.number
 
-    def dispatch(self, call: Call) -> bool:
+    def dispatch(self, number: int) -> bool:
         """An admitted call starts its attempt, unless a cooldown has begun in the meantime."""
+        call = self.calls[number]
         if call.generation != self.generation or self.end > self.now:
             return False
         call.state, call.deadline = IN_FLIGHT, None  # it has kept it
         return True
 
-    def put_back(self, now: int, call: Call) -> None:
+    def put_back(self, now: int, number: int) -> None:
         """An admitted call that was not dispatched waits again, in its old place."""
         self.begin(now)
+        call = self.calls[number]
         self.take_back(call)
         self.enqueue(call)
 
-    def retry(self, now: int, call: Call) -> None:
+    def retry(self, now: int, number: int) -> None:
         """The attempt is over and stays paid for; the call waits for the next one, which costs the
         same again, in its old place.
         """
         self.begin(now)
         self.free_slot()
-        self.enqueue(call)
+        self.enqueue(self.calls[number])
 
-    def finish(self, now: int, call: Call, ok: bool) -> None:
+    def finish(self, now: int, number: int, ok: bool) -> None:
         """A call is over, in whatever state. One that is in flight keeps what it holds; one that
         was not dispatched costs nothing.
         """
         self.begin(now)
+        call = self.calls[number]
+        if number in self.outbox:
+            self.outbox.remove(number)
         if call.state == ADMITTED:
             self.take_back(call)
         elif call.state == IN_FLIGHT:
@@ -263,8 +276,11 @@ class Model:
         call.state = DONE
         self.poll(self.now)
 
-    def settle(self, now: int, call: Call, index: int, actual: int) -> None:
+    def settle(self, now: int, number: int, index: int, actual: int) -> None:
         """What the call really used of a limit replaces what it holds of it."""
+        call = self.calls[number]
+        if actual == call.costs[index]:
+            return
         self.begin(now)
         self.limits[index].give_back(call.costs[index] - actual, self.now)
         call.costs[index] = actual
@@ -277,22 +293,22 @@ class Model:
         self.slots = slots
         self.poll(self.now)
 
-    def retune(self, now: int, index: int, amount: int, per: int, capacity: int) -> None:
+    def retune(self, now: int, index: int, figures: Figures) -> None:
         """Give a limit other figures; the level stays, as far as the capacity allows, and in whole
         numbers of the new smallest part of a unit.
         """
         self.begin(now)
         limit = self.limits[index]
         limit.advance(self.now)
-        limit.amount, limit.per, limit.capacity = amount, per, capacity
+        limit.amount, limit.per, limit.capacity = figures
         parts = limit.rate.denominator
-        limit.level = min(Fraction(int(limit.level * parts), parts), Fraction(capacity))
+        limit.level = min(Fraction(int(limit.level * parts), parts), Fraction(limit.capacity))
         self.poll(self.now)
 
     def refused(
         self,
         now: int,
-        call: Call | None,
+        number: int | None,
         told: int | None,
         base: int = 0,
         exponential: bool = True,
@@ -300,6 +316,7 @@ class Model:
     ) -> int:
         """A 429 came back for a call, or (None) for one that is not known. Returns the end."""
         self.begin(now)
+        call = None if number is None else self.calls[number]
         if told == 0:
             return max(self.end, self.now)
         opens = self.end <= self.now if call is None else call.generation == self.generation
@@ -315,6 +332,6 @@ class Model:
                 cost = 0 if call is None else call.costs[index]
                 if cost == 0:  # not known: then what a call has cost so far on average
                     cost = limit.used // self.admitted if self.admitted else 1
-                limit.empty(cost, self.now, end)
+                limit.refuse(cost, self.now, end)
         self.poll(self.now)
         return max(self.end, self.now)

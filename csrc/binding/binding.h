@@ -37,18 +37,22 @@ typedef struct module_state {
     PyObject *get_running_loop; /* asyncio._get_running_loop: None where none runs */
     PyObject *cancelled_error;
     PyObject *timeout_error; /* asyncio's: not the built-in one before Python 3.11 */
+    PyObject *task_type;     /* asyncio.Task */
     PyObject *base_time;     /* BaseEventLoop.time: loops that have another have their own clock */
+    PyObject *base_create_task; /* BaseEventLoop.create_task */
 
     /* Interned names. */
-    PyObject *s_call_soon, *s_call_soon_threadsafe, *s_create_task, *s_create_future,
-        *s_name, *s_close, *s_throw, *s_add_reader, *s_remove_reader, *s_call_at, *s_cancel, *s_time,
+    PyObject *s_call_soon, *s_call_soon_threadsafe, *s_create_task, *s_create_future, *s_name,
+        *s_close, *s_throw, *s_add_reader, *s_remove_reader, *s_call_at, *s_cancel, *s_time,
         *s_is_closed, *s_done, *s_set_result, *s_get_loop, *s_tokens, *s_requests, *s_coro,
-        *s_estimated_tokens, *s_priority, *s_timeout, *s_actual, *s_retry_after;
-    PyObject *kw_context, *kw_name; /* tuples of these names, for vectorcalls */
-    PyObject *resolve;              /* see xf_resolve() */
+        *s_estimated_tokens, *s_priority, *s_timeout, *s_actual, *s_retry_after, *s_task_factory;
+    PyObject *kw_context, *kw_name, *kw_loop,
+        *kw_loop_name; /* tuples of these names, for vectorcalls */
+    PyObject *resolve; /* see xf_resolve() */
 } module_state;
 
-/* What a limit's name says of its cost: every call counts 1; its tokens do; or only a mapping tells. */
+/* What a limit's name says of its cost: every call counts 1; its tokens do; or only a mapping
+ * tells. */
 enum xf_kind { KIND_OTHER, KIND_REQUESTS, KIND_TOKENS };
 
 typedef struct SchedulerObject SchedulerObject;
@@ -56,8 +60,7 @@ typedef struct CallObject CallObject;
 
 /* An event loop, as one scheduler sees it: its clock, its timer, and the calls that run there. */
 typedef struct PortObject {
-    PyObject_HEAD
-    module_state *st;
+    PyObject_HEAD module_state *st;
     SchedulerObject *scheduler; /* borrowed; NULL once the scheduler is gone */
     PyObject *loop;
     struct PortObject *next; /* in the scheduler's list, which owns it */
@@ -66,24 +69,26 @@ typedef struct PortObject {
     int64_t armed_at;        /* ns, or XF_NEVER */
     int timerfd;             /* or -1 */
     bool own_clock;          /* loop.time() is not the system's monotonic clock */
+    bool has_plain_tasks;    /* its create_task() is asyncio's own */
     bool no_reader;          /* the loop cannot watch a timerfd */
     bool prepared;           /* xf_port_prepare() has been called */
 } PortObject;
 
 struct SchedulerObject {
-    PyObject_HEAD
-    module_state *st;
+    PyObject_HEAD module_state *st;
     PyObject *weakrefs;
     PyObject *names; /* tuple: the limits' names */
     PortObject *ports;
-    PortObject *port; /* borrowed: the one used last */
-    PyObject *drains; /* list of futures that wait for the last call to end, or NULL */
-    Py_ssize_t drains_inside; /* how many of them wait inside a call of this scheduler */
+    PortObject *port;     /* borrowed: the one used last */
+    PyObject *drains;     /* list of (future, call or None) that wait for the last call, or NULL */
+    size_t drains_inside; /* calls that wait so for the others, or a little more than that */
     int64_t tokens_used, tokens_refunded;
-    bool ready;      /* __init__ has run */
-    bool delivering; /* see xf_deliver() */
+    bool ready;                 /* __init__ has run */
+    bool delivering;            /* see xf_deliver() */
     bool has_tokens, has_other; /* limits by that name; by names other than it and requests */
     uint8_t *kinds;             /* per limit: what its name says, see xf_kind */
+    CallObject *free_calls;     /* linked by `next` */
+    int n_free_calls;
     xf_scheduler core;
 };
 
@@ -93,24 +98,25 @@ typedef enum call_phase { CALL_PENDING, CALL_RUNNING, CALL_OVER } call_phase;
 /* One call: what it costs and holds; the coroutine that its task runs; and the future that a task
    waits for while the call is not admitted. */
 struct CallObject {
-    PyObject_VAR_HEAD
-    SchedulerObject *scheduler;
-    PyObject *coro;      /* as given; kept to the end, as tasks show its name */
-    PyObject *steps;     /* what is sent to: the coroutine, or the iterator of another awaitable */
-    PortObject *port;    /* NULL until submitted */
-    PyObject *estimate;  /* estimated_tokens as given */
-    PyObject *callback;  /* the waiting task's wake-up, */
-    PyObject *context;   /* and the context to run it in */
-    PyObject *task;      /* the task that runs it, while it is alive */
-    PyObject *retries;   /* list of futures of attempts that wait to be repeated, or NULL */
+    PyObject_VAR_HEAD SchedulerObject *scheduler;
+    PyObject *coro;     /* as given; kept to the end, as tasks show its name */
+    PyObject *steps;    /* what is sent to: the coroutine, or the iterator of another awaitable */
+    PortObject *port;   /* NULL until submitted */
+    PyObject *estimate; /* estimated_tokens as given */
+    PyObject *callback; /* the waiting task's wake-up, */
+    PyObject *context;  /* and the context to run it in */
+    PyObject *task;     /* the task that runs it, while it is alive */
+    PyObject *retries;  /* list of futures of attempts that wait to be repeated, or NULL */
     CallObject *next, **previous; /* in port->calls */
-    int64_t tokens;      /* what it counts for in the scheduler's tokens_used */
+    int64_t tokens;               /* what it counts for in the scheduler's tokens_used */
     int16_t priority;
-    uint8_t phase;       /* call_phase */
-    bool blocking;       /* asyncio's protocol: just yielded to a task */
+    uint8_t phase;     /* call_phase */
+    bool blocking;     /* asyncio's protocol: just yielded to a task */
+    bool is_executing; /* a step of its coroutine */
     bool is_cancelled;
-    bool is_over;        /* ended, but for a child task's attempt that waits to be repeated */
-    xf_call core; /* the last: has one number per limit */
+    bool is_draining; /* waits for the other calls of its scheduler to end */
+    bool is_over;     /* ended, but for a child task's attempt that waits to be repeated */
+    xf_call core;     /* the last: has one number per limit */
 };
 
 /* ---- port.c ---- */
@@ -123,8 +129,19 @@ PortObject *xf_port_running(SchedulerObject *s);
 /* Sees to it that the port's timer can be armed. To be called on its own loop. -1 with an error. */
 int xf_port_prepare(PortObject *port);
 
-/* Now, on the clock of `port` (NULL: of the loop used last, else the system's), in ns. */
-int64_t xf_port_now(const SchedulerObject *s, const PortObject *port);
+/* Where several loops use `s`: ends the calls of those that were closed. */
+void xf_port_purge_others(SchedulerObject *s);
+
+/* Now, on the clock of `port` (NULL: of the loop used last, else of the running one, else the
+   system's), in ns. */
+int64_t xf_port_now(SchedulerObject *s, const PortObject *port);
+
+/* The same for an operation that only gives something back. While nobody waits, nothing depends on
+   when exactly that is, and the time of the last operation will do: it saves reading the clock. */
+static inline int64_t xf_port_about_now(SchedulerObject *s, const PortObject *port)
+{
+    return s->core.queue.size == 0 ? s->core.now : xf_port_now(s, port);
+}
 
 /* Hands out what the core has decided: wakes calls, arms timers, tells who waits for the last
    call. To be called after every operation of the core; keeps a set exception. */
@@ -145,6 +162,9 @@ extern PyType_Spec xf_call_spec;
 /* A new call of `coro` with its cost from `estimate` (borrowed; NULL is 0). NULL with an error set,
    the coroutine closed. */
 CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, int priority);
+
+/* Gives back the memory that was kept for calls of `s`. */
+void xf_call_free_all(SchedulerObject *s);
 
 /* Submits `c` on the running loop; `timeout_ns` < 0 is none. -1 with an error set. */
 int xf_call_submit(CallObject *c, int64_t timeout_ns);
@@ -248,6 +268,12 @@ PyObject *xf_already_awaited(void);
 /* ---- scheduler.c ---- */
 
 extern PyType_Spec xf_scheduler_spec;
+
+/* Whether some wait for the last call to end, and it may have. */
+static inline bool xf_scheduler_may_be_drained(const SchedulerObject *s)
+{
+    return s->drains != NULL && s->core.live <= s->drains_inside;
+}
 
 /* Tells those who wait for the last call to end, if it has. */
 void xf_scheduler_drained(SchedulerObject *s, PyObject *here);

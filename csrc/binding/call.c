@@ -4,6 +4,9 @@
 
 #include <structmember.h>
 
+/* Some 100 KB per scheduler at the most. */
+enum { MAX_FREE_CALLS = 500 };
+
 /* ---- life ---- */
 
 /* Sets what the call costs by its estimate. -1 with an error set. */
@@ -20,10 +23,43 @@ static int set_cost(CallObject *c)
     return c->tokens < 0 ? -1 : 0;
 }
 
+/* Memory for a call: that of one that is gone, if there is any. It saves more than the allocation:
+   what is not newly allocated does not bring the next run of the garbage collector nearer. */
+static CallObject *allocate(SchedulerObject *s)
+{
+    CallObject *c = s->free_calls;
+    if (c == NULL) {
+        return PyObject_GC_NewVar(CallObject, s->st->call_type, s->core.n_limits);
+    }
+    s->free_calls = c->next;
+    s->n_free_calls--;
+    (void)PyObject_InitVar((PyVarObject *)c, s->st->call_type, s->core.n_limits);
+    return c;
+}
+
+/* Takes the memory of a call of `s`, which it keeps alive no longer; its type has been let go. */
+static void recycle(SchedulerObject *s, CallObject *c)
+{
+    if (s->n_free_calls < MAX_FREE_CALLS) {
+        c->next = s->free_calls;
+        s->free_calls = c;
+        s->n_free_calls++;
+    } else {
+        PyObject_GC_Del(c);
+    }
+}
+
+void xf_call_free_all(SchedulerObject *s)
+{
+    for (CallObject *c; (c = s->free_calls) != NULL;) {
+        s->free_calls = c->next;
+        PyObject_GC_Del(c);
+    }
+}
+
 CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, int priority)
 {
-    module_state *st = s->st;
-    CallObject *c = PyObject_GC_NewVar(CallObject, st->call_type, s->core.n_limits);
+    CallObject *c = allocate(s);
     if (c == NULL) {
         xf_close_coro(coro);
         return NULL;
@@ -87,6 +123,9 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns)
     }
     link_call(c);
     xf_deliver(s);
+    if (c->core.state == XF_WAITING) {
+        xf_port_purge_others(s);
+    }
     return 0;
 }
 
@@ -106,8 +145,8 @@ bool xf_call_dispatch(CallObject *c)
 static bool has_retries(const CallObject *c)
 {
     for (Py_ssize_t i = 0; c->retries != NULL && i < PyList_GET_SIZE(c->retries); i++) {
-        PyObject *done = PyObject_CallMethodNoArgs(PyList_GET_ITEM(c->retries, i),
-                                                   c->scheduler->st->s_done);
+        PyObject *done =
+            PyObject_CallMethodNoArgs(PyList_GET_ITEM(c->retries, i), c->scheduler->st->s_done);
         if (done == NULL) {
             PyErr_Clear();
         } else {
@@ -136,7 +175,7 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
         }
     }
     Py_INCREF(c);
-    xf_finish(&s->core, &c->core, outcome, xf_port_now(s, c->port));
+    xf_finish(&s->core, &c->core, outcome, xf_port_about_now(s, c->port));
     xf_call_unlink(c);
     xf_deliver(s);
     Py_DECREF(c);
@@ -170,7 +209,7 @@ static int call_traverse(PyObject *self, visitproc visit, void *arg)
 static int call_clear(PyObject *self)
 {
     CallObject *c = (CallObject *)self;
-    if (c->scheduler != NULL && c->core.state != XF_NEW && c->core.state != XF_DONE) {
+    if (c->core.state != XF_NEW && c->core.state != XF_DONE) {
         /* Garbage, together with its scheduler and its loop. */
         xf_finish(&c->scheduler->core, &c->core, XF_CANCELLED, c->scheduler->core.now);
     }
@@ -183,16 +222,18 @@ static int call_clear(PyObject *self)
     Py_CLEAR(c->task);
     Py_CLEAR(c->retries);
     Py_CLEAR(c->port);
-    Py_CLEAR(c->scheduler);
     return 0;
 }
 
 static void call_dealloc(PyObject *self)
 {
+    CallObject *c = (CallObject *)self;
+    SchedulerObject *s = c->scheduler;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     (void)call_clear(self);
-    PyObject_GC_Del(self);
+    recycle(s, c);
+    Py_DECREF(s);
     Py_DECREF(type);
 }
 
@@ -289,8 +330,9 @@ static const char *const state_names[] = {"new",       "waiting", "admitted",
 static PyObject *call_repr(PyObject *self)
 {
     CallObject *c = (CallObject *)self;
-    return PyUnicode_FromFormat("<%s %s, %R>", Py_TYPE(self)->tp_name, state_names[c->core.state],
-                                c->coro);
+    return PyUnicode_FromFormat("<%s %s priority=%d estimated_tokens=%R of %R>",
+                                Py_TYPE(self)->tp_name, state_names[c->core.state], c->priority,
+                                c->estimate != NULL ? c->estimate : Py_None, c->coro);
 }
 
 static PyObject *get_state(PyObject *self, void *Py_UNUSED(closure))
@@ -304,8 +346,8 @@ static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
     PyObject *extra = PyDict_New(), *zero = c->estimate ? NULL : PyLong_FromLong(0);
     PyObject *estimate = c->estimate ? c->estimate : zero;
     if (extra != NULL &&
-        (estimate == NULL || PyDict_SetItem(extra, c->scheduler->st->s_estimated_tokens,
-                                            estimate) < 0)) {
+        (estimate == NULL ||
+         PyDict_SetItem(extra, c->scheduler->st->s_estimated_tokens, estimate) < 0)) {
         Py_CLEAR(extra);
     }
     Py_XDECREF(zero);
@@ -334,8 +376,8 @@ static PyObject *call_rate_limited(PyObject *self, PyObject *args)
         }
     }
     if ((told != Py_None && !(seconds >= 0)) || !(base >= 0) || !(max >= 0)) {
-        PyErr_Format(PyExc_ValueError,
-                     "retry_after, base and max_retry_after must be >= 0, not %R", args);
+        PyErr_Format(PyExc_ValueError, "retry_after, base and max_retry_after must be >= 0, not %R",
+                     args);
         return NULL;
     }
     xf_backoff b = {
@@ -423,8 +465,8 @@ static PyMethodDef call_methods[] = {
     {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
      PyDoc_STR("The coroutine protocol, for its task.")},
     {"close", xf_call_close, METH_NOARGS, PyDoc_STR("The coroutine protocol, for its task.")},
-    {"add_done_callback", XF_FUNCTION(call_add_done_callback),
-     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("asyncio's future protocol.")},
+    {"add_done_callback", XF_FUNCTION(call_add_done_callback), METH_FASTCALL | METH_KEYWORDS,
+     PyDoc_STR("asyncio's future protocol.")},
     {"cancel", XF_FUNCTION(call_cancel), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("asyncio's future protocol.")},
     {"result", call_result, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},

@@ -37,10 +37,8 @@ static int add_types(PyObject *module, module_state *st)
         PyType_Spec *spec;
         bool public;
     } types[] = {
-        {&st->scheduler_type, &xf_scheduler_spec, true},
-        {&st->call_type, &xf_call_spec, true},
-        {&st->port_type, &xf_port_spec, false},
-        {&st->start_type, &xf_start_spec, false},
+        {&st->scheduler_type, &xf_scheduler_spec, true}, {&st->call_type, &xf_call_spec, true},
+        {&st->port_type, &xf_port_spec, false},          {&st->start_type, &xf_start_spec, false},
         {&st->reported_type, &xf_reported_spec, false},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
@@ -83,6 +81,7 @@ static int add_names(module_state *st)
         {&st->s_timeout, "timeout"},
         {&st->s_actual, "actual"},
         {&st->s_retry_after, "retry_after"},
+        {&st->s_task_factory, "_task_factory"},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(names); i++) {
         *names[i].string = PyUnicode_InternFromString(names[i].name);
@@ -92,7 +91,12 @@ static int add_names(module_state *st)
     }
     st->kw_context = Py_BuildValue("(s)", "context");
     st->kw_name = PyTuple_Pack(1, st->s_name);
-    return st->kw_context != NULL && st->kw_name != NULL ? 0 : -1;
+    st->kw_loop = Py_BuildValue("(s)", "loop");
+    st->kw_loop_name = Py_BuildValue("(ss)", "loop", "name");
+    return st->kw_context != NULL && st->kw_name != NULL && st->kw_loop != NULL &&
+                   st->kw_loop_name != NULL
+               ? 0
+               : -1;
 }
 
 static int import_asyncio(module_state *st)
@@ -104,12 +108,15 @@ static int import_asyncio(module_state *st)
     st->get_running_loop = PyObject_GetAttrString(asyncio, "_get_running_loop");
     st->cancelled_error = PyObject_GetAttrString(asyncio, "CancelledError");
     st->timeout_error = PyObject_GetAttrString(asyncio, "TimeoutError");
+    st->task_type = PyObject_GetAttrString(asyncio, "Task");
     base = PyObject_GetAttrString(asyncio, "BaseEventLoop");
     st->base_time = base != NULL ? PyObject_GetAttr(base, st->s_time) : NULL;
+    st->base_create_task = base != NULL ? PyObject_GetAttr(base, st->s_create_task) : NULL;
     Py_XDECREF(base);
     Py_DECREF(asyncio);
     return st->get_running_loop != NULL && st->cancelled_error != NULL &&
-                   st->timeout_error != NULL && st->base_time != NULL
+                   st->timeout_error != NULL && st->task_type != NULL && st->base_time != NULL &&
+                   st->base_create_task != NULL
                ? 0
                : -1;
 }
@@ -165,7 +172,12 @@ static int module_exec(PyObject *module)
     DO(s_actual)                                                                                   \
     DO(s_retry_after)                                                                              \
     DO(kw_context)                                                                                 \
-    DO(kw_name)
+    DO(kw_name)                                                                                    \
+    DO(base_create_task)                                                                           \
+    DO(s_task_factory)                                                                             \
+    DO(kw_loop)                                                                                    \
+    DO(kw_loop_name)                                                                               \
+    DO(task_type)
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
@@ -183,7 +195,10 @@ static int module_clear(PyObject *module)
     return 0;
 }
 
-static void module_free(void *module) { (void)module_clear(module); }
+static void module_free(void *module)
+{
+    (void)module_clear(module);
+}
 
 static PyModuleDef_Slot module_slots[] = {
     {Py_mod_exec, module_exec},
@@ -205,4 +220,7 @@ static struct PyModuleDef module_def = {
     .m_free = module_free,
 };
 
-PyMODINIT_FUNC PyInit__core(void) { return PyModuleDef_Init(&module_def); }
+PyMODINIT_FUNC PyInit__core(void)
+{
+    return PyModuleDef_Init(&module_def);
+}

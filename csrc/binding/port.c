@@ -28,16 +28,20 @@ static double loop_time(const PortObject *port)
     return seconds;
 }
 
-int64_t xf_port_now(const SchedulerObject *s, const PortObject *port)
+int64_t xf_port_now(SchedulerObject *s, const PortObject *port)
 {
     if (port == NULL) {
         port = s->port;
     }
-    if (port == NULL || !port->own_clock) {
+    if (port != NULL && !port->own_clock) {
         return system_now();
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
+    if (port == NULL && ((port = xf_port_running(s)) == NULL || !port->own_clock)) {
+        PyErr_Restore(type, value, traceback); /* drops that no loop runs */
+        return system_now();
+    }
     double seconds = loop_time(port);
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(port->loop);
@@ -47,6 +51,17 @@ int64_t xf_port_now(const SchedulerObject *s, const PortObject *port)
     return seconds >= 0 ? (int64_t)nearbyint(seconds * 1e9) : s->core.now;
 }
 
+/* Whether a loop's method time() is uvloop's, which tells the monotonic clock too. */
+static bool is_uvloop_time(PyObject *time)
+{
+    PyObject *module = PyObject_GetAttrString(time, "__module__");
+    bool is = module != NULL && PyUnicode_Check(module) &&
+              PyUnicode_CompareWithASCIIString(module, "uvloop.loop") == 0;
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return is;
+}
+
 /* Whether the loop's time is something else than the system's monotonic clock: a virtual clock. */
 static int has_own_clock(module_state *st, PyObject *loop)
 {
@@ -54,7 +69,7 @@ static int has_own_clock(module_state *st, PyObject *loop)
     if (time == NULL) {
         return -1;
     }
-    bool own = time != st->base_time && strncmp(Py_TYPE(loop)->tp_name, "uvloop.", 7) != 0;
+    bool own = time != st->base_time && !is_uvloop_time(time);
     Py_DECREF(time);
     return own;
 }
@@ -222,6 +237,7 @@ static PyObject *port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
     if (s == NULL) {
         Py_RETURN_NONE;
     }
+    Py_INCREF(s);
     int64_t now = xf_port_now(s, port);
     if (port->own_clock && now < port->armed_at && port->armed_at != XF_NEVER &&
         port->armed_at - now < 1000) {
@@ -229,7 +245,6 @@ static PyObject *port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
     }
     port->armed_at = XF_NEVER;
     Py_CLEAR(port->handle);
-    Py_INCREF(s);
     xf_poll(&s->core, now);
     xf_deliver(s);
 #ifdef __linux__
@@ -239,6 +254,64 @@ static PyObject *port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
 #endif
     Py_DECREF(s);
     Py_RETURN_NONE;
+}
+
+/* ---- loops that were closed ---- */
+
+static bool is_closed(const PortObject *port)
+{
+    PyObject *closed = PyObject_CallMethodNoArgs(port->loop, port->st->s_is_closed);
+    if (closed == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(closed);
+    return closed == Py_True;
+}
+
+/* False: another thread has taken it out already. */
+static bool take_out(SchedulerObject *s, PortObject *port)
+{
+    PortObject **link = &s->ports;
+    while (*link != NULL && *link != port) {
+        link = &(*link)->next;
+    }
+    if (*link == NULL) {
+        return false;
+    }
+    *link = port->next;
+    port->next = NULL;
+    if (s->port == port) {
+        s->port = NULL;
+    }
+    return true;
+}
+
+/* Ends the calls of loops that were closed without their tasks having been cancelled, so that
+   their slots are not lost, and lets go of these loops. */
+static void purge_closed(SchedulerObject *s)
+{
+    PortObject *next, *port = s->ports;
+    for (Py_XINCREF(port); port != NULL; port = next) {
+        bool closed = is_closed(port); /* meanwhile the list may have changed */
+        next = port->next;
+        Py_XINCREF(next);
+        if (closed && take_out(s, port)) {
+            while (port->calls != NULL) {
+                Py_CLEAR(port->calls->retries);
+                xf_call_end(port->calls, XF_CANCELLED);
+            }
+            port->scheduler = NULL;
+            Py_DECREF(port);
+        }
+        Py_DECREF(port);
+    }
+}
+
+void xf_port_purge_others(SchedulerObject *s)
+{
+    if (s->ports != NULL && s->ports->next != NULL) {
+        purge_closed(s);
+    }
 }
 
 /* ---- delivery ---- */
@@ -259,13 +332,16 @@ static bool is_armed(xf_call *c, int64_t at)
     return c == NULL || at >= xf_call_of(c)->port->armed_at;
 }
 
-static void arm_for(xf_call *c, PyObject *here, int64_t at)
+static void arm_for(SchedulerObject *s, xf_call *c, PyObject *here, int64_t at)
 {
     if (!is_armed(c, at)) {
-        PortObject *port = xf_call_of(c)->port;
-        if (arm(port, here, at) < 0) {
+        PortObject *port = (PortObject *)Py_NewRef(xf_call_of(c)->port);
+        if (port->loop != here && is_closed(port)) {
+            purge_closed(s);
+        } else if (arm(port, here, at) < 0) {
             PyErr_WriteUnraisable((PyObject *)port);
         }
+        Py_DECREF(port);
     }
 }
 
@@ -275,7 +351,7 @@ void xf_deliver(SchedulerObject *s)
     xf_call *head = xf_head(&s->core, &head_at);
     xf_call *first = xf_first_deadline(&s->core, &deadline);
     if (s->core.outbox == NULL && is_armed(head, head_at) && is_armed(first, deadline) &&
-        (s->drains == NULL || s->core.live > (size_t)s->drains_inside)) {
+        !xf_scheduler_may_be_drained(s)) {
         return;
     }
     if (s->delivering) {
@@ -296,9 +372,9 @@ void xf_deliver(SchedulerObject *s)
     }
     s->delivering = false;
     head = xf_head(&s->core, &head_at);
-    arm_for(head, here, head_at);
+    arm_for(s, head, here, head_at);
     first = xf_first_deadline(&s->core, &deadline);
-    arm_for(first, here, deadline);
+    arm_for(s, first, here, deadline);
     xf_scheduler_drained(s, here);
     Py_XDECREF(here);
     Py_DECREF(s);
@@ -345,8 +421,7 @@ int xf_resolve(module_state *st, PyObject *future, PyObject *here)
     if (loop != NULL && loop == here) {
         r = PyObject_CallOneArg(st->resolve, future);
     } else if (loop != NULL) {
-        r = PyObject_CallMethodObjArgs(loop, st->s_call_soon_threadsafe, st->resolve, future,
-                                       NULL);
+        r = PyObject_CallMethodObjArgs(loop, st->s_call_soon_threadsafe, st->resolve, future, NULL);
     }
     Py_XDECREF(loop);
     Py_XDECREF(r);
@@ -355,41 +430,22 @@ int xf_resolve(module_state *st, PyObject *future, PyObject *here)
 
 /* ---- life ---- */
 
-/* Ends the calls of loops that were closed without their tasks having been cancelled, so that
-   their slots are not lost, and lets go of these loops. */
-static void purge_closed(SchedulerObject *s)
+static int has_plain_tasks(module_state *st, PyObject *loop)
 {
-    for (PortObject **link = &s->ports; *link != NULL;) {
-        PortObject *port = *link;
-        PyObject *closed = PyObject_CallMethodNoArgs(port->loop, s->st->s_is_closed);
-        if (closed == NULL) {
-            PyErr_Clear();
-        }
-        bool gone = closed == Py_True;
-        Py_XDECREF(closed);
-        if (!gone) {
-            link = &port->next;
-            continue;
-        }
-        *link = port->next;
-        port->next = NULL;
-        if (s->port == port) {
-            s->port = NULL;
-        }
-        while (port->calls != NULL) {
-            Py_CLEAR(port->calls->retries);
-            xf_call_end(port->calls, XF_CANCELLED);
-        }
-        port->scheduler = NULL;
-        Py_DECREF(port);
+    PyObject *method = PyObject_GetAttr(loop, st->s_create_task);
+    if (method == NULL) {
+        return -1;
     }
+    bool plain = PyMethod_Check(method) && PyMethod_GET_FUNCTION(method) == st->base_create_task;
+    Py_DECREF(method);
+    return plain;
 }
 
 static PortObject *port_new(SchedulerObject *s, PyObject *loop)
 {
     module_state *st = s->st;
-    int own_clock = has_own_clock(st, loop);
-    if (own_clock < 0) {
+    int own_clock = has_own_clock(st, loop), plain_tasks = has_plain_tasks(st, loop);
+    if (own_clock < 0 || plain_tasks < 0) {
         return NULL;
     }
     PortObject *port = PyObject_GC_New(PortObject, st->port_type);
@@ -405,6 +461,7 @@ static PortObject *port_new(SchedulerObject *s, PyObject *loop)
     port->armed_at = XF_NEVER;
     port->timerfd = -1;
     port->own_clock = own_clock;
+    port->has_plain_tasks = plain_tasks;
     port->no_reader = false;
     port->prepared = false;
     s->ports = port;

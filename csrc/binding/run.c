@@ -32,18 +32,33 @@ void xf_call_give_up(CallObject *c)
     }
 }
 
+/* What `await coro` sends to; NULL with an error set. */
+static PyObject *steps_of(PyObject *coro)
+{
+    if (PyCoro_CheckExact(coro)) {
+        return Py_NewRef(coro);
+    }
+    PyObject *steps = Py_TYPE(coro)->tp_as_async->am_await(coro);
+    if (steps != NULL && !PyIter_Check(steps)) {
+        PyErr_Format(PyExc_TypeError, "__await__() returned non-iterator of type '%.100s'",
+                     Py_TYPE(steps)->tp_name);
+        Py_CLEAR(steps);
+    }
+    return steps;
+}
+
 /* Starts the coroutine if the call is admitted. PYGEN_RETURN: it is started. PYGEN_NEXT: *result
    is what to wait for. */
 static PySendResult start(CallObject *c, PyObject **result)
 {
     if (c->core.state == XF_ADMITTED && xf_call_dispatch(c)) {
         c->phase = CALL_RUNNING;
-        c->steps = PyCoro_CheckExact(c->coro) ? Py_NewRef(c->coro)
-                                              : Py_TYPE(c->coro)->tp_as_async->am_await(c->coro);
-        PyObject *token =
-            c->steps == NULL
-                ? NULL
-                : PyContextVar_Set(c->scheduler->st->current_call, (PyObject *)c);
+        c->is_executing = true;
+        c->steps = steps_of(c->coro);
+        c->is_executing = false;
+        PyObject *token = c->steps == NULL
+                              ? NULL
+                              : PyContextVar_Set(c->scheduler->st->current_call, (PyObject *)c);
         if (token != NULL) {
             Py_DECREF(token);
             return PYGEN_RETURN;
@@ -66,10 +81,22 @@ static PySendResult start(CallObject *c, PyObject **result)
     return PYGEN_ERROR;
 }
 
+/* Whoever sends to a call in the middle of a step is that step itself. */
+static bool is_executing(const CallObject *c)
+{
+    if (c->is_executing) {
+        PyErr_SetString(PyExc_ValueError, "coroutine already executing");
+    }
+    return c->is_executing;
+}
+
 PySendResult xf_call_am_send(PyObject *self, PyObject *value, PyObject **result)
 {
     CallObject *c = (CallObject *)self;
     *result = NULL;
+    if (is_executing(c)) {
+        return PYGEN_ERROR;
+    }
     if (c->phase != CALL_RUNNING) {
         if (c->phase == CALL_OVER) {
             xf_already_awaited();
@@ -80,10 +107,12 @@ PySendResult xf_call_am_send(PyObject *self, PyObject *value, PyObject **result)
             return started;
         }
     }
+    c->is_executing = true;
     PySendResult status = PyIter_Send(c->steps, value, result);
+    c->is_executing = false;
     if (status == PYGEN_RETURN) {
         end(c, XF_SUCCEEDED);
-    } else if (status == PYGEN_ERROR && c->phase == CALL_RUNNING) {
+    } else if (status == PYGEN_ERROR) {
         end_failed(c);
     }
     return status;
@@ -96,11 +125,17 @@ PyObject *xf_call_send(PyObject *self, PyObject *value)
     return xf_send_result(status, result);
 }
 
-PyObject *xf_call_iternext(PyObject *self) { return xf_call_send(self, Py_None); }
+PyObject *xf_call_iternext(PyObject *self)
+{
+    return xf_call_send(self, Py_None);
+}
 
 PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     CallObject *c = (CallObject *)self;
+    if (is_executing(c)) {
+        return NULL;
+    }
     if (c->phase == CALL_OVER) {
         return xf_already_awaited();
     }
@@ -111,6 +146,7 @@ PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     }
     PyObject *method = PyObject_GetAttr(c->steps, c->scheduler->st->s_throw);
     PyObject *result = NULL;
+    c->is_executing = true;
     if (method != NULL) {
         result = PyObject_Vectorcall(method, args, (size_t)nargs, NULL);
         Py_DECREF(method);
@@ -118,7 +154,8 @@ PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         PyErr_Clear();
         xf_set_thrown(args, nargs); /* an iterator that cannot be thrown into */
     }
-    if (result == NULL && c->phase == CALL_RUNNING) {
+    c->is_executing = false;
+    if (result == NULL) {
         end_failed(c);
     }
     return result;
@@ -127,12 +164,15 @@ PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 PyObject *xf_call_close(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     CallObject *c = (CallObject *)self;
+    if (is_executing(c)) {
+        return NULL;
+    }
     if (c->phase == CALL_PENDING) {
         xf_call_give_up(c);
     } else if (c->phase == CALL_RUNNING) {
-        PyObject *steps = Py_NewRef(c->steps), *r;
-        r = PyObject_CallMethodNoArgs(steps, c->scheduler->st->s_close);
-        Py_DECREF(steps);
+        c->is_executing = true;
+        PyObject *r = PyObject_CallMethodNoArgs(c->steps, c->scheduler->st->s_close);
+        c->is_executing = false;
         end(c, XF_CANCELLED);
         if (r == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
             PyErr_Clear();
@@ -169,7 +209,6 @@ PyObject *xf_call_get_name(PyObject *self, void *name)
 PyObject *xf_call_get_await(PyObject *self, void *name)
 {
     CallObject *c = (CallObject *)self;
-    return c->core.state == XF_WAITING && c->phase == CALL_PENDING
-               ? Py_NewRef(Py_None)
-               : xf_call_get_inner(self, name);
+    return c->core.state == XF_WAITING && c->phase == CALL_PENDING ? Py_NewRef(Py_None)
+                                                                   : xf_call_get_inner(self, name);
 }

@@ -176,6 +176,7 @@ static void scheduler_dealloc(PyObject *self)
     }
     (void)scheduler_clear(self);
     Py_CLEAR(s->names);
+    xf_call_free_all(s);
     xf_scheduler_free(&s->core);
     PyMem_Free(s->kinds);
     type->tp_free(self);
@@ -234,13 +235,15 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
                                   PyObject *kwnames)
 {
     SchedulerObject *s = (SchedulerObject *)self;
-    PyObject *retry_after = xf_only_argument("notify_rate_limit_exceeded", s->st->s_retry_after,
-                                             args, nargs, kwnames);
+    PyObject *retry_after =
+        xf_only_argument("notify_rate_limit_exceeded", s->st->s_retry_after, args, nargs, kwnames);
     if (retry_after == NULL || check_ready(s) < 0) {
         return NULL;
     }
     double seconds = PyFloat_AsDouble(retry_after);
     if (seconds == -1.0 && PyErr_Occurred()) {
+        PyErr_Format(PyExc_TypeError, "retry_after must be a number of seconds, not %R",
+                     retry_after);
         return NULL;
     }
     if (!(seconds >= 0 && seconds <= 86400)) {
@@ -265,13 +268,60 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
 
 /* ---- waiting for the end ---- */
 
+static CallObject *waiter_call(PyObject *waiter)
+{
+    PyObject *call = PyTuple_GET_ITEM(waiter, 1);
+    return call != Py_None ? (CallObject *)call : NULL;
+}
+
+/* A call that waits for all the others does not wait for itself, nor for others of its kind. */
+static bool waits_inside(PyObject *waiter)
+{
+    CallObject *c = waiter_call(waiter);
+    return c != NULL && c->core.state != XF_DONE;
+}
+
+static void count_inside(SchedulerObject *s, PyObject *waiter)
+{
+    if (waits_inside(waiter) && !waiter_call(waiter)->is_draining) {
+        waiter_call(waiter)->is_draining = true;
+        s->drains_inside++;
+    }
+}
+
+/* Forgets those who no longer wait, and counts the calls among the rest anew. */
+static void recount(SchedulerObject *s)
+{
+    PyObject *drains = s->drains;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(drains); i++) {
+        CallObject *c = waiter_call(PyList_GET_ITEM(drains, i));
+        if (c != NULL) {
+            c->is_draining = false;
+        }
+    }
+    s->drains_inside = 0;
+    for (Py_ssize_t i = PyList_GET_SIZE(drains); i-- > 0;) {
+        PyObject *waiter = PyList_GET_ITEM(drains, i);
+        PyObject *done = PyObject_CallMethodNoArgs(PyTuple_GET_ITEM(waiter, 0), s->st->s_done);
+        if (done == Py_False) {
+            count_inside(s, waiter);
+        } else if (done == NULL || PySequence_DelItem(drains, i) < 0) {
+            PyErr_Clear();
+        }
+        Py_XDECREF(done);
+    }
+    if (PyList_GET_SIZE(drains) == 0) {
+        Py_CLEAR(s->drains);
+    }
+}
+
 static PyObject *scheduler_drained(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     SchedulerObject *s = (SchedulerObject *)self;
     if (check_ready(s) < 0) {
         return NULL;
     }
-    PyObject *future = NULL, *loop = PyObject_CallNoArgs(s->st->get_running_loop);
+    PyObject *future = NULL, *waiter = NULL, *loop = PyObject_CallNoArgs(s->st->get_running_loop);
     if (loop == Py_None) {
         PyErr_SetString(PyExc_RuntimeError, "no running event loop");
     } else if (loop != NULL) {
@@ -279,34 +329,46 @@ static PyObject *scheduler_drained(PyObject *self, PyObject *Py_UNUSED(unused))
     }
     Py_XDECREF(loop);
     CallObject *c = future != NULL ? xf_call_current(s->st) : NULL;
-    if (c == NULL && PyErr_Occurred()) {
-        Py_CLEAR(future);
+    if (future != NULL && !PyErr_Occurred()) {
+        waiter = PyTuple_Pack(2, future, c != NULL && c->scheduler == s ? (PyObject *)c : Py_None);
     }
-    /* A call that waits for all the others does not wait for itself. */
-    bool inside = c != NULL && c->scheduler == s && c->core.state == XF_IN_FLIGHT;
     Py_XDECREF(c);
-    if (future == NULL || (s->drains == NULL && (s->drains = PyList_New(0)) == NULL) ||
-        PyList_Append(s->drains, future) < 0) {
-        Py_XDECREF(future);
-        return NULL;
+    if (waiter != NULL && s->drains != NULL) {
+        recount(s); /* or waits that are given up again and again would pile up */
     }
-    s->drains_inside += inside;
-    xf_deliver(s);
+    if (waiter == NULL || (s->drains == NULL && (s->drains = PyList_New(0)) == NULL) ||
+        PyList_Append(s->drains, waiter) < 0) {
+        Py_CLEAR(future);
+    } else {
+        count_inside(s, waiter);
+        xf_deliver(s);
+    }
+    Py_XDECREF(waiter);
     return future;
 }
 
 void xf_scheduler_drained(SchedulerObject *s, PyObject *here)
 {
-    PyObject *drains = s->drains;
-    if (drains == NULL || s->core.live > (size_t)s->drains_inside) {
+    if (xf_scheduler_may_be_drained(s)) {
+        recount(s);
+    }
+    if (!xf_scheduler_may_be_drained(s)) {
         return;
     }
-    s->drains = NULL;
-    s->drains_inside = 0;
+    /* Nothing lives but calls that wait here: they go on, and when they have ended the others. */
+    bool all = s->core.live == 0;
+    PyObject *drains = Py_NewRef(s->drains);
+    if (all) {
+        Py_CLEAR(s->drains);
+        s->drains_inside = 0;
+    }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(drains); i++) {
-        if (xf_resolve(s->st, PyList_GET_ITEM(drains, i), here) < 0) {
+        PyObject *waiter = Py_NewRef(PyList_GET_ITEM(drains, i));
+        if ((all || waits_inside(waiter)) &&
+            xf_resolve(s->st, PyTuple_GET_ITEM(waiter, 0), here) < 0) {
             PyErr_Clear(); /* its loop is closed */
         }
+        Py_DECREF(waiter);
     }
     Py_DECREF(drains);
 }
@@ -354,16 +416,20 @@ static PyObject *get_total_completed(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *get_pending_tasks(PyObject *self, void *Py_UNUSED(closure))
 {
     SchedulerObject *s = (SchedulerObject *)self;
-    PyObject *tasks = PySet_New(NULL);
-    for (PortObject *port = s->ports; port != NULL && tasks != NULL; port = port->next) {
+    /* A list first: hashing a task may run Python code. */
+    PyObject *tasks = PyList_New(0), *set = NULL;
+    for (PortObject *port = s->ports; port != NULL; port = port->next) {
         for (CallObject *c = port->calls; c != NULL; c = c->next) {
-            if (c->task != NULL && PySet_Add(tasks, c->task) < 0) {
+            if (tasks != NULL && c->task != NULL && PyList_Append(tasks, c->task) < 0) {
                 Py_CLEAR(tasks);
-                break;
             }
         }
     }
-    return tasks;
+    if (tasks != NULL) {
+        set = PySet_New(tasks);
+        Py_DECREF(tasks);
+    }
+    return set;
 }
 
 static PyObject *limit_snapshot(const SchedulerObject *s, uint32_t i, int64_t now)
@@ -372,8 +438,8 @@ static PyObject *limit_snapshot(const SchedulerObject *s, uint32_t i, int64_t no
     return Py_BuildValue("{sOsdsdsdsLsKsKsd}", "name", PyTuple_GET_ITEM(s->names, i), "rate",
                          xf_limit_rate(l), "capacity", (double)l->capacity / (double)l->unit,
                          "level", xf_limit_level(l, now), "used", (long long)l->used, "refunded",
-                         (unsigned long long)l->refunded, "charged",
-                         (unsigned long long)l->charged, "held", (double)l->held_ns * 1e-9);
+                         (unsigned long long)l->refunded, "charged", (unsigned long long)l->charged,
+                         "held", (double)l->held_ns * 1e-9);
 }
 
 static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -401,13 +467,13 @@ static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     return Py_BuildValue(
-        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsN}", "submitted",
-        (unsigned long long)n->submitted, "admitted", (unsigned long long)n->admitted, "succeeded",
-        (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed, "cancelled",
-        (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired, "refused",
-        (unsigned long long)n->refused, "retries", (unsigned long long)n->retries, "waiting",
-        (unsigned int)core->queue.size, "in_flight", (unsigned int)core->in_use, "tokens_used",
-        (long long)s->tokens_used, "tokens_refunded", (long long)s->tokens_refunded, "episodes",
+        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsN}", "submitted", (unsigned long long)n->submitted,
+        "admitted", (unsigned long long)n->admitted, "succeeded", (unsigned long long)n->succeeded,
+        "failed", (unsigned long long)n->failed, "cancelled", (unsigned long long)n->cancelled,
+        "expired", (unsigned long long)n->expired, "refused", (unsigned long long)n->refused,
+        "retries", (unsigned long long)n->retries, "waiting", (unsigned int)core->queue.size,
+        "in_flight", (unsigned int)core->in_use, "tokens_used", (long long)s->tokens_used,
+        "tokens_refunded", (long long)s->tokens_refunded, "episodes",
         (unsigned int)core->cooldown.generation, "elapsed",
         n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",
         (double)(core->cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
@@ -445,9 +511,10 @@ static PyMethodDef scheduler_methods[] = {
          "wait for the admission before asyncio.TimeoutError. name: of the task. Refused,\n"
          "cancelled or timed out, `coro` is closed.")},
     {"submit", XF_FUNCTION(scheduler_submit), METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
-               "--\n\n"
-               "Queues the call and returns its asyncio.Task at once; see start_task().")},
+     PyDoc_STR(
+         "submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
+         "--\n\n"
+         "Queues the call and returns its asyncio.Task at once; see start_task().")},
     {"notify_rate_limit_exceeded", XF_FUNCTION(scheduler_notify), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
                "A provider refused a call: nothing is dispatched for `retry_after` seconds\n"
@@ -498,7 +565,7 @@ static PyType_Slot scheduler_slots[] = {
 PyType_Spec xf_scheduler_spec = {
     .name = "xtremeflow._core.Scheduler",
     .basicsize = sizeof(SchedulerObject),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE |
-             Py_TPFLAGS_IMMUTABLETYPE,
+    .flags =
+        Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = scheduler_slots,
 };

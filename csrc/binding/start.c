@@ -4,8 +4,7 @@
 typedef enum start_state { START_NEW, START_WAITING, START_OVER } start_state;
 
 typedef struct StartObject {
-    PyObject_HEAD
-    CallObject *call;
+    PyObject_HEAD CallObject *call;
     PyObject *name;
     int64_t timeout_ns;
     start_state state;
@@ -85,7 +84,10 @@ static PyObject *start_send(PyObject *self, PyObject *value)
     return xf_send_result(status, result);
 }
 
-static PyObject *start_iternext(PyObject *self) { return start_send(self, Py_None); }
+static PyObject *start_iternext(PyObject *self)
+{
+    return start_send(self, Py_None);
+}
 
 static PyObject *start_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -155,7 +157,10 @@ static PyObject *get_name(PyObject *Py_UNUSED(self), void *closure)
     return PyUnicode_FromString(closure);
 }
 
-static PyObject *get_none(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure)) { Py_RETURN_NONE; }
+static PyObject *get_none(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
+{
+    Py_RETURN_NONE;
+}
 
 static PyObject *get_running(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {

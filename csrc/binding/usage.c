@@ -27,7 +27,7 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
         number = PyNumber_Index(value);
     } else if (PyNumber_Check(value)) {
         double d = PyFloat_AsDouble(value);
-        number = isfinite(d) ? PyLong_FromDouble(ceil(d)) : NULL;
+        number = isfinite(d) && d >= 0 ? PyLong_FromDouble(ceil(d)) : NULL;
     } else {
         set_error(PyExc_TypeError, what, key,
                   key != NULL ? "a number" : "a number or a mapping of limit names to numbers",
@@ -162,7 +162,9 @@ static int settle(CallObject *c, PyObject *actual)
     if (tokens >= 0) {
         for (uint32_t i = 0; i < n; i++) {
             if (amounts[i] != c->core.held[i]) {
-                xf_settle(&s->core, &c->core, i, amounts[i], xf_port_now(s, c->port));
+                bool refund = amounts[i] < c->core.held[i];
+                xf_settle(&s->core, &c->core, i, amounts[i],
+                          refund ? xf_port_about_now(s, c->port) : xf_port_now(s, c->port));
             }
         }
         s->tokens_used += tokens - c->tokens;
@@ -207,15 +209,17 @@ static PySendResult reported_am_send(PyObject *Py_UNUSED(self), PyObject *Py_UNU
     return PYGEN_RETURN;
 }
 
-static PyObject *reported_iternext(PyObject *Py_UNUSED(self)) { return NULL; }
+static PyObject *reported_iternext(PyObject *Py_UNUSED(self))
+{
+    return NULL;
+}
 
 static PyObject *reported_send(PyObject *Py_UNUSED(self), PyObject *Py_UNUSED(value))
 {
     return xf_send_result(PYGEN_RETURN, Py_NewRef(Py_None));
 }
 
-static PyObject *reported_throw(PyObject *Py_UNUSED(self), PyObject *const *args,
-                                Py_ssize_t nargs)
+static PyObject *reported_throw(PyObject *Py_UNUSED(self), PyObject *const *args, Py_ssize_t nargs)
 {
     xf_set_thrown(args, nargs);
     return NULL;

@@ -30,8 +30,8 @@ typedef struct xf_backoff {
 #define XF_UNTOLD ((int64_t)-1)
 
 /* Opens an episode at `now` (`fresh`: the refused call was dispatched after the last one began),
-   or extends the running one: its end is never moved to an earlier instant, and the exponent steps once
-   an episode. Returns the end. */
+   or extends the running one: its end is never moved to an earlier instant, and the exponent steps
+   once an episode. Returns the end. */
 int64_t xf_cooldown_open(xf_cooldown *c, const xf_backoff *b, bool fresh, int64_t now);
 
 /* A call dispatched in `generation` succeeded: after the last episode, so the next guess starts

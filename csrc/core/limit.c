@@ -6,7 +6,8 @@
 #define MAX_DEBT (-((int64_t)1 << 62))
 #define NS_PER_S 1e9
 
-/* No refusal empties a bucket that takes longer to fill than this, and than so many waits. */
+/* A refusal says nothing of a bucket that takes longer to fill than this, and than so many waits.
+ */
 #define MINUTES_NS ((int64_t)120 * 1000000000)
 #define WAITS 100
 
@@ -18,7 +19,10 @@ typedef struct ratio {
     int64_t unit;
 } ratio;
 
-static bool is_whole(double x) { return x == floor(x) && x <= 9007199254740992.0; }
+static bool is_whole(double x)
+{
+    return x == floor(x) && x <= 9007199254740992.0;
+}
 
 static int64_t gcd(int64_t a, int64_t b)
 {
@@ -100,7 +104,10 @@ bool xf_limit_init(xf_limit *l, double amount, double period, double capacity)
 
 /* Full is the capacity plus what is less than one ns of gain, or a wait rounded up to whole ns
    would lose a fraction of a ns each time. */
-static int64_t full(const xf_limit *l) { return l->capacity + l->gain - 1; }
+static int64_t full(const xf_limit *l)
+{
+    return l->capacity + l->gain - 1;
+}
 
 static int64_t level_at(const xf_limit *l, int64_t when)
 {
@@ -140,13 +147,16 @@ double xf_limit_level(const xf_limit *l, int64_t now)
     return (double)(level < l->capacity ? level : l->capacity) / (double)l->unit;
 }
 
-double xf_limit_rate(const xf_limit *l) { return (double)l->gain * NS_PER_S / (double)l->unit; }
+double xf_limit_rate(const xf_limit *l)
+{
+    return (double)l->gain * NS_PER_S / (double)l->unit;
+}
 
 int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
 {
     const xf_bucket *b = &l->bucket;
     int64_t ready = b->at, lack = needed(l, cost) - b->level;
-    if (lack > 0 && !l->promised) {
+    if (lack > 0) {
         ready += lack / l->gain + (lack % l->gain != 0);
     }
     return ready > from ? ready : from;
@@ -155,11 +165,6 @@ int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
 void xf_limit_take(xf_limit *l, int64_t cost, int64_t when)
 {
     refill(l, when);
-    if (l->promised) {
-        int64_t need = needed(l, cost);
-        l->bucket.level = l->bucket.level > need ? l->bucket.level : need;
-        l->promised = false;
-    }
     l->bucket.level -= price(l, cost);
     l->used += (uint64_t)cost;
 }
@@ -169,7 +174,7 @@ void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
     int64_t credits;
     l->used -= (uint64_t)units;
     if (now < l->bucket.at) {
-        return; /* emptied by a cooldown: its level at the end is the provider's word */
+        return; /* a cooldown runs: the level at its end is the provider's word */
     }
     refill(l, now);
     if (__builtin_mul_overflow(units, l->unit, &credits) ||
@@ -184,14 +189,13 @@ void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
     }
 }
 
-bool xf_limit_empty(xf_limit *l, int64_t cost, int64_t now, int64_t until)
+bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t now, int64_t until)
 {
-    int64_t wait = until - now, need = needed(l, cost), fill = l->capacity / l->gain;
-    if (cost == 0 || need / l->gain > wait || (fill > MINUTES_NS && fill / WAITS > wait)) {
+    int64_t wait = until - now, fill = l->capacity / l->gain;
+    if (cost == 0 || (fill > MINUTES_NS && fill / WAITS > wait)) {
         return false;
     }
-    l->bucket = (xf_bucket){.level = 0, .at = until};
-    l->promised = true;
+    l->bucket = (xf_bucket){.level = needed(l, cost), .at = until};
     return true;
 }
 
@@ -204,6 +208,6 @@ void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now)
     l->capacity = definition->capacity;
     l->max_cost = definition->max_cost;
     l->bucket.level = level > l->capacity ? l->capacity
-                      : level < MAX_DEBT ? MAX_DEBT
-                                         : (int64_t)level;
+                      : level < MAX_DEBT  ? MAX_DEBT
+                                          : (int64_t)level;
 }

@@ -7,8 +7,9 @@
  *     gain / unit = amount / period_in_ns
  *
  * exactly when amount and period are whole numbers, else to within 1e-12 of it (5e-10 where a huge
- * capacity leaves no room for a finer unit). Nothing is ever rounded after that: what is less than a nanosecond's gain stays in the level. So a limit of
- * 90 million a minute admits 90 million a minute, not 0.1 % less.
+ * capacity leaves no room for a finer unit). Nothing is ever rounded after that: what is less than
+ * a nanosecond's gain stays in the level. So a limit of 90 million a minute admits 90 million a
+ * minute, not 0.1 % less.
  *
  * Times are nanoseconds of any clock that does not run backward; a clock that does is treated
  * as standing still.
@@ -31,7 +32,6 @@ typedef struct xf_limit {
     int64_t capacity; /* credits, >= 0 */
     int64_t max_cost; /* units: what a call costs beyond that could never be paid for */
     xf_bucket bucket;
-    bool promised; /* the next admission was promised by the provider: see cooldown.h */
 
     /* What became of it, in units (wrapping like any counter) and ns. */
     uint64_t used;     /* admitted, with settlements counted in */
@@ -67,18 +67,17 @@ int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from);
 void xf_limit_take(xf_limit *l, int64_t cost, int64_t when);
 
 /* Moves the level at `now` by `units`: above 0 gives back (never above the capacity), below 0
-   takes, as far as the largest debt that can be told. While a cooldown runs that emptied the
-   bucket, only the counters move: its level at the end is the provider's word. */
+   takes, as far as the largest debt that can be told. While a cooldown runs that has set the level
+   at its end (xf_limit_refuse), only the counters move. */
 void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now);
 
 /*
- * Empties the bucket as of `until` (> now), and lets the first admission from then on pass
- * whatever the level says. Does nothing, and returns false, when this limit cannot have been
- * the one that sent a call of `cost` units away with so short a wait: the call costs nothing of
- * it, or its quota comes back too slowly (a single call takes longer than the wait; or a bucket
- * of hours takes 100 times as long to fill). So the refusal of a per-minute limit does not throw
- * away what is left of the day's.
+ * A provider has sent a call of `cost` units away until `until` (> now): at that instant the
+ * bucket holds just what this call needs, as it has promised. Does nothing, and returns false,
+ * when this limit cannot have been the cause: the call costs nothing of it, or the bucket takes
+ * hours to fill and more than 100 times as long as the wait. So the refusal of a per-minute
+ * limit does not throw away what is left of the day's.
  */
-bool xf_limit_empty(xf_limit *l, int64_t cost, int64_t now, int64_t until);
+bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t now, int64_t until);
 
 #endif

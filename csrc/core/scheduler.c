@@ -102,7 +102,10 @@ static void admit(xf_scheduler *s, xf_call *c, int64_t at)
     c->state = XF_ADMITTED;
 }
 
-static bool is_head(const xf_call *c) { return c->queue_place == 1; }
+static bool is_head(const xf_call *c)
+{
+    return c->queue_place == 1;
+}
 
 static void leave_queue(xf_scheduler *s, xf_call *c)
 {
@@ -272,8 +275,7 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
 {
     /* Room for every live call, so that no retry can ever fail for want of memory. */
     if (!xf_heap_reserve(&s->queue, s->live + 1, &s->alloc) ||
-        (deadline != XF_NEVER &&
-         !xf_heap_reserve(&s->deadlines, s->live + 1, &s->alloc))) {
+        (deadline != XF_NEVER && !xf_heap_reserve(&s->deadlines, s->live + 1, &s->alloc))) {
         return false;
     }
     now = begin(s, now);
@@ -396,7 +398,7 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
     int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
     if (until > before && until > now) {
         for (uint32_t i = 0; i < s->n_limits; i++) {
-            xf_limit_empty(&s->limits[i], refused_cost(s, c, i), now, until);
+            xf_limit_refuse(&s->limits[i], refused_cost(s, c, i), now, until);
         }
     }
     s->changed = true;

@@ -14,7 +14,8 @@
  * lag behind `now` by XF_CATCH_UP_NS, so that a loop that stalls for long does not answer with
  * a burst. When the queue has just run empty, an arrival within XF_TURNAROUND_NS of the last
  * admission continues the schedule in the same way: that is a producer which waits for one
- * admission to ask for the next. With a full queue the i-th admission thus comes at t0 + (cost so far) / rate.
+ * admission to ask for the next. With a full queue the i-th admission thus comes at t0 + (cost so
+ * far) / rate.
  *
  * Functions are O(log n) in the number of waiting calls or better. Only xf_scheduler_init() and
  * xf_submit() allocate; where they fail, nothing has changed. Numbers of ns must be >= 0.
@@ -31,12 +32,12 @@
 #include "core/heap.h"
 #include "core/limit.h"
 
-#define XF_NEVER INT64_MAX            /* an instant that does not come by itself */
-#define XF_CATCH_UP_NS 10000000       /* 10 ms */
-#define XF_TURNAROUND_NS 2000000      /* 2 ms */
-#define XF_UNLIMITED UINT32_MAX       /* slots */
-#define XF_MIN_PRIORITY (-32768)      /* priorities are 16 bits, */
-#define XF_MAX_PRIORITY 32767         /* higher goes first */
+#define XF_NEVER INT64_MAX       /* an instant that does not come by itself */
+#define XF_CATCH_UP_NS 10000000  /* 10 ms */
+#define XF_TURNAROUND_NS 2000000 /* 2 ms */
+#define XF_UNLIMITED UINT32_MAX  /* slots */
+#define XF_MIN_PRIORITY (-32768) /* priorities are 16 bits, */
+#define XF_MAX_PRIORITY 32767    /* higher goes first */
 
 typedef enum xf_state {
     XF_NEW,       /* not submitted yet */
@@ -50,8 +51,8 @@ typedef enum xf_state {
 /* One call. The memory is the caller's, zeroed and with `held` filled in before xf_submit(); it
    must stay until the call is done. All else is the scheduler's. */
 typedef struct xf_call {
-    uint64_t order;                   /* key in the queue: priority, then sequence number */
-    uint32_t queue_place;             /* see heap.h */
+    uint64_t order;       /* key in the queue: priority, then sequence number */
+    uint32_t queue_place; /* see heap.h */
     uint32_t deadline_place;
     int64_t deadline;                 /* of the first admission, or XF_NEVER */
     struct xf_call *next, **previous; /* in the outbox */
@@ -71,9 +72,9 @@ typedef struct xf_counters {
     uint64_t succeeded, failed, cancelled, expired;
     uint64_t refused; /* 429s */
     uint64_t retries;
-    int64_t first_ns;                               /* the first xf_submit(), or -1 */
-    int64_t idle_ns, no_slot_ns, cooldown_ns;       /* why nothing was admitted, beside the */
-                                                    /* limits' held_ns */
+    int64_t first_ns;                         /* the first xf_submit(), or -1 */
+    int64_t idle_ns, no_slot_ns, cooldown_ns; /* why nothing was admitted, beside the */
+                                              /* limits' held_ns */
 } xf_counters;
 
 typedef struct xf_scheduler {
@@ -89,12 +90,12 @@ typedef struct xf_scheduler {
     xf_heap queue, deadlines;
     xf_call *outbox, **outbox_end;
     uint64_t next_sequence;
-    int64_t now;    /* the latest `now` */
-    int64_t anchor; /* virtual instant of the last admission, */
+    int64_t now;         /* the latest `now` */
+    int64_t anchor;      /* virtual instant of the last admission, */
     int64_t admitted_at; /* and the `now` at which it was decided */
-    int64_t head_at; /* when the head becomes admissible, as far as is known */
-    bool changed;   /* since head_at was worked out */
-    int held_by;    /* what holds the head back, */
+    int64_t head_at;     /* when the head becomes admissible, as far as is known */
+    bool changed;        /* since head_at was worked out */
+    int held_by;         /* what holds the head back, */
     int64_t held_since;
 } xf_scheduler;
 
@@ -139,11 +140,11 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
 
 /*
  * A provider refused `c` (NULL: a call that is not known here) with a 429. Opens or extends the
- * cooldown by the rules of cooldown.h, and empties, as of its end, the buckets that can have
- * caused it. The first call after the end is let through at once, the rest at the rate: that is
- * what the provider promised. Where a call's cost is not known (no call, or no estimate) the mean
- * of the calls so far stands for it.
- * A length of 0 asks for no pause and changes nothing. Returns the instant of the end.
+ * cooldown by the rules of cooldown.h. At its end the buckets that can have caused it hold just
+ * what the refused call needs (see xf_limit_refuse): it is let through at once, the rest follow
+ * at the rate. Where its cost is not known (no call, or no estimate) the mean of the calls so far
+ * stands for it. A length of 0 asks for no pause and changes nothing. Returns the instant of the
+ * end.
  */
 int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now);
 

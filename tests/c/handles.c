@@ -56,7 +56,10 @@ xf_call *handle_call(const xf_scheduler *s, const int64_t *costs)
     return c;
 }
 
-void handle_free(void *handle) { free(handle); }
+void handle_free(void *handle)
+{
+    free(handle);
+}
 
 int64_t handle_refused(xf_scheduler *s, xf_call *c, int64_t told, int64_t base, bool exponential,
                        int64_t max, int64_t now)
@@ -74,11 +77,26 @@ int64_t handle_armed(const xf_scheduler *s)
     return at < deadline ? at : deadline;
 }
 
-uint32_t handle_state(const xf_call *c) { return c->state; }
-int64_t handle_anchor(const xf_scheduler *s) { return s->anchor; }
-uint32_t handle_in_use(const xf_scheduler *s) { return s->in_use; }
-uint32_t handle_live(const xf_scheduler *s) { return s->live; }
-uint64_t handle_used(const xf_scheduler *s, uint32_t i) { return s->limits[i].used; }
+uint32_t handle_state(const xf_call *c)
+{
+    return c->state;
+}
+int64_t handle_anchor(const xf_scheduler *s)
+{
+    return s->anchor;
+}
+uint32_t handle_in_use(const xf_scheduler *s)
+{
+    return s->in_use;
+}
+uint32_t handle_live(const xf_scheduler *s)
+{
+    return s->live;
+}
+uint64_t handle_used(const xf_scheduler *s, uint32_t i)
+{
+    return s->limits[i].used;
+}
 
 /* A limit's level at `now`, in whole credits, and how many make a unit and a nanosecond. */
 void handle_level(const xf_scheduler *s, uint32_t i, int64_t now, int64_t credits[3])

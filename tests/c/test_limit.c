@@ -158,8 +158,7 @@ static void check_drift(double amount, double period, double capacity, int64_t c
         xf_limit_take(&l, cost, t);
         admitted += cost;
     }
-    CHECK((__int128)admitted * l.unit ==
-          l.capacity + (__int128)t * l.gain - l.bucket.level);
+    CHECK((__int128)admitted * l.unit == l.capacity + (__int128)t * l.gain - l.bucket.level);
     CHECK_EQ(l.used, admitted);
     long double ideal = (long double)amount / ((long double)period * 1e9L) * (long double)t;
     long double credit = (long double)cost + (long double)amount / ((long double)period * 1e9L);
@@ -258,32 +257,34 @@ TEST(a_new_definition_keeps_the_level_in_units)
     CHECK_NEAR(xf_limit_level(&l, SECOND / 10), -10, 1e-9);
 }
 
-TEST(a_refusing_limit_is_empty_afterwards_and_lets_one_call_pass)
+TEST(a_refused_call_passes_at_the_promised_instant_and_leaves_nothing)
 {
     xf_limit l = limit(10, 1, 10);
-    CHECK(xf_limit_empty(&l, 10, 0, SECOND));
-    CHECK_NEAR(xf_limit_level(&l, SECOND), 0, 0);
+    CHECK(xf_limit_refuse(&l, 4, 0, SECOND));
     CHECK_EQ(xf_limit_ready(&l, 4, 0), SECOND);
+    CHECK(xf_limit_ready(&l, 5, 0) > SECOND);
     xf_limit_take(&l, 4, SECOND);
     CHECK_NEAR(xf_limit_level(&l, SECOND), 0, 0);
     CHECK_EQ(xf_limit_ready(&l, 4, 0), SECOND + 4 * SECOND / 10);
 }
 
-TEST(a_promise_to_a_call_larger_than_the_capacity_leaves_its_debt)
+TEST(a_refused_call_larger_than_the_capacity_leaves_its_debt)
 {
     xf_limit l = limit(10, 1, 10);
-    CHECK(xf_limit_empty(&l, 10, 0, SECOND));
+    CHECK(xf_limit_refuse(&l, 25, 0, SECOND));
+    CHECK_EQ(xf_limit_ready(&l, 25, 0), SECOND);
     xf_limit_take(&l, 25, SECOND);
     CHECK_NEAR(xf_limit_level(&l, SECOND), -15, 0);
 }
 
-TEST(a_limit_that_refills_too_slowly_is_not_the_refusing_one)
+TEST(a_short_wait_says_nothing_of_a_bucket_of_hours)
 {
     xf_limit day = limit(1000, 86400, 1000), minute = limit(600, 60, 600);
-    CHECK(!xf_limit_empty(&day, 1, 0, SECOND));
+    CHECK(!xf_limit_refuse(&day, 1, 0, SECOND));
     CHECK_NEAR(xf_limit_level(&day, SECOND), 1000, 0);
-    CHECK(xf_limit_empty(&minute, 10, 0, SECOND));
-    CHECK(!xf_limit_empty(&minute, 20, 0, SECOND));
+    CHECK(xf_limit_refuse(&day, 1, 0, 1000 * SECOND));
+    CHECK(!xf_limit_refuse(&minute, 0, 0, SECOND));
+    CHECK(xf_limit_refuse(&minute, 20, 0, SECOND));
 }
 
 TEST_MAIN
