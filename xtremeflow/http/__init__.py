@@ -31,6 +31,7 @@ from ._errors import (
     UploadAborted,
 )
 from ._response import Headers, Response, StreamResponse, Timing
+from ._transport import transport
 
 #: The version of the libcurl in use, and of its TLS library.
 LIBCURL = f"{_http.libcurl_version} ({_http.tls_version})"
@@ -62,4 +63,5 @@ __all__ = [
     "TotalTimeout",
     "TransportError",
     "UploadAborted",
+    "transport",
 ]

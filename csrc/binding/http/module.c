@@ -3,8 +3,31 @@
 
 #include <stdlib.h>
 
-/* parse_head(bytes) -> [(name, value), ...], in order, as latin-1 text */
-static PyObject *parse_head(PyObject *Py_UNUSED(module), PyObject *head)
+typedef PyObject *(*maker)(const char *bytes, Py_ssize_t size);
+
+static PyObject *latin1(const char *bytes, Py_ssize_t size)
+{
+    return PyUnicode_DecodeLatin1(bytes, size, NULL);
+}
+
+/* A folded line belongs to the value before it. */
+static int unfold(PyObject *list, PyObject *value)
+{
+    Py_ssize_t last = PyList_GET_SIZE(list) - 1;
+    if (last < 0)
+        return 0;
+    PyObject *before = PyList_GET_ITEM(list, last); /* borrowed */
+    PyObject *space = PyBytes_Check(value) ? PyBytes_FromString(" ") : PyUnicode_FromString(" ");
+    PyObject *left = space ? PySequence_Concat(PyTuple_GET_ITEM(before, 1), space) : NULL;
+    PyObject *whole = left ? PySequence_Concat(left, value) : NULL;
+    PyObject *pair = whole ? PyTuple_Pack(2, PyTuple_GET_ITEM(before, 0), whole) : NULL;
+    Py_XDECREF(space);
+    Py_XDECREF(left);
+    Py_XDECREF(whole);
+    return pair ? PyList_SetItem(list, last, pair) : -1;
+}
+
+static PyObject *pairs_of(PyObject *head, maker make)
 {
     char *bytes;
     Py_ssize_t size;
@@ -14,30 +37,32 @@ static PyObject *parse_head(PyObject *Py_UNUSED(module), PyObject *head)
     size_t at = 0;
     struct xf_field f;
     while (list && xf_head_next(bytes, (size_t)size, &at, &f)) {
-        PyObject *value = PyUnicode_DecodeLatin1(f.value, (Py_ssize_t)f.value_size, NULL);
-        PyObject *pair = NULL;
-        if (value && !f.name_size) { /* folded: belongs to the one before */
-            Py_ssize_t last = PyList_GET_SIZE(list) - 1;
-            if (last >= 0) {
-                PyObject *before = PyList_GET_ITEM(list, last); /* borrowed */
-                pair = Py_BuildValue("(ON)", PyTuple_GET_ITEM(before, 0),
-                                     PyUnicode_FromFormat("%U %U", PyTuple_GET_ITEM(before, 1),
-                                                          value));
-                if (!pair || PyList_SetItem(list, last, Py_NewRef(pair)) < 0)
-                    Py_CLEAR(list);
-            }
+        int bad = -1;
+        PyObject *value = make(f.value, (Py_ssize_t)f.value_size);
+        if (value && !f.name_size) {
+            bad = unfold(list, value);
         } else if (value) {
-            pair = Py_BuildValue(
-                "(NO)", PyUnicode_DecodeLatin1(f.name, (Py_ssize_t)f.name_size, NULL), value);
-            if (!pair || PyList_Append(list, pair) < 0)
-                Py_CLEAR(list);
-        } else {
-            Py_CLEAR(list);
+            PyObject *name = make(f.name, (Py_ssize_t)f.name_size);
+            PyObject *pair = name ? PyTuple_Pack(2, name, value) : NULL;
+            bad = pair ? PyList_Append(list, pair) : -1;
+            Py_XDECREF(name);
+            Py_XDECREF(pair);
         }
         Py_XDECREF(value);
-        Py_XDECREF(pair);
+        if (bad)
+            Py_CLEAR(list);
     }
     return list;
+}
+
+static PyObject *parse_head(PyObject *Py_UNUSED(module), PyObject *head)
+{
+    return pairs_of(head, latin1);
+}
+
+static PyObject *parse_head_bytes(PyObject *Py_UNUSED(module), PyObject *head)
+{
+    return pairs_of(head, PyBytes_FromStringAndSize);
 }
 
 /* check_headers(headers): refuses what cannot be sent */
@@ -54,7 +79,8 @@ static PyObject *set_loads(PyObject *module, PyObject *loads)
 }
 
 static PyMethodDef methods[] = {
-    {"parse_head", parse_head, METH_O, "The (name, value) pairs of an answer's head."},
+    {"parse_head", parse_head, METH_O, "The (name, value) pairs of an answer's head, as text."},
+    {"parse_head_bytes", parse_head_bytes, METH_O, "The same as bytes."},
     {"check_headers", check_headers, METH_O, "The given headers as checked pairs of bytes."},
     {"set_loads", set_loads, METH_O, "The function that decodes JSON for Event.json."},
     {0},

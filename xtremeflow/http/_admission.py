@@ -1,0 +1,142 @@
+"""Calls through a scheduler: admitted, settled from what they used, retried when refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from .._core import current_call, report_token_usage
+from ..backoff import auto_backoff
+from ..scheduler import TaskScheduler
+from ._errors import StatusError
+from ._response import Response
+from ._usage import Cost, Estimate, Tap, Usage, default_estimate, usage_in
+
+T = TypeVar("T")
+
+# Not taken on by the provider, and welcome again later.
+REFUSALS = frozenset({429, 503, 529})
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, StatusError) and error.status in REFUSALS
+
+
+class Admission:
+    """The scheduler of a client, and how its calls use it."""
+
+    def __init__(
+        self,
+        scheduler: TaskScheduler,
+        estimate: Estimate | None,
+        max_retries: int,
+        max_retry_after: float,
+    ) -> None:
+        if not isinstance(scheduler, TaskScheduler):
+            raise TypeError(f"scheduler must be one of xtremeflow's schedulers, not {scheduler!r}")
+        self.scheduler = scheduler
+        self._estimate = estimate
+        retrying = auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)
+        self._retried = retrying(self._attempt)
+        self.retrying = retrying
+
+    def cost(self, url: str, body: bytes) -> Cost:
+        if self._estimate is not None:
+            return self._estimate(url, body)
+        return default_estimate(body).amounts(self.scheduler.limit_names)
+
+    def admitted(self) -> bool:
+        """Whether the running code belongs to a call of this scheduler: it has its slot."""
+        call = current_call()
+        return call is not None and call.scheduler is self.scheduler
+
+    async def settle(self, usage: Usage | None) -> None:
+        if usage is not None:
+            await report_token_usage(usage.amounts(self.scheduler.limit_names))
+
+    async def whole(
+        self, send: Callable[[], Awaitable[Response]], cost: Cost, repeatable: bool
+    ) -> Response:
+        """Awaits what `send` returns once admitted, and again after refusals.
+
+        The answer to the last attempt is returned, a refusal too.
+        """
+        attempt = (self._retried if repeatable else self._attempt)(send, time.perf_counter())
+        try:
+            if self.admitted():
+                return await attempt
+            return await self.scheduler.submit(attempt, cost)
+        except StatusError as error:
+            if isinstance(error.response, Response):
+                return error.response
+            raise
+
+    async def _attempt(self, send: Callable[[], Awaitable[Response]], asked: float) -> Response:
+        queued = time.perf_counter() - asked
+        response = await send()
+        response._queued = queued
+        if response.status in REFUSALS:
+            raise StatusError(response, response.body)
+        await self.settle(usage_in(response.body[max(response.body.rfind(b'"usage'), 0) :]))
+        return response
+
+
+class Lease(Generic[T]):
+    """A streamed call's slot, held until the stream is closed.
+
+    `open` gives the stream once its head is there. A refusal that outlasts the retries is raised
+    as StatusError.
+    """
+
+    def __init__(
+        self, admission: Admission, open: Callable[[], Awaitable[T]], cost: Cost, repeatable: bool
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.tap = Tap()
+        self._admission = admission
+        self._open = admission.retrying(open) if repeatable else open
+        self._opened: asyncio.Future[T] = loop.create_future()
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._task: asyncio.Task[None] | None = None
+        if not admission.admitted():
+            self._task = admission.scheduler.submit(self._hold(), cost)
+
+    async def opened(self) -> T:
+        if self._task is None:
+            return await self._open()
+        try:
+            # Not the future alone: the task may end without having come to run.
+            await asyncio.wait({self._task, self._opened}, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
+        if not self._opened.done():
+            self._task.result()
+        return self._opened.result()
+
+    async def _hold(self) -> None:
+        try:
+            stream = await self._open()
+        except Exception as error:
+            self._opened.set_exception(error)
+            return
+        self._opened.set_result(stream)
+        await self._closed
+        await self._admission.settle(self.tap.usage())
+
+    async def aclose(self) -> None:
+        """Settles the call and gives its slot back."""
+        if self._task is None:
+            if not self._closed.done():
+                self._closed.set_result(None)
+                await self._admission.settle(self.tap.usage())
+            return
+        self.close()
+        await asyncio.wait({self._task})
+
+    def close(self) -> None:
+        """The same, by the loop's next turn."""
+        if not self._closed.done() and not self._closed.get_loop().is_closed():
+            self._closed.set_result(None)
