@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from .. import _http
 from .._core import current_call, report_token_usage
 from ..backoff import auto_backoff
 from ..scheduler import TaskScheduler
 from ._errors import StatusError
 from ._response import Response
-from ._usage import Cost, Estimate, Tap, Usage, default_estimate, usage_in
+from ._usage import Amounts, Cost, Estimate, Tap, Usage, default_estimate
 
 T = TypeVar("T")
+
+#: The arguments of Session.call.
+Request = tuple[Any, ...]
 
 # Not taken on by the provider, and welcome again later.
 REFUSALS = frozenset({429, 503, 529})
@@ -38,48 +42,72 @@ class Admission:
             raise TypeError(f"scheduler must be one of xtremeflow's schedulers, not {scheduler!r}")
         self.scheduler = scheduler
         self._estimate = estimate
+        self._amounts = Amounts(scheduler.limit_names)
         retrying = auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)
         self._retried = retrying(self._attempt)
         self.retrying = retrying
 
-    def cost(self, url: str, body: bytes) -> Cost:
+    def cost(self, url: str, body: Any) -> Cost:
+        if body is None:
+            body = b""
         if self._estimate is not None:
-            return self._estimate(url, body)
-        return default_estimate(body).amounts(self.scheduler.limit_names)
+            return self._estimate(url, body if isinstance(body, bytes) else bytes(body))
+        return self._amounts.of(default_estimate(body))
 
     def admitted(self) -> bool:
         """Whether the running code belongs to a call of this scheduler: it has its slot."""
         call = current_call()
         return call is not None and call.scheduler is self.scheduler
 
-    async def settle(self, usage: Usage | None) -> None:
+    def settle(self, usage: Usage | None) -> None:
         if usage is not None:
-            await report_token_usage(usage.amounts(self.scheduler.limit_names))
+            report_token_usage(self._amounts.of(usage)).close()  # the call itself reports
 
     async def whole(
-        self, send: Callable[[], Awaitable[Response]], cost: Cost, repeatable: bool
+        self,
+        first: _http.Transfer,
+        call: Callable[..., _http.Transfer] | None,
+        request: Request,
+        send: Callable[[_http.Transfer, Request], Awaitable[Response]] | None,
     ) -> Response:
-        """Awaits what `send` returns once admitted, and again after refusals.
+        """Awaits the first transfer once admitted; after a refusal another one, of `call(*request)`.
 
-        The answer to the last attempt is returned, a refusal too.
+        The answer to the last attempt is returned, a refusal too. send: how a transfer is awaited.
         """
-        attempt = (self._retried if repeatable else self._attempt)(send, time.perf_counter())
+        transfers = [first]
+        run = self._attempt if call is None else self._retried
+        attempt = run(transfers, call, request, send, time.perf_counter())
         try:
-            if self.admitted():
+            call_here = current_call()
+            if call_here is not None and call_here.scheduler is self.scheduler:
                 return await attempt
-            return await self.scheduler.submit(attempt, cost)
+            return await self.scheduler.submit(attempt, self.cost(request[1], request[3]))
         except StatusError as error:
             if isinstance(error.response, Response):
                 return error.response
             raise
+        finally:
+            first.close()  # if it was never dispatched
 
-    async def _attempt(self, send: Callable[[], Awaitable[Response]], asked: float) -> Response:
+    async def _attempt(
+        self,
+        transfers: list[_http.Transfer],
+        call: Callable[..., _http.Transfer] | None,
+        request: Request,
+        send: Callable[[_http.Transfer, Request], Awaitable[Response]] | None,
+        asked: float,
+    ) -> Response:
         queued = time.perf_counter() - asked
-        response = await send()
+        if transfers:
+            transfer = transfers.pop()
+        else:
+            assert call is not None
+            transfer = call(*request)
+        response: Response = await (transfer if send is None else send(transfer, request))
         response._queued = queued
         if response.status in REFUSALS:
             raise StatusError(response, response.body)
-        await self.settle(usage_in(response.body[max(response.body.rfind(b'"usage'), 0) :]))
+        self.settle(_http.usage_in(response.body))
         return response
 
 
@@ -124,14 +152,14 @@ class Lease(Generic[T]):
             return
         self._opened.set_result(stream)
         await self._closed
-        await self._admission.settle(self.tap.usage())
+        self._admission.settle(self.tap.usage())
 
     async def aclose(self) -> None:
         """Settles the call and gives its slot back."""
         if self._task is None:
             if not self._closed.done():
                 self._closed.set_result(None)
-                await self._admission.settle(self.tap.usage())
+                self._admission.settle(self.tap.usage())
             return
         self.close()
         await asyncio.wait({self._task})

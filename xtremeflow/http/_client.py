@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 import warnings
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, cast
@@ -15,7 +15,7 @@ from urllib.parse import urlencode
 from .. import _http
 from ..scheduler import TaskScheduler
 from . import _options
-from ._admission import REFUSALS, Admission, Lease
+from ._admission import REFUSALS, Admission, Lease, Request
 from ._errors import StatusError, transport_error
 from ._json import encode
 from ._redirects import Step, follow, pairs
@@ -227,55 +227,39 @@ class Client:
         elif content is None or type(content) is bytes:
             body, is_json = content, False
         elif isinstance(content, AsyncIterable):
-            transfer = self._call(method, url, headers, None, False, timeout, idle_timeout,
-                                  connect_timeout, False, idempotent, -1, False)  # fmt: skip
-            if self._admission is not None:
-                return self._scheduled(transfer, None, lambda _: self._uploaded(transfer, content),
-                                       b"")  # fmt: skip
-            return self._uploaded(transfer, content)
+            return self._send_source(content, method, url, headers, timeout, idle_timeout,
+                                     connect_timeout, idempotent)  # fmt: skip
         else:
             body, is_json = content.encode() if isinstance(content, str) else content, False
-        transfer = self._call(method, url, headers, body, is_json, timeout, idle_timeout,
-                              connect_timeout, False, idempotent, None, False)  # fmt: skip
-        if self._admission is None and not self._follow:
-            return transfer
+        request = (method, url, headers, body, is_json, timeout, idle_timeout, connect_timeout,
+                   False, idempotent, None, False)  # fmt: skip
+        transfer = self._call(*request)
+        send = self._followed if self._follow else None
+        if self._admission is not None:
+            return self._admission.whole(transfer, self._call, request, send)
+        return transfer if send is None else send(transfer, request)
 
-        def sent(transfer: _http.Transfer) -> Awaitable[Response]:
-            if not self._follow:
-                return transfer
-            return self._followed(transfer, body, headers, is_json,
-                                  (timeout, idle_timeout, connect_timeout))  # fmt: skip
-
-        if self._admission is None:
-            return sent(transfer)  # type: ignore[return-value]
-        again = partial(self._call, method, url, headers, body, is_json, timeout, idle_timeout,
-                        connect_timeout, False, idempotent, None, False)  # fmt: skip
-        return self._scheduled(transfer, again, sent, body)
-
-    async def _scheduled(
+    def _send_source(
         self,
-        first: _http.Transfer,
-        again: Callable[[], _http.Transfer] | None,
-        sent: Callable[[_http.Transfer], Awaitable[Response]],
-        body: Any,
-    ) -> Response:
-        admission = self._admission
-        assert admission is not None
-        unused: _http.Transfer | None = first
+        source: Source,
+        method: str,
+        url: str,
+        headers: _http.HeadersInput | None,
+        timeout: Seconds | EllipsisType,
+        idle_timeout: Seconds | EllipsisType,
+        connect_timeout: Seconds | EllipsisType,
+        idempotent: bool | None,
+    ) -> Coroutine[Any, Any, Response]:
+        transfer = self._call(method, url, headers, None, False, timeout, idle_timeout,
+                              connect_timeout, False, idempotent, -1, False)  # fmt: skip
 
-        def send() -> Awaitable[Response]:
-            nonlocal unused
-            transfer, unused = unused, None
-            if transfer is None:
-                assert again is not None
-                transfer = again()
-            return sent(transfer)
+        async def send(transfer: _http.Transfer, _: Any) -> Response:
+            async with uploading(transfer, source):
+                return cast(Response, await transfer)
 
-        try:
-            cost = admission.cost(first.url, bytes(body or b""))
-            return await admission.whole(send, cost, again is not None)
-        finally:
-            first.close()  # if it was never dispatched
+        if self._admission is not None:
+            return self._admission.whole(transfer, None, (method, url, headers, b""), send)
+        return send(transfer, None)
 
     def stream(
         self,
@@ -313,7 +297,7 @@ class Client:
         first = again()
         if self._admission is None:
             return StreamContext(first, source, self._max_event)
-        cost = self._admission.cost(url, bytes(body or b""))
+        cost = self._admission.cost(url, body)
         return ScheduledStreamContext(
             first, source, self._max_event, again, self._admission, cost
         )
@@ -325,20 +309,8 @@ class Client:
             url += ("&" if "?" in url else "?") + urlencode(params)
         return url
 
-    @staticmethod
-    async def _uploaded(transfer: _http.Transfer, source: Source) -> Response:
-        async with uploading(transfer, source):
-            return cast(Response, await transfer)
-
-    async def _followed(
-        self,
-        transfer: _http.Transfer,
-        body: Any,
-        headers: _http.HeadersInput | None,
-        json: bool,
-        limits: tuple[Seconds | EllipsisType, Seconds | EllipsisType, Seconds | EllipsisType],
-    ) -> Response:
-        total, idle, connect = limits
+    async def _followed(self, transfer: _http.Transfer, request: Request) -> Response:
+        method, url, headers, body, json, total, idle, connect, *_ = request
         if isinstance(total, EllipsisType):
             total = self._timeout
         clock = asyncio.get_running_loop().time
@@ -349,7 +321,7 @@ class Client:
             return self._call(step.method, step.url, step.headers, step.body, step.json, left, idle,
                               connect, False, None, None, step.bare)  # fmt: skip
 
-        first = Step(transfer.method, transfer.url, pairs(headers), body, json, False)
+        first = Step(method, url, pairs(headers), body, json, False)
         return await follow(send, first, await transfer, self._follow)
 
     # ---- life ----
@@ -383,7 +355,7 @@ class Client:
 
     def __del__(self) -> None:
         session = getattr(self, "_session", None)
-        if session is None or self._closed or not session.engines():
+        if session is None or getattr(self, "_closed", True) or not session.engines():
             return
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
         self._close()

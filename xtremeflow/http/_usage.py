@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+
+from .. import _http
 
 Cost = float | Mapping[str, float]
 
@@ -14,68 +13,38 @@ Cost = float | Mapping[str, float]
 Estimate = Callable[[str, bytes], Cost]
 
 
-class Usage(NamedTuple):
-    """Tokens by the names that limits have."""
+Usage = tuple[int, int, int]  # tokens of the input, of the output, and of both
 
-    input_tokens: int
-    output_tokens: int
-    tokens: int
-
-    def amounts(self, names: tuple[str, ...]) -> Cost:
-        """In the form that a scheduler with limits of these names takes."""
-        split = [name for name in names if name in {"input_tokens", "output_tokens"}]
-        if not split and ("tokens" in names or set(names) <= {"requests"}):
-            return self.tokens
-        return {"tokens": self.tokens, **{name: getattr(self, name) for name in split}}
-
-
-# A quote within a JSON string is escaped, so these do not match in the text of a prompt.
-_MAX_TOKENS = re.compile(
-    rb'"(?:max_tokens|max_completion_tokens|max_output_tokens|maxOutputTokens)"\s*:\s*(\d{1,9})\b'
-)
-_USAGE = re.compile(rb'"usage(?:Metadata)?"\s*:\s*(?=\{)')
-_USAGE_SIZE = 4096
 _BYTES_PER_TOKEN = 4
-_decode = json.JSONDecoder().raw_decode
 
 
 def default_estimate(body: bytes) -> Usage:
     """A token for every four bytes of the request, and all that the answer may have."""
-    most = max((int(found) for found in _MAX_TOKENS.findall(body)), default=0)
+    most = _http.max_tokens(body)
     prompt = -(-len(body) // _BYTES_PER_TOKEN)
-    return Usage(prompt, most, prompt + most)
+    return prompt, most, prompt + most
 
 
-def usage_in(*pieces: bytes) -> Usage | None:
-    """What the `usage` objects of an answer (or of parts of it, in order) say; None: nothing.
+class Amounts:
+    """Turns usage into what a scheduler with limits of these names takes."""
 
-    Anthropic's streams give the input at the start and the output at the end: later numbers
-    replace earlier ones of the same name.
-    """
-    found: dict[str, int] = {}
-    for piece in pieces:
-        for match in _USAGE.finditer(piece):
-            text = piece[match.end() : match.end() + _USAGE_SIZE].decode("utf-8", "replace")
-            try:
-                value: dict[str, Any] = _decode(text)[0]
-            except (ValueError, RecursionError):
-                continue
-            for name, number in value.items():
-                if type(number) is int and number >= 0:
-                    found[name] = number
-    if not found:
-        return None
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._input = "input_tokens" in names
+        self._output = "output_tokens" in names
+        self._plain = not (self._input or self._output) and (
+            "tokens" in names or set(names) <= {"requests"}
+        )
 
-    def first(*names: str) -> int:
-        return next((found[name] for name in names if name in found), 0)
-
-    # Anthropic's input_tokens are without what was written to the cache, which counts, and
-    # without what was read from it, which does not.
-    taken = first("prompt_tokens", "input_tokens", "promptTokenCount")
-    taken += first("cache_creation_input_tokens")
-    given = first("completion_tokens", "output_tokens", "candidatesTokenCount")
-    given += first("thoughtsTokenCount")
-    return Usage(taken, given, first("total_tokens", "totalTokenCount") or taken + given)
+    def of(self, usage: Usage) -> Cost:
+        taken, given, both = usage
+        if self._plain:
+            return both
+        amounts = {"tokens": both}
+        if self._input:
+            amounts["input_tokens"] = taken
+        if self._output:
+            amounts["output_tokens"] = given
+        return amounts
 
 
 class Tap:
@@ -99,4 +68,4 @@ class Tap:
             self.see(data.encode())
 
     def usage(self) -> Usage | None:
-        return usage_in(self._start, self._end)
+        return _http.usage_in(self._start, self._end)

@@ -1,5 +1,6 @@
 #include "binding/http/http.h"
 #include "net/head.h"
+#include "net/usage.h"
 
 #include <stdlib.h>
 
@@ -65,6 +66,36 @@ static PyObject *parse_head_bytes(PyObject *Py_UNUSED(module), PyObject *head)
     return pairs_of(head, PyBytes_FromStringAndSize);
 }
 
+/* usage_in(bytes, ...) -> (input, output, total) or None */
+static PyObject *usage_in(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    struct xf_usage u;
+    bool found = false;
+    xf_usage_init(&u);
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        char *text;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(args[i], &text, &size) < 0)
+            return NULL;
+        found |= xf_usage_scan(&u, text, (size_t)size);
+    }
+    if (!found)
+        Py_RETURN_NONE;
+    long long input = (u.input > 0 ? u.input : 0) + (u.cache_written > 0 ? u.cache_written : 0);
+    long long output = (u.output > 0 ? u.output : 0) + (u.thoughts > 0 ? u.thoughts : 0);
+    return Py_BuildValue("(LLL)", input, output, u.total > 0 ? (long long)u.total : input + output);
+}
+
+static PyObject *max_tokens(PyObject *Py_UNUSED(module), PyObject *body)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) < 0)
+        return NULL;
+    int64_t most = xf_max_tokens(view.buf, (size_t)view.len);
+    PyBuffer_Release(&view);
+    return PyLong_FromLongLong(most);
+}
+
 /* check_headers(headers): refuses what cannot be sent */
 static PyObject *check_headers(PyObject *Py_UNUSED(module), PyObject *given)
 {
@@ -81,6 +112,9 @@ static PyObject *set_loads(PyObject *module, PyObject *loads)
 static PyMethodDef methods[] = {
     {"parse_head", parse_head, METH_O, "The (name, value) pairs of an answer's head, as text."},
     {"parse_head_bytes", parse_head_bytes, METH_O, "The same as bytes."},
+    {"usage_in", (PyCFunction)(void (*)(void))usage_in, METH_FASTCALL,
+     "The (input, output, total) tokens that parts of an answer, in order, say it used; or None."},
+    {"max_tokens", max_tokens, METH_O, "The largest max_tokens of a request's body, or 0."},
     {"check_headers", check_headers, METH_O, "The given headers as checked pairs of bytes."},
     {"set_loads", set_loads, METH_O, "The function that decodes JSON for Event.json."},
     {0},
