@@ -118,12 +118,6 @@ class _Transport:
         self, request: Any, body: bytes | None, refusals: frozenset[int] | None
     ) -> _http.Transfer:
         """A transfer whose head is there. StatusError, its body read, for one of the refusals."""
-        netloc = request.url.netloc
-        headers = [
-            (name, value)
-            for name, value in request.headers.raw
-            if (lower := name.lower()) != b"connection" and (lower != b"host" or value != netloc)
-        ]
         limits: dict[str, float | None] = request.extensions.get("timeout", {})
         source = None
         size = None
@@ -133,7 +127,7 @@ class _Transport:
         transfer = self._call(
             request.method,
             str(request.url),
-            headers,
+            request.headers.raw,
             body or None,
             False,
             None,
@@ -225,10 +219,10 @@ class _Family:
 
 
 def _extensions(head: bytes, version: int) -> dict[str, bytes]:
-    reason = head.split(b"\r\n", 1)[0].split(b" ", 2)[2:]
+    _, _, reason = head[: head.index(b"\n")].partition(b" ")[2].partition(b" ")
     return {
         "http_version": _HTTP_VERSIONS.get(version, b"HTTP/1.1"),
-        "reason_phrase": reason[0].strip() if reason else b"",
+        "reason_phrase": reason.strip(),
     }
 
 
@@ -240,7 +234,12 @@ def _body_class(base: Any, family: _Family) -> Any:
             self._transfer = transfer
             self._lease = lease
 
-        async def __aiter__(self) -> AsyncIterator[bytes]:
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            if self._lease is None and self._transfer.done_well:
+                return self._transfer.chunks()  # nothing can go wrong any more
+            return self._pieces()
+
+        async def _pieces(self) -> AsyncIterator[bytes]:
             lease = self._lease
             try:
                 async for piece in self._transfer.chunks():

@@ -298,6 +298,12 @@ static PyObject *get_done(PyObject *op, void *Py_UNUSED(closure))
     return PyBool_FromLong(((Transfer *)op)->net.done);
 }
 
+static PyObject *get_done_well(PyObject *op, void *Py_UNUSED(closure))
+{
+    const struct xf_transfer *net = &((Transfer *)op)->net;
+    return PyBool_FromLong(net->done && !net->outcome.code);
+}
+
 static PyObject *get_url(PyObject *op, void *Py_UNUSED(closure))
 {
     return Py_NewRef(((Transfer *)op)->url);
@@ -367,6 +373,7 @@ static PyGetSetDef transfer_getset[] = {
     {"head", get_head, NULL, NULL, NULL},
     {"times", get_times, NULL, NULL, NULL},
     {"done", get_done, NULL, NULL, NULL},
+    {"done_well", get_done_well, NULL, NULL, NULL},
     {"url", get_url, NULL, NULL, NULL},
     {"method", get_method, NULL, NULL, NULL},
     {0},
