@@ -86,7 +86,7 @@ async def many(url: str, streams: int, memory: bool) -> float:
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * 4096
 
-    async with Client(timeout=None) as client:
+    async with Client(timeout=None, max_idle_connections=max(256, streams)) as client:
         opened: list[Any] = []
 
         async def one() -> None:
@@ -95,10 +95,11 @@ async def many(url: str, streams: int, memory: bool) -> float:
                 async for _ in answer.events():
                     pass
 
-        await drive(one, 64, 64)
+        warm = 64 if memory else streams  # connections are not what is measured here
+        await drive(one, warm, warm)
         opened.clear()
         before, begin = resident(), time.process_time()
-        rounds = 1 if memory else max(1, 4000 // streams)
+        rounds = 1 if memory else max(2, 4000 // streams)
         tasks = [asyncio.create_task(drive(one, streams * rounds, streams))]
         most = before
         while not tasks[0].done():
@@ -226,8 +227,12 @@ class Bare(asyncio.Protocol):
 async def protocol(url: str, calls: int) -> float:
     loop = asyncio.get_running_loop()
     port = int(url.split(":")[2].split("/")[0])
-    lines = ["POST /v1/chat/completions HTTP/1.1", f"host: 127.0.0.1:{port}",
-             *(f"{k}: {v}" for k, v in HEADERS.items()), f"content-length: {len(ENCODED)}"]  # fmt: skip
+    lines = [
+        "POST /v1/chat/completions HTTP/1.1",
+        f"host: 127.0.0.1:{port}",
+        *(f"{name}: {value}" for name, value in HEADERS.items()),
+        f"content-length: {len(ENCODED)}",
+    ]
     request = "\r\n".join(lines).encode() + b"\r\n\r\n" + ENCODED
     free: list[Any] = []
 

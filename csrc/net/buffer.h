@@ -9,7 +9,10 @@ struct xf_buffer {
     size_t start, end, room; /* bytes[start:end] is the content, of room allocated */
 };
 
-static inline size_t xf_buffer_size(const struct xf_buffer *b) { return b->end - b->start; }
+static inline size_t xf_buffer_size(const struct xf_buffer *b)
+{
+    return b->end - b->start;
+}
 static inline const char *xf_buffer_data(const struct xf_buffer *b)
 {
     return b->bytes ? b->bytes + b->start : "";

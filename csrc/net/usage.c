@@ -115,7 +115,10 @@ static bool read_object(struct cursor *c, struct xf_usage *u)
     return found;
 }
 
-void xf_usage_init(struct xf_usage *u) { *u = (struct xf_usage){-1, -1, -1, -1, -1}; }
+void xf_usage_init(struct xf_usage *u)
+{
+    *u = (struct xf_usage){-1, -1, -1, -1, -1};
+}
 
 /* The next place of a quoted name that begins with `start`, behind that. */
 static const char *find(const char *from, const char *end, const char *start)

@@ -121,8 +121,8 @@ def expected(text: bytes) -> Iterator[Parsed]:
 
 fragments = st.sampled_from(
     [b"data", b"data:", b"data: ", b"event: x", b"id:", b"id: 7", b"retry: 5", b"retry: x", b":",
-     b": c", b"\n", b"\n\n", b"\r", b"\r\n", b"\r\n\r\n", b" ", b"a", "é€".encode(), b"\xef\xbb\xbf",
-     b"\xef", b"\0", b"foo: bar", b"x" * 300]
+     b": c", b"\n", b"\n\n", b"\r", b"\r\n", b"\r\n\r\n", b" ", b"a", "é€".encode(),
+     b"\xef\xbb\xbf", b"\xef", b"\0", b"foo: bar", b"x" * 300]
 )  # fmt: skip
 
 

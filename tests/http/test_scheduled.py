@@ -1,5 +1,6 @@
 """Client(scheduler=...): admission, settlement, and the reflex to refusals."""
 
+# ruff: noqa: SIM117
 from __future__ import annotations
 
 import asyncio
@@ -10,8 +11,8 @@ import pytest
 from httpkit import Request, serving
 
 from xtremeflow import Limit, RateLimitScheduler, TokenRateScheduler
-from xtremeflow.http import Client, StatusError
 from xtremeflow._http import usage_in
+from xtremeflow.http import Client, StatusError
 from xtremeflow.http._usage import Tap, default_estimate
 
 
@@ -255,13 +256,14 @@ def test_uploads_are_scheduled_but_not_repeated() -> None:
     [
         ([b"{}"], None),
         ([b'{"usage": null}'], None),
-        ([b'{"usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 8}}'], (5, 2, 8)),
+        ([b'{"usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 8}}'],
+         (5, 2, 8)),
         ([b'{"usage":{"input_tokens":5,"output_tokens":2,"cache_creation_input_tokens":100,'
           b'"cache_read_input_tokens":1000}}'], (105, 2, 107)),
         ([b'{"usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 2, '
           b'"thoughtsTokenCount": 3, "totalTokenCount": 10}}'], (5, 5, 10)),
-        ([b'{"usage": {"input_tokens": 5, "output_tokens": 1}}', b'{"usage": {"output_tokens": 9}}'],
-         (5, 9, 14)),
+        ([b'{"usage": {"input_tokens": 5, "output_tokens": 1}}',
+          b'{"usage": {"output_tokens": 9}}'], (5, 9, 14)),
         ([rb'{"text": "\"usage\": {\"total_tokens\": 9}"}'], None),
         ([b'{"usage": {"total_tokens": '], None),
         ([b'{"usage": {"total_tokens": -4, "prompt_tokens": true}}'], None),

@@ -96,8 +96,10 @@ async def provider(request: Request) -> None:
         await request.answer(json.dumps(answer).encode(), headers={
             "content-type": "application/json", "x-request-id": "req_1"})  # fmt: skip
     elif path == "/v1/embeddings":
-        answer = {"object": "list", "model": "m", "usage": {"prompt_tokens": 8, "total_tokens": 8},
-                  "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 1.0]}]}  # fmt: skip
+        answer = {"object": "list", "model": "m",
+                  "usage": {"prompt_tokens": 8, "total_tokens": 8},
+                  "data": [{"object": "embedding", "index": 0, "embedding": [0.5, 1.0]}]
+        }  # fmt: skip
         await request.answer(
             json.dumps(answer).encode(), headers={"content-type": "application/json"}
         )

@@ -70,24 +70,28 @@ class Admission:
         request: Request,
         send: Callable[[_http.Transfer, Request], Awaitable[Response]] | None,
     ) -> Response:
-        """Awaits the first transfer once admitted; after a refusal another one, of `call(*request)`.
+        """Awaits the first transfer once admitted; after a refusal another, of `call(*request)`.
 
         The answer to the last attempt is returned, a refusal too. send: how a transfer is awaited.
         """
-        transfers = [first]
         run = self._attempt if call is None else self._retried
-        attempt = run(transfers, call, request, send, time.perf_counter())
+        attempt = None
         try:
-            call_here = current_call()
-            if call_here is not None and call_here.scheduler is self.scheduler:
+            cost = self.cost(request[1], request[3])
+            attempt = run([first], call, request, send, time.perf_counter())
+            if self.admitted():
                 return await attempt
-            return await self.scheduler.submit(attempt, self.cost(request[1], request[3]))
+            task = self.scheduler.submit(attempt, cost)
+            attempt = None  # the task's
+            return await task
         except StatusError as error:
             if isinstance(error.response, Response):
                 return error.response
             raise
         finally:
             first.close()  # if it was never dispatched
+            if attempt is not None:
+                attempt.close()
 
     async def _attempt(
         self,
@@ -129,14 +133,20 @@ class Lease(Generic[T]):
         self._closed: asyncio.Future[None] = loop.create_future()
         self._task: asyncio.Task[None] | None = None
         if not admission.admitted():
-            self._task = admission.scheduler.submit(self._hold(), cost)
+            hold = self._hold()
+            try:
+                self._task = admission.scheduler.submit(hold, cost)
+            except BaseException:
+                hold.close()
+                raise
 
     async def opened(self) -> T:
         if self._task is None:
             return await self._open()
         try:
             # Not the future alone: the task may end without having come to run.
-            await asyncio.wait({self._task, self._opened}, return_when=asyncio.FIRST_COMPLETED)
+            both: set[asyncio.Future[Any]] = {self._task, self._opened}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             self._task.cancel()
             raise

@@ -18,11 +18,10 @@ from . import _options
 from ._admission import REFUSALS, Admission, Lease, Request
 from ._errors import StatusError, transport_error
 from ._json import encode
-from ._redirects import Step, follow, pairs
+from ._redirects import Step, follow
 from ._response import Response, StreamResponse
 from ._upload import Source, uploading
 from ._usage import Cost, Estimate
-
 
 _NO_JSON: Any = object()
 _MIB = 1 << 20
@@ -99,13 +98,13 @@ class Client:
             raise ValueError(
                 f"follow_redirects must be a number of redirects, not {follow_redirects!r}"
             )
-        defaults = [("User-Agent", "xtremeflow")]
-        given = list(headers.items() if isinstance(headers, Mapping) else headers or ())
-        names = {name.lower() for name, _ in _http.check_headers(given)}
+        given = _http.check_headers(headers)
+        if all(name.lower() != b"user-agent" for name, _ in given):
+            given = (*given, (b"User-Agent", b"xtremeflow"))
         self._session = _http.Session(
             response_type=Response,
             error_factory=transport_error,
-            headers=[*given, *(pair for pair in defaults if pair[0].lower().encode() not in names)],
+            headers=given,
             ca_file=_options.ca_file(ca, environment) if verify else None,
             cert_file=cert_file,
             key_file=key_file,
@@ -298,9 +297,7 @@ class Client:
         if self._admission is None:
             return StreamContext(first, source, self._max_event)
         cost = self._admission.cost(url, body)
-        return ScheduledStreamContext(
-            first, source, self._max_event, again, self._admission, cost
-        )
+        return ScheduledStreamContext(first, source, self._max_event, again, self._admission, cost)
 
     def _full_url(self, url: str, params: Mapping[str, str] | None) -> str:
         if self._base_url and url.startswith("/"):
@@ -321,7 +318,7 @@ class Client:
             return self._call(step.method, step.url, step.headers, step.body, step.json, left, idle,
                               connect, False, None, None, step.bare)  # fmt: skip
 
-        first = Step(method, url, pairs(headers), body, json, False)
+        first = Step(method, url, _http.check_headers(headers), body, json, False)
         return await follow(send, first, await transfer, self._follow)
 
     # ---- life ----

@@ -96,9 +96,9 @@ class Response(_http.Response):
 
     @property
     def headers(self) -> Headers:
-        headers = self._headers
-        if headers is None:
-            headers = self._headers = Headers(_http.parse_head(self._head))
+        if self._headers is None:
+            self._headers = Headers(_http.parse_head(self._head))
+        headers: Headers = self._headers
         return headers
 
     @property

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from types import EllipsisType, TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from .. import _http
 from ..scheduler import TaskScheduler
@@ -95,8 +95,7 @@ class _Transport:
             body = None
         try:
             if self._admission is None:
-                stream = await self._open(request, body, None)
-                return family.response(stream, None)
+                return family.response(await self._open(request, body, None), None)
             lease = Lease(
                 self._admission,
                 lambda: self._open(request, body, REFUSALS),
@@ -104,11 +103,11 @@ class _Transport:
                 repeatable=body is not None,
             )
             try:
-                stream = await lease.opened()
+                opened = await lease.opened()
             except BaseException:
                 await lease.aclose()
                 raise
-            return family.response(stream, lease)
+            return family.response(opened, lease)
         except StatusError as refused:
             return family.whole_response(refused)
         except HTTPError as error:
@@ -116,7 +115,7 @@ class _Transport:
 
     async def _open(
         self, request: Any, body: bytes | None, refusals: frozenset[int] | None
-    ) -> _http.Transfer:
+    ) -> _Opened:
         """A transfer whose head is there. StatusError, its body read, for one of the refusals."""
         limits: dict[str, float | None] = request.extensions.get("timeout", {})
         source = None
@@ -138,15 +137,24 @@ class _Transport:
             size,
             True,
         )
+        upload = None
         if source is None:
             await transfer
         else:
-            async with uploading(transfer, source):
+            upload = uploading(transfer, source)
+            await upload.__aenter__()
+            try:
                 await transfer
+            except BaseException as error:
+                await upload.__aexit__(type(error), error, None)
+                raise
         if refusals is not None and transfer.status in refusals:
             answer = StreamResponse(transfer, 1)
-            raise StatusError(answer, await answer.aread())
-        return transfer
+            refused = StatusError(answer, await answer.aread())
+            if upload is not None:
+                await upload.__aexit__(None, None, None)
+            raise refused
+        return _Opened(transfer, upload)
 
     async def aclose(self) -> None:
         await self._client.aclose()
@@ -167,6 +175,11 @@ def _seconds(value: float | None) -> float | EllipsisType | None:
     return None if value is None else max(value, 1e-3)
 
 
+class _Opened(NamedTuple):
+    transfer: _http.Transfer
+    upload: uploading | None  # goes on while the answer is read
+
+
 class _Family:
     """What has to be of the client's own library: httpx2 or httpx."""
 
@@ -185,11 +198,12 @@ class _Family:
             (TransportError, library.ReadError),
         ]
 
-    def response(self, transfer: _http.Transfer, lease: Lease[Any] | None) -> Any:
+    def response(self, opened: _Opened, lease: Lease[Any] | None) -> Any:
+        transfer, upload = opened
         return self._library.Response(
             transfer.status,
             headers=_http.parse_head_bytes(transfer.head),
-            stream=self._body(transfer, lease),
+            stream=self._body(transfer, lease, upload),
             extensions=_extensions(transfer.head, transfer.http_version),
         )
 
@@ -212,7 +226,11 @@ class _Family:
     def translated(self, error: HTTPError, request: Any) -> Exception:
         """The library's exception for one of ours."""
         kind = next(theirs for ours, theirs in self._errors if isinstance(error, ours))
-        if kind is self._library.RemoteProtocolError and getattr(error, "os_errno", 0):
+        if (
+            kind is self._library.RemoteProtocolError
+            and isinstance(error, TransportError)
+            and error.os_errno
+        ):
             kind = self._library.ReadError  # reset, rather than closed
         translated: Exception = kind(str(error), request=request)
         return translated
@@ -230,9 +248,12 @@ def _body_class(base: Any, family: _Family) -> Any:
     class Body(base):  # type: ignore[misc]
         """The body of an answer; closing it ends the transfer and gives the slot back."""
 
-        def __init__(self, transfer: _http.Transfer, lease: Lease[Any] | None) -> None:
+        def __init__(
+            self, transfer: _http.Transfer, lease: Lease[Any] | None, upload: uploading | None
+        ) -> None:
             self._transfer = transfer
             self._lease = lease
+            self._upload = upload
 
         def __aiter__(self) -> AsyncIterator[bytes]:
             if self._lease is None and self._transfer.done_well:
@@ -253,6 +274,8 @@ def _body_class(base: Any, family: _Family) -> Any:
 
         async def aclose(self) -> None:
             self._transfer.abort()
+            if self._upload is not None:
+                await self._upload.__aexit__(None, None, None)
             if self._lease is not None:
                 await self._lease.aclose()
 
@@ -263,10 +286,10 @@ def _body_class(base: Any, family: _Family) -> Any:
     return Body
 
 
-_families: dict[type, _Family] = {}
+_families: dict[Any, _Family] = {}
 
 
-def _family(request_type: type) -> _Family:
+def _family(request_type: Any) -> _Family:
     family = _families.get(request_type)
     if family is None:
         for cls in request_type.__mro__:

@@ -157,9 +157,12 @@ static int exec(PyObject *module)
         PyObject **slot;
         const char *text;
     } names[] = {
-        {&s->str_add_reader, "add_reader"}, {&s->str_remove_reader, "remove_reader"},
-        {&s->str_call_soon, "call_soon"},   {&s->str_is_closed, "is_closed"},
-        {&s->str_done, "done"},             {&s->str_set_result, "set_result"},
+        {&s->str_add_reader, "add_reader"},
+        {&s->str_remove_reader, "remove_reader"},
+        {&s->str_call_soon, "call_soon"},
+        {&s->str_is_closed, "is_closed"},
+        {&s->str_done, "done"},
+        {&s->str_set_result, "set_result"},
         {&s->str_message, "message"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -180,21 +183,22 @@ static int exec(PyObject *module)
         return -1;
     if (PyModule_AddStringConstant(module, "libcurl_version", s->curl.version->version) < 0 ||
         PyModule_AddIntConstant(module, "libcurl_number", (long)s->curl.version->version_num) < 0 ||
-        PyModule_AddStringConstant(
-            module, "tls_version",
-            s->curl.version->ssl_version ? s->curl.version->ssl_version : "") < 0 ||
+        PyModule_AddStringConstant(module, "tls_version",
+                                   s->curl.version->ssl_version ? s->curl.version->ssl_version
+                                                                : "") < 0 ||
         PyModule_AddObjectRef(module, "has_http2",
-                              s->curl.version->features & CURL_FEATURE_HTTP2 ? Py_True
-                                                                             : Py_False) < 0)
+                              s->curl.version->features & CURL_FEATURE_HTTP2 ? Py_True : Py_False) <
+            0)
         return -1;
     return 0;
 }
 
 #define EACH_OBJECT(DO)                                                                            \
-    DO(session_type) DO(engine_type) DO(transfer_type) DO(waiter_type) DO(reader_type)             \
-    DO(response_type) DO(event_type) DO(get_running_loop) DO(cancelled_error) DO(loads)            \
-    DO(str_add_reader) DO(str_remove_reader) DO(str_call_soon) DO(str_is_closed) DO(str_done)      \
-    DO(str_set_result) DO(str_message) DO(context_kw)
+    DO(session_type)                                                                               \
+    DO(engine_type) DO(transfer_type) DO(waiter_type) DO(reader_type) DO(response_type)            \
+        DO(event_type) DO(get_running_loop) DO(cancelled_error) DO(loads) DO(str_add_reader)       \
+            DO(str_remove_reader) DO(str_call_soon) DO(str_is_closed) DO(str_done)                 \
+                DO(str_set_result) DO(str_message) DO(context_kw)
 
 static int traverse(PyObject *module, visitproc visit, void *arg)
 {
@@ -225,4 +229,7 @@ static PyModuleDef definition = {
     .m_clear = clear,
 };
 
-PyMODINIT_FUNC PyInit__http(void) { return PyModuleDef_Init(&definition); }
+PyMODINIT_FUNC PyInit__http(void)
+{
+    return PyModuleDef_Init(&definition);
+}

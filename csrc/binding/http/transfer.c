@@ -32,6 +32,12 @@ PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct
     return (PyObject *)self;
 }
 
+/* Whether csrc/net may be asked to do something about it. */
+static bool is_ours(const Transfer *self)
+{
+    return !self->engine || !engine_is_inherited(self->engine);
+}
+
 /* ---- news ---- */
 
 static Transfer *owner(struct xf_transfer *net)
@@ -175,7 +181,10 @@ PyObject *await_next(PyObject *self, step_function step)
     }
 }
 
-static PyObject *transfer_next(PyObject *op) { return await_next(op, transfer_step); }
+static PyObject *transfer_next(PyObject *op)
+{
+    return await_next(op, transfer_step);
+}
 
 static PyObject *transfer_send_method(PyObject *op, PyObject *Py_UNUSED(value))
 {
@@ -195,7 +204,7 @@ static void set_thrown(PyObject *type, PyObject *value)
 
 static void give_up(Transfer *self)
 {
-    if (self->phase == FLYING)
+    if (self->phase == FLYING && is_ours(self))
         xf_transfer_cancel(&self->net);
     self->phase = ANSWERED;
 }
@@ -220,7 +229,8 @@ static PyObject *transfer_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *transfer_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    xf_transfer_cancel(&((Transfer *)op)->net);
+    if (is_ours((Transfer *)op))
+        xf_transfer_cancel(&((Transfer *)op)->net);
     Py_RETURN_NONE;
 }
 
@@ -245,7 +255,8 @@ static PyObject *transfer_feed(PyObject *op, PyObject *bytes)
 {
     Transfer *self = (Transfer *)op;
     Py_buffer view;
-    if (PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0)
+    if ((self->engine && engine_check(self->engine) < 0) ||
+        PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0)
         return NULL;
     int bad = xf_transfer_send(&self->net, view.buf, (size_t)view.len, clock_now());
     PyBuffer_Release(&view);
@@ -256,7 +267,8 @@ static PyObject *transfer_feed(PyObject *op, PyObject *bytes)
 
 static PyObject *transfer_feed_end(PyObject *op, PyObject *aborted)
 {
-    xf_transfer_send_end(&((Transfer *)op)->net, aborted == Py_True, clock_now());
+    if (is_ours((Transfer *)op))
+        xf_transfer_send_end(&((Transfer *)op)->net, aborted == Py_True, clock_now());
     Py_RETURN_NONE;
 }
 
@@ -334,12 +346,8 @@ static void transfer_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
     if (PyObject_CallFinalizerFromDealloc(op) < 0)
         return;
-    if (self->engine && self->engine->net)
+    if (is_ours(self))
         xf_transfer_free(&self->net);
-    else { /* its engine is closed or another process's */
-        self->net.engine = NULL;
-        xf_transfer_free(&self->net);
-    }
     if (self->waiter)
         self->waiter->transfer = NULL;
     Py_XDECREF(self->waiter);
@@ -379,7 +387,10 @@ static PyGetSetDef transfer_getset[] = {
     {0},
 };
 
-static PyObject *self_reference(PyObject *self) { return Py_NewRef(self); }
+static PyObject *self_reference(PyObject *self)
+{
+    return Py_NewRef(self);
+}
 
 static PyType_Slot transfer_slots[] = {
     {Py_tp_doc, "One call, to be awaited once."},
