@@ -302,7 +302,8 @@ int xf_engine_turn(struct xf_engine *e, int64_t now)
         xf_engine_run(e, CURL_SOCKET_TIMEOUT, 0);
     expire(e);
     int result = tell(e);
-    xf_engine_arm(e);
+    if (e->multi) /* else the host has closed it */
+        xf_engine_arm(e);
     return result;
 }
 

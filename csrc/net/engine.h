@@ -129,7 +129,8 @@ struct xf_stats xf_engine_stats(const struct xf_engine *e);
 int xf_engine_turn(struct xf_engine *e, int64_t now);
 
 /* Ends all transfers with XF_E_CLOSED, without telling: the caller looks through the returned
- * list (by `next`). No other call is allowed on it afterwards but xf_engine_free. */
+ * list (by `next`). The host may call it from its news; xf_engine_free then has to wait for the end
+ * of the turn. No other call is allowed on it afterwards. */
 struct xf_transfer *xf_engine_close(struct xf_engine *e);
 void xf_engine_free(struct xf_engine *e);
 

@@ -54,8 +54,13 @@ static PyObject *engine_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *
         Py_RETURN_NONE;
     if (engine_check(self) < 0)
         return NULL;
-    Py_INCREF(self); /* a woken task may close the client */
-    int interrupted = xf_engine_turn(self->net, clock_now());
+    struct xf_engine *net = self->net;
+    Py_INCREF(self);
+    self->turning = true;
+    int interrupted = xf_engine_turn(net, clock_now());
+    self->turning = false;
+    if (!self->net) /* a woken task has closed the client */
+        xf_engine_free(net);
     Py_DECREF(self);
     if (interrupted < 0)
         return NULL;
@@ -94,7 +99,8 @@ static PyObject *engine_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         t->next = NULL;
         transfer_closed(t);
     }
-    xf_engine_free(net);
+    if (!self->turning)
+        xf_engine_free(net);
     Py_RETURN_NONE;
 }
 

@@ -45,6 +45,7 @@ typedef struct Engine {
     PyObject *session; /* keeps the options */
     unsigned forks;    /* that had happened when it was made */
     long pid;
+    bool turning; /* the turn's end frees it, if it is closed meanwhile */
 } Engine;
 
 enum phase { FRESH, FLYING, ANSWERED };

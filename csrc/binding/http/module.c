@@ -138,7 +138,8 @@ static int exec(PyObject *module)
 {
     struct state *s = PyModule_GetState(module);
     char why[256];
-    if (xf_curl_load(&s->curl, getenv("XTREMEFLOW_LIBCURL"), why, sizeof why) < 0) {
+    const char *path = getenv("XTREMEFLOW_LIBCURL");
+    if (xf_curl_load(&s->curl, path && *path ? path : NULL, why, sizeof why) < 0) {
 #ifdef __APPLE__
         const char *cure = "install it with `brew install curl`";
 #else
@@ -195,8 +196,9 @@ static int exec(PyObject *module)
 
 #define EACH_OBJECT(DO)                                                                            \
     DO(session_type)                                                                               \
-    DO(engine_type) DO(transfer_type) DO(waiter_type) DO(reader_type) DO(response_type)            \
-        DO(event_type) DO(get_running_loop) DO(cancelled_error) DO(loads) DO(str_add_reader)       \
+    DO(engine_type)                                                                                \
+    DO(transfer_type) DO(waiter_type) DO(reader_type) DO(response_type) DO(event_type)             \
+        DO(get_running_loop) DO(cancelled_error) DO(loads) DO(str_add_reader)                      \
             DO(str_remove_reader) DO(str_call_soon) DO(str_is_closed) DO(str_done)                 \
                 DO(str_set_result) DO(str_message) DO(context_kw)
 
