@@ -1,0 +1,91 @@
+"""What requests ask for and what answers say, whatever API they are written for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+Json = dict[str, Any]
+
+CHARACTERS_PER_TOKEN = 4
+
+PASSAGE = (
+    "A queue is fair when nobody waits for one who came later, and quick when nobody waits for "
+    "nothing. Most are neither: they send too soon, are turned away, and come again with all the "
+    "others. Better to know when the door opens, and to be there in that moment. "
+)
+LONGEST_ANSWER = 100_000  # tokens
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A function that the answer may call, with the JSON schema of its arguments."""
+
+    name: str
+    parameters: Json
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What a request asks for.
+
+    prompt       all that counts as input, in its order
+    answers      how many are wanted (OpenAI's n)
+    tool         what the answer has to call
+    schema       what the answer has to be an instance of
+    cache_key    OpenAI's prompt_cache_key
+    marks        where Anthropic's cache_control stands: numbers of characters from the start
+    told         the length of the answer, in tokens, where the request says it
+    usage        whether a stream tells it
+    inputs       the texts to embed
+    body         the request itself
+    """
+
+    model: str
+    prompt: str
+    max_tokens: int | None = None
+    stream: bool = False
+    answers: int = 1
+    tool: Tool | None = None
+    schema: Json | None = None
+    cache_key: str = ""
+    marks: Sequence[int] = ()
+    told: int | None = None
+    usage: bool = True
+    inputs: Sequence[str] = ()
+    body: Json = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What comes of an Ask. The `text` is that of the arguments where a `tool` is called."""
+
+    id: str
+    created: int  # seconds since the epoch
+    text: str
+    tool: Tool | None
+    cut: bool  # at max_tokens
+    prompt_tokens: int
+    completion_tokens: int  # of all answers
+    cached_tokens: int = 0
+    cache_written_tokens: int = 0
+
+    @property
+    def total_tokens(self) -> int:
+        return self.prompt_tokens + self.completion_tokens
+
+
+def tokens_in(text: str) -> int:
+    return -(-len(text) // CHARACTERS_PER_TOKEN)
+
+
+def prose(tokens: int) -> str:
+    """A text of so many tokens."""
+    length = CHARACTERS_PER_TOKEN * min(tokens, LONGEST_ANSWER)
+    return (PASSAGE * (length // len(PASSAGE) + 1))[:length]
+
+
+def dumps(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":")).encode()
