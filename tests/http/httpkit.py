@@ -101,7 +101,8 @@ async def serving(
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
             pass
         finally:
-            writer.close()
+            if not writer.is_closing():
+                writer.close()
 
     def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(connected(reader, writer))
@@ -115,11 +116,12 @@ async def serving(
         yield state
     finally:
         server.close()
-        for task in list(tasks):
-            task.cancel()
-        if tasks:
+        await asyncio.sleep(0.01)  # for connections on their way to `accepted`
+        while tasks:
+            for task in tasks:
+                task.cancel()
             await asyncio.wait(tasks)
-        await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
 
 async def echo(request: Request) -> None:
