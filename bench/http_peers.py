@@ -268,10 +268,20 @@ def sdk_client(kind: str, sdk: str) -> Any:
         return library.AsyncClient(transport=transport(), timeout=60)
     from http_server import COMPLETION, MESSAGE
 
+    body = COMPLETION if sdk == "openai" else MESSAGE
+    headers = {"content-type": "application/json"}
+
+    class Stream(library.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            yield body
+
     class Null(library.AsyncBaseTransport):
         async def handle_async_request(self, request: Any) -> Any:
-            body = COMPLETION if sdk == "openai" else MESSAGE
-            return library.Response(200, content=body, headers={"content-type": "application/json"})
+            # A body that is given whole spares httpx2 the reading of it, which no transport of
+            # answers that may be streams can.
+            if kind == "null":
+                return library.Response(200, content=body, headers=headers)
+            return library.Response(200, stream=Stream(), headers=headers)
 
     return library.AsyncClient(transport=Null(), timeout=60)
 

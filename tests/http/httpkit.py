@@ -71,7 +71,7 @@ async def _read(reader: asyncio.StreamReader) -> tuple[str, list[tuple[str, str]
     lower = {n.lower(): v for n, v in headers}
     body = b""
     if lower.get("transfer-encoding") == "chunked":
-        while size := int(await reader.readline(), 16):
+        while size := int(await reader.readuntil(b"\n"), 16):
             body += await reader.readexactly(size)
             await reader.readline()
         await reader.readline()
