@@ -125,7 +125,7 @@ job_types() {
     setup test
     need_group types
     try in_venv mypy
-    try in_venv mypy.stubtest xtremeflow._core
+    try in_venv mypy.stubtest xtremeflow._core xtremeflow._http
     try in_venv pyright --pythonpath "$VENV/bin/python"
     return $STATUS
 }

@@ -134,6 +134,14 @@ int main(void) { return 0; }' >"$probe/probe.c"
     rm -r "$probe"
 }
 
+# xtremeflow.http loads it when it is imported.
+need_libcurl() {
+    local name=libcurl.so.4
+    [ "$(uname)" != Darwin ] || name=libcurl.4.dylib
+    "$VENV/bin/python" -c "import ctypes; ctypes.CDLL('$name')" 2>/dev/null ||
+        install_packages "libcurl is missing" libcurl4
+}
+
 # --- the environment -----------------------------------------------------------------------
 
 digest() {
@@ -189,8 +197,9 @@ setup() {
             "$(sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml)"
         build_in_place "the package and what '$extra' needs" ".[$extra]"
         note_done "$extra" "$requirements"
+        need_libcurl
         note_done sources "$sources"
-    elif ! is_done sources "$sources" || ! compgen -G 'xtremeflow/_core.*.so' >/dev/null; then
+    elif ! is_done sources "$sources" || ! compgen -G 'xtremeflow/_http.*.so' >/dev/null; then
         build_in_place "the package" . --no-deps
         note_done sources "$sources"
     fi
@@ -222,6 +231,6 @@ build_in_place() {
     shift
     need_compiler
     # setuptools compares times only, and would keep an extension built with other flags.
-    rm -f xtremeflow/_core.*.so
+    rm -f xtremeflow/_core.*.so xtremeflow/_http.*.so
     quietly "building $what" in_venv pip install --no-build-isolation --editable "$@"
 }
