@@ -197,10 +197,10 @@ static int exec(PyObject *module)
 #define EACH_OBJECT(DO)                                                                            \
     DO(session_type)                                                                               \
     DO(engine_type)                                                                                \
-    DO(transfer_type) DO(waiter_type) DO(reader_type) DO(response_type) DO(event_type)             \
-        DO(get_running_loop) DO(cancelled_error) DO(loads) DO(str_add_reader)                      \
-            DO(str_remove_reader) DO(str_call_soon) DO(str_is_closed) DO(str_done)                 \
-                DO(str_set_result) DO(str_message) DO(context_kw)
+    DO(transfer_type)                                                                              \
+    DO(waiter_type) DO(reader_type) DO(response_type) DO(event_type) DO(get_running_loop)          \
+        DO(cancelled_error) DO(loads) DO(str_add_reader) DO(str_remove_reader) DO(str_call_soon)   \
+            DO(str_is_closed) DO(str_done) DO(str_set_result) DO(str_message) DO(context_kw)
 
 static int traverse(PyObject *module, visitproc visit, void *arg)
 {
