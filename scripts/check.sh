@@ -135,15 +135,15 @@ job_types() {
 WARNINGS=(-std=c11 -O2 -Icsrc -Wall -Wextra -Werror
     -Wshadow -Wstrict-prototypes -Wundef -Wvla -Wpointer-arith)
 
-# for_each_source COMMAND...: with the include path and the file appended, and -Wpedantic for the
-# core, which has to do without Python.h.
+# for_each_source COMMAND...: with the include path and the file appended, and -Wpedantic for what
+# has to do without Python.h.
 for_each_source() {
     local file headers
     headers=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-    for file in csrc/core/*.c; do
+    for file in csrc/core/*.c csrc/net/*.c; do
         try "$@" -Wpedantic "$file"
     done
-    for file in csrc/binding/*.c; do
+    for file in csrc/binding/*.c csrc/binding/http/*.c; do
         try "$@" -isystem "$headers" "$file"
     done
 }
