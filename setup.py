@@ -1,15 +1,33 @@
-"""Builds the C extension; everything else is in pyproject.toml."""
+"""Builds the C extensions; everything else is in pyproject.toml."""
 
+import os
+import sys
 from glob import glob
 
 from setuptools import Extension, setup
+
+CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"]
 
 core = Extension(
     "xtremeflow._core",
     sources=sorted(glob("csrc/core/*.c") + glob("csrc/binding/*.c")),
     depends=sorted(glob("csrc/core/*.h") + glob("csrc/binding/*.h")),
     include_dirs=["csrc"],
-    extra_compile_args=["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"],
+    extra_compile_args=CFLAGS,
 )
 
-setup(ext_modules=[core])
+# libcurl is loaded at run time and needs no headers. Linked with, it is only for wheels that are
+# to carry one of their own: `auditwheel repair` then finds it. See docs/http.md.
+CARRY_LIBCURL = ["-Wl,--no-as-needed", "-l:libcurl.so.4", "-Wl,--as-needed"]
+
+http = Extension(
+    "xtremeflow._http",
+    sources=sorted(glob("csrc/net/*.c") + glob("csrc/binding/http/*.c")),
+    depends=sorted(glob("csrc/net/*.h") + glob("csrc/binding/http/*.h")),
+    include_dirs=["csrc"],
+    libraries=["dl"] if sys.platform.startswith("linux") else [],
+    extra_compile_args=CFLAGS,
+    extra_link_args=CARRY_LIBCURL if os.environ.get("XTREMEFLOW_CARRY_LIBCURL") else [],
+)
+
+setup(ext_modules=[core, http])

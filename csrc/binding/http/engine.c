@@ -1,0 +1,263 @@
+#include "binding/http/http.h"
+
+#include <pthread.h>
+#include <time.h>
+#include <unistd.h>
+
+int64_t clock_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static unsigned forks; /* of the process, so of no module or interpreter */
+
+static void after_fork(void) { forks++; }
+
+int forks_watch(void) { return pthread_atfork(NULL, NULL, after_fork); }
+
+unsigned forks_so_far(void) { return forks; }
+
+/* libcurl's connections are shared with the parent after a fork; two users would mix answers. */
+int engine_check(const Engine *self)
+{
+    if (self->forks != forks) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "this client's connections belong to process %ld, which forked; make a new "
+                     "client, in a new event loop, in process %ld",
+                     self->pid, (long)getpid());
+        return -1;
+    }
+    if (!self->net) {
+        PyErr_SetString(PyExc_RuntimeError, "the client is closed");
+        return -1;
+    }
+    return 0;
+}
+
+/* The loop's callback: the descriptor is readable. */
+static PyObject *engine_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    Engine *self = (Engine *)op;
+    if (!self->net)
+        Py_RETURN_NONE;
+    if (engine_check(self) < 0)
+        return NULL;
+    Py_INCREF(self); /* a woken task may close the client */
+    int interrupted = xf_engine_turn(self->net, clock_now());
+    Py_DECREF(self);
+    if (interrupted < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Ends what is in flight with an error. Must run in the thread of the loop. */
+static PyObject *engine_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    Engine *self = (Engine *)op;
+    struct xf_engine *net = self->net;
+    if (!net)
+        Py_RETURN_NONE;
+    if (self->forks != forks) { /* the parent's: left alone, connections and all */
+        self->net = NULL;
+        Py_RETURN_NONE;
+    }
+    PyObject *closed = PyObject_CallMethodNoArgs(self->loop, self->state->str_is_closed);
+    if (!closed)
+        return NULL;
+    bool watched = closed != Py_True;
+    Py_DECREF(closed);
+    if (watched) {
+        PyObject *fd = PyLong_FromLong(xf_engine_fd(net));
+        PyObject *done =
+            fd ? PyObject_CallMethodOneArg(self->loop, self->state->str_remove_reader, fd) : NULL;
+        Py_XDECREF(fd);
+        if (!done)
+            return NULL;
+        Py_DECREF(done);
+    }
+    self->net = NULL;
+    struct xf_transfer *next, *t = xf_engine_close(net);
+    for (; t; t = next) {
+        next = t->next;
+        t->next = NULL;
+        transfer_closed(t);
+    }
+    xf_engine_free(net);
+    Py_RETURN_NONE;
+}
+
+static PyObject *engine_stats(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    Engine *self = (Engine *)op;
+    struct xf_stats s = {0};
+    if (self->net)
+        s = xf_engine_stats(self->net);
+    return Py_BuildValue("{s:n,s:n,s:K,s:K,s:K,s:K}", "active", (Py_ssize_t)s.active, "sockets",
+                         (Py_ssize_t)s.sockets, "started", (unsigned long long)s.started,
+                         "finished", (unsigned long long)s.finished, "connects",
+                         (unsigned long long)s.connects, "repeated",
+                         (unsigned long long)s.repeated);
+}
+
+static PyObject *engine_loop(PyObject *op, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(((Engine *)op)->loop);
+}
+
+static PyObject *engine_inherited(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((Engine *)op)->forks != forks);
+}
+
+static int engine_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Engine *self = (Engine *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->loop);
+    Py_VISIT(self->session);
+    return 0;
+}
+
+static int engine_clear(PyObject *op)
+{
+    Engine *self = (Engine *)op;
+    Py_CLEAR(self->loop);
+    Py_CLEAR(self->session);
+    return 0;
+}
+
+static void engine_dealloc(PyObject *op)
+{
+    Engine *self = (Engine *)op;
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    if (self->net && self->forks == forks) {
+        /* Transfers hold a reference to their engine, so none is in flight. */
+        (void)xf_engine_close(self->net);
+        xf_engine_free(self->net);
+    }
+    engine_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef engine_methods[] = {
+    {"close", engine_close, METH_NOARGS, "Ends what is in flight and closes the connections."},
+    {"stats", engine_stats, METH_NOARGS, "Counters since the start."},
+    {0},
+};
+
+static PyGetSetDef engine_getset[] = {
+    {"loop", engine_loop, NULL, "The event loop that it belongs to.", NULL},
+    {"inherited", engine_inherited, NULL, "Whether it is another process's, from before a fork.",
+     NULL},
+    {0},
+};
+
+static PyType_Slot engine_slots[] = {
+    {Py_tp_doc, "The transfers of one client in one event loop."},
+    {Py_tp_call, engine_call},
+    {Py_tp_methods, engine_methods},
+    {Py_tp_getset, engine_getset},
+    {Py_tp_traverse, engine_traverse},
+    {Py_tp_clear, engine_clear},
+    {Py_tp_dealloc, engine_dealloc},
+    {0},
+};
+
+PyType_Spec engine_spec = {
+    .name = "xtremeflow._http.Engine",
+    .basicsize = sizeof(Engine),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = engine_slots,
+};
+
+/* ---- the session's engines ---- */
+
+static Engine *engine_new(Session *session, PyObject *loop)
+{
+    struct state *state = session->state;
+    Engine *self = (Engine *)state->engine_type->tp_alloc(state->engine_type, 0);
+    if (!self)
+        return NULL;
+    self->state = state;
+    self->loop = Py_NewRef(loop);
+    self->session = Py_NewRef(session);
+    self->forks = forks;
+    self->pid = (long)getpid();
+    self->net = xf_engine_new(&state->curl, &session->options,
+                              (struct xf_host){.news = transfer_news});
+    if (!self->net) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        goto fail;
+    }
+    PyObject *fd = PyLong_FromLong(xf_engine_fd(self->net));
+    if (!fd)
+        goto fail;
+    PyObject *handle = PyObject_CallMethodObjArgs(loop, state->str_add_reader, fd, self, NULL);
+    Py_DECREF(fd);
+    if (!handle)
+        goto fail;
+    Py_DECREF(handle);
+    if (PyDict_SetItem(session->engines, loop, (PyObject *)self) < 0)
+        goto fail;
+    return self;
+fail:
+    Py_DECREF(self);
+    return NULL;
+}
+
+/* Engines of loops that are gone are closed when a new one is made. */
+static int drop_dead_engines(Session *session)
+{
+    PyObject *engines = PyDict_Values(session->engines);
+    if (!engines)
+        return -1;
+    int result = -1;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(engines); i++) {
+        Engine *engine = (Engine *)PyList_GET_ITEM(engines, i); /* borrowed */
+        PyObject *closed = PyObject_CallMethodNoArgs(engine->loop, session->state->str_is_closed);
+        if (!closed)
+            goto done;
+        bool dead = closed == Py_True;
+        Py_DECREF(closed);
+        if (!dead)
+            continue;
+        PyObject *none = engine_close((PyObject *)engine, NULL);
+        if (!none)
+            goto done;
+        Py_DECREF(none);
+        if (session->engine == engine)
+            session->engine = NULL;
+        if (PyDict_DelItem(session->engines, engine->loop) < 0)
+            goto done;
+    }
+    result = 0;
+done:
+    Py_DECREF(engines);
+    return result;
+}
+
+Engine *session_engine(Session *self)
+{
+    PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
+    if (!loop)
+        return NULL;
+    Engine *engine = self->engine;
+    if (!engine || engine->loop != loop) {
+        engine = (Engine *)PyDict_GetItemWithError(self->engines, loop); /* borrowed */
+        if (!engine && !PyErr_Occurred() && !self->closed && drop_dead_engines(self) == 0) {
+            engine = engine_new(self, loop);
+            Py_XDECREF(engine); /* the dict has it */
+        }
+        if (self->closed && !engine && !PyErr_Occurred())
+            PyErr_SetString(PyExc_RuntimeError, "the client is closed");
+        self->engine = engine;
+    }
+    Py_DECREF(loop);
+    if (!engine || engine_check(engine) < 0)
+        return NULL;
+    return engine;
+}

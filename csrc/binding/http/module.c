@@ -1,0 +1,168 @@
+#include "binding/http/http.h"
+#include "net/head.h"
+
+#include <stdlib.h>
+
+/* parse_head(bytes) -> [(name, value), ...], in order, as latin-1 text */
+static PyObject *parse_head(PyObject *Py_UNUSED(module), PyObject *head)
+{
+    char *bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(head, &bytes, &size) < 0)
+        return NULL;
+    PyObject *list = PyList_New(0);
+    size_t at = 0;
+    struct xf_field f;
+    while (list && xf_head_next(bytes, (size_t)size, &at, &f)) {
+        PyObject *value = PyUnicode_DecodeLatin1(f.value, (Py_ssize_t)f.value_size, NULL);
+        PyObject *pair = NULL;
+        if (value && !f.name_size) { /* folded: belongs to the one before */
+            Py_ssize_t last = PyList_GET_SIZE(list) - 1;
+            if (last >= 0) {
+                PyObject *before = PyList_GET_ITEM(list, last); /* borrowed */
+                pair = Py_BuildValue("(ON)", PyTuple_GET_ITEM(before, 0),
+                                     PyUnicode_FromFormat("%U %U", PyTuple_GET_ITEM(before, 1),
+                                                          value));
+                if (!pair || PyList_SetItem(list, last, Py_NewRef(pair)) < 0)
+                    Py_CLEAR(list);
+            }
+        } else if (value) {
+            pair = Py_BuildValue(
+                "(NO)", PyUnicode_DecodeLatin1(f.name, (Py_ssize_t)f.name_size, NULL), value);
+            if (!pair || PyList_Append(list, pair) < 0)
+                Py_CLEAR(list);
+        } else {
+            Py_CLEAR(list);
+        }
+        Py_XDECREF(value);
+        Py_XDECREF(pair);
+    }
+    return list;
+}
+
+/* check_headers(headers): refuses what cannot be sent */
+static PyObject *check_headers(PyObject *Py_UNUSED(module), PyObject *given)
+{
+    return headers_pairs(given);
+}
+
+static PyObject *set_loads(PyObject *module, PyObject *loads)
+{
+    struct state *state = PyModule_GetState(module);
+    Py_XSETREF(state->loads, Py_NewRef(loads));
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"parse_head", parse_head, METH_O, "The (name, value) pairs of an answer's head."},
+    {"check_headers", check_headers, METH_O, "The given headers as checked pairs of bytes."},
+    {"set_loads", set_loads, METH_O, "The function that decodes JSON for Event.json."},
+    {0},
+};
+
+static PyObject *imported(const char *module_name, const char *name)
+{
+    PyObject *module = PyImport_ImportModule(module_name);
+    PyObject *value = module ? PyObject_GetAttrString(module, name) : NULL;
+    Py_XDECREF(module);
+    return value;
+}
+
+static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
+{
+    *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    return *slot && PyModule_AddType(module, *slot) == 0 ? 0 : -1;
+}
+
+static int exec(PyObject *module)
+{
+    struct state *s = PyModule_GetState(module);
+    char why[256];
+    if (xf_curl_load(&s->curl, getenv("XTREMEFLOW_LIBCURL"), why, sizeof why) < 0) {
+#ifdef __APPLE__
+        const char *cure = "install it with `brew install curl`";
+#else
+        const char *cure = "install it with `apt install libcurl4`, `dnf install libcurl` or "
+                           "`apk add libcurl`";
+#endif
+        PyErr_Format(PyExc_ImportError, "xtremeflow.http needs libcurl 7.80 or newer (%s): %s", why,
+                     cure);
+        return -1;
+    }
+    static bool watched; /* once a process, whatever the number of interpreters */
+    if (!watched && forks_watch() != 0)
+        return PyErr_NoMemory(), -1;
+    watched = true;
+    const struct {
+        PyObject **slot;
+        const char *text;
+    } names[] = {
+        {&s->str_add_reader, "add_reader"}, {&s->str_remove_reader, "remove_reader"},
+        {&s->str_call_soon, "call_soon"},   {&s->str_is_closed, "is_closed"},
+        {&s->str_done, "done"},             {&s->str_set_result, "set_result"},
+        {&s->str_message, "message"},
+    };
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (!(*names[i].slot = PyUnicode_InternFromString(names[i].text)))
+            return -1;
+    if (!(s->context_kw = Py_BuildValue("(s)", "context")) ||
+        !(s->get_running_loop = imported("asyncio", "get_running_loop")) ||
+        !(s->cancelled_error = imported("asyncio", "CancelledError")) ||
+        !(s->loads = imported("json", "loads")))
+        return -1;
+    if (add_type(module, &session_spec, &s->session_type) < 0 ||
+        add_type(module, &engine_spec, &s->engine_type) < 0 ||
+        add_type(module, &transfer_spec, &s->transfer_type) < 0 ||
+        add_type(module, &waiter_spec, &s->waiter_type) < 0 ||
+        add_type(module, &reader_spec, &s->reader_type) < 0 ||
+        add_type(module, &response_spec, &s->response_type) < 0 ||
+        add_type(module, &event_spec, &s->event_type) < 0)
+        return -1;
+    if (PyModule_AddStringConstant(module, "libcurl_version", s->curl.version->version) < 0 ||
+        PyModule_AddIntConstant(module, "libcurl_number", (long)s->curl.version->version_num) < 0 ||
+        PyModule_AddStringConstant(
+            module, "tls_version",
+            s->curl.version->ssl_version ? s->curl.version->ssl_version : "") < 0 ||
+        PyModule_AddObjectRef(module, "has_http2",
+                              s->curl.version->features & CURL_FEATURE_HTTP2 ? Py_True
+                                                                             : Py_False) < 0)
+        return -1;
+    return 0;
+}
+
+#define EACH_OBJECT(DO)                                                                            \
+    DO(session_type) DO(engine_type) DO(transfer_type) DO(waiter_type) DO(reader_type)             \
+    DO(response_type) DO(event_type) DO(get_running_loop) DO(cancelled_error) DO(loads)            \
+    DO(str_add_reader) DO(str_remove_reader) DO(str_call_soon) DO(str_is_closed) DO(str_done)      \
+    DO(str_set_result) DO(str_message) DO(context_kw)
+
+static int traverse(PyObject *module, visitproc visit, void *arg)
+{
+    struct state *s = PyModule_GetState(module);
+#define VISIT(name) Py_VISIT(s->name);
+    EACH_OBJECT(VISIT)
+    return 0;
+}
+
+static int clear(PyObject *module)
+{
+    struct state *s = PyModule_GetState(module);
+#define CLEAR(name) Py_CLEAR(s->name);
+    EACH_OBJECT(CLEAR)
+    return 0;
+}
+
+static PyModuleDef_Slot slots[] = {{Py_mod_exec, exec}, {0}};
+
+static PyModuleDef definition = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "xtremeflow._http",
+    .m_doc = "HTTP transfers of libcurl on an asyncio event loop.",
+    .m_size = sizeof(struct state),
+    .m_methods = methods,
+    .m_slots = slots,
+    .m_traverse = traverse,
+    .m_clear = clear,
+};
+
+PyMODINIT_FUNC PyInit__http(void) { return PyModuleDef_Init(&definition); }

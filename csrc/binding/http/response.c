@@ -1,0 +1,157 @@
+#include "binding/http/http.h"
+#include "net/head.h"
+
+#include <structmember.h>
+#include <stddef.h>
+
+/* ---- response ---- */
+
+static PyObject *bytes_of(const struct xf_buffer *b)
+{
+    size_t size = xf_buffer_size(b);
+    return PyBytes_FromStringAndSize(size ? xf_buffer_data(b) : "", (Py_ssize_t)size);
+}
+
+PyObject *response_new(Transfer *transfer)
+{
+    PyTypeObject *type = (PyTypeObject *)transfer->session->response_type;
+    struct xf_transfer *net = &transfer->net;
+    Response *self = (Response *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    self->url = Py_NewRef(transfer->url);
+    self->method = Py_NewRef(transfer->method);
+    self->status = net->status;
+    self->http_version = net->http_version;
+    self->sends = net->outcome.sends;
+    self->connects = net->outcome.connects;
+    self->times = net->times;
+    self->head = bytes_of(&net->head);
+    self->body = bytes_of(&net->body);
+    xf_buffer_free(&net->head);
+    xf_buffer_free(&net->body);
+    if (!self->head || !self->body) {
+        Py_DECREF(self);
+        return NULL;
+    }
+    return (PyObject *)self;
+}
+
+static PyObject *response_times(PyObject *op, void *Py_UNUSED(closure))
+{
+    Response *self = (Response *)op;
+    return times_tuple(&self->times, self->connects, self->sends);
+}
+
+static void response_dealloc(PyObject *op)
+{
+    Response *self = (Response *)op;
+    PyTypeObject *type = Py_TYPE(op);
+    Py_XDECREF(self->url);
+    Py_XDECREF(self->method);
+    Py_XDECREF(self->head);
+    Py_XDECREF(self->body);
+    Py_XDECREF(self->headers);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMemberDef response_members[] = {
+    {"url", T_OBJECT_EX, offsetof(Response, url), READONLY, "The URL that was asked."},
+    {"method", T_OBJECT_EX, offsetof(Response, method), READONLY, "The request's method."},
+    {"status", T_INT, offsetof(Response, status), READONLY, "The status code."},
+    {"body", T_OBJECT_EX, offsetof(Response, body), READONLY, "The body, decoded, as bytes."},
+    {"_head", T_OBJECT_EX, offsetof(Response, head), READONLY, NULL},
+    {"_headers", T_OBJECT, offsetof(Response, headers), 0, NULL},
+    {"_queued", T_DOUBLE, offsetof(Response, queued), 0, NULL},
+    {"_version", T_INT, offsetof(Response, http_version), READONLY, NULL},
+    {0},
+};
+
+static PyGetSetDef response_getset[] = {
+    {"_times", response_times, NULL, NULL, NULL},
+    {0},
+};
+
+static PyType_Slot response_slots[] = {
+    {Py_tp_doc, "What xtremeflow.http.Response is made of."},
+    {Py_tp_members, response_members},
+    {Py_tp_getset, response_getset},
+    {Py_tp_dealloc, response_dealloc},
+    {0},
+};
+
+PyType_Spec response_spec = {
+    .name = "xtremeflow._http.Response",
+    .basicsize = sizeof(Response),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = response_slots,
+};
+
+/* ---- event ---- */
+
+static PyObject *event_json(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    Event *self = (Event *)op;
+    return PyObject_CallOneArg(self->state->loads, self->data);
+}
+
+static PyObject *event_retry(PyObject *op, void *Py_UNUSED(closure))
+{
+    int64_t retry = ((Event *)op)->retry;
+    if (retry < 0)
+        Py_RETURN_NONE;
+    return PyLong_FromLongLong(retry);
+}
+
+static PyObject *event_repr(PyObject *op)
+{
+    Event *self = (Event *)op;
+    return PyUnicode_FromFormat("Event(event=%R, data=%R, id=%R)", self->event, self->data,
+                                self->id);
+}
+
+static void event_dealloc(PyObject *op)
+{
+    Event *self = (Event *)op;
+    PyTypeObject *type = Py_TYPE(op);
+    Py_XDECREF(self->data);
+    Py_XDECREF(self->event);
+    Py_XDECREF(self->id);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef event_methods[] = {
+    {"json", event_json, METH_NOARGS, "The data, decoded from JSON."},
+    {0},
+};
+
+static PyMemberDef event_members[] = {
+    {"data", T_OBJECT_EX, offsetof(Event, data), READONLY, "The data lines, joined by LF."},
+    {"event", T_OBJECT_EX, offsetof(Event, event), READONLY, "The type; 'message' if not given."},
+    {"id", T_OBJECT_EX, offsetof(Event, id), READONLY, "The last id that the stream gave, or ''."},
+    {0},
+};
+
+static PyGetSetDef event_getset[] = {
+    {"retry", event_retry, NULL, "The last reconnection time in milliseconds, or None.", NULL},
+    {0},
+};
+
+static PyType_Slot event_slots[] = {
+    {Py_tp_doc, "A server-sent event."},
+    {Py_tp_methods, event_methods},
+    {Py_tp_members, event_members},
+    {Py_tp_getset, event_getset},
+    {Py_tp_repr, event_repr},
+    {Py_tp_dealloc, event_dealloc},
+    {0},
+};
+
+PyType_Spec event_spec = {
+    .name = "xtremeflow._http.Event",
+    .basicsize = sizeof(Event),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = event_slots,
+};

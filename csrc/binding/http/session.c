@@ -1,0 +1,271 @@
+#include "binding/http/http.h"
+#include "net/head.h"
+
+#include <math.h>
+#include <string.h>
+#include <strings.h>
+
+/* ---- arguments ---- */
+
+static int borrow_path(PyObject *value, const char **out)
+{
+    if (value == Py_None) {
+        *out = NULL;
+        return 0;
+    }
+    *out = PyBytes_AsString(value); /* refuses other types */
+    return *out ? 0 : -1;
+}
+
+/* None: no bound. */
+static int nanoseconds(PyObject *value, const char *name, int64_t *out)
+{
+    if (value == Py_None) {
+        *out = XF_NEVER;
+        return 0;
+    }
+    double seconds = PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred())
+        return -1;
+    if (!(seconds > 0) || !isfinite(seconds)) {
+        PyErr_Format(PyExc_ValueError, "%s must be a number of seconds above 0, or None, not %R",
+                     name, value);
+        return -1;
+    }
+    *out = seconds > 9e9 ? XF_NEVER : (int64_t)(seconds * 1e9);
+    return 0;
+}
+
+static int milliseconds(PyObject *value, const char *name, long *out)
+{
+    int64_t ns;
+    if (nanoseconds(value, name, &ns) < 0)
+        return -1;
+    *out = ns == XF_NEVER ? 0 : ns > INT64_C(2000000000) * 1000000 ? 2000000000L
+                                                                  : (long)((ns + 999999) / 1000000);
+    return 0;
+}
+
+static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {
+        "response_type", "error_factory", "headers",     "ca_file",         "cert_file",
+        "key_file",      "key_password",  "proxy",       "no_proxy",        "verify",
+        "http2",         "compressed",    "max_connections", "max_connections_per_host",
+        "max_idle",      "max_head",      "max_body",    "high_water",
+        "timeout",       "idle_timeout",  "connect_timeout", NULL};
+    PyObject *response_type, *error_factory, *headers, *ca, *cert, *key, *password, *proxy, *no_proxy;
+    PyObject *total, *idle_time, *connect;
+    int verify, http2, compressed;
+    long connections, per_host, idle;
+    Py_ssize_t head, body, water;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOppplllnnnOOO:Session", keywords,
+                                     &response_type, &error_factory, &headers, &ca, &cert, &key,
+                                     &password, &proxy, &no_proxy, &verify, &http2, &compressed,
+                                     &connections, &per_host, &idle, &head, &body, &water, &total,
+                                     &idle_time, &connect))
+        return NULL;
+    struct state *state = PyType_GetModuleState(type);
+    if (!PyType_Check(response_type) ||
+        !PyType_IsSubtype((PyTypeObject *)response_type, state->response_type)) {
+        PyErr_Format(PyExc_TypeError, "response_type must be a subclass of Response, not %R",
+                     response_type);
+        return NULL;
+    }
+    Session *self = (Session *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    self->state = state;
+    struct xf_options *o = &self->options;
+    *o = (struct xf_options){
+        .verify = verify,
+        .http2 = http2 && state->curl.version->features & CURL_FEATURE_HTTP2,
+        .compressed = compressed,
+        .max_connections = connections,
+        .max_per_host = per_host,
+        .max_idle = idle,
+        .max_head = (size_t)head,
+        .max_body = (size_t)body,
+        .high_water = (size_t)water,
+    };
+    if (nanoseconds(total, "timeout", &self->total_ns) < 0 ||
+        nanoseconds(idle_time, "idle_timeout", &self->idle_ns) < 0 ||
+        milliseconds(connect, "connect_timeout", &o->connect_timeout_ms) < 0)
+        goto fail;
+    if (borrow_path(ca, &o->ca_file) < 0 || borrow_path(cert, &o->cert_file) < 0 ||
+        borrow_path(key, &o->key_file) < 0 || borrow_path(password, &o->key_password) < 0 ||
+        borrow_path(proxy, &o->proxy) < 0 || borrow_path(no_proxy, &o->no_proxy) < 0)
+        goto fail;
+    self->keep = PyTuple_Pack(6, ca, cert, key, password, proxy, no_proxy);
+    self->response_type = Py_NewRef(response_type);
+    self->error_factory = Py_NewRef(error_factory);
+    self->defaults = headers_pairs(headers);
+    self->engines = PyDict_New();
+    if (!self->keep || !self->defaults || !self->engines)
+        goto fail;
+    self->plain = headers_new(Py_None, self->defaults, false);
+    self->json = headers_new(Py_None, self->defaults, true);
+    if (!self->plain || !self->json)
+        goto fail;
+    return (PyObject *)self;
+fail:
+    Py_DECREF(self);
+    return NULL;
+}
+
+/* ---- methods ---- */
+
+static bool repeatable_method(const char *method)
+{
+    static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
+    for (size_t i = 0; i < sizeof idempotent / sizeof *idempotent; i++)
+        if (!strcmp(method, idempotent[i]))
+            return true;
+    return false;
+}
+
+static int check_method(PyObject *method)
+{
+    Py_ssize_t size;
+    const char *text = PyUnicode_Check(method) ? PyUnicode_AsUTF8AndSize(method, &size) : NULL;
+    if (text && xf_name_ok(text, (size_t)size))
+        return 0;
+    PyErr_Format(PyExc_ValueError, "method must be a token such as 'POST', not %R", method);
+    return -1;
+}
+
+static int check_url(PyObject *url)
+{
+    Py_ssize_t size;
+    if (!PyUnicode_Check(url)) {
+        PyErr_Format(PyExc_TypeError, "url must be a str, not %R", url);
+        return -1;
+    }
+    const char *text = PyUnicode_AsUTF8AndSize(url, &size);
+    if (!text)
+        return -1;
+    if (!xf_url_ok(text, (size_t)size)) {
+        PyErr_Format(PyExc_ValueError,
+                     "url must be without spaces, CR, LF and other control characters "
+                     "(percent-encode them), not %R",
+                     url);
+        return -1;
+    }
+    if (strncasecmp(text, "http://", 7) && strncasecmp(text, "https://", 8)) {
+        PyErr_Format(PyExc_ValueError, "url must begin with http:// or https://, not %R", url);
+        return -1;
+    }
+    return 0;
+}
+
+/* call(method, url, headers, body, json, total, idle, connect, stream, repeatable, upload_size, bare) */
+/* timeouts of ...: the session's; bare: without the session's headers */
+static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+{
+    Session *self = (Session *)op;
+    if (nargs != 12) {
+        PyErr_Format(PyExc_TypeError, "call() takes 12 arguments, not %zd", nargs);
+        return NULL;
+    }
+    PyObject *method = args[0], *url = args[1], *given = args[2], *body = args[3];
+    bool json = args[4] == Py_True;
+    struct xf_request r = {.stream = args[8] == Py_True, .upload_size = -1,
+                           .total_ns = self->total_ns, .idle_ns = self->idle_ns,
+                           .connect_timeout_ms = self->options.connect_timeout_ms};
+    if (check_method(method) < 0 || check_url(url) < 0 ||
+        (args[5] != Py_Ellipsis && nanoseconds(args[5], "timeout", &r.total_ns) < 0) ||
+        (args[6] != Py_Ellipsis && nanoseconds(args[6], "idle_timeout", &r.idle_ns) < 0) ||
+        (args[7] != Py_Ellipsis &&
+         milliseconds(args[7], "connect_timeout", &r.connect_timeout_ms) < 0))
+        return NULL;
+    r.repeatable = args[9] == Py_None ? repeatable_method(PyUnicode_AsUTF8(method))
+                                      : args[9] == Py_True;
+    if (args[10] != Py_None) {
+        r.upload = true;
+        r.upload_size = PyLong_AsLongLong(args[10]);
+        if (r.upload_size == -1 && PyErr_Occurred())
+            return NULL;
+    }
+    struct headers *headers;
+    bool bare = args[11] == Py_True;
+    if (given == Py_None && !bare) {
+        headers = json ? self->json : self->plain;
+        headers->refs++;
+    } else if (!(headers = headers_new(given, bare ? NULL : self->defaults, json))) {
+        return NULL;
+    }
+    return transfer_new(self, method, url, headers, &r, body); /* takes over the headers */
+}
+
+static PyObject *session_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    Session *self = (Session *)op;
+    self->closed = true;
+    self->engine = NULL;
+    return PyDict_Values(self->engines);
+}
+
+static PyObject *session_engine_list(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return PyDict_Values(((Session *)op)->engines);
+}
+
+/* ---- life ---- */
+
+static int session_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Session *self = (Session *)op;
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(self->response_type);
+    Py_VISIT(self->error_factory);
+    Py_VISIT(self->engines);
+    return 0;
+}
+
+static int session_clear(PyObject *op)
+{
+    Session *self = (Session *)op;
+    self->engine = NULL;
+    Py_CLEAR(self->engines);
+    Py_CLEAR(self->response_type);
+    Py_CLEAR(self->error_factory);
+    return 0;
+}
+
+static void session_dealloc(PyObject *op)
+{
+    Session *self = (Session *)op;
+    PyTypeObject *type = Py_TYPE(op);
+    PyObject_GC_UnTrack(op);
+    session_clear(op);
+    headers_release(self->plain);
+    headers_release(self->json);
+    Py_XDECREF(self->defaults);
+    Py_XDECREF(self->keep);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef session_methods[] = {
+    {"call", (PyCFunction)(void (*)(void))session_call, METH_FASTCALL, "A transfer, not started."},
+    {"close", session_close, METH_NOARGS, "Refuses new transfers; the engines still to close."},
+    {"engines", session_engine_list, METH_NOARGS, "The engines, one a loop."},
+    {0},
+};
+
+static PyType_Slot session_slots[] = {
+    {Py_tp_doc, "The options of a client and its engines."},
+    {Py_tp_new, session_new},
+    {Py_tp_methods, session_methods},
+    {Py_tp_traverse, session_traverse},
+    {Py_tp_clear, session_clear},
+    {Py_tp_dealloc, session_dealloc},
+    {0},
+};
+
+PyType_Spec session_spec = {
+    .name = "xtremeflow._http.Session",
+    .basicsize = sizeof(Session),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
+    .slots = session_slots,
+};

@@ -1,0 +1,396 @@
+#include "binding/http/http.h"
+
+#include <stddef.h>
+
+PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct headers *headers,
+                       const struct xf_request *request, PyObject *body)
+{
+    PyTypeObject *type = session->state->transfer_type;
+    Transfer *self = (Transfer *)type->tp_alloc(type, 0);
+    if (!self) {
+        headers_release(headers);
+        return NULL;
+    }
+    struct xf_request r = *request;
+    self->headers = headers;
+    self->session = (Session *)Py_NewRef(session);
+    self->method = Py_NewRef(method);
+    self->url = Py_NewRef(url);
+    r.method = PyUnicode_AsUTF8(method);
+    r.url = PyUnicode_AsUTF8(url);
+    if (body != Py_None && !r.upload) {
+        if (PyObject_GetBuffer(body, &self->body, PyBUF_SIMPLE) < 0) {
+            self->phase = ANSWERED; /* nobody had it to await */
+            Py_DECREF(self);
+            return NULL;
+        }
+        r.body = self->body.buf;
+        r.body_size = (size_t)self->body.len;
+    }
+    r.headers = headers_lines(headers, r.upload || r.body_size > 100000);
+    xf_transfer_init(&self->net, &r);
+    return (PyObject *)self;
+}
+
+/* ---- news ---- */
+
+static Transfer *owner(struct xf_transfer *net)
+{
+    return (Transfer *)((char *)net - offsetof(Transfer, net));
+}
+
+static void tell_room(Transfer *self)
+{
+    PyObject *room = self->room, *done = NULL;
+    self->room = NULL;
+    if (!room)
+        return;
+    struct state *state = self->session->state;
+    PyObject *is_done = PyObject_CallMethodNoArgs(room, state->str_done);
+    if (is_done == Py_False)
+        done = PyObject_CallMethodOneArg(room, state->str_set_result, Py_None);
+    if (PyErr_Occurred())
+        PyErr_WriteUnraisable(room);
+    Py_XDECREF(is_done);
+    Py_XDECREF(done);
+    Py_DECREF(room);
+}
+
+int transfer_news(struct xf_transfer *net, unsigned what)
+{
+    Transfer *self = owner(net);
+    if (what & (XF_ROOM | XF_DONE) && self->room) {
+        Py_INCREF(self);
+        tell_room(self);
+        Py_DECREF(self);
+    }
+    if (what & ~XF_ROOM && self->waiter)
+        return waiter_wake(self->waiter);
+    return 0;
+}
+
+void transfer_closed(struct xf_transfer *net)
+{
+    Transfer *self = owner(net);
+    Py_INCREF(self);
+    tell_room(self);
+    if (self->waiter)
+        waiter_wake_later(self->waiter);
+    Py_DECREF(self);
+}
+
+/* ---- the coroutine ---- */
+
+PyObject *times_tuple(const struct xf_times *t, long connects, int sends)
+{
+    return Py_BuildValue("(LLLLLLli)", (long long)t->lookup, (long long)t->connect,
+                         (long long)t->tls, (long long)t->ready, (long long)t->first_byte,
+                         (long long)t->total, connects, sends);
+}
+
+void transfer_raise(Transfer *self)
+{
+    const struct xf_outcome *o = &self->net.outcome;
+    PyObject *times = times_tuple(&self->net.times, o->connects, o->sends);
+    if (!times)
+        return;
+    PyObject *error = PyObject_CallFunction(
+        self->session->error_factory, "izOOiOOiN", o->code, o->message, self->method, self->url,
+        o->os_errno, o->unsent || self->net.request.repeatable ? Py_True : Py_False,
+        o->connected ? Py_True : Py_False, self->net.head_done ? self->net.status : 0, times);
+    if (!error)
+        return;
+    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_DECREF(error);
+}
+
+static int start(Transfer *self)
+{
+    Engine *engine = session_engine(self->session);
+    if (!engine)
+        return -1;
+    self->engine = (Engine *)Py_NewRef(engine);
+    self->phase = FLYING;
+    int bad = xf_transfer_start(&self->net, engine->net, clock_now());
+    if (bad) {
+        self->net.outcome.code = bad;
+        self->net.outcome.unsent = true;
+        self->net.done = true;
+    }
+    return 0;
+}
+
+static PySendResult answer(Transfer *self, PyObject **result)
+{
+    self->phase = ANSWERED;
+    if (self->net.outcome.code && !(self->net.request.stream && self->net.head_done)) {
+        transfer_raise(self);
+        return PYGEN_ERROR;
+    }
+    *result = self->net.request.stream ? Py_NewRef(self) : response_new(self);
+    return *result ? PYGEN_RETURN : PYGEN_ERROR;
+}
+
+static PySendResult transfer_step(PyObject *op, PyObject **result)
+{
+    Transfer *self = (Transfer *)op;
+    *result = NULL;
+    if (self->phase == ANSWERED) {
+        PyErr_SetString(PyExc_RuntimeError, "cannot await a call a second time");
+        return PYGEN_ERROR;
+    }
+    if (self->phase == FRESH && start(self) < 0) {
+        self->phase = ANSWERED;
+        return PYGEN_ERROR;
+    }
+    if (self->net.done || (self->net.request.stream && self->net.head_done))
+        return answer(self, result);
+    *result = waiter_park(self);
+    return *result ? PYGEN_NEXT : PYGEN_ERROR;
+}
+
+static PySendResult transfer_send(PyObject *op, PyObject *Py_UNUSED(value), PyObject **result)
+{
+    return transfer_step(op, result);
+}
+
+PyObject *await_next(PyObject *self, step_function step)
+{
+    PyObject *result;
+    switch (step(self, &result)) {
+    case PYGEN_NEXT:
+        return result;
+    case PYGEN_RETURN: {
+        /* by call: a tuple given to PyErr_SetObject would be torn apart */
+        PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
+        Py_DECREF(result);
+        if (stop) {
+            PyErr_SetObject(PyExc_StopIteration, stop);
+            Py_DECREF(stop);
+        }
+        return NULL;
+    }
+    default:
+        return NULL;
+    }
+}
+
+static PyObject *transfer_next(PyObject *op) { return await_next(op, transfer_step); }
+
+static PyObject *transfer_send_method(PyObject *op, PyObject *Py_UNUSED(value))
+{
+    return await_next(op, transfer_step);
+}
+
+/* Raises the arguments of a coroutine's throw(). */
+static void set_thrown(PyObject *type, PyObject *value)
+{
+    if (PyExceptionInstance_Check(type))
+        PyErr_SetObject((PyObject *)Py_TYPE(type), type);
+    else if (PyExceptionClass_Check(type))
+        PyErr_SetObject(type, value && value != Py_None ? value : NULL);
+    else
+        PyErr_Format(PyExc_TypeError, "throw() takes an exception, not %R", type);
+}
+
+static void give_up(Transfer *self)
+{
+    if (self->phase == FLYING)
+        xf_transfer_cancel(&self->net);
+    self->phase = ANSWERED;
+}
+
+static PyObject *transfer_throw(PyObject *op, PyObject *args)
+{
+    PyObject *type, *value = NULL, *traceback = NULL;
+    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback))
+        return NULL;
+    give_up((Transfer *)op);
+    set_thrown(type, value);
+    return NULL;
+}
+
+static PyObject *transfer_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    give_up((Transfer *)op);
+    Py_RETURN_NONE;
+}
+
+/* ---- of a streamed answer ---- */
+
+static PyObject *transfer_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    xf_transfer_cancel(&((Transfer *)op)->net);
+    Py_RETURN_NONE;
+}
+
+static PyObject *transfer_chunks(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return reader_new((Transfer *)op, false, 0);
+}
+
+static PyObject *transfer_events(PyObject *op, PyObject *limit)
+{
+    Py_ssize_t size = PyNumber_AsSsize_t(limit, PyExc_OverflowError);
+    if (size == -1 && PyErr_Occurred())
+        return NULL;
+    if (size < 1)
+        return PyErr_Format(PyExc_ValueError, "max_event must be 1 or more bytes, not %zd", size);
+    return reader_new((Transfer *)op, true, size);
+}
+
+/* ---- of a streamed request ---- */
+
+static PyObject *transfer_feed(PyObject *op, PyObject *bytes)
+{
+    Transfer *self = (Transfer *)op;
+    Py_buffer view;
+    if (PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0)
+        return NULL;
+    int bad = xf_transfer_send(&self->net, view.buf, (size_t)view.len, clock_now());
+    PyBuffer_Release(&view);
+    if (bad)
+        return PyErr_NoMemory();
+    return PyLong_FromSize_t(xf_buffer_size(&self->net.upload));
+}
+
+static PyObject *transfer_feed_end(PyObject *op, PyObject *aborted)
+{
+    xf_transfer_send_end(&((Transfer *)op)->net, aborted == Py_True, clock_now());
+    Py_RETURN_NONE;
+}
+
+static PyObject *transfer_set_room(PyObject *op, PyObject *future)
+{
+    Transfer *self = (Transfer *)op;
+    Py_XSETREF(self->room, Py_NewRef(future));
+    if (self->net.done || !xf_buffer_size(&self->net.upload))
+        tell_room(self);
+    Py_RETURN_NONE;
+}
+
+/* ---- attributes ---- */
+
+static PyObject *get_status(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(((Transfer *)op)->net.status);
+}
+
+static PyObject *get_http_version(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyLong_FromLong(((Transfer *)op)->net.http_version);
+}
+
+static PyObject *get_head(PyObject *op, void *Py_UNUSED(closure))
+{
+    const struct xf_buffer *head = &((Transfer *)op)->net.head;
+    return PyBytes_FromStringAndSize(xf_buffer_size(head) ? xf_buffer_data(head) : "",
+                                     (Py_ssize_t)xf_buffer_size(head));
+}
+
+static PyObject *get_times(PyObject *op, void *Py_UNUSED(closure))
+{
+    const struct xf_transfer *net = &((Transfer *)op)->net;
+    return times_tuple(&net->times, net->outcome.connects, net->outcome.sends);
+}
+
+static PyObject *get_done(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((Transfer *)op)->net.done);
+}
+
+static PyObject *get_url(PyObject *op, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(((Transfer *)op)->url);
+}
+
+static PyObject *get_method(PyObject *op, void *Py_UNUSED(closure))
+{
+    return Py_NewRef(((Transfer *)op)->method);
+}
+
+/* ---- life ---- */
+
+static void transfer_finalize(PyObject *op)
+{
+    Transfer *self = (Transfer *)op;
+    if (self->phase != FRESH || !self->session)
+        return;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "call to %U was never awaited", self->url) < 0)
+        PyErr_WriteUnraisable(op);
+    PyErr_Restore(type, value, traceback);
+}
+
+static void transfer_dealloc(PyObject *op)
+{
+    Transfer *self = (Transfer *)op;
+    PyTypeObject *type = Py_TYPE(op);
+    if (PyObject_CallFinalizerFromDealloc(op) < 0)
+        return;
+    if (self->engine && self->engine->net)
+        xf_transfer_free(&self->net);
+    else { /* its engine is closed or another process's */
+        self->net.engine = NULL;
+        xf_transfer_free(&self->net);
+    }
+    if (self->waiter)
+        self->waiter->transfer = NULL;
+    Py_XDECREF(self->waiter);
+    Py_XDECREF(self->room);
+    Py_XDECREF(self->engine);
+    Py_XDECREF(self->url);
+    Py_XDECREF(self->method);
+    Py_XDECREF(self->session);
+    PyBuffer_Release(&self->body);
+    headers_release(self->headers);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef transfer_methods[] = {
+    {"send", transfer_send_method, METH_O, NULL},
+    {"throw", transfer_throw, METH_VARARGS, NULL},
+    {"close", transfer_close, METH_NOARGS, NULL},
+    {"abort", transfer_abort, METH_NOARGS, "Frees the connection; what was received stays."},
+    {"chunks", transfer_chunks, METH_NOARGS, "The body as it comes, an async iterator of bytes."},
+    {"events", transfer_events, METH_O, "The body's events, an async iterator; argument: limit."},
+    {"feed", transfer_feed, METH_O, "Adds to the upload; the number of bytes not yet sent."},
+    {"feed_end", transfer_feed_end, METH_O, "Ends the upload; True: it is broken off."},
+    {"set_room", transfer_set_room, METH_O, "Resolves a future when the upload has room."},
+    {0},
+};
+
+static PyGetSetDef transfer_getset[] = {
+    {"status", get_status, NULL, NULL, NULL},
+    {"http_version", get_http_version, NULL, NULL, NULL},
+    {"head", get_head, NULL, NULL, NULL},
+    {"times", get_times, NULL, NULL, NULL},
+    {"done", get_done, NULL, NULL, NULL},
+    {"url", get_url, NULL, NULL, NULL},
+    {"method", get_method, NULL, NULL, NULL},
+    {0},
+};
+
+static PyObject *self_reference(PyObject *self) { return Py_NewRef(self); }
+
+static PyType_Slot transfer_slots[] = {
+    {Py_tp_doc, "One call, to be awaited once."},
+    {Py_am_await, self_reference},
+    {Py_am_send, transfer_send},
+    {Py_tp_iter, self_reference},
+    {Py_tp_iternext, transfer_next},
+    {Py_tp_methods, transfer_methods},
+    {Py_tp_getset, transfer_getset},
+    {Py_tp_finalize, transfer_finalize},
+    {Py_tp_dealloc, transfer_dealloc},
+    {0},
+};
+
+PyType_Spec transfer_spec = {
+    .name = "xtremeflow._http.Transfer",
+    .basicsize = sizeof(Transfer),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = transfer_slots,
+};

@@ -1,0 +1,209 @@
+#include "binding/http/http.h"
+
+PyObject *waiter_park(Transfer *transfer)
+{
+    Waiter *self = transfer->waiter;
+    if (!self) {
+        struct state *state = transfer->session->state;
+        self = (Waiter *)state->waiter_type->tp_alloc(state->waiter_type, 0);
+        if (!self)
+            return NULL;
+        self->state = state;
+        self->transfer = transfer;
+        self->loop = Py_NewRef(transfer->engine->loop);
+        transfer->waiter = self;
+    }
+    if (self->callback) {
+        PyErr_SetString(PyExc_RuntimeError, "another task is already waiting for this answer");
+        return NULL;
+    }
+    self->cancelled = false;
+    Py_CLEAR(self->cancel_message);
+    self->blocking = true;
+    return Py_NewRef(self);
+}
+
+/* What the task left; the references are the caller's. */
+static PyObject *detach(Waiter *self, PyObject **context)
+{
+    PyObject *callback = self->callback;
+    *context = self->context;
+    self->callback = self->context = NULL;
+    return callback;
+}
+
+static void let_go(Waiter *self)
+{
+    Py_DECREF(self->transfer); /* stays as a borrowed reference, if it lives on */
+    Py_DECREF(self);
+}
+
+static int call_soon(Waiter *self, PyObject *callback, PyObject *context)
+{
+    PyObject *args[] = {self->loop, callback, (PyObject *)self, context};
+    PyObject *handle =
+        PyObject_VectorcallMethod(self->state->str_call_soon, args, 3, self->state->context_kw);
+    Py_XDECREF(handle);
+    return handle ? 0 : -1;
+}
+
+/* The task runs here rather than by call_soon: the loop's bookkeeping for a callback costs more
+ * than the rest of an answer. No other task is running, since this is a callback of the loop. */
+int waiter_wake(Waiter *self)
+{
+    PyObject *context, *callback = detach(self, &context), *done = NULL;
+    int result = 0;
+    if (!callback)
+        return 0;
+    if (PyContext_Enter(context) < 0) {
+        PyErr_Clear();
+        result = call_soon(self, callback, context);
+    } else {
+        done = PyObject_CallOneArg(callback, (PyObject *)self);
+        result = done ? 0 : -1;
+        Py_XDECREF(done);
+        PyObject *type, *value, *traceback;
+        PyErr_Fetch(&type, &value, &traceback);
+        if (PyContext_Exit(context) < 0)
+            PyErr_WriteUnraisable(context);
+        PyErr_Restore(type, value, traceback);
+    }
+    Py_DECREF(callback);
+    Py_DECREF(context);
+    let_go(self);
+    return result;
+}
+
+void waiter_wake_later(Waiter *self)
+{
+    PyObject *context, *callback = detach(self, &context);
+    if (!callback)
+        return;
+    if (call_soon(self, callback, context) < 0)
+        PyErr_Clear(); /* the loop is closed, its tasks are lost */
+    Py_DECREF(callback);
+    Py_DECREF(context);
+    let_go(self);
+}
+
+static PyObject *waiter_add_done_callback(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
+                                          PyObject *names)
+{
+    Waiter *self = (Waiter *)op;
+    if (nargs != 1 || (names && PyTuple_GET_SIZE(names) > 1)) {
+        PyErr_SetString(PyExc_TypeError, "add_done_callback() takes a callable and a context");
+        return NULL;
+    }
+    if (self->callback || !self->transfer) {
+        PyErr_SetString(PyExc_RuntimeError, "another task is already waiting for this answer");
+        return NULL;
+    }
+    PyObject *context = names && PyTuple_GET_SIZE(names) && args[1] != Py_None
+                            ? Py_NewRef(args[1])
+                            : PyContext_CopyCurrent();
+    if (!context)
+        return NULL;
+    self->callback = Py_NewRef(args[0]);
+    self->context = context;
+    Py_INCREF(self);
+    Py_INCREF(self->transfer);
+    if (self->transfer->net.done) /* ended between the yield and now */
+        waiter_wake_later(self);
+    Py_RETURN_NONE;
+}
+
+static PyObject *waiter_cancel(PyObject *op, PyObject *args, PyObject *kwargs)
+{
+    static char *keywords[] = {"msg", NULL};
+    Waiter *self = (Waiter *)op;
+    PyObject *message = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:cancel", keywords, &message))
+        return NULL;
+    if (!self->callback || self->cancelled)
+        Py_RETURN_FALSE;
+    self->cancelled = true;
+    Py_XSETREF(self->cancel_message, Py_NewRef(message));
+    if (self->transfer->phase == FLYING)
+        xf_transfer_cancel(&self->transfer->net);
+    waiter_wake_later(self);
+    Py_RETURN_TRUE;
+}
+
+static PyObject *waiter_result(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    Waiter *self = (Waiter *)op;
+    if (!self->cancelled)
+        Py_RETURN_NONE;
+    PyObject *message = self->cancel_message ? self->cancel_message : Py_None;
+    PyObject *error = message == Py_None
+                          ? PyObject_CallNoArgs(self->state->cancelled_error)
+                          : PyObject_CallOneArg(self->state->cancelled_error, message);
+    if (error) {
+        PyErr_SetObject(self->state->cancelled_error, error);
+        Py_DECREF(error);
+    }
+    return NULL;
+}
+
+static PyObject *waiter_get_loop(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return Py_NewRef(((Waiter *)op)->loop);
+}
+
+static PyObject *waiter_done(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return PyBool_FromLong(!((Waiter *)op)->callback);
+}
+
+static PyObject *get_blocking(PyObject *op, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((Waiter *)op)->blocking);
+}
+
+static int set_blocking(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
+{
+    int truth = value ? PyObject_IsTrue(value) : 0;
+    if (truth < 0)
+        return -1;
+    ((Waiter *)op)->blocking = truth;
+    return 0;
+}
+
+static void waiter_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    Py_XDECREF(((Waiter *)op)->loop);
+    Py_XDECREF(((Waiter *)op)->cancel_message);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyMethodDef waiter_methods[] = {
+    {"add_done_callback", (PyCFunction)(void (*)(void))waiter_add_done_callback,
+     METH_FASTCALL | METH_KEYWORDS, NULL},
+    {"cancel", (PyCFunction)(void (*)(void))waiter_cancel, METH_VARARGS | METH_KEYWORDS, NULL},
+    {"result", waiter_result, METH_NOARGS, NULL},
+    {"done", waiter_done, METH_NOARGS, NULL},
+    {"get_loop", waiter_get_loop, METH_NOARGS, NULL},
+    {0},
+};
+
+static PyGetSetDef waiter_getset[] = {
+    {"_asyncio_future_blocking", get_blocking, set_blocking, NULL, NULL},
+    {0},
+};
+
+static PyType_Slot waiter_slots[] = {
+    {Py_tp_doc, "What a task that waits for an answer has to wait for."},
+    {Py_tp_methods, waiter_methods},
+    {Py_tp_getset, waiter_getset},
+    {Py_tp_dealloc, waiter_dealloc},
+    {0},
+};
+
+PyType_Spec waiter_spec = {
+    .name = "xtremeflow._http.Waiter",
+    .basicsize = sizeof(Waiter),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = waiter_slots,
+};

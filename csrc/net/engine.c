@@ -1,0 +1,419 @@
+#define _GNU_SOURCE /* SOCK_CLOEXEC */
+#include "net/internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <netinet/in.h>
+#if defined(__linux__) && defined(__has_include)
+#if __has_include(<linux/tcp.h>)
+#include <linux/tcp.h>
+#define HAVE_TCP_INFO 1
+#endif
+#endif
+
+#define POOLED 512 /* handles kept for reuse */
+
+/* ---- descriptors ---- */
+
+static struct xf_socket *socket_at(struct xf_engine *e, int fd)
+{
+    if ((size_t)fd >= e->socket_room) {
+        size_t room = e->socket_room ? e->socket_room : 256;
+        while (room <= (size_t)fd)
+            room *= 2;
+        struct xf_socket *sockets = realloc(e->sockets, room * sizeof *sockets);
+        if (!sockets)
+            return NULL;
+        memset(sockets + e->socket_room, 0, (room - e->socket_room) * sizeof *sockets);
+        e->sockets = sockets;
+        e->socket_room = room;
+    }
+    return &e->sockets[fd];
+}
+
+static int watch(struct xf_engine *e, int fd, struct xf_socket *s, uint8_t events)
+{
+    if (s->watched == events)
+        return 0;
+    if (xf_poller_watch(&e->poller, fd, s->watched, events) < 0)
+        return -1;
+    s->watched = events;
+    return 0;
+}
+
+/* libcurl's CURLMOPT_SOCKETFUNCTION. An idle connection of ours stays watched for reading: most
+ * are used again, for which the kernel then need not be told anything. */
+static int on_socket(CURL *easy, int fd, int what, void *userdata, void *ignored)
+{
+    (void)easy, (void)ignored;
+    struct xf_engine *e = userdata;
+    struct xf_socket *s = socket_at(e, fd);
+    if (!s) {
+        e->failed = true;
+        return 0;
+    }
+    if (what == CURL_POLL_REMOVE) {
+        s->wanted = 0;
+        if (!s->ours || s->watched & XF_WRITE)
+            watch(e, fd, s, s->ours ? XF_READ : 0);
+        return 0;
+    }
+    s->wanted = (what & CURL_POLL_IN ? XF_READ : 0) | (what & CURL_POLL_OUT ? XF_WRITE : 0);
+    bool covered = (s->watched & s->wanted) == s->wanted;
+    bool writes_in_vain = s->watched & ~s->wanted & XF_WRITE;
+    if ((!covered || writes_in_vain) && watch(e, fd, s, s->wanted) < 0)
+        e->failed = true;
+    return 0;
+}
+
+int xf_engine_open_socket(void *engine, int purpose, struct curl_sockaddr *address)
+{
+    (void)purpose;
+    struct xf_engine *e = engine;
+#ifdef SOCK_CLOEXEC
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+#else
+    int fd = socket(address->family, address->socktype, address->protocol);
+    if (fd >= 0)
+        fcntl(fd, F_SETFD, FD_CLOEXEC);
+#endif
+    if (fd < 0)
+        return -1;
+    struct xf_socket *s = socket_at(e, fd);
+    if (!s) {
+        close(fd);
+        return -1;
+    }
+    *s = (struct xf_socket){.ours = true};
+    e->stats.sockets++;
+    return fd;
+}
+
+static int local_port(int fd)
+{
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } address;
+    socklen_t size = sizeof address;
+    if (getsockname(fd, &address.any, &size) < 0)
+        return 0;
+    return address.any.sa_family == AF_INET    ? ntohs(address.v4.sin_port)
+           : address.any.sa_family == AF_INET6 ? ntohs(address.v6.sin6_port)
+                                               : 0;
+}
+
+static void note_closed(struct xf_engine *e, int fd)
+{
+#ifdef HAVE_TCP_INFO
+    struct tcp_info info = {0};
+    socklen_t size = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
+        size < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof info.tcpi_bytes_retrans)
+        return;
+    int64_t taken = (int64_t)info.tcpi_bytes_acked - 1; /* the opening counts as one */
+    int64_t given = (int64_t)(info.tcpi_bytes_sent - info.tcpi_bytes_retrans);
+    e->closed[e->closed_next++ % XF_CLOSED] = (struct xf_closed){
+        .port = local_port(fd),
+        .untaken = given + (int64_t)info.tcpi_notsent_bytes - taken,
+        .alive = info.tcpi_state == 1, /* TCP_ESTABLISHED */
+    };
+#else
+    e->closed[e->closed_next++ % XF_CLOSED] = (struct xf_closed){.port = local_port(fd)};
+#endif
+}
+
+const struct xf_closed *xf_engine_closed(const struct xf_engine *e, int port)
+{
+    for (unsigned i = 1; port && i <= XF_CLOSED; i++) { /* the latest first */
+        const struct xf_closed *c = &e->closed[(e->closed_next - i) % XF_CLOSED];
+        if (c->port == port)
+            return c;
+    }
+    return NULL;
+}
+
+int xf_engine_close_socket(void *engine, int fd)
+{
+    struct xf_engine *e = engine;
+    struct xf_socket *s = socket_at(e, fd);
+    if (s && s->ours) {
+        note_closed(e, fd);
+        e->stats.sockets--;
+    }
+    if (s)
+        *s = (struct xf_socket){0}; /* the kernel takes a closed descriptor out of the set */
+    return close(fd);
+}
+
+/* libcurl's CURLMOPT_TIMERFUNCTION */
+static int on_timer(CURLM *multi, long timeout_ms, void *userdata)
+{
+    (void)multi;
+    struct xf_engine *e = userdata;
+    e->curl_due = timeout_ms < 0 ? XF_NEVER : e->now + timeout_ms * 1000000;
+    return 0;
+}
+
+/* ---- news ---- */
+
+void xf_engine_note(struct xf_engine *e, struct xf_transfer *t, unsigned what)
+{
+    if (!t->news) {
+        t->next_news = NULL;
+        *e->news_end = t;
+        e->news_end = &t->next_news;
+    }
+    t->news |= what;
+}
+
+void xf_engine_forget(struct xf_engine *e, struct xf_transfer *t)
+{
+    if (!t->news)
+        return;
+    t->news = 0;
+    struct xf_transfer **link = &e->news;
+    while (*link != t)
+        link = &(*link)->next_news;
+    *link = t->next_news;
+    if (!*link)
+        e->news_end = link;
+}
+
+/* Tells what was noted up to now, and leaves to the next turn what is noted meanwhile, so that a
+ * transfer that fails at once and is started again does not keep the loop from its other work. */
+static int tell(struct xf_engine *e)
+{
+    size_t left = 0;
+    for (struct xf_transfer *t = e->news; t; t = t->next_news)
+        left++;
+    while (left-- && e->news) {
+        struct xf_transfer *t = e->news;
+        unsigned what = t->news;
+        xf_engine_forget(e, t);
+        if (what & XF_DONE)
+            t->engine = NULL;
+        if (e->host.news(t, what) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* ---- running ---- */
+
+void xf_engine_run(struct xf_engine *e, int fd, int events)
+{
+    int running, left;
+    if (fd == CURL_SOCKET_TIMEOUT)
+        e->curl_due = XF_NEVER; /* libcurl sets it anew */
+    e->curl->multi_socket_action(e->multi, fd, events, &running);
+    struct curl_msg *message;
+    while ((message = e->curl->multi_info_read(e->multi, &left))) {
+        struct xf_easy *easy = NULL;
+        if (message->msg != CURL_MSG_DONE)
+            continue;
+        int code = message->data.result; /* the message dies with the handle's removal */
+        e->curl->easy_getinfo(message->easy, CURLINFO_PRIVATE, &easy);
+        struct xf_transfer *t = easy->transfer;
+        xf_transfer_end(t, code);
+        xf_engine_note(e, t, XF_DONE);
+    }
+    if (e->failed) {
+        e->failed = false;
+        while (e->active) {
+            struct xf_transfer *t = e->active;
+            xf_transfer_end(t, XF_E_MEMORY);
+            xf_engine_note(e, t, XF_DONE);
+        }
+    }
+}
+
+/* Whether the silence is not the server's: it waits for us, or there is no connection yet. */
+static bool sends_still(struct xf_transfer *t)
+{
+    if (t->receive_paused || t->send_paused || !t->outcome.sends)
+        return true;
+    int64_t before = t->uploaded;
+    t->engine->curl->easy_getinfo(t->easy->curl, CURLINFO_SIZE_UPLOAD_T, &t->uploaded);
+    return t->uploaded > before;
+}
+
+static void expire(struct xf_engine *e)
+{
+    struct xf_deadline *first;
+    while ((first = xf_deadlines_first(&e->deadlines)) && first->when <= e->now) {
+        struct xf_transfer *t =
+            (struct xf_transfer *)((char *)first - offsetof(struct xf_transfer, deadline));
+        int64_t total = t->request.total_ns == XF_NEVER ? XF_NEVER
+                                                        : t->started + t->request.total_ns;
+        if (sends_still(t))
+            t->last_io = e->now;
+        int64_t seen = t->last_io;
+        int64_t idle = t->request.idle_ns == XF_NEVER ? XF_NEVER : seen + t->request.idle_ns;
+        if (total > e->now && idle > e->now) {
+            xf_deadlines_move(&e->deadlines, first, total < idle ? total : idle);
+            continue;
+        }
+        xf_transfer_end(t, total <= e->now ? XF_E_TOTAL : XF_E_IDLE);
+        xf_engine_note(e, t, XF_DONE);
+    }
+}
+
+void xf_engine_arm(struct xf_engine *e)
+{
+    struct xf_deadline *first = xf_deadlines_first(&e->deadlines);
+    int64_t due = e->curl_due;
+    if (first && first->when < due)
+        due = first->when;
+    if (e->news)
+        due = e->now;
+    if (due >= e->armed)
+        return; /* an early turn costs less than a system call for each change */
+    if (xf_poller_arm(&e->poller, due - e->now) == 0)
+        e->armed = due;
+}
+
+int xf_engine_turn(struct xf_engine *e, int64_t now)
+{
+    struct xf_ready ready[64];
+    e->now = now;
+    int n = xf_poller_poll(&e->poller, ready, 64);
+    for (int i = 0; i < n; i++) {
+        if (ready[i].fd < 0) {
+            e->armed = XF_NEVER;
+            continue;
+        }
+        struct xf_socket *s = &e->sockets[ready[i].fd];
+        if (!(ready[i].events & s->wanted) && !(s->wanted && ready[i].events & XF_ERROR)) {
+            watch(e, ready[i].fd, s, s->wanted); /* an idle connection that the peer closed */
+            continue;
+        }
+        int events = (ready[i].events & XF_READ ? CURL_CSELECT_IN : 0) |
+                     (ready[i].events & XF_WRITE ? CURL_CSELECT_OUT : 0) |
+                     (ready[i].events & XF_ERROR ? CURL_CSELECT_ERR : 0);
+        xf_engine_run(e, ready[i].fd, events);
+    }
+    if (e->curl_due <= now)
+        xf_engine_run(e, CURL_SOCKET_TIMEOUT, 0);
+    expire(e);
+    int result = tell(e);
+    xf_engine_arm(e);
+    return result;
+}
+
+/* ---- life ---- */
+
+struct xf_engine *xf_engine_new(const struct xf_curl *curl, const struct xf_options *options,
+                                struct xf_host host)
+{
+    struct xf_engine *e = calloc(1, sizeof *e);
+    if (!e)
+        return NULL;
+    e->curl = curl;
+    e->options = *options;
+    e->host = host;
+    e->curl_due = e->armed = XF_NEVER;
+    e->news_end = &e->news;
+    if (xf_poller_open(&e->poller) < 0) {
+        free(e);
+        return NULL;
+    }
+    e->multi = curl->multi_init();
+    if (!e->multi) {
+        xf_poller_close(&e->poller);
+        free(e);
+        errno = ENOMEM;
+        return NULL;
+    }
+    curl->multi_setopt(e->multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+    curl->multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
+    curl->multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer);
+    curl->multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
+    curl->multi_setopt(e->multi, CURLMOPT_PIPELINING, options->http2 ? (long)CURL_PIPE_MULTIPLEX : 0L);
+    curl->multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, options->max_idle);
+    curl->multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, options->max_per_host);
+    curl->multi_setopt(e->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, options->max_connections);
+    return e;
+}
+
+int xf_engine_fd(const struct xf_engine *e) { return e->poller.fd; }
+
+struct xf_stats xf_engine_stats(const struct xf_engine *e) { return e->stats; }
+
+struct xf_transfer *xf_engine_close(struct xf_engine *e)
+{
+    struct xf_transfer *ended = NULL;
+    while (e->news) { /* ended already, not told yet */
+        struct xf_transfer *t = e->news;
+        bool done = t->done;
+        xf_engine_forget(e, t);
+        if (done) {
+            t->engine = NULL;
+            t->next = ended;
+            ended = t;
+        }
+    }
+    while (e->active) {
+        struct xf_transfer *t = e->active;
+        xf_transfer_end(t, XF_E_CLOSED);
+        t->engine = NULL;
+        t->next = ended;
+        ended = t;
+    }
+    while (e->pool) {
+        struct xf_easy *easy = e->pool;
+        e->pool = easy->next;
+        xf_easy_free(e, easy);
+    }
+    if (e->multi)
+        e->curl->multi_cleanup(e->multi);
+    e->multi = NULL;
+    xf_poller_close(&e->poller);
+    return ended;
+}
+
+void xf_engine_free(struct xf_engine *e)
+{
+    xf_deadlines_free(&e->deadlines);
+    free(e->sockets);
+    free(e);
+}
+
+struct xf_easy *xf_easy_get(struct xf_engine *e)
+{
+    struct xf_easy *easy = e->pool;
+    if (easy) {
+        e->pool = easy->next;
+        e->pool_size--;
+        return easy;
+    }
+    easy = calloc(1, sizeof *easy);
+    if (easy && !(easy->curl = e->curl->easy_init())) {
+        free(easy);
+        easy = NULL;
+    }
+    return easy;
+}
+
+void xf_easy_put(struct xf_engine *e, struct xf_easy *easy)
+{
+    easy->transfer = NULL;
+    if (e->pool_size >= POOLED) {
+        xf_easy_free(e, easy);
+        return;
+    }
+    easy->next = e->pool;
+    e->pool = easy;
+    e->pool_size++;
+}
+
+void xf_easy_free(struct xf_engine *e, struct xf_easy *easy)
+{
+    e->curl->easy_cleanup(easy->curl);
+    free(easy);
+}

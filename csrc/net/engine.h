@@ -1,0 +1,149 @@
+/* HTTP transfers on libcurl's multi_socket interface.
+ *
+ * An engine belongs to one event loop and thread. The loop watches one descriptor and calls
+ * xf_engine_turn when it is readable; whatever the number of transfers, that is one callback a
+ * loop iteration. News of transfers are collected while libcurl runs and told afterwards, so
+ * that their receiver may start and cancel transfers. All times are nanoseconds of one monotonic
+ * clock, which the caller reads.
+ */
+#ifndef XF_NET_ENGINE_H
+#define XF_NET_ENGINE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "net/buffer.h"
+#include "net/curl.h"
+#include "net/deadlines.h"
+
+struct xf_engine;
+struct xf_transfer;
+struct xf_easy;
+
+/* What has happened to a transfer since the last time it was told. */
+enum {
+    XF_HEAD = 1, /* status and headers are there */
+    XF_BODY = 2, /* more of the body is there */
+    XF_ROOM = 4, /* the upload can take more */
+    XF_DONE = 8, /* the outcome is there; the transfer is out of the engine */
+};
+
+struct xf_host {
+    /* 0, or -1 to be told the rest in the next turn. */
+    int (*news)(struct xf_transfer *, unsigned what);
+};
+
+/* Strings are borrowed and must outlive the engine. */
+struct xf_options {
+    const char *ca_file, *cert_file, *key_file, *key_password; /* NULL: libcurl's default */
+    const char *proxy, *no_proxy; /* proxy NULL: from the environment; "": none */
+    bool verify, http2, compressed;
+    long connect_timeout_ms;              /* for the binding's use: 0: none */
+    long max_connections, max_per_host;   /* 0: no bound */
+    long max_idle;                        /* connections kept for reuse */
+    size_t max_head, max_body;            /* bytes; max_body bounds collected answers only */
+    size_t high_water;                    /* unread bytes at which a stream is paused */
+};
+
+/* What to send. Borrowed until the transfer is done. */
+struct xf_request {
+    const char *method, *url;
+    const struct curl_slist *headers;
+    const char *body; /* NULL: none */
+    size_t body_size;
+    int64_t upload_size; /* of an upload by xf_transfer_send, -1: not known */
+    bool upload;         /* the body comes by xf_transfer_send */
+    bool stream;         /* tell of the head and of each piece of the body */
+    bool repeatable;     /* may be sent twice: the method, or the caller, says so */
+    int64_t total_ns, idle_ns; /* XF_NEVER: unbounded */
+    long connect_timeout_ms;   /* 0: none */
+};
+
+/* Codes of an outcome beside libcurl's own, which are positive. */
+enum {
+    XF_E_TOTAL = -1,    /* the total timeout */
+    XF_E_IDLE = -2,     /* nothing received for idle_ns */
+    XF_E_BODY = -3,     /* the body is larger than max_body */
+    XF_E_HEAD = -4,     /* the head is larger than max_head */
+    XF_E_LOST = -5,     /* a reused connection broke; the request may have been received */
+    XF_E_CLOSED = -6,   /* the engine was closed */
+    XF_E_MEMORY = -7,   /* out of memory */
+    XF_E_UPLOAD = -8,   /* the upload was aborted by its source */
+    XF_E_CUT = -9,      /* the connection ended in the head, for libcurl a whole answer */
+};
+
+struct xf_outcome {
+    int code; /* 0: success */
+    int os_errno;
+    bool unsent;    /* no byte of the request can have reached the server's program */
+    bool connected; /* the failure came after the connection was made */
+    int sends;      /* times the request was sent; above 1: repeated by libcurl */
+    long connects;  /* new connections made for it */
+    char *message;  /* of libcurl, or NULL; owned by the transfer */
+};
+
+/* Microseconds since the start, 0: not reached. */
+struct xf_times {
+    int64_t lookup, connect, tls, ready, first_byte, total;
+};
+
+struct xf_transfer {
+    struct xf_request request;
+
+    /* the answer */
+    int status;
+    int http_version; /* 10, 11, 20 */
+    struct xf_buffer head; /* status line and header lines, as received */
+    struct xf_buffer body; /* what was received and not yet taken */
+    bool head_done, done;
+    struct xf_outcome outcome;
+    struct xf_times times;
+
+    /* private to csrc/net */
+    struct xf_engine *engine; /* NULL: not in flight */
+    struct xf_easy *easy;
+    struct xf_buffer upload;
+    bool upload_ended, upload_aborted, send_paused, receive_paused;
+    int error; /* XF_E_... noted by a callback, which can tell libcurl only "abort" */
+    int port;  /* of its connection, on this side */
+    int64_t started, last_io, uploaded;
+    struct xf_deadline deadline;
+    unsigned news;
+    struct xf_transfer *next_news, *next, *previous;
+};
+
+struct xf_stats {
+    size_t active;   /* transfers in flight */
+    size_t sockets;  /* open connections */
+    uint64_t started, finished, connects, repeated;
+};
+
+/* NULL for want of memory or descriptors (errno). The table must outlive the engine. */
+struct xf_engine *xf_engine_new(const struct xf_curl *curl, const struct xf_options *options,
+                                struct xf_host host);
+int xf_engine_fd(const struct xf_engine *e);
+struct xf_stats xf_engine_stats(const struct xf_engine *e);
+
+/* Does what is due and tells the news. 0, or -1 if the host interrupted it. */
+int xf_engine_turn(struct xf_engine *e, int64_t now);
+
+/* Ends all transfers with XF_E_CLOSED, without telling: the caller looks through the returned
+ * list (by `next`). No other call is allowed on it afterwards but xf_engine_free. */
+struct xf_transfer *xf_engine_close(struct xf_engine *e);
+void xf_engine_free(struct xf_engine *e);
+
+/* Zeroes the struct. A transfer is owned by the caller, and in the engine from start to done. */
+void xf_transfer_init(struct xf_transfer *t, const struct xf_request *request);
+/* 0, or a libcurl code or XF_E_... : then it was never in flight. */
+int xf_transfer_start(struct xf_transfer *t, struct xf_engine *e, int64_t now);
+/* Ends it without news. Frees the connection at once. */
+void xf_transfer_cancel(struct xf_transfer *t);
+/* Takes `size` bytes off the front of the body, and lets a paused transfer run on. */
+void xf_transfer_take(struct xf_transfer *t, size_t size, int64_t now);
+/* Adds to the upload; 0, or -1 for want of memory. */
+int xf_transfer_send(struct xf_transfer *t, const char *bytes, size_t size, int64_t now);
+void xf_transfer_send_end(struct xf_transfer *t, bool aborted, int64_t now);
+void xf_transfer_free(struct xf_transfer *t);
+
+#endif

@@ -1,0 +1,65 @@
+"""HTTP to LLM APIs on libcurl, for many calls at a time.
+
+    async with Client(headers={"Authorization": "Bearer ..."}) as client:
+        answer = await client.post("https://api.example.com/v1/chat/completions", json={...})
+        print(answer.status, answer.json())
+"""
+
+from __future__ import annotations
+
+from .. import _http
+from .._http import Event
+from ._client import Client, StreamContext
+from ._errors import (
+    CertificateError,
+    ClientClosed,
+    ConnectError,
+    ConnectionLost,
+    ConnectTimeout,
+    HTTPError,
+    IdleTimeout,
+    ProtocolError,
+    ProxyError,
+    ResolveError,
+    StatusError,
+    Timeout,
+    TLSError,
+    TooLarge,
+    TooManyRedirects,
+    TotalTimeout,
+    TransportError,
+    UploadAborted,
+)
+from ._response import Headers, Response, StreamResponse, Timing
+
+#: The version of the libcurl in use, and of its TLS library.
+LIBCURL = f"{_http.libcurl_version} ({_http.tls_version})"
+
+__all__ = [
+    "LIBCURL",
+    "CertificateError",
+    "Client",
+    "ClientClosed",
+    "ConnectError",
+    "ConnectTimeout",
+    "ConnectionLost",
+    "Event",
+    "HTTPError",
+    "Headers",
+    "IdleTimeout",
+    "ProtocolError",
+    "ProxyError",
+    "ResolveError",
+    "Response",
+    "StatusError",
+    "StreamContext",
+    "StreamResponse",
+    "TLSError",
+    "Timeout",
+    "Timing",
+    "TooLarge",
+    "TooManyRedirects",
+    "TotalTimeout",
+    "TransportError",
+    "UploadAborted",
+]

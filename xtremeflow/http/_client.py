@@ -1,0 +1,387 @@
+"""The native client."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import warnings
+from collections.abc import AsyncIterable, Coroutine, Mapping
+from types import EllipsisType, TracebackType
+from typing import Any, cast
+from urllib.parse import urlencode
+
+from .. import _http
+from . import _options
+from ._errors import transport_error
+from ._json import encode
+from ._redirects import Step, follow, pairs
+from ._response import Response, StreamResponse
+from ._upload import Source, uploading
+
+
+_NO_JSON: Any = object()
+_MIB = 1 << 20
+
+Content = bytes | bytearray | memoryview | str | AsyncIterable[bytes]
+Seconds = float | None
+
+
+class Client:
+    """An HTTP client for many calls at a time, on libcurl.
+
+    Make one and keep it: its connections are reused. It works in several event loops and threads,
+    each with its own connections. Close it with ``await client.aclose()`` or use ``async with``.
+
+    Args:
+        base_url: put before URLs that begin with ``/``.
+        headers: sent with each call, unless the call names the same header.
+        timeout: seconds for a whole call; None: no bound.
+        connect_timeout: seconds for name lookup, connection and TLS together.
+        idle_timeout: seconds in which the server must send something; None: no bound.
+        http2: HTTP/2 over TLS. None: where libcurl's version is known to be good at it.
+        verify: check the server's certificate. False is for tests only.
+        ca: a file of trusted certificates (PEM), instead of the system's or ``SSL_CERT_FILE``.
+        cert: a client certificate: a file, or (file, key file), or (file, key file, password).
+        proxy: a proxy's URL, for all calls. None: what ``http_proxy``, ``https_proxy``,
+            ``all_proxy`` and ``no_proxy`` say, unless trust_env is False.
+        max_connections, max_connections_per_host: None: no bound. Calls above it wait.
+        max_idle_connections: kept open for reuse.
+        follow_redirects: how many to follow; 0: a redirect is an answer like others. Credentials
+            never go to another host.
+        compressed: ask for compressed answers, and decompress them.
+        max_head, max_body: the largest answer in bytes, above it TooLarge is raised; a streamed
+            body is not bounded.
+        max_event: the largest server-sent event in bytes.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str = "",
+        headers: _http.HeadersInput | None = None,
+        timeout: Seconds = 600.0,
+        connect_timeout: Seconds = 10.0,
+        idle_timeout: Seconds = None,
+        http2: bool | None = None,
+        verify: bool = True,
+        ca: str | os.PathLike[str] | None = None,
+        cert: str | os.PathLike[str] | tuple[str, str] | tuple[str, str, str] | None = None,
+        proxy: str | None = None,
+        trust_env: bool = True,
+        max_connections: int | None = None,
+        max_connections_per_host: int | None = None,
+        max_idle_connections: int = 256,
+        follow_redirects: int = 0,
+        compressed: bool = True,
+        max_head: int = 256 * 1024,
+        max_body: int = 1024 * _MIB,
+        max_event: int = 16 * _MIB,
+    ) -> None:
+        environment: Mapping[str, str] = os.environ if trust_env else {}
+        cert_file, key_file, key_password = _certificate(cert)
+        proxy_url, no_proxy = _options.proxy_options(proxy, trust_env, environment)
+        if isinstance(follow_redirects, bool) or follow_redirects < 0:
+            raise ValueError(
+                f"follow_redirects must be a number of redirects, not {follow_redirects!r}"
+            )
+        defaults = [("User-Agent", "xtremeflow")]
+        given = list(headers.items() if isinstance(headers, Mapping) else headers or ())
+        names = {name.lower() for name, _ in _http.check_headers(given)}
+        self._session = _http.Session(
+            response_type=Response,
+            error_factory=transport_error,
+            headers=[*given, *(pair for pair in defaults if pair[0].lower().encode() not in names)],
+            ca_file=_options.ca_file(ca, environment) if verify else None,
+            cert_file=cert_file,
+            key_file=key_file,
+            key_password=key_password,
+            proxy=proxy_url,
+            no_proxy=no_proxy,
+            verify=verify,
+            http2=_options.http2_default() if http2 is None else http2,
+            compressed=compressed,
+            max_connections=_options.positive(max_connections, "max_connections", none=0),
+            max_connections_per_host=_options.positive(
+                max_connections_per_host, "max_connections_per_host", none=0
+            ),
+            max_idle=_options.positive(max_idle_connections, "max_idle_connections", none=256),
+            max_head=_options.positive(max_head, "max_head", none=0),
+            max_body=_options.positive(max_body, "max_body", none=0),
+            high_water=_HIGH_WATER,
+            timeout=timeout,
+            idle_timeout=idle_timeout,
+            connect_timeout=connect_timeout,
+        )
+        self._call = self._session.call
+        self._base_url = base_url.rstrip("/")
+        self._timeout = timeout
+        self._max_event = _options.positive(max_event, "max_event", none=0)
+        self._follow = follow_redirects
+        self._closed = False
+
+    # ---- calls ----
+
+    def post(
+        self,
+        url: str,
+        *,
+        json: Any = _NO_JSON,
+        content: Content | None = None,
+        headers: _http.HeadersInput | None = None,
+        params: Mapping[str, str] | None = None,
+        timeout: Seconds | EllipsisType = ...,
+        idle_timeout: Seconds | EllipsisType = ...,
+        connect_timeout: Seconds | EllipsisType = ...,
+        idempotent: bool | None = None,
+    ) -> Coroutine[Any, Any, Response]:
+        """``request("POST", ...)``."""
+        return self._send("POST", url, json, content, headers, params, timeout, idle_timeout,
+                          connect_timeout, idempotent)  # fmt: skip
+
+    def get(
+        self,
+        url: str,
+        *,
+        headers: _http.HeadersInput | None = None,
+        params: Mapping[str, str] | None = None,
+        timeout: Seconds | EllipsisType = ...,
+        idle_timeout: Seconds | EllipsisType = ...,
+        connect_timeout: Seconds | EllipsisType = ...,
+    ) -> Coroutine[Any, Any, Response]:
+        """``request("GET", ...)``."""
+        return self._send("GET", url, _NO_JSON, None, headers, params, timeout, idle_timeout,
+                          connect_timeout, None)  # fmt: skip
+
+    def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        json: Any = _NO_JSON,
+        content: Content | None = None,
+        headers: _http.HeadersInput | None = None,
+        params: Mapping[str, str] | None = None,
+        timeout: Seconds | EllipsisType = ...,
+        idle_timeout: Seconds | EllipsisType = ...,
+        connect_timeout: Seconds | EllipsisType = ...,
+        idempotent: bool | None = None,
+    ) -> Coroutine[Any, Any, Response]:
+        """Sends a request; awaiting it gives the whole answer, whatever its status.
+
+        Args:
+            json: a value to send as JSON (a content-type header is added).
+            content: or a body: bytes, str (sent as UTF-8), or an async iterable of bytes.
+            params: added to the URL as its query.
+            timeout, idle_timeout, connect_timeout: instead of the client's (which ... stands for).
+            idempotent: whether the request may be executed twice; by default the method says so
+                (POST and PATCH may not). It decides over repeating a request whose connection
+                broke before an answer.
+
+        Raises:
+            TransportError: no whole answer came; its subclasses say why.
+            ValueError, TypeError: an argument cannot be sent, at once.
+        """
+        return self._send(method, url, json, content, headers, params, timeout, idle_timeout,
+                          connect_timeout, idempotent)  # fmt: skip
+
+    def _send(
+        self,
+        method: str,
+        url: str,
+        json: Any,
+        content: Content | None,
+        headers: _http.HeadersInput | None,
+        params: Mapping[str, str] | None,
+        timeout: Seconds | EllipsisType,
+        idle_timeout: Seconds | EllipsisType,
+        connect_timeout: Seconds | EllipsisType,
+        idempotent: bool | None,
+    ) -> Coroutine[Any, Any, Response]:
+        if params or self._base_url:
+            url = self._full_url(url, params)
+        if json is not _NO_JSON:
+            if content is not None:
+                raise ValueError("give json or content, not both")
+            body: Any = encode(json)
+            is_json = True
+        elif content is None or type(content) is bytes:
+            body, is_json = content, False
+        elif isinstance(content, AsyncIterable):
+            return self._uploaded(
+                self._call(method, url, headers, None, False, timeout, idle_timeout,
+                           connect_timeout, False, idempotent, -1, False),
+                content,
+            )  # fmt: skip
+        else:
+            body, is_json = content.encode() if isinstance(content, str) else content, False
+        transfer = self._call(method, url, headers, body, is_json, timeout, idle_timeout,
+                              connect_timeout, False, idempotent, None, False)  # fmt: skip
+        if self._follow:
+            return self._followed(transfer, body, headers, is_json,
+                                  (timeout, idle_timeout, connect_timeout))  # fmt: skip
+        return transfer
+
+    def stream(
+        self,
+        method: str,
+        url: str,
+        *,
+        json: Any = _NO_JSON,
+        content: Content | None = None,
+        headers: _http.HeadersInput | None = None,
+        params: Mapping[str, str] | None = None,
+        timeout: Seconds | EllipsisType = ...,
+        idle_timeout: Seconds | EllipsisType = ...,
+        connect_timeout: Seconds | EllipsisType = ...,
+        idempotent: bool | None = None,
+    ) -> StreamContext:
+        """As ``request``, for ``async with client.stream("POST", url, json=...) as answer:``.
+
+        The block is entered when the answer's head is there; at its end the transfer ends, read
+        or not. Redirects are not followed.
+        """
+        if params or self._base_url:
+            url = self._full_url(url, params)
+        source = content if isinstance(content, AsyncIterable) else None
+        body: Any = None if source is not None else content
+        is_json = json is not _NO_JSON
+        if is_json:
+            if content is not None:
+                raise ValueError("give json or content, not both")
+            body = encode(json)
+        elif isinstance(content, str):
+            body = content.encode()
+        transfer = self._call(method, url, headers, body, is_json, timeout, idle_timeout,
+                              connect_timeout, True, idempotent, None if source is None else -1,
+                              False)  # fmt: skip
+        return StreamContext(transfer, source, self._max_event)
+
+    def _full_url(self, url: str, params: Mapping[str, str] | None) -> str:
+        if self._base_url and url.startswith("/"):
+            url = self._base_url + url
+        if params:
+            url += ("&" if "?" in url else "?") + urlencode(params)
+        return url
+
+    @staticmethod
+    async def _uploaded(transfer: _http.Transfer, source: Source) -> Response:
+        async with uploading(transfer, source):
+            return cast(Response, await transfer)
+
+    async def _followed(
+        self,
+        transfer: _http.Transfer,
+        body: Any,
+        headers: _http.HeadersInput | None,
+        json: bool,
+        limits: tuple[Seconds | EllipsisType, Seconds | EllipsisType, Seconds | EllipsisType],
+    ) -> Response:
+        total, idle, connect = limits
+        if isinstance(total, EllipsisType):
+            total = self._timeout
+        clock = asyncio.get_running_loop().time
+        deadline = None if total is None else clock() + total
+
+        def send(step: Step) -> _http.Transfer:
+            left = None if deadline is None else max(deadline - clock(), 1e-9)
+            return self._call(step.method, step.url, step.headers, step.body, step.json, left, idle,
+                              connect, False, None, None, step.bare)  # fmt: skip
+
+        first = Step(transfer.method, transfer.url, pairs(headers), body, json, False)
+        return await follow(send, first, await transfer, self._follow)
+
+    # ---- life ----
+
+    async def aclose(self) -> None:
+        """Closes all connections; calls in flight end with ClientClosed."""
+        self._close()
+
+    def _close(self) -> None:
+        self._closed = True
+        try:
+            running = asyncio.get_running_loop()
+        except RuntimeError:
+            running = None
+        for engine in self._session.close():
+            if engine.inherited or engine.loop is running or not engine.loop.is_running():
+                engine.close()
+            else:  # another thread's
+                engine.loop.call_soon_threadsafe(engine.close)
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._close()
+
+    def __del__(self) -> None:
+        session = getattr(self, "_session", None)
+        if session is None or self._closed or not session.engines():
+            return
+        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+        self._close()
+
+    def stats(self) -> dict[str, int]:
+        """Counters over all loops: calls active, started and finished; sockets open, connections
+        made, requests repeated because a reused connection broke before an answer."""
+        total: dict[str, int] = {}
+        for engine in self._session.engines():
+            for name, value in engine.stats().items():
+                total[name] = total.get(name, 0) + value
+        return total
+
+
+_HIGH_WATER = 256 * 1024
+
+
+def _certificate(
+    cert: str | os.PathLike[str] | tuple[str, ...] | None,
+) -> tuple[bytes | None, bytes | None, bytes | None]:
+    if cert is None:
+        return None, None, None
+    parts = cert if isinstance(cert, tuple) else (cert,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"cert must be a file, (file, key) or (file, key, password), not {cert!r}")
+    files = [_options.existing_file(part, "cert") for part in parts[:2]]
+    password = os.fsencode(parts[2]) if len(parts) == 3 else None
+    return files[0], files[1] if len(files) == 2 else None, password
+
+
+class StreamContext:
+    """What ``Client.stream`` returns: enter it with ``async with``."""
+
+    __slots__ = ("_max_event", "_source", "_transfer", "_uploading")
+
+    def __init__(self, transfer: _http.Transfer, source: Source | None, max_event: int) -> None:
+        self._transfer = transfer
+        self._source = source
+        self._max_event = max_event
+
+    async def __aenter__(self) -> StreamResponse:
+        transfer = self._transfer
+        if self._source is None:
+            await transfer
+        else:
+            self._uploading = uploading(transfer, self._source)
+            await self._uploading.__aenter__()
+            try:
+                await transfer
+            except BaseException as error:
+                await self._uploading.__aexit__(type(error), error, error.__traceback__)
+                raise
+        return StreamResponse(transfer, self._max_event)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._transfer.abort()
+        if self._source is not None:
+            await self._uploading.__aexit__(kind, error, traceback)

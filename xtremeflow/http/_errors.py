@@ -1,0 +1,217 @@
+"""What can go wrong with a call, as exceptions that say what, where, when and what now."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    from ._response import Response, StreamResponse
+
+
+class HTTPError(Exception):
+    """The base of all errors of this package."""
+
+
+class StatusError(HTTPError):
+    """The server answered with a status of 400 or above.
+
+    Attributes:
+        response: the answer, its body read.
+        status, status_code: the status.
+    """
+
+    def __init__(self, response: Response | StreamResponse, body: bytes) -> None:
+        self.response = response
+        self.body = body
+        self.status = self.status_code = response.status
+        excerpt = body[:500].decode("utf-8", "replace").strip()
+        super().__init__(
+            f"{response.method} {shown(response.url)} was answered {response.status}"
+            + (f": {excerpt}" if excerpt else "")
+        )
+
+
+class TooManyRedirects(HTTPError):
+    """The server redirected more often than ``follow_redirects`` allows, or to a place that must
+    not be followed (from https to http, or to another scheme)."""
+
+
+class TransportError(HTTPError):
+    """No whole answer came.
+
+    Attributes:
+        method, url: the request.
+        phase: where it failed: ``"resolve"``, ``"connect"``, ``"tls"``, ``"send"`` (the request
+            may be under way), ``"wait"`` (for the first byte) or ``"read"``.
+        elapsed: seconds since the start of the call.
+        retry_safe: whether the request may be sent again without being executed twice: the server
+            cannot have seen it, or its method (or the caller's ``idempotent=True``) says so.
+        status: the status, if the answer had begun, else 0.
+        code: libcurl's error number, 0 if the error is not from libcurl.
+        os_errno: the operating system's error number, or 0.
+    """
+
+    method: str = ""
+    url: str = ""
+    phase: str = ""
+    elapsed: float = 0.0
+    retry_safe: bool = False
+    status: int = 0
+    code: int = 0
+    os_errno: int = 0
+
+
+class ConnectError(TransportError):
+    """No connection could be made."""
+
+
+class ResolveError(ConnectError):
+    """The host's name could not be resolved."""
+
+
+class ProxyError(ConnectError):
+    """The proxy could not be used."""
+
+
+class TLSError(ConnectError):
+    """The TLS handshake failed."""
+
+
+class CertificateError(TLSError):
+    """The server's certificate was refused: expired, for another host, or of an unknown issuer."""
+
+
+class Timeout(TransportError, TimeoutError):
+    """A time limit was reached."""
+
+
+class ConnectTimeout(ConnectError, Timeout):
+    """There was no connection within ``connect_timeout``."""
+
+
+class IdleTimeout(Timeout):
+    """Nothing was received for ``idle_timeout``."""
+
+
+class TotalTimeout(Timeout):
+    """The whole call took longer than ``timeout``."""
+
+
+class ConnectionLost(TransportError):
+    """The connection broke before the end of the answer."""
+
+
+class ProtocolError(TransportError):
+    """What the server sent is not HTTP, or not what it announced."""
+
+
+class TooLarge(TransportError):
+    """The answer's head or body is above the client's bound."""
+
+
+class ClientClosed(TransportError):
+    """The client was closed during the call."""
+
+
+class UploadAborted(TransportError):
+    """The source of a streamed request failed."""
+
+
+def shown(url: str) -> str:
+    """A URL without what may be secret: user, password, query."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"
+
+
+# libcurl's numbers
+_RESOLVE = {5, 6}
+_CONNECT = {7, 45, 96, 97}
+_TLS = {35, 53, 54, 58, 59, 64, 66, 77, 80, 82, 83, 90, 91, 98}
+_CERTIFICATE = {51, 60}
+_PROTOCOL = {1, 8, 16, 34, 61, 92, 95}
+_LOST = {18, 52, 55, 56}
+_WITH_ERRNO = {7, 55, 56}  # with others, the number may be an older one
+
+_OWN: dict[int, tuple[type[TransportError], str]] = {
+    -1: (TotalTimeout, "the total timeout was reached"),
+    -2: (IdleTimeout, "nothing was received for the idle timeout"),
+    -3: (TooLarge, "the body is larger than max_body"),
+    -4: (TooLarge, "the head is larger than max_head"),
+    -5: (
+        ConnectionLost,
+        "the reused connection broke before an answer; the request may have been received and "
+        "is not repeated",
+    ),
+    -6: (ClientClosed, "the client was closed"),
+    -7: (TransportError, "out of memory"),
+    -8: (UploadAborted, "the source of the request's body failed"),
+    -9: (ConnectionLost, "the connection ended in the answer's head"),
+}
+
+
+def _classify(code: int, connected: bool) -> type[TransportError]:
+    if code == 28:  # libcurl's own timeout is set for connecting only
+        return ConnectTimeout if not connected else TotalTimeout
+    if code in _CERTIFICATE:
+        return CertificateError
+    if code in _TLS:
+        return TLSError
+    if code in _RESOLVE:
+        return ProxyError if code == 5 else ResolveError
+    if code == 97:
+        return ProxyError
+    if code in _CONNECT:
+        return ConnectError
+    if code in _PROTOCOL:
+        return ProtocolError
+    if code in _LOST:
+        return ConnectionLost if connected else ConnectError
+    return TransportError
+
+
+def transport_error(
+    code: int,
+    message: str | None,
+    method: str,
+    url: str,
+    os_errno: int,
+    retry_safe: bool,
+    connected: bool,
+    status: int,
+    times: tuple[int, ...],
+) -> Exception:
+    """The exception for an outcome of the engine."""
+    if code == 3:
+        return ValueError(f"url is malformed: {url!r}: {message}")
+    if code == 27:
+        return MemoryError("libcurl is out of memory")
+    lookup, connect, _tls, _ready, first_byte, total, _connects, _sends = times
+    if code < 0:
+        kind, text = _OWN[code]
+    else:
+        kind, text = _classify(code, connected), message or f"libcurl error {code}"
+    if status:
+        phase = "read"
+    elif connected:
+        phase = "send" if code == 55 and not first_byte else "wait"
+    elif code in _RESOLVE:
+        phase = "resolve"
+    elif code in _TLS | _CERTIFICATE or connect:
+        phase = "tls"
+    else:
+        phase = "connect" if lookup or code in _CONNECT else "resolve"
+    if os_errno and code in _WITH_ERRNO:
+        text += f" ({os.strerror(os_errno)})"
+    error = kind(f"{method} {shown(url)} failed ({phase}, after {total / 1e6:.3f} s): {text}")
+    error.method = method
+    error.url = url
+    error.phase = phase
+    error.elapsed = total / 1e6
+    error.retry_safe = retry_safe
+    error.status = status
+    error.code = max(code, 0)
+    error.os_errno = os_errno
+    return error

@@ -1,0 +1,76 @@
+"""Following redirects, without taking credentials along to another host."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urljoin, urlsplit
+
+from .. import _http
+from ._errors import TooManyRedirects, shown
+
+if TYPE_CHECKING:
+    from ._response import Response
+
+Pairs = list[tuple[str | bytes, str | bytes]]
+
+# What may go to another host. Any other header may be a credential: x-api-key, cookies, ...
+_HARMLESS = {b"accept", b"accept-encoding", b"accept-language", b"content-type", b"user-agent"}
+
+
+class Step(NamedTuple):
+    """A request on the way; bare: without the client's own headers."""
+
+    method: str
+    url: str
+    headers: Pairs
+    body: Any
+    json: bool
+    bare: bool
+
+
+def pairs(headers: _http.HeadersInput | None) -> Pairs:
+    return list(headers.items() if isinstance(headers, Mapping) else headers or ())
+
+
+def _origin(url: str) -> tuple[str, str, int | None]:
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    return parts.scheme, (parts.hostname or "").lower(), port
+
+
+def _next(step: Step, response: Response) -> Step:
+    url = urljoin(step.url, response.headers.get_all("location")[0])
+    here, there = _origin(step.url), _origin(url)
+    if there[0] not in {"http", "https"} or (here[0] == "https" and there[0] == "http"):
+        raise TooManyRedirects(f"{shown(step.url)} redirects to {shown(url)}: refused")
+    step = step._replace(url=url)
+    if response.status == 303 or (response.status in {301, 302} and step.method == "POST"):
+        method = "HEAD" if step.method == "HEAD" else "GET"
+        step = step._replace(method=method, body=None, json=False)
+    if here != there:  # for good: a way back would not make it less of a leak
+        kept = [p for p in step.headers if _lower(p[0]) in _HARMLESS]
+        step = step._replace(headers=kept, bare=True)
+    return step
+
+
+def _lower(name: str | bytes) -> bytes:
+    return (name.encode("latin-1") if isinstance(name, str) else name).lower()
+
+
+async def follow(
+    send: Callable[[Step], Awaitable[Response]], step: Step, response: Response, limit: int
+) -> Response:
+    """Follows up to `limit` redirects from the answer to the first step."""
+    for _ in range(limit):
+        if not _redirects(response):
+            return response
+        step = _next(step, response)
+        response = await send(step)
+    if _redirects(response):
+        raise TooManyRedirects(f"{shown(step.url)} redirects on after {limit} redirects")
+    return response
+
+
+def _redirects(response: Response) -> bool:
+    return response.status in {301, 302, 303, 307, 308} and "location" in response.headers

@@ -1,0 +1,231 @@
+"""Answers: whole ones, and streamed ones."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from .. import _http
+from ._errors import StatusError
+from ._json import decode
+
+_VERSIONS = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2", 30: "HTTP/3"}
+
+
+class Timing(NamedTuple):
+    """Where the time of a call went, in seconds.
+
+    queue: before it was dispatched: in the scheduler, or waiting for a free connection.
+    connect: making the connection, TLS included; 0.0 on a connection that was there.
+    first_byte: from the start of the call to the first byte of the answer.
+    total: from the start of the call to the end of the answer.
+    """
+
+    queue: float
+    connect: float
+    first_byte: float
+    total: float
+
+
+def timing(times: tuple[int, ...], queued: float = 0.0) -> Timing:
+    _lookup, connect, tls, ready, first_byte, total, connects, _sends = times
+    made = max(connect, tls) / 1e6 if connects else 0.0
+    waited = queued + (0.0 if connects else ready / 1e6)
+    return Timing(waited, made, queued + first_byte / 1e6, queued + total / 1e6)
+
+
+class Headers(Mapping[str, str]):
+    """Header fields in the order received: names in any case, repeated ones joined by ``", "``.
+
+    ``get_all(name)`` gives the values one by one, ``pairs`` everything as it came.
+    """
+
+    __slots__ = ("_index", "pairs")
+
+    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
+        self.pairs: tuple[tuple[str, str], ...] = tuple(pairs)
+        self._index: dict[str, list[str]] = {}
+        for name, value in self.pairs:
+            self._index.setdefault(name.lower(), []).append(value)
+
+    def __getitem__(self, name: str) -> str:
+        return ", ".join(self._index[name.lower()])
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and name.lower() in self._index
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._index)
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __repr__(self) -> str:
+        return f"Headers({list(self.pairs)!r})"
+
+    def get_all(self, name: str) -> list[str]:
+        """All values of a field, [] if it is not there."""
+        return list(self._index.get(name.lower(), ()))
+
+
+class Response(_http.Response):
+    """A whole answer.
+
+    Attributes:
+        status: the status code (also as ``status_code``).
+        body: the body as bytes, decompressed.
+        url, method: of the request that was answered.
+    """
+
+    __slots__ = ()
+
+    @property
+    def status_code(self) -> int:
+        return self.status
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self.status < 400
+
+    @property
+    def http_version(self) -> str:
+        return _VERSIONS.get(self._version, "HTTP/?")
+
+    @property
+    def headers(self) -> Headers:
+        headers = self._headers
+        if headers is None:
+            headers = self._headers = Headers(_http.parse_head(self._head))
+        return headers
+
+    @property
+    def timing(self) -> Timing:
+        return timing(self._times, self._queued)
+
+    @property
+    def text(self) -> str:
+        """The body as text: of the charset that the headers name, else UTF-8."""
+        return self.body.decode(_charset(self.headers), "replace")
+
+    def json(self) -> Any:
+        """The body, decoded from JSON. Raises ValueError if it is not JSON."""
+        return decode(self.body)
+
+    def raise_for_status(self) -> Response:
+        """Raises StatusError for a status of 400 or above; returns itself otherwise."""
+        if self.status >= 400:
+            raise StatusError(self, self.body)
+        return self
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}, {len(self.body)} bytes>"
+
+
+def _charset(headers: Headers) -> str:
+    for part in headers.get("content-type", "").split(";")[1:]:
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "charset":
+            try:
+                return codecs.lookup(value.strip().strip('"')).name
+            except LookupError:
+                break
+    return "utf-8"
+
+
+class StreamResponse:
+    """An answer whose body is read as it comes; made by ``Client.stream``.
+
+    A reader that does not keep up pauses the transfer, so memory stays bounded. One task reads.
+    """
+
+    __slots__ = ("_headers", "_max_event", "_queued", "_transfer")
+
+    def __init__(self, transfer: _http.Transfer, max_event: int, queued: float = 0.0) -> None:
+        self._transfer = transfer
+        self._max_event = max_event
+        self._queued = queued
+        self._headers: Headers | None = None
+
+    @property
+    def status(self) -> int:
+        return self._transfer.status
+
+    @property
+    def status_code(self) -> int:
+        return self._transfer.status
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self._transfer.status < 400
+
+    @property
+    def url(self) -> str:
+        return self._transfer.url
+
+    @property
+    def method(self) -> str:
+        return self._transfer.method
+
+    @property
+    def http_version(self) -> str:
+        return _VERSIONS.get(self._transfer.http_version, "HTTP/?")
+
+    @property
+    def headers(self) -> Headers:
+        if self._headers is None:
+            self._headers = Headers(_http.parse_head(self._transfer.head))
+        return self._headers
+
+    @property
+    def timing(self) -> Timing:
+        """As of now; complete once the body is read."""
+        return timing(self._transfer.times, self._queued)
+
+    def aiter_bytes(self) -> AsyncIterator[bytes]:
+        """The body in pieces, as they come."""
+        return self._transfer.chunks()
+
+    async def aiter_lines(self) -> AsyncIterator[str]:
+        """The body's lines without their ends (LF, CR or CRLF), decoded as UTF-8."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        rest = ""
+        async for chunk in self._transfer.chunks():
+            rest += decoder.decode(chunk)
+            hold = rest.endswith("\r")  # a LF may follow
+            lines = (rest[:-1] if hold else rest).replace("\r\n", "\n").replace("\r", "\n")
+            *whole, last = lines.split("\n")
+            rest = last + "\r" if hold else last
+            for line in whole:
+                yield line
+        rest += decoder.decode(b"", True)
+        if rest:
+            for line in rest.removesuffix("\r").split("\r"):
+                yield line
+
+    def events(self) -> AsyncIterator[_http.Event]:
+        """The server-sent events of the body: ``event.event``, ``.data``, ``.id``, ``.json()``.
+
+        An event that the end of the stream cuts off is not given out. One that is larger than
+        the client's ``max_event`` raises ValueError.
+        """
+        return self._transfer.events(self._max_event)
+
+    async def aread(self) -> bytes:
+        """The rest of the body."""
+        return b"".join([chunk async for chunk in self._transfer.chunks()])
+
+    async def raise_for_status(self) -> StreamResponse:
+        """Reads the body and raises StatusError for a status of 400 or above."""
+        if self.status >= 400:
+            raise StatusError(self, await self.aread())
+        return self
+
+    async def aclose(self) -> None:
+        """Ends the transfer; ``async with`` does it."""
+        self._transfer.abort()
+
+    def __repr__(self) -> str:
+        return f"<StreamResponse {self.status}>"

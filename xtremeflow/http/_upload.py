@@ -1,0 +1,50 @@
+"""A request's body from an async iterable, sent as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterable
+from types import TracebackType
+
+from .. import _http
+
+Source = AsyncIterable[bytes]
+
+_AHEAD = 256 * 1024  # bytes taken from the source before libcurl asks for them
+
+
+class uploading:  # noqa: N801  (used as `async with uploading(...)`)
+    """Feeds a transfer from a source while the block runs; a failure of the source is raised."""
+
+    def __init__(self, transfer: _http.Transfer, source: Source) -> None:
+        self._transfer = transfer
+        self._source = source
+
+    async def __aenter__(self) -> None:
+        self._task = asyncio.create_task(self._feed())
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        task = self._task
+        if not task.done():  # the server has answered before it read everything, or the call failed
+            task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            raise failure
+
+    async def _feed(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            async for piece in self._source:
+                if self._transfer.feed(piece) >= _AHEAD:
+                    room: asyncio.Future[None] = loop.create_future()
+                    self._transfer.set_room(room)
+                    await room
+        except BaseException:
+            self._transfer.feed_end(True)
+            raise
+        self._transfer.feed_end(False)
