@@ -67,7 +67,7 @@ async def _watched(name: str, job: Job, way: Runner) -> JobResult:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m xtremeflow.demo", description=__doc__)
+    parser = argparse.ArgumentParser(prog="xtremeflow demo", description=__doc__)
     add = parser.add_argument
     add("--seconds", type=float, default=20.0, help="ideal wall time of the job (default: 20)")
     add(

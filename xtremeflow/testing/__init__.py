@@ -1,6 +1,6 @@
 """Test without an account: a simulated, strictly enforcing provider and a virtual clock."""
 
-from xtremeflow.testing.charge import CallRequest, Charge
+from xtremeflow.testing.charge import CallRequest, Charge, Settlement
 from xtremeflow.testing.clock import DeadlockError, VirtualClockLoop, clock_of, run
 from xtremeflow.testing.latency import Latency, LatencyModel, LatencySource
 from xtremeflow.testing.limits import (
@@ -17,6 +17,7 @@ from xtremeflow.testing.provider import (
     ProviderStats,
     RateLimitError,
     RequestTooLargeError,
+    Reservation,
     Response,
     SimulatedProvider,
     Usage,
@@ -38,7 +39,9 @@ __all__ = [
     "ProviderStats",
     "RateLimitError",
     "RequestTooLargeError",
+    "Reservation",
     "Response",
+    "Settlement",
     "SimulatedProvider",
     "SlidingWindow",
     "TokenBucket",

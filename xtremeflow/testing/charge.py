@@ -1,4 +1,4 @@
-"""What a provider charges a call at its admission, in every unit that a limit may count."""
+"""What a provider charges a call, in every unit that a limit may count: first and in the end."""
 
 from __future__ import annotations
 
@@ -8,31 +8,51 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class CallRequest:
-    """What a simulated call asks for, and how long its answer would get if nothing cut it."""
+    """What a simulated call asks for, and how long its answer would get if nothing cut it.
+
+    `answers` of up to `max_tokens` tokens each are asked for; `cached_tokens` of the prompt are
+    read from the provider's cache.
+    """
 
     prompt_tokens: int
     output_tokens: int
     max_tokens: int | None = None
+    answers: int = 1
+    cached_tokens: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("prompt_tokens", "output_tokens", "max_tokens"):
-            value = getattr(self, name)
-            if value is None and name == "max_tokens":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int):
-                raise TypeError(f"{name} must be an int, got {value!r}")
-            if value < 0:
-                raise ValueError(f"{name} must not be negative, got {value!r}")
+        _check("prompt_tokens", self.prompt_tokens)
+        _check("output_tokens", self.output_tokens)
+        if self.max_tokens is not None:
+            _check("max_tokens", self.max_tokens)
+        _check("answers", self.answers)
+        _check("cached_tokens", self.cached_tokens)
 
     @property
-    def completion_tokens(self) -> int:
-        """The length of the answer as it comes, cut at `max_tokens`."""
+    def answer_tokens(self) -> int:
+        """The length of one answer as it comes, cut at `max_tokens`."""
         if self.max_tokens is None:
             return self.output_tokens
         return min(self.output_tokens, self.max_tokens)
 
+    @property
+    def completion_tokens(self) -> int:
+        """The length of all answers together."""
+        return self.answers * self.answer_tokens
+
+
+def _check(name: str, value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < 0:
+        raise ValueError(f"{name} must not be negative, got {value!r}")
+
 
 Charge = Callable[[CallRequest], Mapping[str, int]]
+"""What a call costs at its admission, by unit."""
+
+Settlement = Callable[[CallRequest, int], Mapping[str, int]]
+"""What a call has cost once so many tokens of its answers exist, by unit."""
 
 
 def charge_max_tokens(request: CallRequest) -> Mapping[str, int]:
@@ -40,22 +60,52 @@ def charge_max_tokens(request: CallRequest) -> Mapping[str, int]:
 
     The simulator's estimate of a prompt is its true length.
     """
-    asked = request.max_tokens or 0
-    return {
-        "requests": 1,
-        "tokens": max(asked, request.prompt_tokens),
-        "input_tokens": request.prompt_tokens,
-        "output_tokens": asked,
-    }
+    asked = (request.max_tokens or 0) * request.answers
+    return _costs(request, asked, tokens=max(asked, request.prompt_tokens))
+
+
+def charge_prompt_and_max_tokens(request: CallRequest) -> Mapping[str, int]:
+    """The prompt and what may come, as Azure and Groq do."""
+    return _costs(request, (request.max_tokens or 0) * request.answers)
 
 
 def charge_actual(request: CallRequest) -> Mapping[str, int]:
     """What the call will have used in the end, which a simulator knows beforehand."""
+    return _costs(request, request.completion_tokens)
+
+
+def charge_later(request: CallRequest) -> Mapping[str, int]:
+    """Next to nothing, as Mistral does: the limit only must not be used up already."""
+    return {"requests": 1, "tokens": 1, "input_tokens": 1, "output_tokens": 0}
+
+
+def charge_uncached_input(request: CallRequest) -> Mapping[str, int]:
+    """The input that is not read from the cache, as Anthropic does; no output before it exists."""
+    return settle_uncached(request, 0)
+
+
+def settle_actual(request: CallRequest, produced: int) -> Mapping[str, int]:
+    """The prompt and what has been produced."""
+    return _costs(request, produced)
+
+
+def settle_uncached(request: CallRequest, produced: int) -> Mapping[str, int]:
+    """The same, but for what was read from the cache."""
+    read = request.cached_tokens
     return {
         "requests": 1,
-        "tokens": request.prompt_tokens + request.completion_tokens,
+        "tokens": request.prompt_tokens - read + produced,
+        "input_tokens": request.prompt_tokens - read,
+        "output_tokens": produced,
+    }
+
+
+def _costs(request: CallRequest, output: int, tokens: int | None = None) -> Mapping[str, int]:
+    return {
+        "requests": 1,
+        "tokens": request.prompt_tokens + output if tokens is None else tokens,
         "input_tokens": request.prompt_tokens,
-        "output_tokens": request.completion_tokens,
+        "output_tokens": output,
     }
 
 

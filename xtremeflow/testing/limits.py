@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections import deque
+from collections import OrderedDict
 from fractions import Fraction
 
 NANOSECONDS = 1_000_000_000
@@ -37,6 +37,21 @@ class Enforcer(ABC):
     @abstractmethod
     def take(self, cost: int, now: int) -> None:
         """Charges `cost`, for which `wait(cost, now)` has just said 0."""
+
+    @abstractmethod
+    def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
+        """Replaces the `cost` taken at the instant `taken` by `actual`, as far as it still counts.
+
+        A charge always succeeds, so more than `largest` may then be taken.
+        """
+
+    @abstractmethod
+    def remaining(self, now: int) -> int:
+        """The largest cost that passes now; 0 also where it is overdrawn."""
+
+    @abstractmethod
+    def reset(self, now: int) -> int | None:
+        """Nanoseconds until all of it is there again if nothing else comes; None is unknown."""
 
     def release(self, cost: int) -> None:  # noqa: B027 - only a limit on concurrency cares
         """The call that took `cost` has ended."""
@@ -75,6 +90,16 @@ class TokenBucket(Enforcer):
         self._level = self._level_at(now) - cost * self._scale
         self._at = now
 
+    def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
+        self._level = min(self._full, self._level_at(now) + (cost - actual) * self._scale)
+        self._at = now
+
+    def remaining(self, now: int) -> int:
+        return max(0, self._level_at(now) // self._scale)
+
+    def reset(self, now: int) -> int:
+        return -(-(self._full - self._level_at(now)) // self._refill)
+
     def __repr__(self) -> str:
         return f"TokenBucket({self.unit}: {self._text})"
 
@@ -109,6 +134,19 @@ class FixedWindow(Enforcer):
         self._opened = self._roll(now)
         self._used += cost
 
+    def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
+        self._opened = self._roll(now)
+        if actual > cost or taken >= self._opened:  # the refund of a past window is worth nothing
+            self._used += actual - cost
+
+    def remaining(self, now: int) -> int:
+        self._roll(now)
+        return max(0, self.largest - self._used)
+
+    def reset(self, now: int) -> int:
+        opened = self._roll(now)
+        return opened + self._per - now if self._used else 0
+
     def __repr__(self) -> str:
         per = self._per / NANOSECONDS
         return f"FixedWindow({self.unit}: {self.largest:,} per {per:g} s)"
@@ -123,19 +161,19 @@ class SlidingWindow(Enforcer):
     def __init__(self, unit: str, amount: int, per: float = 60.0) -> None:
         super().__init__(unit, _whole("amount", amount))
         self._per = _nanoseconds("per", per)
-        self._log: deque[tuple[int, int]] = deque()  # (when it stops counting, cost)
+        self._log: OrderedDict[int, int] = OrderedDict()  # costs by when they stop counting
         self._used = 0
 
     def _forget(self, now: int) -> None:
-        while self._log and self._log[0][0] <= now:
-            self._used -= self._log.popleft()[1]
+        while self._log and (first := next(iter(self._log))) <= now:
+            self._used -= self._log.pop(first)
 
     def wait(self, cost: int, now: int) -> int:
         self._forget(now)
         excess = self._used + cost - self.largest
         if excess <= 0:
             return 0
-        for expires, taken in self._log:
+        for expires, taken in self._log.items():
             excess -= taken
             if excess <= 0:
                 return expires - now
@@ -143,8 +181,27 @@ class SlidingWindow(Enforcer):
 
     def take(self, cost: int, now: int) -> None:
         self._forget(now)
-        self._log.append((now + self._per, cost))
+        self._add(now + self._per, cost)
+
+    def _add(self, expires: int, cost: int) -> None:
+        self._log[expires] = self._log.get(expires, 0) + cost
         self._used += cost
+
+    def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
+        """A refund ends with the cost that it is of; a charge counts from now on."""
+        self._forget(now)
+        if actual > cost:
+            self._add(now + self._per, actual - cost)
+        elif (expires := taken + self._per) in self._log:
+            self._add(expires, actual - cost)
+
+    def remaining(self, now: int) -> int:
+        self._forget(now)
+        return max(0, self.largest - self._used)
+
+    def reset(self, now: int) -> int:
+        self._forget(now)
+        return next(reversed(self._log)) - now if self._log else 0
 
     def __repr__(self) -> str:
         per = self._per / NANOSECONDS
@@ -166,6 +223,15 @@ class Concurrency(Enforcer):
 
     def take(self, cost: int, now: int) -> None:
         self._held += cost
+
+    def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
+        self._held += actual - cost
+
+    def remaining(self, now: int) -> int:
+        return max(0, self.largest - self._held)
+
+    def reset(self, now: int) -> int | None:
+        return None if self._held else 0
 
     def release(self, cost: int) -> None:
         self._held -= cost

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
@@ -57,22 +57,43 @@ class ProviderError(Exception):
 
 
 class RateLimitError(ProviderError):
-    """A 429. `retry_after` (seconds) is exact where the headers round up; None where unknown."""
+    """A 429. `retry_after` (seconds) is exact where the headers round up; None where unknown.
 
-    def __init__(self, message: str, retry_after: float | None) -> None:
+    `limits` are those that refused the call, `costs` what it would have cost, by unit.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        retry_after: float | None,
+        limits: Sequence[Enforcer] = (),
+        costs: Mapping[str, int] | None = None,
+    ) -> None:
         headers: dict[str, str] = {}
         if retry_after is not None:
             headers["retry-after"] = str(math.ceil(retry_after))
             headers["retry-after-ms"] = str(math.ceil(retry_after * 1000))
         super().__init__(message, ErrorResponse(429, headers))
         self.retry_after = retry_after
+        self.limits = limits
+        self.costs = costs or {}
 
 
 class RequestTooLargeError(ProviderError):
-    """A 413: the call costs more than one of the limits can ever let pass."""
+    """A 413: the call costs more than one of the limits, the only one of `limits`, ever lets pass.
 
-    def __init__(self, message: str) -> None:
+    `costs` is what it would have cost, by unit.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        limits: Sequence[Enforcer] = (),
+        costs: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__(message, ErrorResponse(413, {}))
+        self.limits = limits
+        self.costs = costs or {}
 
 
 class Arrival(NamedTuple):
@@ -93,10 +114,51 @@ class ProviderStats:
     early: int = 0  # calls sent before the end of a wait that a 429 had announced by then
     completed: int = 0
     abandoned: int = 0  # admitted and charged, but cancelled by the client
-    tokens_charged: int = 0
+    failed: int = 0  # admitted and charged, but ended by an error of the provider
     tokens_served: int = 0  # usage of the completed calls
     in_flight: int = 0  # admitted and not yet answered
     peak_concurrency: int = 0
+    charged: dict[str, int] = field(default_factory=dict)  # by unit, settlements included
+    first_admission: float | None = None  # seconds on the provider's clock
+    last_admission: float | None = None
+
+    @property
+    def tokens_charged(self) -> int:
+        return self.charged.get("tokens", 0)
+
+
+class Reservation:
+    """An admitted call: what it holds until the end of the `with` block that it is used in.
+
+    Left by a cancellation, the call counts as abandoned; by an exception, as failed.
+    """
+
+    def __init__(self, provider: SimulatedProvider, costs: Mapping[str, int], instant: int) -> None:
+        self.costs = costs  # charged so far, by unit
+        self._provider = provider
+        self._instant = instant
+
+    def settle(self, costs: Mapping[str, int]) -> None:
+        """Replaces what has been charged so far."""
+        if costs != self.costs:
+            self._provider._settle(self.costs, costs, self._instant)
+            self.costs = costs
+
+    def complete(self, usage: Usage) -> None:
+        """The call has been answered."""
+        self._provider.stats.completed += 1
+        self._provider.stats.tokens_served += usage.total_tokens
+
+    def __enter__(self) -> Reservation:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        stats = self._provider.stats
+        if kind is not None and issubclass(kind, Exception):
+            stats.failed += 1
+        elif kind is not None:
+            stats.abandoned += 1
+        self._provider._release(self.costs)
 
 
 class SimulatedProvider:
@@ -108,6 +170,9 @@ class SimulatedProvider:
     clock     seconds as a float; by default that of the loop a call is made on
     seed      of the latencies: calls made in the same order, or with the same keys, draw the same
     record    whether `arrivals` keeps every call's arrival
+
+    `call` is a whole call. What is more than that goes step by step: `arrive`, `admit`, the
+    Reservation's `settle` and `complete`; a refusal that the client has been told, `announce`.
     """
 
     def __init__(
@@ -142,7 +207,8 @@ class SimulatedProvider:
     def latency_of(self, request: CallRequest, key: int | None = None) -> Latency:
         """Draws a call's latency: with a `key`, always the same for the same request."""
         random = self._random if key is None else Random(f"{self._seed}/{key}")
-        return self._latency.draw(request.prompt_tokens, request.completion_tokens, random)
+        prompt = request.prompt_tokens - request.cached_tokens
+        return self._latency.draw(prompt, request.answer_tokens, random)
 
     async def call(
         self,
@@ -158,40 +224,62 @@ class SimulatedProvider:
         limit refuses it, RequestTooLargeError when one would refuse it for ever.
         """
         request = CallRequest(prompt_tokens, output_tokens, max_tokens)
-        clock = self._clock or clock_of(asyncio.get_running_loop())
         latency = self.latency_of(request, key)
-        self.stats.attempts += 1
-        self.stats.early += clock() < self._announced_end
+        self.arrive()
         if latency.uplink:
             await asyncio.sleep(latency.uplink)
+        now = self.now()
+        try:
+            reservation = self.admit(request)
+        except ProviderError as error:
+            await asyncio.sleep(latency.downlink)
+            if isinstance(error, RateLimitError) and error.retry_after is not None:
+                self.announce(now + error.retry_after)
+            raise
+        usage = Usage(prompt_tokens, request.completion_tokens)
+        with reservation:
+            await asyncio.sleep(latency.first_token + latency.generation + latency.downlink)
+            reservation.complete(usage)
+        return Response(usage, "length" if request.answer_tokens < output_tokens else "stop")
 
+    def now(self) -> float:
+        """The time in seconds on the provider's clock."""
+        clock = self._clock or clock_of(asyncio.get_running_loop())
+        return clock()
+
+    def arrive(self) -> None:
+        """A call has been sent."""
+        self.stats.attempts += 1
+        self.stats.early += self.now() < self._announced_end
+
+    def announce(self, end: float) -> None:
+        """A client has been told not to come before `end`, in seconds on the provider's clock."""
+        self._announced_end = max(self._announced_end, end)
+
+    def admit(self, request: CallRequest) -> Reservation:
+        """Charges all limits now; or none, and raises RateLimitError or RequestTooLargeError."""
+        now = self.now()
         costs = self._charge(request)
-        now = clock()
-        error = self._admit(costs, now)
+        instant = round(now * NANOSECONDS)
+        error = self._refusal(costs, now, instant)
         if self._record:
             self.arrivals.append(Arrival(now, costs, error is not None))
         if error is not None:
-            await asyncio.sleep(latency.downlink)
-            if isinstance(error, RateLimitError) and error.retry_after is not None:
-                self._announced_end = max(self._announced_end, now + error.retry_after)
             raise error
+        for limit in self._limits:
+            limit.take(costs[limit.unit], instant)
+        stats = self.stats
+        for unit, cost in costs.items():
+            stats.charged[unit] = stats.charged.get(unit, 0) + cost
+        stats.first_admission = now if stats.first_admission is None else stats.first_admission
+        stats.last_admission = now
+        stats.in_flight += 1
+        stats.peak_concurrency = max(stats.peak_concurrency, stats.in_flight)
+        return Reservation(self, costs, instant)
 
-        try:
-            await asyncio.sleep(latency.first_token + latency.generation + latency.downlink)
-        except BaseException:
-            self.stats.abandoned += 1
-            raise
-        finally:
-            self._end(costs)
-        usage = Usage(prompt_tokens, request.completion_tokens)
-        self.stats.completed += 1
-        self.stats.tokens_served += usage.total_tokens
-        cut = request.completion_tokens < output_tokens
-        return Response(usage, "length" if cut else "stop")
-
-    def _admit(self, costs: Mapping[str, int], now: float) -> ProviderError | None:
-        """Charges all limits, or none and returns the refusal."""
-        instant = round(now * NANOSECONDS)
+    def _refusal(
+        self, costs: Mapping[str, int], now: float, instant: int
+    ) -> RateLimitError | RequestTooLargeError | None:
         longest = 0
         refusing: list[Enforcer] = []
         unknown = False
@@ -199,7 +287,8 @@ class SimulatedProvider:
             cost = costs[limit.unit]
             if cost > limit.largest:
                 self.stats.too_large += 1
-                return RequestTooLargeError(f"a call of {cost:,} never passes {limit!r}")
+                message = f"a call of {cost:,} never passes {limit!r}"
+                return RequestTooLargeError(message, (limit,), costs)
             wait = limit.wait(cost, instant)
             if wait == 0:
                 continue
@@ -208,23 +297,24 @@ class SimulatedProvider:
                 unknown = True
             else:
                 longest = max(longest, wait)
-        if refusing:
-            self.stats.refused += 1
-            message = f"rate limit reached: {', '.join(map(repr, refusing))}"
-            # From the float and not from the rounded instant, so that the client's sum of both
-            # rounds to the very nanosecond promised.
-            retry_after = None if unknown else (instant + longest) / NANOSECONDS - now
-            return RateLimitError(message, retry_after)
+        if not refusing:
+            return None
+        self.stats.refused += 1
+        message = f"rate limit reached: {', '.join(map(repr, refusing))}"
+        # From the float and not from the rounded instant, so that the client's sum of both
+        # rounds to the very nanosecond promised.
+        retry_after = None if unknown else (instant + longest) / NANOSECONDS - now
+        return RateLimitError(message, retry_after, refusing, costs)
 
+    def _settle(self, costs: Mapping[str, int], actual: Mapping[str, int], taken: int) -> None:
+        instant = round(self.now() * NANOSECONDS)
         for limit in self._limits:
-            limit.take(costs[limit.unit], instant)
-        stats = self.stats
-        stats.tokens_charged += costs.get("tokens", 0)
-        stats.in_flight += 1
-        stats.peak_concurrency = max(stats.peak_concurrency, stats.in_flight)
-        return None
+            if costs[limit.unit] != actual[limit.unit]:
+                limit.settle(costs[limit.unit], actual[limit.unit], taken, instant)
+        for unit, cost in costs.items():
+            self.stats.charged[unit] += actual[unit] - cost
 
-    def _end(self, costs: Mapping[str, int]) -> None:
+    def _release(self, costs: Mapping[str, int]) -> None:
         self.stats.in_flight -= 1
         for limit in self._limits:
             limit.release(costs[limit.unit])

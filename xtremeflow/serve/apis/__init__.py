@@ -1,0 +1,39 @@
+"""The APIs that providers speak, one a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xtremeflow.serve.apis.base import Api, Stream
+from xtremeflow.serve.apis.chat import Chat
+from xtremeflow.serve.apis.embeddings import Embeddings
+from xtremeflow.serve.apis.gemini import GenerateContent
+from xtremeflow.serve.apis.messages import Messages
+from xtremeflow.serve.apis.responses import Responses
+
+APIS: Mapping[str, Api] = {
+    "chat": Chat(),
+    "responses": Responses(),
+    "embeddings": Embeddings(),
+    "messages": Messages(),
+    "gemini": GenerateContent(),
+}
+
+# Where an SDK's base URL ends, its paths begin: what stands before these is anybody's choice.
+_ENDINGS = {
+    "/chat/completions": "chat",
+    "/responses": "responses",
+    "/embeddings": "embeddings",
+    "/messages": "messages",
+    "/messages/count_tokens": "messages",
+    ":generateContent": "gemini",
+    ":streamGenerateContent": "gemini",
+}
+
+
+def api_of(path: str) -> str | None:
+    """The name of the API that a path belongs to."""
+    return next((name for ending, name in _ENDINGS.items() if path.endswith(ending)), None)
+
+
+__all__ = ["APIS", "Api", "Stream", "api_of"]

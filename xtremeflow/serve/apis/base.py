@@ -1,0 +1,33 @@
+"""What an API is: how it writes requests, answers and the events of a stream."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from xtremeflow.serve.asking import Answer, Ask, Json, dumps
+from xtremeflow.serve.profiles import Profile
+
+
+class Stream(Protocol):
+    """The events of one answer, as bytes: `begin`, each piece of the text, `end`."""
+
+    def begin(self) -> bytes: ...
+
+    def piece(self, text: str) -> bytes: ...
+
+    def end(self) -> bytes: ...
+
+
+class Api(Protocol):
+    def ask(self, body: Json, path: str) -> Ask:
+        """Raises BadRequestError."""
+
+    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json: ...
+
+    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream: ...
+
+
+def event(data: object, name: str | None = None) -> bytes:
+    """A server-sent event."""
+    line = b"data: " + dumps(data) + b"\n\n"
+    return line if name is None else b"event: " + name.encode() + b"\n" + line

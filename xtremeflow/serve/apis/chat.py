@@ -1,0 +1,201 @@
+"""OpenAI's chat completions, which most providers speak."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xtremeflow.serve.apis.base import Stream, event
+from xtremeflow.serve.asking import (
+    Answer,
+    Ask,
+    BadRequestError,
+    Json,
+    Tool,
+    content_text,
+    count_field,
+    dumps,
+    list_field,
+    object_in,
+    text_field,
+    told_length,
+)
+from xtremeflow.serve.profiles import Profile
+
+
+class Chat:
+    def ask(self, body: Json, path: str) -> Ask:
+        messages = [object_in(m, "messages[]") for m in list_field(body, "messages")]
+        last = messages[-1].get("role")
+        tools = body.get("tools")
+        prompt = [dumps(tools).decode()] if tools else []
+        for message in messages:
+            prompt.append(f"{message.get('role', '')}\n{content_text(message.get('content'))}\n")
+            if message.get("tool_calls"):
+                prompt.append(dumps(message["tool_calls"]).decode())
+        most = count_field(body, "max_completion_tokens")
+        options = body.get("stream_options") or {}
+        return Ask(
+            model=text_field(body, "model"),
+            prompt="".join(prompt),
+            max_tokens=count_field(body, "max_tokens") if most is None else most,
+            stream=body.get("stream") is True,
+            answers=count_field(body, "n") or 1,
+            tool=chosen_tool(functions(body), body.get("tool_choice"), answered=last == "tool"),
+            schema=_schema(body),
+            cache_key=str(body.get("prompt_cache_key") or ""),
+            told=told_length(body),
+            usage=options.get("include_usage") is True,
+            body=body,
+        )
+
+    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json:
+        choices = [
+            {
+                "index": index,
+                "message": _message(answer, f"call_{answer.id[-20:]}{index}"),
+                "logprobs": None,
+                "finish_reason": _finish(answer),
+            }
+            for index in range(ask.answers)
+        ]
+        return {
+            "id": f"chatcmpl-{answer.id}",
+            "object": "chat.completion",
+            "created": answer.created,
+            "model": ask.model,
+            "choices": choices,
+            "usage": _usage(answer, profile),
+            "service_tier": "default",
+            "system_fingerprint": "fp_simulated",
+        }
+
+    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream:
+        return _ChatStream(ask, answer, profile)
+
+
+class _ChatStream:
+    def __init__(self, ask: Ask, answer: Answer, profile: Profile) -> None:
+        self._ask = ask
+        self._answer = answer
+        self._profile = profile
+        self._usage = ask.usage or profile.usage_always
+
+    def _chunk(self, choices: list[Json], **more: object) -> bytes:
+        chunk = {
+            "id": f"chatcmpl-{self._answer.id}",
+            "object": "chat.completion.chunk",
+            "created": self._answer.created,
+            "model": self._ask.model,
+            "choices": choices,
+            "service_tier": "default",
+            "system_fingerprint": "fp_simulated",
+        }
+        if self._ask.usage:
+            chunk["usage"] = None
+        return event({**chunk, **more})
+
+    def _each(self, delta: Json, finish: str | None = None) -> bytes:
+        return b"".join(
+            self._chunk(
+                [{"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}]
+            )
+            for index in range(self._ask.answers)
+        )
+
+    def begin(self) -> bytes:
+        tool = self._answer.tool
+        if tool is None:
+            return self._each({"role": "assistant", "content": "", "refusal": None})
+        call = {
+            "index": 0,
+            "id": f"call_{self._answer.id[-20:]}0",
+            "type": "function",
+            "function": {"name": tool.name, "arguments": ""},
+        }
+        return self._each({"role": "assistant", "content": None, "tool_calls": [call]})
+
+    def piece(self, text: str) -> bytes:
+        if self._answer.tool is None:
+            return self._each({"content": text})
+        return self._each({"tool_calls": [{"index": 0, "function": {"arguments": text}}]})
+
+    def end(self) -> bytes:
+        finish = _finish(self._answer)
+        usage = _usage(self._answer, self._profile)
+        if not self._usage:
+            last = self._each({}, finish)
+        elif self._ask.usage:  # OpenAI's way
+            last = self._each({}, finish) + self._chunk([], usage=usage)
+        else:  # in the chunk that finishes
+            choices: list[Json] = [
+                {"index": index, "delta": {}, "logprobs": None, "finish_reason": finish}
+                for index in range(self._ask.answers)
+            ]
+            last = self._chunk(choices, usage=usage)
+        return last + b"data: [DONE]\n\n"
+
+
+def _message(answer: Answer, call_id: str) -> Json:
+    message: Json = {"role": "assistant", "content": answer.text, "refusal": None}
+    if answer.tool is not None:
+        function = {"name": answer.tool.name, "arguments": answer.text}
+        message["content"] = None
+        message["tool_calls"] = [{"id": call_id, "type": "function", "function": function}]
+    return {**message, "annotations": []}
+
+
+def _finish(answer: Answer) -> str:
+    if answer.cut:
+        return "length"
+    return "stop" if answer.tool is None else "tool_calls"
+
+
+def _usage(answer: Answer, profile: Profile) -> Json:
+    return {
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "total_tokens": answer.total_tokens,
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+        **profile.chat_usage(answer.cached_tokens, answer.prompt_tokens),
+    }
+
+
+def _schema(body: Json) -> Json | None:
+    wanted = body.get("response_format")
+    if not isinstance(wanted, dict):
+        return None
+    if wanted.get("type") == "json_object":
+        return {"type": "object"}
+    schema = wanted.get("json_schema")
+    return schema.get("schema", {"type": "object"}) if isinstance(schema, dict) else None
+
+
+def functions(body: Json) -> list[Tool]:
+    """The functions among the tools of a request, nested or flat (as in the responses API)."""
+    found: list[Tool] = []
+    for tool in body.get("tools") or ():
+        tool = object_in(tool, "tools[]")
+        if tool.get("type") == "function":
+            function = tool.get("function", tool)
+            parameters = function.get("parameters") or {"type": "object"}
+            found.append(Tool(text_field(function, "name"), object_in(parameters, "parameters")))
+    return found
+
+
+def chosen_tool(tools: list[Tool], choice: Any, *, answered: bool) -> Tool | None:
+    """The tool to call: the one that is named, or the first, but none in answer to its result."""
+    if isinstance(choice, dict):
+        name = choice.get("function", choice).get("name")
+        named = [tool for tool in tools if tool.name == name]
+        if name is not None and not named:
+            raise BadRequestError(f"'tool_choice' names {name!r}, which 'tools' has not")
+        tools = named or tools
+        return tools[0] if tools else None
+    if not tools or choice == "none" or (answered and choice not in ("required", "any")):
+        return None
+    return tools[0]

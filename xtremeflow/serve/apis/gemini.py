@@ -1,0 +1,125 @@
+"""Gemini's own generateContent and streamGenerateContent."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from xtremeflow.serve.apis.base import Stream, event
+from xtremeflow.serve.asking import (
+    Answer,
+    Ask,
+    BadRequestError,
+    Json,
+    Tool,
+    content_text,
+    count_field,
+    dumps,
+    list_field,
+    object_in,
+    text_field,
+)
+from xtremeflow.serve.profiles import Profile
+
+
+class GenerateContent:
+    def ask(self, body: Json, path: str) -> Ask:
+        contents = [object_in(item, "contents[]") for item in list_field(body, "contents")]
+        system = body.get("systemInstruction") or body.get("system_instruction") or {}
+        prompt = [content_text(system.get("parts"))]
+        if body.get("tools"):
+            prompt.append(dumps(body["tools"]).decode())
+        for item in contents:
+            prompt.append(f"{item.get('role', '')}\n{content_text(item.get('parts'))}\n")
+        config = object_in(body.get("generationConfig") or {}, "generationConfig")
+        schema = config.get("responseSchema") or config.get("responseJsonSchema")
+        if schema is None and config.get("responseMimeType") == "application/json":
+            schema = {"type": "object"}
+        return Ask(
+            model=path.rsplit("/", 1)[-1].split(":")[0],
+            prompt="".join(prompt),
+            max_tokens=count_field(config, "maxOutputTokens"),
+            stream=path.endswith(":streamGenerateContent"),
+            answers=count_field(config, "candidateCount") or 1,
+            tool=_tool(body, contents[-1]),
+            schema=schema,
+            body=body,
+        )
+
+    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json:
+        return _chunk(ask, answer, answer.text, last=True)
+
+    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream:
+        return _GeminiStream(ask, answer)
+
+
+class _GeminiStream:
+    """Each event is a response of its own; arguments of a function come in one piece."""
+
+    def __init__(self, ask: Ask, answer: Answer) -> None:
+        self._ask = ask
+        self._answer = answer
+
+    def begin(self) -> bytes:
+        return b""
+
+    def piece(self, text: str) -> bytes:
+        if self._answer.tool is not None:
+            return b""
+        return event(_chunk(self._ask, self._answer, text))
+
+    def end(self) -> bytes:
+        text = self._answer.text if self._answer.tool is not None else ""
+        return event(_chunk(self._ask, self._answer, text, last=True))
+
+
+def _chunk(ask: Ask, answer: Answer, text: str, *, last: bool = False) -> Json:
+    part: Json = {"text": text}
+    if answer.tool is not None:
+        part = {"functionCall": {"name": answer.tool.name, "args": _arguments(text)}}
+    candidates: list[Json] = [
+        {"content": {"parts": [part], "role": "model"}, "index": index}
+        for index in range(ask.answers)
+    ]
+    usage = {"promptTokenCount": answer.prompt_tokens, "totalTokenCount": answer.prompt_tokens}
+    if last:
+        for candidate in candidates:
+            candidate["finishReason"] = "MAX_TOKENS" if answer.cut else "STOP"
+        usage["candidatesTokenCount"] = answer.completion_tokens
+        usage["totalTokenCount"] = answer.total_tokens
+    if answer.cached_tokens:
+        usage["cachedContentTokenCount"] = answer.cached_tokens
+    return {
+        "candidates": candidates,
+        "usageMetadata": usage,
+        "modelVersion": ask.model,
+        "responseId": answer.id,
+    }
+
+
+def _arguments(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:  # cut at maxOutputTokens
+        return {}
+
+
+def _tool(body: Json, last: Json) -> Tool | None:
+    tools: list[Tool] = []
+    for group in body.get("tools") or ():
+        for function in object_in(group, "tools[]").get("functionDeclarations") or ():
+            function = object_in(function, "functionDeclarations[]")
+            parameters = function.get("parameters") or function.get("parametersJsonSchema") or {}
+            tools.append(Tool(text_field(function, "name"), {"type": "object", **parameters}))
+    config = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
+    mode = config.get("mode", "AUTO")
+    allowed = config.get("allowedFunctionNames")
+    if allowed:
+        tools = [tool for tool in tools if tool.name in allowed]
+        if not tools:
+            raise BadRequestError(f"allowedFunctionNames: there is no function {allowed!r}")
+    parts = last.get("parts")
+    answered = isinstance(parts, list) and any("functionResponse" in part for part in parts)
+    if not tools or mode == "NONE" or (mode == "AUTO" and answered):
+        return None
+    return tools[0]

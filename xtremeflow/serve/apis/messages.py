@@ -1,0 +1,194 @@
+"""Anthropic's messages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from xtremeflow.serve.apis.base import Stream, event
+from xtremeflow.serve.asking import (
+    Answer,
+    Ask,
+    BadRequestError,
+    Json,
+    Tool,
+    content_text,
+    count_field,
+    dumps,
+    list_field,
+    object_in,
+    text_field,
+)
+from xtremeflow.serve.profiles import Profile
+
+
+class Messages:
+    def ask(self, body: Json, path: str) -> Ask:
+        most = count_field(body, "max_tokens")
+        if most is None and not path.endswith("/count_tokens"):
+            raise BadRequestError("max_tokens: Field required", "max_tokens")
+        messages = [object_in(m, "messages[]") for m in list_field(body, "messages")]
+        prompt = _Prompt()
+        for tool in body.get("tools") or ():
+            prompt.add(dumps(tool).decode(), tool)
+        prompt.add_content(body.get("system"))
+        for message in messages:
+            prompt.add(f"{message.get('role', '')}\n")
+            prompt.add_content(message.get("content"))
+        if body.get("cache_control"):  # marks whatever is last
+            prompt.marks.append(prompt.length)
+        return Ask(
+            model=text_field(body, "model"),
+            prompt="".join(prompt.parts),
+            max_tokens=most,
+            stream=body.get("stream") is True,
+            tool=_tool(body, messages[-1]),
+            schema=_schema(body),
+            marks=prompt.marks,
+            body=body,
+        )
+
+    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json:
+        return {
+            **_message(ask, answer),
+            "content": [_block(answer)],
+            "stop_reason": _stop_reason(answer),
+            "usage": _usage(answer, answer.completion_tokens),
+        }
+
+    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream:
+        return _MessageStream(ask, answer)
+
+
+class _Prompt:
+    """The text of a request, and where its cache_control marks stand in it."""
+
+    def __init__(self) -> None:
+        self.parts: list[str] = []
+        self.marks: list[int] = []
+        self.length = 0
+
+    def add(self, text: str, part: Any = None) -> None:
+        self.parts.append(text)
+        self.length += len(text)
+        if isinstance(part, dict) and part.get("cache_control"):
+            self.marks.append(self.length)
+
+    def add_content(self, content: Any) -> None:
+        for part in content if isinstance(content, list) else [content]:
+            self.add(content_text(part), part)
+
+
+class _MessageStream:
+    def __init__(self, ask: Ask, answer: Answer) -> None:
+        self._ask = ask
+        self._answer = answer
+
+    def begin(self) -> bytes:
+        message = {**_message(self._ask, self._answer), "usage": _usage(self._answer, 1)}
+        block = _block(self._answer, empty=True)
+        return b"".join(
+            event(data, str(data["type"]))
+            for data in (
+                {"type": "message_start", "message": message},
+                {"type": "content_block_start", "index": 0, "content_block": block},
+                {"type": "ping"},
+            )
+        )
+
+    def piece(self, text: str) -> bytes:
+        if self._answer.tool is None:
+            delta = {"type": "text_delta", "text": text}
+        else:
+            delta = {"type": "input_json_delta", "partial_json": text}
+        data = {"type": "content_block_delta", "index": 0, "delta": delta}
+        return event(data, "content_block_delta")
+
+    def end(self) -> bytes:
+        answer = self._answer
+        delta = {"stop_reason": _stop_reason(answer), "stop_sequence": None}
+        usage = _usage(answer, answer.completion_tokens)
+        return b"".join(
+            event(data, str(data["type"]))
+            for data in (
+                {"type": "content_block_stop", "index": 0},
+                {"type": "message_delta", "delta": delta, "usage": usage},
+                {"type": "message_stop"},
+            )
+        )
+
+
+def _message(ask: Ask, answer: Answer) -> Json:
+    return {
+        "id": f"msg_{answer.id}",
+        "type": "message",
+        "role": "assistant",
+        "model": ask.model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+    }
+
+
+def _block(answer: Answer, *, empty: bool = False) -> Json:
+    if answer.tool is None:
+        return {"type": "text", "text": "" if empty else answer.text}
+    return {
+        "type": "tool_use",
+        "id": f"toolu_{answer.id}",
+        "name": answer.tool.name,
+        "input": {} if empty else _arguments(answer),
+    }
+
+
+def _arguments(answer: Answer) -> Any:
+    try:
+        return json.loads(answer.text)
+    except ValueError:  # cut at max_tokens
+        return {}
+
+
+def _stop_reason(answer: Answer) -> str:
+    if answer.cut:
+        return "max_tokens"
+    return "end_turn" if answer.tool is None else "tool_use"
+
+
+def _usage(answer: Answer, output: int) -> Json:
+    read, written = answer.cached_tokens, answer.cache_written_tokens
+    return {
+        "input_tokens": answer.prompt_tokens - read - written,
+        "cache_creation_input_tokens": written,
+        "cache_read_input_tokens": read,
+        "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
+        "output_tokens": output,
+        "service_tier": "standard",
+    }
+
+
+def _tool(body: Json, last: Json) -> Tool | None:
+    tools = [
+        Tool(text_field(tool, "name"), object_in(tool["input_schema"], "input_schema"))
+        for tool in body.get("tools") or ()
+        if isinstance(tool, dict) and "input_schema" in tool
+    ]
+    choice = body.get("tool_choice") or {"type": "auto"}
+    kind = object_in(choice, "tool_choice").get("type")
+    if kind == "tool":
+        tools = [tool for tool in tools if tool.name == choice.get("name")]
+        if not tools:
+            raise BadRequestError(f"tool_choice: there is no tool {choice.get('name')!r}")
+    content = last.get("content")
+    answered = isinstance(content, list) and any(
+        isinstance(part, dict) and part.get("type") == "tool_result" for part in content
+    )
+    if not tools or kind == "none" or (kind == "auto" and answered):
+        return None
+    return tools[0]
+
+
+def _schema(body: Json) -> Json | None:
+    config = body.get("output_config")
+    wanted = config.get("format") if isinstance(config, dict) else body.get("output_format")
+    schema = wanted.get("schema") if isinstance(wanted, dict) else None
+    return schema if isinstance(schema, dict) else None

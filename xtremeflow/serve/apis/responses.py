@@ -1,0 +1,185 @@
+"""OpenAI's responses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from xtremeflow.serve.apis.base import Stream, event
+from xtremeflow.serve.apis.chat import chosen_tool, functions
+from xtremeflow.serve.asking import (
+    Answer,
+    Ask,
+    BadRequestError,
+    Json,
+    content_text,
+    count_field,
+    dumps,
+    object_in,
+    text_field,
+    told_length,
+)
+from xtremeflow.serve.profiles import Profile
+
+
+class Responses:
+    def ask(self, body: Json, path: str) -> Ask:
+        given = body.get("input")
+        if isinstance(given, str):
+            given = [{"role": "user", "content": given}]
+        if not isinstance(given, list) or not given:
+            raise BadRequestError("'input' must be a string or a non-empty array", "input")
+        items = [object_in(item, "input[]") for item in given]
+        prompt = [content_text(body.get("instructions"))]
+        if body.get("tools"):
+            prompt.append(dumps(body["tools"]).decode())
+        prompt += [f"{item.get('role', '')}\n{content_text(item)}\n" for item in items]
+        answered = items[-1].get("type") == "function_call_output"
+        return Ask(
+            model=text_field(body, "model"),
+            prompt="".join(prompt),
+            max_tokens=count_field(body, "max_output_tokens"),
+            stream=body.get("stream") is True,
+            tool=chosen_tool(functions(body), body.get("tool_choice"), answered=answered),
+            schema=_schema(body),
+            cache_key=str(body.get("prompt_cache_key") or ""),
+            told=told_length(body),
+            body=body,
+        )
+
+    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json:
+        status = "incomplete" if answer.cut else "completed"
+        return _response(ask, answer, status, [_item(answer, status)], _usage(answer))
+
+    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream:
+        return _ResponseStream(ask, answer)
+
+
+class _ResponseStream:
+    def __init__(self, ask: Ask, answer: Answer) -> None:
+        self._ask = ask
+        self._answer = answer
+        self._number = 0
+        self._at = {"item_id": _item(answer, "in_progress")["id"], "output_index": 0}
+        if answer.tool is None:
+            self._at["content_index"] = 0
+
+    def _event(self, kind: str, **fields: Any) -> bytes:
+        data = {"type": kind, "sequence_number": self._number, **fields}
+        self._number += 1
+        return event(data, kind)
+
+    def begin(self) -> bytes:
+        response = _response(self._ask, self._answer, "in_progress", [], None)
+        item = _item(self._answer, "in_progress", empty=True)
+        events = [
+            self._event("response.created", response=response),
+            self._event("response.in_progress", response=response),
+            self._event("response.output_item.added", output_index=0, item=item),
+        ]
+        if self._answer.tool is None:
+            part = _part("")
+            events.append(self._event("response.content_part.added", **self._at, part=part))
+        return b"".join(events)
+
+    def piece(self, text: str) -> bytes:
+        if self._answer.tool is None:
+            return self._event("response.output_text.delta", **self._at, delta=text, logprobs=[])
+        return self._event("response.function_call_arguments.delta", **self._at, delta=text)
+
+    def end(self) -> bytes:
+        answer = self._answer
+        status = "incomplete" if answer.cut else "completed"
+        item = _item(answer, status)
+        if answer.tool is None:
+            events = [
+                self._event("response.output_text.done", **self._at, text=answer.text, logprobs=[]),
+                self._event("response.content_part.done", **self._at, part=_part(answer.text)),
+            ]
+        else:
+            events = [
+                self._event(
+                    "response.function_call_arguments.done",
+                    **self._at,
+                    name=answer.tool.name,
+                    arguments=answer.text,
+                )
+            ]
+        response = _response(self._ask, answer, status, [item], _usage(answer))
+        events.append(self._event("response.output_item.done", output_index=0, item=item))
+        events.append(self._event(f"response.{status}", response=response))
+        return b"".join(events)
+
+
+def _response(
+    ask: Ask, answer: Answer, status: str, output: list[Json], usage: Json | None
+) -> Json:
+    body = ask.body
+    return {
+        "id": f"resp_{answer.id}",
+        "object": "response",
+        "created_at": answer.created,
+        "status": status,
+        "background": False,
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+        "instructions": body.get("instructions"),
+        "max_output_tokens": ask.max_tokens,
+        "metadata": body.get("metadata") or {},
+        "model": ask.model,
+        "output": output,
+        "parallel_tool_calls": body.get("parallel_tool_calls", True),
+        "previous_response_id": body.get("previous_response_id"),
+        "prompt_cache_key": ask.cache_key or None,
+        "reasoning": {"effort": None, "summary": None},
+        "service_tier": "default",
+        "temperature": body.get("temperature", 1.0),
+        "text": body.get("text") or {"format": {"type": "text"}},
+        "tool_choice": body.get("tool_choice", "auto"),
+        "tools": body.get("tools") or [],
+        "top_p": body.get("top_p", 1.0),
+        "truncation": "disabled",
+        "usage": usage,
+    }
+
+
+def _item(answer: Answer, status: str, *, empty: bool = False) -> Json:
+    text = "" if empty else answer.text
+    if answer.tool is not None:
+        return {
+            "id": f"fc_{answer.id}",
+            "type": "function_call",
+            "status": status,
+            "arguments": text,
+            "call_id": f"call_{answer.id[-20:]}0",
+            "name": answer.tool.name,
+        }
+    return {
+        "id": f"msg_{answer.id}",
+        "type": "message",
+        "status": status,
+        "role": "assistant",
+        "content": [] if empty else [_part(text)],
+    }
+
+
+def _part(text: str) -> Json:
+    return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
+
+
+def _usage(answer: Answer) -> Json:
+    return {
+        "input_tokens": answer.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": answer.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": answer.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": answer.total_tokens,
+    }
+
+
+def _schema(body: Json) -> Json | None:
+    text = body.get("text")
+    wanted = text.get("format") if isinstance(text, dict) else None
+    if not isinstance(wanted, dict) or wanted.get("type") in (None, "text"):
+        return None
+    schema = wanted.get("schema")
+    return schema if isinstance(schema, dict) else {"type": "object"}

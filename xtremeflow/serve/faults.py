@@ -1,0 +1,87 @@
+"""Faults on demand: a share of the calls, or the next few, go wrong in a chosen way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+KINDS: Mapping[str, str] = {
+    "stall": "nothing comes for a while, before the first token",
+    "pause": "nothing comes for a while, in the middle of the answer",
+    "cut": "the connection is closed in the middle of the answer",
+}
+AT_THE_DOOR = frozenset({429, 503, 529})  # statuses that mean that the call was not taken on
+
+
+@dataclass
+class Fault:
+    """What goes wrong with a share `rate` of the calls, `count` times or without an end.
+
+    kind     one of KINDS, or an HTTP status from 400 to 599, as a text
+    seconds  how long it stalls or pauses
+    """
+
+    kind: str
+    rate: float = 1.0
+    count: int | None = None
+    seconds: float = 30.0
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS and self.status is None:
+            kinds = ", ".join(KINDS)
+            raise ValueError(f"kind must be {kinds} or a status from 400 to 599, got {self.kind!r}")
+        _check_number("rate", self.rate, 1.0)
+        _check_number("seconds", self.seconds, 86_400.0)
+        if self.count is not None and (type(self.count) is not int or self.count < 1):
+            raise ValueError(f"count must be a whole number of at least 1, got {self.count!r}")
+
+    @property
+    def status(self) -> int | None:
+        """The HTTP status that it answers with, if it is of that kind."""
+        return int(self.kind) if self.kind.isdecimal() and 400 <= int(self.kind) <= 599 else None
+
+    @staticmethod
+    def from_json(value: Any) -> Fault:
+        """Raises ValueError."""
+        if not isinstance(value, dict) or "kind" not in value:
+            raise ValueError(f"a fault must be an object with a 'kind', got {value!r}")
+        unknown = value.keys() - {"kind", "rate", "count", "seconds"}
+        if unknown:
+            raise ValueError(f"a fault has no {', '.join(map(repr, sorted(unknown)))}")
+        return Fault(**{**value, "kind": str(value["kind"])})
+
+    @staticmethod
+    def from_text(text: str) -> Fault:
+        """`KIND=RATE`: `529=0.01`, `cut=0.005`. Raises ValueError."""
+        kind, equals, rate = text.partition("=")
+        try:
+            share = float(rate) if equals else 1.0
+        except ValueError:
+            raise ValueError(f"a fault must be KIND=RATE, got {text!r}") from None
+        return Fault(kind, share)
+
+
+def _check_number(name: str, value: object, most: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise ValueError(f"{name} must be a number from 0 to {most:g}, got {value!r}")
+
+
+class FaultPlan:
+    """The faults that are on, each drawn for every call in their order."""
+
+    def __init__(self, faults: Iterable[Fault], seed: int) -> None:
+        self.faults = list(faults)
+        self._random = Random(seed)
+
+    def draw(self) -> Fault | None:
+        """What goes wrong with the next call."""
+        for fault in self.faults:
+            if self._random.random() < fault.rate:
+                if fault.count is not None:
+                    fault.count -= 1
+                    if fault.count == 0:
+                        self.faults.remove(fault)
+                return fault
+        return None

@@ -1,0 +1,141 @@
+"""How an admitted call is answered in time: the wait for the first token, then piece by piece."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from xtremeflow.serve.apis import Api
+from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, Answer, Ask
+from xtremeflow.serve.cache import Lookup
+from xtremeflow.serve.faults import Fault
+from xtremeflow.serve.profiles import Rejection
+from xtremeflow.serve.reply import ConnectionCut, Reply
+from xtremeflow.testing import CallRequest, Latency, Reservation, Usage
+
+if TYPE_CHECKING:
+    from xtremeflow.serve.service import Service
+
+SLICE = 1.0  # seconds of production after which an answer that is no stream is charged
+
+
+@dataclass(frozen=True)
+class Production:
+    """An admitted call, and all that its answer is made of."""
+
+    api: Api
+    ask: Ask
+    call: CallRequest
+    answer: Answer
+    lookup: Lookup
+    latency: Latency
+    fault: Fault | None
+    reservation: Reservation
+
+    def wants(self, kind: str) -> Fault | None:
+        """The fault, if it is of that kind."""
+        return self.fault if self.fault is not None and self.fault.kind == kind else None
+
+
+async def produce(service: Service, job: Production, reply: Reply) -> None:
+    """Answers the call, in the time that its latency says. Raises Rejection, ConnectionCut."""
+    at = service.provider.now() + job.latency.first_token + job.latency.downlink
+    if stall := job.wants("stall"):
+        at += stall.seconds
+    _store(service, job, "scheduled")
+    await _first_token(service, job, reply, at)
+    _store(service, job, "answered")
+    if job.fault is not None and job.fault.status is not None:
+        message = "The server had an error while processing your request."
+        raise Rejection(job.fault.status, service.profile.error(job.fault.status, message))
+    if job.ask.stream:
+        await _stream(service, job, reply, at)
+    else:
+        await _whole(service, job, reply, at)
+
+
+async def _stream(service: Service, job: Production, reply: Reply, at: float) -> None:
+    stream = job.api.stream(job.ask, job.answer, service.profile)
+    reply.event(stream.begin())
+    pieces = _pieces(job.answer.text, service.settings.tokens_per_event)
+    for number, piece in enumerate(pieces):
+        if number == len(pieces) // 2:
+            if job.wants("cut"):
+                await reply.flush()
+                raise ConnectionCut
+            if pause := job.wants("pause"):
+                at += pause.seconds
+        at += job.latency.generation / len(pieces)
+        await _until(service, at, reply)
+        _settle(service, job, (number + 1) / len(pieces))
+        reply.event(stream.piece(piece))
+    _complete(service, job)
+    reply.event(stream.end())
+    await reply.flush(more=False)
+
+
+async def _whole(service: Service, job: Production, reply: Reply, at: float) -> None:
+    slices = 1
+    if service.profile.as_produced:
+        slices = max(1, math.ceil(job.latency.generation / SLICE))
+    for number in range(1, slices + 1):
+        at += job.latency.generation / slices
+        await _until(service, at)
+        _settle(service, job, number / slices)
+    if pause := job.wants("pause"):
+        await asyncio.sleep(pause.seconds)
+    body = job.api.body(job.ask, job.answer, service.profile)
+    if job.wants("cut"):
+        await reply.half(body)
+        raise ConnectionCut
+    _complete(service, job)
+    await reply.whole(body)
+
+
+async def _first_token(service: Service, job: Production, reply: Reply, at: float) -> None:
+    every = service.keep_alive
+    while every is not None and at - service.provider.now() > every:
+        await asyncio.sleep(every)
+        await reply.keep_alive(stream=job.ask.stream)
+    await _until(service, at)
+
+
+async def _until(service: Service, at: float, reply: Reply | None = None) -> None:
+    """Waits; what is in `reply` leaves first. Without a wait it leaves later, with more."""
+    wait = at - service.provider.now()
+    if wait > 0:
+        if reply is not None:
+            await reply.flush()
+        await asyncio.sleep(wait)
+
+
+def _pieces(text: str, tokens: int) -> Sequence[str]:
+    size = tokens * CHARACTERS_PER_TOKEN
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+def _store(service: Service, job: Production, when: str) -> None:
+    cache = service.cache
+    if cache is not None and cache.rules.usable == when and job.lookup.blocks:
+        cache.store(job.lookup, service.provider.now())
+
+
+def _settle(service: Service, job: Production, share: float) -> None:
+    """Charges the produced share, if this provider does so while an answer is produced."""
+    if service.profile.as_produced:
+        _charge(service, job, round(share * job.call.completion_tokens))
+
+
+def _complete(service: Service, job: Production) -> None:
+    _charge(service, job, job.call.completion_tokens)
+    job.reservation.complete(Usage(job.answer.prompt_tokens, job.answer.completion_tokens))
+    service.cached_tokens += job.answer.cached_tokens
+
+
+def _charge(service: Service, job: Production, produced: int) -> None:
+    costs = service.profile.settle(job.call, produced)
+    if costs is not None:
+        job.reservation.settle(costs)

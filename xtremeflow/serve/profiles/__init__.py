@@ -1,0 +1,30 @@
+"""The providers that can be simulated, one a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xtremeflow.serve.profiles.anthropic import Anthropic
+from xtremeflow.serve.profiles.azure import Azure
+from xtremeflow.serve.profiles.base import (
+    QUOTAS,
+    UNITS,
+    Account,
+    Profile,
+    Refusal,
+    Rejection,
+    period,
+)
+from xtremeflow.serve.profiles.deepseek import DeepSeek
+from xtremeflow.serve.profiles.gemini import Gemini
+from xtremeflow.serve.profiles.groq import Groq
+from xtremeflow.serve.profiles.mistral import Mistral
+from xtremeflow.serve.profiles.openai import OpenAI
+from xtremeflow.serve.profiles.vllm import VLLM
+
+PROFILES: Mapping[str, Profile] = {
+    profile.name: profile
+    for profile in (OpenAI(), Azure(), Anthropic(), Gemini(), Mistral(), Groq(), DeepSeek(), VLLM())
+}
+
+__all__ = ["PROFILES", "QUOTAS", "UNITS", "Account", "Profile", "Refusal", "Rejection", "period"]

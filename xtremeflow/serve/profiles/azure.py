@@ -1,0 +1,79 @@
+"""Azure OpenAI: tokens by the minute's window, requests by that of ten seconds.
+
+Its trap: a call refused for want of tokens is told `retry-after: 1` and `retry-after-ms: 0`, and
+truly has to wait for the next window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+from xtremeflow.serve.cache import CacheRules
+from xtremeflow.serve.profiles.base import (
+    UNITS,
+    Account,
+    Profile,
+    Quotas,
+    Refusal,
+    Rejection,
+    openai_error,
+    openai_kind,
+)
+from xtremeflow.testing import CallRequest, Enforcer, FixedWindow
+from xtremeflow.testing.charge import charge_prompt_and_max_tokens
+
+REQUEST_WINDOWS = 6  # of requests, in a minute
+
+
+class Azure(Profile):
+    name = "azure"
+    title = "Azure OpenAI"
+    base_path = "/openai/v1"
+    apis = frozenset({"chat", "responses", "embeddings", "models"})
+    models = ("gpt-5.6", "gpt-5.6-mini", "text-embedding-3-small")
+    quotas: ClassVar[Quotas] = {"rpm": 1_440, "tpm": 240_000}
+    cache = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15)
+
+    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
+        if name == "rpm":
+            share = max(1, amount // REQUEST_WINDOWS)
+            return FixedWindow("requests", share, minute / REQUEST_WINDOWS)
+        return FixedWindow(UNITS[name], amount, minute)
+
+    def charge(self, request: CallRequest) -> Mapping[str, int]:
+        return charge_prompt_and_max_tokens(request)
+
+    def headers(self, account: Account) -> dict[str, str]:
+        told: dict[str, str] = {}
+        for unit, name in (("requests", "rpm"), ("tokens", "tpm")):
+            if name in account.limits:
+                told[f"x-ratelimit-limit-{unit}"] = str(account.amounts[name])
+                told[f"x-ratelimit-remaining-{unit}"] = str(account.remaining(name))
+                told[f"x-ratelimit-reset-{unit}"] = str(math.ceil(account.reset(name)))
+        return told
+
+    def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
+        return {"apim-request-id": request_id, "x-ms-region": "Simulated"}
+
+    def error(self, status: int, message: str, code: str | None = None) -> object:
+        return openai_error(message, openai_kind(status), code or str(status))
+
+    def refusal(self, refusal: Refusal) -> Rejection:
+        tokens = "tpm" in refusal.names
+        wait = 1.0 if tokens or refusal.wait is None else refusal.wait
+        message = (
+            "Requests to the ChatCompletions_Create Operation under Azure OpenAI API have "
+            f"exceeded {'token' if tokens else 'call'} rate limit of your current OpenAI S0 "
+            f"pricing tier. Please retry after {math.ceil(wait)} seconds."
+        )
+        headers = {
+            "retry-after": str(math.ceil(wait)),
+            "retry-after-ms": "0" if tokens else str(math.ceil(wait * 1000)),
+        }
+        return Rejection(429, {"error": {"code": "429", "message": message}}, headers, wait)
+
+    def spent(self) -> Rejection:
+        message = "You exceeded your current quota, please check your plan and billing details."
+        return Rejection(429, openai_error(message, "insufficient_quota", "insufficient_quota"))

@@ -1,0 +1,219 @@
+"""What tells one provider from another: its limits, its charges, and how it speaks of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from xtremeflow.serve.cache import CacheRules
+from xtremeflow.testing import CallRequest, Enforcer, RateLimitError, RequestTooLargeError
+from xtremeflow.testing.limits import NANOSECONDS
+
+QUOTAS: Mapping[str, str] = {
+    "rpm": "requests per minute",
+    "rpd": "requests per day",
+    "tpm": "tokens per minute",
+    "tpd": "tokens per day",
+    "itpm": "input tokens per minute",
+    "otpm": "output tokens per minute",
+    "concurrency": "requests at once",
+}
+UNITS: Mapping[str, str] = {
+    "rpm": "requests",
+    "rpd": "requests",
+    "tpm": "tokens",
+    "tpd": "tokens",
+    "itpm": "input_tokens",
+    "otpm": "output_tokens",
+    "concurrency": "requests",
+}
+
+Json = dict[str, Any]
+Quotas = Mapping[str, int | None]
+
+
+def period(name: str, minute: float) -> float:
+    """The seconds that a limit of that name is counted over."""
+    return 1440 * minute if name.endswith("pd") else minute
+
+
+class Rejection(Exception):
+    """An answer other than 200. `wait` is how many seconds it tells the client to wait."""
+
+    def __init__(
+        self,
+        status: int,
+        body: object,
+        headers: Mapping[str, str] | None = None,
+        wait: float | None = None,
+    ) -> None:
+        super().__init__(f"HTTP {status}")
+        self.status = status
+        self.body = body
+        self.headers = headers or {}
+        self.wait = wait
+
+
+@dataclass(frozen=True)
+class Account:
+    """The state of a client's limits, as far as a provider tells of it.
+
+    limits  by their names in QUOTAS
+    amounts what the provider says that they are; what an enforcer holds at once may be less
+    clock   seconds on the clock of the limits
+    wall    seconds since the epoch
+    """
+
+    limits: Mapping[str, Enforcer]
+    amounts: Mapping[str, int]
+    clock: Callable[[], float]
+    wall: Callable[[], float]
+
+    def now(self) -> int:
+        return round(self.clock() * NANOSECONDS)
+
+    def used(self, name: str) -> int:
+        limit = self.limits[name]
+        return limit.largest - limit.remaining(self.now())
+
+    def remaining(self, name: str) -> int:
+        return max(0, self.amounts[name] - self.used(name))
+
+    def reset(self, name: str) -> float:
+        """Seconds until the limit is whole again; 0 where that is unknown."""
+        return (self.limits[name].reset(self.now()) or 0) / NANOSECONDS
+
+    def name_of(self, limit: Enforcer) -> str:
+        return next(name for name, known in self.limits.items() if known is limit)
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A call that the limits do not let pass: what a provider's answer is made of."""
+
+    account: Account
+    model: str
+    names: Sequence[str]  # of the limits that refuse it
+    costs: Mapping[str, int]
+    wait: float | None  # seconds after which it passes; None where unknown
+    never: bool = field(default=False)  # larger than the limit
+
+    @staticmethod
+    def of(error: RateLimitError | RequestTooLargeError, account: Account, model: str) -> Refusal:
+        names = [account.name_of(limit) for limit in error.limits]
+        if isinstance(error, RequestTooLargeError):
+            return Refusal(account, model, names, error.costs, None, never=True)
+        return Refusal(account, model, names, error.costs, error.retry_after)
+
+    @property
+    def name(self) -> str:
+        """The limit that the answer names."""
+        return self.names[0]
+
+    @property
+    def limit(self) -> int:
+        return self.account.amounts[self.name]
+
+    @property
+    def requested(self) -> int:
+        return self.costs[UNITS[self.name]]
+
+
+class Profile(ABC):
+    """A provider; stateless.
+
+    base_path      what its SDK's base URL has after the host
+    apis           the names of the APIs that it serves
+    models         those it lists
+    quotas         its usual limits, by their names in QUOTAS; None is: known, but not set
+    as_produced    whether `settle` is applied while the answer is produced, not only at its end
+    cache          the rules of its prefix cache
+    overloaded     the status by which it says so
+    keep_alive     seconds between signs of life while a call waits for its first token
+    usage_always   whether a stream of chat completions tells its usage unasked
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    base_path: ClassVar[str] = "/v1"
+    apis: ClassVar[frozenset[str]]
+    models: ClassVar[tuple[str, ...]]
+    quotas: ClassVar[Quotas]
+    as_produced: ClassVar[bool] = False
+    cache: ClassVar[CacheRules | None] = None
+    overloaded: ClassVar[int] = 503
+    keep_alive: ClassVar[float | None] = None
+    usage_always: ClassVar[bool] = False
+
+    @abstractmethod
+    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
+        """The limit of that name; `minute` is how many seconds a minute lasts."""
+
+    @abstractmethod
+    def charge(self, request: CallRequest) -> Mapping[str, int]:
+        """What a call costs at its admission, by unit."""
+
+    def settle(self, request: CallRequest, produced: int) -> Mapping[str, int] | None:
+        """What it has cost once so many tokens are produced; None is: the estimate stays."""
+        return None
+
+    @abstractmethod
+    def error(self, status: int, message: str, code: str | None = None) -> object:
+        """The body of any other error; `code` is OpenAI's word for it where it has one."""
+
+    @abstractmethod
+    def refusal(self, refusal: Refusal) -> Rejection:
+        """The answer to a call that the limits do not let pass."""
+
+    @abstractmethod
+    def spent(self) -> Rejection:
+        """The refusal that no wait cures."""
+
+    def headers(self, account: Account) -> dict[str, str]:
+        """What the answers tell of the limits."""
+        return {}
+
+    def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
+        """What else the headers of each answer have."""
+        return {"x-request-id": request_id}
+
+    def chat_usage(self, cached_tokens: int, prompt_tokens: int) -> Json:
+        """What the usage of a chat completion tells of the cache."""
+        return {"prompt_tokens_details": {"cached_tokens": cached_tokens, "audio_tokens": 0}}
+
+    def amounts(self, overrides: Quotas) -> dict[str, int]:
+        """The usual limits, but for `overrides`, in which None is no limit."""
+        for name, amount in overrides.items():
+            if name not in self.quotas:
+                known = ", ".join(self.quotas)
+                raise ValueError(f"{self.title} has no limit {name!r}; it has {known}")
+            if amount is not None and amount < 1:
+                raise ValueError(f"{name} must be at least 1, got {amount!r}")
+        amounts = {**self.quotas, **overrides}
+        return {name: amount for name, amount in amounts.items() if amount is not None}
+
+
+def openai_error(
+    message: str, kind: str, code: str | None = None, param: str | None = None
+) -> Json:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def openai_kind(status: int) -> str:
+    """The type that OpenAI gives errors of that status."""
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+def duration(seconds: float) -> str:
+    """As Go writes it: `20ms`, `1s`, `7.66s`, `6m0s`, `23h59m4.2s`; milliseconds rounded up."""
+    milliseconds = -int(-(round(seconds * 1e6)) // 1000) if seconds > 0 else 0
+    if milliseconds < 1000:
+        return f"{milliseconds}ms" if milliseconds else "0s"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text

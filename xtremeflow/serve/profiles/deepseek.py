@@ -1,0 +1,61 @@
+"""DeepSeek: no rates, but so many requests at once, each held until its answer is complete.
+
+While a call waits for its first token it is kept alive: by empty lines, in a stream by comments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from xtremeflow.serve.cache import CacheRules
+from xtremeflow.serve.profiles.base import (
+    Json,
+    Profile,
+    Quotas,
+    Refusal,
+    Rejection,
+    openai_error,
+    openai_kind,
+)
+from xtremeflow.testing import CallRequest, Concurrency, Enforcer
+from xtremeflow.testing.charge import charge_actual
+
+
+class DeepSeek(Profile):
+    name = "deepseek"
+    title = "DeepSeek"
+    base_path = ""
+    apis = frozenset({"chat", "messages", "models"})
+    models = ("deepseek-chat", "deepseek-reasoner")
+    quotas: ClassVar[Quotas] = {"concurrency": 500}
+    cache = CacheRules(minimum=64, unit=64, lifetime=3600.0, sightings=2, delay=3.0)
+    keep_alive = 5.0
+    usage_always = True
+
+    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
+        return Concurrency(amount)
+
+    def charge(self, request: CallRequest) -> Mapping[str, int]:
+        return charge_actual(request)
+
+    def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
+        return {"x-ds-trace-id": request_id}
+
+    def chat_usage(self, cached_tokens: int, prompt_tokens: int) -> Json:
+        return {
+            "prompt_tokens_details": {"cached_tokens": cached_tokens},
+            "prompt_cache_hit_tokens": cached_tokens,
+            "prompt_cache_miss_tokens": prompt_tokens - cached_tokens,
+        }
+
+    def error(self, status: int, message: str, code: str | None = None) -> object:
+        return openai_error(message, openai_kind(status), code or "invalid_request_error")
+
+    def refusal(self, refusal: Refusal) -> Rejection:
+        kind = "rate_limit_reached_error"
+        return Rejection(429, openai_error("Rate limit reached", kind, kind))
+
+    def spent(self) -> Rejection:
+        body = openai_error("Insufficient Balance", "unknown_error", "invalid_request_error")
+        return Rejection(402, body)

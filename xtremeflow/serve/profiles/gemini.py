@@ -1,0 +1,103 @@
+"""Gemini: requests and input tokens by the minute, requests by the day, told in bodies only.
+
+A day's quota that is used up is terminal: `QuotaFailure` names a PerDay quota.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+from xtremeflow.serve.cache import CacheRules
+from xtremeflow.serve.profiles.base import UNITS, Json, Profile, Quotas, Refusal, Rejection, period
+from xtremeflow.testing import CallRequest, Enforcer, FixedWindow
+from xtremeflow.testing.charge import charge_actual
+
+STATUSES = {
+    400: "INVALID_ARGUMENT",
+    401: "UNAUTHENTICATED",
+    403: "PERMISSION_DENIED",
+    404: "NOT_FOUND",
+    429: "RESOURCE_EXHAUSTED",
+    500: "INTERNAL",
+    503: "UNAVAILABLE",
+    504: "DEADLINE_EXCEEDED",
+}
+METRIC = "generativelanguage.googleapis.com/generate_content_paid_tier_"
+METRICS = {
+    "rpm": ("requests", "GenerateRequestsPerMinutePerProjectPerModel-PaidTier"),
+    "rpd": ("requests", "GenerateRequestsPerDayPerProjectPerModel-PaidTier"),
+    "itpm": ("input_token_count", "GenerateContentPaidTierInputTokensPerModelPerMinute"),
+}
+HELP = "https://ai.google.dev/gemini-api/docs/rate-limits"
+
+
+class Gemini(Profile):
+    name = "gemini"
+    title = "Gemini"
+    base_path = "/v1beta/openai"
+    apis = frozenset({"chat", "embeddings", "gemini", "models"})
+    models = ("gemini-3-pro", "gemini-3-flash", "gemini-embedding-001")
+    quotas: ClassVar[Quotas] = {"rpm": 1_000, "itpm": 1_000_000, "rpd": 10_000}
+    cache = CacheRules(minimum=1024, unit=128, lifetime=300.0)
+    usage_always = True
+
+    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
+        return FixedWindow(UNITS[name], amount, period(name, minute))
+
+    def charge(self, request: CallRequest) -> Mapping[str, int]:
+        return charge_actual(request)
+
+    def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
+        return {"server-timing": f"gfet4t7; dur={milliseconds}"}
+
+    def error(self, status: int, message: str, code: str | None = None) -> Json:
+        return {
+            "error": {
+                "code": status,
+                "message": message,
+                "status": STATUSES.get(status, "UNKNOWN"),
+            }
+        }
+
+    def refusal(self, refusal: Refusal) -> Rejection:
+        if "rpd" in refusal.names:
+            return self.spent()
+        seconds = math.ceil(refusal.wait) if refusal.wait is not None else None
+        body = self._exhausted(
+            [
+                {
+                    "quotaMetric": METRIC + METRICS[name][0],
+                    "quotaId": METRICS[name][1],
+                    "quotaDimensions": {"location": "global", "model": refusal.model},
+                    "quotaValue": str(refusal.account.amounts[name]),
+                }
+                for name in refusal.names
+            ]
+        )
+        if seconds is not None:
+            body["error"]["message"] += f" Please retry in {seconds}s."
+            body["error"]["details"].append(
+                {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": f"{seconds}s"}
+            )
+        return Rejection(429, body, wait=seconds)
+
+    def spent(self) -> Rejection:
+        metric, quota = METRICS["rpd"]
+        return Rejection(429, self._exhausted([{"quotaMetric": METRIC + metric, "quotaId": quota}]))
+
+    def _exhausted(self, violations: list[Json]) -> Json:
+        body = self.error(
+            429,
+            "You exceeded your current quota, please check your plan and billing details. For more "
+            f"information on this error, head to: {HELP}.",
+        )
+        body["error"]["details"] = [
+            {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": violations},
+            {
+                "@type": "type.googleapis.com/google.rpc.Help",
+                "links": [{"description": "Learn more about Gemini API quotas", "url": HELP}],
+            },
+        ]
+        return body

@@ -1,0 +1,84 @@
+"""Groq: OpenAI's names, but `-requests` is per day; what does not fit the limit is a 413."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from xtremeflow.serve.profiles.base import (
+    UNITS,
+    Account,
+    Profile,
+    Quotas,
+    Refusal,
+    Rejection,
+    duration,
+    openai_kind,
+    period,
+)
+from xtremeflow.testing import CallRequest, Enforcer, TokenBucket
+from xtremeflow.testing.charge import charge_prompt_and_max_tokens, settle_actual
+
+SHORT = {
+    "rpm": "requests per minute (RPM)",
+    "rpd": "requests per day (RPD)",
+    "tpm": "tokens per minute (TPM)",
+    "tpd": "tokens per day (TPD)",
+}
+
+
+class Groq(Profile):
+    name = "groq"
+    title = "Groq"
+    base_path = "/openai/v1"
+    apis = frozenset({"chat", "responses", "models"})
+    models = ("llama-3.3-70b-versatile", "openai/gpt-oss-120b")
+    quotas: ClassVar[Quotas] = {"rpm": 1_000, "rpd": 500_000, "tpm": 300_000, "tpd": None}
+
+    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
+        return TokenBucket(UNITS[name], amount, period(name, minute))
+
+    def charge(self, request: CallRequest) -> Mapping[str, int]:
+        return charge_prompt_and_max_tokens(request)
+
+    def settle(self, request: CallRequest, produced: int) -> Mapping[str, int]:
+        return settle_actual(request, produced)
+
+    def headers(self, account: Account) -> dict[str, str]:
+        told: dict[str, str] = {}
+        for unit, name in (("requests", "rpd"), ("tokens", "tpm")):
+            if name in account.limits:
+                told[f"x-ratelimit-limit-{unit}"] = str(account.amounts[name])
+                told[f"x-ratelimit-remaining-{unit}"] = str(account.remaining(name))
+                told[f"x-ratelimit-reset-{unit}"] = duration(account.reset(name))
+        return told
+
+    def error(self, status: int, message: str, code: str | None = None) -> object:
+        kind = "internal_server_error" if status >= 500 else openai_kind(status)
+        return {"error": {"message": message, "type": kind, **({"code": code} if code else {})}}
+
+    def refusal(self, refusal: Refusal) -> Rejection:
+        where = (
+            f"for model `{refusal.model}` in organization `org_simulated` service tier "
+            f"`on_demand` on {SHORT[refusal.name]}: Limit {refusal.limit}, "
+        )
+        if refusal.wait is None:
+            message = (
+                f"Request too large {where}Requested {refusal.requested}, please reduce your "
+                "message size and try again."
+            )
+            return Rejection(413, self._limited(refusal, message))
+        message = (
+            f"Rate limit reached {where}Used {refusal.account.used(refusal.name)}, Requested "
+            f"{refusal.requested}. Please try again in {duration(refusal.wait)}."
+        )
+        headers = {"retry-after": f"{refusal.wait:.3f}"}
+        return Rejection(429, self._limited(refusal, message), headers, refusal.wait)
+
+    def _limited(self, refusal: Refusal, message: str) -> object:
+        kind = UNITS[refusal.name]
+        return {"error": {"message": message, "type": kind, "code": "rate_limit_exceeded"}}
+
+    def spent(self) -> Rejection:
+        message = "Your organization has reached its spend limit; raise it in the console."
+        return Rejection(400, self.error(400, message, "blocked_api_access"))

@@ -1,0 +1,56 @@
+"""Mistral: sliding minutes of what was really used.
+
+Its headers say what is left but not when it comes back, its refusals not how long to wait.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from xtremeflow.serve.profiles.base import UNITS, Account, Profile, Quotas, Refusal, Rejection
+from xtremeflow.testing import CallRequest, Enforcer, SlidingWindow
+from xtremeflow.testing.charge import charge_later, settle_actual
+
+TYPES = {401: "unauthorized", 404: "invalid_model", 429: "rate_limited"}
+
+
+class Mistral(Profile):
+    name = "mistral"
+    title = "Mistral"
+    apis = frozenset({"chat", "embeddings", "models"})
+    models = ("mistral-large-latest", "mistral-small-latest", "mistral-embed")
+    quotas: ClassVar[Quotas] = {"rpm": 360, "tpm": 2_000_000}
+    usage_always = True
+
+    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
+        return SlidingWindow(UNITS[name], amount, minute)
+
+    def charge(self, request: CallRequest) -> Mapping[str, int]:
+        return charge_later(request)
+
+    def settle(self, request: CallRequest, produced: int) -> Mapping[str, int]:
+        return settle_actual(request, produced)
+
+    def headers(self, account: Account) -> dict[str, str]:
+        told: dict[str, str] = {}
+        for unit, name in (("req", "rpm"), ("tokens", "tpm")):
+            if name in account.limits:
+                told[f"x-ratelimit-limit-{unit}-minute"] = str(account.amounts[name])
+                told[f"x-ratelimit-remaining-{unit}-minute"] = str(account.remaining(name))
+        return told
+
+    def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
+        return {"mistral-correlation-id": request_id}
+
+    def error(self, status: int, message: str, code: str | None = None) -> object:
+        kind = TYPES.get(status, "internal_server_error" if status >= 500 else "invalid_request")
+        return {"object": "error", "message": message, "type": kind, "param": None, "code": code}
+
+    def refusal(self, refusal: Refusal) -> Rejection:
+        what = "Requests" if "rpm" in refusal.names else "Tokens"
+        return Rejection(429, self.error(429, f"{what} rate limit exceeded", "1300"))
+
+    def spent(self) -> Rejection:
+        message = "Monthly usage limit reached: add credit or wait for the next month"
+        return Rejection(402, self.error(402, message, "1301"))

@@ -1,0 +1,93 @@
+"""OpenAI: continuous buckets, charged the larger of max_tokens and the prompt's estimate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import ClassVar
+
+from xtremeflow.serve.cache import CacheRules
+from xtremeflow.serve.profiles.base import (
+    UNITS,
+    Account,
+    Profile,
+    Quotas,
+    Refusal,
+    Rejection,
+    duration,
+    openai_error,
+    openai_kind,
+    period,
+)
+from xtremeflow.testing import CallRequest, Enforcer, TokenBucket
+from xtremeflow.testing.charge import charge_max_tokens
+
+SHORT = {"rpm": "min (RPM)", "rpd": "day (RPD)", "tpm": "min (TPM)", "tpd": "day (TPD)"}
+
+
+class OpenAI(Profile):
+    name = "openai"
+    title = "OpenAI"
+    apis = frozenset({"chat", "responses", "embeddings", "models"})
+    models = ("gpt-5.6", "gpt-5.6-mini", "text-embedding-3-small")
+    quotas: ClassVar[Quotas] = {"rpm": 5_000, "tpm": 800_000, "rpd": None, "tpd": None}
+    cache = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15)
+
+    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
+        return TokenBucket(UNITS[name], amount, period(name, minute))
+
+    def charge(self, request: CallRequest) -> Mapping[str, int]:
+        return charge_max_tokens(request)
+
+    def headers(self, account: Account) -> dict[str, str]:
+        told: dict[str, str] = {}
+        for unit, name in (("requests", "rpm"), ("tokens", "tpm")):
+            if name in account.limits:
+                told[f"x-ratelimit-limit-{unit}"] = str(account.amounts[name])
+                told[f"x-ratelimit-remaining-{unit}"] = str(account.remaining(name))
+                told[f"x-ratelimit-reset-{unit}"] = duration(account.reset(name))
+        return told
+
+    def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
+        return {
+            "x-request-id": request_id,
+            "openai-organization": "org-simulated",
+            "openai-processing-ms": str(milliseconds),
+            "openai-version": "2020-10-01",
+        }
+
+    def error(self, status: int, message: str, code: str | None = None) -> object:
+        return openai_error(message, openai_kind(status), code)
+
+    def refusal(self, refusal: Refusal) -> Rejection:
+        unit = UNITS[refusal.name]
+        message = (
+            f"{'Request too large' if refusal.never else 'Rate limit reached'} for "
+            f"{refusal.model} in organization org-simulated on {unit} per {SHORT[refusal.name]}: "
+            f"Limit {refusal.limit}, "
+        )
+        body = openai_error(message, unit, "rate_limit_exceeded")
+        if refusal.wait is None:
+            body["error"]["message"] += f"Requested {refusal.requested}. " + TOO_LARGE
+            return Rejection(429, body)
+        body["error"]["message"] += (
+            f"Used {refusal.account.used(refusal.name)}, Requested {refusal.requested}. "
+            f"Please try again in {duration(refusal.wait)}. " + MORE
+        )
+        headers = {
+            "retry-after": str(math.ceil(refusal.wait)),
+            "retry-after-ms": str(math.ceil(refusal.wait * 1000)),
+        }
+        return Rejection(429, body, headers, refusal.wait)
+
+    def spent(self) -> Rejection:
+        message = (
+            "You exceeded your current quota, please check your plan and billing details. For "
+            "more information on this error, read the docs: "
+            "https://platform.openai.com/docs/guides/error-codes/api-errors."
+        )
+        return Rejection(429, openai_error(message, "insufficient_quota", "insufficient_quota"))
+
+
+TOO_LARGE = "The input or output tokens must be reduced in order to run successfully. "
+MORE = "Visit https://platform.openai.com/account/rate-limits to learn more."

@@ -1,0 +1,44 @@
+"""vLLM: a server of one's own. Its only limit is on requests at once, and only if asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from xtremeflow.serve.cache import CacheRules
+from xtremeflow.serve.profiles.base import Profile, Quotas, Refusal, Rejection
+from xtremeflow.testing import CallRequest, Concurrency, Enforcer
+from xtremeflow.testing.charge import charge_actual
+
+TYPES = {
+    400: "BadRequestError",
+    401: "AuthenticationError",
+    404: "NotFoundError",
+    500: "InternalServerError",
+    503: "ServiceUnavailableError",
+}
+
+
+class VLLM(Profile):
+    name = "vllm"
+    title = "vLLM"
+    apis = frozenset({"chat", "responses", "embeddings", "messages", "models"})
+    models = ("Qwen/Qwen3-32B",)
+    quotas: ClassVar[Quotas] = {"concurrency": None}
+    cache = CacheRules(minimum=16, unit=16, usable="scheduled")
+
+    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
+        return Concurrency(amount)
+
+    def charge(self, request: CallRequest) -> Mapping[str, int]:
+        return charge_actual(request)
+
+    def error(self, status: int, message: str, code: str | None = None) -> object:
+        kind = TYPES.get(status, "InternalServerError" if status >= 500 else "BadRequestError")
+        return {"error": {"message": message, "type": kind, "param": None, "code": status}}
+
+    def refusal(self, refusal: Refusal) -> Rejection:
+        return Rejection(503, self.error(503, "The request queue is full, please try again later"))
+
+    def spent(self) -> Rejection:
+        return Rejection(429, self.error(429, "This server's quota is used up"))

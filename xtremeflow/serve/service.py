@@ -1,0 +1,234 @@
+"""The simulated provider as a service: requests in, answers out, whatever server is around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from collections.abc import Callable
+from itertools import count
+from random import Random
+from zlib import crc32
+
+from xtremeflow.serve import admin
+from xtremeflow.serve.apis import APIS, Api, api_of
+from xtremeflow.serve.asking import (
+    CHARACTERS_PER_TOKEN,
+    Answer,
+    Ask,
+    BadRequestError,
+    instance,
+    length_of,
+    prose,
+    tokens_in,
+)
+from xtremeflow.serve.cache import Lookup, PrefixCache
+from xtremeflow.serve.catalogue import models
+from xtremeflow.serve.faults import AT_THE_DOOR, Fault, FaultPlan
+from xtremeflow.serve.production import Production, produce
+from xtremeflow.serve.profiles import PROFILES, Account, Refusal, Rejection
+from xtremeflow.serve.reply import Reply, Request, Sink
+from xtremeflow.serve.settings import Settings
+from xtremeflow.testing import (
+    CallRequest,
+    RateLimitError,
+    RequestTooLargeError,
+    Reservation,
+    SimulatedProvider,
+)
+from xtremeflow.testing.clock import Clock
+
+OUTPUT_HEADER = "x-simulated-output-tokens"
+
+
+class Service:
+    """A simulated provider with its state.
+
+    clock  seconds as a float, by default the running loop's
+    wall   seconds since the epoch
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Clock | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self.settings = settings
+        self.profile = PROFILES[settings.profile]
+        self.limits = dict(settings.limits)  # may be changed while it runs
+        self._clock = clock
+        self._wall = wall
+        self._latency = settings.latency.faster(settings.speed)
+        self.keep_alive = settings.keep_alive or self.profile.keep_alive
+        self.ids = count(1)
+        self.reset()
+
+    def reset(self) -> None:
+        """As if just started: limits full, cache empty, nothing seen, the first faults on."""
+        settings = self.settings
+        amounts = self.profile.amounts(self.limits)
+        enforcers = {
+            name: self.profile.enforcer(name, amount, settings.minute)
+            for name, amount in amounts.items()
+        }
+        self.provider = SimulatedProvider(
+            enforcers.values(),
+            latency=self._latency,
+            charge=self.profile.charge,
+            clock=self._clock,
+            seed=settings.seed,
+            record=False,
+        )
+        self.account = Account(enforcers, amounts, self.provider.now, self._wall)
+        rules = self.profile.cache
+        self.cache = PrefixCache(rules, settings.minute) if rules else None
+        self.faults = FaultPlan(
+            (Fault(f.kind, f.rate, f.count, f.seconds) for f in settings.faults), settings.seed
+        )
+        self.statuses: Counter[int] = Counter()
+        self.cached_tokens = 0
+        self.spent = False
+
+    async def handle(self, request: Request, sink: Sink) -> None:
+        """Answers one request. Raises ConnectionCut where the connection is to be closed."""
+        if request.path.startswith("/admin/"):
+            status, answer = admin.answer(self, request.method, request.path, request.body)
+            await Reply(self, sink).plain(status, answer)
+            return
+        reply = Reply(self, sink)
+        try:
+            await self._answer(request, reply)
+        except Rejection as rejection:
+            if rejection.wait is not None:
+                self.provider.announce(self.provider.now() + rejection.wait)
+            await reply.reject(rejection)
+
+    async def _answer(self, request: Request, reply: Reply) -> None:
+        name = api_of(request.path)
+        if name is None or name not in self.profile.apis:
+            self._authorise(request)
+            known = models(self.profile, self.settings.only_models, request.path)
+            if known is None:
+                raise self._rejection(404, f"Unknown request URL: {request.method} {request.path}")
+            await reply.whole(known)
+        elif request.method != "POST":
+            raise self._rejection(405, f"{request.path} takes POST, not {request.method}")
+        else:
+            await self._call(APIS[name], request, reply)
+
+    async def _call(self, api: Api, request: Request, reply: Reply) -> None:
+        counted = not request.path.endswith("/count_tokens")
+        if counted:
+            self.provider.arrive()
+        self._authorise(request)
+        ask = self._ask(api, request)
+        if not counted:
+            await reply.whole({"input_tokens": tokens_in(ask.prompt)})
+            return
+        lookup = self._look_up(ask)
+        call, answer = self._plan(ask, lookup, self._told(request, ask))
+        latency = self.provider.latency_of(call)
+        fault = self.faults.draw()
+        try:
+            reservation = self._admit(call, ask, fault)
+        except Rejection:
+            await asyncio.sleep(latency.downlink)
+            raise
+        with reservation:
+            job = Production(api, ask, call, answer, lookup, latency, fault, reservation)
+            await produce(self, job, reply)
+
+    # Before the admission.
+
+    def _rejection(self, status: int, message: str, code: str | None = None) -> Rejection:
+        return Rejection(status, self.profile.error(status, message, code))
+
+    def _authorise(self, request: Request) -> None:
+        key = self.settings.only_key
+        if key is None:
+            return
+        headers = request.headers
+        bearer = headers.get("authorization", "").removeprefix("Bearer ")
+        names = ("api-key", "x-api-key", "x-goog-api-key")
+        if key not in (bearer, *(headers.get(name) for name in names)):
+            raise self._rejection(401, "Incorrect API key provided.", "invalid_api_key")
+
+    def _ask(self, api: Api, request: Request) -> Ask:
+        try:
+            body = json.loads(request.body)
+            if not isinstance(body, dict):
+                raise BadRequestError("the body must be a JSON object")
+            ask = api.ask(body, request.path)
+        except ValueError as error:
+            raise self._rejection(400, f"We could not parse the JSON body: {error}") from None
+        except BadRequestError as error:
+            raise self._rejection(400, str(error)) from None
+        known = self.settings.only_models
+        if known is not None and ask.model not in known:
+            message = f"The model `{ask.model}` does not exist or you do not have access to it."
+            raise self._rejection(404, message, "model_not_found")
+        return ask
+
+    def _told(self, request: Request, ask: Ask) -> int | None:
+        try:
+            told = length_of(request.headers.get(OUTPUT_HEADER), OUTPUT_HEADER)
+        except BadRequestError as error:
+            raise self._rejection(400, str(error)) from None
+        return ask.told if told is None else told
+
+    def _look_up(self, ask: Ask) -> Lookup:
+        if self.cache is None:
+            return Lookup()
+        return self.cache.lookup(
+            ask.model, ask.prompt, self.provider.now(), key=ask.cache_key, marks=ask.marks
+        )
+
+    def _plan(self, ask: Ask, lookup: Lookup, told: int | None) -> tuple[CallRequest, Answer]:
+        """The answer: the same for the same prompt."""
+        schema = ask.tool.parameters if ask.tool else ask.schema
+        text = None
+        if schema is not None:
+            try:
+                text = json.dumps(instance(schema))
+            except (BadRequestError, TypeError, ValueError, AttributeError) as error:
+                raise self._rejection(400, f"Invalid schema: {error}") from None
+            length = tokens_in(text)
+        elif told is not None:
+            length = told
+        else:
+            length = self.settings.answer_length(Random(crc32(ask.prompt.encode(), self._seed())))
+        prompt_tokens = max(1, tokens_in(ask.prompt))
+        call = CallRequest(prompt_tokens, length, ask.max_tokens, ask.answers, lookup.read)
+        if text is None:
+            text = prose(call.answer_tokens)
+        answer = Answer(
+            id=f"{next(self.ids):024d}",
+            created=int(self._wall()),
+            text=text[: CHARACTERS_PER_TOKEN * call.answer_tokens],
+            tool=ask.tool,
+            cut=call.answer_tokens < length,
+            prompt_tokens=prompt_tokens,
+            completion_tokens=call.completion_tokens,
+            cached_tokens=lookup.read,
+            cache_written_tokens=lookup.written,
+        )
+        return call, answer
+
+    def _seed(self) -> int:
+        return self.settings.seed & 0xFFFFFFFF
+
+    def _admit(self, call: CallRequest, ask: Ask, fault: Fault | None) -> Reservation:
+        if fault is not None and fault.status in AT_THE_DOOR:
+            raise self._rejection(
+                fault.status, "The server is overloaded, please try again later.", "slow_down"
+            )
+        credit = self.settings.credit
+        if self.spent or (credit is not None and self.provider.stats.tokens_served >= credit):
+            raise self.profile.spent()
+        try:
+            return self.provider.admit(call)
+        except (RateLimitError, RequestTooLargeError) as error:
+            raise self.profile.refusal(Refusal.of(error, self.account, ask.model)) from None

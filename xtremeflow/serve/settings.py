@@ -1,0 +1,76 @@
+"""All that a simulated provider can be told when it is started."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+
+from xtremeflow.serve.faults import Fault
+from xtremeflow.serve.profiles import PROFILES
+from xtremeflow.testing import LatencyModel
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a simulated provider.
+
+    profile           one of PROFILES
+    limits            other amounts than the profile's, by name ("rpm", ...); None is no limit
+    speed             by how much the provider's time is faster: its minute lasts 60 / speed seconds
+    latency           of its answers, in the seconds of a real provider; requests come as they come
+    output_tokens     the mean length of answers whose request does not tell it
+    output_spread     of those lengths: the standard deviation of their logarithm
+    tokens_per_event  in a stream
+    credit            tokens after which the account is spent; None is never
+    only_key          the only one that is let in; None lets everybody in
+    only_models       those that exist; None lets any name pass
+    faults            from the start
+    keep_alive        seconds between signs of life; None is the profile's own
+    seed              of latencies, lengths and faults
+    """
+
+    profile: str = "openai"
+    limits: Mapping[str, int | None] = field(default_factory=dict)
+    speed: float = 1.0
+    latency: LatencyModel = field(default_factory=LatencyModel)
+    output_tokens: float = 120.0
+    output_spread: float = 0.5
+    tokens_per_event: int = 4
+    credit: int | None = None
+    only_key: str | None = None
+    only_models: Sequence[str] | None = None
+    faults: Sequence[Fault] = ()
+    keep_alive: float | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.profile not in PROFILES:
+            known = ", ".join(PROFILES)
+            raise ValueError(f"profile must be one of {known}, got {self.profile!r}")
+        PROFILES[self.profile].amounts(self.limits)
+        for name in ("speed", "keep_alive"):
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be finite and above 0, got {value!r}")
+        for name in ("output_tokens", "output_spread"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+        for name in ("tokens_per_event", "credit"):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+    @property
+    def minute(self) -> float:
+        """The seconds that the provider's minute lasts."""
+        return 60.0 / self.speed
+
+    def answer_length(self, random: Random) -> int:
+        if self.output_tokens == 0:
+            return 0
+        spread = self.output_spread
+        mean = math.log(self.output_tokens) - spread**2 / 2
+        return max(1, round(random.lognormvariate(mean, spread)))
