@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("xtremeflow.run.command", "send a file of requests to an LLM API, at its limits"),
+    "plot": ("xtremeflow.run.plot", "draw what `run` has done"),
     "serve": ("xtremeflow.serve.command", "serve a simulated provider over HTTP"),
     "demo": ("xtremeflow.demo.__main__", "replay a real workload against a strict provider"),
 }

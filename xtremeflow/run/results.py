@@ -77,30 +77,13 @@ class Log:
 
         Raises ResultsError for a line that is not a result.
         """
-        if not self._end:
+        start, rest = _scan(self._file, self.path, done)
+        if not rest:
             return
-        with mmap.mmap(self._file, self._end, access=mmap.ACCESS_READ) as data:
-            start = number = 0
-            while (end := data.find(b"\n", start)) >= 0:
-                number += 1
-                self._note(_ID.match(data, start, end), number, done)
-                start = end + 1
-            rest = data[start:]
-        if rest:
-            whole = _is_json(rest) and (match := _ID.match(rest))
-            if whole:
-                self.append(b"\n")
-                self._note(match, number + 1, done)
-            else:
-                self.cut(start)
-
-    def _note(self, match: re.Match[bytes] | None, number: int, done: Done) -> None:
-        if match is None:
-            raise ResultsError(
-                f"line {number} of {self.path} is not a result of this command: "
-                "choose another output"
-            )
-        done.add(int(match[1]), int(match[2], 16))
+        if _is_json(rest) and _note(rest, done):  # only its end is missing
+            self.append(b"\n")
+        else:
+            self.cut(start)
 
     def append(self, line: bytes) -> None:
         """Adds the line, or nothing: raises OSError if it cannot be written."""
@@ -124,6 +107,47 @@ class Log:
 
     def close(self) -> None:
         os.close(self._file)
+
+
+def _scan(file: int, path: Path, done: Done) -> tuple[int, bytes]:
+    """Notes all whole lines; returns where the rest begins, and the rest."""
+    size = os.fstat(file).st_size
+    if not size:
+        return 0, b""
+    with mmap.mmap(file, size, access=mmap.ACCESS_READ) as data:
+        start = number = 0
+        while (end := data.find(b"\n", start)) >= 0:
+            number += 1
+            if not _note(data[start : min(end, start + 50)], done):
+                raise ResultsError(
+                    f"line {number} of {path} is not a result of this command: "
+                    "choose another output"
+                )
+            start = end + 1
+        return start, data[start:]
+
+
+def _note(line: bytes, done: Done) -> bool:
+    match = _ID.match(line)
+    if match is not None:
+        done.add(int(match[1]), int(match[2], 16))
+    return match is not None
+
+
+def what_is_done(path: Path) -> Done:
+    """What the results hold, which stay as they are. Raises ResultsError."""
+    done = Done()
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return done
+    except OSError as error:
+        raise ResultsError(f"cannot read {path}: {error.strerror}") from None
+    try:
+        _scan(file, path, done)
+    finally:
+        os.close(file)
+    return done
 
 
 class Results:

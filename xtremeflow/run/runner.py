@@ -90,7 +90,7 @@ class _Job:
     cost: Cost
     admission: Mapping[str, int]
     task: asyncio.Task[None] | None = None
-    sending: bool = False
+    in_flight: bool = True  # from its admission on; False while it waits for another
     attempts: int = 0
     refusals: int = 0
     tries: int = 0  # that failed for a reason that may pass
@@ -132,6 +132,8 @@ class Runner:
         """Why nothing is dispatched any more, if so."""
         self.errors: dict[str, int] = {}
         """How many calls failed of what."""
+        self.blank = 0  # lines
+        self._clock: Callable[[], float] | None = None
         self._jobs: set[_Job] = set()
         self._feeder: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
@@ -152,11 +154,9 @@ class Runner:
 
         Raises SourceError and InputChanged, the calls in flight then being done as well.
         """
+        self.start_clock()
         loop = asyncio.get_running_loop()
-        self._clock = loop.time
-        start, wall = loop.time(), time.time()
-        self.wall = lambda: wall + loop.time() - start  # no step of the system's clock disturbs it
-        self._last_answer = start
+        self._last_answer = loop.time()
         probe = loop.call_later(_PROBE_SECONDS, self._end_probe, False)
         self._feeder = asyncio.create_task(self._feed(batches))
         self._feeder.add_done_callback(lambda _: self._wake())
@@ -171,26 +171,41 @@ class Runner:
         if not self._feeder.cancelled():
             self._feeder.result()
 
+    def start_clock(self) -> float:
+        """From now on `wall` tells the time; returns it."""
+        if self._clock is None:
+            self._clock = asyncio.get_running_loop().time
+            self._ahead = time.time() - self._clock()
+        return self.wall()
+
+    def wall(self) -> float:
+        """Seconds since the epoch, by a clock that no step of the system's clock disturbs."""
+        return self._now() + self._ahead
+
+    def _now(self) -> float:
+        assert self._clock is not None
+        return self._clock()
+
     def stop(self, reason: str) -> None:
         """Dispatches nothing more; the calls in flight go on."""
         if self.stopped is None:
             self.stopped = reason
             if self._feeder is not None:
                 self._feeder.cancel()
-            self._cancel_jobs(sending=False)
+            self._cancel_jobs(in_flight=False)
 
     def abort(self, reason: str) -> None:
         """Ends the calls in flight as well; what they would have answered is lost."""
         self.stop(reason)
-        self._cancel_jobs(sending=True)
+        self._cancel_jobs(in_flight=True)
 
     @property
     def in_flight(self) -> int:
-        return sum(job.sending for job in self._jobs)
+        return sum(job.in_flight for job in self._jobs)
 
-    def _cancel_jobs(self, *, sending: bool) -> None:
-        for job in self._jobs:
-            if job.task is not None and (sending or not job.sending):
+    def _cancel_jobs(self, *, in_flight: bool) -> None:
+        for job in list(self._jobs):
+            if job.task is not None and (in_flight or not job.in_flight):
                 job.task.cancel()
 
     # ---- from lines to calls ----
@@ -208,6 +223,7 @@ class Runner:
     def _read(self, line: bytes, number: int) -> Request | None:
         """The request that the line asks for, if it is still to be sent."""
         if not line:
+            self.blank += 1
             return None
         self.counts.read += 1
         mark = fingerprint(line)
@@ -232,9 +248,10 @@ class Runner:
             await self._change()
         cost = self.estimator.estimate(request, self.scheduler.active_tasks)
         tokens = cost.input + cost.output
-        if exceeded := self.budget.exceeded_by(tokens):
-            self.stop(exceeded)
-            await asyncio.sleep(0)  # where the cancellation arrives
+        while exceeded := self.budget.exceeded_by(tokens):
+            if not self._jobs:
+                self.stop(exceeded)
+            await self._change()  # they may use less than was thought
         admission = {
             unit: amount
             for unit, amount in self.provider.admission(cost).items()
@@ -287,13 +304,13 @@ class Runner:
             self.counts.succeeded += self._save(self.results.add, line)
 
     async def _attempt_once(self, job: _Job) -> Reply:
-        if self.stopped:
+        if self.stopped and job.attempts:
             raise _Left
         job.attempts += 1
         self.counts.attempts += 1
-        began = self._clock()
+        began = self._now()
         job.began = self.wall()
-        job.sending = True
+        job.in_flight = True
         failure: Failure | None
         try:
             reply = await self.transport.send(job.request)
@@ -303,12 +320,12 @@ class Runner:
             answer = decoded(reply.body)
             failure = failure_in(reply, answer)
         finally:
-            job.sending = False
-            job.seconds = self._clock() - began
+            job.in_flight = False
+            job.seconds = self._now() - began
         if failure is not None:
             raise self._consider(job, failure)
         self._watch.success()
-        self._last_answer = self._clock()
+        self._last_answer = self._now()
         if self._probing:
             self._end_probe(True)
         usage = usage_of(answer)
@@ -322,7 +339,7 @@ class Runner:
             job.refusals += 1
             self.counts.refused += 1
             self._watch.refusal()
-            self._last_answer = self._clock()
+            self._last_answer = self._now()
             return self._paused(failure)
         self._failures += 1
         cause = self._watch.failure(failure, job.request.line)
@@ -330,9 +347,9 @@ class Runner:
             self.stop(f"every call would fail: {cause}")
             return failure
         if meaning(failure) is not Meaning.PASSING:
-            self._last_answer = self._clock()
+            self._last_answer = self._now()
         elif self._watch.outage and not isinstance(failure, BadReply):
-            silence = self._clock() - self._last_answer
+            silence = self._now() - self._last_answer
             if silence > self.policy.patience:
                 self.stop(f"there was no answer for {silence:.0f} s: {likeness(failure)}")
             return self._paused(_Outage(failure, self._told(failure)))

@@ -1,0 +1,179 @@
+"""A whole run: the runner with its view, its history, its signals, and its deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from xtremeflow import Limit
+from xtremeflow.run.budget import Budget
+from xtremeflow.run.estimate import Estimator
+from xtremeflow.run.history import History
+from xtremeflow.run.keys import Key
+from xtremeflow.run.monitor import Monitor, Snapshot
+from xtremeflow.run.providers import Provider
+from xtremeflow.run.results import Results
+from xtremeflow.run.runner import Policy, Runner
+from xtremeflow.run.source import Source, SourceError
+from xtremeflow.run.summary import Summary
+from xtremeflow.run.transport import Transport
+from xtremeflow.run.views import View
+from xtremeflow.scheduler import TaskScheduler
+
+logger = logging.getLogger("xtremeflow.run")
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a run needs; `command` is what to give again to go on."""
+
+    source: Source
+    results: Results
+    provider: Provider
+    limits: list[Limit]
+    concurrency: int
+    estimator: Estimator
+    policy: Policy
+    budget: Budget
+    deadline: float | None
+    key: Key | None
+    command: str
+
+    async def run(self, transport: Transport, view: View) -> Summary:
+        """Runs it, and closes the transport. Raises SourceError and InputChanged."""
+        scheduler = TaskScheduler(self.concurrency, limits=self.limits)
+        history = History(self.results.path)
+        runner = Runner(
+            transport,
+            scheduler,
+            self.results,
+            self.provider,
+            estimator=self.estimator,
+            policy=self.policy,
+            budget=self.budget,
+            key=self.key,
+            on_cooldown=history.cooldown,
+        )
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        monitor = Monitor(began)
+        total = LineCount(self.source)
+        wall = runner.start_clock()
+        history.start(
+            wall, self.limits, concurrency=self.concurrency, provider=self.provider.name
+        )
+
+        def look() -> Snapshot:
+            return monitor.look(
+                loop.time(),
+                runner.counts,
+                scheduler.stats(),
+                total=total.value,
+                in_flight=runner.in_flight,
+                concurrency=self.concurrency,
+                stopping=runner.stopped,
+            )
+
+        async def watch() -> None:
+            while True:
+                view.update(look())
+                await asyncio.sleep(view.interval)
+
+        deadline = None
+        if self.deadline is not None:
+            deadline = loop.call_later(self.deadline, runner.stop, "the deadline has come")
+        view.start()
+        watching = asyncio.create_task(watch())
+        try:
+            with _stops(runner) as stopped_by:
+                await runner.run(self.source.batches())
+        finally:
+            if deadline is not None:
+                deadline.cancel()
+            watching.cancel()
+            view.update(look())
+            view.stop()
+            await transport.aclose()
+            with contextlib.suppress(OSError):  # told already, when it could not be written
+                self.results.sync()
+        stats = scheduler.stats()
+        done = runner.counts.done_before + runner.counts.finished
+        left = None if total.value is None else max(0, total.value - runner.blank - done)
+        summary = Summary(
+            counts=runner.counts,
+            seconds=loop.time() - began,
+            left=left if runner.stopped else max(0, runner.counts.unsaved),
+            stopped=runner.stopped,
+            signal=stopped_by[0] if stopped_by else None,
+            results=self.results.path,
+            errors_path=self.results.errors_path,
+            errors=runner.errors,
+            cooldowns=stats.cooldowns,
+            cooldown_seconds=stats.cooldown_seconds,
+            utilisation={limit.name: limit.utilisation for limit in stats.limits},
+            learned=self.estimator.learned(),
+            command=self.command,
+        )
+        history.end(runner.wall(), summary.as_json())
+        return summary
+
+
+class LineCount:
+    """The number of lines, counted in a thread that nobody has to wait for."""
+
+    def __init__(self, source: Source) -> None:
+        self.value: int | None = None
+        self._source = source
+        if source.repeatable:
+            threading.Thread(target=self._count, name="xtremeflow-count", daemon=True).start()
+
+    def _count(self) -> None:
+        with contextlib.suppress(SourceError, OSError):  # the reader will meet it as well
+            self.value = self._source.count()
+
+
+@contextlib.contextmanager
+def _stops(runner: Runner) -> Iterator[list[int]]:
+    """The first signal stops the run, the second ends it; yields which have come."""
+    loop = asyncio.get_running_loop()
+    came: list[int] = []
+
+    def handle(number: int) -> None:
+        came.append(number)
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        if len(came) == 1:
+            runner.stop(name)
+            logger.warning(
+                "%s: waiting for %d calls in flight; once more stops at once",
+                name,
+                runner.in_flight,
+            )
+        else:
+            runner.abort(name)
+
+    for number in _SIGNALS:
+        loop.add_signal_handler(number, handle, number)
+    try:
+        yield came
+    finally:
+        for number in _SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def same_file(source: Source, *paths: Path) -> Path | None:
+    """The one of the paths that is the input itself."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status: Any = path.stat()
+            if source.is_same(status):
+                return path
+    return None

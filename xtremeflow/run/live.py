@@ -1,0 +1,140 @@
+"""The live view in a terminal, drawn with rich."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import rich.live
+from rich.console import Console, Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from xtremeflow.run.amounts import duration, shown
+from xtremeflow.run.monitor import Gauge, Snapshot
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_ASCII = "_.-=+*#@"
+_NAMES = 14  # columns
+_FIGURES = 34
+_SPARE = 4  # columns between
+
+
+class Live:
+    interval = 0.25
+
+    def __init__(self, title: str, console: Console | None = None) -> None:
+        self._title = title
+        self._console = console or Console(stderr=True, highlight=False)
+        self._blocks = _ASCII if self._console.options.ascii_only else _BLOCKS
+        self._live = rich.live.Live(
+            console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=True
+        )
+
+    def start(self) -> None:
+        self._live.start()
+
+    def update(self, now: Snapshot) -> None:
+        self._live.update(self.draw(now), refresh=True)
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def draw(self, now: Snapshot) -> RenderableType:
+        width = self._console.width
+        # The bar and the sparkline share what the names and figures leave.
+        room = max(8, width - _NAMES - _FIGURES - _SPARE)
+        spark = room // 2 if room >= 24 else 0
+        bar = room - spark
+        table: Any = Table.grid(padding=(0, 1), pad_edge=False)
+        table.add_column(width=_NAMES, no_wrap=True)
+        table.add_column(width=bar)
+        table.add_column(width=_FIGURES, no_wrap=True, overflow="ellipsis")
+        if spark:
+            table.add_column(width=spark, no_wrap=True)
+        table.add_row("lines", self._progress_bar(now, bar), self._progress(now))
+        for gauge in now.gauges:
+            name = gauge.name.replace("_", " ")
+            row: list[RenderableType] = [name, _gauge_bar(gauge, bar), _figures(gauge)]
+            if spark:
+                row.append(Text(self._sparkline(gauge, spark), style="cyan"))
+            table.add_row(*row)
+        return Group(self._head(now), table, self._counts(now), self._state(now))
+
+    def _head(self, now: Snapshot) -> Text:
+        head = Text(self._title, style="bold", no_wrap=True, overflow="ellipsis")
+        head.append(f"   {duration(now.elapsed)}", style="default")
+        return head
+
+    def _progress_bar(self, now: Snapshot, width: int) -> ProgressBar:
+        total = now.total
+        return ProgressBar(
+            total=total or None,
+            completed=now.done,
+            width=width,
+            pulse=total is None,
+            animation_time=now.elapsed,
+        )
+
+    def _progress(self, now: Snapshot) -> str:
+        if now.total is None:
+            return f"{now.done:,}"
+        share = now.done / now.total if now.total else 1.0
+        left = "" if now.left is None else f"  ETA {duration(now.left)}"
+        return f"{now.done:,}/{now.total:,} {share:.0%}{left}"
+
+    def _sparkline(self, gauge: Gauge, width: int) -> str:
+        history = gauge.history[-width:]
+        top = max([*history, gauge.limit or 0.0], default=0.0)
+        if top <= 0:
+            return ""
+        steps = len(self._blocks) - 1
+        return "".join(self._blocks[round(value / top * steps)] for value in history)
+
+    def _counts(self, now: Snapshot) -> Text:
+        counts = now.counts
+        share = counts.refused / counts.attempts if counts.attempts else 0.0
+        slots = "" if now.concurrency is None else f" of {now.concurrency:,}"
+        return _joined(
+            [
+                (f"in flight {now.in_flight:,}{slots}", ""),
+                (f"waiting {now.waiting:,}", ""),
+                (f"refused {counts.refused:,} ({share:.1%})", "yellow" if counts.refused else ""),
+                (f"failed {counts.failed:,}", "red" if counts.failed else ""),
+                (f"bad lines {counts.bad:,}", "red" if counts.bad else ""),
+            ]
+        )
+
+    def _state(self, now: Snapshot) -> Text:
+        if now.stopping:
+            return Text(f"stopping: {now.stopping}; waiting for the calls in flight", "yellow")
+        if now.cooldown:
+            return Text(f"cooldown: {duration(now.cooldown)} left", "yellow")
+        held = f"held back by: {now.held_back_by}" if now.held_back_by else "nothing holds it back"
+        return Text(held, "green" if now.held_back_by else "")
+
+
+def _gauge_bar(gauge: Gauge, width: int) -> RenderableType:
+    if not gauge.limit:
+        return Text("")
+    return ProgressBar(
+        total=gauge.limit,
+        completed=min(gauge.rate, gauge.limit),
+        width=width,
+        complete_style="green",
+        finished_style="green",
+    )
+
+
+def _figures(gauge: Gauge) -> str:
+    if not gauge.limit:
+        return f"{shown(gauge.rate)}/s, no limit"
+    return f"{shown(gauge.rate)}/s of {shown(gauge.limit)}/s {gauge.rate / gauge.limit:.0%}"
+
+
+def _joined(parts: Sequence[tuple[str, str]]) -> Text:
+    text = Text(no_wrap=True, overflow="ellipsis")
+    for i, (part, style) in enumerate(parts):
+        text.append("   " if i else "").append(part, style=style)
+    return text
