@@ -21,6 +21,7 @@ from xtremeflow.run.dry import Plan, plan
 from xtremeflow.run.estimate import Estimator
 from xtremeflow.run.job import Job, same_file
 from xtremeflow.run.keys import Key, KeyProblem
+from xtremeflow.run.plot import PlotError, picture_path, plot
 from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
 from xtremeflow.run.results import Done, Results, ResultsError, errors_path, what_is_done
 from xtremeflow.run.runner import InputChanged, Policy
@@ -149,10 +150,11 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
     finally:
         results.close()
     if options.plot is not None:
-        from xtremeflow.run.plot import plot
-
-        plot(options.output, options.plot)
-        logger.info("picture: %s", options.plot)
+        try:
+            plot(options.output, options.plot)
+            logger.info("picture: %s", options.plot)
+        except PlotError as error:  # the run itself is none the worse for it
+            logger.error("no picture: %s", error)
     if options.json:
         print(json.dumps(summary.as_json(), indent=2))
     elif not options.quiet or summary.exit_status:
@@ -251,13 +253,6 @@ def _log_to_stderr(*, verbose: bool, quiet: bool) -> None:
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
 
 
-def _picture(text: str) -> Path:
-    path = Path(text)
-    if path.suffix.lower() not in {".png", ".svg", ".pdf"}:
-        raise argparse.ArgumentTypeError(f"must end in .png or .svg, got {text!r}")
-    return path
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xtremeflow run",
@@ -329,7 +324,7 @@ def _parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("what to see")
     add = group.add_argument
-    add("--plot", type=_picture, metavar="FILE", help="draw the run into a .png or .svg at its end")
+    add("--plot", type=picture_path, metavar="FILE", help="draw the run into a .png or .svg at its end")
     add("--json", action="store_true", help="print the summary as JSON, on standard output")
     add("--plain", action="store_true", help="log lines instead of the live view")
     add("-q", "--quiet", action="store_true", help="nothing but problems")
