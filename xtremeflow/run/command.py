@@ -26,7 +26,7 @@ from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
 from xtremeflow.run.results import Done, Results, ResultsError, errors_path, what_is_done
 from xtremeflow.run.runner import InputChanged, Policy
 from xtremeflow.run.source import Source, SourceError
-from xtremeflow.run.summary import INTERRUPTED, STOPPED, USAGE
+from xtremeflow.run.summary import INTERRUPTED, STOPPED, USAGE, Summary
 from xtremeflow.run.tokenizer import TokenizerError, tokenizer
 from xtremeflow.run.views import choose
 
@@ -81,12 +81,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
     provider = _provider(options)
-    if options.base_url or provider.base_url:
-        base_url = keys.check_base_url(
-            options.base_url or provider.base_url, insecure=options.insecure
-        )
-    else:
+    base_url: str | None = options.base_url or provider.base_url
+    if base_url is None:
         raise Usage("tell where to send the requests, by --provider or --base-url (see --help)")
+    base_url = keys.check_base_url(base_url, insecure=options.insecure)
     limits, concurrency = _limits(options, provider)
     estimator = Estimator()
     if options.tokenizer is not None:
@@ -139,7 +137,7 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
             title=f"xtremeflow run {source.name} -o {options.output}",
         )
 
-        async def run() -> Any:
+        async def run() -> Summary:
             transport = HTTPTransport(
                 base_url, headers, timeout=options.timeout, connections=concurrency
             )
@@ -324,7 +322,12 @@ def _parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("what to see")
     add = group.add_argument
-    add("--plot", type=picture_path, metavar="FILE", help="draw the run into a .png or .svg at its end")
+    add(
+        "--plot",
+        type=picture_path,
+        metavar="FILE",
+        help="draw the run into a .png or .svg at its end",
+    )
     add("--json", action="store_true", help="print the summary as JSON, on standard output")
     add("--plain", action="store_true", help="log lines instead of the live view")
     add("-q", "--quiet", action="store_true", help="nothing but problems")

@@ -25,9 +25,9 @@ class Plan:
     input_tokens: int = 0
     output_tokens: int = 0
     bad: int = 0
-    examples: list[BadLine] = field(default_factory=list)
-    models: Counter[str] = field(default_factory=Counter)
-    charged: Counter[str] = field(default_factory=Counter)
+    examples: list[BadLine] = field(default_factory=list[BadLine])
+    models: Counter[str] = field(default_factory=Counter[str])
+    charged: Counter[str] = field(default_factory=Counter[str])
 
     def shortest(self, limits: Iterable[Limit]) -> tuple[float, str]:
         """The least seconds in which the limits let it all pass, and which limit says so."""

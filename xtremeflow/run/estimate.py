@@ -51,7 +51,7 @@ class Estimator:
 
     measure: Measure = len
     per_token: float = _CHARACTERS_PER_TOKEN
-    _models: dict[str, _Model] = field(default_factory=dict)
+    _models: dict[str, _Model] = field(default_factory=dict[str, _Model])
 
     def estimate(self, request: Request, in_flight: int = 0) -> Cost:
         """`in_flight`: how many calls are; the more, the less each has to allow for."""
@@ -107,12 +107,12 @@ def measure_body(body: Json, measure: Measure) -> int:
 def _measure(value: Any, measure: Measure) -> int:
     if isinstance(value, str):
         return 0 if value.startswith("data:") else measure(value)
+    parts: list[Any] = []
     if isinstance(value, list):
-        return sum(_measure(item, measure) for item in cast("list[Any]", value))
-    if isinstance(value, dict):
-        items = cast(Json, value).items()
-        return sum(_measure(item, measure) for key, item in items if key != "data")
-    return 0
+        parts = cast("list[Any]", value)
+    elif isinstance(value, dict):
+        parts = [item for key, item in cast(Json, value).items() if key != "data"]
+    return sum(_measure(part, measure) for part in parts)
 
 
 def most_output(body: Json) -> int | None:

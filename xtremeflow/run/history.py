@@ -67,8 +67,8 @@ class PastRun:
 
     start: float
     end: float | None = None
-    limits: list[Limit] = field(default_factory=list)
-    cooldowns: list[tuple[float, float]] = field(default_factory=list)
+    limits: list[Limit] = field(default_factory=list[Limit])
+    cooldowns: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
 
 def past_runs(results: Path) -> list[PastRun]:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,9 +68,7 @@ class Job:
         monitor = Monitor(began)
         total = LineCount(self.source)
         wall = runner.start_clock()
-        history.start(
-            wall, self.limits, concurrency=self.concurrency, provider=self.provider.name
-        )
+        history.start(wall, self.limits, concurrency=self.concurrency, provider=self.provider.name)
 
         def look() -> Snapshot:
             return monitor.look(
@@ -142,7 +140,7 @@ class LineCount:
 
 
 @contextlib.contextmanager
-def _stops(runner: Runner) -> Iterator[list[int]]:
+def _stops(runner: Runner) -> Generator[list[int], None, None]:
     """The first signal stops the run, the second ends it; yields which have come."""
     loop = asyncio.get_running_loop()
     came: list[int] = []

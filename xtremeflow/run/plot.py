@@ -6,6 +6,7 @@ Runs that went on with one file are drawn one after the other, without the time 
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from xtremeflow import Limit
+from xtremeflow.run.amounts import shown
 from xtremeflow.run.history import PastRun, past_runs
 from xtremeflow.run.requests import Json
 from xtremeflow.run.results import errors_path
@@ -26,6 +28,7 @@ _MOST_POINTS = 20_000  # of the latencies; a million dots is a blot
 _GAP = 60.0  # s without any call in which nothing ran, where the history does not tell
 _COLORS = {"tokens": "#2563eb", "requests": "#059669"}
 _LIMIT, _COOLDOWN, _LATENCY, _FAILED = "#111827", "#f59e0b", "#7c3aed", "#dc2626"
+TOKENS = ("tokens", "input_tokens", "output_tokens")
 _MARK = b'"xtremeflow": '
 
 
@@ -33,24 +36,45 @@ class PlotError(Exception):
     """There is nothing to draw, or nothing to draw with; says why."""
 
 
+def _column() -> array[float]:
+    return array("d")
+
+
 @dataclass
 class Calls:
     """The last attempts of all calls, in the order of the files; times are in seconds."""
 
-    started: array[float] = field(default_factory=lambda: array("d"))
-    seconds: array[float] = field(default_factory=lambda: array("d"))
-    input: array[float] = field(default_factory=lambda: array("d"))
-    output: array[float] = field(default_factory=lambda: array("d"))
-    failed: array[float] = field(default_factory=lambda: array("d"))
+    started: array[float] = field(default_factory=_column)
+    seconds: array[float] = field(default_factory=_column)
+    input: array[float] = field(default_factory=_column)
+    output: array[float] = field(default_factory=_column)
+    charged: dict[str, array[float]] = field(
+        default_factory=lambda: {unit: _column() for unit in TOKENS}
+    )
+    """What the provider counts against its limits, which may be other amounts than the usage."""
+    failed: array[float] = field(default_factory=_column)
 
     def amounts(self, unit: str) -> Any:
-        """What the calls have used, by call, as numpy's array."""
-        import numpy as np
+        """What of a limit each call has cost, as numpy's array."""
+        np = _numpy()
 
-        if unit == "requests":
-            return np.ones(len(self.started))
-        read, written = np.asarray(self.input), np.asarray(self.output)
-        return {"input_tokens": read, "output_tokens": written}.get(unit, read + written)
+        return np.ones(len(self.started)) if unit == "requests" else np.asarray(self.charged[unit])
+
+    def add(self, about: Json) -> None:
+        usage = cast(Json, about.get("usage") or {})
+        read, written = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+        self.started.append(about["started"])
+        self.seconds.append(about["seconds"])
+        self.input.append(read)
+        self.output.append(written)
+        used = {"tokens": read + written, "input_tokens": read, "output_tokens": written}
+        used.update(about.get("charged") or {})
+        for unit, amounts in self.charged.items():
+            amounts.append(used[unit])
+
+
+def _numpy() -> Any:
+    return importlib.import_module("numpy")  # which comes with matplotlib
 
 
 def read_calls(results: Path) -> Calls:
@@ -58,15 +82,13 @@ def read_calls(results: Path) -> Calls:
     calls = Calls()
     try:
         for about in _abouts(results):
-            usage = cast(Json, about.get("usage") or {})
-            calls.started.append(about["started"])
-            calls.seconds.append(about["seconds"])
-            calls.input.append(usage.get("input_tokens", 0))
-            calls.output.append(usage.get("output_tokens", 0))
+            calls.add(about)
         errors = errors_path(results)
         if errors.exists():
             calls.failed.extend(
-                about["started"] + about["seconds"] for about in _abouts(errors) if "started" in about
+                about["started"] + about["seconds"]
+                for about in _abouts(errors)
+                if "started" in about
             )
     except OSError as error:
         raise PlotError(f"cannot read {results}: {error.strerror}") from None
@@ -82,7 +104,9 @@ def _abouts(path: Path) -> Iterator[Json]:
         for line in file:
             if not line.endswith(b"\n"):
                 break  # torn
-            start = line.rindex(_MARK) + len(_MARK)  # it is the last key, so the rest need not be read
+            start = line.rindex(_MARK) + len(
+                _MARK
+            )  # it is the last key, so the rest need not be read
             yield cast(Json, json.loads(line[start:-2]))
 
 
@@ -103,7 +127,7 @@ class Timeline:
         self.end = self.breaks.pop()
 
     def __call__(self, times: Any) -> Any:
-        import numpy as np
+        np = _numpy()
 
         times = np.asarray(times, dtype=float)
         which = np.searchsorted(self._starts, times, side="right") - 1
@@ -112,7 +136,7 @@ class Timeline:
 
 def spans_of(calls: Calls, runs: Sequence[PastRun]) -> list[tuple[float, float]]:
     """From when to when something ran: by the calls, a gap between them being one between runs."""
-    import numpy as np
+    np = _numpy()
 
     started = np.asarray(calls.started)
     order = np.argsort(started, kind="stable")
@@ -145,7 +169,7 @@ def plot(results: Path, picture: Path) -> None:
     runs = past_runs(results)
     limits = runs[-1].limits if runs else []
     timeline = Timeline(spans_of(calls, runs))
-    units = [unit for unit in ("tokens", "input_tokens", "output_tokens") if _has(limits, unit)]
+    units = [unit for unit in TOKENS if any(limit.name == unit for limit in limits)]
     units = [*(units or ["tokens"]), "requests"]
     figure: Any = Figure(figsize=(10, 2.4 * len(units) + 2.4), layout="constrained")
     axes = figure.subplots(len(units) + 1, 1, sharex=True)
@@ -172,10 +196,6 @@ def plot(results: Path, picture: Path) -> None:
         raise PlotError(f"cannot write {picture}: {error.strerror}") from None
 
 
-def _has(limits: Sequence[Limit], unit: str) -> bool:
-    return any(limit.name == unit for limit in limits)
-
-
 def _title(results: Path, calls: Calls, timeline: Timeline) -> str:
     count = len(calls.started)
     tokens = sum(calls.input) + sum(calls.output)
@@ -186,23 +206,26 @@ def _title(results: Path, calls: Calls, timeline: Timeline) -> str:
 def _draw_rate(
     ax: Any, unit: str, at: Any, amounts: Any, end: float, limits: Sequence[Limit]
 ) -> None:
-    import numpy as np
+    np = _numpy()
 
     words = unit.replace("_", " ")
+    verb = "dispatched" if unit == "requests" else "charged"
     color = _COLORS.get(unit, _COLORS["tokens"])
     width = end / _BINS
     totals, edges = np.histogram(at, bins=_BINS, range=(0.0, end), weights=amounts)
     rates = totals / width
-    ax.stairs(rates, edges, fill=True, color=color, alpha=0.7, label=f"{words} dispatched")
+    ax.stairs(rates, edges, fill=True, color=color, alpha=0.7, label=f"{words} {verb}")
     rate = min((limit.rate for limit in limits if limit.name == unit), default=None)
     top = 1.15 * float(rates.max(initial=0.0))
     if rate is not None:
-        ax.axhline(rate, color=_LIMIT, linestyle="--", linewidth=1.2, label=f"limit ({rate:,.4g}/s)")
+        ax.axhline(
+            rate, color=_LIMIT, linestyle="--", linewidth=1.2, label=f"limit ({shown(rate)}/s)"
+        )
         top = max(1.3 * rate, min(top, 3.0 * rate))  # what a full bucket allows at first is far up
         burst = float(rates.max(initial=0.0))
         if burst > top:
             ax.annotate(
-                f"the full bucket: {burst:,.0f}/s",
+                f"the full bucket at once: {shown(burst)}/s",
                 xy=(float(edges[int(rates.argmax())]) + width, 0.85 * top),
                 xytext=(18, 0),
                 textcoords="offset points",
@@ -212,10 +235,15 @@ def _draw_rate(
             )
     ax.set_ylim(0, top or 1.0)
     ax.set_ylabel(f"{words} per second")
+    ax.yaxis.set_major_formatter(_shown)
+
+
+def _shown(value: float, _: int) -> str:
+    return shown(value)
 
 
 def _draw_latency(ax: Any, at: Any, calls: Calls, timeline: Timeline) -> None:
-    import numpy as np
+    np = _numpy()
 
     seconds = np.asarray(calls.seconds)
     step = max(1, len(seconds) // _MOST_POINTS)
@@ -270,5 +298,3 @@ def _parser() -> argparse.ArgumentParser:
         help="the picture, .png or .svg (default: beside the results)",
     )
     return parser
-
-

@@ -52,10 +52,10 @@ class Provider:
     base_url: str | None = None
     key_variable: str | None = None
     key_header: tuple[str, str] = ("Authorization", "Bearer {}")
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
     paths: Mapping[str, str] = field(default_factory=lambda: _OPENAI_PATHS)
-    amounts: Mapping[str, int] = field(default_factory=dict)
-    burst: Mapping[str, float] = field(default_factory=dict)
+    amounts: Mapping[str, int] = field(default_factory=dict[str, int])
+    burst: Mapping[str, float] = field(default_factory=dict[str, float])
     headroom: float = 1.0
     charge: Charge = "usage"
     settles: bool = True

@@ -39,9 +39,7 @@ def bad_line(bad: BadLine) -> bytes:
     return _line(bad, None, error, {"line": bad.line})
 
 
-def _line(
-    of: Request | BadLine, response: bytes | None, error: Json | None, about: Json
-) -> bytes:
+def _line(of: Request | BadLine, response: bytes | None, error: Json | None, about: Json) -> bytes:
     # The id comes first and in exactly this form: see results.py.
     return b'{"id": "%s", "custom_id": %s, "response": %s, "error": %s, "xtremeflow": %s}\n' % (
         record_id(of.line, of.fingerprint).encode(),

@@ -32,7 +32,9 @@ class Done:
 
     def add(self, line: int, fingerprint: int) -> None:
         if line >= len(self._marks):
-            self._marks.frombytes(bytes(8 * (max(line + 1, len(self._marks) * 2) - len(self._marks))))
+            self._marks.frombytes(
+                bytes(8 * (max(line + 1, len(self._marks) * 2) - len(self._marks)))
+            )
         self.count += not self._marks[line]
         self._marks[line] = fingerprint
 

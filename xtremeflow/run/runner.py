@@ -8,7 +8,6 @@ from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 from xtremeflow import RetryException, auto_backoff, report_token_usage
 from xtremeflow.refusals import is_refusal, is_terminal, retry_delay
@@ -30,7 +29,7 @@ from xtremeflow.run.failures import (
 )
 from xtremeflow.run.keys import Key
 from xtremeflow.run.providers import Provider
-from xtremeflow.run.requests import BadLine, Json, Request, fingerprint, parse
+from xtremeflow.run.requests import Json, Request, fingerprint, parse
 from xtremeflow.run.results import Results
 from xtremeflow.run.transport import NoReply, Reply, Transport, Unreachable
 from xtremeflow.run.usage import Usage, usage_of
@@ -89,6 +88,7 @@ class _Job:
     request: Request
     cost: Cost
     admission: Mapping[str, int]
+    charged: Mapping[str, int]  # what the last attempt has cost of each limit
     task: asyncio.Task[None] | None = None
     in_flight: bool = True  # from its admission on; False while it waits for another
     attempts: int = 0
@@ -257,7 +257,7 @@ class Runner:
             for unit, amount in self.provider.admission(cost).items()
             if unit in self._units
         }
-        job = _Job(request, cost, admission)
+        job = _Job(request, cost, admission, admission)
         task = await self.scheduler.start_task(self._call(job), admission)
         if job.task is None:  # else the call has begun, and may have gone on to another task
             self._own(job, task)
@@ -311,17 +311,15 @@ class Runner:
         began = self._now()
         job.began = self.wall()
         job.in_flight = True
-        failure: Failure | None
         try:
             reply = await self.transport.send(job.request)
         except NoReply as no_reply:
-            failure = no_reply
-        else:
-            answer = decoded(reply.body)
-            failure = failure_in(reply, answer)
+            raise self._consider(job, no_reply) from None
         finally:
             job.in_flight = False
             job.seconds = self._now() - began
+        answer = decoded(reply.body)
+        failure = failure_in(reply, answer)
         if failure is not None:
             raise self._consider(job, failure)
         self._watch.success()
@@ -378,7 +376,8 @@ class Runner:
         self.estimator.learn(job.request, job.cost, usage)
         if self._units and self.provider.settles:
             settled = self.provider.settlement(usage)
-            await report_token_usage({unit: settled[unit] for unit in self._units})
+            job.charged = {unit: settled[unit] for unit in self._units}
+            await report_token_usage(job.charged)
 
     def _failed(self, job: _Job, failure: Failure) -> None:
         """An attempt has failed, and not for the provider's limits only."""
@@ -420,6 +419,8 @@ class Runner:
         about["seconds"] = round(job.seconds, 3)
         if job.usage is not None:
             about["usage"] = job.usage.as_json()
+        if job.charged:
+            about["charged"] = job.charged
         return about
 
     # ---- lines to the disk ----

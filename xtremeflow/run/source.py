@@ -10,7 +10,7 @@ import stat
 import sys
 import threading
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 _CHUNK = 1 << 18  # bytes
@@ -51,7 +51,7 @@ class Source:
     def is_same(self, other: os.stat_result) -> bool:
         return os.path.samestat(os.fstat(self._file), other)
 
-    async def batches(self) -> AsyncIterator[list[bytes]]:
+    async def batches(self) -> AsyncGenerator[list[bytes], None]:
         """The lines without their ends, as many at a time as came in one piece; once.
 
         Raises SourceError where it breaks off or cannot be read.
@@ -77,7 +77,7 @@ class Source:
             os.close(file)
         return total + (not last.endswith(b"\n"))
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
         if not self.repeatable:
             async with contextlib.aclosing(_threaded(self._pieces(self._file))) as chunks:
                 async for chunk in chunks:
@@ -154,7 +154,7 @@ def _zstd(name: str) -> Callable[[], Any]:
     return Frame
 
 
-async def _threaded(pieces: Iterator[bytes]) -> AsyncIterator[bytes]:
+async def _threaded(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
     """Reads in a daemon thread, which the end of the process does not wait for."""
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()

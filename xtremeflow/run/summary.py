@@ -24,11 +24,11 @@ class Summary:
     signal: int | None
     results: Path
     errors_path: Path
-    errors: dict[str, int] = field(default_factory=dict)
+    errors: dict[str, int] = field(default_factory=dict[str, int])
     cooldowns: int = 0
     cooldown_seconds: float = 0.0
-    utilisation: dict[str, float] = field(default_factory=dict)
-    learned: dict[str, Json] = field(default_factory=dict)
+    utilisation: dict[str, float] = field(default_factory=dict[str, float])
+    learned: dict[str, Json] = field(default_factory=dict[str, Json])
     command: str = ""
 
     @property
