@@ -9,7 +9,7 @@ them it is off by about spread * sqrt(n), and each carries its share of twice th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -107,11 +107,12 @@ def measure_body(body: Json, measure: Measure) -> int:
 def _measure(value: Any, measure: Measure) -> int:
     if isinstance(value, str):
         return 0 if value.startswith("data:") else measure(value)
-    parts: list[Any] = []
     if isinstance(value, list):
-        parts = cast("list[Any]", value)
+        parts = cast("Iterable[Any]", value)
     elif isinstance(value, dict):
-        parts = [item for key, item in cast(Json, value).items() if key != "data"]
+        parts = (item for key, item in cast(Json, value).items() if key != "data")
+    else:
+        return 0
     return sum(_measure(part, measure) for part in parts)
 
 

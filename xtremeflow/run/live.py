@@ -17,7 +17,7 @@ from xtremeflow.run.monitor import Gauge, Snapshot
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.-=+*#@"
 _NAMES = 14  # columns
-_FIGURES = 34
+_FIGURES = 26
 _SPARE = 4  # columns between
 
 
@@ -64,8 +64,11 @@ class Live:
 
     def _head(self, now: Snapshot) -> Text:
         head = Text(self._title, style="bold", no_wrap=True, overflow="ellipsis")
-        head.append(f"   {duration(now.elapsed)}", style="default")
-        return head
+        times = f"   {duration(now.elapsed)}"
+        if now.left is not None and not now.stopping:
+            times += f", {duration(now.left)} left"
+        head.truncate(max(10, self._console.width - len(times)), overflow="ellipsis")
+        return head.append(times, style="not bold")
 
     def _progress_bar(self, now: Snapshot, width: int) -> ProgressBar:
         total = now.total
@@ -81,16 +84,15 @@ class Live:
         if now.total is None:
             return f"{now.done:,}"
         share = now.done / now.total if now.total else 1.0
-        left = "" if now.left is None else f"  ETA {duration(now.left)}"
-        return f"{now.done:,}/{now.total:,} {share:.0%}{left}"
+        return f"{now.done:,}/{now.total:,} {share:.0%}"
 
     def _sparkline(self, gauge: Gauge, width: int) -> str:
         history = gauge.history[-width:]
-        top = max([*history, gauge.limit or 0.0], default=0.0)
+        top = gauge.limit or max(history, default=0.0)
         if top <= 0:
             return ""
         steps = len(self._blocks) - 1
-        return "".join(self._blocks[round(value / top * steps)] for value in history)
+        return "".join(self._blocks[round(min(value / top, 1.0) * steps)] for value in history)
 
     def _counts(self, now: Snapshot) -> Text:
         counts = now.counts
