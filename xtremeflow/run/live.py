@@ -50,7 +50,7 @@ class Live:
         table: Any = Table.grid(padding=(0, 1), pad_edge=False)
         table.add_column(width=_NAMES, no_wrap=True)
         table.add_column(width=bar)
-        table.add_column(width=_FIGURES, no_wrap=True, overflow="ellipsis")
+        table.add_column(width=_FIGURES, no_wrap=True, overflow="crop")
         if spark:
             table.add_column(width=spark, no_wrap=True)
         table.add_row("lines", self._progress_bar(now, bar), self._progress(now))
@@ -63,11 +63,11 @@ class Live:
         return Group(self._head(now), table, self._counts(now), self._state(now))
 
     def _head(self, now: Snapshot) -> Text:
-        head = Text(self._title, style="bold", no_wrap=True, overflow="ellipsis")
+        head = Text(self._title, style="bold", no_wrap=True, overflow="crop")
         times = f"   {duration(now.elapsed)}"
         if now.left is not None and not now.stopping:
             times += f", {duration(now.left)} left"
-        head.truncate(max(10, self._console.width - len(times)), overflow="ellipsis")
+        head.truncate(max(10, self._console.width - len(times)), overflow="crop")
         return head.append(times, style="not bold")
 
     def _progress_bar(self, now: Snapshot, width: int) -> ProgressBar:
@@ -97,7 +97,7 @@ class Live:
     def _counts(self, now: Snapshot) -> Text:
         counts = now.counts
         share = counts.refused / counts.attempts if counts.attempts else 0.0
-        slots = "" if now.concurrency is None else f" of {now.concurrency:,}"
+        slots = "" if now.concurrency is None else f"/{now.concurrency:,}"
         return _joined(
             [
                 (f"in flight {now.in_flight:,}{slots}", ""),
@@ -136,7 +136,7 @@ def _figures(gauge: Gauge) -> str:
 
 
 def _joined(parts: Sequence[tuple[str, str]]) -> Text:
-    text = Text(no_wrap=True, overflow="ellipsis")
+    text = Text(no_wrap=True, overflow="crop")
     for i, (part, style) in enumerate(parts):
         text.append("   " if i else "").append(part, style=style)
     return text
