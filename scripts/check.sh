@@ -206,19 +206,21 @@ job_suite() {
 job_sdks() {
     setup test
     need_group sdks
-    in_venv pytest tests/test_refusals.py
+    in_venv pytest tests/test_refusals.py tests/serve
 }
 
 # suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in
 # ENVIRONMENT. Not run from the checkout, whose own xtremeflow/ would be imported instead; and with
 # fd 2 left alone, or what a sanitizer or a failed assertion says as it aborts would be lost.
+# The benchmark measures the checkout, in processes started there.
 suite_of() {
     local environment=$1
     shift
     mkdir -p "$WORK/elsewhere"
     (cd "$WORK/elsewhere" && "$environment/bin/python" -m pytest --capture=sys \
         -p no:cacheprovider \
-        -c "$ROOT/pyproject.toml" --rootdir="$ROOT" "$ROOT/tests" "$@")
+        -c "$ROOT/pyproject.toml" --rootdir="$ROOT" "$ROOT/tests" \
+        --ignore="$ROOT/tests/test_bench.py" "$@")
 }
 
 # Built once in a run of `./dev check`, which begins by removing it.

@@ -191,7 +191,7 @@ setup() {
         note_done "$extra" "$requirements"
         note_done sources "$sources"
     elif ! is_done sources "$sources" || ! compgen -G 'xtremeflow/_core.*.so' >/dev/null; then
-        build_in_place "the package" --no-deps .
+        build_in_place "the package" . --no-deps
         note_done sources "$sources"
     fi
 }
@@ -209,7 +209,14 @@ need_group() {
     fi
 }
 
-# build_in_place WHAT PIP_ARGUMENT...
+# need_peer NAME VERSION: a release that cannot share .venv with the package, in a directory aside.
+need_peer() {
+    local aside=$VENV/peers/$1-$2
+    [ -d "$aside" ] || quietly "installing $1 $2 aside" \
+        in_venv pip install --no-deps --target "$aside" "$1==$2"
+}
+
+# build_in_place WHAT PATH[EXTRA] PIP_OPTION...
 build_in_place() {
     local what=$1
     shift

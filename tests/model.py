@@ -14,7 +14,7 @@ from fractions import Fraction
 from math import ceil
 
 MS = 1_000_000
-CATCH_UP = 10 * MS  # lateness beyond this is not made good
+CATCH_UP = 25 * MS  # lateness beyond this is not made good
 TURNAROUND = 2 * MS  # an arrival so soon after an admission belongs to the same run of calls
 HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
 
@@ -123,7 +123,9 @@ class Model:
         self.armed: int | None = None
         self.now = 0
         self.anchor = 0  # no admission is dated before this instant
-        self.admitted_at = 0  # when the last admission really happened, late or not
+        self.waited = False  # whether the last admission was waited for, or caught up after that
+        self.arriving: Call | None = None  # what this operation has put into an empty queue
+        self.admitted_at = -CATCH_UP  # when the last admission really happened, late or not
         self.admitted = 0  # attempts; those taken back before their dispatch are not counted
         self.generation = 0  # episodes so far
         self.step = 0  # episodes since the last success: the exponent of the next guess
@@ -167,6 +169,7 @@ class Model:
         self.admitted += 1
         self.in_use += 1
         self.anchor = at
+        self.waited = call is not self.arriving or (self.waited and at < self.now)
         self.admitted_at = self.now
         call.state, call.generation = ADMITTED, self.generation
         self.outbox.append(call.number)
@@ -208,13 +211,17 @@ class Model:
             self.anchor = self.now
 
     def enqueue(self, call: Call) -> None:
-        """An arrival soon after an admission continues the schedule: whoever waits for one
-        admission to ask for the next one loses nothing by it. Else the schedule starts anew.
+        """An arrival soon after an admission that was waited for continues the schedule: whoever
+        waits for one admission to ask for the next one loses nothing by it. Else the schedule
+        starts anew.
         """
-        if not self.waiting() and self.now - self.admitted_at > TURNAROUND:
-            self.anchor = self.now
+        if not self.waiting():
+            if not self.waited or self.now - self.admitted_at > TURNAROUND:
+                self.anchor = self.now
+            self.arriving = call
         call.state = WAITING
         self.poll(self.now)
+        self.arriving = None
 
     def free_slot(self) -> None:
         if self.slots is not None and self.in_use >= self.slots:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import importlib.util
 import inspect
 import logging
 import sys
@@ -14,10 +13,6 @@ from email.utils import formatdate
 from typing import Any, TypeVar
 
 import pytest
-
-if importlib.util.find_spec("xtremeflow._core") is None:  # not built, nor needed here
-    sys.modules["xtremeflow._core"] = types.ModuleType("xtremeflow._core")
-    sys.modules["xtremeflow._core"].current_call = lambda: None  # type: ignore[attr-defined]
 
 from xtremeflow.backoff import RetryException, auto_backoff
 

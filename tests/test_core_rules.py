@@ -155,6 +155,17 @@ def test_lateness_is_not_lost_but_bounded(make: Make) -> None:
     assert len(wake(scheduler, late=SECOND)) == 1 + CATCH_UP // MS
 
 
+def test_who_asks_more_slowly_than_the_limit_saves_nothing_up(make: Make) -> None:
+    scheduler = make((1000, SECOND, 1))
+    pace = TURNAROUND - MS // 10
+    for i in range(50):
+        scheduler.submit(i * pace, [1])
+    assert len(scheduler.collect()) == 50
+    for _ in range(9):
+        scheduler.submit(50 * pace, [1])
+    assert len(scheduler.collect()) == 1
+
+
 def test_what_an_operation_changes_it_changes_from_now_on(make: Make) -> None:
     scheduler = make((1000, SECOND, 1), (1, 1000 * SECOND, 1))
     run(scheduler, 1, 1)

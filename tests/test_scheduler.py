@@ -113,7 +113,9 @@ def test_a_timeout_bounds_the_admission_only(method: str) -> None:
                 return scheduler.submit(coro, **kwargs)
             return await scheduler.start_task(coro, **kwargs)
 
-        long = await start(sleep(5, "long"), timeout=1)  # admitted at once, then as long as it likes
+        long = await start(
+            sleep(5, "long"), timeout=1
+        )  # admitted at once, then as long as it likes
         began = now()
         late = sleep(1)
         with pytest.raises(asyncio.TimeoutError, match="not admitted"):
@@ -267,7 +269,7 @@ def test_a_number_is_ambiguous_where_no_limit_is_called_tokens() -> None:
     async def main() -> None:
         scheduler = TaskScheduler(limits=[Limit("input", 10), Limit("output", 10)])
         coro = result()
-        with pytest.raises(ValueError, match="does not say of which limit.*'input', 'output'"):
+        with pytest.raises(ValueError, match=r"does not say of which limit.*'input', 'output'"):
             scheduler.submit(coro, 5)
         await scheduler.submit(result(), 0)
         await scheduler.submit(result())
@@ -744,7 +746,7 @@ def test_set_limit_knows_limits_of_one_name_by_their_period() -> None:
     scheduler = RequestRateScheduler(max_rpm=60, limits=[day])
     scheduler.set_limit(Limit("requests", 2000, per=86_400, capacity=2000))
     assert [limit.amount for limit in scheduler.limits] == [60, 2000]
-    with pytest.raises(ValueError, match="limit must be like one of .*tokens"):
+    with pytest.raises(ValueError, match=r"limit must be like one of .*tokens"):
         scheduler.set_limit(Limit("tokens", 1))
     with pytest.raises(ValueError, match="limit must be like one of"):
         scheduler.set_limit(Limit("requests", 1, per=3600))

@@ -187,3 +187,100 @@ def test_limits_describe_themselves():
     assert repr(FixedWindow("requests", 60)) == "FixedWindow(requests: 60 per 60 s)"
     assert repr(SlidingWindow("requests", 60)) == "SlidingWindow(requests: 60 per 60 s)"
     assert repr(Concurrency(8)) == "Concurrency(requests: 8 at once)"
+
+
+limits = st.one_of(
+    st.builds(lambda n, per: TokenBucket("tokens", n, per), amounts, periods),
+    st.builds(lambda n, per: FixedWindow("tokens", n, per), amounts, periods),
+    st.builds(lambda n, per: SlidingWindow("tokens", n, per), amounts, periods),
+)
+# Steps: (nanoseconds since the one before, cost and then actual cost as shares of the largest).
+steps = st.lists(st.tuples(gaps, st.fractions(0, 1), st.fractions(0, 2)), max_size=40)
+
+
+@given(limits, steps)
+def test_what_a_limit_tells_is_so(limit, steps):
+    """`remaining` is the largest cost that passes, and after `reset` and not before all of it."""
+    now = 12_345
+    held = []
+    for gap, share, actual in steps:
+        now += gap
+        left = limit.remaining(now)
+        assert limit.wait(left, now) == 0 or left == 0
+        assert left == limit.largest or limit.wait(left + 1, now) > 0
+        cost = int(share * left)
+        if limit.wait(cost, now) == 0:
+            limit.take(cost, now)
+            held.append((cost, int(actual * cost), now))
+        if len(held) > 2:
+            cost, actual_cost, taken = held.pop(0)
+            limit.settle(cost, actual_cost, taken, now)
+    reset = limit.reset(now)
+    if reset:
+        assert limit.wait(limit.largest, now + reset - 1) == 1
+    now += reset
+    assert limit.remaining(now) == limit.largest
+    assert limit.reset(now) == 0
+
+
+@given(limits, st.fractions(0, 1), st.fractions(0, 1))
+def test_a_settlement_at_once_is_as_if_the_actual_cost_had_been_taken(limit, share, actual):
+    cost, actual_cost = int(share * limit.largest), int(actual * limit.largest)
+    limit.take(cost, 5)
+    limit.settle(cost, actual_cost, 5, 5)
+    assert limit.remaining(5) == limit.largest - actual_cost
+
+
+@given(amounts, st.lists(st.tuples(gaps, st.fractions(0, 1), gaps, st.fractions(0, 1))))
+def test_settlements_in_a_sliding_window(amount, calls):
+    """A refund ends with the cost that it is of; a charge counts for a minute from its moment."""
+    limit = SlidingWindow("tokens", amount, per=60.0)
+    costs = []  # (moment, cost) by definition
+    now = 0
+    for gap, share, later, actual_share in calls:
+        now += gap
+        cost, actual = int(share * amount), int(actual_share * amount)
+        if limit.wait(cost, now):
+            continue
+        limit.take(cost, now)
+        taken, now = now, now + later
+        limit.settle(cost, actual, taken, now)
+        costs.append((taken, min(cost, actual)))
+        if actual > cost:
+            costs.append((now, actual - cost))
+        held = sum(taken for moment, taken in costs if moment > now - 60 * SECOND)
+        assert limit.remaining(now) == max(0, amount - held)
+
+
+def test_settlements_in_fixed_windows():
+    limit = FixedWindow("tokens", 100, per=60.0)
+    limit.take(80, 0)
+    limit.settle(80, 30, 0, 59 * SECOND)
+    assert limit.remaining(59 * SECOND) == 70
+    limit.take(70, 59 * SECOND)
+    limit.settle(70, 10, 59 * SECOND, 60 * SECOND)  # of a window that is over
+    assert limit.remaining(60 * SECOND) == 100
+    limit.settle(10, 130, 59 * SECOND, 60 * SECOND)  # overdrawn: nobody can be asked any more
+    assert limit.remaining(60 * SECOND) == 0
+    assert limit.wait(1, 60 * SECOND) == 60 * SECOND
+
+
+def test_a_bucket_may_be_overdrawn_by_a_settlement_but_never_overflows():
+    bucket = TokenBucket("tokens", 60, per=60.0)
+    bucket.take(10, 0)
+    bucket.settle(10, 90, 0, 0)
+    assert bucket.remaining(0) == 0
+    assert bucket.wait(1, 0) == 31 * SECOND
+    assert bucket.reset(0) == 90 * SECOND
+    bucket.settle(90, 0, 0, 60 * SECOND)
+    assert bucket.remaining(60 * SECOND) == 60
+
+
+def test_what_concurrency_tells():
+    limit = Concurrency(3)
+    assert (limit.remaining(0), limit.reset(0)) == (3, 0)
+    limit.take(1, 0)
+    assert (limit.remaining(0), limit.reset(0)) == (2, None)
+    limit.settle(1, 2, 0, 0)
+    limit.release(2)
+    assert limit.remaining(0) == 3

@@ -17,7 +17,16 @@ from xtremeflow.testing import (
     SimulatedProvider,
     SlidingWindow,
     TokenBucket,
+    Usage,
     run,
+)
+from xtremeflow.testing.charge import (
+    charge_later,
+    charge_max_tokens,
+    charge_prompt_and_max_tokens,
+    charge_uncached_input,
+    settle_actual,
+    settle_uncached,
 )
 
 EXACT = LatencyModel(
@@ -353,3 +362,50 @@ def test_latency_grows_with_the_lengths_and_has_the_mean_of_the_model():
     assert exact.draw(10, 5, random).total < exact.draw(10, 6, random).total
     assert exact.draw(10, 5, random).total < exact.draw(11, 5, random).total
     assert SimulatedProvider(latency=exact).latency_of(CallRequest(10, 5)).generation == 0.05
+
+
+def test_a_call_step_by_step_is_charged_what_it_is_settled_at():
+    async def main():
+        provider = SimulatedProvider([TokenBucket("tokens", 100, per=100.0)], charge="max_tokens")
+        provider.arrive()
+        with provider.admit(CallRequest(10, 5, max_tokens=80)) as reservation:
+            assert (provider.stats.in_flight, provider.stats.tokens_charged) == (1, 80)
+            reservation.settle(settle_actual(CallRequest(10, 5), 5))
+            assert provider.stats.tokens_charged == 15
+            reservation.complete(Usage(10, 5))
+        with pytest.raises(RateLimitError) as caught:
+            provider.admit(CallRequest(10, 5, max_tokens=86))
+        assert caught.value.costs["tokens"] == 86
+        assert [limit.unit for limit in caught.value.limits] == ["tokens"]
+        provider.admit(CallRequest(10, 5, max_tokens=85))
+        assert provider.stats.charged["requests"] == 2
+
+    run(main())
+
+
+def test_how_a_reservation_is_left_tells_what_became_of_the_call():
+    async def main():
+        provider = SimulatedProvider([Concurrency(1)])
+        with pytest.raises(OSError, match="broken"), provider.admit(CallRequest(1, 1)):
+            raise OSError("broken")
+        with pytest.raises(asyncio.CancelledError), provider.admit(CallRequest(1, 1)):
+            raise asyncio.CancelledError
+        stats = provider.stats
+        assert (stats.failed, stats.abandoned, stats.completed, stats.in_flight) == (1, 1, 0, 0)
+
+    run(main())
+
+
+def test_a_cost_that_is_cached_or_asked_for_twice():
+    request = CallRequest(100, 20, max_tokens=50, answers=3, cached_tokens=60)
+    assert request.completion_tokens == 60
+    assert charge_max_tokens(request)["tokens"] == 150
+    assert charge_prompt_and_max_tokens(request)["tokens"] == 250
+    assert charge_later(request)["tokens"] == 1
+    assert charge_uncached_input(request) == {
+        "requests": 1,
+        "tokens": 40,
+        "input_tokens": 40,
+        "output_tokens": 0,
+    }
+    assert settle_uncached(request, 60)["tokens"] == 100

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterable, Iterable
+from numbers import Integral, Real
 
 
 def check_callable(name: str, value: object, allowed: str) -> None:
@@ -22,7 +23,7 @@ def check_async_iterable(name: str, value: object) -> None:
 
 
 def check_int(name: str, value: object, least: int | None = None) -> None:
-    if not isinstance(value, int):
+    if not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if least is not None and value < least:
         raise ValueError(f"{name} must be {least} or more, got {value!r}")
@@ -31,7 +32,11 @@ def check_int(name: str, value: object, least: int | None = None) -> None:
 def check_number(name: str, value: object, *, zero: bool) -> None:
     """Check for a finite number above zero, or with `zero` from zero up."""
     allowed = "a number, 0 or more" if zero else "a number above 0"
-    if not isinstance(value, (int, float)):
+    if not isinstance(value, Real):
         raise TypeError(f"{name} must be {allowed}, got {value!r}")
-    if not math.isfinite(value) or value < 0 or (value == 0 and not zero):
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
         raise ValueError(f"{name} must be {allowed}, got {value!r}")

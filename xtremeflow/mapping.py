@@ -29,7 +29,7 @@ class _Scheduler(Protocol):
     @property
     def max_concurrency(self) -> int | None: ...
 
-    async def start_task(
+    def start_task(
         self,
         coro: Coroutine[Any, Any, R],
         estimated_tokens: Cost = 0,
@@ -37,7 +37,7 @@ class _Scheduler(Protocol):
         *,
         priority: int = 0,
         timeout: float | None = None,
-    ) -> asyncio.Task[R]: ...
+    ) -> Coroutine[Any, Any, asyncio.Task[R]]: ...
 
 
 def map_calls(

@@ -67,6 +67,7 @@ typedef struct PortObject {
     CallObject *calls;       /* owned, doubly linked */
     PyObject *handle;        /* of loop.call_at(), where there is no timerfd */
     int64_t armed_at;        /* ns, or XF_NEVER */
+    int64_t not_before;      /* the timer is not armed for an earlier instant, ns */
     int timerfd;             /* or -1 */
     bool own_clock;          /* loop.time() is not the system's monotonic clock */
     bool has_plain_tasks;    /* its create_task() is asyncio's own */
@@ -119,6 +120,11 @@ struct CallObject {
     xf_call core;     /* the last: has one number per limit */
 };
 
+/* ---- module.c ---- */
+
+/* The state of `module` (borrowed) if it is this one, else NULL; clears an exception. */
+module_state *xf_module_state(PyObject *module);
+
 /* ---- port.c ---- */
 
 extern PyType_Spec xf_port_spec;
@@ -126,11 +132,23 @@ extern PyType_Spec xf_port_spec;
 /* The port of the running loop, made if need be; borrowed. NULL: no loop runs, or no memory. */
 PortObject *xf_port_running(SchedulerObject *s);
 
-/* Sees to it that the port's timer can be armed. To be called on its own loop. -1 with an error. */
-int xf_port_prepare(PortObject *port);
+bool xf_port_is_closed(const PortObject *port);
 
-/* Where several loops use `s`: ends the calls of those that were closed. */
+/* Ends the calls of loops that were closed without their tasks having been cancelled, so that
+   their slots are not lost, and lets go of these loops. */
+void xf_port_purge_closed(SchedulerObject *s);
+
+/* The same, if several loops use `s`. */
 void xf_port_purge_others(SchedulerObject *s);
+
+/* Lets go of all ports of `s`, which is going away. */
+void xf_port_detach_all(SchedulerObject *s);
+
+/* ---- timer.c ---- */
+
+/* Whether the loop's time is something else than the system's monotonic clock: a virtual clock. -1
+   with an error set. */
+int xf_has_own_clock(module_state *st, PyObject *loop);
 
 /* Now, on the clock of `port` (NULL: of the loop used last, else of the running one, else the
    system's), in ns. */
@@ -143,15 +161,48 @@ static inline int64_t xf_port_about_now(SchedulerObject *s, const PortObject *po
     return s->core.queue.size == 0 ? s->core.now : xf_port_now(s, port);
 }
 
+/* Sees to it that the port's timer can be armed. To be called on its own loop. -1 with an error. */
+int xf_port_prepare(PortObject *port);
+
+/* Makes sure that the port wakes for what is due at `at`; `here` is the running loop (borrowed) or
+   NULL. -1 with an error set. */
+int xf_timer_arm(PortObject *port, PyObject *here, int64_t at);
+
+/* Whether it does already. */
+bool xf_timer_is_armed(const PortObject *port, int64_t at);
+
+/* The timer has fired: returns the instant, which is not before the one it was armed for. */
+int64_t xf_timer_fired(PortObject *port);
+
+/* Quiets a timer that has fired, if it was not armed again. */
+void xf_timer_rest(PortObject *port);
+
+/* Gives the timer back; on the loop's own thread, or when the loop is closed. */
+void xf_timer_close(PortObject *port);
+
+/* ---- deliver.c ---- */
+
+/* The running loop, new reference; NULL without an error: none. */
+PyObject *xf_running_loop(module_state *st);
+
+/* Has the port's loop call `callback(arg)` soon; arg and context may be NULL; `here` as above. -1
+   with an error set: the loop is closed. */
+int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,
+                      PyObject *context);
+
+/* What the timer calls; the method of a port. */
+PyObject *xf_port_wake(PyObject *port, PyObject *unused);
+
 /* Hands out what the core has decided: wakes calls, arms timers, tells who waits for the last
    call. To be called after every operation of the core; keeps a set exception. */
 void xf_deliver(SchedulerObject *s);
 
-/* Lets go of all ports of `s`, which is going away. */
-void xf_port_detach_all(SchedulerObject *s);
+/* Wakes whoever waits for `c` after the core took it from the queue; `here` is the running loop
+   (borrowed) or NULL. False: nobody can be woken, and the call is to be ended. */
+bool xf_call_wake(CallObject *c, PyObject *here);
 
-/* Gives `future` the result None, if it has none yet, on its own loop; `here` is the running loop
-   (borrowed) or NULL. -1 with an error set. */
+/* Gives `future` the result None, if it has none yet, on its own loop; `here` as above. -1 with an
+   error set. */
 int xf_resolve(module_state *st, PyObject *future, PyObject *here);
 PyObject *xf_resolve_now(PyObject *module, PyObject *future);
 
@@ -175,11 +226,7 @@ bool xf_call_dispatch(CallObject *c);
 /* Ends `c` in whatever state it is; what comes free goes to the next. Keeps a set exception. */
 void xf_call_end(CallObject *c, xf_outcome outcome);
 
-/* Wakes whoever waits for `c` after the core took it from the queue; `here` is the running loop
-   (borrowed) or NULL. False: nobody can be woken, and the call is to be ended. */
-bool xf_call_wake(CallObject *c, PyObject *here);
-
-/* The same for a call that waited to be repeated: it is in flight again. */
+/* xf_call_wake() for a call that waited to be repeated: it is in flight again. */
 bool xf_call_repeat(CallObject *c, PyObject *here);
 
 /* Takes `c` out of its port's list, and the port's reference away. */
@@ -223,6 +270,10 @@ PyObject *xf_call_get_await(PyObject *self, void *name);
 
 /* Ends a call whose coroutine was not started, and closes that. Else does nothing. */
 void xf_call_give_up(CallObject *c);
+
+/* Ends a call that nobody will run any further: its loop is closed, or it was an attempt of a call
+   that has ended. */
+void xf_call_abandon(CallObject *c);
 
 /* ---- coroutine.c, start.c ---- */
 
@@ -268,6 +319,15 @@ PyObject *xf_already_awaited(void);
 /* ---- scheduler.c ---- */
 
 extern PyType_Spec xf_scheduler_spec;
+
+/* -1 with an error set when __init__ has not run. */
+int xf_scheduler_check(SchedulerObject *s);
+
+/* ---- drain.c ---- */
+
+/* A future that is done when no call waits or is in flight but those that wait so themselves; the
+   method of a scheduler. */
+PyObject *xf_scheduler_wait(PyObject *scheduler, PyObject *unused);
 
 /* Whether some wait for the last call to end, and it may have. */
 static inline bool xf_scheduler_may_be_drained(const SchedulerObject *s)

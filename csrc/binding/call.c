@@ -69,8 +69,10 @@ CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, 
     c->scheduler = (SchedulerObject *)Py_NewRef(s);
     c->priority = (int16_t)priority;
     c->coro = Py_NewRef(coro);
-    c->estimate = Py_XNewRef(estimate);
-    if (set_cost(c) < 0) {
+    /* A retry reads it again: nobody may change it until then. */
+    c->estimate =
+        estimate != NULL && PyDict_Check(estimate) ? PyDict_Copy(estimate) : Py_XNewRef(estimate);
+    if ((estimate != NULL && c->estimate == NULL) || set_cost(c) < 0) {
         xf_close_coro(coro);
         Py_DECREF(c);
         return NULL;
@@ -159,6 +161,19 @@ static bool has_retries(const CallObject *c)
     return false;
 }
 
+/* Wakes the task that waits for `c` whatever has become of it. Keeps a set exception. */
+static void schedule_callback(CallObject *c)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *here = PyObject_CallNoArgs(c->scheduler->st->get_running_loop);
+    if (here == NULL || !xf_call_wake(c, here)) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(here);
+    PyErr_Restore(type, value, traceback);
+}
+
 void xf_call_end(CallObject *c, xf_outcome outcome)
 {
     SchedulerObject *s = c->scheduler;
@@ -177,6 +192,9 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
     Py_INCREF(c);
     xf_finish(&s->core, &c->core, outcome, xf_port_about_now(s, c->port));
     xf_call_unlink(c);
+    if (c->callback != NULL) {
+        schedule_callback(c); /* ended by somebody else than the task that waits */
+    }
     xf_deliver(s);
     Py_DECREF(c);
 }
@@ -231,6 +249,9 @@ static void call_dealloc(PyObject *self)
     SchedulerObject *s = c->scheduler;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    if (c->phase == CALL_PENDING && c->coro != NULL) {
+        xf_close_coro(c->coro); /* its task was destroyed before it ran */
+    }
     (void)call_clear(self);
     recycle(s, c);
     Py_DECREF(s);
@@ -238,16 +259,6 @@ static void call_dealloc(PyObject *self)
 }
 
 /* ---- the future that the waiting task sees ---- */
-
-static void schedule_callback(CallObject *c)
-{
-    SchedulerObject *s = c->scheduler;
-    PyObject *here = PyObject_CallNoArgs(s->st->get_running_loop);
-    if (here == NULL || !xf_call_wake(c, here)) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(here);
-}
 
 static PyObject *call_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                                         PyObject *kwnames)
@@ -282,7 +293,6 @@ static PyObject *call_cancel(PyObject *self, PyObject *Py_UNUSED(args), PyObject
     }
     c->is_cancelled = true;
     xf_call_end(c, XF_CANCELLED);
-    schedule_callback(c);
     Py_RETURN_TRUE;
 }
 
@@ -332,7 +342,8 @@ static PyObject *call_repr(PyObject *self)
     CallObject *c = (CallObject *)self;
     return PyUnicode_FromFormat("<%s %s priority=%d estimated_tokens=%R of %R>",
                                 Py_TYPE(self)->tp_name, state_names[c->core.state], c->priority,
-                                c->estimate != NULL ? c->estimate : Py_None, c->coro);
+                                c->estimate != NULL ? c->estimate : Py_None,
+                                c->coro != NULL ? c->coro : Py_None);
 }
 
 static PyObject *get_state(PyObject *self, void *Py_UNUSED(closure))

@@ -10,8 +10,12 @@ PyObject *xf_send_result(PySendResult status, PyObject *result_steal_ref)
         PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result_steal_ref);
         Py_CLEAR(result_steal_ref);
         if (stop != NULL) {
+#if PY_VERSION_HEX >= 0x030C0000
+            PyErr_SetRaisedException(stop);
+#else
             PyErr_SetObject(PyExc_StopIteration, stop);
             Py_DECREF(stop);
+#endif
         }
     }
     return result_steal_ref;

@@ -220,6 +220,15 @@ static struct PyModuleDef module_def = {
     .m_free = module_free,
 };
 
+module_state *xf_module_state(PyObject *module)
+{
+    if (module == NULL || PyModule_GetDef(module) != &module_def) {
+        PyErr_Clear();
+        return NULL;
+    }
+    return PyModule_GetState(module);
+}
+
 PyMODINIT_FUNC PyInit__core(void)
 {
     return PyModuleDef_Init(&module_def);

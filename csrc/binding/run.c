@@ -32,6 +32,15 @@ void xf_call_give_up(CallObject *c)
     }
 }
 
+void xf_call_abandon(CallObject *c)
+{
+    if (c->phase == CALL_PENDING) {
+        xf_call_give_up(c);
+    } else {
+        xf_call_end(c, XF_CANCELLED);
+    }
+}
+
 /* What `await coro` sends to; NULL with an error set. */
 static PyObject *steps_of(PyObject *coro)
 {
@@ -188,7 +197,8 @@ PyObject *xf_call_close(PyObject *self, PyObject *Py_UNUSED(unused))
 
 PyObject *xf_call_get_inner(PyObject *self, void *name)
 {
-    PyObject *value = PyObject_GetAttrString(((CallObject *)self)->coro, name);
+    PyObject *coro = ((CallObject *)self)->coro; /* NULL once the call was garbage */
+    PyObject *value = coro != NULL ? PyObject_GetAttrString(coro, name) : NULL;
     if (value == NULL) {
         PyErr_Clear();
         Py_RETURN_NONE;
@@ -200,8 +210,9 @@ PyObject *xf_call_get_name(PyObject *self, void *name)
 {
     PyObject *value = xf_call_get_inner(self, name);
     if (value == Py_None) {
+        PyObject *coro = ((CallObject *)self)->coro;
         Py_DECREF(value);
-        value = PyUnicode_FromString(Py_TYPE(((CallObject *)self)->coro)->tp_name);
+        value = PyUnicode_FromString(Py_TYPE(coro != NULL ? coro : self)->tp_name);
     }
     return value;
 }

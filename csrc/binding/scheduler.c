@@ -61,17 +61,16 @@ static void *core_realloc(void *Py_UNUSED(ctx), void *p, size_t size)
 
 /* ---- life ---- */
 
-/* The state of the module that defines `type` or, more often, one of its bases. */
+/* The state of this module, which defines one of the bases of `type`. */
 static module_state *state_of(PyTypeObject *type)
 {
-    PyObject *module = NULL;
-    for (; type != NULL && module == NULL; type = type->tp_base) {
+    module_state *st = NULL;
+    for (; type != NULL && st == NULL; type = type->tp_base) {
         if (PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) {
-            module = PyType_GetModule(type); /* borrowed */
-            PyErr_Clear();
+            st = xf_module_state(PyType_GetModule(type));
         }
     }
-    return module != NULL ? PyModule_GetState(module) : NULL;
+    return st;
 }
 
 static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
@@ -183,7 +182,7 @@ static void scheduler_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-static int check_ready(SchedulerObject *s)
+int xf_scheduler_check(SchedulerObject *s)
 {
     if (!s->ready) {
         PyErr_Format(PyExc_RuntimeError, "%.100s.__init__() has not been called",
@@ -237,7 +236,7 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
     SchedulerObject *s = (SchedulerObject *)self;
     PyObject *retry_after =
         xf_only_argument("notify_rate_limit_exceeded", s->st->s_retry_after, args, nargs, kwnames);
-    if (retry_after == NULL || check_ready(s) < 0) {
+    if (retry_after == NULL || xf_scheduler_check(s) < 0) {
         return NULL;
     }
     double seconds = PyFloat_AsDouble(retry_after);
@@ -266,113 +265,6 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
     Py_RETURN_NONE;
 }
 
-/* ---- waiting for the end ---- */
-
-static CallObject *waiter_call(PyObject *waiter)
-{
-    PyObject *call = PyTuple_GET_ITEM(waiter, 1);
-    return call != Py_None ? (CallObject *)call : NULL;
-}
-
-/* A call that waits for all the others does not wait for itself, nor for others of its kind. */
-static bool waits_inside(PyObject *waiter)
-{
-    CallObject *c = waiter_call(waiter);
-    return c != NULL && c->core.state != XF_DONE;
-}
-
-static void count_inside(SchedulerObject *s, PyObject *waiter)
-{
-    if (waits_inside(waiter) && !waiter_call(waiter)->is_draining) {
-        waiter_call(waiter)->is_draining = true;
-        s->drains_inside++;
-    }
-}
-
-/* Forgets those who no longer wait, and counts the calls among the rest anew. */
-static void recount(SchedulerObject *s)
-{
-    PyObject *drains = s->drains;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(drains); i++) {
-        CallObject *c = waiter_call(PyList_GET_ITEM(drains, i));
-        if (c != NULL) {
-            c->is_draining = false;
-        }
-    }
-    s->drains_inside = 0;
-    for (Py_ssize_t i = PyList_GET_SIZE(drains); i-- > 0;) {
-        PyObject *waiter = PyList_GET_ITEM(drains, i);
-        PyObject *done = PyObject_CallMethodNoArgs(PyTuple_GET_ITEM(waiter, 0), s->st->s_done);
-        if (done == Py_False) {
-            count_inside(s, waiter);
-        } else if (done == NULL || PySequence_DelItem(drains, i) < 0) {
-            PyErr_Clear();
-        }
-        Py_XDECREF(done);
-    }
-    if (PyList_GET_SIZE(drains) == 0) {
-        Py_CLEAR(s->drains);
-    }
-}
-
-static PyObject *scheduler_drained(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    if (check_ready(s) < 0) {
-        return NULL;
-    }
-    PyObject *future = NULL, *waiter = NULL, *loop = PyObject_CallNoArgs(s->st->get_running_loop);
-    if (loop == Py_None) {
-        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
-    } else if (loop != NULL) {
-        future = PyObject_CallMethodNoArgs(loop, s->st->s_create_future);
-    }
-    Py_XDECREF(loop);
-    CallObject *c = future != NULL ? xf_call_current(s->st) : NULL;
-    if (future != NULL && !PyErr_Occurred()) {
-        waiter = PyTuple_Pack(2, future, c != NULL && c->scheduler == s ? (PyObject *)c : Py_None);
-    }
-    Py_XDECREF(c);
-    if (waiter != NULL && s->drains != NULL) {
-        recount(s); /* or waits that are given up again and again would pile up */
-    }
-    if (waiter == NULL || (s->drains == NULL && (s->drains = PyList_New(0)) == NULL) ||
-        PyList_Append(s->drains, waiter) < 0) {
-        Py_CLEAR(future);
-    } else {
-        count_inside(s, waiter);
-        xf_deliver(s);
-    }
-    Py_XDECREF(waiter);
-    return future;
-}
-
-void xf_scheduler_drained(SchedulerObject *s, PyObject *here)
-{
-    if (xf_scheduler_may_be_drained(s)) {
-        recount(s);
-    }
-    if (!xf_scheduler_may_be_drained(s)) {
-        return;
-    }
-    /* Nothing lives but calls that wait here: they go on, and when they have ended the others. */
-    bool all = s->core.live == 0;
-    PyObject *drains = Py_NewRef(s->drains);
-    if (all) {
-        Py_CLEAR(s->drains);
-        s->drains_inside = 0;
-    }
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(drains); i++) {
-        PyObject *waiter = Py_NewRef(PyList_GET_ITEM(drains, i));
-        if ((all || waits_inside(waiter)) &&
-            xf_resolve(s->st, PyTuple_GET_ITEM(waiter, 0), here) < 0) {
-            PyErr_Clear(); /* its loop is closed */
-        }
-        Py_DECREF(waiter);
-    }
-    Py_DECREF(drains);
-}
-
 /* ---- what it tells ---- */
 
 static PyObject *get_max_concurrency(PyObject *self, void *Py_UNUSED(closure))
@@ -389,7 +281,7 @@ static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(
         PyErr_SetString(PyExc_AttributeError, "max_concurrency cannot be deleted");
         return -1;
     }
-    if (check_ready(s) < 0 || parse_slots(value, &slots) < 0) {
+    if (xf_scheduler_check(s) < 0 || parse_slots(value, &slots) < 0) {
         return -1;
     }
     xf_set_slots(&s->core, slots, xf_port_now(s, NULL));
@@ -445,7 +337,7 @@ static PyObject *limit_snapshot(const SchedulerObject *s, uint32_t i, int64_t no
 static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     SchedulerObject *s = (SchedulerObject *)self;
-    if (check_ready(s) < 0) {
+    if (xf_scheduler_check(s) < 0) {
         return NULL;
     }
     xf_scheduler *core = &s->core;
@@ -487,7 +379,7 @@ static PyObject *scheduler_retune(PyObject *self, PyObject *args)
     unsigned int i;
     PyObject *item, *name;
     xf_limit limit;
-    if (check_ready(s) < 0 || !PyArg_ParseTuple(args, "IO:_retune", &i, &item) ||
+    if (xf_scheduler_check(s) < 0 || !PyArg_ParseTuple(args, "IO:_retune", &i, &item) ||
         parse_limit(item, &name, &limit) < 0) {
         return NULL;
     }
@@ -519,7 +411,7 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
                "A provider refused a call: nothing is dispatched for `retry_after` seconds\n"
                "(0 to 86400) from now. Extends a cooldown, never shortens it.")},
-    {"_drained", scheduler_drained, METH_NOARGS,
+    {"_drained", xf_scheduler_wait, METH_NOARGS,
      PyDoc_STR("_drained($self, /)\n--\n\nA future: done when no call waits or is in flight.")},
     {"_snapshot", scheduler_snapshot, METH_NOARGS,
      PyDoc_STR("_snapshot($self, /)\n--\n\nAll counters, as a dict.")},

@@ -96,6 +96,7 @@ static void admit(xf_scheduler *s, xf_call *c, int64_t at)
     }
     s->in_use++;
     s->anchor = at;
+    s->waited = c != s->arriving || (s->waited && at < s->now);
     s->admitted_at = s->now;
     s->counters.admitted++;
     c->generation = s->cooldown.generation;
@@ -124,22 +125,24 @@ static void catch_up(xf_scheduler *s)
     }
 }
 
-/* An arrival in an empty queue starts the schedule anew, unless it comes so soon after the last
-   admission that it continues it. */
-static void arrive(xf_scheduler *s)
+/* `c` arrives. In an empty queue it starts the schedule anew; but if the last admission was waited
+   for, and was just now, it continues it: this is the next call of who waited. */
+static void arrive(xf_scheduler *s, const xf_call *c)
 {
     if (s->queue.size > 0) {
         return;
     }
-    if (s->admitted_at < s->now - XF_TURNAROUND_NS && s->anchor < s->now) {
+    bool goes_on = s->waited && s->admitted_at >= s->now - XF_TURNAROUND_NS;
+    if (!goes_on && s->anchor < s->now) {
         s->anchor = s->now;
     }
     catch_up(s);
+    s->arriving = c;
 }
 
 static void enter_queue(xf_scheduler *s, xf_call *c)
 {
-    arrive(s);
+    arrive(s, c);
     c->state = XF_WAITING;
     xf_heap_push(&s->queue, c->order, c);
     if (c->deadline != XF_NEVER) {
@@ -202,6 +205,7 @@ static void advance(xf_scheduler *s)
 static int64_t begin(xf_scheduler *s, int64_t now)
 {
     tick(s, now);
+    s->arriving = NULL;
     advance(s);
     if (s->queue.size > 0) {
         s->anchor = s->now;
@@ -241,6 +245,7 @@ bool xf_scheduler_init(xf_scheduler *s, const xf_limit *limits, uint32_t n, uint
         .slots = slots,
         .counters.first_ns = -1,
         .head_at = XF_NEVER,
+        .admitted_at = -XF_CATCH_UP_NS, /* long before any instant */
         .held_by = XF_BY_NOTHING,
     };
     s->outbox_end = &s->outbox;
@@ -288,7 +293,7 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
     s->counters.submitted++;
     if (s->queue.size == 0) {
         int held_by;
-        arrive(s);
+        arrive(s, c);
         int64_t at = passes_at(s, c, &held_by);
         if (at <= now && at <= deadline) {
             admit(s, c, at);
@@ -428,6 +433,7 @@ void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now)
 void xf_poll(xf_scheduler *s, int64_t now)
 {
     tick(s, now);
+    s->arriving = NULL;
     advance(s);
 }
 

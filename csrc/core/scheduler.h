@@ -12,10 +12,10 @@
  * Lateness is not lost. A queue that is looked at late is played back: each admission happens
  * at the virtual instant at which it had become possible, the *anchor* of the next one. It may
  * lag behind `now` by XF_CATCH_UP_NS, so that a loop that stalls for long does not answer with
- * a burst. When the queue has just run empty, an arrival within XF_TURNAROUND_NS of the last
- * admission continues the schedule in the same way: that is a producer which waits for one
- * admission to ask for the next. With a full queue the i-th admission thus comes at t0 + (cost so
- * far) / rate.
+ * a burst. When the queue has just run empty, an arrival within XF_TURNAROUND_NS of an admission
+ * that was waited for continues the schedule in the same way: that is a producer which waits for
+ * one admission to ask for the next. With a full queue the i-th admission thus comes at t0 +
+ * (cost so far) / rate.
  *
  * Functions are O(log n) in the number of waiting calls or better. Only xf_scheduler_init() and
  * xf_submit() allocate; where they fail, nothing has changed. Numbers of ns must be >= 0.
@@ -33,7 +33,7 @@
 #include "core/limit.h"
 
 #define XF_NEVER INT64_MAX       /* an instant that does not come by itself */
-#define XF_CATCH_UP_NS 10000000  /* 10 ms */
+#define XF_CATCH_UP_NS 25000000  /* 25 ms: a garbage collection of many tasks */
 #define XF_TURNAROUND_NS 2000000 /* 2 ms */
 #define XF_UNLIMITED UINT32_MAX  /* slots */
 #define XF_MIN_PRIORITY (-32768) /* priorities are 16 bits, */
@@ -92,7 +92,9 @@ typedef struct xf_scheduler {
     uint64_t next_sequence;
     int64_t now;         /* the latest `now` */
     int64_t anchor;      /* virtual instant of the last admission, */
-    int64_t admitted_at; /* and the `now` at which it was decided */
+    int64_t admitted_at; /* the `now` at which it was decided, */
+    bool waited;         /* and whether it was waited for, or is part of catching up after that */
+    const xf_call *arriving; /* the call that the running operation has put into an empty queue */
     int64_t head_at;     /* when the head becomes admissible, as far as is known */
     bool changed;        /* since head_at was worked out */
     int held_by;         /* what holds the head back, */

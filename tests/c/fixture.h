@@ -49,7 +49,7 @@ static inline xf_call *call(int64_t cost, int64_t second_cost)
     static struct kept {
         struct kept *next;
         xf_call *call;
-    } * kept;
+    } *kept;
     const int64_t costs[] = {cost, second_cost};
     xf_call *c = calloc(1, xf_call_size(&s));
     struct kept *k = malloc(sizeof(*k));

@@ -198,6 +198,20 @@ TEST(a_call_put_back_keeps_its_deadline_and_a_retry_has_none)
     stop();
 }
 
+TEST(a_call_admitted_before_a_cooldown_does_not_start_after_it_either)
+{
+    const xf_limit requests = limit(1, 1, 10);
+    start(&requests, 1, XF_UNLIMITED);
+    xf_call *c = submit(1, 0, 0);
+    refuse(dispatched(1, 0, 0), SECOND, 0);
+    xf_poll(&s, 2 * SECOND);    /* nobody looked in between */
+    CHECK(!xf_dispatch(&s, c)); /* its admission was reckoned with levels that were wrong */
+    xf_put_back(&s, c, 2 * SECOND);
+    CHECK(xf_collect(&s) == c);
+    CHECK(xf_dispatch(&s, c));
+    stop();
+}
+
 TEST(a_call_admitted_before_a_late_extension_does_not_start_in_it)
 {
     start(NULL, 0, XF_UNLIMITED);

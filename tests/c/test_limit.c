@@ -283,8 +283,27 @@ TEST(a_short_wait_says_nothing_of_a_bucket_of_hours)
     CHECK(!xf_limit_refuse(&day, 1, 0, SECOND));
     CHECK_NEAR(xf_limit_level(&day, SECOND), 1000, 0);
     CHECK(xf_limit_refuse(&day, 1, 0, 1000 * SECOND));
-    CHECK(!xf_limit_refuse(&minute, 0, 0, SECOND));
+    CHECK(!xf_limit_refuse(&minute, 0, 0, SECOND)); /* costs nothing of it */
     CHECK(xf_limit_refuse(&minute, 20, 0, SECOND));
+}
+
+TEST(a_bucket_of_hours_is_told_by_how_long_it_takes_to_fill)
+{
+    xf_limit day = limit(10000, 86400, 10000);
+    CHECK(!xf_limit_refuse(&day, 1, 0, 863 * SECOND)); /* not a hundredth of it */
+    CHECK(xf_limit_refuse(&day, 1, 0, 864 * SECOND));
+    xf_limit minutes = limit(600, 60, 1200), more = limit(600, 60, 1201);
+    CHECK(xf_limit_refuse(&minutes, 1, 0, SECOND));
+    CHECK(!xf_limit_refuse(&more, 1, 0, SECOND));
+}
+
+TEST(a_new_definition_does_not_forgive_the_largest_debt)
+{
+    xf_limit l = limit(1e9, 1, 1), finer = limit(1, 1, 1);
+    xf_limit_adjust(&l, INT64_MIN, 0);
+    xf_limit_retune(&l, &finer, 0);
+    CHECK(xf_limit_level(&l, 0) < -1e9);
+    CHECK(xf_limit_ready(&l, 0, 0) > INT64_MAX / 4);
 }
 
 TEST_MAIN

@@ -128,6 +128,18 @@ TEST(a_call_that_was_due_before_its_deadline_is_admitted_however_late_one_looks)
     stop();
 }
 
+TEST(a_call_whose_deadline_is_over_expires_though_it_could_be_admitted)
+{
+    start(NULL, 0, 1);
+    xf_call *now_or_never = call(0, 0), *late = call(0, 0);
+    CHECK(xf_submit(&s, late, 0, SECOND - 1, SECOND));
+    CHECK(xf_collect(&s) == late);
+    CHECK_EQ(late->state, XF_EXPIRED);
+    CHECK(xf_submit(&s, now_or_never, 0, SECOND, SECOND));
+    CHECK_EQ(now_or_never->state, XF_ADMITTED);
+    stop();
+}
+
 TEST(a_call_can_end_wherever_it_is_in_the_outbox)
 {
     for (int leaving = 0; leaving < 4; leaving++) {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from .. import _core
 from .._arguments import check_number
@@ -51,6 +51,32 @@ class TaskScheduler(_core.Scheduler):
             capacity = self._burst_ratio * limit.rate
         return limit.name, float(limit.amount), float(limit.per), float(capacity)
 
+    @overload
+    def map(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        estimated_tokens: Cost | Callable[[T], Cost] = 0,
+        priority: int = 0,
+        timeout: float | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+        window: int | None = None,
+    ) -> AsyncGenerator[R, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        estimated_tokens: Cost | Callable[[T], Cost] = 0,
+        priority: int = 0,
+        timeout: float | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[True],
+        window: int | None = None,
+    ) -> AsyncGenerator[R | BaseException, None]: ...
     def map(
         self,
         fn: Callable[[T], Coroutine[Any, Any, R]],
@@ -62,7 +88,7 @@ class TaskScheduler(_core.Scheduler):
         ordered: bool = True,
         return_exceptions: bool = False,
         window: int | None = None,
-    ) -> AsyncGenerator[R | BaseException, None]:
+    ) -> AsyncGenerator[Any, None]:
         """Call ``fn`` on every item, each call admitted by this scheduler, and yield the results.
 
         See `xtremeflow.mapping.map_calls`, which says it all.

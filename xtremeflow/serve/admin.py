@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xtremeflow.serve.asking import Json
 from xtremeflow.serve.faults import Fault
+from xtremeflow.serve.fields import is_array, is_object
 from xtremeflow.serve.profiles import UNITS, period
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def _get_faults(service: Service, body: Any) -> Json:
 
 
 def _add_faults(service: Service, body: Any) -> Json:
-    given = body if isinstance(body, list) else [body]
+    given = body if is_array(body) else [body]
     service.faults.faults += [Fault.from_json(value) for value in given]
     return _get_faults(service, None)
 
@@ -91,7 +92,7 @@ def _get_limits(service: Service, body: Any) -> Json:
 
 
 def _set_limits(service: Service, body: Any) -> Json:
-    if not isinstance(body, dict):
+    if not is_object(body):
         raise ValueError(f"limits must be an object of amounts by name, got {body!r}")
     for name, amount in body.items():
         if amount is not None and type(amount) is not int:
@@ -104,7 +105,7 @@ def _set_limits(service: Service, body: Any) -> Json:
 
 
 def _set_spent(service: Service, body: Any) -> Json:
-    spent = body.get("spent") if isinstance(body, dict) else True
+    spent = body.get("spent") if is_object(body) else True
     if not isinstance(spent, bool):
         raise ValueError(f"spent must be true or false, got {spent!r}")
     service.spent = spent

@@ -144,23 +144,30 @@ def _amount(text: str) -> int | None:
         raise argparse.ArgumentTypeError(f"must be a number or 'none', got {text!r}") from None
 
 
+def _profiles() -> str:
+    lines = ["profiles, their usual limits, and those that can be set:"]
+    for name, profile in PROFILES.items():
+        limits = [f"{key} {n:,}" if n else key for key, n in profile.quotas.items()]
+        lines.append(f"  {name:<11}{', '.join(limits)}")
+    return "\n".join(lines)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xtremeflow serve",
-        description="Serves a simulated LLM provider over HTTP: its APIs, its limits, its headers "
-        "and its errors, as strict as the real one, without an account.",
-        epilog=EXAMPLES,
+        description="Serves a simulated LLM provider over HTTP, without an account: its APIs, its\n"
+        "headers, its errors and its limits, as strict as the real one's.",
+        epilog=f"{_profiles()}\n\n{EXAMPLES}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     model = LatencyModel()
-    profiles = ", ".join(PROFILES)
     add = parser.add_argument
     add(
         "--profile",
         choices=PROFILES,
         default="openai",
         metavar="NAME",
-        help=f"which provider: {profiles} (default: openai)",
+        help="which provider, of those below (default: openai)",
     )
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     add(
@@ -231,8 +238,8 @@ def _parser() -> argparse.ArgumentParser:
         )
     add("--keep-alive", type=float, metavar="S", help="between signs of life (DeepSeek: 5)")
 
-    kinds = "; ".join(f"{kind}: {meaning}" for kind, meaning in KINDS.items())
-    group = parser.add_argument_group("faults", f"{kinds}; or an HTTP status, such as 500 or 529")
+    kinds = [f"{kind:<7}{meaning}" for kind, meaning in KINDS.items()]
+    group = parser.add_argument_group("faults", "\n".join([*kinds, "or an HTTP status: 500, 529"]))
     add = group.add_argument
     add(
         "--fault",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
+from xtremeflow.serve.fields import is_object
+
 KINDS: Mapping[str, str] = {
     "stall": "nothing comes for a while, before the first token",
     "pause": "nothing comes for a while, in the middle of the answer",
@@ -45,12 +47,13 @@ class Fault:
     @staticmethod
     def from_json(value: Any) -> Fault:
         """Raises ValueError."""
-        if not isinstance(value, dict) or "kind" not in value:
+        if not is_object(value) or "kind" not in value:
             raise ValueError(f"a fault must be an object with a 'kind', got {value!r}")
         unknown = value.keys() - {"kind", "rate", "count", "seconds"}
         if unknown:
             raise ValueError(f"a fault has no {', '.join(map(repr, sorted(unknown)))}")
-        return Fault(**{**value, "kind": str(value["kind"])})
+        rest = {name: part for name, part in value.items() if name != "kind"}
+        return Fault(str(value["kind"]), **rest)
 
     @staticmethod
     def from_text(text: str) -> Fault:

@@ -13,22 +13,15 @@ from zlib import crc32
 
 from xtremeflow.serve import admin
 from xtremeflow.serve.apis import APIS, Api, api_of
-from xtremeflow.serve.asking import (
-    CHARACTERS_PER_TOKEN,
-    Answer,
-    Ask,
-    BadRequestError,
-    instance,
-    length_of,
-    prose,
-    tokens_in,
-)
+from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, Answer, Ask, prose, tokens_in
 from xtremeflow.serve.cache import Lookup, PrefixCache
 from xtremeflow.serve.catalogue import models
 from xtremeflow.serve.faults import AT_THE_DOOR, Fault, FaultPlan
+from xtremeflow.serve.fields import BadRequestError, is_object, length_of
 from xtremeflow.serve.production import Production, produce
 from xtremeflow.serve.profiles import PROFILES, Account, Refusal, Rejection
 from xtremeflow.serve.reply import Reply, Request, Sink
+from xtremeflow.serve.schema import instance
 from xtremeflow.serve.settings import Settings
 from xtremeflow.testing import (
     CallRequest,
@@ -159,10 +152,10 @@ class Service:
     def _ask(self, api: Api, request: Request) -> Ask:
         try:
             body = json.loads(request.body)
-            if not isinstance(body, dict):
+            if not is_object(body):
                 raise BadRequestError("the body must be a JSON object")
             ask = api.ask(body, request.path)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise self._rejection(400, f"We could not parse the JSON body: {error}") from None
         except BadRequestError as error:
             raise self._rejection(400, str(error)) from None
@@ -193,7 +186,7 @@ class Service:
         if schema is not None:
             try:
                 text = json.dumps(instance(schema))
-            except (BadRequestError, TypeError, ValueError, AttributeError) as error:
+            except BadRequestError as error:
                 raise self._rejection(400, f"Invalid schema: {error}") from None
             length = tokens_in(text)
         elif told is not None:

@@ -32,7 +32,7 @@ class Settings:
     """
 
     profile: str = "openai"
-    limits: Mapping[str, int | None] = field(default_factory=dict)
+    limits: Mapping[str, int | None] = field(default_factory=dict[str, int | None])
     speed: float = 1.0
     latency: LatencyModel = field(default_factory=LatencyModel)
     output_tokens: float = 120.0

@@ -184,8 +184,12 @@ class SlidingWindow(Enforcer):
         self._add(now + self._per, cost)
 
     def _add(self, expires: int, cost: int) -> None:
-        self._log[expires] = self._log.get(expires, 0) + cost
         self._used += cost
+        left = self._log.get(expires, 0) + cost
+        if left:
+            self._log[expires] = left
+        else:
+            self._log.pop(expires, None)
 
     def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
         """A refund ends with the cost that it is of; a charge counts from now on."""

@@ -118,7 +118,7 @@ class ProviderStats:
     tokens_served: int = 0  # usage of the completed calls
     in_flight: int = 0  # admitted and not yet answered
     peak_concurrency: int = 0
-    charged: dict[str, int] = field(default_factory=dict)  # by unit, settlements included
+    charged: dict[str, int] = field(default_factory=dict[str, int])  # by unit, settlements included
     first_admission: float | None = None  # seconds on the provider's clock
     last_admission: float | None = None
 

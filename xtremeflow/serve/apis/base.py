@@ -21,6 +21,7 @@ class Stream(Protocol):
 class Api(Protocol):
     def ask(self, body: Json, path: str) -> Ask:
         """Raises BadRequestError."""
+        ...
 
     def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json: ...
 

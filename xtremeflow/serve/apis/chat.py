@@ -5,42 +5,42 @@ from __future__ import annotations
 from typing import Any
 
 from xtremeflow.serve.apis.base import Stream, event
-from xtremeflow.serve.asking import (
-    Answer,
-    Ask,
+from xtremeflow.serve.asking import Answer, Ask, Json, Tool, dumps
+from xtremeflow.serve.fields import (
     BadRequestError,
-    Json,
-    Tool,
     content_text,
     count_field,
-    dumps,
-    list_field,
-    object_in,
+    is_object,
+    object_field,
+    objects_field,
+    some_objects_field,
     text_field,
     told_length,
 )
 from xtremeflow.serve.profiles import Profile
 
+MOST_ANSWERS = 128
+
 
 class Chat:
     def ask(self, body: Json, path: str) -> Ask:
-        messages = [object_in(m, "messages[]") for m in list_field(body, "messages")]
+        messages = some_objects_field(body, "messages")
         last = messages[-1].get("role")
-        tools = body.get("tools")
-        prompt = [dumps(tools).decode()] if tools else []
+        tools = functions(body)
+        prompt = [dumps(body["tools"]).decode()] if tools else []
         for message in messages:
             prompt.append(f"{message.get('role', '')}\n{content_text(message.get('content'))}\n")
             if message.get("tool_calls"):
                 prompt.append(dumps(message["tool_calls"]).decode())
         most = count_field(body, "max_completion_tokens")
-        options = body.get("stream_options") or {}
+        options = object_field(body, "stream_options")
         return Ask(
             model=text_field(body, "model"),
             prompt="".join(prompt),
             max_tokens=count_field(body, "max_tokens") if most is None else most,
             stream=body.get("stream") is True,
-            answers=count_field(body, "n") or 1,
-            tool=chosen_tool(functions(body), body.get("tool_choice"), answered=last == "tool"),
+            answers=count_field(body, "n", MOST_ANSWERS) or 1,
+            tool=chosen_tool(tools, body.get("tool_choice"), answered=last == "tool"),
             schema=_schema(body),
             cache_key=str(body.get("prompt_cache_key") or ""),
             told=told_length(body),
@@ -81,7 +81,7 @@ class _ChatStream:
         self._usage = ask.usage or profile.usage_always
 
     def _chunk(self, choices: list[Json], **more: object) -> bytes:
-        chunk = {
+        chunk: Json = {
             "id": f"chatcmpl-{self._answer.id}",
             "object": "chat.completion.chunk",
             "created": self._answer.created,
@@ -166,34 +166,30 @@ def _usage(answer: Answer, profile: Profile) -> Json:
 
 
 def _schema(body: Json) -> Json | None:
-    wanted = body.get("response_format")
-    if not isinstance(wanted, dict):
-        return None
-    if wanted.get("type") == "json_object":
-        return {"type": "object"}
-    schema = wanted.get("json_schema")
-    return schema.get("schema", {"type": "object"}) if isinstance(schema, dict) else None
+    wanted = object_field(body, "response_format")
+    if wanted.get("type") == "json_schema":
+        return object_field(object_field(wanted, "json_schema"), "schema")
+    return {"type": "object"} if wanted.get("type") == "json_object" else None
 
 
 def functions(body: Json) -> list[Tool]:
     """The functions among the tools of a request, nested or flat (as in the responses API)."""
     found: list[Tool] = []
-    for tool in body.get("tools") or ():
-        tool = object_in(tool, "tools[]")
+    for tool in objects_field(body, "tools"):
         if tool.get("type") == "function":
-            function = tool.get("function", tool)
-            parameters = function.get("parameters") or {"type": "object"}
-            found.append(Tool(text_field(function, "name"), object_in(parameters, "parameters")))
+            function = object_field(tool, "function") or tool
+            parameters = object_field(function, "parameters") or {"type": "object"}
+            found.append(Tool(text_field(function, "name"), parameters))
     return found
 
 
 def chosen_tool(tools: list[Tool], choice: Any, *, answered: bool) -> Tool | None:
     """The tool to call: the one that is named, or the first, but none in answer to its result."""
-    if isinstance(choice, dict):
-        name = choice.get("function", choice).get("name")
+    if is_object(choice):
+        name = (object_field(choice, "function") or choice).get("name")
         named = [tool for tool in tools if tool.name == name]
         if name is not None and not named:
-            raise BadRequestError(f"'tool_choice' names {name!r}, which 'tools' has not")
+            raise BadRequestError(f"'tool_choice' names {name!r:.100}, which is not in 'tools'")
         tools = named or tools
         return tools[0] if tools else None
     if not tools or choice == "none" or (answered and choice not in ("required", "any")):

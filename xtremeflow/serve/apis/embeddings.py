@@ -11,15 +11,8 @@ from typing import Any
 from zlib import crc32
 
 from xtremeflow.serve.apis.base import Stream
-from xtremeflow.serve.asking import (
-    CHARACTERS_PER_TOKEN,
-    Answer,
-    Ask,
-    BadRequestError,
-    Json,
-    count_field,
-    text_field,
-)
+from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, Answer, Ask, Json
+from xtremeflow.serve.fields import BadRequestError, count_field, is_array, text_field
 from xtremeflow.serve.profiles import Profile
 
 DIMENSIONS = 1536
@@ -32,15 +25,11 @@ _NOISE = array("f", [_RANDOM.gauss(0.0, 1.0) for _ in range(MOST_DIMENSIONS)])
 class Embeddings:
     def ask(self, body: Json, path: str) -> Ask:
         inputs = _inputs(body.get("input"))
-        dimensions = count_field(body, "dimensions") or DIMENSIONS
-        if dimensions > MOST_DIMENSIONS:
+        count_field(body, "dimensions", MOST_DIMENSIONS)
+        encoding = body.get("encoding_format", "float")
+        if encoding not in ("float", "base64"):
             raise BadRequestError(
-                f"'dimensions' must be at most {MOST_DIMENSIONS}, got {dimensions}", "dimensions"
-            )
-        if body.get("encoding_format", "float") not in ("float", "base64"):
-            raise BadRequestError(
-                f"'encoding_format' must be 'float' or 'base64', got {body['encoding_format']!r}",
-                "encoding_format",
+                f"'encoding_format' must be 'float' or 'base64', got {encoding!r:.100}"
             )
         return Ask(
             model=text_field(body, "model"),
@@ -70,9 +59,9 @@ def _inputs(given: Any) -> list[str]:
     """One text, many, one list of token numbers, or many."""
     if isinstance(given, str) or (given and _is_numbers(given)):
         given = [given]
-    if not isinstance(given, list) or not 0 < len(given) <= MOST_INPUTS:
+    if not is_array(given) or not 0 < len(given) <= MOST_INPUTS:
         raise BadRequestError(
-            f"'input' must be a string or an array of 1 to {MOST_INPUTS:,} of them", "input"
+            f"'input' must be a string or an array of 1 to {MOST_INPUTS:,} of them"
         )
     texts: list[str] = []
     for item in given:
@@ -81,12 +70,12 @@ def _inputs(given: Any) -> list[str]:
         elif item and _is_numbers(item):
             texts.append("".join(f"{number:<{CHARACTERS_PER_TOKEN}d}" for number in item))
         else:
-            raise BadRequestError(f"'input' must not have {item!r:.100} in it", "input")
+            raise BadRequestError(f"'input' must not have {item!r:.100} in it")
     return texts
 
 
 def _is_numbers(value: Any) -> bool:
-    return isinstance(value, list) and all(type(number) is int for number in value)
+    return is_array(value) and all(type(number) is int for number in value)
 
 
 def embedding(text: str, dimensions: int) -> array[float]:

@@ -6,33 +6,33 @@ import json
 from typing import Any
 
 from xtremeflow.serve.apis.base import Stream, event
-from xtremeflow.serve.asking import (
-    Answer,
-    Ask,
+from xtremeflow.serve.asking import Answer, Ask, Json, Tool, dumps
+from xtremeflow.serve.fields import (
     BadRequestError,
-    Json,
-    Tool,
     content_text,
     count_field,
-    dumps,
-    list_field,
-    object_in,
+    is_array,
+    object_field,
+    objects_field,
+    some_objects_field,
     text_field,
 )
 from xtremeflow.serve.profiles import Profile
 
+MOST_CANDIDATES = 8
+
 
 class GenerateContent:
     def ask(self, body: Json, path: str) -> Ask:
-        contents = [object_in(item, "contents[]") for item in list_field(body, "contents")]
-        system = body.get("systemInstruction") or body.get("system_instruction") or {}
+        contents = some_objects_field(body, "contents")
+        system = object_field(body, "systemInstruction", "system_instruction")
         prompt = [content_text(system.get("parts"))]
         if body.get("tools"):
             prompt.append(dumps(body["tools"]).decode())
         for item in contents:
             prompt.append(f"{item.get('role', '')}\n{content_text(item.get('parts'))}\n")
-        config = object_in(body.get("generationConfig") or {}, "generationConfig")
-        schema = config.get("responseSchema") or config.get("responseJsonSchema")
+        config = object_field(body, "generationConfig", "generation_config")
+        schema = object_field(config, "responseSchema", "responseJsonSchema") or None
         if schema is None and config.get("responseMimeType") == "application/json":
             schema = {"type": "object"}
         return Ask(
@@ -40,7 +40,7 @@ class GenerateContent:
             prompt="".join(prompt),
             max_tokens=count_field(config, "maxOutputTokens"),
             stream=path.endswith(":streamGenerateContent"),
-            answers=count_field(config, "candidateCount") or 1,
+            answers=count_field(config, "candidateCount", MOST_CANDIDATES) or 1,
             tool=_tool(body, contents[-1]),
             schema=schema,
             body=body,
@@ -105,21 +105,22 @@ def _arguments(text: str) -> Any:
 
 
 def _tool(body: Json, last: Json) -> Tool | None:
-    tools: list[Tool] = []
-    for group in body.get("tools") or ():
-        for function in object_in(group, "tools[]").get("functionDeclarations") or ():
-            function = object_in(function, "functionDeclarations[]")
-            parameters = function.get("parameters") or function.get("parametersJsonSchema") or {}
-            tools.append(Tool(text_field(function, "name"), {"type": "object", **parameters}))
-    config = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
+    tools = [
+        Tool(
+            text_field(function, "name"),
+            object_field(function, "parameters", "parametersJsonSchema") or {"type": "object"},
+        )
+        for group in objects_field(body, "tools")
+        for function in objects_field(group, "functionDeclarations")
+    ]
+    config = object_field(object_field(body, "toolConfig"), "functionCallingConfig")
     mode = config.get("mode", "AUTO")
     allowed = config.get("allowedFunctionNames")
-    if allowed:
+    if is_array(allowed) and allowed:
         tools = [tool for tool in tools if tool.name in allowed]
         if not tools:
-            raise BadRequestError(f"allowedFunctionNames: there is no function {allowed!r}")
-    parts = last.get("parts")
-    answered = isinstance(parts, list) and any("functionResponse" in part for part in parts)
+            raise BadRequestError(f"allowedFunctionNames: there is no {allowed!r:.100}")
+    answered = any("functionResponse" in part for part in objects_field(last, "parts"))
     if not tools or mode == "NONE" or (mode == "AUTO" and answered):
         return None
     return tools[0]

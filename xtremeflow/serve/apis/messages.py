@@ -6,17 +6,16 @@ import json
 from typing import Any
 
 from xtremeflow.serve.apis.base import Stream, event
-from xtremeflow.serve.asking import (
-    Answer,
-    Ask,
+from xtremeflow.serve.asking import Answer, Ask, Json, Tool, dumps
+from xtremeflow.serve.fields import (
     BadRequestError,
-    Json,
-    Tool,
     content_text,
     count_field,
-    dumps,
-    list_field,
-    object_in,
+    is_array,
+    is_object,
+    object_field,
+    objects_field,
+    some_objects_field,
     text_field,
 )
 from xtremeflow.serve.profiles import Profile
@@ -26,10 +25,10 @@ class Messages:
     def ask(self, body: Json, path: str) -> Ask:
         most = count_field(body, "max_tokens")
         if most is None and not path.endswith("/count_tokens"):
-            raise BadRequestError("max_tokens: Field required", "max_tokens")
-        messages = [object_in(m, "messages[]") for m in list_field(body, "messages")]
+            raise BadRequestError("max_tokens: Field required")
+        messages = some_objects_field(body, "messages")
         prompt = _Prompt()
-        for tool in body.get("tools") or ():
+        for tool in objects_field(body, "tools"):
             prompt.add(dumps(tool).decode(), tool)
         prompt.add_content(body.get("system"))
         for message in messages:
@@ -71,11 +70,11 @@ class _Prompt:
     def add(self, text: str, part: Any = None) -> None:
         self.parts.append(text)
         self.length += len(text)
-        if isinstance(part, dict) and part.get("cache_control"):
+        if is_object(part) and part.get("cache_control"):
             self.marks.append(self.length)
 
     def add_content(self, content: Any) -> None:
-        for part in content if isinstance(content, list) else [content]:
+        for part in content if is_array(content) else [content]:
             self.add(content_text(part), part)
 
 
@@ -168,19 +167,19 @@ def _usage(answer: Answer, output: int) -> Json:
 
 def _tool(body: Json, last: Json) -> Tool | None:
     tools = [
-        Tool(text_field(tool, "name"), object_in(tool["input_schema"], "input_schema"))
-        for tool in body.get("tools") or ()
-        if isinstance(tool, dict) and "input_schema" in tool
+        Tool(text_field(tool, "name"), object_field(tool, "input_schema"))
+        for tool in objects_field(body, "tools")
+        if "input_schema" in tool
     ]
-    choice = body.get("tool_choice") or {"type": "auto"}
-    kind = object_in(choice, "tool_choice").get("type")
+    choice = object_field(body, "tool_choice")
+    kind = choice.get("type", "auto")
     if kind == "tool":
         tools = [tool for tool in tools if tool.name == choice.get("name")]
         if not tools:
-            raise BadRequestError(f"tool_choice: there is no tool {choice.get('name')!r}")
+            raise BadRequestError(f"tool_choice: there is no tool {choice.get('name')!r:.100}")
     content = last.get("content")
-    answered = isinstance(content, list) and any(
-        isinstance(part, dict) and part.get("type") == "tool_result" for part in content
+    answered = is_array(content) and any(
+        is_object(part) and part.get("type") == "tool_result" for part in content
     )
     if not tools or kind == "none" or (kind == "auto" and answered):
         return None
@@ -188,7 +187,6 @@ def _tool(body: Json, last: Json) -> Tool | None:
 
 
 def _schema(body: Json) -> Json | None:
-    config = body.get("output_config")
-    wanted = config.get("format") if isinstance(config, dict) else body.get("output_format")
-    schema = wanted.get("schema") if isinstance(wanted, dict) else None
-    return schema if isinstance(schema, dict) else None
+    config = object_field(body, "output_config")
+    wanted = object_field(config, "format") or object_field(body, "output_format")
+    return object_field(wanted, "schema") or None

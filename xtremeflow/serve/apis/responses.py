@@ -6,14 +6,13 @@ from typing import Any
 
 from xtremeflow.serve.apis.base import Stream, event
 from xtremeflow.serve.apis.chat import chosen_tool, functions
-from xtremeflow.serve.asking import (
-    Answer,
-    Ask,
+from xtremeflow.serve.asking import Answer, Ask, Json, dumps
+from xtremeflow.serve.fields import (
     BadRequestError,
-    Json,
     content_text,
     count_field,
-    dumps,
+    is_array,
+    object_field,
     object_in,
     text_field,
     told_length,
@@ -26,9 +25,9 @@ class Responses:
         given = body.get("input")
         if isinstance(given, str):
             given = [{"role": "user", "content": given}]
-        if not isinstance(given, list) or not given:
-            raise BadRequestError("'input' must be a string or a non-empty array", "input")
-        items = [object_in(item, "input[]") for item in given]
+        if not is_array(given) or not given:
+            raise BadRequestError("'input' must be a string or a non-empty array")
+        items = [object_in(item, f"input[{index}]") for index, item in enumerate(given)]
         prompt = [content_text(body.get("instructions"))]
         if body.get("tools"):
             prompt.append(dumps(body["tools"]).decode())
@@ -177,9 +176,7 @@ def _usage(answer: Answer) -> Json:
 
 
 def _schema(body: Json) -> Json | None:
-    text = body.get("text")
-    wanted = text.get("format") if isinstance(text, dict) else None
-    if not isinstance(wanted, dict) or wanted.get("type") in (None, "text"):
-        return None
-    schema = wanted.get("schema")
-    return schema if isinstance(schema, dict) else {"type": "object"}
+    wanted = object_field(object_field(body, "text"), "format")
+    if wanted.get("type") == "json_schema":
+        return object_field(wanted, "schema")
+    return {"type": "object"} if wanted.get("type") == "json_object" else None

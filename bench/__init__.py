@@ -1,0 +1,1 @@
+"""Measures XtremeFlow beside its peers: `./dev bench`. The figures are kept in RESULTS.md."""

@@ -1,0 +1,96 @@
+"""`./dev bench`: measures everything, prints the figures and writes bench/RESULTS.md.
+
+./dev bench                     all parts, about ten minutes on an idle machine
+./dev bench overhead queued     only these, printed and not written
+./dev bench --quick             a smoke run of seconds, whose numbers mean nothing
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from bench.measure import ROOT
+from bench.peers import versions
+from bench.report import Section, figures_table
+
+PARTS = ("overhead", "queued", "memory", "pacing", "job")
+RESULTS = ROOT / "bench" / "RESULTS.md"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="./dev bench",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--quick", action="store_true", help="only see that it works")
+    options = parser.parse_args(argv)
+    for part in options.parts:
+        if part not in PARTS:
+            parser.error(f"there is no part {part!r}, only {', '.join(PARTS)}")
+
+    began = time.monotonic()
+    before = _load()
+    sections = []
+    for part in options.parts or PARTS:
+        print(f"bench: {part} ...", file=sys.stderr, flush=True)
+        sections.append(importlib.import_module(f"bench.{part}").section(options.quick))
+    text = _results(sections, before, time.monotonic() - began)
+    print(text)
+    if not options.parts and not options.quick:
+        RESULTS.write_text(text)
+    return 0
+
+
+def _results(sections: Sequence[Section], load_before: str, seconds: float) -> str:
+    figures = [figure for section in sections for figure in section.figures]
+    return "\n".join(
+        [
+            "# Results of `./dev bench`",
+            "",
+            figures_table(figures),
+            "",
+            *_where(load_before, seconds),
+            "",
+            *[section.markdown() for section in sections],
+        ]
+    )
+
+
+def _where(load_before: str, seconds: float) -> list[str]:
+    packages = ", ".join(
+        name if version in name else f"{name} {version}" for name, version in versions().items()
+    )
+    return [
+        f"- machine: {_processor()}, {os.cpu_count()} CPUs, {platform.machine()}",
+        f"- load average before: {load_before}, after: {_load()}",
+        f"- system: {platform.system()} {platform.release()}, {' '.join(platform.libc_ver())}",
+        f"- Python: {platform.python_version()} ({platform.python_compiler()})",
+        f"- packages: {packages}",
+        f"- measured: {time.strftime('%Y-%m-%d', time.gmtime())}, in {seconds:.0f} s",
+    ]
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown processor"
+
+
+def _load() -> str:
+    return f"{os.getloadavg()[0]:.1f}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+/* Delivery: what the core has decided is handed out. Tasks are woken in the loop they belong to, or
+   run at once where the timer has brought us there; then the timer is armed for what comes next. */
+#include "binding/binding.h"
+
+int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,
+                      PyObject *context)
+{
+    module_state *st = port->st;
+    PyObject *args[4] = {port->loop, callback};
+    size_t n = 2;
+    if (arg != NULL) {
+        args[n++] = arg;
+    }
+    args[n] = context;
+    PyObject *handle = PyObject_VectorcallMethod(
+        port->loop == here ? st->s_call_soon : st->s_call_soon_threadsafe, args,
+        n | PY_VECTORCALL_ARGUMENTS_OFFSET, context != NULL ? st->kw_context : NULL);
+    if (handle == NULL) {
+        return -1;
+    }
+    Py_DECREF(handle);
+    return 0;
+}
+
+PyObject *xf_running_loop(module_state *st)
+{
+    PyObject *loop = PyObject_CallNoArgs(st->get_running_loop);
+    if (loop == NULL) {
+        PyErr_Clear();
+    } else if (loop == Py_None) {
+        Py_CLEAR(loop);
+    }
+    return loop;
+}
+
+static bool is_armed(xf_call *c, int64_t at)
+{
+    return c == NULL || xf_timer_is_armed(xf_call_of(c)->port, at);
+}
+
+static void arm_for(SchedulerObject *s, xf_call *c, PyObject *here, int64_t at)
+{
+    if (!is_armed(c, at)) {
+        PortObject *port = (PortObject *)Py_NewRef(xf_call_of(c)->port);
+        if (port->loop != here && xf_port_is_closed(port)) {
+            xf_port_purge_closed(s);
+        } else if (xf_timer_arm(port, here, at) < 0) {
+            PyErr_WriteUnraisable((PyObject *)port);
+        }
+        Py_DECREF(port);
+    }
+}
+
+/* See xf_deliver(). Calls whose tasks can be run by the caller are put into `due`, if that is not
+   NULL, instead of being woken. */
+static void deliver(SchedulerObject *s, xf_call **due)
+{
+    int64_t head_at, deadline;
+    xf_call *head = xf_head(&s->core, &head_at);
+    xf_call *first = xf_first_deadline(&s->core, &deadline);
+    if (s->core.outbox == NULL && is_armed(head, head_at) && is_armed(first, deadline) &&
+        !xf_scheduler_may_be_drained(s)) {
+        return;
+    }
+    if (s->delivering) {
+        return; /* from within a wake-up: the loop below goes on */
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    Py_INCREF(s);
+    PyObject *here = xf_running_loop(s->st);
+    s->delivering = true;
+    for (xf_call *c; (c = xf_collect(&s->core)) != NULL;) {
+        CallObject *call = (CallObject *)Py_NewRef(xf_call_of(c));
+        if (due != NULL && call->callback != NULL && call->port->loop == here) {
+            *due = c;
+            due = &c->next;
+            continue;
+        }
+        if (!xf_call_wake(call, here)) {
+            xf_call_abandon(call);
+        }
+        Py_DECREF(call);
+    }
+    s->delivering = false;
+    head = xf_head(&s->core, &head_at);
+    arm_for(s, head, here, head_at);
+    first = xf_first_deadline(&s->core, &deadline);
+    arm_for(s, first, here, deadline);
+    xf_scheduler_drained(s, here);
+    Py_XDECREF(here);
+    Py_DECREF(s);
+    PyErr_Restore(type, value, traceback);
+}
+
+void xf_deliver(SchedulerObject *s)
+{
+    deliver(s, NULL);
+}
+
+bool xf_call_wake(CallObject *c, PyObject *here)
+{
+    if (c->retries != NULL) {
+        return xf_call_repeat(c, here);
+    }
+    PyObject *callback = c->callback, *context = c->context;
+    if (callback == NULL) {
+        return true;
+    }
+    c->callback = NULL;
+    c->context = NULL;
+    int r = xf_port_call_soon(c->port, here, callback, (PyObject *)c, context);
+    Py_DECREF(callback);
+    Py_XDECREF(context);
+    if (r < 0) {
+        PyErr_Clear();
+    }
+    return r == 0;
+}
+
+/* Runs what the waiting task of `c` has put down to be called. False: its context is in use. */
+static bool run_callback(CallObject *c, int *result)
+{
+    PyObject *callback = c->callback, *context = c->context;
+    if (callback == NULL) {
+        return true; /* ended and woken meanwhile */
+    }
+    if (PyContext_Enter(context) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    c->callback = NULL;
+    c->context = NULL;
+    PyObject *r = PyObject_CallOneArg(callback, (PyObject *)c);
+    if (PyContext_Exit(context) < 0) {
+        Py_CLEAR(r);
+    }
+    *result = r != NULL ? 0 : -1;
+    Py_XDECREF(r);
+    Py_DECREF(callback);
+    Py_DECREF(context);
+    return true;
+}
+
+/* Runs the tasks of the calls that have become due; `due` is linked by core.next and owns them. -1
+   with an error set: one has raised what a loop stops for; the others are woken all the same. */
+static int run_due(xf_call *due, PyObject *here)
+{
+    int result = 0;
+    while (due != NULL) {
+        CallObject *c = xf_call_of(due);
+        due = due->next;
+        c->core.next = NULL;
+        if (result < 0 || !run_callback(c, &result)) {
+            PyObject *type, *value, *traceback;
+            PyErr_Fetch(&type, &value, &traceback);
+            (void)xf_call_wake(c, here);
+            PyErr_Restore(type, value, traceback);
+        }
+        Py_DECREF(c);
+    }
+    return result;
+}
+
+/* The timer has fired. What became due is collected, the timer armed anew, and then the tasks are
+   run, here and now: another turn of the loop for each would cost more than the task itself. */
+PyObject *xf_port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    PortObject *port = (PortObject *)self;
+    SchedulerObject *s = port->scheduler;
+    if (s == NULL) {
+        Py_RETURN_NONE;
+    }
+    Py_INCREF(s);
+    xf_poll(&s->core, xf_timer_fired(port));
+    xf_call *due = NULL;
+    deliver(s, &due);
+    xf_timer_rest(port);
+    int result = run_due(due, port->loop);
+    Py_DECREF(s);
+    return result < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+/* Runs on the future's own loop. */
+PyObject *xf_resolve_now(PyObject *module, PyObject *future)
+{
+    module_state *st = PyModule_GetState(module);
+    PyObject *done = PyObject_CallMethodNoArgs(future, st->s_done);
+    int is_done = done == NULL ? -1 : PyObject_IsTrue(done);
+    Py_XDECREF(done);
+    if (is_done < 0) {
+        return NULL;
+    }
+    return is_done ? Py_NewRef(Py_None)
+                   : PyObject_CallMethodOneArg(future, st->s_set_result, Py_None);
+}
+
+int xf_resolve(module_state *st, PyObject *future, PyObject *here)
+{
+    PyObject *r = NULL, *loop = PyObject_CallMethodNoArgs(future, st->s_get_loop);
+    if (loop != NULL && loop == here) {
+        r = PyObject_CallOneArg(st->resolve, future);
+    } else if (loop != NULL) {
+        r = PyObject_CallMethodObjArgs(loop, st->s_call_soon_threadsafe, st->resolve, future, NULL);
+    }
+    Py_XDECREF(loop);
+    Py_XDECREF(r);
+    return r == NULL ? -1 : 0;
+}

@@ -1,0 +1,85 @@
+"""Every part of the benchmark, in its smoke run: what it measures are numbers, of every library
+that is installed. What they are, only an idle machine can tell."""
+
+import importlib
+import json
+import math
+
+import pytest
+
+from bench import measure, peers
+from bench.__main__ import PARTS, main
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_measures_numbers(part, monkeypatch):
+    measured = []
+    run = measure.run
+
+    def recorded(part, way, environ, **parameters):
+        numbers = run(part, way, environ, **parameters)
+        measured.append((way, numbers))
+        return numbers
+
+    monkeypatch.setattr(measure, "run", recorded)
+    module = importlib.import_module(f"bench.{part}")
+    section = module.section(quick=True)
+    ways = {way for way in module.WAYS if peers.available(way)}
+    assert peers.OURS in {way.split(",")[0] for way in ways}
+    assert {way for way, _ in measured} == ways
+    for way, numbers in measured:
+        assert all(math.isfinite(number) for number in numbers.values()), (way, numbers)
+    assert {row[0] for row in section.rows} == ways
+    assert all(len(row) == len(section.header) for row in section.rows)
+    assert section.figures
+
+
+def test_ways_take_turns(monkeypatch):
+    order = []
+    monkeypatch.setattr(
+        measure, "run", lambda part, way, environ, **_: order.append(way) or {"cpu": 1.0}
+    )
+    results = measure.rounds("overhead", ["asyncio", "xtremeflow"], 2)
+    assert order == ["asyncio", "xtremeflow"] * 2
+    assert results == {"asyncio": [{"cpu": 1.0}] * 2, "xtremeflow": [{"cpu": 1.0}] * 2}
+
+
+def test_ratios_are_of_the_same_round():
+    ours = [{"cpu": 2.0}, {"cpu": 30.0}, {"cpu": 4.0}]  # the machine was busy in the second
+    base = [{"cpu": 1.0}, {"cpu": 10.0}, {"cpu": 1.0}]
+    assert measure.ratio(ours, base, "cpu") == 3.0
+    assert measure.middle(ours, "cpu") == 4.0
+
+
+def test_a_library_that_is_missing_is_left_out(monkeypatch):
+    monkeypatch.setattr(peers, "versions", lambda: {})
+    assert not peers.available(peers.TOKEN_THROTTLE)
+    assert not peers.available(f"{peers.OLD}, at its best")
+    assert peers.available(peers.SEMAPHORE)
+    assert peers.available(f"{peers.OURS}, submit")
+
+
+def test_a_failing_measurement_fails(monkeypatch, capfd):
+    with pytest.raises(Exception, match="exit status 1"):
+        measure.run("overhead", "no such way", {}, tasks=100, chunk=10)
+    assert "no such way" in capfd.readouterr().err
+
+
+def test_the_command(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("bench.__main__.RESULTS", tmp_path / "RESULTS.md")
+    assert main(["overhead", "--quick"]) == 0
+    out = capsys.readouterr().out
+    assert "| <= 1.15x |" in out
+    assert "- Python: 3." in out
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_part_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["overheads"])
+    assert "no part 'overheads', only overhead, queued" in capsys.readouterr().err
+
+
+def test_numbers_come_as_json(capsys):
+    measure._main("queued", "asyncio.Semaphore", '{"tasks": 100, "slots": 5, "batches": 1}')
+    assert json.loads(capsys.readouterr().out)["cpu"] > 0
