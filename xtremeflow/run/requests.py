@@ -7,6 +7,7 @@ Three forms are told apart by their keys: a line of OpenAI's Batch format (`cust
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -14,6 +15,7 @@ from typing import Any, NoReturn, TypeAlias, cast
 
 Json: TypeAlias = dict[str, Any]
 
+_PATH = re.compile("/[!-~]*")
 _BATCH_KEYS = {"custom_id", "method", "url", "body"}
 
 
@@ -88,7 +90,7 @@ def parse(line: bytes, number: int, mark: int, endpoints: Mapping[str, str]) -> 
 
 def _decoded(line: bytes) -> Json:
     try:
-        value = json.loads(line.decode(), parse_constant=_no_constant)
+        value = _DECODER.decode(line.decode())
     except UnicodeDecodeError as error:
         raise _Bad(f"is not UTF-8: {error.reason} at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
@@ -104,6 +106,10 @@ def _decoded(line: bytes) -> Json:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 def _custom_id(value: Json, number: int) -> str:
@@ -124,10 +130,8 @@ def _batch(value: Json) -> tuple[str, Json]:
     if method != "POST":
         raise _Bad(f"method must be POST, not {json.dumps(method)[:40]}")
     url = value["url"]
-    if not isinstance(url, str) or not url.startswith("/") or not url.isascii():
+    if not isinstance(url, str) or not _PATH.fullmatch(url):
         raise _Bad(f"url must be a path such as /v1/chat/completions, not {json.dumps(url)[:80]}")
-    if any(character <= " " or character == "\x7f" for character in url):
-        raise _Bad(f"url must be without blanks, got {json.dumps(url)[:80]}")
     return url, _object(value, "body")
 
 
@@ -156,7 +160,7 @@ def _endpoint(body: Json, endpoints: Mapping[str, str]) -> str:
 
 def _encoded(body: Json) -> bytes:
     try:
-        return json.dumps(body, ensure_ascii=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(body).encode()
     except UnicodeEncodeError:
         raise _Bad("has half of a surrogate pair, which UTF-8 cannot carry") from None
 
