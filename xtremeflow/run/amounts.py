@@ -8,9 +8,9 @@ from argparse import ArgumentTypeError
 from datetime import datetime
 
 _SCALE = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
-_AMOUNT = re.compile(r"(\d[\d_,]*(?:\.\d+)?)([kmg]?)", re.IGNORECASE)
+_AMOUNT = re.compile(r"(\d[\d_,]*(?:\.\d+)?)([kmg]?)", re.IGNORECASE | re.ASCII)
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+")
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
 
 
 def amount(text: str) -> float:

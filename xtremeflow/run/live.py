@@ -110,11 +110,14 @@ class Live:
 
     def _state(self, now: Snapshot) -> Text:
         if now.stopping:
-            return Text(f"stopping: {now.stopping}; waiting for the calls in flight", "yellow")
-        if now.cooldown:
-            return Text(f"cooldown: {duration(now.cooldown)} left", "yellow")
-        held = f"held back by: {now.held_back_by}" if now.held_back_by else "nothing holds it back"
-        return Text(held, "green" if now.held_back_by else "")
+            said, style = f"stopping: {now.stopping}; waiting for the calls in flight", "yellow"
+        elif now.cooldown:
+            said, style = f"cooldown: {duration(now.cooldown)} left", "yellow"
+        elif now.held_back_by:
+            said, style = f"held back by: {now.held_back_by}", "green"
+        else:
+            said, style = "nothing holds it back", ""
+        return Text(said, style, no_wrap=True, overflow="crop")
 
 
 def _gauge_bar(gauge: Gauge, width: int) -> RenderableType:
