@@ -98,6 +98,8 @@ def test_a_key_shows_itself_to_nobody(tmp_path: Path) -> None:
     assert key is not None
     assert key.reveal() == "sk-secret"
     assert "secret" not in f"{key} {key!r} {[key]}"
+    assert key.hidden(b'{"a": "sk-secret!"}') == b'{"a": "[key]!"}'
+    assert Key("x").hidden(b"xtremeflow") == b"xtremeflow"
     with pytest.raises(KeyProblem) as told:
         Key("sk secret")
     assert "secret" not in str(told.value)

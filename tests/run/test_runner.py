@@ -453,3 +453,25 @@ def test_failed_calls_may_be_left_alone(out: Path) -> None:
     run(main())
     assert transport.lines == [3]
     assert len(errors_in(out)) == 2
+
+
+def test_a_step_of_the_systems_clock_disturbs_nothing(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import time
+
+    true = time.time
+
+    async def step(runner: Runner) -> None:
+        await asyncio.sleep(2.5)
+        monkeypatch.setattr(time, "time", lambda: true() - 86_400)
+        await asyncio.sleep(2.0)
+        monkeypatch.setattr(time, "time", lambda: true() + 86_400)
+
+    transport = Scripted()
+    runner = make(out, transport, limits=[Limit("requests", 60, 60.0, 0)])
+    took = go(runner, [plain()] * 10, step)
+    assert took == pytest.approx(10.0, abs=0.01)
+    started = sorted(record["xtremeflow"]["started"] for record in results_in(out))
+    gaps = [b - a for a, b in zip(started, started[1:], strict=False)]
+    assert gaps == pytest.approx([1.0] * 9, abs=0.01)

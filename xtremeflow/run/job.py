@@ -158,12 +158,14 @@ def _stops(runner: Runner) -> Generator[list[int], None, None]:
         else:
             runner.abort(name)
 
-    for number in _SIGNALS:
+    # What whoever started this (nohup, a script's &) has it ignore stays ignored.
+    heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    for number in heard:
         loop.add_signal_handler(number, handle, number)
     try:
         yield came
     finally:
-        for number in _SIGNALS:
+        for number in heard:
             loop.remove_signal_handler(number)
 
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from xtremeflow import RetryException, auto_backoff, report_token_usage
@@ -318,6 +318,8 @@ class Runner:
         finally:
             job.in_flight = False
             job.seconds = self._now() - began
+        if self.key is not None and (body := self.key.hidden(reply.body)) is not reply.body:
+            reply = replace(reply, body=body)  # some quote it in their errors
         answer = decoded(reply.body)
         failure = failure_in(reply, answer)
         if failure is not None:
@@ -426,8 +428,6 @@ class Runner:
     # ---- lines to the disk ----
 
     def _save(self, add: Callable[[bytes], None], line: bytes) -> bool:
-        if self.key is not None:
-            line = self.key.hidden(line)
         try:
             add(line)
         except OSError as error:
