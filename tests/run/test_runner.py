@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -473,5 +474,5 @@ def test_a_step_of_the_systems_clock_disturbs_nothing(
     took = go(runner, [plain()] * 10, step)
     assert took == pytest.approx(10.0, abs=0.01)
     started = sorted(record["xtremeflow"]["started"] for record in results_in(out))
-    gaps = [b - a for a, b in zip(started, started[1:], strict=False)]
+    gaps = [b - a for a, b in pairwise(started)]
     assert gaps == pytest.approx([1.0] * 9, abs=0.01)

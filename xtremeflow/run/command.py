@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib.util
 import json
 import logging
 import shlex
@@ -85,6 +86,8 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
     if base_url is None:
         raise Usage("tell where to send the requests, by --provider or --base-url (see --help)")
     base_url = keys.check_base_url(base_url, insecure=options.insecure)
+    if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
+        raise Usage("--plot needs matplotlib: pip install 'xtremeflow[plot]'")
     limits, concurrency = _limits(options, provider)
     estimator = Estimator()
     if options.tokenizer is not None:
@@ -254,8 +257,8 @@ def _log_to_stderr(*, verbose: bool, quiet: bool) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xtremeflow run",
-        description="Sends every line of a JSONL file to an LLM API, as fast as its limits allow "
-        "and no faster, and loses nothing.",
+        description="Sends every line of a JSONL file to an LLM API, as fast as its limits\n"
+        "allow and no faster, and loses nothing.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -281,7 +284,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--key-file", type=Path, metavar="FILE", help="file that holds the API key")
 
     group = parser.add_argument_group(
-        "limits", "as on your provider's limits page; without --provider and these, only the "
+        "limits", "as on your provider's limits page; without --provider and\nthese, only the "
         "number of calls at a time is limited"
     )  # fmt: skip
     add = group.add_argument

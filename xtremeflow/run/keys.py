@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-
 _SECRET = 8  # characters
 
 
