@@ -89,7 +89,10 @@ def test_a_port_that_is_taken(capsys):
         (["--rpm", "many"], "argument --rpm: must be a number or 'none', got 'many'"),
         (["--rpm", "0"], "rpm must be at least 1, got 0"),
         (["--speed", "0"], "speed must be finite and above 0, got 0.0"),
-        (["--fault", "fire=1"], "kind must be stall, pause, cut or a status from 400 to 599"),
+        (
+            ["--fault", "fire=1"],
+            "kind must be overload, stall, pause, break, cut or a status",
+        ),
         (["--fault", "cut=2"], "rate must be a number from 0 to 1, got 2.0"),
         (["--first-token", "-1"], "first_token must be finite and not negative, got -1.0"),
         (["--port", "70000"], "port must be from 0 to 65535, got 70000"),

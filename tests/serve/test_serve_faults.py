@@ -48,6 +48,25 @@ async def test_an_error_inside_is_charged_and_one_at_the_door_is_not():
         assert client.service.account.used("tpm") == pytest.approx(used, abs=100)
 
 
+@pytest.mark.parametrize(
+    ("profile", "status"), [("openai", 503), ("anthropic", 529), ("vllm", 503)]
+)
+@simulated
+async def test_overload_in_the_providers_own_way(profile, status):
+    client = Client(profile, faults=[Fault("overload", count=1)])
+    assert await statuses(client, 2) == [status, 200]
+
+
+@simulated
+async def test_an_error_after_a_sign_of_life_has_only_a_body():
+    client = Client("deepseek", latency=SLOW, keep_alive=0.4, faults=[Fault("500")])
+    for stream in (False, True):
+        got = await client.call(stream=stream)
+        assert got.status == 200
+        body = got.events[0] if stream else got.body
+        assert body["error"]["type"] == "server_error"
+
+
 @simulated
 async def test_a_stream_is_cut_in_the_middle():
     client = Client("openai")
@@ -136,7 +155,13 @@ async def test_the_admin_refuses_what_it_does_not_understand():
         ("nothing", None, "GET", 404, "there is no /admin/nothing; there are: /admin/stats"),
         ("stats", None, "POST", 405, "/admin/stats takes GET, not POST"),
         ("faults", b"{", "POST", 400, "Expecting"),
-        ("faults", {"kind": "fire"}, "POST", 400, "kind must be stall, pause, cut or a status"),
+        (
+            "faults",
+            {"kind": "fire"},
+            "POST",
+            400,
+            "kind must be overload, stall, pause, break, cut or a status",
+        ),
         ("faults", {"kind": "cut", "rate": 2}, "POST", 400, "rate must be a number from 0 to 1"),
         ("faults", {"kind": "cut", "count": 0}, "POST", 400, "count must be a whole number"),
         ("faults", {"kind": "cut", "when": 1}, "POST", 400, "a fault has no 'when'"),

@@ -10,6 +10,7 @@ import urllib.request
 import pytest
 from servekit import INSTANT
 
+from xtremeflow.refusals import is_refusal
 from xtremeflow.serve import Fault, serve
 from xtremeflow.testing import LatencyModel
 
@@ -319,6 +320,33 @@ def test_a_cut_stream_is_an_error_and_no_short_answer():
         await client.chat.completions.create(model="m", messages=HELLO)
 
     with_openai(test, faults=[Fault("cut")])
+
+
+def test_a_stream_that_breaks_off_is_an_error_of_the_sdk():
+    async def chat(client, server):
+        options = {"model": "m", "messages": HELLO, "max_tokens": 40}
+        stream = await client.chat.completions.create(**options, stream=True)
+        with pytest.raises(openai.APIError, match="overloaded"):
+            _ = [chunk async for chunk in stream]
+        with pytest.raises(openai.InternalServerError) as caught:
+            await client.chat.completions.create(**options)
+        assert caught.value.status_code == 503
+        stream = await client.responses.create(model="m", input="hello", stream=True)
+        last = [event async for event in stream][-1]
+        check(last)
+        assert (last.type, last.code) == ("error", "slow_down")
+        assert server.stats()["failed"] == 3
+
+    with_openai(chat, faults=[Fault("break")])
+
+    async def messages(client, server):
+        stream = await client.messages.create(model="m", messages=HELLO, max_tokens=40, stream=True)
+        with pytest.raises(anthropic.APIStatusError) as caught:
+            _ = [event async for event in stream]
+        assert caught.value.type == "overloaded_error"
+        assert is_refusal(caught.value)
+
+    with_anthropic(messages, faults=[Fault("break")])
 
 
 def test_a_client_that_goes_away_abandons_its_call():

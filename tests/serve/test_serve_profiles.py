@@ -5,9 +5,10 @@ import asyncio
 import pytest
 from servekit import EPOCH, SLOW, Client, Got, now, simulated
 
+from xtremeflow import Limit, TokenRateScheduler
 from xtremeflow.refusals import is_refusal, is_terminal, retry_delay
 from xtremeflow.serve import PROFILES
-from xtremeflow.serve.profiles.base import duration
+from xtremeflow.serve.profiles.openai_like import duration
 
 
 async def refused(client: Client, *lengths: int, status: int = 429, **more) -> Got:
@@ -470,3 +471,32 @@ def test_bad_limits_are_refused():
         PROFILES["mistral"].amounts({"itpm": 1})
     with pytest.raises(ValueError, match="rpm must be at least 1, got 0"):
         PROFILES["mistral"].amounts({"rpm": 0})
+
+
+# What all this is for: a scheduler that knows the provider's limits is not refused.
+
+
+@pytest.mark.parametrize(
+    ("name", "limits", "known"),
+    [
+        ("openai", {"tpm": 60_000}, Limit("tokens", 60_000, per=60.0, capacity=60_000)),
+        # A window: the capacity and what a window's time brings are the limit together.
+        ("azure", {"tpm": 60_000, "rpm": None}, Limit("tokens", 54_000, per=60.0, capacity=6_000)),
+        ("anthropic", {"rpm": 120}, Limit("requests", 120, per=60.0, capacity=2)),
+    ],
+)
+@simulated
+async def test_a_scheduler_at_the_providers_limits_is_never_refused(name, limits, known):
+    client = Client(name, limits=limits, latency=SLOW)
+    scheduler = TokenRateScheduler(limits=[known])
+    began = now()
+    calls = 200 if known.name == "tokens" else 60
+    cost = 1_000 if known.name == "tokens" else 1  # of a call, in the unit of the limit
+
+    async def call() -> int:
+        return (await client.call(800, 5, 200 if name == "azure" else 1_000)).status
+
+    tasks = [await scheduler.start_task(call(), estimated_tokens=1_000) for _ in range(calls)]
+    assert {await task for task in tasks} == {200}
+    ideal = (calls * cost - known.capacity) * known.per / known.amount
+    assert ideal <= now() - began <= ideal + 6 + 0.01

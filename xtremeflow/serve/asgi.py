@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
 from xtremeflow.serve.reply import ConnectionCut, Request
 from xtremeflow.serve.service import Service
+
+logger = logging.getLogger(__name__)
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -49,6 +52,9 @@ class App:
                 raise
             if sys.version_info >= (3, 11):
                 this.uncancel()
+        except Exception:
+            logger.exception("an error of the simulator itself at %s", scope["path"])
+            raise
         finally:
             watch.cancel()
 

@@ -10,7 +10,7 @@ from typing import Literal
 
 from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN
 
-MOST_BLOCKS = 1_000_000  # remembered; the longest unused are forgotten first
+MOST_BLOCKS = 200_000  # remembered; the longest unused are forgotten first
 MOST_ROUTES = 100_000
 
 
@@ -48,14 +48,14 @@ class Lookup:
     blocks: Sequence[int] = ()  # the hashes of its prefixes, the shortest first
 
 
-@dataclass
+@dataclass(slots=True)
 class _Entry:
     sightings: int
     usable: float  # from when on
     used: float  # when last
 
 
-@dataclass
+@dataclass(slots=True)
 class _Route:
     """The calls of one key in one minute, which decide on the machine that the next goes to."""
 

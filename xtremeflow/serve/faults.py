@@ -10,11 +10,13 @@ from typing import Any
 from xtremeflow.serve.fields import is_object
 
 KINDS: Mapping[str, str] = {
+    "overload": "the call is refused as the provider does when it is overloaded: 503 or 529",
     "stall": "nothing comes for a while, before the first token",
     "pause": "nothing comes for a while, in the middle of the answer",
+    "break": "an overload is reported in the middle of the answer",
     "cut": "the connection is closed in the middle of the answer",
 }
-AT_THE_DOOR = frozenset({429, 503, 529})  # statuses that mean that the call was not taken on
+NOT_TAKEN_ON = frozenset({429, 503, 529})  # statuses of calls that are refused at the door
 
 
 @dataclass
@@ -43,6 +45,11 @@ class Fault:
     def status(self) -> int | None:
         """The HTTP status that it answers with, if it is of that kind."""
         return int(self.kind) if self.kind.isdecimal() and 400 <= int(self.kind) <= 599 else None
+
+    @property
+    def at_the_door(self) -> bool:
+        """Whether the call is refused, instead of being admitted and going wrong then."""
+        return self.kind == "overload" or self.status in NOT_TAKEN_ON
 
     @staticmethod
     def from_json(value: Any) -> Fault:

@@ -66,6 +66,11 @@ async def _stream(service: Service, job: Production, reply: Reply, at: float) ->
             if job.wants("cut"):
                 await reply.flush()
                 raise ConnectionCut
+            if job.wants("break"):
+                reply.event(stream.fail(service.overload().body))
+                await reply.flush(more=False)
+                job.reservation.fail()
+                return
             if pause := job.wants("pause"):
                 at += pause.seconds
         at += job.latency.generation / len(pieces)
@@ -91,6 +96,8 @@ async def _whole(service: Service, job: Production, reply: Reply, at: float) -> 
     if job.wants("cut"):
         await reply.half(body)
         raise ConnectionCut
+    if job.wants("break"):
+        raise service.overload()
     _complete(service, job)
     await reply.whole(body)
 

@@ -35,6 +35,10 @@ class ConnectionCut(Exception):
     """The connection is to be closed in the middle of the answer that has been begun."""
 
 
+JSON = "application/json"
+EVENTS = "text/event-stream; charset=utf-8"
+
+
 class Reply:
     """The answer to one request; its headers leave with its first byte."""
 
@@ -43,54 +47,57 @@ class Reply:
         self._sink = sink
         self._began = service.provider.now()
         self._pending: list[bytes] = []
-        self.started = False
+        self._content: str | None = None  # its type, once the headers have left
 
-    async def _start(self, status: int, content: str, more: Mapping[str, str]) -> None:
+    async def _start(
+        self, content: str, status: int = 200, more: Mapping[str, str] | None = None
+    ) -> None:
+        if self._content is not None:
+            return
         service = self._service
         service.statuses[status] += 1
         took = round((service.provider.now() - self._began) * 1000)
-        headers = {
-            "content-type": content,
-            **service.profile.identify(f"req_{next(service.ids):024d}", took),
-            **service.profile.headers(service.account),
-            **more,
-        }
-        self.started = True
-        await self._sink.start(status, headers)
+        self._content = content
+        await self._sink.start(
+            status,
+            {
+                "content-type": content,
+                **service.profile.identify(f"req_{next(service.ids):024d}", took),
+                **service.profile.headers(service.account),
+                **(more or {}),
+            },
+        )
 
     async def plain(self, status: int, value: object) -> None:
         """JSON that is no provider's."""
         data = dumps(value)
-        headers = {"content-type": "application/json", "content-length": str(len(data))}
-        await self._sink.start(status, headers)
+        await self._sink.start(status, {"content-type": JSON, "content-length": str(len(data))})
         await self._sink.write(data, more=False)
 
     async def whole(self, value: object) -> None:
         """All of an answer that is no stream."""
-        await self._json(200, value, {})
+        data = dumps(value)
+        await self._start(JSON, more={"content-length": str(len(data))})
+        await self._sink.write(data, more=False)
 
     async def half(self, value: object) -> None:
         """As much of it as comes before the connection is cut."""
         data = dumps(value)
-        if not self.started:
-            await self._start(200, "application/json", {"content-length": str(len(data))})
+        await self._start(JSON, more={"content-length": str(len(data))})
         await self._sink.write(data[: len(data) // 2], more=True)
 
     async def reject(self, rejection: Rejection) -> None:
-        """An answer other than 200, or its body only where 200 is said already."""
-        await self._json(rejection.status, rejection.body, rejection.headers)
-
-    async def _json(self, status: int, value: object, headers: Mapping[str, str]) -> None:
-        data = dumps(value)
-        if not self.started:
-            length = {"content-length": str(len(data))}
-            await self._start(status, "application/json", {**headers, **length})
+        """An answer other than 200; after a sign of life only its body is left to say."""
+        data = dumps(rejection.body)
+        length = {"content-length": str(len(data))}
+        await self._start(JSON, rejection.status, {**rejection.headers, **length})
+        if self._content == EVENTS:
+            data = b"data: " + data + b"\n\n"
         await self._sink.write(data, more=False)
 
     async def keep_alive(self, *, stream: bool) -> None:
         """A sign of life while there is nothing yet."""
-        if not self.started:
-            await self._start(200, "text/event-stream" if stream else "application/json", {})
+        await self._start(EVENTS if stream else JSON)
         await self._sink.write(b": keep-alive\n\n" if stream else b"\n", more=True)
 
     def event(self, data: bytes) -> None:
@@ -98,10 +105,7 @@ class Reply:
         self._pending.append(data)
 
     async def flush(self, *, more: bool = True) -> None:
-        if not self.started:
-            await self._start(
-                200, "text/event-stream; charset=utf-8", {"cache-control": "no-cache"}
-            )
+        await self._start(EVENTS, more={"cache-control": "no-cache"})
         data = b"".join(self._pending)
         self._pending.clear()
         if data or not more:

@@ -7,6 +7,7 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import count
 from random import Random
 from zlib import crc32
@@ -16,7 +17,7 @@ from xtremeflow.serve.apis import APIS, Api, api_of
 from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, Answer, Ask, prose, tokens_in
 from xtremeflow.serve.cache import Lookup, PrefixCache
 from xtremeflow.serve.catalogue import models
-from xtremeflow.serve.faults import AT_THE_DOOR, Fault, FaultPlan
+from xtremeflow.serve.faults import Fault, FaultPlan
 from xtremeflow.serve.fields import BadRequestError, is_object, length_of
 from xtremeflow.serve.production import Production, produce
 from xtremeflow.serve.profiles import PROFILES, Account, Refusal, Rejection
@@ -95,8 +96,6 @@ class Service:
         try:
             await self._answer(request, reply)
         except Rejection as rejection:
-            if rejection.wait is not None:
-                self.provider.announce(self.provider.now() + rejection.wait)
             await reply.reject(rejection)
 
     async def _answer(self, request: Request, reply: Reply) -> None:
@@ -122,13 +121,16 @@ class Service:
             await reply.whole({"input_tokens": tokens_in(ask.prompt)})
             return
         lookup = self._look_up(ask)
-        call, answer = self._plan(ask, lookup, self._told(request, ask))
+        call, answer = self._plan(ask, lookup)
         latency = self.provider.latency_of(call)
         fault = self.faults.draw()
+        now = self.provider.now()
         try:
             reservation = self._admit(call, ask, fault)
-        except Rejection:
+        except Rejection as rejection:
             await asyncio.sleep(latency.downlink)
+            if rejection.wait is not None:
+                self.provider.announce(now + rejection.wait)
             raise
         with reservation:
             job = Production(api, ask, call, answer, lookup, latency, fault, reservation)
@@ -138,6 +140,13 @@ class Service:
 
     def _rejection(self, status: int, message: str, code: str | None = None) -> Rejection:
         return Rejection(status, self.profile.error(status, message, code))
+
+    def overload(self, status: int | None = None) -> Rejection:
+        """What the provider says when it is overloaded, by default with its own status."""
+        message = "The server is overloaded, please try again later."
+        return self._rejection(
+            status or self.profile.overloaded, message, self.profile.overloaded_code
+        )
 
     def _authorise(self, request: Request) -> None:
         key = self.settings.only_key
@@ -155,6 +164,7 @@ class Service:
             if not is_object(body):
                 raise BadRequestError("the body must be a JSON object")
             ask = api.ask(body, request.path)
+            told = length_of(request.headers.get(OUTPUT_HEADER), OUTPUT_HEADER)
         except (ValueError, RecursionError) as error:
             raise self._rejection(400, f"We could not parse the JSON body: {error}") from None
         except BadRequestError as error:
@@ -163,14 +173,7 @@ class Service:
         if known is not None and ask.model not in known:
             message = f"The model `{ask.model}` does not exist or you do not have access to it."
             raise self._rejection(404, message, "model_not_found")
-        return ask
-
-    def _told(self, request: Request, ask: Ask) -> int | None:
-        try:
-            told = length_of(request.headers.get(OUTPUT_HEADER), OUTPUT_HEADER)
-        except BadRequestError as error:
-            raise self._rejection(400, str(error)) from None
-        return ask.told if told is None else told
+        return ask if told is None else replace(ask, told=told)
 
     def _look_up(self, ask: Ask) -> Lookup:
         if self.cache is None:
@@ -179,8 +182,8 @@ class Service:
             ask.model, ask.prompt, self.provider.now(), key=ask.cache_key, marks=ask.marks
         )
 
-    def _plan(self, ask: Ask, lookup: Lookup, told: int | None) -> tuple[CallRequest, Answer]:
-        """The answer: the same for the same prompt."""
+    def _plan(self, ask: Ask, lookup: Lookup) -> tuple[CallRequest, Answer]:
+        """The call and its answer, the same for the same prompt."""
         schema = ask.tool.parameters if ask.tool else ask.schema
         text = None
         if schema is not None:
@@ -189,10 +192,11 @@ class Service:
             except BadRequestError as error:
                 raise self._rejection(400, f"Invalid schema: {error}") from None
             length = tokens_in(text)
-        elif told is not None:
-            length = told
+        elif ask.told is not None:
+            length = ask.told
         else:
-            length = self.settings.answer_length(Random(crc32(ask.prompt.encode(), self._seed())))
+            seed = self.settings.seed & 0xFFFFFFFF
+            length = self.settings.answer_length(Random(crc32(ask.prompt.encode(), seed)))
         prompt_tokens = max(1, tokens_in(ask.prompt))
         call = CallRequest(prompt_tokens, length, ask.max_tokens, ask.answers, lookup.read)
         if text is None:
@@ -210,14 +214,9 @@ class Service:
         )
         return call, answer
 
-    def _seed(self) -> int:
-        return self.settings.seed & 0xFFFFFFFF
-
     def _admit(self, call: CallRequest, ask: Ask, fault: Fault | None) -> Reservation:
-        if fault is not None and fault.status in AT_THE_DOOR:
-            raise self._rejection(
-                fault.status, "The server is overloaded, please try again later.", "slow_down"
-            )
+        if fault is not None and fault.at_the_door:
+            raise self.overload(fault.status)
         credit = self.settings.credit
         if self.spent or (credit is not None and self.provider.stats.tokens_served >= credit):
             raise self.profile.spent()

@@ -149,6 +149,10 @@ class Reservation:
         self._provider.stats.completed += 1
         self._provider.stats.tokens_served += usage.total_tokens
 
+    def fail(self) -> None:
+        """The call has ended by an error of the provider, of which the client has been told."""
+        self._provider.stats.failed += 1
+
     def __enter__(self) -> Reservation:
         return self
 

@@ -9,13 +9,17 @@ from xtremeflow.serve.profiles import Profile
 
 
 class Stream(Protocol):
-    """The events of one answer, as bytes: `begin`, each piece of the text, `end`."""
+    """The events of one answer, as bytes: `begin`, each piece of the text, `end` or `fail`."""
 
     def begin(self) -> bytes: ...
 
     def piece(self, text: str) -> bytes: ...
 
     def end(self) -> bytes: ...
+
+    def fail(self, body: object) -> bytes:
+        """The event that the answer breaks off with; `body` is that of the provider's errors."""
+        ...
 
 
 class Api(Protocol):

@@ -134,6 +134,9 @@ class _ChatStream:
             last = self._chunk(choices, usage=usage)
         return last + b"data: [DONE]\n\n"
 
+    def fail(self, body: object) -> bytes:
+        return event(body)
+
 
 def _message(answer: Answer, call_id: str) -> Json:
     message: Json = {"role": "assistant", "content": answer.text, "refusal": None}

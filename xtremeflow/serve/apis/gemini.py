@@ -72,6 +72,9 @@ class _GeminiStream:
         text = self._answer.text if self._answer.tool is not None else ""
         return event(_chunk(self._ask, self._answer, text, last=True))
 
+    def fail(self, body: object) -> bytes:
+        return event(body)
+
 
 def _chunk(ask: Ask, answer: Answer, text: str, *, last: bool = False) -> Json:
     part: Json = {"text": text}

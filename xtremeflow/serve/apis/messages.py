@@ -116,6 +116,9 @@ class _MessageStream:
             )
         )
 
+    def fail(self, body: object) -> bytes:
+        return event(body, "error")
+
 
 def _message(ask: Ask, answer: Answer) -> Json:
     return {

@@ -12,6 +12,7 @@ from xtremeflow.serve.fields import (
     content_text,
     count_field,
     is_array,
+    is_object,
     object_field,
     object_in,
     text_field,
@@ -107,6 +108,11 @@ class _ResponseStream:
         events.append(self._event("response.output_item.done", output_index=0, item=item))
         events.append(self._event(f"response.{status}", response=response))
         return b"".join(events)
+
+    def fail(self, body: object) -> bytes:
+        error = object_field(body, "error") if is_object(body) else {}
+        message, code = error.get("message"), error.get("code")
+        return self._event("error", code=code, message=message, param=None)
 
 
 def _response(

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import ClassVar
 
+from xtremeflow.serve.asking import Json
 from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import UNITS, Account, Json, Profile, Quotas, Refusal, Rejection
+from xtremeflow.serve.profiles.base import UNITS, Account, Profile, Quotas, Refusal, Rejection
 from xtremeflow.testing import CallRequest, Enforcer, TokenBucket
 from xtremeflow.testing.charge import charge_uncached_input, settle_uncached
 

@@ -11,16 +11,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import (
-    UNITS,
-    Account,
-    Profile,
-    Quotas,
-    Refusal,
-    Rejection,
-    openai_error,
-    openai_kind,
-)
+from xtremeflow.serve.profiles.base import UNITS, Account, Profile, Quotas, Refusal, Rejection
+from xtremeflow.serve.profiles.openai_like import openai_error, openai_headers, openai_kind
 from xtremeflow.testing import CallRequest, Enforcer, FixedWindow
 from xtremeflow.testing.charge import charge_prompt_and_max_tokens
 
@@ -46,13 +38,7 @@ class Azure(Profile):
         return charge_prompt_and_max_tokens(request)
 
     def headers(self, account: Account) -> dict[str, str]:
-        told: dict[str, str] = {}
-        for unit, name in (("requests", "rpm"), ("tokens", "tpm")):
-            if name in account.limits:
-                told[f"x-ratelimit-limit-{unit}"] = str(account.amounts[name])
-                told[f"x-ratelimit-remaining-{unit}"] = str(account.remaining(name))
-                told[f"x-ratelimit-reset-{unit}"] = str(math.ceil(account.reset(name)))
-        return told
+        return openai_headers(account, {"requests": "rpm", "tokens": "tpm"}, _whole_seconds)
 
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
         return {"apim-request-id": request_id, "x-ms-region": "Simulated"}
@@ -77,3 +63,7 @@ class Azure(Profile):
     def spent(self) -> Rejection:
         message = "You exceeded your current quota, please check your plan and billing details."
         return Rejection(429, openai_error(message, "insufficient_quota", "insufficient_quota"))
+
+
+def _whole_seconds(seconds: float) -> str:
+    return str(math.ceil(seconds))

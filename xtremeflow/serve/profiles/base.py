@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import ClassVar
 
+from xtremeflow.serve.asking import Json
 from xtremeflow.serve.cache import CacheRules
 from xtremeflow.testing import CallRequest, Enforcer, RateLimitError, RequestTooLargeError
 from xtremeflow.testing.limits import NANOSECONDS
@@ -30,7 +31,6 @@ UNITS: Mapping[str, str] = {
     "concurrency": "requests",
 }
 
-Json = dict[str, Any]
 Quotas = Mapping[str, int | None]
 
 
@@ -97,15 +97,13 @@ class Refusal:
     model: str
     names: Sequence[str]  # of the limits that refuse it
     costs: Mapping[str, int]
-    wait: float | None  # seconds after which it passes; None where unknown
-    never: bool = field(default=False)  # larger than the limit
+    wait: float | None  # seconds after which it passes; None where that is unknown, or never
 
     @staticmethod
     def of(error: RateLimitError | RequestTooLargeError, account: Account, model: str) -> Refusal:
+        wait = error.retry_after if isinstance(error, RateLimitError) else None
         names = [account.name_of(limit) for limit in error.limits]
-        if isinstance(error, RequestTooLargeError):
-            return Refusal(account, model, names, error.costs, None, never=True)
-        return Refusal(account, model, names, error.costs, error.retry_after)
+        return Refusal(account, model, names, error.costs, wait)
 
     @property
     def name(self) -> str:
@@ -130,7 +128,7 @@ class Profile(ABC):
     quotas         its usual limits, by their names in QUOTAS; None is: known, but not set
     as_produced    whether `settle` is applied while the answer is produced, not only at its end
     cache          the rules of its prefix cache
-    overloaded     the status by which it says so
+    overloaded     the status by which it says that it is, and the code
     keep_alive     seconds between signs of life while a call waits for its first token
     usage_always   whether a stream of chat completions tells its usage unasked
     """
@@ -144,6 +142,7 @@ class Profile(ABC):
     as_produced: ClassVar[bool] = False
     cache: ClassVar[CacheRules | None] = None
     overloaded: ClassVar[int] = 503
+    overloaded_code: ClassVar[str | None] = None
     keep_alive: ClassVar[float | None] = None
     usage_always: ClassVar[bool] = False
 
@@ -193,27 +192,3 @@ class Profile(ABC):
                 raise ValueError(f"{name} must be at least 1, got {amount!r}")
         amounts = {**self.quotas, **overrides}
         return {name: amount for name, amount in amounts.items() if amount is not None}
-
-
-def openai_error(
-    message: str, kind: str, code: str | None = None, param: str | None = None
-) -> Json:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-def openai_kind(status: int) -> str:
-    """The type that OpenAI gives errors of that status."""
-    return "server_error" if status >= 500 else "invalid_request_error"
-
-
-def duration(seconds: float) -> str:
-    """As Go writes it: `20ms`, `1s`, `7.66s`, `6m0s`, `23h59m4.2s`; milliseconds rounded up."""
-    milliseconds = -int(-(round(seconds * 1e6)) // 1000) if seconds > 0 else 0
-    if milliseconds < 1000:
-        return f"{milliseconds}ms" if milliseconds else "0s"
-    minutes, rest = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
-    if hours:
-        return f"{hours}h{minutes}m{text}"
-    return f"{minutes}m{text}" if minutes else text

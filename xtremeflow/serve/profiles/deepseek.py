@@ -8,16 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from xtremeflow.serve.asking import Json
 from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import (
-    Json,
-    Profile,
-    Quotas,
-    Refusal,
-    Rejection,
-    openai_error,
-    openai_kind,
-)
+from xtremeflow.serve.profiles.base import Profile, Quotas, Refusal, Rejection
+from xtremeflow.serve.profiles.openai_like import openai_error, openai_kind
 from xtremeflow.testing import CallRequest, Concurrency, Enforcer
 from xtremeflow.testing.charge import charge_actual
 

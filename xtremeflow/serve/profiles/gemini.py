@@ -9,8 +9,9 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
+from xtremeflow.serve.asking import Json
 from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import UNITS, Json, Profile, Quotas, Refusal, Rejection, period
+from xtremeflow.serve.profiles.base import UNITS, Profile, Quotas, Refusal, Rejection, period
 from xtremeflow.testing import CallRequest, Enforcer, FixedWindow
 from xtremeflow.testing.charge import charge_actual
 

@@ -12,10 +12,9 @@ from xtremeflow.serve.profiles.base import (
     Quotas,
     Refusal,
     Rejection,
-    duration,
-    openai_kind,
     period,
 )
+from xtremeflow.serve.profiles.openai_like import duration, openai_headers, openai_kind
 from xtremeflow.testing import CallRequest, Enforcer, TokenBucket
 from xtremeflow.testing.charge import charge_prompt_and_max_tokens, settle_actual
 
@@ -45,13 +44,7 @@ class Groq(Profile):
         return settle_actual(request, produced)
 
     def headers(self, account: Account) -> dict[str, str]:
-        told: dict[str, str] = {}
-        for unit, name in (("requests", "rpd"), ("tokens", "tpm")):
-            if name in account.limits:
-                told[f"x-ratelimit-limit-{unit}"] = str(account.amounts[name])
-                told[f"x-ratelimit-remaining-{unit}"] = str(account.remaining(name))
-                told[f"x-ratelimit-reset-{unit}"] = duration(account.reset(name))
-        return told
+        return openai_headers(account, {"requests": "rpd", "tokens": "tpm"}, duration)
 
     def error(self, status: int, message: str, code: str | None = None) -> object:
         kind = "internal_server_error" if status >= 500 else openai_kind(status)

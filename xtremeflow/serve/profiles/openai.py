@@ -14,10 +14,13 @@ from xtremeflow.serve.profiles.base import (
     Quotas,
     Refusal,
     Rejection,
+    period,
+)
+from xtremeflow.serve.profiles.openai_like import (
     duration,
     openai_error,
+    openai_headers,
     openai_kind,
-    period,
 )
 from xtremeflow.testing import CallRequest, Enforcer, TokenBucket
 from xtremeflow.testing.charge import charge_max_tokens
@@ -32,6 +35,7 @@ class OpenAI(Profile):
     models = ("gpt-5.6", "gpt-5.6-mini", "text-embedding-3-small")
     quotas: ClassVar[Quotas] = {"rpm": 5_000, "tpm": 800_000, "rpd": None, "tpd": None}
     cache = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15)
+    overloaded_code = "slow_down"
 
     def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
         return TokenBucket(UNITS[name], amount, period(name, minute))
@@ -40,13 +44,7 @@ class OpenAI(Profile):
         return charge_max_tokens(request)
 
     def headers(self, account: Account) -> dict[str, str]:
-        told: dict[str, str] = {}
-        for unit, name in (("requests", "rpm"), ("tokens", "tpm")):
-            if name in account.limits:
-                told[f"x-ratelimit-limit-{unit}"] = str(account.amounts[name])
-                told[f"x-ratelimit-remaining-{unit}"] = str(account.remaining(name))
-                told[f"x-ratelimit-reset-{unit}"] = duration(account.reset(name))
-        return told
+        return openai_headers(account, {"requests": "rpm", "tokens": "tpm"}, duration)
 
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
         return {
@@ -61,23 +59,26 @@ class OpenAI(Profile):
 
     def refusal(self, refusal: Refusal) -> Rejection:
         unit = UNITS[refusal.name]
-        message = (
-            f"{'Request too large' if refusal.never else 'Rate limit reached'} for "
-            f"{refusal.model} in organization org-simulated on {unit} per {SHORT[refusal.name]}: "
-            f"Limit {refusal.limit}, "
+        where = (
+            f"for {refusal.model} in organization org-simulated on {unit} per "
+            f"{SHORT[refusal.name]}: Limit {refusal.limit}, "
         )
-        body = openai_error(message, unit, "rate_limit_exceeded")
         if refusal.wait is None:
-            body["error"]["message"] += f"Requested {refusal.requested}. " + TOO_LARGE
-            return Rejection(429, body)
-        body["error"]["message"] += (
-            f"Used {refusal.account.used(refusal.name)}, Requested {refusal.requested}. "
-            f"Please try again in {duration(refusal.wait)}. " + MORE
+            message = (
+                f"Request too large {where}Requested {refusal.requested}. The input or output "
+                "tokens must be reduced in order to run successfully."
+            )
+            return Rejection(429, openai_error(message, unit, "rate_limit_exceeded"))
+        message = (
+            f"Rate limit reached {where}Used {refusal.account.used(refusal.name)}, Requested "
+            f"{refusal.requested}. Please try again in {duration(refusal.wait)}. Visit "
+            "https://platform.openai.com/account/rate-limits to learn more."
         )
         headers = {
             "retry-after": str(math.ceil(refusal.wait)),
             "retry-after-ms": str(math.ceil(refusal.wait * 1000)),
         }
+        body = openai_error(message, unit, "rate_limit_exceeded")
         return Rejection(429, body, headers, refusal.wait)
 
     def spent(self) -> Rejection:
@@ -87,7 +88,3 @@ class OpenAI(Profile):
             "https://platform.openai.com/docs/guides/error-codes/api-errors."
         )
         return Rejection(429, openai_error(message, "insufficient_quota", "insufficient_quota"))
-
-
-TOO_LARGE = "The input or output tokens must be reduced in order to run successfully. "
-MORE = "Visit https://platform.openai.com/account/rate-limits to learn more."

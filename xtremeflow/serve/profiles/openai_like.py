@@ -1,0 +1,45 @@
+"""How OpenAI speaks of limits and errors, and those who took it over from there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from xtremeflow.serve.asking import Json
+from xtremeflow.serve.profiles.base import Account
+
+
+def openai_headers(
+    account: Account, limits: Mapping[str, str], reset: Callable[[float], str]
+) -> dict[str, str]:
+    """The `x-ratelimit-*` headers: `limits` has the limit that each of their units tells of."""
+    told: dict[str, str] = {}
+    for unit, name in limits.items():
+        if name in account.limits:
+            told[f"x-ratelimit-limit-{unit}"] = str(account.amounts[name])
+            told[f"x-ratelimit-remaining-{unit}"] = str(account.remaining(name))
+            told[f"x-ratelimit-reset-{unit}"] = reset(account.reset(name))
+    return told
+
+
+def openai_error(
+    message: str, kind: str, code: str | None = None, param: str | None = None
+) -> Json:
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def openai_kind(status: int) -> str:
+    """The type that OpenAI gives errors of that status."""
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+def duration(seconds: float) -> str:
+    """As Go writes it: `20ms`, `1s`, `7.66s`, `6m0s`, `23h59m4.2s`; milliseconds rounded up."""
+    milliseconds = -int(-(round(seconds * 1e6)) // 1000) if seconds > 0 else 0
+    if milliseconds < 1000:
+        return f"{milliseconds}ms" if milliseconds else "0s"
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{rest / 1000:.3f}".rstrip("0").rstrip(".") + "s"
+    if hours:
+        return f"{hours}h{minutes}m{text}"
+    return f"{minutes}m{text}" if minutes else text
