@@ -71,6 +71,14 @@ def test_addresses(base: str, url: str, whole: str) -> None:
     assert address(base, url) == whole
 
 
+def test_a_provider_without_the_usual_prefix() -> None:
+    gemini = PROVIDERS["gemini"]
+    assert gemini.base_url is not None
+    for url in ("/v1/chat/completions", "/chat/completions"):
+        whole = address(gemini.base_url, url, gemini.prefix)
+        assert whole == f"{gemini.base_url}/chat/completions"
+
+
 @pytest.mark.parametrize(
     ("url", "loopback"),
     [

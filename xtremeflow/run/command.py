@@ -142,7 +142,11 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
 
         async def run() -> Summary:
             transport = HTTPTransport(
-                base_url, headers, timeout=options.timeout, connections=concurrency
+                base_url,
+                headers,
+                timeout=options.timeout,
+                connections=concurrency,
+                prefix=provider.prefix,
             )
             return await job.run(transport, view)
 

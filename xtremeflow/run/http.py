@@ -11,12 +11,22 @@ from xtremeflow.run.transport import NoReply, Reply, Unreachable
 
 
 class HTTPTransport:
-    """Posts requests to `base_url`; `timeout` is that of one attempt, in seconds."""
+    """Posts requests to `base_url`; `timeout` is that of one attempt, in seconds.
+
+    `prefix` is left out of their paths: see `providers.Provider`.
+    """
 
     def __init__(
-        self, base_url: str, headers: Mapping[str, str], *, timeout: float, connections: int
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: float,
+        connections: int,
+        prefix: str = "",
     ) -> None:
         self._base_url = base_url
+        self._prefix = prefix
         self._addresses: dict[str, str] = {}
         self._client = Client(
             headers={"Content-Type": "application/json", **headers},
@@ -27,7 +37,7 @@ class HTTPTransport:
     async def send(self, request: Request) -> Reply:
         url = self._addresses.get(request.url)
         if url is None:
-            url = self._addresses[request.url] = address(self._base_url, request.url)
+            url = self._addresses[request.url] = address(self._base_url, request.url, self._prefix)
         try:
             response = await self._client.post(url, content=request.content)
         except ConnectError as error:

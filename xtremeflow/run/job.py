@@ -29,6 +29,7 @@ from xtremeflow.scheduler import TaskScheduler
 
 logger = logging.getLogger("xtremeflow.run")
 
+_SYNC_INTERVAL = 5.0  # s; what a power failure may cost
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -81,6 +82,12 @@ class Job:
                 stopping=runner.stopped,
             )
 
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(_SYNC_INTERVAL)
+                with contextlib.suppress(OSError):  # the next write will tell
+                    await asyncio.to_thread(self.results.sync)
+
         async def watch() -> None:
             while True:
                 view.update(look())
@@ -90,14 +97,16 @@ class Job:
         if self.deadline is not None:
             deadline = loop.call_later(self.deadline, runner.stop, "the deadline has come")
         view.start()
-        watching = asyncio.create_task(watch())
+        beside = [asyncio.create_task(watch()), asyncio.create_task(keep())]
         try:
             with _stops(runner) as stopped_by:
                 await runner.run(self.source.batches())
         finally:
             if deadline is not None:
                 deadline.cancel()
-            watching.cancel()
+            for task in beside:
+                task.cancel()
+            await asyncio.wait(beside)
             view.update(look())
             view.stop()
             await transport.aclose()

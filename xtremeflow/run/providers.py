@@ -39,6 +39,7 @@ class Provider:
     key_header   the header that carries it, "{}" standing for the key
     headers      sent with every call beside it
     paths        of bodies without a url, by what they have: see `requests.parse`
+    prefix       what OpenAI's paths begin with and this provider's do not
     amounts      the limits that are assumed, per minute ("concurrency": at a time)
     burst        how many seconds of its rate a limit allows at once
     headroom     what part of the amounts may be used: a window's edge is not hit exactly
@@ -54,6 +55,7 @@ class Provider:
     key_header: tuple[str, str] = ("Authorization", "Bearer {}")
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     paths: Mapping[str, str] = field(default_factory=lambda: _OPENAI_PATHS)
+    prefix: str = ""
     amounts: Mapping[str, int] = field(default_factory=dict[str, int])
     burst: Mapping[str, float] = field(default_factory=dict[str, float])
     headroom: float = 1.0
@@ -134,6 +136,7 @@ _ALL = (
         "https://generativelanguage.googleapis.com/v1beta/openai",
         "GEMINI_API_KEY",
         paths={"messages": "/chat/completions", "embedding": "/embeddings"},
+        prefix="/v1",
         amounts={"rpm": 1_000, "itpm": 1_000_000},
         headroom=0.98,
     ),
@@ -172,11 +175,13 @@ ANY = Provider("any", "any OpenAI-compatible server", None, "XTREMEFLOW_API_KEY"
 """What is assumed of a server of which only the address is given."""
 
 
-def address(base_url: str, url: str) -> str:
-    """Puts the path behind the base, what both have (mostly `/v1`) once.
+def address(base_url: str, url: str, prefix: str = "") -> str:
+    """Puts the path, without the prefix, behind the base; what both have (mostly `/v1`) once.
 
     https://host/openai/v1 and /v1/chat/completions are https://host/openai/v1/chat/completions.
     """
+    if prefix and url.startswith(f"{prefix}/"):
+        url = url.removeprefix(prefix)
     scheme, _, rest = base_url.rstrip("/").partition("://")
     host, slash, path = rest.partition("/")
     base = f"{slash}{path}"
