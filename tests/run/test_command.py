@@ -471,3 +471,17 @@ def test_memory_is_flat(tmp_path: Path, server: Server, out: Path) -> None:
     assert len(server.asked()) == 100
     # The mapped results count (20 MB); anything held per line would come on top.
     assert int(done.stdout) < 90_000  # KiB
+
+
+def test_a_line_that_was_done_and_is_another_now(tmp_path: Path, server: Server, out: Path) -> None:
+    path = write(tmp_path / "in.jsonl", [plain("a"), plain("b")])
+    options = ("-o", out, "--base-url", server.url)
+    assert run(path, *options).returncode == 0
+    write(path, [plain("b"), plain("a"), plain("c")])
+    done = run(path, *options)
+    assert done.returncode == 2
+    assert "line 1 of the input is not the one that was done before" in done.stderr
+    assert len(server.asked()) == 2
+    write(path, [plain("a"), plain("b"), plain("c")])
+    assert run(path, *options).returncode == 0
+    assert server.asked()[2:] == ["c"]

@@ -476,3 +476,20 @@ def test_a_step_of_the_systems_clock_disturbs_nothing(
     started = sorted(record["xtremeflow"]["started"] for record in results_in(out))
     gaps = [b - a for a, b in pairwise(started)]
     assert gaps == pytest.approx([1.0] * 9, abs=0.01)
+
+
+def test_the_probe_begins_with_the_first_call(out: Path) -> None:
+    async def slow_input() -> Any:
+        await asyncio.sleep(5)  # as passing over many lines that are done takes
+        for i in range(50):
+            yield [json.dumps(plain(str(i))).encode()]
+
+    transport = Scripted(lambda r, a: answered(401, {}), seconds=0.3)
+    runner = make(out, transport, concurrency=50)
+
+    async def main() -> None:
+        await runner.run(slow_input())
+        runner.results.close()
+
+    run(main())
+    assert len(transport.sent) <= 8

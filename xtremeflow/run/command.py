@@ -24,7 +24,7 @@ from xtremeflow.run.keys import Key, KeyProblem
 from xtremeflow.run.plot import PlotError, picture_path, plot
 from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
 from xtremeflow.run.results import Done, Results, ResultsError, errors_path, what_is_done
-from xtremeflow.run.runner import InputChanged, Policy
+from xtremeflow.run.runner import Policy
 from xtremeflow.run.source import Source, SourceError
 from xtremeflow.run.summary import INTERRUPTED, STOPPED, USAGE, Summary
 from xtremeflow.run.tokenizer import TokenizerError, tokenizer
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     key: list[Key] = []
     try:
         return _main(options, shlex.join(["xtremeflow", *given]), key)
-    except (Usage, KeyProblem, ResultsError, SourceError, TokenizerError, InputChanged) as error:
+    except (Usage, KeyProblem, ResultsError, SourceError, TokenizerError) as error:
         print(f"xtremeflow run: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:

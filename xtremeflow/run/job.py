@@ -20,7 +20,7 @@ from xtremeflow.run.keys import Key
 from xtremeflow.run.monitor import Monitor, Snapshot
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.results import Results
-from xtremeflow.run.runner import Policy, Runner
+from xtremeflow.run.runner import InputChanged, Policy, Runner
 from xtremeflow.run.source import Source, SourceError
 from xtremeflow.run.summary import Summary
 from xtremeflow.run.transport import Transport
@@ -50,7 +50,7 @@ class Job:
     command: str
 
     async def run(self, transport: Transport, view: View) -> Summary:
-        """Runs it, and closes the transport. Raises SourceError and InputChanged."""
+        """Runs it, and closes the transport."""
         scheduler = TaskScheduler(self.concurrency, limits=self.limits)
         history = History(self.results.path)
         runner = Runner(
@@ -96,11 +96,15 @@ class Job:
         deadline = None
         if self.deadline is not None:
             deadline = loop.call_later(self.deadline, runner.stop, "the deadline has come")
+        unusable: Exception | None = None
+        stopped_by: list[int] = []
         view.start()
         beside = [asyncio.create_task(watch()), asyncio.create_task(keep())]
         try:
-            with _stops(runner) as stopped_by:
+            with _stops(runner, stopped_by):
                 await runner.run(self.source.batches())
+        except (SourceError, InputChanged) as error:
+            unusable = error
         finally:
             if deadline is not None:
                 deadline.cancel()
@@ -118,8 +122,9 @@ class Job:
         summary = Summary(
             counts=runner.counts,
             seconds=loop.time() - began,
-            left=left if runner.stopped else max(0, runner.counts.unsaved),
-            stopped=runner.stopped,
+            left=left if runner.stopped or unusable else 0,
+            stopped=runner.stopped or (str(unusable) if unusable else None),
+            unusable=unusable is not None,
             signal=stopped_by[0] if stopped_by else None,
             results=self.results.path,
             errors_path=self.results.errors_path,
@@ -149,10 +154,9 @@ class LineCount:
 
 
 @contextlib.contextmanager
-def _stops(runner: Runner) -> Generator[list[int], None, None]:
-    """The first signal stops the run, the second ends it; yields which have come."""
+def _stops(runner: Runner, came: list[int]) -> Generator[None, None, None]:
+    """The first signal stops the run, the second ends it; puts into `came` which have come."""
     loop = asyncio.get_running_loop()
-    came: list[int] = []
 
     def handle(number: int) -> None:
         came.append(number)
@@ -172,7 +176,7 @@ def _stops(runner: Runner) -> Generator[list[int], None, None]:
     for number in heard:
         loop.add_signal_handler(number, handle, number)
     try:
-        yield came
+        yield
     finally:
         for number in heard:
             loop.remove_signal_handler(number)

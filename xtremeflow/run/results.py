@@ -120,11 +120,13 @@ def _scan(file: int, path: Path, done: Done) -> tuple[int, bytes]:
         start = number = 0
         while (end := data.find(b"\n", start)) >= 0:
             number += 1
-            if not _note(data[start : min(end, start + 50)], done):
+            match = _ID.match(data, start, end)
+            if match is None:
                 raise ResultsError(
                     f"line {number} of {path} is not a result of this command: "
                     "choose another output"
                 )
+            done.add(int(match[1]), int(match[2], 16))
             start = end + 1
         return start, data[start:]
 

@@ -139,6 +139,7 @@ class Runner:
         self._changed = asyncio.Event()
         self._watch = Watch()
         self._probing = True
+        self._probe: asyncio.TimerHandle | None = None
         self._failures = 0
         self._unsaved: list[tuple[Callable[[bytes], None], bytes]] = []
         self._crash: BaseException | None = None
@@ -155,16 +156,15 @@ class Runner:
         Raises SourceError and InputChanged, the calls in flight then being done as well.
         """
         self.start_clock()
-        loop = asyncio.get_running_loop()
-        self._last_answer = loop.time()
-        probe = loop.call_later(_PROBE_SECONDS, self._end_probe, False)
+        self._last_answer = self._now()
         self._feeder = asyncio.create_task(self._feed(batches))
         self._feeder.add_done_callback(lambda _: self._wake())
         try:
             while self._jobs or not self._feeder.done():
                 await self._change()
         finally:
-            probe.cancel()
+            if self._probe is not None:
+                self._probe.cancel()
             self._save_again()
         if self._crash is not None:
             raise self._crash
@@ -259,6 +259,9 @@ class Runner:
         }
         job = _Job(request, cost, admission, admission)
         task = await self.scheduler.start_task(self._call(job), admission)
+        if self._probe is None:
+            loop = asyncio.get_running_loop()
+            self._probe = loop.call_later(_PROBE_SECONDS, self._end_probe, False)
         if job.task is None:  # else the call has begun, and may have gone on to another task
             self._own(job, task)
 

@@ -15,12 +15,14 @@ DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
 @dataclass(frozen=True)
 class Summary:
-    """`left` is the number of lines still to be done, None where it is not known."""
+    """`left` is the number of lines still to be done, None where it is not known; `unusable` says
+    that the input was what stopped it."""
 
     counts: Counts
     seconds: float
     left: int | None
     stopped: str | None
+    unusable: bool
     signal: int | None
     results: Path
     errors_path: Path
@@ -35,6 +37,8 @@ class Summary:
     def exit_status(self) -> int:
         if self.signal is not None:
             return 128 + self.signal
+        if self.unusable:
+            return USAGE
         if self.stopped is not None or self.counts.unsaved:
             return STOPPED
         return SOME_FAILED if self.counts.failed or self.counts.bad else DONE
@@ -43,8 +47,8 @@ class Summary:
     def outcome(self) -> str:
         if self.signal is not None:
             return "interrupted"
-        words = {DONE: "done", SOME_FAILED: "some failed", STOPPED: "stopped"}
-        return words[self.exit_status]
+        words = {DONE: "done", SOME_FAILED: "some failed"}
+        return words.get(self.exit_status, "stopped")
 
     def as_json(self) -> Json:
         counts = self.counts
@@ -108,7 +112,7 @@ class Summary:
         if counts.unsaved:
             lines.append(f"  {counts.unsaved:,} answers could not be written and are lost")
         lines.append(f"  results: {self.results}")
-        if self.exit_status not in (DONE, SOME_FAILED):
+        if self.exit_status not in (DONE, SOME_FAILED, USAGE):
             left = "what is left" if self.left is None else f"the {self.left:,} that are left"
             lines.append(f"To do {left}, give the same command again:\n  {self.command}")
         elif counts.failed:
