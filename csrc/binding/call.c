@@ -249,11 +249,13 @@ static void call_dealloc(PyObject *self)
     SchedulerObject *s = c->scheduler;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (c->phase == CALL_PENDING && c->coro != NULL) {
-        xf_close_coro(c->coro); /* its task was destroyed before it ran */
-    }
+    PyObject *unstarted = c->phase == CALL_PENDING ? Py_XNewRef(c->coro) : NULL;
     (void)call_clear(self);
     recycle(s, c);
+    if (unstarted != NULL) { /* its task was destroyed before it ran */
+        xf_close_coro(unstarted);
+        Py_DECREF(unstarted);
+    }
     Py_DECREF(s);
     Py_DECREF(type);
 }

@@ -230,7 +230,7 @@ int64_t xf_timer_fired(PortObject *port)
     }
     port->armed_at = XF_NEVER;
     port->not_before = port->own_clock ? 0 : now + MIN_WAKE_NS;
-    Py_CLEAR(port->handle);
+    cancel_handle(port); /* another thread may have had the loop wake before its timer */
     return now;
 }
 

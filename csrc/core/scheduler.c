@@ -310,6 +310,7 @@ bool xf_dispatch(xf_scheduler *s, xf_call *c)
     if (c->generation != s->cooldown.generation || s->cooldown.until > s->now) {
         return false;
     }
+    unpost(s, c); /* it need not have been collected */
     c->state = XF_IN_FLIGHT;
     c->deadline = XF_NEVER; /* it has kept it */
     return true;

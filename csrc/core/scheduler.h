@@ -95,9 +95,9 @@ typedef struct xf_scheduler {
     int64_t admitted_at; /* the `now` at which it was decided, */
     bool waited;         /* and whether it was waited for, or is part of catching up after that */
     const xf_call *arriving; /* the call that the running operation has put into an empty queue */
-    int64_t head_at;     /* when the head becomes admissible, as far as is known */
-    bool changed;        /* since head_at was worked out */
-    int held_by;         /* what holds the head back, */
+    int64_t head_at;         /* when the head becomes admissible, as far as is known */
+    bool changed;            /* since head_at was worked out */
+    int held_by;             /* what holds the head back, */
     int64_t held_since;
 } xf_scheduler;
 

@@ -324,7 +324,7 @@ TEST(a_long_random_life)
             }
             break;
         case 1:
-            if (state == XF_ADMITTED && (*c)->previous == NULL && !xf_dispatch(&s, *c)) {
+            if (state == XF_ADMITTED && !xf_dispatch(&s, *c)) {
                 xf_put_back(&s, *c, now);
             }
             break;
