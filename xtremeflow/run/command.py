@@ -110,7 +110,10 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
     if options.strict:
         _check_all(options, provider)
 
-    from xtremeflow.run.http import HTTPTransport
+    try:
+        from xtremeflow.run.http import HTTPTransport
+    except ImportError as error:  # there is no libcurl
+        raise Usage(str(error)) from None
 
     results = Results(options.output, skip_failed=options.skip_failed)
     try:
