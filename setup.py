@@ -20,6 +20,8 @@ core = Extension(
 # to carry one of their own: `auditwheel repair` then finds it. See docs/http.md.
 CARRY_LIBCURL = ["-Wl,--no-as-needed", "-l:libcurl.so.4", "-Wl,--as-needed"]
 
+carry = bool(os.environ.get("XTREMEFLOW_CARRY_LIBCURL"))
+
 http = Extension(
     "xtremeflow._http",
     sources=sorted(glob("csrc/net/*.c") + glob("csrc/binding/http/*.c")),
@@ -27,7 +29,8 @@ http = Extension(
     include_dirs=["csrc"],
     libraries=["dl"] if sys.platform.startswith("linux") else [],
     extra_compile_args=CFLAGS,
-    extra_link_args=CARRY_LIBCURL if os.environ.get("XTREMEFLOW_CARRY_LIBCURL") else [],
+    extra_link_args=CARRY_LIBCURL if carry else [],
 )
 
-setup(ext_modules=[core, http])
+# Forced, since a build without the link would be taken for up to date.
+setup(ext_modules=[core, http], options={"build_ext": {"force": True}} if carry else {})

@@ -9,8 +9,14 @@ struct xf_buffer {
     size_t start, end, room; /* bytes[start:end] is the content, of room allocated */
 };
 
-static inline size_t xf_buffer_size(const struct xf_buffer *b) { return b->end - b->start; }
-static inline const char *xf_buffer_data(const struct xf_buffer *b) { return b->bytes + b->start; }
+static inline size_t xf_buffer_size(const struct xf_buffer *b)
+{
+    return b->end - b->start;
+}
+static inline const char *xf_buffer_data(const struct xf_buffer *b)
+{
+    return b->bytes ? b->bytes + b->start : "";
+}
 
 /* 0, or -1 for want of memory: then nothing has changed. */
 int xf_buffer_add(struct xf_buffer *b, const char *bytes, size_t size);

@@ -249,8 +249,8 @@ static void expire(struct xf_engine *e)
     while ((first = xf_deadlines_first(&e->deadlines)) && first->when <= e->now) {
         struct xf_transfer *t =
             (struct xf_transfer *)((char *)first - offsetof(struct xf_transfer, deadline));
-        int64_t total = t->request.total_ns == XF_NEVER ? XF_NEVER
-                                                        : t->started + t->request.total_ns;
+        int64_t total =
+            t->request.total_ns == XF_NEVER ? XF_NEVER : t->started + t->request.total_ns;
         if (sends_still(t))
             t->last_io = e->now;
         int64_t seen = t->last_io;
@@ -302,7 +302,8 @@ int xf_engine_turn(struct xf_engine *e, int64_t now)
         xf_engine_run(e, CURL_SOCKET_TIMEOUT, 0);
     expire(e);
     int result = tell(e);
-    xf_engine_arm(e);
+    if (e->multi) /* else the host has closed it */
+        xf_engine_arm(e);
     return result;
 }
 
@@ -334,16 +335,23 @@ struct xf_engine *xf_engine_new(const struct xf_curl *curl, const struct xf_opti
     curl->multi_setopt(e->multi, CURLMOPT_SOCKETDATA, e);
     curl->multi_setopt(e->multi, CURLMOPT_TIMERFUNCTION, on_timer);
     curl->multi_setopt(e->multi, CURLMOPT_TIMERDATA, e);
-    curl->multi_setopt(e->multi, CURLMOPT_PIPELINING, options->http2 ? (long)CURL_PIPE_MULTIPLEX : 0L);
+    curl->multi_setopt(e->multi, CURLMOPT_PIPELINING,
+                       options->http2 ? (long)CURL_PIPE_MULTIPLEX : 0L);
     curl->multi_setopt(e->multi, CURLMOPT_MAXCONNECTS, options->max_idle);
     curl->multi_setopt(e->multi, CURLMOPT_MAX_HOST_CONNECTIONS, options->max_per_host);
     curl->multi_setopt(e->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, options->max_connections);
     return e;
 }
 
-int xf_engine_fd(const struct xf_engine *e) { return e->poller.fd; }
+int xf_engine_fd(const struct xf_engine *e)
+{
+    return e->poller.fd;
+}
 
-struct xf_stats xf_engine_stats(const struct xf_engine *e) { return e->stats; }
+struct xf_stats xf_engine_stats(const struct xf_engine *e)
+{
+    return e->stats;
+}
 
 struct xf_transfer *xf_engine_close(struct xf_engine *e)
 {

@@ -39,11 +39,11 @@ struct xf_options {
     const char *ca_file, *cert_file, *key_file, *key_password; /* NULL: libcurl's default */
     const char *proxy, *no_proxy; /* proxy NULL: from the environment; "": none */
     bool verify, http2, compressed;
-    long connect_timeout_ms;              /* for the binding's use: 0: none */
-    long max_connections, max_per_host;   /* 0: no bound */
-    long max_idle;                        /* connections kept for reuse */
-    size_t max_head, max_body;            /* bytes; max_body bounds collected answers only */
-    size_t high_water;                    /* unread bytes at which a stream is paused */
+    long connect_timeout_ms;            /* for the binding's use: 0: none */
+    long max_connections, max_per_host; /* 0: no bound */
+    long max_idle;                      /* connections kept for reuse */
+    size_t max_head, max_body;          /* bytes; max_body bounds collected answers only */
+    size_t high_water;                  /* unread bytes at which a stream is paused */
 };
 
 /* What to send. Borrowed until the transfer is done. */
@@ -52,25 +52,25 @@ struct xf_request {
     const struct curl_slist *headers;
     const char *body; /* NULL: none */
     size_t body_size;
-    int64_t upload_size; /* of an upload by xf_transfer_send, -1: not known */
-    bool upload;         /* the body comes by xf_transfer_send */
-    bool stream;         /* tell of the head and of each piece of the body */
-    bool repeatable;     /* may be sent twice: the method, or the caller, says so */
+    int64_t upload_size;       /* of an upload by xf_transfer_send, -1: not known */
+    bool upload;               /* the body comes by xf_transfer_send */
+    bool stream;               /* tell of the head and of each piece of the body */
+    bool repeatable;           /* may be sent twice: the method, or the caller, says so */
     int64_t total_ns, idle_ns; /* XF_NEVER: unbounded */
     long connect_timeout_ms;   /* 0: none */
 };
 
 /* Codes of an outcome beside libcurl's own, which are positive. */
 enum {
-    XF_E_TOTAL = -1,    /* the total timeout */
-    XF_E_IDLE = -2,     /* nothing received for idle_ns */
-    XF_E_BODY = -3,     /* the body is larger than max_body */
-    XF_E_HEAD = -4,     /* the head is larger than max_head */
-    XF_E_LOST = -5,     /* a reused connection broke; the request may have been received */
-    XF_E_CLOSED = -6,   /* the engine was closed */
-    XF_E_MEMORY = -7,   /* out of memory */
-    XF_E_UPLOAD = -8,   /* the upload was aborted by its source */
-    XF_E_CUT = -9,      /* the connection ended in the head, for libcurl a whole answer */
+    XF_E_TOTAL = -1,  /* the total timeout */
+    XF_E_IDLE = -2,   /* nothing received for idle_ns */
+    XF_E_BODY = -3,   /* the body is larger than max_body */
+    XF_E_HEAD = -4,   /* the head is larger than max_head */
+    XF_E_LOST = -5,   /* a reused connection broke; the request may have been received */
+    XF_E_CLOSED = -6, /* the engine was closed */
+    XF_E_MEMORY = -7, /* out of memory */
+    XF_E_UPLOAD = -8, /* the upload was aborted by its source */
+    XF_E_CUT = -9,    /* the connection ended in the head, for libcurl a whole answer */
 };
 
 struct xf_outcome {
@@ -93,7 +93,7 @@ struct xf_transfer {
 
     /* the answer */
     int status;
-    int http_version; /* 10, 11, 20 */
+    int http_version;      /* 10, 11, 20 */
     struct xf_buffer head; /* status line and header lines, as received */
     struct xf_buffer body; /* what was received and not yet taken */
     bool head_done, done;
@@ -114,8 +114,8 @@ struct xf_transfer {
 };
 
 struct xf_stats {
-    size_t active;   /* transfers in flight */
-    size_t sockets;  /* open connections */
+    size_t active;  /* transfers in flight */
+    size_t sockets; /* open connections */
     uint64_t started, finished, connects, repeated;
 };
 
@@ -129,7 +129,8 @@ struct xf_stats xf_engine_stats(const struct xf_engine *e);
 int xf_engine_turn(struct xf_engine *e, int64_t now);
 
 /* Ends all transfers with XF_E_CLOSED, without telling: the caller looks through the returned
- * list (by `next`). No other call is allowed on it afterwards but xf_engine_free. */
+ * list (by `next`). The host may call it from its news; xf_engine_free then has to wait for the end
+ * of the turn. No other call is allowed on it afterwards. */
 struct xf_transfer *xf_engine_close(struct xf_engine *e);
 void xf_engine_free(struct xf_engine *e);
 

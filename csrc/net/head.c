@@ -32,7 +32,10 @@ bool xf_url_ok(const char *url, size_t size)
     return size > 0;
 }
 
-static bool blank(char c) { return c == ' ' || c == '\t'; }
+static bool blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
 
 bool xf_head_next(const char *head, size_t size, size_t *at, struct xf_field *field)
 {

@@ -20,7 +20,10 @@ int xf_sse_push(struct xf_sse *p, const char *bytes, size_t size)
     return xf_buffer_add(&p->input, bytes, size) < 0 ? XF_SSE_MEMORY : 0;
 }
 
-static void clear(struct xf_buffer *b) { xf_buffer_take(b, xf_buffer_size(b)); }
+static void clear(struct xf_buffer *b)
+{
+    xf_buffer_take(b, xf_buffer_size(b));
+}
 
 static int set(struct xf_buffer *b, const char *value, size_t size)
 {

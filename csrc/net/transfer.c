@@ -377,7 +377,8 @@ static void resume(struct xf_transfer *t)
 void xf_transfer_take(struct xf_transfer *t, size_t size, int64_t now)
 {
     xf_buffer_take(&t->body, size);
-    if (t->receive_paused && t->easy && xf_buffer_size(&t->body) * 2 < t->engine->options.high_water) {
+    if (t->receive_paused && t->easy &&
+        xf_buffer_size(&t->body) * 2 < t->engine->options.high_water) {
         t->receive_paused = false;
         t->engine->now = t->last_io = now;
         resume(t);

@@ -1,5 +1,15 @@
 from __future__ import annotations
 
-import pytest
+try:
+    import xtremeflow.http  # noqa: F401
+except ImportError as error:
+    if "needs libcurl" not in str(error):
+        raise
+    collect_ignore_glob = ["test_*.py"]
+    REASON = str(error)
+else:
+    REASON = ""
 
-pytest.importorskip("xtremeflow.http", reason="libcurl is not installed")
+
+def pytest_report_header() -> str | None:
+    return f"tests/http is left out: {REASON}" if REASON else None

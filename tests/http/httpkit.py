@@ -71,7 +71,7 @@ async def _read(reader: asyncio.StreamReader) -> tuple[str, list[tuple[str, str]
     lower = {n.lower(): v for n, v in headers}
     body = b""
     if lower.get("transfer-encoding") == "chunked":
-        while size := int(await reader.readline(), 16):
+        while size := int(await reader.readuntil(b"\n"), 16):
             body += await reader.readexactly(size)
             await reader.readline()
         await reader.readline()
@@ -101,7 +101,8 @@ async def serving(
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError, ssl.SSLError):
             pass
         finally:
-            writer.close()
+            if not writer.is_closing():
+                writer.close()
 
     def accepted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.ensure_future(connected(reader, writer))
@@ -115,11 +116,12 @@ async def serving(
         yield state
     finally:
         server.close()
-        for task in list(tasks):
-            task.cancel()
-        if tasks:
+        await asyncio.sleep(0.01)  # for connections on their way to `accepted`
+        while tasks:
+            for task in tasks:
+                task.cancel()
             await asyncio.wait(tasks)
-        await asyncio.sleep(0)
+            await asyncio.sleep(0)
 
 
 async def echo(request: Request) -> None:

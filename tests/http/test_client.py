@@ -1,5 +1,6 @@
 """The native client against a server that follows a script."""
 
+# ruff: noqa: ASYNC110, PT031
 from __future__ import annotations
 
 import asyncio
@@ -11,11 +12,10 @@ import threading
 from typing import Any
 
 import pytest
+from httpkit import Request, echo, serving
 
 from xtremeflow import http
 from xtremeflow.http import Client
-
-from httpkit import Request, echo, serving
 
 
 def run(main: Any) -> Any:
@@ -82,9 +82,10 @@ def test_headers_override_and_repeat_in_any_case() -> None:
     seen: list[list[tuple[str, str]]] = []
 
     async def main() -> None:
-        async with serving(handler) as server, Client(
-            headers={"Authorization": "Bearer a", "X-Default": "d"}
-        ) as client:
+        async with (
+            serving(handler) as server,
+            Client(headers={"Authorization": "Bearer a", "X-Default": "d"}) as client,
+        ):
             response = await client.post(
                 server.url, headers=[("authorization", b"Bearer b"), ("X-E", ""), ("a", "1"),
                                      ("a", "2"), ("Content-Length", "99")]
@@ -326,9 +327,9 @@ def test_a_call_is_a_coroutine_for_all_of_asyncio() -> None:
             url = server.url + "/"
             assert asyncio.iscoroutine(call := client.get(url))
             assert (await asyncio.create_task(call)).status == 200
-            assert [r.status for r in await asyncio.gather(*(client.get(url) for _ in range(9)))] == (
-                [200] * 9
-            )
+            assert [
+                r.status for r in await asyncio.gather(*(client.get(url) for _ in range(9)))
+            ] == ([200] * 9)
             assert (await asyncio.wait_for(client.get(url), 5)).status == 200
             assert (await asyncio.shield(client.get(url))).status == 200
             done, _ = await asyncio.wait([asyncio.ensure_future(client.get(url))])
@@ -476,7 +477,6 @@ def test_after_a_fork_each_process_has_its_own_connections() -> None:
 
     async def in_child(client: Client, url: str, stream: http.StreamResponse) -> int:
         with pytest.raises(RuntimeError, match="which forked"):
-            await stream.aread()
             await stream.aread()
         status = (await client.get(url)).status
         await client.aclose()

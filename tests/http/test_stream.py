@@ -1,16 +1,16 @@
 """Streamed answers: bytes, lines, events; backpressure; cancellation."""
 
+# ruff: noqa: PT012, SIM117
 from __future__ import annotations
 
 import asyncio
 from typing import Any
 
 import pytest
+from httpkit import Request, echo, serving
 
 from xtremeflow import http
 from xtremeflow.http import Client
-
-from httpkit import Request, echo, serving
 
 
 def run(main: Any) -> Any:

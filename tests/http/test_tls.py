@@ -1,5 +1,6 @@
 """TLS with a certificate authority made for the test, and HTTP/2."""
 
+# ruff: noqa: SIM117
 from __future__ import annotations
 
 import asyncio
@@ -12,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from httpkit import Request, echo, serving
 
 from xtremeflow import _http, http
 from xtremeflow.http import Client
-
-from httpkit import Request, echo, serving
 
 trustme = pytest.importorskip("trustme")
 

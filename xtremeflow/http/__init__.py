@@ -1,8 +1,8 @@
 """HTTP to LLM APIs on libcurl, for many calls at a time.
 
-    async with Client(headers={"Authorization": "Bearer ..."}) as client:
-        answer = await client.post("https://api.example.com/v1/chat/completions", json={...})
-        print(answer.status, answer.json())
+async with Client(headers={"Authorization": "Bearer ..."}) as client:
+    answer = await client.post("https://api.example.com/v1/chat/completions", json={...})
+    print(answer.status, answer.json())
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from ._errors import (
     UploadAborted,
 )
 from ._response import Headers, Response, StreamResponse, Timing
+from ._transport import transport
 
 #: The version of the libcurl in use, and of its TLS library.
 LIBCURL = f"{_http.libcurl_version} ({_http.tls_version})"
@@ -62,4 +63,5 @@ __all__ = [
     "TotalTimeout",
     "TransportError",
     "UploadAborted",
+    "transport",
 ]

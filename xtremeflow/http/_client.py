@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 import warnings
-from collections.abc import AsyncIterable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
+from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from .. import _http
+from ..scheduler import TaskScheduler
 from . import _options
-from ._errors import transport_error
+from ._admission import REFUSALS, Admission, Lease, Request
+from ._errors import StatusError, transport_error
 from ._json import encode
-from ._redirects import Step, follow, pairs
+from ._redirects import Step, follow
 from ._response import Response, StreamResponse
 from ._upload import Source, uploading
-
+from ._usage import Cost, Estimate
 
 _NO_JSON: Any = object()
 _MIB = 1 << 20
@@ -52,6 +56,12 @@ class Client:
         max_head, max_body: the largest answer in bytes, above it TooLarge is raised; a streamed
             body is not bounded.
         max_event: the largest server-sent event in bytes.
+        scheduler: every call is admitted by it, settled from the `usage` of its answer, and
+            retried by its rules when it is refused (429, 503, 529); the answer to the last
+            attempt is returned. The calls' timeouts begin with their dispatch.
+        estimate: the tokens that a request is likely to use, from its URL and its body; by
+            default a quarter of the body's bytes plus its ``max_tokens``.
+        max_retries, max_retry_after: of refused calls; as in `xtremeflow.auto_backoff`.
     """
 
     def __init__(
@@ -76,6 +86,10 @@ class Client:
         max_head: int = 256 * 1024,
         max_body: int = 1024 * _MIB,
         max_event: int = 16 * _MIB,
+        scheduler: TaskScheduler | None = None,
+        estimate: Estimate | None = None,
+        max_retries: int = 5,
+        max_retry_after: float = 120.0,
     ) -> None:
         environment: Mapping[str, str] = os.environ if trust_env else {}
         cert_file, key_file, key_password = _certificate(cert)
@@ -84,13 +98,13 @@ class Client:
             raise ValueError(
                 f"follow_redirects must be a number of redirects, not {follow_redirects!r}"
             )
-        defaults = [("User-Agent", "xtremeflow")]
-        given = list(headers.items() if isinstance(headers, Mapping) else headers or ())
-        names = {name.lower() for name, _ in _http.check_headers(given)}
+        given = _http.check_headers(headers)
+        if all(name.lower() != b"user-agent" for name, _ in given):
+            given = (*given, (b"User-Agent", b"xtremeflow"))
         self._session = _http.Session(
             response_type=Response,
             error_factory=transport_error,
-            headers=[*given, *(pair for pair in defaults if pair[0].lower().encode() not in names)],
+            headers=given,
             ca_file=_options.ca_file(ca, environment) if verify else None,
             cert_file=cert_file,
             key_file=key_file,
@@ -117,6 +131,11 @@ class Client:
         self._timeout = timeout
         self._max_event = _options.positive(max_event, "max_event", none=0)
         self._follow = follow_redirects
+        self._admission = (
+            None
+            if scheduler is None
+            else Admission(scheduler, estimate, max_retries, max_retry_after)
+        )
         self._closed = False
 
     # ---- calls ----
@@ -207,19 +226,39 @@ class Client:
         elif content is None or type(content) is bytes:
             body, is_json = content, False
         elif isinstance(content, AsyncIterable):
-            return self._uploaded(
-                self._call(method, url, headers, None, False, timeout, idle_timeout,
-                           connect_timeout, False, idempotent, -1, False),
-                content,
-            )  # fmt: skip
+            return self._send_source(content, method, url, headers, timeout, idle_timeout,
+                                     connect_timeout, idempotent)  # fmt: skip
         else:
             body, is_json = content.encode() if isinstance(content, str) else content, False
-        transfer = self._call(method, url, headers, body, is_json, timeout, idle_timeout,
-                              connect_timeout, False, idempotent, None, False)  # fmt: skip
-        if self._follow:
-            return self._followed(transfer, body, headers, is_json,
-                                  (timeout, idle_timeout, connect_timeout))  # fmt: skip
-        return transfer
+        request = (method, url, headers, body, is_json, timeout, idle_timeout, connect_timeout,
+                   False, idempotent, None, False)  # fmt: skip
+        transfer = self._call(*request)
+        send = self._followed if self._follow else None
+        if self._admission is not None:
+            return self._admission.whole(transfer, self._call, request, send)
+        return transfer if send is None else send(transfer, request)
+
+    def _send_source(
+        self,
+        source: Source,
+        method: str,
+        url: str,
+        headers: _http.HeadersInput | None,
+        timeout: Seconds | EllipsisType,
+        idle_timeout: Seconds | EllipsisType,
+        connect_timeout: Seconds | EllipsisType,
+        idempotent: bool | None,
+    ) -> Coroutine[Any, Any, Response]:
+        transfer = self._call(method, url, headers, None, False, timeout, idle_timeout,
+                              connect_timeout, False, idempotent, -1, False)  # fmt: skip
+
+        async def send(transfer: _http.Transfer, _: Any) -> Response:
+            async with uploading(transfer, source):
+                return cast(Response, await transfer)
+
+        if self._admission is not None:
+            return self._admission.whole(transfer, None, (method, url, headers, b""), send)
+        return send(transfer, None)
 
     def stream(
         self,
@@ -251,10 +290,14 @@ class Client:
             body = encode(json)
         elif isinstance(content, str):
             body = content.encode()
-        transfer = self._call(method, url, headers, body, is_json, timeout, idle_timeout,
-                              connect_timeout, True, idempotent, None if source is None else -1,
-                              False)  # fmt: skip
-        return StreamContext(transfer, source, self._max_event)
+        again = partial(self._call, method, url, headers, body, is_json, timeout, idle_timeout,
+                        connect_timeout, True, idempotent, None if source is None else -1,
+                        False)  # fmt: skip
+        first = again()
+        if self._admission is None:
+            return StreamContext(first, source, self._max_event)
+        cost = self._admission.cost(url, body)
+        return ScheduledStreamContext(first, source, self._max_event, again, self._admission, cost)
 
     def _full_url(self, url: str, params: Mapping[str, str] | None) -> str:
         if self._base_url and url.startswith("/"):
@@ -263,20 +306,8 @@ class Client:
             url += ("&" if "?" in url else "?") + urlencode(params)
         return url
 
-    @staticmethod
-    async def _uploaded(transfer: _http.Transfer, source: Source) -> Response:
-        async with uploading(transfer, source):
-            return cast(Response, await transfer)
-
-    async def _followed(
-        self,
-        transfer: _http.Transfer,
-        body: Any,
-        headers: _http.HeadersInput | None,
-        json: bool,
-        limits: tuple[Seconds | EllipsisType, Seconds | EllipsisType, Seconds | EllipsisType],
-    ) -> Response:
-        total, idle, connect = limits
+    async def _followed(self, transfer: _http.Transfer, request: Request) -> Response:
+        method, url, headers, body, json, total, idle, connect, *_ = request
         if isinstance(total, EllipsisType):
             total = self._timeout
         clock = asyncio.get_running_loop().time
@@ -287,7 +318,7 @@ class Client:
             return self._call(step.method, step.url, step.headers, step.body, step.json, left, idle,
                               connect, False, None, None, step.bare)  # fmt: skip
 
-        first = Step(transfer.method, transfer.url, pairs(headers), body, json, False)
+        first = Step(method, url, _http.check_headers(headers), body, json, False)
         return await follow(send, first, await transfer, self._follow)
 
     # ---- life ----
@@ -321,7 +352,7 @@ class Client:
 
     def __del__(self) -> None:
         session = getattr(self, "_session", None)
-        if session is None or self._closed or not session.engines():
+        if session is None or getattr(self, "_closed", True) or not session.engines():
             return
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
         self._close()
@@ -355,8 +386,6 @@ def _certificate(
 class StreamContext:
     """What ``Client.stream`` returns: enter it with ``async with``."""
 
-    __slots__ = ("_max_event", "_source", "_transfer", "_uploading")
-
     def __init__(self, transfer: _http.Transfer, source: Source | None, max_event: int) -> None:
         self._transfer = transfer
         self._source = source
@@ -385,3 +414,58 @@ class StreamContext:
         self._transfer.abort()
         if self._source is not None:
             await self._uploading.__aexit__(kind, error, traceback)
+
+
+class ScheduledStreamContext(StreamContext):
+    """The same through a scheduler: its slot is held for the block."""
+
+    def __init__(
+        self,
+        first: _http.Transfer,
+        source: Source | None,
+        max_event: int,
+        again: Callable[[], _http.Transfer],
+        admission: Admission,
+        cost: Cost,
+    ) -> None:
+        super().__init__(first, source, max_event)
+        self._unused = True
+        self._again = again
+        self._admission = admission
+        self._cost = cost
+
+    async def _attempt(self) -> StreamResponse:
+        if not self._unused:
+            self._transfer = self._again()
+        self._unused = False
+        stream = await super().__aenter__()
+        if stream.status in REFUSALS:
+            body = await stream.aread()
+            raise StatusError(StreamResponse(self._transfer, self._max_event, read=body), body)
+        return stream
+
+    async def __aenter__(self) -> StreamResponse:
+        asked = time.perf_counter()
+        self._lease = Lease(self._admission, self._attempt, self._cost, self._source is None)
+        try:
+            stream = await self._lease.opened()
+            stream._queued = time.perf_counter() - asked - stream.timing.first_byte
+        except StatusError as refused:
+            stream = cast(StreamResponse, refused.response)
+        except BaseException:
+            self._transfer.close()
+            await self._lease.aclose()
+            raise
+        stream._tap = self._lease.tap
+        return stream
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await super().__aexit__(kind, error, traceback)
+        finally:
+            await self._lease.aclose()

@@ -19,8 +19,8 @@ _CA_BUNDLES = (
     "/var/lib/ca-certificates/ca-bundle.pem",
 )
 
-# 8.23.0. 7.88 fails a multiplexed request that is answered before its body was read, as a 429 may be;
-# versions between were not tested.
+# 8.23.0. 7.88 fails a multiplexed request that is answered before its body was read, as a 429 may
+# be; versions between were not tested.
 _HTTP2_SINCE = 0x081700
 
 

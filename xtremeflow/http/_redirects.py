@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urljoin, urlsplit
 
-from .. import _http
 from ._errors import TooManyRedirects, shown
 
 if TYPE_CHECKING:
     from ._response import Response
-
-Pairs = list[tuple[str | bytes, str | bytes]]
 
 # What may go to another host. Any other header may be a credential: x-api-key, cookies, ...
 _HARMLESS = {b"accept", b"accept-encoding", b"accept-language", b"content-type", b"user-agent"}
@@ -23,14 +20,10 @@ class Step(NamedTuple):
 
     method: str
     url: str
-    headers: Pairs
+    headers: tuple[tuple[bytes, bytes], ...]
     body: Any
     json: bool
     bare: bool
-
-
-def pairs(headers: _http.HeadersInput | None) -> Pairs:
-    return list(headers.items() if isinstance(headers, Mapping) else headers or ())
 
 
 def _origin(url: str) -> tuple[str, str, int | None]:
@@ -49,13 +42,9 @@ def _next(step: Step, response: Response) -> Step:
         method = "HEAD" if step.method == "HEAD" else "GET"
         step = step._replace(method=method, body=None, json=False)
     if here != there:  # for good: a way back would not make it less of a leak
-        kept = [p for p in step.headers if _lower(p[0]) in _HARMLESS]
+        kept = tuple(pair for pair in step.headers if pair[0].lower() in _HARMLESS)
         step = step._replace(headers=kept, bare=True)
     return step
-
-
-def _lower(name: str | bytes) -> bytes:
-    return (name.encode("latin-1") if isinstance(name, str) else name).lower()
 
 
 async def follow(

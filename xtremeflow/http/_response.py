@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from .. import _http
 from ._errors import StatusError
 from ._json import decode
+from ._usage import Tap
 
 _VERSIONS = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2", 30: "HTTP/3"}
 
@@ -95,9 +96,9 @@ class Response(_http.Response):
 
     @property
     def headers(self) -> Headers:
-        headers = self._headers
-        if headers is None:
-            headers = self._headers = Headers(_http.parse_head(self._head))
+        if self._headers is None:
+            self._headers = Headers(_http.parse_head(self._head))
+        headers: Headers = self._headers
         return headers
 
     @property
@@ -140,13 +141,17 @@ class StreamResponse:
     A reader that does not keep up pauses the transfer, so memory stays bounded. One task reads.
     """
 
-    __slots__ = ("_headers", "_max_event", "_queued", "_transfer")
+    __slots__ = ("_headers", "_max_event", "_queued", "_read", "_tap", "_transfer")
 
-    def __init__(self, transfer: _http.Transfer, max_event: int, queued: float = 0.0) -> None:
+    def __init__(
+        self, transfer: _http.Transfer, max_event: int, *, read: bytes | None = None
+    ) -> None:
         self._transfer = transfer
         self._max_event = max_event
-        self._queued = queued
+        self._queued = 0.0
         self._headers: Headers | None = None
+        self._tap: Tap | None = None
+        self._read = read  # the body, where it has been read already
 
     @property
     def status(self) -> int:
@@ -186,13 +191,23 @@ class StreamResponse:
 
     def aiter_bytes(self) -> AsyncIterator[bytes]:
         """The body in pieces, as they come."""
-        return self._transfer.chunks()
+        return self._transfer.chunks() if self._tap is None else self._tapped(self._tap)
+
+    async def _tapped(self, tap: Tap) -> AsyncIterator[bytes]:
+        if self._read is not None:
+            rest, self._read = self._read, b""
+            if rest:
+                yield rest
+            return
+        async for chunk in self._transfer.chunks():
+            tap.see(chunk)
+            yield chunk
 
     async def aiter_lines(self) -> AsyncIterator[str]:
         """The body's lines without their ends (LF, CR or CRLF), decoded as UTF-8."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         rest = ""
-        async for chunk in self._transfer.chunks():
+        async for chunk in self.aiter_bytes():
             rest += decoder.decode(chunk)
             hold = rest.endswith("\r")  # a LF may follow
             lines = (rest[:-1] if hold else rest).replace("\r\n", "\n").replace("\r", "\n")
@@ -211,11 +226,20 @@ class StreamResponse:
         An event that the end of the stream cuts off is not given out. One that is larger than
         the client's ``max_event`` raises ValueError.
         """
-        return self._transfer.events(self._max_event)
+        events = self._transfer.events(self._max_event)
+        return events if self._tap is None else self._tapped_events(events, self._tap)
+
+    @staticmethod
+    async def _tapped_events(
+        events: AsyncIterator[_http.Event], tap: Tap
+    ) -> AsyncIterator[_http.Event]:
+        async for event in events:
+            tap.see_event(event.data)
+            yield event
 
     async def aread(self) -> bytes:
         """The rest of the body."""
-        return b"".join([chunk async for chunk in self._transfer.chunks()])
+        return b"".join([chunk async for chunk in self.aiter_bytes()])
 
     async def raise_for_status(self) -> StreamResponse:
         """Reads the body and raises StatusError for a status of 400 or above."""

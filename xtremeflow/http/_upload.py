@@ -13,7 +13,7 @@ Source = AsyncIterable[bytes]
 _AHEAD = 256 * 1024  # bytes taken from the source before libcurl asks for them
 
 
-class uploading:  # noqa: N801  (used as `async with uploading(...)`)
+class uploading:
     """Feeds a transfer from a source while the block runs; a failure of the source is raised."""
 
     def __init__(self, transfer: _http.Transfer, source: Source) -> None:

@@ -11,18 +11,28 @@ int64_t clock_now(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static unsigned forks; /* of the process, so of no module or interpreter */
+/* How often this process has come out of a fork: cheaper to ask than the process's number. It is
+ * of the process, so of no module or interpreter. */
+static unsigned forks;
 
-static void after_fork(void) { forks++; }
+static void after_fork(void)
+{
+    forks++;
+}
 
-int forks_watch(void) { return pthread_atfork(NULL, NULL, after_fork); }
+int forks_watch(void)
+{
+    return pthread_atfork(NULL, NULL, after_fork);
+}
 
-unsigned forks_so_far(void) { return forks; }
+bool engine_is_inherited(const Engine *self)
+{
+    return self->forks != forks;
+}
 
-/* libcurl's connections are shared with the parent after a fork; two users would mix answers. */
 int engine_check(const Engine *self)
 {
-    if (self->forks != forks) {
+    if (engine_is_inherited(self)) {
         PyErr_Format(PyExc_RuntimeError,
                      "this client's connections belong to process %ld, which forked; make a new "
                      "client, in a new event loop, in process %ld",
@@ -44,8 +54,13 @@ static PyObject *engine_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *
         Py_RETURN_NONE;
     if (engine_check(self) < 0)
         return NULL;
-    Py_INCREF(self); /* a woken task may close the client */
-    int interrupted = xf_engine_turn(self->net, clock_now());
+    struct xf_engine *net = self->net;
+    Py_INCREF(self);
+    self->turning = true;
+    int interrupted = xf_engine_turn(net, clock_now());
+    self->turning = false;
+    if (!self->net) /* a woken task has closed the client */
+        xf_engine_free(net);
     Py_DECREF(self);
     if (interrupted < 0)
         return NULL;
@@ -59,7 +74,7 @@ static PyObject *engine_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     struct xf_engine *net = self->net;
     if (!net)
         Py_RETURN_NONE;
-    if (self->forks != forks) { /* the parent's: left alone, connections and all */
+    if (engine_is_inherited(self)) { /* left alone, connections and all */
         self->net = NULL;
         Py_RETURN_NONE;
     }
@@ -84,7 +99,8 @@ static PyObject *engine_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         t->next = NULL;
         transfer_closed(t);
     }
-    xf_engine_free(net);
+    if (!self->turning)
+        xf_engine_free(net);
     Py_RETURN_NONE;
 }
 
@@ -108,7 +124,7 @@ static PyObject *engine_loop(PyObject *op, void *Py_UNUSED(closure))
 
 static PyObject *engine_inherited(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(((Engine *)op)->forks != forks);
+    return PyBool_FromLong(engine_is_inherited((Engine *)op));
 }
 
 static int engine_traverse(PyObject *op, visitproc visit, void *arg)
@@ -133,7 +149,7 @@ static void engine_dealloc(PyObject *op)
     Engine *self = (Engine *)op;
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
-    if (self->net && self->forks == forks) {
+    if (self->net && !engine_is_inherited(self)) {
         /* Transfers hold a reference to their engine, so none is in flight. */
         (void)xf_engine_close(self->net);
         xf_engine_free(self->net);
@@ -187,8 +203,8 @@ static Engine *engine_new(Session *session, PyObject *loop)
     self->session = Py_NewRef(session);
     self->forks = forks;
     self->pid = (long)getpid();
-    self->net = xf_engine_new(&state->curl, &session->options,
-                              (struct xf_host){.news = transfer_news});
+    self->net =
+        xf_engine_new(&state->curl, &session->options, (struct xf_host){.news = transfer_news});
     if (!self->net) {
         PyErr_SetFromErrno(PyExc_OSError);
         goto fail;

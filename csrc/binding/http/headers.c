@@ -88,8 +88,8 @@ static int views_of_dict(PyObject *given, struct views *views)
 
 static int views_of_pairs(PyObject *given, struct views *views)
 {
-    PyObject *items = PyObject_HasAttrString(given, "items") ? PyMapping_Items(given)
-                                                             : Py_NewRef(given);
+    PyObject *items =
+        PyObject_HasAttrString(given, "items") ? PyMapping_Items(given) : Py_NewRef(given);
     /* A list of its own, of tuples: what the views point into must not change. */
     views->held = items ? PySequence_List(items) : NULL;
     Py_XDECREF(items);

@@ -26,27 +26,26 @@ struct headers {
 };
 
 typedef struct {
-    PyObject_HEAD
-    struct state *state; /* borrowed: the type keeps the module */
+    PyObject_HEAD struct state *state; /* borrowed: the type keeps the module */
     struct xf_options options;
     PyObject *keep; /* owns the strings of options */
     PyObject *response_type, *error_factory;
-    PyObject *defaults;             /* tuple of (name, value) bytes */
-    int64_t total_ns, idle_ns;      /* of calls that give no timeouts */
-    struct headers *plain, *json;   /* of calls that give no headers */
-    PyObject *engines;              /* dict: loop -> Engine */
-    struct Engine *engine;          /* the one used last, or NULL */
+    PyObject *defaults;           /* tuple of (name, value) bytes */
+    int64_t total_ns, idle_ns;    /* of calls that give no timeouts */
+    struct headers *plain, *json; /* of calls that give no headers */
+    PyObject *engines;            /* dict: loop -> Engine */
+    struct Engine *engine;        /* the one used last, or NULL */
     bool closed;
 } Session;
 
 typedef struct Engine {
-    PyObject_HEAD
-    struct state *state;
+    PyObject_HEAD struct state *state;
     struct xf_engine *net; /* NULL: closed */
     PyObject *loop;
     PyObject *session; /* keeps the options */
-    unsigned forks; /* that had happened when it was made */
+    unsigned forks;    /* that had happened when it was made */
     long pid;
+    bool turning; /* the turn's end frees it, if it is closed meanwhile */
 } Engine;
 
 enum phase { FRESH, FLYING, ANSWERED };
@@ -57,8 +56,7 @@ enum phase { FRESH, FLYING, ANSWERED };
  * for nothing: while a task waits, they are held from outside, and otherwise they refer to nothing
  * that could refer to them. */
 typedef struct {
-    PyObject_HEAD
-    struct xf_transfer net;
+    PyObject_HEAD struct xf_transfer net;
     Session *session;
     Engine *engine; /* from the start on */
     struct Waiter *waiter;
@@ -73,8 +71,7 @@ typedef struct {
  * While a task waits, the waiter holds a reference to the transfer, and the engine counts as a
  * holder of the waiter: a task that waits for the network is not garbage. */
 typedef struct Waiter {
-    PyObject_HEAD
-    struct state *state;
+    PyObject_HEAD struct state *state;
     Transfer *transfer; /* strong while a task waits, else borrowed, NULL when it is gone */
     PyObject *loop;
     PyObject *callback, *context; /* wakes the task; NULL: none waits */
@@ -85,16 +82,14 @@ typedef struct Waiter {
 
 /* The answer's body as an async iterator: of events, or of bytes as they come. */
 typedef struct {
-    PyObject_HEAD
-    Transfer *transfer;
+    PyObject_HEAD Transfer *transfer;
     bool events, broken;
     struct xf_sse sse;
     PyObject *last_id;
 } Reader;
 
 typedef struct {
-    PyObject_HEAD
-    PyObject *url, *method, *head, *body;
+    PyObject_HEAD PyObject *url, *method, *head, *body;
     PyObject *headers; /* parsed on demand, by the Python class */
     double queued;
     int status, http_version;
@@ -104,23 +99,23 @@ typedef struct {
 } Response;
 
 typedef struct {
-    PyObject_HEAD
-    struct state *state;
+    PyObject_HEAD struct state *state;
     PyObject *data, *event, *id;
     int64_t retry;
 } Event;
 
 int64_t clock_now(void);
-/* How often this process has come out of a fork: cheaper to ask than the process's number. */
-unsigned forks_so_far(void);
 int forks_watch(void);
 
-extern PyType_Spec session_spec, engine_spec, transfer_spec, waiter_spec, reader_spec, response_spec,
-    event_spec;
+extern PyType_Spec session_spec, engine_spec, transfer_spec, waiter_spec, reader_spec,
+    response_spec, event_spec;
 
 /* The engine of the running loop; borrowed. NULL with an exception. */
 Engine *session_engine(Session *self);
 int engine_check(const Engine *self);
+/* Whether it is the parent's, from before a fork: not to be touched, since the sockets and the
+ * epoll set are shared. */
+bool engine_is_inherited(const Engine *self);
 
 PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct headers *headers,
                        const struct xf_request *request, PyObject *body);

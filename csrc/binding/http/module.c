@@ -1,10 +1,34 @@
 #include "binding/http/http.h"
 #include "net/head.h"
+#include "net/usage.h"
 
 #include <stdlib.h>
 
-/* parse_head(bytes) -> [(name, value), ...], in order, as latin-1 text */
-static PyObject *parse_head(PyObject *Py_UNUSED(module), PyObject *head)
+typedef PyObject *(*maker)(const char *bytes, Py_ssize_t size);
+
+static PyObject *latin1(const char *bytes, Py_ssize_t size)
+{
+    return PyUnicode_DecodeLatin1(bytes, size, NULL);
+}
+
+/* A folded line belongs to the value before it. */
+static int unfold(PyObject *list, PyObject *value)
+{
+    Py_ssize_t last = PyList_GET_SIZE(list) - 1;
+    if (last < 0)
+        return 0;
+    PyObject *before = PyList_GET_ITEM(list, last); /* borrowed */
+    PyObject *space = PyBytes_Check(value) ? PyBytes_FromString(" ") : PyUnicode_FromString(" ");
+    PyObject *left = space ? PySequence_Concat(PyTuple_GET_ITEM(before, 1), space) : NULL;
+    PyObject *whole = left ? PySequence_Concat(left, value) : NULL;
+    PyObject *pair = whole ? PyTuple_Pack(2, PyTuple_GET_ITEM(before, 0), whole) : NULL;
+    Py_XDECREF(space);
+    Py_XDECREF(left);
+    Py_XDECREF(whole);
+    return pair ? PyList_SetItem(list, last, pair) : -1;
+}
+
+static PyObject *pairs_of(PyObject *head, maker make)
 {
     char *bytes;
     Py_ssize_t size;
@@ -14,30 +38,62 @@ static PyObject *parse_head(PyObject *Py_UNUSED(module), PyObject *head)
     size_t at = 0;
     struct xf_field f;
     while (list && xf_head_next(bytes, (size_t)size, &at, &f)) {
-        PyObject *value = PyUnicode_DecodeLatin1(f.value, (Py_ssize_t)f.value_size, NULL);
-        PyObject *pair = NULL;
-        if (value && !f.name_size) { /* folded: belongs to the one before */
-            Py_ssize_t last = PyList_GET_SIZE(list) - 1;
-            if (last >= 0) {
-                PyObject *before = PyList_GET_ITEM(list, last); /* borrowed */
-                pair = Py_BuildValue("(ON)", PyTuple_GET_ITEM(before, 0),
-                                     PyUnicode_FromFormat("%U %U", PyTuple_GET_ITEM(before, 1),
-                                                          value));
-                if (!pair || PyList_SetItem(list, last, Py_NewRef(pair)) < 0)
-                    Py_CLEAR(list);
-            }
+        int bad = -1;
+        PyObject *value = make(f.value, (Py_ssize_t)f.value_size);
+        if (value && !f.name_size) {
+            bad = unfold(list, value);
         } else if (value) {
-            pair = Py_BuildValue(
-                "(NO)", PyUnicode_DecodeLatin1(f.name, (Py_ssize_t)f.name_size, NULL), value);
-            if (!pair || PyList_Append(list, pair) < 0)
-                Py_CLEAR(list);
-        } else {
-            Py_CLEAR(list);
+            PyObject *name = make(f.name, (Py_ssize_t)f.name_size);
+            PyObject *pair = name ? PyTuple_Pack(2, name, value) : NULL;
+            bad = pair ? PyList_Append(list, pair) : -1;
+            Py_XDECREF(name);
+            Py_XDECREF(pair);
         }
         Py_XDECREF(value);
-        Py_XDECREF(pair);
+        if (bad)
+            Py_CLEAR(list);
     }
     return list;
+}
+
+static PyObject *parse_head(PyObject *Py_UNUSED(module), PyObject *head)
+{
+    return pairs_of(head, latin1);
+}
+
+static PyObject *parse_head_bytes(PyObject *Py_UNUSED(module), PyObject *head)
+{
+    return pairs_of(head, PyBytes_FromStringAndSize);
+}
+
+/* usage_in(bytes, ...) -> (input, output, total) or None */
+static PyObject *usage_in(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+{
+    struct xf_usage u;
+    bool found = false;
+    xf_usage_init(&u);
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        char *text;
+        Py_ssize_t size;
+        if (PyBytes_AsStringAndSize(args[i], &text, &size) < 0)
+            return NULL;
+        found |= xf_usage_scan(&u, text, (size_t)size);
+    }
+    if (!found)
+        Py_RETURN_NONE;
+    long long input = (u.input > 0 ? u.input : 0) + (u.cache_written > 0 ? u.cache_written : 0);
+    long long output = (u.output > 0 ? u.output : 0) + (u.thoughts > 0 ? u.thoughts : 0);
+    return Py_BuildValue("(LLL)", input, output, u.total > 0 ? (long long)u.total : input + output);
+}
+
+static PyObject *max_tokens(PyObject *Py_UNUSED(module), PyObject *body)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) < 0)
+        return NULL;
+    int64_t most = xf_max_tokens(view.buf, (size_t)view.len);
+    PyBuffer_Release(&view);
+    return PyLong_FromLongLong(most);
 }
 
 /* check_headers(headers): refuses what cannot be sent */
@@ -54,7 +110,11 @@ static PyObject *set_loads(PyObject *module, PyObject *loads)
 }
 
 static PyMethodDef methods[] = {
-    {"parse_head", parse_head, METH_O, "The (name, value) pairs of an answer's head."},
+    {"parse_head", parse_head, METH_O, "The (name, value) pairs of an answer's head, as text."},
+    {"parse_head_bytes", parse_head_bytes, METH_O, "The same as bytes."},
+    {"usage_in", (PyCFunction)(void (*)(void))usage_in, METH_FASTCALL,
+     "The (input, output, total) tokens that parts of an answer, in order, say it used; or None."},
+    {"max_tokens", max_tokens, METH_O, "The largest max_tokens of a request's body, or 0."},
     {"check_headers", check_headers, METH_O, "The given headers as checked pairs of bytes."},
     {"set_loads", set_loads, METH_O, "The function that decodes JSON for Event.json."},
     {0},
@@ -78,7 +138,8 @@ static int exec(PyObject *module)
 {
     struct state *s = PyModule_GetState(module);
     char why[256];
-    if (xf_curl_load(&s->curl, getenv("XTREMEFLOW_LIBCURL"), why, sizeof why) < 0) {
+    const char *path = getenv("XTREMEFLOW_LIBCURL");
+    if (xf_curl_load(&s->curl, path && *path ? path : NULL, why, sizeof why) < 0) {
 #ifdef __APPLE__
         const char *cure = "install it with `brew install curl`";
 #else
@@ -97,9 +158,12 @@ static int exec(PyObject *module)
         PyObject **slot;
         const char *text;
     } names[] = {
-        {&s->str_add_reader, "add_reader"}, {&s->str_remove_reader, "remove_reader"},
-        {&s->str_call_soon, "call_soon"},   {&s->str_is_closed, "is_closed"},
-        {&s->str_done, "done"},             {&s->str_set_result, "set_result"},
+        {&s->str_add_reader, "add_reader"},
+        {&s->str_remove_reader, "remove_reader"},
+        {&s->str_call_soon, "call_soon"},
+        {&s->str_is_closed, "is_closed"},
+        {&s->str_done, "done"},
+        {&s->str_set_result, "set_result"},
         {&s->str_message, "message"},
     };
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -120,21 +184,23 @@ static int exec(PyObject *module)
         return -1;
     if (PyModule_AddStringConstant(module, "libcurl_version", s->curl.version->version) < 0 ||
         PyModule_AddIntConstant(module, "libcurl_number", (long)s->curl.version->version_num) < 0 ||
-        PyModule_AddStringConstant(
-            module, "tls_version",
-            s->curl.version->ssl_version ? s->curl.version->ssl_version : "") < 0 ||
+        PyModule_AddStringConstant(module, "tls_version",
+                                   s->curl.version->ssl_version ? s->curl.version->ssl_version
+                                                                : "") < 0 ||
         PyModule_AddObjectRef(module, "has_http2",
-                              s->curl.version->features & CURL_FEATURE_HTTP2 ? Py_True
-                                                                             : Py_False) < 0)
+                              s->curl.version->features & CURL_FEATURE_HTTP2 ? Py_True : Py_False) <
+            0)
         return -1;
     return 0;
 }
 
 #define EACH_OBJECT(DO)                                                                            \
-    DO(session_type) DO(engine_type) DO(transfer_type) DO(waiter_type) DO(reader_type)             \
-    DO(response_type) DO(event_type) DO(get_running_loop) DO(cancelled_error) DO(loads)            \
-    DO(str_add_reader) DO(str_remove_reader) DO(str_call_soon) DO(str_is_closed) DO(str_done)      \
-    DO(str_set_result) DO(str_message) DO(context_kw)
+    DO(session_type)                                                                               \
+    DO(engine_type)                                                                                \
+    DO(transfer_type) DO(waiter_type) DO(reader_type) DO(response_type) DO(event_type)             \
+        DO(get_running_loop) DO(cancelled_error) DO(loads) DO(str_add_reader)                      \
+            DO(str_remove_reader) DO(str_call_soon) DO(str_is_closed) DO(str_done)                 \
+                DO(str_set_result) DO(str_message) DO(context_kw)
 
 static int traverse(PyObject *module, visitproc visit, void *arg)
 {
@@ -165,4 +231,7 @@ static PyModuleDef definition = {
     .m_clear = clear,
 };
 
-PyMODINIT_FUNC PyInit__http(void) { return PyModuleDef_Init(&definition); }
+PyMODINIT_FUNC PyInit__http(void)
+{
+    return PyModuleDef_Init(&definition);
+}

@@ -37,8 +37,7 @@ static PyObject *decode(const char *text, size_t size)
 static PyObject *event_new(Reader *self, const struct xf_sse_event *e)
 {
     struct state *state = self->transfer->session->state;
-    if (!self->last_id || e->id_size != (size_t)PyUnicode_GET_LENGTH(self->last_id) ||
-        e->id_size) {
+    if (!self->last_id || e->id_size != (size_t)PyUnicode_GET_LENGTH(self->last_id) || e->id_size) {
         PyObject *id = decode(e->id, e->id_size);
         if (!id)
             return NULL;
@@ -92,6 +91,10 @@ static PySendResult reader_step(PyObject *op, PyObject **result)
     Reader *self = (Reader *)op;
     Transfer *transfer = self->transfer;
     *result = NULL;
+    if (engine_is_inherited(transfer->engine)) {
+        (void)engine_check(transfer->engine);
+        return PYGEN_ERROR;
+    }
     if (!self->broken)
         *result = self->events ? next_event(self) : next_chunk(self);
     if (*result)
@@ -118,7 +121,10 @@ static PySendResult reader_send(PyObject *op, PyObject *Py_UNUSED(value), PyObje
     return reader_step(op, result);
 }
 
-static PyObject *reader_next(PyObject *op) { return await_next(op, reader_step); }
+static PyObject *reader_next(PyObject *op)
+{
+    return await_next(op, reader_step);
+}
 
 static PyObject *reader_send_method(PyObject *op, PyObject *Py_UNUSED(value))
 {
@@ -153,7 +159,10 @@ static void reader_dealloc(PyObject *op)
     Py_DECREF(type);
 }
 
-static PyObject *self_reference(PyObject *self) { return Py_NewRef(self); }
+static PyObject *self_reference(PyObject *self)
+{
+    return Py_NewRef(self);
+}
 
 static PyMethodDef reader_methods[] = {
     {"send", reader_send_method, METH_O, NULL},

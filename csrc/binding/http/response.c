@@ -8,8 +8,7 @@
 
 static PyObject *bytes_of(const struct xf_buffer *b)
 {
-    size_t size = xf_buffer_size(b);
-    return PyBytes_FromStringAndSize(size ? xf_buffer_data(b) : "", (Py_ssize_t)size);
+    return PyBytes_FromStringAndSize(xf_buffer_data(b), (Py_ssize_t)xf_buffer_size(b));
 }
 
 PyObject *response_new(Transfer *transfer)

@@ -41,20 +41,27 @@ static int milliseconds(PyObject *value, const char *name, long *out)
     int64_t ns;
     if (nanoseconds(value, name, &ns) < 0)
         return -1;
-    *out = ns == XF_NEVER ? 0 : ns > INT64_C(2000000000) * 1000000 ? 2000000000L
-                                                                  : (long)((ns + 999999) / 1000000);
+    *out = ns == XF_NEVER                       ? 0
+           : ns > INT64_C(2000000000) * 1000000 ? 2000000000L
+                                                : (long)((ns + 999999) / 1000000);
     return 0;
 }
 
 static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {
-        "response_type", "error_factory", "headers",     "ca_file",         "cert_file",
-        "key_file",      "key_password",  "proxy",       "no_proxy",        "verify",
-        "http2",         "compressed",    "max_connections", "max_connections_per_host",
-        "max_idle",      "max_head",      "max_body",    "high_water",
-        "timeout",       "idle_timeout",  "connect_timeout", NULL};
-    PyObject *response_type, *error_factory, *headers, *ca, *cert, *key, *password, *proxy, *no_proxy;
+    static char *keywords[] = {"response_type",   "error_factory",
+                               "headers",         "ca_file",
+                               "cert_file",       "key_file",
+                               "key_password",    "proxy",
+                               "no_proxy",        "verify",
+                               "http2",           "compressed",
+                               "max_connections", "max_connections_per_host",
+                               "max_idle",        "max_head",
+                               "max_body",        "high_water",
+                               "timeout",         "idle_timeout",
+                               "connect_timeout", NULL};
+    PyObject *response_type, *error_factory, *headers, *ca, *cert, *key, *password, *proxy,
+        *no_proxy;
     PyObject *total, *idle_time, *connect;
     int verify, http2, compressed;
     long connections, per_host, idle;
@@ -158,7 +165,8 @@ static int check_url(PyObject *url)
     return 0;
 }
 
-/* call(method, url, headers, body, json, total, idle, connect, stream, repeatable, upload_size, bare) */
+/* call(method, url, headers, body, json, total, idle, connect, stream, repeatable, upload_size,
+ * bare) */
 /* timeouts of ...: the session's; bare: without the session's headers */
 static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
@@ -169,8 +177,10 @@ static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t na
     }
     PyObject *method = args[0], *url = args[1], *given = args[2], *body = args[3];
     bool json = args[4] == Py_True;
-    struct xf_request r = {.stream = args[8] == Py_True, .upload_size = -1,
-                           .total_ns = self->total_ns, .idle_ns = self->idle_ns,
+    struct xf_request r = {.stream = args[8] == Py_True,
+                           .upload_size = -1,
+                           .total_ns = self->total_ns,
+                           .idle_ns = self->idle_ns,
                            .connect_timeout_ms = self->options.connect_timeout_ms};
     if (check_method(method) < 0 || check_url(url) < 0 ||
         (args[5] != Py_Ellipsis && nanoseconds(args[5], "timeout", &r.total_ns) < 0) ||
@@ -178,8 +188,8 @@ static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t na
         (args[7] != Py_Ellipsis &&
          milliseconds(args[7], "connect_timeout", &r.connect_timeout_ms) < 0))
         return NULL;
-    r.repeatable = args[9] == Py_None ? repeatable_method(PyUnicode_AsUTF8(method))
-                                      : args[9] == Py_True;
+    r.repeatable =
+        args[9] == Py_None ? repeatable_method(PyUnicode_AsUTF8(method)) : args[9] == Py_True;
     if (args[10] != Py_None) {
         r.upload = true;
         r.upload_size = PyLong_AsLongLong(args[10]);

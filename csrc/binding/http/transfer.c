@@ -32,6 +32,12 @@ PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct
     return (PyObject *)self;
 }
 
+/* Whether csrc/net may be asked to do something about it. */
+static bool is_ours(const Transfer *self)
+{
+    return !self->engine || !engine_is_inherited(self->engine);
+}
+
 /* ---- news ---- */
 
 static Transfer *owner(struct xf_transfer *net)
@@ -175,7 +181,10 @@ PyObject *await_next(PyObject *self, step_function step)
     }
 }
 
-static PyObject *transfer_next(PyObject *op) { return await_next(op, transfer_step); }
+static PyObject *transfer_next(PyObject *op)
+{
+    return await_next(op, transfer_step);
+}
 
 static PyObject *transfer_send_method(PyObject *op, PyObject *Py_UNUSED(value))
 {
@@ -195,7 +204,7 @@ static void set_thrown(PyObject *type, PyObject *value)
 
 static void give_up(Transfer *self)
 {
-    if (self->phase == FLYING)
+    if (self->phase == FLYING && is_ours(self))
         xf_transfer_cancel(&self->net);
     self->phase = ANSWERED;
 }
@@ -220,7 +229,8 @@ static PyObject *transfer_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *transfer_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    xf_transfer_cancel(&((Transfer *)op)->net);
+    if (is_ours((Transfer *)op))
+        xf_transfer_cancel(&((Transfer *)op)->net);
     Py_RETURN_NONE;
 }
 
@@ -245,7 +255,8 @@ static PyObject *transfer_feed(PyObject *op, PyObject *bytes)
 {
     Transfer *self = (Transfer *)op;
     Py_buffer view;
-    if (PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0)
+    if ((self->engine && engine_check(self->engine) < 0) ||
+        PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0)
         return NULL;
     int bad = xf_transfer_send(&self->net, view.buf, (size_t)view.len, clock_now());
     PyBuffer_Release(&view);
@@ -256,7 +267,8 @@ static PyObject *transfer_feed(PyObject *op, PyObject *bytes)
 
 static PyObject *transfer_feed_end(PyObject *op, PyObject *aborted)
 {
-    xf_transfer_send_end(&((Transfer *)op)->net, aborted == Py_True, clock_now());
+    if (is_ours((Transfer *)op))
+        xf_transfer_send_end(&((Transfer *)op)->net, aborted == Py_True, clock_now());
     Py_RETURN_NONE;
 }
 
@@ -284,8 +296,7 @@ static PyObject *get_http_version(PyObject *op, void *Py_UNUSED(closure))
 static PyObject *get_head(PyObject *op, void *Py_UNUSED(closure))
 {
     const struct xf_buffer *head = &((Transfer *)op)->net.head;
-    return PyBytes_FromStringAndSize(xf_buffer_size(head) ? xf_buffer_data(head) : "",
-                                     (Py_ssize_t)xf_buffer_size(head));
+    return PyBytes_FromStringAndSize(xf_buffer_data(head), (Py_ssize_t)xf_buffer_size(head));
 }
 
 static PyObject *get_times(PyObject *op, void *Py_UNUSED(closure))
@@ -297,6 +308,12 @@ static PyObject *get_times(PyObject *op, void *Py_UNUSED(closure))
 static PyObject *get_done(PyObject *op, void *Py_UNUSED(closure))
 {
     return PyBool_FromLong(((Transfer *)op)->net.done);
+}
+
+static PyObject *get_done_well(PyObject *op, void *Py_UNUSED(closure))
+{
+    const struct xf_transfer *net = &((Transfer *)op)->net;
+    return PyBool_FromLong(net->done && !net->outcome.code);
 }
 
 static PyObject *get_url(PyObject *op, void *Py_UNUSED(closure))
@@ -329,12 +346,8 @@ static void transfer_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
     if (PyObject_CallFinalizerFromDealloc(op) < 0)
         return;
-    if (self->engine && self->engine->net)
+    if (is_ours(self))
         xf_transfer_free(&self->net);
-    else { /* its engine is closed or another process's */
-        self->net.engine = NULL;
-        xf_transfer_free(&self->net);
-    }
     if (self->waiter)
         self->waiter->transfer = NULL;
     Py_XDECREF(self->waiter);
@@ -368,12 +381,16 @@ static PyGetSetDef transfer_getset[] = {
     {"head", get_head, NULL, NULL, NULL},
     {"times", get_times, NULL, NULL, NULL},
     {"done", get_done, NULL, NULL, NULL},
+    {"done_well", get_done_well, NULL, NULL, NULL},
     {"url", get_url, NULL, NULL, NULL},
     {"method", get_method, NULL, NULL, NULL},
     {0},
 };
 
-static PyObject *self_reference(PyObject *self) { return Py_NewRef(self); }
+static PyObject *self_reference(PyObject *self)
+{
+    return Py_NewRef(self);
+}
 
 static PyType_Slot transfer_slots[] = {
     {Py_tp_doc, "One call, to be awaited once."},

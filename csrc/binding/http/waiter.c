@@ -123,7 +123,7 @@ static PyObject *waiter_cancel(PyObject *op, PyObject *args, PyObject *kwargs)
         Py_RETURN_FALSE;
     self->cancelled = true;
     Py_XSETREF(self->cancel_message, Py_NewRef(message));
-    if (self->transfer->phase == FLYING)
+    if (self->transfer->phase == FLYING && !engine_is_inherited(self->transfer->engine))
         xf_transfer_cancel(&self->transfer->net);
     waiter_wake_later(self);
     Py_RETURN_TRUE;

@@ -1,0 +1,341 @@
+"""One HTTP client's measurement, in a process of its own: python bench/http_peers.py JOB PORT ...
+
+Prints the CPU time (user and system, all threads) of this process for one call or one stream, in
+microseconds. What is measured is in `main`; bench/http_calls.py runs them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+AT_A_TIME = 64
+KEY = "sk-test"
+BODY = {
+    "model": "gpt-4o-mini",
+    "max_tokens": 64,
+    "messages": [{"role": "user", "content": "word " * 380}],
+}
+ENCODED = json.dumps(BODY).encode()
+HEADERS = {"authorization": f"Bearer {KEY}", "content-type": "application/json"}
+EVENTS = 20
+
+One = Callable[[], Awaitable[None]]
+
+
+async def drive(one: One, calls: int, at_a_time: int) -> None:
+    left = iter(range(calls))
+
+    async def worker() -> None:
+        for _ in left:
+            await one()
+
+    await asyncio.gather(*(worker() for _ in range(at_a_time)))
+
+
+async def measure(one: One, calls: int, at_a_time: int = AT_A_TIME) -> float:
+    await drive(one, max(calls // 5, at_a_time), at_a_time)
+    begin = time.process_time()
+    await drive(one, calls, at_a_time)
+    return (time.process_time() - begin) / calls * 1e6
+
+
+# ---- this project ----
+
+
+def scheduler() -> Any:
+    from xtremeflow import TokenRateScheduler
+
+    return TokenRateScheduler(max_tpm=1e12, max_rpm=1e9, max_concurrency=1000, burst_ratio=60)
+
+
+async def xtremeflow(url: str, calls: int, how: str = "", ca: str | None = None) -> float:
+    from xtremeflow.http import Client
+
+    options: dict[str, Any] = {"scheduler": scheduler()} if how == "scheduled" else {}
+    async with Client(ca=ca, **options) as client:
+
+        async def plain() -> None:
+            response = await client.post(url, content=ENCODED, headers=HEADERS)
+            assert response.status == 200
+
+        async def with_json() -> None:
+            response = await client.post(url, json=BODY, headers=HEADERS)
+            assert response.json()["usage"]["total_tokens"] == 429
+
+        async def stream() -> None:
+            seen = 0
+            async with client.stream("POST", url, content=ENCODED, headers=HEADERS) as answer:
+                async for event in answer.events():
+                    seen += bool(event.data)
+            assert seen == EVENTS
+
+        one = {"json": with_json, "stream": stream}.get(how, plain)
+        return await measure(one, calls)
+
+
+async def many(url: str, streams: int, memory: bool) -> float:
+    """CPU of an event with so many streams open at a time, or the memory of a stream in bytes."""
+    from xtremeflow.http import Client
+
+    def resident() -> int:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * 4096
+
+    async with Client(timeout=None, max_idle_connections=max(256, streams)) as client:
+        opened: list[Any] = []
+
+        async def one() -> None:
+            async with client.stream("POST", url, content=ENCODED, headers=HEADERS) as answer:
+                opened.append(answer)
+                async for _ in answer.events():
+                    pass
+
+        warm = 64 if memory else streams  # connections are not what is measured here
+        await drive(one, warm, warm)
+        opened.clear()
+        before, begin = resident(), time.process_time()
+        rounds = 1 if memory else max(2, 4000 // streams)
+        tasks = [asyncio.create_task(drive(one, streams * rounds, streams))]
+        most = before
+        while not tasks[0].done():
+            await asyncio.sleep(0.05)
+            most = max(most, resident())
+        await tasks[0]
+        if memory:
+            return (most - before) / streams
+        return (time.process_time() - begin) / (streams * rounds * EVENTS) * 1e6
+
+
+# ---- peers ----
+
+
+async def wreq(url: str, calls: int) -> float:
+    import wreq as library
+
+    client = library.Client()
+
+    async def one() -> None:
+        response = await client.post(url, body=ENCODED, headers=HEADERS)
+        assert len(await response.bytes()) > 300
+
+    return await measure(one, calls)
+
+
+async def aiohttp(url: str, calls: int, how: str = "", ca: str | None = None) -> float:
+    import ssl
+
+    import aiohttp as library
+
+    context = ssl.create_default_context(cafile=ca) if ca else False
+    connector = library.TCPConnector(ssl=context, limit=0)
+    async with library.ClientSession(connector=connector) as session:
+
+        async def one() -> None:
+            async with session.post(url, data=ENCODED, headers=HEADERS) as response:
+                if how == "stream":
+                    events = 0
+                    async for line in response.content:
+                        events += line.startswith(b"data: ")
+                    assert events == EVENTS
+                else:
+                    assert len(await response.read()) > 300
+
+        return await measure(one, calls)
+
+
+async def httpx2(url: str, calls: int) -> float:
+    import httpx2 as library
+
+    async with library.AsyncClient(timeout=60, limits=library.Limits(max_connections=100)) as c:
+
+        async def one() -> None:
+            response = await c.post(url, content=ENCODED, headers=HEADERS)
+            assert len(response.content) > 300
+
+        return await measure(one, calls)
+
+
+async def pycurl(url: str, calls: int, how: str = "", ca: str | None = None) -> float:
+    import pycurl as library
+
+    free: list[Any] = []
+    async with library.AsyncCurlMulti() as multi:
+
+        def handle() -> Any:
+            curl = library.Curl()
+            curl.setopt(library.URL, url)
+            curl.setopt(library.POSTFIELDS, ENCODED)
+            curl.setopt(library.HTTPHEADER, [f"{k}: {v}" for k, v in HEADERS.items()])
+            curl.setopt(library.NOSIGNAL, 1)
+            if ca:
+                curl.setopt(library.CAINFO, ca)
+                curl.setopt(library.HTTP_VERSION, library.CURL_HTTP_VERSION_1_1)
+            return curl
+
+        async def one() -> None:
+            curl = free.pop() if free else handle()
+            if how == "stream":
+                pending, events = b"", 0
+
+                def write(data: bytes) -> None:
+                    nonlocal pending, events
+                    *whole, pending = (pending + data).split(b"\n\n")
+                    for event in whole:
+                        events += bool(event.removeprefix(b"data: ").decode())
+
+                curl.setopt(library.WRITEFUNCTION, write)
+                await multi.perform(curl)
+                assert events == EVENTS
+            else:
+                pieces: list[bytes] = []
+                curl.setopt(library.WRITEFUNCTION, pieces.append)
+                await multi.perform(curl)
+                assert len(b"".join(pieces)) > 300
+            free.append(curl)
+
+        result = await measure(one, calls)
+        for curl in free:
+            curl.close()
+        return result
+
+
+class Bare(asyncio.Protocol):
+    """The least that an asyncio client can do: one request after another, no errors."""
+
+    answer: asyncio.Future[bytes]
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport, self.pending = transport, b""
+
+    def data_received(self, data: bytes) -> None:
+        self.pending += data
+        end = self.pending.find(b"\r\n\r\n")
+        if end < 0:
+            return
+        at = self.pending.find(b"content-length: ") + 16
+        size = int(self.pending[at : self.pending.find(b"\r", at)])
+        if len(self.pending) >= end + 4 + size:
+            body, self.pending = self.pending[end + 4 :], b""
+            self.answer.set_result(body)
+
+
+async def protocol(url: str, calls: int) -> float:
+    loop = asyncio.get_running_loop()
+    port = int(url.split(":")[2].split("/")[0])
+    lines = [
+        "POST /v1/chat/completions HTTP/1.1",
+        f"host: 127.0.0.1:{port}",
+        *(f"{name}: {value}" for name, value in HEADERS.items()),
+        f"content-length: {len(ENCODED)}",
+    ]
+    request = "\r\n".join(lines).encode() + b"\r\n\r\n" + ENCODED
+    free: list[Any] = []
+
+    async def one() -> None:
+        if free:
+            bare = free.pop()
+        else:
+            _, bare = await loop.create_connection(Bare, "127.0.0.1", port)
+        bare.answer = loop.create_future()
+        bare.transport.write(request)
+        assert len(await bare.answer) > 300
+        free.append(bare)
+
+    return await measure(one, calls)
+
+
+# ---- SDKs ----
+
+
+def sdk_client(kind: str, sdk: str) -> Any:
+    """The http_client of an SDK: its own, over aiohttp, ours, or one that answers from memory."""
+    import httpx2 as library
+
+    if kind == "default":
+        return None
+    if kind == "aiohttp":
+        import openai
+
+        return openai.DefaultAioHttpClient()
+    if kind == "ours":
+        from xtremeflow.http import transport
+
+        return library.AsyncClient(transport=transport(), timeout=60)
+    from http_server import COMPLETION, MESSAGE
+
+    body = COMPLETION if sdk == "openai" else MESSAGE
+    headers = {"content-type": "application/json"}
+
+    class Stream(library.AsyncByteStream):
+        async def __aiter__(self) -> Any:
+            yield body
+
+    class Null(library.AsyncBaseTransport):
+        async def handle_async_request(self, request: Any) -> Any:
+            # A body that is given whole spares httpx2 the reading of it, which no transport of
+            # answers that may be streams can.
+            if kind == "null":
+                return library.Response(200, content=body, headers=headers)
+            return library.Response(200, stream=Stream(), headers=headers)
+
+    return library.AsyncClient(transport=Null(), timeout=60)
+
+
+async def openai(url: str, calls: int, kind: str) -> float:
+    import openai as library
+
+    base = url.rsplit("/chat/", 1)[0]
+    options = {"http_client": client} if (client := sdk_client(kind, "openai")) else {}
+    async with library.AsyncOpenAI(api_key=KEY, base_url=base, max_retries=0, **options) as sdk:
+
+        async def one() -> None:
+            answer = await sdk.chat.completions.create(**BODY)
+            assert answer.usage.total_tokens == 429
+
+        return await measure(one, calls)
+
+
+async def anthropic(url: str, calls: int, kind: str) -> float:
+    import anthropic as library
+
+    base = url.rsplit("/v1/", 1)[0]
+    options = {"http_client": client} if (client := sdk_client(kind, "anthropic")) else {}
+    async with library.AsyncAnthropic(api_key=KEY, base_url=base, max_retries=0, **options) as sdk:
+
+        async def one() -> None:
+            answer = await sdk.messages.create(**BODY)
+            assert answer.usage.output_tokens == 17
+
+        return await measure(one, calls)
+
+
+def main(job: str, base: str, calls: int, ca: str | None) -> float:
+    name, _, how = job.partition(":")
+    url = base + "/v1/chat/completions"
+    runs: dict[str, Callable[[], Any]] = {
+        "xtremeflow": lambda: xtremeflow(url, calls, how, ca),
+        "xtremeflow-stream": lambda: xtremeflow(f"{url}/{how}", calls, "stream"),
+        "many": lambda: many(f"{url}/paced", int(how), False),
+        "memory": lambda: many(f"{url}/paced", int(how), True),
+        "wreq": lambda: wreq(url, calls),
+        "aiohttp": lambda: aiohttp(url, calls, how, ca),
+        "aiohttp-stream": lambda: aiohttp(f"{url}/{how}", calls, "stream"),
+        "httpx2": lambda: httpx2(url, calls),
+        "pycurl": lambda: pycurl(url, calls, how, ca),
+        "pycurl-stream": lambda: pycurl(f"{url}/{how}", calls, "stream"),
+        "protocol": lambda: protocol(url, calls),
+        "openai": lambda: openai(url, calls, how),
+        "anthropic": lambda: anthropic(url, calls, how),
+    }
+    result: float = asyncio.run(runs[name]())
+    return result
+
+
+if __name__ == "__main__":
+    _, job, base, calls, *rest = sys.argv
+    print(main(job, base, int(calls), rest[0] if rest else None))

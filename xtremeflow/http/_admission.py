@@ -1,0 +1,180 @@
+"""Calls through a scheduler: admitted, settled from what they used, retried when refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Generic, TypeVar
+
+from .. import _http
+from .._core import current_call, report_token_usage
+from ..backoff import auto_backoff
+from ..scheduler import TaskScheduler
+from ._errors import StatusError
+from ._response import Response
+from ._usage import Amounts, Cost, Estimate, Tap, Usage, default_estimate
+
+T = TypeVar("T")
+
+#: The arguments of Session.call.
+Request = tuple[Any, ...]
+
+# Not taken on by the provider, and welcome again later.
+REFUSALS = frozenset({429, 503, 529})
+
+
+def _is_refusal(error: Exception) -> bool:
+    return isinstance(error, StatusError) and error.status in REFUSALS
+
+
+class Admission:
+    """The scheduler of a client, and how its calls use it."""
+
+    def __init__(
+        self,
+        scheduler: TaskScheduler,
+        estimate: Estimate | None,
+        max_retries: int,
+        max_retry_after: float,
+    ) -> None:
+        if not isinstance(scheduler, TaskScheduler):
+            raise TypeError(f"scheduler must be one of xtremeflow's schedulers, not {scheduler!r}")
+        self.scheduler = scheduler
+        self._estimate = estimate
+        self._amounts = Amounts(scheduler.limit_names)
+        retrying = auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)
+        self._retried = retrying(self._attempt)
+        self.retrying = retrying
+
+    def cost(self, url: str, body: Any) -> Cost:
+        if body is None:
+            body = b""
+        if self._estimate is not None:
+            return self._estimate(url, body if isinstance(body, bytes) else bytes(body))
+        return self._amounts.of(default_estimate(body))
+
+    def admitted(self) -> bool:
+        """Whether the running code belongs to a call of this scheduler: it has its slot."""
+        call = current_call()
+        return call is not None and call.scheduler is self.scheduler
+
+    def settle(self, usage: Usage | None) -> None:
+        if usage is not None:
+            report_token_usage(self._amounts.of(usage)).close()  # the call itself reports
+
+    async def whole(
+        self,
+        first: _http.Transfer,
+        call: Callable[..., _http.Transfer] | None,
+        request: Request,
+        send: Callable[[_http.Transfer, Request], Awaitable[Response]] | None,
+    ) -> Response:
+        """Awaits the first transfer once admitted; after a refusal another, of `call(*request)`.
+
+        The answer to the last attempt is returned, a refusal too. send: how a transfer is awaited.
+        """
+        run = self._attempt if call is None else self._retried
+        attempt = None
+        try:
+            cost = self.cost(request[1], request[3])
+            attempt = run([first], call, request, send, time.perf_counter())
+            if self.admitted():
+                return await attempt
+            task = self.scheduler.submit(attempt, cost)
+            attempt = None  # the task's
+            return await task
+        except StatusError as error:
+            if isinstance(error.response, Response):
+                return error.response
+            raise
+        finally:
+            first.close()  # if it was never dispatched
+            if attempt is not None:
+                attempt.close()
+
+    async def _attempt(
+        self,
+        transfers: list[_http.Transfer],
+        call: Callable[..., _http.Transfer] | None,
+        request: Request,
+        send: Callable[[_http.Transfer, Request], Awaitable[Response]] | None,
+        asked: float,
+    ) -> Response:
+        queued = time.perf_counter() - asked
+        if transfers:
+            transfer = transfers.pop()
+        else:
+            assert call is not None
+            transfer = call(*request)
+        response: Response = await (transfer if send is None else send(transfer, request))
+        response._queued = queued
+        if response.status in REFUSALS:
+            raise StatusError(response, response.body)
+        self.settle(_http.usage_in(response.body))
+        return response
+
+
+class Lease(Generic[T]):
+    """A streamed call's slot, held until the stream is closed.
+
+    `open` gives the stream once its head is there. A refusal that outlasts the retries is raised
+    as StatusError.
+    """
+
+    def __init__(
+        self, admission: Admission, open: Callable[[], Awaitable[T]], cost: Cost, repeatable: bool
+    ) -> None:
+        loop = asyncio.get_running_loop()
+        self.tap = Tap()
+        self._admission = admission
+        self._open = admission.retrying(open) if repeatable else open
+        self._opened: asyncio.Future[T] = loop.create_future()
+        self._closed: asyncio.Future[None] = loop.create_future()
+        self._task: asyncio.Task[None] | None = None
+        if not admission.admitted():
+            hold = self._hold()
+            try:
+                self._task = admission.scheduler.submit(hold, cost)
+            except BaseException:
+                hold.close()
+                raise
+
+    async def opened(self) -> T:
+        if self._task is None:
+            return await self._open()
+        try:
+            # Not the future alone: the task may end without having come to run.
+            both: set[asyncio.Future[Any]] = {self._task, self._opened}
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            self._task.cancel()
+            raise
+        if not self._opened.done():
+            self._task.result()
+        return self._opened.result()
+
+    async def _hold(self) -> None:
+        try:
+            stream = await self._open()
+        except Exception as error:
+            self._opened.set_exception(error)
+            return
+        self._opened.set_result(stream)
+        await self._closed
+        self._admission.settle(self.tap.usage())
+
+    async def aclose(self) -> None:
+        """Settles the call and gives its slot back."""
+        if self._task is None:
+            if not self._closed.done():
+                self._closed.set_result(None)
+                self._admission.settle(self.tap.usage())
+            return
+        self.close()
+        await asyncio.wait({self._task})
+
+    def close(self) -> None:
+        """The same, by the loop's next turn."""
+        if not self._closed.done() and not self._closed.get_loop().is_closed():
+            self._closed.set_result(None)

@@ -1,0 +1,302 @@
+"""The transport under the official SDKs, for httpx2.AsyncClient and httpx.AsyncClient."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator
+from types import EllipsisType, TracebackType
+from typing import Any, NamedTuple
+
+from .. import _http
+from ..scheduler import TaskScheduler
+from ._admission import REFUSALS, Admission, Lease
+from ._client import Client
+from ._errors import (
+    ConnectError,
+    ConnectionLost,
+    ConnectTimeout,
+    HTTPError,
+    ProtocolError,
+    ProxyError,
+    StatusError,
+    Timeout,
+    TransportError,
+    UploadAborted,
+)
+from ._response import StreamResponse
+from ._upload import uploading
+from ._usage import Estimate
+
+_HTTP_VERSIONS = {10: b"HTTP/1.0", 11: b"HTTP/1.1", 20: b"HTTP/2", 30: b"HTTP/3"}
+
+
+def transport(
+    *,
+    scheduler: TaskScheduler | None = None,
+    estimate: Estimate | None = None,
+    max_retries: int = 5,
+    max_retry_after: float = 120.0,
+    http2: bool | None = None,
+    verify: bool = True,
+    ca: str | os.PathLike[str] | None = None,
+    cert: str | os.PathLike[str] | tuple[str, str] | tuple[str, str, str] | None = None,
+    proxy: str | None = None,
+    trust_env: bool = True,
+    max_connections: int | None = None,
+    max_connections_per_host: int | None = None,
+    max_idle_connections: int = 256,
+) -> Any:
+    """A transport for ``httpx2.AsyncClient`` (openai 3, anthropic 2) or ``httpx.AsyncClient``.
+
+        AsyncOpenAI(max_retries=0, http_client=httpx2.AsyncClient(transport=transport()))
+
+    With a scheduler every call of the SDK is admitted by it, settled from the usage of its answer
+    (a streamed one's from its last event), and retried by its rules when it is refused; set the
+    SDK's own max_retries to 0. The slot of a streamed call is held until the stream is closed or
+    read to its end. The other arguments are those of `Client`.
+
+    The client's timeouts hold: connect and read (between two receptions, while the server is
+    due); the time in the scheduler's queue does not count. Exceptions are the client's own.
+    """
+    client = Client(
+        timeout=None,
+        connect_timeout=None,
+        http2=http2,
+        verify=verify,
+        ca=ca,
+        cert=cert,
+        proxy=proxy,
+        trust_env=trust_env,
+        max_connections=max_connections,
+        max_connections_per_host=max_connections_per_host,
+        max_idle_connections=max_idle_connections,
+        compressed=False,  # httpx decompresses by itself
+    )
+    admission = None
+    if scheduler is not None:
+        admission = Admission(scheduler, estimate, max_retries, max_retry_after)
+    return _Transport(client, admission)
+
+
+class _Transport:
+    """See `transport`."""
+
+    def __init__(self, client: Client, admission: Admission | None) -> None:
+        self._client = client
+        self._call = client._session.call
+        self._admission = admission
+
+    async def handle_async_request(self, request: Any) -> Any:
+        family = _family(type(request))
+        try:
+            body: bytes | None = request.content
+        except family.not_read:
+            body = None
+        try:
+            if self._admission is None:
+                return family.response(await self._open(request, body, None), None)
+            lease = Lease(
+                self._admission,
+                lambda: self._open(request, body, REFUSALS),
+                self._admission.cost(str(request.url), body or b""),
+                repeatable=body is not None,
+            )
+            try:
+                opened = await lease.opened()
+            except BaseException:
+                await lease.aclose()
+                raise
+            return family.response(opened, lease)
+        except StatusError as refused:
+            return family.whole_response(refused)
+        except HTTPError as error:
+            raise family.translated(error, request) from error
+
+    async def _open(
+        self, request: Any, body: bytes | None, refusals: frozenset[int] | None
+    ) -> _Opened:
+        """A transfer whose head is there. StatusError, its body read, for one of the refusals."""
+        limits: dict[str, float | None] = request.extensions.get("timeout", {})
+        source = None
+        size = None
+        if body is None:
+            source = request.stream
+            size = int(request.headers.get("content-length", -1))
+        transfer = self._call(
+            request.method,
+            str(request.url),
+            request.headers.raw,
+            body or None,
+            False,
+            None,
+            _seconds(limits.get("read")),
+            _seconds(limits.get("connect")),
+            True,
+            None,
+            size,
+            True,
+        )
+        upload = None
+        if source is None:
+            await transfer
+        else:
+            upload = uploading(transfer, source)
+            await upload.__aenter__()
+            try:
+                await transfer
+            except BaseException as error:
+                await upload.__aexit__(type(error), error, None)
+                raise
+        if refusals is not None and transfer.status in refusals:
+            answer = StreamResponse(transfer, 1)
+            refused = StatusError(answer, await answer.aread())
+            if upload is not None:
+                await upload.__aexit__(None, None, None)
+            raise refused
+        return _Opened(transfer, upload)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()
+
+    async def __aenter__(self) -> _Transport:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.aclose()
+
+
+def _seconds(value: float | None) -> float | EllipsisType | None:
+    return None if value is None else max(value, 1e-3)
+
+
+class _Opened(NamedTuple):
+    transfer: _http.Transfer
+    upload: uploading | None  # goes on while the answer is read
+
+
+class _Family:
+    """What has to be of the client's own library: httpx2 or httpx."""
+
+    def __init__(self, library: Any) -> None:
+        self._library = library
+        self.not_read: type[Exception] = library.RequestNotRead
+        self._body = _body_class(library.AsyncByteStream, self)
+        self._errors: list[tuple[type[HTTPError], Any]] = [
+            (ConnectTimeout, library.ConnectTimeout),
+            (Timeout, library.ReadTimeout),
+            (ProxyError, library.ProxyError),
+            (ConnectError, library.ConnectError),
+            (UploadAborted, library.WriteError),
+            (ProtocolError, library.RemoteProtocolError),
+            (ConnectionLost, library.RemoteProtocolError),
+            (TransportError, library.ReadError),
+        ]
+
+    def response(self, opened: _Opened, lease: Lease[Any] | None) -> Any:
+        transfer, upload = opened
+        return self._library.Response(
+            transfer.status,
+            headers=_http.parse_head_bytes(transfer.head),
+            stream=self._body(transfer, lease, upload),
+            extensions=_extensions(transfer.head, transfer.http_version),
+        )
+
+    def whole_response(self, refused: StatusError) -> Any:
+        answer = refused.response
+        assert isinstance(answer, StreamResponse)
+        transfer = answer._transfer
+        headers = [
+            (name, value)
+            for name, value in _http.parse_head_bytes(transfer.head)
+            if name.lower() != b"transfer-encoding"
+        ]
+        return self._library.Response(
+            transfer.status,
+            headers=headers,
+            content=refused.body,
+            extensions=_extensions(transfer.head, transfer.http_version),
+        )
+
+    def translated(self, error: HTTPError, request: Any) -> Exception:
+        """The library's exception for one of ours."""
+        kind = next(theirs for ours, theirs in self._errors if isinstance(error, ours))
+        if (
+            kind is self._library.RemoteProtocolError
+            and isinstance(error, TransportError)
+            and error.os_errno
+        ):
+            kind = self._library.ReadError  # reset, rather than closed
+        translated: Exception = kind(str(error), request=request)
+        return translated
+
+
+def _extensions(head: bytes, version: int) -> dict[str, bytes]:
+    _, _, reason = head[: head.index(b"\n")].partition(b" ")[2].partition(b" ")
+    return {
+        "http_version": _HTTP_VERSIONS.get(version, b"HTTP/1.1"),
+        "reason_phrase": reason.strip(),
+    }
+
+
+def _body_class(base: Any, family: _Family) -> Any:
+    class Body(base):  # type: ignore[misc]
+        """The body of an answer; closing it ends the transfer and gives the slot back."""
+
+        def __init__(
+            self, transfer: _http.Transfer, lease: Lease[Any] | None, upload: uploading | None
+        ) -> None:
+            self._transfer = transfer
+            self._lease = lease
+            self._upload = upload
+
+        def __aiter__(self) -> AsyncIterator[bytes]:
+            if self._lease is None and self._transfer.done_well:
+                return self._transfer.chunks()  # nothing can go wrong any more
+            return self._pieces()
+
+        async def _pieces(self) -> AsyncIterator[bytes]:
+            lease = self._lease
+            try:
+                async for piece in self._transfer.chunks():
+                    if lease is not None:
+                        lease.tap.see(piece)
+                    yield piece
+            except HTTPError as error:
+                raise family.translated(error, None) from error
+            if lease is not None:
+                await lease.aclose()
+
+        async def aclose(self) -> None:
+            self._transfer.abort()
+            if self._upload is not None:
+                await self._upload.__aexit__(None, None, None)
+            if self._lease is not None:
+                await self._lease.aclose()
+
+        def __del__(self) -> None:
+            if self._lease is not None:
+                self._lease.close()
+
+    return Body
+
+
+_families: dict[Any, _Family] = {}
+
+
+def _family(request_type: Any) -> _Family:
+    family = _families.get(request_type)
+    if family is None:
+        for cls in request_type.__mro__:
+            name = cls.__module__.partition(".")[0]
+            if name in {"httpx2", "httpx"}:
+                break
+        else:
+            raise TypeError(f"request must be one of httpx2 or httpx, not {request_type!r}")
+        family = _families[request_type] = _Family(sys.modules[name])
+    return family
