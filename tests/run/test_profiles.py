@@ -256,3 +256,22 @@ def test_the_command_with_a_preset(tmp_path: Path, profile: str) -> None:
         assert picture.exists()
     finally:
         serve.stop()
+
+
+def test_going_on_at_once_asks_for_no_burst_that_is_not_there(tmp_path: Path) -> None:
+    """The bucket of 10 s is used up by the first run; the second begins at the limit's rate."""
+    serve = Serve("--rpm", "600", "--tpm", "none", "--speed", "6", "--instant")
+    try:
+        lines = [plain(f"word {i}", model="gpt-5-mini", max_tokens=50) for i in range(900)]
+        path = write(tmp_path / "in.jsonl", lines)
+        arguments = (
+            path, "-o", tmp_path / "o.jsonl", "--base-url", f"http://127.0.0.1:{serve.port}/v1",
+            "--rpm", 3540, "--burst", "9.5", "--json", "--quiet",
+        )  # fmt: skip
+        first = json.loads(run(*arguments, "--max-requests", 700).stdout)
+        second = json.loads(run(*arguments).stdout)
+        assert first["succeeded"] == 700
+        assert second["succeeded"] == 200
+        assert second["refused"] <= 40
+    finally:
+        serve.stop()

@@ -7,8 +7,9 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from xtremeflow.scheduler import TaskScheduler
 logger = logging.getLogger("xtremeflow.run")
 
 _SYNC_INTERVAL = 5.0  # s; what a power failure may cost
+_HARDLY_NOTICED = 100  # calls
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -51,7 +53,7 @@ class Job:
 
     async def run(self, transport: Transport, view: View) -> Summary:
         """Runs it, and closes the transport."""
-        scheduler = TaskScheduler(self.concurrency, limits=self.limits)
+        scheduler = self._scheduler()
         history = History(self.results.path)
         runner = Runner(
             transport,
@@ -137,6 +139,22 @@ class Job:
         )
         history.end(runner.wall(), summary.as_json())
         return summary
+
+    def _scheduler(self) -> TaskScheduler:
+        """Its buckets are full, but for a run that goes on with one that has just ended: they hold
+        what has been refilled since, as that one may have used all there was.
+        """
+        if self.results.done.count < _HARDLY_NOTICED:
+            return TaskScheduler(self.concurrency, limits=self.limits)
+        idle = max(0.0, time.time() - self.results.last_written)
+        refilled = [
+            replace(limit, capacity=min(limit.capacity or 0.0, limit.rate * idle))
+            for limit in self.limits
+        ]
+        scheduler = TaskScheduler(self.concurrency, limits=refilled)
+        for limit in self.limits:
+            scheduler.set_limit(limit)  # the level stays
+        return scheduler
 
 
 class LineCount:

@@ -166,6 +166,8 @@ class Results:
         self.done = Done()
         self.failed_before = 0
         self._results = Log(path)
+        self.last_written = self._results.status.st_mtime
+        """When an earlier run wrote its last result, in seconds since the epoch."""
         try:
             self._errors = Log(errors_path(path))
             try:
