@@ -346,7 +346,7 @@ def test_a_full_disk_loses_nothing_that_was_written(
     tmp_path: Path, server: Server, out: Path, limit: int
 ) -> None:
     path = write(tmp_path / "in.jsonl", [plain(f"t{i}") for i in range(100)])
-    arguments = (path, "-o", out, "--base-url", server.url, "--concurrency", 4)
+    arguments = (path, "-o", out, "--base-url", server.url, "--concurrency", 4, "--patience", 1)
 
     def small() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))

@@ -358,16 +358,20 @@ def test_results_are_written_once_there_is_room_again(
 ) -> None:
     runner = make(out, Scripted(), concurrency=2)
     add = runner.results.add
-    trouble = [True]
+    full_until: list[float] = []
 
     def limited(line: bytes) -> None:
-        if trouble:
-            trouble.pop()
+        now = asyncio.get_running_loop().time()
+        if not full_until:
+            full_until.append(now + 30)
+        if now < full_until[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
         add(line)
 
     monkeypatch.setattr(runner.results, "add", limited)
-    go(runner, [plain(str(i)) for i in range(50)])
+    took = go(runner, [plain(str(i)) for i in range(50)])
+    assert 30 <= took <= 35
+    assert runner.stopped == "the results cannot be written: No space left on device"
     assert runner.counts.unsaved == 0
     assert runner.counts.succeeded == len(results_in(out)) == 2
 

@@ -319,7 +319,7 @@ def _parser() -> argparse.ArgumentParser:
         help="stop if the provider asks for a longer wait "
         f"(default: {policy.max_wait:g})")  # fmt: skip
     add("--patience", type=amounts.seconds, default=policy.patience, metavar="SECONDS",
-        help="stop if there was no answer for so long "
+        help="stop if there was no answer for so long, or no room to write one "
         f"(default: {policy.patience:g})")  # fmt: skip
     add("--keep-going", action="store_true", help="do not stop for failures that every call would "
         "share, such as a wrong key")  # fmt: skip

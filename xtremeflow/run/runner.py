@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
@@ -35,9 +36,12 @@ from xtremeflow.run.transport import NoReply, Reply, Transport, Unreachable
 from xtremeflow.run.usage import Usage, usage_of
 from xtremeflow.scheduler import TaskScheduler
 
+logger = logging.getLogger("xtremeflow.run")
+
 _PROBE_CALLS = 4
 _PROBE_SECONDS = 0.5
 _MOST_REFUSALS = 30  # of one call: one that is larger than its limit is refused for ever
+_ROOM_INTERVAL = 1.0  # s, between looks whether the disk has room again
 _LONGEST_PAUSE = 30.0  # s, between the tries of a call that failed
 
 
@@ -51,7 +55,8 @@ class Policy:
 
     retries      further tries of a call after failures that may pass
     max_wait     the longest pause after a refusal, in seconds; a longer one stops the run
-    patience     seconds without any answer, after which an outage stops the run
+    patience     seconds without any answer, after which an outage stops the run; and for which
+                 answers are kept that cannot be written
     keep_going   whether failures that every call shares stop nothing
     """
 
@@ -138,6 +143,7 @@ class Runner:
         self._feeder: asyncio.Task[None] | None = None
         self._changed = asyncio.Event()
         self._watch = Watch()
+        self._aborted = False
         self._probing = True
         self._probe: asyncio.TimerHandle | None = None
         self._failures = 0
@@ -162,10 +168,10 @@ class Runner:
         try:
             while self._jobs or not self._feeder.done():
                 await self._change()
+            await self._wait_for_room()
         finally:
             if self._probe is not None:
                 self._probe.cancel()
-            self._save_again()
         if self._crash is not None:
             raise self._crash
         if not self._feeder.cancelled():
@@ -197,6 +203,7 @@ class Runner:
     def abort(self, reason: str) -> None:
         """Ends the calls in flight as well; what they would have answered is lost."""
         self.stop(reason)
+        self._aborted = True
         self._cancel_jobs(in_flight=True)
 
     @property
@@ -440,8 +447,22 @@ class Runner:
             return False
         return True
 
+    async def _wait_for_room(self) -> None:
+        """Answers that could not be written are kept for a while: they are paid for."""
+        self._save_again()
+        if self._unsaved:
+            logger.warning(
+                "%s; %d answers are kept for %g s: make room",
+                self.stopped,
+                len(self._unsaved),
+                self.policy.patience,
+            )
+        end = self._now() + self.policy.patience
+        while self._unsaved and not self._aborted and self._now() < end:
+            await asyncio.sleep(_ROOM_INTERVAL)
+            self._save_again()
+
     def _save_again(self) -> None:
-        """There may be room now."""
         unsaved, self._unsaved = self._unsaved, []
         self.counts.unsaved = 0
         for add, line in unsaved:
