@@ -5,18 +5,24 @@ A command is a module with `main(arguments) -> exit status`, imported only if it
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "run": ("xtremeflow.run.command", "send a file of requests to an LLM API, at its limits"),
+    "plot": ("xtremeflow.run.plot", "draw what `run` has done"),
     "serve": ("xtremeflow.serve.command", "serve a simulated provider over HTTP"),
     "demo": ("xtremeflow.demo.__main__", "replay a real workload against a strict provider"),
+    "completion": ("xtremeflow.completion", "let the shell complete commands and options"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name (by default those of the process)."""
+    if "_ARGCOMPLETE" in os.environ:
+        import_module("xtremeflow.completion").complete()
     arguments = sys.argv[1:] if arguments is None else arguments
     first = arguments[0] if arguments else "--help"
     if first in COMMANDS:
@@ -34,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {name:<8}{summary}" for name, (_, summary) in COMMANDS.items()]
+    lines = [f"  {name:<12}{summary}" for name, (_, summary) in COMMANDS.items()]
     return "\n".join(
         [
             "usage: xtremeflow COMMAND [OPTION...]",

@@ -1,0 +1,148 @@
+"""Lines: what they are taken for, and where they come from."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xtremeflow.run.providers import ANY, PROVIDERS
+from xtremeflow.run.requests import BadLine, Request, fingerprint, parse
+from xtremeflow.run.source import Source, SourceError
+
+
+def taken(line: Any, paths: Any = ANY.paths) -> Request | BadLine:
+    data = line if isinstance(line, bytes) else json.dumps(line).encode()
+    return parse(data, 7, fingerprint(data), paths)
+
+
+def good(line: Any, paths: Any = ANY.paths) -> Request:
+    request = taken(line, paths)
+    assert isinstance(request, Request), request
+    return request
+
+
+def reason(line: Any) -> str:
+    bad = taken(line)
+    assert isinstance(bad, BadLine), bad
+    assert bad.line == 7
+    return bad.reason
+
+
+def test_the_batch_format() -> None:
+    line = {"custom_id": "a", "method": "POST", "url": "/v1/x", "body": {"model": "m", "n": "é"}}
+    request = good(line)
+    assert (request.custom_id, request.url, request.model) == ("a", "/v1/x", "m")
+    assert request.content == '{"model":"m","n":"é"}'.encode()
+
+
+def test_anthropics_batch_format() -> None:
+    line = {"custom_id": "a", "params": {"model": "m", "messages": []}}
+    assert good(line, PROVIDERS["anthropic"].paths).url == "/v1/messages"
+
+
+@pytest.mark.parametrize(
+    ("body", "url"),
+    [
+        ({"messages": []}, "/v1/chat/completions"),
+        ({"input": "x", "model": "gpt-5"}, "/v1/responses"),
+        ({"input": "x", "model": "text-embedding-3-small"}, "/v1/embeddings"),
+        ({"prompt": "x"}, "/v1/completions"),
+    ],
+)
+def test_a_body_alone_goes_where_its_fields_say(body: Any, url: str) -> None:
+    request = good(body)
+    assert request.url == url
+    assert request.custom_id == "line-7"
+    assert request.content == json.dumps(body).encode()  # as it was
+
+
+def test_an_endpoint_that_was_given_takes_any_body() -> None:
+    assert good({"query": "x"}, {"": "/v1/rerank"}).url == "/v1/rerank"
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"{", "is not JSON"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b"[" * 100_000, "is not JSON"),
+        (b"\xc3\x28", "is not UTF-8"),
+        (b'"text"', "must be a JSON object"),
+        (b"null", "must be a JSON object, not null"),
+        (b"{}", "empty object"),
+        ({"hello": 1}, "is not a request"),
+        ({"custom_id": "", "url": "/v1/x", "body": {}}, "custom_id must be a string"),
+        ({"custom_id": 5, "url": "/v1/x", "body": {}}, "custom_id must be a string"),
+        ({"url": "/v1/x", "body": {}}, "lacks custom_id"),
+        ({"custom_id": "a", "body": {}}, "lacks url"),
+        ({"custom_id": "a", "url": "/v1/x"}, "lacks body"),
+        ({"custom_id": "a", "url": "/v1/x", "body": {}, "boddy": 1}, "unknown keys"),
+        ({"custom_id": "a", "url": "/v1/x", "body": []}, "body must be a JSON object"),
+        ({"custom_id": "a", "url": "https://x.example/", "body": {}}, "url must be a path"),
+        ({"custom_id": "a", "url": "/v1/x y", "body": {}}, "url must be a path"),
+        ({"custom_id": "a", "url": "/v1/x\r\nHost: y", "body": {}}, "url must be a path"),
+        ({"custom_id": "a", "method": "GET", "url": "/v1/x", "body": {}}, "method must be POST"),
+        ({"custom_id": "a", "url": "/v1/x", "body": {"x": "\ud800"}}, "surrogate"),
+        ({"custom_id": "a", "messages": []}, "custom_id but no body"),
+        ({"messages": [], "stream": True}, "stream must not be true"),
+    ],
+)
+def test_a_bad_line_says_what_is_wrong(line: Any, why: str) -> None:
+    assert why in reason(line)
+
+
+@given(st.binary(max_size=200) | st.text(max_size=100).map(str.encode))
+def test_no_line_raises(data: bytes) -> None:
+    parse(data, 1, fingerprint(data), ANY.paths)
+
+
+KEYS = ["custom_id", "method", "url", "body", "params", "messages", "input", "stream", "n"]
+
+
+def _nested(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=6)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), _nested))
+def test_no_json_raises(value: Any) -> None:
+    data = json.dumps(value).encode()
+    parse(data, 1, fingerprint(data), ANY.paths)
+
+
+def read(path: Path) -> list[bytes]:
+    async def main() -> list[bytes]:
+        return [line async for lines in Source(str(path)).batches() for line in lines]
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("data", [b"", b"a", b"a\n", b"a\nb", b"a\nb\n", b"\n\n", b"a\n\nb"])
+def test_lines_with_and_without_an_end(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(data)
+    lines = read(path)
+    assert b"\n".join(lines) == data.removesuffix(b"\n")
+    assert Source(str(path)).count() == len(lines)
+
+
+def test_a_line_longer_than_any_chunk(tmp_path: Path) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(b"x" * 3_000_000 + b"\n" + b"y")
+    assert [len(line) for line in read(path)] == [3_000_000, 1]
+
+
+def test_an_input_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="is a directory"):
+        Source(str(tmp_path))
+    with pytest.raises(SourceError, match="No such file"):
+        Source(str(tmp_path / "none"))
+    path = tmp_path / "in"
+    path.write_bytes(b"\x1f\x8b and no gzip at all")
+    with pytest.raises(SourceError, match="cannot read"):
+        read(path)

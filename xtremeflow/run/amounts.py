@@ -1,0 +1,95 @@
+"""Amounts and durations as people write them, and how they are shown."""
+
+from __future__ import annotations
+
+import re
+import time
+from argparse import ArgumentTypeError
+from datetime import datetime
+
+_SCALE = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
+_AMOUNT = re.compile(r"(\d[\d_,]*(?:\.\d+)?)([kmg]?)", re.IGNORECASE | re.ASCII)
+_UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
+
+
+def amount(text: str) -> float:
+    """`800000`, `800_000`, `800k`, `2M`."""
+    match = _AMOUNT.fullmatch(text)
+    value = float(match[1].replace("_", "").replace(",", "")) if match else 0.0
+    if match is None or value <= 0:
+        raise ArgumentTypeError(f"must be a number above 0 such as 5000, 800k or 2M, got {text!r}")
+    return value * _SCALE[match[2].lower()]
+
+
+def limit(text: str) -> float | None:
+    """An amount, or `none`."""
+    return None if text == "none" else amount(text)
+
+
+def whole(text: str) -> int:
+    """A whole amount of 1 or more."""
+    value = amount(text)
+    if value != int(value):
+        raise ArgumentTypeError(f"must be a whole number, got {text!r}")
+    return int(value)
+
+
+def count(text: str) -> int:
+    """A whole number, 0 or more."""
+    if not text.isascii() or not text.isdigit():
+        raise ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """`90`, `90s`, `1.5h`, `2h30m`: seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+        if _DURATION.fullmatch(text):
+            parts = re.findall(r"([\d.]+)([dhms])", text)
+            value = sum(float(number) * _UNITS[unit] for number, unit in parts)
+    if not 0 <= value <= 1e9:
+        raise ArgumentTypeError(f"must be a duration such as 90, 45m or 2h30m, got {text!r}")
+    return value
+
+
+def deadline(text: str) -> float:
+    """Seconds from now: a duration, or a moment such as `2031-05-01T06:00` in local time."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or text.isdigit():  # from 3.11 on, 20310501 is a date
+        try:
+            left = seconds(text)
+        except ArgumentTypeError:
+            raise ArgumentTypeError(
+                f"must be a duration such as 45m or a moment such as 2031-05-01T06:00, got {text!r}"
+            ) from None
+    else:
+        left = moment.timestamp() - time.time()
+    if left <= 0:
+        raise ArgumentTypeError(f"must be later than now, got {text!r}")
+    return left
+
+
+def shown(value: float) -> str:
+    """`1,234` and `0.25`, `45.3k` from a hundred thousand on, `1.25M`."""
+    if value >= 1e6:
+        return f"{value / 1e6:,.2f}M"
+    if value >= 1e5:
+        return f"{value / 1e3:,.1f}k"
+    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.2g}"
+
+
+def duration(value: float) -> str:
+    """`3.2 s`, `4 min 10 s`, `2 h 05 min`."""
+    if value < 60:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02} s"
+    return f"{minutes // 60:,} h {minutes % 60:02} min"

@@ -1,0 +1,112 @@
+"""`--dry-run`: what would be sent, what it would cost, and how fast it could be at best."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from xtremeflow import Limit
+from xtremeflow.run.amounts import duration
+from xtremeflow.run.estimate import Estimator
+from xtremeflow.run.providers import Provider
+from xtremeflow.run.requests import BadLine, Json, fingerprint, parse
+from xtremeflow.run.results import Done
+
+
+@dataclass
+class Plan:
+    """What a run would do; amounts are of the lines that are still to be done."""
+
+    lines: int = 0
+    done_before: int = 0
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    bad: int = 0
+    examples: list[BadLine] = field(default_factory=list[BadLine])
+    models: Counter[str] = field(default_factory=Counter[str])
+    charged: Counter[str] = field(default_factory=Counter[str])
+
+    def shortest(self, limits: Iterable[Limit]) -> tuple[float, str]:
+        """The least seconds in which the limits let it all pass, and which limit says so."""
+        least, which = 0.0, ""
+        for limit in limits:
+            waits = (self.charged[limit.name] - (limit.capacity or 0.0)) / limit.rate
+            if waits > least:
+                least, which = waits, limit.name
+        return least, which
+
+    def as_json(self, limits: Iterable[Limit]) -> Json:
+        seconds, which = self.shortest(limits)
+        return {
+            "dry_run": True,
+            "lines": self.lines,
+            "done_before": self.done_before,
+            "requests": self.requests,
+            "models": dict(self.models),
+            "input_tokens": self.input_tokens,
+            "output_tokens": self.output_tokens,
+            "charged": dict(self.charged),
+            "bad_lines": self.bad,
+            "shortest_seconds": round(seconds, 1),
+            "bound_by": which or None,
+        }
+
+    def as_text(self, limits: Iterable[Limit]) -> str:
+        models = ", ".join(f"{count:,} to {name or '?'}" for name, count in self.models.items())
+        lines = [
+            f"Would send {self.requests:,} requests" + (f": {models}" if models else ""),
+            f"  {self.done_before:,} of {self.lines:,} lines are done already",
+            f"  about {self.input_tokens:,} tokens in and {self.output_tokens:,} out "
+            "(before anything is learned from answers)",
+        ]
+        if self.bad:
+            lines.append(f"  {self.bad:,} bad lines, such as:")
+            lines += [f"    line {bad.line} {bad.reason}" for bad in self.examples]
+        seconds, which = self.shortest(limits)
+        if which:
+            what = which.replace("_", " ")
+            lines.append(f"  at the shortest {duration(seconds)}, for the limit of {what}")
+        else:
+            lines.append("  no limit is in the way")
+        return "\n".join(lines)
+
+
+async def plan(
+    batches: AsyncGenerator[list[bytes], None],
+    done: Done,
+    provider: Provider,
+    estimator: Estimator,
+    *,
+    examples: int = 5,
+) -> Plan:
+    """Reads everything and sends nothing."""
+    found = Plan()
+    number = 0
+    async with aclosing(batches):
+        async for lines in batches:
+            for line in lines:
+                number += 1
+                line = line.strip()
+                if not line:
+                    continue
+                found.lines += 1
+                mark = fingerprint(line)
+                if done.get(number) == mark:
+                    found.done_before += 1
+                    continue
+                request = parse(line, number, mark, provider.paths)
+                if isinstance(request, BadLine):
+                    found.bad += 1
+                    if len(found.examples) < examples:
+                        found.examples.append(request)
+                    continue
+                cost = estimator.estimate(request, 1_000_000)
+                found.requests += 1
+                found.models[request.model] += 1
+                found.input_tokens += cost.input
+                found.output_tokens += cost.output
+                found.charged.update({**provider.admission(cost), "requests": 1})
+    return found

@@ -1,0 +1,92 @@
+"""What is kept about the runs beside their results: for pictures and for people.
+
+`results.runs.jsonl` has a line for each start with the limits, for each cooldown, and for each end
+with the summary. Nothing depends on it: it may be deleted, and a crash may tear it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from xtremeflow import Limit
+from xtremeflow.run.requests import Json
+
+logger = logging.getLogger("xtremeflow.run")
+
+
+def history_path(results: Path) -> Path:
+    return results.with_name(f"{results.stem}.runs{results.suffix}")
+
+
+class History:
+    def __init__(self, results: Path) -> None:
+        self._path = history_path(results)
+        self._cooldown: list[float] | None = None
+
+    def start(self, now: float, limits: Iterable[Limit], **about: Any) -> None:
+        described = [
+            {"name": each.name, "amount": each.amount, "per": each.per, "capacity": each.capacity}
+            for each in limits
+        ]
+        self._add({"event": "start", "time": now, "limits": described, **about})
+
+    def cooldown(self, start: float, end: float) -> None:
+        """One that overlaps the one before only extends it."""
+        if self._cooldown is not None and start <= self._cooldown[1]:
+            self._cooldown[1] = max(self._cooldown[1], end)
+            return
+        self._flush()
+        self._cooldown = [start, end]
+
+    def end(self, now: float, summary: Json) -> None:
+        self._flush()
+        self._add({"event": "end", "time": now, "summary": summary})
+
+    def _flush(self) -> None:
+        if self._cooldown is not None:
+            start, end = self._cooldown
+            self._add({"event": "cooldown", "time": round(start, 3), "end": round(end, 3)})
+            self._cooldown = None
+
+    def _add(self, event: Json) -> None:
+        try:
+            with open(self._path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(event) + "\n")
+        except OSError as error:
+            logger.warning("cannot write %s: %s", self._path, error.strerror)
+
+
+@dataclass
+class PastRun:
+    """What the history tells of one run. Times are on the wall clock, in seconds."""
+
+    start: float
+    end: float | None = None
+    limits: list[Limit] = field(default_factory=list[Limit])
+    cooldowns: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+
+
+def past_runs(results: Path) -> list[PastRun]:
+    """The runs in their order; lines that cannot be read are passed over."""
+    runs: list[PastRun] = []
+    try:
+        lines = history_path(results).read_bytes().splitlines()
+    except OSError:
+        return runs
+    for line in lines:
+        try:
+            event = cast(Json, json.loads(line))
+            if event["event"] == "start":
+                runs.append(PastRun(event["time"], limits=[Limit(**x) for x in event["limits"]]))
+            elif event["event"] == "cooldown" and runs:
+                runs[-1].cooldowns.append((event["time"], event["end"]))
+            elif event["event"] == "end" and runs:
+                runs[-1].end = event["time"]
+        except (ValueError, KeyError, TypeError):
+            continue
+    return runs

@@ -1,0 +1,50 @@
+"""The transport: XtremeFlow's native HTTP client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from xtremeflow.http import Client, ConnectError, HTTPError
+from xtremeflow.run.providers import address
+from xtremeflow.run.requests import Request
+from xtremeflow.run.transport import NoReply, Reply, Unreachable
+
+
+class HTTPTransport:
+    """Posts requests to `base_url`; `timeout` is that of one attempt, in seconds.
+
+    `prefix` is left out of their paths: see `providers.Provider`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        headers: Mapping[str, str],
+        *,
+        timeout: float,
+        connections: int,
+        prefix: str = "",
+    ) -> None:
+        self._base_url = base_url
+        self._prefix = prefix
+        self._addresses: dict[str, str] = {}
+        self._client = Client(
+            headers={"Content-Type": "application/json", **headers},
+            timeout=timeout,
+            max_idle_connections=connections,
+        )
+
+    async def send(self, request: Request) -> Reply:
+        url = self._addresses.get(request.url)
+        if url is None:
+            url = self._addresses[request.url] = address(self._base_url, request.url, self._prefix)
+        try:
+            response = await self._client.post(url, content=request.content)
+        except ConnectError as error:
+            raise Unreachable(str(error)) from None
+        except HTTPError as error:
+            raise NoReply(str(error)) from None
+        return Reply(response.status, response.headers, response.body)
+
+    async def aclose(self) -> None:
+        await self._client.aclose()

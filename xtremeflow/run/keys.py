@@ -1,0 +1,102 @@
+"""The key: where it comes from, and that it goes nowhere but into its header."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_SECRET = 8  # characters
+
+
+class KeyProblem(Exception):
+    """There is no usable key, or no safe way to send it; never quotes it."""
+
+
+class Key:
+    """A secret that shows itself only when it is asked to."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, text: str) -> None:
+        """Raises KeyProblem if it cannot be put into a header."""
+        text = text.strip()
+        if not text:
+            raise KeyProblem("the key is empty")
+        if not text.isascii() or not text.isprintable() or set(text) & set(' "\\'):
+            raise KeyProblem("the key has characters that no key has: is it the right one?")
+        self._bytes = text.encode()
+
+    def reveal(self) -> str:
+        return self._bytes.decode()
+
+    def hidden(self, text: bytes) -> bytes:
+        """The text with every occurrence of the key struck out; JSON stays JSON.
+
+        A few letters, as local servers take them for a key, are no secret but part of words.
+        """
+        if len(self._bytes) < _SECRET or self._bytes not in text:
+            return text
+        return text.replace(self._bytes, b"[key]")
+
+    def __repr__(self) -> str:
+        return "<Key>"
+
+
+def find_key(
+    variable: str | None,
+    file: Path | None,
+    *,
+    required: bool,
+    environment: Mapping[str, str] = os.environ,
+) -> Key | None:
+    """The key in `file`, else that in the environment variable.
+
+    Raises KeyProblem if it is required, or its file is given, and it is not there.
+    """
+    if file is not None:
+        try:
+            return Key(file.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            said = getattr(error, "strerror", None) or "it is not text"
+            raise KeyProblem(f"cannot read the key from {file}: {said}") from None
+        except KeyProblem as problem:
+            raise KeyProblem(f"{problem} ({file})") from None
+    if variable is None:
+        return None
+    if text := environment.get(variable):
+        try:
+            return Key(text)
+        except KeyProblem as problem:
+            raise KeyProblem(f"{problem} (environment variable {variable})") from None
+    if required:
+        raise KeyProblem(
+            f"there is no key: put it into the environment variable {variable}, "
+            "or into a file and name that with --key-file"
+        )
+    return None
+
+
+def check_base_url(url: str, *, insecure: bool) -> str:
+    """The URL without a final slash. Raises KeyProblem if a key should not be sent there."""
+    parts = urlsplit(url)
+    if parts.username is not None or parts.password is not None:
+        raise KeyProblem("--base-url must be without a user and a password")
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+        raise KeyProblem(f"--base-url must be such as https://api.example.com/v1, got {url!r}")
+    if parts.scheme == "http" and not insecure and not is_loopback(url):
+        raise KeyProblem(
+            f"--base-url must begin with https, got {url!r}: the key would be sent in the clear. "
+            "Where that is no matter, give --insecure"
+        )
+    return url.rstrip("/")
+
+
+def is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")

@@ -1,0 +1,300 @@
+"""`--plot` and `xtremeflow plot`: rates against the limits, cooldowns and latency, in one picture.
+
+Runs that went on with one file are drawn one after the other, without the time between them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import json
+import sys
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+from xtremeflow import Limit
+from xtremeflow.run.amounts import shown
+from xtremeflow.run.history import PastRun, past_runs
+from xtremeflow.run.requests import Json
+from xtremeflow.run.results import errors_path
+from xtremeflow.run.summary import DONE, USAGE
+
+_BINS = 240
+_MOST_POINTS = 20_000  # of the latencies; a million dots is a blot
+_GAP = 60.0  # s without any call in which nothing ran, where the history does not tell
+_COLORS = {"tokens": "#2563eb", "requests": "#059669"}
+_LIMIT, _COOLDOWN, _LATENCY, _FAILED = "#111827", "#f59e0b", "#7c3aed", "#dc2626"
+TOKENS = ("tokens", "input_tokens", "output_tokens")
+_MARK = b'"xtremeflow": '
+
+
+class PlotError(Exception):
+    """There is nothing to draw, or nothing to draw with; says why."""
+
+
+def _column() -> array[float]:
+    return array("d")
+
+
+@dataclass
+class Calls:
+    """The last attempts of all calls, in the order of the files; times are in seconds."""
+
+    started: array[float] = field(default_factory=_column)
+    seconds: array[float] = field(default_factory=_column)
+    input: array[float] = field(default_factory=_column)
+    output: array[float] = field(default_factory=_column)
+    charged: dict[str, array[float]] = field(
+        default_factory=lambda: {unit: _column() for unit in TOKENS}
+    )
+    """What the provider counts against its limits, which may be other amounts than the usage."""
+    failed: array[float] = field(default_factory=_column)
+
+    def amounts(self, unit: str) -> Any:
+        """What of a limit each call has cost, as numpy's array."""
+        np = _numpy()
+
+        return np.ones(len(self.started)) if unit == "requests" else np.asarray(self.charged[unit])
+
+    def add(self, about: Json) -> None:
+        usage = cast(Json, about.get("usage") or {})
+        read, written = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+        self.started.append(about["started"])
+        self.seconds.append(about["seconds"])
+        self.input.append(read)
+        self.output.append(written)
+        used = {"tokens": read + written, "input_tokens": read, "output_tokens": written}
+        used.update(about.get("charged") or {})
+        for unit, amounts in self.charged.items():
+            amounts.append(used[unit])
+
+
+def _numpy() -> Any:
+    return importlib.import_module("numpy")  # which comes with matplotlib
+
+
+def read_calls(results: Path) -> Calls:
+    """Reads the results, and of the errors when they came. Raises PlotError."""
+    calls = Calls()
+    try:
+        for about in _abouts(results):
+            calls.add(about)
+        errors = errors_path(results)
+        if errors.exists():
+            calls.failed.extend(
+                about["started"] + about["seconds"]
+                for about in _abouts(errors)
+                if "started" in about
+            )
+    except OSError as error:
+        raise PlotError(f"cannot read {results}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError):
+        raise PlotError(f"{results} is not the output of xtremeflow run") from None
+    if not calls.started:
+        raise PlotError(f"there is no result in {results} yet")
+    return calls
+
+
+def _abouts(path: Path) -> Iterator[Json]:
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break  # torn
+            start = line.rindex(_MARK) + len(
+                _MARK
+            )  # it is the last key, so the rest need not be read
+            yield cast(Json, json.loads(line[start:-2]))
+
+
+class Timeline:
+    """Puts the runs one after the other: seconds of running instead of the wall clock."""
+
+    def __init__(self, spans: Sequence[tuple[float, float]]) -> None:
+        self.breaks: list[float] = []
+        """Where a run begins, but for the first."""
+        self._starts: list[float] = []
+        self._offsets: list[float] = []
+        total = 0.0
+        for start, end in spans:
+            self._starts.append(start)
+            self._offsets.append(total - start)
+            total += end - start
+            self.breaks.append(total)
+        self.end = self.breaks.pop()
+
+    def __call__(self, times: Any) -> Any:
+        np = _numpy()
+
+        times = np.asarray(times, dtype=float)
+        which = np.searchsorted(self._starts, times, side="right") - 1
+        return times + np.asarray(self._offsets)[np.clip(which, 0, None)]
+
+
+def spans_of(calls: Calls, runs: Sequence[PastRun]) -> list[tuple[float, float]]:
+    """From when to when something ran: by the calls, a gap between them being one between runs."""
+    np = _numpy()
+
+    started = np.asarray(calls.started)
+    order = np.argsort(started, kind="stable")
+    started = started[order]
+    ended = np.maximum.accumulate(started + np.asarray(calls.seconds)[order])
+    begins = np.array([run.start for run in runs if run.start <= started[-1]])
+    new_run = started[1:] - ended[:-1] > _GAP
+    if begins.size:  # a run's start between two calls
+        of_run = np.searchsorted(begins, started, side="right")
+        new_run = of_run[1:] != of_run[:-1]
+    cuts = np.flatnonzero(new_run) + 1
+    firsts = [0, *cuts.tolist()]
+    lasts = [*(cuts - 1).tolist(), len(started) - 1]
+    spans: list[tuple[float, float]] = []
+    for i, (first, last) in enumerate(zip(firsts, lasts, strict=True)):
+        end = float(ended[last])
+        if i + 1 < len(firsts):
+            end = min(end, float(started[firsts[i + 1]]))
+        spans.append((float(started[first]), max(end, float(started[first]) + 1e-3)))
+    return spans
+
+
+def plot(results: Path, picture: Path) -> None:
+    """Draws the results into a PNG or, by its suffix, an SVG. Raises PlotError."""
+    if importlib.util.find_spec("matplotlib") is None:
+        raise PlotError("pictures need matplotlib: pip install 'xtremeflow[plot]'")
+    from matplotlib.figure import Figure  # no pyplot: no global state, no display
+
+    calls = read_calls(results)
+    runs = past_runs(results)
+    limits = runs[-1].limits if runs else []
+    timeline = Timeline(spans_of(calls, runs))
+    units = [unit for unit in TOKENS if any(limit.name == unit for limit in limits)]
+    units = [*(units or ["tokens"]), "requests"]
+    figure: Any = Figure(figsize=(10, 2.4 * len(units) + 2.4), layout="constrained")
+    axes = figure.subplots(len(units) + 1, 1, sharex=True)
+    at = timeline(calls.started)
+    for ax, unit in zip(axes, units, strict=False):
+        _draw_rate(ax, unit, at, calls.amounts(unit), timeline.end, limits)
+    _draw_latency(axes[-1], at, calls, timeline)
+    cooldowns = [pair for run in runs for pair in run.cooldowns]
+    for ax in axes:
+        for i, (start, end) in enumerate(cooldowns):
+            left, right = timeline([start, end])
+            ax.axvspan(left, right, color=_COOLDOWN, alpha=0.25, lw=0,
+                       label="cooldown" if i == 0 else None)  # fmt: skip
+        for moment in timeline.breaks:
+            ax.axvline(moment, color=_LIMIT, linewidth=0.8, linestyle=":")
+        ax.grid(axis="y", alpha=0.25)
+        ax.legend(loc="upper right", ncols=4, fontsize=8, framealpha=0.9)
+    axes[-1].set_xlim(-0.01 * timeline.end, 1.02 * timeline.end)
+    axes[-1].set_xlabel("seconds of running")
+    axes[0].set_title(_title(results, calls, timeline), loc="left", fontsize=10, fontweight="bold")
+    try:
+        figure.savefig(picture, dpi=120)
+    except OSError as error:
+        raise PlotError(f"cannot write {picture}: {error.strerror}") from None
+
+
+def _title(results: Path, calls: Calls, timeline: Timeline) -> str:
+    count = len(calls.started)
+    tokens = sum(calls.input) + sum(calls.output)
+    title = f"{results.name}: {count:,} calls, {tokens:,.0f} tokens in {timeline.end:,.1f} s"
+    return f"{title} of {len(timeline.breaks) + 1} runs" if timeline.breaks else title
+
+
+def _draw_rate(
+    ax: Any, unit: str, at: Any, amounts: Any, end: float, limits: Sequence[Limit]
+) -> None:
+    np = _numpy()
+
+    words = unit.replace("_", " ")
+    verb = "dispatched" if unit == "requests" else "charged"
+    color = _COLORS.get(unit, _COLORS["tokens"])
+    width = end / _BINS
+    totals, edges = np.histogram(at, bins=_BINS, range=(0.0, end), weights=amounts)
+    rates = totals / width
+    ax.stairs(rates, edges, fill=True, color=color, alpha=0.7, label=f"{words} {verb}")
+    rate = min((limit.rate for limit in limits if limit.name == unit), default=None)
+    top = 1.15 * float(rates.max(initial=0.0))
+    if rate is not None:
+        ax.axhline(
+            rate, color=_LIMIT, linestyle="--", linewidth=1.2, label=f"limit ({shown(rate)}/s)"
+        )
+        top = max(1.3 * rate, min(top, 3.0 * rate))  # what a full bucket allows at first is far up
+        burst = float(rates.max(initial=0.0))
+        if burst > top:
+            ax.annotate(
+                f"the full bucket at once: {shown(burst)}/s",
+                xy=(float(edges[int(rates.argmax())]) + width, 0.85 * top),
+                xytext=(18, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8,
+                arrowprops={"arrowstyle": "->", "color": _LIMIT},
+            )
+    ax.set_ylim(0, top or 1.0)
+    ax.set_ylabel(f"{words} per second")
+    ax.yaxis.set_major_formatter(_shown)
+
+
+def _shown(value: float, _: int) -> str:
+    return shown(value)
+
+
+def _draw_latency(ax: Any, at: Any, calls: Calls, timeline: Timeline) -> None:
+    np = _numpy()
+
+    seconds = np.asarray(calls.seconds)
+    step = max(1, len(seconds) // _MOST_POINTS)
+    ax.plot(at[::step], seconds[::step], linestyle="none", marker=".", markersize=2.5,
+            color=_LATENCY, alpha=0.25)  # fmt: skip
+    which = np.clip((at / timeline.end * (_BINS // 4)).astype(int), 0, _BINS // 4 - 1)
+    order = np.argsort(which, kind="stable")
+    groups = np.split(seconds[order], np.flatnonzero(np.diff(which[order])) + 1)
+    middles = (np.unique(which) + 0.5) * timeline.end / (_BINS // 4)
+    for share, style in ((50, "-"), (95, "--")):
+        values = [np.percentile(group, share) for group in groups]
+        ax.plot(middles, values, style, color=_LATENCY, linewidth=1.4, label=f"p{share}")
+    if calls.failed:
+        moments = timeline(calls.failed)
+        ax.plot(moments, np.zeros(len(moments)), linestyle="none", marker="x", markersize=5,
+                color=_FAILED, label=f"failed ({len(moments):,})", clip_on=False)  # fmt: skip
+    ax.set_ylim(bottom=0)
+    ax.set_ylabel("latency (s)")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    picture = options.output or options.results.with_suffix(".png")
+    try:
+        plot(options.results, picture)
+    except PlotError as error:
+        print(f"xtremeflow plot: {error}", file=sys.stderr)
+        return USAGE
+    print(picture)
+    return DONE
+
+
+def picture_path(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() not in {".png", ".svg"}:
+        raise argparse.ArgumentTypeError(f"must end in .png or .svg, got {text!r}")
+    return path
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="xtremeflow plot",
+        description="Draws what `xtremeflow run` has done: tokens and requests per second against "
+        "their limits, the cooldowns, and the latency.",
+    )
+    parser.add_argument("results", type=Path, help="the file of results that `run` wrote")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=picture_path,
+        metavar="FILE",
+        help="the picture, .png or .svg (default: beside the results)",
+    )
+    return parser

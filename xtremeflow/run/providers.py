@@ -1,0 +1,194 @@
+"""The presets: how a provider is reached, and how it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from xtremeflow import Limit
+from xtremeflow.run.estimate import Cost
+from xtremeflow.run.usage import Usage
+
+Charge = Literal["usage", "prompt and max_tokens", "max_tokens"]
+
+UNITS: Mapping[str, str] = {
+    "rpm": "requests",
+    "tpm": "tokens",
+    "itpm": "input_tokens",
+    "otpm": "output_tokens",
+}
+"""What the amounts per minute count."""
+
+# What remains unused of a bucket, lest a call that the network has sped up come too early.
+_JITTER = 1.0  # s
+_OPENAI_PATHS = {
+    "messages": "/v1/chat/completions",
+    "input": "/v1/responses",
+    "embedding": "/v1/embeddings",
+    "prompt": "/v1/completions",
+}
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A preset.
+
+    base_url     None: it is the user's own
+    key_variable the environment variable with the key; None: it needs none
+    key_header   the header that carries it, "{}" standing for the key
+    headers      sent with every call beside it
+    paths        of bodies without a url, by what they have: see `requests.parse`
+    prefix       what OpenAI's paths begin with and this provider's do not
+    amounts      the limits that are assumed, per minute ("concurrency": at a time)
+    burst        how many seconds of its rate a limit allows at once
+    headroom     what part of the amounts may be used: a window's edge is not hit exactly
+    charge       what a call costs when it is admitted
+    settles      whether that is replaced by the actual usage
+    caches_free  whether what a cache read costs nothing
+    """
+
+    name: str
+    title: str
+    base_url: str | None = None
+    key_variable: str | None = None
+    key_header: tuple[str, str] = ("Authorization", "Bearer {}")
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    paths: Mapping[str, str] = field(default_factory=lambda: _OPENAI_PATHS)
+    prefix: str = ""
+    amounts: Mapping[str, int] = field(default_factory=dict[str, int])
+    burst: Mapping[str, float] = field(default_factory=dict[str, float])
+    headroom: float = 1.0
+    charge: Charge = "usage"
+    settles: bool = True
+    caches_free: bool = False
+
+    def limits(self, amounts: Mapping[str, float], burst: float | None) -> list[Limit]:
+        """The scheduler's limits for amounts per minute; `burst` in seconds replaces the own."""
+        found: list[Limit] = []
+        for name, amount in amounts.items():
+            seconds = self.burst.get(name, 0.0) if burst is None else burst
+            usable = amount * self.headroom
+            found.append(Limit(UNITS[name], usable, 60.0, usable / 60.0 * seconds))
+        return found
+
+    def admission(self, cost: Cost) -> dict[str, int]:
+        """What the call takes of each limit when it is admitted."""
+        output = cost.output
+        if self.charge != "usage" and cost.most is not None:
+            output = cost.most
+        tokens = cost.input + output
+        if self.charge == "max_tokens":
+            tokens = max(cost.input, cost.most or 0)
+        return {"tokens": tokens, "input_tokens": cost.input, "output_tokens": output}
+
+    def settlement(self, usage: Usage) -> dict[str, int]:
+        """What it has taken in the end."""
+        read = usage.input - (usage.cached if self.caches_free else 0)
+        return {
+            "tokens": read + usage.output,
+            "input_tokens": read,
+            "output_tokens": usage.output,
+        }
+
+
+_MINUTE = 60.0 - _JITTER
+_BUCKETS = {"rpm": _MINUTE, "tpm": _MINUTE, "itpm": _MINUTE, "otpm": _MINUTE}
+
+# The amounts are those of a middle tier; what an account has stands on its provider's limits page.
+_ALL = (
+    Provider(
+        "openai",
+        "OpenAI",
+        "https://api.openai.com/v1",
+        "OPENAI_API_KEY",
+        amounts={"rpm": 5_000, "tpm": 800_000},
+        burst=_BUCKETS,
+        charge="max_tokens",
+        settles=False,
+    ),
+    Provider(
+        "azure",
+        "Azure OpenAI",
+        None,
+        "AZURE_OPENAI_API_KEY",
+        ("api-key", "{}"),
+        amounts={"rpm": 1_440, "tpm": 240_000},
+        headroom=0.98,
+        charge="prompt and max_tokens",
+        settles=False,
+    ),
+    Provider(
+        "anthropic",
+        "Anthropic",
+        "https://api.anthropic.com",
+        "ANTHROPIC_API_KEY",
+        ("x-api-key", "{}"),
+        headers={"anthropic-version": "2023-06-01"},
+        paths={"messages": "/v1/messages"},
+        amounts={"rpm": 4_000, "itpm": 2_000_000, "otpm": 400_000},
+        burst={"itpm": _MINUTE, "otpm": _MINUTE},
+        caches_free=True,
+    ),
+    Provider(
+        "gemini",
+        "Gemini",
+        "https://generativelanguage.googleapis.com/v1beta/openai",
+        "GEMINI_API_KEY",
+        paths={"messages": "/chat/completions", "embedding": "/embeddings"},
+        prefix="/v1",
+        amounts={"rpm": 1_000, "itpm": 1_000_000},
+        headroom=0.98,
+    ),
+    Provider(
+        "mistral",
+        "Mistral",
+        "https://api.mistral.ai/v1",
+        "MISTRAL_API_KEY",
+        paths={"messages": "/v1/chat/completions", "embedding": "/v1/embeddings"},
+        amounts={"rpm": 360, "tpm": 2_000_000},
+        headroom=0.98,
+    ),
+    Provider(
+        "groq",
+        "Groq",
+        "https://api.groq.com/openai/v1",
+        "GROQ_API_KEY",
+        amounts={"rpm": 1_000, "tpm": 300_000},
+        burst=_BUCKETS,
+        charge="prompt and max_tokens",
+    ),
+    Provider(
+        "deepseek",
+        "DeepSeek",
+        "https://api.deepseek.com",
+        "DEEPSEEK_API_KEY",
+        paths={"messages": "/chat/completions"},
+        amounts={"concurrency": 500},
+    ),
+    Provider("vllm", "vLLM", "http://127.0.0.1:8000/v1", None, amounts={"concurrency": 256}),
+)
+
+PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _ALL}
+
+ANY = Provider("any", "any OpenAI-compatible server", None, "XTREMEFLOW_API_KEY")
+"""What is assumed of a server of which only the address is given."""
+
+
+def address(base_url: str, url: str, prefix: str = "") -> str:
+    """Puts the path, without the prefix, behind the base; what both have (mostly `/v1`) once.
+
+    https://host/openai/v1 and /v1/chat/completions are https://host/openai/v1/chat/completions.
+    """
+    if prefix and url.startswith(f"{prefix}/"):
+        url = url.removeprefix(prefix)
+    scheme, _, rest = base_url.rstrip("/").partition("://")
+    host, slash, path = rest.partition("/")
+    base = f"{slash}{path}"
+    start = 0
+    while (start := base.find("/", start)) >= 0:
+        if url.startswith(base[start:] + "/"):
+            base = base[:start]
+            break
+        start += 1
+    return f"{scheme}://{host}{base}{url}"

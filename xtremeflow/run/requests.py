@@ -1,0 +1,173 @@
+"""A line of the input: a request, or why it is none.
+
+Three forms are told apart by their keys: a line of OpenAI's Batch format (`custom_id`, `method`,
+`url`, `body`), one of Anthropic's (`custom_id`, `params`), and a request body by itself.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, NoReturn, TypeAlias, cast
+
+Json: TypeAlias = dict[str, Any]
+
+_PATH = re.compile("/[!-~]*")
+_BATCH_KEYS = {"custom_id", "method", "url", "body"}
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that can be sent.
+
+    line         its number in the input, from 1
+    fingerprint  of the line's bytes; with the number it says which result belongs to it
+    url          the path that is put behind the base URL
+    body         the decoded body
+    content      the body's bytes as they are sent
+    """
+
+    line: int
+    fingerprint: int
+    custom_id: str
+    url: str
+    body: Json
+    content: bytes
+
+    @property
+    def model(self) -> str:
+        model = self.body.get("model")
+        return model if isinstance(model, str) else ""
+
+
+@dataclass(frozen=True, slots=True)
+class BadLine:
+    line: int
+    fingerprint: int
+    custom_id: str | None
+    reason: str
+
+
+class _Bad(Exception):
+    pass
+
+
+def fingerprint(line: bytes) -> int:
+    """64 bits of a hash of the line, never 0."""
+    return int.from_bytes(blake2b(line, digest_size=8).digest(), "big") or 1
+
+
+def parse(line: bytes, number: int, mark: int, endpoints: Mapping[str, str]) -> Request | BadLine:
+    """Decodes a line that is not blank; `mark` is its fingerprint.
+
+    `endpoints` tells the path for a body without a url by the field that it has: "messages",
+    "input" (and "embedding", for models of that name), "prompt", or "" for any.
+    """
+    custom_id: str | None = None
+    try:
+        value = _decoded(line)
+        custom_id = _custom_id(value, number)
+        if "body" in value or "url" in value or "method" in value:
+            url, body = _batch(value)
+            content = _encoded(body)
+        elif "params" in value and "custom_id" in value:
+            body = _object(value, "params")
+            url, content = _endpoint(body, endpoints), _encoded(body)
+        else:
+            body = value
+            if "custom_id" in body:
+                raise _Bad(f"has a custom_id but no body; its keys are {', '.join(value)}")
+            url, content = _endpoint(body, endpoints), line
+        if body.get("stream"):
+            raise _Bad("stream must not be true: a result is one whole answer")
+        return Request(number, mark, custom_id, url, body, content)
+    except _Bad as error:
+        return BadLine(number, mark, custom_id, str(error))
+
+
+def _decoded(line: bytes) -> Json:
+    try:
+        value = _DECODER.decode(line.decode())
+    except UnicodeDecodeError as error:
+        raise _Bad(f"is not UTF-8: {error.reason} at byte {error.start + 1}") from None
+    except json.JSONDecodeError as error:
+        raise _Bad(f"is not JSON: {error.msg} at character {error.pos + 1}") from None
+    except (ValueError, RecursionError) as error:
+        raise _Bad(f"is not JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise _Bad(f"must be a JSON object, not {_kind(value)}")
+    if not value:
+        raise _Bad("is an empty object")
+    return cast(Json, value)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def _custom_id(value: Json, number: int) -> str:
+    custom_id = value.get("custom_id", f"line-{number}")
+    if not isinstance(custom_id, str) or not custom_id:
+        raise _Bad(f"custom_id must be a string that is not empty, not {_kind(custom_id)}")
+    return custom_id
+
+
+def _batch(value: Json) -> tuple[str, Json]:
+    unknown = set(value) - _BATCH_KEYS
+    if unknown:
+        raise _Bad(f"has unknown keys beside the batch format's: {', '.join(sorted(unknown))}")
+    missing = _BATCH_KEYS - set(value) - {"method"}
+    if missing:
+        raise _Bad(f"lacks {', '.join(sorted(missing))} of the batch format")
+    method = value.get("method", "POST")
+    if method != "POST":
+        raise _Bad(f"method must be POST, not {json.dumps(method)[:40]}")
+    url = value["url"]
+    if not isinstance(url, str) or not _PATH.fullmatch(url):
+        raise _Bad(f"url must be a path such as /v1/chat/completions, not {json.dumps(url)[:80]}")
+    return url, _object(value, "body")
+
+
+def _object(value: Json, key: str) -> Json:
+    if not isinstance(value[key], dict):
+        raise _Bad(f"{key} must be a JSON object, not {_kind(value[key])}")
+    return cast(Json, value[key])
+
+
+def _endpoint(body: Json, endpoints: Mapping[str, str]) -> str:
+    for field in ("messages", "input", "prompt"):
+        if field in body:
+            if field == "input" and "embed" in str(body.get("model")):
+                field = "embedding"
+            break
+    else:
+        field = ""
+    url = endpoints.get(field) or endpoints.get("")
+    if url is None:
+        raise _Bad(
+            "is not a request: there is neither a body nor messages, input or prompt; "
+            f"its keys are {', '.join(list(body)[:8])}"
+        )
+    return url
+
+
+def _encoded(body: Json) -> bytes:
+    try:
+        return _ENCODER.encode(body).encode()
+    except UnicodeEncodeError:
+        raise _Bad("has half of a surrogate pair, which UTF-8 cannot carry") from None
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "an array"
+    return json.dumps(value)[:40]

@@ -1,0 +1,192 @@
+"""The input as lines: a file or standard input, plain or compressed, in flat memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib
+import os
+import stat
+import sys
+import threading
+import zlib
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any
+
+_CHUNK = 1 << 18  # bytes
+_AHEAD = 4  # chunks that a slow source's thread may be ahead of the loop
+_GZIP = b"\x1f\x8b"
+_ZSTD = b"\x28\xb5\x2f\xfd"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class SourceError(Exception):
+    """The input cannot be read; says which and why."""
+
+
+class Source:
+    """The lines of a file, or of standard input if its name is "-".
+
+    Read with os.read throughout: a thread that waits for standard input holds no lock that the
+    end of the process would have to wait for.
+    """
+
+    def __init__(self, name: str) -> None:
+        """Opens it. Raises SourceError if that cannot be."""
+        self.name = "standard input" if name == "-" else name
+        self._path = name
+        try:
+            self._file = os.dup(sys.stdin.fileno()) if name == "-" else self._open()
+            status = os.fstat(self._file)
+        except (OSError, ValueError, AttributeError) as error:
+            raise SourceError(f"cannot read {self.name}: {_said(error)}") from None
+        if stat.S_ISDIR(status.st_mode):
+            raise SourceError(f"cannot read {self.name}: it is a directory")
+        self.repeatable = name != "-" and stat.S_ISREG(status.st_mode)
+        """Whether it can be read twice, and without waiting for anybody."""
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def is_same(self, other: os.stat_result) -> bool:
+        return os.path.samestat(os.fstat(self._file), other)
+
+    async def batches(self) -> AsyncGenerator[list[bytes], None]:
+        """The lines without their ends, as many at a time as came in one piece; once.
+
+        Raises SourceError where it breaks off or cannot be read.
+        """
+        rest = b""
+        async with contextlib.aclosing(self._chunks()) as chunks:
+            async for chunk in chunks:
+                lines = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
+                rest = lines.pop()
+                yield lines
+        if rest:
+            yield [rest]
+
+    def count(self) -> int:
+        """How many lines there are, read anew: for a thread. Only where `repeatable`."""
+        total, last = 0, b"\n"
+        file = self._open()
+        try:
+            for chunk in self._pieces(file):
+                total += chunk.count(b"\n")
+                last = chunk
+        finally:
+            os.close(file)
+        return total + (not last.endswith(b"\n"))
+
+    async def _chunks(self) -> AsyncGenerator[bytes, None]:
+        if not self.repeatable:
+            async with contextlib.aclosing(_threaded(self._pieces(self._file))) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+            return
+        try:
+            for chunk in self._pieces(self._file):
+                yield chunk
+                await asyncio.sleep(0)  # calls in flight go on while finished lines are skipped
+        finally:
+            os.close(self._file)
+
+    def _pieces(self, file: int) -> Iterator[bytes]:
+        try:
+            chunk = os.read(file, _CHUNK)
+            while len(chunk) < len(_ZSTD) and (more := os.read(file, _CHUNK)):
+                chunk += more
+            if chunk.startswith(_GZIP):
+                yield from _decompressed(file, chunk, lambda: zlib.decompressobj(31))
+            elif chunk.startswith(_ZSTD):
+                yield from _decompressed(file, chunk, _zstd(self.name))
+            else:
+                chunk = chunk.removeprefix(_BYTE_ORDER_MARK)
+                while chunk:
+                    yield chunk
+                    chunk = os.read(file, _CHUNK)
+        except EOFError:
+            raise SourceError(f"{self.name} breaks off: its end is missing") from None
+        except (OSError, zlib.error, ValueError) as error:
+            raise SourceError(f"cannot read {self.name}: {_said(error)}") from None
+
+
+def _decompressed(file: int, data: bytes, new_frame: Callable[[], Any]) -> Iterator[bytes]:
+    """The frames of a compressed file one after the other; raises EOFError if the last is torn."""
+    while data:
+        frame = new_frame()
+        while True:
+            if plain := frame.decompress(data):
+                yield plain
+            if frame.eof:
+                data = frame.unused_data or os.read(file, _CHUNK)
+                break
+            data = os.read(file, _CHUNK)
+            if not data:
+                raise EOFError
+
+
+def _zstd(name: str) -> Callable[[], Any]:
+    try:
+        zstandard: Any = importlib.import_module("zstandard")
+    except ImportError:
+        raise SourceError(
+            f"{name} is compressed with zstd: pip install 'xtremeflow[run]' to read it"
+        ) from None
+
+    class Frame:
+        def __init__(self) -> None:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+
+        def decompress(self, data: bytes) -> bytes:
+            try:
+                return bytes(self._frame.decompress(data))
+            except zstandard.ZstdError as error:
+                raise ValueError(str(error)) from None
+
+        @property
+        def eof(self) -> bool:
+            return bool(self._frame.eof)
+
+        @property
+        def unused_data(self) -> bytes:
+            return bytes(self._frame.unused_data)
+
+    return Frame
+
+
+async def _threaded(pieces: Iterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """Reads in a daemon thread, which the end of the process does not wait for."""
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[bytes | BaseException | None] = asyncio.Queue()
+    room = threading.Semaphore(_AHEAD)
+    stopped = False
+
+    def put(item: bytes | BaseException | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(queue.put_nowait, item)
+
+    def read() -> None:
+        try:
+            for piece in pieces:
+                put(piece)
+                room.acquire()
+                if stopped:
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    threading.Thread(target=read, name="xtremeflow-input", daemon=True).start()
+    try:
+        while (item := await queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+            room.release()
+    finally:
+        stopped = True
+        room.release()
+
+
+def _said(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error)

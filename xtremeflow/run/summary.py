@@ -1,0 +1,120 @@
+"""What a run has come to: for people, for programs, and as an exit status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from xtremeflow.run.amounts import duration, shown
+from xtremeflow.run.requests import Json
+from xtremeflow.run.runner import Counts
+
+DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`left` is the number of lines still to be done, None where it is not known; `unusable` says
+    that the input was what stopped it."""
+
+    counts: Counts
+    seconds: float
+    left: int | None
+    stopped: str | None
+    unusable: bool
+    signal: int | None
+    results: Path
+    errors_path: Path
+    errors: dict[str, int] = field(default_factory=dict[str, int])
+    cooldowns: int = 0
+    cooldown_seconds: float = 0.0
+    utilisation: dict[str, float] = field(default_factory=dict[str, float])
+    learned: dict[str, Json] = field(default_factory=dict[str, Json])
+    command: str = ""
+
+    @property
+    def exit_status(self) -> int:
+        if self.signal is not None:
+            return 128 + self.signal
+        if self.unusable:
+            return USAGE
+        if self.stopped is not None or self.counts.unsaved:
+            return STOPPED
+        return SOME_FAILED if self.counts.failed or self.counts.bad else DONE
+
+    @property
+    def outcome(self) -> str:
+        if self.signal is not None:
+            return "interrupted"
+        words = {DONE: "done", SOME_FAILED: "some failed"}
+        return words.get(self.exit_status, "stopped")
+
+    def as_json(self) -> Json:
+        counts = self.counts
+        about: dict[str, Any] = {
+            "outcome": self.outcome,
+            "exit_status": self.exit_status,
+            "stopped": self.stopped,
+            "seconds": round(self.seconds, 3),
+            "lines": counts.read,
+            "done_before": counts.done_before,
+            "succeeded": counts.succeeded,
+            "failed": counts.failed,
+            "bad_lines": counts.bad,
+            "unsaved": counts.unsaved,
+            "left": self.left,
+            "attempts": counts.attempts,
+            "refused": counts.refused,
+            "cooldowns": self.cooldowns,
+            "cooldown_seconds": round(self.cooldown_seconds, 3),
+            "input_tokens": counts.input_tokens,
+            "output_tokens": counts.output_tokens,
+            "cached_tokens": counts.cached_tokens,
+            "utilisation": {name: round(share, 4) for name, share in self.utilisation.items()},
+            "errors_by_code": self.errors,
+            "learned": self.learned,
+            "results": str(self.results),
+            "errors": str(self.errors_path),
+        }
+        return about
+
+    def as_text(self) -> str:
+        counts = self.counts
+        head = {
+            "done": "All done",
+            "some failed": "Done, but not everything succeeded",
+            "stopped": f"Stopped: {self.stopped}",
+            "interrupted": f"Interrupted: {self.stopped}",
+        }[self.outcome]
+        rate = counts.succeeded / self.seconds if self.seconds else 0.0
+        lines = [f"{head}."]
+        done = f"  {counts.succeeded:,} calls in {duration(self.seconds)} ({shown(rate)}/s)"
+        if counts.done_before:
+            done += f", {counts.done_before:,} were done before"
+        lines.append(done)
+        if counts.reported:
+            tokens = f"  {counts.input_tokens:,} tokens in, {counts.output_tokens:,} out"
+            if counts.cached_tokens:
+                tokens += f"; {counts.cached_tokens:,} of the input from a cache"
+            lines.append(tokens)
+        if counts.refused:
+            share = counts.refused / max(1, counts.attempts)
+            lines.append(
+                f"  {counts.refused:,} of {counts.attempts:,} attempts were refused ({share:.1%}); "
+                f"{duration(self.cooldown_seconds)} of cooldowns"
+            )
+        if counts.failed or counts.bad:
+            parts = [f"{count:,} {code}" for code, count in sorted(self.errors.items())]
+            if counts.bad:
+                parts.append(f"{counts.bad:,} bad lines")
+            lines.append(f"  not done: {', '.join(parts)}; see {self.errors_path}")
+        if counts.unsaved:
+            lines.append(f"  {counts.unsaved:,} answers could not be written and are lost")
+        lines.append(f"  results: {self.results}")
+        if self.exit_status not in (DONE, SOME_FAILED, USAGE):
+            left = "what is left" if self.left is None else f"the {self.left:,} that are left"
+            lines.append(f"To do {left}, give the same command again:\n  {self.command}")
+        elif counts.failed:
+            lines.append("The same command tries those that failed again.")
+        return "\n".join(lines)

@@ -1,0 +1,94 @@
+"""What is to be seen of a run while it goes on: nothing, log lines, or a live view."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import sys
+from typing import Protocol
+
+from xtremeflow.run.amounts import duration, shown
+from xtremeflow.run.monitor import Snapshot
+
+logger = logging.getLogger("xtremeflow.run")
+
+_LOG_INTERVAL = 10.0  # s
+
+
+class View(Protocol):
+    interval: float
+    """Seconds between two updates."""
+
+    def start(self) -> None: ...
+    def update(self, now: Snapshot) -> None: ...
+    def stop(self) -> None: ...
+
+
+class Quiet:
+    interval = 1.0
+
+    def start(self) -> None:
+        pass
+
+    def update(self, now: Snapshot) -> None:
+        pass
+
+    def stop(self) -> None:
+        pass
+
+
+class LogLines(Quiet):
+    """A line every ten seconds, for files and for terminals that cannot do more."""
+
+    def __init__(self) -> None:
+        self._next = _LOG_INTERVAL
+
+    def update(self, now: Snapshot) -> None:
+        if now.elapsed >= self._next:
+            self._next = now.elapsed + _LOG_INTERVAL
+            logger.info("%s", describe(now))
+
+
+def describe(now: Snapshot) -> str:
+    """A snapshot in one line."""
+    counts = now.counts
+    parts = [f"{now.done:,} done" if now.total is None else _progress(now.done, now.total)]
+    if counts.failed or counts.bad:
+        parts.append(f"{counts.failed + counts.bad:,} of them failed")
+    for gauge in now.gauges:
+        name = gauge.name.replace("_", " ")
+        if gauge.limit:
+            share = gauge.rate / gauge.limit
+            parts.append(f"{shown(gauge.rate)} of {shown(gauge.limit)} {name}/s ({share:.0%})")
+        else:
+            parts.append(f"{shown(gauge.rate)} {name}/s")
+    parts.append(f"{now.in_flight:,} in flight")
+    if counts.refused:
+        parts.append(f"{counts.refused:,} refused")
+    if now.cooldown:
+        parts.append(f"cooldown for {duration(now.cooldown)}")
+    if now.held_back_by:
+        parts.append(f"held back by {now.held_back_by}")
+    if now.stopping:
+        parts.append(f"stopping: {now.stopping}")
+    elif now.left is not None:
+        parts.append(f"{duration(now.left)} left")
+    return ", ".join(parts)
+
+
+def _progress(done: int, total: int) -> str:
+    share = done / total if total else 1.0
+    return f"{done:,} of {total:,} done ({share:.0%})"
+
+
+def choose(*, quiet: bool, plain: bool, title: str) -> View:
+    """The live view where it can be shown: a terminal, and rich installed."""
+    if quiet:
+        return Quiet()
+    dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown", "")
+    if plain or dumb or not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
+        return LogLines()
+    from xtremeflow.run.live import Live
+
+    return Live(title)
