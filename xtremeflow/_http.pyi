@@ -1,17 +1,18 @@
+"""Transfers by libcurl on an event loop, and the parsers of what they carry."""
+
 from asyncio import AbstractEventLoop, Future
 from collections.abc import (
     AsyncIterator,
     Callable,
     Coroutine,
     Generator,
-    Iterable,
-    Mapping,
 )
 from types import EllipsisType
-from typing import Any, TypeAlias
+from typing import Any, final
 
-_Text: TypeAlias = str | bytes
-HeadersInput: TypeAlias = Mapping[str, str] | Iterable[tuple[_Text, _Text]]
+from typing_extensions import Self, disjoint_base
+
+from .http._options import HeadersInput
 
 libcurl_version: str
 libcurl_number: int
@@ -25,6 +26,7 @@ def max_tokens(body: bytes, /) -> int: ...
 def check_headers(headers: HeadersInput | None, /) -> tuple[tuple[bytes, bytes], ...]: ...
 def set_loads(loads: Callable[[str], Any], /) -> None: ...
 
+@disjoint_base
 class Response:
     _headers: Any
     _queued: float
@@ -43,6 +45,7 @@ class Response:
     @property
     def _times(self) -> tuple[int, int, int, int, int, int, int, int]: ...
 
+@final
 class Event:
     @property
     def data(self) -> str: ...
@@ -54,6 +57,7 @@ class Event:
     def retry(self) -> int | None: ...
     def json(self) -> Any: ...
 
+@final
 class Transfer(Coroutine[Any, Any, Any]):
     @property
     def url(self) -> str: ...
@@ -82,17 +86,21 @@ class Transfer(Coroutine[Any, Any, Any]):
     def feed_end(self, aborted: bool, /) -> None: ...
     def set_room(self, future: Future[None], /) -> None: ...
 
+@final
 class Engine:
     @property
     def loop(self) -> AbstractEventLoop: ...
     @property
     def inherited(self) -> bool: ...
+    # The loop calls it when the descriptor is readable.
+    def __call__(self, *args: Any, **kwargs: Any) -> None: ...
     def close(self) -> None: ...
     def stats(self) -> dict[str, int]: ...
 
+@final
 class Session:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         *,
         response_type: type[Response],
         error_factory: Callable[..., BaseException],
@@ -115,7 +123,7 @@ class Session:
         timeout: float | None,
         idle_timeout: float | None,
         connect_timeout: float | None,
-    ) -> None: ...
+    ) -> Self: ...
     def call(
         self,
         method: str,

@@ -18,8 +18,8 @@ static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", NULL}
  * that a handle on the extension itself can reach. */
 static void *open_linked(void)
 {
-    Dl_info self;
-    if (!dladdr((void *)&xf_curl_load, &self) || !self.dli_fname)
+    Dl_info self; /* whose address: that of anything in it */
+    if (!dladdr(names, &self) || !self.dli_fname)
         return NULL;
     void *lib = dlopen(self.dli_fname, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
     if (lib && dlsym(lib, "curl_multi_socket_action"))

@@ -99,7 +99,7 @@ static int local_port(int fd)
         struct sockaddr any;
         struct sockaddr_in v4;
         struct sockaddr_in6 v6;
-    } address;
+    } address = {0};
     socklen_t size = sizeof address;
     if (getsockname(fd, &address.any, &size) < 0)
         return 0;

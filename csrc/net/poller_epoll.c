@@ -1,7 +1,7 @@
-#ifdef __linux__
 #define _GNU_SOURCE
 #include "net/poller.h"
 
+#ifdef __linux__
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>

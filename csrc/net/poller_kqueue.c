@@ -1,6 +1,6 @@
-#ifndef __linux__
 #include "net/poller.h"
 
+#ifndef __linux__
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/event.h>

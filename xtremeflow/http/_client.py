@@ -18,6 +18,7 @@ from . import _options
 from ._admission import REFUSALS, Admission, Lease, Request
 from ._errors import StatusError, transport_error
 from ._json import encode
+from ._options import HeadersInput
 from ._redirects import Step, follow
 from ._response import Response, StreamResponse
 from ._upload import Source, uploading
@@ -68,7 +69,7 @@ class Client:
         self,
         *,
         base_url: str = "",
-        headers: _http.HeadersInput | None = None,
+        headers: HeadersInput | None = None,
         timeout: Seconds = 600.0,
         connect_timeout: Seconds = 10.0,
         idle_timeout: Seconds = None,
@@ -146,7 +147,7 @@ class Client:
         *,
         json: Any = _NO_JSON,
         content: Content | None = None,
-        headers: _http.HeadersInput | None = None,
+        headers: HeadersInput | None = None,
         params: Mapping[str, str] | None = None,
         timeout: Seconds | EllipsisType = ...,
         idle_timeout: Seconds | EllipsisType = ...,
@@ -161,7 +162,7 @@ class Client:
         self,
         url: str,
         *,
-        headers: _http.HeadersInput | None = None,
+        headers: HeadersInput | None = None,
         params: Mapping[str, str] | None = None,
         timeout: Seconds | EllipsisType = ...,
         idle_timeout: Seconds | EllipsisType = ...,
@@ -178,7 +179,7 @@ class Client:
         *,
         json: Any = _NO_JSON,
         content: Content | None = None,
-        headers: _http.HeadersInput | None = None,
+        headers: HeadersInput | None = None,
         params: Mapping[str, str] | None = None,
         timeout: Seconds | EllipsisType = ...,
         idle_timeout: Seconds | EllipsisType = ...,
@@ -209,7 +210,7 @@ class Client:
         url: str,
         json: Any,
         content: Content | None,
-        headers: _http.HeadersInput | None,
+        headers: HeadersInput | None,
         params: Mapping[str, str] | None,
         timeout: Seconds | EllipsisType,
         idle_timeout: Seconds | EllipsisType,
@@ -243,7 +244,7 @@ class Client:
         source: Source,
         method: str,
         url: str,
-        headers: _http.HeadersInput | None,
+        headers: HeadersInput | None,
         timeout: Seconds | EllipsisType,
         idle_timeout: Seconds | EllipsisType,
         connect_timeout: Seconds | EllipsisType,
@@ -267,7 +268,7 @@ class Client:
         *,
         json: Any = _NO_JSON,
         content: Content | None = None,
-        headers: _http.HeadersInput | None = None,
+        headers: HeadersInput | None = None,
         params: Mapping[str, str] | None = None,
         timeout: Seconds | EllipsisType = ...,
         idle_timeout: Seconds | EllipsisType = ...,

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from .. import _http
 
 __all__ = ["decode", "encode"]
+
+
+def _library(name: str) -> Any:
+    """The module, or None: type checkers too have to do without it."""
+    try:
+        return import_module(name)
+    except ImportError:
+        return None
 
 
 def _standard_encode(value: Any) -> bytes:
@@ -18,18 +27,11 @@ def _standard_encode(value: Any) -> bytes:
 encode: Callable[[Any], bytes] = _standard_encode
 decode: Callable[[bytes | str], Any] = json.loads
 
-try:
-    import orjson
-except ImportError:
-    try:
-        import msgspec
-    except ImportError:
-        pass
-    else:
-        encode = msgspec.json.encode
-        decode = msgspec.json.decode
-else:
+if orjson := _library("orjson"):
     encode = orjson.dumps
     decode = orjson.loads
+elif msgspec := _library("msgspec"):
+    encode = msgspec.json.encode
+    decode = msgspec.json.decode
 
 _http.set_loads(decode)

@@ -128,10 +128,15 @@ static PyObject *imported(const char *module_name, const char *name)
     return value;
 }
 
-static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
+static int make_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
 {
     *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
-    return *slot && PyModule_AddType(module, *slot) == 0 ? 0 : -1;
+    return *slot ? 0 : -1;
+}
+
+static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
+{
+    return make_type(module, spec, slot) < 0 ? -1 : PyModule_AddType(module, *slot);
 }
 
 static int exec(PyObject *module)
@@ -177,8 +182,8 @@ static int exec(PyObject *module)
     if (add_type(module, &session_spec, &s->session_type) < 0 ||
         add_type(module, &engine_spec, &s->engine_type) < 0 ||
         add_type(module, &transfer_spec, &s->transfer_type) < 0 ||
-        add_type(module, &waiter_spec, &s->waiter_type) < 0 ||
-        add_type(module, &reader_spec, &s->reader_type) < 0 ||
+        make_type(module, &waiter_spec, &s->waiter_type) < 0 ||
+        make_type(module, &reader_spec, &s->reader_type) < 0 ||
         add_type(module, &response_spec, &s->response_type) < 0 ||
         add_type(module, &event_spec, &s->event_type) < 0)
         return -1;
@@ -198,9 +203,21 @@ static int exec(PyObject *module)
     DO(session_type)                                                                               \
     DO(engine_type)                                                                                \
     DO(transfer_type)                                                                              \
-    DO(waiter_type) DO(reader_type) DO(response_type) DO(event_type) DO(get_running_loop)          \
-        DO(cancelled_error) DO(loads) DO(str_add_reader) DO(str_remove_reader) DO(str_call_soon)   \
-            DO(str_is_closed) DO(str_done) DO(str_set_result) DO(str_message) DO(context_kw)
+    DO(waiter_type)                                                                                \
+    DO(reader_type)                                                                                \
+    DO(response_type)                                                                              \
+    DO(event_type)                                                                                 \
+    DO(get_running_loop)                                                                           \
+    DO(cancelled_error)                                                                            \
+    DO(loads)                                                                                      \
+    DO(str_add_reader)                                                                             \
+    DO(str_remove_reader)                                                                          \
+    DO(str_call_soon)                                                                              \
+    DO(str_is_closed)                                                                              \
+    DO(str_done)                                                                                   \
+    DO(str_set_result)                                                                             \
+    DO(str_message)                                                                                \
+    DO(context_kw)
 
 static int traverse(PyObject *module, visitproc visit, void *arg)
 {
