@@ -52,9 +52,10 @@ async def run_perfectly(job, call):
     began = loop.time()
     costs = ({"requests": 1, "tokens": request.total_tokens} for request in job.requests)
     tasks = []
-    for request, earliest in zip(job.requests, earliest_admissions(costs, job.limits), strict=True):
-        if earliest:  # 2 ns later: the provider rounds the first and this arrival to whole ones
-            await asyncio.sleep(began + earliest + 2e-9 - loop.time())
+    moments = earliest_admissions(costs, job.limits)
+    for i, (request, earliest) in enumerate(zip(job.requests, moments, strict=True)):
+        if earliest:  # the provider rounds arrivals to whole ns, and a full bucket begins anew
+            await asyncio.sleep(began + earliest + 2e-9 * (i + 1) - loop.time())
         tasks.append(asyncio.ensure_future(call(request)))
         await asyncio.sleep(0)
     await asyncio.gather(*tasks)
