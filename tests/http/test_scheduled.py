@@ -157,6 +157,17 @@ def test_refusals_that_no_wait_cures_are_not_retried() -> None:
     run(main())
 
 
+def test_an_estimate_is_kept_where_the_provider_gives_nothing_back() -> None:
+    async def main() -> None:
+        s = scheduler()
+        async with serving(used) as server, Client(scheduler=s, settle=False) as client:
+            body = {"max_tokens": 100}
+            await client.post(server.url, json=body)
+            assert tokens(s) == default_estimate(json.dumps(body).encode())[2]
+
+    run(main())
+
+
 def test_a_streamed_answer_holds_its_slot_and_is_settled() -> None:
     async def handler(request: Request) -> None:
         await request.start_stream()

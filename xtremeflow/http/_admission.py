@@ -35,6 +35,7 @@ class Admission:
         self,
         scheduler: TaskScheduler,
         estimate: Estimate | None,
+        settle: bool,
         max_retries: int,
         max_retry_after: float,
     ) -> None:
@@ -42,6 +43,7 @@ class Admission:
             raise TypeError(f"scheduler must be one of xtremeflow's schedulers, not {scheduler!r}")
         self.scheduler = scheduler
         self._estimate = estimate
+        self._settles = settle
         self._amounts = Amounts(scheduler.limit_names)
         retrying = auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)
         self._retried = retrying(self._attempt)
@@ -60,7 +62,7 @@ class Admission:
         return call is not None and call.scheduler is self.scheduler
 
     def settle(self, usage: Usage | None) -> None:
-        if usage is not None:
+        if usage is not None and self._settles:
             report_token_usage(self._amounts.of(usage)).close()  # the call itself reports
 
     async def whole(

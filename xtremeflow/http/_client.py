@@ -62,6 +62,8 @@ class Client:
             attempt is returned. The calls' timeouts begin with their dispatch.
         estimate: the tokens that a request is likely to use, from its URL and its body; by
             default a quarter of the body's bytes plus its ``max_tokens``.
+        settle: replace the estimate by the usage of the answer. False for providers that charge
+            at admission and give nothing back, as OpenAI and Azure do.
         max_retries, max_retry_after: of refused calls; as in `xtremeflow.auto_backoff`.
     """
 
@@ -89,6 +91,7 @@ class Client:
         max_event: int = 16 * _MIB,
         scheduler: TaskScheduler | None = None,
         estimate: Estimate | None = None,
+        settle: bool = True,
         max_retries: int = 5,
         max_retry_after: float = 120.0,
     ) -> None:
@@ -135,7 +138,7 @@ class Client:
         self._admission = (
             None
             if scheduler is None
-            else Admission(scheduler, estimate, max_retries, max_retry_after)
+            else Admission(scheduler, estimate, settle, max_retries, max_retry_after)
         )
         self._closed = False
 

@@ -35,6 +35,7 @@ def transport(
     *,
     scheduler: TaskScheduler | None = None,
     estimate: Estimate | None = None,
+    settle: bool = True,
     max_retries: int = 5,
     max_retry_after: float = 120.0,
     http2: bool | None = None,
@@ -53,7 +54,8 @@ def transport(
 
     With a scheduler every call of the SDK is admitted by it, settled from the usage of its answer
     (a streamed one's from its last event), and retried by its rules when it is refused; set the
-    SDK's own max_retries to 0. The slot of a streamed call is held until the stream is closed or
+    SDK's own max_retries to 0. settle=False keeps the estimates, for providers that give nothing
+    back (OpenAI, Azure). The slot of a streamed call is held until the stream is closed or
     read to its end. The other arguments are those of `Client`.
 
     The client's timeouts hold: connect and read (between two receptions, while the server is
@@ -75,7 +77,7 @@ def transport(
     )
     admission = None
     if scheduler is not None:
-        admission = Admission(scheduler, estimate, max_retries, max_retry_after)
+        admission = Admission(scheduler, estimate, settle, max_retries, max_retry_after)
     return _Transport(client, admission)
 
 
