@@ -32,6 +32,7 @@
 #include "core/cooldown.h"
 #include "core/heap.h"
 #include "core/limit.h"
+#include "core/margin.h"
 
 #define XF_NEVER INT64_MAX       /* an instant that does not come by itself */
 #define XF_CATCH_UP_NS 10000000  /* 10 ms */
@@ -55,10 +56,15 @@ typedef struct xf_call {
     uint64_t order;       /* key in the queue: priority, then sequence number */
     uint32_t queue_place; /* see heap.h */
     uint32_t deadline_place;
-    int64_t deadline;                 /* of the first admission, or XF_NEVER */
-    struct xf_call *next, **previous; /* in the outbox */
+    union {
+        int64_t deadline;      /* of the first admission, or XF_NEVER; */
+        int64_t dispatched_at; /* in flight: when it was dispatched */
+    };
+    struct xf_call *next, **previous; /* in the outbox; in flight: among those in flight */
     uint32_t generation;              /* of the cooldown, at admission */
-    uint32_t state;                   /* xf_state */
+    uint16_t state;                   /* xf_state */
+    bool refused;                     /* in flight: this attempt was */
+    bool foreseen;                    /* the level at the cooldown's end has paid for it */
     int64_t held[];                   /* per limit, in units: the cost, later what was reported */
 } xf_call;
 
@@ -86,10 +92,12 @@ typedef struct xf_scheduler {
     uint32_t in_use; /* slots held */
     uint32_t live;   /* calls submitted and not done */
     xf_cooldown cooldown;
+    xf_margin margin;
     xf_counters counters;
 
     xf_heap queue, deadlines;
     xf_call *outbox, **outbox_end;
+    xf_call *flying, **flying_end; /* the calls in flight, in order of their dispatch */
     uint64_t next_sequence;
     int64_t now;         /* the latest `now` */
     int64_t anchor;      /* virtual instant of the last admission, */
@@ -151,6 +159,23 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
 
 /* Gives limit `i` a new definition (see xf_limit_retune). */
 void xf_retune(xf_scheduler *s, uint32_t i, const xf_limit *definition, int64_t now);
+
+/* From now on the levels of all limits are kept track of, as xf_told() needs it. False: no memory,
+   nothing was done. Once is enough. */
+bool xf_follow(xf_scheduler *s, int64_t now);
+
+/* The provider had `remaining` units of limit `i` left when it answered a call that was sent at
+   `sent_at` and answered at `answered_at`; `doubt` units of it may be what a refund has given back
+   that will be reported here later. See xf_limit_told(). */
+double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
+               int64_t sent_at, int64_t answered_at, int64_t now);
+
+/* Units of limit `i` held by the calls in flight that were dispatched after `instant`. O(their
+   number). */
+int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant);
+
+/* Sets the level of limit `i` to that many units, or as near as its capacity allows. */
+void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now);
 
 /* Changes the number of slots; fewer than are in use lets no call in until enough have ended. */
 void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now);
