@@ -22,7 +22,6 @@ from itertools import count
 from random import Random
 from statistics import mean
 from types import SimpleNamespace
-from typing import Any
 
 from bench.report import table
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
@@ -30,10 +29,11 @@ from xtremeflow.demo.trace import load_trace
 from xtremeflow.learning.headers import Observation
 from xtremeflow.learning.told import kept
 from xtremeflow.refusals import is_refusal, retry_delay
-from xtremeflow.serve.profiles import PROFILES, Account, Profile, Refusal, Rejection
+from xtremeflow.serve.profiles import PROFILES, Account, Profile, Refusal
 from xtremeflow.serve.profiles.base import UNITS, period
 from xtremeflow.testing import (
     CallRequest,
+    Enforcer,
     LatencyModel,
     RateLimitError,
     RequestTooLargeError,
@@ -66,6 +66,37 @@ class Answer:
     usage: Mapping[str, int]
 
 
+class Changing(Enforcer):
+    """A limit that can be replaced by another while it is in use."""
+
+    def __init__(self, now_is: Enforcer) -> None:
+        super().__init__(now_is.unit, now_is.largest)
+        self.now_is = now_is
+
+    def become(self, other: Enforcer, now: int) -> None:
+        """What is left stays, as far as there is room."""
+        other.take(max(0, other.largest - self.now_is.remaining(now)), now)
+        self.now_is, self.largest = other, other.largest
+
+    def wait(self, cost: int, now: int) -> int | None:
+        return self.now_is.wait(cost, now)
+
+    def take(self, cost: int, now: int) -> None:
+        self.now_is.take(cost, now)
+
+    def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
+        self.now_is.settle(cost, actual, taken, now)
+
+    def remaining(self, now: int) -> int:
+        return self.now_is.remaining(now)
+
+    def reset(self, now: int) -> int | None:
+        return self.now_is.reset(now)
+
+    def release(self, cost: int) -> None:
+        self.now_is.release(cost)
+
+
 @dataclass
 class World:
     """A provider with its limits, and a job for it. To be made on a running loop."""
@@ -73,17 +104,18 @@ class World:
     profile: Profile
     requests: Sequence[CallRequest]
     seed: int
-    charged: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    provider: SimulatedProvider = field(init=False)
 
     def __post_init__(self) -> None:
         self.amounts = self.profile.amounts(SMALL.get(self.profile.name, {}))
-        enforcers = {name: self.profile.enforcer(name, n, 60.0) for name, n in self.amounts.items()}
+        enforcers: dict[str, Enforcer] = {
+            name: Changing(self.profile.enforcer(name, n, 60.0)) for name, n in self.amounts.items()
+        }
         self.provider = SimulatedProvider(
             enforcers.values(),
             latency=LATENCY,
             charge=self.profile.charge,
             seed=self.seed,
-            record=False,
         )
         self.began = asyncio.get_running_loop().time()
         self.account = Account(
@@ -106,7 +138,6 @@ class World:
             headers = {**self.profile.headers(self.account), **rejection.headers}
             await asyncio.sleep(latency.downlink)
             raise Refused(rejection.status, headers, rejection.body) from None
-        self.charged.append((provider.now() - self.began, reservation.costs["tokens"]))
         with reservation:
             await asyncio.sleep(latency.first_token + latency.generation)
             settled = self.profile.settle(request, request.completion_tokens)
@@ -117,6 +148,27 @@ class World:
         provider.stats.completed += 1
         usage = settled or reservation.costs
         return Answer(headers, usage)
+
+    def multiply(self, name: str, factor: float) -> None:
+        """The provider changes a limit."""
+        self.amounts[name] = round(self.amounts[name] * factor)
+        limit = self.account.limits[name]
+        assert isinstance(limit, Changing)
+        other = self.profile.enforcer(name, self.amounts[name], 60.0)
+        limit.become(other, round(self.provider.now() * NANOSECONDS))
+
+    def charged(self, since: float, until: float) -> float:
+        """The tokens of the calls that came in that time, in seconds from the beginning."""
+        return sum(
+            arrival.costs["tokens"]
+            for arrival in self.provider.arrivals
+            if not arrival.refused and since <= arrival.time - self.began < until
+        )
+
+    def refused(self, since: float) -> list[float]:
+        """When calls were refused."""
+        times = (arrival.time - self.began for arrival in self.provider.arrivals if arrival.refused)
+        return [time for time in times if time >= since]
 
     def ideal(self) -> float:
         """Seconds to the last admission of an all-knowing client who sends in this order."""
@@ -197,17 +249,11 @@ async def scheduled(world: World, scheduler: TokenRateScheduler, observe: bool) 
             scheduler.observe(200, answer.headers)
         await report_token_usage({k: v for k, v in answer.usage.items() if k in names})
 
-    async with asyncio.TaskGroup() as group:
-        for index, request in enumerate(world.requests):
-            costs = {k: v for k, v in estimate(world, request).items() if k in names}
-            group.create_task(finished(scheduler.submit(call(index), costs)))
-
-
-async def finished(task: asyncio.Task[None]) -> None:
-    try:
-        await task
-    except Refused:
-        pass
+    for index, request in enumerate(world.requests):
+        costs = {k: v for k, v in estimate(world, request).items() if k in names}
+        scheduler.submit(call(index), costs)
+    tasks = scheduler.pending_tasks
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def adapting(world: World) -> None:
@@ -248,9 +294,7 @@ async def right(world: World) -> None:
 async def paced(world: World) -> None:
     """The limits per second, without any burst: as version 0.4.4 documents it."""
     limits = [
-        Limit(UNITS[name], n / 60.0)
-        for name, n in world.amounts.items()
-        if name.endswith("pm")
+        Limit(UNITS[name], n / 60.0) for name, n in world.amounts.items() if name.endswith("pm")
     ]
     await scheduled(world, TokenRateScheduler(limits=limits), observe=False)
 
@@ -298,13 +342,14 @@ async def pooled(world: World, size: Callable[[], int], learn: Callable[[bool], 
         running -= 1
         changed.set()
 
-    async with asyncio.TaskGroup() as group:
-        for index in range(len(world.requests)):
-            while running >= size():
-                changed.clear()
-                await changed.wait()
-            running += 1
-            group.create_task(one(index))
+    tasks: list[asyncio.Task[None]] = []
+    for index in range(len(world.requests)):
+        while running >= size():
+            changed.clear()
+            await changed.wait()
+        running += 1
+        tasks.append(asyncio.create_task(one(index)))
+    await asyncio.gather(*tasks)
 
 
 WAYS: Mapping[str, Way] = {
@@ -332,8 +377,8 @@ def measure(profile: str, way: str, minutes: float, seed: int) -> Result:
         began = clock()
         await WAYS[way](world)
         stats = world.provider.stats
-        durations = (LATENCY.first_token + LATENCY.per_output_token * r.answer_tokens for r in world.requests[-20:])
-        ideal = world.ideal() + mean(durations)
+        tail = mean(r.answer_tokens for r in world.requests[-20:])
+        ideal = world.ideal() + LATENCY.first_token + LATENCY.per_output_token * tail
         return Result(
             ideal / (clock() - began),
             stats.refused / stats.attempts,
@@ -341,6 +386,94 @@ def measure(profile: str, way: str, minutes: float, seed: int) -> Result:
         )
 
     return run(job())
+
+
+# Edges that move: OpenAI's limit on tokens, from the fifth minute on.
+
+CHANGE = 300.0  # s
+
+
+def moving(factor: float, seed: int) -> World:
+    async def job() -> World:
+        profile = PROFILES["openai"]
+        world = World(profile, requests_for(profile, 10 * max(1.0, factor), seed), seed)
+        running = asyncio.ensure_future(adapting(world))
+        await asyncio.sleep(CHANGE)
+        world.multiply("tpm", factor)
+        await asyncio.wait([running], timeout=CHANGE)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return world
+
+    return run(job())
+
+
+def after_a_cut(seed: int) -> tuple[float, float]:
+    """Seconds until the last refusal, and the share of the new limit in use from then on."""
+    world = moving(0.5, seed)
+    last = max(world.refused(CHANGE), default=CHANGE) - CHANGE
+    used = world.charged(CHANGE + 60, 2 * CHANGE) / (world.amounts["tpm"] * (CHANGE - 60) / 60)
+    return last, used
+
+
+def after_a_rise(seed: int) -> float:
+    """Seconds until 95 % of the doubled limit are in use, over ten seconds."""
+    world = moving(2.0, seed)
+    rate = world.amounts["tpm"] / 60
+    for second in range(int(CHANGE) - 10):
+        if world.charged(CHANGE + second, CHANGE + second + 10) >= 0.95 * rate * 10:
+            return second
+    return float("inf")
+
+
+def two_users(seed: int) -> tuple[float, float]:
+    """The shares of the limit that two have who both adapt, on one key, the second from the fifth
+    minute on; over the last four minutes."""
+
+    async def job() -> tuple[float, float]:
+        profile = PROFILES["openai"]
+        world = World(profile, requests_for(profile, 10, seed), seed)
+        other = World(profile, requests_for(profile, 10, seed + 1000), seed)
+        other.provider, other.account = world.provider, world.account
+        served: list[int] = []
+
+        def counted(user: World) -> Callable[[int], Awaitable[Answer]]:
+            call = user.call
+
+            async def counting(index: int) -> Answer:
+                answer = await call(index)
+                if world.provider.now() - world.began >= CHANGE + 60 and user is world:
+                    served.append(answer.usage["tokens"])
+                return answer
+
+            return counting
+
+        world.call = counted(world)  # type: ignore[method-assign]
+        first = asyncio.ensure_future(adapting(world))
+        await asyncio.sleep(CHANGE)
+        second = asyncio.ensure_future(adapting(other))
+        await asyncio.sleep(CHANGE)
+        quota = world.amounts["tpm"] * (CHANGE - 60) / 60
+        both = world.charged(CHANGE + 60, 2 * CHANGE) / quota
+        first.cancel()
+        second.cancel()
+        await asyncio.gather(first, second, return_exceptions=True)
+        return sum(served) / quota, both
+
+    return run(job())
+
+
+def edges(seeds: int) -> list[list[str]]:
+    cuts = [after_a_cut(seed) for seed in range(seeds)]
+    rises = [after_a_rise(seed) for seed in range(seeds)]
+    shares = [two_users(seed) for seed in range(seeds)]
+    return [
+        ["limit halved: seconds until the last refusal", f"{max(last for last, _ in cuts):.1f}"],
+        ["limit halved: of the new limit in use", f"{mean(used for _, used in cuts):.3f}"],
+        ["limit doubled: seconds until 95 % of it are in use", f"{max(rises):.0f}"],
+        ["second user: share of the first", f"{mean(mine for mine, _ in shares):.3f}"],
+        ["second user: both together", f"{mean(both for _, both in shares):.3f}"],
+    ]
 
 
 def rows(profile: str, minutes: float, seeds: int) -> list[list[str]]:
@@ -376,6 +509,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for profile in options.profiles or WITH_HEADERS:
         all_rows += rows(profile, options.minutes, options.seeds)
     print(table(["way", "ideal / wall", "refused", "lost"], all_rows))
+    if not options.profiles:
+        print()
+        print(table(["adapt, nothing configured, OpenAI's headers", ""], edges(options.seeds)))
     return 0
 
 

@@ -193,7 +193,7 @@ def test_nonsense_is_not_said(headers: Any) -> None:
 
 
 values = st.one_of(
-    st.sampled_from(["", "0", "-1", "1", "60", "nan", "inf", "-inf", "1e308", "1e309", "٣", "6m0s"]),
+    st.sampled_from(["", "0", "-1", "1", "60", "nan", "inf", "-inf", "1e309", "٣", "6m0s"]),
     st.floats().map(str),
     st.text(max_size=20),
     st.integers(-(10**20), 10**20).map(str),
@@ -238,7 +238,8 @@ def test_whatever_comes_is_read_and_makes_sense(headers: dict[str, str], body: A
 
 def test_the_first_word_counts_at_once_and_a_change_when_it_is_repeated() -> None:
     told = ToldLimits()
-    first, other = Observation("tokens", MINUTE, 60.0, 5.0), Observation("tokens", MINUTE, 90.0, 7.0)
+    first = Observation("tokens", MINUTE, 60.0, 5.0)
+    other = Observation("tokens", MINUTE, 90.0, 7.0)
     verdict = told.learn(first)
     assert verdict is not None
     assert (verdict.changed, verdict.remaining) == (True, 5.0)

@@ -227,7 +227,7 @@ async def test_answers_of_calls_sent_earlier_are_stale() -> None:
 
 @virtual
 async def test_a_refusals_body_counts_and_others_do_not() -> None:
-    message = "Rate limit reached for m on tokens per min (TPM): Limit 6000, Used 5990, Requested 9."
+    message = "Rate limit reached for m on tokens per min (TPM): Limit 6000, Used 5990, Need 9"
     for status, names in ((200, []), (429, ["tokens"])):
         scheduler = TokenRateScheduler(adapt=True)
         scheduler.observe(status, {}, {"error": {"message": message}})

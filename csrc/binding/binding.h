@@ -89,8 +89,8 @@ struct SchedulerObject {
     bool has_tokens, has_other; /* limits by that name; by names other than it and requests */
     uint8_t *kinds;             /* per limit: what its name says, see xf_kind */
     uint32_t n_configured;      /* limits; those behind them are places for limits yet unknown */
-    uint32_t slots, ramp;       /* what was asked for, and what is let in for now: the less counts */
-    CallObject *free_calls;     /* linked by `next` */
+    uint32_t slots, ramp;   /* what was asked for, and what is let in for now: the less counts */
+    CallObject *free_calls; /* linked by `next` */
     int n_free_calls;
     xf_scheduler core;
 };

@@ -14,7 +14,8 @@ static int check_index(SchedulerObject *s, unsigned int i)
     return 0;
 }
 
-/* An instant in ns from seconds on the loop's clock, or from None `unsaid`. -1 with an error set. */
+/* An instant in ns from seconds on the loop's clock, or from None `unsaid`. -1 with an error set.
+ */
 static int64_t instant(PyObject *seconds, const char *name, int64_t unsaid)
 {
     if (seconds == Py_None) {
@@ -77,7 +78,8 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
     int late, bounded;
     PyObject *sent, *answered;
     if (xf_check_ready(s) < 0 ||
-        !PyArg_ParseTuple(args, "IdppOO:_told", &i, &remaining, &late, &bounded, &sent, &answered) ||
+        !PyArg_ParseTuple(args, "IdppOO:_told", &i, &remaining, &late, &bounded, &sent,
+                          &answered) ||
         check_index(s, i) < 0) {
         return NULL;
     }

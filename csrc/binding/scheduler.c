@@ -512,13 +512,13 @@ static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     return Py_BuildValue(
-        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsdsN}", "submitted", (unsigned long long)n->submitted,
-        "admitted", (unsigned long long)n->admitted, "succeeded", (unsigned long long)n->succeeded,
-        "failed", (unsigned long long)n->failed, "cancelled", (unsigned long long)n->cancelled,
-        "expired", (unsigned long long)n->expired, "refused", (unsigned long long)n->refused,
-        "retries", (unsigned long long)n->retries, "waiting", (unsigned int)core->queue.size,
-        "in_flight", (unsigned int)core->in_use, "tokens_used", (long long)s->tokens_used,
-        "tokens_refunded", (long long)s->tokens_refunded, "episodes",
+        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsdsN}", "submitted",
+        (unsigned long long)n->submitted, "admitted", (unsigned long long)n->admitted, "succeeded",
+        (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed, "cancelled",
+        (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired, "refused",
+        (unsigned long long)n->refused, "retries", (unsigned long long)n->retries, "waiting",
+        (unsigned int)core->queue.size, "in_flight", (unsigned int)core->in_use, "tokens_used",
+        (long long)s->tokens_used, "tokens_refunded", (long long)s->tokens_refunded, "episodes",
         (unsigned int)core->cooldown.generation, "elapsed",
         n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",
         (double)(core->cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
@@ -561,9 +561,10 @@ static PyMethodDef scheduler_methods[] = {
                "late: calls in flight may not be charged yet. bounded: see xf_limit_told().\n"
                "Returns by how many units the level was moved, 0.0 if the time is not known.")},
     {"_begin", xf_scheduler_begin, METH_VARARGS,
-     PyDoc_STR("_begin($self, index, limit, remaining, sent_at, /)\n--\n\n"
-               "Replaces limit `index` by one whose level is not known yet: `remaining` units were\n"
-               "left some time after `sent_at`, less what was dispatched since.")},
+     PyDoc_STR(
+         "_begin($self, index, limit, remaining, sent_at, /)\n--\n\n"
+         "Replaces limit `index` by one whose level is not known yet: `remaining` units were\n"
+         "left some time after `sent_at`, less what was dispatched since.")},
     {"_ramp", xf_scheduler_ramp, METH_O,
      PyDoc_STR("_ramp($self, slots, /)\n--\n\n"
                "No more than so many calls in flight for now, whatever max_concurrency says;\n"

@@ -266,8 +266,9 @@ void xf_limit_set_level(xf_limit *l, double units, int64_t now)
     }
     refill(l, now);
     double level = units * (double)l->unit;
-    l->bucket.level = level >= (double)room(l) ? room(l)
-                      : level <= (double)MAX_DEBT ? MAX_DEBT : (int64_t)level;
+    l->bucket.level = level >= (double)room(l)    ? room(l)
+                      : level <= (double)MAX_DEBT ? MAX_DEBT
+                                                  : (int64_t)level;
     if (l->trail != NULL) {
         xf_trail_start(l->trail, now, l->bucket.level);
     }

@@ -4,8 +4,8 @@
  * was faster. Who keeps margin x rate of each bucket in reserve is not refused for that.
  *
  * It is measured. A call that all buckets here had let pass and that is refused has come too early
- * by the wait that the provider asks for. The margin grows by it, but no more than to somewhat above
- * its double, for many providers round such waits up to whole seconds. It shrinks slowly.
+ * by the wait that the provider asks for. The margin grows by it, but no more than to somewhat
+ * above its double, for many providers round such waits up to whole seconds. It shrinks slowly.
  */
 #ifndef XF_MARGIN_H
 #define XF_MARGIN_H

@@ -527,7 +527,8 @@ double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool
                int64_t sent_at, int64_t answered_at, int64_t now)
 {
     now = begin(s, now);
-    double moved = xf_limit_told(&s->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
+    double moved =
+        xf_limit_told(&s->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
     s->changed = true;
     advance(s);
     return moved;

@@ -154,5 +154,6 @@ def _lesser(bound: Limit, told: Limit) -> Limit:
     """The bound, or what is told where its rate is lower."""
     if told.rate >= bound.rate:
         return bound
-    assert bound.capacity is not None and told.capacity is not None
+    assert bound.capacity is not None
+    assert told.capacity is not None
     return Limit(told.name, told.amount, told.per, min(bound.capacity, told.capacity))

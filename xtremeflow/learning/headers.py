@@ -183,14 +183,11 @@ def _from_body(body: Any) -> Iterator[Observation]:
             if amount is not None and 1 <= amount <= _MOST and taken is not None:
                 yield Observation(name, per, amount, max(0.0, amount - taken))
         if str(thing.get("@type")).endswith("google.rpc.QuotaFailure"):
-            violations = thing.get("violations")
-            for violation in violations if isinstance(violations, list) else ():
+            for violation in json_objects(thing.get("violations")):
                 yield from _violated(violation)
 
 
-def _violated(violation: Any) -> Iterator[Observation]:
-    if not isinstance(violation, dict):
-        return
+def _violated(violation: dict[str, Any]) -> Iterator[Observation]:
     names = f"{violation.get('quotaId')} {violation.get('quotaMetric')}".lower().replace("_", "")
     name = "input_tokens" if "inputtoken" in names else "requests" if "request" in names else None
     per = MINUTE if "perminute" in names else DAY if "perday" in names else None
