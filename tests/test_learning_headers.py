@@ -126,9 +126,7 @@ def test_dates_are_read_by_the_servers_clock() -> None:
     assert quotas(headers, NOW)[0].reset == 30.0
     hours_ago = datetime.fromtimestamp(NOW - 7200, timezone.utc)
     skewed = plain("tokens", 60_000, 30_000, format_datetime(hours_ago, usegmt=True))
-    skewed["Date"] = format_datetime(
-        datetime.fromtimestamp(NOW - 7230, timezone.utc), usegmt=True
-    )
+    skewed["Date"] = format_datetime(datetime.fromtimestamp(NOW - 7230, timezone.utc), usegmt=True)
     assert seen(skewed)["tokens"].per == MINUTE  # 30 s after the server's own date
 
 

@@ -523,10 +523,22 @@ bool xf_follow(xf_scheduler *s, int64_t now)
     return true;
 }
 
+/* Units of limit `i` held by the calls in flight that were dispatched after `from` and not after
+   `to`. */
+static int64_t held_between(const xf_scheduler *s, uint32_t i, int64_t from, int64_t to)
+{
+    int64_t held = 0;
+    for (const xf_call *f = s->flying; f != NULL && f->dispatched_at <= to; f = f->next) {
+        held = sum(held, f->dispatched_at > from && !f->refused ? f->held[i] : 0);
+    }
+    return held;
+}
+
 double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
                int64_t sent_at, int64_t answered_at, int64_t now)
 {
     now = begin(s, now);
+    doubt += (double)held_between(s, i, sent_at - XF_OVERTAKING_NS, sent_at);
     double moved =
         xf_limit_told(&s->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
     s->changed = true;
@@ -536,11 +548,7 @@ double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool
 
 int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant)
 {
-    int64_t held = 0;
-    for (const xf_call *f = s->flying; f != NULL; f = f->next) {
-        held = sum(held, f->dispatched_at > instant && !f->refused ? f->held[i] : 0);
-    }
-    return held;
+    return held_between(s, i, instant, INT64_MAX);
 }
 
 void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now)

@@ -18,8 +18,9 @@
  * XF_CATCH_UP_NS of it beyond the capacity, no more.) With a full queue the i-th admission thus
  * comes at t0 + (cost so far) / rate.
  *
- * Functions are O(log n) in the number of waiting calls or better. Only xf_scheduler_init() and
- * xf_submit() allocate; where they fail, nothing has changed. Numbers of ns must be >= 0.
+ * Functions are O(log n) in the number of waiting calls or better; xf_refused() and xf_told() are
+ * O(n) in the number of those in flight. Only xf_scheduler_init(), xf_submit() and xf_follow()
+ * allocate; where they fail, nothing has changed. Numbers of ns must be >= 0.
  */
 #ifndef XF_SCHEDULER_H
 #define XF_SCHEDULER_H
@@ -34,12 +35,13 @@
 #include "core/limit.h"
 #include "core/margin.h"
 
-#define XF_NEVER INT64_MAX       /* an instant that does not come by itself */
-#define XF_CATCH_UP_NS 10000000  /* 10 ms */
-#define XF_TURNAROUND_NS 2000000 /* 2 ms */
-#define XF_UNLIMITED UINT32_MAX  /* slots */
-#define XF_MIN_PRIORITY (-32768) /* priorities are 16 bits, */
-#define XF_MAX_PRIORITY 32767    /* higher goes first */
+#define XF_NEVER INT64_MAX          /* an instant that does not come by itself */
+#define XF_CATCH_UP_NS 10000000     /* 10 ms */
+#define XF_TURNAROUND_NS 2000000    /* 2 ms */
+#define XF_OVERTAKING_NS 1000000000 /* 1 s */
+#define XF_UNLIMITED UINT32_MAX     /* slots */
+#define XF_MIN_PRIORITY (-32768)    /* priorities are 16 bits, */
+#define XF_MAX_PRIORITY 32767       /* higher goes first */
 
 typedef enum xf_state {
     XF_NEW,       /* not submitted yet */
@@ -166,7 +168,9 @@ bool xf_follow(xf_scheduler *s, int64_t now);
 
 /* The provider had `remaining` units of limit `i` left when it answered a call that was sent at
    `sent_at` and answered at `answered_at`; `doubt` units of it may be what a refund has given back
-   that will be reported here later. See xf_limit_told(). */
+   that will be reported here later. Calls in flight that were dispatched in the XF_OVERTAKING_NS
+   before may have been overtaken, and not be counted in it. See xf_limit_told(). O(calls in
+   flight). */
 double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
                int64_t sent_at, int64_t answered_at, int64_t now);
 

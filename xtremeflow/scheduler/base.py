@@ -200,8 +200,9 @@ class TaskScheduler(_core.Scheduler):
 
     def stats(self) -> Stats:
         """Return what has happened so far, and what left quota idle."""
+        snapshot = self._snapshot()
         learned = {} if self._follower is None else self._follower.reasons
-        return stats_from(self._snapshot(), self._limits, learned)
+        return stats_from(snapshot, self._limits, learned)
 
     @property
     def semaphore(self) -> Slots:
