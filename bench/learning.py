@@ -283,6 +283,7 @@ async def right(world: World) -> None:
                 period(name, 60.0),
                 n,
                 window=known.get(name),
+                slides=world.profile.name == "mistral",
                 burst=1.0 if (world.profile.name, name) == ("anthropic", "rpm") else None,
             )
         )

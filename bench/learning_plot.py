@@ -1,12 +1,13 @@
 """The picture of docs/learning.md: how a limit is found and followed, on a virtual clock.
 
-    python -m bench.learning_plot docs/learning.png
+python -m bench.learning_plot docs/learning.png
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def _draw(ax: Any, title: str, factor: float, world: World) -> None:
     after = world.amounts["tpm"] / 60
     before = after / factor
     edges = [BIN * i for i in range(int(2 * CHANGE / BIN) + 1)]
-    rates = [world.charged(a, b) / BIN for a, b in zip(edges, edges[1:], strict=False)]
+    rates = [world.charged(a, b) / BIN for a, b in pairwise(edges)]
     ax.stairs(rates, edges, fill=True, color="#2563eb", alpha=0.75, label="tokens admitted")
     ax.plot(
         [0, CHANGE, CHANGE, 2 * CHANGE],

@@ -115,8 +115,8 @@ def test_mistral_has_periods_in_the_names_and_no_resets() -> None:
     }
     told = observations(headers)
     assert told[:2] == [
-        Observation("requests", MINUTE, 360.0, 359.0, window=MINUTE),
-        Observation("tokens", MINUTE, 2_000_000.0, 1_999_000.0, window=MINUTE),
+        Observation("requests", MINUTE, 360.0, 359.0, window=MINUTE, slides=True),
+        Observation("tokens", MINUTE, 2_000_000.0, 1_999_000.0, window=MINUTE, slides=True),
     ]
     assert ToldLimits().learn(told[2]) is None  # what one may spend in a month sets no pace
 
@@ -162,7 +162,7 @@ def test_the_headers_of_any_client() -> None:
         def items(self) -> Any:
             return [("X-RateLimit-Limit-Tokens-Minute", "5")]
 
-    expected = [Observation("tokens", MINUTE, 5.0, window=MINUTE)]
+    expected = [Observation("tokens", MINUTE, 5.0, window=MINUTE, slides=True)]
     assert observations(Headers()) == expected
     assert observations([(b"x-ratelimit-limit-tokens-minute", b"5")]) == expected
     assert observations([("x-ratelimit-limit-tokens-minute", "5")] * 2) == expected

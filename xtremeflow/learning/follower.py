@@ -110,9 +110,7 @@ class Follower:
             late = verdict.is_late
             self._core._told(index, verdict.remaining, late, is_bound, sent_at, received_at)
 
-    def _change(
-        self, index: int, verdict: Verdict, is_bound: bool, sent_at: float | None
-    ) -> None:
+    def _change(self, index: int, verdict: Verdict, is_bound: bool, sent_at: float | None) -> None:
         limit = verdict.limit
         if is_bound:
             limit = _lesser(self._configured[index], limit)

@@ -43,6 +43,7 @@ class Observation:
     amount     units per period
     remaining  of them at the time of the answer; None where it is not said
     window     seconds of the window over which it is counted; None for a continuous bucket
+    slides     whether that window has no end of its own
     burst      the seconds' worth that a bucket holds; None for the whole period's
     """
 
@@ -51,6 +52,7 @@ class Observation:
     amount: float
     remaining: float | None = None
     window: float | None = None
+    slides: bool = False
     burst: float | None = None
 
 
@@ -140,20 +142,20 @@ def _observed(quota: Quota) -> Observation | None:
         return None
     if remaining is not None and remaining > amount:
         return None  # of another limit, or the wrong way round
-    per, window, burst = quota.per, None, None
+    per, window, slides, burst = quota.per, None, False, None
     if quota.style == "anthropic":
         if quota.name == "requests":
             burst = 1.0  # "60 per minute may be enforced as 1 per second"
         elif remaining is not None:
             remaining = max(0.0, remaining - _ROUNDING)
     elif quota.style == "period":
-        window = per  # Mistral's, which slides
+        window, slides = per, True  # Mistral's
     elif as_number(quota.reset_text) is not None:  # without a unit: Azure
         per = MINUTE
         window = _AZURE_WINDOW if quota.name == "requests" else MINUTE
     else:
         per = _period(quota)
-    return Observation(quota.name, per, amount, remaining, window, burst)
+    return Observation(quota.name, per, amount, remaining, window, slides, burst)
 
 
 def _period(quota: Quota) -> float | None:

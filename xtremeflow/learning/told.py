@@ -13,7 +13,9 @@ from xtremeflow.learning.headers import DAY, MINUTE, Observation
 from xtremeflow.limits import Limit
 
 REPEATED = 3  # as often a change must be said to be believed
-BURST = 0.02  # the share of a window's amount that may be used at once
+# The share of a window's amount that may be used at once. Where the window ends at a known time, a
+# refusal costs little; one that slides says of no wait when it is enough.
+BURST, SLIDING_BURST = 0.01, 0.03
 
 Key = tuple[str, bool]  # the limit's name, and whether it is one per day
 
@@ -103,5 +105,6 @@ def kept(told: Observation) -> Limit:
     if told.window is None:
         burst = per if told.burst is None else min(told.burst, per)
         return Limit(told.name, told.amount, per, told.amount * burst / per)
-    capacity = BURST * told.amount * told.window / per
-    return Limit(told.name, told.amount * (1 - BURST), per, capacity)
+    share = SLIDING_BURST if told.slides else BURST
+    capacity = share * told.amount * told.window / per
+    return Limit(told.name, told.amount * (1 - share), per, capacity)

@@ -39,9 +39,7 @@ class RateLimitScheduler(TaskScheduler):
         limits: Iterable[Limit] = (),
         adapt: Adapt = False,
     ) -> None:
-        super().__init__(
-            max_concurrency, limits=limits, burst_ratio=burst_ratio, adapt=adapt
-        )
+        super().__init__(max_concurrency, limits=limits, burst_ratio=burst_ratio, adapt=adapt)
 
 
 def rate(argument: str, name: str, amount: float | None, per: float) -> list[Limit]:
