@@ -114,9 +114,11 @@ async def test_set_limit_is_a_new_bound() -> None:
     await one_call(scheduler, bucket("tokens", 30_000, 20_000))
     scheduler.set_limit(Limit("tokens", 20_000, 60.0, 100))
     assert limit_of(scheduler, "tokens").learned is None
-    for _ in range(3):
-        await one_call(scheduler, bucket("tokens", 90_000, 80_000))
+    await one_call(scheduler, bucket("tokens", 30_000, 20_000))
     assert limit_of(scheduler, "tokens").rate == pytest.approx(20_000 / 60)
+    scheduler.set_limit(Limit("tokens", 90_000, 60.0, 100))
+    await one_call(scheduler, bucket("tokens", 30_000, 20_000))
+    assert limit_of(scheduler, "tokens").rate == 500
 
 
 # -- adapt ---------------------------------------------------------------------------------------

@@ -6,8 +6,8 @@ import logging
 from collections.abc import Sequence
 from typing import Protocol
 
-from xtremeflow.learning.headers import MINUTE, Observation
-from xtremeflow.learning.told import Key, ToldLimits, Verdict
+from xtremeflow.learning.headers import Observation
+from xtremeflow.learning.told import Key, ToldLimits, Verdict, key_of
 from xtremeflow.limits import Limit
 
 logger = logging.getLogger("xtremeflow.learning")
@@ -74,8 +74,9 @@ class Follower:
             core._ramp(self._slots)
 
     def configure(self, index: int, limit: Limit) -> None:
-        """The user has replaced a limit."""
+        """The user has replaced a limit; the next answer tells what the provider says of it."""
         self._configured[index] = limit
+        self._told.forget(key_of(limit))
         self.reasons.pop(index, None)
 
     def answered(
@@ -134,9 +135,8 @@ class Follower:
 
     def _index(self, key: Key) -> int | None:
         """Of the limit that the answer means: a configured one, or one of the places."""
-        name, daily = key
         for index, limit in enumerate(self._configured):
-            if limit.name == name and (limit.per > MINUTE) == daily:
+            if key_of(limit) == key:
                 return index
         if self._places and key in PLACES:
             return len(self._configured) + PLACES.index(key)

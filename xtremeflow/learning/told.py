@@ -20,6 +20,10 @@ BURST, SLIDING_BURST = 0.01, 0.03
 Key = tuple[str, bool]  # the limit's name, and whether it is one per day
 
 
+def key_of(limit: Limit) -> Key:
+    return limit.name, limit.per > MINUTE
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What to make of an observation.
@@ -77,6 +81,10 @@ class ToldLimits:
             return None
         belief.told, belief.limit, belief.rival = said, kept(said), None
         return _verdict(key, belief.limit, True, seen)
+
+    def forget(self, key: Key) -> None:
+        """The next word on that limit is the first one again."""
+        self._beliefs.pop(key, None)
 
     def _key(self, seen: Observation) -> Key | None:
         if seen.per is not None:

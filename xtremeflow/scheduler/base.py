@@ -28,8 +28,9 @@ class TaskScheduler(_core.Scheduler):
             changed later by assignment.
         limits: Rate limits that every call must pass as well.
         burst_ratio: Seconds of its rate that a limit without a capacity allows at once.
-        adapt: Whether limits that only the provider's answers tell of are followed too, see
-            `observe`. ``True``: the limits given are only what is assumed until an answer says
+        adapt: Whether limits that only the provider's answers tell of are followed too. Then every
+            answer is to be shown to `observe`: until one has told of a limit only a few calls are
+            in flight. ``True``: the limits given are only what is assumed until an answer says
             otherwise. ``"bounded"``: they stay upper bounds.
 
     Raises:
