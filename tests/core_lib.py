@@ -48,6 +48,11 @@ SIGNATURES = {
     "xf_settle": (None, [c_void_p, c_void_p, c_uint32, c_int64, c_int64]),
     "xf_retune": (None, [c_void_p, c_uint32, c_void_p, c_int64]),
     "xf_set_slots": (None, [c_void_p, c_uint32, c_int64]),
+    "xf_follow": (c_bool, [c_void_p, c_int64]),
+    "xf_told": (
+        c_double,
+        [c_void_p, c_uint32, c_double, c_double, c_bool, c_int64, c_int64, c_int64],
+    ),
     "xf_poll": (None, [c_void_p, c_int64]),
     "xf_collect": (c_void_p, [c_void_p]),
 }
@@ -150,6 +155,17 @@ class Core:
         definition = self.definition(limit)
         self.lib.xf_retune(self.scheduler, index, definition, now)
         self.lib.handle_free(definition)
+
+    def follow(self, now: int) -> None:
+        assert self.lib.xf_follow(self.scheduler, now)
+
+    def told(
+        self, now: int, index: int, remaining: float, bounded: bool, sent_at: int, answered_at: int
+    ) -> float:
+        moved: float = self.lib.xf_told(
+            self.scheduler, index, remaining, 0.0, bounded, sent_at, answered_at, now
+        )
+        return moved
 
     def set_slots(self, now: int, slots: int | None) -> None:
         self.lib.xf_set_slots(self.scheduler, slots_or_unlimited(slots), now)

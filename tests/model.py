@@ -17,6 +17,9 @@ MS = 1_000_000
 CATCH_UP = 25 * MS  # lateness beyond this is not made good
 TURNAROUND = 2 * MS  # an arrival so soon after an admission belongs to the same run of calls
 HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
+MARGIN_STEP = 5 * MS
+MARGIN_MOST = 2_000 * MS
+MARGIN_KEPT = 60_000 * MS
 
 
 Figures = tuple[int, int, int]  # of a limit: amount, period in ns, capacity
@@ -34,6 +37,8 @@ class Limit:
     level: Fraction = field(init=False)
     at: int = 0
     used: int = 0  # units, with settlements counted in
+    reserve: Fraction = Fraction(0)  # of the capacity, which is not used
+    due: Fraction = Fraction(0)  # what the next call takes in addition
 
     def __post_init__(self) -> None:
         self.level = Fraction(self.capacity)
@@ -43,16 +48,21 @@ class Limit:
         return Fraction(self.amount, self.per)
 
     @property
+    def room(self) -> Fraction:
+        """What may be used at once."""
+        return self.capacity - self.reserve
+
+    @property
     def top(self) -> Fraction:
-        """Where refilling ends: less than one ns of refill above the capacity.
+        """Where refilling ends: less than one ns of refill above that.
 
         Without that remainder a bucket read at whole nanoseconds would lose a part of one at each
         admission of a call as large as the capacity.
         """
-        return self.capacity + Fraction(self.rate.numerator - 1, self.rate.denominator)
+        return self.room + Fraction(self.rate.numerator - 1, self.rate.denominator)
 
-    def need(self, cost: int) -> int:
-        return min(cost, self.capacity)
+    def need(self, cost: int) -> Fraction:
+        return min(Fraction(cost), self.room)
 
     def ready(self, cost: int) -> int:
         """The first whole nanosecond at which `cost` passes."""
@@ -66,7 +76,8 @@ class Limit:
     def take(self, cost: int, t: int) -> None:
         self.advance(t)
         assert self.level >= self.need(cost)
-        self.level -= cost
+        self.level -= cost + self.due
+        self.due = Fraction(0)
         self.used += cost
 
     def give_back(self, units: int, now: int) -> None:
@@ -78,20 +89,33 @@ class Limit:
             self.level = min(self.level + units, self.top)
         self.used -= units
 
-    def refuse(self, cost: int, now: int, end: int) -> None:
-        """A provider has sent a call away until `end`: then the bucket holds what this call needs.
-        But another limit was the cause if the call costs nothing of this one, or if the bucket is
-        one of hours and the wait is short.
+    def keep(self, margin: int, now: int) -> None:
+        """Hold back what `margin` ns bring in."""
+        self.advance(now)
+        self.reserve = min(Fraction(self.capacity), self.rate * margin)
+        self.level = min(self.level, self.top)
+
+    def refuse(self, cost: int, taken: int, now: int, end: int) -> None:
+        """A provider has sent a call away until `end`: then the bucket holds what this call needs,
+        less what calls take that are on their way; the reserve is refilled after it. But another
+        limit was the cause if the call costs nothing of this one, or if the bucket is one of hours
+        and the wait is short.
         """
         wait, fill = end - now, self.capacity // self.rate
         if cost > 0 and not (fill > HOURS and fill // 100 > wait):
-            self.level, self.at = Fraction(self.need(cost)), end
+            self.level, self.at = self.need(cost) - taken, end
+            self.due = self.reserve
+
+    def amend(self, units: int, now: int) -> None:
+        """What was expected to be taken by the end of a cooldown was not."""
+        if now < self.at:
+            self.level = min(self.level + units, self.top)
 
 
 WAITING, ADMITTED, IN_FLIGHT, EXPIRED, DONE = "waiting", "admitted", "in flight", "expired", "done"
 
 
-@dataclass
+@dataclass(eq=False)
 class Call:
     costs: list[int]  # what an attempt takes of each limit, later what was reported of it
     priority: int
@@ -99,6 +123,8 @@ class Call:
     deadline: int | None  # of its first admission
     state: str = DONE
     generation: int = 0  # of the cooldown, at its admission
+    refused: bool = False  # this attempt
+    foreseen: bool = False  # the level at the end of the cooldown has paid for it
 
     @property
     def place(self) -> tuple[int, int]:
@@ -130,6 +156,9 @@ class Model:
         self.generation = 0  # episodes so far
         self.step = 0  # episodes since the last success: the exponent of the next guess
         self.end = 0  # of the cooldown: nobody is admitted before it
+        self.flying: list[Call] = []  # the calls in flight, in order of their dispatch
+        self.margin = 0  # ns
+        self.margin_changed = 0
 
     # -- what time does --------------------------------------------------------------------------
 
@@ -249,6 +278,7 @@ class Model:
         if call.generation != self.generation or self.end > self.now:
             return False
         call.state, call.deadline = IN_FLIGHT, None  # it has kept it
+        self.flying.append(call)
         return True
 
     def put_back(self, now: int, number: int) -> None:
@@ -263,8 +293,11 @@ class Model:
         same again, in its old place.
         """
         self.begin(now)
+        call = self.calls[number]
+        self.flying.remove(call)
+        call.refused = call.foreseen = False
         self.free_slot()
-        self.enqueue(self.calls[number])
+        self.enqueue(call)
 
     def finish(self, now: int, number: int, ok: bool) -> None:
         """A call is over, in whatever state. One that is in flight keeps what it holds; one that
@@ -277,11 +310,24 @@ class Model:
         if call.state == ADMITTED:
             self.take_back(call)
         elif call.state == IN_FLIGHT:
+            self.flying.remove(call)
             self.free_slot()
-            if ok and call.generation == self.generation:
-                self.step = 0
+            if ok:
+                self.succeed(call)
         call.state = DONE
         self.poll(self.now)
+
+    def succeed(self, call: Call) -> None:
+        if call.generation == self.generation:
+            self.step = 0
+        if self.margin and self.now - self.margin_changed >= MARGIN_KEPT:
+            self.margin -= self.margin if self.margin < MARGIN_STEP // 16 else self.margin // 16
+            self.keep_margin()
+
+    def keep_margin(self) -> None:
+        self.margin_changed = self.now
+        for limit in self.limits:
+            limit.keep(self.margin, self.now)
 
     def settle(self, now: int, number: int, index: int, actual: int) -> None:
         """What the call really used of a limit replaces what it holds of it."""
@@ -290,6 +336,8 @@ class Model:
             return
         self.begin(now)
         self.limits[index].give_back(call.costs[index] - actual, self.now)
+        if call.foreseen:
+            self.limits[index].amend(call.costs[index] - actual, self.now)
         call.costs[index] = actual
         self.poll(self.now)
 
@@ -310,6 +358,8 @@ class Model:
         limit.amount, limit.per, limit.capacity = figures
         parts = limit.rate.denominator
         limit.level = min(Fraction(int(limit.level * parts), parts), Fraction(limit.capacity))
+        limit.due = Fraction(0)
+        limit.keep(self.margin, self.now)
         self.poll(self.now)
 
     def refused(
@@ -332,13 +382,32 @@ class Model:
         if opens:
             self.generation += 1
             self.step += 1
+        if opens and call is not None and told is not None and told <= MARGIN_MOST:
+            self.margin = min(self.margin + min(told, self.margin + MARGIN_STEP), MARGIN_MOST)
+            self.keep_margin()
+        if call is not None:
+            call.refused = True
+            if call.foreseen:
+                for limit, cost in zip(self.limits, call.costs, strict=True):
+                    limit.amend(cost, self.now)
+            call.foreseen = False
         end = self.now + (guess if told is None else told)
         if end > max(self.end, self.now):
             self.end = end
-            for index, limit in enumerate(self.limits):
-                cost = 0 if call is None else call.costs[index]
-                if cost == 0:  # not known: then what a call has cost so far on average
-                    cost = limit.used // self.admitted if self.admitted else 1
-                limit.refuse(cost, self.now, end)
+            self.promise(call)
         self.poll(self.now)
         return max(self.end, self.now)
+
+    def promise(self, refused: Call | None) -> None:
+        """At the end of the cooldown the refused call passes, less what those use up meanwhile that
+        were dispatched after it.
+        """
+        after = self.flying[self.flying.index(refused) + 1 :] if refused is not None else []
+        for call in self.flying:
+            call.foreseen = call in after and not call.refused
+        for index, limit in enumerate(self.limits):
+            cost = 0 if refused is None else refused.costs[index]
+            if cost == 0:  # not known: then what a call has cost so far on average
+                cost = limit.used // self.admitted if self.admitted else 1
+            taken = sum(call.costs[index] for call in self.flying if call.foreseen)
+            limit.refuse(cost, taken, self.now, self.end)

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from bench import measure, peers
+from bench import learning, measure, peers
 from bench.__main__ import PARTS, main
 
 
@@ -83,3 +83,28 @@ def test_an_unknown_part_is_refused(capsys):
 def test_numbers_come_as_json(capsys):
     measure._main("queued", "asyncio.Semaphore", '{"tasks": 100, "slots": 5, "batches": 1}')
     assert json.loads(capsys.readouterr().out)["cpu"] > 0
+
+
+@pytest.mark.parametrize("profile", learning.WITH_HEADERS)
+def test_limits_that_nobody_has_told_are_found_in_the_answers(profile):
+    result = learning.measure(profile, "adapt, nothing configured", 4.0, 0)
+    assert result.efficiency > (0.85 if profile == "mistral" else 0.93)  # Mistral's says little
+    assert result.refused < 0.01
+    assert result.lost == 0
+
+
+@pytest.mark.parametrize("way", learning.WAYS)
+def test_the_ways_of_a_job_at_an_unknown_provider_end(way):
+    result = learning.measure("openai", way, 1.5, 1)
+    assert result.lost == 0
+    assert 0.3 < result.efficiency < 1.1
+
+
+def test_moving_limits_are_followed():
+    last, used = learning.after_a_cut(1)
+    assert last < 5
+    assert used > 0.95
+    assert learning.after_a_rise(1) < 60
+    mine, both = learning.two_users(1)
+    assert mine > 0.4
+    assert both > 0.93

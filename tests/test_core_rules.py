@@ -247,7 +247,8 @@ def test_after_a_cooldown_one_call_at_once_and_the_rest_at_the_rate(make: Make) 
         scheduler.refused(0, call, told=SECOND)
         scheduler.retry(0, call)
     for i, call in enumerate(calls):
-        assert scheduler.armed == SECOND + i * SECOND // 10
+        margin = 5 * MS if i > 0 else 0  # the first call came too early, for all that is known here
+        assert scheduler.armed == SECOND + margin + i * SECOND // 10
         assert wake(scheduler) == [call]
 
 

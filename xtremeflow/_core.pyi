@@ -11,13 +11,15 @@ _T = TypeVar("_T")
 
 @disjoint_base
 class Scheduler:
-    """The native queue. limits: (name, amount, per, capacity) each, per in seconds."""
+    """The native queue. limits: (name, amount, per, capacity) each, per in seconds; places: names
+    of limits that may be learned later."""
 
     def __init__(
         self,
         *,
         limits: Sequence[tuple[str, float, float, float]] = (),
         max_concurrency: int | None = None,
+        places: Sequence[str] = (),
     ) -> None: ...
     def start_task(
         self,
@@ -55,6 +57,26 @@ class Scheduler:
     def _drained(self, /) -> Future[None]: ...
     def _snapshot(self, /) -> dict[str, Any]: ...
     def _retune(self, index: int, limit: tuple[str, float, float, float], /) -> None: ...
+    def _track(self, /) -> None: ...
+    def _told(
+        self,
+        index: int,
+        remaining: float,
+        late: bool,
+        bounded: bool,
+        sent_at: float | None,
+        answered_at: float | None,
+        /,
+    ) -> float: ...
+    def _begin(
+        self,
+        index: int,
+        limit: tuple[str, float, float, float],
+        remaining: float,
+        sent_at: float | None,
+        /,
+    ) -> None: ...
+    def _ramp(self, slots: int | None, /) -> None: ...
 
 @final
 class Call:

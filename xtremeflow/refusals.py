@@ -8,14 +8,11 @@ error that could have saved it was odd.
 from __future__ import annotations
 
 import inspect
-import json
-import math
-import re
 from collections.abc import Iterator
-from datetime import datetime
-from email.utils import mktime_tz, parsedate_tz
-from itertools import islice
-from typing import Any, TypeGuard
+from typing import Any
+
+from xtremeflow._values import as_duration, as_instant, as_number, is_object, json_objects, until
+from xtremeflow.learning.headers import lowered, quotas
 
 __all__ = ["RetryException", "describe", "is_refusal", "is_terminal", "retry_delay"]
 
@@ -47,23 +44,6 @@ _TERMINAL_CODES = {
 }
 
 _AZURE_WINDOW = 60.0  # s; Azure's token limits are counted per minute
-_MAX_VALUES = 1000  # of a body are looked at, lest it contain itself; real ones have a dozen
-
-_UNITS = {
-    "d": 86400.0,
-    "h": 3600.0,
-    "m": 60.0,
-    "s": 1.0,
-    "ms": 1e-3,
-    "us": 1e-6,
-    "µs": 1e-6,
-    "ns": 1e-9,
-}
-_PART = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|us|µs|ns|[dhms])"
-_DURATION = re.compile(f"(?:{_PART})+")
-_RFC3339 = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
-)
 
 
 class RetryException(Exception):
@@ -138,31 +118,34 @@ def describe(exc: BaseException) -> str:
 
 
 def _from_attribute(exc: BaseException, now: float) -> float | None:
-    return _duration(_get(exc, "retry_after"))
+    return as_duration(_get(exc, "retry_after"))
 
 
 def _from_headers(exc: BaseException, now: float) -> float | None:
     headers = _headers(exc)
-    date = _instant(headers.get("date", ""))
+    date = as_instant(headers.get("date", ""))
     server_now = now if date is None else date  # its own clock, so that skew does not matter
 
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = as_number(headers.get("retry-after-ms"))
     if milliseconds:
         return milliseconds / 1000
     # 0 ms says nothing, for Azure refuses for want of tokens with 0 ms beside 1 s, where the true
     # wait is up to a window. Unless a reset header knows better, take the window: a wait of 1 s
     # would only use up the retries.
-    told = _until(headers.get("retry-after"), server_now)
+    told = until(headers.get("retry-after"), server_now)
     placeholder = milliseconds == 0 and told is not None and 0 < told <= 1
     if told is not None and not placeholder:
         return told
     reset = _reset(headers, server_now)
-    return _AZURE_WINDOW if reset is None and placeholder else reset
+    if reset is None and placeholder:
+        resets = [q.reset for q in quotas(headers, server_now) if q.name == "tokens" and q.reset]
+        return min([_AZURE_WINDOW, *resets])
+    return reset
 
 
 def _from_retry_info(exc: BaseException, now: float) -> float | None:
     for info in _typed_objects(exc, "google.rpc.RetryInfo"):
-        delay = _duration(info.get("retryDelay"))
+        delay = as_duration(info.get("retryDelay"))
         if delay is not None:
             return delay
     return None
@@ -171,14 +154,8 @@ def _from_retry_info(exc: BaseException, now: float) -> float | None:
 def _reset(headers: dict[str, str], server_now: float) -> float | None:
     """When the last of the exhausted limits is open again. The others' resets are no matter:
     Groq's for requests is a day away while its tokens come back within the minute."""
-    resets = [
-        _until(headers.get(name.replace("remaining", "reset")), server_now)
-        for name, remaining in headers.items()
-        if name.startswith(("x-ratelimit-remaining-", "anthropic-ratelimit-"))
-        and "remaining" in name
-        and _number(remaining) == 0
-    ]
-    return max((reset for reset in resets if reset is not None), default=None)
+    spent = [quota.reset for quota in quotas(headers, server_now) if quota.remaining == 0]
+    return max((reset for reset in spent if reset is not None), default=None)
 
 
 # Where exceptions keep things.
@@ -187,7 +164,7 @@ def _reset(headers: dict[str, str], server_now: float) -> float | None:
 def _get(thing: Any, name: str) -> Any:
     """The attribute, of a dict the item; None where there is none or it cannot be had."""
     try:
-        return thing.get(name) if _is_object(thing) else getattr(thing, name, None)
+        return thing.get(name) if is_object(thing) else getattr(thing, name, None)
     except Exception:
         return None
 
@@ -224,11 +201,7 @@ def _headers(exc: BaseException) -> dict[str, str]:
         _get(exc, "headers"),
         _get(_aws(exc), "HTTPHeaders"),
     ):
-        try:
-            pairs = [(str(name).lower(), str(value)) for name, value in source.items()]
-        except Exception:
-            continue
-        for name, value in pairs:
+        for name, value in lowered(source).items():
             headers.setdefault(name, value)
     return headers
 
@@ -251,19 +224,13 @@ def _typed_objects(exc: BaseException, type_name: str) -> Iterator[dict[str, Any
 
 def _objects(exc: BaseException) -> Iterator[dict[str, Any]]:
     """Every JSON object in the error's body, however deep, outermost first."""
-    queue = list(_bodies(exc))
-    for value in islice(queue, _MAX_VALUES):
-        if _is_object(value):
-            yield value
-            queue.extend(islice(value.values(), _MAX_VALUES))
-        elif _is_array(value):
-            queue.extend(islice(value, _MAX_VALUES))
+    return json_objects(*_bodies(exc))
 
 
 def _bodies(exc: BaseException) -> Iterator[Any]:
     response = _get(exc, "response")
     for body in (_get(exc, "body"), _get(exc, "details"), _get(exc, "response_json"), response):
-        yield _parsed(body)
+        yield body
     try:
         body = response.json()
     except Exception:
@@ -273,67 +240,6 @@ def _bodies(exc: BaseException) -> Iterator[Any]:
     yield body
 
 
-# Forms of a value.
-
-
-def _parsed(body: Any) -> Any:
-    """JSON if `body` is a text of it (Mistral), else `body` as it is."""
-    try:
-        return json.loads(body) if isinstance(body, (str, bytes)) else body
-    except (ValueError, RecursionError):
-        return None
-
-
-def _is_object(value: Any) -> TypeGuard[dict[str, Any]]:
-    return isinstance(value, dict)
-
-
-def _is_array(value: Any) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
-
-
 def _is_daily(violation: Any) -> bool:
     names = f"{_get(violation, 'quotaId')} {_get(violation, 'quotaMetric')}"
     return "perday" in names.replace("_", "").lower()
-
-
-def _number(value: Any) -> float | None:
-    """A number >= 0, also as text."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
-        return None
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return number if 0 <= number < math.inf else None
-
-
-def _duration(value: Any) -> float | None:
-    """Seconds: a number, or Go's way of writing them (`194ms`, `2m52.8s`, `1h2m3s`)."""
-    if not isinstance(value, str) or not _DURATION.fullmatch(value.strip()):
-        return _number(value)
-    total = sum(float(amount) * _UNITS[unit] for amount, unit in re.findall(_PART, value))
-    return total if total < math.inf else None
-
-
-def _instant(text: str) -> float | None:
-    """Seconds since the epoch of an RFC 3339 or an HTTP date."""
-    try:
-        if match := _RFC3339.fullmatch(text.strip()):
-            date, time, fraction, zone = match.groups()
-            zone = "+00:00" if zone in "Zz" else zone
-            return datetime.fromisoformat(f"{date}T{time}{zone}").timestamp() + float(fraction or 0)
-        parts = parsedate_tz(text)
-        return None if parts is None else float(mktime_tz(parts))
-    except (ValueError, OverflowError, IndexError, TypeError):
-        return None
-
-
-def _until(text: str | None, now: float) -> float | None:
-    """The seconds from `now` on, from a duration or a date; None for one in the past."""
-    if text is None:
-        return None
-    delay = _duration(text)
-    if delay is None and (instant := _instant(text)) is not None:
-        delay = _number(instant - now)
-    return delay

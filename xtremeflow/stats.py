@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
+
+from .limits import Limit
+
+_NONE: Mapping[int, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -27,6 +33,10 @@ class LimitStats:
     capacity + rate * elapsed."""
     held_back: float
     """Share of the time in which this limit was what the head of the queue waited for."""
+    configured: Limit | None = None
+    """As it was given; None for one that was learned."""
+    learned: str | None = None
+    """Why it is as it is, where the provider's answers have told; see `observe`."""
 
 
 @dataclass(frozen=True)
@@ -70,16 +80,25 @@ class Stats:
     """Share of the time in which the head of the queue waited for a free slot."""
     held_by_cooldown: float
     """Share of the time in which it waited for the end of a cooldown."""
+    margin: float = 0.0
+    """Seconds of each limit's rate that are kept in reserve of its capacity, as measured: by so
+    much the way to the provider seems to vary."""
 
 
-def stats_from(snapshot: dict[str, Any]) -> Stats:
-    """Build Stats from the C core's counters."""
+def stats_from(
+    snapshot: dict[str, Any], configured: Sequence[Limit] = (), learned: Mapping[int, str] = _NONE
+) -> Stats:
+    """Build Stats from the C core's counters.
+
+    `configured` are the first of its limits, `learned` says by index why a limit is as it is;
+    limits of which neither is known are places that are not taken yet.
+    """
     elapsed = snapshot["elapsed"]
 
     def share(seconds: float) -> float:
         return seconds / elapsed if elapsed > 0 else 0.0
 
-    def limit_stats(limit: dict[str, Any]) -> LimitStats:
+    def limit_stats(index: int, limit: dict[str, Any]) -> LimitStats:
         allowed = limit["capacity"] + limit["rate"] * elapsed
         return LimitStats(
             name=limit["name"],
@@ -91,6 +110,8 @@ def stats_from(snapshot: dict[str, Any]) -> Stats:
             charged=limit["charged"],
             utilisation=limit["used"] / allowed if allowed > 0 else 0.0,
             held_back=share(limit["held"]),
+            configured=configured[index] if index < len(configured) else None,
+            learned=learned.get(index),
         )
 
     return Stats(
@@ -110,8 +131,13 @@ def stats_from(snapshot: dict[str, Any]) -> Stats:
         cooldowns=snapshot["episodes"],
         cooldown_seconds=snapshot["cooldown"],
         cooldown_left=snapshot["cooldown_left"],
-        limits=tuple(limit_stats(limit) for limit in snapshot["limits"]),
+        limits=tuple(
+            limit_stats(index, limit)
+            for index, limit in enumerate(snapshot["limits"])
+            if index < len(configured) or index in learned
+        ),
         idle=share(snapshot["idle"]),
         held_by_concurrency=share(snapshot["no_slot"]),
         held_by_cooldown=share(snapshot["held_cooldown"]),
+        margin=snapshot["margin"],
     )

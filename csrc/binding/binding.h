@@ -88,7 +88,9 @@ struct SchedulerObject {
     bool delivering;            /* see xf_deliver() */
     bool has_tokens, has_other; /* limits by that name; by names other than it and requests */
     uint8_t *kinds;             /* per limit: what its name says, see xf_kind */
-    CallObject *free_calls;     /* linked by `next` */
+    uint32_t n_configured;      /* limits; those behind them are places for limits yet unknown */
+    uint32_t slots, ramp;   /* what was asked for, and what is let in for now: the less counts */
+    CallObject *free_calls; /* linked by `next` */
     int n_free_calls;
     xf_scheduler core;
 };
@@ -214,6 +216,10 @@ extern PyType_Spec xf_call_spec;
    the coroutine closed. */
 CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, int priority);
 
+/* The call in whose context this is, if it is one of `s` that is in flight: new reference; NULL
+   without an error: none. */
+CallObject *xf_call_in_flight(SchedulerObject *s);
+
 /* Gives back the memory that was kept for calls of `s`. */
 void xf_call_free_all(SchedulerObject *s);
 
@@ -316,9 +322,23 @@ PyObject *xf_send_result(PySendResult status, PyObject *result_steal_ref);
 /* Sets the error of a coroutine that has ended, and returns NULL. */
 PyObject *xf_already_awaited(void);
 
+/* ---- learn.c: what the learner sees and moves ---- */
+
+PyObject *xf_scheduler_retune(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_track(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_told(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_begin(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots);
+
 /* ---- scheduler.c ---- */
 
 extern PyType_Spec xf_scheduler_spec;
+
+/* Reads (name, amount, per, capacity); `name` is borrowed from it. -1 with an error set. */
+int xf_parse_limit(PyObject *item, PyObject **name, xf_limit *limit);
+
+/* Lets as many calls in as `s` may at the moment. */
+void xf_apply_slots(SchedulerObject *s);
 
 /* -1 with an error set when __init__ has not run. */
 int xf_scheduler_check(SchedulerObject *s);

@@ -208,6 +208,15 @@ CallObject *xf_call_current(module_state *st)
     return (CallObject *)value;
 }
 
+CallObject *xf_call_in_flight(SchedulerObject *s)
+{
+    CallObject *c = xf_call_current(s->st);
+    if (c != NULL && (c->scheduler != s || c->core.state != XF_IN_FLIGHT)) {
+        Py_CLEAR(c);
+    }
+    return c;
+}
+
 static int call_traverse(PyObject *self, visitproc visit, void *arg)
 {
     CallObject *c = (CallObject *)self;

@@ -5,8 +5,7 @@
 
 /* ---- limits ---- */
 
-/* Reads (name, amount, per, capacity); `name` is borrowed from it. -1 with an error set. */
-static int parse_limit(PyObject *item, PyObject **name, xf_limit *limit)
+int xf_parse_limit(PyObject *item, PyObject **name, xf_limit *limit)
 {
     double amount, per, capacity;
     if (!PyTuple_Check(item)) {
@@ -83,14 +82,54 @@ static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     return (PyObject *)s;
 }
 
+/* What a limit's name says of its cost. */
+static enum xf_kind kind_of(module_state *st, PyObject *name)
+{
+    return PyUnicode_Compare(name, st->s_requests) == 0 ? KIND_REQUESTS
+           : PyUnicode_Compare(name, st->s_tokens) == 0 ? KIND_TOKENS
+                                                        : KIND_OTHER;
+}
+
+static int add_limit(SchedulerObject *s, Py_ssize_t i, PyObject *item, PyObject *names,
+                     xf_limit *limit)
+{
+    PyObject *name;
+    if (xf_parse_limit(item, &name, limit) < 0) {
+        return -1;
+    }
+    PyTuple_SET_ITEM(names, i, Py_NewRef(name));
+    s->kinds[i] = (uint8_t)kind_of(s->st, name);
+    s->has_tokens |= s->kinds[i] == KIND_TOKENS;
+    s->has_other |= s->kinds[i] == KIND_OTHER;
+    return 0;
+}
+
+/* A place for a limit of that name that may be learned later: until then so high that nobody can
+   reach it. A plain number of tokens counts for the input as well, which it is most of; the output
+   only costs what is said of it. */
+static int add_place(SchedulerObject *s, Py_ssize_t i, PyObject *name, PyObject *names,
+                     xf_limit *limit)
+{
+    if (!PyUnicode_Check(name)) {
+        PyErr_Format(PyExc_TypeError, "places must be names of limits, not %R", name);
+        return -1;
+    }
+    PyTuple_SET_ITEM(names, i, Py_NewRef(name));
+    bool is_input = PyUnicode_CompareWithASCIIString(name, "input_tokens") == 0;
+    s->kinds[i] = is_input ? KIND_TOKENS : (uint8_t)kind_of(s->st, name);
+    s->has_tokens |= s->kinds[i] == KIND_TOKENS;
+    (void)xf_limit_init(limit, 1e12, 1, 1e12);
+    return 0;
+}
+
 static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"limits", "max_concurrency", NULL};
+    static char *keywords[] = {"limits", "max_concurrency", "places", NULL};
     SchedulerObject *s = (SchedulerObject *)self;
-    PyObject *given = NULL, *concurrency = NULL, *sequence = NULL, *names = NULL;
+    PyObject *given = NULL, *concurrency = NULL, *places = NULL, *names = NULL;
+    PyObject *limit_items = NULL, *place_items = NULL;
     xf_limit *limits = NULL;
-    uint32_t slots;
-    Py_ssize_t n = 0;
+    Py_ssize_t n = 0, n_configured = 0;
     const xf_alloc alloc = {core_realloc, NULL};
     int result = -1;
 
@@ -98,16 +137,21 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_RuntimeError, "a scheduler can be initialised once only");
         return -1;
     }
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OO:Scheduler", keywords, &given,
-                                     &concurrency) ||
-        parse_slots(concurrency, &slots) < 0) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOO:Scheduler", keywords, &given,
+                                     &concurrency, &places) ||
+        parse_slots(concurrency, &s->slots) < 0) {
         return -1;
     }
-    sequence = given != NULL ? PySequence_Fast(given, "limits must be a sequence") : PyTuple_New(0);
-    if (sequence == NULL) {
-        return -1;
+    s->ramp = XF_UNLIMITED;
+    limit_items =
+        given != NULL ? PySequence_Fast(given, "limits must be a sequence") : PyTuple_New(0);
+    place_items =
+        places != NULL ? PySequence_Fast(places, "places must be a sequence") : PyTuple_New(0);
+    if (limit_items == NULL || place_items == NULL) {
+        goto done;
     }
-    n = PySequence_Fast_GET_SIZE(sequence);
+    n_configured = PySequence_Fast_GET_SIZE(limit_items);
+    n = n_configured + PySequence_Fast_GET_SIZE(place_items);
     names = PyTuple_New(n);
     limits = PyMem_Calloc((size_t)n + 1, sizeof(xf_limit));
     s->kinds = PyMem_Calloc((size_t)n + 1, 1);
@@ -116,22 +160,19 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
         goto done;
     }
     for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *name;
-        if (parse_limit(PySequence_Fast_GET_ITEM(sequence, i), &name, &limits[i]) < 0) {
+        bool configured = i < n_configured;
+        PyObject *item = configured ? PySequence_Fast_GET_ITEM(limit_items, i)
+                                    : PySequence_Fast_GET_ITEM(place_items, i - n_configured);
+        if ((configured ? add_limit : add_place)(s, i, item, names, &limits[i]) < 0) {
             goto done;
         }
-        PyTuple_SET_ITEM(names, i, Py_NewRef(name));
-        bool requests = PyUnicode_Compare(name, s->st->s_requests) == 0;
-        bool tokens = PyUnicode_Compare(name, s->st->s_tokens) == 0;
-        s->kinds[i] = requests ? KIND_REQUESTS : tokens ? KIND_TOKENS : KIND_OTHER;
-        s->has_tokens |= tokens;
-        s->has_other |= !requests && !tokens;
     }
-    if (!xf_scheduler_init(&s->core, limits, (uint32_t)n, slots, &alloc)) {
+    if (!xf_scheduler_init(&s->core, limits, (uint32_t)n, s->slots, &alloc)) {
         PyErr_NoMemory();
         goto done;
     }
     s->names = Py_NewRef(names);
+    s->n_configured = (uint32_t)n_configured;
     s->ready = true;
     result = 0;
 done:
@@ -141,7 +182,8 @@ done:
     }
     PyMem_Free(limits);
     Py_XDECREF(names);
-    Py_DECREF(sequence);
+    Py_XDECREF(limit_items);
+    Py_XDECREF(place_items);
     return result;
 }
 
@@ -252,12 +294,11 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
                      retry_after);
         return NULL;
     }
-    CallObject *c = xf_call_current(s->st);
+    CallObject *c = xf_call_in_flight(s);
     if (c == NULL && PyErr_Occurred()) {
         return NULL;
     }
-    xf_call *refused =
-        c != NULL && c->scheduler == s && c->core.state == XF_IN_FLIGHT ? &c->core : NULL;
+    xf_call *refused = c != NULL ? &c->core : NULL;
     const xf_backoff b = {.told_ns = (int64_t)(seconds * 1e9)};
     xf_refused(&s->core, refused, &b, xf_port_now(s, refused != NULL ? c->port : NULL));
     Py_XDECREF(c);
@@ -269,23 +310,28 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
 
 static PyObject *get_max_concurrency(PyObject *self, void *Py_UNUSED(closure))
 {
-    uint32_t slots = ((SchedulerObject *)self)->core.slots;
+    uint32_t slots = ((SchedulerObject *)self)->slots;
     return slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(slots);
+}
+
+void xf_apply_slots(SchedulerObject *s)
+{
+    uint32_t slots = s->slots < s->ramp ? s->slots : s->ramp;
+    xf_set_slots(&s->core, slots, xf_port_about_now(s, NULL));
+    xf_deliver(s);
 }
 
 static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
     SchedulerObject *s = (SchedulerObject *)self;
-    uint32_t slots;
     if (value == NULL) {
         PyErr_SetString(PyExc_AttributeError, "max_concurrency cannot be deleted");
         return -1;
     }
-    if (xf_scheduler_check(s) < 0 || parse_slots(value, &slots) < 0) {
+    if (xf_scheduler_check(s) < 0 || parse_slots(value, &s->slots) < 0) {
         return -1;
     }
-    xf_set_slots(&s->core, slots, xf_port_now(s, NULL));
-    xf_deliver(s);
+    xf_apply_slots(s);
     return 0;
 }
 
@@ -359,37 +405,18 @@ static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     return Py_BuildValue(
-        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsN}", "submitted", (unsigned long long)n->submitted,
-        "admitted", (unsigned long long)n->admitted, "succeeded", (unsigned long long)n->succeeded,
-        "failed", (unsigned long long)n->failed, "cancelled", (unsigned long long)n->cancelled,
-        "expired", (unsigned long long)n->expired, "refused", (unsigned long long)n->refused,
-        "retries", (unsigned long long)n->retries, "waiting", (unsigned int)core->queue.size,
-        "in_flight", (unsigned int)core->in_use, "tokens_used", (long long)s->tokens_used,
-        "tokens_refunded", (long long)s->tokens_refunded, "episodes",
+        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsdsN}", "submitted",
+        (unsigned long long)n->submitted, "admitted", (unsigned long long)n->admitted, "succeeded",
+        (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed, "cancelled",
+        (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired, "refused",
+        (unsigned long long)n->refused, "retries", (unsigned long long)n->retries, "waiting",
+        (unsigned int)core->queue.size, "in_flight", (unsigned int)core->in_use, "tokens_used",
+        (long long)s->tokens_used, "tokens_refunded", (long long)s->tokens_refunded, "episodes",
         (unsigned int)core->cooldown.generation, "elapsed",
         n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",
         (double)(core->cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
         "idle", (double)n->idle_ns * 1e-9, "no_slot", (double)n->no_slot_ns * 1e-9, "held_cooldown",
-        (double)n->cooldown_ns * 1e-9, "limits", limits);
-}
-
-static PyObject *scheduler_retune(PyObject *self, PyObject *args)
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    unsigned int i;
-    PyObject *item, *name;
-    xf_limit limit;
-    if (xf_scheduler_check(s) < 0 || !PyArg_ParseTuple(args, "IO:_retune", &i, &item) ||
-        parse_limit(item, &name, &limit) < 0) {
-        return NULL;
-    }
-    if (i >= s->core.n_limits) {
-        PyErr_Format(PyExc_IndexError, "there are %u limits, not %u", s->core.n_limits, i);
-        return NULL;
-    }
-    xf_retune(&s->core, i, &limit, xf_port_now(s, NULL));
-    xf_deliver(s);
-    Py_RETURN_NONE;
+        (double)n->cooldown_ns * 1e-9, "margin", (double)core->margin.ns * 1e-9, "limits", limits);
 }
 
 static PyMethodDef scheduler_methods[] = {
@@ -415,9 +442,26 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_drained($self, /)\n--\n\nA future: done when no call waits or is in flight.")},
     {"_snapshot", scheduler_snapshot, METH_NOARGS,
      PyDoc_STR("_snapshot($self, /)\n--\n\nAll counters, as a dict.")},
-    {"_retune", scheduler_retune, METH_VARARGS,
+    {"_retune", xf_scheduler_retune, METH_VARARGS,
      PyDoc_STR("_retune($self, index, limit, /)\n--\n\n"
                "Replaces limit `index` by (name, amount, per, capacity).")},
+    {"_track", xf_scheduler_track, METH_NOARGS,
+     PyDoc_STR("_track($self, /)\n--\n\nKeeps track of the levels from now on, for _told().")},
+    {"_told", xf_scheduler_told, METH_VARARGS,
+     PyDoc_STR("_told($self, index, remaining, late, bounded, sent_at, answered_at, /)\n--\n\n"
+               "The provider had `remaining` units of limit `index` left at some time between the\n"
+               "two, seconds on the loop's clock or None: the dispatch of the current call, now.\n"
+               "late: calls in flight may not be charged yet. bounded: see xf_limit_told().\n"
+               "Returns by how many units the level was moved, 0.0 if the time is not known.")},
+    {"_begin", xf_scheduler_begin, METH_VARARGS,
+     PyDoc_STR(
+         "_begin($self, index, limit, remaining, sent_at, /)\n--\n\n"
+         "Replaces limit `index` by one whose level is not known yet: `remaining` units were\n"
+         "left some time after `sent_at`, less what was dispatched since.")},
+    {"_ramp", xf_scheduler_ramp, METH_O,
+     PyDoc_STR("_ramp($self, slots, /)\n--\n\n"
+               "No more than so many calls in flight for now, whatever max_concurrency says;\n"
+               "None: as it says.")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -440,9 +484,9 @@ static PyGetSetDef scheduler_getset[] = {
 };
 
 static PyType_Slot scheduler_slots[] = {
-    {Py_tp_doc, (void *)"Scheduler(*, limits=(), max_concurrency=None)\n--\n\n"
+    {Py_tp_doc, (void *)"Scheduler(*, limits=(), max_concurrency=None, places=())\n--\n\n"
                         "The native queue. limits: (name, amount, per, capacity) each, per in "
-                        "seconds."},
+                        "seconds.\nplaces: names of limits that may be learned later."},
     {Py_tp_new, scheduler_new},
     {Py_tp_init, scheduler_init},
     {Py_tp_dealloc, scheduler_dealloc},

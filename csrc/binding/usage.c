@@ -106,7 +106,16 @@ static int64_t mapping_amounts(SchedulerObject *s, PyObject *amounts, const char
         all += is_requests || all > INT64_MAX - n ? 0 : n;
     }
     Py_DECREF(items);
-    return tokens >= 0 ? tokens : all;
+    tokens = tokens >= 0 ? tokens : all;
+    /* Limits that the user does not know of cannot be named. */
+    for (uint32_t i = s->n_configured; i < s->core.n_limits; i++) {
+        if (s->kinds[i] == KIND_TOKENS &&
+            !PyMapping_HasKey(amounts, PyTuple_GET_ITEM(s->names, i)) &&
+            set_cost(s, i, tokens, what, out) < 0) {
+            return -1;
+        }
+    }
+    return tokens;
 fail:
     Py_DECREF(items);
     return -1;

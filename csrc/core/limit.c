@@ -1,6 +1,9 @@
 #include "core/limit.h"
 
+#include "core/trail.h"
+
 #include <math.h>
+#include <stddef.h>
 
 #define MAX_CREDITS ((int64_t)1 << 60)
 #define MAX_DEBT (-((int64_t)1 << 62))
@@ -102,11 +105,17 @@ bool xf_limit_init(xf_limit *l, double amount, double period, double capacity)
     return true;
 }
 
-/* Full is the capacity plus what is less than one ns of gain, or a wait rounded up to whole ns
-   would lose a fraction of a ns each time. */
+/* What may be used at once. */
+static int64_t room(const xf_limit *l)
+{
+    return l->capacity - l->reserve;
+}
+
+/* Full is that plus what is less than one ns of gain, or a wait rounded up to whole ns would lose a
+   fraction of a ns each time. */
 static int64_t full(const xf_limit *l)
 {
-    return l->capacity + l->gain - 1;
+    return room(l) + l->gain - 1;
 }
 
 static int64_t level_at(const xf_limit *l, int64_t when)
@@ -137,14 +146,38 @@ static int64_t price(const xf_limit *l, int64_t cost)
 
 static int64_t needed(const xf_limit *l, int64_t cost)
 {
-    int64_t credits = price(l, cost);
-    return credits < l->capacity ? credits : l->capacity;
+    int64_t credits = price(l, cost), most = room(l);
+    return credits < most ? credits : most;
+}
+
+/* `units` in credits, or the nearest that can be told. */
+static int64_t credits_of(const xf_limit *l, int64_t units)
+{
+    int64_t credits;
+    if (__builtin_mul_overflow(units, l->unit, &credits)) {
+        return units < 0 ? MAX_DEBT : -MAX_DEBT;
+    }
+    return credits < MAX_DEBT ? MAX_DEBT : credits > -MAX_DEBT ? -MAX_DEBT : credits;
+}
+
+/* Moves the level, from its largest debt up to full. */
+static void move(xf_limit *l, int64_t credits)
+{
+    wide level = (wide)l->bucket.level + credits;
+    l->bucket.level = level > full(l) ? full(l) : level < MAX_DEBT ? MAX_DEBT : (int64_t)level;
+}
+
+static void note(xf_limit *l)
+{
+    if (l->trail != NULL) {
+        xf_trail_note(l->trail, l->bucket.at, l->bucket.level, l->bucket.level >= room(l));
+    }
 }
 
 double xf_limit_level(const xf_limit *l, int64_t now)
 {
     int64_t level = level_at(l, now);
-    return (double)(level < l->capacity ? level : l->capacity) / (double)l->unit;
+    return (double)(level < room(l) ? level : room(l)) / (double)l->unit;
 }
 
 double xf_limit_rate(const xf_limit *l)
@@ -165,38 +198,109 @@ int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
 void xf_limit_take(xf_limit *l, int64_t cost, int64_t when)
 {
     refill(l, when);
-    l->bucket.level -= price(l, cost);
+    note(l);
+    l->bucket.level -= price(l, cost) + l->due;
+    l->due = 0;
     l->used += (uint64_t)cost;
+    note(l);
 }
 
 void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
 {
-    int64_t credits;
     l->used -= (uint64_t)units;
     if (now < l->bucket.at) {
         return; /* a cooldown runs: the level at its end is the provider's word */
     }
     refill(l, now);
-    if (__builtin_mul_overflow(units, l->unit, &credits) ||
-        __builtin_add_overflow(l->bucket.level, credits, &l->bucket.level)) {
-        l->bucket.level = units < 0 ? MAX_DEBT : full(l);
-    }
-    if (l->bucket.level > full(l)) {
-        l->bucket.level = full(l);
-    }
-    if (l->bucket.level < MAX_DEBT) {
-        l->bucket.level = MAX_DEBT;
-    }
+    note(l);
+    move(l, credits_of(l, units));
+    note(l);
 }
 
-bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t now, int64_t until)
+void xf_limit_reserve(xf_limit *l, int64_t margin, int64_t now)
+{
+    int64_t reserve;
+    refill(l, now);
+    if (__builtin_mul_overflow(margin, l->gain, &reserve) || reserve > l->capacity) {
+        reserve = l->capacity;
+    }
+    l->reserve = reserve;
+    move(l, 0);
+    note(l);
+}
+
+bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t taken, int64_t now, int64_t until)
 {
     int64_t wait = until - now, fill = l->capacity / l->gain;
     if (cost == 0 || (fill > MINUTES_NS && fill / WAITS > wait)) {
         return false;
     }
     l->bucket = (xf_bucket){.level = needed(l, cost), .at = until};
+    l->due = l->reserve;
+    move(l, -credits_of(l, taken));
+    if (l->trail != NULL) {
+        xf_trail_start(l->trail, until, l->bucket.level);
+    }
     return true;
+}
+
+void xf_limit_amend(xf_limit *l, int64_t units, int64_t now)
+{
+    if (now < l->bucket.at) {
+        move(l, credits_of(l, units));
+        note(l);
+    }
+}
+
+void xf_limit_follow(xf_limit *l, xf_trail *trail, int64_t now)
+{
+    refill(l, now);
+    l->trail = trail;
+    xf_trail_start(trail, l->bucket.at, l->bucket.level);
+}
+
+void xf_limit_set_level(xf_limit *l, double units, int64_t now)
+{
+    if (now < l->bucket.at) {
+        return;
+    }
+    refill(l, now);
+    double level = units * (double)l->unit;
+    l->bucket.level = level >= (double)room(l)    ? room(l)
+                      : level <= (double)MAX_DEBT ? MAX_DEBT
+                                                  : (int64_t)level;
+    if (l->trail != NULL) {
+        xf_trail_start(l->trail, now, l->bucket.level);
+    }
+}
+
+double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, int64_t sent_at,
+                     int64_t answered_at, int64_t now)
+{
+    xf_trail *trail = l->trail;
+    int64_t least, most;
+    if (now < l->bucket.at) {
+        return 0;
+    }
+    refill(l, now);
+    note(l);
+    if (!xf_trail_range(trail, sent_at, answered_at, &least, &most)) {
+        return 0;
+    }
+    /* Since the answer was made, the provider's level has moved as ours has. */
+    double told = remaining * (double)l->unit - (double)l->reserve;
+    double at_most = fmin(told + (double)(l->bucket.level - least), (double)full(l));
+    double at_least = told - doubt * (double)l->unit + (double)(l->bucket.level - most);
+    double level = (double)l->bucket.level, aim = level;
+    if (level > at_most) {
+        aim = fmax(at_most, fmin(level, 0)); /* no answer puts anybody into debt */
+    } else if (level < at_least) {
+        aim = fmin(at_least, bounded ? level + (double)trail->lowered : (double)full(l));
+    }
+    int64_t shift = (int64_t)nearbyint(aim - level);
+    move(l, shift);
+    xf_trail_shift(trail, shift);
+    return (double)shift / (double)l->unit;
 }
 
 void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now)
@@ -207,7 +311,12 @@ void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now)
     l->unit = definition->unit;
     l->capacity = definition->capacity;
     l->max_cost = definition->max_cost;
+    l->reserve = 0;
+    l->due = 0;
     l->bucket.level = level > l->capacity ? l->capacity
                       : level < MAX_DEBT  ? MAX_DEBT
                                           : (int64_t)level;
+    if (l->trail != NULL) {
+        xf_trail_start(l->trail, l->bucket.at, l->bucket.level);
+    }
 }

@@ -20,6 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+typedef struct xf_trail xf_trail;
+
 /* The bucket's state. `at` may lie in the future (after a cooldown was opened). */
 typedef struct xf_bucket {
     int64_t level; /* credits; negative is a debt */
@@ -31,7 +33,10 @@ typedef struct xf_limit {
     int64_t unit;     /* credits per unit, >= 1 */
     int64_t capacity; /* credits, >= 0 */
     int64_t max_cost; /* units: what a call costs beyond that could never be paid for */
+    int64_t reserve;  /* credits of the capacity that are not used, see xf_limit_reserve() */
+    int64_t due;      /* credits that the next call takes in addition, see xf_limit_refuse() */
     xf_bucket bucket;
+    xf_trail *trail; /* where the level has been, see trail.h; NULL: nobody asks */
 
     /* What became of it, in units (wrapping like any counter) and ns. */
     uint64_t used;     /* admitted, with settlements counted in */
@@ -49,8 +54,13 @@ typedef struct xf_limit {
 bool xf_limit_init(xf_limit *l, double amount, double period, double capacity);
 
 /* Gives `l` the amount, period and capacity of `definition`; its level, in units, and its
-   counters stay, the level clipped to the new capacity. */
+   counters stay, the level clipped to the new capacity; nothing of that is kept in reserve. */
 void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now);
+
+/* Keeps what `margin` ns refill of the capacity in reserve: calls that were that much further apart
+   when they left than when they arrive are still within the provider's bucket. It costs a part of
+   the burst and nothing of the rate. */
+void xf_limit_reserve(xf_limit *l, int64_t margin, int64_t now);
 
 /* The level at `now`, in units. */
 double xf_limit_level(const xf_limit *l, int64_t now);
@@ -73,11 +83,34 @@ void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now);
 
 /*
  * A provider has sent a call of `cost` units away until `until` (> now): at that instant the
- * bucket holds just what this call needs, as it has promised. Does nothing, and returns false,
- * when this limit cannot have been the cause: the call costs nothing of it, or the bucket takes
- * hours to fill and more than 100 times as long as the wait. So the refusal of a per-minute
- * limit does not throw away what is left of the day's.
+ * bucket holds just what this call needs, as it has promised, less the `taken` units that calls on
+ * their way will have used by then. The reserve is refilled after that call. Does nothing, and
+ * returns false, when this limit cannot have been the cause: the call costs nothing of it, or the
+ * bucket takes hours to fill and more than 100 times as long as the wait. So the refusal of a
+ * per-minute limit does not throw away what is left of the day's.
  */
-bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t now, int64_t until);
+bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t taken, int64_t now, int64_t until);
+
+/* Gives `units` (below 0: takes) of those `taken` back, while the cooldown lasts. */
+void xf_limit_amend(xf_limit *l, int64_t units, int64_t now);
+
+/* Keeps track of the level in `trail`, the caller's, from now on. */
+void xf_limit_follow(xf_limit *l, xf_trail *trail, int64_t now);
+
+/* Sets the level to `units`, or as near as the capacity and the largest debt allow; what came
+   before is forgotten. Does nothing during a cooldown. */
+void xf_limit_set_level(xf_limit *l, double units, int64_t now);
+
+/*
+ * A provider had `remaining` units left at an instant between `sent_at` and `answered_at`; which,
+ * nobody knows. So the level is only moved as far as it contradicts that wherever the instant was:
+ * down to what the answer allows at most, or up to what it allows at least less `doubt` units.
+ * Where the limit is `bounded` it goes up by no more than it was moved down before, so that the
+ * answers never let more pass than the limit's own figures. Returns by how many units the level was
+ * moved. Does nothing during a cooldown, for calls sent before the trail began, or for answers
+ * to calls sent before one that was listened to. The limit must have a trail.
+ */
+double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, int64_t sent_at,
+                     int64_t answered_at, int64_t now);
 
 #endif

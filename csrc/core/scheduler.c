@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "core/trail.h"
+
 enum { SEQUENCE_BITS = 48 };
 
 /* ---- time and what it was spent on ---- */
@@ -58,6 +60,28 @@ static void unpost(xf_scheduler *s, xf_call *c)
         c->next->previous = c->previous;
     } else {
         s->outbox_end = c->previous;
+    }
+    c->next = NULL;
+    c->previous = NULL;
+}
+
+/* ---- the calls in flight ---- */
+
+static void take_off(xf_scheduler *s, xf_call *c)
+{
+    c->next = NULL;
+    c->previous = s->flying_end;
+    *s->flying_end = c;
+    s->flying_end = &c->next;
+}
+
+static void land(xf_scheduler *s, xf_call *c)
+{
+    *c->previous = c->next;
+    if (c->next != NULL) {
+        c->next->previous = c->previous;
+    } else {
+        s->flying_end = c->previous;
     }
     c->next = NULL;
     c->previous = NULL;
@@ -223,6 +247,15 @@ static void release_slot(xf_scheduler *s)
     s->changed = true;
 }
 
+/* Keeps the margin in reserve. */
+static void keep_margin(xf_scheduler *s)
+{
+    for (uint32_t i = 0; i < s->n_limits; i++) {
+        xf_limit_reserve(&s->limits[i], s->margin.ns, s->now);
+    }
+    s->changed = true;
+}
+
 /* Takes an admission back that did not lead to a dispatch. */
 static void revoke(xf_scheduler *s, xf_call *c)
 {
@@ -232,6 +265,11 @@ static void revoke(xf_scheduler *s, xf_call *c)
     }
     s->counters.admitted--;
     release_slot(s);
+}
+
+static int64_t sum(int64_t a, int64_t b)
+{
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
 }
 
 /* ---- the operations ---- */
@@ -249,6 +287,7 @@ bool xf_scheduler_init(xf_scheduler *s, const xf_limit *limits, uint32_t n, uint
         .held_by = XF_BY_NOTHING,
     };
     s->outbox_end = &s->outbox;
+    s->flying_end = &s->flying;
     xf_heap_init(&s->queue, offsetof(xf_call, queue_place));
     xf_heap_init(&s->deadlines, offsetof(xf_call, deadline_place));
     if (n > 0) {
@@ -261,11 +300,20 @@ bool xf_scheduler_init(xf_scheduler *s, const xf_limit *limits, uint32_t n, uint
     return true;
 }
 
+/* The trails of all limits are one block, which the first one's begins. */
+static void free_trails(xf_scheduler *s)
+{
+    if (s->n_limits > 0 && s->limits[0].trail != NULL) {
+        s->alloc.realloc(s->alloc.ctx, s->limits[0].trail, 0);
+    }
+}
+
 void xf_scheduler_free(xf_scheduler *s)
 {
     xf_heap_free(&s->queue, &s->alloc);
     xf_heap_free(&s->deadlines, &s->alloc);
     if (s->limits != NULL) {
+        free_trails(s);
         s->alloc.realloc(s->alloc.ctx, s->limits, 0);
         s->limits = NULL;
     }
@@ -312,7 +360,8 @@ bool xf_dispatch(xf_scheduler *s, xf_call *c)
     }
     unpost(s, c); /* it need not have been collected */
     c->state = XF_IN_FLIGHT;
-    c->deadline = XF_NEVER; /* it has kept it */
+    c->dispatched_at = s->now; /* instead of the deadline, which it has kept */
+    take_off(s, c);
     return true;
 }
 
@@ -327,6 +376,9 @@ void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
 void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
 {
     begin(s, now);
+    land(s, c);
+    c->deadline = XF_NEVER;
+    c->refused = c->foreseen = false;
     release_slot(s);
     s->counters.retries++;
     enter_queue(s, c);
@@ -344,9 +396,13 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
         revoke(s, c);
         break;
     case XF_IN_FLIGHT:
+        land(s, c);
         release_slot(s);
         if (outcome == XF_SUCCEEDED) {
             xf_cooldown_success(&s->cooldown, c->generation);
+            if (xf_margin_shrink(&s->margin, s->now)) {
+                keep_margin(s);
+            }
         }
         break;
     case XF_EXPIRED:
@@ -372,6 +428,9 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
     }
     now = begin(s, now);
     xf_limit_adjust(l, less, now);
+    if (c->foreseen) {
+        xf_limit_amend(l, less, now);
+    }
     if (less > 0) {
         l->refunded += (uint64_t)less;
     } else {
@@ -392,6 +451,33 @@ static int64_t refused_cost(const xf_scheduler *s, const xf_call *c, uint32_t i)
     return s->counters.admitted ? (int64_t)(s->limits[i].used / s->counters.admitted) : 1;
 }
 
+/* The provider has promised that `c` will pass at the end of the cooldown. The calls that followed
+   it and are still on their way may take that quota meanwhile, unless they are refused too. */
+static void promise(xf_scheduler *s, const xf_call *c, int64_t now)
+{
+    bool follows = false;
+    for (xf_call *f = s->flying; f != NULL; f = f->next) {
+        f->foreseen = follows && !f->refused;
+        follows |= f == c;
+    }
+    for (uint32_t i = 0; i < s->n_limits; i++) {
+        int64_t taken = 0;
+        for (const xf_call *f = s->flying; f != NULL; f = f->next) {
+            taken = sum(taken, f->foreseen ? f->held[i] : 0);
+        }
+        xf_limit_refuse(&s->limits[i], refused_cost(s, c, i), taken, now, s->cooldown.until);
+    }
+}
+
+/* A call that the level at the cooldown's end has paid for has cost nothing. */
+static void unforesee(xf_scheduler *s, xf_call *c, int64_t now)
+{
+    for (uint32_t i = 0; c->foreseen && i < s->n_limits; i++) {
+        xf_limit_amend(&s->limits[i], c->held[i], now);
+    }
+    c->foreseen = false;
+}
+
 int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now)
 {
     xf_cooldown *cooldown = &s->cooldown;
@@ -402,10 +488,15 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
     }
     bool fresh = c != NULL ? c->generation == cooldown->generation : cooldown->until <= now;
     int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
+    if (fresh && c != NULL && xf_margin_widen(&s->margin, b->told_ns, now)) {
+        keep_margin(s);
+    }
+    if (c != NULL) {
+        c->refused = true;
+        unforesee(s, c, now);
+    }
     if (until > before && until > now) {
-        for (uint32_t i = 0; i < s->n_limits; i++) {
-            xf_limit_refuse(&s->limits[i], refused_cost(s, c, i), now, until);
-        }
+        promise(s, c, now);
     }
     s->changed = true;
     advance(s);
@@ -416,6 +507,59 @@ void xf_retune(xf_scheduler *s, uint32_t i, const xf_limit *definition, int64_t 
 {
     now = begin(s, now);
     xf_limit_retune(&s->limits[i], definition, now);
+    xf_limit_reserve(&s->limits[i], s->margin.ns, now);
+    s->changed = true;
+    advance(s);
+}
+
+bool xf_follow(xf_scheduler *s, int64_t now)
+{
+    if (s->n_limits == 0 || s->limits[0].trail != NULL) {
+        return true;
+    }
+    xf_trail *trails = s->alloc.realloc(s->alloc.ctx, NULL, s->n_limits * sizeof(xf_trail));
+    if (trails == NULL) {
+        return false;
+    }
+    now = begin(s, now);
+    for (uint32_t i = 0; i < s->n_limits; i++) {
+        xf_limit_follow(&s->limits[i], &trails[i], now);
+    }
+    return true;
+}
+
+/* Units of limit `i` held by the calls in flight that were dispatched after `from` and not after
+   `to`. */
+static int64_t held_between(const xf_scheduler *s, uint32_t i, int64_t from, int64_t to)
+{
+    int64_t held = 0;
+    for (const xf_call *f = s->flying; f != NULL && f->dispatched_at <= to; f = f->next) {
+        held = sum(held, f->dispatched_at > from && !f->refused ? f->held[i] : 0);
+    }
+    return held;
+}
+
+double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
+               int64_t sent_at, int64_t answered_at, int64_t now)
+{
+    now = begin(s, now);
+    doubt += (double)held_between(s, i, sent_at - XF_OVERTAKING_NS, sent_at);
+    double moved =
+        xf_limit_told(&s->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
+    s->changed = true;
+    advance(s);
+    return moved;
+}
+
+int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant)
+{
+    return held_between(s, i, instant, INT64_MAX);
+}
+
+void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now)
+{
+    now = begin(s, now);
+    xf_limit_set_level(&s->limits[i], units, now);
     s->changed = true;
     advance(s);
 }

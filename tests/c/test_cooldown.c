@@ -128,8 +128,9 @@ TEST(after_the_end_calls_come_at_the_legal_rate)
         xf_retry(&s, calls[i], 0);
     }
     CHECK_EQ(armed(), SECOND);
-    for (int i = 0; i < N; i++) { /* 100000 tokens a second: 10 ms a call; the first at once */
-        CHECK_EQ(armed(), SECOND + i * 10 * MS);
+    for (int i = 0; i < N; i++) { /* 100000 tokens a second: 10 ms a call; the first at once, */
+        int64_t margin = i > 0 ? XF_MARGIN_STEP : 0; /* and a margin after it */
+        CHECK_EQ(armed(), SECOND + margin + i * 10 * MS);
         xf_poll(&s, armed());
         CHECK(xf_collect(&s) == calls[i]);
         CHECK(xf_collect(&s) == NULL);
@@ -172,10 +173,45 @@ TEST(what_is_given_back_during_a_cooldown_lets_no_herd_out_at_its_end)
         }
     }
     CHECK_EQ(s.limits[0].used, N / 2 * 10);
-    xf_poll(&s, 10 * SECOND);
+    CHECK_EQ(armed(), 10 * SECOND + 90 * MS); /* nine calls have used what the refused one lacked */
+    xf_poll(&s, armed());
     CHECK(xf_collect(&s) == calls[N / 2]); /* in its old place */
     CHECK_EQ(collect_all(), 0);
-    CHECK_EQ(armed(), 11 * SECOND);
+    CHECK_EQ(armed(), 11 * SECOND + 90 * MS);
+    stop();
+}
+
+TEST(calls_under_way_when_one_is_refused_take_the_quota_meanwhile_unless_they_are_refused_too)
+{
+    const xf_limit tokens = limit(1000, 1, 20000);
+    start(&tokens, 1, XF_UNLIMITED);
+    dispatched(4000, 0, 0); /* before the refused one: the provider knew of it */
+    xf_call *refused = dispatched(1000, 0, 0), *next = dispatched(500, 0, MS);
+    xf_call *last = dispatched(300, 0, MS);
+    refuse(refused, 10 * SECOND, 2 * MS);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 500 - 300, 0);
+    refuse(next, SECOND, 3 * MS);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 300, 0);
+    xf_retry(&s, next, 3 * MS);
+    xf_settle(&s, last, 0, 200, 3 * MS);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 200, 0);
+    xf_finish(&s, last, XF_SUCCEEDED, 4 * MS); /* what it has taken it has taken */
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 200, 0);
+    stop();
+}
+
+TEST(a_later_end_of_the_cooldown_is_the_word_that_counts)
+{
+    const xf_limit tokens = limit(1000, 1, 20000);
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_call *a = dispatched(1000, 0, 0), *b = dispatched(2000, 0, 0);
+    dispatched(300, 0, 0);
+    refuse(a, 10 * SECOND, MS);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 2000 - 300, 0);
+    refuse(b, 20 * SECOND, MS);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 2000 - 300, 0);
+    refuse(a, 30 * SECOND, MS); /* told twice */
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 300, 0);
     stop();
 }
 

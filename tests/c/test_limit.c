@@ -260,7 +260,7 @@ TEST(a_new_definition_keeps_the_level_in_units)
 TEST(a_refused_call_passes_at_the_promised_instant_and_leaves_nothing)
 {
     xf_limit l = limit(10, 1, 10);
-    CHECK(xf_limit_refuse(&l, 4, 0, SECOND));
+    CHECK(xf_limit_refuse(&l, 4, 0, 0, SECOND));
     CHECK_EQ(xf_limit_ready(&l, 4, 0), SECOND);
     CHECK(xf_limit_ready(&l, 5, 0) > SECOND);
     xf_limit_take(&l, 4, SECOND);
@@ -271,7 +271,7 @@ TEST(a_refused_call_passes_at_the_promised_instant_and_leaves_nothing)
 TEST(a_refused_call_larger_than_the_capacity_leaves_its_debt)
 {
     xf_limit l = limit(10, 1, 10);
-    CHECK(xf_limit_refuse(&l, 25, 0, SECOND));
+    CHECK(xf_limit_refuse(&l, 25, 0, 0, SECOND));
     CHECK_EQ(xf_limit_ready(&l, 25, 0), SECOND);
     xf_limit_take(&l, 25, SECOND);
     CHECK_NEAR(xf_limit_level(&l, SECOND), -15, 0);
@@ -280,21 +280,21 @@ TEST(a_refused_call_larger_than_the_capacity_leaves_its_debt)
 TEST(a_short_wait_says_nothing_of_a_bucket_of_hours)
 {
     xf_limit day = limit(1000, 86400, 1000), minute = limit(600, 60, 600);
-    CHECK(!xf_limit_refuse(&day, 1, 0, SECOND));
+    CHECK(!xf_limit_refuse(&day, 1, 0, 0, SECOND));
     CHECK_NEAR(xf_limit_level(&day, SECOND), 1000, 0);
-    CHECK(xf_limit_refuse(&day, 1, 0, 1000 * SECOND));
-    CHECK(!xf_limit_refuse(&minute, 0, 0, SECOND)); /* costs nothing of it */
-    CHECK(xf_limit_refuse(&minute, 20, 0, SECOND));
+    CHECK(xf_limit_refuse(&day, 1, 0, 0, 1000 * SECOND));
+    CHECK(!xf_limit_refuse(&minute, 0, 0, 0, SECOND)); /* costs nothing of it */
+    CHECK(xf_limit_refuse(&minute, 20, 0, 0, SECOND));
 }
 
 TEST(a_bucket_of_hours_is_told_by_how_long_it_takes_to_fill)
 {
     xf_limit day = limit(10000, 86400, 10000);
-    CHECK(!xf_limit_refuse(&day, 1, 0, 863 * SECOND)); /* not a hundredth of it */
-    CHECK(xf_limit_refuse(&day, 1, 0, 864 * SECOND));
+    CHECK(!xf_limit_refuse(&day, 1, 0, 0, 863 * SECOND)); /* not a hundredth of it */
+    CHECK(xf_limit_refuse(&day, 1, 0, 0, 864 * SECOND));
     xf_limit minutes = limit(600, 60, 1200), more = limit(600, 60, 1201);
-    CHECK(xf_limit_refuse(&minutes, 1, 0, SECOND));
-    CHECK(!xf_limit_refuse(&more, 1, 0, SECOND));
+    CHECK(xf_limit_refuse(&minutes, 1, 0, 0, SECOND));
+    CHECK(!xf_limit_refuse(&more, 1, 0, 0, SECOND));
 }
 
 TEST(a_new_definition_does_not_forgive_the_largest_debt)

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable
-from typing import Any, Literal, TypeVar, overload
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from .. import _core
-from .._arguments import check_number
+from .._arguments import check_int, check_number
+from ..learning.follower import PLACES, Follower
+from ..learning.headers import observations
 from ..limits import Limit
 from ..mapping import Cost, map_calls
 from ..stats import Stats, stats_from
 
 T = TypeVar("T")
 R = TypeVar("R")
+Adapt: TypeAlias = bool | Literal["bounded"]
+Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 
 class TaskScheduler(_core.Scheduler):
@@ -23,6 +28,10 @@ class TaskScheduler(_core.Scheduler):
             changed later by assignment.
         limits: Rate limits that every call must pass as well.
         burst_ratio: Seconds of its rate that a limit without a capacity allows at once.
+        adapt: Whether limits that only the provider's answers tell of are followed too. Then every
+            answer is to be shown to `observe`: until one has told of a limit only a few calls are
+            in flight. ``True``: the limits given are only what is assumed until an answer says
+            otherwise. ``"bounded"``: they stay upper bounds.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -34,14 +43,29 @@ class TaskScheduler(_core.Scheduler):
         *,
         limits: Iterable[Limit] = (),
         burst_ratio: float = 0.0,
+        adapt: Adapt = False,
     ) -> None:
         check_number("burst_ratio", burst_ratio, zero=True)
+        if adapt not in (True, False, "bounded"):
+            raise ValueError(f"adapt must be True, False or 'bounded', got {adapt!r}")
         self._burst_ratio = burst_ratio
         self._limits = list(limits)
+        self._adapt = adapt
+        self._follower: Follower | None = None
         super().__init__(
             limits=[self._defined(limit) for limit in self._limits],
             max_concurrency=max_concurrency,
+            places=[name for name, _ in PLACES] if adapt else (),
         )
+        if adapt:
+            self._following()
+
+    def _following(self) -> Follower:
+        if self._follower is None:
+            configured = [Limit(*self._defined(limit)) for limit in self._limits]
+            bounded = self._adapt is not True
+            self._follower = Follower(self, configured, bounded=bounded, places=bool(self._adapt))
+        return self._follower
 
     def _defined(self, limit: Limit) -> tuple[str, float, float, float]:
         if not isinstance(limit, Limit):
@@ -113,9 +137,46 @@ class TaskScheduler(_core.Scheduler):
         """
         await self._drained()
 
+    def observe(
+        self,
+        status: int,
+        headers: Headers,
+        body: Any = None,
+        *,
+        sent_at: float | None = None,
+        received_at: float | None = None,
+    ) -> None:
+        """Learn from an answer what the provider says of its limits, and keep to it.
+
+        To be called for every answer, good or bad, with the headers as the HTTP client has them.
+        Amounts lower than a limit here lower it; what is left corrects its bucket, calls that the
+        answer could not or may not know of taken into account. Whether limits can be raised, and
+        new ones come, is what ``adapt`` says. A refusal's wait is not a matter of this method, but
+        of `auto_backoff`. Headers that make no sense are passed over.
+
+        Args:
+            status: The HTTP status, 100 to 599.
+            headers: A mapping, or pairs, of names to values.
+            body: Of a refusal: JSON, as text or parsed. Other bodies say nothing.
+            sent_at: When the call was sent, in seconds on the running loop's clock (``loop.time()``
+                or, for uvloop, ``time.monotonic()``). By default when the current call was
+                dispatched; outside a call then only amounts are learned, not what is left of them.
+            received_at: When its headers came, by default now.
+
+        Raises:
+            TypeError, ValueError: The status or a time is of the wrong type or out of its range.
+        """
+        check_int("status", status, 100)
+        if sent_at is not None:
+            check_number("sent_at", sent_at, zero=True)
+        if received_at is not None:
+            check_number("received_at", received_at, zero=True)
+        seen = observations(headers, body if status >= 400 else None, time.time())
+        self._following().answered(seen, sent_at, received_at)
+
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """The rate limits, as they are now."""
+        """The rate limits, as they are configured."""
         return tuple(self._limits)
 
     def set_limit(self, limit: Limit) -> None:
@@ -135,10 +196,14 @@ class TaskScheduler(_core.Scheduler):
             raise ValueError(f"limit must be like one of {self._limits!r}, got {limit!r}")
         self._retune(named[0], definition)
         self._limits[named[0]] = limit
+        if self._follower is not None:
+            self._follower.configure(named[0], Limit(*definition))
 
     def stats(self) -> Stats:
         """Return what has happened so far, and what left quota idle."""
-        return stats_from(self._snapshot())
+        snapshot = self._snapshot()
+        learned = {} if self._follower is None else self._follower.reasons
+        return stats_from(snapshot, self._limits, learned)
 
     @property
     def semaphore(self) -> Slots:

@@ -8,7 +8,7 @@ from .._arguments import check_number
 from .._core import Call, current_call
 from ..backoff import RetryException, auto_backoff
 from ..limits import Limit
-from .base import TaskScheduler
+from .base import Adapt, TaskScheduler
 
 __all__ = ["RateLimitScheduler", "RetryException", "auto_backoff", "get_context"]
 
@@ -25,6 +25,7 @@ class RateLimitScheduler(TaskScheduler):
         max_concurrency: Calls in flight at a time, at least 1; ``None`` is no limit.
         burst_ratio: Seconds of its rate that a limit without a capacity allows at once.
         limits: The rate limits.
+        adapt: Whether to follow what the provider's answers say, see `TaskScheduler`.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -36,8 +37,9 @@ class RateLimitScheduler(TaskScheduler):
         burst_ratio: float = 0.0,
         *,
         limits: Iterable[Limit] = (),
+        adapt: Adapt = False,
     ) -> None:
-        super().__init__(max_concurrency, limits=limits, burst_ratio=burst_ratio)
+        super().__init__(max_concurrency, limits=limits, burst_ratio=burst_ratio, adapt=adapt)
 
 
 def rate(argument: str, name: str, amount: float | None, per: float) -> list[Limit]:

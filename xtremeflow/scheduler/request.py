@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ..limits import Limit
+from .base import Adapt
 from .rate_limit import RateLimitScheduler, rate
 
 
@@ -18,6 +19,7 @@ class RequestRateScheduler(RateLimitScheduler):
             burst_ratio * rate. At 0 the calls are evenly spaced.
         max_rpm, max_tpm: Requests and tokens per minute.
         limits: Further limits.
+        adapt: Whether to follow what the provider's answers say, see `TaskScheduler`.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -32,6 +34,7 @@ class RequestRateScheduler(RateLimitScheduler):
         max_rpm: float | None = None,
         max_tpm: float | None = None,
         limits: Iterable[Limit] = (),
+        adapt: Adapt = False,
     ) -> None:
         super().__init__(
             max_concurrency,
@@ -42,4 +45,5 @@ class RequestRateScheduler(RateLimitScheduler):
                 *rate("max_tpm", "tokens", max_tpm, 60.0),
                 *limits,
             ],
+            adapt=adapt,
         )

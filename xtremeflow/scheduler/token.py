@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from .._core import report_token_usage
 from ..limits import Limit
+from .base import Adapt
 from .rate_limit import rate
 from .request import RequestRateScheduler
 
@@ -24,6 +25,7 @@ class TokenRateScheduler(RequestRateScheduler):
             has tokens; at 60 a whole minute's quota may be used at once.
         max_rpm, max_tpm: Requests and tokens per minute.
         limits: Further limits, or these with a capacity of their own.
+        adapt: Whether to follow what the provider's answers say, see `TaskScheduler`.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -39,6 +41,7 @@ class TokenRateScheduler(RequestRateScheduler):
         max_rpm: float | None = None,
         max_tpm: float | None = None,
         limits: Iterable[Limit] = (),
+        adapt: Adapt = False,
     ) -> None:
         super().__init__(
             max_rps,
@@ -47,4 +50,5 @@ class TokenRateScheduler(RequestRateScheduler):
             max_rpm=max_rpm,
             max_tpm=max_tpm,
             limits=[*rate("max_tps", "tokens", max_tps, 1.0), *limits],
+            adapt=adapt,
         )

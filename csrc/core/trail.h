@@ -1,0 +1,41 @@
+/*
+ * Where the level of a bucket has been in the last minute: the lowest and the highest value in each
+ * of a thousand slices of time. With it, what a provider says of some instant in the past can be
+ * compared with what the bucket held then.
+ *
+ * Levels are credits. When the bucket is corrected its whole past is shifted along, so that the
+ * difference between two instants is always what calls took and time gave back in between.
+ */
+#ifndef XF_TRAIL_H
+#define XF_TRAIL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum { XF_SLICES = 1024, XF_SLICE_BITS = 26 }; /* of 67 ms each */
+
+typedef struct xf_trail {
+    int64_t begin;   /* nothing is known of the time before, ns */
+    int64_t newest;  /* the slice noted last */
+    int64_t level;   /* as noted last, like all of them before `shift` is added */
+    int64_t shift;   /* all corrections so far */
+    int64_t lowered; /* by how much they took more than they gave, since the bucket was last full */
+    int64_t sent_at; /* the latest of the calls whose answers were listened to */
+    int64_t least[XF_SLICES], most[XF_SLICES];
+} xf_trail;
+
+/* Forgets the past: the level is `level` at `at`. */
+void xf_trail_start(xf_trail *t, int64_t at, int64_t level);
+
+/* The level is `level` at `at`, which is not before what was noted last. To be called before and
+   after each change but the bucket's own refilling. */
+void xf_trail_note(xf_trail *t, int64_t at, int64_t level, bool is_full);
+
+/* The lowest and the highest level from `from` to `to`, or in a slice more. False: that is not
+   known, or an answer to a call sent after `from` has been asked for before. */
+bool xf_trail_range(xf_trail *t, int64_t from, int64_t to, int64_t *least, int64_t *most);
+
+/* The level was corrected by `shift`. */
+void xf_trail_shift(xf_trail *t, int64_t shift);
+
+#endif

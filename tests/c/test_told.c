@@ -1,0 +1,147 @@
+/* Levels corrected by what a provider says is left. */
+#include "fixture.h"
+
+#include "core/trail.h"
+
+static void follow(xf_limit only)
+{
+    start(&only, 1, XF_UNLIMITED);
+    CHECK(xf_follow(&s, 0));
+}
+
+static double level(int64_t now)
+{
+    return xf_limit_level(&s.limits[0], now);
+}
+
+TEST(a_level_that_the_answer_rules_out_is_lowered)
+{
+    follow(limit(100, 1, 6000));
+    xf_call *c = dispatched(1000, 0, 0);
+    CHECK_NEAR(level(0), 5000, 0);
+    xf_finish(&s, c, XF_SUCCEEDED, SECOND);
+    /* Somebody else has used 2000. When the call had arrived there were 3000, and since then 100
+       have come in, or less. */
+    CHECK_NEAR(xf_told(&s, 0, 3000, 0, true, 0, SECOND, SECOND), -2000, 0);
+    CHECK_NEAR(level(SECOND), 3100, 0);
+    stop();
+}
+
+TEST(what_was_dispatched_since_the_call_was_sent_is_not_in_the_answer_or_is_and_neither_is_known)
+{
+    follow(limit(100, 1, 6000));
+    (void)dispatched(1000, 0, 0);
+    for (int i = 0; i < 40; i++) {
+        (void)dispatched(100, 0, 500 * MS);
+    }
+    CHECK_NEAR(level(SECOND), 1100, 0);
+    /* Made before those: 5000 then, and now what we thought. */
+    CHECK_NEAR(xf_told(&s, 0, 5000, 0, true, 0, SECOND, SECOND), 0, 0);
+    /* Made after those: 1050 then. */
+    CHECK_NEAR(xf_told(&s, 0, 1050, 0, true, 0, SECOND, SECOND), 0, 0);
+    /* Too little even if made before all. */
+    CHECK_NEAR(xf_told(&s, 0, 900, 0, true, 0, SECOND, SECOND), -150, 0);
+    /* Too much even then, also if the first call has been overtaken on its way. */
+    CHECK_NEAR(xf_told(&s, 0, 7000, 0, false, 0, SECOND, SECOND), 150, 0);
+    stop();
+}
+
+TEST(a_bounded_limit_is_raised_only_by_what_it_was_lowered)
+{
+    follow(limit(100, 1, 6000));
+    (void)dispatched(3000, 0, 0);
+    CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, 0, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(xf_told(&s, 0, 2000, 0, true, SECOND, SECOND, SECOND), -1100, 100);
+    CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, SECOND, SECOND, SECOND), 1100, 100);
+    CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, SECOND, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(level(SECOND), 3100, 0);
+    stop();
+}
+
+TEST(what_a_refund_may_have_given_back_is_not_counted_twice)
+{
+    follow(limit(100, 1, 6000));
+    (void)dispatched(3000, 0, 0);
+    CHECK_NEAR(xf_told(&s, 0, 3400, 300, false, SECOND, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(xf_told(&s, 0, 3500, 300, false, SECOND, SECOND, SECOND), 100, 0);
+    stop();
+}
+
+TEST(stale_answers_are_not_listened_to)
+{
+    follow(limit(100, 1, 6000));
+    (void)dispatched(1000, 0, 0);
+    (void)dispatched(1000, 0, SECOND);
+    CHECK(xf_told(&s, 0, 2000, 0, true, SECOND, 2 * SECOND, 2 * SECOND) < 0);
+    double now = level(3 * SECOND);
+    CHECK_NEAR(xf_told(&s, 0, 0, 0, true, 0, 3 * SECOND, 3 * SECOND), 0, 0); /* sent earlier */
+    CHECK_NEAR(level(3 * SECOND), now, 0);
+    CHECK_NEAR(xf_told(&s, 0, 0, 0, true, SECOND, 3 * SECOND, 90 * SECOND), 0, 0); /* long ago */
+    stop();
+}
+
+TEST(what_was_sent_before_a_refusal_is_overruled_by_it)
+{
+    follow(limit(100, 1, 6000));
+    xf_call *c = dispatched(1000, 0, 0);
+    refuse(c, 10 * SECOND, SECOND);
+    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 0, 2 * SECOND, 2 * SECOND), 0, 0);
+    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 0, 11 * SECOND, 11 * SECOND), 0, 0);
+    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 11 * SECOND, 11 * SECOND, 11 * SECOND), 3900, 100);
+    stop();
+}
+
+TEST(no_answer_puts_anybody_into_debt_or_moves_the_level_above_the_capacity)
+{
+    const double words[] = {0, 1, 17, 5999, 6000, 1e18};
+    follow(limit(100, 1, 6000));
+    int64_t now = 0;
+    for (int i = 0; i < 5000; i++) {
+        xf_call *c = submit((int64_t)draw(900), 0, now);
+        if (c->state == XF_ADMITTED) {
+            CHECK(xf_dispatch(&s, c));
+        } else {
+            xf_finish(&s, c, XF_CANCELLED, now);
+        }
+        double before = level(now);
+        int64_t sent = now - (int64_t)draw(3 * SECOND);
+        (void)xf_told(&s, 0, words[draw(6)], 0, draw(2), sent > 0 ? sent : 0, now, now);
+        CHECK(level(now) >= (before < 0 ? before : 0) && level(now) <= 6000);
+        now += (int64_t)draw(SECOND);
+    }
+    stop();
+}
+
+TEST(a_trail_spans_idle_times_and_forgets_after_a_minute)
+{
+    static xf_trail t;
+    int64_t least, most;
+    xf_trail_start(&t, 0, 100);
+    xf_trail_note(&t, 10 * SECOND, 150, false);
+    xf_trail_note(&t, 10 * SECOND, 20, false);
+    CHECK(xf_trail_range(&t, 5 * SECOND, 10 * SECOND, &least, &most));
+    CHECK_EQ(least, 20);
+    CHECK_EQ(most, 150);
+    xf_trail_note(&t, 500 * SECOND, 300, false);
+    CHECK(!xf_trail_range(&t, 10 * SECOND, 500 * SECOND, &least, &most));
+    CHECK(xf_trail_range(&t, 450 * SECOND, 500 * SECOND, &least, &most));
+    CHECK_EQ(least, 20);
+    CHECK_EQ(most, 300);
+    stop();
+}
+
+TEST(the_quota_of_calls_in_flight_is_known)
+{
+    follow(limit(100, 1, 6000));
+    (void)dispatched(1, 0, 0);
+    xf_call *a = dispatched(2, 0, SECOND), *b = dispatched(4, 0, SECOND);
+    (void)dispatched(8, 0, 2 * SECOND);
+    CHECK_EQ(xf_held_since(&s, 0, -1), 15);
+    CHECK_EQ(xf_held_since(&s, 0, 0), 14);
+    xf_finish(&s, a, XF_SUCCEEDED, 2 * SECOND);
+    refuse(b, SECOND, 2 * SECOND);
+    CHECK_EQ(xf_held_since(&s, 0, 0), 8);
+    stop();
+}
+
+TEST_MAIN

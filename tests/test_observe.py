@@ -1,0 +1,366 @@
+"""A scheduler that follows what its provider's answers say, on a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import weakref
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xtremeflow import Limit, RequestRateScheduler, TaskScheduler, TokenRateScheduler
+from xtremeflow.learning.follower import FIRST_CALLS
+from xtremeflow.stats import LimitStats
+from xtremeflow.testing import run
+
+
+def plain(unit: str, limit: object, remaining: object, reset: object) -> dict[str, str]:
+    return {
+        f"x-ratelimit-limit-{unit}": str(limit),
+        f"x-ratelimit-remaining-{unit}": str(remaining),
+        f"x-ratelimit-reset-{unit}": str(reset),
+    }
+
+
+def bucket(unit: str, limit: int, remaining: int) -> dict[str, str]:
+    """As OpenAI tells of a bucket per minute."""
+    return plain(unit, limit, remaining, f"{(limit - remaining) * 60 / limit:.3f}s")
+
+
+def virtual(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
+    def synchronous() -> None:
+        run(test())
+
+    synchronous.__name__ = test.__name__
+    return synchronous
+
+
+def limit_of(scheduler: TaskScheduler, name: str) -> LimitStats:
+    (found,) = [limit for limit in scheduler.stats().limits if limit.name == name]
+    return found
+
+
+def seconds() -> float:
+    return asyncio.get_running_loop().time()
+
+
+async def one_call(
+    scheduler: TaskScheduler, headers: Any, cost: Any = 0, status: int = 200, **kwargs: Any
+) -> None:
+    """A call that takes a second and whose answer is observed."""
+
+    async def call() -> None:
+        await asyncio.sleep(1.0)
+        scheduler.observe(status, headers, **kwargs)
+
+    await (await scheduler.start_task(call(), cost))
+
+
+# -- configured limits are upper bounds ----------------------------------------------------------
+
+
+@virtual
+async def test_a_lower_limit_is_followed_and_a_higher_one_is_not() -> None:
+    scheduler = TokenRateScheduler(limits=[Limit("tokens", 60_000, 60.0, 6_000)])
+    await one_call(scheduler, bucket("tokens", 90_000, 80_000))
+    assert (limit_of(scheduler, "tokens").rate, limit_of(scheduler, "tokens").capacity) == (
+        1_000,
+        6_000,
+    )
+    for _ in range(3):
+        await one_call(scheduler, bucket("tokens", 30_000, 20_000))
+    limit = limit_of(scheduler, "tokens")
+    assert (limit.rate, limit.capacity) == (500, 6_000)
+    assert limit.configured == scheduler.limits[0] == Limit("tokens", 60_000, 60.0, 6_000)
+    assert limit.learned is not None
+    for _ in range(3):
+        await one_call(scheduler, bucket("tokens", 90_000, 80_000))
+    assert limit_of(scheduler, "tokens").rate == 1_000
+
+
+@virtual
+async def test_what_is_left_lowers_the_level_and_never_raises_it_above_its_own() -> None:
+    scheduler = TokenRateScheduler(limits=[Limit("tokens", 60_000, 60.0, 60_000)])
+    await one_call(scheduler, bucket("tokens", 60_000, 59_000), 1_000)
+    assert limit_of(scheduler, "tokens").level == 60_000
+    await one_call(scheduler, bucket("tokens", 60_000, 20_000), 1_000)  # somebody else was there
+    assert limit_of(scheduler, "tokens").level == pytest.approx(21_000, abs=100)
+    await asyncio.sleep(10)
+    await one_call(scheduler, bucket("tokens", 60_000, 59_000), 1_000)
+    assert limit_of(scheduler, "tokens").level <= 60_000
+    scheduler = TokenRateScheduler(max_tpm=60_000)  # evenly spaced, whatever is left
+    for _ in range(3):
+        await one_call(scheduler, bucket("tokens", 60_000, 59_000), 5_000)
+        assert limit_of(scheduler, "tokens").level <= 0
+
+
+@virtual
+async def test_limits_that_are_not_configured_need_adapt() -> None:
+    scheduler = RequestRateScheduler(max_rps=10)
+    await one_call(scheduler, bucket("tokens", 60_000, 59_000))
+    assert [limit.name for limit in scheduler.stats().limits] == ["requests"]
+    assert scheduler.limit_names == ("requests",)
+
+
+@virtual
+async def test_set_limit_is_a_new_bound() -> None:
+    scheduler = TokenRateScheduler(limits=[Limit("tokens", 60_000, 60.0, 6_000)])
+    await one_call(scheduler, bucket("tokens", 30_000, 20_000))
+    scheduler.set_limit(Limit("tokens", 20_000, 60.0, 100))
+    assert limit_of(scheduler, "tokens").learned is None
+    await one_call(scheduler, bucket("tokens", 30_000, 20_000))
+    assert limit_of(scheduler, "tokens").rate == pytest.approx(20_000 / 60)
+    scheduler.set_limit(Limit("tokens", 90_000, 60.0, 100))
+    await one_call(scheduler, bucket("tokens", 30_000, 20_000))
+    assert limit_of(scheduler, "tokens").rate == 500
+
+
+# -- adapt ---------------------------------------------------------------------------------------
+
+
+@virtual
+async def test_a_limit_that_only_the_answers_know_is_kept_by_calls_submitted_before() -> None:
+    scheduler = TokenRateScheduler(adapt=True)
+    ends: list[float] = []
+    left = 60_000
+
+    async def call() -> None:
+        nonlocal left
+        left -= 1_000
+        await asyncio.sleep(1.0)
+        ends.append(seconds())
+        if len(ends) == 1:
+            scheduler.observe(200, bucket("tokens", 60_000, left))
+
+    began = seconds()
+    tasks = [scheduler.submit(call(), 1_000) for _ in range(120)]
+    await asyncio.sleep(0.5)
+    assert scheduler.active_tasks == FIRST_CALLS
+    assert scheduler.max_concurrency is None
+    await asyncio.gather(*tasks)
+    # 60 at once, and then one a second: the 120th 60 s later, and a second for its answer.
+    assert ends[-1] - began == pytest.approx(61, abs=1.5)
+    (limit,) = scheduler.stats().limits
+    assert (limit.name, limit.rate, limit.capacity) == ("tokens", 1_000, 60_000)
+    assert limit.configured is None
+    assert limit.learned is not None
+
+
+@virtual
+async def test_a_bucket_that_is_not_full_at_first_is_known_from_the_first_answer() -> None:
+    scheduler = TokenRateScheduler(adapt=True)
+    await one_call(scheduler, bucket("tokens", 60_000, 5_000), 1_000)
+    assert limit_of(scheduler, "tokens").level == pytest.approx(5_000)
+
+
+@virtual
+async def test_without_limits_in_the_answers_each_lets_one_more_call_in() -> None:
+    scheduler = TokenRateScheduler(adapt=True)
+
+    async def call() -> None:
+        await asyncio.sleep(1.0)
+        scheduler.observe(200, {"content-type": "application/json"})
+
+    for _ in range(200):
+        scheduler.submit(call())
+    for expected in (FIRST_CALLS, 2 * FIRST_CALLS, 4 * FIRST_CALLS):
+        await asyncio.sleep(0.5)
+        assert scheduler.active_tasks == expected
+        await asyncio.sleep(0.5)
+    await scheduler.wait_pending()
+
+
+@virtual
+async def test_answers_overrule_what_was_assumed_unless_it_is_a_bound() -> None:
+    assumed = Limit("tokens", 42_000, 60.0, 42_000)
+    for adapt, rate in ((True, 1_000), ("bounded", 700)):
+        scheduler = TokenRateScheduler(limits=[assumed], adapt=adapt)  # type: ignore[arg-type]
+        await one_call(scheduler, bucket("tokens", 60_000, 59_000) | bucket("requests", 60, 59))
+        assert limit_of(scheduler, "tokens").rate == rate
+        assert limit_of(scheduler, "requests").rate == 1
+
+
+@virtual
+async def test_what_a_call_costs_of_limits_that_are_not_known_yet() -> None:
+    scheduler = TokenRateScheduler(adapt=True)
+    costs: list[Any] = [100, {"tokens": 100}, {"input_tokens": 70, "output_tokens": 30}]
+    for cost in costs:
+        await one_call(scheduler, {}, cost)
+    reset = "2030-01-01T00:00:00Z"
+    headers = {
+        f"anthropic-ratelimit-{unit}-{kind}": value
+        for unit in ("requests", "input-tokens", "output-tokens")
+        for kind, value in (("limit", "600000"), ("remaining", "500000"), ("reset", reset))
+    }
+    await one_call(scheduler, headers | bucket("tokens", 600_000, 500_000))
+    used = {limit.name: limit.used for limit in scheduler.stats().limits}
+    assert used == {"requests": 4, "input_tokens": 100 + 100 + 70, "output_tokens": 30}
+
+
+@virtual
+async def test_a_window_is_not_used_up_at_once() -> None:
+    scheduler = TokenRateScheduler(adapt=True)
+    await one_call(scheduler, plain("tokens", 60_000, 59_000, 60), 1_000)
+    for _ in range(5):
+        await one_call(scheduler, plain("tokens", 60_000, 59_000, 60), 1_000)
+    limit = limit_of(scheduler, "tokens")
+    assert limit.capacity + limit.rate * 60 == pytest.approx(60_000)
+    assert limit.level < 1_300
+
+
+@virtual
+async def test_answers_of_calls_sent_earlier_are_stale() -> None:
+    scheduler = TokenRateScheduler(limits=[Limit("tokens", 60_000, 60.0, 60_000)])
+    await one_call(scheduler, bucket("tokens", 60_000, 59_000), 1_000)
+    now = seconds()
+    scheduler.observe(200, bucket("tokens", 60_000, 30_000), sent_at=now, received_at=now)
+    level = limit_of(scheduler, "tokens").level
+    assert level == pytest.approx(30_000, abs=100)
+    scheduler.observe(200, bucket("tokens", 60_000, 0), sent_at=now - 0.5, received_at=now)
+    scheduler.observe(200, bucket("tokens", 60_000, 0))  # nobody knows when it was sent
+    assert limit_of(scheduler, "tokens").level == level
+
+
+@virtual
+async def test_a_refusals_body_counts_and_others_do_not() -> None:
+    message = "Rate limit reached for m on tokens per min (TPM): Limit 6000, Used 5990, Need 9"
+    for status, names in ((200, []), (429, ["tokens"])):
+        scheduler = TokenRateScheduler(adapt=True)
+        scheduler.observe(status, {}, {"error": {"message": message}})
+        assert [limit.name for limit in scheduler.stats().limits] == names
+
+
+def test_each_change_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(adapt=True)
+        for _ in range(5):
+            await one_call(scheduler, bucket("tokens", 60_000, 59_000))
+
+    with caplog.at_level(logging.INFO, logger="xtremeflow"):
+        run(main())
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "Limit on tokens is now 1000/s, at once 60000: the provider's answers say 60,000 per 60 s"
+    )
+
+
+def test_arguments_that_are_wrong() -> None:
+    scheduler = TaskScheduler()
+    with pytest.raises(TypeError, match="status must be an integer, got '200'"):
+        scheduler.observe("200", {})  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="sent_at must be a number, 0 or more, got nan"):
+        scheduler.observe(200, {}, sent_at=float("nan"))
+    with pytest.raises(TypeError, match="received_at must be"):
+        scheduler.observe(200, {}, received_at="now")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="adapt must be True, False or 'bounded', got 'yes'"):
+        TaskScheduler(adapt="yes")  # type: ignore[arg-type]
+
+
+def test_an_adapting_scheduler_is_collected() -> None:
+    scheduler = TokenRateScheduler(adapt=True)
+    scheduler.observe(200, bucket("tokens", 60_000, 59_000))
+    gone = weakref.ref(scheduler)
+    del scheduler
+    gc.collect()
+    assert gone() is None
+
+
+# -- whatever the answers say ---------------------------------------------------------------------
+
+numbers = st.one_of(
+    st.sampled_from(["0", "-1", "nan", "inf", "1e300", "1", "60", "600", "59999", "60000", "6e4"]),
+    st.integers(0, 10**7).map(str),
+)
+answers = st.fixed_dictionaries(
+    {},
+    optional={
+        f"x-ratelimit-{kind}-{unit}": numbers | st.sampled_from(["1s", "6m0s", "1ms", "59.9s"])
+        for kind in ("limit", "remaining", "reset")
+        for unit in ("requests", "tokens", "tokens-minute", "req-minute")
+    },
+)
+scripts = st.lists(st.tuples(answers, st.floats(0, 5), st.floats(0, 5)), max_size=30)
+
+
+async def listen(scheduler: TaskScheduler, script: Any) -> None:
+    for headers, wait, age in script:
+        await asyncio.sleep(wait)
+        sent_at = max(0.0, seconds() - age)
+        scheduler.observe(200, headers, sent_at=sent_at)
+
+
+@settings(deadline=None, max_examples=60)
+@given(scripts)
+def test_no_answer_lets_more_pass_than_the_bound(script: Any) -> None:
+    async def main() -> None:
+        rate, capacity = 100.0, 1_000.0
+        scheduler = TokenRateScheduler(
+            limits=[Limit("tokens", rate * 60, 60.0, capacity)], adapt="bounded"
+        )
+        began = seconds()
+        starts: list[float] = []
+
+        async def call() -> None:
+            starts.append(seconds() - began)
+
+        tasks = [scheduler.submit(call(), 50) for _ in range(200)]
+        await listen(scheduler, script)
+        for start, n in zip(starts, range(1, 201), strict=False):
+            assert 50 * n <= capacity + rate * (start + 0.01) + 50
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    run(main())
+
+
+@settings(deadline=None, max_examples=60)
+@given(scripts, st.sampled_from([False, True, "bounded"]))
+def test_no_answer_stops_the_queue(script: Any, adapt: Any) -> None:
+    """It goes on at the pace of the least amount that was told, one a minute at worst, and at the
+    right one when that has been told."""
+
+    async def main() -> None:
+        limits = [Limit("tokens", 60_000, 60.0, 60_000), Limit("requests", 600, 60.0, 600)]
+        scheduler = TokenRateScheduler(limits=limits, adapt=adapt)
+        await listen(scheduler, script)
+        told = bucket("tokens", 60_000, 59_000) | bucket("requests", 600, 590)
+        for _ in range(3):
+            began = seconds()
+            await asyncio.sleep(0.2)
+            scheduler.observe(200, told, sent_at=began)
+        began = seconds()
+        for _ in range(20):
+            await asyncio.wait_for(one_call(scheduler, told, 500), 120)
+        assert seconds() - began < 120
+        names = {limit.name: limit for limit in scheduler.stats().limits if limit.rate < 2_000}
+        assert all(limit.level >= -500 for limit in names.values())
+
+    run(main())
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**32))
+def test_answers_of_another_model_in_between_do_no_harm(seed: int) -> None:
+    async def main() -> None:
+        random = Random(seed)
+        scheduler = TokenRateScheduler(adapt=True)
+        await one_call(scheduler, bucket("tokens", 60_000, 59_000), 1_000)
+        for _ in range(50):
+            amount, left = random.choice([(60_000, 50_000), (6_000, 0), (900_000, 900_000)])
+            await asyncio.sleep(1)
+            headers = bucket("tokens", amount, left)
+            if amount == 60_000 or random.random() < 0.3:
+                scheduler.observe(200, headers, sent_at=seconds() - 0.5)
+            scheduler.observe(200, bucket("tokens", 60_000, 50_000), sent_at=seconds() - 0.4)
+        limit = limit_of(scheduler, "tokens")
+        assert limit.rate == 1_000
+        assert limit.level > 40_000
+
+    run(main())

@@ -1,0 +1,99 @@
+"""The forms in which providers write numbers, durations, instants and JSON; none of it raises."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator
+from datetime import datetime
+from email.utils import mktime_tz, parsedate_tz
+from itertools import islice
+from typing import Any, TypeGuard
+
+_MAX_VALUES = 1000  # of a body are looked at, lest it contain itself; real ones have a dozen
+
+_UNITS = {
+    "d": 86400.0,
+    "h": 3600.0,
+    "m": 60.0,
+    "s": 1.0,
+    "ms": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "ns": 1e-9,
+}
+_PART = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|us|µs|ns|[dhms])"
+_DURATION = re.compile(f"(?:{_PART})+")
+_RFC3339 = re.compile(
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    return isinstance(value, dict)
+
+
+def _is_array(value: Any) -> TypeGuard[list[Any]]:
+    return isinstance(value, list)
+
+
+def json_objects(*bodies: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object in `bodies` (values, or texts of them), however deep, outermost first."""
+    queue = [_parsed(body) for body in bodies]
+    for value in islice(queue, _MAX_VALUES):
+        if is_object(value):
+            yield value
+            queue.extend(islice(value.values(), _MAX_VALUES))
+        elif _is_array(value):
+            queue.extend(islice(value, _MAX_VALUES))
+
+
+def _parsed(body: Any) -> Any:
+    """JSON if `body` is a text of it, else `body` as it is."""
+    try:
+        return json.loads(body) if isinstance(body, (str, bytes)) else body
+    except (ValueError, RecursionError):
+        return None
+
+
+def as_number(value: Any) -> float | None:
+    """A number >= 0, also as text."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number < math.inf else None
+
+
+def as_duration(value: Any) -> float | None:
+    """Seconds: a number, or Go's way of writing them (`194ms`, `2m52.8s`, `1h2m3s`)."""
+    if not isinstance(value, str) or not _DURATION.fullmatch(value.strip()):
+        return as_number(value)
+    total = sum(float(amount) * _UNITS[unit] for amount, unit in re.findall(_PART, value))
+    return total if total < math.inf else None
+
+
+def as_instant(text: str) -> float | None:
+    """Seconds since the epoch of an RFC 3339 or an HTTP date."""
+    try:
+        if match := _RFC3339.fullmatch(text.strip()):
+            date, time, fraction, zone = match.groups()
+            zone = "+00:00" if zone in "Zz" else zone
+            return datetime.fromisoformat(f"{date}T{time}{zone}").timestamp() + float(fraction or 0)
+        parts = parsedate_tz(text)
+        return None if parts is None else float(mktime_tz(parts))
+    except (ValueError, OverflowError, IndexError, TypeError):
+        return None
+
+
+def until(text: str | None, now: float) -> float | None:
+    """The seconds from `now` on, from a duration or a date; None for one in the past."""
+    if text is None:
+        return None
+    delay = as_duration(text)
+    if delay is None and (instant := as_instant(text)) is not None:
+        delay = as_number(instant - now)
+    return delay

@@ -1,0 +1,199 @@
+"""What an answer's headers, or a refusal's body, say of the provider's limits.
+
+Every provider has its own names, units and traps. Whatever is negative, not finite, contradicts
+itself or is not understood counts as not said: nothing here raises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xtremeflow._values import as_instant, as_number, json_objects, until
+
+MINUTE, DAY = 60.0, 86_400.0
+_PERIODS = {"second": 1.0, "minute": MINUTE, "hour": 3_600.0, "day": DAY, "month": 30 * DAY}
+_NAMES = {"req": "requests", "input-tokens": "input_tokens", "output-tokens": "output_tokens"}
+
+_ROUNDING = 500.0  # Anthropic tells tokens in thousands
+_MOST = 1e15  # per period: beyond any provider
+_AZURE_WINDOW = 10.0  # s, in which requests per minute are counted
+_SURE = 0.01  # s: resets below are mostly the rounding to whole milliseconds
+
+_KIND = "limit|remaining|reset"
+_PLAIN = re.compile(
+    rf"x-ratelimit-({_KIND})-(requests|tokens|req)(?:-(second|minute|hour|day|month))?"
+)
+_ANTHROPIC = re.compile(
+    rf"anthropic-ratelimit-(requests|tokens|input-tokens|output-tokens)-({_KIND})"
+)
+_SENTENCE = re.compile(
+    r"\bon (requests|tokens) per (min|minute|day|hour) \([A-Z]{3}\): Limit ([\d,]+), Used ([\d,]+)"
+)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What one answer says of one limit.
+
+    name       "requests", "tokens", "input_tokens" or "output_tokens"
+    per        seconds of its period; None where the answer lets that open
+    amount     units per period
+    remaining  of them at the time of the answer; None where it is not said
+    window     seconds of the window over which it is counted; None for a continuous bucket
+    slides     whether that window has no end of its own
+    burst      the seconds' worth that a bucket holds; None for the whole period's
+    """
+
+    name: str
+    per: float | None
+    amount: float
+    remaining: float | None = None
+    window: float | None = None
+    slides: bool = False
+    burst: float | None = None
+
+
+@dataclass(frozen=True)
+class Quota:
+    """One limit as a provider's headers have it; `reset` is in seconds after the answer."""
+
+    name: str
+    style: str  # "anthropic", "period" (which the header's name tells) or "plain"
+    per: float | None
+    amount: float | None
+    remaining: float | None
+    reset: float | None
+    reset_text: str
+
+
+def lowered(headers: Any) -> dict[str, str]:
+    """Headers (a mapping, or pairs, of str or bytes) by their lower-case names, the first of each
+    counts."""
+    plain: dict[str, str] = {}
+    try:
+        pairs: Iterable[Any] = headers.items() if hasattr(headers, "items") else headers
+        for name, value in pairs:
+            plain.setdefault(_text(name).lower(), _text(value))
+    except Exception:
+        return plain
+    return plain
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def quotas(headers: Mapping[str, str], server_now: float) -> list[Quota]:
+    """The limits that `headers`, as lowered() gives them, tell of.
+
+    `server_now` is what dates are compared with, in seconds since the epoch.
+    """
+    found: dict[tuple[str, str, str], dict[str, str]] = {}
+    for header, value in headers.items():
+        if match := _PLAIN.fullmatch(header):
+            kind, name, period = match.groups("")
+            key = ("period" if period else "plain", name, period)
+        elif match := _ANTHROPIC.fullmatch(header):
+            name, kind = match.groups()
+            key = ("anthropic", name, "minute")
+        else:
+            continue
+        found.setdefault(key, {})[kind] = value
+    return [
+        Quota(
+            name=_NAMES.get(name, name),
+            style=style,
+            per=_PERIODS.get(period),
+            amount=as_number(told.get("limit")),
+            remaining=as_number(told.get("remaining")),
+            reset=until(told.get("reset"), server_now),
+            reset_text=told.get("reset", "").strip(),
+        )
+        for (style, name, period), told in found.items()
+    ]
+
+
+def observations(headers: Any, body: Any = None, now: float = 0.0) -> list[Observation]:
+    """All that an answer says of limits, each at most once.
+
+    headers, body  as any HTTP client has them; the body matters of refusals only
+    now            seconds since the epoch, for dates in answers that have no `date` of their own
+    """
+    plain = lowered(headers)
+    date = as_instant(plain.get("date", ""))
+    told = quotas(plain, now if date is None else date)
+    names = {quota.name for quota in told}
+    if {"input_tokens", "output_tokens"} & names:
+        told = [quota for quota in told if quota.name != "tokens"]  # Anthropic's sum of these
+    seen = {
+        (observation.name, observation.per): observation
+        for observation in (*_from_body(body), *map(_observed, told))
+        if observation is not None
+    }
+    return list(seen.values())
+
+
+def _observed(quota: Quota) -> Observation | None:
+    amount, remaining = quota.amount, quota.remaining
+    if amount is None or not 1 <= amount <= _MOST:
+        return None
+    if remaining is not None and remaining > amount:
+        return None  # of another limit, or the wrong way round
+    per, window, slides, burst = quota.per, None, False, None
+    if quota.style == "anthropic":
+        if quota.name == "requests":
+            burst = 1.0  # "60 per minute may be enforced as 1 per second"
+        elif remaining is not None:
+            remaining = max(0.0, remaining - _ROUNDING)
+    elif quota.style == "period":
+        window, slides = per, True  # Mistral's
+    elif as_number(quota.reset_text) is not None:  # without a unit: Azure
+        per = MINUTE
+        window = _AZURE_WINDOW if quota.name == "requests" else MINUTE
+    else:
+        per = _period(quota)
+    return Observation(quota.name, per, amount, remaining, window, slides, burst)
+
+
+def _period(quota: Quota) -> float | None:
+    """The period of a bucket, from how long it takes to refill what is used: Groq's requests, and
+    OpenAI's of some accounts, are per day and do not say so."""
+    amount, remaining, reset = quota.amount, quota.remaining, quota.reset
+    if reset is None or amount is None or remaining is None:
+        return None if quota.style == "plain" and quota.reset_text else MINUTE
+    used = amount - remaining
+    if used > 0 and reset >= _SURE and DAY / 2 < reset * amount / used < DAY * 2:
+        return DAY
+    if used > 0 and reset <= 1.1 * MINUTE:
+        return MINUTE
+    return None
+
+
+def _from_body(body: Any) -> Iterator[Observation]:
+    """What a refusal's text or Google's QuotaFailure names: a limit, and that it is used up."""
+    if body is None:
+        return
+    for thing in json_objects(body):
+        message = thing.get("message")
+        if isinstance(message, str) and (match := _SENTENCE.search(message[:2000])):
+            name, period, limit, used = match.groups()
+            per = _PERIODS["minute" if period == "min" else period]
+            amount, taken = as_number(limit.replace(",", "")), as_number(used.replace(",", ""))
+            if amount is not None and 1 <= amount <= _MOST and taken is not None:
+                yield Observation(name, per, amount, max(0.0, amount - taken))
+        if str(thing.get("@type")).endswith("google.rpc.QuotaFailure"):
+            for violation in json_objects(thing.get("violations")):
+                yield from _violated(violation)
+
+
+def _violated(violation: dict[str, Any]) -> Iterator[Observation]:
+    names = f"{violation.get('quotaId')} {violation.get('quotaMetric')}".lower().replace("_", "")
+    name = "input_tokens" if "inputtoken" in names else "requests" if "request" in names else None
+    per = MINUTE if "perminute" in names else DAY if "perday" in names else None
+    amount = as_number(violation.get("quotaValue"))
+    if name is None or per is None or amount is None or not 1 <= amount <= _MOST:
+        return
+    yield Observation(name, per, amount, 0.0, MINUTE if per == MINUTE else None)

@@ -1,0 +1,118 @@
+"""The limits that a provider's answers tell of: which of them to believe, and what to keep to.
+
+The first word on a limit counts at once, a change when it was said three times in a row: the
+answers of another model with another limit, between ours, then neither change the limit nor say
+how much of it is left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from xtremeflow.learning.headers import DAY, MINUTE, Observation
+from xtremeflow.limits import Limit
+
+REPEATED = 3  # as often a change must be said to be believed
+# The share of a window's amount that may be used at once. Where the window ends at a known time, a
+# refusal costs little; one that slides says of no wait when it is enough.
+BURST, SLIDING_BURST = 0.01, 0.03
+
+Key = tuple[str, bool]  # the limit's name, and whether it is one per day
+
+
+def key_of(limit: Limit) -> Key:
+    return limit.name, limit.per > MINUTE
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What to make of an observation.
+
+    limit      what to keep to
+    changed    whether that is new
+    remaining  how much of it is left; None where that is not to be relied on
+    is_level   whether that is just what may be used now: a window leaves more than may be used at
+               its pace
+    is_late    whether calls in flight are not charged yet: output is only as it is produced
+    """
+
+    key: Key
+    limit: Limit
+    changed: bool
+    remaining: float | None
+    is_level: bool
+    is_late: bool
+
+
+@dataclass
+class _Belief:
+    told: Observation  # without what was left
+    limit: Limit
+    rival: Observation | None = None
+    times: int = 0  # that the rival was said, in a row
+
+
+class ToldLimits:
+    """What is believed so far."""
+
+    def __init__(self) -> None:
+        self._beliefs: dict[Key, _Belief] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._beliefs)
+
+    def learn(self, seen: Observation) -> Verdict | None:
+        """Take in an observation; None if it is of no use."""
+        key = self._key(seen)
+        if key is None:
+            return None
+        belief = self._beliefs.get(key)
+        said = replace(seen, remaining=None)
+        if belief is None:
+            limit = kept(said)
+            self._beliefs[key] = _Belief(said, limit)
+            return _verdict(key, limit, True, seen)
+        if seen.per is None or said == belief.told:
+            belief.rival = None
+            return _verdict(key, belief.limit, False, seen)
+        belief.times = belief.times + 1 if said == belief.rival else 1
+        belief.rival = said
+        if belief.times < REPEATED:
+            return None
+        belief.told, belief.limit, belief.rival = said, kept(said), None
+        return _verdict(key, belief.limit, True, seen)
+
+    def forget(self, key: Key) -> None:
+        """The next word on that limit is the first one again."""
+        self._beliefs.pop(key, None)
+
+    def _key(self, seen: Observation) -> Key | None:
+        if seen.per is not None:
+            # What is counted over longer is months: a matter of payment, not of pace.
+            return (seen.name, seen.per > MINUTE) if seen.per <= DAY else None
+        for daily in (False, True):
+            belief = self._beliefs.get((seen.name, daily))
+            if belief is not None and belief.told.amount == seen.amount:
+                return seen.name, daily
+        return None
+
+
+def _verdict(key: Key, limit: Limit, changed: bool, seen: Observation) -> Verdict:
+    is_level = limit.capacity == limit.amount
+    is_late = limit.name == "output_tokens"
+    return Verdict(key, limit, changed, seen.remaining, is_level, is_late)
+
+
+def kept(told: Observation) -> Limit:
+    """The bucket that keeps within a provider's limit.
+
+    Like the provider's where that is one. A window lets pass what comes at any pace: the capacity
+    plus what refills during the window must not exceed it.
+    """
+    per = MINUTE if told.per is None else told.per
+    if told.window is None:
+        burst = per if told.burst is None else min(told.burst, per)
+        return Limit(told.name, told.amount, per, told.amount * burst / per)
+    share = SLIDING_BURST if told.slides else BURST
+    capacity = share * told.amount * told.window / per
+    return Limit(told.name, told.amount * (1 - share), per, capacity)
