@@ -384,6 +384,7 @@ def test_odd_figures_do_not_drift(
     amount, capacity = rate * period, rate * seconds
     core = Core([(amount, period * 1e9, capacity)])
     exact = Fraction(amount) / Fraction(period * 1e9)
+    full = core.level(0, 0)  # the capacity, to half a credit
     total, at = 0, 0
     for cost in costs * 20:
         core.submit(at, [cost])
@@ -392,8 +393,8 @@ def test_odd_figures_do_not_drift(
             core.poll(at)
         total += cost
     assert len(core.collect()) == len(costs) * 20
-    spent = total + core.level(0, at) - Fraction(capacity)
+    spent = total + core.level(0, at) - full
     tolerance = Fraction(1, 10**9)
     assert abs(core.rate(0) - exact) <= tolerance * exact
-    assert abs(spent - exact * at) <= tolerance * (exact * at + Fraction(capacity)) + tolerance
+    assert abs(spent - exact * at) <= tolerance * (exact * at + full) + tolerance
     core.close()
