@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.run.kit import by_line, errors_in, plain, results_in
+from runkit import by_line, errors_in, plain, results_in
 
 zstandard = pytest.importorskip("zstandard")
 KEY = "sk-test-key-that-nobody-may-see"

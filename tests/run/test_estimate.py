@@ -6,8 +6,8 @@ import random
 from typing import Any
 
 import pytest
+from runkit import plain
 
-from tests.run.kit import plain
 from tests.run.test_input import good
 from xtremeflow.run.estimate import Estimator, measure_body, most_output
 from xtremeflow.run.providers import PROVIDERS

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runkit import batches_of, by_line, plain, results_in
 
-from tests.run.kit import batches_of, by_line, plain, results_in
 from tests.run.test_command import environment, run, start, until, write
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.estimate import Estimator

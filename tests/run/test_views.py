@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runkit import Scripted, answered, go, make, plain
 
-from tests.run.kit import Scripted, answered, go, make, plain
 from xtremeflow import Limit
 from xtremeflow.run.monitor import Gauge, Monitor, Snapshot
 from xtremeflow.run.runner import Counts, Runner
