@@ -50,12 +50,19 @@ def chunk(index: int) -> bytes:
 CHUNKS = [chunk(i) for i in range(EVENTS)]
 
 
+def head_fields(body: bytes) -> list[tuple[bytes, bytes]]:
+    return [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", b"req_1"),
+        (b"x-ratelimit-remaining-requests", b"9999"),
+        (b"x-ratelimit-remaining-tokens", b"1999999"),
+    ]
+
+
 def plain(body: bytes) -> bytes:
-    return (
-        b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n"
-        b"x-request-id: req_1\r\nx-ratelimit-remaining-requests: 9999\r\n"
-        b"x-ratelimit-remaining-tokens: 1999999\r\n\r\n%s" % (len(body), body)
-    )
+    lines = b"".join(b"%s: %s\r\n" % field for field in head_fields(body))
+    return b"HTTP/1.1 200 OK\r\n%s\r\n%s" % (lines, body)
 
 
 def chunked(data: bytes) -> bytes:
