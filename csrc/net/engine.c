@@ -16,7 +16,7 @@
 #endif
 
 #define POOLED 512  /* handles kept for reuse */
-#define TOGETHER 32 /* transfers, see tell() */
+#define TOGETHER 64 /* transfers, see tell() */
 
 /* ---- descriptors ---- */
 
