@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 from runkit import batches_of, by_line, plain, results_in
+from test_command import environment, run, start, until, write
 
-from tests.run.test_command import environment, run, start, until, write
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.estimate import Estimator
 from xtremeflow.run.providers import PROVIDERS
