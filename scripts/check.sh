@@ -312,9 +312,11 @@ assert importlib.resources.files("xtremeflow").joinpath("py.typed").is_file()
 print(asyncio.run(main()))
 '
 
-# The suite against what users get, on each further CPython of this machine.
+# The suite against what users get, on each further CPython of this machine; what is Python alone on
+# the oldest and the newest.
 job_python() {
-    local version=$1 candidate
+    local version=$1 candidate tests=("$NOT_IN_C")
+    [ "$version" != 3.12 ] || tests=("${NOT_OF_C[@]}")
     need_venv
     if [[ $(identity "$VENV/bin/python") == "$version "* ]]; then
         skip_job "the interpreter of the other jobs"
@@ -322,7 +324,7 @@ job_python() {
     for candidate in $(candidates); do
         if [[ $(identity "$candidate") == "$version "* ]] && (complete_python "$candidate"); then
             install_sdist "$version" "$candidate"
-            suite_of "$ROOT/.venv-$version" "$NOT_IN_C"
+            suite_of "$ROOT/.venv-$version" "${tests[@]}"
             return
         fi
     done
