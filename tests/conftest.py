@@ -1,5 +1,5 @@
-"""Hypothesis tries new examples at every run by hand. In CI it tries the same ones each time, so that
-a failure there comes from the change and not from luck.
+"""Hypothesis tries new examples at every run by hand. In CI it tries the same ones each time: a
+failure there comes from the change and not from luck.
 """
 
 import os
