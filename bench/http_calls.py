@@ -41,11 +41,11 @@ CALLS = [
     Row("openai, default", "openai:default", 1000, "openai"),
     Row("openai over aiohttp", "openai:aiohttp", 500, "httpx_aiohttp"),
     Row("openai, null transport", "openai:null", 1500, "openai"),
-    Row("openai, null transport that streams", "openai:null-stream", 1500, "openai"),
+    Row("openai, null transport, at once", "openai:null-at-once", 1500, "openai"),
     Row("openai on this transport", "openai:ours", 1500, "openai"),
     Row("anthropic, default", "anthropic:default", 1000, "anthropic"),
     Row("anthropic, null transport", "anthropic:null", 2000, "anthropic"),
-    Row("anthropic, null transport that streams", "anthropic:null-stream", 2000, "anthropic"),
+    Row("anthropic, null transport, at once", "anthropic:null-at-once", 2000, "anthropic"),
     Row("anthropic on this transport", "anthropic:ours", 2000, "anthropic"),
 ]
 TLS = [
@@ -75,8 +75,6 @@ TARGETS = [
     ("native, TLS", "pycurl.AsyncCurlMulti, TLS", 0.7),
     ("openai on this transport", "openai, null transport", 1.15),
     ("anthropic on this transport", "anthropic, null transport", 1.3),
-    ("openai on this transport", "openai, null transport that streams", 1.15),
-    ("anthropic on this transport", "anthropic, null transport that streams", 1.3),
     ("native, 20 events paced", "pycurl, 20 events paced", 0.9),
     ("native, 20 events in one write", "pycurl, 20 events in one write", 0.7),
     ("an event, 2000 streams at a time", "an event, 64 streams at a time", 1.2),

@@ -266,22 +266,29 @@ def sdk_client(kind: str, sdk: str) -> Any:
         from xtremeflow.http import transport
 
         return library.AsyncClient(transport=transport(), timeout=60)
-    from http_server import COMPLETION, MESSAGE
+    from http_server import COMPLETION, MESSAGE, head_fields
 
     body = COMPLETION if sdk == "openai" else MESSAGE
-    headers = {"content-type": "application/json"}
+    headers = head_fields(body)
 
     class Stream(library.AsyncByteStream):
         async def __aiter__(self) -> Any:
             yield body
 
     class Null(library.AsyncBaseTransport):
+        """Answers from memory what the server answers, with its header fields.
+
+        Kind "null": as every transport of answers from elsewhere has to, it lets the loop turn
+        once before it answers, so that the calls made at a time are in flight at a time, and gives
+        the body as a stream. "null-at-once" answers without a turn of the loop, so that there is
+        never more than one call in flight, with a body that httpx2 need not read.
+        """
+
         async def handle_async_request(self, request: Any) -> Any:
-            # A body that is given whole spares httpx2 the reading of it, which no transport of
-            # answers that may be streams can.
-            if kind == "null":
-                return library.Response(200, content=body, headers=headers)
-            return library.Response(200, stream=Stream(), headers=headers)
+            if kind == "null-at-once":
+                return library.Response(200, headers=headers, content=body)
+            await asyncio.sleep(0)
+            return library.Response(200, headers=headers, stream=Stream())
 
     return library.AsyncClient(transport=Null(), timeout=60)
 

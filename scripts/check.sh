@@ -251,6 +251,11 @@ install_sdist() {
 # The C tests have their own sanitizers and do not depend on the interpreter.
 NOT_IN_C="--ignore=$ROOT/tests/test_core_c.py"
 
+# What is Python alone has nothing to show to a sanitizer or to a debug build.
+NOT_OF_C=("$NOT_IN_C" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
+    "--ignore=$ROOT/tests/test_demo.py" "--ignore=$ROOT/tests/test_docs.py"
+    "--ignore=$ROOT/tests/test_examples.py")
+
 job_sanitized() {
     local flags library preload=""
     [ "$(uname)" = Linux ] || skip_job "sanitizers are preloaded into the interpreter on Linux only"
@@ -265,7 +270,9 @@ job_sanitized() {
     # Without leak detection: the interpreter leaks on purpose, and the next job looks for ours.
     export LD_PRELOAD=$preload PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1
     export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
-    suite_of "$ROOT/.venv-sanitized" "$NOT_IN_C"
+    # Two tests preload or build in a library of their own.
+    suite_of "$ROOT/.venv-sanitized" "${NOT_OF_C[@]}" \
+        "--ignore=$ROOT/tests/http/test_fuzz.py" "--ignore=$ROOT/tests/http/test_resolver.py"
 }
 
 # A debug build of CPython counts its references and asserts the rules of its C API.
@@ -275,7 +282,7 @@ job_leaks() {
     fi
     need_venv
     install_sdist dbg "$(command -v python3-dbg)"
-    suite_of "$ROOT/.venv-dbg" "$NOT_IN_C"
+    suite_of "$ROOT/.venv-dbg" "${NOT_OF_C[@]}"
 }
 
 job_dist() {
@@ -305,9 +312,11 @@ assert importlib.resources.files("xtremeflow").joinpath("py.typed").is_file()
 print(asyncio.run(main()))
 '
 
-# The suite against what users get, on each further CPython of this machine.
+# The suite against what users get, on each further CPython of this machine; what is Python alone on
+# the oldest and the newest.
 job_python() {
-    local version=$1 candidate
+    local version=$1 candidate tests=("$NOT_IN_C")
+    [ "$version" != 3.12 ] || tests=("${NOT_OF_C[@]}")
     need_venv
     if [[ $(identity "$VENV/bin/python") == "$version "* ]]; then
         skip_job "the interpreter of the other jobs"
@@ -315,7 +324,7 @@ job_python() {
     for candidate in $(candidates); do
         if [[ $(identity "$candidate") == "$version "* ]] && (complete_python "$candidate"); then
             install_sdist "$version" "$candidate"
-            suite_of "$ROOT/.venv-$version" "$NOT_IN_C"
+            suite_of "$ROOT/.venv-$version" "${tests[@]}"
             return
         fi
     done

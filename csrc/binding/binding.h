@@ -187,6 +187,9 @@ void xf_timer_close(PortObject *port);
 /* The running loop, new reference; NULL without an error: none. */
 PyObject *xf_running_loop(module_state *st);
 
+/* A future of the running loop, new reference. NULL with an error set: none runs. */
+PyObject *xf_new_future(module_state *st);
+
 /* Has the port's loop call `callback(arg)` soon; arg and context may be NULL; `here` as above. -1
    with an error set: the loop is closed. */
 int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,

@@ -428,17 +428,7 @@ static PyObject *call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
     if (c->core.state == XF_IN_FLIGHT && set_cost(c) < 0) {
         return NULL;
     }
-    PyObject *loop = PyObject_CallNoArgs(st->get_running_loop);
-    if (loop == NULL) {
-        return NULL;
-    }
-    if (loop == Py_None) {
-        Py_DECREF(loop);
-        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
-        return NULL;
-    }
-    PyObject *future = PyObject_CallMethodNoArgs(loop, st->s_create_future);
-    Py_DECREF(loop);
+    PyObject *future = xf_new_future(st);
     if (future == NULL) {
         return NULL;
     }

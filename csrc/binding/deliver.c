@@ -33,6 +33,18 @@ PyObject *xf_running_loop(module_state *st)
     return loop;
 }
 
+PyObject *xf_new_future(module_state *st)
+{
+    PyObject *future = NULL, *loop = xf_running_loop(st);
+    if (loop == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
+    } else {
+        future = PyObject_CallMethodNoArgs(loop, st->s_create_future);
+        Py_DECREF(loop);
+    }
+    return future;
+}
+
 static bool is_armed(xf_call *c, int64_t at)
 {
     return c == NULL || xf_timer_is_armed(xf_call_of(c)->port, at);

@@ -54,13 +54,7 @@ PyObject *xf_scheduler_wait(PyObject *self, PyObject *Py_UNUSED(unused))
     if (xf_scheduler_check(s) < 0) {
         return NULL;
     }
-    PyObject *future = NULL, *waiter = NULL, *loop = PyObject_CallNoArgs(s->st->get_running_loop);
-    if (loop == Py_None) {
-        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
-    } else if (loop != NULL) {
-        future = PyObject_CallMethodNoArgs(loop, s->st->s_create_future);
-    }
-    Py_XDECREF(loop);
+    PyObject *future = xf_new_future(s->st), *waiter = NULL;
     CallObject *c = future != NULL ? xf_call_current(s->st) : NULL;
     if (future != NULL && !PyErr_Occurred()) {
         waiter = PyTuple_Pack(2, future, c != NULL && c->scheduler == s ? (PyObject *)c : Py_None);

@@ -52,7 +52,9 @@ struct xf_engine {
     struct xf_easy *pool;
     size_t pool_size;
     struct xf_transfer *active, *news, **news_end;
-    bool failed; /* a socket could not be watched: everything in flight ends */
+    bool telling;   /* the host's tasks run, one after another */
+    unsigned added; /* transfers started by them that libcurl was not run for yet */
+    bool failed;    /* a socket could not be watched: everything in flight ends */
     struct xf_stats stats;
 };
 

@@ -290,6 +290,10 @@ int xf_transfer_start(struct xf_transfer *t, struct xf_engine *e, int64_t now)
     e->active = t;
     e->stats.active++;
     e->stats.started++;
+    if (e->telling) {
+        e->added++;
+        return 0;
+    }
     xf_engine_run(e, CURL_SOCKET_TIMEOUT, 0);
     xf_engine_arm(e);
     return 0;

@@ -556,3 +556,47 @@ def test_the_standard_json_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
     assert json.loads(_json._standard_encode(value)) == value
     with pytest.raises(ValueError, match="JSON compliant"):
         _json._standard_encode(float("nan"))
+
+
+@pytest.mark.parametrize("then", ["go on", "cancel", "close"])
+def test_calls_started_by_tasks_that_one_turn_wakes(then: str) -> None:
+    """They are sent together, after these tasks: none is lost, whatever happens before."""
+    size = 150
+    all_there = asyncio.Event()
+
+    async def handler(request: Request) -> None:
+        if request.path == "/first":
+            arrived.append(request)
+            if len(arrived) == size:
+                all_there.set()
+            await all_there.wait()  # so that many are answered within a turn
+        await request.answer(b"ok")
+
+    arrived: list[Request] = []
+
+    async def main() -> None:
+        second: list[asyncio.Task[Any]] = []
+
+        async def one(client: Client) -> int:
+            assert (await client.post(server.url + "/first")).body == b"ok"
+            second.append(asyncio.current_task())  # type: ignore[arg-type]
+            if len(second) % 3 == 0 and then == "cancel":
+                second[-2].cancel()
+            if len(second) == size // 2 and then == "close":
+                await client.aclose()
+            return (await client.post(server.url + "/second")).status
+
+        async with serving(handler) as server, Client(timeout=20) as client:
+            tasks = [asyncio.create_task(one(client)) for _ in range(size)]
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+            failed = [r for r in results if r != 200]
+            if then == "go on":
+                assert not failed
+            elif then == "cancel":
+                assert all(isinstance(r, asyncio.CancelledError) for r in failed)
+                assert 0 < len(failed) <= size // 3
+            else:
+                assert failed
+                assert all(isinstance(r, (http.HTTPError, RuntimeError)) for r in failed)
+
+    run(main())

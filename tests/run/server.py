@@ -1,7 +1,7 @@
 """A tiny server for end-to-end tests, in a process of its own: it answers every POST, and appends
 to a file what it was asked, before it answers.
 
-    python -m tests.run.server LOG [seconds]    prints its port
+    python server.py LOG [seconds]    prints its port
 """
 
 from __future__ import annotations

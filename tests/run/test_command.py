@@ -16,20 +16,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.run.kit import by_line, errors_in, plain, results_in
+from runkit import by_line, errors_in, plain, results_in
 
 zstandard = pytest.importorskip("zstandard")
 KEY = "sk-test-key-that-nobody-may-see"
-ROOT = Path(__file__).parents[2]
+SERVER = Path(__file__).with_name("server.py")
 
 
 class Server:
     def __init__(self, log: Path, seconds: float) -> None:
         self._log = log
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.run.server", str(log), str(seconds)],
-            cwd=ROOT,
+            [sys.executable, str(SERVER), str(log), str(seconds)],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -6,9 +6,9 @@ import random
 from typing import Any
 
 import pytest
+from runkit import plain
+from test_input import good
 
-from tests.run.kit import plain
-from tests.run.test_input import good
 from xtremeflow.run.estimate import Estimator, measure_body, most_output
 from xtremeflow.run.providers import PROVIDERS
 from xtremeflow.run.tokenizer import TokenizerError, tokenizer

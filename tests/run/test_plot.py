@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runkit import Scripted, answered, go, make, plain
 
-from tests.run.kit import Scripted, answered, go, make, plain
 from xtremeflow import Limit
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.history import History, PastRun, history_path, past_runs

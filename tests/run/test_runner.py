@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from tests.run.kit import (
+from runkit import (
     Scripted,
     answered,
     batches_of,
@@ -22,6 +21,7 @@ from tests.run.kit import (
     plain,
     results_in,
 )
+
 from xtremeflow import Limit
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.keys import Key

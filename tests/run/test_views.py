@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from runkit import Scripted, answered, go, make, plain
 
-from tests.run.kit import Scripted, answered, go, make, plain
 from xtremeflow import Limit
 from xtremeflow.run.monitor import Gauge, Monitor, Snapshot
 from xtremeflow.run.runner import Counts, Runner
@@ -166,7 +166,7 @@ def screen(master: int, seconds: float) -> bytes:
 
 @pytest.mark.parametrize(("term", "live"), [("xterm", True), ("dumb", False)])
 def test_the_view_in_a_terminal(tmp_path: Path, term: str, live: bool) -> None:
-    from tests.run.test_command import Server, command, environment, write
+    from test_command import Server, command, environment, write
 
     server = Server(tmp_path / "server.log", 0.0)
     path = write(tmp_path / "in.jsonl", [plain(f"t{i}") for i in range(30)])
