@@ -25,6 +25,7 @@ def history_path(results: Path) -> Path:
 
 Known = tuple[str, float, float]  # a limit's name, rate and capacity
 _NOTED = 0.01  # the least change that is noted, as a share
+_STORE = 600.0  # s, for which a bucket's capacity lasts at its rate
 
 
 class History:
@@ -91,7 +92,12 @@ class PastLimit:
     name: str
     rate: float
     capacity: float
-    learned: str | None
+    learned: str | None = None
+
+    @property
+    def is_felt(self) -> bool:
+        """Whether it is one on the pace: a day's holds more than any run has use for."""
+        return self.capacity < _STORE * self.rate
 
 
 @dataclass
@@ -100,7 +106,7 @@ class PastRun:
 
     start: float
     end: float | None = None
-    limits: list[Limit] = field(default_factory=list[Limit])
+    given: list[PastLimit] = field(default_factory=list[PastLimit])
     changes: list[tuple[float, list[PastLimit]]] = field(
         default_factory=list[tuple[float, list[PastLimit]]]
     )
@@ -119,10 +125,12 @@ def past_runs(results: Path) -> list[PastRun]:
         try:
             event = cast(Json, json.loads(line))
             if event["event"] == "start":
-                runs.append(PastRun(event["time"], limits=[Limit(**x) for x in event["limits"]]))
+                limits = [Limit(**each) for each in event["limits"]]
+                given = [PastLimit(x.name, x.rate, x.capacity or 0.0) for x in limits]
+                runs.append(PastRun(event["time"], given=given))
             elif event["event"] == "limits" and runs:
-                limits = [PastLimit(**each) for each in event["limits"]]
-                runs[-1].changes.append((event["time"], limits))
+                found = [PastLimit(**each) for each in event["limits"]]
+                runs[-1].changes.append((event["time"], found))
             elif event["event"] == "cooldown" and runs:
                 runs[-1].cooldowns.append((event["time"], event["end"]))
             elif event["event"] == "end" and runs:

@@ -153,7 +153,8 @@ class Job:
             errors=runner.errors,
             cooldowns=stats.cooldowns,
             cooldown_seconds=stats.cooldown_seconds,
-            utilisation={limit.name: limit.utilisation for limit in stats.limits},
+            limits=stats.limits,
+            margin=stats.margin,
             learned=self.estimator.learned(),
             command=self.command,
         )
