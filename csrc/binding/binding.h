@@ -328,6 +328,7 @@ PyObject *xf_already_awaited(void);
 /* ---- learn.c: what the learner sees and moves ---- */
 
 PyObject *xf_scheduler_retune(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_now(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_track(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_told(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args);

@@ -33,6 +33,12 @@ static int64_t instant(PyObject *seconds, const char *name, int64_t unsaid)
     return (int64_t)nearbyint(at * 1e9);
 }
 
+PyObject *xf_scheduler_now(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    return xf_scheduler_check(s) < 0 ? NULL : PyFloat_FromDouble(xf_port_now(s, NULL) * 1e-9);
+}
+
 PyObject *xf_scheduler_retune(PyObject *self, PyObject *args)
 {
     SchedulerObject *s = (SchedulerObject *)self;

@@ -442,6 +442,8 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_drained($self, /)\n--\n\nA future: done when no call waits or is in flight.")},
     {"_snapshot", scheduler_snapshot, METH_NOARGS,
      PyDoc_STR("_snapshot($self, /)\n--\n\nAll counters, as a dict.")},
+    {"_now", xf_scheduler_now, METH_NOARGS,
+     PyDoc_STR("_now($self, /)\n--\n\nSeconds on the clock of the running loop.")},
     {"_retune", xf_scheduler_retune, METH_VARARGS,
      PyDoc_STR("_retune($self, index, limit, /)\n--\n\n"
                "Replaces limit `index` by (name, amount, per, capacity).")},

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xtremeflow.run import amounts
+from xtremeflow.run import amounts, command
 from xtremeflow.run.keys import Key, KeyProblem, check_base_url, find_key, is_loopback
 from xtremeflow.run.providers import PROVIDERS, address
 
@@ -129,3 +129,30 @@ def test_presets_are_complete() -> None:
         for limit in provider.limits(rates, None):
             assert limit.capacity is not None
             assert 0 <= limit.capacity < limit.amount
+
+
+@pytest.mark.parametrize(
+    ("arguments", "names", "adapt", "concurrency"),
+    [
+        ("", [], True, None),  # nothing is known: few calls at first
+        ("--concurrency 7", [], True, 7),
+        ("--rpm 60", ["requests"], "bounded", 1024),
+        ("--rpm 60 --adapt yes", ["requests"], True, 1024),
+        ("--adapt no", [], False, 64),
+        ("--provider openai", [], "bounded", 1024),  # the answers tell
+        ("--provider openai --tpm 1M", ["tokens"], "bounded", 1024),
+        ("--provider openai --tpm 1M --adapt no", ["requests", "tokens"], False, 1024),
+        ("--provider openai --rpm none --adapt no", ["tokens"], False, 1024),
+        ("--provider gemini", ["requests", "input_tokens"], True, 1024),  # they do not: a guess
+        ("--provider gemini --rpm 9", ["requests"], "bounded", 1024),
+        ("--provider gemini --adapt no", ["requests", "input_tokens"], False, 1024),
+        ("--provider deepseek", [], True, 500),
+    ],
+)
+def test_what_is_not_given_is_learned(
+    arguments: str, names: list[str], adapt: object, concurrency: int | None
+) -> None:
+    options = command._parser().parse_args(["in.jsonl", "-o", "out.jsonl", *arguments.split()])
+    limits, may, calls = command._limits(options, command._provider(options))
+    assert [limit.name for limit in limits] == names
+    assert (may, calls) == (adapt, concurrency)

@@ -10,7 +10,7 @@ from runkit import Scripted, answered, go, make, plain
 
 from xtremeflow import Limit
 from xtremeflow.run.budget import Budget
-from xtremeflow.run.history import History, PastRun, history_path, past_runs
+from xtremeflow.run.history import History, PastLimit, PastRun, history_path, past_runs
 from xtremeflow.run.plot import PlotError, Timeline, main, plot, read_calls, spans_of
 
 pytest.importorskip("matplotlib")
@@ -48,7 +48,7 @@ def test_a_picture_of_two_runs(tmp_path: Path) -> None:
     runs = past_runs(path)
     assert len(runs) == 2
     assert all(run.cooldowns and run.end for run in runs)
-    assert runs[0].limits == [Limit("tokens", 60, 1.0, 600), Limit("requests", 5, 1.0, 50)]
+    assert runs[0].given == [PastLimit("tokens", 60, 600), PastLimit("requests", 5, 50)]
     calls = read_calls(path)
     assert set(calls.amounts("tokens")) == {8}
     assert len(calls.failed) == 5

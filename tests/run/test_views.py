@@ -16,12 +16,22 @@ from typing import Any
 import pytest
 from runkit import Scripted, answered, go, make, plain
 
-from xtremeflow import Limit
+from xtremeflow import Limit, LimitStats
 from xtremeflow.run.monitor import Gauge, Monitor, Snapshot
 from xtremeflow.run.runner import Counts, Runner
 from xtremeflow.run.views import LogLines, Quiet, choose, describe
 
 rich_console = pytest.importorskip("rich.console")
+
+
+def limit(
+    name: str,
+    rate: float,
+    capacity: float,
+    configured: Limit | None = None,
+    learned: str | None = None,
+) -> LimitStats:
+    return LimitStats(name, rate, capacity, 0.0, 0, 0, 0, 0.0, 0.0, configured, learned)
 
 
 def snapshot(**more: Any) -> Snapshot:
@@ -34,6 +44,16 @@ def snapshot(**more: Any) -> Snapshot:
             Gauge("tokens", 11_900.0, 12_000.0, history),
             Gauge("requests", 41.0, 83.3, history),
         ),
+        "limits": (
+            limit(
+                "tokens", 12_000.0, 720_000.0, learned="the provider's answers say 720,000 per 60 s"
+            ),
+            limit(
+                "requests", 83.3, 0.0, Limit("requests", 100.0, 1.0, 0.0), "they say 5,000 per 60 s"
+            ),
+            limit("input_tokens", 1e6, 1e6, Limit("input_tokens", 1e6, 1.0, 1e6)),
+        ),
+        "margin": 0.0125,
         "in_flight": 123,
         "waiting": 1,
         "concurrency": 1024,
@@ -67,6 +87,7 @@ def drawn(width: int, now: Snapshot, **console: Any) -> str:
         {"cooldown": 12.3},
         {"stopping": "Ctrl-C"},
         {"gauges": (Gauge("requests", 5e6, None, ()),)},
+        {"limits": (), "margin": 0.0},
         {"counts": Counts(succeeded=10**9, attempts=10**9, refused=10**8, failed=10**7)},
     ],
 )
@@ -74,7 +95,8 @@ def drawn(width: int, now: Snapshot, **console: Any) -> str:
 def test_it_fits_into_its_terminal(width: int, more: Any, encoding: str) -> None:
     text = drawn(width, snapshot(**more), no_color=True, color_system=None, encoding=encoding)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
-    assert len(lines) == 4 + len(snapshot(**more).gauges)
+    now = snapshot(**more)
+    assert len(lines) == 4 + len(now.gauges) + len(now.limits) + (now.margin > 0)
     assert all(len(line) <= width for line in lines), lines
 
 
@@ -84,6 +106,13 @@ def test_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
                  "in flight 123/1,024", "refused 9 (2.0%)", "failed 2", "bad lines 1",
                  "held back by: tokens", "1 min 15 s left"):  # fmt: skip
         assert part in text
+    for line in (
+        "limit: tokens        12,000/s, 720.0k at once; the provider's answers say 720,000 per 60 s",
+        "limit: requests      83/s, 0 at once; given 100/s; they say 5,000 per 60 s",
+        "limit: input tokens  1.00M/s, 1.00M at once; as given",
+        "margin               12.5 ms of each rate are kept in reserve",
+    ):
+        assert line in text
     assert "█" in text
     assert "cooldown: 3.0 s" in drawn(80, snapshot(cooldown=3.0))
 
@@ -100,7 +129,7 @@ def test_a_line_says_it_all() -> None:
     assert describe(snapshot()) == (
         "400,003 of 1,000,000 done (40%), 3 of them failed, "
         "11,900 of 12,000 tokens/s (99%), 41 of 83 requests/s (49%), "
-        "123 in flight, 9 refused, held back by tokens, 1 min 15 s left"
+        "123 in flight, 9 refused, margin 12.5 ms, held back by tokens, 1 min 15 s left"
     )
 
 

@@ -45,6 +45,7 @@ class Admission:
         self._estimate = estimate
         self._settles = settle
         self._amounts = Amounts(scheduler.limit_names)
+        self._observes = bool(scheduler.limit_names)  # else there is nothing to move
         retrying = auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)
         self._retried = retrying(self._attempt)
         self.retrying = retrying
@@ -64,6 +65,37 @@ class Admission:
     def settle(self, usage: Usage | None) -> None:
         if usage is not None and self._settles:
             report_token_usage(self._amounts.of(usage)).close()  # the call itself reports
+
+    def now(self) -> float:
+        """Seconds on the scheduler's clock."""
+        return self.scheduler._now()
+
+    def observe(
+        self, transfer: _http.Transfer, body: bytes | None, sent_at: float, received_at: float
+    ) -> None:
+        """Shows the scheduler an answer whose head has come; `body` that of a refusal."""
+        fields = self._telling(transfer.status, transfer.head)
+        if fields is not None:
+            self.scheduler.observe(
+                transfer.status, fields, body, sent_at=sent_at, received_at=received_at
+            )
+
+    def _observe_whole(self, response: Response, sent_at: float) -> None:
+        fields = self._telling(response.status, response._head)
+        if fields is not None:
+            _, _, _, _, first_byte, total, _, _ = response._times
+            received_at = self.now() - (total - first_byte) / 1e6
+            self.scheduler.observe(
+                response.status, fields, response.body, sent_at=sent_at, received_at=received_at
+            )
+
+    def _telling(self, status: int, head: bytes) -> list[tuple[str, str]] | None:
+        """The header fields that the scheduler is to see; None if it can learn nothing."""
+        if not self._observes:
+            return None
+        if status >= 400:
+            return _http.parse_head(head)
+        return _http.limit_fields(head) or ([] if self.scheduler.adapt else None)
 
     async def whole(
         self,
@@ -109,8 +141,10 @@ class Admission:
         else:
             assert call is not None
             transfer = call(*request)
+        sent_at = self.now()
         response: Response = await (transfer if send is None else send(transfer, request))
         response._queued = queued
+        self._observe_whole(response, sent_at)
         if response.status in REFUSALS:
             raise StatusError(response, response.body)
         self.settle(_http.usage_in(response.body))

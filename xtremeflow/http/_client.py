@@ -59,7 +59,9 @@ class Client:
         max_event: the largest server-sent event in bytes.
         scheduler: every call is admitted by it, settled from the `usage` of its answer, and
             retried by its rules when it is refused (429, 503, 529); the answer to the last
-            attempt is returned. The calls' timeouts begin with their dispatch.
+            attempt is returned. The calls' timeouts begin with their dispatch. A scheduler that
+            has limits or adapts is shown what each answer tells of the provider's limits:
+            `TaskScheduler.observe`.
         estimate: the tokens that a request is likely to use, from its URL and its body; by
             default a quarter of the body's bytes plus its ``max_tokens``.
         settle: replace the estimate by the usage of the answer. False for providers that charge
@@ -220,49 +222,61 @@ class Client:
         connect_timeout: Seconds | EllipsisType,
         idempotent: bool | None,
     ) -> Coroutine[Any, Any, Response]:
-        if params or self._base_url:
-            url = self._full_url(url, params)
-        if json is not _NO_JSON:
-            if content is not None:
-                raise ValueError("give json or content, not both")
-            body: Any = encode(json)
-            is_json = True
-        elif content is None or type(content) is bytes:
-            body, is_json = content, False
-        elif isinstance(content, AsyncIterable):
-            return self._send_source(content, method, url, headers, timeout, idle_timeout,
-                                     connect_timeout, idempotent)  # fmt: skip
-        else:
-            body, is_json = content.encode() if isinstance(content, str) else content, False
-        request = (method, url, headers, body, is_json, timeout, idle_timeout, connect_timeout,
-                   False, idempotent, None, False)  # fmt: skip
+        request, source = self._request(
+            method, url, json, content, headers, params, timeout, idle_timeout, connect_timeout,
+            False, idempotent,
+        )  # fmt: skip
         transfer = self._call(*request)
         send = self._followed if self._follow else None
+        if source is not None:
+            return self._send_source(transfer, source, request)
         if self._admission is not None:
             return self._admission.whole(transfer, self._call, request, send)
         return transfer if send is None else send(transfer, request)
 
-    def _send_source(
+    def _request(
         self,
-        source: Source,
         method: str,
         url: str,
+        json: Any,
+        content: Content | None,
         headers: HeadersInput | None,
+        params: Mapping[str, str] | None,
         timeout: Seconds | EllipsisType,
         idle_timeout: Seconds | EllipsisType,
         connect_timeout: Seconds | EllipsisType,
+        stream: bool,
         idempotent: bool | None,
-    ) -> Coroutine[Any, Any, Response]:
-        transfer = self._call(method, url, headers, None, False, timeout, idle_timeout,
-                              connect_timeout, False, idempotent, -1, False)  # fmt: skip
+    ) -> tuple[Request, Source | None]:
+        """What the session is to be called with, and where the body is to come from, if it is not
+        in there."""
+        if params or self._base_url:
+            url = self._full_url(url, params)
+        source: Source | None = None
+        body: Any = content
+        is_json = json is not _NO_JSON
+        if is_json:
+            if content is not None:
+                raise ValueError("give json or content, not both")
+            body = encode(json)
+        elif isinstance(content, str):
+            body = content.encode()
+        elif type(content) is not bytes and isinstance(content, AsyncIterable):
+            body, source = None, content
+        upload_size = None if source is None else -1
+        return (method, url, headers, body, is_json, timeout, idle_timeout, connect_timeout,
+                stream, idempotent, upload_size, False), source  # fmt: skip
 
-        async def send(transfer: _http.Transfer, _: Any) -> Response:
+    def _send_source(
+        self, transfer: _http.Transfer, source: Source, request: Request
+    ) -> Coroutine[Any, Any, Response]:
+        async def send(transfer: _http.Transfer, _: Request) -> Response:
             async with uploading(transfer, source):
                 return cast(Response, await transfer)
 
         if self._admission is not None:
-            return self._admission.whole(transfer, None, (method, url, headers, b""), send)
-        return send(transfer, None)
+            return self._admission.whole(transfer, None, request, send)
+        return send(transfer, request)
 
     def stream(
         self,
@@ -283,25 +297,17 @@ class Client:
         The block is entered when the answer's head is there; at its end the transfer ends, read
         or not. Redirects are not followed.
         """
-        if params or self._base_url:
-            url = self._full_url(url, params)
-        source = content if isinstance(content, AsyncIterable) else None
-        body: Any = None if source is not None else content
-        is_json = json is not _NO_JSON
-        if is_json:
-            if content is not None:
-                raise ValueError("give json or content, not both")
-            body = encode(json)
-        elif isinstance(content, str):
-            body = content.encode()
-        again = partial(self._call, method, url, headers, body, is_json, timeout, idle_timeout,
-                        connect_timeout, True, idempotent, None if source is None else -1,
-                        False)  # fmt: skip
-        first = again()
+        request, source = self._request(
+            method, url, json, content, headers, params, timeout, idle_timeout, connect_timeout,
+            True, idempotent,
+        )  # fmt: skip
+        again = partial(self._call, *request)
         if self._admission is None:
-            return StreamContext(first, source, self._max_event)
-        cost = self._admission.cost(url, body)
-        return ScheduledStreamContext(first, source, self._max_event, again, self._admission, cost)
+            return StreamContext(again(), source, self._max_event)
+        cost = self._admission.cost(request[1], request[3])
+        return ScheduledStreamContext(
+            again(), source, self._max_event, again, self._admission, cost
+        )
 
     def _full_url(self, url: str, params: Mapping[str, str] | None) -> str:
         if self._base_url and url.startswith("/"):
@@ -442,9 +448,12 @@ class ScheduledStreamContext(StreamContext):
         if not self._unused:
             self._transfer = self._again()
         self._unused = False
+        sent_at = self._admission.now()
         stream = await super().__aenter__()
-        if stream.status in REFUSALS:
-            body = await stream.aread()
+        received_at = self._admission.now()
+        body = await stream.aread() if stream.status in REFUSALS else None
+        self._admission.observe(self._transfer, body, sent_at, received_at)
+        if body is not None:
             raise StatusError(StreamResponse(self._transfer, self._max_event, read=body), body)
         return stream
 

@@ -54,7 +54,8 @@ def transport(
 
     With a scheduler every call of the SDK is admitted by it, settled from the usage of its answer
     (a streamed one's from its last event), and retried by its rules when it is refused; set the
-    SDK's own max_retries to 0. settle=False keeps the estimates, for providers that give nothing
+    SDK's own max_retries to 0. One that has limits or adapts is shown what each answer tells of
+    the provider's limits. settle=False keeps the estimates, for providers that give nothing
     back (OpenAI, Azure). The slot of a streamed call is held until the stream is closed or
     read to its end. The other arguments are those of `Client`.
 
@@ -100,7 +101,7 @@ class _Transport:
                 return family.response(await self._open(request, body, None), None)
             lease = Lease(
                 self._admission,
-                lambda: self._open(request, body, REFUSALS),
+                lambda: self._open(request, body, self._admission),
                 self._admission.cost(str(request.url), body or b""),
                 repeatable=body is not None,
             )
@@ -115,10 +116,9 @@ class _Transport:
         except HTTPError as error:
             raise family.translated(error, request) from error
 
-    async def _open(
-        self, request: Any, body: bytes | None, refusals: frozenset[int] | None
-    ) -> _Opened:
-        """A transfer whose head is there. StatusError, its body read, for one of the refusals."""
+    async def _open(self, request: Any, body: bytes | None, admission: Admission | None) -> _Opened:
+        """A transfer whose head is there. With an admission: StatusError for a refusal, its body
+        read, and the scheduler is shown the answer."""
         limits: dict[str, float | None] = request.extensions.get("timeout", {})
         source = None
         size = None
@@ -140,6 +140,7 @@ class _Transport:
             True,
         )
         upload = None
+        sent_at = 0.0 if admission is None else admission.now()
         if source is None:
             await transfer
         else:
@@ -150,12 +151,15 @@ class _Transport:
             except BaseException as error:
                 await upload.__aexit__(type(error), error, None)
                 raise
-        if refusals is not None and transfer.status in refusals:
+        if admission is not None:
+            received_at = admission.now()
             answer = StreamResponse(transfer, 1)
-            refused = StatusError(answer, await answer.aread())
-            if upload is not None:
-                await upload.__aexit__(None, None, None)
-            raise refused
+            refusal = await answer.aread() if answer.status in REFUSALS else None
+            admission.observe(transfer, refusal, sent_at, received_at)
+            if refusal is not None:
+                if upload is not None:
+                    await upload.__aexit__(None, None, None)
+                raise StatusError(answer, refusal)
         return _Opened(transfer, upload)
 
     async def aclose(self) -> None:

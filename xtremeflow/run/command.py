@@ -10,7 +10,7 @@ import logging
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from xtremeflow.run import amounts, keys
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.dry import Plan, plan
 from xtremeflow.run.estimate import Estimator
-from xtremeflow.run.job import Job, same_file
+from xtremeflow.run.job import FEW_CALLS, MANY_CALLS, Job, same_file
 from xtremeflow.run.keys import Key, KeyProblem
 from xtremeflow.run.plot import PlotError, picture_path, plot
 from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
@@ -29,11 +29,9 @@ from xtremeflow.run.source import Source, SourceError
 from xtremeflow.run.summary import INTERRUPTED, STOPPED, USAGE, Summary
 from xtremeflow.run.tokenizer import TokenizerError, tokenizer
 from xtremeflow.run.views import choose
+from xtremeflow.scheduler.base import Adapt
 
 logger = logging.getLogger("xtremeflow.run")
-
-_FEW_CALLS = 64  # at a time, where no limit is known
-_MANY_CALLS = 1024  # at a time, where a rate limits them
 
 EXAMPLES = """\
 examples:
@@ -52,6 +50,9 @@ What fails is in results.errors.jsonl, and is tried again by the next run.
 
 exit status: 0 all done, 1 some failed, 2 bad usage, 3 stopped before the end, 130 Ctrl-C
 """
+
+
+ADAPT: Mapping[str, Adapt] = {"yes": True, "bounded": "bounded", "no": False}
 
 
 class Usage(Exception):
@@ -87,7 +88,7 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
     base_url = keys.check_base_url(base_url, insecure=options.insecure)
     if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
         raise Usage("--plot needs matplotlib: pip install 'xtremeflow[plot]'")
-    limits, concurrency = _limits(options, provider)
+    limits, adapt, concurrency = _limits(options, provider)
     estimator = Estimator()
     if options.tokenizer is not None:
         estimator = Estimator(tokenizer(options.tokenizer), per_token=1.0)
@@ -96,7 +97,9 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
         raise Usage(f"{own} is the input: choose another output")
 
     if options.dry_run:
-        return _dry_run(options, source, provider, estimator, limits)
+        return _dry_run(
+            options, source, provider, estimator, limits or _of(provider, _assumed(provider), None)
+        )
     key = keys.find_key(
         options.key_env or provider.key_variable,
         options.key_file,
@@ -122,6 +125,7 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
             results=results,
             provider=provider,
             limits=limits,
+            adapt=adapt,
             concurrency=concurrency,
             estimator=estimator,
             policy=Policy(
@@ -147,12 +151,12 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
                 base_url,
                 headers,
                 timeout=options.timeout,
-                connections=concurrency,
+                connections=concurrency or MANY_CALLS,
                 prefix=provider.prefix,
             )
             return await job.run(transport, view)
 
-        _allow_files(concurrency + 64)
+        _allow_files((concurrency or MANY_CALLS) + 64)
         summary = asyncio.run(run())
     finally:
         results.close()
@@ -178,18 +182,36 @@ def _provider(options: argparse.Namespace) -> Provider:
     return provider
 
 
-def _limits(options: argparse.Namespace, provider: Provider) -> tuple[list[Limit], int]:
-    """The limits that were given, and those of the preset for what was not."""
-    given = vars(options)
-    found: dict[str, float] = {}
-    for name in UNITS:
-        value = given.get(name, provider.amounts.get(name))
-        if value is not None:
-            found[name] = value
+def _limits(
+    options: argparse.Namespace, provider: Provider
+) -> tuple[list[Limit], Adapt, int | None]:
+    """The limits that were given; what may become of them; and how many calls at a time.
+
+    The preset's are taken only where nothing can be learned, and as a guess where answers tell of
+    no limits before they refuse.
+    """
+    rates: dict[str, float | None] = {n: vars(options)[n] for n in UNITS if n in options}
+    adapt = ADAPT[options.adapt]
+    if not adapt:
+        rates = {**_assumed(provider), **rates}
+    elif not (rates or provider.tells):
+        rates, adapt = dict(_assumed(provider)), True
+    limits = _of(provider, rates, options.burst)
     concurrency = options.concurrency or provider.amounts.get("concurrency")
-    if concurrency is None:
-        concurrency = _MANY_CALLS if found else _FEW_CALLS
-    return provider.limits(found, options.burst), concurrency
+    if concurrency is None and (limits or (adapt and provider.tells)):
+        concurrency = MANY_CALLS
+    elif concurrency is None and not adapt:
+        concurrency = FEW_CALLS
+    return limits, adapt, concurrency
+
+
+def _assumed(provider: Provider) -> dict[str, float | None]:
+    """The amounts per minute of the preset."""
+    return {name: amount for name, amount in provider.amounts.items() if name in UNITS}
+
+
+def _of(provider: Provider, rates: Mapping[str, float | None], burst: float | None) -> list[Limit]:
+    return provider.limits({n: rate for n, rate in rates.items() if rate is not None}, burst)
 
 
 def _dry_run(
@@ -220,7 +242,12 @@ def _greeting(job: Job, base_url: str) -> str:
     limits = [
         f"{amounts.shown(limit.amount)} {limit.name.replace('_', ' ')}/min" for limit in job.limits
     ]
-    limits.append(f"{job.concurrency:,} calls at a time")
+    if job.adapt is True and limits:
+        limits[0] = f"at first {limits[0]}"
+    elif job.adapt and not limits:
+        limits.append("limits are learned from the answers")
+    if job.concurrency is not None:
+        limits.append(f"{job.concurrency:,} calls at a time")
     done = f"; {job.results.done.count:,} lines are done already" if job.results.done.count else ""
     return f"{job.provider.title} at {base_url}: {', '.join(limits)}{done}"
 
@@ -285,16 +312,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--key-file", type=Path, metavar="FILE", help="file that holds the API key")
 
     group = parser.add_argument_group(
-        "limits", "as on your provider's limits page; without --provider and\nthese, only the "
-        "number of calls at a time is limited"
+        "limits", "as on your provider's limits page, if you know them: what the answers tell "
+        "is\nfollowed in any case, and what is not given is learned"
     )  # fmt: skip
     add = group.add_argument
     for name, unit in UNITS.items():
         words = unit.replace("_", " ")
         add(f"--{name}", type=amounts.limit, default=argparse.SUPPRESS, metavar="N",
             help=f"{words} per minute, such as 5000, 800k or 2M; none for no limit")  # fmt: skip
+    add("--adapt", choices=tuple(ADAPT), default="bounded", help="what the answers may change: "
+        "with bounded, limits that are given are upper bounds (the default); with yes, they are "
+        "only a first guess; with no, nothing is learned, and the preset's limits stand for what "
+        "is not given")  # fmt: skip
     add("--concurrency", type=amounts.whole, metavar="N", help=f"calls at a time (default: the "
-        f"preset's; else {_MANY_CALLS} if a rate is limited, {_FEW_CALLS} if not)")  # fmt: skip
+        f"preset's; else {MANY_CALLS} where a rate is limited, {FEW_CALLS} where none "
+        "is known)")  # fmt: skip
     add("--burst", type=amounts.seconds, metavar="SECONDS", help="how many seconds of the rates "
         "may be used at once (default: the preset's; else 0)")  # fmt: skip
     add("--tokenizer", metavar="NAME", help="count tokens with tiktoken's encoding or model of "

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from xtremeflow import Limit
+from xtremeflow import Limit, LimitStats
 from xtremeflow.run.requests import Json
 
 logger = logging.getLogger("xtremeflow.run")
@@ -23,10 +23,16 @@ def history_path(results: Path) -> Path:
     return results.with_name(f"{results.stem}.runs{results.suffix}")
 
 
+Known = tuple[str, float, float]  # a limit's name, rate and capacity
+_NOTED = 0.01  # the least change that is noted, as a share
+_STORE = 600.0  # s, for which a bucket's capacity lasts at its rate
+
+
 class History:
     def __init__(self, results: Path) -> None:
         self._path = history_path(results)
         self._cooldown: list[float] | None = None
+        self._limits: list[Known] = []
 
     def start(self, now: float, limits: Iterable[Limit], **about: Any) -> None:
         described = [
@@ -34,6 +40,18 @@ class History:
             for each in limits
         ]
         self._add({"event": "start", "time": now, "limits": described, **about})
+
+    def limits(self, now: float, limits: Sequence[LimitStats]) -> None:
+        """What the limits are by now, if that has changed by more than a hundredth."""
+        found = [(limit.name, limit.rate, limit.capacity) for limit in limits]
+        if len(found) != len(self._limits) or any(map(_differ, found, self._limits)):
+            self._limits = found
+            described = [
+                {"name": each.name, "rate": each.rate, "capacity": each.capacity,
+                 "learned": each.learned}
+                for each in limits
+            ]  # fmt: skip
+            self._add({"event": "limits", "time": round(now, 3), "limits": described})
 
     def cooldown(self, start: float, end: float) -> None:
         """One that overlaps the one before only extends it."""
@@ -61,13 +79,38 @@ class History:
             logger.warning("cannot write %s: %s", self._path, error.strerror)
 
 
+def _differ(one: Known, other: Known) -> bool:
+    return one[0] != other[0] or any(
+        abs(a - b) > _NOTED * max(a, b) for a, b in zip(one[1:], other[1:], strict=True)
+    )
+
+
+@dataclass(frozen=True)
+class PastLimit:
+    """A limit as it was for a while; rate is per second, `learned` says why."""
+
+    name: str
+    rate: float
+    capacity: float
+    learned: str | None = None
+
+    @property
+    def is_felt(self) -> bool:
+        """Whether it is one on the pace: a day's holds more than any run has use for."""
+        return self.capacity < _STORE * self.rate
+
+
 @dataclass
 class PastRun:
     """What the history tells of one run. Times are on the wall clock, in seconds."""
 
     start: float
     end: float | None = None
-    limits: list[Limit] = field(default_factory=list[Limit])
+    given: list[PastLimit] = field(default_factory=list[PastLimit])
+    changes: list[tuple[float, list[PastLimit]]] = field(
+        default_factory=list[tuple[float, list[PastLimit]]]
+    )
+    """From when on the limits were what."""
     cooldowns: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
 
@@ -82,7 +125,12 @@ def past_runs(results: Path) -> list[PastRun]:
         try:
             event = cast(Json, json.loads(line))
             if event["event"] == "start":
-                runs.append(PastRun(event["time"], limits=[Limit(**x) for x in event["limits"]]))
+                limits = [Limit(**each) for each in event["limits"]]
+                given = [PastLimit(x.name, x.rate, x.capacity or 0.0) for x in limits]
+                runs.append(PastRun(event["time"], given=given))
+            elif event["event"] == "limits" and runs:
+                found = [PastLimit(**each) for each in event["limits"]]
+                runs[-1].changes.append((event["time"], found))
             elif event["event"] == "cooldown" and runs:
                 runs[-1].cooldowns.append((event["time"], event["end"]))
             elif event["event"] == "end" and runs:

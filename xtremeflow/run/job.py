@@ -27,23 +27,35 @@ from xtremeflow.run.summary import Summary
 from xtremeflow.run.transport import Transport
 from xtremeflow.run.views import View
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.scheduler.base import Adapt
 
 logger = logging.getLogger("xtremeflow.run")
 
 _SYNC_INTERVAL = 5.0  # s; what a power failure may cost
 _HARDLY_NOTICED = 100  # calls
+_LOOK_INTERVAL = 0.25  # s, between looks at the limits
+FEW_CALLS = 64  # at a time, where no limit is known
+MANY_CALLS = 1024  # where one is
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a run needs; `command` is what to give again to go on."""
+    """All that a run needs.
+
+    limits       those to begin with
+    adapt        what may become of them, and of those that only the answers tell of: see
+                 `TaskScheduler`
+    concurrency  calls at a time; None: few until a limit is known, then many
+    command      what to give again to go on
+    """
 
     source: Source
     results: Results
     provider: Provider
     limits: list[Limit]
-    concurrency: int
+    adapt: Adapt
+    concurrency: int | None
     estimator: Estimator
     policy: Policy
     budget: Budget
@@ -80,7 +92,7 @@ class Job:
                 scheduler.stats(),
                 total=total.value,
                 in_flight=runner.in_flight,
-                concurrency=self.concurrency,
+                concurrency=scheduler.max_concurrency,
                 stopping=runner.stopped,
             )
 
@@ -89,6 +101,14 @@ class Job:
                 await asyncio.sleep(_SYNC_INTERVAL)
                 with contextlib.suppress(OSError):  # the next write will tell
                     await asyncio.to_thread(self.results.sync)
+
+        async def follow() -> None:
+            while True:
+                limits = scheduler.stats().limits
+                if limits and self.concurrency is None:
+                    scheduler.max_concurrency = MANY_CALLS
+                history.limits(runner.wall(), limits)
+                await asyncio.sleep(_LOOK_INTERVAL)
 
         async def watch() -> None:
             while True:
@@ -101,7 +121,7 @@ class Job:
         unusable: Exception | None = None
         stopped_by: list[int] = []
         view.start()
-        beside = [asyncio.create_task(watch()), asyncio.create_task(keep())]
+        beside = [asyncio.create_task(each()) for each in (watch, keep, follow)]
         try:
             with _stops(runner, stopped_by):
                 await runner.run(self.source.batches())
@@ -133,7 +153,8 @@ class Job:
             errors=runner.errors,
             cooldowns=stats.cooldowns,
             cooldown_seconds=stats.cooldown_seconds,
-            utilisation={limit.name: limit.utilisation for limit in stats.limits},
+            limits=stats.limits,
+            margin=stats.margin,
             learned=self.estimator.learned(),
             command=self.command,
         )
@@ -144,14 +165,15 @@ class Job:
         """Its buckets are full, but for a run that goes on with one that has just ended: they hold
         what has been refilled since, as that one may have used all there was.
         """
+        calls = FEW_CALLS if self.concurrency is None else self.concurrency
         if self.results.done.count < _HARDLY_NOTICED:
-            return TaskScheduler(self.concurrency, limits=self.limits)
+            return TaskScheduler(calls, limits=self.limits, adapt=self.adapt)
         idle = max(0.0, time.time() - self.results.last_written)
         refilled = [
             replace(limit, capacity=min(limit.capacity or 0.0, limit.rate * idle))
             for limit in self.limits
         ]
-        scheduler = TaskScheduler(self.concurrency, limits=refilled)
+        scheduler = TaskScheduler(calls, limits=refilled, adapt=self.adapt)
         for limit in self.limits:
             scheduler.set_limit(limit)  # the level stays
         return scheduler

@@ -13,10 +13,12 @@ from rich.text import Text
 
 from xtremeflow.run.amounts import duration, shown
 from xtremeflow.run.monitor import Gauge, Snapshot
+from xtremeflow.run.views import explained
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.-=+*#@"
 _NAMES = 14  # columns
+_LIMIT_NAMES = 20
 _FIGURES = 26
 _SPARE = 4  # columns between
 
@@ -60,7 +62,8 @@ class Live:
             if spark:
                 row.append(Text(self._sparkline(gauge, spark), style="cyan"))
             table.add_row(*row)
-        return Group(self._head(now), table, self._counts(now), self._state(now))
+        parts = [self._head(now), table, *self._limits(now), self._counts(now), self._state(now)]
+        return Group(*parts)
 
     def _head(self, now: Snapshot) -> Text:
         head = Text(self._title, style="bold", no_wrap=True, overflow="crop")
@@ -93,6 +96,18 @@ class Live:
             return ""
         steps = len(self._blocks) - 1
         return "".join(self._blocks[round(min(value / top, 1.0) * steps)] for value in history)
+
+    def _limits(self, now: Snapshot) -> list[Text]:
+        """What each limit is, and why."""
+        rows = [
+            (f"limit: {limit.name.replace('_', ' ')}", explained(limit)) for limit in now.limits
+        ]
+        if now.margin:
+            rows.append(("margin", f"{1000 * now.margin:.3g} ms of each rate are kept in reserve"))
+        return [
+            Text(f"{name:<{_LIMIT_NAMES}} {said}", "dim", no_wrap=True, overflow="crop")
+            for name, said in rows
+        ]
 
     def _counts(self, now: Snapshot) -> Text:
         counts = now.counts

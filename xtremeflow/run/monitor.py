@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from xtremeflow import Stats
+from xtremeflow import LimitStats, Stats
 from xtremeflow.run.runner import Counts
 
 _WINDOW = 5.0  # s, over which rates are taken
 _HISTORY = 240  # seconds that a sparkline can show
+_PLENTY = 600.0  # s: a bucket with so much in store limits no rate for now, as one per day
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class Snapshot:
     counts: Counts
     total: int | None
     gauges: tuple[Gauge, ...]
+    limits: tuple[LimitStats, ...]
+    margin: float
     in_flight: int
     waiting: int
     concurrency: int | None
@@ -76,7 +79,8 @@ class Monitor:
         limits: dict[str, float] = {}
         for limit in stats.limits:
             used[limit.name] = limit.used
-            limits[limit.name] = min(limit.rate, limits.get(limit.name, limit.rate))
+            if limit.level < _PLENTY * limit.rate:
+                limits[limit.name] = min(limit.rate, limits.get(limit.name, limit.rate))
         used.setdefault("requests", counts.attempts)
         if "tokens" not in used and "input_tokens" not in used:
             used["tokens"] = counts.input_tokens + counts.output_tokens
@@ -101,6 +105,8 @@ class Monitor:
             counts=counts,
             total=total,
             gauges=gauges,
+            limits=stats.limits,
+            margin=stats.margin,
             in_flight=in_flight,
             waiting=stats.waiting,
             concurrency=concurrency,
@@ -135,7 +141,9 @@ class Monitor:
 
 def _held(stats: Stats) -> dict[str, float]:
     """For how many seconds each thing held the queue back so far."""
-    shares = {limit.name: limit.held_back for limit in stats.limits}
+    shares: dict[str, float] = {}
+    for limit in stats.limits:  # two may have one name
+        shares[limit.name] = shares.get(limit.name, 0.0) + limit.held_back
     shares["concurrency"] = stats.held_by_concurrency
     shares["a cooldown"] = stats.held_by_cooldown
     shares[""] = stats.idle

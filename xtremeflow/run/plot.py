@@ -9,6 +9,7 @@ import argparse
 import importlib
 import importlib.util
 import json
+import math
 import sys
 from array import array
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from xtremeflow import Limit
 from xtremeflow.run.amounts import shown
 from xtremeflow.run.history import PastRun, past_runs
 from xtremeflow.run.requests import Json
@@ -159,6 +159,30 @@ def spans_of(calls: Calls, runs: Sequence[PastRun]) -> list[tuple[float, float]]
     return spans
 
 
+@dataclass(frozen=True)
+class Steps:
+    """A limit's rate over the time: each holds from its moment to the next one's."""
+
+    moments: list[float]
+    rates: list[float]  # per second; nan for a time without a limit
+
+    @classmethod
+    def of(cls, unit: str, runs: Sequence[PastRun], timeline: Timeline) -> Steps:
+        told: list[tuple[float, float]] = []
+        for run in runs:
+            for moment, limits in [(run.start, run.given), *run.changes]:
+                rates = [limit.rate for limit in limits if limit.name == unit and limit.is_felt]
+                told.append((moment, min(rates, default=math.nan)))
+        if all(math.isnan(rate) for _, rate in told):
+            return cls([], [])
+        moments = [max(0.0, float(timeline(moment))) for moment, _ in told]
+        return cls([*moments, timeline.end], [*(rate for _, rate in told), told[-1][1]])
+
+    @property
+    def known(self) -> list[float]:
+        return [rate for rate in self.rates if not math.isnan(rate)]
+
+
 def plot(results: Path, picture: Path) -> None:
     """Draws the results into a PNG or, by its suffix, an SVG. Raises PlotError."""
     if importlib.util.find_spec("matplotlib") is None:
@@ -167,15 +191,14 @@ def plot(results: Path, picture: Path) -> None:
 
     calls = read_calls(results)
     runs = past_runs(results)
-    limits = runs[-1].limits if runs else []
     timeline = Timeline(spans_of(calls, runs))
-    units = [unit for unit in TOKENS if any(limit.name == unit for limit in limits)]
-    units = [*(units or ["tokens"]), "requests"]
+    steps = {unit: Steps.of(unit, runs, timeline) for unit in (*TOKENS, "requests")}
+    units = [*([unit for unit in TOKENS if steps[unit].rates] or ["tokens"]), "requests"]
     figure: Any = Figure(figsize=(10, 2.4 * len(units) + 2.4), layout="constrained")
     axes = figure.subplots(len(units) + 1, 1, sharex=True)
     at = timeline(calls.started)
     for ax, unit in zip(axes, units, strict=False):
-        _draw_rate(ax, unit, at, calls.amounts(unit), timeline.end, limits)
+        _draw_rate(ax, unit, at, calls.amounts(unit), timeline.end, steps[unit])
     _draw_latency(axes[-1], at, calls, timeline)
     cooldowns = [pair for run in runs for pair in run.cooldowns]
     for ax in axes:
@@ -203,9 +226,7 @@ def _title(results: Path, calls: Calls, timeline: Timeline) -> str:
     return f"{title} of {len(timeline.breaks) + 1} runs" if timeline.breaks else title
 
 
-def _draw_rate(
-    ax: Any, unit: str, at: Any, amounts: Any, end: float, limits: Sequence[Limit]
-) -> None:
+def _draw_rate(ax: Any, unit: str, at: Any, amounts: Any, end: float, limit: Steps) -> None:
     np = _numpy()
 
     words = unit.replace("_", " ")
@@ -215,12 +236,12 @@ def _draw_rate(
     totals, edges = np.histogram(at, bins=_BINS, range=(0.0, end), weights=amounts)
     rates = totals / width
     ax.stairs(rates, edges, fill=True, color=color, alpha=0.7, label=f"{words} {verb}")
-    rate = min((limit.rate for limit in limits if limit.name == unit), default=None)
     top = 1.15 * float(rates.max(initial=0.0))
-    if rate is not None:
-        ax.axhline(
-            rate, color=_LIMIT, linestyle="--", linewidth=1.2, label=f"limit ({shown(rate)}/s)"
-        )
+    if limit.known:
+        least, rate = min(limit.known), max(limit.known)
+        said = f"{shown(rate)}/s" if least == rate else f"{shown(least)}/s to {shown(rate)}/s"
+        ax.step(limit.moments, limit.rates, where="post", color=_LIMIT, linestyle="--",
+                linewidth=1.2, label=f"limit ({said})")  # fmt: skip
         top = max(1.3 * rate, min(top, 3.0 * rate))  # what a full bucket allows at first is far up
         burst = float(rates.max(initial=0.0))
         if burst > top:

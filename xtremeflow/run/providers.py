@@ -40,7 +40,8 @@ class Provider:
     headers      sent with every call beside it
     paths        of bodies without a url, by what they have: see `requests.parse`
     prefix       what OpenAI's paths begin with and this provider's do not
-    amounts      the limits that are assumed, per minute ("concurrency": at a time)
+    amounts      the limits of a middle tier, per minute ("concurrency": at a time)
+    tells        whether its answers tell of its limits: then no amounts need be assumed
     burst        how many seconds of its rate a limit allows at once
     headroom     what part of the amounts may be used: a window's edge is not hit exactly
     charge       what a call costs when it is admitted
@@ -57,6 +58,7 @@ class Provider:
     paths: Mapping[str, str] = field(default_factory=lambda: _OPENAI_PATHS)
     prefix: str = ""
     amounts: Mapping[str, int] = field(default_factory=dict[str, int])
+    tells: bool = False
     burst: Mapping[str, float] = field(default_factory=dict[str, float])
     headroom: float = 1.0
     charge: Charge = "usage"
@@ -103,6 +105,7 @@ _ALL = (
         "https://api.openai.com/v1",
         "OPENAI_API_KEY",
         amounts={"rpm": 5_000, "tpm": 800_000},
+        tells=True,
         burst=_BUCKETS,
         charge="max_tokens",
         settles=False,
@@ -114,6 +117,7 @@ _ALL = (
         "AZURE_OPENAI_API_KEY",
         ("api-key", "{}"),
         amounts={"rpm": 1_440, "tpm": 240_000},
+        tells=True,
         headroom=0.98,
         charge="prompt and max_tokens",
         settles=False,
@@ -127,6 +131,7 @@ _ALL = (
         headers={"anthropic-version": "2023-06-01"},
         paths={"messages": "/v1/messages"},
         amounts={"rpm": 4_000, "itpm": 2_000_000, "otpm": 400_000},
+        tells=True,
         burst={"itpm": _MINUTE, "otpm": _MINUTE},
         caches_free=True,
     ),
@@ -147,6 +152,7 @@ _ALL = (
         "MISTRAL_API_KEY",
         paths={"messages": "/v1/chat/completions", "embedding": "/v1/embeddings"},
         amounts={"rpm": 360, "tpm": 2_000_000},
+        tells=True,
         headroom=0.98,
     ),
     Provider(
@@ -155,6 +161,7 @@ _ALL = (
         "https://api.groq.com/openai/v1",
         "GROQ_API_KEY",
         amounts={"rpm": 1_000, "tpm": 300_000},
+        tells=True,
         burst=_BUCKETS,
         charge="prompt and max_tokens",
     ),

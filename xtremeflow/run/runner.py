@@ -149,7 +149,7 @@ class Runner:
         self._failures = 0
         self._unsaved: list[tuple[Callable[[bytes], None], bytes]] = []
         self._crash: BaseException | None = None
-        self._units = frozenset(limit.name for limit in self.scheduler.limits) - {"requests"}
+        self._units = frozenset(self.scheduler.limit_names) - {"requests"}
         self._attempt = auto_backoff(
             max_retries=_MOST_REFUSALS, base_retry_after=1.0, max_retry_after=self.policy.max_wait
         )(self._attempt_once)
@@ -330,6 +330,8 @@ class Runner:
             job.seconds = self._now() - began
         if self.key is not None and (body := self.key.hidden(reply.body)) is not reply.body:
             reply = replace(reply, body=body)  # some quote it in their errors
+        if self.scheduler.adapt:
+            self.scheduler.observe(reply.status, reply.headers, reply.body)
         answer = decoded(reply.body)
         failure = failure_in(reply, answer)
         if failure is not None:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from xtremeflow import LimitStats
 from xtremeflow.run.amounts import duration, shown
 from xtremeflow.run.requests import Json
 from xtremeflow.run.runner import Counts
+from xtremeflow.run.views import explained
 
 DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -29,7 +31,8 @@ class Summary:
     errors: dict[str, int] = field(default_factory=dict[str, int])
     cooldowns: int = 0
     cooldown_seconds: float = 0.0
-    utilisation: dict[str, float] = field(default_factory=dict[str, float])
+    limits: tuple[LimitStats, ...] = ()
+    margin: float = 0.0
     learned: dict[str, Json] = field(default_factory=dict[str, Json])
     command: str = ""
 
@@ -71,13 +74,22 @@ class Summary:
             "input_tokens": counts.input_tokens,
             "output_tokens": counts.output_tokens,
             "cached_tokens": counts.cached_tokens,
-            "utilisation": {name: round(share, 4) for name, share in self.utilisation.items()},
+            "utilisation": self._utilisation(),
+            "limits": [_limit_json(limit) for limit in self.limits],
+            "margin_seconds": round(self.margin, 6),
             "errors_by_code": self.errors,
             "learned": self.learned,
             "results": str(self.results),
             "errors": str(self.errors_path),
         }
         return about
+
+    def _utilisation(self) -> dict[str, float]:
+        """Of the limits of each name, the share that was used of the one that was used most."""
+        found: dict[str, float] = {}
+        for limit in self.limits:
+            found[limit.name] = max(found.get(limit.name, 0.0), round(limit.utilisation, 4))
+        return found
 
     def as_text(self) -> str:
         counts = self.counts
@@ -104,6 +116,9 @@ class Summary:
                 f"  {counts.refused:,} of {counts.attempts:,} attempts were refused ({share:.1%}); "
                 f"{duration(self.cooldown_seconds)} of cooldowns"
             )
+        for limit in self.limits:
+            if limit.learned is not None:
+                lines.append(f"  limit of {limit.name.replace('_', ' ')}: {explained(limit)}")
         if counts.failed or counts.bad:
             parts = [f"{count:,} {code}" for code, count in sorted(self.errors.items())]
             if counts.bad:
@@ -118,3 +133,17 @@ class Summary:
         elif counts.failed:
             lines.append("The same command tries those that failed again.")
         return "\n".join(lines)
+
+
+def _limit_json(limit: LimitStats) -> Json:
+    configured = limit.configured
+    return {
+        "name": limit.name,
+        "rate": limit.rate,
+        "capacity": limit.capacity,
+        "configured": None if configured is None else {
+            "rate": configured.rate, "capacity": configured.capacity,
+        },
+        "learned": limit.learned,
+        "utilisation": round(limit.utilisation, 4),
+    }  # fmt: skip

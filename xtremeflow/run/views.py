@@ -8,6 +8,7 @@ import os
 import sys
 from typing import Protocol
 
+from xtremeflow import LimitStats
 from xtremeflow.run.amounts import duration, shown
 from xtremeflow.run.monitor import Snapshot
 
@@ -66,6 +67,8 @@ def describe(now: Snapshot) -> str:
     parts.append(f"{now.in_flight:,} in flight")
     if counts.refused:
         parts.append(f"{counts.refused:,} refused")
+    if now.margin:
+        parts.append(f"margin {1000 * now.margin:.3g} ms")
     if now.cooldown:
         parts.append(f"cooldown for {duration(now.cooldown)}")
     if now.held_back_by:
@@ -75,6 +78,17 @@ def describe(now: Snapshot) -> str:
     elif now.left is not None:
         parts.append(f"{duration(now.left)} left")
     return ", ".join(parts)
+
+
+def explained(limit: LimitStats) -> str:
+    """What a limit is, and why."""
+    parts = [f"{shown(limit.rate)}/s, {shown(limit.capacity)} at once"]
+    if limit.configured is not None:
+        given = limit.configured.rate
+        parts.append("as given" if limit.learned is None else f"given {shown(given)}/s")
+    if limit.learned is not None:
+        parts.append(limit.learned)
+    return "; ".join(parts)
 
 
 def _progress(done: int, total: int) -> str:

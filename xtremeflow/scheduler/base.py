@@ -50,7 +50,7 @@ class TaskScheduler(_core.Scheduler):
             raise ValueError(f"adapt must be True, False or 'bounded', got {adapt!r}")
         self._burst_ratio = burst_ratio
         self._limits = list(limits)
-        self._adapt = adapt
+        self._adapt: Adapt = adapt
         self._follower: Follower | None = None
         super().__init__(
             limits=[self._defined(limit) for limit in self._limits],
@@ -173,6 +173,11 @@ class TaskScheduler(_core.Scheduler):
             check_number("received_at", received_at, zero=True)
         seen = observations(headers, body if status >= 400 else None, time.time())
         self._following().answered(seen, sent_at, received_at)
+
+    @property
+    def adapt(self) -> Adapt:
+        """Whether limits that only the provider's answers tell of are followed, as was given."""
+        return self._adapt
 
     @property
     def limits(self) -> tuple[Limit, ...]:

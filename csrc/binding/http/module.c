@@ -3,6 +3,7 @@
 #include "net/usage.h"
 
 #include <stdlib.h>
+#include <strings.h>
 
 typedef PyObject *(*maker)(const char *bytes, Py_ssize_t size);
 
@@ -12,20 +13,34 @@ static PyObject *latin1(const char *bytes, Py_ssize_t size)
 }
 
 /* A folded line belongs to the value before it. */
-static int unfold(PyObject *list, PyObject *value)
+static int unfold(PyObject *list, const struct xf_field *f, maker make)
 {
     Py_ssize_t last = PyList_GET_SIZE(list) - 1;
     if (last < 0)
         return 0;
     PyObject *before = PyList_GET_ITEM(list, last); /* borrowed */
-    PyObject *space = PyBytes_Check(value) ? PyBytes_FromString(" ") : PyUnicode_FromString(" ");
+    PyObject *value = make(f->value, (Py_ssize_t)f->value_size);
+    PyObject *space = value ? make(" ", 1) : NULL;
     PyObject *left = space ? PySequence_Concat(PyTuple_GET_ITEM(before, 1), space) : NULL;
     PyObject *whole = left ? PySequence_Concat(left, value) : NULL;
     PyObject *pair = whole ? PyTuple_Pack(2, PyTuple_GET_ITEM(before, 0), whole) : NULL;
+    Py_XDECREF(value);
     Py_XDECREF(space);
     Py_XDECREF(left);
     Py_XDECREF(whole);
     return pair ? PyList_SetItem(list, last, pair) : -1;
+}
+
+static int append(PyObject *list, const struct xf_field *f, maker make)
+{
+    PyObject *name = make(f->name, (Py_ssize_t)f->name_size);
+    PyObject *value = name ? make(f->value, (Py_ssize_t)f->value_size) : NULL;
+    PyObject *pair = value ? PyTuple_Pack(2, name, value) : NULL;
+    int bad = pair ? PyList_Append(list, pair) : -1;
+    Py_XDECREF(name);
+    Py_XDECREF(value);
+    Py_XDECREF(pair);
+    return bad;
 }
 
 static PyObject *pairs_of(PyObject *head, maker make)
@@ -37,22 +52,9 @@ static PyObject *pairs_of(PyObject *head, maker make)
     PyObject *list = PyList_New(0);
     size_t at = 0;
     struct xf_field f;
-    while (list && xf_head_next(bytes, (size_t)size, &at, &f)) {
-        int bad = -1;
-        PyObject *value = make(f.value, (Py_ssize_t)f.value_size);
-        if (value && !f.name_size) {
-            bad = unfold(list, value);
-        } else if (value) {
-            PyObject *name = make(f.name, (Py_ssize_t)f.name_size);
-            PyObject *pair = name ? PyTuple_Pack(2, name, value) : NULL;
-            bad = pair ? PyList_Append(list, pair) : -1;
-            Py_XDECREF(name);
-            Py_XDECREF(pair);
-        }
-        Py_XDECREF(value);
-        if (bad)
+    while (list && xf_head_next(bytes, (size_t)size, &at, &f))
+        if ((f.name_size ? append(list, &f, make) : unfold(list, &f, make)) < 0)
             Py_CLEAR(list);
-    }
     return list;
 }
 
@@ -64,6 +66,38 @@ static PyObject *parse_head(PyObject *Py_UNUSED(module), PyObject *head)
 static PyObject *parse_head_bytes(PyObject *Py_UNUSED(module), PyObject *head)
 {
     return pairs_of(head, PyBytes_FromStringAndSize);
+}
+
+/* Whether a name has "ratelimit" in it, in any case: what tells of limits, with any provider. */
+static bool tells_of_limits(const struct xf_field *f)
+{
+    static const char word[] = "ratelimit";
+    for (size_t i = 0; i + sizeof word - 1 <= f->name_size; i++)
+        if (!strncasecmp(f->name + i, word, sizeof word - 1))
+            return true;
+    return false;
+}
+
+/* limit_fields(head) -> the pairs that tell of limits, and then the date that theirs go by */
+static PyObject *limit_fields(PyObject *Py_UNUSED(module), PyObject *head)
+{
+    static const char date_name[] = "date";
+    char *bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(head, &bytes, &size) < 0)
+        return NULL;
+    PyObject *list = PyList_New(0);
+    size_t at = 0;
+    struct xf_field f, date = {0};
+    while (list && xf_head_next(bytes, (size_t)size, &at, &f)) {
+        if (f.name_size == sizeof date_name - 1 && !strncasecmp(f.name, date_name, f.name_size))
+            date = f;
+        else if (tells_of_limits(&f) && append(list, &f, latin1) < 0)
+            Py_CLEAR(list);
+    }
+    if (list && PyList_GET_SIZE(list) && date.name && append(list, &date, latin1) < 0)
+        Py_CLEAR(list);
+    return list;
 }
 
 /* usage_in(bytes, ...) -> (input, output, total) or None */
@@ -112,6 +146,8 @@ static PyObject *set_loads(PyObject *module, PyObject *loads)
 static PyMethodDef methods[] = {
     {"parse_head", parse_head, METH_O, "The (name, value) pairs of an answer's head, as text."},
     {"parse_head_bytes", parse_head_bytes, METH_O, "The same as bytes."},
+    {"limit_fields", limit_fields, METH_O,
+     "Of an answer's head, the pairs that tell of rate limits, and the date if there are any."},
     {"usage_in", (PyCFunction)(void (*)(void))usage_in, METH_FASTCALL,
      "The (input, output, total) tokens that parts of an answer, in order, say it used; or None."},
     {"max_tokens", max_tokens, METH_O, "The largest max_tokens of a request's body, or 0."},

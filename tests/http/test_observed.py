@@ -1,0 +1,203 @@
+"""What answers tell of the provider's limits reaches the client's scheduler, once an attempt."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from httpkit import Request, serving
+
+from xtremeflow import TokenRateScheduler
+from xtremeflow._http import limit_fields
+from xtremeflow.http import Client, transport
+
+TOLD = {
+    "X-RateLimit-Limit-Tokens": "60000",
+    "x-ratelimit-remaining-tokens": "59000",
+    "x-ratelimit-reset-tokens": "1s",
+    "Date": "Wed, 25 Nov 2026 02:00:00 GMT",
+}
+FIELDS = list(TOLD.items())
+
+
+def run(main: Any) -> None:
+    asyncio.run(asyncio.wait_for(main, 30))
+
+
+class Watched(TokenRateScheduler):
+    """Notes what it is shown."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.seen: list[tuple[int, Any, Any]] = []
+        self.times: list[tuple[float, float]] = []
+        self.shown = asyncio.Event()
+
+    def observe(self, status: int, headers: Any, body: Any = None, **times: Any) -> None:
+        self.seen.append((status, list(headers), body))
+        self.times.append((times["sent_at"], times["received_at"]))
+        self.shown.set()
+        super().observe(status, headers, body, **times)
+
+
+async def telling(request: Request) -> None:
+    await request.answer(b'{"usage": {"total_tokens": 7}}', headers=TOLD)
+
+
+def refusing_once() -> Any:
+    asked = 0
+
+    async def handler(request: Request) -> None:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            await request.answer(b'{"why": 1}', 429, {**TOLD, "retry-after-ms": "1"})
+        else:
+            await telling(request)
+
+    return handler
+
+
+async def ask(way: str, scheduler: TokenRateScheduler, url: str, json: Any = None) -> int:
+    """One call in one of the ways in which a scheduler is used; returns the status."""
+    if way.startswith("httpx"):
+        library = pytest.importorskip(way.partition(" ")[0])
+        async with library.AsyncClient(transport=transport(scheduler=scheduler)) as client:
+            if "stream" not in way:
+                return int((await client.post(url, json=json)).status_code)
+            async with client.stream("POST", url, json=json) as response:
+                await response.aread()
+                return int(response.status_code)
+    async with Client(scheduler=scheduler) as client:
+        if way == "call":
+            return (await client.post(url, json=json)).status
+        async with client.stream("POST", url, json=json) as stream:
+            await stream.aread()
+            return stream.status
+
+
+WAYS = ["call", "stream", "httpx2", "httpx2 stream", "httpx", "httpx stream"]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_answer_is_shown_once_and_refusals_with_their_bodies(way: str) -> None:
+    async def main() -> None:
+        s = Watched(adapt=True)
+        async with serving(refusing_once()) as server:
+            assert await ask(way, s, server.url, {"max_tokens": 100}) == 200
+        refusal, answer = s.seen
+        assert refusal[0] == 429
+        assert refusal[2] == b'{"why": 1}'
+        assert ("retry-after-ms", "1") in refusal[1]
+        assert answer[0] == 200
+        assert answer[1] == [*FIELDS]
+        (tokens,) = s.stats().limits
+        assert (tokens.name, tokens.rate, tokens.capacity) == ("tokens", 1_000, 60_000)
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_tells_nothing_is_shown_only_to_who_learns(way: str) -> None:
+    async def handler(request: Request) -> None:
+        await request.answer(b"{}", headers={"x-request-id": "1", "date": "now"})
+
+    async def main() -> None:
+        fixed, adapting, free = Watched(max_tpm=1e6), Watched(adapt=True), Watched()
+        async with serving(handler) as server:
+            for scheduler in (fixed, adapting, free):
+                await ask(way, scheduler, server.url)
+            assert (fixed.seen, free.seen) == ([], [])
+            assert [(status, headers) for status, headers, _ in adapting.seen] == [(200, [])]
+        async with serving(telling) as server:
+            await ask(way, free, server.url)  # it has no limits, and makes none
+            assert free.seen == []
+            for _ in range(3):
+                await ask(way, fixed, server.url)
+            (limit,) = fixed.stats().limits
+            assert limit.rate == 1_000  # followed below what is configured
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", ["stream", "httpx2 stream"])
+def test_a_stream_is_shown_when_its_head_is_there(way: str) -> None:
+    gate = asyncio.Event()
+
+    async def handler(request: Request) -> None:
+        head = "".join(f"{name}: {value}\r\n" for name, value in TOLD.items())
+        await request.send(b"HTTP/1.1 200 OK\r\n%stransfer-encoding: chunked\r\n\r\n"
+                           % head.encode())  # fmt: skip
+        await gate.wait()
+        await request.chunk(b"x")
+        await request.end_stream()
+
+    async def main() -> None:
+        s = Watched(adapt=True)
+        async with serving(handler) as server:
+            call = asyncio.create_task(ask(way, s, server.url))
+            await asyncio.wait_for(s.shown.wait(), 10)
+            assert not call.done()
+            gate.set()
+            assert await call == 200
+            assert len(s.seen) == 1
+
+    run(main())
+
+
+def test_an_attempt_is_sent_and_received_at_its_own_times() -> None:
+    async def handler(request: Request) -> None:
+        await asyncio.sleep(0.05)
+        head = "".join(f"{name}: {value}\r\n" for name, value in TOLD.items())
+        await request.send(b"HTTP/1.1 200 OK\r\n%scontent-length: 2\r\n\r\n" % head.encode())
+        await asyncio.sleep(0.1)
+        await request.send(b"{}")
+
+    async def main() -> None:
+        s = Watched(adapt=True)
+        now = asyncio.get_running_loop().time
+        async with serving(handler) as server, Client(scheduler=s) as client:
+
+            async def two() -> None:
+                await client.post(server.url)
+                began = now()
+                await client.post(server.url)
+                sent_at, received_at = s.times[1]
+                assert began <= sent_at <= began + 0.04
+                assert sent_at + 0.045 <= received_at <= now() - 0.09  # its head, not its end
+
+            await (await s.start_task(two(), 10))
+        assert len(s.seen) == 2
+
+    run(main())
+
+
+def test_other_errors_are_shown_too() -> None:
+    async def handler(request: Request) -> None:
+        await request.answer(json.dumps({"error": 1}).encode(), 400, TOLD)
+
+    async def main() -> None:
+        s = Watched(max_tpm=1e6)
+        async with serving(handler) as server, Client(scheduler=s) as client:
+            assert (await client.post(server.url)).status == 400
+        assert [(status, body) for status, _, body in s.seen] == [(400, b'{"error": 1}')]
+
+    run(main())
+
+
+@pytest.mark.parametrize(
+    ("head", "fields"),
+    [
+        (b"", []),
+        (b"HTTP/1.1 200 OK\r\n\r\n", []),
+        (b"HTTP/1.1 200 OK\r\ndate: d\r\nratelimi: 1\r\nx: ratelimit\r\n\r\n", []),
+        (b"HTTP/1.1 200 OK\r\nDATE: d\r\nX-RATELIMIT-Limit: 1\r\na: b\r\n\r\n",
+         [("X-RATELIMIT-Limit", "1"), ("DATE", "d")]),
+        (b"anthropic-ratelimit-tokens-limit: 1 \r\n  2\r\n:x\r\nratelimit:\r\n",
+         [("anthropic-ratelimit-tokens-limit", "1"), ("ratelimit", "")]),
+    ],
+)  # fmt: skip
+def test_the_fields_that_tell_of_limits(head: bytes, fields: list[tuple[str, str]]) -> None:
+    assert limit_fields(head) == fields

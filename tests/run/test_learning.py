@@ -1,0 +1,110 @@
+"""The runner where nobody has told it the limits, on a virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runkit import Scripted, answered, by_line, go, plain, results_in
+
+from xtremeflow.run.history import History, past_runs
+from xtremeflow.run.providers import ANY, PROVIDERS
+from xtremeflow.run.requests import Request
+from xtremeflow.run.results import Results
+from xtremeflow.run.runner import Runner
+from xtremeflow.run.transport import Reply
+from xtremeflow.scheduler import TaskScheduler
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "results.jsonl"
+
+
+class Bucket(Scripted):
+    """A provider of so many tokens a minute, a full minute's at first, a call costing its
+    max_tokens; it tells of it as OpenAI does."""
+
+    def __init__(self, amount: float) -> None:
+        super().__init__()
+        self.amount = self.left = amount
+        self.refused = 0
+        self._at: float | None = None
+
+    async def send(self, request: Request) -> Reply:
+        now = asyncio.get_running_loop().time()
+        rate = self.amount / 60
+        self.left = min(self.amount, self.left + rate * (now - (self._at or now)))
+        self._at = now
+        cost = request.body["max_tokens"]
+        fits = cost <= self.left
+        self.left -= cost if fits else 0
+        self.refused += not fits
+        left = self.left
+        await super().send(request)
+        told = {
+            "x_ratelimit_limit_tokens": f"{self.amount:.0f}",
+            "x_ratelimit_remaining_tokens": f"{left:.0f}",
+            "x_ratelimit_reset_tokens": f"{(self.amount - left) / rate:.3f}s",
+        }
+        if not fits:
+            return answered(429, {}, retry_after=str((cost - left) / rate), **told)
+        return answered(**told)
+
+
+def learner(path: Path, transport: Any, **options: Any) -> Runner:
+    scheduler = TaskScheduler(1024, adapt=options.pop("adapt", "bounded"), **options)
+    return Runner(transport, scheduler, Results(path), PROVIDERS["openai"])
+
+
+def test_a_limit_that_the_answers_tell_is_used_up_and_kept(out: Path) -> None:
+    transport = Bucket(60_000)
+    runner = learner(out, transport)
+    seconds = go(runner, [plain(max_tokens=500)] * 300)  # 150,000 tokens, 60,000 of them at once
+    assert sorted(by_line(results_in(out))) == list(range(1, 301))
+    assert transport.refused == 0
+    assert 90 <= seconds <= 93
+    (tokens,) = runner.scheduler.stats().limits
+    assert (tokens.name, tokens.rate, tokens.used) == ("tokens", 1_000, 150_000)
+
+
+def test_what_tells_nothing_is_not_waited_for(out: Path) -> None:
+    """The start's four calls, and then one more for each answer: nothing stalls."""
+    transport = Scripted()
+    seconds = go(learner(out, transport), [plain(max_tokens=500)] * 500)
+    assert len(results_in(out)) == 500
+    assert seconds <= 8
+    assert [at for at, _ in transport.sent[:5]] == pytest.approx([transport.sent[0][0]] * 4 + [
+        transport.sent[0][0] + 0.5], abs=0.01)  # fmt: skip
+
+
+def test_a_refusal_at_the_start_is_learned_from(out: Path) -> None:
+    transport = Bucket(60_000)
+    transport.left = 0.0  # somebody else has used it all
+    seconds = go(learner(out, transport), [plain(max_tokens=500)] * 100)
+    assert len(results_in(out)) == 100
+    assert transport.refused <= 8
+    assert 49 <= seconds <= 55
+
+
+def test_without_adapt_nothing_is_learned(out: Path) -> None:
+    runner = Runner(Bucket(60_000), TaskScheduler(8), Results(out), ANY)
+    go(runner, [plain(max_tokens=500)] * 20)
+    assert runner.scheduler.stats().limits == ()
+
+
+def test_what_the_limits_have_become_is_kept(out: Path) -> None:
+    runner = learner(out, Bucket(60_000))
+    history = History(out)
+    history.start(1.0, [])
+    history.limits(1.0, runner.scheduler.stats().limits)
+    go(runner, [plain(max_tokens=500)] * 10)
+    for moment in (2.0, 3.0):  # the second time nothing has changed
+        history.limits(moment, runner.scheduler.stats().limits)
+    (run,) = past_runs(out)
+    ((moment, (limit,)),) = run.changes
+    assert moment == 2.0
+    assert (limit.name, limit.rate, limit.capacity) == ("tokens", 1_000, 60_000)
+    assert limit.learned is not None
