@@ -65,6 +65,7 @@ typedef struct PortObject {
     PyObject *loop;
     struct PortObject *next; /* in the scheduler's list, which owns it */
     CallObject *calls;       /* owned, doubly linked */
+    PyObject *woken;         /* list of those whose tasks are about to be run, or NULL */
     PyObject *handle;        /* of loop.call_at(), where there is no timerfd */
     int64_t armed_at;        /* ns, or XF_NEVER */
     int64_t not_before;      /* the timer is not armed for an earlier instant, ns */
