@@ -120,6 +120,7 @@ struct CallObject {
     bool is_cancelled;
     bool is_draining; /* waits for the other calls of its scheduler to end */
     bool is_over;     /* ended, but for a child task's attempt that waits to be repeated */
+    bool child_waits; /* it is, or was, a child task whose attempt is to be repeated */
     xf_call core;     /* the last: has one number per limit */
 };
 
@@ -236,7 +237,7 @@ bool xf_call_dispatch(CallObject *c);
 /* Ends `c` in whatever state it is; what comes free goes to the next. Keeps a set exception. */
 void xf_call_end(CallObject *c, xf_outcome outcome);
 
-/* xf_call_wake() for a call that waited to be repeated: it is in flight again. */
+/* xf_call_wake() for a call that waited to be repeated. */
 bool xf_call_repeat(CallObject *c, PyObject *here);
 
 /* Takes `c` out of its port's list, and the port's reference away. */

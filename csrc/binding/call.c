@@ -190,6 +190,9 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
         }
     }
     Py_INCREF(c);
+    if (c->core.state == XF_ADMITTED && c->child_waits) {
+        (void)xf_call_dispatch(c); /* a child task is about to make its next attempt */
+    }
     xf_finish(&s->core, &c->core, outcome, xf_port_about_now(s, c->port));
     xf_call_unlink(c);
     if (c->callback != NULL) {
@@ -414,12 +417,25 @@ static PyObject *call_rate_limited(PyObject *self, PyObject *args)
     return PyFloat_FromDouble(until > now ? (double)(until - now) * 1e-9 : 0.0);
 }
 
+/* Tells those who wait that `c` is admitted again; `here` as in xf_resolve(). */
+static void resolve_retries(CallObject *c, PyObject *here)
+{
+    PyObject *retries = c->retries;
+    c->retries = NULL;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(retries); i++) {
+        if (xf_resolve(c->scheduler->st, PyList_GET_ITEM(retries, i), here) < 0) {
+            PyErr_Clear(); /* its loop is closed */
+        }
+    }
+    Py_DECREF(retries);
+}
+
 static PyObject *call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     CallObject *c = (CallObject *)self;
     SchedulerObject *s = c->scheduler;
     module_state *st = s->st;
-    if (c->core.state != XF_IN_FLIGHT && c->core.state != XF_WAITING) {
+    if (c->phase == CALL_PENDING || c->core.state == XF_DONE) {
         PyErr_Format(PyExc_RuntimeError, "cannot repeat a call that is %s",
                      state_names[c->core.state]);
         return NULL;
@@ -433,31 +449,37 @@ static PyObject *call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     /* Attempts of one call that fail together wait together: the call paid for them together. */
+    bool is_granted = c->core.state == XF_ADMITTED && c->retries == NULL;
     if ((c->retries == NULL && (c->retries = PyList_New(0)) == NULL) ||
         PyList_Append(c->retries, future) < 0) {
         Py_DECREF(future);
         return NULL;
     }
+    c->child_waits = !c->is_executing || (c->child_waits && c->core.state != XF_IN_FLIGHT);
     if (c->core.state == XF_IN_FLIGHT) {
         xf_retry(&s->core, &c->core, xf_port_now(s, c->port));
         xf_deliver(s);
+    } else if (is_granted) {
+        resolve_retries(c, NULL);
     }
     return future;
 }
 
+static PyObject *call_resume(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    CallObject *c = (CallObject *)self;
+    bool is_granted = c->core.state == XF_ADMITTED && c->phase != CALL_PENDING;
+    return PyBool_FromLong(is_granted ? xf_call_dispatch(c) : c->core.state != XF_WAITING);
+}
+
 bool xf_call_repeat(CallObject *c, PyObject *here)
 {
-    if (!xf_call_dispatch(c)) {
+    /* Who waits dispatches it, if it is not cancelled until it runs. But a call that has ended is
+       not kept for that. */
+    if (c->is_over && !xf_call_dispatch(c)) {
         return true; /* back in the queue */
     }
-    PyObject *retries = c->retries;
-    c->retries = NULL;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(retries); i++) {
-        if (xf_resolve(c->scheduler->st, PyList_GET_ITEM(retries, i), here) < 0) {
-            PyErr_Clear(); /* its loop is closed */
-        }
-    }
-    Py_DECREF(retries);
+    resolve_retries(c, here);
     return !c->is_over;
 }
 
@@ -471,8 +493,12 @@ static PyMethodDef call_methods[] = {
     {"retry", call_retry, METH_NOARGS,
      PyDoc_STR("retry($self, /)\n--\n\n"
                "Gives the slot back and queues the call again, before newer ones of its\n"
-               "priority; returns a future that is done when it is admitted, and paid for,\n"
-               "again.")},
+               "priority; returns a future that is done when it is admitted again. Then comes\n"
+               "resume().")},
+    {"resume", call_resume, METH_NOARGS,
+     PyDoc_STR("resume($self, /)\n--\n\n"
+               "Starts the next attempt, which is paid for from here on. False: a cooldown has\n"
+               "begun since it was admitted, so it waits again, and retry() says for how long.")},
     {"send", xf_call_send, METH_O, PyDoc_STR("The coroutine protocol, for its task.")},
     {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
      PyDoc_STR("The coroutine protocol, for its task.")},
