@@ -237,8 +237,11 @@ bool xf_call_dispatch(CallObject *c);
 /* Ends `c` in whatever state it is; what comes free goes to the next. Keeps a set exception. */
 void xf_call_end(CallObject *c, xf_outcome outcome);
 
-/* xf_call_wake() for a call that waited to be repeated. */
-bool xf_call_repeat(CallObject *c, PyObject *here);
+/* Sets what `c` costs by its estimate. -1 with an error set. */
+int xf_call_set_cost(CallObject *c);
+
+/* "waiting", "in flight", ... */
+const char *xf_call_state(const CallObject *c);
 
 /* Takes `c` out of its port's list, and the port's reference away. */
 void xf_call_unlink(CallObject *c);
@@ -250,6 +253,18 @@ static inline CallObject *xf_call_of(xf_call *core)
 {
     return (CallObject *)((char *)core - offsetof(CallObject, core));
 }
+
+/* ---- retry.c ---- */
+
+PyObject *xf_call_rate_limited(PyObject *self, PyObject *args);
+PyObject *xf_call_retry(PyObject *self, PyObject *unused);
+PyObject *xf_call_resume(PyObject *self, PyObject *unused);
+
+/* xf_call_wake() for a call that waited to be repeated. */
+bool xf_call_repeat(CallObject *c, PyObject *here);
+
+/* Whether attempts of `c` wait to be repeated for somebody. */
+bool xf_call_has_retries(const CallObject *c);
 
 /* ---- usage.c ---- */
 

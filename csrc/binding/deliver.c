@@ -1,7 +1,7 @@
-/* Delivery: what the core has decided is handed out. Tasks are woken in the loop they belong to: all
-   that became due in one turn of it are run together in the next, as the loop's own work for a
-   callback costs as much as a task's step; or at once where the timer has brought us there. Then the
-   timer is armed for what comes next. */
+/* Delivery: what the core has decided is handed out. Tasks are woken in the loop they belong to:
+   all that became due in one turn of it are run together in the next, as the loop's own work for a
+   callback costs as much as a task's step; or at once where the timer has brought us there. Then
+   the timer is armed for what comes next. */
 #include "binding/binding.h"
 
 int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,
