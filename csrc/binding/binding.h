@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/answers.h"
 #include "core/scheduler.h"
 
 /* A function of any calling convention as a PyMethodDef wants it. */
