@@ -52,7 +52,13 @@ CALLS = [
     Row("openai on this transport", "openai:ours", 3000, "openai", in_turns=True),
     Row("anthropic, default", "anthropic:default", 1000, "anthropic"),
     Row("anthropic, null transport", "anthropic:null", 3000, "anthropic", in_turns=True),
-    Row("anthropic, null transport, at once", "anthropic:null-at-once", 3000, "anthropic", in_turns=True),
+    Row(
+        "anthropic, null transport, at once",
+        "anthropic:null-at-once",
+        3000,
+        "anthropic",
+        in_turns=True,
+    ),
     Row("anthropic on this transport", "anthropic:ours", 3000, "anthropic", in_turns=True),
 ]
 TLS = [

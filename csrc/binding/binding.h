@@ -82,9 +82,10 @@ struct SchedulerObject {
     PyObject *weakrefs;
     PyObject *names; /* tuple: the limits' names */
     PortObject *ports;
-    PortObject *port;     /* borrowed: the one used last */
-    PyObject *drains;     /* list of (future, call or None) that wait for the last call, or NULL */
-    size_t drains_inside; /* calls that wait so for the others, or a little more than that */
+    PortObject *port;      /* borrowed: the one used last */
+    PyObject *drains;      /* list of (future, call or None) that wait for the last call, or NULL */
+    size_t drains_inside;  /* calls that wait so for the others, or a little more than that */
+    Py_ssize_t recount_at; /* how many drains there are when they are next counted anew */
     int64_t tokens_used, tokens_refunded;
     bool ready;                 /* __init__ has run */
     bool delivering;            /* see xf_deliver() */
