@@ -69,7 +69,7 @@ class TaskScheduler(_core.Scheduler):
 
     def _defined(self, limit: Limit) -> tuple[str, float, float, float]:
         if not isinstance(limit, Limit):
-            raise TypeError(f"limits must be Limit objects, got {limit!r}")
+            raise TypeError(f"a limit must be a Limit object, got {limit!r}")
         capacity = limit.capacity
         if capacity is None:
             capacity = self._burst_ratio * limit.rate
@@ -209,6 +209,16 @@ class TaskScheduler(_core.Scheduler):
         snapshot = self._snapshot()
         learned = {} if self._follower is None else self._follower.reasons
         return stats_from(snapshot, self._limits, learned)
+
+    def __repr__(self) -> str:
+        slots = self.max_concurrency
+        parts = [f"{limit.name} {limit.rate:g}/s" for limit in self._limits]
+        parts += [] if slots is None else [f"{slots} at a time"]
+        limits = ", ".join(parts) or "no limits"
+        return (
+            f"<{type(self).__name__}: {limits}; {self.waiting} waiting, "
+            f"{self.active_tasks} in flight>"
+        )
 
     @property
     def semaphore(self) -> Slots:
