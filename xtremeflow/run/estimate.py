@@ -9,7 +9,7 @@ them it is off by about spread * sqrt(n), and each carries its share of twice th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -108,7 +108,7 @@ def measure_body(body: Json, measure: Measure) -> int:
         if isinstance(part, str):
             size += 0 if part.startswith("data:") else measure(part)
         elif isinstance(part, list):
-            parts += cast("list[Any]", part)
+            parts += cast("Iterable[Any]", part)
         elif isinstance(part, dict):
             parts += [value for key, value in cast(Json, part).items() if key != "data"]
     return size
