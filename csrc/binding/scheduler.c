@@ -142,7 +142,7 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
         parse_slots(concurrency, &s->slots) < 0) {
         return -1;
     }
-    s->ramp = XF_UNLIMITED;
+    s->ramp = s->let_in = XF_UNLIMITED;
     limit_items =
         given != NULL ? PySequence_Fast(given, "limits must be a sequence") : PyTuple_New(0);
     place_items =

@@ -73,6 +73,7 @@ static void take_off(xf_scheduler *s, xf_call *c)
     c->previous = s->flying_end;
     *s->flying_end = c;
     s->flying_end = &c->next;
+    s->n_flying++;
 }
 
 static void land(xf_scheduler *s, xf_call *c)
@@ -85,6 +86,7 @@ static void land(xf_scheduler *s, xf_call *c)
     }
     c->next = NULL;
     c->previous = NULL;
+    s->n_flying--;
 }
 
 /* ---- admission ---- */
@@ -543,7 +545,7 @@ double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool
                int64_t sent_at, int64_t answered_at, int64_t now)
 {
     now = begin(s, now);
-    doubt += (double)held_between(s, i, sent_at - XF_OVERTAKING_NS, sent_at);
+    doubt += (double)held_between(s, i, -1, sent_at);
     double moved =
         xf_limit_told(&s->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
     s->changed = true;

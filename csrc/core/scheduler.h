@@ -34,13 +34,12 @@
 #include "core/limit.h"
 #include "core/margin.h"
 
-#define XF_NEVER INT64_MAX          /* an instant that does not come by itself */
-#define XF_CATCH_UP_NS 25000000     /* 25 ms: a garbage collection of many tasks */
-#define XF_TURNAROUND_NS 2000000    /* 2 ms */
-#define XF_OVERTAKING_NS 1000000000 /* 1 s */
-#define XF_UNLIMITED UINT32_MAX     /* slots */
-#define XF_MIN_PRIORITY (-32768)    /* priorities are 16 bits, */
-#define XF_MAX_PRIORITY 32767       /* higher goes first */
+#define XF_NEVER INT64_MAX       /* an instant that does not come by itself */
+#define XF_CATCH_UP_NS 25000000  /* 25 ms: a garbage collection of many tasks */
+#define XF_TURNAROUND_NS 2000000 /* 2 ms */
+#define XF_UNLIMITED UINT32_MAX  /* slots */
+#define XF_MIN_PRIORITY (-32768) /* priorities are 16 bits, */
+#define XF_MAX_PRIORITY 32767    /* higher goes first */
 
 typedef enum xf_state {
     XF_NEW,       /* not submitted yet */
@@ -89,9 +88,10 @@ typedef struct xf_scheduler {
     xf_alloc alloc;
     xf_limit *limits;
     uint32_t n_limits;
-    uint32_t slots;  /* XF_UNLIMITED, or how many calls may be admitted at a time */
-    uint32_t in_use; /* slots held */
-    uint32_t live;   /* calls submitted and not done */
+    uint32_t slots;    /* XF_UNLIMITED, or how many calls may be admitted at a time */
+    uint32_t in_use;   /* slots held */
+    uint32_t n_flying; /* calls in flight: the others that hold one are still to be dispatched */
+    uint32_t live;     /* calls submitted and not done */
     xf_cooldown cooldown;
     xf_margin margin;
     xf_counters counters;
@@ -169,9 +169,8 @@ bool xf_follow(xf_scheduler *s, int64_t now);
 
 /* The provider had `remaining` units of limit `i` left when it answered a call that was sent at
    `sent_at` and answered at `answered_at`; `doubt` units of it may be what a refund has given back
-   that will be reported here later. Calls in flight that were dispatched in the XF_OVERTAKING_NS
-   before may have been overtaken, and not be counted in it. See xf_limit_told(). O(calls in
-   flight). */
+   that will be reported here later. Other calls in flight that were dispatched before may have been
+   overtaken, and not be counted in it. See xf_limit_told(). O(calls in flight). */
 double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
                int64_t sent_at, int64_t answered_at, int64_t now);
 
