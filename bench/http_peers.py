@@ -1,16 +1,19 @@
 """One HTTP client's measurement, in a process of its own: python bench/http_peers.py JOB PORT ...
 
 Prints the CPU time (user and system, all threads) of this process for one call or one stream, in
-microseconds. What is measured is in `main`; bench/http_calls.py runs them all.
+microseconds. A job of an SDK may name several transports, as in openai:null+ours: then it prints
+one line for each, measured in turns. What is measured is in `main`; bench/http_calls.py runs all.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 AT_A_TIME = 64
@@ -42,6 +45,19 @@ async def measure(one: One, calls: int, at_a_time: int = AT_A_TIME) -> float:
     begin = time.process_time()
     await drive(one, calls, at_a_time)
     return (time.process_time() - begin) / calls * 1e6
+
+
+async def measure_in_turns(ones: Sequence[One], calls: int, turns: int = 10) -> list[float]:
+    """The median of each one's turns: A B C A B C, so that what else the machine does, and what the
+    heap and the caches are like, meets all alike.
+    """
+    results: list[list[float]] = [[] for _ in ones]
+    for _ in range(turns + 1):
+        for one, result in zip(ones, results, strict=True):
+            begin = time.process_time()
+            await drive(one, calls // turns, AT_A_TIME)
+            result.append((time.process_time() - begin) / (calls // turns) * 1e6)
+    return [statistics.median(result[1:]) for result in results]
 
 
 # ---- this project ----
@@ -293,7 +309,8 @@ def sdk_client(kind: str, sdk: str) -> Any:
     return library.AsyncClient(transport=Null(), timeout=60)
 
 
-async def openai(url: str, calls: int, kind: str) -> float:
+@contextlib.asynccontextmanager
+async def openai(url: str, kind: str) -> AsyncIterator[One]:
     import openai as library
 
     base = url.rsplit("/chat/", 1)[0]
@@ -304,10 +321,11 @@ async def openai(url: str, calls: int, kind: str) -> float:
             answer = await sdk.chat.completions.create(**BODY)
             assert answer.usage.total_tokens == 429
 
-        return await measure(one, calls)
+        yield one
 
 
-async def anthropic(url: str, calls: int, kind: str) -> float:
+@contextlib.asynccontextmanager
+async def anthropic(url: str, kind: str) -> AsyncIterator[One]:
     import anthropic as library
 
     base = url.rsplit("/v1/", 1)[0]
@@ -318,10 +336,16 @@ async def anthropic(url: str, calls: int, kind: str) -> float:
             answer = await sdk.messages.create(**BODY)
             assert answer.usage.output_tokens == 17
 
-        return await measure(one, calls)
+        yield one
 
 
-def main(job: str, base: str, calls: int, ca: str | None) -> float:
+async def sdks(sdk: Any, url: str, calls: int, kinds: str) -> list[float]:
+    async with contextlib.AsyncExitStack() as stack:
+        ones = [await stack.enter_async_context(sdk(url, kind)) for kind in kinds.split("+")]
+        return await measure_in_turns(ones, calls)
+
+
+def main(job: str, base: str, calls: int, ca: str | None) -> list[float]:
     name, _, how = job.partition(":")
     url = base + "/v1/chat/completions"
     runs: dict[str, Callable[[], Any]] = {
@@ -336,13 +360,13 @@ def main(job: str, base: str, calls: int, ca: str | None) -> float:
         "pycurl": lambda: pycurl(url, calls, how, ca),
         "pycurl-stream": lambda: pycurl(f"{url}/{how}", calls, "stream"),
         "protocol": lambda: protocol(url, calls),
-        "openai": lambda: openai(url, calls, how),
-        "anthropic": lambda: anthropic(url, calls, how),
+        "openai": lambda: sdks(openai, url, calls, how),
+        "anthropic": lambda: sdks(anthropic, url, calls, how),
     }
-    result: float = asyncio.run(runs[name]())
-    return result
+    result: float | list[float] = asyncio.run(runs[name]())
+    return result if isinstance(result, list) else [result]
 
 
 if __name__ == "__main__":
     _, job, base, calls, *rest = sys.argv
-    print(main(job, base, int(calls), rest[0] if rest else None))
+    print(*main(job, base, int(calls), rest[0] if rest else None), sep="\n")

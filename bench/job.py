@@ -1,14 +1,14 @@
 """A whole job at a strict provider.
 
-The job of `./dev demo`: a sample of 1,000 requests of a real trace goes to a simulated provider
-whose limits on tokens and requests are buckets that start full, with one minute's amount. It
+A sample of 1,000 requests of a real trace goes to a simulated provider in the same process, whose
+limits on tokens and requests are buckets that start full, with one minute's amount. It
 charges actual usage and answers 429 to whatever exceeds a limit. Its minute, as all its times,
 is shorter than a real one's; delays that a way fixes in seconds are made shorter alike. "ideal /
 wall" is the shortest time in which the limits allow the job, divided by the time it took;
 "wasted" is the share of the attempts that were refused; "lost" counts the calls never answered.
 In real time; all know the limits and, where they reserve tokens, the same estimates.
 
-- xtremeflow: TokenRateScheduler, auto_backoff and report_token_usage, as in the demo.
+- xtremeflow: TokenRateScheduler, auto_backoff and report_token_usage.
 - asyncio.Semaphore: twice the concurrency that the limits can keep busy, and the official SDKs'
   retries (their delays, but without end: with the default of two they lose calls).
 - xtremeflow 0.4.4, as documented: the quick start of its README with this provider's tokens per
@@ -28,6 +28,9 @@ import contextlib
 from random import Random
 from typing import Any
 
+from bench.job_result import Call as Attempt
+from bench.job_result import Runner, run_job
+from bench.job_ways import expected_answer, run_scheduled, run_usual, usual_concurrency
 from bench.measure import Numbers, middle, rounds
 from bench.peers import (
     AIOLIMITER,
@@ -40,11 +43,9 @@ from bench.peers import (
     token_throttle,
 )
 from bench.report import Figure, Section
-from xtremeflow.demo import Call as Attempt
-from xtremeflow.demo import Job, Runner, TraceRequest, load_trace, run_job, run_scheduled, run_usual
-from xtremeflow.demo import size_job as sized
-from xtremeflow.demo.scheduled import expected_answer
-from xtremeflow.demo.usual import retry_delay, usual_concurrency
+from bench.simulated_job import Job, size_job
+from xtremeflow.demo.trace import TraceRequest, load_trace
+from xtremeflow.demo.usual import retry_delay
 from xtremeflow.testing import RateLimitError, Response
 
 
@@ -94,7 +95,7 @@ async def retried(call: Attempt, request: TraceRequest, random: Random, speed: f
         try:
             return await call(request)
         except RateLimitError as error:
-            delay = retry_delay(error, retries, random, speed)
+            delay = retry_delay(error.response.headers, retries, random, speed)
             retries += 1
         await asyncio.sleep(delay)
 
@@ -142,7 +143,7 @@ WAYS: dict[str, Runner] = {
 
 
 def measure(way: str, seconds: float, minute: int, requests: int) -> Numbers:
-    job = sized(load_trace()[:requests], seconds=seconds, minute=minute)
+    job = size_job(load_trace()[:requests], seconds=seconds, minute=minute)
     result = asyncio.run(run_job(job, WAYS[way]))
     return {
         "wall": result.wall,

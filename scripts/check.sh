@@ -177,7 +177,7 @@ job_c() {
         if need_command $compiler $compiler libc6-dev; then
             [ $compiler = gcc ] || need_clang_sanitizers
             echo "$compiler:"
-            try env CC=$compiler "$VENV/bin/python" -m pytest tests/test_core_c.py
+            try env CC=$compiler "$VENV/bin/python" -m pytest "${SPREAD[@]}" tests/test_core_c.py
         else
             skip "there is no $compiler"
         fi
@@ -199,14 +199,14 @@ need_clang_sanitizers() {
 
 job_suite() {
     setup test
-    in_venv pytest
+    in_venv pytest "${SPREAD[@]}"
 }
 
 # The tests that need the SDKs whose refusals they are about.
 job_sdks() {
     setup test
     need_group sdks
-    in_venv pytest tests/test_refusals.py tests/serve
+    in_venv pytest "${SPREAD[@]}" tests/test_refusals.py tests/serve
 }
 
 # suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in
@@ -217,7 +217,7 @@ suite_of() {
     local environment=$1
     shift
     mkdir -p "$WORK/elsewhere"
-    (cd "$WORK/elsewhere" && "$environment/bin/python" -m pytest --capture=sys \
+    (cd "$WORK/elsewhere" && "$environment/bin/python" -m pytest "${SPREAD[@]}" --capture=sys \
         -p no:cacheprovider \
         -c "$ROOT/pyproject.toml" --rootdir="$ROOT" "$ROOT/tests" \
         --ignore="$ROOT/tests/test_bench.py" "$@")

@@ -62,6 +62,9 @@ class FakeCall:
         self.retries += 1
         return asyncio.sleep(max(self.cooldown, self.told[-1][0] or 0.0))
 
+    def resume(self) -> bool:
+        return True
+
 
 @pytest.fixture(autouse=True)
 def outside(monkeypatch: pytest.MonkeyPatch) -> None:

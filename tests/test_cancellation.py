@@ -178,9 +178,11 @@ def test_before_the_first_step() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("slots", [1, None])
-def test_in_a_retry(slots: int | None) -> None:
-    """Cancelled in each step around a retry, and of the moments between two of its steps."""
+@pytest.mark.parametrize(("slots", "priority"), [(1, 0), (None, 0), (1, 1)])
+def test_in_a_retry(slots: int | None, priority: int) -> None:
+    """Cancelled in each step around a retry, which at the higher priority has to wait for the
+    other call; so also between its grant and its first step.
+    """
 
     async def scenario(k: int) -> bool:
         scheduler = TokenRateScheduler(max_tps=1, burst_ratio=100, max_concurrency=slots)
@@ -198,15 +200,15 @@ def test_in_a_retry(slots: int | None) -> None:
         victim = Victim(refused_once)
         doomed = scheduler.submit(victim.coro, TOKENS)
         await asyncio.sleep(0)
-        behind = scheduler.submit(short(), TOKENS)
+        behind = scheduler.submit(short(), TOKENS, priority=priority)
         over = await cancel_at(doomed, k)
         assert await behind == "done"
         await scheduler.wait_pending()
         assert victim.is_closed
         assert scheduler.active_tasks == scheduler.waiting == 0
         assert scheduler.pending_tasks == set()
-        # The attempts that began are paid for; so is one that was granted and cancelled with it.
-        assert scheduler.stats().limits[0].used - TOKENS * (attempts + 1) in (0, TOKENS)
+        # The attempts that began are paid for, and only they.
+        assert scheduler.stats().limits[0].used == TOKENS * (attempts + 1)
         return over
 
     assert at_every_step(scenario) >= 6
@@ -253,6 +255,40 @@ def test_a_child_may_be_retried_while_its_parent_is_cancelled() -> None:
         await asyncio.wait([doomed])
         assert scheduler.waiting == scheduler.active_tasks == 0
         assert await scheduler.submit(short()) == "done"
+
+    run(main())
+
+
+def test_a_childs_next_attempt_is_paid_for_though_its_parent_ends_just_then() -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_tps=1, burst_ratio=100, max_concurrency=1)
+        children: list[asyncio.Task[None]] = []
+        may_end = asyncio.Event()
+        attempts = 0
+
+        @auto_backoff()
+        async def refused_once() -> None:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 1:
+                raise RetryException("full", retry_after=0)
+
+        async def parent() -> None:
+            children.append(asyncio.create_task(refused_once()))
+            await may_end.wait()
+            assert attempts == 1
+
+        async def ahead() -> None:
+            may_end.set()  # the parent's next step comes before that of its child
+
+        task = scheduler.submit(parent(), TOKENS)
+        scheduler.submit(ahead(), TOKENS, priority=1)
+        await task
+        await children[0]
+        assert attempts == 2
+        await scheduler.wait_pending()
+        assert scheduler.stats().limits[0].used == 3 * TOKENS
+        assert scheduler.active_tasks == 0
 
     run(main())
 

@@ -46,6 +46,7 @@ class Scene:
     )
     now: int = 0
     on_the_way: int = 0  # units that were dispatched and have not arrived
+    ended: list[tuple[int, int, int]] = field(default_factory=list)  # sent, answer here, cost
     events: list[Any] = field(default_factory=list)
     numbers: Any = field(default_factory=count)
 
@@ -64,6 +65,12 @@ class Scene:
         bucket.__dict__.update(self.provider.__dict__)
         bucket.take(0, self.now)
         return bucket._level / bucket._scale - self.on_the_way
+
+    def overtaken_twice(self, sent: int) -> int:
+        """What calls cost that were sent before that one and answered before its answer came. It
+        may have overtaken them on the way there and they its answer on the way back, so that it
+        knows of nothing that they took; they are out of sight."""
+        return sum(cost for began, end, cost in self.ended if began <= sent <= end)
 
     def call(self, cost: int, way: int, work: int, back: int, bounded: bool, check: Any) -> None:
         sent = self.now
@@ -86,8 +93,9 @@ class Scene:
 
         def hear(remaining: int) -> None:
             moved = self.core.told(self.now, 0, remaining, bounded, sent, self.now)
-            check(moved)
+            check(moved, sent)
             self.core.finish(self.now, number, True)
+            self.ended.append((sent, self.now, cost))
 
         self.at(self.now + way, arrive)
 
@@ -105,10 +113,11 @@ def test_a_level_is_never_raised_above_what_the_provider_has(
     core.dispatch(core.submit(0, [never_sent]))
     core.finish(0, 0, False)
 
-    def check(moved: float) -> None:
+    def check(moved: float, sent: int) -> None:
         if moved > 0:
             event("raised")
-            assert float(core.level(0, scene.now)) <= scene.left() + LOST
+            most = scene.left() + LOST + scene.overtaken_twice(sent)
+            assert float(core.level(0, scene.now)) <= most
         elif moved < 0:
             event("lowered")
 
@@ -127,7 +136,7 @@ def test_of_a_provider_like_the_bucket_no_answer_moves_it(plan: Any) -> None:
     core.follow(0)
     scene = Scene(core)
 
-    def check(moved: float) -> None:
+    def check(moved: float, _sent: int) -> None:
         event(f"{core.level(0, scene.now) < CAPACITY}")
         assert moved > -LOST
 
@@ -150,7 +159,7 @@ def test_another_user_is_noticed_with_the_first_answer(plan: Any, taken: int) ->
     scene.provider.take(taken, scene.now)
     heard: list[float] = []
 
-    def check(moved: float) -> None:
+    def check(moved: float, _sent: int) -> None:
         heard.append(moved)
         if len(heard) == 1:
             assert float(core.level(0, scene.now)) <= CAPACITY - taken + RATE * 0.2 + RATE * 9

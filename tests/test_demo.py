@@ -1,64 +1,29 @@
-"""The main job: its lower bound, its measurement, both ways of doing it, and the command."""
+"""The demo: its job as a file, and the whole chain in processes of their own."""
 
 import asyncio
-import math
-from functools import partial
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from xtremeflow import Limit
-from xtremeflow.demo import (
-    Job,
-    JobResult,
-    TraceRequest,
-    load_trace,
-    run_job,
-    run_scheduled,
-    run_usual,
-    size_job,
-)
 from xtremeflow.demo.__main__ import main
-from xtremeflow.demo.job import earliest_admissions
+from xtremeflow.demo.ideal import ideal_wall
+from xtremeflow.demo.job import Job
+from xtremeflow.demo.outcome import Outcome, table
 from xtremeflow.demo.plot import plot
-from xtremeflow.demo.scheduled import expected_answer
-from xtremeflow.demo.table import describe, table
+from xtremeflow.demo.provider import Observed, Sample, served
+from xtremeflow.demo.trace import TraceRequest, load_trace
 from xtremeflow.demo.usual import retry_delay
-from xtremeflow.testing import LatencyModel, RateLimitError, run
+from xtremeflow.http import Client
+from xtremeflow.run.command import main as run_main
 
 SAMPLE = load_trace()
-
-
-@pytest.fixture(scope="module")
-def job() -> Job:
-    return size_job(SAMPLE)
-
-
-@pytest.fixture(scope="module")
-def scheduled(job) -> JobResult:
-    return run(run_job(job, run_scheduled))
-
-
-@pytest.fixture(scope="module")
-def usual(job) -> JobResult:
-    return run(run_job(job, run_usual))
-
-
-async def run_perfectly(job, call):
-    """Knows the provider's mind: each call leaves at the very moment at which it may."""
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    costs = ({"requests": 1, "tokens": request.total_tokens} for request in job.requests)
-    tasks = []
-    moments = earliest_admissions(costs, job.limits)
-    for i, (request, earliest) in enumerate(zip(job.requests, moments, strict=True)):
-        if earliest:  # the provider rounds arrivals to whole ns, and a full bucket begins anew
-            await asyncio.sleep(began + earliest + 2e-9 * (i + 1) - loop.time())
-        tasks.append(asyncio.ensure_future(call(request)))
-        await asyncio.sleep(0)
-    await asyncio.gather(*tasks)
 
 
 class TestTrace:
@@ -91,220 +56,180 @@ class TestTrace:
             load_trace(path)
 
 
-class TestBound:
-    def test_the_job_is_sized_to_its_seconds(self, job):
-        assert job.ideal_wall() == pytest.approx(20.0, abs=1e-3)
-        assert job.ideal_wall() <= 20.0
-        assert size_job(SAMPLE, seconds=5, minute=2).ideal_wall() == pytest.approx(5, abs=1e-3)
+class TestJob:
+    def test_the_file_is_what_the_trace_asks_for(self, tmp_path):
+        job = Job(SAMPLE[:50], tpm=300_000, rpm=500, speed=8.0)
+        job.write(tmp_path / "requests.jsonl")
 
-    def test_the_limits_are_what_decides(self, job):
-        # Whatever the order, the job cannot be over before its last admission.
-        costs = ({"requests": 1, "tokens": request.total_tokens} for request in SAMPLE)
-        *_, last = earliest_admissions(costs, job.limits)
-        assert last > 0.99 * job.ideal_wall()
+        async def send_all():
+            with served(["--instant"]) as base_url:
+                async with Client(base_url=base_url) as client:
+                    calls = [
+                        client.post("/chat/completions", json=json.loads(line)["body"])
+                        for line in (tmp_path / "requests.jsonl").read_text().splitlines()
+                    ]
+                    return [answer.json()["usage"] for answer in await asyncio.gather(*calls)]
 
-    def test_by_hand(self):
-        limits = [Limit("tokens", 100, per=10.0), Limit("requests", 2, per=1.0)]
-        costs = [{"tokens": cost, "requests": 1} for cost in (60, 40, 0, 30, 5)]
-        # From the fourth on 30 and 35 tokens are missing, at 10 a second.
-        assert list(earliest_admissions(costs, limits)) == [0, 0, 0.5, 3.0, 3.5]
+        used = asyncio.run(send_all())
+        lengths = [(u["prompt_tokens"], u["completion_tokens"]) for u in used]
+        assert lengths == [(r.prompt_tokens, r.output_tokens) for r in SAMPLE[:50]]
 
-    def test_a_refill_that_a_full_bucket_lost_is_not_counted_on(self):
-        limits = [Limit("tokens", 100, per=10.0), Limit("requests", 1, per=20.0)]
-        costs = [{"tokens": cost, "requests": 1} for cost in (0, 100, 100)]
-        assert list(earliest_admissions(costs, limits)) == [0, 20, 40]
-        limits[1] = Limit("requests", 1, per=8.0)
-        assert list(earliest_admissions(costs, limits)) == [0, 8, 18]
+    def test_what_each_is_charged(self):
+        job = Job([TraceRequest(0, 2000, 400), TraceRequest(1, 10, 501)], 1, 1, 1.0)
+        assert job.most == 1000
+        assert [cost["tokens"] for cost in job.costs()] == [2000, 1000]
 
-    @settings(deadline=None, max_examples=50)
-    @given(
-        st.lists(st.tuples(st.integers(0, 300), st.integers(0, 100)), min_size=1, max_size=40),
-        st.integers(400, 2000),
-        st.integers(1, 9),
-        st.integers(0, 3),
-    )
-    def test_it_is_reached_by_perfect_dispatch_and_not_beaten(self, lengths, tokens, calls, seed):
-        requests = [TraceRequest(i, *pair) for i, pair in enumerate(lengths)]
-        limits = [Limit("tokens", tokens, per=7.0), Limit("requests", calls, per=3.0)]
-        job = Job(requests, limits, seed=seed)
-        perfect = run(run_job(job, run_perfectly))
-        assert perfect.stats.refused == 0
-        assert perfect.wall == pytest.approx(perfect.ideal_wall, abs=1e-6)
-        assert perfect.wall >= perfect.ideal_wall - 1e-9
-        assert max(perfect.lateness) < 1e-6
-        usual = run(run_job(job, partial(run_usual, concurrency=10)))
-        assert min(usual.lateness) > -1e-6
-        assert usual.failed == 0
+    def test_the_sample_takes_half_a_minute(self):
+        job = Job(SAMPLE, tpm=300_000, rpm=500, speed=8.0)
+        assert 29 < ideal_wall(job.costs(), [0.3] * 1000, job.limits()) < 31
 
-    @pytest.mark.parametrize(
-        ("arguments", "match"),
-        [
-            ({"seconds": 0}, "seconds must be finite and above 0, got 0"),
-            ({"minute": math.nan}, "minute must be finite and above 0, got nan"),
-            ({"seconds": 0.1}, "seconds must be above .*, the longest call's duration, got 0.1"),
-            ({"minute": 0.01}, r"minute must be at least .* s for the largest request \("),
-        ],
-    )
-    def test_impossible_jobs_are_refused(self, arguments, match):
-        with pytest.raises(ValueError, match=match):
-            size_job(SAMPLE, **arguments)
-
-
-class TestMeasurement:
-    def test_a_perfect_run_uses_all(self, job):
-        result = run(run_job(job, run_perfectly))
-        assert result.efficiency == pytest.approx(1, abs=1e-4)
-        assert result.quota_used == pytest.approx(1, abs=1e-4)
-        assert (result.wasted, result.failed) == (0, 0)
-        assert result.lateness_at(99) < 1e-5
-
-    def test_lateness_is_the_quota_left_idle(self):
-        latency = LatencyModel(0.0, first_token=1.0, per_prompt_token=0.0, per_output_token=0.0)
-        requests = [TraceRequest(i, 10, 0) for i in range(4)]
-        limits = [Limit("tokens", 20, per=4.0), Limit("requests", 100, per=1.0)]
-        job = Job(requests, limits, latency)
-
-        async def runner(job, call):  # two at once, then one 1 s late, and one in time after it
-            calls = [asyncio.ensure_future(call(request)) for request in job.requests[:2]]
-            await asyncio.sleep(3)
-            calls.append(asyncio.ensure_future(call(job.requests[2])))
-            await asyncio.sleep(2)
-            calls.append(asyncio.ensure_future(call(job.requests[3])))
-            await asyncio.gather(*calls)
-
-        result = run(run_job(job, runner))
-        assert result.lateness == pytest.approx([0, 0, 1, 1])
-        assert result.lateness_at(50) == pytest.approx(0)
-        assert result.lateness_at(51) == pytest.approx(1)
-        assert result.quota_used == pytest.approx(40 / 45)
-        assert [arrival.time for arrival in result.arrivals] == pytest.approx([0, 0, 3, 5])
-
-    def test_a_run_that_sends_nothing(self, job):
-        async def runner(job, call):
-            await asyncio.sleep(1)
-
-        result = run(run_job(job, runner))
-        assert result.failed == 1000
-        assert result.quota_used == result.wasted == 0
-        assert math.isnan(result.lateness_at(50))
-
-
-class TestScheduled:
-    def test_it_uses_the_quota_and_is_hardly_ever_refused(self, scheduled):
-        assert scheduled.failed == 0
-        assert scheduled.stats.completed == 1000
-        assert scheduled.efficiency >= 0.98
-        assert scheduled.wasted <= 0.005
-        assert scheduled.quota_used >= 0.98
-
-    @pytest.mark.parametrize("seed", [1, 2, 3])
-    def test_whatever_the_latencies(self, seed):
-        result = run(run_job(size_job(SAMPLE, seed=seed), run_scheduled))
-        assert result.failed == 0
-        assert result.efficiency >= 0.98
-        assert result.wasted <= 0.005
-
-    def test_the_estimate_is_a_deviation_above_the_mean(self, job):
-        requests = [TraceRequest(0, 5, 10), TraceRequest(1, 5, 20)]
-        assert expected_answer(Job(requests, job.limits)) == 20
+    def test_both_commands_understand_its_limits(self, tmp_path, capsys):
+        job = Job(SAMPLE[:3], tpm=300_000, rpm=500, speed=8.0)
+        job.write(tmp_path / "requests.jsonl")
+        options = [str(tmp_path / "requests.jsonl"), "-o", str(tmp_path / "out.jsonl")]
+        assert run_main([*options, *job.run_options(), "--dry-run", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["requests"] == 3
 
 
 class TestUsual:
-    def test_it_answers_every_call_and_wastes_attempts(self, usual):
-        assert usual.failed == 0
-        assert usual.stats.attempts == 1000 + usual.stats.refused
-        assert usual.wasted > 0.3
-
-    def test_too_little_concurrency_holds_it_back(self, job):
-        slow = run(run_job(job, partial(run_usual, concurrency=4)))
-        assert slow.stats.peak_concurrency == 4
-        assert slow.stats.refused == 0
-        assert slow.efficiency < 0.5
-
-    def test_calls_are_given_up_after_max_retries(self, job):
-        result = run(run_job(job, partial(run_usual, max_retries=0)))
-        assert result.failed == result.stats.refused > 0
-
     def test_delays_are_those_of_the_sdks(self):
         random = Random(0)
-        announced = RateLimitError("", 1.25)
-        assert retry_delay(announced, 0, random, speed=1) == 1.25
-        for error in (RateLimitError("", None), RateLimitError("", 500.0)):
+        assert retry_delay({"retry-after-ms": "1250"}, 0, random, speed=1) == 1.25
+        for headers in ({}, {"retry-after-ms": "500000"}, {"retry-after-ms": "0"}):
             for retries, longest in [(0, 0.5), (1, 1.0), (4, 8.0), (5, 8.0), (100, 8.0)]:
-                delay = retry_delay(error, retries, random, speed=2)
+                delay = retry_delay(headers, retries, random, speed=2)
                 assert 0.75 * longest / 2 <= delay <= longest / 2
 
 
+def outcome(wall=2.0, refused=0):
+    """Ten calls in two seconds, after as many refusals."""
+    seen = [
+        {
+            "attempts": calls + refused,
+            "refused": refused,
+            "early": refused // 2,
+            "peak_concurrency": 4,
+            "charged": {"tokens": 1000 * calls} if calls else {},
+            "limits": {"tpm": {"quota_used": 0.987}},
+            "seconds_since_first_admission": at,
+        }
+        for calls, at in [(0, None), (4, 0.5), (10, 2.0)]
+    ]
+    observed = Observed()
+    observed.samples = [Sample(100 + at, said) for at, said in zip([0, 0.5, 2], seen, strict=True)]
+    return Outcome(wall, 10, [0] * 9 + [refused], [0.1] * 10, observed)
+
+
 class TestOutput:
-    def test_the_table_fits_80_columns_and_says_the_figures(self, job, scheduled, usual):
-        text = table({"XtremeFlow": scheduled, "semaphore + retries": usual})
+    ways = {"XtremeFlow": outcome(), "semaphore + retries": outcome(2.5, 1234)}  # noqa: RUF012
+
+    def test_the_table_fits_80_columns_and_says_the_figures(self):
+        text = table(self.ways, 1.9)
         assert max(map(len, text.splitlines())) <= 80
-        assert f"{scheduled.wall:.2f} s" in text
-        assert f"{usual.stats.refused:,} (" in text
-        assert max(map(len, describe(job).splitlines())) <= 80
-        assert "1,000 calls" in describe(job)
+        figures = {
+            re.split("  +", line.strip())[0]: re.split("  +", line.strip())[1:]
+            for line in text.splitlines()
+        }
+        assert figures["time it took"] == ["2.00 s", "2.50 s"]
+        assert figures["shortest / taken"] == ["0.950", "0.760"]
+        assert figures["of these refused (429)"] == ["0 (0.0%)", "1,234 (99.2%)"]
+        assert figures["calls with more than 2 retries *"] == ["0", "1"]
+        assert figures["calls never answered"] == ["0", "0"]
 
-    def test_the_picture(self, tmp_path, scheduled, usual):
-        path = tmp_path / "demo.png"
-        plot({"XtremeFlow": scheduled, "usual": usual}, path)
-        assert path.read_bytes().startswith(b"\x89PNG")
-        assert path.stat().st_size > 20_000
+    def test_the_moments_are_counted_from_the_first_call(self):
+        assert outcome().observed.since_first() == [0.0, 0.5, 2.0]
 
-    def test_a_picture_of_one_way(self, tmp_path, scheduled):
-        plot({"XtremeFlow": scheduled}, tmp_path / "demo.svg")
-        assert (tmp_path / "demo.svg").read_text().startswith("<?xml")
+    @pytest.mark.parametrize("suffix", ["png", "svg"])
+    def test_the_picture(self, tmp_path, suffix):
+        path = tmp_path / f"demo.{suffix}"
+        job = Job(SAMPLE, tpm=60_000, rpm=500, speed=1.0)
+        plot(job, self.ways, 1.9, path)
+        assert path.read_bytes().startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+
+    def test_the_picture_of_one_way(self, tmp_path):
+        job = Job(SAMPLE, tpm=60_000, rpm=500, speed=1.0)
+        plot(job, {"XtremeFlow": outcome()}, 1.9, tmp_path / "demo.png")
+        assert (tmp_path / "demo.png").stat().st_size > 10_000
+
+
+def demo(*arguments, **options):
+    command = [sys.executable, "-m", "xtremeflow", "demo", *arguments]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options
+    )
+
+
+QUICK = ("--requests", "60", "--speed", "60", "--tpm", "60000")  # a second for each way
+
+
+class TestChain:
+    def test_the_whole_of_it(self, tmp_path):
+        (tmp_path / "d").mkdir()
+        (tmp_path / "d" / "results.jsonl").write_text("of another time\n")
+        process = demo("--directory", "d", *QUICK, cwd=tmp_path)
+        said, _ = process.communicate(timeout=60)
+        assert process.returncode == 0, said
+        assert "$ xtremeflow run d/requests.jsonl -o d/results.jsonl" in said
+        assert "All done." in said
+        assert "asyncio.Semaphore(" in said
+        assert "60 of 60 done (100%), 0 in flight" in said
+        assert re.search(r"calls never answered +0 +0\n", said)
+        assert len((tmp_path / "d" / "results.jsonl").read_bytes().splitlines()) == 60
+        for name in ("run.png", "demo.png"):
+            assert (tmp_path / "d" / name).read_bytes().startswith(b"\x89PNG")
+        assert not_listening(said)
+
+    @pytest.mark.parametrize(
+        ("number", "at"), [(signal.SIGINT, " at a time"), (signal.SIGTERM, "the usual way")]
+    )
+    def test_a_signal_ends_all_of_it(self, tmp_path, number, at):
+        """In the turn of `run`, and in the usual way's."""
+        slow = ("--requests", "200", "--speed", "8", "--tpm", "300000")
+        process = demo("--directory", str(tmp_path), *slow, start_new_session=True)
+        said = ""
+        for line in process.stdout:
+            said += line
+            if at in line:
+                break
+        time.sleep(0.3)
+        # A Ctrl-C in a terminal is for all of the group.
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        said += process.communicate(timeout=30)[0]
+        assert process.returncode == 128 + number, said
+        assert "Traceback" not in said
+        assert not_listening(said)
+
+
+def not_listening(said):
+    port = re.search(r"--port (\d+)", said)[1]
+
+    async def ask():
+        async with Client() as client:
+            with pytest.raises(Exception, match="onnect"):
+                await client.get(f"http://127.0.0.1:{port}/admin/stats")
+
+    asyncio.run(ask())
+    return True
 
 
 class TestCommand:
-    @pytest.fixture
-    def trace(self, tmp_path):
-        path = tmp_path / "trace.csv"
-        rows = "".join(f"{100 + i},{5 + i % 7}\n" for i in range(60))
-        path.write_text("ContextTokens,GeneratedTokens\n" + rows)
-        return path
-
-    def test_the_whole_of_it_in_real_time(self, trace, tmp_path, capsys, caplog):
-        picture = tmp_path / "out.png"
-        command = ["--seconds", "0.6", "--minute", "0.2", "--trace", str(trace)]
-        with caplog.at_level("INFO", logger="xtremeflow.demo"):
-            assert main([*command, "--plot", str(picture)]) == 0
-        out = capsys.readouterr().out
-        assert "60 calls" in out
-        assert "semaphore + retries" in out
-        assert f"picture: {picture}" in out
-        assert picture.exists()
-        assert "60/60 done" in caplog.messages[-1]
-
-    def test_alone_and_without_a_picture(self, trace, capsys, monkeypatch, tmp_path):
-        monkeypatch.chdir(tmp_path)
-        command = ["--seconds", "0.3", "--minute", "0.2", "--trace", str(trace)]
-        assert main([*command, "--alone", "--no-plot"]) == 0
-        out = capsys.readouterr().out
-        assert "semaphore" not in out
-        assert "picture" not in out
-        assert not list(tmp_path.glob("*.png"))
-
-    def test_a_live_bar_in_a_terminal(self, trace, capsys, monkeypatch):
-        monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-        command = ["--seconds", "0.3", "--minute", "0.2", "--trace", str(trace)]
-        assert main([*command, "--alone", "--no-plot"]) == 0
-        assert "60/60 done, 0 in flight" in capsys.readouterr().out
-
     @pytest.mark.parametrize(
         ("arguments", "match"),
         [
             (["--trace", "missing.csv"], "missing.csv"),
-            (["--seconds", "0.1"], "longest call's duration"),
-            (["--concurrency", "0"], "must be at least 1, got 0"),
+            (["--speed", "0"], "must be above 0 and at most 1000, got '0'"),
+            (["--speed", "nan"], "must be above 0 and at most 1000, got 'nan'"),
+            (["--concurrency", "0"], "must be a whole number of at least 1, got '0'"),
+            (["--requests", "x"], "must be a whole number of at least 1, got 'x'"),
         ],
     )
-    def test_bad_arguments(self, arguments, match, capsys):
+    def test_bad_arguments(self, arguments, match, capsys, tmp_path):
         with pytest.raises(SystemExit) as caught:
-            main([*arguments, "--no-plot"])
+            main([*arguments, "--directory", str(tmp_path)])
         assert caught.value.code == 2
         assert match in capsys.readouterr().err
 
-    def test_a_picture_needs_matplotlib(self, monkeypatch, capsys):
+    def test_what_it_needs(self, monkeypatch, capsys):
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         with pytest.raises(SystemExit):
             main([])

@@ -402,6 +402,26 @@ def test_an_admission_that_meets_a_cooldown_before_its_dispatch_goes_back() -> N
     paced(main)
 
 
+def test_a_retry_that_meets_a_cooldown_before_its_dispatch_goes_back() -> None:
+    async def main(log: Log) -> None:
+        scheduler = TokenRateScheduler(max_tps=10, burst_ratio=100, max_concurrency=1)
+        call = Provider(log, refusals=1, retry_after=0).backoff()
+
+        async def ahead() -> None:
+            # As soon as this call has ended, and let the other one in.
+            asyncio.get_running_loop().call_soon(scheduler.notify_rate_limit_exceeded, 2)
+
+        scheduler.submit(call(), 30)
+        scheduler.submit(ahead(), 30, priority=1)
+        await scheduler.wait_pending()
+        assert log.times == at(0, 2)
+        (tokens,) = scheduler.stats().limits
+        assert tokens.used == 90
+        assert scheduler.stats().admitted == 3
+
+    paced(main)
+
+
 def test_waiting_that_is_no_use_is_an_error_not_a_pause() -> None:
     async def main(log: Log) -> None:
         scheduler = TaskScheduler()

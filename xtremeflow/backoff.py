@@ -13,7 +13,8 @@ from functools import wraps
 from itertools import count
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
-from xtremeflow._core import current_call
+from xtremeflow._arguments import check_int
+from xtremeflow._core import Call, current_call
 from xtremeflow.refusals import RetryException, describe, is_refusal, is_terminal, retry_delay
 
 __all__ = ["RetryException", "auto_backoff"]
@@ -65,10 +66,11 @@ def auto_backoff(
     """
     if exponential not in (True, False):
         raise TypeError(f"exponential must be True or False, not {exponential!r}")
+    check_int("max_retries", max_retries, 0)
     base = _seconds("base_retry_after", base_retry_after)
     policy = _Policy(
         matches=_predicate(retry_for),
-        max_retries=_count("max_retries", max_retries),
+        max_retries=max_retries,
         base=base,
         exponential=bool(exponential),
         # A base above the default maximum is the program's word against ours.
@@ -126,11 +128,18 @@ class _Policy:
             self.max_retries + 1,
             describe(exc),
         )
-        return asyncio.sleep(wait) if call is None else call.retry()
+        return asyncio.sleep(wait) if call is None else _admitted_again(call)
 
     def _guess(self, attempt: int) -> float:
         doublings = min(attempt - 1, 64) if self.exponential else 0  # 64: far beyond any maximum
         return min(self.base * 2.0**doublings, self.longest)
+
+
+async def _admitted_again(call: Call) -> None:
+    while True:
+        await call.retry()
+        if call.resume():
+            return
 
 
 def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., Any]:
@@ -211,14 +220,6 @@ def _predicate(retry_for: RetryFor | None) -> Callable[[Exception], bool]:
             f"or a function of the exception, not {retry_for!r}"
         )
     return retry_for
-
-
-def _count(name: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, not {value!r}")
-    if value < 0:
-        raise ValueError(f"{name} must be >= 0, got {value!r}")
-    return value
 
 
 def _seconds(name: str, value: object) -> float:

@@ -14,7 +14,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("xtremeflow.run.command", "send a file of requests to an LLM API, at its limits"),
     "plot": ("xtremeflow.run.plot", "draw what `run` has done"),
     "serve": ("xtremeflow.serve.command", "serve a simulated provider over HTTP"),
-    "demo": ("xtremeflow.demo.__main__", "replay a real workload against a strict provider"),
+    "demo": ("xtremeflow.demo.__main__", "serve, run and plot a real workload"),
     "completion": ("xtremeflow.completion", "let the shell complete commands and options"),
 }
 

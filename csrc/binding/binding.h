@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/answers.h"
 #include "core/scheduler.h"
 
 /* A function of any calling convention as a PyMethodDef wants it. */
@@ -65,6 +66,7 @@ typedef struct PortObject {
     PyObject *loop;
     struct PortObject *next; /* in the scheduler's list, which owns it */
     CallObject *calls;       /* owned, doubly linked */
+    PyObject *woken;         /* list of those whose tasks are about to be run, or NULL */
     PyObject *handle;        /* of loop.call_at(), where there is no timerfd */
     int64_t armed_at;        /* ns, or XF_NEVER */
     int64_t not_before;      /* the timer is not armed for an earlier instant, ns */
@@ -80,9 +82,10 @@ struct SchedulerObject {
     PyObject *weakrefs;
     PyObject *names; /* tuple: the limits' names */
     PortObject *ports;
-    PortObject *port;     /* borrowed: the one used last */
-    PyObject *drains;     /* list of (future, call or None) that wait for the last call, or NULL */
-    size_t drains_inside; /* calls that wait so for the others, or a little more than that */
+    PortObject *port;      /* borrowed: the one used last */
+    PyObject *drains;      /* list of (future, call or None) that wait for the last call, or NULL */
+    size_t drains_inside;  /* calls that wait so for the others, or a little more than that */
+    Py_ssize_t recount_at; /* how many drains there are when they are next counted anew */
     int64_t tokens_used, tokens_refunded;
     bool ready;                 /* __init__ has run */
     bool delivering;            /* see xf_deliver() */
@@ -120,6 +123,7 @@ struct CallObject {
     bool is_cancelled;
     bool is_draining; /* waits for the other calls of its scheduler to end */
     bool is_over;     /* ended, but for a child task's attempt that waits to be repeated */
+    bool child_waits; /* it is, or was, a child task whose attempt is to be repeated */
     xf_call core;     /* the last: has one number per limit */
 };
 
@@ -236,8 +240,11 @@ bool xf_call_dispatch(CallObject *c);
 /* Ends `c` in whatever state it is; what comes free goes to the next. Keeps a set exception. */
 void xf_call_end(CallObject *c, xf_outcome outcome);
 
-/* xf_call_wake() for a call that waited to be repeated: it is in flight again. */
-bool xf_call_repeat(CallObject *c, PyObject *here);
+/* Sets what `c` costs by its estimate. -1 with an error set. */
+int xf_call_set_cost(CallObject *c);
+
+/* "waiting", "in flight", ... */
+const char *xf_call_state(const CallObject *c);
 
 /* Takes `c` out of its port's list, and the port's reference away. */
 void xf_call_unlink(CallObject *c);
@@ -249,6 +256,18 @@ static inline CallObject *xf_call_of(xf_call *core)
 {
     return (CallObject *)((char *)core - offsetof(CallObject, core));
 }
+
+/* ---- retry.c ---- */
+
+PyObject *xf_call_rate_limited(PyObject *self, PyObject *args);
+PyObject *xf_call_retry(PyObject *self, PyObject *unused);
+PyObject *xf_call_resume(PyObject *self, PyObject *unused);
+
+/* xf_call_wake() for a call that waited to be repeated. */
+bool xf_call_repeat(CallObject *c, PyObject *here);
+
+/* Whether attempts of `c` wait to be repeated for somebody. */
+bool xf_call_has_retries(const CallObject *c);
 
 /* ---- usage.c ---- */
 

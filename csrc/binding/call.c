@@ -9,8 +9,7 @@ enum { MAX_FREE_CALLS = 500 };
 
 /* ---- life ---- */
 
-/* Sets what the call costs by its estimate. -1 with an error set. */
-static int set_cost(CallObject *c)
+int xf_call_set_cost(CallObject *c)
 {
     SchedulerObject *s = c->scheduler;
     for (uint32_t i = 0; i < s->core.n_limits; i++) {
@@ -72,7 +71,7 @@ CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, 
     /* A retry reads it again: nobody may change it until then. */
     c->estimate =
         estimate != NULL && PyDict_Check(estimate) ? PyDict_Copy(estimate) : Py_XNewRef(estimate);
-    if ((estimate != NULL && c->estimate == NULL) || set_cost(c) < 0) {
+    if ((estimate != NULL && c->estimate == NULL) || xf_call_set_cost(c) < 0) {
         xf_close_coro(coro);
         Py_DECREF(c);
         return NULL;
@@ -146,24 +145,6 @@ bool xf_call_dispatch(CallObject *c)
     return true;
 }
 
-/* Whether attempts of `c` wait to be repeated for somebody. */
-static bool has_retries(const CallObject *c)
-{
-    for (Py_ssize_t i = 0; c->retries != NULL && i < PyList_GET_SIZE(c->retries); i++) {
-        PyObject *done =
-            PyObject_CallMethodNoArgs(PyList_GET_ITEM(c->retries, i), c->scheduler->st->s_done);
-        if (done == NULL) {
-            PyErr_Clear();
-        } else {
-            Py_DECREF(done);
-            if (done == Py_False) {
-                return true;
-            }
-        }
-    }
-    return false;
-}
-
 /* Wakes the task that waits for `c` whatever has become of it. Keeps a set exception. */
 static void schedule_callback(CallObject *c)
 {
@@ -186,13 +167,16 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
     if (c->core.state == XF_WAITING && c->retries != NULL) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        c->is_over = has_retries(c);
+        c->is_over = xf_call_has_retries(c);
         PyErr_Restore(type, value, traceback);
         if (c->is_over) {
             return; /* a child task still waits for its next attempt: ends after its admission */
         }
     }
     Py_INCREF(c);
+    if (c->core.state == XF_ADMITTED && c->child_waits) {
+        (void)xf_call_dispatch(c); /* a child task is about to make its next attempt */
+    }
     xf_finish(&s->core, &c->core, outcome, xf_port_about_now(s, c->port));
     xf_call_unlink(c);
     if (c->callback != NULL) {
@@ -346,23 +330,27 @@ static int set_blocking(PyObject *self, PyObject *value, void *Py_UNUSED(closure
     return 0;
 }
 
-/* ---- what the decorator and users see ---- */
+/* ---- what users see ---- */
 
-static const char *const state_names[] = {"new",       "waiting", "admitted",
-                                          "in flight", "expired", "done"};
+const char *xf_call_state(const CallObject *c)
+{
+    static const char *const names[] = {"new",       "waiting", "admitted",
+                                        "in flight", "expired", "done"};
+    return names[c->core.state];
+}
 
 static PyObject *call_repr(PyObject *self)
 {
     CallObject *c = (CallObject *)self;
     return PyUnicode_FromFormat("<%s %s priority=%d estimated_tokens=%R of %R>",
-                                Py_TYPE(self)->tp_name, state_names[c->core.state], c->priority,
+                                Py_TYPE(self)->tp_name, xf_call_state(c), c->priority,
                                 c->estimate != NULL ? c->estimate : Py_None,
                                 c->coro != NULL ? c->coro : Py_None);
 }
 
 static PyObject *get_state(PyObject *self, void *Py_UNUSED(closure))
 {
-    return PyUnicode_FromString(state_names[((CallObject *)self)->core.state]);
+    return PyUnicode_FromString(xf_call_state((CallObject *)self));
 }
 
 static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
@@ -379,103 +367,22 @@ static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
     return extra;
 }
 
-static int64_t to_ns(double seconds)
-{
-    return seconds >= 9e9 ? (int64_t)9e18 : (int64_t)(seconds * 1e9);
-}
-
-static PyObject *call_rate_limited(PyObject *self, PyObject *args)
-{
-    CallObject *c = (CallObject *)self;
-    SchedulerObject *s = c->scheduler;
-    PyObject *told;
-    double base, max, seconds = -1;
-    int exponential;
-    if (!PyArg_ParseTuple(args, "Odpd:rate_limited", &told, &base, &exponential, &max)) {
-        return NULL;
-    }
-    if (told != Py_None) {
-        seconds = PyFloat_AsDouble(told);
-        if (seconds == -1 && PyErr_Occurred()) {
-            return NULL;
-        }
-    }
-    if ((told != Py_None && !(seconds >= 0)) || !(base >= 0) || !(max >= 0)) {
-        PyErr_Format(PyExc_ValueError, "retry_after, base and max_retry_after must be >= 0, not %R",
-                     args);
-        return NULL;
-    }
-    xf_backoff b = {
-        .told_ns = told == Py_None ? XF_UNTOLD : to_ns(seconds < max ? seconds : max),
-        .base_ns = to_ns(base),
-        .exponential = exponential,
-        .max_ns = to_ns(max),
-    };
-    int64_t now = xf_port_now(s, c->port);
-    int64_t until = xf_refused(&s->core, &c->core, &b, now);
-    xf_deliver(s);
-    return PyFloat_FromDouble(until > now ? (double)(until - now) * 1e-9 : 0.0);
-}
-
-static PyObject *call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    CallObject *c = (CallObject *)self;
-    SchedulerObject *s = c->scheduler;
-    module_state *st = s->st;
-    if (c->core.state != XF_IN_FLIGHT && c->core.state != XF_WAITING) {
-        PyErr_Format(PyExc_RuntimeError, "cannot repeat a call that is %s",
-                     state_names[c->core.state]);
-        return NULL;
-    }
-    /* Whatever was reported for this attempt: the next is a new one. */
-    if (c->core.state == XF_IN_FLIGHT && set_cost(c) < 0) {
-        return NULL;
-    }
-    PyObject *future = xf_new_future(st);
-    if (future == NULL) {
-        return NULL;
-    }
-    /* Attempts of one call that fail together wait together: the call paid for them together. */
-    if ((c->retries == NULL && (c->retries = PyList_New(0)) == NULL) ||
-        PyList_Append(c->retries, future) < 0) {
-        Py_DECREF(future);
-        return NULL;
-    }
-    if (c->core.state == XF_IN_FLIGHT) {
-        xf_retry(&s->core, &c->core, xf_port_now(s, c->port));
-        xf_deliver(s);
-    }
-    return future;
-}
-
-bool xf_call_repeat(CallObject *c, PyObject *here)
-{
-    if (!xf_call_dispatch(c)) {
-        return true; /* back in the queue */
-    }
-    PyObject *retries = c->retries;
-    c->retries = NULL;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(retries); i++) {
-        if (xf_resolve(c->scheduler->st, PyList_GET_ITEM(retries, i), here) < 0) {
-            PyErr_Clear(); /* its loop is closed */
-        }
-    }
-    Py_DECREF(retries);
-    return !c->is_over;
-}
-
 static PyMethodDef call_methods[] = {
-    {"rate_limited", call_rate_limited, METH_VARARGS,
+    {"rate_limited", xf_call_rate_limited, METH_VARARGS,
      PyDoc_STR("rate_limited($self, retry_after, base, exponential, max_retry_after, /)\n--\n\n"
                "The provider refused this call with a 429: opens or extends the scheduler's\n"
                "cooldown. `retry_after` is what it said, in seconds, or None: then base * 2**n\n"
                "is taken, n the number of episodes since the last success, or just base. No\n"
                "more than max_retry_after in any case. Returns the seconds until its end.")},
-    {"retry", call_retry, METH_NOARGS,
+    {"retry", xf_call_retry, METH_NOARGS,
      PyDoc_STR("retry($self, /)\n--\n\n"
                "Gives the slot back and queues the call again, before newer ones of its\n"
-               "priority; returns a future that is done when it is admitted, and paid for,\n"
-               "again.")},
+               "priority; returns a future that is done when it is admitted again. Then comes\n"
+               "resume().")},
+    {"resume", xf_call_resume, METH_NOARGS,
+     PyDoc_STR("resume($self, /)\n--\n\n"
+               "Starts the next attempt, which is paid for from here on. False: a cooldown has\n"
+               "begun since it was admitted, so it waits again, and retry() says for how long.")},
     {"send", xf_call_send, METH_O, PyDoc_STR("The coroutine protocol, for its task.")},
     {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
      PyDoc_STR("The coroutine protocol, for its task.")},

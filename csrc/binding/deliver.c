@@ -1,5 +1,7 @@
-/* Delivery: what the core has decided is handed out. Tasks are woken in the loop they belong to, or
-   run at once where the timer has brought us there; then the timer is armed for what comes next. */
+/* Delivery: what the core has decided is handed out. Tasks are woken in the loop they belong to:
+   all that became due in one turn of it are run together in the next, as the loop's own work for a
+   callback costs as much as a task's step; or at once where the timer has brought us there. Then
+   the timer is armed for what comes next. */
 #include "binding/binding.h"
 
 int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,
@@ -63,9 +65,77 @@ static void arm_for(SchedulerObject *s, xf_call *c, PyObject *here, int64_t at)
     }
 }
 
-/* See xf_deliver(). Calls whose tasks can be run by the caller are put into `due`, if that is not
-   NULL, instead of being woken. */
-static void deliver(SchedulerObject *s, xf_call **due)
+/* Runs what the waiting task of `c` has put down to be called. False: its context is in use. */
+static bool run_callback(CallObject *c, int *result)
+{
+    PyObject *callback = c->callback, *context = c->context;
+    if (callback == NULL) {
+        return true; /* ended and woken meanwhile */
+    }
+    if (PyContext_Enter(context) < 0) {
+        PyErr_Clear();
+        return false;
+    }
+    c->callback = NULL;
+    c->context = NULL;
+    PyObject *r = PyObject_CallOneArg(callback, (PyObject *)c);
+    if (PyContext_Exit(context) < 0) {
+        Py_CLEAR(r);
+    }
+    *result = r != NULL ? 0 : -1;
+    Py_XDECREF(r);
+    Py_DECREF(callback);
+    Py_DECREF(context);
+    return true;
+}
+
+/* Runs the tasks of the calls that have been woken. NULL with an error set: one has raised what a
+   loop stops for; the others are woken all the same. */
+static PyObject *run_woken(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    PortObject *port = (PortObject *)self;
+    PyObject *woken = port->woken;
+    int result = 0;
+    port->woken = NULL; /* whom they wake in turn is run in the next turn */
+    for (Py_ssize_t i = 0; woken != NULL && i < PyList_GET_SIZE(woken); i++) {
+        CallObject *c = (CallObject *)PyList_GET_ITEM(woken, i);
+        if (result < 0 || !run_callback(c, &result)) {
+            PyObject *type, *value, *traceback;
+            PyErr_Fetch(&type, &value, &traceback);
+            (void)xf_call_wake(c, port->loop);
+            PyErr_Restore(type, value, traceback);
+        }
+    }
+    Py_XDECREF(woken);
+    return result < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+static PyMethodDef run_woken_def = {"run_woken", run_woken, METH_NOARGS, NULL};
+
+/* Puts `c` down to be run, and sees to it that it will be, unless the caller does. False: no
+   memory. */
+static bool run_later(PortObject *port, CallObject *c, bool is_seen_to)
+{
+    if (port->woken == NULL) {
+        port->woken = PyList_New(0);
+        PyObject *run = is_seen_to ? NULL : PyCFunction_New(&run_woken_def, (PyObject *)port);
+        if (port->woken == NULL ||
+            (!is_seen_to &&
+             (run == NULL || xf_port_call_soon(port, port->loop, run, NULL, NULL) < 0))) {
+            Py_CLEAR(port->woken);
+        }
+        Py_XDECREF(run);
+    }
+    bool done = port->woken != NULL && PyList_Append(port->woken, (PyObject *)c) == 0;
+    if (!done) {
+        PyErr_Clear();
+    }
+    return done;
+}
+
+/* See xf_deliver(). `timer` (or NULL) is the port whose timer has fired: the caller runs what is
+   woken there. */
+static void deliver(SchedulerObject *s, const PortObject *timer)
 {
     int64_t head_at, deadline;
     xf_call *head = xf_head(&s->core, &head_at);
@@ -84,12 +154,9 @@ static void deliver(SchedulerObject *s, xf_call **due)
     s->delivering = true;
     for (xf_call *c; (c = xf_collect(&s->core)) != NULL;) {
         CallObject *call = (CallObject *)Py_NewRef(xf_call_of(c));
-        if (due != NULL && call->callback != NULL && call->port->loop == here) {
-            *due = c;
-            due = &c->next;
-            continue;
-        }
-        if (!xf_call_wake(call, here)) {
+        bool is_here = call->callback != NULL && call->port->loop == here;
+        if (!(is_here && run_later(call->port, call, call->port == timer)) &&
+            !xf_call_wake(call, here)) {
             xf_call_abandon(call);
         }
         Py_DECREF(call);
@@ -130,50 +197,6 @@ bool xf_call_wake(CallObject *c, PyObject *here)
     return r == 0;
 }
 
-/* Runs what the waiting task of `c` has put down to be called. False: its context is in use. */
-static bool run_callback(CallObject *c, int *result)
-{
-    PyObject *callback = c->callback, *context = c->context;
-    if (callback == NULL) {
-        return true; /* ended and woken meanwhile */
-    }
-    if (PyContext_Enter(context) < 0) {
-        PyErr_Clear();
-        return false;
-    }
-    c->callback = NULL;
-    c->context = NULL;
-    PyObject *r = PyObject_CallOneArg(callback, (PyObject *)c);
-    if (PyContext_Exit(context) < 0) {
-        Py_CLEAR(r);
-    }
-    *result = r != NULL ? 0 : -1;
-    Py_XDECREF(r);
-    Py_DECREF(callback);
-    Py_DECREF(context);
-    return true;
-}
-
-/* Runs the tasks of the calls that have become due; `due` is linked by core.next and owns them. -1
-   with an error set: one has raised what a loop stops for; the others are woken all the same. */
-static int run_due(xf_call *due, PyObject *here)
-{
-    int result = 0;
-    while (due != NULL) {
-        CallObject *c = xf_call_of(due);
-        due = due->next;
-        c->core.next = NULL;
-        if (result < 0 || !run_callback(c, &result)) {
-            PyObject *type, *value, *traceback;
-            PyErr_Fetch(&type, &value, &traceback);
-            (void)xf_call_wake(c, here);
-            PyErr_Restore(type, value, traceback);
-        }
-        Py_DECREF(c);
-    }
-    return result;
-}
-
 /* The timer has fired. What became due is collected, the timer armed anew, and then the tasks are
    run, here and now: another turn of the loop for each would cost more than the task itself. */
 PyObject *xf_port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -185,12 +208,10 @@ PyObject *xf_port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
     }
     Py_INCREF(s);
     xf_poll(&s->core, xf_timer_fired(port));
-    xf_call *due = NULL;
-    deliver(s, &due);
+    deliver(s, port);
     xf_timer_rest(port);
-    int result = run_due(due, port->loop);
     Py_DECREF(s);
-    return result < 0 ? NULL : Py_NewRef(Py_None);
+    return run_woken(self, NULL);
 }
 
 /* Runs on the future's own loop. */

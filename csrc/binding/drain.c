@@ -1,6 +1,8 @@
 /* Waiting until the last call has ended: what wait_pending() awaits. */
 #include "binding/binding.h"
 
+enum { FEW = 8 };
+
 static CallObject *waiter_call(PyObject *waiter)
 {
     PyObject *call = PyTuple_GET_ITEM(waiter, 1);
@@ -43,6 +45,7 @@ static void recount(SchedulerObject *s)
         }
         Py_XDECREF(done);
     }
+    s->recount_at = 2 * PyList_GET_SIZE(drains) + FEW;
     if (PyList_GET_SIZE(drains) == 0) {
         Py_CLEAR(s->drains);
     }
@@ -60,7 +63,7 @@ PyObject *xf_scheduler_wait(PyObject *self, PyObject *Py_UNUSED(unused))
         waiter = PyTuple_Pack(2, future, c != NULL && c->scheduler == s ? (PyObject *)c : Py_None);
     }
     Py_XDECREF(c);
-    if (waiter != NULL && s->drains != NULL) {
+    if (waiter != NULL && s->drains != NULL && PyList_GET_SIZE(s->drains) >= s->recount_at) {
         recount(s); /* or waits that are given up again and again would pile up */
     }
     if (waiter == NULL || (s->drains == NULL && (s->drains = PyList_New(0)) == NULL) ||

@@ -47,6 +47,7 @@ void xf_port_purge_closed(SchedulerObject *s)
                 Py_CLEAR(port->calls->retries);
                 xf_call_abandon(port->calls);
             }
+            Py_CLEAR(port->woken);
             port->scheduler = NULL;
             Py_DECREF(port);
         }
@@ -90,6 +91,7 @@ static PortObject *port_new(SchedulerObject *s, PyObject *loop)
     port->loop = Py_NewRef(loop);
     port->next = s->ports;
     port->calls = NULL;
+    port->woken = NULL;
     port->handle = NULL;
     port->armed_at = XF_NEVER;
     port->not_before = 0;
@@ -166,6 +168,7 @@ static int port_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(port->loop);
     Py_VISIT(port->handle);
+    Py_VISIT(port->woken);
     for (CallObject *c = port->calls; c != NULL; c = c->next) {
         Py_VISIT(c);
     }
@@ -178,6 +181,7 @@ static int port_clear(PyObject *self)
     while (port->calls != NULL) {
         xf_call_unlink(port->calls);
     }
+    Py_CLEAR(port->woken);
     Py_CLEAR(port->handle);
     Py_CLEAR(port->loop);
     return 0;

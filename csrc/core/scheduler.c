@@ -1,8 +1,8 @@
 #include "core/scheduler.h"
 
-#include <string.h>
+#include "core/internal.h"
 
-#include "core/trail.h"
+#include <string.h>
 
 enum { SEQUENCE_BITS = 48 };
 
@@ -226,9 +226,7 @@ static void advance(xf_scheduler *s)
     blame(s, s->queue.size > 0 ? held_by : XF_BY_NOTHING);
 }
 
-/* Begins an operation. Only the passing of time is played back: what the operation changes for
-   calls that have waited until now, it changes from now on. */
-static int64_t begin(xf_scheduler *s, int64_t now)
+int64_t xf_begin(xf_scheduler *s, int64_t now)
 {
     tick(s, now);
     s->arriving = NULL;
@@ -237,6 +235,12 @@ static int64_t begin(xf_scheduler *s, int64_t now)
         s->anchor = s->now;
     }
     return s->now;
+}
+
+void xf_look_again(xf_scheduler *s)
+{
+    s->changed = true;
+    advance(s);
 }
 
 /* A slot is free from now on; nobody could have had it earlier. */
@@ -249,15 +253,6 @@ static void release_slot(xf_scheduler *s)
     s->changed = true;
 }
 
-/* Keeps the margin in reserve. */
-static void keep_margin(xf_scheduler *s)
-{
-    for (uint32_t i = 0; i < s->n_limits; i++) {
-        xf_limit_reserve(&s->limits[i], s->margin.ns, s->now);
-    }
-    s->changed = true;
-}
-
 /* Takes an admission back that did not lead to a dispatch. */
 static void revoke(xf_scheduler *s, xf_call *c)
 {
@@ -267,11 +262,6 @@ static void revoke(xf_scheduler *s, xf_call *c)
     }
     s->counters.admitted--;
     release_slot(s);
-}
-
-static int64_t sum(int64_t a, int64_t b)
-{
-    return a > INT64_MAX - b ? INT64_MAX : a + b;
 }
 
 /* ---- the operations ---- */
@@ -333,7 +323,7 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
         (deadline != XF_NEVER && !xf_heap_reserve(&s->deadlines, s->live + 1, &s->alloc))) {
         return false;
     }
-    now = begin(s, now);
+    now = xf_begin(s, now);
     if (s->counters.first_ns < 0) {
         s->counters.first_ns = s->held_since = now;
     }
@@ -369,7 +359,7 @@ bool xf_dispatch(xf_scheduler *s, xf_call *c)
 
 void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
 {
-    begin(s, now);
+    xf_begin(s, now);
     revoke(s, c);
     enter_queue(s, c);
     advance(s);
@@ -377,7 +367,7 @@ void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
 
 void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
 {
-    begin(s, now);
+    xf_begin(s, now);
     land(s, c);
     c->deadline = XF_NEVER;
     c->refused = c->foreseen = false;
@@ -389,7 +379,7 @@ void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
 
 void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
 {
-    begin(s, now);
+    xf_begin(s, now);
     switch (c->state) {
     case XF_WAITING:
         leave_queue(s, c);
@@ -401,10 +391,7 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
         land(s, c);
         release_slot(s);
         if (outcome == XF_SUCCEEDED) {
-            xf_cooldown_success(&s->cooldown, c->generation);
-            if (xf_margin_shrink(&s->margin, s->now)) {
-                keep_margin(s);
-            }
+            xf_accepted(s, c);
         }
         break;
     case XF_EXPIRED:
@@ -428,7 +415,7 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
     if (less == 0) {
         return;
     }
-    now = begin(s, now);
+    now = xf_begin(s, now);
     xf_limit_adjust(l, less, now);
     if (c->foreseen) {
         xf_limit_amend(l, less, now);
@@ -439,142 +426,25 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
         l->charged += (uint64_t)-less;
     }
     c->held[i] = actual;
-    s->changed = true;
-    advance(s);
-}
-
-/* What the refused call cost of limit `i`; or, where that is not known, what a call has cost so
-   far on average. */
-static int64_t refused_cost(const xf_scheduler *s, const xf_call *c, uint32_t i)
-{
-    if (c != NULL && c->held[i] > 0) {
-        return c->held[i];
-    }
-    return s->counters.admitted ? (int64_t)(s->limits[i].used / s->counters.admitted) : 1;
-}
-
-/* The provider has promised that `c` will pass at the end of the cooldown. The calls that followed
-   it and are still on their way may take that quota meanwhile, unless they are refused too. */
-static void promise(xf_scheduler *s, const xf_call *c, int64_t now)
-{
-    bool follows = false;
-    for (xf_call *f = s->flying; f != NULL; f = f->next) {
-        f->foreseen = follows && !f->refused;
-        follows |= f == c;
-    }
-    for (uint32_t i = 0; i < s->n_limits; i++) {
-        int64_t taken = 0;
-        for (const xf_call *f = s->flying; f != NULL; f = f->next) {
-            taken = sum(taken, f->foreseen ? f->held[i] : 0);
-        }
-        xf_limit_refuse(&s->limits[i], refused_cost(s, c, i), taken, now, s->cooldown.until);
-    }
-}
-
-/* A call that the level at the cooldown's end has paid for has cost nothing. */
-static void unforesee(xf_scheduler *s, xf_call *c, int64_t now)
-{
-    for (uint32_t i = 0; c->foreseen && i < s->n_limits; i++) {
-        xf_limit_amend(&s->limits[i], c->held[i], now);
-    }
-    c->foreseen = false;
-}
-
-int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now)
-{
-    xf_cooldown *cooldown = &s->cooldown;
-    now = begin(s, now);
-    s->counters.refused++;
-    if (b->told_ns == 0) {
-        return cooldown->until > now ? cooldown->until : now;
-    }
-    bool fresh = c != NULL ? c->generation == cooldown->generation : cooldown->until <= now;
-    int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
-    if (fresh && c != NULL && xf_margin_widen(&s->margin, b->told_ns, now)) {
-        keep_margin(s);
-    }
-    if (c != NULL) {
-        c->refused = true;
-        unforesee(s, c, now);
-    }
-    if (until > before && until > now) {
-        promise(s, c, now);
-    }
-    s->changed = true;
-    advance(s);
-    return until;
+    xf_look_again(s);
 }
 
 void xf_retune(xf_scheduler *s, uint32_t i, const xf_limit *definition, int64_t now)
 {
-    now = begin(s, now);
+    now = xf_begin(s, now);
     xf_limit_retune(&s->limits[i], definition, now);
     xf_limit_reserve(&s->limits[i], s->margin.ns, now);
-    s->changed = true;
-    advance(s);
-}
-
-bool xf_follow(xf_scheduler *s, int64_t now)
-{
-    if (s->n_limits == 0 || s->limits[0].trail != NULL) {
-        return true;
-    }
-    xf_trail *trails = s->alloc.realloc(s->alloc.ctx, NULL, s->n_limits * sizeof(xf_trail));
-    if (trails == NULL) {
-        return false;
-    }
-    now = begin(s, now);
-    for (uint32_t i = 0; i < s->n_limits; i++) {
-        xf_limit_follow(&s->limits[i], &trails[i], now);
-    }
-    return true;
-}
-
-/* Units of limit `i` held by the calls in flight that were dispatched after `from` and not after
-   `to`. */
-static int64_t held_between(const xf_scheduler *s, uint32_t i, int64_t from, int64_t to)
-{
-    int64_t held = 0;
-    for (const xf_call *f = s->flying; f != NULL && f->dispatched_at <= to; f = f->next) {
-        held = sum(held, f->dispatched_at > from && !f->refused ? f->held[i] : 0);
-    }
-    return held;
-}
-
-double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
-               int64_t sent_at, int64_t answered_at, int64_t now)
-{
-    now = begin(s, now);
-    doubt += (double)held_between(s, i, -1, sent_at);
-    double moved =
-        xf_limit_told(&s->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
-    s->changed = true;
-    advance(s);
-    return moved;
-}
-
-int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant)
-{
-    return held_between(s, i, instant, INT64_MAX);
-}
-
-void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now)
-{
-    now = begin(s, now);
-    xf_limit_set_level(&s->limits[i], units, now);
-    s->changed = true;
-    advance(s);
+    xf_look_again(s);
 }
 
 void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now)
 {
-    now = begin(s, now);
+    now = xf_begin(s, now);
     if (s->in_use >= s->slots) {
         s->anchor = now;
     }
     s->slots = slots;
-    s->changed = true;
-    advance(s);
+    xf_look_again(s);
 }
 
 void xf_poll(xf_scheduler *s, int64_t now)

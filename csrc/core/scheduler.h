@@ -17,9 +17,9 @@
  * one admission to ask for the next. With a full queue the i-th admission thus comes at t0 +
  * (cost so far) / rate.
  *
- * Functions are O(log n) in the number of waiting calls or better; xf_refused() and xf_told() are
- * O(n) in the number of those in flight. Only xf_scheduler_init(), xf_submit() and xf_follow()
- * allocate; where they fail, nothing has changed. Numbers of ns must be >= 0.
+ * What a provider says of its limits is in answers.h. Functions are O(log n) in the number of
+ * waiting calls or better. Only xf_scheduler_init() and xf_submit() allocate; where they fail,
+ * nothing has changed. Numbers of ns must be >= 0.
  */
 #ifndef XF_SCHEDULER_H
 #define XF_SCHEDULER_H
@@ -150,36 +150,8 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now);
    actually used, 0 to max_cost units. */
 void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t now);
 
-/*
- * A provider refused `c` (NULL: a call that is not known here) with a 429. Opens or extends the
- * cooldown by the rules of cooldown.h. At its end the buckets that can have caused it hold just
- * what the refused call needs (see xf_limit_refuse): it is let through at once, the rest follow
- * at the rate. Where its cost is not known (no call, or no estimate) the mean of the calls so far
- * stands for it. A length of 0 asks for no pause and changes nothing. Returns the instant of the
- * end.
- */
-int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now);
-
 /* Gives limit `i` a new definition (see xf_limit_retune). */
 void xf_retune(xf_scheduler *s, uint32_t i, const xf_limit *definition, int64_t now);
-
-/* From now on the levels of all limits are kept track of, as xf_told() needs it. False: no memory,
-   nothing was done. Once is enough. */
-bool xf_follow(xf_scheduler *s, int64_t now);
-
-/* The provider had `remaining` units of limit `i` left when it answered a call that was sent at
-   `sent_at` and answered at `answered_at`; `doubt` units of it may be what a refund has given back
-   that will be reported here later. Other calls in flight that were dispatched before may have been
-   overtaken, and not be counted in it. See xf_limit_told(). O(calls in flight). */
-double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
-               int64_t sent_at, int64_t answered_at, int64_t now);
-
-/* Units of limit `i` held by the calls in flight that were dispatched after `instant`. O(their
-   number). */
-int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant);
-
-/* Sets the level of limit `i` to that many units, or as near as its capacity allows. */
-void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now);
 
 /* Changes the number of slots; fewer than are in use lets no call in until enough have ended. */
 void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now);

@@ -4,6 +4,7 @@
 
 #include "harness.h"
 
+#include "core/answers.h"
 #include "core/scheduler.h"
 
 #define MS INT64_C(1000000)

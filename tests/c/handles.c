@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/answers.h"
 #include "core/scheduler.h"
 
 static void *plain_realloc(void *context, void *block, size_t size)

@@ -1,99 +1,153 @@
-"""`python -m xtremeflow.demo`: a real workload at a strict provider, beside the usual way."""
+"""`python -m xtremeflow.demo`: the whole chain, and beside it the usual way."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import importlib.util
-import logging
+import math
+import shlex
+import signal
 import sys
+import textwrap
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
-from xtremeflow.demo.job import Job, size_job
-from xtremeflow.demo.plot import plot
-from xtremeflow.demo.progress import progress
-from xtremeflow.demo.result import JobResult, Runner, run_job
-from xtremeflow.demo.scheduled import run_scheduled
-from xtremeflow.demo.table import describe, table
 from xtremeflow.demo.trace import load_trace
-from xtremeflow.demo.usual import run_usual, usual_concurrency
+
+DESCRIPTION = """\
+Sends a sample of a real trace to a simulated OpenAI: `xtremeflow serve` in a process of its own,
+`xtremeflow run` on a file of requests, a picture. Beside it the usual way of doing it, an
+asyncio.Semaphore and the official SDKs' retries, at the same provider.
+"""
+NEEDED = ("uvicorn", "httptools", "matplotlib")
+FILES = (
+    "requests.jsonl", "results.jsonl", "results.errors.jsonl", "results.runs.jsonl", "run.png",
+    "demo.png",
+)  # fmt: skip
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
-    options = parser.parse_args(argv)
-    if options.plot is not None and importlib.util.find_spec("matplotlib") is None:
-        parser.error("the picture needs matplotlib: pip install 'xtremeflow[demo]', or --no-plot")
+    options = parser.parse_args(arguments)
+    missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        parser.error(f"{', '.join(missing)} missing: pip install 'xtremeflow[demo]'")
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        job = size_job(
-            load_trace(options.trace),
-            seconds=options.seconds,
-            minute=options.minute,
-            seed=options.seed,
-        )
+        return _demo(options)
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    logging.basicConfig(level=logging.ERROR, format="%(message)s")
-    logging.getLogger("xtremeflow.demo").setLevel(logging.INFO)
-
-    print(describe(job), end="\n\n")
-    ways: dict[str, Runner] = {"XtremeFlow": run_scheduled}
-    if not options.alone:
-        concurrency = options.concurrency or usual_concurrency(job)
-        ways["semaphore + retries"] = partial(run_usual, concurrency=concurrency)
-        print(
-            f"beside it the usual way: asyncio.Semaphore({concurrency}) and the official SDKs'\n"
-            "retries (after what the 429 announces, else 0.5 s doubled up to 8 s, jittered)\n"
-        )
-    try:
-        results = {name: asyncio.run(_watched(name, job, way)) for name, way in ways.items()}
     except KeyboardInterrupt:
-        print("\ninterrupted", file=sys.stderr)
+        _say(f"Interrupted; the provider is stopped. The files are in {options.directory}.")
         return 130
-    print(f"\n{table(results)}")
-    print("\nlateness: an admitted call's arrival after the earliest moment the limits allowed it")
-    if options.plot is not None:
-        plot(results, options.plot)
-        print(f"\npicture: {options.plot}")
+
+
+def _demo(options: argparse.Namespace) -> int:
+    try:
+        from xtremeflow.demo.outcome import Outcome, table
+        from xtremeflow.demo.scheduled import Stopped, run_scheduled
+        from xtremeflow.demo.usual import run_usual
+    except ImportError as error:  # there is no libcurl
+        print(f"xtremeflow demo: {error}", file=sys.stderr)
+        return 2
+    from xtremeflow.demo.ideal import ideal_wall
+    from xtremeflow.demo.job import Job
+    from xtremeflow.demo.plot import plot
+    from xtremeflow.demo.provider import served
+
+    trace = load_trace(options.trace)[: options.requests]
+    job = Job(trace, tpm=options.tpm, rpm=options.rpm, speed=options.speed)
+    directory: Path = options.directory
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in FILES:  # of an earlier demo, which `run` would go on with
+        (directory / name).unlink(missing_ok=True)
+    requests, results = directory / "requests.jsonl", directory / "results.jsonl"
+    job.write(requests)
+    tokens = sum(request.total_tokens for request in trace)
+    _say(f"{requests}: {len(trace):,} requests of a real trace, {tokens:,} tokens in all")
+
+    outcomes: dict[str, Outcome] = {}
+    with served(job.serve_options()) as base_url:
+        _say(f"The provider, whose minute lasts {job.minute:g} s:")
+        _show("serve", ["--port", base_url.split(":")[-1].split("/")[0], *job.serve_options()])
+        run = [str(requests), "-o", str(results), "--base-url", base_url, *job.run_options()]
+        run += ["--plot", str(directory / "run.png")]
+        _say("The job, at its limits:")
+        _show("run", run)
+        try:
+            ours = asyncio.run(run_scheduled(run, results, base_url))
+        except Stopped as stopped:
+            _say(f"Stopped, and the provider with it. What there is so far is in {directory}.")
+            return stopped.status
+        outcomes["XtremeFlow"] = ours
+        if not options.alone:
+            concurrency = options.concurrency or math.ceil(2 * job.busy())
+            _say(
+                f"The same the usual way: asyncio.Semaphore({concurrency}) and the official SDKs'\n"
+                "retries (after what the 429 announces, else 0.5 s doubled up to 8 s, jittered):"
+            )
+            outcomes["semaphore + retries"] = asyncio.run(
+                run_usual(requests, base_url, concurrency=concurrency, speed=job.speed)
+            )
+    ideal = ideal_wall(job.costs(), ours.seconds, job.limits())
+    plot(job, outcomes, ideal, directory / "demo.png")
+    _say(table(outcomes, ideal))
+    _say(f"{results}: the answers; {directory / 'run.png'}: this run by itself\n"
+         f"{directory / 'demo.png'}: the picture")  # fmt: skip
     return 0
 
 
-async def _watched(name: str, job: Job, way: Runner) -> JobResult:
-    provider = job.provider()
-    async with progress(name, provider, len(job.requests)):
-        return await run_job(job, way, provider=provider)
+def _say(text: str) -> None:
+    print(f"\n{text}", flush=True)
+
+
+def _show(command: str, options: Sequence[str]) -> None:
+    lines = textwrap.wrap(
+        f"$ xtremeflow {command} {shlex.join(options)}",
+        width=76, initial_indent="  ", subsequent_indent="      ",
+        break_long_words=False, break_on_hyphens=False,
+    )  # fmt: skip
+    print(" \\\n".join(lines), flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="xtremeflow demo", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="xtremeflow demo",
+        description=DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
-    add("--seconds", type=float, default=20.0, help="ideal wall time of the job (default: 20)")
     add(
-        "--minute",
-        type=float,
-        default=5.0,
-        help="seconds that the simulated provider's minute lasts (default: 5)",
-    )
+        "--directory", type=Path, metavar="DIR", default=Path("xtremeflow-demo"),
+        help="where the files go (default: xtremeflow-demo)",
+    )  # fmt: skip
     add("--trace", type=Path, metavar="CSV", help="another trace than the sample of Azure's")
-    add("--plot", type=Path, metavar="FILE", default=Path("demo.png"), help="the picture's file")
-    add("--no-plot", dest="plot", action="store_const", const=None, help="draw no picture")
-    add(
-        "--concurrency",
-        type=_positive_int,
-        metavar="N",
-        help="of the usual way (default: twice what the limits can keep busy)",
-    )
+    add("--requests", type=_count, metavar="N", help="only the first N of the trace")
+    add("--tpm", type=_count, default=300_000, metavar="N", help="the provider's tokens per minute "
+        "(default: 300000)")  # fmt: skip
+    add("--rpm", type=_count, default=500, metavar="N", help="and its requests (default: 500)")
+    add("--speed", type=_speed, default=8.0, metavar="X", help="by how much the provider's time "
+        "is faster (default: 8; 1 takes some four minutes for each way)")  # fmt: skip
+    add("--concurrency", type=_count, metavar="N", help="of the usual way (default: twice what the "
+        "limits can keep busy)")  # fmt: skip
     add("--alone", action="store_true", help="leave out the usual way")
-    add("--seed", type=int, default=0, help="of the simulated latencies (default: 0)")
     return parser
 
 
-def _positive_int(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+def _speed(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"must be above 0 and at most 1000, got {text!r}")
     return value
 
 

@@ -1,127 +1,108 @@
-"""A job: requests, the provider they go to, and the shortest time in which its limits allow it.
-
-**The lower bound.** Let calls that cost c_1, c_2, ... be admitted in this order, and let f be the
-moment at which a limit's bucket, of capacity C and rate r, is full again (0 at the start). At the
-time t its level is C - r (f - t), and a call needs its cost there. So the i-th call is admitted at
-
-    a_i = max(a_(i-1), f - (C - c_i) / r for each limit),    which makes f = max(f, a_i) + c_i / r
-
-and no earlier. For a bucket that is never full again this is (c_1 + ... + c_i - C) / r. The job
-cannot be over before the largest a_i + (how long call i takes once admitted).
-"""
+"""The job: the requests of a trace as a file, and the provider that they go to."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import accumulate
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import mean
 
 from xtremeflow import Limit
 from xtremeflow.demo.trace import TraceRequest
-from xtremeflow.testing import CallRequest, LatencyModel, SimulatedProvider, TokenBucket
+from xtremeflow.testing import LatencyModel
+
+MODEL = "gpt-5.6-mini"
+_CHARACTERS = 4  # the simulated provider's tokens
+_AROUND = len("user\n\n")  # what it counts of a message beside its text
+_TEXT = "Better to know when the door opens, and to be there in that moment. "
 
 
 @dataclass(frozen=True)
 class Job:
-    """Requests to be sent in their order, all there from the start, and a provider's limits.
+    """Requests, and a simulated OpenAI with limits per minute; its time runs `speed` times faster.
 
-    The provider enforces the limits, of "tokens" and "requests", as continuous buckets that start
-    full and hold one period's amount, and charges what a call will actually have used. A request's
-    latency is the same in every run. `speed` is by how much that provider's time is faster than a
-    real one's.
+    It charges a call at its arrival, the larger of the prompt and `max_completion_tokens`.
     """
 
     requests: Sequence[TraceRequest]
-    limits: Sequence[Limit]
-    latency: LatencyModel = field(default_factory=LatencyModel)
-    seed: int = 0
-    speed: float = 1.0
+    tpm: int
+    rpm: int
+    speed: float
 
-    def limit(self, name: str) -> Limit:
-        return next(limit for limit in self.limits if limit.name == name)
+    @property
+    def minute(self) -> float:
+        """The seconds that the provider's minute lasts."""
+        return 60.0 / self.speed
 
-    def provider(self) -> SimulatedProvider:
-        """A fresh provider, its buckets full."""
-        buckets = [TokenBucket(lim.name, lim.amount, lim.per) for lim in self.limits]
-        return SimulatedProvider(buckets, latency=self.latency, charge="actual", seed=self.seed)
+    @property
+    def most(self) -> int:
+        """The `max_completion_tokens` of each request: no answer of the trace is longer."""
+        return 500 * max(1, math.ceil(max(r.output_tokens for r in self.requests) / 500))
 
-    def durations(self) -> list[float]:
-        """Seconds from each request's admission to its answer."""
-        return _durations(self.requests, self.latency, self.seed)
-
-    def ideal_wall(self) -> float:
-        """The lower bound in seconds, for calls admitted in the order of the requests."""
-        costs = ({"requests": 1, "tokens": request.total_tokens} for request in self.requests)
-        earliest = earliest_admissions(costs, self.limits)
-        return max(a + took for a, took in zip(earliest, self.durations(), strict=True))
-
-
-def earliest_admissions(
-    costs: Iterable[Mapping[str, int]], limits: Sequence[Limit]
-) -> Iterable[float]:
-    """The a_i of calls admitted in this order, in seconds; each limit holds one period's amount."""
-    full = [0.0] * len(limits)
-    earliest = 0.0
-    for cost in costs:
-        for limit, again in zip(limits, full, strict=True):
-            room = (limit.amount - cost[limit.name]) * limit.per / limit.amount
-            earliest = max(earliest, again - room)
-        full = [
-            max(again, earliest) + cost[limit.name] * limit.per / limit.amount
-            for limit, again in zip(limits, full, strict=True)
+    def limits(self) -> list[Limit]:
+        """The provider's buckets, which start full."""
+        return [
+            Limit("tokens", self.tpm, per=self.minute, capacity=self.tpm),
+            Limit("requests", self.rpm, per=self.minute, capacity=self.rpm),
         ]
-        yield earliest
 
+    def costs(self) -> list[Mapping[str, int]]:
+        """What the provider charges for each request."""
+        return [{"tokens": max(self.most, r.prompt_tokens), "requests": 1} for r in self.requests]
 
-def size_job(
-    requests: Sequence[TraceRequest],
-    *,
-    seconds: float = 20.0,
-    minute: float = 5.0,
-    latency: LatencyModel | None = None,
-    seed: int = 0,
-) -> Job:
-    """The job whose token limit makes its ideal wall time `seconds`.
+    def serve_options(self) -> list[str]:
+        """The provider as options of `xtremeflow serve`."""
+        return [
+            *("--profile", "openai", "--tpm", f"{self.tpm}", "--rpm", f"{self.rpm}"),
+            *("--speed", f"{self.speed:g}"),
+        ]
 
-    Its provider's minute, which is what its buckets hold, lasts `minute` seconds, and its latencies
-    (`latency`, in the seconds of a real provider) are as much shorter: a job of many minutes in
-    few. Its limit on requests is a quarter looser than that on tokens.
-    """
-    for name, value in (("seconds", seconds), ("minute", minute)):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(f"{name} must be finite and above 0, got {value!r}")
-    speed = 60 / minute
-    latency = (latency or LatencyModel()).faster(speed)
-    durations = _durations(requests, latency, seed)
-    if seconds <= max(durations):
-        raise ValueError(
-            f"seconds must be above {max(durations):.2f}, the longest call's duration, "
-            f"got {seconds!r}"
+    def run_options(self) -> list[str]:
+        """Its limits as options of `xtremeflow run`, whose minutes are those of the clock.
+
+        The preset's burst is a minute less a second, which the network may take; so is this one.
+        """
+        tpm, rpm = self.tpm * self.speed, self.rpm * self.speed
+        return [
+            *("--provider", "openai", "--tpm", f"{tpm / 1000:.10g}k", "--rpm", f"{rpm:.10g}"),
+            *("--burst", f"{59 / self.speed:.3g}"),
+        ]
+
+    def busy(self) -> float:
+        """How many calls at a time the limit on tokens can keep busy."""
+        latency = LatencyModel()
+        seconds = mean(
+            latency.round_trip
+            + latency.first_token
+            + latency.per_prompt_token * request.prompt_tokens
+            + latency.per_output_token * request.output_tokens
+            for request in self.requests
         )
-    # a_i + duration_i <= seconds, with the capacity C = r * minute, solved for the rate r.
-    spent = accumulate(request.total_tokens for request in requests)
-    rate = max(s / (seconds + minute - took) for s, took in zip(spent, durations, strict=True))
-    largest = max(request.total_tokens for request in requests)
-    if rate * minute < largest:
-        raise ValueError(
-            f"minute must be at least {largest / rate:.2f} s for the largest request "
-            f"({largest} tokens) to fit, got {minute!r}"
-        )
-    calls_per_token = len(requests) / sum(request.total_tokens for request in requests)
-    tokens = math.ceil(rate * minute)
-    calls = math.ceil(1.25 * tokens * calls_per_token)
-    limits = (
-        Limit("tokens", tokens, per=minute, capacity=tokens),
-        Limit("requests", calls, per=minute, capacity=calls),
-    )
-    return Job(requests, limits, latency, seed, speed)
+        return self.tpm / 60.0 / mean(cost["tokens"] for cost in self.costs()) * seconds
 
+    def write(self, path: Path) -> None:
+        """Writes the requests in OpenAI's Batch format; what they ask is as long as in the trace.
 
-def _durations(requests: Sequence[TraceRequest], latency: LatencyModel, seed: int) -> list[float]:
-    provider = SimulatedProvider(latency=latency, seed=seed)
-    drawn = (
-        provider.latency_of(CallRequest(r.prompt_tokens, r.output_tokens), key=r.index)
-        for r in requests
-    )
-    return [latency.total - latency.uplink for latency in drawn]
+        The simulated provider reads from `metadata` how long the answer is to be.
+        """
+        with path.open("w", encoding="utf-8") as file:
+            for request in self.requests:
+                file.write(json.dumps(self._line(request)) + "\n")
+
+    def _line(self, request: TraceRequest) -> Mapping[str, object]:
+        length = max(1, _CHARACTERS * request.prompt_tokens - _AROUND)
+        text = f"Request {request.index + 1} of the trace. " + _TEXT * (length // len(_TEXT) + 1)
+        body = {
+            "model": MODEL,
+            "messages": [{"role": "user", "content": text[:length]}],
+            "max_completion_tokens": self.most,
+            "metadata": {"output_tokens": str(request.output_tokens)},
+        }
+        return {
+            "custom_id": f"trace-{request.index + 1}",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": body,
+        }

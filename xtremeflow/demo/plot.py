@@ -1,113 +1,120 @@
-"""The picture of a job: tokens per second against the limit, one panel for each way of doing it."""
+"""The picture: what the provider saw of each way, side by side on the same axes."""
 
 from __future__ import annotations
 
+import importlib
 import math
-from collections.abc import Mapping
-from itertools import accumulate
+from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from xtremeflow.demo.result import JobResult
+from xtremeflow.demo.job import Job
+from xtremeflow.demo.outcome import Outcome
+from xtremeflow.demo.provider import Observed
 
-BIN = 0.5  # seconds
-HEADROOM = 3.0  # the rate axis ends at this many times the limit
-COLORS = ("#2563eb", "#d97706", "#059669", "#7c3aed")
-LIMIT_COLOR = "#111827"
-REFUSED_COLOR = "#dc2626"
+BIN = 1.0  # seconds
+HEADROOM = 3.2  # the axis of tokens ends at this many times the limit
+INK, QUIET, LINES = "#1f2937", "#6b7280", "#d1d5db"
+COLORS = ("#2563eb", "#d97706")
+REFUSED = "#dc2626"
 
 
-def plot(results: Mapping[str, JobResult], path: Path) -> None:
-    """Writes the picture of the results of one job, by name, to `path` (PNG, or by its suffix)."""
-    from matplotlib.figure import Figure  # no pyplot: no global state, no display
+def plot(job: Job, outcomes: Mapping[str, Outcome], ideal: float, path: Path) -> None:
+    """Draws the outcomes, by name, into `path`: PNG, or what its suffix says."""
+    figure_module: Any = importlib.import_module("matplotlib.figure")  # no pyplot, no display
+    rc: Any = importlib.import_module("matplotlib").rc_context
+    style = {
+        "font.size": 10, "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": LINES,
+        "xtick.color": QUIET, "ytick.color": QUIET, "axes.spines.top": False,
+        "axes.spines.right": False, "axes.grid": True, "axes.grid.axis": "y",
+        "grid.color": "#e5e7eb", "axes.axisbelow": True,
+    }  # fmt: skip
+    with rc(style):
+        columns = len(outcomes)
+        figure = figure_module.Figure(figsize=(6 * columns + 0.5, 5.6), layout="constrained")
+        axes = figure.subplots(2, columns, sharex=True, sharey="row", squeeze=False)
+        end = max(outcome.wall for outcome in outcomes.values())
+        edges = [BIN * i for i in range(math.ceil(end / BIN) + 1)]
+        for (above, below), color, (name, way) in zip(
+            axes.T, COLORS, outcomes.items(), strict=False
+        ):
+            above.set_title(f"{name}\n", loc="left", fontsize=13, fontweight="bold", color=color)
+            above.text(
+                0.0,
+                1.045,
+                _summary(way, ideal),
+                transform=above.transAxes,
+                fontsize=10,
+                color=QUIET,
+            )
+            _tokens(above, job, way, edges, color)
+            _attempts(below, way, edges, color)
+            below.set_xlabel("seconds since the first call")
+        above, below = axes[:, 0]
+        above.set_ylim(0, HEADROOM * job.tpm / job.minute)
+        above.set_ylabel("tokens charged per second")
+        above.yaxis.set_major_formatter(_thousands)
+        below.set_ylabel("attempts per second")
+        below.set_xlim(0, edges[-1])
+        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08, wspace=0.04)
+        figure.savefig(path, dpi=150)
 
-    figure: Any = Figure(figsize=(10, 2.6 * len(results) + 3.2), layout="constrained")
-    axes = figure.subplots(
-        len(results) + 1, 1, sharex=True, height_ratios=[1] * len(results) + [1.2]
+
+def _summary(way: Outcome, ideal: float) -> str:
+    seen = way.observed.seen
+    return (
+        f"{way.wall:.1f} s ({ideal:.1f} s is the shortest possible);  "
+        f"{seen['refused']:,} of {seen['attempts']:,} attempts refused"
     )
-    end = max(result.wall for result in results.values())
-    for ax, color, (name, result) in zip(axes, COLORS, results.items(), strict=False):
-        _draw_rate(ax, name, result, color)
-    _draw_total(axes[-1], results, end)
-    axes[-1].set_xlim(-0.01 * end, 1.02 * end)
-    axes[-1].set_xlabel("time since the start of the job (s)")
-    figure.savefig(path, dpi=120)
 
 
-def _draw_rate(ax: Any, name: str, result: JobResult, color: str) -> None:
-    limit = result.job.limit("tokens")
-    rate = limit.amount / limit.per
-    bins = [0.0] * (math.ceil(result.wall / BIN) + 1)
-    for arrival in result.arrivals:
-        if not arrival.refused:
-            bins[int(arrival.time / BIN)] += arrival.costs["tokens"] / BIN
-    edges = [BIN * i for i in range(len(bins) + 1)]
-    top = HEADROOM * rate
-    ax.stairs(bins, edges, fill=True, color=color, alpha=0.75, label="admitted")
-    ax.axhline(
-        rate, color=LIMIT_COLOR, linestyle="--", linewidth=1.2, label=f"limit ({rate:,.0f}/s)"
-    )
-    refused = [arrival.time for arrival in result.arrivals if arrival.refused]
-    ax.plot(
-        refused,
-        [-0.09 * top] * len(refused),
-        linestyle="none",
-        marker="|",
-        markersize=9,
-        color=REFUSED_COLOR,
-        alpha=0.6,
-        label=f"refused ({len(refused):,} of {result.stats.attempts:,} attempts)",
-    )
-    burst = max(bins)
-    if burst > top:
+def _tokens(ax: Any, job: Job, way: Outcome, edges: list[float], color: str) -> None:
+    rates = _rates(way.observed, edges, _charged)
+    limit = job.tpm / job.minute
+    ax.stairs(rates, edges, fill=True, color=color, alpha=0.85)
+    ax.axhline(limit, color=INK, linestyle="--", linewidth=1.3)
+    ax.annotate(
+        f"limit: {limit:,.0f}/s", xy=(1.0, limit), xycoords=("axes fraction", "data"),
+        xytext=(0, 7), textcoords="offset points", ha="right", fontsize=9,
+    )  # fmt: skip
+    top = HEADROOM * limit
+    highest = max(rates)
+    if highest > top:
         ax.annotate(
-            f"the full bucket, spent at once:\n{burst:,.0f} tokens/s",
-            xy=(edges[bins.index(burst)] + BIN, 0.9 * top),
-            xytext=(24, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            arrowprops={"arrowstyle": "->", "color": LIMIT_COLOR},
-        )
-    ax.axvline(result.wall, color=color, linewidth=1.5, label="end of the job")
-    ax.set_ylim(-0.18 * top, top)
-    ax.set_ylabel("tokens per second")
-    ax.yaxis.set_major_formatter(_thousands)
-    ax.yaxis.get_major_locator().set_params(nbins=5)
-    ax.set_title(
-        f"{name}: {result.wall:.1f} s (ideal {result.ideal_wall:.1f} s), "
-        f"{result.wasted:.1%} of the attempts refused",
-        loc="left",
-        fontsize=10,
-        fontweight="bold",
-    )
-    ax.legend(loc="upper right", ncols=4, fontsize=8, framealpha=0.9)
+            f"the full bucket at once:\n{highest:,.0f} tokens/s",
+            xy=(edges[rates.index(highest) + 1], 0.93 * top), xytext=(20, 0),
+            textcoords="offset points", va="center", fontsize=9,
+            arrowprops={"arrowstyle": "->", "color": INK},
+        )  # fmt: skip
 
 
-def _draw_total(ax: Any, results: Mapping[str, JobResult], end: float) -> None:
-    job = next(iter(results.values())).job
-    limit = job.limit("tokens")
-    total = sum(request.total_tokens for request in job.requests)
-    full_at = (total - limit.amount) * limit.per / limit.amount
-    ax.plot(
-        [0, full_at, end],
-        [limit.amount, total, total],
-        color=LIMIT_COLOR,
-        linestyle="--",
-        linewidth=1.2,
-        label="the most that the limit allows",
-    )
-    for color, (name, result) in zip(COLORS, results.items(), strict=False):
-        admitted = [arrival for arrival in result.arrivals if not arrival.refused]
-        times = [arrival.time for arrival in admitted]
-        sums = list(accumulate(arrival.costs["tokens"] for arrival in admitted))
-        ax.plot([0, *times], [0, *sums], drawstyle="steps-post", color=color, label=name)
-    ax.set_ylim(0, 1.05 * total)
-    ax.set_ylabel("tokens admitted so far")
-    ax.yaxis.set_major_formatter(_thousands)
-    ax.set_title("Tokens admitted since the start", loc="left", fontsize=10, fontweight="bold")
-    ax.legend(loc="lower right", fontsize=8)
+def _attempts(ax: Any, way: Outcome, edges: list[float], color: str) -> None:
+    attempts = _rates(way.observed, edges, itemgetter("attempts"))
+    refused = _rates(way.observed, edges, itemgetter("refused"))
+    admitted = [a - r for a, r in zip(attempts, refused, strict=True)]
+    ax.stairs(admitted, edges, fill=True, color=color, alpha=0.85, label="admitted")
+    ax.stairs(
+        attempts, edges, baseline=admitted, fill=True, color=REFUSED, alpha=0.85,
+        label="refused (429)",
+    )  # fmt: skip
+    ax.legend(loc="upper right", frameon=False, fontsize=9, ncols=2)
 
 
 def _thousands(value: float, _: int) -> str:
     return f"{value / 1000:,.0f} k"
+
+
+def _charged(seen: dict[str, Any]) -> int:
+    charged: dict[str, int] = seen["charged"]
+    return charged.get("tokens", 0)
+
+
+def _rates(
+    observed: Observed, edges: list[float], count: Callable[[dict[str, Any]], int]
+) -> list[float]:
+    """By how much a count of what the provider saw grew per second, from edge to edge."""
+    np: Any = importlib.import_module("numpy")
+    counts = [count(sample.seen) for sample in observed.samples]
+    at_edges = np.interp([-BIN, *edges[1:]], observed.since_first(), counts)
+    return [float(grown) / BIN for grown in np.diff(at_edges)]

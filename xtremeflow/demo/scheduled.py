@@ -1,44 +1,52 @@
-"""The job done with XtremeFlow."""
+"""The job done by `xtremeflow run`, in a process of its own that shares this one's terminal."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from statistics import mean, pstdev
+import signal
+import sys
+from operator import itemgetter
+from pathlib import Path
 
-from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.demo.job import Job
-from xtremeflow.demo.result import Call
-from xtremeflow.demo.trace import TraceRequest
-from xtremeflow.testing import RateLimitError
-
-
-async def run_scheduled(job: Job, call: Call) -> None:
-    """Starts every call through a TokenRateScheduler with the provider's limits."""
-    scheduler = TokenRateScheduler(limits=job.limits)
-    answer = expected_answer(job)
-
-    @auto_backoff(retry_for=RateLimitError, max_retries=10)
-    async def attempt(request: TraceRequest) -> None:
-        response = await call(request)
-        await report_token_usage(response.usage.total_tokens)
-
-    async def send(request: TraceRequest) -> None:
-        with contextlib.suppress(RateLimitError):  # given up; the result counts it as failed
-            await attempt(request)
-
-    tasks = [
-        await scheduler.start_task(send(request), estimated_tokens=request.prompt_tokens + answer)
-        for request in job.requests
-    ]
-    await asyncio.gather(*tasks)
+from xtremeflow.demo.outcome import Outcome, json_lines
+from xtremeflow.demo.provider import observed
+from xtremeflow.run.history import history_path
+from xtremeflow.run.summary import DONE
 
 
-def expected_answer(job: Job) -> int:
-    """The estimate of every answer's length: its mean plus one standard deviation.
+class Stopped(Exception):
+    """`xtremeflow run` did not come to its end; has its exit status."""
 
-    Both are known from a trial run. Together, the estimates of n calls in flight miss by about
-    s * sqrt(n), and n * s is held back, until each call's report returns what it did not use.
-    """
-    answers = [request.output_tokens for request in job.requests]
-    return round(mean(answers) + pstdev(answers))
+    def __init__(self, status: int) -> None:
+        super().__init__(f"xtremeflow run ended with status {status}")
+        self.status = status
+
+
+async def run_scheduled(options: list[str], results: Path, base_url: str) -> Outcome:
+    """Runs it with the options, which name the same results. Raises Stopped."""
+    loop = asyncio.get_running_loop()
+    # A Ctrl-C in the terminal reaches both. It is for `run`, which lets the calls in flight finish.
+    loop.add_signal_handler(signal.SIGINT, lambda: None)
+    try:
+        async with observed(base_url) as seen:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "xtremeflow", "run", *options
+            )
+            try:
+                status = await process.wait()
+            except BaseException:
+                process.terminate()
+                raise
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+    if status != DONE:
+        raise Stopped(status if status > 0 else 128 - status)  # a signal that it did not catch
+    summary = json_lines(history_path(results))[-1]["summary"]
+    calls = sorted((line["xtremeflow"] for line in json_lines(results)), key=itemgetter("line"))
+    return Outcome(
+        summary["seconds"],
+        summary["lines"],
+        [call["attempts"] - 1 for call in calls],
+        [call["seconds"] for call in calls],
+        seen,
+    )

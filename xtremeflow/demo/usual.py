@@ -3,58 +3,59 @@
 from __future__ import annotations
 
 import asyncio
-import math
+import time
+from collections.abc import Mapping
 from itertools import count
+from pathlib import Path
 from random import Random
-from statistics import mean
 
-from xtremeflow.demo.job import Job
-from xtremeflow.demo.result import Call
-from xtremeflow.demo.trace import TraceRequest
-from xtremeflow.testing import RateLimitError
+from xtremeflow.demo.outcome import Outcome, json_lines
+from xtremeflow.demo.progress import Progress
+from xtremeflow.demo.provider import observed
+from xtremeflow.http import Client
+from xtremeflow.run.providers import address
 
 FIRST_DELAY = 0.5  # seconds of the provider's time; doubled with each retry, up to
 LONGEST_DELAY = 8.0
 LONGEST_RETRY_AFTER = 120.0  # a longer one is not followed
 
 
-async def run_usual(
-    job: Job, call: Call, *, concurrency: int | None = None, max_retries: int | None = None
-) -> None:
-    """Starts all calls at once behind an asyncio.Semaphore; each retries on its own.
+async def run_usual(requests: Path, base_url: str, *, concurrency: int, speed: float) -> Outcome:
+    """Starts all calls at once behind an asyncio.Semaphore; each retries on its own, without end.
 
-    `concurrency` is by default twice what the limits can keep busy, so that it is not what holds
-    the job back. Retries have no end unless `max_retries` is given (the SDKs' own default is 2,
-    and loses calls).
+    (With the SDKs' default of two retries, calls would be lost.)
     """
-    semaphore = asyncio.Semaphore(concurrency or usual_concurrency(job))
-    random = Random(job.seed)
+    lines = json_lines(requests)
+    semaphore = asyncio.Semaphore(concurrency)
+    random = Random(0)
+    headers = {"Authorization": "Bearer any"}
 
-    async def one(request: TraceRequest) -> None:
-        async with semaphore:
-            for retries in count():
-                try:
-                    await call(request)
-                except RateLimitError as error:
-                    if retries == max_retries:
-                        return  # given up; the result counts it as failed
-                    await asyncio.sleep(retry_delay(error, retries, random, job.speed))
-                else:
-                    return
+    async with (
+        observed(base_url, Progress(len(lines)).show) as seen,
+        Client(headers=headers, timeout=600.0) as client,
+    ):
 
-    await asyncio.gather(*(one(request) for request in job.requests))
+        async def one(url: str, body: object) -> tuple[int, float]:
+            async with semaphore:
+                for retries in count():
+                    began = time.monotonic()
+                    answer = await client.post(url, json=body)
+                    if answer.status != 429:
+                        answer.raise_for_status()
+                        return retries, time.monotonic() - began
+                    await asyncio.sleep(retry_delay(answer.headers, retries, random, speed))
+            raise AssertionError("it counts without end")
+
+        began = time.monotonic()
+        calls = (one(address(base_url, line["url"]), line["body"]) for line in lines)
+        answered = await asyncio.gather(*calls)
+        wall = time.monotonic() - began
+    return Outcome(wall, len(lines), [n for n, _ in answered], [s for _, s in answered], seen)
 
 
-def usual_concurrency(job: Job) -> int:
-    """Twice the limits' calls per second times a call's mean duration."""
-    tokens = job.limit("tokens")
-    cost = mean(request.total_tokens for request in job.requests)
-    return math.ceil(2 * tokens.amount / tokens.per / cost * mean(job.durations()))
-
-
-def retry_delay(error: RateLimitError, retries: int, random: Random, speed: float) -> float:
+def retry_delay(headers: Mapping[str, str], retries: int, random: Random, speed: float) -> float:
     """Seconds to wait, as the SDKs do: what the headers say, else exponential with jitter."""
-    announced = error.response.headers.get("retry-after-ms")
+    announced = headers.get("retry-after-ms")
     if announced is not None and 0 < float(announced) / 1000 <= LONGEST_RETRY_AFTER:
         return float(announced) / 1000
     delay = min(FIRST_DELAY * 2.0**retries, LONGEST_DELAY)

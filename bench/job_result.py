@@ -7,13 +7,13 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from xtremeflow.demo.job import Job, earliest_admissions
+from bench.simulated_job import Job
+from xtremeflow.demo.ideal import earliest_admissions
 from xtremeflow.demo.trace import TraceRequest
 from xtremeflow.testing import (
     Arrival,
     ProviderStats,
     Response,
-    SimulatedProvider,
     clock_of,
 )
 
@@ -55,7 +55,7 @@ class JobResult:
         """The percentile of dispatch lateness; NaN if no call was admitted.
 
         A call's lateness is its arrival at the provider minus the earliest moment at which the
-        limits would have allowed it: the a_i of xtremeflow.demo.job, of the calls as they came,
+        limits would have allowed it: the a_i of xtremeflow.demo.ideal, of the calls as they came,
         counted from the first. Quota once left idle thus makes all later calls late.
         """
         if not self.lateness:
@@ -64,14 +64,9 @@ class JobResult:
         return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 
-async def run_job(
-    job: Job, runner: Runner, *, provider: SimulatedProvider | None = None
-) -> JobResult:
-    """Does `job` by `runner`, on the running loop's clock, and measures it.
-
-    `provider` is a fresh `job.provider()`, given by those who want to watch it meanwhile.
-    """
-    provider = provider or job.provider()
+async def run_job(job: Job, runner: Runner) -> JobResult:
+    """Does `job` by `runner`, on the running loop's clock, and measures it."""
+    provider = job.provider()
     clock = clock_of(asyncio.get_running_loop())
 
     async def call(request: TraceRequest) -> Response:

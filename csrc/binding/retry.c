@@ -1,0 +1,123 @@
+/* A call that its provider refused: the cooldown, and its next attempt. Methods of Call. */
+#include "binding/binding.h"
+
+static int64_t to_ns(double seconds)
+{
+    return seconds >= 9e9 ? (int64_t)9e18 : (int64_t)(seconds * 1e9);
+}
+
+PyObject *xf_call_rate_limited(PyObject *self, PyObject *args)
+{
+    CallObject *c = (CallObject *)self;
+    SchedulerObject *s = c->scheduler;
+    PyObject *told;
+    double base, max, seconds = -1;
+    int exponential;
+    if (!PyArg_ParseTuple(args, "Odpd:rate_limited", &told, &base, &exponential, &max)) {
+        return NULL;
+    }
+    if (told != Py_None) {
+        seconds = PyFloat_AsDouble(told);
+        if (seconds == -1 && PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    if ((told != Py_None && !(seconds >= 0)) || !(base >= 0) || !(max >= 0)) {
+        PyErr_Format(PyExc_ValueError, "retry_after, base and max_retry_after must be >= 0, not %R",
+                     args);
+        return NULL;
+    }
+    xf_backoff b = {
+        .told_ns = told == Py_None ? XF_UNTOLD : to_ns(seconds < max ? seconds : max),
+        .base_ns = to_ns(base),
+        .exponential = exponential,
+        .max_ns = to_ns(max),
+    };
+    int64_t now = xf_port_now(s, c->port);
+    int64_t until = xf_refused(&s->core, &c->core, &b, now);
+    xf_deliver(s);
+    return PyFloat_FromDouble(until > now ? (double)(until - now) * 1e-9 : 0.0);
+}
+
+/* Tells those who wait that `c` is admitted again; `here` as in xf_resolve(). */
+static void resolve_retries(CallObject *c, PyObject *here)
+{
+    PyObject *retries = c->retries;
+    c->retries = NULL;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(retries); i++) {
+        if (xf_resolve(c->scheduler->st, PyList_GET_ITEM(retries, i), here) < 0) {
+            PyErr_Clear(); /* its loop is closed */
+        }
+    }
+    Py_DECREF(retries);
+}
+
+PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    CallObject *c = (CallObject *)self;
+    SchedulerObject *s = c->scheduler;
+    module_state *st = s->st;
+    if (c->phase == CALL_PENDING || c->core.state == XF_DONE) {
+        PyErr_Format(PyExc_RuntimeError, "cannot repeat a call that is %s", xf_call_state(c));
+        return NULL;
+    }
+    /* Whatever was reported for this attempt: the next is a new one. */
+    if (c->core.state == XF_IN_FLIGHT && xf_call_set_cost(c) < 0) {
+        return NULL;
+    }
+    PyObject *future = xf_new_future(st);
+    if (future == NULL) {
+        return NULL;
+    }
+    /* Attempts of one call that fail together wait together: the call paid for them together. */
+    bool is_granted = c->core.state == XF_ADMITTED && c->retries == NULL;
+    if ((c->retries == NULL && (c->retries = PyList_New(0)) == NULL) ||
+        PyList_Append(c->retries, future) < 0) {
+        Py_DECREF(future);
+        return NULL;
+    }
+    /* Who asks while no step of the call's own coroutine runs is a child task of it. */
+    c->child_waits = !c->is_executing || (c->child_waits && c->core.state != XF_IN_FLIGHT);
+    if (c->core.state == XF_IN_FLIGHT) {
+        xf_retry(&s->core, &c->core, xf_port_now(s, c->port));
+        xf_deliver(s);
+    } else if (is_granted) {
+        resolve_retries(c, NULL);
+    }
+    return future;
+}
+
+PyObject *xf_call_resume(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    CallObject *c = (CallObject *)self;
+    bool is_granted = c->core.state == XF_ADMITTED && c->phase != CALL_PENDING;
+    return PyBool_FromLong(is_granted ? xf_call_dispatch(c) : c->core.state != XF_WAITING);
+}
+
+bool xf_call_repeat(CallObject *c, PyObject *here)
+{
+    /* Who waits dispatches it, if it is not cancelled until it runs. But a call that has ended is
+       not kept for that. */
+    if (c->is_over && !xf_call_dispatch(c)) {
+        return true; /* back in the queue */
+    }
+    resolve_retries(c, here);
+    return !c->is_over;
+}
+
+bool xf_call_has_retries(const CallObject *c)
+{
+    for (Py_ssize_t i = 0; c->retries != NULL && i < PyList_GET_SIZE(c->retries); i++) {
+        PyObject *done =
+            PyObject_CallMethodNoArgs(PyList_GET_ITEM(c->retries, i), c->scheduler->st->s_done);
+        if (done == NULL) {
+            PyErr_Clear();
+        } else {
+            Py_DECREF(done);
+            if (done == Py_False) {
+                return true;
+            }
+        }
+    }
+    return false;
+}

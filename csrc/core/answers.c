@@ -1,0 +1,141 @@
+#include "core/answers.h"
+
+#include "core/internal.h"
+#include "core/trail.h"
+
+static int64_t sum(int64_t a, int64_t b)
+{
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+/* Keeps the margin in reserve. */
+static void keep_margin(xf_scheduler *s)
+{
+    for (uint32_t i = 0; i < s->n_limits; i++) {
+        xf_limit_reserve(&s->limits[i], s->margin.ns, s->now);
+    }
+    s->changed = true;
+}
+
+void xf_accepted(xf_scheduler *s, const xf_call *c)
+{
+    xf_cooldown_success(&s->cooldown, c->generation);
+    if (xf_margin_shrink(&s->margin, s->now)) {
+        keep_margin(s);
+    }
+}
+
+/* ---- refusals ---- */
+
+/* What the refused call cost of limit `i`; or, where that is not known, what a call has cost so
+   far on average. */
+static int64_t refused_cost(const xf_scheduler *s, const xf_call *c, uint32_t i)
+{
+    if (c != NULL && c->held[i] > 0) {
+        return c->held[i];
+    }
+    return s->counters.admitted ? (int64_t)(s->limits[i].used / s->counters.admitted) : 1;
+}
+
+/* The provider has promised that `c` will pass at the end of the cooldown. The calls that followed
+   it and are still on their way may take that quota meanwhile, unless they are refused too. */
+static void promise(xf_scheduler *s, const xf_call *c, int64_t now)
+{
+    bool follows = false;
+    for (xf_call *f = s->flying; f != NULL; f = f->next) {
+        f->foreseen = follows && !f->refused;
+        follows |= f == c;
+    }
+    for (uint32_t i = 0; i < s->n_limits; i++) {
+        int64_t taken = 0;
+        for (const xf_call *f = s->flying; f != NULL; f = f->next) {
+            taken = sum(taken, f->foreseen ? f->held[i] : 0);
+        }
+        xf_limit_refuse(&s->limits[i], refused_cost(s, c, i), taken, now, s->cooldown.until);
+    }
+}
+
+/* A call that the level at the cooldown's end has paid for has cost nothing. */
+static void unforesee(xf_scheduler *s, xf_call *c, int64_t now)
+{
+    for (uint32_t i = 0; c->foreseen && i < s->n_limits; i++) {
+        xf_limit_amend(&s->limits[i], c->held[i], now);
+    }
+    c->foreseen = false;
+}
+
+int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now)
+{
+    xf_cooldown *cooldown = &s->cooldown;
+    now = xf_begin(s, now);
+    s->counters.refused++;
+    if (b->told_ns == 0) {
+        return cooldown->until > now ? cooldown->until : now;
+    }
+    bool fresh = c != NULL ? c->generation == cooldown->generation : cooldown->until <= now;
+    int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
+    if (fresh && c != NULL && xf_margin_widen(&s->margin, b->told_ns, now)) {
+        keep_margin(s);
+    }
+    if (c != NULL) {
+        c->refused = true;
+        unforesee(s, c, now);
+    }
+    if (until > before && until > now) {
+        promise(s, c, now);
+    }
+    xf_look_again(s);
+    return until;
+}
+
+/* ---- what is left ---- */
+
+bool xf_follow(xf_scheduler *s, int64_t now)
+{
+    if (s->n_limits == 0 || s->limits[0].trail != NULL) {
+        return true;
+    }
+    xf_trail *trails = s->alloc.realloc(s->alloc.ctx, NULL, s->n_limits * sizeof(xf_trail));
+    if (trails == NULL) {
+        return false;
+    }
+    now = xf_begin(s, now);
+    for (uint32_t i = 0; i < s->n_limits; i++) {
+        xf_limit_follow(&s->limits[i], &trails[i], now);
+    }
+    return true;
+}
+
+/* Units of limit `i` held by the calls in flight that were dispatched after `from` and not after
+   `to`. */
+static int64_t held_between(const xf_scheduler *s, uint32_t i, int64_t from, int64_t to)
+{
+    int64_t held = 0;
+    for (const xf_call *f = s->flying; f != NULL && f->dispatched_at <= to; f = f->next) {
+        held = sum(held, f->dispatched_at > from && !f->refused ? f->held[i] : 0);
+    }
+    return held;
+}
+
+double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
+               int64_t sent_at, int64_t answered_at, int64_t now)
+{
+    now = xf_begin(s, now);
+    doubt += (double)held_between(s, i, -1, sent_at);
+    double moved =
+        xf_limit_told(&s->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
+    xf_look_again(s);
+    return moved;
+}
+
+int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant)
+{
+    return held_between(s, i, instant, INT64_MAX);
+}
+
+void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now)
+{
+    now = xf_begin(s, now);
+    xf_limit_set_level(&s->limits[i], units, now);
+    xf_look_again(s);
+}

@@ -1,0 +1,99 @@
+"""The provider: `xtremeflow serve` in a process of its own, and what it has seen."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xtremeflow.http import Client
+
+_INTERVAL = 0.2  # s, between two looks
+
+
+@contextlib.contextmanager
+def served(options: Sequence[str]) -> Generator[str, None, None]:
+    """Serves on a free port for as long as the block lasts, and yields the base URL.
+
+    Raises RuntimeError if it does not start. A Ctrl-C in the terminal is not for the server, which
+    still has to answer the calls in flight.
+    """
+    command = [sys.executable, "-m", "xtremeflow", "serve", "--port", "0", *options]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                name, _, value = line.strip().partition(": ")
+                if name == "base URL":
+                    yield value.strip()
+                    return
+            raise RuntimeError(f"xtremeflow serve ended with status {process.wait()}")
+        finally:
+            process.terminate()
+            process.communicate()  # so that its last words find a reader
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What the provider had seen by a moment, in seconds of the monotonic clock."""
+
+    time: float
+    seen: dict[str, Any]
+
+
+class Observed:
+    """What a provider sees while a job is done."""
+
+    def __init__(self) -> None:
+        self.samples: list[Sample] = []
+
+    @property
+    def seen(self) -> dict[str, Any]:
+        """Its last word: see /admin/stats in docs/serve.md."""
+        return self.samples[-1].seen
+
+    def since_first(self) -> list[float]:
+        """When the samples were taken, in seconds since the first call was admitted."""
+        last = self.samples[-1]
+        first = last.time - (last.seen["seconds_since_first_admission"] or 0.0)
+        return [sample.time - first for sample in self.samples]
+
+
+@contextlib.asynccontextmanager
+async def observed(
+    base_url: str, show: Callable[[dict[str, Any]], None] = lambda seen: None
+) -> AsyncGenerator[Observed, None]:
+    """Has the provider forget all before the block, and watches it for as long as that lasts.
+
+    `show` is told several times a second what it has seen.
+    """
+    admin = base_url.removesuffix("/v1") + "/admin"
+    seen = Observed()
+    async with Client(timeout=10.0) as client:
+        (await client.post(f"{admin}/reset")).raise_for_status()
+
+        async def look() -> None:
+            answer = (await client.get(f"{admin}/stats")).raise_for_status()
+            seen.samples.append(Sample(time.monotonic(), answer.json()))
+            show(seen.seen)
+
+        async def watch() -> None:
+            while True:
+                await look()
+                await asyncio.sleep(_INTERVAL)
+
+        await look()
+        watching = asyncio.create_task(watch())
+        try:
+            yield seen
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+        await look()
