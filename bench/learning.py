@@ -60,6 +60,12 @@ class Refused(Exception):
         self.response = SimpleNamespace(status_code=status, headers=headers)
 
 
+def only_waits(body):
+    """Of a refusal's body what says how long to wait: Google's RetryInfo."""
+    details = [d for d in body.get("error", {}).get("details", []) if "RetryInfo" in d["@type"]] if isinstance(body, dict) and isinstance(body.get("error"), dict) else []
+    return {"error": {"code": 429, "details": details}} if details else None
+
+
 @dataclass(frozen=True)
 class Answer:
     headers: Mapping[str, str]
@@ -104,6 +110,7 @@ class World:
     profile: Profile
     requests: Sequence[CallRequest]
     seed: int
+    tells: str = "all"
     provider: SimulatedProvider = field(init=False)
 
     def __post_init__(self) -> None:
@@ -136,14 +143,18 @@ class World:
         except (RateLimitError, RequestTooLargeError) as error:
             rejection = self.profile.refusal(Refusal.of(error, self.account, "m"))
             headers = {**self.profile.headers(self.account), **rejection.headers}
+            body = rejection.body
+            if self.tells != "all":
+                headers = {k: v for k, v in headers.items() if k.startswith("retry-after") and self.tells == "waits"}
+                body = only_waits(body) if self.tells == "waits" else None
             await asyncio.sleep(latency.downlink)
-            raise Refused(rejection.status, headers, rejection.body) from None
+            raise Refused(rejection.status, headers, body) from None
         with reservation:
             await asyncio.sleep(latency.first_token + latency.generation)
             settled = self.profile.settle(request, request.completion_tokens)
             if settled is not None:
                 reservation.settle(settled)
-            headers = self.profile.headers(self.account)
+            headers = self.profile.headers(self.account) if self.tells == "all" else {}
             await asyncio.sleep(latency.downlink)
         provider.stats.completed += 1
         usage = settled or reservation.costs
@@ -192,7 +203,7 @@ SMALL: Mapping[str, Mapping[str, int | None]] = {
     "anthropic": {"rpm": 600, "itpm": 200_000, "otpm": 40_000},
     "mistral": {"rpm": 360, "tpm": 200_000},
     "groq": {"rpm": 1_000, "rpd": 500_000, "tpm": 200_000},
-    "gemini": {"rpm": 300, "itpm": 150_000},
+    "gemini": {"rpm": 300, "itpm": 150_000, "rpd": None},
 }
 
 

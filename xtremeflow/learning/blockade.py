@@ -1,0 +1,89 @@
+"""A blockade: from a refusal until a call that was sent after it passes; and how to wait for that.
+
+Where the provider does not say how long, the first try comes after what was enough the last time,
+further ones after waits that double, or where a window's boundary is due.
+"""
+
+from __future__ import annotations
+
+from xtremeflow.learning.windows import EXACT, WINDOW, Windows
+
+PATIENCE = 2.0  # s
+LONGEST = 32.0  # s
+USUAL = 16.0  # s: the longest first wait
+SHORTER = 0.7  # what a first wait shrinks to that was enough
+LATE = 0.05  # s after a boundary
+TOLD_LATE = 1.5  # s by which waits that are told may be too long
+
+
+class Blockade:
+    """closed  whether it lasts
+    tries   that were refused in it: 1 is the first refusal
+    first   when the first one of them was sent, in seconds on the loop's clock
+    last    when the last one was
+    told    whether the provider has said how long
+    """
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.tries = 0
+        self.first = self.last = 0.0
+        self.told = False
+        self._heard = -1.0  # when the last one's refusal came
+        self._until = 0.0
+        self._usual = PATIENCE
+
+    def refused(self, sent_at: float, now: float) -> bool:
+        """Whether that is another try; or else of the same moment as the last one."""
+        if sent_at <= self._heard:
+            return False
+        self.tries = self.tries + 1 if self.closed else 1
+        self.closed = True
+        self.last, self._heard = sent_at, now
+        if self.tries == 1:
+            self.first = sent_at
+        return True
+
+    def passed(self, sent_at: float) -> bool:
+        """Whether it ends with the call that was sent then and has passed."""
+        if not self.closed or sent_at <= self._heard:
+            return False
+        self.closed = False
+        if self.tries > 1:
+            self._usual = min(max((sent_at + self.last) / 2 - self.first, PATIENCE), USUAL)
+        elif not self.told:
+            self._usual = max(PATIENCE, SHORTER * self._usual)
+        return True
+
+    def wait(self, told: float | None, now: float, begun: float, windows: Windows) -> None:
+        """Choose the next try, `told` seconds from now or as it seems best.
+
+        begun  when the first call of all was submitted: by the likes of a minute after that a
+               window ends that was used up at once
+        """
+        self.told = told is not None
+        if told is not None:
+            self._until = now + told
+            self.last = max(self.last, now + told - TOLD_LATE)
+        elif self.tries == 1:
+            boundary = _boundary(windows, now) if windows.known else None
+            self._until = now + self._usual if boundary is None else boundary
+        else:
+            patience = min(LONGEST, PATIENCE * 2.0 ** (self.tries - 2))
+            boundary = _boundary(windows, now, patience)
+            if boundary is None and self.tries == 2 and now < begun + WINDOW:
+                boundary = begun + WINDOW + LATE
+            self._until = now + patience if boundary is None else boundary
+
+    def left(self, now: float) -> float:
+        return max(1e-3, self._until - now)
+
+
+def _boundary(windows: Windows, now: float, patience: float = WINDOW) -> float | None:
+    """When to try again because a boundary is about to come; halving where it may lie."""
+    if windows.low is None:
+        return None
+    low, high = windows.next(now + 0.5)
+    low = max(low, now)
+    until = high + LATE if high - low <= EXACT else (low + high) / 2
+    return max(until, now + 1.0) if windows.known or until <= now + patience else None
