@@ -11,8 +11,10 @@ from xtremeflow.learning.windows import EXACT, WINDOW, Windows
 PATIENCE = 2.0  # s
 LONGEST = 32.0  # s
 USUAL = 16.0  # s: the longest first wait
+LASTING = 3.5  # s
 SHORTER = 0.7  # what a first wait shrinks to that was enough
 LATE = 0.05  # s after a boundary
+SOON = 0.5  # s
 TOLD_LATE = 1.5  # s by which waits that are told may be too long
 
 
@@ -22,13 +24,14 @@ class Blockade:
     first   when the first one of them was sent, in seconds on the loop's clock
     last    when the last one was
     told    whether the provider has said how long
+    lasted  whether the last one was more than a moment: the level was nothing until its end
     """
 
     def __init__(self) -> None:
         self.closed = False
         self.tries = 0
         self.first = self.last = 0.0
-        self.told = False
+        self.told = self.lasted = False
         self._heard = -1.0  # when the last one's refusal came
         self._until = 0.0
         self._usual = PATIENCE
@@ -49,8 +52,10 @@ class Blockade:
         if not self.closed or sent_at <= self._heard:
             return False
         self.closed = False
+        self.lasted = sent_at - self.first > LASTING
+        middle = (sent_at + self.last) / 2 - self.first
         if self.tries > 1:
-            self._usual = min(max((sent_at + self.last) / 2 - self.first, PATIENCE), USUAL)
+            self._usual = max(PATIENCE, middle) if middle <= USUAL else self._usual
         elif not self.told:
             self._usual = max(PATIENCE, SHORTER * self._usual)
         return True
@@ -67,7 +72,8 @@ class Blockade:
             self.last = max(self.last, now + told - TOLD_LATE)
         elif self.tries == 1:
             boundary = _boundary(windows, now) if windows.known else None
-            self._until = now + self._usual if boundary is None else boundary
+            usual = self._usual if windows.low is None else PATIENCE
+            self._until = now + usual if boundary is None else boundary
         else:
             patience = min(LONGEST, PATIENCE * 2.0 ** (self.tries - 2))
             boundary = _boundary(windows, now, patience)
@@ -83,7 +89,7 @@ def _boundary(windows: Windows, now: float, patience: float = WINDOW) -> float |
     """When to try again because a boundary is about to come; halving where it may lie."""
     if windows.low is None:
         return None
-    low, high = windows.next(now + 0.5)
+    low, high = windows.next(now)
     low = max(low, now)
     until = high + LATE if high - low <= EXACT else (low + high) / 2
-    return max(until, now + 1.0) if windows.known or until <= now + patience else None
+    return max(until, now + SOON) if windows.known or until <= now + patience else None

@@ -67,8 +67,8 @@ class Evidence:
         last = self._empties[-1]
         self._empties[-1] = Empty(time, last.amounts if amounts is None else amounts)
 
-    def judge_windows(self, blockade: Blockade, limit: int) -> None:
-        """Compare a refusal, for want of that limit, with what is thought of windows."""
+    def judge_windows(self, blockade: Blockade, limits: set[int]) -> None:
+        """Compare a refusal, for want of one of the limits, with what is thought of windows."""
         windows = self.windows
         if windows.low is None:
             return
@@ -76,7 +76,7 @@ class Evidence:
             if blockade.last >= windows.next(blockade.first)[1]:
                 windows.contradicted()
         elif (amounts := self.ledger.at(windows.previous(blockade.first))) is not None:
-            windows.used_up(self._empties[-1].amounts[limit] - amounts[limit])
+            windows.used_up({i: self._empties[-1].amounts[i] - amounts[i] for i in limits})
 
     # -- what follows
 
@@ -98,12 +98,12 @@ class Evidence:
             rate = (amount - window.amounts[i]) / WINDOW
             width = self.windows.high - self.windows.low
             return Estimate(rate, (CALLS * cost + rate * width) / WINDOW), "as windows let pass"
+        if blockade.tries > 1 and blockade.first < begun + WINDOW < self._empties[-1].time + 2.0:
+            rate = amount / WINDOW
+            return Estimate(rate, FIRST_DOUBT * rate), "as the first window let pass"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)
             return self._or_more(found, i, blockade.first), "as passed between refusals"
-        if blockade.tries > 1:
-            rate = amount / WINDOW
-            return Estimate(rate, FIRST_DOUBT * rate), "as the first window let pass"
         if old is not None:
             return old, "as was assumed"
         rate = amount / (WINDOW + self._empties[-1].time - begun)

@@ -23,7 +23,6 @@ ALWAYS = 1.0  # s of it that may be
 SLOWEST = 5.0  # s between two calls
 LEAST_PART = 0.25  # of the estimate before: no refusal lowers it further
 SURE = 0.1  # the doubt of an estimate, relative to it, with which it need not be searched
-LONG_BLOCKADE = 5.0  # s
 BEYOND = 6.0  # s of the estimated rate: if so much more passed, the limit was raised
 CHANGE = 0.005  # of the pace, that is worth telling the scheduler
 MORE = 1.25  # times the estimate: worth telling the user
@@ -130,10 +129,9 @@ class RateFinder:
         """A blockade has ended."""
         blockade, evidence = self._blockade, self._evidence
         self._mark(gauge)
-        if blockade.tries > 1 or blockade.last - blockade.first > LONG_BLOCKADE:
-            evidence.windows.blocked(blockade.last, gauge.sent_at)
-        if blockade.tries == 1:
+        if not blockade.lasted:
             return None
+        evidence.windows.blocked(blockade.last, gauge.sent_at)
         evidence.lasted(gauge.sent_at, evidence.ledger.before(gauge))
         return self._believe(gauge, beyond=False)
 
@@ -164,7 +162,7 @@ class RateFinder:
             return []
         rates = {i: s.belief.rate for i, s in enumerate(self.suspects) if s.belief is not None}
         evidence.refused(gauge.sent_at, before, rates)
-        evidence.judge_windows(blockade, min(self._culprits))
+        evidence.judge_windows(blockade, self._culprits)
         blockade.wait(told, gauge.now, gauge.first, evidence.windows)
         self.wait = blockade.left(gauge.now) if told is None else None
         if told is not None:

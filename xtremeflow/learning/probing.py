@@ -8,7 +8,8 @@ raised is found after the same time. How long that is follows from how many refu
 from __future__ import annotations
 
 CAUTION = 0.02  # below the estimate, at first
-GROWTH = 6  # the power of time with which the pace grows
+GROWTH = 6  # the power of time with which the pace grows,
+SEARCH_GROWTH = 3  # where little is known
 SEARCH = 15.0  # s until the pace has doubled, where little is known
 STEADY = 55.0  # s, where much is: less would find a raised limit sooner than anybody needs
 LONGEST = 600.0  # s
@@ -22,14 +23,15 @@ class Probing:
 
     def __init__(self) -> None:
         self.stretch = SEARCH
+        self._growth = SEARCH_GROWTH
         self._refused = 0
 
     def factor(self, seconds: float) -> float:
-        return 1 - CAUTION + (seconds / self.stretch) ** GROWTH
+        return 1 - CAUTION + (seconds / self.stretch) ** self._growth
 
     def excess(self, seconds: float) -> float:
         """Seconds of the estimated rate that were used beyond it by then."""
-        part = (seconds / self.stretch) ** GROWTH / (GROWTH + 1)
+        part = (seconds / self.stretch) ** self._growth / (self._growth + 1)
         return seconds * (part - CAUTION)
 
     def refused(self) -> None:
@@ -41,11 +43,11 @@ class Probing:
         usual = EACH / (BUDGET * rate)
         due = ((self._refused + EACH) / BUDGET - attempts) / rate
         wanted = max(usual, min(due, 2 * usual)) / REFUSED_AT
-        self.stretch = min(max(STEADY, wanted), LONGEST)
+        self.stretch, self._growth = min(max(STEADY, wanted), LONGEST), GROWTH
 
     def steady(self) -> None:
         """The estimate is one that was made before."""
-        self.stretch = STEADY
+        self.stretch, self._growth = STEADY, GROWTH
 
     def search(self) -> None:
-        self.stretch = SEARCH
+        self.stretch, self._growth = SEARCH, SEARCH_GROWTH

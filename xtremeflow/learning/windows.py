@@ -22,7 +22,7 @@ class Windows:
         self.high = 0.0
         self._seen = 0  # blockades that agree
         self._misses = 0
-        self._amount = 0.0  # that the last one let pass,
+        self._amounts: dict[int, float] = {}  # that the last one let pass,
         self._alike = False  # as did the one before
 
     @property
@@ -49,10 +49,14 @@ class Windows:
         if self._misses < MISSES:
             self.low, self.high, self._seen = last, passed, 1
 
-    def used_up(self, amount: float) -> None:
-        """So many units after the last boundary a call was refused."""
-        self._alike = abs(amount - self._amount) <= ALIKE * self._amount
-        self._amount = amount
+    def used_up(self, amounts: dict[int, float]) -> None:
+        """So many units after the last boundary, by limit, a call was refused."""
+        self._alike = any(
+            abs(amount - self._amounts[i]) <= ALIKE * self._amounts[i]
+            for i, amount in amounts.items()
+            if i in self._amounts
+        )
+        self._amounts = amounts
 
     def contradicted(self) -> None:
         self._misses += 1
