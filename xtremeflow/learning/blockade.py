@@ -12,7 +12,7 @@ PATIENCE = 2.0  # s
 LONGEST = 32.0  # s
 USUAL = 16.0  # s: the longest first wait
 LASTING = 3.5  # s
-SHORTER = 0.7  # what a first wait shrinks to that was enough
+SHORTER = 0.5  # what a first wait shrinks to that was enough
 LATE = 0.05  # s after a boundary
 SOON = 0.5  # s
 TOLD_LATE = 1.5  # s by which waits that are told may be too long
@@ -23,7 +23,6 @@ class Blockade:
     tries   that were refused in it: 1 is the first refusal
     first   when the first one of them was sent, in seconds on the loop's clock
     last    when the last one was
-    told    whether the provider has said how long
     lasted  whether the last one was more than a moment: the level was nothing until its end
     """
 
@@ -31,10 +30,10 @@ class Blockade:
         self.closed = False
         self.tries = 0
         self.first = self.last = 0.0
-        self.told = self.lasted = False
+        self.lasted = False
         self._heard = -1.0  # when the last one's refusal came
         self._until = 0.0
-        self._usual = PATIENCE
+        self._usual = 0.0
 
     def refused(self, sent_at: float, now: float) -> bool:
         """Whether that is another try; or else of the same moment as the last one."""
@@ -55,31 +54,31 @@ class Blockade:
         self.lasted = sent_at - self.first > LASTING
         middle = (sent_at + self.last) / 2 - self.first
         if self.tries > 1:
-            self._usual = max(PATIENCE, middle) if middle <= USUAL else self._usual
-        elif not self.told:
-            self._usual = max(PATIENCE, SHORTER * self._usual)
+            self._usual = middle if middle <= USUAL else self._usual
+        else:
+            self._usual *= SHORTER
         return True
 
     def wait(self, told: float | None, now: float, begun: float, windows: Windows) -> None:
-        """Choose the next try, `told` seconds from now or as it seems best.
+        """Choose the next try, not before `told` seconds from now, or as it seems best.
 
         begun  when the first call of all was submitted: by the likes of a minute after that a
                window ends that was used up at once
         """
-        self.told = told is not None
+        patience = min(LONGEST, PATIENCE * 2.0 ** (self.tries - 2)) if self.tries > 1 else 0.0
         if told is not None:
-            self._until = now + told
+            self._until = now + max(told, patience, self._usual)
             self.last = max(self.last, now + told - TOLD_LATE)
-        elif self.tries == 1:
+            return
+        patience = max(patience, PATIENCE)
+        if self.tries == 1:
             boundary = _boundary(windows, now) if windows.known else None
-            usual = self._usual if windows.low is None else PATIENCE
-            self._until = now + usual if boundary is None else boundary
+            patience = max(patience, self._usual) if windows.low is None else patience
         else:
-            patience = min(LONGEST, PATIENCE * 2.0 ** (self.tries - 2))
             boundary = _boundary(windows, now, patience)
             if boundary is None and self.tries == 2 and now < begun + WINDOW:
                 boundary = begun + WINDOW + LATE
-            self._until = now + patience if boundary is None else boundary
+        self._until = now + patience if boundary is None else boundary
 
     def left(self, now: float) -> float:
         return max(1e-3, self._until - now)
@@ -91,5 +90,10 @@ def _boundary(windows: Windows, now: float, patience: float = WINDOW) -> float |
         return None
     low, high = windows.next(now)
     low = max(low, now)
-    until = high + LATE if high - low <= EXACT else (low + high) / 2
+    if high - low <= EXACT:
+        until = high + LATE
+    elif windows.seen == 1:
+        until = high - EXACT  # the end is the likelier, if a window begins with the first call
+    else:
+        until = (low + high) / 2
     return max(until, now + SOON) if windows.known or until <= now + patience else None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from xtremeflow.learning.blockade import Blockade
 from xtremeflow.learning.gauge import Amounts, Gauge, Ledger
-from xtremeflow.learning.rates import CALLS, Empty, Estimate, estimate, explaining
+from xtremeflow.learning.rates import CALLS, Empty, Estimate, errors, estimate, explaining
 from xtremeflow.learning.windows import WINDOW, Windows
 
 MEMORY = 300.0  # s that refusals are remembered
 BLOCKED = 0.3  # of the rate: if less passes, nothing passes
 BLOCKED_CALLS = 2.0  # besides these
-ENOUGH = 4  # refusals to tell from what they are for want of
+ENOUGH = 2  # intervals to compare
 COMPARED = 6
 FIRST_DOUBT = 0.05  # of what a window has let pass, relative
 OVERRATED = 1.25  # the most that the last minute's use is believed beyond the rate
@@ -76,16 +76,19 @@ class Evidence:
             if blockade.last >= windows.next(blockade.first)[1]:
                 windows.contradicted()
         elif (amounts := self.ledger.at(windows.previous(blockade.first))) is not None:
-            windows.used_up({i: self._empties[-1].amounts[i] - amounts[i] for i in limits})
+            pairs = zip(self._empties[-1].amounts, amounts, strict=True)
+            windows.used_up(tuple(now - then for now, then in pairs), limits)
 
     # -- what follows
 
-    def likely(self) -> set[int]:
-        """The limits that may be those for want of which calls are refused."""
-        costs = self.ledger.costs
-        if len(self._empties) >= ENOUGH:
+    def suspicion(self) -> dict[int, float]:
+        """How badly each limit explains the refusals; empty if there were not enough of them."""
+        costs, amounts = self.ledger.costs, self.windows.amounts
+        if self.windows.known and len(amounts) >= ENOUGH:
+            return errors([WINDOW] * len(amounts), amounts, costs)
+        if len(self._empties) > ENOUGH:
             return explaining(self._empties[-COMPARED:], costs)
-        return {i for i, cost in enumerate(costs) if cost > 0}
+        return {}
 
     def rate(
         self, i: int, blockade: Blockade, begun: float, old: Estimate | None
@@ -99,7 +102,7 @@ class Evidence:
             width = self.windows.high - self.windows.low
             return Estimate(rate, (CALLS * cost + rate * width) / WINDOW), "as windows let pass"
         if blockade.tries > 1 and blockade.first < begun + WINDOW < self._empties[-1].time + 2.0:
-            rate = amount / WINDOW
+            rate = amount / max(WINDOW, self._empties[-1].time - begun)
             return Estimate(rate, FIRST_DOUBT * rate), "as the first window let pass"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)

@@ -22,6 +22,9 @@ CATCH_UP = 10.0  # s: the most of the rate that may be used at once
 ALWAYS = 1.0  # s of it that may be
 SLOWEST = 5.0  # s between two calls
 LEAST_PART = 0.25  # of the estimate before: no refusal lowers it further
+CLEAR = 4.0  # by so much worse a limit must explain the refusals to be let go
+SLACK = 1.1  # of its rate is what a limit is kept to that explains them less well
+FIRST = ("tokens", "input_tokens", "output_tokens", "requests")  # to be suspected
 SURE = 0.1  # the doubt of an estimate, relative to it, with which it need not be searched
 BEYOND = 6.0  # s of the estimated rate: if so much more passed, the limit was raised
 CHANGE = 0.005  # of the pace, that is worth telling the scheduler
@@ -68,13 +71,14 @@ class RateFinder:
 
     def __init__(self, suspects: Sequence[Suspect]) -> None:
         self.suspects = list(suspects)
-        self.wait: float | None = None
-        """Seconds that a call that was just refused should wait; None is: as it was told."""
+        self.wait = 0.0
+        """Seconds that a call that was just refused should wait."""
         self._evidence = Evidence(len(self.suspects))
         self._blockade = Blockade()
         self._probing = Probing()
         assumed = {i for i, suspect in enumerate(self.suspects) if suspect.belief is not None}
         self._culprits = assumed or set(range(len(self.suspects)))
+        self._first: int | None = None  # of them; None: all alike
         if assumed:
             self._probing.steady()
 
@@ -118,7 +122,7 @@ class RateFinder:
             if suspect.belief is None:
                 continue
             level = self._evidence.level(i, suspect.belief.rate, gauge) if opened else None
-            pace = suspect.belief.rate * factor
+            pace = suspect.belief.rate * factor * self._slack(i)
             if pace > MORE * suspect.belief.rate >= suspect.pace:
                 reason = f"nothing was refused for {growing:.0f} s: more is tried"
             if level is not None or abs(pace - suspect.pace) > CHANGE * suspect.pace:
@@ -158,35 +162,47 @@ class RateFinder:
         if not blockade.refused(gauge.sent_at, gauge.now):
             if gauge.sent_at < blockade.last:
                 evidence.also_refused(gauge)
-            self.wait = blockade.left(gauge.now) if told is None else None
+            self.wait = blockade.left(gauge.now)
             return []
         rates = {i: s.belief.rate for i, s in enumerate(self.suspects) if s.belief is not None}
         evidence.refused(gauge.sent_at, before, rates)
         evidence.judge_windows(blockade, self._culprits)
         blockade.wait(told, gauge.now, gauge.first, evidence.windows)
-        self.wait = blockade.left(gauge.now) if told is None else None
+        self.wait = blockade.left(gauge.now)
         if told is not None:
             evidence.lasted(blockade.last)
+        if blockade.tries > 1:
+            return []
         beyond = self._probing.excess(growing) > BEYOND and not evidence.windows.known
         let_go = self._attribute()
         reason = self._believe(gauge, beyond)
         self._mark(gauge)
-        suspects = (self.suspects[i] for i in self._culprits)
         return let_go + [
-            self._setting(suspect, suspect.belief.rate, 0.0, reason)
-            for suspect in suspects
-            if suspect.belief is not None
+            self._setting(self.suspects[i], belief.rate * self._slack(i), 0.0, reason)
+            for i in self._culprits
+            if (belief := self.suspects[i].belief) is not None
         ]
 
+    def _slack(self, i: int) -> float:
+        return 1.0 if self._first in (i, None) else SLACK
+
     def _attribute(self) -> list[Setting]:
-        """Lets those limits go that are not what calls are refused for."""
-        likely = self._evidence.likely()
+        """Choose the limit that explains the refusals best, and let those go that do not."""
+        suspicion, costs = self._evidence.suspicion(), self._evidence.ledger.costs
+        least = min(suspicion.values(), default=0.0)
+        likely = {i for i, error in suspicion.items() if error <= CLEAR * least}
+        if not suspicion:
+            likely = {i for i, cost in enumerate(costs) if cost > 0}
         self._culprits = (self._culprits & likely) or likely or self._culprits
-        let_go: list[Setting] = []
-        for i, suspect in enumerate(self.suspects):
-            if i not in self._culprits and suspect.belief is not None:
-                let_go.append(self.freed(suspect))
-        return let_go
+        self._first = min(
+            self._culprits,
+            key=lambda i: (suspicion.get(i, 0.0), FIRST.index(self.suspects[i].name)),
+        )
+        return [
+            self.freed(suspect)
+            for i, suspect in enumerate(self.suspects)
+            if i not in self._culprits and suspect.belief is not None
+        ]
 
     def freed(self, suspect: Suspect) -> Setting:
         """A limit that is not one, or no more than what it must not exceed."""

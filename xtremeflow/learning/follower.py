@@ -233,7 +233,7 @@ class Follower:
             return
         else:
             settings = finder.refused(gauge, wait)
-            self._core._advise(finder.wait or 0.0)
+            self._core._advise(finder.wait)
         for setting in settings:
             self._set(setting, gauge.now)
 

@@ -15,7 +15,6 @@ from xtremeflow.learning.gauge import Amounts
 
 DELAY = 0.1  # s by which the ways of two calls may differ
 CALLS = 1.5  # mean costs by which the level at a refusal may differ from nothing
-CLEAR = 4.0  # by so much worse a limit must explain the refusals to be out of question
 
 
 class Empty(NamedTuple):
@@ -52,21 +51,30 @@ def estimate(empties: Sequence[Empty], i: int, cost: float) -> Estimate:
     return best
 
 
-def explaining(empties: Sequence[Empty], costs: Sequence[float]) -> set[int]:
-    """The limits that explain best why the level was nothing just then.
+def explaining(empties: Sequence[Empty], costs: Sequence[float]) -> dict[int, float]:
+    """How badly each limit explains that the level was nothing just then: the smaller the better.
 
     What is used of the limit that causes refusals keeps pace with the clock; what is used of the
     others varies as costs do.
     """
-    seconds = empties[-1].time - empties[0].time
-    errors: dict[int, float] = {}
+    times = [b.time - a.time for a, b in pairwise(empties)]
+    used = [
+        tuple(x - y for x, y in zip(b.amounts, a.amounts, strict=True))
+        for a, b in pairwise(empties)
+    ]
+    return errors(times, used, costs)
+
+
+def errors(
+    times: Sequence[float], used: Sequence[Amounts], costs: Sequence[float]
+) -> dict[int, float]:
+    """By how much the times (squares of seconds) differ from those that the use of each limit
+    tells, if the rate was the same all the time."""
+    found: dict[int, float] = {}
     for i, cost in enumerate(costs):
-        rate = (empties[-1].amounts[i] - empties[0].amounts[i]) / seconds
+        rate = sum(amounts[i] for amounts in used) / sum(times)
         if cost > 0 and rate > 0:
-            off = [
-                (b.amounts[i] - a.amounts[i]) / rate - (b.time - a.time)
-                for a, b in pairwise(empties)
-            ]
+            off = (amounts[i] / rate - time for amounts, time in zip(used, times, strict=True))
             noise = CALLS * cost / rate + DELAY
-            errors[i] = sum(x * x for x in off) / len(off) + noise * noise
-    return {i for i, error in errors.items() if error <= CLEAR * min(errors.values())}
+            found[i] = sum(x * x for x in off) / len(times) + noise * noise
+    return found
