@@ -59,11 +59,11 @@ class Blockade:
             self._usual *= SHORTER
         return True
 
-    def wait(self, told: float | None, now: float, begun: float, windows: Windows) -> None:
+    def wait(self, told: float | None, now: float, begun: float | None, windows: Windows) -> None:
         """Choose the next try, not before `told` seconds from now, or as it seems best.
 
-        begun  when the first call of all was submitted: by the likes of a minute after that a
-               window ends that was used up at once
+        begun  when the first call of all was submitted, if so many were let pass that they may
+               have used up a window at once; that ends a minute later
         """
         patience = min(LONGEST, PATIENCE * 2.0 ** (self.tries - 2)) if self.tries > 1 else 0.0
         if told is not None:
@@ -76,7 +76,7 @@ class Blockade:
             patience = max(patience, self._usual) if windows.low is None else patience
         else:
             boundary = _boundary(windows, now, patience)
-            if boundary is None and self.tries == 2 and now < begun + WINDOW:
+            if boundary is None and self.tries == 2 and begun is not None and now < begun + WINDOW:
                 boundary = begun + WINDOW + LATE
         self._until = now + patience if boundary is None else boundary
 

@@ -103,7 +103,8 @@ class Evidence:
             return Estimate(rate, (CALLS * cost + rate * width) / WINDOW), "as windows let pass"
         if blockade.tries > 1 and blockade.first < begun + WINDOW < self._empties[-1].time + 2.0:
             rate = amount / max(WINDOW, self._empties[-1].time - begun)
-            return Estimate(rate, FIRST_DOUBT * rate), "as the first window let pass"
+            doubt = FIRST_DOUBT * rate + CALLS * cost / WINDOW
+            return Estimate(rate, doubt), "as the first window let pass"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)
             return self._or_more(found, i, blockade.first), "as passed between refusals"

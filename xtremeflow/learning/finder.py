@@ -26,6 +26,7 @@ CLEAR = 4.0  # by so much worse a limit must explain the refusals to be let go
 SLACK = 1.1  # of its rate is what a limit is kept to that explains them less well
 FIRST = ("tokens", "input_tokens", "output_tokens", "requests")  # to be suspected
 SURE = 0.1  # the doubt of an estimate, relative to it, with which it need not be searched
+MANY = 30  # calls: as much as a window may let pass
 BEYOND = 6.0  # s of the estimated rate: if so much more passed, the limit was raised
 CHANGE = 0.005  # of the pace, that is worth telling the scheduler
 MORE = 1.25  # times the estimate: worth telling the user
@@ -167,13 +168,16 @@ class RateFinder:
         rates = {i: s.belief.rate for i, s in enumerate(self.suspects) if s.belief is not None}
         evidence.refused(gauge.sent_at, before, rates)
         evidence.judge_windows(blockade, self._culprits)
-        blockade.wait(told, gauge.now, gauge.first, evidence.windows)
+        begun = gauge.first if before[0] >= MANY else None
+        blockade.wait(told, gauge.now, begun, evidence.windows)
         self.wait = blockade.left(gauge.now)
         if told is not None:
             evidence.lasted(blockade.last)
         if blockade.tries > 1:
             return []
-        beyond = self._probing.excess(growing) > BEYOND and not evidence.windows.known
+        excess = self._probing.excess(growing)
+        beyond = excess > BEYOND and not evidence.windows.known
+        self._probing.surprises = 0 if excess > 0 or evidence.windows.known else self._probing.surprises + 1
         let_go = self._attribute()
         reason = self._believe(gauge, beyond)
         self._mark(gauge)

@@ -13,7 +13,8 @@ SEARCH_GROWTH = 3  # where little is known
 SEARCH = 15.0  # s until the pace has doubled, where little is known
 STEADY = 55.0  # s, where much is: less would find a raised limit sooner than anybody needs
 LONGEST = 600.0  # s
-BUDGET = 0.0075  # of all attempts may be refused
+BUDGET = 0.0075  # of the attempts may be refused by probing,
+ALLOWED = 0.012  # and of all since the beginning
 EACH = 1.3  # refused attempts that a probe costs
 REFUSED_AT = 0.85  # of the stretch, mostly
 
@@ -25,6 +26,7 @@ class Probing:
         self.stretch = SEARCH
         self._growth = SEARCH_GROWTH
         self._refused = 0
+        self.surprises = 0
 
     def factor(self, seconds: float) -> float:
         return 1 - CAUTION + (seconds / self.stretch) ** self._growth
@@ -39,9 +41,12 @@ class Probing:
 
     def plan(self, attempts: float, seconds: float) -> None:
         """Set the stretch for a limit that is known well, after so many attempts and seconds."""
+        if self.surprises > 1:
+            self.steady()
+            return
         rate = max(attempts, 1.0) / max(seconds, 1.0)
         usual = EACH / (BUDGET * rate)
-        due = ((self._refused + EACH) / BUDGET - attempts) / rate
+        due = ((self._refused + EACH) / ALLOWED - attempts) / rate
         wanted = max(usual, min(due, 2 * usual)) / REFUSED_AT
         self.stretch, self._growth = min(max(STEADY, wanted), LONGEST), GROWTH
 
