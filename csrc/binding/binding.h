@@ -94,6 +94,7 @@ struct SchedulerObject {
     uint32_t n_configured;      /* limits; those behind them are places for limits yet unknown */
     uint32_t slots, ramp;   /* what was asked for, and what is let in for now: the less counts */
     uint32_t let_in;        /* what `ramp` goes to, as fast as the calls are dispatched */
+    int64_t advised_ns;     /* how long to wait for the next refusal, or 0: as it says */
     CallObject *free_calls; /* linked by `next` */
     int n_free_calls;
     xf_scheduler core;
@@ -354,6 +355,8 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args);
 void xf_ramp_up(SchedulerObject *s);
 PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots);
+PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent);
+PyObject *xf_scheduler_advise(PyObject *self, PyObject *seconds);
 
 /* ---- scheduler.c ---- */
 
