@@ -17,6 +17,7 @@ MS = 1_000_000
 CATCH_UP = 25 * MS  # lateness beyond this is not made good
 TURNAROUND = 2 * MS  # an arrival so soon after an admission belongs to the same run of calls
 HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
+MARGIN_GRAIN = 1_000 * MS
 MARGIN_STEP = 5 * MS
 MARGIN_MOST = 2_000 * MS
 MARGIN_KEPT = 60_000 * MS
@@ -383,7 +384,9 @@ class Model:
             self.generation += 1
             self.step += 1
         if opens and call is not None and told is not None and told <= MARGIN_MOST:
-            self.margin = min(self.margin + min(told, self.margin + MARGIN_STEP), MARGIN_MOST)
+            rounded = told % MARGIN_GRAIN == 0
+            early = min(told, self.margin + MARGIN_STEP) if rounded else told
+            self.margin = min(self.margin + early, MARGIN_MOST)
             self.keep_margin()
         if call is not None:
             call.refused = True

@@ -153,6 +153,36 @@ async def test_a_limit_that_only_the_answers_know_is_kept_by_calls_submitted_bef
 
 
 @virtual
+async def test_a_full_bucket_lets_calls_in_as_they_are_sent() -> None:
+    """Some in each turn of the loop, so that it comes to send them: not all before anything is."""
+    scheduler = TokenRateScheduler(adapt=True)
+    turn = 0
+    turns: list[int] = []
+    times: list[float] = []
+
+    async def count_turns() -> None:
+        nonlocal turn
+        for _ in range(100):
+            turn += 1
+            await asyncio.sleep(0)
+
+    async def call() -> None:
+        turns.append(turn)
+        times.append(seconds())
+        await asyncio.sleep(1.0)
+        if turn == 0:
+            counting.append(asyncio.create_task(count_turns()))
+        scheduler.observe(200, bucket("tokens", 600_000, 590_000))
+
+    counting: list[asyncio.Task[None]] = []
+    tasks = [scheduler.submit(call(), 1_000) for _ in range(400)]
+    await asyncio.gather(*tasks)
+    assert max(turns.count(one) for one in range(1, turn)) <= 2 * 16
+    assert times[FIRST_CALLS - 1] == times[0]
+    assert times[-1] == times[FIRST_CALLS]  # it costs no time
+
+
+@virtual
 async def test_a_bucket_that_is_not_full_at_first_is_known_from_the_first_answer() -> None:
     scheduler = TokenRateScheduler(adapt=True)
     await one_call(scheduler, bucket("tokens", 60_000, 5_000), 1_000)

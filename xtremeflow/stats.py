@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -36,7 +36,10 @@ class LimitStats:
     configured: Limit | None = None
     """As it was given; None for one that was learned."""
     learned: str | None = None
-    """Why it is as it is, where the provider's answers have told; see `observe`."""
+    """Why it is as it is, where the provider's answers have told or shown; see `observe`."""
+    confidence: float | None = None
+    """Of a limit that was learned: 1 less the doubt of its rate, relative to it. 0.98 says that
+    the rate is right to within 2 %; 1 that the provider's answers tell it."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,16 @@ class Stats:
 
 
 def stats_from(
-    snapshot: dict[str, Any], configured: Sequence[Limit] = (), learned: Mapping[int, str] = _NONE
+    snapshot: dict[str, Any],
+    configured: Sequence[Limit] = (),
+    learned: Mapping[int, str] = _NONE,
+    confidence: Callable[[int], float | None] = lambda _: None,
 ) -> Stats:
     """Build Stats from the C core's counters.
 
-    `configured` are the first of its limits, `learned` says by index why a limit is as it is;
-    limits of which neither is known are places that are not taken yet.
+    `configured` are the first of its limits, `learned` says by index why a limit is as it is,
+    and `confidence` how sure that is; limits of which neither is known are places that are not
+    taken yet.
     """
     elapsed = snapshot["elapsed"]
 
@@ -112,6 +119,7 @@ def stats_from(
             held_back=share(limit["held"]),
             configured=configured[index] if index < len(configured) else None,
             learned=learned.get(index),
+            confidence=confidence(index),
         )
 
     return Stats(

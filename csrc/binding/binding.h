@@ -93,6 +93,8 @@ struct SchedulerObject {
     uint8_t *kinds;             /* per limit: what its name says, see xf_kind */
     uint32_t n_configured;      /* limits; those behind them are places for limits yet unknown */
     uint32_t slots, ramp;   /* what was asked for, and what is let in for now: the less counts */
+    uint32_t let_in;        /* what `ramp` goes to, as fast as the calls are dispatched */
+    int64_t advised_ns;     /* how long to wait for the next refusal, or 0: as it says */
     CallObject *free_calls; /* linked by `next` */
     int n_free_calls;
     xf_scheduler core;
@@ -351,7 +353,10 @@ PyObject *xf_scheduler_now(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_track(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_told(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args);
+void xf_ramp_up(SchedulerObject *s);
 PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots);
+PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent);
+PyObject *xf_scheduler_advise(PyObject *self, PyObject *seconds);
 
 /* ---- scheduler.c ---- */
 

@@ -139,6 +139,9 @@ bool xf_call_dispatch(CallObject *c)
         return false;
     }
     s->tokens_used += c->tokens;
+    if (s->core.in_use >= s->ramp && s->ramp < s->let_in) {
+        xf_ramp_up(s);
+    }
     return true;
 }
 

@@ -140,6 +140,19 @@ PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+/* A full bucket may let in thousands of calls at once. All their tasks would run up to their first
+   wait before anything of them is sent, for seconds if the client is a slow one; meanwhile the
+   bucket here fills again, and the provider's, full as it is, cannot. So they come in as fast as
+   they are dispatched, some in each turn of the loop, which then sends what they have begun. */
+enum { CALLS_A_TURN = 16 };
+
+void xf_ramp_up(SchedulerObject *s)
+{
+    uint32_t ramp = s->core.n_flying + CALLS_A_TURN;
+    s->ramp = ramp < s->let_in ? ramp : s->let_in;
+    xf_apply_slots(s);
+}
+
 PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
 {
     SchedulerObject *s = (SchedulerObject *)self;
@@ -150,7 +163,66 @@ PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
     if (n == (unsigned long)-1 && PyErr_Occurred()) {
         return NULL;
     }
-    s->ramp = n < XF_UNLIMITED ? (uint32_t)n : XF_UNLIMITED;
-    xf_apply_slots(s);
+    s->let_in = n < XF_UNLIMITED ? (uint32_t)n : XF_UNLIMITED;
+    xf_ramp_up(s);
+    Py_RETURN_NONE;
+}
+
+/* (units admitted so far, of these in flight since `sent_at`, cost of the call, seconds held back
+   by it) */
+static PyObject *reading_of(SchedulerObject *s, const CallObject *c, uint32_t i, int64_t sent_at)
+{
+    const xf_limit *l = &s->core.limits[i];
+    return Py_BuildValue("LLdd", (long long)l->used,
+                         (long long)xf_held_since(&s->core, i, sent_at - 1), cost_of(s, c, i),
+                         (double)l->held_ns * 1e-9);
+}
+
+PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    if (xf_scheduler_check(s) < 0) {
+        return NULL;
+    }
+    CallObject *c = xf_call_in_flight(s);
+    if (c == NULL && PyErr_Occurred()) {
+        return NULL;
+    }
+    xf_scheduler *core = &s->core;
+    int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
+    int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : now);
+    PyObject *readings = sent_at >= 0 ? PyTuple_New(core->n_limits) : NULL;
+    xf_account(core, now);
+    for (uint32_t i = 0; readings != NULL && i < core->n_limits; i++) {
+        PyObject *reading = reading_of(s, c, i, sent_at);
+        if (reading == NULL) {
+            Py_CLEAR(readings);
+            break;
+        }
+        PyTuple_SET_ITEM(readings, i, reading);
+    }
+    Py_XDECREF(c);
+    if (readings == NULL) {
+        return NULL;
+    }
+    int64_t begun = core->counters.first_ns, resumes = core->cooldown.until;
+    return Py_BuildValue("ddddIIN", (double)now * 1e-9, (double)sent_at * 1e-9,
+                         (double)(begun < 0 ? now : begun) * 1e-9,
+                         (double)(resumes > now ? resumes : now) * 1e-9, (unsigned)core->in_use,
+                         (unsigned)core->queue.size, readings);
+}
+
+PyObject *xf_scheduler_advise(PyObject *self, PyObject *seconds)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    double wait = PyFloat_AsDouble(seconds);
+    if (xf_scheduler_check(s) < 0 || (wait == -1.0 && PyErr_Occurred())) {
+        return NULL;
+    }
+    if (!(wait >= 0 && wait <= 86400)) {
+        PyErr_Format(PyExc_ValueError, "a wait is 0 to 86400 seconds, not %R", seconds);
+        return NULL;
+    }
+    s->advised_ns = (int64_t)(wait * 1e9);
     Py_RETURN_NONE;
 }

@@ -33,6 +33,10 @@ PyObject *xf_call_rate_limited(PyObject *self, PyObject *args)
         .exponential = exponential,
         .max_ns = to_ns(max),
     };
+    if (s->advised_ns > 0) {
+        b = (xf_backoff){.told_ns = XF_UNTOLD, .base_ns = s->advised_ns, .max_ns = XF_NEVER};
+        s->advised_ns = 0;
+    }
     int64_t now = xf_port_now(s, c->port);
     int64_t until = xf_refused(&s->core, &c->core, &b, now);
     xf_deliver(s);

@@ -142,7 +142,7 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
         parse_slots(concurrency, &s->slots) < 0) {
         return -1;
     }
-    s->ramp = XF_UNLIMITED;
+    s->ramp = s->let_in = XF_UNLIMITED;
     limit_items =
         given != NULL ? PySequence_Fast(given, "limits must be a sequence") : PyTuple_New(0);
     place_items =
@@ -464,6 +464,18 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_ramp($self, slots, /)\n--\n\n"
                "No more than so many calls in flight for now, whatever max_concurrency says;\n"
                "None: as it says.")},
+    {"_advise", xf_scheduler_advise, METH_O,
+     PyDoc_STR("_advise($self, seconds, /)\n--\n\n"
+               "How long to wait for the refusal that is to be told next, instead of what the\n"
+               "provider says or is guessed; 0 is: no advice.")},
+    {"_gauge", xf_scheduler_gauge, METH_O,
+     PyDoc_STR(
+         "_gauge($self, sent_at, /)\n--\n\n"
+         "(now, sent_at, first, resumes, in_flight, waiting, limits): when the current call\n"
+         "was dispatched (or as given), when the first one was submitted and when the\n"
+         "cooldown ends, in seconds on the loop's clock; numbers of calls. Of each limit:\n"
+         "units admitted so far, of these in flight since sent_at, cost of the current call,\n"
+         "seconds for which it was what the head of the queue waited for.")},
     {NULL, NULL, 0, NULL},
 };
 

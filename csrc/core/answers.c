@@ -121,7 +121,7 @@ double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool
                int64_t sent_at, int64_t answered_at, int64_t now)
 {
     now = xf_begin(s, now);
-    doubt += (double)held_between(s, i, sent_at - XF_OVERTAKING_NS, sent_at);
+    doubt += (double)held_between(s, i, -1, sent_at);
     double moved =
         xf_limit_told(&s->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
     xf_look_again(s);

@@ -10,8 +10,6 @@
 
 #include "core/scheduler.h"
 
-#define XF_OVERTAKING_NS 1000000000 /* 1 s */
-
 /*
  * A provider refused `c` (NULL: a call that is not known here) with a 429. Opens or extends the
  * cooldown by the rules of cooldown.h. At its end the buckets that can have caused it hold just
@@ -28,9 +26,8 @@ bool xf_follow(xf_scheduler *s, int64_t now);
 
 /* The provider had `remaining` units of limit `i` left when it answered a call that was sent at
    `sent_at` and answered at `answered_at`; `doubt` units of it may be what a refund has given back
-   that will be reported here later. Calls in flight that were dispatched in the XF_OVERTAKING_NS
-   before may have been overtaken, and not be counted in it. See xf_limit_told(). O(calls in
-   flight). */
+   that will be reported here later. Other calls in flight that were dispatched before may have been
+   overtaken, and not be counted in it. See xf_limit_told(). O(calls in flight). */
 double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
                int64_t sent_at, int64_t answered_at, int64_t now);
 

@@ -298,6 +298,8 @@ double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, 
         aim = fmin(at_least, bounded ? level + (double)trail->lowered : (double)full(l));
     }
     int64_t shift = (int64_t)nearbyint(aim - level);
+    int64_t rise = xf_trail_rise(trail, shift, now);
+    shift = shift > 0 ? rise : shift;
     move(l, shift);
     xf_trail_shift(trail, shift);
     return (double)shift / (double)l->unit;

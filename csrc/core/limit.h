@@ -104,7 +104,8 @@ void xf_limit_set_level(xf_limit *l, double units, int64_t now);
 /*
  * A provider had `remaining` units left at an instant between `sent_at` and `answered_at`; which,
  * nobody knows. So the level is only moved as far as it contradicts that wherever the instant was:
- * down to what the answer allows at most, or up to what it allows at least less `doubt` units.
+ * down to what the answer allows at most, or up to what it allows at least less `doubt` units: once
+ * all answers of XF_RISING_NS have said so.
  * Where the limit is `bounded` it goes up by no more than it was moved down before, so that the
  * answers never let more pass than the limit's own figures. Returns by how many units the level was
  * moved. Does nothing during a cooldown, for calls sent before the trail began, or for answers

@@ -5,8 +5,9 @@ bool xf_margin_widen(xf_margin *m, int64_t wait, int64_t now)
     if (wait <= 0 || wait > XF_MARGIN_MOST) {
         return false;
     }
+    bool is_rounded = wait % XF_MARGIN_GRAIN == 0;
     int64_t most = m->ns + XF_MARGIN_STEP, before = m->ns;
-    m->ns += wait < most ? wait : most;
+    m->ns += is_rounded && wait > most ? most : wait;
     m->ns = m->ns < XF_MARGIN_MOST ? m->ns : XF_MARGIN_MOST;
     m->changed_at = now;
     return m->ns != before;

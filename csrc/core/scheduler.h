@@ -88,9 +88,10 @@ typedef struct xf_scheduler {
     xf_alloc alloc;
     xf_limit *limits;
     uint32_t n_limits;
-    uint32_t slots;  /* XF_UNLIMITED, or how many calls may be admitted at a time */
-    uint32_t in_use; /* slots held */
-    uint32_t live;   /* calls submitted and not done */
+    uint32_t slots;    /* XF_UNLIMITED, or how many calls may be admitted at a time */
+    uint32_t in_use;   /* slots held */
+    uint32_t n_flying; /* calls in flight: the others that hold one are still to be dispatched */
+    uint32_t live;     /* calls submitted and not done */
     xf_cooldown cooldown;
     xf_margin margin;
     xf_counters counters;

@@ -18,6 +18,7 @@ void xf_trail_start(xf_trail *t, int64_t at, int64_t level)
     t->newest = slice_of(at);
     t->level = level;
     t->shift = t->lowered = 0;
+    t->rising_since = -1;
     t->least[t->newest % XF_SLICES] = t->most[t->newest % XF_SLICES] = level;
 }
 
@@ -59,6 +60,24 @@ bool xf_trail_range(xf_trail *t, int64_t from, int64_t to, int64_t *least, int64
     *least += t->shift;
     *most += t->shift;
     return true;
+}
+
+int64_t xf_trail_rise(xf_trail *t, int64_t rise, int64_t now)
+{
+    if (rise <= 0) {
+        t->rising_since = -1;
+        return 0;
+    }
+    if (t->rising_since < 0) {
+        t->rising_since = now;
+        t->rise = rise;
+    }
+    t->rise = rise < t->rise ? rise : t->rise;
+    if (now - t->rising_since < XF_RISING_NS) {
+        return 0;
+    }
+    t->rising_since = -1;
+    return t->rise;
 }
 
 void xf_trail_shift(xf_trail *t, int64_t shift)

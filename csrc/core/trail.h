@@ -12,6 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define XF_RISING_NS INT64_C(2000000000) /* 2 s */
+
 enum { XF_SLICES = 1024, XF_SLICE_BITS = 26 }; /* of 67 ms each */
 
 typedef struct xf_trail {
@@ -21,6 +23,8 @@ typedef struct xf_trail {
     int64_t shift;   /* all corrections so far */
     int64_t lowered; /* by how much they took more than they gave, since the bucket was last full */
     int64_t sent_at; /* the latest of the calls whose answers were listened to */
+    int64_t rise;    /* by how much all answers since `rising_since` (-1: none) say it is too low */
+    int64_t rising_since;
     int64_t least[XF_SLICES], most[XF_SLICES];
 } xf_trail;
 
@@ -34,6 +38,12 @@ void xf_trail_note(xf_trail *t, int64_t at, int64_t level, bool is_full);
 /* The lowest and the highest level from `from` to `to`, or in a slice more. False: that is not
    known, or an answer to a call sent after `from` has been asked for before. */
 bool xf_trail_range(xf_trail *t, int64_t from, int64_t to, int64_t *least, int64_t *most);
+
+/* An answer says that the level is too low by `rise`, or (0) that it is not. Returns what is to be
+   believed of that: the least that was said, once nothing else was for XF_RISING_NS. An answer
+   whose call has overtaken others that were sent before, in a burst that keeps a slow client or a
+   slow network busy, does not know of them; others will. */
+int64_t xf_trail_rise(xf_trail *t, int64_t rise, int64_t now);
 
 /* The level was corrected by `shift`. */
 void xf_trail_shift(xf_trail *t, int64_t shift);

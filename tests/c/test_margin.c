@@ -8,10 +8,12 @@ static int64_t widened(int64_t ns, int64_t wait)
     return m.ns;
 }
 
-TEST(it_grows_by_the_wait_but_not_much_above_its_double)
+TEST(it_grows_by_the_wait_but_by_a_rounded_one_not_much_above_its_double)
 {
     CHECK_EQ(widened(0, 3 * MS), 3 * MS);
+    CHECK_EQ(widened(0, 45 * MS), 45 * MS);
     CHECK_EQ(widened(0, SECOND), 5 * MS);
+    CHECK_EQ(widened(0, 2 * SECOND), 5 * MS);
     CHECK_EQ(widened(40 * MS, 10 * MS), 50 * MS);
     CHECK_EQ(widened(40 * MS, SECOND), 85 * MS);
     CHECK_EQ(widened(1999 * MS, 100 * MS), XF_MARGIN_MOST);
@@ -43,7 +45,7 @@ TEST(it_costs_burst_and_nothing_of_the_rate)
     const xf_limit requests = limit(100, 1, 20);
     start(&requests, 1, XF_UNLIMITED);
     xf_call *c = dispatched(1, 0, 0);
-    refuse(c, 50 * MS, 0); /* margin: 5 ms, half a request */
+    refuse(c, 5 * MS, 0); /* margin: half a request */
     CHECK_EQ(s.margin.ns, 5 * MS);
     xf_finish(&s, c, XF_FAILED, 0);
     xf_poll(&s, 10 * SECOND);

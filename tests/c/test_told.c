@@ -42,7 +42,8 @@ TEST(what_was_dispatched_since_the_call_was_sent_is_not_in_the_answer_or_is_and_
     /* Too little even if made before all. */
     CHECK_NEAR(xf_told(&s, 0, 900, 0, true, 0, SECOND, SECOND), -150, 0);
     /* Too much even then, also if the first call has been overtaken on its way. */
-    CHECK_NEAR(xf_told(&s, 0, 7000, 0, false, 0, SECOND, SECOND), 150, 0);
+    CHECK_NEAR(xf_told(&s, 0, 7000, 0, false, 0, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(xf_told(&s, 0, 7000, 0, false, 0, 3 * SECOND, 3 * SECOND), 150, 0);
     stop();
 }
 
@@ -52,18 +53,21 @@ TEST(a_bounded_limit_is_raised_only_by_what_it_was_lowered)
     (void)dispatched(3000, 0, 0);
     CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, 0, SECOND, SECOND), 0, 0);
     CHECK_NEAR(xf_told(&s, 0, 2000, 0, true, SECOND, SECOND, SECOND), -1100, 100);
-    CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, SECOND, SECOND, SECOND), 1100, 100);
     CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, SECOND, SECOND, SECOND), 0, 0);
-    CHECK_NEAR(level(SECOND), 3100, 0);
+    for (int64_t now = 3 * SECOND; now <= 9 * SECOND; now += 2 * SECOND) {
+        CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, now, now, now), now < 4 * SECOND ? 1100 : 0, 100);
+    }
+    CHECK_NEAR(level(9 * SECOND), 3900, 0);
     stop();
 }
 
 TEST(what_a_refund_may_have_given_back_is_not_counted_twice)
 {
     follow(limit(100, 1, 6000));
-    (void)dispatched(3000, 0, 0);
+    xf_finish(&s, dispatched(3000, 0, 0), XF_SUCCEEDED, 0);
     CHECK_NEAR(xf_told(&s, 0, 3400, 300, false, SECOND, SECOND, SECOND), 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 3500, 300, false, SECOND, SECOND, SECOND), 100, 0);
+    CHECK_NEAR(xf_told(&s, 0, 3500, 300, false, SECOND, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(xf_told(&s, 0, 3700, 300, false, 3 * SECOND, 3 * SECOND, 3 * SECOND), 100, 0);
     stop();
 }
 
@@ -87,7 +91,25 @@ TEST(what_was_sent_before_a_refusal_is_overruled_by_it)
     refuse(c, 10 * SECOND, SECOND);
     CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 0, 2 * SECOND, 2 * SECOND), 0, 0);
     CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 0, 11 * SECOND, 11 * SECOND), 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 11 * SECOND, 11 * SECOND, 11 * SECOND), 3900, 100);
+    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 11 * SECOND, 11 * SECOND, 11 * SECOND), 0, 0);
+    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 13 * SECOND, 13 * SECOND, 13 * SECOND), 3700, 100);
+    stop();
+}
+
+TEST(a_level_is_raised_by_the_least_that_all_answers_of_a_while_say)
+{
+    const double left[] = {5000, 4000, 4800, 5000};
+    follow(limit(1, 1, 6000));
+    xf_finish(&s, dispatched(3000, 0, 0), XF_SUCCEEDED, 0);
+    for (int64_t i = 0; i < 4; i++) {
+        int64_t now = (10 + i) * SECOND;
+        CHECK_NEAR(xf_told(&s, 0, left[i], 0, false, now, now, now), i == 2 ? 990 : 0, 2);
+    }
+    /* One that knows of nothing has it begin anew. */
+    for (int64_t i = 14; i < 20; i++) {
+        double told = i % 2 ? 5000 : level(i * SECOND);
+        CHECK_NEAR(xf_told(&s, 0, told, 0, false, i * SECOND, i * SECOND, i * SECOND), 0, 2);
+    }
     stop();
 }
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from runkit import Scripted, answered, by_line, go, plain, results_in
 
-from xtremeflow.run.history import History, past_runs
+from xtremeflow.run.history import History, last_state, past_runs
 from xtremeflow.run.providers import ANY, PROVIDERS
 from xtremeflow.run.requests import Request
 from xtremeflow.run.results import Results
@@ -98,13 +98,15 @@ def test_without_adapt_nothing_is_learned(out: Path) -> None:
 def test_what_the_limits_have_become_is_kept(out: Path) -> None:
     runner = learner(out, Bucket(60_000))
     history = History(out)
-    history.start(1.0, [])
-    history.limits(1.0, runner.scheduler.stats().limits)
+    history.start(1.0, [], target="https://h/v1")
+    history.limits(1.0, runner.scheduler.stats().limits, runner.scheduler.learned)
     go(runner, [plain(max_tokens=500)] * 10)
     for moment in (2.0, 3.0):  # the second time nothing has changed
-        history.limits(moment, runner.scheduler.stats().limits)
+        history.limits(moment, runner.scheduler.stats().limits, runner.scheduler.learned)
     (run,) = past_runs(out)
     ((moment, (limit,)),) = run.changes
     assert moment == 2.0
     assert (limit.name, limit.rate, limit.capacity) == ("tokens", 1_000, 60_000)
     assert limit.learned is not None
+    assert last_state([run], "https://h/v1") == runner.scheduler.learned
+    assert last_state([run], "https://other/v1") is None

@@ -31,7 +31,7 @@ def job(path: Path, **options: Any) -> None:
         history.start(runner.wall(), limits)
 
     go(runner, [plain(str(i)) for i in range(200)], note)
-    history.end(runner.wall(), {})
+    history.end(runner.wall(), {}, {})
 
 
 def test_a_picture_of_two_runs(tmp_path: Path) -> None:

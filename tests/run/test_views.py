@@ -23,6 +23,8 @@ from xtremeflow.run.views import LogLines, Quiet, choose, describe
 
 rich_console = pytest.importorskip("rich.console")
 
+SAID = "the provider's answers say 720,000 per 60 s"
+
 
 def limit(
     name: str,
@@ -31,7 +33,8 @@ def limit(
     configured: Limit | None = None,
     learned: str | None = None,
 ) -> LimitStats:
-    return LimitStats(name, rate, capacity, 0.0, 0, 0, 0, 0.0, 0.0, configured, learned)
+    sure = None if learned is None else 1.0 if learned == SAID else 0.914
+    return LimitStats(name, rate, capacity, 0.0, 0, 0, 0, 0.0, 0.0, configured, learned, sure)
 
 
 def snapshot(**more: Any) -> Snapshot:
@@ -45,12 +48,8 @@ def snapshot(**more: Any) -> Snapshot:
             Gauge("requests", 41.0, 83.3, history),
         ),
         "limits": (
-            limit(
-                "tokens", 12_000.0, 720_000.0, learned="the provider's answers say 720,000 per 60 s"
-            ),
-            limit(
-                "requests", 83.3, 0.0, Limit("requests", 100.0, 1.0, 0.0), "they say 5,000 per 60 s"
-            ),
+            limit("tokens", 12_000.0, 720_000.0, learned=SAID),
+            limit("requests", 83.3, 0.0, Limit("requests", 100.0, 1.0, 0.0), "refusals show it"),
             limit("input_tokens", 1e6, 1e6, Limit("input_tokens", 1e6, 1.0, 1e6)),
         ),
         "margin": 0.0125,
@@ -107,8 +106,8 @@ def test_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
                  "held back by: tokens", "1 min 15 s left"):  # fmt: skip
         assert part in text
     for line in (
-        "limit: tokens        12,000/s, 720.0k at once; the provider's answers say 720,000 per 60 s",
-        "limit: requests      83/s, 0 at once; given 100/s; they say 5,000 per 60 s",
+        f"limit: tokens        12,000/s, 720.0k at once; {SAID}",
+        "limit: requests      83/s, 0 at once; given 100/s; refusals show it; 91% sure",
         "limit: input tokens  1.00M/s, 1.00M at once; as given",
         "margin               12.5 ms of each rate are kept in reserve",
     ):

@@ -1,12 +1,16 @@
-"""Keeps a scheduler's limits to what its provider's answers say of them."""
+"""Keeps a scheduler's limits to what its provider's answers say of them, or show."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from xtremeflow.learning.headers import Observation
+from xtremeflow.learning.finder import RateFinder, Setting, Suspect
+from xtremeflow.learning.gauge import Gauge, Seen, gauge_of
+from xtremeflow.learning.headers import MINUTE, Observation
+from xtremeflow.learning.rates import Estimate
+from xtremeflow.learning.saved import NAMES, Rate
 from xtremeflow.learning.told import Key, ToldLimits, Verdict, key_of
 from xtremeflow.limits import Limit
 
@@ -23,8 +27,13 @@ PLACES: tuple[Key, ...] = (
 """What limits may be learned of, besides those that are configured: by name, and per day or not."""
 
 FIRST_CALLS = 8  # in flight until the provider has said a limit
+ASSUMED = 0.3  # the doubt of a limit that is configured, relative to it
+TOLD = 1e-9  # of one that the provider's answers tell
+UNLIMITED = 1e12  # units per second, and at once
+TRIVIAL = 0.02  # changes of a rate by less are not worth a line of the log
 
 Definition = tuple[str, float, float, float]
+Claim = Callable[[Gauge, int, float | None], bool]
 
 
 class Core(Protocol):
@@ -46,52 +55,83 @@ class Core(Protocol):
         answered_at: float | None,
         /,
     ) -> float: ...
+    def _advise(self, seconds: float, /) -> None: ...
+    def _gauge(self, sent_at: float | None, /) -> Seen: ...
 
 
 class Follower:
-    """Applies observations to a scheduler.
+    """Applies what answers say, and what is concluded from them, to a scheduler.
 
     core        its native part
     configured  its limits as given, with their capacities
     bounded     whether these are upper bounds; else they are only what is assumed at first
     places      whether it has PLACES, behind the configured limits, for others
+    learned     rates that were learned before, by the limits' names
     """
 
     def __init__(
-        self, core: Core, configured: Sequence[Limit], *, bounded: bool, places: bool
+        self,
+        core: Core,
+        configured: Sequence[Limit],
+        *,
+        bounded: bool,
+        places: bool,
+        learned: Mapping[str, Rate] | None = None,
     ) -> None:
         self.reasons: dict[int, str] = {}
         """By the limits' indices: why they are what they are, where that was learned."""
+        self.claims: list[Claim] = []
+        """Each is asked of a refusal, with what the scheduler tells, the HTTP status and the wait
+        that was told, in seconds: is that for want of something else than a rate? Then no rate is
+        learned from it."""
         self._core = core
         self._configured = list(configured)
         self._bounded = bounded
         self._places = places
         self._told = ToldLimits()
         self._slots: int | None = None
+        self._finder: RateFinder | None = None
+        self._logged: dict[int, float] = {}
         core._track()
         if places:
             self._slots = FIRST_CALLS
             core._ramp(self._slots)
+            self._finder = RateFinder([self._suspect(name, learned or {}) for name in NAMES])
+            self._resume(learned or {})
 
     def configure(self, index: int, limit: Limit) -> None:
         """The user has replaced a limit; the next answer tells what the provider says of it."""
         self._configured[index] = limit
         self._told.forget(key_of(limit))
         self.reasons.pop(index, None)
+        if self._finder is not None and key_of(limit) in PLACES[: len(NAMES)]:
+            self._finder.replace(self._suspect(limit.name, {}))
 
     def answered(
         self,
         observations: Sequence[Observation],
         sent_at: float | None,
         received_at: float | None,
+        refused: int | None = None,
+        wait: float | None = None,
     ) -> None:
-        """Follow what an answer said. Times are in seconds on the loop's clock, or None: of the
-        current call, now."""
+        """Follow what an answer said, and that it came.
+
+        Times are in seconds on the loop's clock, or None: of the current call, now. `refused` is
+        the HTTP status of a refusal, `wait` the seconds that it asks for.
+        """
         for observation in observations:
             verdict = self._told.learn(observation)
             if verdict is not None:
                 self._apply(verdict, sent_at, received_at)
+        if self._finder is not None:
+            if self._told:
+                self._leave()
+            else:
+                self._find(self._finder, sent_at, refused, wait)
         self._ramp_up()
+
+    # -- what is told
 
     def _ramp_up(self) -> None:
         """Let more calls in: all, when a limit is known; else one for each answer."""
@@ -124,14 +164,8 @@ class Follower:
             logger.debug("Not followed, the limit cannot be kept: %r", limit)
             return
         said = f"the provider's answers say {verdict.limit.amount:,.10g} per {limit.per:g} s"
-        self.reasons[index] = said
-        logger.info(
-            "Limit on %s is now %.10g/s, at once %.10g: %s",
-            limit.name,
-            limit.rate,
-            limit.capacity,
-            said,
-        )
+        assert limit.capacity is not None
+        self._say(index, limit.name, limit.rate, limit.capacity, said)
 
     def _index(self, key: Key) -> int | None:
         """Of the limit that the answer means: a configured one, or one of the places."""
@@ -141,6 +175,111 @@ class Follower:
         if self._places and key in PLACES:
             return len(self._configured) + PLACES.index(key)
         return None
+
+    # -- what is found
+
+    @property
+    def rates(self) -> dict[str, Rate]:
+        """What is known of the limits per minute, by their names."""
+        if self._finder is not None:
+            return self._finder.rates
+        return {
+            limit.name: Rate(limit.rate, TOLD * limit.rate, limit.capacity or 0.0)
+            for limit in self._told.limits
+            if limit.per <= MINUTE and limit.name in NAMES
+        }
+
+    def confidence(self, index: int) -> float | None:
+        """1 less the doubt of a limit's rate, relative to it; None where nothing is learned."""
+        if self._finder is None:
+            return 1.0 if index in self.reasons else None
+        for suspect in self._finder.suspects:
+            if suspect.index == index and suspect.belief is not None and index in self.reasons:
+                return max(0.0, 1.0 - suspect.belief.doubt / suspect.belief.rate)
+        return None
+
+    def _suspect(self, name: str, learned: Mapping[str, Rate]) -> Suspect:
+        index = self._index((name, False))
+        assert index is not None
+        suspect = Suspect(name, index)
+        if index < len(self._configured):
+            limit = self._configured[index]
+            assert limit.capacity is not None
+            suspect.belief = Estimate(limit.rate, ASSUMED * limit.rate)
+            suspect.pace, suspect.burst = limit.rate, limit.capacity
+            if self._bounded:
+                suspect.most = limit
+        if name in learned:
+            rate = learned[name]
+            suspect.belief, suspect.burst = Estimate(rate.rate, rate.doubt), rate.burst
+        return suspect
+
+    def _resume(self, learned: Mapping[str, Rate]) -> None:
+        """Begin with what was learned before."""
+        assert self._finder is not None
+        for suspect in self._finder.suspects:
+            if suspect.name in learned:
+                self._slots = None
+                self._set(self._finder.resume(suspect), None)
+        self._core._ramp(self._slots)
+
+    def _find(
+        self, finder: RateFinder, sent_at: float | None, refused: int | None, wait: float | None
+    ) -> None:
+        gauge = gauge_of(self._core._gauge(sent_at))
+        if refused is None:
+            settings = finder.answered(gauge)
+        elif any(claim(gauge, refused, wait) for claim in self.claims):
+            return
+        else:
+            settings = finder.refused(gauge, wait)
+            self._core._advise(finder.wait)
+        for setting in settings:
+            self._set(setting, gauge.now)
+
+    def _set(self, setting: Setting, now: float | None) -> None:
+        index, rate, capacity = setting.index, setting.rate, setting.capacity
+        if rate is None:
+            rate = capacity = UNLIMITED
+        definition = (self._name(index), min(rate, UNLIMITED), 1.0, min(capacity, UNLIMITED))
+        if setting.level is None:
+            self._core._retune(index, definition)
+        else:
+            self._core._begin(index, definition, setting.level, now)
+        if setting.rate is None:
+            self.reasons.pop(index, None)
+            self._logged.pop(index, None)
+        elif setting.reason is not None:
+            self._say(index, self._name(index), rate, capacity, setting.reason)
+
+    def _leave(self) -> None:
+        """The provider tells its limits: nothing that was found besides is kept."""
+        assert self._finder is not None
+        finder, self._finder = self._finder, None
+        told = {self._index(key_of(limit)) for limit in self._told.limits}
+        for suspect in finder.suspects:
+            if suspect.belief is not None and suspect.index not in told:
+                self._set(finder.freed(suspect), None)
+
+    def _name(self, index: int) -> str:
+        if index < len(self._configured):
+            return self._configured[index].name
+        return PLACES[index - len(self._configured)][0]
+
+    def _say(self, index: int, name: str, rate: float, capacity: float, reason: str) -> None:
+        self.reasons[index] = reason
+        logged = self._logged.get(index, 0.0)
+        is_trivial = abs(rate - logged) <= TRIVIAL * logged
+        if not is_trivial:
+            self._logged[index] = rate
+        logger.log(
+            logging.DEBUG if is_trivial else logging.INFO,
+            "Limit on %s is now %.10g/s, at once %.10g: %s",
+            name,
+            rate,
+            capacity,
+            reason,
+        )
 
 
 def _defined(limit: Limit) -> Definition:

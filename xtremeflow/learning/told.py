@@ -61,6 +61,11 @@ class ToldLimits:
     def __bool__(self) -> bool:
         return bool(self._beliefs)
 
+    @property
+    def limits(self) -> list[Limit]:
+        """What to keep to."""
+        return [belief.limit for belief in self._beliefs.values()]
+
     def learn(self, seen: Observation) -> Verdict | None:
         """Take in an observation; None if it is of no use."""
         key = self._key(seen)

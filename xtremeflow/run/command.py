@@ -28,7 +28,7 @@ from xtremeflow.run.runner import Policy
 from xtremeflow.run.source import Source, SourceError
 from xtremeflow.run.summary import INTERRUPTED, STOPPED, USAGE, Summary
 from xtremeflow.run.tokenizer import TokenizerError, tokenizer
-from xtremeflow.run.views import choose
+from xtremeflow.run.views import LogLines, choose
 from xtremeflow.scheduler.base import Adapt
 
 logger = logging.getLogger("xtremeflow.run")
@@ -125,6 +125,7 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
             results=results,
             provider=provider,
             limits=limits,
+            target=base_url,
             adapt=adapt,
             concurrency=concurrency,
             estimator=estimator,
@@ -145,6 +146,8 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
             plain=options.plain,
             title=f"xtremeflow run {source.name} -o {options.output}",
         )
+        if isinstance(view, LogLines):  # the live view tells by itself what becomes of the limits
+            logging.getLogger("xtremeflow.learning").setLevel(logging.INFO)
 
         async def run() -> Summary:
             transport = HTTPTransport(

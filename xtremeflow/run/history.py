@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from xtremeflow import Limit, LimitStats
+from xtremeflow.learning.follower import UNLIMITED
 from xtremeflow.run.requests import Json
 
 logger = logging.getLogger("xtremeflow.run")
@@ -24,7 +25,7 @@ def history_path(results: Path) -> Path:
 
 
 Known = tuple[str, float, float]  # a limit's name, rate and capacity
-_NOTED = 0.01  # the least change that is noted, as a share
+_NOTED = 0.02  # the least change that is noted, as a share
 _STORE = 600.0  # s, for which a bucket's capacity lasts at its rate
 
 
@@ -41,8 +42,9 @@ class History:
         ]
         self._add({"event": "start", "time": now, "limits": described, **about})
 
-    def limits(self, now: float, limits: Sequence[LimitStats]) -> None:
-        """What the limits are by now, if that has changed by more than a hundredth."""
+    def limits(self, now: float, limits: Sequence[LimitStats], learned: Json) -> None:
+        """What the limits are by now, and what to give to the next run of it, where that is not
+        what was noted last."""
         found = [(limit.name, limit.rate, limit.capacity) for limit in limits]
         if len(found) != len(self._limits) or any(map(_differ, found, self._limits)):
             self._limits = found
@@ -51,7 +53,8 @@ class History:
                  "learned": each.learned}
                 for each in limits
             ]  # fmt: skip
-            self._add({"event": "limits", "time": round(now, 3), "limits": described})
+            self._add({"event": "limits", "time": round(now, 3), "limits": described,
+                       "state": learned})  # fmt: skip
 
     def cooldown(self, start: float, end: float) -> None:
         """One that overlaps the one before only extends it."""
@@ -61,9 +64,9 @@ class History:
         self._flush()
         self._cooldown = [start, end]
 
-    def end(self, now: float, summary: Json) -> None:
+    def end(self, now: float, summary: Json, learned: Json) -> None:
         self._flush()
-        self._add({"event": "end", "time": now, "summary": summary})
+        self._add({"event": "end", "time": now, "summary": summary, "state": learned})
 
     def _flush(self) -> None:
         if self._cooldown is not None:
@@ -77,6 +80,12 @@ class History:
                 file.write(json.dumps(event) + "\n")
         except OSError as error:
             logger.warning("cannot write %s: %s", self._path, error.strerror)
+
+
+def last_state(runs: Sequence[PastRun], target: str) -> Json | None:
+    """What the last run to this address had learned of its limits."""
+    states = [run.state for run in runs if run.target == target and run.state is not None]
+    return states[-1] if states else None
 
 
 def _differ(one: Known, other: Known) -> bool:
@@ -97,7 +106,7 @@ class PastLimit:
     @property
     def is_felt(self) -> bool:
         """Whether it is one on the pace: a day's holds more than any run has use for."""
-        return self.capacity < _STORE * self.rate
+        return self.capacity < _STORE * self.rate and self.rate < UNLIMITED
 
 
 @dataclass
@@ -105,7 +114,9 @@ class PastRun:
     """What the history tells of one run. Times are on the wall clock, in seconds."""
 
     start: float
+    target: str = ""
     end: float | None = None
+    state: Json | None = None
     given: list[PastLimit] = field(default_factory=list[PastLimit])
     changes: list[tuple[float, list[PastLimit]]] = field(
         default_factory=list[tuple[float, list[PastLimit]]]
@@ -127,14 +138,16 @@ def past_runs(results: Path) -> list[PastRun]:
             if event["event"] == "start":
                 limits = [Limit(**each) for each in event["limits"]]
                 given = [PastLimit(x.name, x.rate, x.capacity or 0.0) for x in limits]
-                runs.append(PastRun(event["time"], given=given))
+                runs.append(PastRun(event["time"], event.get("target", ""), given=given))
             elif event["event"] == "limits" and runs:
                 found = [PastLimit(**each) for each in event["limits"]]
                 runs[-1].changes.append((event["time"], found))
+                runs[-1].state = event["state"]
             elif event["event"] == "cooldown" and runs:
                 runs[-1].cooldowns.append((event["time"], event["end"]))
             elif event["event"] == "end" and runs:
                 runs[-1].end = event["time"]
+                runs[-1].state = event.get("state")
         except (ValueError, KeyError, TypeError):
             continue
     return runs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import signal
 import threading
 import time
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from xtremeflow import Limit
+from xtremeflow.learning.saved import restored, saved
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.estimate import Estimator
-from xtremeflow.run.history import History
+from xtremeflow.run.history import History, last_state, past_runs
 from xtremeflow.run.keys import Key
 from xtremeflow.run.monitor import Monitor, Snapshot
 from xtremeflow.run.providers import Provider
+from xtremeflow.run.requests import Json
 from xtremeflow.run.results import Results
 from xtremeflow.run.runner import InputChanged, Policy, Runner
 from xtremeflow.run.source import Source, SourceError
@@ -33,7 +36,7 @@ logger = logging.getLogger("xtremeflow.run")
 
 _SYNC_INTERVAL = 5.0  # s; what a power failure may cost
 _HARDLY_NOTICED = 100  # calls
-_LOOK_INTERVAL = 0.25  # s, between looks at the limits
+_LOOK_INTERVAL = 0.5  # s, between looks at the limits
 FEW_CALLS = 64  # at a time, where no limit is known
 MANY_CALLS = 1024  # where one is
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -44,6 +47,7 @@ class Job:
     """All that a run needs.
 
     limits       those to begin with
+    target       the address that they belong to
     adapt        what may become of them, and of those that only the answers tell of: see
                  `TaskScheduler`
     concurrency  calls at a time; None: few until a limit is known, then many
@@ -54,6 +58,7 @@ class Job:
     results: Results
     provider: Provider
     limits: list[Limit]
+    target: str
     adapt: Adapt
     concurrency: int | None
     estimator: Estimator
@@ -83,7 +88,13 @@ class Job:
         monitor = Monitor(began)
         total = LineCount(self.source)
         wall = runner.start_clock()
-        history.start(wall, self.limits, concurrency=self.concurrency, provider=self.provider.name)
+        history.start(
+            wall,
+            self.limits,
+            concurrency=self.concurrency,
+            provider=self.provider.name,
+            target=self.target,
+        )
 
         def look() -> Snapshot:
             return monitor.look(
@@ -107,7 +118,7 @@ class Job:
                 limits = scheduler.stats().limits
                 if limits and self.concurrency is None:
                     scheduler.max_concurrency = MANY_CALLS
-                history.limits(runner.wall(), limits)
+                history.limits(runner.wall(), limits, scheduler.learned)
                 await asyncio.sleep(_LOOK_INTERVAL)
 
         async def watch() -> None:
@@ -158,25 +169,45 @@ class Job:
             learned=self.estimator.learned(),
             command=self.command,
         )
-        history.end(runner.wall(), summary.as_json())
+        history.end(runner.wall(), summary.as_json(), scheduler.learned)
         return summary
 
     def _scheduler(self) -> TaskScheduler:
         """Its buckets are full, but for a run that goes on with one that has just ended: they hold
         what has been refilled since, as that one may have used all there was.
         """
-        calls = FEW_CALLS if self.concurrency is None else self.concurrency
-        if self.results.done.count < _HARDLY_NOTICED:
-            return TaskScheduler(calls, limits=self.limits, adapt=self.adapt)
-        idle = max(0.0, time.time() - self.results.last_written)
+        idle = math.inf
+        if self.results.done.count >= _HARDLY_NOTICED:
+            idle = max(0.0, time.time() - self.results.last_written)
         refilled = [
             replace(limit, capacity=min(limit.capacity or 0.0, limit.rate * idle))
             for limit in self.limits
         ]
-        scheduler = TaskScheduler(calls, limits=refilled, adapt=self.adapt)
-        for limit in self.limits:
-            scheduler.set_limit(limit)  # the level stays
+        scheduler = TaskScheduler(
+            FEW_CALLS if self.concurrency is None else self.concurrency,
+            limits=refilled,
+            adapt=self.adapt,
+            learned=self._learned(idle) if self.adapt else None,
+        )
+        for limit, less in zip(self.limits, refilled, strict=True):
+            if limit != less:
+                scheduler.set_limit(limit)  # the level stays
         return scheduler
+
+    def _learned(self, idle: float) -> Json | None:
+        """What the last run has learned of the limits, if there is any use in it."""
+        state = last_state(past_runs(self.results.path), self.target)
+        try:
+            rates = restored(state) if state is not None else {}
+        except (TypeError, ValueError) as error:
+            logger.warning("nothing is made of what was learned of the limits: %s", error)
+            return None
+        return saved(
+            {
+                name: replace(rate, burst=min(rate.burst, rate.rate * idle))
+                for name, rate in rates.items()
+            }
+        )
 
 
 class LineCount:

@@ -6,6 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from xtremeflow import LimitStats, Stats
+from xtremeflow.learning.follower import UNLIMITED
 from xtremeflow.run.runner import Counts
 
 _WINDOW = 5.0  # s, over which rates are taken
@@ -79,7 +80,7 @@ class Monitor:
         limits: dict[str, float] = {}
         for limit in stats.limits:
             used[limit.name] = limit.used
-            if limit.level < _PLENTY * limit.rate:
+            if limit.level < _PLENTY * limit.rate and limit.rate < UNLIMITED:
                 limits[limit.name] = min(limit.rate, limits.get(limit.name, limit.rate))
         used.setdefault("requests", counts.attempts)
         if "tokens" not in used and "input_tokens" not in used:

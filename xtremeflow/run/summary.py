@@ -145,5 +145,6 @@ def _limit_json(limit: LimitStats) -> Json:
             "rate": configured.rate, "capacity": configured.capacity,
         },
         "learned": limit.learned,
+        "confidence": limit.confidence,
         "utilisation": round(limit.utilisation, 4),
     }  # fmt: skip

@@ -9,6 +9,7 @@ import sys
 from typing import Protocol
 
 from xtremeflow import LimitStats
+from xtremeflow.learning.follower import UNLIMITED
 from xtremeflow.run.amounts import duration, shown
 from xtremeflow.run.monitor import Snapshot
 
@@ -82,12 +83,16 @@ def describe(now: Snapshot) -> str:
 
 def explained(limit: LimitStats) -> str:
     """What a limit is, and why."""
+    if limit.rate >= UNLIMITED:
+        return "none"
     parts = [f"{shown(limit.rate)}/s, {shown(limit.capacity)} at once"]
     if limit.configured is not None:
         given = limit.configured.rate
         parts.append("as given" if limit.learned is None else f"given {shown(given)}/s")
     if limit.learned is not None:
         parts.append(limit.learned)
+        if limit.confidence is not None and limit.confidence < 1.0:
+            parts.append(f"{limit.confidence:.0%} sure")
     return "; ".join(parts)
 
 

@@ -10,12 +10,16 @@ from .. import _core
 from .._arguments import check_int, check_number
 from ..learning.follower import PLACES, Follower
 from ..learning.headers import observations
+from ..learning.saved import Rate, restored, saved
 from ..limits import Limit
 from ..mapping import Cost, map_calls
+from ..refusals import told_wait
 from ..stats import Stats, stats_from
 
 T = TypeVar("T")
 R = TypeVar("R")
+REFUSED = (429, 503, 529)  # as HTTP statuses
+
 Adapt: TypeAlias = bool | Literal["bounded"]
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
@@ -28,10 +32,12 @@ class TaskScheduler(_core.Scheduler):
             changed later by assignment.
         limits: Rate limits that every call must pass as well.
         burst_ratio: Seconds of its rate that a limit without a capacity allows at once.
-        adapt: Whether limits that only the provider's answers tell of are followed too. Then every
-            answer is to be shown to `observe`: until one has told of a limit only a few calls are
-            in flight. ``True``: the limits given are only what is assumed until an answer says
-            otherwise. ``"bounded"``: they stay upper bounds.
+        adapt: Whether limits are learned that are not given: from what the provider's answers tell
+            of them, or where they tell nothing from what is refused. Then every answer is to be
+            shown to `observe`: until one has told of a limit only a few calls are in flight.
+            ``True``: the limits given are only what is assumed until answers say otherwise.
+            ``"bounded"``: they stay upper bounds.
+        learned: What `learned` of an earlier scheduler was, to begin with; goes with ``adapt``.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -44,10 +50,14 @@ class TaskScheduler(_core.Scheduler):
         limits: Iterable[Limit] = (),
         burst_ratio: float = 0.0,
         adapt: Adapt = False,
+        learned: Mapping[str, Any] | None = None,
     ) -> None:
         check_number("burst_ratio", burst_ratio, zero=True)
         if adapt not in (True, False, "bounded"):
             raise ValueError(f"adapt must be True, False or 'bounded', got {adapt!r}")
+        if learned is not None and not adapt:
+            raise ValueError("learned is of use with adapt=True or adapt='bounded' only")
+        rates = {} if learned is None else restored(learned)
         self._burst_ratio = burst_ratio
         self._limits = list(limits)
         self._adapt: Adapt = adapt
@@ -58,13 +68,17 @@ class TaskScheduler(_core.Scheduler):
             places=[name for name, _ in PLACES] if adapt else (),
         )
         if adapt:
-            self._following()
+            self._following(rates)
 
-    def _following(self) -> Follower:
+    def _following(self, rates: Mapping[str, Rate] | None = None) -> Follower:
         if self._follower is None:
-            configured = [Limit(*self._defined(limit)) for limit in self._limits]
-            bounded = self._adapt is not True
-            self._follower = Follower(self, configured, bounded=bounded, places=bool(self._adapt))
+            self._follower = Follower(
+                self,
+                [Limit(*self._defined(limit)) for limit in self._limits],
+                bounded=self._adapt is not True,
+                places=bool(self._adapt),
+                learned=rates,
+            )
         return self._follower
 
     def _defined(self, limit: Limit) -> tuple[str, float, float, float]:
@@ -172,7 +186,14 @@ class TaskScheduler(_core.Scheduler):
         if received_at is not None:
             check_number("received_at", received_at, zero=True)
         seen = observations(headers, body if status >= 400 else None, time.time())
-        self._following().answered(seen, sent_at, received_at)
+        is_refusal = status in REFUSED
+        self._following().answered(
+            seen,
+            sent_at,
+            received_at,
+            status if is_refusal else None,
+            told_wait(headers, body, time.time()) if is_refusal else None,
+        )
 
     @property
     def adapt(self) -> Adapt:
@@ -183,6 +204,12 @@ class TaskScheduler(_core.Scheduler):
     def limits(self) -> tuple[Limit, ...]:
         """The rate limits, as they are configured."""
         return tuple(self._limits)
+
+    @property
+    def learned(self) -> dict[str, Any]:
+        """What is known of the provider's limits by now, to be written as JSON and to be given to
+        the next scheduler as ``learned``. Empty without ``adapt``."""
+        return saved({} if self._follower is None else self._follower.rates)
 
     def set_limit(self, limit: Limit) -> None:
         """Replace the limit of the same name; the bucket's level stays, up to the new capacity.
@@ -207,8 +234,9 @@ class TaskScheduler(_core.Scheduler):
     def stats(self) -> Stats:
         """Return what has happened so far, and what left quota idle."""
         snapshot = self._snapshot()
-        learned = {} if self._follower is None else self._follower.reasons
-        return stats_from(snapshot, self._limits, learned)
+        if self._follower is None:
+            return stats_from(snapshot, self._limits)
+        return stats_from(snapshot, self._limits, self._follower.reasons, self._follower.confidence)
 
     def __repr__(self) -> str:
         slots = self.max_concurrency

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from .._arguments import check_number
 from .._core import Call, current_call
@@ -25,7 +26,8 @@ class RateLimitScheduler(TaskScheduler):
         max_concurrency: Calls in flight at a time, at least 1; ``None`` is no limit.
         burst_ratio: Seconds of its rate that a limit without a capacity allows at once.
         limits: The rate limits.
-        adapt: Whether to follow what the provider's answers say, see `TaskScheduler`.
+        adapt: Whether to learn the provider's limits, see `TaskScheduler`.
+        learned: What was learned before.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -38,8 +40,15 @@ class RateLimitScheduler(TaskScheduler):
         *,
         limits: Iterable[Limit] = (),
         adapt: Adapt = False,
+        learned: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__(max_concurrency, limits=limits, burst_ratio=burst_ratio, adapt=adapt)
+        super().__init__(
+            max_concurrency,
+            limits=limits,
+            burst_ratio=burst_ratio,
+            adapt=adapt,
+            learned=learned,
+        )
 
 
 def rate(argument: str, name: str, amount: float | None, per: float) -> list[Limit]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..limits import Limit
 from .base import Adapt
@@ -19,7 +20,8 @@ class RequestRateScheduler(RateLimitScheduler):
             burst_ratio * rate. At 0 the calls are evenly spaced.
         max_rpm, max_tpm: Requests and tokens per minute.
         limits: Further limits.
-        adapt: Whether to follow what the provider's answers say, see `TaskScheduler`.
+        adapt: Whether to learn the provider's limits, see `TaskScheduler`.
+        learned: What was learned before.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -35,6 +37,7 @@ class RequestRateScheduler(RateLimitScheduler):
         max_tpm: float | None = None,
         limits: Iterable[Limit] = (),
         adapt: Adapt = False,
+        learned: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             max_concurrency,
@@ -46,4 +49,5 @@ class RequestRateScheduler(RateLimitScheduler):
                 *limits,
             ],
             adapt=adapt,
+            learned=learned,
         )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from .._core import report_token_usage
 from ..limits import Limit
@@ -25,7 +26,8 @@ class TokenRateScheduler(RequestRateScheduler):
             has tokens; at 60 a whole minute's quota may be used at once.
         max_rpm, max_tpm: Requests and tokens per minute.
         limits: Further limits, or these with a capacity of their own.
-        adapt: Whether to follow what the provider's answers say, see `TaskScheduler`.
+        adapt: Whether to learn the provider's limits, see `TaskScheduler`.
+        learned: What was learned before.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -42,6 +44,7 @@ class TokenRateScheduler(RequestRateScheduler):
         max_tpm: float | None = None,
         limits: Iterable[Limit] = (),
         adapt: Adapt = False,
+        learned: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(
             max_rps,
@@ -51,4 +54,5 @@ class TokenRateScheduler(RequestRateScheduler):
             max_tpm=max_tpm,
             limits=[*rate("max_tps", "tokens", max_tps, 1.0), *limits],
             adapt=adapt,
+            learned=learned,
         )

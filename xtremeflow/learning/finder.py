@@ -1,0 +1,254 @@
+"""Finds the rates of limits from admissions and refusals alone, where a provider tells nothing.
+
+After each refusal the rates are estimated anew (evidence.py), of all limits that may have caused
+it; those that explain the refusals badly are let go. Between refusals a little more is tried than
+is known to pass (probing.py). Pure: times and amounts come with each answer (gauge.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from xtremeflow.learning.blockade import Blockade
+from xtremeflow.learning.evidence import Evidence
+from xtremeflow.learning.gauge import Gauge
+from xtremeflow.learning.probing import Probing
+from xtremeflow.learning.rates import Estimate
+from xtremeflow.learning.saved import Rate
+from xtremeflow.limits import Limit
+
+CATCH_UP = 10.0  # s: the most of the rate that may be used at once
+ALWAYS = 1.0  # s of it that may be
+SLOWEST = 5.0  # s between two calls
+LEAST_PART = 0.25  # of the estimate before: no refusal lowers it further
+CLEAR = 4.0  # by so much worse a limit must explain the refusals to be let go
+SLACK = 1.1  # of its rate is what a limit is kept to that explains them less well
+FIRST = ("tokens", "input_tokens", "output_tokens", "requests")  # to be suspected
+SURE = 0.1  # the doubt of an estimate, relative to it, with which it need not be searched
+MANY = 30  # calls: as much as a window may let pass
+BEYOND = 6.0  # s of the estimated rate: if so much more passed, the limit was raised
+CHANGE = 0.005  # of the pace, that is worth telling the scheduler
+MORE = 1.25  # times the estimate: worth telling the user
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a limit is to be from now on.
+
+    rate    units per second; None is: no limit
+    level   units that may be used now; None is: as it is
+    reason  where that is new
+    """
+
+    index: int
+    rate: float | None = None
+    capacity: float = 0.0
+    level: float | None = None
+    reason: str | None = None
+
+
+@dataclass
+class Suspect:
+    """A limit that may be there.
+
+    index    in the scheduler
+    most     what it must not exceed
+    belief   of its rate; None is: not limited, as far as is known
+    burst    units that could be used at once, as far as is known
+    """
+
+    name: str
+    index: int
+    most: Limit | None = None
+    belief: Estimate | None = None
+    burst: float = 0.0
+    pace: float = 0.0  # as set last
+    held: float = 0.0  # what the gauge said when the present growth began
+
+
+class RateFinder:
+    """Of the limits of a scheduler that count requests, tokens, input and output tokens."""
+
+    def __init__(self, suspects: Sequence[Suspect]) -> None:
+        self.suspects = list(suspects)
+        self.wait = 0.0
+        """Seconds that a call that was just refused should wait."""
+        self._evidence = Evidence(len(self.suspects))
+        self._blockade = Blockade()
+        self._probing = Probing()
+        assumed = {i for i, suspect in enumerate(self.suspects) if suspect.belief is not None}
+        self._culprits = assumed or set(range(len(self.suspects)))
+        self._first: int | None = None  # of them; None: all alike
+        if assumed:
+            self._probing.steady()
+
+    @property
+    def rates(self) -> dict[str, Rate]:
+        """What is believed."""
+        return {
+            s.name: Rate(s.belief.rate, s.belief.doubt, s.burst)
+            for s in self.suspects
+            if s.belief is not None
+        }
+
+    def resume(self, suspect: Suspect) -> Setting:
+        """What a limit is to begin with that was known before."""
+        assert suspect.belief is not None
+        setting = self._setting(suspect, suspect.belief.rate, None, "as it was when last used")
+        return replace(setting, level=setting.capacity)
+
+    def replace(self, suspect: Suspect) -> None:
+        """The user has given another limit of that name."""
+        i = [known.name for known in self.suspects].index(suspect.name)
+        suspect.held = self.suspects[i].held
+        self.suspects[i] = suspect
+        self._culprits |= {i}
+
+    # -- calls that pass
+
+    def answered(self, gauge: Gauge) -> list[Setting]:
+        """A call was let pass."""
+        gauge = self._own(gauge)
+        self._evidence.ledger.note(gauge)
+        if gauge.now < gauge.resumes:
+            return []
+        opened = self._blockade.passed(gauge.sent_at)
+        reason = self._opened(gauge) if opened else None
+        growing = self._growing(gauge)
+        factor = self._probing.factor(growing)
+        settings: list[Setting] = []
+        for i in self._culprits:
+            suspect = self.suspects[i]
+            if suspect.belief is None:
+                continue
+            level = self._evidence.level(i, suspect.belief.rate, gauge) if opened else None
+            pace = suspect.belief.rate * factor * self._slack(i)
+            if pace > MORE * suspect.belief.rate >= suspect.pace:
+                reason = f"nothing was refused for {growing:.0f} s: more is tried"
+            if level is not None or abs(pace - suspect.pace) > CHANGE * suspect.pace:
+                settings.append(self._setting(suspect, pace, level, reason))
+        return settings
+
+    def _opened(self, gauge: Gauge) -> str | None:
+        """A blockade has ended."""
+        blockade, evidence = self._blockade, self._evidence
+        self._mark(gauge)
+        if not blockade.lasted:
+            return None
+        evidence.windows.blocked(blockade.last, gauge.sent_at)
+        evidence.lasted(gauge.sent_at, evidence.ledger.before(gauge))
+        return self._believe(gauge, beyond=False)
+
+    def _growing(self, gauge: Gauge) -> float:
+        """Seconds for which the pace has been what the queue waited for, since the last refusal."""
+        if self._blockade.closed:
+            return 0.0
+        held = (gauge.readings[i].held - self.suspects[i].held for i in self._culprits)
+        return max(0.0, sum(held))
+
+    def _mark(self, gauge: Gauge) -> None:
+        for suspect, reading in zip(self.suspects, gauge.readings, strict=True):
+            suspect.held = reading.held
+
+    # -- refusals
+
+    def refused(self, gauge: Gauge, told: float | None) -> list[Setting]:
+        """A call was refused; `told` is the wait that the provider asks for, in seconds."""
+        gauge = self._own(gauge)
+        blockade, evidence = self._blockade, self._evidence
+        before, growing = evidence.ledger.before(gauge), self._growing(gauge)
+        evidence.ledger.refuse(gauge)
+        self._probing.refused()
+        if not blockade.refused(gauge.sent_at, gauge.now):
+            if gauge.sent_at < blockade.last:
+                evidence.also_refused(gauge)
+            self.wait = blockade.left(gauge.now)
+            return []
+        rates = {i: s.belief.rate for i, s in enumerate(self.suspects) if s.belief is not None}
+        evidence.refused(gauge.sent_at, before, rates)
+        evidence.judge_windows(blockade, self._culprits)
+        begun = gauge.first if before[0] >= MANY else None
+        blockade.wait(told, gauge.now, begun, evidence.windows)
+        self.wait = blockade.left(gauge.now)
+        if told is not None:
+            evidence.lasted(blockade.last)
+        if blockade.tries > 1:
+            return []
+        excess = self._probing.excess(growing)
+        beyond = excess > BEYOND and not evidence.windows.known
+        self._probing.surprises = (
+            0 if excess > 0 or evidence.windows.known else self._probing.surprises + 1
+        )
+        let_go = self._attribute()
+        reason = self._believe(gauge, beyond)
+        self._mark(gauge)
+        return let_go + [
+            self._setting(self.suspects[i], belief.rate * self._slack(i), 0.0, reason)
+            for i in self._culprits
+            if (belief := self.suspects[i].belief) is not None
+        ]
+
+    def _slack(self, i: int) -> float:
+        return 1.0 if self._first in (i, None) else SLACK
+
+    def _attribute(self) -> list[Setting]:
+        """Choose the limit that explains the refusals best, and let those go that do not."""
+        suspicion, costs = self._evidence.suspicion(), self._evidence.ledger.costs
+        least = min(suspicion.values(), default=0.0)
+        likely = {i for i, error in suspicion.items() if error <= CLEAR * least}
+        if not suspicion:
+            likely = {i for i, cost in enumerate(costs) if cost > 0}
+        self._culprits = (self._culprits & likely) or likely or self._culprits
+        self._first = min(
+            self._culprits,
+            key=lambda i: (suspicion.get(i, 0.0), FIRST.index(self.suspects[i].name)),
+        )
+        return [
+            self.freed(suspect)
+            for i, suspect in enumerate(self.suspects)
+            if i not in self._culprits and suspect.belief is not None
+        ]
+
+    def freed(self, suspect: Suspect) -> Setting:
+        """A limit that is not one, or no more than what it must not exceed."""
+        suspect.belief = None
+        if suspect.most is None:
+            return Setting(suspect.index)
+        assert suspect.most.capacity is not None
+        return Setting(suspect.index, suspect.most.rate, suspect.most.capacity)
+
+    def _believe(self, gauge: Gauge, beyond: bool) -> str:
+        """Estimate the rates of all that are suspected; returns how that was done.
+
+        beyond  whether more has passed than was thought possible
+        """
+        evidence, how, sure = self._evidence, "", True
+        for i in self._culprits:
+            suspect, old = self.suspects[i], self.suspects[i].belief
+            new, how = evidence.rate(i, self._blockade, gauge.first, old)
+            least = evidence.ledger.costs[i] / SLOWEST
+            if old is not None:
+                least = max(least, LEAST_PART * old.rate)
+            suspect.belief = new._replace(rate=max(new.rate, least))
+            suspect.burst = evidence.burst(i, suspect.belief.rate, gauge.first)
+            sure &= suspect.belief.doubt < SURE * suspect.belief.rate
+        if sure and not beyond:
+            self._probing.plan(gauge.readings[0].used, gauge.now - gauge.first)
+        else:
+            self._probing.search()
+        return how
+
+    def _setting(
+        self, suspect: Suspect, pace: float, level: float | None, reason: str | None
+    ) -> Setting:
+        suspect.pace = pace
+        capacity = min(CATCH_UP * pace, max(suspect.burst, ALWAYS * pace))
+        if suspect.most is not None:
+            assert suspect.most.capacity is not None
+            pace = min(pace, suspect.most.rate)
+            capacity = min(capacity, suspect.most.capacity)
+        return Setting(suspect.index, pace, capacity, level, reason)
+
+    def _own(self, gauge: Gauge) -> Gauge:
+        return gauge._replace(readings=[gauge.readings[s.index] for s in self.suspects])

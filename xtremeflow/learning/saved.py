@@ -1,0 +1,70 @@
+"""What was learned, as a dict that can be written as JSON and given back the next time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from xtremeflow._arguments import check_number
+
+VERSION = 1
+NAMES = ("requests", "tokens", "input_tokens", "output_tokens")
+"""Of the limits per minute that rates are learned of."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """rate   units per second
+    doubt  by so many units per second it may be wrong
+    burst  units that may be used at once, as far as is known
+    """
+
+    rate: float
+    doubt: float
+    burst: float
+
+
+def saved(rates: Mapping[str, Rate]) -> dict[str, Any]:
+    return {"version": VERSION, "rates": {name: asdict(rate) for name, rate in rates.items()}}
+
+
+def restored(learned: object) -> dict[str, Rate]:
+    """The rates by their names, of what saved() has made.
+
+    Raises TypeError or ValueError, naming what is wrong, for anything else.
+    """
+    given = _mapping("learned", learned)
+    _known("learned", given, ("version", "rates"))
+    if given.get("version") != VERSION:
+        raise ValueError(f"learned['version'] must be {VERSION}, got {given.get('version')!r}")
+    rates = _mapping("learned['rates']", given.get("rates", {}))
+    _known("learned['rates']", rates, NAMES)
+    found: dict[str, Rate] = {}
+    for name, value in rates.items():
+        where = f"learned['rates'][{name!r}]"
+        fields = _mapping(where, value)
+        _known(where, fields, ("rate", "doubt", "burst"))
+        rate = Rate(*(_number(where, fields, field) for field in ("rate", "doubt", "burst")))
+        if not 1e-3 <= rate.rate <= 1e12:
+            raise ValueError(f"{where}['rate'] must be from 0.001 to 1e12, got {rate.rate!r}")
+        found[name] = rate
+    return found
+
+
+def _number(where: str, fields: Mapping[str, Any], field: str) -> float:
+    number: Any = fields.get(field)
+    check_number(f"{where}[{field!r}]", number, zero=field != "rate")
+    return float(number)
+
+
+def _mapping(what: str, value: object) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{what} must be a dict as scheduler.learned gives it, got {value!r}")
+    return value
+
+
+def _known(what: str, given: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in given:
+        if name not in names:
+            raise ValueError(f"{what} has {name!r}, but there is only {', '.join(names)}")
