@@ -13,7 +13,7 @@ from functools import wraps
 from itertools import count
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
-from xtremeflow._core import current_call
+from xtremeflow._core import Call, current_call
 from xtremeflow.refusals import RetryException, describe, is_refusal, is_terminal, retry_delay
 
 __all__ = ["RetryException", "auto_backoff"]
@@ -113,6 +113,9 @@ class _Policy:
 
         call = current_call()
         if call is not None:
+            if told is None and _needs_a_place(call):
+                call.rate_limited(0.0, self.base, self.exponential, self.longest)
+                return call.retry()
             wait = call.rate_limited(told, self.base, self.exponential, self.longest)
         else:
             wait = self._guess(attempt) if told is None else told
@@ -131,6 +134,12 @@ class _Policy:
     def _guess(self, attempt: int) -> float:
         doublings = min(attempt - 1, 64) if self.exponential else 0  # 64: far beyond any maximum
         return min(self.base * 2.0**doublings, self.longest)
+
+
+def _needs_a_place(call: Call) -> bool:
+    """Whether the call was refused for the number of calls in flight, as its scheduler knows."""
+    needs = getattr(call.scheduler, "_needs_a_place", None)
+    return needs is not None and bool(needs())
 
 
 def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., Any]:

@@ -107,6 +107,29 @@ def retry_delay(exc: BaseException, now: float) -> float | None:
     return None
 
 
+def told_wait(headers: Any, body: Any, now: float) -> float | None:
+    """The same, of a refusal's headers, as any HTTP client has them, and its body.
+
+    What only stands for a wait, as Azure's zero `retry-after-ms` does, counts as not said.
+    """
+    plain = lowered(headers)
+    refused = _Refused(plain, body)
+    try:
+        told = None if _is_placeholder(plain, now) else _from_headers(refused, now)
+        return _from_retry_info(refused, now) if told is None else told
+    except Exception:
+        return None
+
+
+class _Refused(Exception):
+    """A refusal as an SDK would raise it."""
+
+    def __init__(self, headers: dict[str, str], body: Any) -> None:
+        super().__init__()
+        self.headers = headers
+        self.body = body
+
+
 def describe(exc: BaseException) -> str:
     """The type of `exc` and its HTTP status, for logs: never its text, which may quote a key."""
     status = next(_statuses(exc), None)
@@ -133,7 +156,7 @@ def _from_headers(exc: BaseException, now: float) -> float | None:
     # wait is up to a window. Unless a reset header knows better, take the window: a wait of 1 s
     # would only use up the retries.
     told = until(headers.get("retry-after"), server_now)
-    placeholder = milliseconds == 0 and told is not None and 0 < told <= 1
+    placeholder = _is_placeholder(headers, server_now)
     if told is not None and not placeholder:
         return told
     reset = _reset(headers, server_now)
@@ -141,6 +164,11 @@ def _from_headers(exc: BaseException, now: float) -> float | None:
         resets = [q.reset for q in quotas(headers, server_now) if q.name == "tokens" and q.reset]
         return min([_AZURE_WINDOW, *resets])
     return reset
+
+
+def _is_placeholder(headers: dict[str, str], server_now: float) -> bool:
+    told = until(headers.get("retry-after"), server_now)
+    return as_number(headers.get("retry-after-ms")) == 0 and told is not None and 0 < told <= 1
 
 
 def _from_retry_info(exc: BaseException, now: float) -> float | None:

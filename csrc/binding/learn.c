@@ -134,6 +134,24 @@ PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyObject *xf_scheduler_flight(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    if (xf_scheduler_check(s) < 0) {
+        return NULL;
+    }
+    CallObject *c = xf_call_in_flight(s);
+    if (c == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    const xf_scheduler *core = &s->core;
+    PyObject *flight = Py_BuildValue("ddIII", (double)xf_port_now(s, c->port) * 1e-9,
+                                     (double)c->core.dispatched_at * 1e-9, c->core.crowd,
+                                     core->in_use, core->queue.size);
+    Py_DECREF(c);
+    return flight;
+}
+
 PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
 {
     SchedulerObject *s = (SchedulerObject *)self;

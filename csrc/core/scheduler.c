@@ -73,6 +73,7 @@ static void take_off(xf_scheduler *s, xf_call *c)
     c->previous = s->flying_end;
     *s->flying_end = c;
     s->flying_end = &c->next;
+    c->crowd = ++s->n_flying;
 }
 
 static void land(xf_scheduler *s, xf_call *c)
@@ -85,6 +86,8 @@ static void land(xf_scheduler *s, xf_call *c)
     }
     c->next = NULL;
     c->previous = NULL;
+    c->crowd = 0;
+    s->n_flying--;
 }
 
 /* ---- admission ---- */

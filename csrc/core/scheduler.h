@@ -56,7 +56,10 @@ typedef enum xf_state {
 typedef struct xf_call {
     uint64_t order;       /* key in the queue: priority, then sequence number */
     uint32_t queue_place; /* see heap.h */
-    uint32_t deadline_place;
+    union {
+        uint32_t deadline_place; /* 0 out of the heap; */
+        uint32_t crowd;          /* in flight: how many there were at its dispatch, with it */
+    };
     union {
         int64_t deadline;      /* of the first admission, or XF_NEVER; */
         int64_t dispatched_at; /* in flight: when it was dispatched */
@@ -91,6 +94,7 @@ typedef struct xf_scheduler {
     uint32_t n_limits;
     uint32_t slots;  /* XF_UNLIMITED, or how many calls may be admitted at a time */
     uint32_t in_use; /* slots held */
+    uint32_t n_flying; /* calls in flight */
     uint32_t live;   /* calls submitted and not done */
     xf_cooldown cooldown;
     xf_margin margin;

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from xtremeflow.learning.headers import Observation
+from xtremeflow.learning.slots import Slots
 from xtremeflow.learning.told import Key, ToldLimits, Verdict, key_of
 from xtremeflow.limits import Limit
 
@@ -22,8 +23,6 @@ PLACES: tuple[Key, ...] = (
 )
 """What limits may be learned of, besides those that are configured: by name, and per day or not."""
 
-FIRST_CALLS = 8  # in flight until the provider has said a limit
-
 Definition = tuple[str, float, float, float]
 
 
@@ -31,6 +30,7 @@ class Core(Protocol):
     """What of a scheduler the follower moves; see `xtremeflow._core.Scheduler`."""
 
     def _track(self, /) -> None: ...
+    def _flight(self, /) -> tuple[float, float, int, int, int] | None: ...
     def _ramp(self, slots: int | None, /) -> None: ...
     def _retune(self, index: int, limit: Definition, /) -> None: ...
     def _begin(
@@ -67,11 +67,12 @@ class Follower:
         self._bounded = bounded
         self._places = places
         self._told = ToldLimits()
-        self._slots: int | None = None
+        self.slots = Slots() if places else None
+        """How many calls are let in, where that is learned."""
+        self._wishes_a_place = False
+        self._why = "" if self.slots is None else self.slots.reason
         core._track()
-        if places:
-            self._slots = FIRST_CALLS
-            core._ramp(self._slots)
+        self._let_in()
 
     def configure(self, index: int, limit: Limit) -> None:
         """The user has replaced a limit; the next answer tells what the provider says of it."""
@@ -84,20 +85,52 @@ class Follower:
         observations: Sequence[Observation],
         sent_at: float | None,
         received_at: float | None,
+        refused: int | None = None,
+        wait: float | None = None,
     ) -> None:
-        """Follow what an answer said. Times are in seconds on the loop's clock, or None: of the
-        current call, now."""
+        """Follow what an answer said, and that it came.
+
+        Times are in seconds on the loop's clock, or None: of the current call, now. `refused` is
+        the HTTP status of a refusal, `wait` the seconds that it asks for.
+        """
         for observation in observations:
             verdict = self._told.learn(observation)
             if verdict is not None:
                 self._apply(verdict, sent_at, received_at)
-        self._ramp_up()
+        if self.slots is not None:
+            if self._told:
+                self.slots.open()
+            self._wishes_a_place = refused is not None and self._claim(self.slots, wait)
+            self._let_in()
 
-    def _ramp_up(self) -> None:
-        """Let more calls in: all, when a limit is known; else one for each answer."""
-        if self._slots is not None:
-            self._slots = None if self._told else self._slots + 1
-            self._core._ramp(self._slots)
+    def passed(self) -> None:
+        """The current call was answered, and well."""
+        flight = self._core._flight()
+        if self.slots is not None and flight is not None:
+            self.slots.answered(*flight)
+            self._let_in()
+
+    def take_wish(self) -> bool:
+        """Whether the last answer was a refusal for the number of calls in flight, which no pause
+        cures but that another call ends. Tells it once."""
+        wish, self._wishes_a_place = self._wishes_a_place, False
+        return wish
+
+    def _claim(self, slots: Slots, wait: float | None) -> bool:
+        """Whether the current call was refused for the number of calls in flight."""
+        flight = self._core._flight()
+        if flight is None or wait is not None:
+            return False
+        now, sent_at, crowd, _, _ = flight
+        return slots.refused(now, sent_at, crowd)
+
+    def _let_in(self) -> None:
+        if self.slots is None:
+            return
+        if self.slots.reason != self._why:
+            self._why = self.slots.reason
+            logger.info("Calls in flight are now %s: %s", self.slots.size, self._why)
+        self._core._ramp(self.slots.size)
 
     def _apply(self, verdict: Verdict, sent_at: float | None, received_at: float | None) -> None:
         index = self._index(verdict.key)

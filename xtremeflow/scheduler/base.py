@@ -12,10 +12,13 @@ from ..learning.follower import PLACES, Follower
 from ..learning.headers import observations
 from ..limits import Limit
 from ..mapping import Cost, map_calls
+from ..refusals import told_wait
 from ..stats import Stats, stats_from
 
 T = TypeVar("T")
 R = TypeVar("R")
+REFUSED = (429, 503, 529)  # as HTTP statuses
+
 Adapt: TypeAlias = bool | Literal["bounded"]
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
@@ -172,7 +175,22 @@ class TaskScheduler(_core.Scheduler):
         if received_at is not None:
             check_number("received_at", received_at, zero=True)
         seen = observations(headers, body if status >= 400 else None, time.time())
-        self._following().answered(seen, sent_at, received_at)
+        is_refusal = status in REFUSED
+        follower = self._following()
+        follower.answered(
+            seen,
+            sent_at,
+            received_at,
+            status if is_refusal else None,
+            told_wait(headers, body, time.time()) if is_refusal else None,
+        )
+        if status < 400:
+            follower.passed()
+
+    def _needs_a_place(self) -> bool:
+        """For auto_backoff, once: whether the refusal that was just observed needs no pause, but
+        that another call ends."""
+        return self._follower is not None and self._follower.take_wish()
 
     @property
     def limits(self) -> tuple[Limit, ...]:
