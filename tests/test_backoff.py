@@ -49,6 +49,7 @@ class FakeCall:
 
     def __init__(self, cooldown: float = 0.0) -> None:
         self.cooldown = cooldown
+        self.scheduler = None
         self.told: list[tuple[float | None, float, bool, float]] = []
         self.retries = 0
 

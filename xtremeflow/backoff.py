@@ -116,6 +116,8 @@ class _Policy:
 
         call = current_call()
         if call is not None:
+            if told is None and _needs_a_place(call):
+                told = 0.0
             wait = call.rate_limited(told, self.base, self.exponential, self.longest)
         else:
             wait = self._guess(attempt) if told is None else told
@@ -141,6 +143,12 @@ async def _admitted_again(call: Call) -> None:
         await call.retry()
         if call.resume():
             return
+
+
+def _needs_a_place(call: Call) -> bool:
+    """Whether the call was refused for the number of calls in flight, as its scheduler knows."""
+    needs = getattr(call.scheduler, "_needs_a_place", None)
+    return needs is not None and bool(needs())
 
 
 def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., Any]:

@@ -187,13 +187,21 @@ class TaskScheduler(_core.Scheduler):
             check_number("received_at", received_at, zero=True)
         seen = observations(headers, body if status >= 400 else None, time.time())
         is_refusal = status in REFUSED
-        self._following().answered(
+        follower = self._following()
+        follower.answered(
             seen,
             sent_at,
             received_at,
-            status if is_refusal else None,
+            is_refusal,
             told_wait(headers, body, time.time()) if is_refusal else None,
         )
+        if status < 400:
+            follower.passed()
+
+    def _needs_a_place(self) -> bool:
+        """For auto_backoff, once: whether the refusal that was just observed needs no pause, but
+        that another call ends."""
+        return self._follower is not None and self._follower.take_wish()
 
     @property
     def adapt(self) -> Adapt:
