@@ -149,13 +149,14 @@ PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
     Py_RETURN_NONE;
 }
 
-/* (units admitted so far, of these in flight since `sent_at`, cost of the call, seconds held back by
-   it) */
+/* (units admitted so far, of these in flight since `sent_at`, cost of the call, seconds held back
+   by it) */
 static PyObject *reading_of(SchedulerObject *s, const CallObject *c, uint32_t i, int64_t sent_at)
 {
     const xf_limit *l = &s->core.limits[i];
-    return Py_BuildValue("LLdd", (long long)l->used, (long long)xf_held_since(&s->core, i, sent_at - 1),
-                         cost_of(s, c, i), (double)l->held_ns * 1e-9);
+    return Py_BuildValue("LLdd", (long long)l->used,
+                         (long long)xf_held_since(&s->core, i, sent_at - 1), cost_of(s, c, i),
+                         (double)l->held_ns * 1e-9);
 }
 
 PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)

@@ -467,12 +467,13 @@ static PyMethodDef scheduler_methods[] = {
                "How long to wait for the refusal that is to be told next, instead of what the\n"
                "provider says or is guessed; 0 is: no advice.")},
     {"_gauge", xf_scheduler_gauge, METH_O,
-     PyDoc_STR("_gauge($self, sent_at, /)\n--\n\n"
-               "(now, sent_at, first, resumes, in_flight, waiting, limits): when the current call\n"
-               "was dispatched (or as given), when the first one was submitted and when the\n"
-               "cooldown ends, in seconds on the loop's clock; numbers of calls. Of each limit:\n"
-               "units admitted so far, of these in flight since sent_at, cost of the current call,\n"
-               "seconds for which it was what the head of the queue waited for.")},
+     PyDoc_STR(
+         "_gauge($self, sent_at, /)\n--\n\n"
+         "(now, sent_at, first, resumes, in_flight, waiting, limits): when the current call\n"
+         "was dispatched (or as given), when the first one was submitted and when the\n"
+         "cooldown ends, in seconds on the loop's clock; numbers of calls. Of each limit:\n"
+         "units admitted so far, of these in flight since sent_at, cost of the current call,\n"
+         "seconds for which it was what the head of the queue waited for.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -177,7 +177,9 @@ class RateFinder:
             return []
         excess = self._probing.excess(growing)
         beyond = excess > BEYOND and not evidence.windows.known
-        self._probing.surprises = 0 if excess > 0 or evidence.windows.known else self._probing.surprises + 1
+        self._probing.surprises = (
+            0 if excess > 0 or evidence.windows.known else self._probing.surprises + 1
+        )
         let_go = self._attribute()
         reason = self._believe(gauge, beyond)
         self._mark(gauge)
@@ -197,6 +199,7 @@ class RateFinder:
         likely = {i for i, error in suspicion.items() if error <= CLEAR * least}
         if not suspicion:
             likely = {i for i, cost in enumerate(costs) if cost > 0}
+        likely -= self._evidence.doubles()
         self._culprits = (self._culprits & likely) or likely or self._culprits
         self._first = min(
             self._culprits,
