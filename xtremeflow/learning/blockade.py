@@ -65,7 +65,7 @@ class Blockade:
         begun  when the first call of all was submitted, if so many were let pass that they may
                have used up a window at once; that ends a minute later
         """
-        patience = min(LONGEST, PATIENCE * 2.0 ** (self.tries - 2)) if self.tries > 1 else 0.0
+        patience = min(LONGEST, PATIENCE * 2.0 ** (self.tries - 1)) if self.tries > 1 else 0.0
         if told is not None:
             self._until = now + max(told, patience, self._usual)
             self.last = max(self.last, now + told - TOLD_LATE)

@@ -13,6 +13,7 @@ BLOCKED_CALLS = 2.0  # besides these
 ENOUGH = 2  # intervals to compare
 COMPARED = 6
 FIRST_DOUBT = 0.05  # of what a window has let pass, relative
+WEIGHT = 0.5
 OVERRATED = 1.25  # the most that the last minute's use is believed beyond the rate
 SMALL = 5.0  # s of the rate: the capacity of a bucket that is soon full,
 SMALL_HORIZON = 20.0  # s: and the time in which its rate shows
@@ -138,7 +139,7 @@ class Evidence:
             return found
         lately = (self._empties[-1].amounts[i] - then[i]) / horizon
         if not is_small:
-            lately = (found.rate + min(lately, OVERRATED * found.rate)) / 2
+            lately = found.rate + WEIGHT * (min(lately, OVERRATED * found.rate) - found.rate)
         return found._replace(rate=max(found.rate, lately))
 
     def level(self, i: int, rate: float, gauge: Gauge) -> float:

@@ -22,7 +22,8 @@ CATCH_UP = 10.0  # s: the most of the rate that may be used at once
 ALWAYS = 1.0  # s of it that may be
 SLOWEST = 5.0  # s between two calls
 LEAST_PART = 0.25  # of the estimate before: no refusal lowers it further
-CLEAR = 4.0  # by so much worse a limit must explain the refusals to be let go
+LIKELY = 2.0  # by so much worse, and it may be the one as well
+CLEAR = 8.0  # by so much worse a limit must explain the refusals to be let go
 SLACK = 1.1  # of its rate is what a limit is kept to that explains them less well
 FIRST = ("tokens", "input_tokens", "output_tokens", "requests")  # to be suspected
 SURE = 0.1  # the doubt of an estimate, relative to it, with which it need not be searched
@@ -201,15 +202,16 @@ class RateFinder:
             likely = {i for i, cost in enumerate(costs) if cost > 0}
         likely -= self._evidence.doubles()
         self._culprits = (self._culprits & likely) or likely or self._culprits
-        self._first = min(
-            self._culprits,
-            key=lambda i: (suspicion.get(i, 0.0), FIRST.index(self.suspects[i].name)),
-        )
+        best = [i for i in self._culprits if suspicion.get(i, 0.0) <= LIKELY * least]
+        self._first = min(best or self._culprits, key=self._usual)
         return [
             self.freed(suspect)
             for i, suspect in enumerate(self.suspects)
             if i not in self._culprits and suspect.belief is not None
         ]
+
+    def _usual(self, i: int) -> int:
+        return FIRST.index(self.suspects[i].name)
 
     def freed(self, suspect: Suspect) -> Setting:
         """A limit that is not one, or no more than what it must not exceed."""
