@@ -5,13 +5,14 @@ from __future__ import annotations
 from xtremeflow.learning.blockade import Blockade
 from xtremeflow.learning.gauge import Amounts, Gauge, Ledger
 from xtremeflow.learning.rates import CALLS, Empty, Estimate, errors, estimate, explaining
-from xtremeflow.learning.windows import WINDOW, Windows
+from xtremeflow.learning.windows import FIRST_WINDOWS, WINDOW, Windows
 
 MEMORY = 300.0  # s that refusals are remembered
 BLOCKED = 0.3  # of the rate: if less passes, nothing passes
 BLOCKED_CALLS = 2.0  # besides these
 ENOUGH = 2  # intervals to compare
 COMPARED = 6
+NEARLY = 2.0  # s
 FIRST_DOUBT = 0.05  # of what a window has let pass, relative
 WEIGHT = 0.5
 OVERRATED = 1.25  # the most that the last minute's use is believed beyond the rate
@@ -103,16 +104,18 @@ class Evidence:
     ) -> tuple[Estimate, str]:
         """The rate of limit `i`, and how it is known."""
         amount, cost = self._empties[-1].amounts[i], self.ledger.costs[i]
-        window = self._window(blockade.first)
-        if window is not None:
+        boundary = self._window(blockade.first)
+        if boundary is not None:
             assert self.windows.low is not None
-            rate = (amount - window.amounts[i]) / WINDOW
+            rate = (amount - boundary.amounts[i]) / WINDOW
             width = self.windows.high - self.windows.low
             return Estimate(rate, (CALLS * cost + rate * width) / WINDOW), "as windows let pass"
-        if blockade.tries > 1 and blockade.first < begun + WINDOW < self._empties[-1].time + 2.0:
-            rate = amount / max(WINDOW, self._empties[-1].time - begun)
-            doubt = FIRST_DOUBT * rate + CALLS * cost / WINDOW
-            return Estimate(rate, doubt), "as the first window let pass"
+        for window in FIRST_WINDOWS:
+            ended = self._empties[-1].time - begun
+            if blockade.tries > 1 and blockade.first - begun < window <= ended + NEARLY:
+                rate = amount / max(window, ended)
+                doubt = FIRST_DOUBT * rate + CALLS * cost / window
+                return Estimate(rate, doubt), "as the first window let pass"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)
             return self._or_more(found, i, begun, blockade.first), "as passed between refusals"
@@ -145,13 +148,14 @@ class Evidence:
     def level(self, i: int, rate: float, gauge: Gauge) -> float:
         """What may be used at once: what came in since the level was nothing, less what was used,
         and less a cushion, for estimates are not exact."""
-        since, cushion = self._empties[-1], min(CUSHION, self.burst(i, rate, gauge.first) / rate)
-        cushion = max(cushion, CUSHION_CALLS * self.ledger.costs[i] / rate)
+        since, burst = self._empties[-1], self.burst(i, rate, gauge.first)
+        cushion = max(CUSHION_CALLS * self.ledger.costs[i], min(CUSHION * rate, burst / 2))
         window = self._window(gauge.now)
         if window is not None:
             since, cushion = window, 0.0
+        come = rate * (gauge.now - since.time)
         used = self.ledger.admitted(gauge)[i] - since.amounts[i]
-        return max(rate * (gauge.now - since.time - cushion) - used, -DEBT * rate)
+        return max(min(come, max(burst, 2 * cushion)) - cushion - used, -DEBT * rate)
 
     def burst(self, i: int, rate: float, begun: float) -> float:
         """The units that could be used at once at the beginning."""
