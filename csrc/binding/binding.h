@@ -122,10 +122,10 @@ struct CallObject {
     bool blocking;     /* asyncio's protocol: just yielded to a task */
     bool is_executing; /* a step of its coroutine */
     bool is_cancelled;
-    bool is_draining; /* waits for the other calls of its scheduler to end */
-    bool is_over;     /* ended, but for a child task's attempt that waits to be repeated */
-    bool child_waits; /* it is, or was, a child task whose attempt is to be repeated */
-    xf_call core;     /* the last: has one number per limit */
+    bool is_draining;     /* waits for the other calls of its scheduler to end */
+    bool is_over : 1;     /* ended, but for a child task's attempt that waits to be repeated */
+    bool child_waits : 1; /* it is, or was, a child task whose attempt is to be repeated */
+    xf_call core;         /* the last: has one number per limit */
 };
 
 /* ---- module.c ---- */
