@@ -1,10 +1,9 @@
-"""The same over HTTP and in real time: `xtremeflow run` against `xtremeflow serve`, each in a process
-of its own. Nothing is configured.
+"""The same over HTTP and in real time: `xtremeflow run` against `xtremeflow serve`, each in a
+process of its own. Nothing is configured.
 
     python -m bench.learning_http                  some minutes
     python -m bench.learning_http openai groq      only these profiles
-    python -m bench.learning_http --sdk            the official SDK of OpenAI as well, whose calls take
-                                                   long to send
+    python -m bench.learning_http --sdk            OpenAI's SDK as well, which is slow to send
 
 "used" is the share of the tokens that the provider would have allowed from the first admission to
 the last. A bucket allows a full one and its rate; a window no more than its rate, for nobody knows
