@@ -2,6 +2,7 @@
 
 ./dev bench                     all parts, about ten minutes on an idle machine
 ./dev bench overhead queued     only these, printed and not written
+./dev bench --requests 1000000  with a larger job for `run`
 ./dev bench --quick             a smoke run of seconds, whose numbers mean nothing
 """
 
@@ -14,13 +15,14 @@ import platform
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from bench.measure import ROOT
 from bench.peers import versions
 from bench.report import Section, figures_table
 
-PARTS = ("overhead", "queued", "memory", "pacing", "job")
+PARTS = ("overhead", "queued", "memory", "pacing", "job", "run_job")
 RESULTS = ROOT / "bench" / "RESULTS.md"
 
 
@@ -32,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="only see that it works")
+    parser.add_argument("--requests", type=int, metavar="N", help="lines of run_job's largest file")
     options = parser.parse_args(argv)
     for part in options.parts:
         if part not in PARTS:
@@ -42,7 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     sections = []
     for part in options.parts or PARTS:
         print(f"bench: {part} ...", file=sys.stderr, flush=True)
-        sections.append(importlib.import_module(f"bench.{part}").section(options.quick))
+        section = importlib.import_module(f"bench.{part}").section
+        if part == "run_job" and options.requests is not None:
+            section = partial(section, requests=options.requests)
+        sections.append(section(options.quick))
     text = _results(sections, before, time.monotonic() - began)
     print(text)
     if not options.parts and not options.quick:

@@ -253,8 +253,8 @@ NOT_IN_C="--ignore=$ROOT/tests/test_core_c.py"
 
 # What is Python alone has nothing to show to a sanitizer or to a debug build.
 NOT_OF_C=("$NOT_IN_C" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
-    "--ignore=$ROOT/tests/test_demo.py" "--ignore=$ROOT/tests/test_docs.py"
-    "--ignore=$ROOT/tests/test_examples.py")
+    "--ignore=$ROOT/tests/test_demo.py" "--ignore=$ROOT/tests/test_bench_job.py"
+    "--ignore=$ROOT/tests/test_docs.py" "--ignore=$ROOT/tests/test_examples.py")
 
 job_sanitized() {
     local flags library preload=""

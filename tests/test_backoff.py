@@ -49,6 +49,7 @@ class FakeCall:
 
     def __init__(self, cooldown: float = 0.0) -> None:
         self.cooldown = cooldown
+        self.scheduler = None
         self.told: list[tuple[float | None, float, bool, float]] = []
         self.retries = 0
 
@@ -298,6 +299,7 @@ async def generator_function() -> AsyncIterator[int]:
         ({"retry_for": BaseException}, TypeError, "retry_for .*BaseException"),
         ({"retry_for": int}, TypeError, "retry_for .*int"),
         ({"retry_for": [Busy()]}, TypeError, r"retry_for .*Busy\(\)"),
+        ({"retry_for": []}, ValueError, "retry_for must hold at least one class"),
         ({"retry_for": 429}, TypeError, "retry_for .*429"),
         ({"retry_for": coroutine_function}, TypeError, "@auto_backoff"),
         ({"retry_for": generator_function}, TypeError, "@auto_backoff"),
@@ -677,3 +679,24 @@ def test_each_use_counts_its_own_attempts() -> None:
         return [await shared(), await shared()]
 
     assert run(main()) == (["a", "b"], 4.0)
+
+
+def test_what_is_not_async_is_refused_as_early_as_it_can_be_told() -> None:
+    def numbers() -> Any:
+        yield 1
+
+    for wrong in (numbers, int, 5):
+        with pytest.raises(TypeError, match="auto_backoff decorates async functions"):
+            auto_backoff()(wrong)  # type: ignore[call-overload]
+
+    @auto_backoff()  # type: ignore[arg-type]
+    def plain() -> int:
+        return 1
+
+    with pytest.raises(TypeError, match="plain must be async to be tried again, but returned 1"):
+        asyncio.run(plain())
+
+    async def later() -> int:
+        return 2
+
+    assert asyncio.run(auto_backoff()(lambda: later())()) == 2

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from bench import learning, measure, peers
+from bench import learning, measure, peers, report, run_job
 from bench.__main__ import PARTS, main
 
 
@@ -72,6 +72,17 @@ def test_the_command(monkeypatch, capsys, tmp_path):
     assert "| <= 1.15x |" in out
     assert "- Python: 3." in out
     assert not list(tmp_path.iterdir())
+
+
+def test_the_job_runners_file_may_be_larger(monkeypatch, capsys):
+    asked = []
+    section = report.Section("Requests", "", ["way"], [["xtremeflow"]])
+    monkeypatch.setattr(
+        run_job, "section", lambda quick, requests: asked.append(requests) or section
+    )
+    assert main(["run_job", "--requests", "1000000"]) == 0
+    assert asked == [1_000_000]
+    assert "## Requests" in capsys.readouterr().out
 
 
 def test_an_unknown_part_is_refused(capsys):

@@ -139,12 +139,10 @@ class TestOutput:
     def test_the_moments_are_counted_from_the_first_call(self):
         assert outcome().observed.since_first() == [0.0, 0.5, 2.0]
 
-    @pytest.mark.parametrize("suffix", ["png", "svg"])
-    def test_the_picture(self, tmp_path, suffix):
-        path = tmp_path / f"demo.{suffix}"
+    def test_the_picture(self, tmp_path):
         job = Job(SAMPLE, tpm=60_000, rpm=500, speed=1.0)
-        plot(job, self.ways, 1.9, path)
-        assert path.read_bytes().startswith(b"\x89PNG" if suffix == "png" else b"<?xml")
+        plot(job, self.ways, 1.9, tmp_path / "demo.svg")
+        assert (tmp_path / "demo.svg").read_bytes().startswith(b"<?xml")
 
     def test_the_picture_of_one_way(self, tmp_path):
         job = Job(SAMPLE, tpm=60_000, rpm=500, speed=1.0)

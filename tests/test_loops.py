@@ -172,7 +172,7 @@ def test_many_runs_with_one_scheduler() -> None:
 
 @pytest.mark.parametrize("make", LOOPS)
 def test_a_loop_closed_with_calls_pending_gives_their_slots_back(make: Any) -> None:
-    scheduler = RequestRateScheduler(max_rps=20, max_concurrency=2)
+    scheduler = RequestRateScheduler(max_rps=4, max_concurrency=2)
 
     async def leaves_calls_behind() -> None:
         scheduler.submit(waits_for_ever())

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xtremeflow import Limit, RequestRateScheduler, TaskScheduler, TokenRateScheduler
-from xtremeflow.learning.follower import FIRST_CALLS
+from xtremeflow.learning.slots import FIRST_CALLS
 from xtremeflow.stats import LimitStats
 from xtremeflow.testing import run
 

@@ -14,9 +14,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xtremeflow.refusals import RetryException, describe, is_refusal, is_terminal, retry_delay
+from xtremeflow.refusals import (
+    RetryException,
+    describe,
+    is_refusal,
+    is_terminal,
+    is_too_large,
+    retry_delay,
+)
 
 NOW = datetime(2027, 1, 15, 8, tzinfo=timezone.utc).timestamp()
+
+
+TOO_LARGE = (
+    "Request too large for gpt-5 in organization org-x on tokens per min (TPM): Limit 30,000, "
+    "Requested 45,000. The input or output tokens must be reduced in order to run successfully."
+)
 
 
 class Refused(Exception):
@@ -323,6 +336,10 @@ def test_refusals(exc: Exception) -> None:
         Refused(status_code=503),
         Refused(code=1008),
         Refused(status_code=413, body={"error": {"code": "rate_limit_exceeded"}}),  # too large
+        Refused(
+            status_code=429, body={"error": {"message": TOO_LARGE, "code": "rate_limit_exceeded"}}
+        ),
+        Refused(response=Response(body={"error": {"message": TOO_LARGE}})),
         Refused(response={"Error": {"Code": "ValidationException"}}),
     ],
 )
@@ -641,3 +658,16 @@ def test_urllib() -> None:
     with HTTPError("https://example.com", 429, "Too Many Requests", headers, None) as exc:
         assert is_refusal(exc)
         assert retry_delay(exc, NOW) == 7.0
+
+
+def test_a_request_is_too_large_only_where_it_asks_for_more_than_the_limit() -> None:
+    fits = TOO_LARGE.replace("Requested 45,000", "Used 29,990, Requested 30,000")
+    for status, message, too_large in (
+        (429, TOO_LARGE, True),
+        (429, fits, False),
+        (429, "Limit of the Requested 5", False),
+        (413, "", True),
+    ):
+        exc = Refused(status_code=status, body={"error": {"message": message}})
+        assert is_too_large(exc) is too_large
+        assert is_refusal(exc) is not too_large

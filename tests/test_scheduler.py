@@ -163,12 +163,12 @@ def test_estimates_may_be_mappings() -> None:
             {"input": 7, "output": 2},
             MappingProxyType({"output": 3}),
             Counter(input=1),
-            {"requests": 4, "input": 0.5},
+            {"requests": 4, "input": 1.5},
         ):
             task = await scheduler.start_task(result(get_context()), cost)
             await task
         used = {limit.name: limit.used for limit in scheduler.stats().limits}
-        assert used == {"requests": 1 + 1 + 1 + 4, "input": 7 + 1 + 1, "output": 2 + 3}
+        assert used == {"requests": 1 + 1 + 1 + 4, "input": 7 + 1 + 2, "output": 2 + 3}
 
     run(main())
 
@@ -193,6 +193,11 @@ class Index:
 REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"estimated_tokens": -1}, ValueError, r"estimated_tokens must be .*>= 0.*not -1"),
     ({"estimated_tokens": -0.5}, ValueError, r"estimated_tokens must be .*>= 0.*not -0.5"),
+    (
+        {"estimated_tokens": {"tokens": 0.002}},
+        ValueError,
+        r"estimated_tokens\['tokens'\] must be in whole units .*not 0.002",
+    ),
     ({"estimated_tokens": float("nan")}, ValueError, r"estimated_tokens must be a finite .*nan"),
     ({"estimated_tokens": float("inf")}, ValueError, r"estimated_tokens must be a finite .*inf"),
     ({"estimated_tokens": 2**70}, ValueError, r"estimated_tokens must be .*2\*\*63, not 1180"),
@@ -750,7 +755,7 @@ def test_set_limit_knows_limits_of_one_name_by_their_period() -> None:
         scheduler.set_limit(Limit("tokens", 1))
     with pytest.raises(ValueError, match="limit must be like one of"):
         scheduler.set_limit(Limit("requests", 1, per=3600))
-    with pytest.raises(TypeError, match="Limit objects, got 5"):
+    with pytest.raises(TypeError, match="Limit object, got 5"):
         scheduler.set_limit(5)  # type: ignore[arg-type]
 
 
@@ -785,7 +790,7 @@ def test_refused_rates(argument: str, value: Any) -> None:
         ({"max_tokens": 5}, TypeError, "unexpected keyword argument 'max_tokens'"),
         ({"burst_ratio": -1}, ValueError, "burst_ratio must be a number, 0 or more, got -1"),
         ({"burst_ratio": None}, TypeError, "burst_ratio must be a number, 0 or more, got None"),
-        ({"limits": [5]}, TypeError, "limits must be Limit objects, got 5"),
+        ({"limits": [5]}, TypeError, "a limit must be a Limit object, got 5"),
         ({"limits": [Limit("x", 1e30)]}, ValueError, "cannot be kept"),
     ],
 )
@@ -830,3 +835,11 @@ def test_a_subclass_has_to_call_init_once() -> None:
             TaskScheduler.__init__(TaskScheduler(1), 2)
 
     run(main())
+
+
+def test_its_repr_tells_what_it_allows_and_what_it_does() -> None:
+    scheduler = TokenRateScheduler(max_tpm=60_000, max_concurrency=7)
+    assert repr(scheduler) == (
+        "<TokenRateScheduler: tokens 1000/s, 7 at a time; 0 waiting, 0 in flight>"
+    )
+    assert "no limits" in repr(TaskScheduler())

@@ -152,6 +152,16 @@ def test_fixed_windows_do_not_shift_with_their_use():
     assert limit.wait(100, 120 * SECOND) == 0
 
 
+def test_the_first_window_may_have_begun_before():
+    limit = FixedWindow("tokens", 100, per=60.0)
+    limit.first_window(lambda: 0.75)
+    assert limit.wait(100, 5 * SECOND) == 0
+    limit.take(100, 5 * SECOND)
+    assert limit.wait(1, 5 * SECOND) == 15 * SECOND
+    limit.take(100, 20 * SECOND)
+    assert limit.wait(1, 20 * SECOND) == 60 * SECOND
+
+
 def test_concurrency_promises_no_time():
     limit = Concurrency(2)
     limit.take(1, 0)

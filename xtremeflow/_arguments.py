@@ -32,7 +32,7 @@ def check_int(name: str, value: object, least: int | None = None) -> None:
 def check_number(name: str, value: object, *, zero: bool) -> None:
     """Check for a finite number above zero, or with `zero` from zero up."""
     allowed = "a number, 0 or more" if zero else "a number above 0"
-    if not isinstance(value, Real):
+    if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be {allowed}, got {value!r}")
     try:
         number = float(value)

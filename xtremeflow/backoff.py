@@ -78,7 +78,8 @@ def auto_backoff(
     )
 
     def decorator(func: Callable[..., Any], /) -> Callable[..., Any]:
-        if not callable(func):
+        # A plain function may return a coroutine; a class or generator function never does.
+        if not callable(func) or isinstance(func, type) or inspect.isgeneratorfunction(func):
             raise TypeError(
                 f"auto_backoff decorates async functions and async generators, not {func!r}"
             )
@@ -115,6 +116,8 @@ class _Policy:
 
         call = current_call()
         if call is not None:
+            if told is None and _needs_a_place(call):
+                told = 0.0
             wait = call.rate_limited(told, self.base, self.exponential, self.longest)
         else:
             wait = self._guess(attempt) if told is None else told
@@ -142,18 +145,29 @@ async def _admitted_again(call: Call) -> None:
             return
 
 
+def _needs_a_place(call: Call) -> bool:
+    """Whether the call was refused for the number of calls in flight, as its scheduler knows."""
+    needs = getattr(call.scheduler, "_needs_a_place", None)
+    return needs is not None and bool(needs())
+
+
 def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., Any]:
     name = _name(func)
+    is_async = inspect.iscoroutinefunction(func)
 
     @wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
         for attempt in count(1):
             try:
-                return await func(*args, **kwargs)
+                result = func(*args, **kwargs)
+                if is_async or inspect.isawaitable(result):
+                    return await result
             except Exception as exc:
                 pause = policy.answer(exc, attempt, name)
                 if pause is None:
                     raise
+            else:
+                raise TypeError(f"{name} must be async to be tried again, but returned {result!r}")
             await pause  # after the except block, so that nothing keeps the exception meanwhile
 
     return wrapper
@@ -204,6 +218,8 @@ def _predicate(retry_for: RetryFor | None) -> Callable[[Exception], bool]:
         return _predicate((retry_for,))
     if isinstance(retry_for, Sequence):
         classes = tuple(cast("Sequence[Any]", retry_for))
+        if not classes:
+            raise ValueError("retry_for must hold at least one class, got none")
         for cls in classes:
             # Not BaseException: a retried CancelledError or KeyboardInterrupt could not be stopped.
             if not (isinstance(cls, type) and issubclass(cls, Exception)):

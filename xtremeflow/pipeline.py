@@ -15,20 +15,42 @@ import inspect
 import math
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ._arguments import check_async_iterable, check_callable, check_int, check_number
 from ._tasks import ResultStream
 
 T = TypeVar("T")
-
-Producer = Callable[["asyncio.Queue[Any]"], Awaitable[Any]]
-ProcessItem = Callable[[Any], Awaitable[Any]]
+R = TypeVar("R")
 
 
+@overload
 def async_pipeline(
-    producer: Producer,
-    process_item: ProcessItem | None = None,
+    producer: Callable[[asyncio.Queue[T]], Awaitable[object]],
+    process_item: None = None,
+    workers: int = 1,
+    max_workers: int | None = None,
+    load_factor: float = 2,
+    check_interval: float = 1.0,
+    *,
+    maxsize: int = 1024,
+    ordered: bool = False,
+) -> AsyncGenerator[T, None]: ...
+@overload
+def async_pipeline(
+    producer: Callable[[asyncio.Queue[T]], Awaitable[object]],
+    process_item: Callable[[T], Awaitable[R]],
+    workers: int = 1,
+    max_workers: int | None = None,
+    load_factor: float = 2,
+    check_interval: float = 1.0,
+    *,
+    maxsize: int = 1024,
+    ordered: bool = False,
+) -> AsyncGenerator[R, None]: ...
+def async_pipeline(
+    producer: Callable[[asyncio.Queue[Any]], Awaitable[object]],
+    process_item: Callable[[Any], Awaitable[Any]] | None = None,
     workers: int = 1,
     max_workers: int | None = None,
     load_factor: float = 2,
@@ -134,8 +156,8 @@ class _Pipeline:
 
     def __init__(
         self,
-        producer: Producer,
-        process_item: ProcessItem | None,
+        producer: Callable[[asyncio.Queue[Any]], Awaitable[object]],
+        process_item: Callable[[Any], Awaitable[Any]] | None,
         workers: int,
         max_workers: int,
         maxsize: int,

@@ -8,13 +8,21 @@ error that could have saved it was odd.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from xtremeflow._values import as_duration, as_instant, as_number, is_object, json_objects, until
 from xtremeflow.learning.headers import lowered, quotas
 
-__all__ = ["RetryException", "describe", "is_refusal", "is_terminal", "retry_delay"]
+__all__ = [
+    "RetryException",
+    "describe",
+    "is_refusal",
+    "is_terminal",
+    "is_too_large",
+    "retry_delay",
+]
 
 # 529 is Anthropic's "overloaded": like 429, the call was not taken on and may come again later.
 _REFUSED = {429, 529}
@@ -43,6 +51,10 @@ _TERMINAL_CODES = {
     "linked_organization_spend_limit_reached",
 }
 
+# OpenAI says with a 429, and with no wait, that a request is larger than its limit.
+_LIMIT_AND_REQUESTED = re.compile(r"\bLimit:? ([\d,]+)\b.*\bRequested:? ([\d,]+)\b", re.DOTALL)
+_MAX_TEXT = 10_000  # characters of a message that are looked at
+
 _AZURE_WINDOW = 60.0  # s; Azure's token limits are counted per minute
 
 
@@ -61,18 +73,29 @@ def is_refusal(exc: BaseException) -> bool:
     """Whether `exc` says that the provider refused the call for its rate (HTTP 429 and the like).
 
     True for RetryException and for what the SDKs of OpenAI, Anthropic, Groq, Mistral, Google and
-    AWS, and httpx, aiohttp, requests and urllib raise.
+    AWS, and httpx, aiohttp, requests and urllib raise. False for a request that is larger than its
+    limit: no wait makes it fit.
     """
     try:
         if isinstance(exc, RetryException):
             return True
-        statuses = set(_statuses(exc))
-        if statuses & _REFUSED:
-            return True
-        # Groq calls a request larger than the limit rate_limit_exceeded: no wait makes it fit.
-        if _TOO_LARGE in statuses:
+        if is_too_large(exc):
             return False
+        if not _REFUSED.isdisjoint(_statuses(exc)):
+            return True
         return not _REFUSED_CODES.isdisjoint(_codes(exc))
+    except Exception:
+        return False
+
+
+def is_too_large(exc: BaseException) -> bool:
+    """Whether `exc` says that the request alone is larger than its limit.
+
+    A status of 413, which Groq also calls rate_limit_exceeded; or a message such as OpenAI's with
+    a 429: "Request too large ... Limit 30000, Requested 45000".
+    """
+    try:
+        return _TOO_LARGE in _statuses(exc) or any(map(_asks_too_much, _messages(exc)))
     except Exception:
         return False
 
@@ -242,6 +265,21 @@ def _codes(exc: BaseException) -> Iterator[str]:
     for value in values:
         if isinstance(value, (str, int)):
             yield str(value).casefold()
+
+
+def _messages(exc: BaseException) -> Iterator[str]:
+    for thing in _objects(exc):
+        message = thing.get("message")
+        if isinstance(message, str):
+            yield message[:_MAX_TEXT]
+
+
+def _asks_too_much(message: str) -> bool:
+    found = _LIMIT_AND_REQUESTED.search(message)
+    if found is None:
+        return False
+    limit, requested = (int(number.replace(",", "")) for number in found.groups())
+    return requested > limit
 
 
 def _typed_objects(exc: BaseException, type_name: str) -> Iterator[dict[str, Any]]:

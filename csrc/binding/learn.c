@@ -140,6 +140,24 @@ PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyObject *xf_scheduler_flight(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    if (xf_scheduler_check(s) < 0) {
+        return NULL;
+    }
+    CallObject *c = xf_call_in_flight(s);
+    if (c == NULL) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    const xf_scheduler *core = &s->core;
+    PyObject *flight = Py_BuildValue("ddIII", (double)xf_port_now(s, c->port) * 1e-9,
+                                     (double)c->core.dispatched_at * 1e-9, c->core.crowd,
+                                     core->in_use, core->queue.size);
+    Py_DECREF(c);
+    return flight;
+}
+
 /* A full bucket may let in thousands of calls at once. All their tasks would run up to their first
    wait before anything of them is sent, for seconds if the client is a slow one; meanwhile the
    bucket here fills again, and the provider's, full as it is, cannot. So they come in as fast as

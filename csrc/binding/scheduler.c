@@ -460,6 +460,11 @@ static PyMethodDef scheduler_methods[] = {
          "_begin($self, index, limit, remaining, sent_at, /)\n--\n\n"
          "Replaces limit `index` by one whose level is not known yet: `remaining` units were\n"
          "left some time after `sent_at`, less what was dispatched since.")},
+    {"_flight", xf_scheduler_flight, METH_NOARGS,
+     PyDoc_STR("_flight($self, /)\n--\n\n"
+               "Of the current call: (now, dispatched, crowd, in_flight, waiting), seconds on the\n"
+               "loop's clock; how many calls were in flight at its dispatch, with it; how many\n"
+               "hold a slot now, and how many wait. None outside of a call in flight.")},
     {"_ramp", xf_scheduler_ramp, METH_O,
      PyDoc_STR("_ramp($self, slots, /)\n--\n\n"
                "No more than so many calls in flight for now, whatever max_concurrency says;\n"

@@ -15,7 +15,8 @@ static void set_error(PyObject *exception, const char *what, PyObject *key, cons
 }
 
 /* A whole number >= 0 from what the user gave as `what`, or as what[key] where key is not NULL; a
-   fraction is rounded up. -1 with an error set. */
+   fraction is rounded up, but for one of a named limit that is less than a unit: it would cost many
+   times as much. -1 with an error set. */
 static int64_t amount(PyObject *value, const char *what, PyObject *key)
 {
     PyObject *number = NULL;
@@ -27,6 +28,11 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
         number = PyNumber_Index(value);
     } else if (PyNumber_Check(value)) {
         double d = PyFloat_AsDouble(value);
+        if (key != NULL && d > 0 && d < 1) {
+            set_error(PyExc_ValueError, what, key,
+                      "in whole units (a limit on dollars can be one on micro-dollars)", value);
+            return -1;
+        }
         number = isfinite(d) && d >= 0 ? PyLong_FromDouble(ceil(d)) : NULL;
     } else {
         set_error(PyExc_TypeError, what, key,

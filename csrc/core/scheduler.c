@@ -73,7 +73,7 @@ static void take_off(xf_scheduler *s, xf_call *c)
     c->previous = s->flying_end;
     *s->flying_end = c;
     s->flying_end = &c->next;
-    s->n_flying++;
+    c->crowd = ++s->n_flying;
 }
 
 static void land(xf_scheduler *s, xf_call *c)
@@ -86,6 +86,7 @@ static void land(xf_scheduler *s, xf_call *c)
     }
     c->next = NULL;
     c->previous = NULL;
+    c->crowd = 0;
     s->n_flying--;
 }
 

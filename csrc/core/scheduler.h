@@ -55,7 +55,10 @@ typedef enum xf_state {
 typedef struct xf_call {
     uint64_t order;       /* key in the queue: priority, then sequence number */
     uint32_t queue_place; /* see heap.h */
-    uint32_t deadline_place;
+    union {
+        uint32_t deadline_place; /* 0 out of the heap; */
+        uint32_t crowd;          /* in flight: how many there were at its dispatch, with it */
+    };
     union {
         int64_t deadline;      /* of the first admission, or XF_NEVER; */
         int64_t dispatched_at; /* in flight: when it was dispatched */

@@ -217,8 +217,10 @@ def test_killed_at_any_moment_it_goes_on(tmp_path: Path, out: Path) -> None:
         seen = kills = 0
         while True:
             process = start(*arguments)
+            if kills % 4:  # else it may be killed while it starts
+                until(lambda p=process, n=seen: p.poll() is not None or len(server.asked()) > n)
             try:
-                process.wait(timeout=chance.uniform(0.25, 0.9))
+                process.wait(timeout=chance.uniform(0.0, 0.5))
             except subprocess.TimeoutExpired:
                 kills += 1
                 process.kill()

@@ -1,6 +1,8 @@
 """Each provider's limits, charges, headers and refusals, to the instant on a virtual clock."""
 
 import asyncio
+from datetime import datetime, timezone
+from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
 from servekit import EPOCH, SLOW, Client, Got, now, simulated
@@ -8,6 +10,7 @@ from servekit import EPOCH, SLOW, Client, Got, now, simulated
 from xtremeflow import Limit, TokenRateScheduler
 from xtremeflow.refusals import is_refusal, is_terminal, retry_delay
 from xtremeflow.serve import PROFILES
+from xtremeflow.serve.profiles.gemini import until_midnight
 from xtremeflow.serve.profiles.openai_like import duration
 
 
@@ -232,6 +235,44 @@ async def test_geminis_day_is_terminal():
     got = await refused(client)
     assert is_terminal(got.as_error())
     assert "RetryInfo" not in got.raw.decode()
+
+
+@pytest.mark.parametrize("speed", [1.0, 60.0])
+def test_geminis_day_ends_at_midnight_in_california(speed):
+    @simulated
+    async def test():
+        client = Client("gemini", limits={"rpd": 1, "rpm": None}, speed=speed)
+        await asyncio.sleep(3 * 3600)  # the epoch is at 16:00 there: now it is 19:00
+        await client.call()
+        await passes_after(client, 5 * 3600 / speed)
+        await passes_after(client, 24 * 3600 / speed)
+
+    test()
+
+
+@pytest.mark.parametrize(
+    ("moment", "hours"),
+    [
+        ("2026-11-24T00:00", 8),  # UTC, as all of these
+        ("2026-11-24T07:59", 1 / 60),
+        ("2026-11-24T08:00", 24),
+        ("2026-07-01T00:00", 7),  # summer
+        ("2026-11-01T07:30", 24),  # a day of 25 hours
+        ("2027-03-14T08:00", 23),
+    ],
+)
+def test_the_next_midnight_in_california(moment, hours):
+    wall = datetime.fromisoformat(moment).replace(tzinfo=timezone.utc).timestamp()
+    assert until_midnight(wall) == pytest.approx(hours * 3600)
+
+
+def test_midnight_without_a_time_zone_database(monkeypatch):
+    def missing(name):
+        raise ZoneInfoNotFoundError(name)
+
+    monkeypatch.setattr("xtremeflow.serve.profiles.gemini.ZoneInfo", missing)
+    summer = datetime(2026, 7, 1, tzinfo=timezone.utc).timestamp()
+    assert until_midnight(summer) == 8 * 3600
 
 
 # Mistral.

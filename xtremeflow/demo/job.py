@@ -66,7 +66,7 @@ class Job:
         """
         tpm, rpm = self.tpm * self.speed, self.rpm * self.speed
         return [
-            *("--provider", "openai", "--tpm", f"{tpm / 1000:.10g}k", "--rpm", f"{rpm:.10g}"),
+            *("--provider", "openai", "--tpm", f"{tpm / 1e6:.10g}M", "--rpm", f"{rpm:.10g}"),
             *("--burst", f"{59 / self.speed:.3g}"),
         ]
 

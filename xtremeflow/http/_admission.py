@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 from .. import _http
 from .._core import current_call, report_token_usage
 from ..backoff import auto_backoff
+from ..refusals import is_too_large
 from ..scheduler import TaskScheduler
 from ._errors import StatusError
 from ._response import Response
@@ -25,7 +26,7 @@ REFUSALS = frozenset({429, 503, 529})
 
 
 def _is_refusal(error: Exception) -> bool:
-    return isinstance(error, StatusError) and error.status in REFUSALS
+    return isinstance(error, StatusError) and error.status in REFUSALS and not is_too_large(error)
 
 
 class Admission:

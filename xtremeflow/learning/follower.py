@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from xtremeflow.learning.finder import RateFinder, Setting, Suspect
-from xtremeflow.learning.gauge import Gauge, Seen, gauge_of
+from xtremeflow.learning.gauge import Seen, gauge_of
 from xtremeflow.learning.headers import MINUTE, Observation
 from xtremeflow.learning.rates import Estimate
 from xtremeflow.learning.saved import NAMES, Rate
+from xtremeflow.learning.slots import Slots
 from xtremeflow.learning.told import Key, ToldLimits, Verdict, key_of
 from xtremeflow.limits import Limit
 
@@ -26,20 +27,19 @@ PLACES: tuple[Key, ...] = (
 )
 """What limits may be learned of, besides those that are configured: by name, and per day or not."""
 
-FIRST_CALLS = 8  # in flight until the provider has said a limit
 ASSUMED = 0.3  # the doubt of a limit that is configured, relative to it
 TOLD = 1e-9  # of one that the provider's answers tell
 UNLIMITED = 1e12  # units per second, and at once
 TRIVIAL = 0.02  # changes of a rate by less are not worth a line of the log
 
 Definition = tuple[str, float, float, float]
-Claim = Callable[[Gauge, int, float | None], bool]
 
 
 class Core(Protocol):
     """What of a scheduler the follower moves; see `xtremeflow._core.Scheduler`."""
 
     def _track(self, /) -> None: ...
+    def _flight(self, /) -> tuple[float, float, int, int, int] | None: ...
     def _ramp(self, slots: int | None, /) -> None: ...
     def _retune(self, index: int, limit: Definition, /) -> None: ...
     def _begin(
@@ -80,24 +80,22 @@ class Follower:
     ) -> None:
         self.reasons: dict[int, str] = {}
         """By the limits' indices: why they are what they are, where that was learned."""
-        self.claims: list[Claim] = []
-        """Each is asked of a refusal, with what the scheduler tells, the HTTP status and the wait
-        that was told, in seconds: is that for want of something else than a rate? Then no rate is
-        learned from it."""
         self._core = core
         self._configured = list(configured)
         self._bounded = bounded
         self._places = places
         self._told = ToldLimits()
-        self._slots: int | None = None
         self._finder: RateFinder | None = None
         self._logged: dict[int, float] = {}
+        self.slots = Slots() if places else None
+        """How many calls are let in, where that is learned."""
+        self._wishes_a_place = False
+        self._why = "" if self.slots is None else self.slots.reason
         core._track()
         if places:
-            self._slots = FIRST_CALLS
-            core._ramp(self._slots)
             self._finder = RateFinder([self._suspect(name, learned or {}) for name in NAMES])
             self._resume(learned or {})
+        self._let_in()
 
     def configure(self, index: int, limit: Limit) -> None:
         """The user has replaced a limit; the next answer tells what the provider says of it."""
@@ -112,32 +110,28 @@ class Follower:
         observations: Sequence[Observation],
         sent_at: float | None,
         received_at: float | None,
-        refused: int | None = None,
+        refused: bool = False,
         wait: float | None = None,
     ) -> None:
         """Follow what an answer said, and that it came.
 
-        Times are in seconds on the loop's clock, or None: of the current call, now. `refused` is
-        the HTTP status of a refusal, `wait` the seconds that it asks for.
+        Times are in seconds on the loop's clock, or None: of the current call, now. `wait` is for
+        how many seconds a refusal asks.
         """
         for observation in observations:
             verdict = self._told.learn(observation)
             if verdict is not None:
                 self._apply(verdict, sent_at, received_at)
-        if self._finder is not None:
-            if self._told:
-                self._leave()
-            else:
+        self._wishes_a_place = False
+        if self._told:
+            self._leave()
+        elif self._finder is not None:
+            self._wishes_a_place = refused and wait is None and self._wants_a_place()
+            if not self._wishes_a_place:
                 self._find(self._finder, sent_at, refused, wait)
-        self._ramp_up()
+        self._let_in()
 
     # -- what is told
-
-    def _ramp_up(self) -> None:
-        """Let more calls in: all, when a limit is known; else one for each answer."""
-        if self._slots is not None:
-            self._slots = None if self._told else self._slots + 1
-            self._core._ramp(self._slots)
 
     def _apply(self, verdict: Verdict, sent_at: float | None, received_at: float | None) -> None:
         index = self._index(verdict.key)
@@ -175,6 +169,38 @@ class Follower:
         if self._places and key in PLACES:
             return len(self._configured) + PLACES.index(key)
         return None
+
+    # -- how many at a time
+
+    def passed(self) -> None:
+        """The current call was answered, and well."""
+        flight = self._core._flight()
+        if self.slots is not None and flight is not None:
+            self.slots.answered(*flight)
+            self._let_in()
+
+    def take_wish(self) -> bool:
+        """Whether the last answer was a refusal for the number of calls in flight, which no pause
+        cures but that another call ends. Tells it once."""
+        wish, self._wishes_a_place = self._wishes_a_place, False
+        return wish
+
+    def _wants_a_place(self) -> bool:
+        """Whether the current call was refused for the number of calls in flight; then no rate is
+        learned from it."""
+        flight = self._core._flight()
+        if flight is None or self.slots is None:
+            return False
+        now, sent_at, crowd, _, _ = flight
+        return self.slots.refused(now, sent_at, crowd)
+
+    def _let_in(self) -> None:
+        if self.slots is None:
+            return
+        if self.slots.reason != self._why:
+            self._why = self.slots.reason
+            logger.info("Calls in flight are now %s: %s", self.slots.size, self._why)
+        self._core._ramp(self.slots.size)
 
     # -- what is found
 
@@ -219,18 +245,16 @@ class Follower:
         assert self._finder is not None
         for suspect in self._finder.suspects:
             if suspect.name in learned:
-                self._slots = None
+                if self.slots is not None:
+                    self.slots.open()
                 self._set(self._finder.resume(suspect), None)
-        self._core._ramp(self._slots)
 
     def _find(
-        self, finder: RateFinder, sent_at: float | None, refused: int | None, wait: float | None
+        self, finder: RateFinder, sent_at: float | None, refused: bool, wait: float | None
     ) -> None:
         gauge = gauge_of(self._core._gauge(sent_at))
-        if refused is None:
+        if not refused:
             settings = finder.answered(gauge)
-        elif any(claim(gauge, refused, wait) for claim in self.claims):
-            return
         else:
             settings = finder.refused(gauge, wait)
             self._core._advise(finder.wait)
@@ -254,8 +278,11 @@ class Follower:
 
     def _leave(self) -> None:
         """The provider tells its limits: nothing that was found besides is kept."""
-        assert self._finder is not None
         finder, self._finder = self._finder, None
+        if finder is None:
+            return
+        if self.slots is not None:
+            self.slots.open()
         told = {self._index(key_of(limit)) for limit in self._told.limits}
         for suspect in finder.suspects:
             if suspect.belief is not None and suspect.index not in told:

@@ -101,19 +101,17 @@ class Estimator:
 
 def measure_body(body: Json, measure: Measure) -> int:
     """The size of all text that the model is to read; pictures and other data do not count."""
-    return sum(_measure(body[name], measure) for name in _TEXTS if name in body)
-
-
-def _measure(value: Any, measure: Measure) -> int:
-    if isinstance(value, str):
-        return 0 if value.startswith("data:") else measure(value)
-    if isinstance(value, list):
-        parts = cast("Iterable[Any]", value)
-    elif isinstance(value, dict):
-        parts = (item for key, item in cast(Json, value).items() if key != "data")
-    else:
-        return 0
-    return sum(_measure(part, measure) for part in parts)
+    size = 0
+    parts: list[Any] = [body[name] for name in _TEXTS if name in body]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str):
+            size += 0 if part.startswith("data:") else measure(part)
+        elif isinstance(part, list):
+            parts += cast("Iterable[Any]", part)
+        elif isinstance(part, dict):
+            parts += [value for key, value in cast(Json, part).items() if key != "data"]
+    return size
 
 
 def most_output(body: Json) -> int | None:

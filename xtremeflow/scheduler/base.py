@@ -83,7 +83,7 @@ class TaskScheduler(_core.Scheduler):
 
     def _defined(self, limit: Limit) -> tuple[str, float, float, float]:
         if not isinstance(limit, Limit):
-            raise TypeError(f"limits must be Limit objects, got {limit!r}")
+            raise TypeError(f"a limit must be a Limit object, got {limit!r}")
         capacity = limit.capacity
         if capacity is None:
             capacity = self._burst_ratio * limit.rate
@@ -187,13 +187,21 @@ class TaskScheduler(_core.Scheduler):
             check_number("received_at", received_at, zero=True)
         seen = observations(headers, body if status >= 400 else None, time.time())
         is_refusal = status in REFUSED
-        self._following().answered(
+        follower = self._following()
+        follower.answered(
             seen,
             sent_at,
             received_at,
-            status if is_refusal else None,
+            is_refusal,
             told_wait(headers, body, time.time()) if is_refusal else None,
         )
+        if status < 400:
+            follower.passed()
+
+    def _needs_a_place(self) -> bool:
+        """For auto_backoff, once: whether the refusal that was just observed needs no pause, but
+        that another call ends."""
+        return self._follower is not None and self._follower.take_wish()
 
     @property
     def adapt(self) -> Adapt:
@@ -237,6 +245,16 @@ class TaskScheduler(_core.Scheduler):
         if self._follower is None:
             return stats_from(snapshot, self._limits)
         return stats_from(snapshot, self._limits, self._follower.reasons, self._follower.confidence)
+
+    def __repr__(self) -> str:
+        slots = self.max_concurrency
+        parts = [f"{limit.name} {limit.rate:g}/s" for limit in self._limits]
+        parts += [] if slots is None else [f"{slots} at a time"]
+        limits = ", ".join(parts) or "no limits"
+        return (
+            f"<{type(self).__name__}: {limits}; {self.waiting} waiting, "
+            f"{self.active_tasks} in flight>"
+        )
 
     @property
     def semaphore(self) -> Slots:

@@ -77,6 +77,7 @@ class Service:
             record=False,
         )
         self.account = Account(enforcers, amounts, self.provider.now, self._wall)
+        self.profile.begin(self.account)
         rules = self.profile.cache
         self.cache = PrefixCache(rules, settings.minute) if rules else None
         self.faults = FaultPlan(

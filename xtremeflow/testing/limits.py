@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections import OrderedDict
+from collections.abc import Callable
 from fractions import Fraction
 
 NANOSECONDS = 1_000_000_000
@@ -105,7 +106,8 @@ class TokenBucket(Enforcer):
 
 
 class FixedWindow(Enforcer):
-    """At most `amount` in each window of `per` seconds; the first window opens at the first cost.
+    """At most `amount` in each window of `per` seconds; the first window opens at the first cost,
+    if `first_window` does not say otherwise.
 
     The windows follow one another without a gap, whether used or not.
     """
@@ -115,11 +117,18 @@ class FixedWindow(Enforcer):
         self._per = _nanoseconds("per", per)
         self._opened: int | None = None  # start of the window that _used belongs to
         self._used = 0
+        self._passed: Callable[[], float] = lambda: 0.0
+
+    def first_window(self, passed: Callable[[], float]) -> None:
+        """Has the first window be one that has begun before: `passed` tells, at the first cost,
+        what share of it is over.
+        """
+        self._passed = passed
 
     def _roll(self, now: int) -> int:
         """Moves to the window that `now` is in and returns its start."""
         if self._opened is None:
-            return now
+            return now - int(self._passed() * self._per)
         passed = (now - self._opened) // self._per
         if passed:
             self._opened += passed * self._per

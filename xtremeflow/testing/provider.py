@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
@@ -171,12 +172,14 @@ class SimulatedProvider:
     limits    the Enforcers, each the state of one limit; two providers may share one
     latency   draws each call's duration; a refusal takes the network's part of it
     charge    "max_tokens", "actual" or a function from a CallRequest to its cost by unit
+    batch     how many of the admitted calls are worked on at a time: the others wait, in their
+              order, so that answers take longer the more there are; None is all of them
     clock     seconds as a float; by default that of the loop a call is made on
     seed      of the latencies: calls made in the same order, or with the same keys, draw the same
     record    whether `arrivals` keeps every call's arrival
 
-    `call` is a whole call. What is more than that goes step by step: `arrive`, `admit`, the
-    Reservation's `settle` and `complete`; a refusal that the client has been told, `announce`.
+    `call` is a whole call. What is more than that goes step by step: `arrive`, `admit`, `working`,
+    the Reservation's `settle` and `complete`; a refusal that the client has been told, `announce`.
     """
 
     def __init__(
@@ -185,6 +188,7 @@ class SimulatedProvider:
         *,
         latency: LatencySource | None = None,
         charge: str | Charge = "max_tokens",
+        batch: int | None = None,
         clock: Clock | None = None,
         seed: int = 0,
         record: bool = True,
@@ -199,6 +203,9 @@ class SimulatedProvider:
         for limit in self._limits:
             if limit.unit not in units:
                 raise ValueError(f"{limit!r} counts what is never charged: {', '.join(units)} are")
+        if batch is not None and (type(batch) is not int or batch < 1):
+            raise ValueError(f"batch must be a whole number of at least 1, got {batch!r}")
+        self._places = None if batch is None else asyncio.Semaphore(batch)
         self._latency: LatencySource = LatencyModel() if latency is None else latency
         self._clock = clock
         self._seed = seed
@@ -242,7 +249,9 @@ class SimulatedProvider:
             raise
         usage = Usage(prompt_tokens, request.completion_tokens)
         with reservation:
-            await asyncio.sleep(latency.first_token + latency.generation + latency.downlink)
+            async with self.working():
+                await asyncio.sleep(latency.first_token + latency.generation)
+            await asyncio.sleep(latency.downlink)
             reservation.complete(usage)
         return Response(usage, "length" if request.answer_tokens < output_tokens else "stop")
 
@@ -280,6 +289,15 @@ class SimulatedProvider:
         stats.in_flight += 1
         stats.peak_concurrency = max(stats.peak_concurrency, stats.in_flight)
         return Reservation(self, costs, instant)
+
+    @asynccontextmanager
+    async def working(self) -> AsyncGenerator[None, None]:
+        """An admitted call's place in the batch: waits until there is one."""
+        if self._places is None:
+            yield
+            return
+        async with self._places:
+            yield
 
     def _refusal(
         self, costs: Mapping[str, int], now: float, instant: int

@@ -146,6 +146,9 @@ class Profile(ABC):
     keep_alive: ClassVar[float | None] = None
     usage_always: ClassVar[bool] = False
 
+    def begin(self, account: Account) -> None:  # noqa: B027 - only some go by the wall's clock
+        """Before the first call: for limits that go by the clock on the wall."""
+
     @abstractmethod
     def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
         """The limit of that name; `minute` is how many seconds a minute lasts."""

@@ -1,17 +1,28 @@
 """Gemini: requests and input tokens by the minute, requests by the day, told in bodies only.
 
-A day's quota that is used up is terminal: `QuotaFailure` names a PerDay quota.
+A day begins at midnight in California, or at 8:00 UTC where no time zones are installed. Its quota,
+once used up, is terminal: `QuotaFailure` names a PerDay quota.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone, tzinfo
 from typing import ClassVar
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from xtremeflow.serve.asking import Json
 from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import UNITS, Profile, Quotas, Refusal, Rejection, period
+from xtremeflow.serve.profiles.base import (
+    UNITS,
+    Account,
+    Profile,
+    Quotas,
+    Refusal,
+    Rejection,
+    period,
+)
 from xtremeflow.testing import CallRequest, Enforcer, FixedWindow
 from xtremeflow.testing.charge import charge_actual
 
@@ -31,6 +42,7 @@ METRICS = {
     "rpd": ("requests", "GenerateRequestsPerDayPerProjectPerModel-PaidTier"),
     "itpm": ("input_token_count", "GenerateContentPaidTierInputTokensPerModelPerMinute"),
 }
+DAY = 86400.0  # s
 HELP = "https://ai.google.dev/gemini-api/docs/rate-limits"
 
 
@@ -46,6 +58,11 @@ class Gemini(Profile):
 
     def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
         return FixedWindow(UNITS[name], amount, period(name, minute))
+
+    def begin(self, account: Account) -> None:
+        day = account.limits.get("rpd")
+        if isinstance(day, FixedWindow):
+            day.first_window(lambda: 1 - until_midnight(account.wall()) / DAY)
 
     def charge(self, request: CallRequest) -> Mapping[str, int]:
         return charge_actual(request)
@@ -102,3 +119,17 @@ class Gemini(Profile):
             },
         ]
         return body
+
+
+def until_midnight(wall: float) -> float:
+    """Seconds from a moment, in seconds since the epoch, to the next midnight in California; at
+    most a day.
+    """
+    zone: tzinfo
+    try:
+        zone = ZoneInfo("America/Los_Angeles")
+    except ZoneInfoNotFoundError:
+        zone = timezone(timedelta(hours=-8))
+    tomorrow = datetime.fromtimestamp(wall, zone).date() + timedelta(days=1)
+    midnight = datetime(tomorrow.year, tomorrow.month, tomorrow.day, tzinfo=zone)
+    return min(midnight.timestamp() - wall, DAY)
