@@ -23,6 +23,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from bench.report import table
 from xtremeflow import TokenRateScheduler
@@ -96,7 +97,8 @@ async def by_sdk(profile: str, base_url: str, seconds: float) -> None:
 
 async def job(profile: str, way: str, seconds: float) -> list[str]:
     with served(options_of(profile)) as base_url:
-        async with observed(base_url) as seen:
+        where = urlsplit(base_url)
+        async with observed(f"{where.scheme}://{where.netloc}/v1") as seen:
             await (by_sdk if way == "sdk" else by_run)(profile, base_url, seconds)
     told = seen.seen
     elapsed = told["seconds_since_first_admission"] - told["seconds_since_last_admission"]
