@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime
 from email.utils import mktime_tz, parsedate_tz
+from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeGuard
 
@@ -24,6 +25,7 @@ _UNITS = {
     "ns": 1e-9,
 }
 _PART = r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ms|us|µs|ns|[dhms])"
+_PARTS = re.compile(_PART)
 _DURATION = re.compile(f"(?:{_PART})+")
 _RFC3339 = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d:\d\d)(\.\d+)?([Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -70,12 +72,18 @@ def as_number(value: Any) -> float | None:
 
 def as_duration(value: Any) -> float | None:
     """Seconds: a number, or Go's way of writing them (`194ms`, `2m52.8s`, `1h2m3s`)."""
-    if not isinstance(value, str) or not _DURATION.fullmatch(value.strip()):
+    if not isinstance(value, str):
         return as_number(value)
-    total = sum(float(amount) * _UNITS[unit] for amount, unit in re.findall(_PART, value))
+    if match := _PARTS.fullmatch(value):  # mostly it is one
+        total = float(match[1]) * _UNITS[match[2]]
+    elif _DURATION.fullmatch(value.strip()):
+        total = sum(float(amount) * _UNITS[unit] for amount, unit in _PARTS.findall(value))
+    else:
+        return as_number(value)
     return total if total < math.inf else None
 
 
+@lru_cache(maxsize=64)  # the answers of one second have the same date
 def as_instant(text: str) -> float | None:
     """Seconds since the epoch of an RFC 3339 or an HTTP date."""
     try:

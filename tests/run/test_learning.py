@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from runkit import Scripted, answered, by_line, go, plain, results_in
 
 from xtremeflow.run.history import History, last_state, past_runs
+from xtremeflow.run.job import Job
 from xtremeflow.run.providers import ANY, PROVIDERS
 from xtremeflow.run.requests import Request
 from xtremeflow.run.results import Results
@@ -110,3 +113,36 @@ def test_what_the_limits_have_become_is_kept(out: Path) -> None:
     assert limit.learned is not None
     assert last_state([run], "https://h/v1") == runner.scheduler.learned
     assert last_state([run], "https://other/v1") is None
+
+
+def resumed(out: Path, done: int, state: Any, target: str = "https://h/v1") -> TaskScheduler:
+    """The scheduler of a run that follows one which had learned `state`, a second later."""
+    history = History(out)
+    history.start(1.0, [], target="https://h/v1")
+    history.end(2.0, {}, state)
+    results = SimpleNamespace(
+        path=out, done=SimpleNamespace(count=done), last_written=time.time() - 1.0
+    )
+    job = Job(results=results, limits=[], target=target, adapt="bounded", concurrency=8,
+              **dict.fromkeys(["source", "provider", "estimator", "policy", "budget", "deadline",
+                               "key", "command"]))  # type: ignore[arg-type] # fmt: skip
+    return job._scheduler()
+
+
+def test_a_run_begins_with_what_the_one_before_has_learned(out: Path) -> None:
+    rate = {"rate": 100.0, "doubt": 1.0, "burst": 6_000.0}
+    state = {"version": 1, "rates": {"tokens": rate}}
+    (tokens,) = resumed(out, 0, state).stats().limits
+    assert (tokens.name, tokens.rate) == ("tokens", 100)
+    assert tokens.level >= 500
+    (tokens,) = resumed(out, 1_000, state).stats().limits  # it may have used all there was
+    assert tokens.level <= 150
+    assert resumed(out, 0, state, "https://other/v1").stats().limits == ()
+
+
+@pytest.mark.parametrize("state", [None, {}, {"version": 99}, {"version": 1, "rates": {"x": 1}}])
+def test_what_cannot_be_understood_is_not_learned_from(
+    out: Path, state: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert resumed(out, 0, state).stats().limits == ()
+    assert ("nothing is made of" in caplog.text) is (state is not None)

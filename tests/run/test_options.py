@@ -134,7 +134,7 @@ def test_presets_are_complete() -> None:
 @pytest.mark.parametrize(
     ("arguments", "names", "adapt", "concurrency"),
     [
-        ("", [], True, None),  # nothing is known: few calls at first
+        ("", [], True, 1024),
         ("--concurrency 7", [], True, 7),
         ("--rpm 60", ["requests"], "bounded", 1024),
         ("--rpm 60 --adapt yes", ["requests"], True, 1024),

@@ -106,10 +106,10 @@ def test_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
                  "held back by: tokens", "1 min 15 s left"):  # fmt: skip
         assert part in text
     for line in (
-        f"limit: tokens        12,000/s, 720.0k at once; {SAID}",
-        "limit: requests      83/s, 0 at once; given 100/s; refusals show it; 91% sure",
-        "limit: input tokens  1.00M/s, 1.00M at once; as given",
-        "margin               12.5 ms of each rate are kept in reserve",
+        f"tokens limit       12,000/s, 720.0k at once; {SAID}",
+        "requests limit     83/s, 0 at once; given 100/s; refusals show it; 91% sure",
+        "input tokens limit 1.00M/s, 1.00M at once; as given",
+        "margin             12.5 ms of each rate are kept in reserve",
     ):
         assert line in text
     assert "█" in text

@@ -159,7 +159,7 @@ class Follower:
         except ValueError:
             logger.debug("Not followed, the limit cannot be kept: %r", limit)
             return
-        said = f"the provider's answers say {verdict.limit.amount:,.10g} per {limit.per:g} s"
+        said = f"the provider's answers say {verdict.amount:,.10g} per {limit.per:g} s"
         assert limit.capacity is not None
         self._say(index, limit.name, limit.rate, limit.capacity, said)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 from xtremeflow._values import as_instant, as_number, json_objects, until
 
@@ -34,6 +35,9 @@ _SENTENCE = re.compile(
 )
 
 
+Definition = tuple[str, float | None, float, float | None, bool, float | None]
+
+
 @dataclass(frozen=True)
 class Observation:
     """What one answer says of one limit.
@@ -55,9 +59,13 @@ class Observation:
     slides: bool = False
     burst: float | None = None
 
+    @property
+    def definition(self) -> Definition:
+        """The limit, whatever is left of it."""
+        return self.name, self.per, self.amount, self.window, self.slides, self.burst
 
-@dataclass(frozen=True)
-class Quota:
+
+class Quota(NamedTuple):
     """One limit as a provider's headers have it; `reset` is in seconds after the answer."""
 
     name: str
@@ -86,6 +94,18 @@ def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
+@lru_cache(maxsize=256)  # every answer has the same names
+def _meaning(header: str) -> tuple[tuple[str, str, str], str] | None:
+    """The style, name and period of the limit that a header is about, and what it says of it."""
+    if match := _PLAIN.fullmatch(header):
+        kind, name, period = match.groups("")
+        return ("period" if period else "plain", name, period), kind
+    if match := _ANTHROPIC.fullmatch(header):
+        name, kind = match.groups()
+        return ("anthropic", name, "minute"), kind
+    return None
+
+
 def quotas(headers: Mapping[str, str], server_now: float) -> list[Quota]:
     """The limits that `headers`, as lowered() gives them, tell of.
 
@@ -93,15 +113,10 @@ def quotas(headers: Mapping[str, str], server_now: float) -> list[Quota]:
     """
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for header, value in headers.items():
-        if match := _PLAIN.fullmatch(header):
-            kind, name, period = match.groups("")
-            key = ("period" if period else "plain", name, period)
-        elif match := _ANTHROPIC.fullmatch(header):
-            name, kind = match.groups()
-            key = ("anthropic", name, "minute")
-        else:
-            continue
-        found.setdefault(key, {})[kind] = value
+        meaning = _meaning(header)
+        if meaning is not None:
+            key, kind = meaning
+            found.setdefault(key, {})[kind] = value
     return [
         Quota(
             name=_NAMES.get(name, name),

@@ -7,9 +7,9 @@ how much of it is left.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from xtremeflow.learning.headers import DAY, MINUTE, Observation
+from xtremeflow.learning.headers import DAY, MINUTE, Definition, Observation
 from xtremeflow.limits import Limit
 
 REPEATED = 3  # as often a change must be said to be believed
@@ -28,6 +28,7 @@ def key_of(limit: Limit) -> Key:
 class Verdict:
     """What to make of an observation.
 
+    amount     what the provider says, in limit.per seconds
     limit      what to keep to
     changed    whether that is new
     remaining  how much of it is left; None where that is not to be relied on
@@ -37,6 +38,7 @@ class Verdict:
     """
 
     key: Key
+    amount: float
     limit: Limit
     changed: bool
     remaining: float | None
@@ -46,9 +48,9 @@ class Verdict:
 
 @dataclass
 class _Belief:
-    told: Observation  # without what was left
+    told: Observation
     limit: Limit
-    rival: Observation | None = None
+    rival: Definition | None = None
     times: int = 0  # that the rival was said, in a row
 
 
@@ -72,19 +74,19 @@ class ToldLimits:
         if key is None:
             return None
         belief = self._beliefs.get(key)
-        said = replace(seen, remaining=None)
         if belief is None:
-            limit = kept(said)
-            self._beliefs[key] = _Belief(said, limit)
+            limit = kept(seen)
+            self._beliefs[key] = _Belief(seen, limit)
             return _verdict(key, limit, True, seen)
-        if seen.per is None or said == belief.told:
+        said = seen.definition
+        if seen.per is None or said == belief.told.definition:
             belief.rival = None
             return _verdict(key, belief.limit, False, seen)
         belief.times = belief.times + 1 if said == belief.rival else 1
         belief.rival = said
         if belief.times < REPEATED:
             return None
-        belief.told, belief.limit, belief.rival = said, kept(said), None
+        belief.told, belief.limit, belief.rival = seen, kept(seen), None
         return _verdict(key, belief.limit, True, seen)
 
     def forget(self, key: Key) -> None:
@@ -105,7 +107,7 @@ class ToldLimits:
 def _verdict(key: Key, limit: Limit, changed: bool, seen: Observation) -> Verdict:
     is_level = limit.capacity == limit.amount
     is_late = limit.name == "output_tokens"
-    return Verdict(key, limit, changed, seen.remaining, is_level, is_late)
+    return Verdict(key, seen.amount, limit, changed, seen.remaining, is_level, is_late)
 
 
 def kept(told: Observation) -> Limit:

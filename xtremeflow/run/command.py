@@ -19,7 +19,7 @@ from xtremeflow.run import amounts, keys
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.dry import Plan, plan
 from xtremeflow.run.estimate import Estimator
-from xtremeflow.run.job import FEW_CALLS, MANY_CALLS, Job, same_file
+from xtremeflow.run.job import Job, same_file
 from xtremeflow.run.keys import Key, KeyProblem
 from xtremeflow.run.plot import PlotError, picture_path, plot
 from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
@@ -32,6 +32,9 @@ from xtremeflow.run.views import LogLines, choose
 from xtremeflow.scheduler.base import Adapt
 
 logger = logging.getLogger("xtremeflow.run")
+
+_FEW_CALLS = 64  # at a time, where there is no limit
+_MANY_CALLS = 1024  # where one is given or learned
 
 EXAMPLES = """\
 examples:
@@ -154,12 +157,12 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
                 base_url,
                 headers,
                 timeout=options.timeout,
-                connections=concurrency or MANY_CALLS,
+                connections=concurrency,
                 prefix=provider.prefix,
             )
             return await job.run(transport, view)
 
-        _allow_files((concurrency or MANY_CALLS) + 64)
+        _allow_files(concurrency + 64)
         summary = asyncio.run(run())
     finally:
         results.close()
@@ -185,9 +188,7 @@ def _provider(options: argparse.Namespace) -> Provider:
     return provider
 
 
-def _limits(
-    options: argparse.Namespace, provider: Provider
-) -> tuple[list[Limit], Adapt, int | None]:
+def _limits(options: argparse.Namespace, provider: Provider) -> tuple[list[Limit], Adapt, int]:
     """The limits that were given; what may become of them; and how many calls at a time.
 
     The preset's are taken only where nothing can be learned, and as a guess where answers tell of
@@ -201,10 +202,8 @@ def _limits(
         rates, adapt = dict(_assumed(provider)), True
     limits = _of(provider, rates, options.burst)
     concurrency = options.concurrency or provider.amounts.get("concurrency")
-    if concurrency is None and (limits or (adapt and provider.tells)):
-        concurrency = MANY_CALLS
-    elif concurrency is None and not adapt:
-        concurrency = FEW_CALLS
+    if concurrency is None:
+        concurrency = _MANY_CALLS if limits or adapt else _FEW_CALLS
     return limits, adapt, concurrency
 
 
@@ -249,8 +248,7 @@ def _greeting(job: Job, base_url: str) -> str:
         limits[0] = f"at first {limits[0]}"
     elif job.adapt and not limits:
         limits.append("limits are learned from the answers")
-    if job.concurrency is not None:
-        limits.append(f"{job.concurrency:,} calls at a time")
+    limits.append(f"up to {job.concurrency:,} calls at a time")
     done = f"; {job.results.done.count:,} lines are done already" if job.results.done.count else ""
     return f"{job.provider.title} at {base_url}: {', '.join(limits)}{done}"
 
@@ -327,9 +325,9 @@ def _parser() -> argparse.ArgumentParser:
         "with bounded, limits that are given are upper bounds (the default); with yes, they are "
         "only a first guess; with no, nothing is learned, and the preset's limits stand for what "
         "is not given")  # fmt: skip
-    add("--concurrency", type=amounts.whole, metavar="N", help=f"calls at a time (default: the "
-        f"preset's; else {MANY_CALLS} where a rate is limited, {FEW_CALLS} where none "
-        "is known)")  # fmt: skip
+    add("--concurrency", type=amounts.whole, metavar="N", help=f"calls at a time, at the most "
+        f"(default: the preset's; else {_MANY_CALLS}, but {_FEW_CALLS} where no limit is given or "
+        "learned)")  # fmt: skip
     add("--burst", type=amounts.seconds, metavar="SECONDS", help="how many seconds of the rates "
         "may be used at once (default: the preset's; else 0)")  # fmt: skip
     add("--tokenizer", metavar="NAME", help="count tokens with tiktoken's encoding or model of "

@@ -37,8 +37,6 @@ logger = logging.getLogger("xtremeflow.run")
 _SYNC_INTERVAL = 5.0  # s; what a power failure may cost
 _HARDLY_NOTICED = 100  # calls
 _LOOK_INTERVAL = 0.5  # s, between looks at the limits
-FEW_CALLS = 64  # at a time, where no limit is known
-MANY_CALLS = 1024  # where one is
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -50,7 +48,7 @@ class Job:
     target       the address that they belong to
     adapt        what may become of them, and of those that only the answers tell of: see
                  `TaskScheduler`
-    concurrency  calls at a time; None: few until a limit is known, then many
+    concurrency  calls at a time, at the most
     command      what to give again to go on
     """
 
@@ -60,7 +58,7 @@ class Job:
     limits: list[Limit]
     target: str
     adapt: Adapt
-    concurrency: int | None
+    concurrency: int
     estimator: Estimator
     policy: Policy
     budget: Budget
@@ -103,7 +101,7 @@ class Job:
                 scheduler.stats(),
                 total=total.value,
                 in_flight=runner.in_flight,
-                concurrency=scheduler.max_concurrency,
+                concurrency=self.concurrency,
                 stopping=runner.stopped,
             )
 
@@ -115,10 +113,7 @@ class Job:
 
         async def follow() -> None:
             while True:
-                limits = scheduler.stats().limits
-                if limits and self.concurrency is None:
-                    scheduler.max_concurrency = MANY_CALLS
-                history.limits(runner.wall(), limits, scheduler.learned)
+                history.limits(runner.wall(), scheduler.stats().limits, scheduler.learned)
                 await asyncio.sleep(_LOOK_INTERVAL)
 
         async def watch() -> None:
@@ -184,7 +179,7 @@ class Job:
             for limit in self.limits
         ]
         scheduler = TaskScheduler(
-            FEW_CALLS if self.concurrency is None else self.concurrency,
+            self.concurrency,
             limits=refilled,
             adapt=self.adapt,
             learned=self._learned(idle) if self.adapt else None,

@@ -18,7 +18,6 @@ from xtremeflow.run.views import explained
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.-=+*#@"
 _NAMES = 14  # columns
-_LIMIT_NAMES = 20
 _FIGURES = 26
 _SPARE = 4  # columns between
 
@@ -99,13 +98,12 @@ class Live:
 
     def _limits(self, now: Snapshot) -> list[Text]:
         """What each limit is, and why."""
-        rows = [
-            (f"limit: {limit.name.replace('_', ' ')}", explained(limit)) for limit in now.limits
-        ]
+        rows = [(f"{limit.name.replace('_', ' ')} limit", explained(limit)) for limit in now.limits]
         if now.margin:
             rows.append(("margin", f"{1000 * now.margin:.3g} ms of each rate are kept in reserve"))
+        width = max((len(name) for name, _ in rows), default=0)
         return [
-            Text(f"{name:<{_LIMIT_NAMES}} {said}", "dim", no_wrap=True, overflow="crop")
+            Text(f"{name:<{width}} {said}", "dim", no_wrap=True, overflow="crop")
             for name, said in rows
         ]
 

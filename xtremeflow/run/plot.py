@@ -245,11 +245,14 @@ def _draw_rate(ax: Any, unit: str, at: Any, amounts: Any, end: float, limit: Ste
         top = max(1.3 * rate, min(top, 3.0 * rate))  # what a full bucket allows at first is far up
         burst = float(rates.max(initial=0.0))
         if burst > top:
+            left = float(edges[int(rates.argmax())])
+            on_left = left > end / 2  # there is more room on that side
             ax.annotate(
                 f"the full bucket at once: {shown(burst)}/s",
-                xy=(float(edges[int(rates.argmax())]) + width, 0.85 * top),
-                xytext=(18, 0),
+                xy=(left if on_left else left + width, 0.75 * top),
+                xytext=(-18 if on_left else 18, 0),
                 textcoords="offset points",
+                ha="right" if on_left else "left",
                 va="center",
                 fontsize=8,
                 arrowprops={"arrowstyle": "->", "color": _LIMIT},
