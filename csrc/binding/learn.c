@@ -96,7 +96,7 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
     int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : XF_NEVER);
     int64_t answered_at = instant(answered, "received_at", now);
-    double doubt = late ? (double)xf_held_since(&s->core, i, -1) : cost_of(s, c, i);
+    double doubt = late ? (double)xf_held_since(&s->core, i, -1, NULL) : cost_of(s, c, i);
     Py_XDECREF(c);
     if (sent_at < 0 || answered_at < 0) {
         return NULL;
@@ -127,12 +127,13 @@ PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
     }
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
     int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : -1);
+    int64_t held = xf_held_since(&s->core, i, sent_at, c != NULL ? &c->core : NULL);
     Py_XDECREF(c);
     if (sent_at < 0 && PyErr_Occurred()) {
         return NULL;
     }
     /* The level first, or calls that wait would go by the old one. */
-    double level = remaining - (double)xf_held_since(&s->core, i, sent_at);
+    double level = remaining - (double)held;
     xf_set_level(&s->core, i, level < 0 ? level : 0, now);
     xf_retune(&s->core, i, &limit, now);
     xf_set_level(&s->core, i, level, now);
