@@ -298,8 +298,8 @@ class Model:
         return call.number
 
     def dispatch(self, number: int) -> bool:
-        """An admitted call starts its attempt, unless a cooldown runs or levels were set anew in the
-        meantime: these have not paid for it.
+        """An admitted call starts its attempt, unless a cooldown runs or levels were set anew since:
+        these have not paid for it.
         """
         call = self.calls[number]
         if call.resets != self.resets or self.end > self.now:

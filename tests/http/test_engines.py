@@ -51,18 +51,18 @@ def a_task_with_two_streams_goes_with_its_loop() -> None:
         async with client.stream("GET", url) as first, client.stream("GET", url) as second:
             streams.append(second)
             async for _ in first.aiter_bytes():
-                streams.append(first)
+                reading.set()
 
     async def main() -> None:
         asyncio.get_running_loop().create_task(nested())
         connections.extend([await answer(listener, CHUNK), await answer(listener, CHUNK)])
-        while len(streams) < 2:
-            await asyncio.sleep(0.001)
+        await reading.wait()
         streams.clear()
 
     logging.disable()  # the task is lost, says asyncio
     client = Client()
-    streams: list[object] = []
+    streams: list[object] = []  # of which one is not in use
+    reading = asyncio.Event()
     connections: list[socket.socket] = []
     with listening() as (listener, url):
         loop = asyncio.new_event_loop()
