@@ -298,7 +298,7 @@ class Model:
         return call.number
 
     def dispatch(self, number: int) -> bool:
-        """An admitted call starts its attempt, unless a cooldown runs or levels were set anew since:
+        """An admitted call starts its attempt, unless a cooldown runs, or levels were set since:
         these have not paid for it.
         """
         call = self.calls[number]
