@@ -120,7 +120,10 @@ bool engine_is_inherited(const Engine *self);
 PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct headers *headers,
                        const struct xf_request *request, PyObject *body);
 int transfer_news(struct xf_transfer *net, unsigned what);
-/* After the engine was closed: the waiting tasks are woken by the loop. */
+/* Takes a reference to it, for transfer_closed() to give back. */
+void transfer_hold(struct xf_transfer *net);
+/* After the engine was closed: the waiting tasks are woken by the loop. Gives the reference back
+ * that transfer_hold() took. */
 void transfer_closed(struct xf_transfer *net);
 
 /* Lets the calling awaitable wait for news: what it has to yield, or NULL with an exception. */

@@ -65,20 +65,24 @@ static void tell_room(Transfer *self)
 int transfer_news(struct xf_transfer *net, unsigned what)
 {
     Transfer *self = owner(net);
-    if (what & (XF_ROOM | XF_DONE) && self->room) {
-        Py_INCREF(self);
+    int result = 0;
+    Py_INCREF(self);
+    if (what & (XF_ROOM | XF_DONE) && self->room)
         tell_room(self);
-        Py_DECREF(self);
-    }
     if (what & ~XF_ROOM && self->waiter)
-        return waiter_wake(self->waiter);
-    return 0;
+        result = waiter_wake(self->waiter);
+    Py_DECREF(self);
+    return result;
+}
+
+void transfer_hold(struct xf_transfer *net)
+{
+    Py_INCREF(owner(net));
 }
 
 void transfer_closed(struct xf_transfer *net)
 {
     Transfer *self = owner(net);
-    Py_INCREF(self);
     tell_room(self);
     if (self->waiter)
         waiter_wake_later(self->waiter);
