@@ -92,7 +92,8 @@ TEST(what_was_sent_before_a_refusal_is_overruled_by_it)
     CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 0, 2 * SECOND, 2 * SECOND), 0, 0);
     CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 0, 11 * SECOND, 11 * SECOND), 0, 0);
     CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 11 * SECOND, 11 * SECOND, 11 * SECOND), 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 13 * SECOND, 13 * SECOND, 13 * SECOND), 3700, 100);
+    /* By then it may be on its way again. */
+    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 13 * SECOND, 13 * SECOND, 13 * SECOND), 2700, 100);
     stop();
 }
 
@@ -185,14 +186,16 @@ TEST(a_call_that_has_not_started_when_a_level_is_set_pays_from_that)
 
 TEST(an_answer_moves_the_past_by_no_more_than_the_level)
 {
-    follow(limit(100, 1, 1000));
+    follow(limit(10, 1, 1000));
     xf_call *a = dispatched(500, 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 200, 0, true, 0, SECOND / 10, SECOND / 10), -300, 1e-6);
+    CHECK_NEAR(xf_told(&s, 0, 200, 0, true, 0, SECOND / 10, SECOND / 10), -300, 2);
     xf_finish(&s, a, XF_SUCCEEDED, SECOND / 10);
-    (void)dispatched(100, 0, 7 * SECOND);
-    int64_t now = 7 * SECOND + SECOND / 2;
+    int64_t now = 60 * SECOND;
+    for (int i = 0; i < 2; i++, now += SECOND) {
+        CHECK_NEAR(xf_told(&s, 0, 5000, 0, true, now, now, now), 0, 0);
+    }
     double before = xf_limit_level(&s.limits[0], now);
-    double moved = xf_told(&s, 0, 5000, 0, true, 7 * SECOND, now, now);
+    double moved = xf_told(&s, 0, 5000, 0, true, now, now, now);
     CHECK_NEAR(xf_limit_level(&s.limits[0], now), 1000, 1e-6);
     CHECK_NEAR(moved, 1000 - before, 1e-6);
     stop();
