@@ -63,16 +63,16 @@ struct xf_request {
 
 /* Codes of an outcome beside libcurl's own, which are positive. */
 enum {
-    XF_E_TOTAL = -1,  /* the total timeout */
-    XF_E_IDLE = -2,   /* nothing received for idle_ns */
-    XF_E_BODY = -3,   /* the body is larger than max_body */
-    XF_E_HEAD = -4,   /* the head is larger than max_head */
-    XF_E_LOST = -5,   /* a reused connection broke; the request may have been received */
-    XF_E_CLOSED = -6, /* the engine was closed */
-    XF_E_MEMORY = -7, /* out of memory */
-    XF_E_UPLOAD = -8, /* the upload was aborted by its source */
-    XF_E_CUT = -9,    /* the connection ended in the head, for libcurl a whole answer */
-    XF_E_ENDED = -10, /* cancelled by the caller */
+    XF_E_TOTAL = -1,     /* the total timeout */
+    XF_E_IDLE = -2,      /* nothing received for idle_ns */
+    XF_E_BODY = -3,      /* the body is larger than max_body */
+    XF_E_HEAD = -4,      /* the head is larger than max_head */
+    XF_E_LOST = -5,      /* a reused connection broke; the request may have been received */
+    XF_E_CLOSED = -6,    /* the engine was closed */
+    XF_E_MEMORY = -7,    /* out of memory */
+    XF_E_UPLOAD = -8,    /* the upload was aborted by its source */
+    XF_E_CUT = -9,       /* the connection ended in the head, for libcurl a whole answer */
+    XF_E_ENDED = -10,    /* cancelled by the caller */
     XF_E_LENGTH = -11,   /* Content-Length contradicts itself, or is no number */
     XF_E_SWITCH = -12,   /* 101, which was not asked for */
     XF_E_ENCODING = -13, /* a content coding other than gzip */

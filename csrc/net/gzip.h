@@ -1,5 +1,6 @@
 /* Decoding a gzip body as it comes, and telling whether its end has come: libcurl's own decoding
- * takes a stream that was cut off for a whole one. The zlib is the one that libcurl brings along. */
+ * takes a stream that was cut off for a whole one. The zlib is the one that libcurl brings along.
+ */
 #ifndef XF_NET_GZIP_H
 #define XF_NET_GZIP_H
 
@@ -38,7 +39,8 @@ enum { XF_GZIP_MEMORY = -1, XF_GZIP_BAD = -2, XF_GZIP_LARGE = -3 };
 
 /* NULL for want of memory, or of zlib. */
 struct xf_gzip *xf_gzip_new(const struct xf_zlib *zlib);
-/* Adds what the bytes decode to. 0, or XF_GZIP_...: bad data, or more than `most` bytes in `out`. */
+/* Adds what the bytes decode to. 0, or XF_GZIP_...: bad data, or more than `most` bytes in `out`.
+ */
 int xf_gzip_push(struct xf_gzip *, const char *bytes, size_t size, struct xf_buffer *out,
                  size_t most);
 /* Whether the bytes up to now were a whole stream. */

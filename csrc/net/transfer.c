@@ -166,16 +166,16 @@ static int add_body(struct xf_transfer *t, const char *bytes, size_t size, size_
     if (t->coding == XF_FOREIGN)
         return XF_E_ENCODING;
     if (t->coding == XF_PLAIN)
-        return size > most - xf_buffer_size(&t->body)         ? XF_E_BODY
+        return size > most - xf_buffer_size(&t->body)     ? XF_E_BODY
                : xf_buffer_add(&t->body, bytes, size) < 0 ? XF_E_MEMORY
-                                                              : 0;
+                                                          : 0;
     const struct xf_zlib *zlib = &t->engine->curl->zlib;
     if (!zlib->init)
         return XF_E_ENCODING;
     if (!t->gzip && !(t->gzip = xf_gzip_new(zlib)))
         return XF_E_MEMORY;
     int bad = xf_gzip_push(t->gzip, bytes, size, &t->body, most);
-    return !bad                  ? 0
+    return !bad                   ? 0
            : bad == XF_GZIP_BAD   ? XF_E_GZIP
            : bad == XF_GZIP_LARGE ? XF_E_BODY
                                   : XF_E_MEMORY;

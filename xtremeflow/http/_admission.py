@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from .. import _http
@@ -52,8 +52,10 @@ def make_admission(
             f"estimate must be a function of a URL and a body, or None, not {estimate!r}"
         )
     _options.flag(settle, "settle")
-    retrying = auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)
-    return None if scheduler is None else Admission(scheduler, estimate, settle, retrying)
+    if scheduler is None:
+        auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)  # checks them
+        return None
+    return Admission(scheduler, estimate, settle, max_retries, max_retry_after)
 
 
 class Admission:
@@ -64,13 +66,15 @@ class Admission:
         scheduler: TaskScheduler,
         estimate: Estimate | None,
         settle: bool,
-        retrying: Callable[[Callable[..., Awaitable[Any]]], Callable[..., Coroutine[Any, Any, Any]]],
+        max_retries: int,
+        max_retry_after: float,
     ) -> None:
         self.scheduler = scheduler
         self._estimate = estimate
         self._settles = settle
         self._amounts = Amounts(scheduler.limit_names)
         self._observes = bool(scheduler.limit_names)  # else there is nothing to move
+        retrying = auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)
         self._retried = retrying(self._attempt)
         self.retrying = retrying
 

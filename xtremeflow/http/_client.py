@@ -102,9 +102,7 @@ class Client:
         max_retry_after: float = 120.0,
     ) -> None:
         base = checked_base(base_url)
-        self._admission = make_admission(
-            scheduler, estimate, settle, max_retries, max_retry_after
-        )
+        self._admission = make_admission(scheduler, estimate, settle, max_retries, max_retry_after)
         environment: Mapping[str, str] = os.environ if _options.flag(trust_env, "trust_env") else {}
         cert_file, key_file, key_password = _certificate(cert)
         proxy_url, no_proxy = _options.proxy_options(proxy, trust_env, environment)

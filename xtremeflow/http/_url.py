@@ -10,7 +10,7 @@ Param = str | int | float | bool
 Params = Mapping[str, Param | Sequence[Param]]
 
 _ASCII = "".join(map(chr, range(128)))
-_AUTHORITY = re.compile(r"(\[[^]]*]|[^:]*)(:\d*)?")
+_AUTHORITY = re.compile(r"(\[[^]]*]|[^][:]*)(:\d*)?")
 
 
 def shown(url: str) -> str:

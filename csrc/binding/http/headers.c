@@ -60,7 +60,8 @@ static int view_of(PyObject *name, PyObject *value, struct view *view)
         return bad_name(name, view);
     if (text_of(value, &view->value, &view->value_size) < 0) {
         if (PyUnicode_Check(value))
-            PyErr_Format(PyExc_ValueError, "value of header %R must be latin-1 text or bytes", name);
+            PyErr_Format(PyExc_ValueError, "value of header %R must be latin-1 text or bytes",
+                         name);
         else
             PyErr_Format(PyExc_TypeError, "value of header %R must be str or bytes, not a %s", name,
                          Py_TYPE(value)->tp_name);

@@ -57,18 +57,29 @@ PyObject *session_shown(const Session *self, PyObject *url)
 
 static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"response_type",   "error_factory",
+    static char *keywords[] = {"response_type",
+                               "error_factory",
                                "shown",
-                               "headers",         "ca_file",
-                               "cert_file",       "key_file",
-                               "key_password",    "proxy",
-                               "no_proxy",        "verify",
-                               "http2",           "compressed",
-                               "max_connections", "max_connections_per_host",
-                               "max_idle",        "max_head",
-                               "max_body",        "high_water",
-                               "timeout",         "idle_timeout",
-                               "connect_timeout", NULL};
+                               "headers",
+                               "ca_file",
+                               "cert_file",
+                               "key_file",
+                               "key_password",
+                               "proxy",
+                               "no_proxy",
+                               "verify",
+                               "http2",
+                               "compressed",
+                               "max_connections",
+                               "max_connections_per_host",
+                               "max_idle",
+                               "max_head",
+                               "max_body",
+                               "high_water",
+                               "timeout",
+                               "idle_timeout",
+                               "connect_timeout",
+                               NULL};
     PyObject *response_type, *error_factory, *shown, *headers, *ca, *cert, *key, *password, *proxy,
         *no_proxy;
     PyObject *total, *idle_time, *connect;
@@ -76,10 +87,10 @@ static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     long connections, per_host, idle;
     Py_ssize_t head, body, water;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOOppplllnnnOOO:Session", keywords,
-                                     &response_type, &error_factory, &shown, &headers, &ca, &cert, &key,
-                                     &password, &proxy, &no_proxy, &verify, &http2, &compressed,
-                                     &connections, &per_host, &idle, &head, &body, &water, &total,
-                                     &idle_time, &connect))
+                                     &response_type, &error_factory, &shown, &headers, &ca, &cert,
+                                     &key, &password, &proxy, &no_proxy, &verify, &http2,
+                                     &compressed, &connections, &per_host, &idle, &head, &body,
+                                     &water, &total, &idle_time, &connect))
         return NULL;
     struct state *state = PyType_GetModuleState(type);
     if (!PyType_Check(response_type) ||
