@@ -171,7 +171,7 @@ def test_a_first_burst_that_used_up_a_window_is_waited_for() -> None:
 
 def test_the_pace_begins_below_the_estimate_and_grows_ever_faster() -> None:
     probing = Probing()
-    probing.plan(10_000, 100.0)
+    probing.plan(10_000, 100.0, 600.0)
     assert probing.stretch == STEADY
     factors = [probing.factor(seconds) for seconds in (0, 20, 40, 55, 70)]
     assert factors[0] < factors[1] < 1 < factors[2] < 1.2 < factors[3] < factors[4]
@@ -181,12 +181,12 @@ def test_the_pace_begins_below_the_estimate_and_grows_ever_faster() -> None:
 
 def test_refusals_are_kept_within_the_budget() -> None:
     probing = Probing()
-    probing.plan(600, 600.0)  # one call a second
+    probing.plan(600, 600.0, 600.0)  # one call a second
     assert probing.stretch == pytest.approx(EACH / BUDGET / REFUSED_AT)
     for _ in range(20):
         probing.refused()
     usual = probing.stretch
-    probing.plan(600, 600.0)
+    probing.plan(600, 600.0, 600.0)
     assert probing.stretch > usual
     probing.search()
     assert probing.stretch == SEARCH

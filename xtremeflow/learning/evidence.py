@@ -8,6 +8,7 @@ from xtremeflow.learning.rates import CALLS, Empty, Estimate, errors, estimate, 
 from xtremeflow.learning.windows import FIRST_WINDOWS, WINDOW, Windows
 
 MEMORY = 300.0  # s that refusals are remembered
+LASTS = 3_600.0  # s that a window's rate can be relied on
 BLOCKED = 0.3  # of the rate: if less passes, nothing passes
 BLOCKED_CALLS = 2.0  # besides these
 ENOUGH = 2  # intervals to compare
@@ -109,13 +110,14 @@ class Evidence:
             assert self.windows.low is not None
             rate = (amount - boundary.amounts[i]) / WINDOW
             width = self.windows.high - self.windows.low
-            return Estimate(rate, (CALLS * cost + rate * width) / WINDOW), "as windows let pass"
+            doubt = (CALLS * cost + rate * width) / WINDOW
+            return Estimate(rate, doubt, LASTS), "as windows let pass"
         for window in FIRST_WINDOWS:
             ended = self._empties[-1].time - begun
             if blockade.tries > 1 and blockade.first - begun < window <= ended + NEARLY:
                 rate = amount / max(window, ended)
                 doubt = FIRST_DOUBT * rate + CALLS * cost / window
-                return Estimate(rate, doubt), "as the first window let pass"
+                return Estimate(rate, doubt, window), "as the first window let pass"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)
             return self._or_more(found, i, begun, blockade.first), "as passed between refusals"

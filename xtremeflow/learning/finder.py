@@ -137,7 +137,10 @@ class RateFinder:
         blockade, evidence = self._blockade, self._evidence
         self._mark(gauge)
         if not blockade.lasted:
+            self._probing.passed(0.0)
             return None
+        lost = 0.0 if evidence.windows.known else gauge.sent_at - blockade.first
+        self._probing.passed(lost)
         evidence.windows.blocked(blockade.last, gauge.sent_at)
         evidence.lasted(gauge.sent_at, evidence.ledger.before(gauge))
         return self._believe(gauge, beyond=False)
@@ -227,7 +230,7 @@ class RateFinder:
 
         beyond  whether more has passed than was thought possible
         """
-        evidence, how, doubt = self._evidence, "", 0.0
+        evidence, how, doubt, span = self._evidence, "", 0.0, 3_600.0
         for i in self._culprits:
             suspect, old = self.suspects[i], self.suspects[i].belief
             new, how = evidence.rate(i, self._blockade, gauge.first, old)
@@ -237,12 +240,13 @@ class RateFinder:
             suspect.belief = new._replace(rate=max(new.rate, least))
             suspect.burst = evidence.burst(i, suspect.belief.rate, gauge.first)
             doubt = max(doubt, suspect.belief.doubt / suspect.belief.rate)
+            span = min(span, suspect.belief.span)
         if beyond or doubt > UNSURE:
             self._probing.search()
         elif doubt > SURE:
             self._probing.steady()
         else:
-            self._probing.plan(gauge.readings[0].used, gauge.now - gauge.first)
+            self._probing.plan(gauge.readings[0].used, gauge.now - gauge.first, span)
         return how
 
     def _setting(
