@@ -18,6 +18,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "completion": ("xtremeflow.completion", "let the shell complete commands and options"),
 }
 
+INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name (by default those of the process)."""
@@ -26,8 +28,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     first = arguments[0] if arguments else "--help"
     if first in COMMANDS:
-        command = import_module(COMMANDS[first][0])
-        status: int = command.main(arguments[1:])
+        try:
+            command = import_module(COMMANDS[first][0])
+            status: int = command.main(arguments[1:])
+        except KeyboardInterrupt:  # before the command could see to it
+            return INTERRUPTED
         return status
     if first in ("-h", "--help", "help"):
         print(_usage())

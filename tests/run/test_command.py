@@ -196,6 +196,47 @@ def test_bad_lines_are_told_and_stop_nothing(tmp_path: Path, server: Server, out
     assert "3 bad lines" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--timeout", "0"], "must be more than 0 seconds"),
+        (["-o", "."], "--output must name a file, got '.'"),
+        (["--key-env", "NO_SUCH_KEY"], "environment variable NO_SUCH_KEY"),
+    ],
+)
+def test_what_cannot_be_is_told_at_once(
+    tmp_path: Path, server: Server, out: Path, options: list[str], said: str
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(plain()) + "\n")
+    done = run(path, "-o", out, "--base-url", server.url, *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not server.asked()
+
+
+def test_an_input_in_utf_16_is_told(tmp_path: Path, server: Server, out: Path) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(plain()) + "\n", encoding="utf-16")
+    done = run(path, "-o", out, "--base-url", server.url)
+    assert done.returncode == 2
+    assert "is UTF-16: it must be UTF-8" in done.stderr
+
+
+def test_a_summary_that_cannot_be_written_is_no_failure(
+    tmp_path: Path, server: Server, out: Path
+) -> None:
+    path = tmp_path / "in.jsonl"
+    path.write_text(json.dumps(plain()) + "\n")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command(path, "-o", out, "--base-url", server.url, "--json"), stdout=full,
+            stderr=subprocess.PIPE, env=environment(), text=True, timeout=60,
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "the summary cannot be written" in done.stderr
+
+
 def test_strict_sends_nothing(tmp_path: Path, server: Server, out: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_bytes(json.dumps(plain("good")).encode() + b"\nnonsense\n")

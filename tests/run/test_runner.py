@@ -26,8 +26,8 @@ from xtremeflow import Limit
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.keys import Key
 from xtremeflow.run.providers import PROVIDERS
-from xtremeflow.run.results import Results
-from xtremeflow.run.runner import InputChanged, Policy, Runner
+from xtremeflow.run.results import InputChanged, Results
+from xtremeflow.run.runner import Policy, Runner
 from xtremeflow.run.transport import NoReply, Unreachable
 from xtremeflow.testing import run
 
@@ -91,6 +91,14 @@ def test_equal_lines_are_separate_calls(out: Path) -> None:
     again = Scripted()
     go(make(out, again), [plain()] * 3)
     assert again.lines == [3]
+
+
+def test_lines_that_were_done_and_are_not_there_any_more_are_told(out: Path) -> None:
+    go(make(out, Scripted()), [plain("a"), plain("b"), plain("c")])
+    for lines in ([], [plain("a")], [plain("a"), plain("b")]):
+        with pytest.raises(InputChanged, match=f"ends after {len(lines)} lines, but line 3 was"):
+            go(make(out, Scripted()), lines)
+    go(make(out, Scripted()), [plain("a"), plain("b"), plain("c"), plain("d")])
 
 
 def test_a_changed_line_that_was_done_is_told(out: Path) -> None:

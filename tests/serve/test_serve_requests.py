@@ -122,9 +122,31 @@ def test_instances_of_schemas():
         ({"type": "array", "items": {"type": "integer"}, "minItems": 2}, [1, 1]),
         ({"properties": {"a": {"type": "string"}}}, {"a": "text"}),
         ({"anyOf": [{"type": "integer"}, {"type": "null"}]}, 1),
+        ({"type": "string", "minLength": 6}, "texttt"),
+        ({"type": "string", "maxLength": 2}, "te"),
+        ({"type": "string", "format": "email"}, "someone@example.com"),
+        ({"type": "integer", "maximum": -3}, -3),
+        ({"type": "integer", "exclusiveMinimum": 5}, 6),
+        ({"type": "integer", "minimum": 2.5}, 3),
+        ({"type": "number", "exclusiveMaximum": 0}, -0.25),
+        ({"type": "integer", "multipleOf": 7, "minimum": 1}, 7),
+        (
+            {"type": "array", "items": {"type": "integer"}, "minItems": 3, "uniqueItems": True},
+            [1, 2, 3],
+        ),
+        (
+            {
+                "allOf": [
+                    {"type": "object", "properties": {"a": {"const": 1}}},
+                    {"type": "object", "properties": {"b": {"const": 2}}},
+                ]
+            },
+            {"a": 1, "b": 2},
+        ),
+        ({"type": "object", "required": ["zz"]}, {"zz": "text"}),
         ({"$defs": {"x": {"const": 3}}, "properties": {"a": {"$ref": "#/$defs/x"}}}, {"a": 3}),
     ):
-        assert instance(schema) == value
+        assert instance(schema) == value, schema
     tree = instance(TREE)
     assert tree["value"] == 5
     assert tree["children"][0]["next"]["value"] == 5

@@ -56,6 +56,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def some_seconds(text: str) -> float:
+    """The same, above 0."""
+    value = seconds(text)
+    if not value:
+        raise ArgumentTypeError(f"must be more than 0 seconds, got {text!r}")
+    return value
+
+
 def deadline(text: str) -> float:
     """Seconds from now: a duration, or a moment such as `2031-05-01T06:00` in local time."""
     try:
@@ -83,6 +91,11 @@ def shown(value: float) -> str:
     if value >= 1e5:
         return f"{value / 1e3:,.1f}k"
     return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.2g}"
+
+
+def counted(number: int, what: str) -> str:
+    """`1 bad line`, `1,234 bad lines`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def duration(value: float) -> str:

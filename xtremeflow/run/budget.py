@@ -20,7 +20,10 @@ class Budget:
         if self.max_requests is not None and self.requests >= self.max_requests:
             return f"--max-requests {self.max_requests} is used up"
         if self.max_tokens is not None and self.tokens + self.reserved + tokens > self.max_tokens:
-            return f"--max-tokens {self.max_tokens} is used up: {self.tokens} were used"
+            return (
+                f"--max-tokens {self.max_tokens} does not allow another call: {self.tokens} tokens "
+                f"were used, and the next may use {tokens}"
+            )
         return None
 
     def reserve(self, tokens: int) -> None:

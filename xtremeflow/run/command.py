@@ -23,7 +23,14 @@ from xtremeflow.run.job import Job, same_file
 from xtremeflow.run.keys import Key, KeyProblem
 from xtremeflow.run.plot import PlotError, picture_path, plot
 from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
-from xtremeflow.run.results import Done, Results, ResultsError, errors_path, what_is_done
+from xtremeflow.run.results import (
+    Done,
+    InputChanged,
+    Results,
+    ResultsError,
+    errors_path,
+    what_is_done,
+)
 from xtremeflow.run.runner import Policy
 from xtremeflow.run.source import Source, SourceError
 from xtremeflow.run.summary import INTERRUPTED, STOPPED, USAGE, Summary
@@ -70,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     key: list[Key] = []
     try:
         return _main(options, shlex.join(["xtremeflow", *given]), key)
-    except (Usage, KeyProblem, ResultsError, SourceError, TokenizerError) as error:
+    except (InputChanged, KeyProblem, ResultsError, SourceError, TokenizerError, Usage) as error:
         print(f"xtremeflow run: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
@@ -95,6 +102,8 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
     estimator = Estimator()
     if options.tokenizer is not None:
         estimator = Estimator(tokenizer(options.tokenizer), per_token=1.0)
+    if not options.output.name:
+        raise Usage(f"--output must name a file, got {str(options.output)!r}")
     source = Source(options.input)
     if own := same_file(source, options.output, errors_path(options.output)):
         raise Usage(f"{own} is the input: choose another output")
@@ -106,7 +115,7 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
     key = keys.find_key(
         options.key_env or provider.key_variable,
         options.key_file,
-        required=not keys.is_loopback(base_url),
+        required=options.key_env is not None or not keys.is_loopback(base_url),
     )
     headers = dict(provider.headers)
     if key is not None:
@@ -173,7 +182,11 @@ def _main(options: argparse.Namespace, command: str, found: list[Key]) -> int:
         except PlotError as error:  # the run itself is none the worse for it
             logger.error("no picture: %s", error)
     if options.json:
-        print(json.dumps(summary.as_json(), indent=2))
+        try:
+            print(json.dumps(summary.as_json(), indent=2), flush=True)
+        except OSError as error:  # the results are none the worse for it
+            logger.error("the summary cannot be written: %s", error.strerror)
+            sys.stdout = None  # or the interpreter tries again as it ends
     elif not options.quiet or summary.exit_status:
         print(summary.as_text(), file=sys.stderr)
     return summary.exit_status
@@ -237,7 +250,7 @@ def _check_all(options: argparse.Namespace, provider: Provider) -> None:
     found: Plan = asyncio.run(plan(source.batches(), Done(), provider, Estimator(lambda text: 1)))
     if found.bad:
         lines = "".join(f"\n  line {bad.line} {bad.reason}" for bad in found.examples)
-        raise Usage(f"{source.name} has {found.bad:,} bad lines, such as:{lines}")
+        raise Usage(f"{source.name} has {amounts.counted(found.bad, 'bad line')}, such as:{lines}")
 
 
 def _greeting(job: Job, base_url: str) -> str:
@@ -344,7 +357,7 @@ def _parser() -> argparse.ArgumentParser:
     group = parser.add_argument_group("when calls fail")
     add = group.add_argument
     policy = Policy()
-    add("--timeout", type=amounts.seconds, default=600.0, metavar="SECONDS",
+    add("--timeout", type=amounts.some_seconds, default=600.0, metavar="SECONDS",
         help="of one attempt (default: 600)")  # fmt: skip
     add("--retries", type=amounts.count, default=policy.retries, metavar="N", help="further tries "
         f"after errors of the server or the network (default: {policy.retries})")  # fmt: skip

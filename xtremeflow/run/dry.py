@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from xtremeflow import Limit
-from xtremeflow.run.amounts import duration
+from xtremeflow.run.amounts import counted, duration
 from xtremeflow.run.estimate import Estimator
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import BadLine, Json, fingerprint, parse
@@ -57,13 +57,13 @@ class Plan:
     def as_text(self, limits: Iterable[Limit]) -> str:
         models = ", ".join(f"{count:,} to {name or '?'}" for name, count in self.models.items())
         lines = [
-            f"Would send {self.requests:,} requests" + (f": {models}" if models else ""),
+            f"Would send {counted(self.requests, 'request')}" + (f": {models}" if models else ""),
             f"  {self.done_before:,} of {self.lines:,} lines are done already",
             f"  about {self.input_tokens:,} tokens in and {self.output_tokens:,} out "
             "(before anything is learned from answers)",
         ]
         if self.bad:
-            lines.append(f"  {self.bad:,} bad lines, such as:")
+            lines.append(f"  {counted(self.bad, 'bad line')}, such as:")
             lines += [f"    line {bad.line} {bad.reason}" for bad in self.examples]
         seconds, which = self.shortest(limits)
         if which:
@@ -94,7 +94,7 @@ async def plan(
                     continue
                 found.lines += 1
                 mark = fingerprint(line)
-                if done.get(number) == mark:
+                if done.check(number, mark):
                     found.done_before += 1
                     continue
                 request = parse(line, number, mark, provider.paths)
@@ -109,4 +109,5 @@ async def plan(
                 found.input_tokens += cost.input
                 found.output_tokens += cost.output
                 found.charged.update({**provider.admission(cost), "requests": 1})
+    done.check_end(number)
     return found

@@ -23,8 +23,8 @@ from xtremeflow.run.keys import Key
 from xtremeflow.run.monitor import Monitor, Snapshot
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import Json
-from xtremeflow.run.results import Results
-from xtremeflow.run.runner import InputChanged, Policy, Runner
+from xtremeflow.run.results import InputChanged, Results
+from xtremeflow.run.runner import Policy, Runner
 from xtremeflow.run.source import Source, SourceError
 from xtremeflow.run.summary import Summary
 from xtremeflow.run.transport import Transport

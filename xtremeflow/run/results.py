@@ -23,12 +23,18 @@ class ResultsError(Exception):
     """The output cannot be used; says which and why."""
 
 
+class InputChanged(Exception):
+    """Lines that are done are not where they were; says which."""
+
+
 class Done:
     """Which lines are done: 8 bytes a line, however large the results."""
 
     def __init__(self) -> None:
         self._marks = array("Q")
         self.count = 0
+        self.last = 0
+        """The number of the last line of the input that is done; 0: none is."""
 
     def add(self, line: int, fingerprint: int) -> None:
         if line >= len(self._marks):
@@ -36,7 +42,28 @@ class Done:
                 bytes(8 * (max(line + 1, len(self._marks) * 2) - len(self._marks)))
             )
         self.count += not self._marks[line]
+        self.last = max(self.last, line)
         self._marks[line] = fingerprint
+
+    def check(self, line: int, fingerprint: int) -> bool:
+        """Whether that line is done. Raises InputChanged if another one is, under its number."""
+        before = self.get(line)
+        if before not in (0, fingerprint):
+            raise InputChanged(
+                f"line {line} of the input is not the one that was done before: to go on, "
+                "the lines already done must stay where they are; for a new job, choose a new "
+                "output"
+            )
+        return before != 0
+
+    def check_end(self, lines: int) -> None:
+        """Raises InputChanged if lines are done that the input, of so many lines, does not have."""
+        if self.last > lines:
+            raise InputChanged(
+                f"the input ends after {lines} lines, but line {self.last} was done before: to go "
+                "on, the lines already done must stay where they are; for a new job, choose a new "
+                "output"
+            )
 
     def get(self, line: int) -> int:
         """The fingerprint of the line that was done, or 0."""

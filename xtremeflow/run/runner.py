@@ -45,10 +45,6 @@ _ROOM_INTERVAL = 1.0  # s, between looks whether the disk has room again
 _LONGEST_PAUSE = 30.0  # s, between the tries of a call that failed
 
 
-class InputChanged(Exception):
-    """A line is not the one that was done under its number; says which."""
-
-
 @dataclass(frozen=True)
 class Policy:
     """How long to go on trying.
@@ -226,6 +222,7 @@ class Runner:
                     request = self._read(line.strip(), number)
                     if request is not None:
                         await self._start(request)
+        self.results.done.check_end(number)
 
     def _read(self, line: bytes, number: int) -> Request | None:
         """The request that the line asks for, if it is still to be sent."""
@@ -234,16 +231,9 @@ class Runner:
             return None
         self.counts.read += 1
         mark = fingerprint(line)
-        before = self.results.done.get(number)
-        if before == mark:
+        if self.results.done.check(number, mark):
             self.counts.done_before += 1
             return None
-        if before:
-            raise InputChanged(
-                f"line {number} of the input is not the one that was done before: to go on, "
-                "the lines already done must stay where they are; for a new job, choose a new "
-                "output"
-            )
         item = parse(line, number, mark, self.provider.paths)
         if isinstance(item, Request):
             return item

@@ -18,6 +18,7 @@ _AHEAD = 4  # chunks that a slow source's thread may be ahead of the loop
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class SourceError(Exception):
@@ -99,6 +100,8 @@ class Source:
                 yield from _decompressed(file, chunk, lambda: zlib.decompressobj(31))
             elif chunk.startswith(_ZSTD):
                 yield from _decompressed(file, chunk, _zstd(self.name))
+            elif chunk.startswith(_UTF_16):
+                raise SourceError(f"{self.name} is UTF-16: it must be UTF-8, as JSON is")
             else:
                 chunk = chunk.removeprefix(_BYTE_ORDER_MARK)
                 while chunk:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xtremeflow import LimitStats
-from xtremeflow.run.amounts import duration, shown
+from xtremeflow.run.amounts import counted, duration, shown
 from xtremeflow.run.requests import Json
 from xtremeflow.run.runner import Counts
 from xtremeflow.run.views import explained
@@ -101,7 +101,9 @@ class Summary:
         }[self.outcome]
         rate = counts.succeeded / self.seconds if self.seconds else 0.0
         lines = [f"{head}."]
-        done = f"  {counts.succeeded:,} calls in {duration(self.seconds)} ({shown(rate)}/s)"
+        done = (
+            f"  {counted(counts.succeeded, 'call')} in {duration(self.seconds)} ({shown(rate)}/s)"
+        )
         if counts.done_before:
             done += f", {counts.done_before:,} were done before"
         lines.append(done)
@@ -122,7 +124,7 @@ class Summary:
         if counts.failed or counts.bad:
             parts = [f"{count:,} {code}" for code, count in sorted(self.errors.items())]
             if counts.bad:
-                parts.append(f"{counts.bad:,} bad lines")
+                parts.append(counted(counts.bad, "bad line"))
             lines.append(f"  not done: {', '.join(parts)}; see {self.errors_path}")
         if counts.unsaved:
             lines.append(f"  {counts.unsaved:,} answers could not be written and are lost")

@@ -238,14 +238,14 @@ def _parser() -> argparse.ArgumentParser:
         )
     add("--keep-alive", type=float, metavar="S", help="between signs of life (DeepSeek: 5)")
 
-    kinds = [f"{kind:<7}{meaning}" for kind, meaning in KINDS.items()]
+    kinds = [f"{kind:<10}{meaning}" for kind, meaning in KINDS.items()]
     group = parser.add_argument_group("faults", "\n".join([*kinds, "or an HTTP status: 500, 529"]))
     add = group.add_argument
     add(
         "--fault",
         action="append",
         default=[],
-        metavar="KIND=RATE",
+        metavar="KIND[=RATE]",
         help="let that share of the calls go wrong; may be given again",
     )
     add(

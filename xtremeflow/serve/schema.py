@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from xtremeflow.serve.asking import Json
@@ -10,10 +11,20 @@ from xtremeflow.serve.fields import BadRequestError, is_array, is_object, object
 SHALLOW = 8  # beyond that depth only what is required is there, so that recursion ends
 DEEPEST = 50
 LARGEST = 10_000  # values
+TEXTS = {  # by format
+    "date": "2026-01-01",
+    "date-time": "2026-01-01T00:00:00Z",
+    "email": "someone@example.com",
+    "ipv4": "192.0.2.1",
+    "time": "00:00:00Z",
+    "uri": "https://example.com/",
+    "uuid": "00000000-0000-4000-8000-000000000000",
+}
 
 
 def instance(schema: Json) -> Any:
-    """A value for a schema of the kind that tools and structured outputs have.
+    """A value for a schema of the kind that tools and structured outputs have: types, required
+    properties, bounds of numbers, lengths and common formats of texts; not patterns.
 
     Raises BadRequestError for one that is none, or has no end.
     """
@@ -37,11 +48,21 @@ class _Instance:
             return self.of(self._resolve(schema["$ref"]), depth + 1)
         if "const" in schema:
             return schema["const"]
-        for key in ("enum", "anyOf", "oneOf", "allOf"):
+        for key in ("enum", "anyOf", "oneOf"):
             options = schema.get(key)
             if is_array(options) and options:
                 return options[0] if key == "enum" else self.of(_choice(options, depth), depth + 1)
+        parts = schema.get("allOf")
+        if is_array(parts) and parts:
+            return self._all(parts, depth)
         return self._typed(schema, depth)
+
+    def _all(self, parts: list[Any], depth: int) -> Any:
+        """What has all properties of objects, or else satisfies the first part."""
+        values = [self.of(part, depth + 1) for part in parts]
+        if all(is_object(value) for value in values):
+            return {name: part for value in values for name, part in value.items()}
+        return values[0]
 
     def _typed(self, schema: Json, depth: int) -> Any:
         kind = schema.get("type", "object" if "properties" in schema else "string")
@@ -50,20 +71,24 @@ class _Instance:
             return self._object(schema, depth)
         if kind == "array":
             count = _number(schema, "minItems", 0 if depth > SHALLOW else 1)
-            return [self.of(schema.get("items", True), depth + 1) for _ in range(int(count))]
+            items = [self.of(schema.get("items", True), depth + 1) for _ in range(int(count))]
+            return _distinct(items) if schema.get("uniqueItems") is True else items
         if kind == "integer":
-            return int(_number(schema, "minimum", 1))
+            return math.floor(_within(schema, 1.0, 1.0))
         if kind == "number":
-            return float(_number(schema, "minimum", 1.5))
-        return {"boolean": True, "null": None}.get(kind, "text")
+            return _within(schema, 1.5, 0.25)
+        return {"boolean": True, "null": None}.get(kind, _text(schema))
 
     def _object(self, schema: Json, depth: int) -> Json:
-        required = schema.get("required")
-        return {
+        given = schema.get("required")
+        required = [str(name) for name in given] if is_array(given) else []
+        properties = object_field(schema, "properties")
+        found = {
             name: self.of(part, depth + 1)
-            for name, part in object_field(schema, "properties").items()
-            if depth <= SHALLOW or (is_array(required) and name in required)
+            for name, part in properties.items()
+            if depth <= SHALLOW or name in required
         }
+        return found | {name: "text" for name in required if name not in properties}
 
     def _resolve(self, reference: Any) -> Any:
         found: Any = self._root
@@ -81,7 +106,45 @@ def _choice(options: list[Any], depth: int) -> Any:
 
 
 def _number(schema: Json, name: str, default: float) -> float:
-    value = schema.get(name, default)
+    if name not in schema:
+        return default
+    value = schema[name]
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 1e15:
         raise BadRequestError(f"'{name}' must be a number, got {value!r:.100}")
+    return float(value)
+
+
+def _within(schema: Json, usual: float, step: float) -> float:
+    """A number within the bounds, a multiple of what it must be one of; the usual one if it may."""
+    multiple = _number(schema, "multipleOf", 0.0)
+    step = multiple if multiple > 1e-9 else step
+    low = max(
+        _number(schema, "minimum", -math.inf),
+        _number(schema, "exclusiveMinimum", -math.inf) + step / 2,
+    )
+    high = min(
+        _number(schema, "maximum", math.inf),
+        _number(schema, "exclusiveMaximum", math.inf) - step / 2,
+    )
+    value = float(min(max(usual, low), high))
+    if step == multiple or not value.is_integer():
+        up = math.ceil(value / step) * step
+        value = up if up <= high else math.floor(value / step) * step
     return value
+
+
+def _text(schema: Json) -> str:
+    text = TEXTS.get(str(schema.get("format")), "text")
+    shortest, longest = _number(schema, "minLength", 0), _number(schema, "maxLength", LARGEST)
+    if shortest > LARGEST:
+        raise BadRequestError("the schema is too deep or too large")
+    return text.ljust(int(shortest), "t")[: int(max(0, longest))]
+
+
+def _distinct(items: list[Any]) -> list[Any]:
+    """Numbers and texts that are all different; of others nothing is known."""
+    if items and all(type(item) in (int, float) for item in items):
+        return [item + place for place, item in enumerate(items)]
+    if items and all(isinstance(item, str) for item in items):
+        return [f"{item}{place or ''}" for place, item in enumerate(items)]
+    return items
