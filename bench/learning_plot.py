@@ -11,7 +11,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.learning import CHANGE, World, moving
+from bench.learning_edges import CHANGE, moving
+from bench.learning_world import World
 
 BIN = 10.0  # s
 
@@ -40,7 +41,7 @@ def _draw(ax: Any, title: str, factor: float, world: World) -> None:
     after = world.amounts["tpm"] / 60
     before = after / factor
     edges = [BIN * i for i in range(int(2 * CHANGE / BIN) + 1)]
-    rates = [world.charged(a, b) / BIN for a, b in pairwise(edges)]
+    rates = [world.used("tpm", a, b) * after for a, b in pairwise(edges)]
     ax.stairs(rates, edges, fill=True, color="#2563eb", alpha=0.75, label="tokens admitted")
     ax.plot(
         [0, CHANGE, CHANGE, 2 * CHANGE],

@@ -48,6 +48,7 @@ SIGNATURES = {
     "xf_settle": (None, [c_void_p, c_void_p, c_uint32, c_int64, c_int64]),
     "xf_retune": (None, [c_void_p, c_uint32, c_void_p, c_int64]),
     "xf_set_slots": (None, [c_void_p, c_uint32, c_int64]),
+    "xf_set_level": (None, [c_void_p, c_uint32, c_double, c_int64]),
     "xf_follow": (c_bool, [c_void_p, c_int64]),
     "xf_told": (
         c_double,
@@ -155,6 +156,9 @@ class Core:
         definition = self.definition(limit)
         self.lib.xf_retune(self.scheduler, index, definition, now)
         self.lib.handle_free(definition)
+
+    def set_level(self, now: int, index: int, units: float) -> None:
+        self.lib.xf_set_level(self.scheduler, index, units, now)
 
     def follow(self, now: int) -> None:
         assert self.lib.xf_follow(self.scheduler, now)

@@ -40,6 +40,8 @@ class Limit:
     used: int = 0  # units, with settlements counted in
     reserve: Fraction = Fraction(0)  # of the capacity, which is not used
     due: Fraction = Fraction(0)  # what the next call takes in addition
+    paid: Fraction = Fraction(0)  # how much of that the last call took
+    reset: int = 0  # number of the reset that set the level
 
     def __post_init__(self) -> None:
         self.level = Fraction(self.capacity)
@@ -78,8 +80,14 @@ class Limit:
         self.advance(t)
         assert self.level >= self.need(cost)
         self.level -= cost + self.due
-        self.due = Fraction(0)
+        self.paid, self.due = self.due, Fraction(0)
         self.used += cost
+
+    def untake(self, cost: int, now: int) -> None:
+        """Give back what a call took, also in addition: the next one has to."""
+        self.give_back(cost, now)
+        self.level = min(self.level + self.paid, self.top)
+        self.paid, self.due = Fraction(0), self.due + self.paid
 
     def give_back(self, units: int, now: int) -> None:
         """A refund, or with `units` below 0 a charge. The level after a cooldown is the provider's
@@ -96,16 +104,25 @@ class Limit:
         self.reserve = min(Fraction(self.capacity), self.rate * margin)
         self.level = min(self.level, self.top)
 
-    def refuse(self, cost: int, taken: int, now: int, end: int) -> None:
+    def refuse(self, cost: int, taken: int, now: int, end: int) -> bool:
         """A provider has sent a call away until `end`: then the bucket holds what this call needs,
         less what calls take that are on their way; the reserve is refilled after it. But another
         limit was the cause if the call costs nothing of this one, or if the bucket is one of hours
         and the wait is short.
         """
         wait, fill = end - now, self.capacity // self.rate
-        if cost > 0 and not (fill > HOURS and fill // 100 > wait):
-            self.level, self.at = self.need(cost) - taken, end
-            self.due = self.reserve
+        if cost == 0 or (fill > HOURS and fill // 100 > wait):
+            return False
+        self.level, self.at = self.need(cost) - taken, end
+        self.due, self.paid = self.reserve, Fraction(0)
+        return True
+
+    def set_level(self, units: int, now: int) -> bool:
+        """A provider has that much left; not while a cooldown lasts."""
+        if now < self.at:
+            return False
+        self.level, self.at = min(Fraction(units), self.room), now
+        return True
 
     def amend(self, units: int, now: int) -> None:
         """What was expected to be taken by the end of a cooldown was not."""
@@ -123,9 +140,12 @@ class Call:
     number: int  # of its first enqueuing; a retry keeps it
     deadline: int | None  # of its first admission
     state: str = DONE
-    generation: int = 0  # of the cooldown, at its admission
-    refused: bool = False  # this attempt
-    foreseen: bool = False  # the level at the end of the cooldown has paid for it
+    priced: bool = True  # its costs are known: a 0 among them is one, too
+    generation: int = 0  # of the cooldown, at its dispatch
+    resets: int = 0  # at its admission
+    spent: bool = False  # its costs are those of its last attempt
+    refused: bool = False  # this attempt, in the last cooldown
+    foreseen: bool = False  # in flight: the level at the end of the cooldown has paid for it
 
     @property
     def place(self) -> tuple[int, int]:
@@ -154,6 +174,7 @@ class Model:
         self.arriving: Call | None = None  # what this operation has put into an empty queue
         self.admitted_at = -CATCH_UP  # when the last admission really happened, late or not
         self.admitted = 0  # attempts; those taken back before their dispatch are not counted
+        self.resets = 0  # how often levels were set to what a provider said
         self.generation = 0  # episodes so far
         self.step = 0  # episodes since the last success: the exponent of the next guess
         self.end = 0  # of the cooldown: nobody is admitted before it
@@ -201,7 +222,7 @@ class Model:
         self.anchor = at
         self.waited = call is not self.arriving or (self.waited and at < self.now)
         self.admitted_at = self.now
-        call.state, call.generation = ADMITTED, self.generation
+        call.state, call.resets = ADMITTED, self.resets
         self.outbox.append(call.number)
 
     def expire(self, call: Call, head: Call) -> None:
@@ -259,8 +280,12 @@ class Model:
         self.in_use -= 1
 
     def take_back(self, call: Call) -> None:
+        """A level that was set since its admission is not what the call has paid from."""
         for limit, cost in zip(self.limits, call.costs, strict=True):
-            limit.give_back(cost, self.now)
+            if limit.reset > call.resets:
+                limit.used -= cost
+            else:
+                limit.untake(cost, self.now)
         self.admitted -= 1
         self.free_slot()
 
@@ -268,19 +293,27 @@ class Model:
         self, now: int, costs: Sequence[int], priority: int = 0, deadline: int | None = None
     ) -> int:
         self.begin(now)
-        call = Call(list(costs), priority, len(self.calls), deadline)
+        call = Call(list(costs), priority, len(self.calls), deadline, priced=any(costs))
         self.calls.append(call)
         self.enqueue(call)
         return call.number
 
     def dispatch(self, number: int) -> bool:
-        """An admitted call starts its attempt, unless a cooldown has begun in the meantime."""
+        """An admitted call starts its attempt, unless a cooldown runs, or levels were set since:
+        these have not paid for it.
+        """
         call = self.calls[number]
-        if call.generation != self.generation or self.end > self.now:
+        if call.resets != self.resets or self.end > self.now:
             return False
         call.state, call.deadline = IN_FLIGHT, None  # it has kept it
+        call.generation = self.generation
+        call.spent, call.refused = True, False
         self.flying.append(call)
         return True
+
+    def land(self, call: Call) -> None:
+        self.flying.remove(call)
+        call.foreseen = False
 
     def put_back(self, now: int, number: int) -> None:
         """An admitted call that was not dispatched waits again, in its old place."""
@@ -295,8 +328,8 @@ class Model:
         """
         self.begin(now)
         call = self.calls[number]
-        self.flying.remove(call)
-        call.refused = call.foreseen = False
+        self.land(call)
+        call.spent = False
         self.free_slot()
         self.enqueue(call)
 
@@ -311,7 +344,7 @@ class Model:
         if call.state == ADMITTED:
             self.take_back(call)
         elif call.state == IN_FLIGHT:
-            self.flying.remove(call)
+            self.land(call)
             self.free_slot()
             if ok:
                 self.succeed(call)
@@ -331,15 +364,23 @@ class Model:
             limit.keep(self.margin, self.now)
 
     def settle(self, now: int, number: int, index: int, actual: int) -> None:
-        """What the call really used of a limit replaces what it holds of it."""
+        """What the last attempt really used of a limit replaces what it holds of it."""
         call = self.calls[number]
-        if actual == call.costs[index]:
+        if actual == call.costs[index] or not call.spent:
             return
         self.begin(now)
         self.limits[index].give_back(call.costs[index] - actual, self.now)
         if call.foreseen:
             self.limits[index].amend(call.costs[index] - actual, self.now)
         call.costs[index] = actual
+        call.priced = call.priced and actual > 0
+        self.poll(self.now)
+
+    def set_level(self, now: int, index: int, units: int) -> None:
+        self.begin(now)
+        if self.limits[index].set_level(units, self.now):
+            self.resets += 1
+            self.limits[index].reset = self.resets
         self.poll(self.now)
 
     def set_slots(self, now: int, slots: int | None) -> None:
@@ -359,7 +400,7 @@ class Model:
         limit.amount, limit.per, limit.capacity = figures
         parts = limit.rate.denominator
         limit.level = min(Fraction(int(limit.level * parts), parts), Fraction(limit.capacity))
-        limit.due = Fraction(0)
+        limit.due = limit.paid = Fraction(0)
         limit.keep(self.margin, self.now)
         self.poll(self.now)
 
@@ -389,7 +430,7 @@ class Model:
             early = min(told, most) if rounded else told + MARGIN_STEP
             self.margin = min(self.margin + early, MARGIN_MOST)
             self.keep_margin()
-        if call is not None:
+        if call in self.flying:
             call.refused = True
             if call.foreseen:
                 for limit, cost in zip(self.limits, call.costs, strict=True):
@@ -397,21 +438,35 @@ class Model:
             call.foreseen = False
         end = self.now + (guess if told is None else told)
         if end > max(self.end, self.now):
-            self.end = end
+            extends, self.end = self.end > self.now, end
+            self.foresee(call, extends)
             self.promise(call)
         self.poll(self.now)
         return max(self.end, self.now)
 
-    def promise(self, refused: Call | None) -> None:
-        """At the end of the cooldown the refused call passes, less what those use up meanwhile that
-        were dispatched after it.
+    def foresee(self, refused: Call | None, extends: bool) -> None:
+        """Who takes the quota meanwhile that the refused call is to have: the calls dispatched
+        after it. If it is not in flight, those foreseen by the cooldown that is extended.
         """
-        after = self.flying[self.flying.index(refused) + 1 :] if refused is not None else []
+        after = self.flying[self.flying.index(refused) + 1 :] if refused in self.flying else None
         for call in self.flying:
-            call.foreseen = call in after and not call.refused
+            if not extends and call is not refused:
+                call.refused = False  # it was sent again in the same attempt
+            if after is not None:
+                call.foreseen = call in after
+            elif not extends:
+                call.foreseen = False
+            if call.refused:
+                call.foreseen = False
+
+    def promise(self, refused: Call | None) -> None:
+        """At the end of the cooldown the refused call passes, less what others take meanwhile."""
+        self.resets += 1
         for index, limit in enumerate(self.limits):
             cost = 0 if refused is None else refused.costs[index]
-            if cost == 0:  # not known: then what a call has cost so far on average
+            if cost == 0 and not (refused is not None and refused.priced):
+                # Not known: then what a call has cost so far on average.
                 cost = limit.used // self.admitted if self.admitted else 1
             taken = sum(call.costs[index] for call in self.flying if call.foreseen)
-            limit.refuse(cost, taken, self.now, self.end)
+            if limit.refuse(cost, taken, self.now, self.end):
+                limit.reset = self.resets

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from bench import learning, measure, peers, report, run_job
+from bench import learning, learning_edges, measure, peers, report, run_job
 from bench.__main__ import PARTS, main
 
 
@@ -104,6 +104,14 @@ def test_limits_that_nobody_has_told_are_found_in_the_answers(profile):
     assert result.lost == 0
 
 
+@pytest.mark.parametrize("profile", learning.WITH_RATES)
+def test_limits_are_found_without_a_word_of_them(profile):
+    result = learning.measure(profile, "adapt, nothing configured", 12.0, 0, "nothing")
+    assert result.in_use > (0.8 if profile == "mistral" else 0.93)
+    assert result.refused < 0.015
+    assert result.lost == 0
+
+
 @pytest.mark.parametrize("way", learning.WAYS)
 def test_the_ways_of_a_job_at_an_unknown_provider_end(way):
     result = learning.measure("openai", way, 1.5, 1)
@@ -111,11 +119,15 @@ def test_the_ways_of_a_job_at_an_unknown_provider_end(way):
     assert 0.3 < result.efficiency < 1.1
 
 
-def test_moving_limits_are_followed():
-    last, used = learning.after_a_cut(1)
-    assert last < 5
+@pytest.mark.parametrize("tells", ["all", "nothing"])
+def test_moving_limits_are_followed(tells):
+    last, used = learning_edges.after_a_cut(1, tells)
+    assert last < 6
     assert used > 0.95
-    assert learning.after_a_rise(1) < 60
-    mine, both = learning.two_users(1)
+    assert learning_edges.after_a_rise(1, tells) < 60
+
+
+def test_two_users_of_a_key_share_it():
+    mine, both = learning_edges.two_users(1)
     assert mine > 0.4
     assert both > 0.93

@@ -49,6 +49,7 @@ class CoreAndModel(RuleBasedStateMachine):
         self.now = 0
         self.held = self.slots = 0  # slots in use and in all, after the last step
         self.started = False
+        self.attempted: set[int] = set()
 
     @initialize(limits=st.lists(figures, max_size=3), slots=slot_counts)
     def start(self, limits: list[Figures], slots: int | None) -> None:
@@ -69,6 +70,11 @@ class CoreAndModel(RuleBasedStateMachine):
 
     def has(self, *states: str) -> bool:
         return any(call.state in states for call in self.model.calls)
+
+    @property
+    def dispatched(self) -> list[Call]:
+        """The calls that have made an attempt, whatever has become of them since."""
+        return [call for call in self.model.calls if call.number in self.attempted]
 
     def pick(self, data: st.DataObject, *states: str) -> Call:
         return data.draw(
@@ -165,7 +171,9 @@ class CoreAndModel(RuleBasedStateMachine):
     def start_or_put_back(self, call: Call) -> None:
         started = self.model.dispatch(call.number)
         assert self.core.dispatch(call.number) == started
-        if not started:
+        if started:
+            self.attempted.add(call.number)
+        else:
             self.model.put_back(self.now, call.number)
             self.core.put_back(self.now, call.number)
             self.compare(call)
@@ -193,17 +201,18 @@ class CoreAndModel(RuleBasedStateMachine):
         self.core.retry(now, call.number)
         self.compare(call)
 
-    @precondition(lambda self: self.model.limits and self.has(IN_FLIGHT))
+    @precondition(lambda self: self.model.limits and self.dispatched)
     @rule(data=st.data(), delay=delays)
     def report(self, data: st.DataObject, delay: int) -> None:
-        now, call = self.later(delay), self.pick(data, IN_FLIGHT)
+        """Late ones, too: of a call that has ended, or waits to be repeated."""
+        now, call = self.later(delay), data.draw(st.sampled_from(self.dispatched))
         index = data.draw(st.integers(0, len(self.model.limits) - 1))
         actual = data.draw(st.integers(0, 3 * self.model.limits[index].capacity + 3))
         self.model.settle(now, call.number, index, actual)
         self.core.settle(now, call.number, index, actual)
         self.compare()
 
-    @precondition(lambda self: self.has(IN_FLIGHT))
+    @precondition(lambda self: self.dispatched)
     @rule(
         data=st.data(),
         delay=delays,
@@ -223,11 +232,11 @@ class CoreAndModel(RuleBasedStateMachine):
         cap: int,
         repeated: bool,
     ) -> None:
-        now, call = self.later(delay), self.pick(data, IN_FLIGHT)
+        now, call = self.later(delay), data.draw(st.sampled_from(self.dispatched))
         end = self.model.refused(now, call.number, told, base, exponential, cap)
         assert self.core.refused(now, call.number, told, base, exponential, cap) == end
         self.compare()
-        if repeated:
+        if repeated and call.state == IN_FLIGHT:
             self.model.retry(now, call.number)
             self.core.retry(now, call.number)
             self.compare(call)
@@ -246,6 +255,17 @@ class CoreAndModel(RuleBasedStateMachine):
         index = data.draw(st.integers(0, len(self.model.limits) - 1))
         self.model.retune(now, index, limit)
         self.core.retune(now, index, limit)
+        self.compare()
+
+    @precondition(lambda self: self.model.limits)
+    @rule(data=st.data(), delay=delays)
+    def set_level(self, data: st.DataObject, delay: int) -> None:
+        now = self.later(delay)
+        index = data.draw(st.integers(0, len(self.model.limits) - 1))
+        capacity = self.model.limits[index].capacity
+        units = data.draw(st.integers(-3 * capacity, capacity + 1))
+        self.model.set_level(now, index, units)
+        self.core.set_level(now, index, units)
         self.compare()
 
     @rule(delay=delays, slots=slot_counts)

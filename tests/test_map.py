@@ -362,6 +362,7 @@ class TestErrors:
             ({"items": 5}, TypeError, "items must be an iterable or async iterable, got 5"),
             ({"window": 0}, ValueError, "window must be 1 or more, got 0"),
             ({"window": 1.5}, TypeError, r"window must be an integer, got 1\.5"),
+            ({"window": True}, TypeError, "window must be an integer, got True"),
         ],
     )
     def test_refused_arguments(self, arguments, error, message):

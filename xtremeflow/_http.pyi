@@ -18,6 +18,7 @@ libcurl_version: str
 libcurl_number: int
 tls_version: str
 has_http2: bool
+has_gzip: bool
 
 def parse_head(head: bytes, /) -> list[tuple[str, str]]: ...
 def parse_head_bytes(head: bytes, /) -> list[tuple[bytes, bytes]]: ...
@@ -31,6 +32,18 @@ def set_loads(loads: Callable[[str], Any], /) -> None: ...
 class Response:
     _headers: Any
     _queued: float
+    def __new__(
+        cls,
+        url: str,
+        method: str,
+        status: int,
+        head: bytes,
+        body: bytes,
+        version: int,
+        queued: float,
+        times: tuple[int, int, int, int, int, int, int, int],
+        /,
+    ) -> Self: ...
     @property
     def url(self) -> str: ...
     @property
@@ -80,6 +93,7 @@ class Transfer(Coroutine[Any, Any, Any]):
     def send(self, value: Any, /) -> Any: ...
     def throw(self, typ: Any, val: Any = None, tb: Any = None, /) -> Any: ...
     def close(self) -> None: ...
+    def entrust(self) -> None: ...
     def abort(self) -> None: ...
     def chunks(self) -> AsyncIterator[bytes]: ...
     def events(self, limit: int, /) -> AsyncIterator[Event]: ...
@@ -105,6 +119,7 @@ class Session:
         *,
         response_type: type[Response],
         error_factory: Callable[..., BaseException],
+        shown: Callable[[str], str],
         headers: HeadersInput | None,
         ca_file: bytes | None,
         cert_file: bytes | None,

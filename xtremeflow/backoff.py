@@ -125,7 +125,7 @@ class _Policy:
             return None
         logger.warning(
             "Retrying %s in %.3f s: attempt %d of %d failed (%s)",
-            name,
+            getattr(exc, "_xtremeflow_call", name),  # the method and URL of an xtremeflow.http call
             wait,
             attempt,
             self.max_retries + 1,

@@ -122,10 +122,10 @@ struct CallObject {
     bool blocking;     /* asyncio's protocol: just yielded to a task */
     bool is_executing; /* a step of its coroutine */
     bool is_cancelled;
-    bool is_draining; /* waits for the other calls of its scheduler to end */
-    bool is_over;     /* ended, but for a child task's attempt that waits to be repeated */
-    bool child_waits; /* it is, or was, a child task whose attempt is to be repeated */
-    xf_call core;     /* the last: has one number per limit */
+    bool is_draining;     /* waits for the other calls of its scheduler to end */
+    bool is_over : 1;     /* ended, but for a child task's attempt that waits to be repeated */
+    bool child_waits : 1; /* it is, or was, a child task whose attempt is to be repeated */
+    xf_call core;         /* the last: has one number per limit */
 };
 
 /* ---- module.c ---- */
@@ -162,11 +162,13 @@ int xf_has_own_clock(module_state *st, PyObject *loop);
    system's), in ns. */
 int64_t xf_port_now(SchedulerObject *s, const PortObject *port);
 
-/* The same for an operation that only gives something back. While nobody waits, nothing depends on
-   when exactly that is, and the time of the last operation will do: it saves reading the clock. */
+/* The same for an operation that only gives something back. While nobody waits, and no cooldown
+   may be over by now, nothing depends on when exactly that is, and the time of the last operation
+   will do: it saves reading the clock. */
 static inline int64_t xf_port_about_now(SchedulerObject *s, const PortObject *port)
 {
-    return s->core.queue.size == 0 ? s->core.now : xf_port_now(s, port);
+    bool is_waited_for = s->core.queue.size > 0 || s->core.now < s->core.cooldown.until;
+    return is_waited_for ? xf_port_now(s, port) : s->core.now;
 }
 
 /* Sees to it that the port's timer can be armed. To be called on its own loop. -1 with an error. */
@@ -241,8 +243,8 @@ bool xf_call_dispatch(CallObject *c);
 /* Ends `c` in whatever state it is; what comes free goes to the next. Keeps a set exception. */
 void xf_call_end(CallObject *c, xf_outcome outcome);
 
-/* Sets what `c` costs by its estimate. -1 with an error set. */
-int xf_call_set_cost(CallObject *c);
+/* What `c` costs by its estimate: of each limit in cost[], and in tokens. -1 with an error set. */
+int64_t xf_call_cost(CallObject *c, int64_t *cost);
 
 /* "waiting", "in flight", ... */
 const char *xf_call_state(const CallObject *c);

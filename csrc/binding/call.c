@@ -9,17 +9,13 @@ enum { MAX_FREE_CALLS = 500 };
 
 /* ---- life ---- */
 
-int xf_call_set_cost(CallObject *c)
+int64_t xf_call_cost(CallObject *c, int64_t *cost)
 {
     SchedulerObject *s = c->scheduler;
     for (uint32_t i = 0; i < s->core.n_limits; i++) {
-        c->core.held[i] = s->kinds[i] == KIND_REQUESTS;
+        cost[i] = s->kinds[i] == KIND_REQUESTS;
     }
-    c->tokens = 0;
-    if (c->estimate != NULL) {
-        c->tokens = xf_amounts(s, c->estimate, "estimated_tokens", c->core.held);
-    }
-    return c->tokens < 0 ? -1 : 0;
+    return c->estimate != NULL ? xf_amounts(s, c->estimate, "estimated_tokens", cost) : 0;
 }
 
 /* Memory for a call: that of one that is gone, if there is any. It saves more than the allocation:
@@ -71,11 +67,13 @@ CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, 
     /* A retry reads it again: nobody may change it until then. */
     c->estimate =
         estimate != NULL && PyDict_Check(estimate) ? PyDict_Copy(estimate) : Py_XNewRef(estimate);
-    if ((estimate != NULL && c->estimate == NULL) || xf_call_set_cost(c) < 0) {
+    if ((estimate != NULL && c->estimate == NULL) ||
+        (c->tokens = xf_call_cost(c, c->core.held)) < 0) {
         xf_close_coro(coro);
         Py_DECREF(c);
         return NULL;
     }
+    c->core.priced = c->tokens > 0; /* an estimate of 0 is none */
     PyObject_GC_Track(c);
     return c;
 }

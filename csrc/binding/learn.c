@@ -96,7 +96,7 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
     int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : XF_NEVER);
     int64_t answered_at = instant(answered, "received_at", now);
-    double doubt = late ? (double)xf_held_since(&s->core, i, -1) : cost_of(s, c, i);
+    double doubt = late ? (double)xf_held_since(&s->core, i, -1, NULL) : cost_of(s, c, i);
     Py_XDECREF(c);
     if (sent_at < 0 || answered_at < 0) {
         return NULL;
@@ -108,6 +108,9 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
     }
     return PyFloat_FromDouble(moved);
 }
+
+/* Calls overtake one another by no more, so a provider has counted those sent that long before. */
+static const int64_t OVERTAKING_NS = 1000000000; /* 1 s */
 
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
 {
@@ -127,12 +130,13 @@ PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
     }
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
     int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : -1);
+    int64_t held = xf_held_since(&s->core, i, sent_at - OVERTAKING_NS, c != NULL ? &c->core : NULL);
     Py_XDECREF(c);
     if (sent_at < 0 && PyErr_Occurred()) {
         return NULL;
     }
     /* The level first, or calls that wait would go by the old one. */
-    double level = remaining - (double)xf_held_since(&s->core, i, sent_at);
+    double level = remaining - (double)held;
     xf_set_level(&s->core, i, level < 0 ? level : 0, now);
     xf_retune(&s->core, i, &limit, now);
     xf_set_level(&s->core, i, level, now);
@@ -192,7 +196,7 @@ static PyObject *reading_of(SchedulerObject *s, const CallObject *c, uint32_t i,
 {
     const xf_limit *l = &s->core.limits[i];
     return Py_BuildValue("LLdd", (long long)l->used,
-                         (long long)xf_held_since(&s->core, i, sent_at - 1), cost_of(s, c, i),
+                         (long long)xf_held_since(&s->core, i, sent_at - 1, NULL), cost_of(s, c, i),
                          (double)l->held_ns * 1e-9);
 }
 

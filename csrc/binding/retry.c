@@ -56,6 +56,19 @@ static void resolve_retries(CallObject *c, PyObject *here)
     Py_DECREF(retries);
 }
 
+/* What the next attempt of `c` costs, in new memory. NULL with an error set. */
+static int64_t *next_cost(CallObject *c, int64_t *tokens)
+{
+    int64_t *cost = PyMem_Malloc(c->scheduler->core.n_limits * sizeof(*cost));
+    if (cost == NULL) {
+        PyErr_NoMemory();
+    } else if ((*tokens = xf_call_cost(c, cost)) < 0) {
+        PyMem_Free(cost);
+        cost = NULL;
+    }
+    return cost;
+}
+
 PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     CallObject *c = (CallObject *)self;
@@ -65,29 +78,30 @@ PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
         PyErr_Format(PyExc_RuntimeError, "cannot repeat a call that is %s", xf_call_state(c));
         return NULL;
     }
-    /* Whatever was reported for this attempt: the next is a new one. */
-    if (c->core.state == XF_IN_FLIGHT && xf_call_set_cost(c) < 0) {
-        return NULL;
-    }
     PyObject *future = xf_new_future(st);
-    if (future == NULL) {
-        return NULL;
-    }
+    int64_t tokens = 0, *cost = future != NULL ? next_cost(c, &tokens) : NULL;
     /* Attempts of one call that fail together wait together: the call paid for them together. */
     bool is_granted = c->core.state == XF_ADMITTED && c->retries == NULL;
-    if ((c->retries == NULL && (c->retries = PyList_New(0)) == NULL) ||
+    if (cost == NULL || (c->retries == NULL && (c->retries = PyList_New(0)) == NULL) ||
         PyList_Append(c->retries, future) < 0) {
-        Py_DECREF(future);
+        PyMem_Free(cost);
+        Py_XDECREF(future);
         return NULL;
     }
     /* Who asks while no step of the call's own coroutine runs is a child task of it. */
     c->child_waits = !c->is_executing || (c->child_waits && c->core.state != XF_IN_FLIGHT);
+    int64_t now = xf_port_now(s, c->port);
     if (c->core.state == XF_IN_FLIGHT) {
-        xf_retry(&s->core, &c->core, xf_port_now(s, c->port));
+        /* Whatever was reported for this attempt: the next is a new one. */
+        memcpy(c->core.held, cost, s->core.n_limits * sizeof(*cost));
+        c->core.priced = tokens > 0;
+        c->tokens = tokens;
+        xf_retry(&s->core, &c->core, now);
         xf_deliver(s);
     } else if (is_granted) {
         resolve_retries(c, NULL);
     }
+    PyMem_Free(cost);
     return future;
 }
 

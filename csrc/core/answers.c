@@ -31,27 +31,39 @@ void xf_accepted(xf_scheduler *s, const xf_call *c)
    far on average. */
 static int64_t refused_cost(const xf_scheduler *s, const xf_call *c, uint32_t i)
 {
-    if (c != NULL && c->held[i] > 0) {
+    if (c != NULL && (c->priced || c->held[i] > 0)) {
         return c->held[i];
     }
     return s->counters.admitted ? (int64_t)(s->limits[i].used / s->counters.admitted) : 1;
 }
 
-/* The provider has promised that `c` will pass at the end of the cooldown. The calls that followed
-   it and are still on their way may take that quota meanwhile, unless they are refused too. */
-static void promise(xf_scheduler *s, const xf_call *c, int64_t now)
+/* Which calls on their way may take the quota meanwhile that the provider has promised to `c`:
+   those that followed it, unless they are refused too. Where `c` is not in flight, so that nobody
+   knows who followed, those foreseen by the cooldown that this one `extends`. */
+static void foresee(xf_scheduler *s, const xf_call *c, bool extends)
 {
-    bool follows = false;
+    bool flies = c != NULL && c->state == XF_IN_FLIGHT, follows = false;
     for (xf_call *f = s->flying; f != NULL; f = f->next) {
-        f->foreseen = follows && !f->refused;
+        f->refused &= extends || f == c; /* else it was sent again, without our knowing */
+        f->foreseen = !f->refused && (flies ? follows : extends && f->foreseen);
         follows |= f == c;
     }
+}
+
+/* The provider has promised that `c` will pass at the end of the cooldown. */
+static void promise(xf_scheduler *s, const xf_call *c, bool extends, int64_t now)
+{
+    foresee(s, c, extends);
+    s->resets++;
     for (uint32_t i = 0; i < s->n_limits; i++) {
+        xf_limit *l = &s->limits[i];
         int64_t taken = 0;
         for (const xf_call *f = s->flying; f != NULL; f = f->next) {
             taken = sum(taken, f->foreseen ? f->held[i] : 0);
         }
-        xf_limit_refuse(&s->limits[i], refused_cost(s, c, i), taken, now, s->cooldown.until);
+        if (xf_limit_refuse(l, refused_cost(s, c, i), taken, now, s->cooldown.until)) {
+            l->reset = s->resets;
+        }
     }
 }
 
@@ -77,12 +89,12 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
     if (fresh && c != NULL && xf_margin_widen(&s->margin, b->told_ns, now)) {
         keep_margin(s);
     }
-    if (c != NULL) {
+    if (c != NULL && c->state == XF_IN_FLIGHT) {
         c->refused = true;
         unforesee(s, c, now);
     }
     if (until > before && until > now) {
-        promise(s, c, now);
+        promise(s, c, before > now, now);
     }
     xf_look_again(s);
     return until;
@@ -106,13 +118,16 @@ bool xf_follow(xf_scheduler *s, int64_t now)
     return true;
 }
 
-/* Units of limit `i` held by the calls in flight that were dispatched after `from` and not after
-   `to`. */
-static int64_t held_between(const xf_scheduler *s, uint32_t i, int64_t from, int64_t to)
+/* Units of limit `i` held by the calls in flight, but for `c`, that were dispatched after `from`
+   and not after `to`. One that was refused and waits for the cooldown's end holds nothing. */
+static int64_t held_between(const xf_scheduler *s, uint32_t i, int64_t from, int64_t to,
+                            const xf_call *c)
 {
     int64_t held = 0;
+    bool pauses = s->cooldown.until > s->now;
     for (const xf_call *f = s->flying; f != NULL && f->dispatched_at <= to; f = f->next) {
-        held = sum(held, f->dispatched_at > from && !f->refused ? f->held[i] : 0);
+        bool counts = f->dispatched_at > from && f != c && !(f->refused && pauses);
+        held = sum(held, counts ? f->held[i] : 0);
     }
     return held;
 }
@@ -121,21 +136,23 @@ double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool
                int64_t sent_at, int64_t answered_at, int64_t now)
 {
     now = xf_begin(s, now);
-    doubt += (double)held_between(s, i, -1, sent_at);
+    doubt += (double)held_between(s, i, -1, sent_at, NULL);
     double moved =
         xf_limit_told(&s->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
     xf_look_again(s);
     return moved;
 }
 
-int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant)
+int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant, const xf_call *c)
 {
-    return held_between(s, i, instant, INT64_MAX);
+    return held_between(s, i, instant, INT64_MAX, c);
 }
 
 void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now)
 {
     now = xf_begin(s, now);
-    xf_limit_set_level(&s->limits[i], units, now);
+    if (xf_limit_set_level(&s->limits[i], units, now)) {
+        s->limits[i].reset = ++s->resets;
+    }
     xf_look_again(s);
 }

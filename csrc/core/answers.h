@@ -14,7 +14,7 @@
  * A provider refused `c` (NULL: a call that is not known here) with a 429. Opens or extends the
  * cooldown by the rules of cooldown.h. At its end the buckets that can have caused it hold just
  * what the refused call needs (see xf_limit_refuse): it is let through at once, the rest follow
- * at the rate. Where its cost is not known (no call, or no estimate) the mean of the calls so far
+ * at the rate. Where its cost is not known (no call, or not `priced`) the mean of the calls so far
  * stands for it. A length of 0 asks for no pause and changes nothing. Returns the instant of the
  * end.
  */
@@ -31,9 +31,9 @@ bool xf_follow(xf_scheduler *s, int64_t now);
 double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
                int64_t sent_at, int64_t answered_at, int64_t now);
 
-/* Units of limit `i` held by the calls in flight that were dispatched after `instant`. O(their
-   number). */
-int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant);
+/* Units of limit `i` held by the calls in flight, but for `c` (or NULL), that were dispatched after
+   `instant`. O(calls in flight). */
+int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant, const xf_call *c);
 
 /* Sets the level of limit `i` to that many units, or as near as its capacity allows. */
 void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now);

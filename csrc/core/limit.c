@@ -200,6 +200,7 @@ void xf_limit_take(xf_limit *l, int64_t cost, int64_t when)
     refill(l, when);
     note(l);
     l->bucket.level -= price(l, cost) + l->due;
+    l->paid = l->due;
     l->due = 0;
     l->used += (uint64_t)cost;
     note(l);
@@ -214,6 +215,16 @@ void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
     refill(l, now);
     note(l);
     move(l, credits_of(l, units));
+    note(l);
+}
+
+void xf_limit_give_back(xf_limit *l, int64_t cost, int64_t now)
+{
+    xf_limit_adjust(l, cost, now);
+    /* Whoever took what was due was the first since then: if others took after it, paid is 0. */
+    move(l, l->paid);
+    l->due += l->paid;
+    l->paid = 0;
     note(l);
 }
 
@@ -237,6 +248,7 @@ bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t taken, int64_t now, int6
     }
     l->bucket = (xf_bucket){.level = needed(l, cost), .at = until};
     l->due = l->reserve;
+    l->paid = 0;
     move(l, -credits_of(l, taken));
     if (l->trail != NULL) {
         xf_trail_start(l->trail, until, l->bucket.level);
@@ -259,10 +271,10 @@ void xf_limit_follow(xf_limit *l, xf_trail *trail, int64_t now)
     xf_trail_start(trail, l->bucket.at, l->bucket.level);
 }
 
-void xf_limit_set_level(xf_limit *l, double units, int64_t now)
+bool xf_limit_set_level(xf_limit *l, double units, int64_t now)
 {
     if (now < l->bucket.at) {
-        return;
+        return false;
     }
     refill(l, now);
     double level = units * (double)l->unit;
@@ -272,6 +284,7 @@ void xf_limit_set_level(xf_limit *l, double units, int64_t now)
     if (l->trail != NULL) {
         xf_trail_start(l->trail, now, l->bucket.level);
     }
+    return true;
 }
 
 double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, int64_t sent_at,
@@ -295,7 +308,8 @@ double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, 
     if (level > at_most) {
         aim = fmax(at_most, fmin(level, 0)); /* no answer puts anybody into debt */
     } else if (level < at_least) {
-        aim = fmin(at_least, bounded ? level + (double)trail->lowered : (double)full(l));
+        aim = fmin(at_least, (double)full(l));
+        aim = bounded ? fmin(aim, level + (double)trail->lowered) : aim;
     }
     int64_t shift = (int64_t)nearbyint(aim - level);
     int64_t rise = xf_trail_rise(trail, shift, now);
@@ -314,7 +328,7 @@ void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now)
     l->capacity = definition->capacity;
     l->max_cost = definition->max_cost;
     l->reserve = 0;
-    l->due = 0;
+    l->due = l->paid = 0;
     l->bucket.level = level > l->capacity ? l->capacity
                       : level < MAX_DEBT  ? MAX_DEBT
                                           : (int64_t)level;

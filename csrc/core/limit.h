@@ -35,6 +35,8 @@ typedef struct xf_limit {
     int64_t max_cost; /* units: what a call costs beyond that could never be paid for */
     int64_t reserve;  /* credits of the capacity that are not used, see xf_limit_reserve() */
     int64_t due;      /* credits that the next call takes in addition, see xf_limit_refuse() */
+    int64_t paid;     /* how much of that the last call took */
+    uint32_t reset;   /* the scheduler's: number of the last one that set this level */
     xf_bucket bucket;
     xf_trail *trail; /* where the level has been, see trail.h; NULL: nobody asks */
 
@@ -76,6 +78,9 @@ int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from);
 /* Takes `cost` units at `when`, an instant that xf_limit_ready() allowed. */
 void xf_limit_take(xf_limit *l, int64_t cost, int64_t when);
 
+/* Gives back what a call took since the level was last set, also what it took in addition. */
+void xf_limit_give_back(xf_limit *l, int64_t cost, int64_t now);
+
 /* Moves the level at `now` by `units`: above 0 gives back (never above the capacity), below 0
    takes, as far as the largest debt that can be told. While a cooldown runs that has set the level
    at its end (xf_limit_refuse), only the counters move. */
@@ -98,8 +103,8 @@ void xf_limit_amend(xf_limit *l, int64_t units, int64_t now);
 void xf_limit_follow(xf_limit *l, xf_trail *trail, int64_t now);
 
 /* Sets the level to `units`, or as near as the capacity and the largest debt allow; what came
-   before is forgotten. Does nothing during a cooldown. */
-void xf_limit_set_level(xf_limit *l, double units, int64_t now);
+   before is forgotten. False, and does nothing, during a cooldown. */
+bool xf_limit_set_level(xf_limit *l, double units, int64_t now);
 
 /*
  * A provider had `remaining` units left at an instant between `sent_at` and `answered_at`; which,

@@ -87,6 +87,7 @@ static void land(xf_scheduler *s, xf_call *c)
     c->next = NULL;
     c->previous = NULL;
     c->crowd = 0;
+    c->foreseen = false;
     s->n_flying--;
 }
 
@@ -126,7 +127,7 @@ static void admit(xf_scheduler *s, xf_call *c, int64_t at)
     s->waited = c != s->arriving || (s->waited && at < s->now);
     s->admitted_at = s->now;
     s->counters.admitted++;
-    c->generation = s->cooldown.generation;
+    c->resets = (uint16_t)s->resets;
     c->state = XF_ADMITTED;
 }
 
@@ -254,12 +255,19 @@ static void release_slot(xf_scheduler *s)
     s->changed = true;
 }
 
-/* Takes an admission back that did not lead to a dispatch. */
+/* Takes an admission back that did not lead to a dispatch. A level that was set since is not what
+   was paid from. */
 static void revoke(xf_scheduler *s, xf_call *c)
 {
+    uint32_t since = (uint16_t)(s->resets - c->resets);
     unpost(s, c);
     for (uint32_t i = 0; i < s->n_limits; i++) {
-        xf_limit_adjust(&s->limits[i], c->held[i], s->now);
+        xf_limit *l = &s->limits[i];
+        if (s->resets - l->reset < since) {
+            l->used -= (uint64_t)c->held[i];
+        } else {
+            xf_limit_give_back(l, c->held[i], s->now);
+        }
     }
     s->counters.admitted--;
     release_slot(s);
@@ -348,11 +356,14 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
 
 bool xf_dispatch(xf_scheduler *s, xf_call *c)
 {
-    if (c->generation != s->cooldown.generation || s->cooldown.until > s->now) {
+    if (c->resets != (uint16_t)s->resets || s->cooldown.until > s->now) {
         return false;
     }
     unpost(s, c); /* it need not have been collected */
     c->state = XF_IN_FLIGHT;
+    c->generation = s->cooldown.generation;
+    c->spent = true;
+    c->refused = false;
     c->dispatched_at = s->now; /* instead of the deadline, which it has kept */
     take_off(s, c);
     return true;
@@ -371,7 +382,7 @@ void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
     xf_begin(s, now);
     land(s, c);
     c->deadline = XF_NEVER;
-    c->refused = c->foreseen = false;
+    c->spent = false;
     release_slot(s);
     s->counters.retries++;
     enter_queue(s, c);
@@ -413,7 +424,7 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
 {
     xf_limit *l = &s->limits[i];
     int64_t less = c->held[i] - actual;
-    if (less == 0) {
+    if (less == 0 || !c->spent) {
         return;
     }
     now = xf_begin(s, now);
@@ -427,6 +438,7 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
         l->charged += (uint64_t)-less;
     }
     c->held[i] = actual;
+    c->priced &= actual > 0; /* what a call that fails reports is not what it needs */
     xf_look_again(s);
 }
 

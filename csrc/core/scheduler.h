@@ -1,9 +1,9 @@
 /*
  * The native queue: calls wait here, in order, until every limit allows the first of them at
- * once. This is the whole decision and nothing else: no clock (every function takes `now`), no
+ * once. This is the whole decision and nothing else: no clock (who lets time pass says `now`), no
  * thread, no Python. What is to be done about a decision is left in the *outbox*: calls that
- * were admitted or whose deadline has come, in order, for the caller to collect; and in
- * xf_scheduler_next(), the instant at which the queue wants to be looked at again.
+ * were admitted or whose deadline has come, in order, for the caller to collect; and in xf_head()
+ * and xf_first_deadline(), the instants at which the queue wants to be looked at again.
  *
  * A call is admitted when it is first in the queue and there is a free slot, no cooldown, and
  * in every bucket level >= min(cost, capacity). All or nothing, first come first served within
@@ -50,8 +50,8 @@ typedef enum xf_state {
     XF_DONE,      /* finished or cancelled; holds nothing */
 } xf_state;
 
-/* One call. The memory is the caller's, zeroed and with `held` filled in before xf_submit(); it
-   must stay until the call is done. All else is the scheduler's. */
+/* One call. The memory is the caller's, zeroed and with `held` and `priced` filled in before
+   xf_submit(); it must stay until the call is done. All else is the scheduler's. */
 typedef struct xf_call {
     uint64_t order;       /* key in the queue: priority, then sequence number */
     uint32_t queue_place; /* see heap.h */
@@ -64,10 +64,13 @@ typedef struct xf_call {
         int64_t dispatched_at; /* in flight: when it was dispatched */
     };
     struct xf_call *next, **previous; /* in the outbox; in flight: among those in flight */
-    uint32_t generation;              /* of the cooldown, at admission */
-    uint16_t state;                   /* xf_state */
-    bool refused;                     /* in flight: this attempt was */
-    bool foreseen;                    /* the level at the cooldown's end has paid for it */
+    uint32_t generation;              /* of the cooldown, at the last dispatch */
+    uint16_t resets;                  /* at admission, modulo 2**16 */
+    uint8_t state;                    /* xf_state */
+    bool priced : 1;                  /* its costs are known: a 0 among them is one, too */
+    bool spent : 1;                   /* `held` is what the last attempt has cost */
+    bool refused : 1;                 /* in flight: this attempt was, in the last cooldown */
+    bool foreseen : 1;                /* in flight: the level at its end has paid for it */
     int64_t held[];                   /* per limit, in units: the cost, later what was reported */
 } xf_call;
 
@@ -95,6 +98,7 @@ typedef struct xf_scheduler {
     uint32_t in_use;   /* slots held */
     uint32_t n_flying; /* calls in flight: the others that hold one are still to be dispatched */
     uint32_t live;     /* calls submitted and not done */
+    uint32_t resets;   /* how often levels were set to what a provider said */
     xf_cooldown cooldown;
     xf_margin margin;
     xf_counters counters;
@@ -131,8 +135,9 @@ size_t xf_call_size(const xf_scheduler *s);
    memory, nothing was done. */
 bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int64_t now);
 
-/* An admitted call is started: from here on its cost is spent. False, and nothing is done, when a
-   cooldown began since its admission: then it must go back, see xf_put_back(). O(1). */
+/* An admitted call is started, at the time of the latest operation: from here on its cost is spent.
+   False, and nothing is done, when a cooldown runs or levels were set anew since its admission,
+   which these have not paid for: then it must go back, see xf_put_back(). O(1). */
 bool xf_dispatch(xf_scheduler *s, xf_call *c);
 
 /* An admitted call that was not dispatched returns its slot and cost, and waits again, in its
@@ -150,7 +155,8 @@ void xf_retry(xf_scheduler *s, xf_call *c, int64_t now);
 void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now);
 
 /* Replaces what a call that was dispatched (it may have ended) holds of limit `i` by what it
-   actually used, 0 to max_cost units. */
+   actually used, 0 to max_cost units. Does nothing once it was to be repeated: what it holds from
+   then on is the next attempt's. */
 void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t now);
 
 /* Gives limit `i` a new definition (see xf_limit_retune). */

@@ -88,5 +88,7 @@ int xf_curl_load(struct xf_curl *curl, const char *path, char *why, size_t why_s
         snprintf(why, why_size, "libcurl failed to start");
         return -1;
     }
+    if (!xf_zlib_load(&curl->zlib, lib))
+        curl->zlib = (struct xf_zlib){0};
     return 0;
 }

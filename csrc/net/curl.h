@@ -11,6 +11,8 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "net/gzip.h"
+
 typedef void CURL;
 typedef void CURLM;
 
@@ -88,7 +90,6 @@ enum {
     CURLOPT_CUSTOMREQUEST = 10036,
     CURLOPT_CAINFO = 10065,
     CURLOPT_SSLKEY = 10087,
-    CURLOPT_ACCEPT_ENCODING = 10102,
     CURLOPT_PRIVATE = 10103,
     CURLOPT_OPENSOCKETDATA = 10164,
     CURLOPT_NOPROXY = 10177,
@@ -159,6 +160,8 @@ enum {
     CURLE_OPERATION_TIMEDOUT = 28,
     CURLE_OUT_OF_MEMORY = 27,
     CURLE_UNKNOWN_OPTION = 48,
+    CURLE_RECV_ERROR = 56,
+    CURLE_TOO_LARGE = 100,
 };
 
 struct xf_curl {
@@ -179,6 +182,7 @@ struct xf_curl {
     int (*multi_socket_action)(CURLM *, int fd, int events, int *running);
     struct curl_msg *(*multi_info_read)(CURLM *, int *left);
     const struct curl_version *version;
+    struct xf_zlib zlib; /* empty: none */
 };
 
 /* Loads libcurl (the given path, or else the copy this extension is linked with, or else the

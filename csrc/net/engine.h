@@ -38,7 +38,8 @@ struct xf_host {
 struct xf_options {
     const char *ca_file, *cert_file, *key_file, *key_password; /* NULL: libcurl's default */
     const char *proxy, *no_proxy; /* proxy NULL: from the environment; "": none */
-    bool verify, http2, compressed;
+    bool verify, http2;
+    bool compressed;                    /* decode gzip, and refuse other codings */
     long connect_timeout_ms;            /* for the binding's use: 0: none */
     long max_connections, max_per_host; /* 0: no bound */
     long max_idle;                      /* connections kept for reuse */
@@ -62,15 +63,21 @@ struct xf_request {
 
 /* Codes of an outcome beside libcurl's own, which are positive. */
 enum {
-    XF_E_TOTAL = -1,  /* the total timeout */
-    XF_E_IDLE = -2,   /* nothing received for idle_ns */
-    XF_E_BODY = -3,   /* the body is larger than max_body */
-    XF_E_HEAD = -4,   /* the head is larger than max_head */
-    XF_E_LOST = -5,   /* a reused connection broke; the request may have been received */
-    XF_E_CLOSED = -6, /* the engine was closed */
-    XF_E_MEMORY = -7, /* out of memory */
-    XF_E_UPLOAD = -8, /* the upload was aborted by its source */
-    XF_E_CUT = -9,    /* the connection ended in the head, for libcurl a whole answer */
+    XF_E_TOTAL = -1,     /* the total timeout */
+    XF_E_IDLE = -2,      /* nothing received for idle_ns */
+    XF_E_BODY = -3,      /* the body is larger than max_body */
+    XF_E_HEAD = -4,      /* the head is larger than max_head */
+    XF_E_LOST = -5,      /* a reused connection broke; the request may have been received */
+    XF_E_CLOSED = -6,    /* the engine was closed */
+    XF_E_MEMORY = -7,    /* out of memory */
+    XF_E_UPLOAD = -8,    /* the upload was aborted by its source */
+    XF_E_CUT = -9,       /* the connection ended in the head, for libcurl a whole answer */
+    XF_E_ENDED = -10,    /* cancelled by the caller */
+    XF_E_LENGTH = -11,   /* Content-Length contradicts itself, or is no number */
+    XF_E_SWITCH = -12,   /* 101, which was not asked for */
+    XF_E_ENCODING = -13, /* a content coding other than gzip */
+    XF_E_GZIP = -14,     /* not what gzip makes */
+    XF_E_GZIP_CUT = -15, /* the body ended before its gzip stream */
 };
 
 struct xf_outcome {
@@ -104,6 +111,9 @@ struct xf_transfer {
     struct xf_engine *engine; /* NULL: not in flight */
     struct xf_easy *easy;
     struct xf_buffer upload;
+    int64_t length; /* what the head says so far, -1: nothing */
+    enum { XF_PLAIN, XF_GZIPPED, XF_FOREIGN } coding;
+    struct xf_gzip *gzip; /* NULL: no body yet, or not gzipped */
     bool upload_ended, upload_aborted, send_paused, receive_paused;
     int error; /* XF_E_... noted by a callback, which can tell libcurl only "abort" */
     int port;  /* of its connection, on this side */

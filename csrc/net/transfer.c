@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 /* ---- may it be sent again? ----
  *
@@ -62,6 +63,67 @@ static int status_of(const char *line, size_t size, int *version)
     return status;
 }
 
+/* The length that a Content-Length line gives, also if it says it twice ("5, 5"), or -1. */
+static int64_t length_of(const char *p, const char *end)
+{
+    for (int64_t length = -1;;) {
+        int64_t one = 0;
+        while (p < end && (*p == ' ' || *p == '\t'))
+            p++;
+        if (p == end || *p < '0' || *p > '9')
+            return -1;
+        for (; p < end && *p >= '0' && *p <= '9'; p++) {
+            if (one > (INT64_MAX - 9) / 10)
+                return -1;
+            one = one * 10 + *p - '0';
+        }
+        while (p < end && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n'))
+            p++;
+        if (length >= 0 && one != length)
+            return -1;
+        length = one;
+        if (p == end)
+            return length;
+        if (*p++ != ',')
+            return -1;
+    }
+}
+
+static bool is_coding(const char *p, const char *end, const char *name)
+{
+    size_t size = strlen(name);
+    while (p < end && (*p == ' ' || *p == '\t'))
+        p++;
+    while (p < end && (unsigned char)end[-1] <= ' ')
+        end--;
+    return (size_t)(end - p) == size && !strncasecmp(p, name, size);
+}
+
+/* Looks at the fields that say where the body ends and how it is coded. 0, or XF_E_... */
+static int see_field(struct xf_transfer *t, const char *line, size_t size)
+{
+    static const char length_name[] = "content-length:", coding_name[] = "content-encoding:";
+    const char *end = line + size;
+    if ((line[0] | 0x20) != 'c')
+        return 0;
+    if (size >= sizeof length_name && !strncasecmp(line, length_name, sizeof length_name - 1)) {
+        int64_t length = length_of(line + sizeof length_name - 1, end);
+        if (length < 0 || (t->length >= 0 && t->length != length))
+            return XF_E_LENGTH;
+        t->length = length;
+    }
+    if (t->engine->options.compressed && size >= sizeof coding_name &&
+        !strncasecmp(line, coding_name, sizeof coding_name - 1)) {
+        const char *coding = line + sizeof coding_name - 1;
+        bool gzip = is_coding(coding, end, "gzip") || is_coding(coding, end, "x-gzip");
+        if (gzip && t->coding == XF_PLAIN)
+            t->coding = XF_GZIPPED;
+        else if (!is_coding(coding, end, "identity") && !is_coding(coding, end, ""))
+            t->coding = XF_FOREIGN;
+    }
+    return 0;
+}
+
 static size_t on_header(char *line, size_t one, size_t size, void *userdata)
 {
     (void)one;
@@ -73,7 +135,12 @@ static size_t on_header(char *line, size_t one, size_t size, void *userdata)
     if (size > 5 && !memcmp(line, "HTTP/", 5)) {
         xf_buffer_take(&t->head, xf_buffer_size(&t->head)); /* after an interim answer */
         t->status = status_of(line, size, &t->http_version);
+        t->length = -1;
+        t->coding = XF_PLAIN;
     }
+    t->error = t->status == 101 ? XF_E_SWITCH : see_field(t, line, size);
+    if (t->error)
+        return 0;
     if (size > e->options.max_head - xf_buffer_size(&t->head)) {
         t->error = XF_E_HEAD;
         return 0;
@@ -91,26 +158,44 @@ static size_t on_header(char *line, size_t one, size_t size, void *userdata)
     return size;
 }
 
+/* Adds to the body what was received of it. 0, or XF_E_... */
+static int add_body(struct xf_transfer *t, const char *bytes, size_t size, size_t most)
+{
+    if (!size)
+        return 0;
+    if (t->coding == XF_FOREIGN)
+        return XF_E_ENCODING;
+    if (t->coding == XF_PLAIN)
+        return size > most - xf_buffer_size(&t->body)     ? XF_E_BODY
+               : xf_buffer_add(&t->body, bytes, size) < 0 ? XF_E_MEMORY
+                                                          : 0;
+    const struct xf_zlib *zlib = &t->engine->curl->zlib;
+    if (!zlib->init)
+        return XF_E_ENCODING;
+    if (!t->gzip && !(t->gzip = xf_gzip_new(zlib)))
+        return XF_E_MEMORY;
+    int bad = xf_gzip_push(t->gzip, bytes, size, &t->body, most);
+    return !bad                   ? 0
+           : bad == XF_GZIP_BAD   ? XF_E_GZIP
+           : bad == XF_GZIP_LARGE ? XF_E_BODY
+                                  : XF_E_MEMORY;
+}
+
 static size_t on_body(char *bytes, size_t one, size_t size, void *userdata)
 {
     (void)one;
     struct xf_transfer *t = ((struct xf_easy *)userdata)->transfer;
     struct xf_engine *e = t->engine;
     t->last_io = e->now;
-    if (t->request.stream) {
-        if (xf_buffer_size(&t->body) >= e->options.high_water) {
-            t->receive_paused = true;
-            return CURL_WRITEFUNC_PAUSE;
-        }
-    } else if (size > e->options.max_body - xf_buffer_size(&t->body)) {
-        t->error = XF_E_BODY;
+    bool stream = t->request.stream;
+    if (stream && xf_buffer_size(&t->body) >= e->options.high_water) {
+        t->receive_paused = true;
+        return CURL_WRITEFUNC_PAUSE;
+    }
+    t->error = add_body(t, bytes, size, stream ? SIZE_MAX : e->options.max_body);
+    if (t->error)
         return 0;
-    }
-    if (xf_buffer_add(&t->body, bytes, size) < 0) {
-        t->error = XF_E_MEMORY;
-        return size ? 0 : 1;
-    }
-    if (t->request.stream)
+    if (stream)
         xf_engine_note(e, t, XF_BODY);
     return size;
 }
@@ -185,8 +270,6 @@ static int set_common(struct xf_engine *e, struct xf_easy *easy)
         SET(CURLOPT_PROXY, o->proxy);
     if (o->no_proxy)
         SET(CURLOPT_NOPROXY, o->no_proxy);
-    if (o->compressed)
-        SET(CURLOPT_ACCEPT_ENCODING, ""); /* all that libcurl can decode */
 #undef SET
     /* Since 7.87: leave a name lookup behind on removal rather than wait for its thread. */
     e->curl->easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
@@ -251,7 +334,7 @@ static int set_request(struct xf_engine *e, struct xf_easy *easy, const struct x
 
 void xf_transfer_init(struct xf_transfer *t, const struct xf_request *request)
 {
-    *t = (struct xf_transfer){.request = *request};
+    *t = (struct xf_transfer){.request = *request, .length = -1};
 }
 
 int xf_transfer_start(struct xf_transfer *t, struct xf_engine *e, int64_t now)
@@ -299,6 +382,22 @@ int xf_transfer_start(struct xf_transfer *t, struct xf_engine *e, int64_t now)
     return 0;
 }
 
+/* libcurl bounds a line of the head (100 KB) and later versions the head (300 KB) too, and says so
+ * in ways of its own. */
+static bool head_too_large(const struct xf_transfer *t, int code)
+{
+    static const char text[] = "Too large response headers";
+    if (t->head_done)
+        return false;
+    if (code == CURLE_RECV_ERROR)
+        return !strncmp(t->easy->error, text, sizeof text - 1);
+    if (code != CURLE_OUT_OF_MEMORY && code != CURLE_TOO_LARGE)
+        return false;
+    long sent = 0;
+    t->engine->curl->easy_getinfo(t->easy->curl, CURLINFO_REQUEST_SIZE, &sent);
+    return sent > 0;
+}
+
 static void note_outcome(struct xf_transfer *t, int code)
 {
     const struct xf_engine *e = t->engine;
@@ -309,6 +408,10 @@ static void note_outcome(struct xf_transfer *t, int code)
         code = t->error;
     else if (!code && !t->head_done)
         code = XF_E_CUT;
+    else if (!code && t->gzip && !xf_gzip_whole(t->gzip))
+        code = XF_E_GZIP_CUT;
+    else if (code && head_too_large(t, code))
+        code = XF_E_HEAD;
     o->code = code;
     e->curl->easy_getinfo(c, CURLINFO_NUM_CONNECTS, &o->connects);
     e->curl->easy_getinfo(c, CURLINFO_PRETRANSFER_TIME_T, &times->ready);
@@ -355,6 +458,8 @@ void xf_transfer_end(struct xf_transfer *t, int code)
     e->stats.connects += (uint64_t)t->outcome.connects;
     e->stats.repeated += t->outcome.sends > 1;
     xf_buffer_free(&t->upload);
+    xf_gzip_free(t->gzip);
+    t->gzip = NULL;
 }
 
 void xf_transfer_cancel(struct xf_transfer *t)
@@ -363,7 +468,7 @@ void xf_transfer_cancel(struct xf_transfer *t)
     if (!e)
         return;
     if (t->easy)
-        xf_transfer_end(t, XF_E_CLOSED);
+        xf_transfer_end(t, XF_E_ENDED);
     xf_engine_forget(e, t);
     t->engine = NULL;
     xf_engine_arm(e); /* the removal may let another one start */

@@ -59,6 +59,7 @@ static inline xf_call *call(int64_t cost, int64_t second_cost)
     kept = k;
     for (uint32_t i = 0; i < s.n_limits && i < 2; i++) {
         c->held[i] = costs[i];
+        c->priced |= costs[i] > 0;
     }
     return c;
 }

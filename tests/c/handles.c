@@ -1,7 +1,6 @@
 /* The core for ctypes: opaque handles and plain numbers, so that it is the compiler that knows the
  * layouts. Only what the core's own functions do not already offer. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "core/answers.h"
 #include "core/scheduler.h"
@@ -51,8 +50,9 @@ void handle_scheduler_free(xf_scheduler *s)
 xf_call *handle_call(const xf_scheduler *s, const int64_t *costs)
 {
     xf_call *c = calloc(1, xf_call_size(s));
-    if (c != NULL) {
-        memcpy(c->held, costs, s->n_limits * sizeof(*costs));
+    for (uint32_t i = 0; c != NULL && i < s->n_limits; i++) {
+        c->held[i] = costs[i];
+        c->priced |= costs[i] > 0;
     }
     return c;
 }

@@ -263,6 +263,128 @@ TEST(a_call_admitted_before_a_late_extension_does_not_start_in_it)
     stop();
 }
 
+TEST(a_call_put_back_after_a_cooldown_gets_nothing_of_the_new_level)
+{
+    const xf_limit limits[] = {limit(1000, 1, 1000), limit(10000, 86400, 10000)};
+    start(limits, 2, XF_UNLIMITED);
+    xf_call *refused = dispatched(100, 1, 0), *c = submit(800, 5, 0);
+    refuse(refused, 10 * MS, 0);
+    xf_finish(&s, refused, XF_FAILED, 0);
+    CHECK(!xf_dispatch(&s, c));
+    xf_put_back(&s, c, 50 * MS);
+    CHECK_EQ(c->state, XF_WAITING); /* 100 were promised, and 40 have come since */
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 50 * MS), 140, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[1], 50 * MS), 9999, 0.1);
+    CHECK_EQ(s.limits[0].used, 100);
+    CHECK_EQ(armed(), 710 * MS);
+    stop();
+}
+
+TEST(a_call_admitted_before_a_late_extension_does_not_start_after_it_either)
+{
+    const xf_limit tokens = limit(1000, 1, 1000);
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_call *a = dispatched(100, 0, 0), *late = dispatched(100, 0, 0);
+    refuse(a, 10 * MS, 0);
+    xf_finish(&s, a, XF_FAILED, 0);
+    xf_call *c = submit(500, 0, 600 * MS);
+    CHECK_EQ(c->state, XF_ADMITTED);
+    refuse(late, 5 * MS, 601 * MS);
+    CHECK_EQ(s.cooldown.generation, 1);
+    xf_poll(&s, 607 * MS);
+    CHECK(!xf_dispatch(&s, c)); /* the level of 606 ms has not paid for it */
+    xf_put_back(&s, c, 607 * MS);
+    CHECK_EQ(c->state, XF_WAITING);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 607 * MS), 101, 0);
+    stop();
+}
+
+TEST(who_takes_the_place_of_the_first_after_a_cooldown_waits_no_longer)
+{
+    const xf_limit tokens = limit(1000, 1, 1000);
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_call *refused = dispatched(100, 0, 0);
+    refuse(refused, SECOND, 0);
+    CHECK_EQ(s.margin.ns, XF_MARGIN_STEP);
+    xf_finish(&s, refused, XF_FAILED, 0);
+    xf_call *first = submit(100, 0, 0), *second = submit(100, 0, 0), *third = submit(100, 0, 0);
+    xf_poll(&s, SECOND);
+    CHECK(xf_collect(&s) == first && xf_collect(&s) == NULL);
+    xf_finish(&s, first, XF_CANCELLED, SECOND);
+    CHECK(xf_collect(&s) == second && xf_collect(&s) == NULL);
+    CHECK_EQ(armed(), SECOND + 100 * MS + XF_MARGIN_STEP);
+    xf_poll(&s, armed());
+    CHECK(xf_collect(&s) == third);
+    xf_finish(&s, second, XF_CANCELLED, s.now); /* the margin is there by now */
+    CHECK_EQ(s.limits[0].due, 0);
+    stop();
+}
+
+TEST(a_refusal_of_a_call_that_is_not_in_flight_leaves_the_others_as_they_are)
+{
+    const xf_limit tokens = limit(1000, 1, 20000);
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_call *c = dispatched(1000, 0, 0), *next = dispatched(500, 0, 0);
+    refuse(c, 10 * SECOND, 0);
+    xf_retry(&s, c, 0);
+    refuse(c, 11 * SECOND, 0); /* another request of the same call */
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 500, 0);
+    refuse(NULL, 12 * SECOND, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 750 - 500, 0); /* of the mean */
+    xf_settle(&s, next, 0, 100, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 750 - 100, 0);
+    xf_poll(&s, 13 * SECOND);
+    CHECK(xf_collect(&s) == c && xf_dispatch(&s, c));
+    CHECK_EQ(xf_held_since(&s, 0, -1, NULL), 1000 + 100); /* it flies again, not refused */
+    refuse(NULL, SECOND, 13 * SECOND);                    /* of another cooldown */
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), (1000 + 1000 + 100) / 3, 0);
+    stop();
+}
+
+TEST(a_late_report_does_not_move_the_level_at_the_end_of_a_later_cooldown)
+{
+    const xf_limit tokens = limit(100, 1, 10000);
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_call *a = dispatched(1000, 0, 0), *next = dispatched(5000, 0, 0);
+    refuse(a, SECOND, 0);
+    xf_finish(&s, next, XF_SUCCEEDED, 0);
+    xf_call *b = submit(1000, 0, 60 * SECOND);
+    CHECK(xf_dispatch(&s, b));
+    refuse(b, 10 * SECOND, 60 * SECOND);
+    xf_settle(&s, next, 0, 0, 61 * SECOND);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 61 * SECOND), 1000, 0);
+    stop();
+}
+
+TEST(a_report_for_a_call_that_is_to_be_repeated_moves_nothing)
+{
+    const xf_limit tokens = limit(1000, 1, 1000);
+    start(&tokens, 1, 1);
+    xf_call *c = dispatched(300, 0, 0);
+    xf_settle(&s, c, 0, 200, 0);
+    c->held[0] = 300;
+    xf_retry(&s, c, 0);
+    CHECK_EQ(c->state, XF_ADMITTED);
+    xf_settle(&s, c, 0, 10, 0);
+    CHECK_EQ(s.limits[0].used, 500);
+    xf_finish(&s, c, XF_CANCELLED, 0);
+    xf_settle(&s, c, 0, 10, 0);
+    CHECK_EQ(s.limits[0].used, 200);
+    stop();
+}
+
+TEST(a_bucket_of_which_the_refused_call_costs_nothing_is_left_alone)
+{
+    const xf_limit limits[] = {limit(1000, 1, 10000), limit(1, 1, 60)};
+    start(limits, 2, XF_UNLIMITED);
+    xf_finish(&s, dispatched(0, 50, 0), XF_SUCCEEDED, 0);
+    xf_call *c = dispatched(10, 0, 0);
+    refuse(c, 2 * SECOND, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 2 * SECOND), 10, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[1], 2 * SECOND), 12, 0);
+    stop();
+}
+
 TEST(the_day_is_not_thrown_away_by_the_refusal_of_a_minute)
 {
     const xf_limit limits[] = {limit(600, 60, 600), limit(10000, 86400, 10000)};

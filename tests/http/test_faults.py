@@ -386,3 +386,88 @@ def test_random_faults_and_cancellations_lose_nothing() -> None:
     run(main(), 30 + CALLS / 100)
     gc.collect()
     assert open_files() == before
+
+
+@pytest.mark.parametrize(
+    ("lines", "body"),
+    [
+        (b"content-length: 5\r\ncontent-length: 5\r\n", b"12345"),
+        (b"Content-Length: 5 , 5\r\n", b"12345"),
+        (b"content-length: 3\r\ncontent-length: 5\r\n", None),
+        (b"Content-Length: 5\r\nx: y\r\ncontent-length: 3\r\n", None),
+        (b"content-length: 3, 5\r\n", None),
+        (b"content-length: 5, \r\n", None),
+        (b"content-length: 5x\r\n", None),
+        (b"content-length: 99999999999999999999\r\n", None),
+    ],
+)
+def test_lengths_that_contradict_each_other(lines: bytes, body: bytes | None) -> None:
+    async def main() -> None:
+        async with serving(raw(OK + lines + b"\r\n12345")) as server, Client() as client:
+            if body is None:
+                with pytest.raises(http.TransportError) as caught:
+                    await client.get(server.url)
+                assert isinstance(caught.value, http.ProtocolError)
+            else:
+                with contextlib.suppress(http.ProtocolError):  # newer libcurls refuse lists
+                    assert (await client.get(server.url)).body == body
+
+    run(main())
+
+
+@pytest.mark.parametrize("size", [120_000, 1_000_000])
+def test_a_line_larger_than_libcurl_takes_is_too_large(size: int) -> None:
+    httpx2 = pytest.importorskip("httpx2")
+    answer = OK + b"x: " + b"y" * size + b"\r\ncontent-length: 0\r\n\r\n"
+
+    async def main() -> None:
+        async with serving(raw(answer)) as server:
+            async with Client(max_head=10_000_000) as client:
+                with pytest.raises(http.TooLarge, match="max_head"):
+                    await client.get(server.url)
+                with pytest.raises(http.TooLarge, match="max_head"):
+                    async with client.stream("GET", server.url):
+                        pass
+            async with httpx2.AsyncClient(transport=http.transport()) as client:
+                with pytest.raises(httpx2.ReadError, match="max_head"):
+                    await client.get(server.url)
+
+    run(main())
+
+
+def test_many_lines_larger_than_libcurl_takes_are_too_large() -> None:
+    answer = OK + (b"x: " + b"y" * 1000 + b"\r\n") * 500 + b"content-length: 0\r\n\r\n"
+
+    async def main() -> None:
+        async with serving(raw(answer)) as server, Client(max_head=10_000_000) as client:
+            with contextlib.suppress(http.TooLarge):  # newer libcurls bound the whole head too
+                assert len((await client.get(server.url)).headers.get_all("x")) == 500
+
+    run(main())
+
+
+def test_switching_protocols_unasked_is_no_answer() -> None:
+    answer = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\nhello"
+
+    async def main() -> None:
+        async with serving(raw(answer)) as server, Client() as client:
+            with pytest.raises(http.ProtocolError, match="101"):
+                await client.get(server.url)
+
+    run(main())
+
+
+def test_a_stream_read_after_its_block_says_so() -> None:
+    async def handler(request: Request) -> None:
+        await request.start_stream()
+        await request.chunk(b"data: 1\n\n")
+        await asyncio.sleep(60)
+
+    async def main() -> None:
+        async with serving(handler) as server, Client() as client:
+            async with client.stream("GET", server.url) as stream:
+                pass
+            with pytest.raises(http.StreamClosed, match="the stream was closed"):
+                await stream.aread()
+
+    run(main())

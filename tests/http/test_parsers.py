@@ -184,7 +184,12 @@ def test_the_declarations_are_those_of_the_headers(tmp_path: Path) -> None:
     }  # fmt: skip
     values = re.findall(r"^    (CURL\w+) = ([^,]+),$", ours, re.MULTILINE)
     assert len(values) > 80
-    checks = [f"CHECK({renamed.get(name, name)} == ({value}));" for name, value in values]
+    since = {"CURLE_TOO_LARGE": "0x080600"}
+    checks = [
+        f"\n#if LIBCURL_VERSION_NUM >= {since.get(name, 0)}\n"
+        f"CHECK({renamed.get(name, name)} == ({value}));\n#endif"
+        for name, value in values
+    ]
     program = tmp_path / "abi.c"
     program.write_text(
         "#define CURL_DISABLE_DEPRECATION\n#include <curl/curl.h>\n#include <stddef.h>\n"
@@ -197,6 +202,32 @@ def test_the_declarations_are_those_of_the_headers(tmp_path: Path) -> None:
         "\nCHECK(sizeof(struct curl_slist) == 16);\n"
     )  # fmt: skip
     subprocess.run([*CC, "-std=c11", "-w", "-fsyntax-only", str(program)], check=True)
+
+
+def test_the_stream_of_zlib_is_that_of_its_header(tmp_path: Path) -> None:
+    program = tmp_path / "abi.c"
+    fields = {
+        "next_in": "next_in", "avail_in": "avail_in", "total_in": "total_in",
+        "next_out": "next_out", "avail_out": "avail_out", "total_out": "total_out",
+        "message": "msg", "state": "state", "allocate": "zalloc", "opaque": "opaque",
+        "data_type": "data_type", "checksum": "adler", "reserved": "reserved",
+    }  # fmt: skip
+    include = "#include <stddef.h>\n#include <zlib.h>\n"
+    program.write_text(include)
+    check = [*CC, "-std=c11", "-fsyntax-only", f"-I{NET.parent}", str(program)]
+    if subprocess.run(check, capture_output=True).returncode:
+        pytest.skip("zlib's header is not installed")
+    program.write_text(
+        include
+        + '#include "net/gzip.h"\n'
+        '_Static_assert(sizeof(z_stream) == sizeof(struct xf_zstream), "size");'
+        + "".join(
+            f'\n_Static_assert(offsetof(z_stream, {theirs}) == '
+            f'offsetof(struct xf_zstream, {ours}), "{ours}");'
+            for ours, theirs in fields.items()
+        )
+    )  # fmt: skip
+    subprocess.run(check, check=True)
 
 
 def test_without_libcurl_the_import_says_what_to_install() -> None:

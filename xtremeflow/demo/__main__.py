@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import importlib
 import importlib.util
 import math
 import shlex
@@ -13,6 +14,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from xtremeflow.demo.ideal import ideal_wall
+from xtremeflow.demo.job import Job
 from xtremeflow.demo.trace import load_trace
 
 DESCRIPTION = """\
@@ -21,8 +24,9 @@ Sends a sample of a real trace to a simulated OpenAI: `xtremeflow serve` in a pr
 asyncio.Semaphore and the official SDKs' retries, at the same provider.
 """
 NEEDED = ("uvicorn", "httptools", "matplotlib")
+REQUESTS = "requests.jsonl"
 FILES = (
-    "requests.jsonl", "results.jsonl", "results.errors.jsonl", "results.runs.jsonl", "run.png",
+    REQUESTS, "results.jsonl", "results.errors.jsonl", "results.runs.jsonl", "run.png",
     "demo.png",
 )  # fmt: skip
 
@@ -33,40 +37,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         parser.error(f"{', '.join(missing)} missing: pip install 'xtremeflow[demo]'")
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        return _demo(options)
+        importlib.import_module("xtremeflow.http")  # which looks for libcurl
+    except ImportError as error:
+        parser.error(str(error))
+    try:
+        trace = load_trace(options.trace)[: options.requests]
+        job = Job(trace, tpm=options.tpm, rpm=options.rpm, speed=options.speed)
+        _prepare(job, options.directory)
     except (OSError, ValueError) as error:
         parser.error(str(error))
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        return _demo(job, options)
     except KeyboardInterrupt:
         _say(f"Interrupted; the provider is stopped. The files are in {options.directory}.")
         return 130
 
 
-def _demo(options: argparse.Namespace) -> int:
-    try:
-        from xtremeflow.demo.outcome import Outcome, table
-        from xtremeflow.demo.scheduled import Stopped, run_scheduled
-        from xtremeflow.demo.usual import run_usual
-    except ImportError as error:  # there is no libcurl
-        print(f"xtremeflow demo: {error}", file=sys.stderr)
-        return 2
-    from xtremeflow.demo.ideal import ideal_wall
-    from xtremeflow.demo.job import Job
-    from xtremeflow.demo.plot import plot
-    from xtremeflow.demo.provider import served
-
-    trace = load_trace(options.trace)[: options.requests]
-    job = Job(trace, tpm=options.tpm, rpm=options.rpm, speed=options.speed)
-    directory: Path = options.directory
+def _prepare(job: Job, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name in FILES:  # of an earlier demo, which `run` would go on with
         (directory / name).unlink(missing_ok=True)
-    requests, results = directory / "requests.jsonl", directory / "results.jsonl"
-    job.write(requests)
-    tokens = sum(request.total_tokens for request in trace)
-    _say(f"{requests}: {len(trace):,} requests of a real trace, {tokens:,} tokens in all")
+    job.write(directory / REQUESTS)
+    tokens = sum(request.total_tokens for request in job.requests)
+    _say(
+        f"{directory / REQUESTS}: {len(job.requests):,} requests of a real trace, "
+        f"{tokens:,} tokens in all"
+    )
 
+
+def _demo(job: Job, options: argparse.Namespace) -> int:
+    from xtremeflow.demo.outcome import Outcome, table
+    from xtremeflow.demo.plot import plot
+    from xtremeflow.demo.provider import served
+    from xtremeflow.demo.scheduled import Stopped, run_scheduled
+    from xtremeflow.demo.usual import run_usual
+
+    directory: Path = options.directory
+    requests, results = directory / REQUESTS, directory / "results.jsonl"
     outcomes: dict[str, Outcome] = {}
     with served(job.serve_options()) as base_url:
         _say(f"The provider, whose minute lasts {job.minute:g} s:")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sys
 from operator import itemgetter
@@ -30,7 +31,8 @@ async def run_scheduled(options: list[str], results: Path, base_url: str) -> Out
     try:
         async with observed(base_url) as seen:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "xtremeflow", "run", *options
+                *(sys.executable, "-m", "xtremeflow", "run", *options),
+                env={**os.environ, "OPENAI_API_KEY": "any"},  # the user's own is not for this
             )
             try:
                 status = await process.wait()

@@ -12,8 +12,10 @@ from .._core import current_call, report_token_usage
 from ..backoff import auto_backoff
 from ..refusals import is_too_large
 from ..scheduler import TaskScheduler
+from . import _options
 from ._errors import StatusError
-from ._response import Response
+from ._response import Response, StreamResponse
+from ._url import shown
 from ._usage import Amounts, Cost, Estimate, Tap, Usage, default_estimate
 
 T = TypeVar("T")
@@ -29,6 +31,34 @@ def _is_refusal(error: Exception) -> bool:
     return isinstance(error, StatusError) and error.status in REFUSALS and not is_too_large(error)
 
 
+def refusal(response: Response | StreamResponse, body: bytes) -> StatusError:
+    """An answer to be retried, as what is raised for it."""
+    error = StatusError(response, body)
+    error._xtremeflow_call = f"{response.method} {shown(response.url)}"
+    return error
+
+
+def make_admission(
+    scheduler: TaskScheduler | None,
+    estimate: Estimate | None,
+    settle: bool,
+    max_retries: int,
+    max_retry_after: float,
+) -> Admission | None:
+    """None without a scheduler. Raises TypeError or ValueError for what is wrong, either way."""
+    if scheduler is not None and not isinstance(scheduler, TaskScheduler):
+        raise TypeError(f"scheduler must be one of xtremeflow's schedulers, not {scheduler!r}")
+    if estimate is not None and not callable(estimate):
+        raise TypeError(
+            f"estimate must be a function of a URL and a body, or None, not {estimate!r}"
+        )
+    _options.flag(settle, "settle")
+    if scheduler is None:
+        auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)  # checks them
+        return None
+    return Admission(scheduler, estimate, settle, max_retries, max_retry_after)
+
+
 class Admission:
     """The scheduler of a client, and how its calls use it."""
 
@@ -40,8 +70,6 @@ class Admission:
         max_retries: int,
         max_retry_after: float,
     ) -> None:
-        if not isinstance(scheduler, TaskScheduler):
-            raise TypeError(f"scheduler must be one of xtremeflow's schedulers, not {scheduler!r}")
         self.scheduler = scheduler
         self._estimate = estimate
         self._settles = settle
@@ -147,7 +175,7 @@ class Admission:
         response._queued = queued
         self._observe_whole(response, sent_at)
         if response.status in REFUSALS:
-            raise StatusError(response, response.body)
+            raise refusal(response, response.body)
         self.settle(_http.usage_in(response.body))
         return response
 

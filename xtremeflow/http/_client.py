@@ -10,18 +10,19 @@ from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, cast
-from urllib.parse import urlencode
 
 from .. import _http
+from .._arguments import check_int
 from ..scheduler import TaskScheduler
 from . import _options
-from ._admission import REFUSALS, Admission, Lease, Request
+from ._admission import REFUSALS, Admission, Lease, Request, make_admission, refusal
 from ._errors import StatusError, transport_error
 from ._json import encode
 from ._options import HeadersInput
 from ._redirects import Step, follow
 from ._response import Response, StreamResponse
 from ._upload import Source, uploading
+from ._url import Params, checked_base, full_url, shown
 from ._usage import Cost, Estimate
 
 _NO_JSON: Any = object()
@@ -38,8 +39,9 @@ class Client:
     each with its own connections. Close it with ``await client.aclose()`` or use ``async with``.
 
     Args:
-        base_url: put before URLs that begin with ``/``.
-        headers: sent with each call, unless the call names the same header.
+        base_url: put before URLs that begin with ``/``; without a query.
+        headers: sent with each call, unless the call names the same header. Content-Length,
+            Transfer-Encoding and Expect are made from the body, and never taken from here.
         timeout: seconds for a whole call; None: no bound.
         connect_timeout: seconds for name lookup, connection and TLS together.
         idle_timeout: seconds in which the server must send something; None: no bound.
@@ -53,7 +55,9 @@ class Client:
         max_idle_connections: kept open for reuse.
         follow_redirects: how many to follow; 0: a redirect is an answer like others. Credentials
             never go to another host.
-        compressed: ask for compressed answers, and decompress them.
+        compressed: ask for answers compressed by gzip, and decompress them. An answer in another
+            content encoding, or one whose gzip stream is not whole, raises ProtocolError. False:
+            bodies are given as they come.
         max_head, max_body: the largest answer in bytes, above it TooLarge is raised; a streamed
             body is not bounded.
         max_event: the largest server-sent event in bytes.
@@ -97,19 +101,26 @@ class Client:
         max_retries: int = 5,
         max_retry_after: float = 120.0,
     ) -> None:
-        environment: Mapping[str, str] = os.environ if trust_env else {}
+        base = checked_base(base_url)
+        self._admission = make_admission(scheduler, estimate, settle, max_retries, max_retry_after)
+        environment: Mapping[str, str] = os.environ if _options.flag(trust_env, "trust_env") else {}
         cert_file, key_file, key_password = _certificate(cert)
         proxy_url, no_proxy = _options.proxy_options(proxy, trust_env, environment)
-        if isinstance(follow_redirects, bool) or follow_redirects < 0:
-            raise ValueError(
-                f"follow_redirects must be a number of redirects, not {follow_redirects!r}"
-            )
+        check_int("follow_redirects", follow_redirects, 0)
+        _options.flag(verify, "verify")
+        _options.flag(compressed, "compressed")
+        if http2 is not None:
+            _options.flag(http2, "http2")
         given = _http.check_headers(headers)
-        if all(name.lower() != b"user-agent" for name, _ in given):
+        named = {name.lower() for name, _ in given}
+        if b"user-agent" not in named:
             given = (*given, (b"User-Agent", b"xtremeflow"))
+        if compressed and _http.has_gzip and b"accept-encoding" not in named:
+            given = (*given, (b"Accept-Encoding", b"gzip"))
         self._session = _http.Session(
             response_type=Response,
             error_factory=transport_error,
+            shown=shown,
             headers=given,
             ca_file=_options.ca_file(ca, environment) if verify else None,
             cert_file=cert_file,
@@ -133,15 +144,10 @@ class Client:
             connect_timeout=connect_timeout,
         )
         self._call = self._session.call
-        self._base_url = base_url.rstrip("/")
+        self._base_url = base
         self._timeout = timeout
         self._max_event = _options.positive(max_event, "max_event", none=0)
         self._follow = follow_redirects
-        self._admission = (
-            None
-            if scheduler is None
-            else Admission(scheduler, estimate, settle, max_retries, max_retry_after)
-        )
         self._closed = False
 
     # ---- calls ----
@@ -153,7 +159,7 @@ class Client:
         json: Any = _NO_JSON,
         content: Content | None = None,
         headers: HeadersInput | None = None,
-        params: Mapping[str, str] | None = None,
+        params: Params | None = None,
         timeout: Seconds | EllipsisType = ...,
         idle_timeout: Seconds | EllipsisType = ...,
         connect_timeout: Seconds | EllipsisType = ...,
@@ -168,7 +174,7 @@ class Client:
         url: str,
         *,
         headers: HeadersInput | None = None,
-        params: Mapping[str, str] | None = None,
+        params: Params | None = None,
         timeout: Seconds | EllipsisType = ...,
         idle_timeout: Seconds | EllipsisType = ...,
         connect_timeout: Seconds | EllipsisType = ...,
@@ -185,7 +191,7 @@ class Client:
         json: Any = _NO_JSON,
         content: Content | None = None,
         headers: HeadersInput | None = None,
-        params: Mapping[str, str] | None = None,
+        params: Params | None = None,
         timeout: Seconds | EllipsisType = ...,
         idle_timeout: Seconds | EllipsisType = ...,
         connect_timeout: Seconds | EllipsisType = ...,
@@ -194,9 +200,13 @@ class Client:
         """Sends a request; awaiting it gives the whole answer, whatever its status.
 
         Args:
+            method: the method; the usual ones may be in lower case.
             json: a value to send as JSON (a content-type header is added).
             content: or a body: bytes, str (sent as UTF-8), or an async iterable of bytes.
-            params: added to the URL as its query.
+            headers: added to the client's, which they override. Content-Length,
+                Transfer-Encoding and Expect are made from the body, and never taken from here.
+            params: added to the URL's query: names with a str, a number, a bool, or a list of
+                them, which repeats the name. None is refused.
             timeout, idle_timeout, connect_timeout: instead of the client's (which ... stands for).
             idempotent: whether the request may be executed twice; by default the method says so
                 (POST and PATCH may not). It decides over repeating a request whose connection
@@ -206,8 +216,8 @@ class Client:
             TransportError: no whole answer came; its subclasses say why.
             ValueError, TypeError: an argument cannot be sent, at once.
         """
-        return self._send(method, url, json, content, headers, params, timeout, idle_timeout,
-                          connect_timeout, idempotent)  # fmt: skip
+        return self._send(_method(method), url, json, content, headers, params, timeout,
+                          idle_timeout, connect_timeout, idempotent)  # fmt: skip
 
     def _send(
         self,
@@ -216,7 +226,7 @@ class Client:
         json: Any,
         content: Content | None,
         headers: HeadersInput | None,
-        params: Mapping[str, str] | None,
+        params: Params | None,
         timeout: Seconds | EllipsisType,
         idle_timeout: Seconds | EllipsisType,
         connect_timeout: Seconds | EllipsisType,
@@ -228,11 +238,15 @@ class Client:
         )  # fmt: skip
         transfer = self._call(*request)
         send = self._followed if self._follow else None
+        if source is None and send is None and self._admission is None:
+            return transfer
+        transfer.entrust()
         if source is not None:
             return self._send_source(transfer, source, request)
         if self._admission is not None:
             return self._admission.whole(transfer, self._call, request, send)
-        return transfer if send is None else send(transfer, request)
+        assert send is not None
+        return send(transfer, request)
 
     def _request(
         self,
@@ -241,7 +255,7 @@ class Client:
         json: Any,
         content: Content | None,
         headers: HeadersInput | None,
-        params: Mapping[str, str] | None,
+        params: Params | None,
         timeout: Seconds | EllipsisType,
         idle_timeout: Seconds | EllipsisType,
         connect_timeout: Seconds | EllipsisType,
@@ -250,8 +264,8 @@ class Client:
     ) -> tuple[Request, Source | None]:
         """What the session is to be called with, and where the body is to come from, if it is not
         in there."""
-        if params or self._base_url:
-            url = self._full_url(url, params)
+        if params is not None or self._base_url or (isinstance(url, str) and not url.isascii()):
+            url = full_url(self._base_url, url, params)
         source: Source | None = None
         body: Any = content
         is_json = json is not _NO_JSON
@@ -286,7 +300,7 @@ class Client:
         json: Any = _NO_JSON,
         content: Content | None = None,
         headers: HeadersInput | None = None,
-        params: Mapping[str, str] | None = None,
+        params: Params | None = None,
         timeout: Seconds | EllipsisType = ...,
         idle_timeout: Seconds | EllipsisType = ...,
         connect_timeout: Seconds | EllipsisType = ...,
@@ -298,8 +312,8 @@ class Client:
         or not. Redirects are not followed.
         """
         request, source = self._request(
-            method, url, json, content, headers, params, timeout, idle_timeout, connect_timeout,
-            True, idempotent,
+            _method(method), url, json, content, headers, params, timeout, idle_timeout,
+            connect_timeout, True, idempotent,
         )  # fmt: skip
         again = partial(self._call, *request)
         if self._admission is None:
@@ -308,13 +322,6 @@ class Client:
         return ScheduledStreamContext(
             again(), source, self._max_event, again, self._admission, cost
         )
-
-    def _full_url(self, url: str, params: Mapping[str, str] | None) -> str:
-        if self._base_url and url.startswith("/"):
-            url = self._base_url + url
-        if params:
-            url += ("&" if "?" in url else "?") + urlencode(params)
-        return url
 
     async def _followed(self, transfer: _http.Transfer, request: Request) -> Response:
         method, url, headers, body, json, total, idle, connect, *_ = request
@@ -367,6 +374,10 @@ class Client:
         warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
         self._close()
 
+    def __repr__(self) -> str:
+        of = f" of {shown(self._base_url)}" if self._base_url else ""
+        return f"<Client{of}, {'closed' if self._closed else 'open'}>"
+
     def stats(self) -> dict[str, int]:
         """Counters over all loops: calls active, started and finished; sockets open, connections
         made, requests repeated because a reused connection broke before an answer."""
@@ -378,6 +389,15 @@ class Client:
 
 
 _HIGH_WATER = 256 * 1024
+
+_METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"}
+
+
+def _method(method: str) -> str:
+    """The usual ones in upper case; others are what they are, since case counts."""
+    if not isinstance(method, str) or method in _METHODS:
+        return method
+    return upper if (upper := method.upper()) in _METHODS else method
 
 
 def _certificate(
@@ -454,7 +474,7 @@ class ScheduledStreamContext(StreamContext):
         body = await stream.aread() if stream.status in REFUSALS else None
         self._admission.observe(self._transfer, body, sent_at, received_at)
         if body is not None:
-            raise StatusError(StreamResponse(self._transfer, self._max_event, read=body), body)
+            raise refusal(StreamResponse(self._transfer, self._max_event, read=body), body)
         return stream
 
     async def __aenter__(self) -> StreamResponse:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
+
+from ._url import shown
 
 if TYPE_CHECKING:
     from ._response import Response, StreamResponse
@@ -22,6 +23,8 @@ class StatusError(HTTPError):
         status, status_code: the status.
     """
 
+    _xtremeflow_call: str  # what was refused, for the log of the retries
+
     def __init__(self, response: Response | StreamResponse, body: bytes) -> None:
         self.response = response
         self.body = body
@@ -32,10 +35,17 @@ class StatusError(HTTPError):
             + (f": {excerpt}" if excerpt else "")
         )
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return StatusError, (self.response._whole(self.body), self.body)
 
-class TooManyRedirects(HTTPError):
-    """The server redirected more often than ``follow_redirects`` allows, or to a place that must
-    not be followed (from https to http, or to another scheme)."""
+
+class RedirectError(HTTPError):
+    """The server redirects to where it must not be followed: from https to http, to another scheme,
+    or to what is no URL."""
+
+
+class TooManyRedirects(RedirectError):
+    """The server redirected more often than ``follow_redirects`` allows."""
 
 
 class TransportError(HTTPError):
@@ -115,15 +125,12 @@ class ClientClosed(TransportError):
     """The client was closed during the call."""
 
 
+class StreamClosed(TransportError):
+    """A streamed answer was read after its block had been left, or after its ``aclose()``."""
+
+
 class UploadAborted(TransportError):
     """The source of a streamed request failed."""
-
-
-def shown(url: str) -> str:
-    """A URL without what may be secret: user, password, query."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"
 
 
 # libcurl's numbers
@@ -139,7 +146,7 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
     -1: (TotalTimeout, "the total timeout was reached"),
     -2: (IdleTimeout, "nothing was received for the idle timeout"),
     -3: (TooLarge, "the body is larger than max_body"),
-    -4: (TooLarge, "the head is larger than max_head"),
+    -4: (TooLarge, "the head is larger than max_head, or a line of it than the 100 KB of libcurl"),
     -5: (
         ConnectionLost,
         "the reused connection broke before an answer; the request may have been received and "
@@ -149,6 +156,16 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
     -7: (TransportError, "out of memory"),
     -8: (UploadAborted, "the source of the request's body failed"),
     -9: (ConnectionLost, "the connection ended in the answer's head"),
+    -10: (StreamClosed, "the stream was closed before its end"),
+    -11: (ProtocolError, "the answer's Content-Length contradicts itself or is not a number"),
+    -12: (ProtocolError, "101 (Switching Protocols) was answered, which was not asked for"),
+    -13: (
+        ProtocolError,
+        "the answer's Content-Encoding is not the one that was asked for, gzip; a client with "
+        "compressed=False takes bodies as they come",
+    ),
+    -14: (ProtocolError, "the answer's body is not the gzip stream that was announced"),
+    -15: (ProtocolError, "the answer's body ends before its gzip stream does"),
 }
 
 
@@ -185,7 +202,7 @@ def transport_error(
 ) -> Exception:
     """The exception for an outcome of the engine."""
     if code == 3:
-        return ValueError(f"url is malformed: {url!r}: {message}")
+        return ValueError(f"url is malformed: {shown(url)!r}: {message}")
     if code == 27:
         return MemoryError("libcurl is out of memory")
     lookup, connect, _tls, _ready, first_byte, total, _connects, _sends = times

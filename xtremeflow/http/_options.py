@@ -6,9 +6,9 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
-from urllib.parse import urlsplit
 
 from .. import _http
+from ._url import has_scheme, shown
 
 HeadersInput: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
@@ -65,19 +65,24 @@ def proxy_options(
 ) -> tuple[bytes | None, bytes | None]:
     """CURLOPT_PROXY and CURLOPT_NOPROXY: a proxy of None leaves both to the environment."""
     if proxy is not None:
-        parts = urlsplit(proxy)
-        if parts.scheme not in {"http", "https", "socks5", "socks5h", "socks4", "socks4a"} or (
-            not parts.hostname
-        ):
+        if not isinstance(proxy, str):
+            raise TypeError(f"proxy must be a str or None, not a {type(proxy).__name__}")
+        if not has_scheme(proxy, {"http", "https", "socks5", "socks5h", "socks4", "socks4a"}):
             raise ValueError(
                 f"proxy must be a URL such as 'http://host:3128' or 'socks5h://host:1080', "
-                f"not {proxy!r}"
+                f"not {shown(proxy)!r}"
             )
         return proxy.encode(), b""
     names = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
     if trust_env and any(environment.get(name) for name in names):
         return None, None
     return b"", None  # libcurl need not look for it with every call
+
+
+def flag(value: bool, name: str) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return value
 
 
 def positive(value: int | None, name: str, *, none: int) -> int:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
-from ._errors import TooManyRedirects, shown
+from ._errors import RedirectError, TooManyRedirects
+from ._url import is_http, shown
 
 if TYPE_CHECKING:
     from ._response import Response
 
 # What may go to another host. Any other header may be a credential: x-api-key, cookies, ...
 _HARMLESS = {b"accept", b"accept-encoding", b"accept-language", b"content-type", b"user-agent"}
+_PRINTABLE = "".join(map(chr, range(33, 127)))
 
 
 class Step(NamedTuple):
@@ -33,10 +35,13 @@ def _origin(url: str) -> tuple[str, str, int | None]:
 
 
 def _next(step: Step, response: Response) -> Step:
-    url = urljoin(step.url, response.headers.get_all("location")[0])
+    location = response.headers.get_all("location")[0].encode("latin-1")
+    url = urljoin(step.url, quote(location, safe=_PRINTABLE))
+    if not is_http(url):
+        raise RedirectError(f"{shown(step.url)} redirects to {shown(url)}: not followed")
     here, there = _origin(step.url), _origin(url)
-    if there[0] not in {"http", "https"} or (here[0] == "https" and there[0] == "http"):
-        raise TooManyRedirects(f"{shown(step.url)} redirects to {shown(url)}: refused")
+    if here[0] == "https" and there[0] == "http":
+        raise RedirectError(f"{shown(step.url)} redirects from https to {shown(url)}: not followed")
     step = step._replace(url=url)
     if response.status == 303 or (response.status in {301, 302} and step.method == "POST"):
         method = "HEAD" if step.method == "HEAD" else "GET"

@@ -73,6 +73,8 @@ class Headers(Mapping[str, str]):
 class Response(_http.Response):
     """A whole answer.
 
+    It can be pickled, and so can the StatusError with it.
+
     Attributes:
         status: the status code (also as ``status_code``).
         body: the body as bytes, decompressed.
@@ -118,6 +120,15 @@ class Response(_http.Response):
         """Raises StatusError for a status of 400 or above; returns itself otherwise."""
         if self.status >= 400:
             raise StatusError(self, self.body)
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (
+            self.url, self.method, self.status, self._head, self.body, self._version,
+            self._queued, self._times,
+        )  # fmt: skip
+
+    def _whole(self, body: bytes) -> Response:
         return self
 
     def __repr__(self) -> str:
@@ -250,6 +261,13 @@ class StreamResponse:
     async def aclose(self) -> None:
         """Ends the transfer; ``async with`` does it."""
         self._transfer.abort()
+
+    def _whole(self, body: bytes) -> Response:
+        """It with its body, as an answer that does not stream."""
+        t = self._transfer
+        return Response(
+            t.url, t.method, t.status, t.head, body, t.http_version, self._queued, t.times
+        )
 
     def __repr__(self) -> str:
         return f"<StreamResponse {self.status}>"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .. import _http
 from ..scheduler import TaskScheduler
-from ._admission import REFUSALS, Admission, Lease
+from ._admission import REFUSALS, Admission, Lease, make_admission, refusal
 from ._client import Client
 from ._errors import (
     ConnectError,
@@ -62,6 +62,7 @@ def transport(
     The client's timeouts hold: connect and read (between two receptions, while the server is
     due); the time in the scheduler's queue does not count. Exceptions are the client's own.
     """
+    admission = make_admission(scheduler, estimate, settle, max_retries, max_retry_after)
     client = Client(
         timeout=None,
         connect_timeout=None,
@@ -76,9 +77,6 @@ def transport(
         max_idle_connections=max_idle_connections,
         compressed=False,  # httpx decompresses by itself
     )
-    admission = None
-    if scheduler is not None:
-        admission = Admission(scheduler, estimate, settle, max_retries, max_retry_after)
     return _Transport(client, admission)
 
 
@@ -154,12 +152,12 @@ class _Transport:
         if admission is not None:
             received_at = admission.now()
             answer = StreamResponse(transfer, 1)
-            refusal = await answer.aread() if answer.status in REFUSALS else None
-            admission.observe(transfer, refusal, sent_at, received_at)
-            if refusal is not None:
+            refused = await answer.aread() if answer.status in REFUSALS else None
+            admission.observe(transfer, refused, sent_at, received_at)
+            if refused is not None:
                 if upload is not None:
                     await upload.__aexit__(None, None, None)
-                raise StatusError(answer, refusal)
+                raise refusal(answer, refused)
         return _Opened(transfer, upload)
 
     async def aclose(self) -> None:

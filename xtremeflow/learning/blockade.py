@@ -6,7 +6,7 @@ further ones after waits that double, or where a window's boundary is due.
 
 from __future__ import annotations
 
-from xtremeflow.learning.windows import EXACT, WINDOW, Windows
+from xtremeflow.learning.windows import EXACT, FIRST_WINDOWS, WINDOW, Windows
 
 PATIENCE = 2.0  # s
 LONGEST = 32.0  # s
@@ -63,9 +63,9 @@ class Blockade:
         """Choose the next try, not before `told` seconds from now, or as it seems best.
 
         begun  when the first call of all was submitted, if so many were let pass that they may
-               have used up a window at once; that ends a minute later
+               have used up a window at once
         """
-        patience = min(LONGEST, PATIENCE * 2.0 ** (self.tries - 2)) if self.tries > 1 else 0.0
+        patience = min(LONGEST, PATIENCE * 2.0 ** (self.tries - 1)) if self.tries > 1 else 0.0
         if told is not None:
             self._until = now + max(told, patience, self._usual)
             self.last = max(self.last, now + told - TOLD_LATE)
@@ -76,8 +76,9 @@ class Blockade:
             patience = max(patience, self._usual) if windows.low is None else patience
         else:
             boundary = _boundary(windows, now, patience)
-            if boundary is None and self.tries == 2 and begun is not None and now < begun + WINDOW:
-                boundary = begun + WINDOW + LATE
+            if boundary is None and self.tries <= 3 and begun is not None:
+                ends = (begun + window + LATE for window in FIRST_WINDOWS)
+                boundary = next((end for end in ends if now < end), None)
         self._until = now + patience if boundary is None else boundary
 
     def left(self, now: float) -> float:

@@ -5,15 +5,20 @@ from __future__ import annotations
 from xtremeflow.learning.blockade import Blockade
 from xtremeflow.learning.gauge import Amounts, Gauge, Ledger
 from xtremeflow.learning.rates import CALLS, Empty, Estimate, errors, estimate, explaining
-from xtremeflow.learning.windows import WINDOW, Windows
+from xtremeflow.learning.windows import FIRST_WINDOWS, WINDOW, Windows
 
 MEMORY = 300.0  # s that refusals are remembered
+LASTS = 3_600.0  # s that a window's rate can be relied on
 BLOCKED = 0.3  # of the rate: if less passes, nothing passes
 BLOCKED_CALLS = 2.0  # besides these
 ENOUGH = 2  # intervals to compare
 COMPARED = 6
+NEARLY = 2.0  # s
 FIRST_DOUBT = 0.05  # of what a window has let pass, relative
+WEIGHT = 0.5
 OVERRATED = 1.25  # the most that the last minute's use is believed beyond the rate
+SMALL = 5.0  # s of the rate: the capacity of a bucket that is soon full,
+SMALL_HORIZON = 20.0  # s: and the time in which its rate shows
 BEGINNINGS = 8  # refusals that may tell how much could be used at once
 CUSHION = 2.0  # s of the rate that are left to the provider after a refusal
 CUSHION_CALLS = 1.5  # or so many calls, if that is more
@@ -90,24 +95,32 @@ class Evidence:
             return explaining(self._empties[-COMPARED:], costs)
         return {}
 
+    def doubles(self) -> set[int]:
+        """The limits of which just the same is used as of one before them."""
+        last = self._empties[-1].amounts
+        return {i for i, amount in enumerate(last) if amount in last[:i]}
+
     def rate(
         self, i: int, blockade: Blockade, begun: float, old: Estimate | None
     ) -> tuple[Estimate, str]:
         """The rate of limit `i`, and how it is known."""
         amount, cost = self._empties[-1].amounts[i], self.ledger.costs[i]
-        window = self._window(blockade.first)
-        if window is not None:
+        boundary = self._window(blockade.first)
+        if boundary is not None:
             assert self.windows.low is not None
-            rate = (amount - window.amounts[i]) / WINDOW
+            rate = (amount - boundary.amounts[i]) / WINDOW
             width = self.windows.high - self.windows.low
-            return Estimate(rate, (CALLS * cost + rate * width) / WINDOW), "as windows let pass"
-        if blockade.tries > 1 and blockade.first < begun + WINDOW < self._empties[-1].time + 2.0:
-            rate = amount / max(WINDOW, self._empties[-1].time - begun)
-            doubt = FIRST_DOUBT * rate + CALLS * cost / WINDOW
-            return Estimate(rate, doubt), "as the first window let pass"
+            doubt = (CALLS * cost + rate * width) / WINDOW
+            return Estimate(rate, doubt, LASTS), "as windows let pass"
+        for window in FIRST_WINDOWS:
+            ended = self._empties[-1].time - begun
+            if blockade.tries > 1 and blockade.first - begun < window <= ended + NEARLY:
+                rate = amount / max(window, ended)
+                doubt = FIRST_DOUBT * rate + CALLS * cost / window
+                return Estimate(rate, doubt, window), "as the first window let pass"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)
-            return self._or_more(found, i, blockade.first), "as passed between refusals"
+            return self._or_more(found, i, begun, blockade.first), "as passed between refusals"
         if old is not None:
             return old, "as was assumed"
         rate = amount / (WINDOW + self._empties[-1].time - begun)
@@ -121,29 +134,30 @@ class Evidence:
         amounts = self.ledger.at(boundary)
         return None if amounts is None else Empty(boundary, amounts)
 
-    def _or_more(self, found: Estimate, i: int, time: float) -> Estimate:
-        """Where a minute slides, what was left unused in it is lost. Then what passed between
-        refusals is less than the limit, and what passed in the last minute is the limit."""
-        minute_ago = self.ledger.at(time - WINDOW)
-        if minute_ago is None or time - self._beginnings[0].time < WINDOW:
+    def _or_more(self, found: Estimate, i: int, begun: float, time: float) -> Estimate:
+        """What is left unused is lost where a minute slides, or a bucket is small. Then what
+        passed between refusals is less than the limit, and what passed lately is the limit."""
+        is_small = self.burst(i, found.rate, begun) < SMALL * found.rate
+        horizon = SMALL_HORIZON if is_small else WINDOW
+        then = self.ledger.at(time - horizon)
+        if then is None or time - self._beginnings[0].time < horizon:
             return found
-        minute = (self._empties[-1].amounts[i] - minute_ago[i]) / WINDOW
-        return found._replace(
-            rate=max(found.rate, (found.rate + min(minute, OVERRATED * found.rate)) / 2)
-        )
+        lately = (self._empties[-1].amounts[i] - then[i]) / horizon
+        if not is_small:
+            lately = found.rate + WEIGHT * (min(lately, OVERRATED * found.rate) - found.rate)
+        return found._replace(rate=max(found.rate, lately))
 
     def level(self, i: int, rate: float, gauge: Gauge) -> float:
         """What may be used at once: what came in since the level was nothing, less what was used,
         and less a cushion, for estimates are not exact."""
-        since, cushion = (
-            self._empties[-1],
-            max(CUSHION, CUSHION_CALLS * self.ledger.costs[i] / rate),
-        )
+        since, burst = self._empties[-1], self.burst(i, rate, gauge.first)
+        cushion = max(CUSHION_CALLS * self.ledger.costs[i], min(CUSHION * rate, burst / 2))
         window = self._window(gauge.now)
         if window is not None:
             since, cushion = window, 0.0
+        come = rate * (gauge.now - since.time)
         used = self.ledger.admitted(gauge)[i] - since.amounts[i]
-        return max(rate * (gauge.now - since.time - cushion) - used, -DEBT * rate)
+        return max(min(come, max(burst, 2 * cushion)) - cushion - used, -DEBT * rate)
 
     def burst(self, i: int, rate: float, begun: float) -> float:
         """The units that could be used at once at the beginning."""

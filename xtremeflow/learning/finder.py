@@ -22,10 +22,12 @@ CATCH_UP = 10.0  # s: the most of the rate that may be used at once
 ALWAYS = 1.0  # s of it that may be
 SLOWEST = 5.0  # s between two calls
 LEAST_PART = 0.25  # of the estimate before: no refusal lowers it further
-CLEAR = 4.0  # by so much worse a limit must explain the refusals to be let go
+LIKELY = 2.0  # by so much worse, and it may be the one as well
+CLEAR = 8.0  # by so much worse a limit must explain the refusals to be let go
 SLACK = 1.1  # of its rate is what a limit is kept to that explains them less well
 FIRST = ("tokens", "input_tokens", "output_tokens", "requests")  # to be suspected
-SURE = 0.1  # the doubt of an estimate, relative to it, with which it need not be searched
+SURE = 0.05  # the doubt of an estimate, relative to it, with which refusals are worth avoiding,
+UNSURE = 0.2  # and with which it is worth while to look for a better one at once
 MANY = 30  # calls: as much as a window may let pass
 BEYOND = 6.0  # s of the estimated rate: if so much more passed, the limit was raised
 CHANGE = 0.005  # of the pace, that is worth telling the scheduler
@@ -135,7 +137,10 @@ class RateFinder:
         blockade, evidence = self._blockade, self._evidence
         self._mark(gauge)
         if not blockade.lasted:
+            self._probing.passed(0.0)
             return None
+        lost = 0.0 if evidence.windows.known else gauge.sent_at - blockade.first
+        self._probing.passed(lost)
         evidence.windows.blocked(blockade.last, gauge.sent_at)
         evidence.lasted(gauge.sent_at, evidence.ledger.before(gauge))
         return self._believe(gauge, beyond=False)
@@ -199,16 +204,18 @@ class RateFinder:
         likely = {i for i, error in suspicion.items() if error <= CLEAR * least}
         if not suspicion:
             likely = {i for i, cost in enumerate(costs) if cost > 0}
+        likely -= self._evidence.doubles()
         self._culprits = (self._culprits & likely) or likely or self._culprits
-        self._first = min(
-            self._culprits,
-            key=lambda i: (suspicion.get(i, 0.0), FIRST.index(self.suspects[i].name)),
-        )
+        best = [i for i in self._culprits if suspicion.get(i, 0.0) <= LIKELY * least]
+        self._first = min(best or self._culprits, key=self._usual)
         return [
             self.freed(suspect)
             for i, suspect in enumerate(self.suspects)
             if i not in self._culprits and suspect.belief is not None
         ]
+
+    def _usual(self, i: int) -> int:
+        return FIRST.index(self.suspects[i].name)
 
     def freed(self, suspect: Suspect) -> Setting:
         """A limit that is not one, or no more than what it must not exceed."""
@@ -223,7 +230,7 @@ class RateFinder:
 
         beyond  whether more has passed than was thought possible
         """
-        evidence, how, sure = self._evidence, "", True
+        evidence, how, doubt, span = self._evidence, "", 0.0, 3_600.0
         for i in self._culprits:
             suspect, old = self.suspects[i], self.suspects[i].belief
             new, how = evidence.rate(i, self._blockade, gauge.first, old)
@@ -232,11 +239,14 @@ class RateFinder:
                 least = max(least, LEAST_PART * old.rate)
             suspect.belief = new._replace(rate=max(new.rate, least))
             suspect.burst = evidence.burst(i, suspect.belief.rate, gauge.first)
-            sure &= suspect.belief.doubt < SURE * suspect.belief.rate
-        if sure and not beyond:
-            self._probing.plan(gauge.readings[0].used, gauge.now - gauge.first)
-        else:
+            doubt = max(doubt, suspect.belief.doubt / suspect.belief.rate)
+            span = min(span, suspect.belief.span)
+        if beyond or doubt > UNSURE:
             self._probing.search()
+        elif doubt > SURE:
+            self._probing.steady()
+        else:
+            self._probing.plan(gauge.readings[0].used, gauge.now - gauge.first, span)
         return how
 
     def _setting(

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from xtremeflow.learning.crowds import Crowds
 from xtremeflow.learning.finder import RateFinder, Setting, Suspect
 from xtremeflow.learning.gauge import Seen, gauge_of
 from xtremeflow.learning.headers import MINUTE, Observation
@@ -89,6 +90,7 @@ class Follower:
         self._logged: dict[int, float] = {}
         self.slots = Slots() if places else None
         """How many calls are let in, where that is learned."""
+        self._crowds = Crowds()
         self._wishes_a_place = False
         self._why = "" if self.slots is None else self.slots.reason
         core._track()
@@ -176,6 +178,8 @@ class Follower:
         """The current call was answered, and well."""
         flight = self._core._flight()
         if self.slots is not None and flight is not None:
+            _, _, crowd, _, _ = flight
+            self._crowds.passed(crowd)
             self.slots.answered(*flight)
             self._let_in()
 
@@ -192,7 +196,15 @@ class Follower:
         if flight is None or self.slots is None:
             return False
         now, sent_at, crowd, _, _ = flight
-        return self.slots.refused(now, sent_at, crowd)
+        was_convinced = self._crowds.convinced
+        if not self._crowds.refused(now, sent_at, crowd):
+            return False
+        if not self.slots.refused(now, sent_at, crowd):
+            self._crowds = Crowds()
+            return False
+        if not was_convinced:
+            self._free()
+        return True
 
     def _let_in(self) -> None:
         if self.slots is None:
@@ -223,6 +235,14 @@ class Follower:
             if suspect.index == index and suspect.belief is not None and index in self.reasons:
                 return max(0.0, 1.0 - suspect.belief.doubt / suspect.belief.rate)
         return None
+
+    def _free(self) -> None:
+        """It was none of the rates: nothing that was found of them is kept."""
+        assert self._finder is not None
+        for suspect in self._finder.suspects:
+            if suspect.belief is not None:
+                self._set(self._finder.freed(suspect), None)
+        self._finder = RateFinder(self._finder.suspects)
 
     def _suspect(self, name: str, learned: Mapping[str, Rate]) -> Suspect:
         index = self._index((name, False))

@@ -8,15 +8,20 @@ raised is found after the same time. How long that is follows from how many refu
 from __future__ import annotations
 
 CAUTION = 0.02  # below the estimate, at first
+SLOPE = 0.05
 GROWTH = 6  # the power of time with which the pace grows,
 SEARCH_GROWTH = 3  # where little is known
 SEARCH = 15.0  # s until the pace has doubled, where little is known
 STEADY = 55.0  # s, where much is: less would find a raised limit sooner than anybody needs
 LONGEST = 600.0  # s
+RELIED = 2.0  # times the time that an estimate rests on
 BUDGET = 0.0075  # of the attempts may be refused by probing,
 ALLOWED = 0.012  # and of all since the beginning
-EACH = 1.3  # refused attempts that a probe costs
-REFUSED_AT = 0.85  # of the stretch, mostly
+EACH = 1.3  # refused attempts that a probe costs, at first
+MOST_EACH = 5
+LOSS = 0.03  # of the time may be lost by probing
+MOST_LOST = 16.0  # s
+REFUSED_AT = 0.8  # of the stretch, mostly
 
 
 class Probing:
@@ -26,29 +31,45 @@ class Probing:
         self.stretch = SEARCH
         self._growth = SEARCH_GROWTH
         self._refused = 0
+        self._lately = 0  # since calls passed
+        self._each = EACH
+        self._lost = 0.0
         self.surprises = 0
 
     def factor(self, seconds: float) -> float:
-        return 1 - CAUTION + (seconds / self.stretch) ** self._growth
+        x = seconds / self.stretch
+        return 1 - CAUTION + SLOPE * x + x**self._growth
 
     def excess(self, seconds: float) -> float:
         """Seconds of the estimated rate that were used beyond it by then."""
-        part = (seconds / self.stretch) ** self._growth / (self._growth + 1)
-        return seconds * (part - CAUTION)
+        x = seconds / self.stretch
+        return seconds * (x**self._growth / (self._growth + 1) + SLOPE * x / 2 - CAUTION)
 
     def refused(self) -> None:
+        """A call was refused."""
         self._refused += 1
+        self._lately += 1
 
-    def plan(self, attempts: float, seconds: float) -> None:
-        """Set the stretch for a limit that is known well, after so many attempts and seconds."""
+    def passed(self, lost: float) -> None:
+        """Calls pass again, after a probe that has cost `lost` seconds."""
+        self._lost += (min(lost, MOST_LOST) - self._lost) / 4
+        self._each += (min(self._lately, MOST_EACH) - self._each) / 4
+        self._lately = 0
+
+    def plan(self, attempts: float, seconds: float, span: float) -> None:
+        """Set the stretch for a limit that is known well, after so many attempts and seconds.
+
+        span  the seconds that the estimate rests on: nothing is relied on for much longer
+        """
         if self.surprises > 1:
             self.steady()
             return
         rate = max(attempts, 1.0) / max(seconds, 1.0)
-        usual = EACH / (BUDGET * rate)
-        due = ((self._refused + EACH) / ALLOWED - attempts) / rate
-        wanted = max(usual, min(due, 2 * usual)) / REFUSED_AT
-        self.stretch, self._growth = min(max(STEADY, wanted), LONGEST), GROWTH
+        usual = self._each / (BUDGET * rate)
+        due = ((self._refused + self._each) / ALLOWED - attempts) / rate
+        wanted = max(usual, min(due, 2 * usual), self._lost / LOSS) / REFUSED_AT
+        longest = min(max(STEADY, RELIED * span), LONGEST)
+        self.stretch, self._growth = min(max(STEADY, wanted), longest), GROWTH
 
     def steady(self) -> None:
         """The estimate is one that was made before."""

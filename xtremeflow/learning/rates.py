@@ -25,10 +25,11 @@ class Empty(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """Units per second, and by how much they may be wrong."""
+    """Units per second, by how much they may be wrong, and the seconds that they rest on."""
 
     rate: float
     doubt: float
+    span: float = 0.0
 
 
 def estimate(empties: Sequence[Empty], i: int, cost: float) -> Estimate:
@@ -47,7 +48,7 @@ def estimate(empties: Sequence[Empty], i: int, cost: float) -> Estimate:
         if rate - doubt > high or rate + doubt < low:
             break
         low, high = max(low, rate - doubt), min(high, rate + doubt)
-        best = Estimate(rate, doubt)
+        best = Estimate(rate, doubt, time)
     return best
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from xtremeflow._arguments import check_number
 
@@ -61,7 +61,7 @@ def _number(where: str, fields: Mapping[str, Any], field: str) -> float:
 def _mapping(what: str, value: object) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise TypeError(f"{what} must be a dict as scheduler.learned gives it, got {value!r}")
-    return value
+    return cast("Mapping[str, Any]", value)
 
 
 def _known(what: str, given: Mapping[str, Any], names: tuple[str, ...]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from xtremeflow.learning.gauge import Amounts
 
 WINDOW = 60.0  # s
+FIRST_WINDOWS = (10.0, WINDOW)  # s that the first one may last: some count requests in ten
 WAITED_FOR = 5.0  # s: to this a boundary must be known to be waited for
 EXACT = 1.5  # s: it is not worth a refusal to know it better
 ALIKE = 0.15  # what windows let pass, relative to each other

@@ -55,11 +55,12 @@ static PyObject *engine_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *
     if (engine_check(self) < 0)
         return NULL;
     struct xf_engine *net = self->net;
+    bool outermost = !self->turning; /* a woken task may run its loop, and so us, anew */
     Py_INCREF(self);
     self->turning = true;
     int interrupted = xf_engine_turn(net, clock_now());
-    self->turning = false;
-    if (!self->net) /* a woken task has closed the client */
+    self->turning = !outermost;
+    if (outermost && !self->net) /* a woken task has closed the client */
         xf_engine_free(net);
     Py_DECREF(self);
     if (interrupted < 0)
@@ -71,8 +72,7 @@ static PyObject *engine_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *
 static PyObject *engine_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     Engine *self = (Engine *)op;
-    struct xf_engine *net = self->net;
-    if (!net)
+    if (!self->net)
         Py_RETURN_NONE;
     if (engine_is_inherited(self)) { /* left alone, connections and all */
         self->net = NULL;
@@ -83,8 +83,8 @@ static PyObject *engine_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         return NULL;
     bool watched = closed != Py_True;
     Py_DECREF(closed);
-    if (watched) {
-        PyObject *fd = PyLong_FromLong(xf_engine_fd(net));
+    if (watched && self->net) {
+        PyObject *fd = PyLong_FromLong(xf_engine_fd(self->net));
         PyObject *done =
             fd ? PyObject_CallMethodOneArg(self->loop, self->state->str_remove_reader, fd) : NULL;
         Py_XDECREF(fd);
@@ -92,9 +92,14 @@ static PyObject *engine_close(PyObject *op, PyObject *Py_UNUSED(ignored))
             return NULL;
         Py_DECREF(done);
     }
+    struct xf_engine *net = self->net;
+    if (!net) /* another thread was faster */
+        Py_RETURN_NONE;
     self->net = NULL;
-    struct xf_transfer *next, *t = xf_engine_close(net);
-    for (; t; t = next) {
+    struct xf_transfer *ended = xf_engine_close(net);
+    for (struct xf_transfer *t = ended; t; t = t->next)
+        transfer_hold(t); /* telling one may be the end of others */
+    for (struct xf_transfer *next, *t = ended; t; t = next) {
         next = t->next;
         t->next = NULL;
         transfer_closed(t);

@@ -16,7 +16,7 @@ struct views {
     PyObject *held; /* owns the objects that the views point into */
 };
 
-static int text_of(PyObject *value, const char *what, const char **bytes, size_t *size)
+static int text_of(PyObject *value, const char **bytes, size_t *size)
 {
     if (PyUnicode_Check(value) && PyUnicode_READY(value) == 0 &&
         PyUnicode_KIND(value) == PyUnicode_1BYTE_KIND) { /* its memory is latin-1 text */
@@ -29,23 +29,45 @@ static int text_of(PyObject *value, const char *what, const char **bytes, size_t
         *size = (size_t)PyBytes_GET_SIZE(value);
         return 0;
     }
-    if (PyUnicode_Check(value))
-        PyErr_Format(PyExc_ValueError, "header %s must be latin-1 text, not %R", what, value);
-    else
-        PyErr_Format(PyExc_TypeError, "header %s must be str or bytes, not %R", what, value);
+    return -1;
+}
+
+/* Neither a name nor a value is shown where it may be the other, or a whole line: a secret. */
+static int bad_name(PyObject *name, const struct view *view)
+{
+    if (!view->name && !PyUnicode_Check(name)) {
+        PyErr_Format(PyExc_TypeError, "header name must be str or bytes, not a %s",
+                     Py_TYPE(name)->tp_name);
+        return -1;
+    }
+    size_t good = 0;
+    while (good < view->name_size && xf_name_ok(view->name + good, 1))
+        good++;
+    PyObject *start = PyUnicode_FromStringAndSize(view->name, (Py_ssize_t)good);
+    if (start)
+        PyErr_Format(PyExc_ValueError,
+                     "header name must be a token of RFC 9110, unlike the one that begins with %R",
+                     start);
+    Py_XDECREF(start);
     return -1;
 }
 
 static int view_of(PyObject *name, PyObject *value, struct view *view)
 {
-    if (text_of(name, "name", &view->name, &view->name_size) < 0 ||
-        text_of(value, "value", &view->value, &view->value_size) < 0)
-        return -1;
-    if (!xf_name_ok(view->name, view->name_size)) {
-        PyErr_Format(PyExc_ValueError, "header name must be a token of RFC 9110, not %R", name);
+    *view = (struct view){0};
+    if (text_of(name, &view->name, &view->name_size) < 0 ||
+        !xf_name_ok(view->name, view->name_size))
+        return bad_name(name, view);
+    if (text_of(value, &view->value, &view->value_size) < 0) {
+        if (PyUnicode_Check(value))
+            PyErr_Format(PyExc_ValueError, "value of header %R must be latin-1 text or bytes",
+                         name);
+        else
+            PyErr_Format(PyExc_TypeError, "value of header %R must be str or bytes, not a %s", name,
+                         Py_TYPE(value)->tp_name);
         return -1;
     }
-    if (!xf_value_ok(view->value, view->value_size)) { /* not shown: it may be a secret */
+    if (!xf_value_ok(view->value, view->value_size)) {
         PyErr_Format(PyExc_ValueError,
                      "value of header %R must be without CR, LF, NUL and other control characters",
                      name);
@@ -96,8 +118,9 @@ static int views_of_pairs(PyObject *given, struct views *views)
     if (!views->held) {
         if (PyErr_ExceptionMatches(PyExc_TypeError))
             PyErr_Format(PyExc_TypeError,
-                         "headers must be a mapping or an iterable of (name, value) pairs, not %R",
-                         given);
+                         "headers must be a mapping or an iterable of (name, value) pairs, "
+                         "not a %s",
+                         Py_TYPE(given)->tp_name);
         return -1;
     }
     if (views_room(views, PyList_GET_SIZE(views->held)) < 0)
@@ -109,7 +132,9 @@ static int views_of_pairs(PyObject *given, struct views *views)
             return -1;
         if (!pair || PyTuple_GET_SIZE(pair) != 2) {
             Py_XDECREF(pair);
-            PyErr_Format(PyExc_TypeError, "headers must hold (name, value) pairs, not %R", item);
+            PyErr_Format(PyExc_TypeError,
+                         "headers must be a mapping or hold (name, value) pairs, unlike item %zd",
+                         i);
             return -1;
         }
         PyList_SetItem(views->held, i, pair);

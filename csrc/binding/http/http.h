@@ -30,6 +30,7 @@ typedef struct {
     struct xf_options options;
     PyObject *keep; /* owns the strings of options */
     PyObject *response_type, *error_factory;
+    PyObject *shown;              /* a function: a URL without its secrets */
     PyObject *defaults;           /* tuple of (name, value) bytes */
     int64_t total_ns, idle_ns;    /* of calls that give no timeouts */
     struct headers *plain, *json; /* of calls that give no headers */
@@ -64,6 +65,7 @@ typedef struct {
     Py_buffer body;
     struct headers *headers;
     PyObject *room; /* a future of the uploading task, or NULL */
+    bool entrusted; /* to a coroutine, which warns if nobody awaits it */
     enum phase phase;
 } Transfer;
 
@@ -117,10 +119,16 @@ int engine_check(const Engine *self);
  * epoll set are shared. */
 bool engine_is_inherited(const Engine *self);
 
+/* A new reference, or NULL with an exception. */
+PyObject *session_shown(const Session *self, PyObject *url);
+
 PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct headers *headers,
                        const struct xf_request *request, PyObject *body);
 int transfer_news(struct xf_transfer *net, unsigned what);
-/* After the engine was closed: the waiting tasks are woken by the loop. */
+/* Takes a reference to it, for transfer_closed() to give back. */
+void transfer_hold(struct xf_transfer *net);
+/* After the engine was closed: the waiting tasks are woken by the loop. Gives the reference back
+ * that transfer_hold() took. */
 void transfer_closed(struct xf_transfer *net);
 
 /* Lets the calling awaitable wait for news: what it has to yield, or NULL with an exception. */

@@ -230,7 +230,8 @@ static int exec(PyObject *module)
                                                                 : "") < 0 ||
         PyModule_AddObjectRef(module, "has_http2",
                               s->curl.version->features & CURL_FEATURE_HTTP2 ? Py_True : Py_False) <
-            0)
+            0 ||
+        PyModule_AddObjectRef(module, "has_gzip", s->curl.zlib.init ? Py_True : Py_False) < 0)
         return -1;
     return 0;
 }

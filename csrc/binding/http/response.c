@@ -36,6 +36,38 @@ PyObject *response_new(Transfer *transfer)
     return (PyObject *)self;
 }
 
+/* What __reduce__ of the Python class gives. */
+static PyObject *response_new_again(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    PyObject *url, *method, *head, *body;
+    int status, version, sends;
+    long connects;
+    double queued;
+    long long lookup, connect, tls, ready, first_byte, total;
+    if (kwargs && PyDict_GET_SIZE(kwargs)) {
+        PyErr_SetString(PyExc_TypeError, "Response() takes no keyword arguments");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(args, "UUiSSid(LLLLLLli):Response", &url, &method, &status, &head, &body,
+                          &version, &queued, &lookup, &connect, &tls, &ready, &first_byte, &total,
+                          &connects, &sends))
+        return NULL;
+    Response *self = (Response *)type->tp_alloc(type, 0);
+    if (!self)
+        return NULL;
+    self->url = Py_NewRef(url);
+    self->method = Py_NewRef(method);
+    self->head = Py_NewRef(head);
+    self->body = Py_NewRef(body);
+    self->status = status;
+    self->http_version = version;
+    self->queued = queued;
+    self->sends = sends;
+    self->connects = connects;
+    self->times = (struct xf_times){lookup, connect, tls, ready, first_byte, total};
+    return (PyObject *)self;
+}
+
 static PyObject *response_times(PyObject *op, void *Py_UNUSED(closure))
 {
     Response *self = (Response *)op;
@@ -74,6 +106,7 @@ static PyGetSetDef response_getset[] = {
 
 static PyType_Slot response_slots[] = {
     {Py_tp_doc, "What xtremeflow.http.Response is made of."},
+    {Py_tp_new, response_new_again},
     {Py_tp_members, response_members},
     {Py_tp_getset, response_getset},
     {Py_tp_dealloc, response_dealloc},
@@ -83,7 +116,7 @@ static PyType_Slot response_slots[] = {
 PyType_Spec response_spec = {
     .name = "xtremeflow._http.Response",
     .basicsize = sizeof(Response),
-    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = response_slots,
 };
 

@@ -24,12 +24,15 @@ static int nanoseconds(PyObject *value, const char *name, int64_t *out)
         *out = XF_NEVER;
         return 0;
     }
-    double seconds = PyFloat_AsDouble(value);
-    if (seconds == -1.0 && PyErr_Occurred())
-        return -1;
+    bool strange = PyBool_Check(value);
+    double seconds = strange ? 0 : PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        strange = PyErr_ExceptionMatches(PyExc_TypeError);
+        PyErr_Clear();
+    }
     if (!(seconds > 0) || !isfinite(seconds)) {
-        PyErr_Format(PyExc_ValueError, "%s must be a number of seconds above 0, or None, not %R",
-                     name, value);
+        PyErr_Format(strange ? PyExc_TypeError : PyExc_ValueError,
+                     "%s must be a number of seconds above 0, or None, not %R", name, value);
         return -1;
     }
     *out = seconds > 9e9 ? XF_NEVER : (int64_t)(seconds * 1e9);
@@ -47,30 +50,47 @@ static int milliseconds(PyObject *value, const char *name, long *out)
     return 0;
 }
 
+PyObject *session_shown(const Session *self, PyObject *url)
+{
+    return PyObject_CallOneArg(self->shown, url);
+}
+
 static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *keywords[] = {"response_type",   "error_factory",
-                               "headers",         "ca_file",
-                               "cert_file",       "key_file",
-                               "key_password",    "proxy",
-                               "no_proxy",        "verify",
-                               "http2",           "compressed",
-                               "max_connections", "max_connections_per_host",
-                               "max_idle",        "max_head",
-                               "max_body",        "high_water",
-                               "timeout",         "idle_timeout",
-                               "connect_timeout", NULL};
-    PyObject *response_type, *error_factory, *headers, *ca, *cert, *key, *password, *proxy,
+    static char *keywords[] = {"response_type",
+                               "error_factory",
+                               "shown",
+                               "headers",
+                               "ca_file",
+                               "cert_file",
+                               "key_file",
+                               "key_password",
+                               "proxy",
+                               "no_proxy",
+                               "verify",
+                               "http2",
+                               "compressed",
+                               "max_connections",
+                               "max_connections_per_host",
+                               "max_idle",
+                               "max_head",
+                               "max_body",
+                               "high_water",
+                               "timeout",
+                               "idle_timeout",
+                               "connect_timeout",
+                               NULL};
+    PyObject *response_type, *error_factory, *shown, *headers, *ca, *cert, *key, *password, *proxy,
         *no_proxy;
     PyObject *total, *idle_time, *connect;
     int verify, http2, compressed;
     long connections, per_host, idle;
     Py_ssize_t head, body, water;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOppplllnnnOOO:Session", keywords,
-                                     &response_type, &error_factory, &headers, &ca, &cert, &key,
-                                     &password, &proxy, &no_proxy, &verify, &http2, &compressed,
-                                     &connections, &per_host, &idle, &head, &body, &water, &total,
-                                     &idle_time, &connect))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "$OOOOOOOOOOppplllnnnOOO:Session", keywords,
+                                     &response_type, &error_factory, &shown, &headers, &ca, &cert,
+                                     &key, &password, &proxy, &no_proxy, &verify, &http2,
+                                     &compressed, &connections, &per_host, &idle, &head, &body,
+                                     &water, &total, &idle_time, &connect))
         return NULL;
     struct state *state = PyType_GetModuleState(type);
     if (!PyType_Check(response_type) ||
@@ -106,6 +126,7 @@ static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     self->keep = PyTuple_Pack(6, ca, cert, key, password, proxy, no_proxy);
     self->response_type = Py_NewRef(response_type);
     self->error_factory = Py_NewRef(error_factory);
+    self->shown = Py_NewRef(shown);
     self->defaults = headers_pairs(headers);
     self->engines = PyDict_New();
     if (!self->keep || !self->defaults || !self->engines)
@@ -141,27 +162,32 @@ static int check_method(PyObject *method)
     return -1;
 }
 
-static int check_url(PyObject *url)
+/* Refuses a URL with what is wrong with it. */
+static int bad_url(const Session *self, PyObject *url, const char *rule)
+{
+    PyObject *shown = session_shown(self, url);
+    if (shown)
+        PyErr_Format(PyExc_ValueError, "url must %s, not %R", rule, shown);
+    Py_XDECREF(shown);
+    return -1;
+}
+
+static int check_url(const Session *self, PyObject *url)
 {
     Py_ssize_t size;
     if (!PyUnicode_Check(url)) {
-        PyErr_Format(PyExc_TypeError, "url must be a str, not %R", url);
+        PyErr_Format(PyExc_TypeError, "url must be a str, not a %s", Py_TYPE(url)->tp_name);
         return -1;
     }
     const char *text = PyUnicode_AsUTF8AndSize(url, &size);
     if (!text)
         return -1;
-    if (!xf_url_ok(text, (size_t)size)) {
-        PyErr_Format(PyExc_ValueError,
-                     "url must be without spaces, CR, LF and other control characters "
-                     "(percent-encode them), not %R",
-                     url);
-        return -1;
-    }
-    if (strncasecmp(text, "http://", 7) && strncasecmp(text, "https://", 8)) {
-        PyErr_Format(PyExc_ValueError, "url must begin with http:// or https://, not %R", url);
-        return -1;
-    }
+    if (strncasecmp(text, "http://", 7) && strncasecmp(text, "https://", 8))
+        return bad_url(self, url, "begin with http:// or https://");
+    if (!xf_url_ok(text, (size_t)size))
+        return bad_url(self, url,
+                       "be without spaces, CR, LF and other control characters "
+                       "(percent-encode them)");
     return 0;
 }
 
@@ -182,12 +208,16 @@ static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t na
                            .total_ns = self->total_ns,
                            .idle_ns = self->idle_ns,
                            .connect_timeout_ms = self->options.connect_timeout_ms};
-    if (check_method(method) < 0 || check_url(url) < 0 ||
+    if (check_method(method) < 0 || check_url(self, url) < 0 ||
         (args[5] != Py_Ellipsis && nanoseconds(args[5], "timeout", &r.total_ns) < 0) ||
         (args[6] != Py_Ellipsis && nanoseconds(args[6], "idle_timeout", &r.idle_ns) < 0) ||
         (args[7] != Py_Ellipsis &&
          milliseconds(args[7], "connect_timeout", &r.connect_timeout_ms) < 0))
         return NULL;
+    if (args[9] != Py_None && !PyBool_Check(args[9])) {
+        PyErr_Format(PyExc_TypeError, "idempotent must be True, False or None, not %R", args[9]);
+        return NULL;
+    }
     r.repeatable =
         args[9] == Py_None ? repeatable_method(PyUnicode_AsUTF8(method)) : args[9] == Py_True;
     if (args[10] != Py_None) {
@@ -228,6 +258,7 @@ static int session_traverse(PyObject *op, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->response_type);
     Py_VISIT(self->error_factory);
+    Py_VISIT(self->shown);
     Py_VISIT(self->engines);
     return 0;
 }
@@ -239,6 +270,7 @@ static int session_clear(PyObject *op)
     Py_CLEAR(self->engines);
     Py_CLEAR(self->response_type);
     Py_CLEAR(self->error_factory);
+    Py_CLEAR(self->shown);
     return 0;
 }
 

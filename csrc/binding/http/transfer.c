@@ -20,6 +20,10 @@ PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct
     r.url = PyUnicode_AsUTF8(url);
     if (body != Py_None && !r.upload) {
         if (PyObject_GetBuffer(body, &self->body, PyBUF_SIMPLE) < 0) {
+            if (PyErr_ExceptionMatches(PyExc_TypeError))
+                PyErr_Format(PyExc_TypeError,
+                             "content must be bytes, str or an async iterable of bytes, not a %s",
+                             Py_TYPE(body)->tp_name);
             self->phase = ANSWERED; /* nobody had it to await */
             Py_DECREF(self);
             return NULL;
@@ -65,20 +69,24 @@ static void tell_room(Transfer *self)
 int transfer_news(struct xf_transfer *net, unsigned what)
 {
     Transfer *self = owner(net);
-    if (what & (XF_ROOM | XF_DONE) && self->room) {
-        Py_INCREF(self);
+    int result = 0;
+    Py_INCREF(self);
+    if (what & (XF_ROOM | XF_DONE) && self->room)
         tell_room(self);
-        Py_DECREF(self);
-    }
     if (what & ~XF_ROOM && self->waiter)
-        return waiter_wake(self->waiter);
-    return 0;
+        result = waiter_wake(self->waiter);
+    Py_DECREF(self);
+    return result;
+}
+
+void transfer_hold(struct xf_transfer *net)
+{
+    Py_INCREF(owner(net));
 }
 
 void transfer_closed(struct xf_transfer *net)
 {
     Transfer *self = owner(net);
-    Py_INCREF(self);
     tell_room(self);
     if (self->waiter)
         waiter_wake_later(self->waiter);
@@ -225,6 +233,12 @@ static PyObject *transfer_close(PyObject *op, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
+static PyObject *transfer_entrust(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    ((Transfer *)op)->entrusted = true;
+    Py_RETURN_NONE;
+}
+
 /* ---- of a streamed answer ---- */
 
 static PyObject *transfer_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -255,9 +269,15 @@ static PyObject *transfer_feed(PyObject *op, PyObject *bytes)
 {
     Transfer *self = (Transfer *)op;
     Py_buffer view;
-    if ((self->engine && engine_check(self->engine) < 0) ||
-        PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0)
+    if (self->engine && engine_check(self->engine) < 0)
         return NULL;
+    if (PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError))
+            PyErr_Format(PyExc_TypeError,
+                         "an async iterable as content must give bytes, but it gave a %s",
+                         Py_TYPE(bytes)->tp_name);
+        return NULL;
+    }
     int bad = xf_transfer_send(&self->net, view.buf, (size_t)view.len, clock_now());
     PyBuffer_Release(&view);
     if (bad)
@@ -331,12 +351,15 @@ static PyObject *get_method(PyObject *op, void *Py_UNUSED(closure))
 static void transfer_finalize(PyObject *op)
 {
     Transfer *self = (Transfer *)op;
-    if (self->phase != FRESH || !self->session)
+    if (self->phase != FRESH || self->entrusted || !self->session)
         return;
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    if (PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "call to %U was never awaited", self->url) < 0)
+    PyObject *shown = session_shown(self->session, self->url);
+    if (!shown ||
+        PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "call to %S was never awaited", shown) < 0)
         PyErr_WriteUnraisable(op);
+    Py_XDECREF(shown);
     PyErr_Restore(type, value, traceback);
 }
 
@@ -366,6 +389,7 @@ static PyMethodDef transfer_methods[] = {
     {"send", transfer_send_method, METH_O, NULL},
     {"throw", transfer_throw, METH_VARARGS, NULL},
     {"close", transfer_close, METH_NOARGS, NULL},
+    {"entrust", transfer_entrust, METH_NOARGS, "To a coroutine: unawaited, that one warns."},
     {"abort", transfer_abort, METH_NOARGS, "Frees the connection; what was received stays."},
     {"chunks", transfer_chunks, METH_NOARGS, "The body as it comes, an async iterator of bytes."},
     {"events", transfer_events, METH_O, "The body's events, an async iterator; argument: limit."},

@@ -1,0 +1,50 @@
+/* Decoding a gzip body as it comes, and telling whether its end has come: libcurl's own decoding
+ * takes a stream that was cut off for a whole one. The zlib is the one that libcurl brings along.
+ */
+#ifndef XF_NET_GZIP_H
+#define XF_NET_GZIP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "net/buffer.h"
+
+/* zlib's z_stream, as far as its size and what is used of it; zlib itself checks the size. */
+struct xf_zstream {
+    const unsigned char *next_in;
+    unsigned avail_in;
+    unsigned long total_in;
+    unsigned char *next_out;
+    unsigned avail_out;
+    unsigned long total_out;
+    const char *message;
+    void *state, *allocate, *release, *opaque;
+    int data_type;
+    unsigned long checksum, reserved;
+};
+
+struct xf_zlib {
+    int (*init)(struct xf_zstream *, int bits, const char *version, int size);
+    int (*inflate)(struct xf_zstream *, int flush);
+    int (*reset)(struct xf_zstream *);
+    int (*end)(struct xf_zstream *);
+};
+
+/* From a library, or one that it is linked with; false if there is none. */
+bool xf_zlib_load(struct xf_zlib *zlib, void *library);
+
+struct xf_gzip;
+
+enum { XF_GZIP_MEMORY = -1, XF_GZIP_BAD = -2, XF_GZIP_LARGE = -3 };
+
+/* NULL for want of memory, or of zlib. */
+struct xf_gzip *xf_gzip_new(const struct xf_zlib *zlib);
+/* Adds what the bytes decode to. 0, or XF_GZIP_...: bad data, or more than `most` bytes in `out`.
+ */
+int xf_gzip_push(struct xf_gzip *, const char *bytes, size_t size, struct xf_buffer *out,
+                 size_t most);
+/* Whether the bytes up to now were a whole stream. */
+bool xf_gzip_whole(const struct xf_gzip *);
+void xf_gzip_free(struct xf_gzip *); /* or NULL */
+
+#endif

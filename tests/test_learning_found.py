@@ -1,0 +1,319 @@
+"""A scheduler that finds its provider's rates, of which the answers tell nothing, virtual clock."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Sequence
+from itertools import count, pairwise
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff
+from xtremeflow.learning.gauge import Gauge
+from xtremeflow.stats import LimitStats
+from xtremeflow.testing import (
+    Enforcer,
+    FixedWindow,
+    LatencyModel,
+    RateLimitError,
+    SimulatedProvider,
+    TokenBucket,
+    run,
+)
+
+WAY = LatencyModel(round_trip=0.05, uplink_jitter=0.02, first_token=0.5, per_output_token=0.0)
+logging.getLogger("xtremeflow").addHandler(logging.NullHandler())
+
+
+def seconds() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Job:
+    """Calls without an end, of 50 to 150 tokens, at a provider that only ever says 429."""
+
+    def __init__(self, limits: Sequence[Enforcer], scheduler: TokenRateScheduler) -> None:
+        self.provider = SimulatedProvider(limits, latency=WAY, charge="actual")
+        self.scheduler = scheduler
+        self.began = seconds()
+        self.done = 0
+        self.broken = False
+        self._random = Random(7)
+
+    async def run(self, seconds: float) -> None:
+        task = asyncio.ensure_future(self._feed())
+        await asyncio.sleep(seconds)
+        task.cancel()
+
+    async def _feed(self) -> None:
+        for index in count():
+            tokens = self._random.randint(50, 150)
+            task = await self.scheduler.start_task(self._call(index, tokens), tokens)
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    @auto_backoff(max_retries=50)
+    async def _call(self, index: int, tokens: int) -> None:
+        try:
+            if self.broken:
+                await asyncio.sleep(0.05)
+                raise RateLimitError("no", None)
+            await self.provider.call(prompt_tokens=tokens, output_tokens=0, key=index)
+        except RateLimitError:
+            self.scheduler.observe(429, {})
+            raise RetryException from None
+        self.scheduler.observe(200, {})
+        self.done += 1
+
+    def passed(self, since: float, until: float) -> float:
+        """Calls per second that the provider let pass."""
+        times = [a.time - self.began for a in self.provider.arrivals if not a.refused]
+        return sum(since <= time < until for time in times) / (until - since)
+
+    def refused(self, since: float = 0.0) -> float:
+        """The share of the attempts since then."""
+        late = [a.refused for a in self.provider.arrivals if a.time - self.began >= since]
+        return sum(late) / len(late)
+
+
+def found(scheduler: TokenRateScheduler) -> dict[str, LimitStats]:
+    return {limit.name: limit for limit in scheduler.stats().limits}
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        TokenBucket("requests", 600, 60.0),
+        TokenBucket("requests", 600, 60.0, capacity=20),
+        FixedWindow("requests", 600, 60.0),
+    ],
+    ids=repr,
+)
+def test_a_rate_is_found_and_used(limit: Enforcer) -> None:
+    async def main() -> Job:
+        job = Job([limit], TokenRateScheduler(adapt=True))
+        await job.run(480.0)
+        return job
+
+    job = run(main())
+    assert job.passed(300.0, 480.0) > 0.93 * 10
+    assert job.refused() < 0.02
+
+
+def test_what_is_found_can_be_seen(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> dict[str, LimitStats]:
+        scheduler = TokenRateScheduler(adapt=True)
+        await Job([TokenBucket("tokens", 60_000, 60.0)], scheduler).run(300.0)
+        return found(scheduler)
+
+    with caplog.at_level(logging.INFO, logger="xtremeflow.learning"):
+        tokens = run(main())["tokens"]
+    assert tokens.rate == pytest.approx(1_000, rel=0.25)  # with what is tried beyond
+    assert tokens.confidence is not None
+    assert tokens.confidence > 0.97
+    assert tokens.configured is None
+    assert tokens.learned == "as passed between refusals"
+    lines = [r.getMessage() for r in caplog.records if "tokens" in r.getMessage()]
+    assert "as passed until the first refusal" in lines[0]
+    assert len(lines) < 20
+
+
+@pytest.mark.parametrize(("unit", "amount"), [("requests", 600), ("tokens", 60_000)])
+def test_refusals_are_put_down_to_the_limit_that_explains_them(unit: str, amount: int) -> None:
+    async def main() -> dict[str, LimitStats]:
+        scheduler = TokenRateScheduler(adapt=True)
+        await Job([TokenBucket(unit, amount, 60.0)], scheduler).run(480.0)
+        return found(scheduler)
+
+    limits = run(main())
+    names = set(limits) & {"requests", "tokens"}
+    assert names == {unit}
+
+
+def test_a_limit_that_is_cut_and_one_that_is_raised_are_followed() -> None:
+    async def main() -> tuple[Job, Job]:
+        jobs = []
+        for capacity in (10, 40):
+            low = TokenBucket("requests", 600, 60.0, capacity=capacity)
+            job = Job([low], TokenRateScheduler(adapt=True))
+            await job.run(200.0)
+            amount = 300 if capacity == 10 else 1_200
+            job.provider._limits = (TokenBucket("requests", amount, 60.0, capacity=capacity),)
+            await job.run(200.0)
+            jobs.append(job)
+        return jobs[0], jobs[1]
+
+    cut, raised = run(main())
+    assert cut.passed(230.0, 400.0) == pytest.approx(5.0, rel=0.06)
+    assert cut.refused(210.0) < 0.02
+    assert raised.passed(262.0, 400.0) > 0.9 * 20.0
+
+
+def test_what_was_learned_is_where_the_next_one_begins() -> None:
+    async def main(learned: Any) -> tuple[Job, Any]:
+        scheduler = TokenRateScheduler(adapt=True, learned=learned)
+        job = Job([TokenBucket("requests", 600, 60.0, capacity=10)], scheduler)
+        await job.run(300.0 if learned is None else 20.0)
+        return job, scheduler.learned
+
+    _, learned = run(main(None))
+    assert learned["rates"]["requests"]["rate"] == pytest.approx(10.0, rel=0.1)
+    job, again = run(main(json.loads(json.dumps(learned))))
+    assert again == learned
+    assert job.passed(0.0, 20.0) > 9.0
+    assert job.refused() < 0.05
+
+
+@pytest.mark.parametrize("factor", [0.7, 1.3])
+def test_a_limit_that_is_configured_wrong_is_set_right(factor: float) -> None:
+    async def main() -> Job:
+        scheduler = TokenRateScheduler(max_rps=10 * factor, burst_ratio=1.0, adapt=True)
+        job = Job([TokenBucket("requests", 600, 60.0)], scheduler)
+        await job.run(420.0)
+        return job
+
+    job = run(main())
+    assert job.passed(300.0, 420.0) > 9.5
+    assert job.refused() < 0.01
+
+
+@settings(max_examples=8, deadline=None)
+@given(
+    bound=st.floats(2.0, 20.0),
+    burst=st.floats(0.0, 3.0),
+    truth=st.floats(2.0, 20.0),
+    capacity=st.integers(1, 200),
+)
+def test_a_bound_is_never_exceeded(bound: float, burst: float, truth: float, capacity: int) -> None:
+    async def main() -> list[float]:
+        limit = Limit("requests", bound, 1.0, max(1.0, burst * bound))
+        scheduler = TokenRateScheduler(limits=[limit], adapt="bounded")
+        bucket = TokenBucket("requests", truth * 60, 60.0, capacity=capacity)
+        job = Job([bucket], scheduler)
+        job.provider._latency = LatencyModel(round_trip=0.0, first_token=0.2)
+        await job.run(90.0)
+        return [arrival.time for arrival in job.provider.arrivals]
+
+    times = run(main())
+    most = max(1.0, burst * bound)
+    least, n = 0.0, 0
+    for n, time in enumerate(times):  # a bucket of that size, as it must be at the provider
+        least = max(least, n - bound * (time - times[0]))
+        assert n + 1 <= least + most + bound * (time - times[0]) + bound * 0.03 + 1
+    assert n > 20
+
+
+@settings(max_examples=10, deadline=None)
+@given(script=st.lists(st.sampled_from(["okay", "refused", "refused", "mute", "odd"]), max_size=60))
+def test_no_sequence_of_answers_stops_the_queue(script: list[str]) -> None:
+    """After anything at all calls go through again, and the rate that there is gets used."""
+
+    async def main() -> tuple[int, float]:
+        scheduler = TokenRateScheduler(adapt=True)
+        answers = iter(script)
+
+        @auto_backoff(max_retries=1_000)
+        async def call() -> None:
+            await asyncio.sleep(0.2)
+            answer = next(answers, "okay")
+            if answer == "refused":
+                scheduler.observe(429, {})
+                raise RetryException
+            if answer == "odd":
+                scheduler.observe(503, {"retry-after": "-1"}, {"error": []}, sent_at=0.0)
+                raise RetryException(retry_after=0.0)
+            if answer != "mute":
+                scheduler.observe(200, {})
+
+        tasks = [scheduler.submit(call(), 100) for _ in range(400)]
+        began = seconds()
+        await asyncio.wait_for(asyncio.gather(*tasks), 3_600.0)
+        return len(tasks), seconds() - began
+
+    done, took = run(main())
+    assert done == 400
+    assert took < 1_200.0
+
+
+def test_after_an_outage_the_rate_is_used_again() -> None:
+    async def main() -> Job:
+        job = Job([TokenBucket("requests", 600, 60.0)], TokenRateScheduler(adapt=True))
+        await job.run(200.0)
+        job.broken = True
+        await job.run(40.0)
+        job.broken = False
+        await job.run(160.0)
+        return job
+
+    job = run(main())
+    assert job.passed(320.0, 400.0) > 9.0
+
+
+def test_a_refusal_that_is_explained_otherwise_lowers_nothing() -> None:
+    async def main() -> tuple[list[tuple[int, float | None]], dict[str, Any]]:
+        scheduler = TokenRateScheduler(adapt=True)
+        claimed: list[tuple[int, float | None]] = []
+
+        def claim(gauge: Gauge, status: int, wait: float | None) -> bool:
+            assert gauge.in_flight == 1
+            claimed.append((status, wait))
+            return True
+
+        scheduler._following().claims.append(claim)
+
+        async def call(status: int) -> None:
+            scheduler.observe(status, {"retry-after": "3"})
+
+        for status in (200, 503, 429, 500):
+            await (await scheduler.start_task(call(status), 10))
+        return claimed, scheduler.learned
+
+    claimed, learned = run(main())
+    assert claimed == [(503, 3.0), (429, 3.0)]
+    assert learned["rates"] == {}
+
+
+def test_a_provider_that_tells_its_limits_after_all_is_believed() -> None:
+    async def main() -> dict[str, LimitStats]:
+        scheduler = TokenRateScheduler(adapt=True)
+        job = Job([TokenBucket("requests", 600, 60.0, capacity=5)], scheduler)
+        await job.run(60.0)
+        assert set(found(scheduler)) >= {"requests"}
+
+        async def call() -> None:
+            headers = {
+                "x-ratelimit-limit-tokens": "60000",
+                "x-ratelimit-remaining-tokens": "59000",
+                "x-ratelimit-reset-tokens": "1s",
+            }
+            scheduler.observe(200, headers)
+
+        await (await scheduler.start_task(call(), 10, priority=1))
+        return found(scheduler)
+
+    limits = run(main())
+    assert set(limits) == {"tokens"}
+    assert limits["tokens"].confidence == 1.0
+
+
+def test_learned_needs_adapt() -> None:
+    with pytest.raises(ValueError, match="learned is of use with adapt=True or adapt='bounded'"):
+        TokenRateScheduler(learned={"version": 1, "rates": {}})
+    assert TokenRateScheduler().learned == {"version": 1, "rates": {}}
+
+
+def test_the_pace_between_refusals_is_steady() -> None:
+    """What is tried beyond the rate grows slowly, not at once."""
+
+    async def main() -> list[float]:
+        job = Job([TokenBucket("requests", 600, 60.0)], TokenRateScheduler(adapt=True))
+        await job.run(300.0)
+        return [job.passed(t, t + 5.0) for t in range(150, 300, 5)]
+
+    rates = run(main())
+    assert max(b - a for a, b in pairwise(rates)) < 6.0
