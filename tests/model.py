@@ -426,7 +426,8 @@ class Model:
             self.step += 1
         if opens and call is not None and told is not None and told <= MARGIN_MOST:
             rounded = told % MARGIN_GRAIN == 0
-            early = min(told, self.margin + MARGIN_STEP) if rounded else told
+            most = self.margin + MARGIN_STEP
+            early = min(told, most) if rounded else told + MARGIN_STEP
             self.margin = min(self.margin + early, MARGIN_MOST)
             self.keep_margin()
         if call in self.flying:

@@ -8,13 +8,13 @@ static int64_t widened(int64_t ns, int64_t wait)
     return m.ns;
 }
 
-TEST(it_grows_by_the_wait_but_by_a_rounded_one_not_much_above_its_double)
+TEST(it_grows_by_more_than_the_wait_but_for_a_rounded_one_not_much_above_its_double)
 {
-    CHECK_EQ(widened(0, 3 * MS), 3 * MS);
-    CHECK_EQ(widened(0, 45 * MS), 45 * MS);
+    CHECK_EQ(widened(0, 3 * MS), 8 * MS);
+    CHECK_EQ(widened(0, 45 * MS), 50 * MS);
     CHECK_EQ(widened(0, SECOND), 5 * MS);
     CHECK_EQ(widened(0, 2 * SECOND), 5 * MS);
-    CHECK_EQ(widened(40 * MS, 10 * MS), 50 * MS);
+    CHECK_EQ(widened(40 * MS, 10 * MS), 55 * MS);
     CHECK_EQ(widened(40 * MS, SECOND), 85 * MS);
     CHECK_EQ(widened(1999 * MS, 100 * MS), XF_MARGIN_MOST);
 }
@@ -45,11 +45,11 @@ TEST(it_costs_burst_and_nothing_of_the_rate)
     const xf_limit requests = limit(100, 1, 20);
     start(&requests, 1, XF_UNLIMITED);
     xf_call *c = dispatched(1, 0, 0);
-    refuse(c, 5 * MS, 0); /* margin: half a request */
-    CHECK_EQ(s.margin.ns, 5 * MS);
+    refuse(c, 5 * MS, 0); /* margin: a request */
+    CHECK_EQ(s.margin.ns, 10 * MS);
     xf_finish(&s, c, XF_FAILED, 0);
     xf_poll(&s, 10 * SECOND);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 10 * SECOND), 19.5, 0);
+    CHECK_NEAR(xf_limit_level(&s.limits[0], 10 * SECOND), 19, 0);
     for (int i = 0; i < 219; i++) {
         (void)submit(1, 0, 10 * SECOND);
     }
@@ -59,8 +59,8 @@ TEST(it_costs_burst_and_nothing_of_the_rate)
         xf_poll(&s, last);
         (void)collect_all();
     }
-    /* (219 - 19.5) / 100 s, and the reserve once more, as it was due after the cooldown. */
-    CHECK_EQ(last, 10 * SECOND + 1995 * MS + 5 * MS);
+    /* (219 - 19) / 100 s, and the reserve once more, as it was due after the cooldown. */
+    CHECK_EQ(last, 10 * SECOND + 2000 * MS + 10 * MS);
     stop();
 }
 
@@ -87,7 +87,7 @@ TEST(successes_narrow_it_again)
     xf_poll(&s, 100 * SECOND);
     CHECK(xf_collect(&s) == c && xf_dispatch(&s, c));
     xf_finish(&s, c, XF_SUCCEEDED, 100 * SECOND);
-    CHECK_EQ(s.margin.ns, 3750000);
+    CHECK_EQ(s.margin.ns, 8437500);
     CHECK(s.limits[0].reserve < wide);
     stop();
 }

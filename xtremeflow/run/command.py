@@ -327,7 +327,7 @@ def _parser() -> argparse.ArgumentParser:
 
     group = parser.add_argument_group(
         "limits", "as on your provider's limits page, if you know them: what the answers tell "
-        "is\nfollowed in any case, and what is not given is learned"
+        "is\nfollowed, and what is not given is learned"
     )  # fmt: skip
     add = group.add_argument
     for name, unit in UNITS.items():
