@@ -90,7 +90,8 @@ async def a_bit_of_everything(scheduler: TokenRateScheduler) -> None:
     await scheduler.wait_pending()
     assert isinstance(doomed.exception(), asyncio.TimeoutError)
     assert times == sorted(times)
-    assert 0.03 < times[-1] - times[0] < 5  # 10 calls at 100 per second: 90 ms, the first late
+    # 10 calls at 100 per second, of which the first may be late by what the schedule catches up.
+    assert 0.05 < times[-1] - times[0] < 5
 
 
 @pytest.mark.parametrize("make", LOOPS)
