@@ -146,6 +146,36 @@ def test_a_scheduler_dropped_while_its_loop_lives(make: Any) -> None:
 
 
 @on_linux
+def test_a_timer_that_fails_once_is_set_by_the_next_call() -> None:
+    class Loop(NoReaderLoop):
+        fails = False
+
+        def call_at(self, when: float, callback: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.fails and getattr(callback, "__name__", "") == "wake":
+                self.fails = False
+                raise MemoryError("once")
+            return super().call_at(when, callback, *args, **kwargs)
+
+    async def main() -> None:
+        scheduler = RequestRateScheduler(max_rps=100, burst_ratio=0.01)
+        await (await scheduler.start_task(nap()))
+        loop.fails = True
+        tasks = [scheduler.submit(nap())]
+        assert not loop.fails
+        tasks.append(scheduler.submit(nap()))
+        assert len((await asyncio.wait(tasks, timeout=20))[0]) == 2
+
+    faults: list[Any] = []
+    hook, sys.unraisablehook = sys.unraisablehook, faults.append
+    try:
+        loop = Loop()
+        loop.run_until_complete(main())
+        loop.close()
+    finally:
+        sys.unraisablehook = hook
+    assert [fault.exc_type for fault in faults] == [MemoryError]
+
+
 def test_a_scheduler_dropped_by_another_thread() -> None:
     async def main() -> None:
         before = timers()
