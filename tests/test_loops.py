@@ -256,6 +256,39 @@ def test_a_closed_loop_does_not_hold_up_another_that_lives_on(make: Any) -> None
         gc.collect()
 
 
+@pytest.mark.parametrize("make", [asyncio.SelectorEventLoop, NoReaderLoop, uvloop_loop])
+def test_a_loop_closed_in_another_thread_does_not_hold_up_who_waits_already(make: Any) -> None:
+    scheduler = TaskScheduler(1)
+    holding, waiting = threading.Event(), threading.Event()
+
+    async def leave_one() -> None:
+        leftover.append(await scheduler.start_task(waits_for_ever()))
+        holding.set()
+        await asyncio.to_thread(waiting.wait, 20)
+
+    def thread() -> None:
+        loop = asyncio.SelectorEventLoop()
+        loop.run_until_complete(leave_one())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    async def main() -> int:
+        holding.wait(20)
+        task = scheduler.submit(nap(0, 7))
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        waiting.set()
+        return await asyncio.wait_for(task, 20)
+
+    leftover: list[Any] = []
+    other = threading.Thread(target=thread)
+    other.start()
+    assert run_in(make, main()) == 7
+    other.join()
+    leftover[0]._log_destroy_pending = False
+    leftover[0].get_coro().close()
+
+
 @pytest.mark.parametrize("make", LOOPS)
 def test_several_threads_share_a_scheduler(make: Any) -> None:
     if make is VirtualClockLoop:
