@@ -122,6 +122,46 @@ def a_clock_that_closes_who_waits() -> None:
     loop.close()
 
 
+@case
+def futures_that_are_asked_whether_they_are_done_and_give_up_others() -> None:
+    class Nosy(asyncio.Future[None]):
+        hook: Any = None
+
+        def done(self) -> bool:
+            hook, Nosy.hook = Nosy.hook, None
+            if hook is not None:
+                hook()
+            return super().done()
+
+    class Loop(asyncio.SelectorEventLoop):
+        def create_future(self) -> asyncio.Future[Any]:
+            return Nosy(loop=self)
+
+    async def main() -> None:
+        def give_up() -> None:
+            for _ in range(100):
+                drains.append(scheduler._drained())
+            for drain in drains:
+                drain.cancel()
+            drains.clear()
+            for _ in range(200):
+                scheduler._drained().cancel()
+
+        scheduler = Scheduler(max_concurrency=1)
+        task = scheduler.submit(asyncio.sleep(10))
+        drains = [scheduler._drained() for _ in range(40)]
+        Nosy.hook = give_up
+        while Nosy.hook is not None:
+            drains.append(scheduler._drained())
+        task.cancel()
+        await asyncio.wait([task])
+        await scheduler._drained()
+
+    loop = Loop()
+    loop.run_until_complete(main())
+    loop.close()
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_case(name: str) -> None:
     environment = {**os.environ, "PYTHONMALLOC": "debug", "MALLOC_PERTURB_": "85"}
