@@ -143,7 +143,7 @@ class Call:
     priced: bool = True  # its costs are known: a 0 among them is one, too
     generation: int = 0  # of the cooldown, at its dispatch
     resets: int = 0  # at its admission
-    spent: bool = False  # its costs are those of its last attempt
+    repeated: bool = False  # its costs are those of its next attempt, not of the last
     refused: bool = False  # this attempt, in the last cooldown
     foreseen: bool = False  # in flight: the level at the end of the cooldown has paid for it
 
@@ -307,7 +307,7 @@ class Model:
             return False
         call.state, call.deadline = IN_FLIGHT, None  # it has kept it
         call.generation = self.generation
-        call.spent, call.refused = True, False
+        call.repeated = call.refused = False
         self.flying.append(call)
         return True
 
@@ -329,7 +329,7 @@ class Model:
         self.begin(now)
         call = self.calls[number]
         self.land(call)
-        call.spent = False
+        call.repeated = True
         self.free_slot()
         self.enqueue(call)
 
@@ -366,7 +366,7 @@ class Model:
     def settle(self, now: int, number: int, index: int, actual: int) -> None:
         """What the last attempt really used of a limit replaces what it holds of it."""
         call = self.calls[number]
-        if actual == call.costs[index] or not call.spent:
+        if actual == call.costs[index] or call.repeated:
             return
         self.begin(now)
         self.limits[index].give_back(call.costs[index] - actual, self.now)

@@ -293,6 +293,51 @@ def test_a_childs_next_attempt_is_paid_for_though_its_parent_ends_just_then() ->
     run(main())
 
 
+def test_a_call_that_ends_before_its_childs_next_attempt_has_ended_as_it_has() -> None:
+    async def main() -> None:
+        attempts = 0
+        children: list[asyncio.Task[str]] = []
+
+        @auto_backoff(base_retry_after=1)
+        async def attempt() -> str:
+            nonlocal attempts
+            attempts += 1
+            if attempts == 1:
+                raise RetryException("429")
+            return "late"
+
+        async def call() -> str:
+            children.append(asyncio.create_task(attempt()))
+            await asyncio.sleep(0.1)
+            return "done"
+
+        scheduler = TaskScheduler()
+        assert await (await scheduler.start_task(call())) == "done"
+        assert await children[0] == "late"
+        snapshot = scheduler._snapshot()
+        assert [snapshot[n] for n in ("succeeded", "cancelled", "in_flight")] == [1, 0, 0]
+
+    run(main())
+
+
+@pytest.mark.parametrize("message", [None, "why"])
+def test_a_waiting_calls_message_of_cancellation_comes_through(message: str | None) -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(1)
+        blocker = await scheduler.start_task(asyncio.Event().wait())
+        started = asyncio.create_task(start(scheduler, short()))
+        for task in (started, scheduler.submit(short())):
+            await asyncio.sleep(0)
+            task.cancel(message)
+            with pytest.raises(asyncio.CancelledError) as cancelled:
+                await task
+            assert cancelled.value.args == (() if message is None else (message,))
+        assert not blocker.get_coro().cancel("running")
+        blocker.cancel()
+
+    run(main())
+
+
 def test_a_call_that_refuses_to_be_cancelled_keeps_its_slot() -> None:
     async def main() -> None:
         scheduler = TaskScheduler(1)

@@ -149,7 +149,7 @@ class CoreAndModel(RuleBasedStateMachine):
     @rule(back=spans)
     def the_clock_runs_backward(self, back: int) -> None:
         armed = self.model.armed
-        earlier = max(0, self.now - back)
+        earlier = max(0, self.model.now - back)
         self.model.poll(earlier)
         self.core.poll(earlier)
         self.compare()

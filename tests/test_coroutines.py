@@ -264,6 +264,33 @@ def test_close() -> None:
     asyncio.run(main())
 
 
+def test_what_closing_raises_is_raised() -> None:
+    async def main() -> None:
+        async def call() -> None:
+            try:
+                await forever()
+            finally:
+                raise AttributeError("mine")
+
+        scheduler = TaskScheduler()
+        task = await scheduler.start_task(call())
+        await asyncio.sleep(0)
+        with pytest.raises(AttributeError, match="mine"):
+            task.get_coro().close()
+        task.cancel()
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await task
+
+        other = await scheduler.start_task(Awaitable())  # its iterator can be closed
+        await asyncio.sleep(0)
+        assert other.get_coro().close() is None
+        other.cancel()
+        await asyncio.wait([other])
+        assert scheduler.active_tasks == 0
+
+    asyncio.run(main())
+
+
 def test_a_call_cannot_step_close_or_throw_into_itself() -> None:
     async def reaches_for_itself() -> str:
         task = asyncio.current_task()

@@ -147,6 +147,36 @@ def test_a_scheduler_dropped_while_its_loop_lives(make: Any) -> None:
 
 
 @on_linux
+def test_a_timer_that_fails_once_is_set_by_the_next_call() -> None:
+    class Loop(NoReaderLoop):
+        fails = False
+
+        def call_at(self, when: float, callback: Any, *args: Any, **kwargs: Any) -> Any:
+            if self.fails and getattr(callback, "__name__", "") == "wake":
+                self.fails = False
+                raise MemoryError("once")
+            return super().call_at(when, callback, *args, **kwargs)
+
+    async def main() -> None:
+        scheduler = RequestRateScheduler(max_rps=100, burst_ratio=0.01)
+        await (await scheduler.start_task(nap()))
+        loop.fails = True
+        tasks = [scheduler.submit(nap())]
+        assert not loop.fails
+        tasks.append(scheduler.submit(nap()))
+        assert len((await asyncio.wait(tasks, timeout=20))[0]) == 2
+
+    faults: list[Any] = []
+    hook, sys.unraisablehook = sys.unraisablehook, faults.append
+    try:
+        loop = Loop()
+        loop.run_until_complete(main())
+        loop.close()
+    finally:
+        sys.unraisablehook = hook
+    assert [fault.exc_type for fault in faults] == [MemoryError]
+
+
 def test_a_scheduler_dropped_by_another_thread() -> None:
     async def main() -> None:
         before = timers()
@@ -225,6 +255,39 @@ def test_a_closed_loop_does_not_hold_up_another_that_lives_on(make: Any) -> None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         gc.collect()
+
+
+@pytest.mark.parametrize("make", [asyncio.SelectorEventLoop, NoReaderLoop, uvloop_loop])
+def test_a_loop_closed_in_another_thread_does_not_hold_up_who_waits_already(make: Any) -> None:
+    scheduler = TaskScheduler(1)
+    holding, waiting = threading.Event(), threading.Event()
+
+    async def leave_one() -> None:
+        leftover.append(await scheduler.start_task(waits_for_ever()))
+        holding.set()
+        await asyncio.to_thread(waiting.wait, 20)
+
+    def thread() -> None:
+        loop = asyncio.SelectorEventLoop()
+        loop.run_until_complete(leave_one())
+        loop.run_until_complete(loop.shutdown_default_executor())
+        loop.close()
+
+    async def main() -> int:
+        holding.wait(20)
+        task = scheduler.submit(nap(0, 7))
+        await asyncio.sleep(0.01)
+        assert not task.done()
+        waiting.set()
+        return await asyncio.wait_for(task, 20)
+
+    leftover: list[Any] = []
+    other = threading.Thread(target=thread)
+    other.start()
+    assert run_in(make, main()) == 7
+    other.join()
+    leftover[0]._log_destroy_pending = False
+    leftover[0].get_coro().close()
 
 
 @pytest.mark.parametrize("make", LOOPS)

@@ -209,6 +209,8 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"estimated_tokens": {"tokens": "x"}}, TypeError, r"estimated_tokens\['tokens'\] .*not 'x'"),
     ({"estimated_tokens": {"token": 1}}, ValueError, r"names 'token', but the limits are .*tokens"),
     ({"priority": 32768}, ValueError, r"priority must be .*-32768 to 32767, not 32768"),
+    ({"priority": 10**19}, ValueError, r"priority must be .*-32768 to 32767, not 10+$"),
+    ({"priority": -(10**30)}, ValueError, r"priority must be .*-32768 to 32767, not -10+$"),
     ({"priority": 1.5}, TypeError, r"priority must be a whole number .*not 1.5"),
     ({"timeout": -1}, ValueError, r"timeout must be >= 0 seconds or None, not -1"),
     ({"timeout": float("nan")}, ValueError, r"timeout must be >= 0 .*not nan"),

@@ -79,6 +79,7 @@ typedef struct PortObject {
 
 struct SchedulerObject {
     PyObject_HEAD module_state *st;
+    PyObject *module; /* owns `st`; types let go of it when they are garbage */
     PyObject *weakrefs;
     PyObject *names; /* tuple: the limits' names */
     PortObject *ports;
@@ -107,8 +108,11 @@ typedef enum call_phase { CALL_PENDING, CALL_RUNNING, CALL_OVER } call_phase;
    waits for while the call is not admitted. */
 struct CallObject {
     PyObject_VAR_HEAD SchedulerObject *scheduler;
-    PyObject *coro;     /* as given; kept to the end, as tasks show its name */
-    PyObject *steps;    /* what is sent to: the coroutine, or the iterator of another awaitable */
+    PyObject *coro; /* as given; kept to the end, as tasks show its name */
+    union {
+        PyObject *steps; /* what is sent to: the coroutine, or the iterator of another awaitable */
+        PyObject *message; /* cancelled before it ran: with this, or None */
+    };
     PortObject *port;   /* NULL until submitted */
     PyObject *estimate; /* estimated_tokens as given */
     PyObject *callback; /* the waiting task's wake-up, */
@@ -123,7 +127,8 @@ struct CallObject {
     bool is_executing; /* a step of its coroutine */
     bool is_cancelled;
     bool is_draining;     /* waits for the other calls of its scheduler to end */
-    bool is_over : 1;     /* ended, but for a child task's attempt that waits to be repeated */
+    bool is_over : 1;     /* ended, but for a child task's attempt that waits to be repeated; */
+    uint8_t outcome : 2;  /* then, how: an xf_outcome */
     bool child_waits : 1; /* it is, or was, a child task whose attempt is to be repeated */
     xf_call core;         /* the last: has one number per limit */
 };

@@ -114,6 +114,10 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns)
         return -1;
     }
     int64_t now = xf_port_now(s, port);
+    if (c->phase == CALL_OVER) { /* given up by what that has run */
+        (void)xf_already_awaited();
+        return -1;
+    }
     int64_t deadline = timeout_ns < 0 || timeout_ns > XF_NEVER - now ? XF_NEVER : now + timeout_ns;
     c->port = (PortObject *)Py_NewRef(port);
     if (!xf_submit(&s->core, &c->core, c->priority, deadline, now)) {
@@ -166,6 +170,7 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
         c->is_over = xf_call_has_retries(c);
+        c->outcome = outcome;
         PyErr_Restore(type, value, traceback);
         if (c->is_over) {
             return; /* a child task still waits for its next attempt: ends after its admission */
@@ -281,13 +286,19 @@ static PyObject *call_add_done_callback(PyObject *self, PyObject *const *args, P
     Py_RETURN_NONE;
 }
 
-static PyObject *call_cancel(PyObject *self, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kw))
+static PyObject *call_cancel(PyObject *self, PyObject *args, PyObject *kwargs)
 {
+    static char *keywords[] = {"msg", NULL};
     CallObject *c = (CallObject *)self;
-    if (c->core.state != XF_WAITING || c->retries != NULL) {
+    PyObject *message = Py_None;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:cancel", keywords, &message)) {
+        return NULL;
+    }
+    if (c->core.state != XF_WAITING || c->phase != CALL_PENDING) {
         Py_RETURN_FALSE; /* admitted: its task is about to run, and will see the cancellation */
     }
     c->is_cancelled = true;
+    Py_XSETREF(c->message, Py_NewRef(message));
     xf_call_end(c, XF_CANCELLED);
     Py_RETURN_TRUE;
 }
@@ -295,11 +306,18 @@ static PyObject *call_cancel(PyObject *self, PyObject *Py_UNUSED(args), PyObject
 static PyObject *call_result(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     CallObject *c = (CallObject *)self;
-    if (c->is_cancelled) {
-        PyErr_SetNone(c->scheduler->st->cancelled_error);
-        return NULL;
+    if (!c->is_cancelled) {
+        Py_RETURN_NONE;
     }
-    Py_RETURN_NONE;
+    PyObject *type = c->scheduler->st->cancelled_error;
+    PyObject *error = c->message == NULL || c->message == Py_None
+                          ? PyObject_CallNoArgs(type)
+                          : PyObject_CallOneArg(type, c->message);
+    if (error != NULL) {
+        PyErr_SetObject(type, error);
+        Py_DECREF(error);
+    }
+    return NULL;
 }
 
 static PyObject *call_get_loop(PyObject *self, PyObject *Py_UNUSED(unused))

@@ -72,9 +72,9 @@ static bool is_awaitable(PyObject *o)
 
 static int parse_priority(PyObject *value, int *priority)
 {
-    int overflow;
+    int overflow = 0;
     long n = PyLong_Check(value) ? PyLong_AsLongAndOverflow(value, &overflow) : LONG_MIN;
-    if (n < XF_MIN_PRIORITY || n > XF_MAX_PRIORITY) {
+    if (overflow != 0 || n < XF_MIN_PRIORITY || n > XF_MAX_PRIORITY) {
         PyErr_Format(PyLong_Check(value) ? PyExc_ValueError : PyExc_TypeError,
                      "priority must be a whole number from %d to %d, not %R", XF_MIN_PRIORITY,
                      XF_MAX_PRIORITY, value);

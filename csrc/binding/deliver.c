@@ -4,6 +4,8 @@
    the timer is armed for what comes next. */
 #include "binding/binding.h"
 
+#define LOOK_AGAIN_NS INT64_C(1000000000)
+
 int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,
                       PyObject *context)
 {
@@ -50,6 +52,16 @@ PyObject *xf_new_future(module_state *st)
 static bool is_armed(xf_call *c, int64_t at)
 {
     return c == NULL || xf_timer_is_armed(xf_call_of(c)->port, at);
+}
+
+/* When to wake for the head. Where other loops have calls, too, also now and then to see whether
+   one was closed and has left a slot behind. */
+static int64_t head_wakes_at(const SchedulerObject *s, xf_call *head, int64_t at)
+{
+    bool has_others = head != NULL && s->ports != NULL && s->ports->next != NULL &&
+                      !xf_call_of(head)->port->own_clock;
+    int64_t look_at = s->core.now + LOOK_AGAIN_NS;
+    return has_others && look_at < at ? look_at : at;
 }
 
 static void arm_for(SchedulerObject *s, xf_call *c, PyObject *here, int64_t at)
@@ -140,6 +152,7 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
     int64_t head_at, deadline;
     xf_call *head = xf_head(&s->core, &head_at);
     xf_call *first = xf_first_deadline(&s->core, &deadline);
+    head_at = head_wakes_at(s, head, head_at);
     if (s->core.outbox == NULL && is_armed(head, head_at) && is_armed(first, deadline) &&
         !xf_scheduler_may_be_drained(s)) {
         return;
@@ -163,7 +176,7 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
     }
     s->delivering = false;
     head = xf_head(&s->core, &head_at);
-    arm_for(s, head, here, head_at);
+    arm_for(s, head, here, head_wakes_at(s, head, head_at));
     first = xf_first_deadline(&s->core, &deadline);
     arm_for(s, first, here, deadline);
     xf_scheduler_drained(s, here);
@@ -208,6 +221,9 @@ PyObject *xf_port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
     }
     Py_INCREF(s);
     xf_poll(&s->core, xf_timer_fired(port));
+    if (s->core.outbox == NULL) {
+        xf_port_purge_others(s); /* nobody was due: see head_wakes_at() */
+    }
     deliver(s, port);
     xf_timer_rest(port);
     Py_DECREF(s);

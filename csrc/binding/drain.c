@@ -27,7 +27,7 @@ static void count_inside(SchedulerObject *s, PyObject *waiter)
 /* Forgets those who no longer wait, and counts the calls among the rest anew. */
 static void recount(SchedulerObject *s)
 {
-    PyObject *drains = s->drains;
+    PyObject *drains = Py_NewRef(s->drains);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(drains); i++) {
         CallObject *c = waiter_call(PyList_GET_ITEM(drains, i));
         if (c != NULL) {
@@ -36,7 +36,10 @@ static void recount(SchedulerObject *s)
     }
     s->drains_inside = 0;
     for (Py_ssize_t i = PyList_GET_SIZE(drains); i-- > 0;) {
-        PyObject *waiter = PyList_GET_ITEM(drains, i);
+        if (i >= PyList_GET_SIZE(drains)) {
+            continue; /* shortened by what done() has run */
+        }
+        PyObject *waiter = Py_NewRef(PyList_GET_ITEM(drains, i));
         PyObject *done = PyObject_CallMethodNoArgs(PyTuple_GET_ITEM(waiter, 0), s->st->s_done);
         if (done == Py_False) {
             count_inside(s, waiter);
@@ -44,11 +47,13 @@ static void recount(SchedulerObject *s)
             PyErr_Clear();
         }
         Py_XDECREF(done);
+        Py_DECREF(waiter);
     }
     s->recount_at = 2 * PyList_GET_SIZE(drains) + FEW;
-    if (PyList_GET_SIZE(drains) == 0) {
+    if (s->drains == drains && PyList_GET_SIZE(drains) == 0) {
         Py_CLEAR(s->drains);
     }
+    Py_DECREF(drains);
 }
 
 PyObject *xf_scheduler_wait(PyObject *self, PyObject *Py_UNUSED(unused))

@@ -95,7 +95,7 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
     }
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
     int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : XF_NEVER);
-    int64_t answered_at = instant(answered, "received_at", now);
+    int64_t answered_at = sent_at < 0 ? -1 : instant(answered, "received_at", now);
     double doubt = late ? (double)xf_held_since(&s->core, i, -1, NULL) : cost_of(s, c, i);
     Py_XDECREF(c);
     if (sent_at < 0 || answered_at < 0) {

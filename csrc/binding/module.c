@@ -133,16 +133,19 @@ static int module_exec(PyObject *module)
     return st->current_call != NULL && st->reported != NULL && st->resolve != NULL ? 0 : -1;
 }
 
-/* Everything in the state, for the three functions below. */
-#define EACH_OBJECT(DO)                                                                            \
+/* What refers back to the module. */
+#define EACH_CYCLE(DO)                                                                             \
     DO(scheduler_type)                                                                             \
     DO(call_type)                                                                                  \
     DO(port_type)                                                                                  \
     DO(start_type)                                                                                 \
     DO(reported_type)                                                                              \
-    DO(current_call)                                                                               \
     DO(reported)                                                                                   \
-    DO(resolve)                                                                                    \
+    DO(resolve)
+
+/* All the rest of the state: schedulers that are collected together with the module need it. */
+#define EACH_OTHER(DO)                                                                             \
+    DO(current_call)                                                                               \
     DO(get_running_loop)                                                                           \
     DO(cancelled_error)                                                                            \
     DO(timeout_error)                                                                              \
@@ -183,7 +186,8 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
     module_state *st = PyModule_GetState(module);
 #define DO_VISIT(object) Py_VISIT(st->object);
-    EACH_OBJECT(DO_VISIT)
+    EACH_CYCLE(DO_VISIT)
+    EACH_OTHER(DO_VISIT)
     return 0;
 }
 
@@ -191,13 +195,15 @@ static int module_clear(PyObject *module)
 {
     module_state *st = PyModule_GetState(module);
 #define DO_CLEAR(object) Py_CLEAR(st->object);
-    EACH_OBJECT(DO_CLEAR)
+    EACH_CYCLE(DO_CLEAR)
     return 0;
 }
 
 static void module_free(void *module)
 {
+    module_state *st = PyModule_GetState(module);
     (void)module_clear(module);
+    EACH_OTHER(DO_CLEAR)
 }
 
 static PyModuleDef_Slot module_slots[] = {

@@ -44,8 +44,10 @@ void xf_port_purge_closed(SchedulerObject *s)
         Py_XINCREF(next);
         if (closed && take_out(s, port)) {
             while (port->calls != NULL) {
-                Py_CLEAR(port->calls->retries);
-                xf_call_abandon(port->calls);
+                CallObject *c = (CallObject *)Py_NewRef(port->calls);
+                Py_CLEAR(c->retries);
+                xf_call_abandon(c);
+                Py_DECREF(c);
             }
             Py_CLEAR(port->woken);
             port->scheduler = NULL;
@@ -75,6 +77,16 @@ static int has_plain_tasks(module_state *st, PyObject *loop)
     return plain;
 }
 
+/* The port of `loop`, borrowed, or NULL. */
+static PortObject *find(const SchedulerObject *s, PyObject *loop)
+{
+    PortObject *port = s->ports;
+    while (port != NULL && port->loop != loop) {
+        port = port->next;
+    }
+    return port;
+}
+
 static PortObject *port_new(SchedulerObject *s, PyObject *loop)
 {
     module_state *st = s->st;
@@ -82,7 +94,11 @@ static PortObject *port_new(SchedulerObject *s, PyObject *loop)
     if (own_clock < 0 || plain_tasks < 0) {
         return NULL;
     }
-    PortObject *port = PyObject_GC_New(PortObject, st->port_type);
+    PortObject *port = find(s, loop);
+    if (port != NULL) {
+        return port; /* made by what was run meanwhile */
+    }
+    port = PyObject_GC_New(PortObject, st->port_type);
     if (port == NULL) {
         return NULL;
     }
@@ -114,8 +130,7 @@ PortObject *xf_port_running(SchedulerObject *s)
     }
     PortObject *port = s->port;
     if (port == NULL || port->loop != loop) {
-        for (port = s->ports; port != NULL && port->loop != loop; port = port->next) {
-        }
+        port = find(s, loop);
         if (port == NULL) {
             xf_port_purge_closed(s);
             port = port_new(s, loop);

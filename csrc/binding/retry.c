@@ -125,17 +125,18 @@ bool xf_call_repeat(CallObject *c, PyObject *here)
 
 bool xf_call_has_retries(const CallObject *c)
 {
-    for (Py_ssize_t i = 0; c->retries != NULL && i < PyList_GET_SIZE(c->retries); i++) {
-        PyObject *done =
-            PyObject_CallMethodNoArgs(PyList_GET_ITEM(c->retries, i), c->scheduler->st->s_done);
+    PyObject *retries = Py_XNewRef(c->retries);
+    bool found = false;
+    for (Py_ssize_t i = 0; retries != NULL && !found && i < PyList_GET_SIZE(retries); i++) {
+        PyObject *future = Py_NewRef(PyList_GET_ITEM(retries, i));
+        PyObject *done = PyObject_CallMethodNoArgs(future, c->scheduler->st->s_done);
         if (done == NULL) {
             PyErr_Clear();
-        } else {
-            Py_DECREF(done);
-            if (done == Py_False) {
-                return true;
-            }
         }
+        found = done == Py_False;
+        Py_XDECREF(done);
+        Py_DECREF(future);
     }
-    return false;
+    Py_XDECREF(retries);
+    return found;
 }

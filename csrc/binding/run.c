@@ -37,7 +37,7 @@ void xf_call_abandon(CallObject *c)
     if (c->phase == CALL_PENDING) {
         xf_call_give_up(c);
     } else {
-        xf_call_end(c, XF_CANCELLED);
+        xf_call_end(c, c->is_over ? (xf_outcome)c->outcome : XF_CANCELLED);
     }
 }
 
@@ -179,16 +179,22 @@ PyObject *xf_call_close(PyObject *self, PyObject *Py_UNUSED(unused))
     if (c->phase == CALL_PENDING) {
         xf_call_give_up(c);
     } else if (c->phase == CALL_RUNNING) {
+        PyObject *close = PyObject_GetAttr(c->steps, c->scheduler->st->s_close);
+        PyObject *r = NULL;
         c->is_executing = true;
-        PyObject *r = PyObject_CallMethodNoArgs(c->steps, c->scheduler->st->s_close);
+        if (close != NULL) {
+            r = PyObject_CallNoArgs(close);
+            Py_DECREF(close);
+        } else if (PyErr_ExceptionMatches(PyExc_AttributeError)) {
+            PyErr_Clear();
+            r = Py_NewRef(Py_None); /* an iterator that cannot be closed */
+        }
         c->is_executing = false;
         end(c, XF_CANCELLED);
-        if (r == NULL && PyErr_ExceptionMatches(PyExc_AttributeError)) {
-            PyErr_Clear();
-        } else if (r == NULL) {
+        if (r == NULL) {
             return NULL;
         }
-        Py_XDECREF(r);
+        Py_DECREF(r);
     }
     Py_RETURN_NONE;
 }

@@ -60,16 +60,14 @@ static void *core_realloc(void *Py_UNUSED(ctx), void *p, size_t size)
 
 /* ---- life ---- */
 
-/* The state of this module, which defines one of the bases of `type`. */
-static module_state *state_of(PyTypeObject *type)
+/* This module, which defines one of the bases of `type`; borrowed. */
+static PyObject *module_of(PyTypeObject *type)
 {
-    module_state *st = NULL;
-    for (; type != NULL && st == NULL; type = type->tp_base) {
-        if (PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE)) {
-            st = xf_module_state(PyType_GetModule(type));
-        }
+    PyObject *module = NULL;
+    for (; type != NULL && xf_module_state(module) == NULL; type = type->tp_base) {
+        module = PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) ? PyType_GetModule(type) : NULL;
     }
-    return st;
+    return module;
 }
 
 static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
@@ -77,7 +75,8 @@ static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
 {
     SchedulerObject *s = (SchedulerObject *)type->tp_alloc(type, 0);
     if (s != NULL) {
-        s->st = state_of(type);
+        s->module = Py_XNewRef(module_of(type));
+        s->st = xf_module_state(s->module);
     }
     return (PyObject *)s;
 }
@@ -90,36 +89,34 @@ static enum xf_kind kind_of(module_state *st, PyObject *name)
                                                         : KIND_OTHER;
 }
 
-static int add_limit(SchedulerObject *s, Py_ssize_t i, PyObject *item, PyObject *names,
-                     xf_limit *limit)
+/* A place for a limit of that name that may be learned later: until then so high that nobody can
+   reach it. -1 with an error set. */
+static int parse_place(PyObject *item, PyObject **name, xf_limit *limit)
 {
-    PyObject *name;
-    if (xf_parse_limit(item, &name, limit) < 0) {
+    if (!PyUnicode_Check(item)) {
+        PyErr_Format(PyExc_TypeError, "places must be names of limits, not %R", item);
         return -1;
     }
-    PyTuple_SET_ITEM(names, i, Py_NewRef(name));
-    s->kinds[i] = (uint8_t)kind_of(s->st, name);
-    s->has_tokens |= s->kinds[i] == KIND_TOKENS;
-    s->has_other |= s->kinds[i] == KIND_OTHER;
+    *name = item;
+    (void)xf_limit_init(limit, 1e12, 1, 1e12);
     return 0;
 }
 
-/* A place for a limit of that name that may be learned later: until then so high that nobody can
-   reach it. A plain number of tokens counts for the input as well, which it is most of; the output
-   only costs what is said of it. */
-static int add_place(SchedulerObject *s, Py_ssize_t i, PyObject *name, PyObject *names,
-                     xf_limit *limit)
+/* A plain number of tokens counts for the input as well, which it is most of; the output only costs
+   what is said of it. */
+static enum xf_kind kind_of_place(module_state *st, PyObject *name)
 {
-    if (!PyUnicode_Check(name)) {
-        PyErr_Format(PyExc_TypeError, "places must be names of limits, not %R", name);
-        return -1;
-    }
-    PyTuple_SET_ITEM(names, i, Py_NewRef(name));
     bool is_input = PyUnicode_CompareWithASCIIString(name, "input_tokens") == 0;
-    s->kinds[i] = is_input ? KIND_TOKENS : (uint8_t)kind_of(s->st, name);
-    s->has_tokens |= s->kinds[i] == KIND_TOKENS;
-    (void)xf_limit_init(limit, 1e12, 1, 1e12);
-    return 0;
+    return is_input ? KIND_TOKENS : kind_of(st, name);
+}
+
+/* `given` (NULL: nothing) as a tuple of our own, which nothing that its items run can change. */
+static PyObject *items_of(PyObject *given, const char *error)
+{
+    PyObject *list = given != NULL ? PySequence_Fast(given, error) : PyTuple_New(0);
+    PyObject *items = list != NULL ? PySequence_Tuple(list) : NULL;
+    Py_XDECREF(list);
+    return items;
 }
 
 static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -129,57 +126,64 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *given = NULL, *concurrency = NULL, *places = NULL, *names = NULL;
     PyObject *limit_items = NULL, *place_items = NULL;
     xf_limit *limits = NULL;
+    uint8_t *kinds = NULL;
+    uint32_t slots;
     Py_ssize_t n = 0, n_configured = 0;
     const xf_alloc alloc = {core_realloc, NULL};
     int result = -1;
 
-    if (s->ready) {
-        PyErr_SetString(PyExc_RuntimeError, "a scheduler can be initialised once only");
-        return -1;
-    }
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOO:Scheduler", keywords, &given,
                                      &concurrency, &places) ||
-        parse_slots(concurrency, &s->slots) < 0) {
+        parse_slots(concurrency, &slots) < 0) {
         return -1;
     }
-    s->ramp = s->let_in = XF_UNLIMITED;
-    limit_items =
-        given != NULL ? PySequence_Fast(given, "limits must be a sequence") : PyTuple_New(0);
-    place_items =
-        places != NULL ? PySequence_Fast(places, "places must be a sequence") : PyTuple_New(0);
+    limit_items = items_of(given, "limits must be a sequence");
+    place_items = items_of(places, "places must be a sequence");
     if (limit_items == NULL || place_items == NULL) {
         goto done;
     }
-    n_configured = PySequence_Fast_GET_SIZE(limit_items);
-    n = n_configured + PySequence_Fast_GET_SIZE(place_items);
+    n_configured = PyTuple_GET_SIZE(limit_items);
+    n = n_configured + PyTuple_GET_SIZE(place_items);
     names = PyTuple_New(n);
     limits = PyMem_Calloc((size_t)n + 1, sizeof(xf_limit));
-    s->kinds = PyMem_Calloc((size_t)n + 1, 1);
-    if (names == NULL || limits == NULL || s->kinds == NULL) {
+    kinds = PyMem_Calloc((size_t)n + 1, 1);
+    if (names == NULL || limits == NULL || kinds == NULL) {
         PyErr_NoMemory();
         goto done;
     }
     for (Py_ssize_t i = 0; i < n; i++) {
         bool configured = i < n_configured;
-        PyObject *item = configured ? PySequence_Fast_GET_ITEM(limit_items, i)
-                                    : PySequence_Fast_GET_ITEM(place_items, i - n_configured);
-        if ((configured ? add_limit : add_place)(s, i, item, names, &limits[i]) < 0) {
+        PyObject *name, *item = configured ? PyTuple_GET_ITEM(limit_items, i)
+                                           : PyTuple_GET_ITEM(place_items, i - n_configured);
+        if ((configured ? xf_parse_limit : parse_place)(item, &name, &limits[i]) < 0) {
             goto done;
         }
+        PyTuple_SET_ITEM(names, i, Py_NewRef(name));
+        kinds[i] = (uint8_t)(configured ? kind_of : kind_of_place)(s->st, name);
     }
-    if (!xf_scheduler_init(&s->core, limits, (uint32_t)n, s->slots, &alloc)) {
+    /* Asked last: what was given may have run anything. */
+    if (s->ready) {
+        PyErr_SetString(PyExc_RuntimeError, "a scheduler can be initialised once only");
+        goto done;
+    }
+    if (!xf_scheduler_init(&s->core, limits, (uint32_t)n, slots, &alloc)) {
         PyErr_NoMemory();
         goto done;
     }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        s->has_tokens |= kinds[i] == KIND_TOKENS;
+        s->has_other |= i < n_configured && kinds[i] == KIND_OTHER;
+    }
     s->names = Py_NewRef(names);
+    s->kinds = kinds;
+    kinds = NULL;
     s->n_configured = (uint32_t)n_configured;
+    s->slots = slots;
+    s->ramp = s->let_in = XF_UNLIMITED;
     s->ready = true;
     result = 0;
 done:
-    if (result < 0) {
-        PyMem_Free(s->kinds);
-        s->kinds = NULL;
-    }
+    PyMem_Free(kinds);
     PyMem_Free(limits);
     Py_XDECREF(names);
     Py_XDECREF(limit_items);
@@ -191,6 +195,7 @@ static int scheduler_traverse(PyObject *self, visitproc visit, void *arg)
 {
     SchedulerObject *s = (SchedulerObject *)self;
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(s->module);
     Py_VISIT(s->names);
     Py_VISIT(s->drains);
     for (PortObject *port = s->ports; port != NULL; port = port->next) {
@@ -220,6 +225,7 @@ static void scheduler_dealloc(PyObject *self)
     xf_call_free_all(s);
     xf_scheduler_free(&s->core);
     PyMem_Free(s->kinds);
+    Py_XDECREF(s->module);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -443,7 +449,7 @@ static PyMethodDef scheduler_methods[] = {
     {"_snapshot", scheduler_snapshot, METH_NOARGS,
      PyDoc_STR("_snapshot($self, /)\n--\n\nAll counters, as a dict.")},
     {"_now", xf_scheduler_now, METH_NOARGS,
-     PyDoc_STR("_now($self, /)\n--\n\nSeconds on the clock of the running loop.")},
+     PyDoc_STR("_now($self, /)\n--\n\nSeconds on the clock of the loop used last.")},
     {"_retune", xf_scheduler_retune, METH_VARARGS,
      PyDoc_STR("_retune($self, index, limit, /)\n--\n\n"
                "Replaces limit `index` by (name, amount, per, capacity).")},

@@ -51,7 +51,10 @@ static PySendResult start_am_send(PyObject *op, PyObject *Py_UNUSED(value), PyOb
     }
     if (self->state == START_NEW) {
         self->state = START_WAITING;
-        if (xf_call_submit(call, self->timeout_ns) < 0) {
+        Py_INCREF(call); /* what a loop's own clock runs may close this coroutine */
+        int r = xf_call_submit(call, self->timeout_ns);
+        Py_DECREF(call);
+        if (r < 0) {
             give_up(self);
             return PYGEN_ERROR;
         }

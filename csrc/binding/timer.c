@@ -207,7 +207,9 @@ int xf_timer_arm(PortObject *port, PyObject *here, int64_t at)
             return xf_timer_arm(port, here, at);
         }
         port->armed_at = at;
-        return call_at(port, at);
+        int r = call_at(port, at);
+        port->armed_at = r < 0 ? XF_NEVER : port->armed_at;
+        return r;
     }
     /* Only the loop's own thread may touch its timers: have it look for itself. */
     PyObject *wake = PyCFunction_New(&wake_def, (PyObject *)port);

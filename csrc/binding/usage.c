@@ -174,7 +174,8 @@ static int settle(CallObject *c, PyObject *actual)
     }
     memcpy(amounts, c->core.held, n * sizeof(int64_t));
     int64_t tokens = xf_amounts(s, actual, "actual", amounts);
-    if (tokens >= 0 && c->core.spent) { /* else it waits for its next attempt, which costs anew */
+    if (tokens >= 0 &&
+        !c->core.repeated) { /* else it waits for its next attempt, which costs anew */
         for (uint32_t i = 0; i < n; i++) {
             if (amounts[i] != c->core.held[i]) {
                 bool refund = amounts[i] < c->core.held[i];

@@ -19,6 +19,9 @@ static void keep_margin(xf_scheduler *s)
 
 void xf_accepted(xf_scheduler *s, const xf_call *c)
 {
+    if (s->cooldown.step == 0 && s->margin.ns == 0) {
+        return; /* there is nothing to make good */
+    }
     xf_cooldown_success(&s->cooldown, c->generation);
     if (xf_margin_shrink(&s->margin, s->now)) {
         keep_margin(s);

@@ -87,7 +87,6 @@ static void land(xf_scheduler *s, xf_call *c)
     c->next = NULL;
     c->previous = NULL;
     c->crowd = 0;
-    c->foreseen = false;
     s->n_flying--;
 }
 
@@ -362,8 +361,7 @@ bool xf_dispatch(xf_scheduler *s, xf_call *c)
     unpost(s, c); /* it need not have been collected */
     c->state = XF_IN_FLIGHT;
     c->generation = s->cooldown.generation;
-    c->spent = true;
-    c->refused = false;
+    c->repeated = c->refused = c->foreseen = false;
     c->dispatched_at = s->now; /* instead of the deadline, which it has kept */
     take_off(s, c);
     return true;
@@ -382,7 +380,7 @@ void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
     xf_begin(s, now);
     land(s, c);
     c->deadline = XF_NEVER;
-    c->spent = false;
+    c->repeated = true;
     release_slot(s);
     s->counters.retries++;
     enter_queue(s, c);
@@ -424,12 +422,12 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
 {
     xf_limit *l = &s->limits[i];
     int64_t less = c->held[i] - actual;
-    if (less == 0 || !c->spent) {
+    if (less == 0 || c->repeated) {
         return;
     }
     now = xf_begin(s, now);
     xf_limit_adjust(l, less, now);
-    if (c->foreseen) {
+    if (c->foreseen && c->state == XF_IN_FLIGHT) {
         xf_limit_amend(l, less, now);
     }
     if (less > 0) {

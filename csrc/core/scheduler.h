@@ -68,7 +68,7 @@ typedef struct xf_call {
     uint16_t resets;                  /* at admission, modulo 2**16 */
     uint8_t state;                    /* xf_state */
     bool priced : 1;                  /* its costs are known: a 0 among them is one, too */
-    bool spent : 1;                   /* `held` is what the last attempt has cost */
+    bool repeated : 1;                /* `held` is the next attempt's, not the last one's */
     bool refused : 1;                 /* in flight: this attempt was, in the last cooldown */
     bool foreseen : 1;                /* in flight: the level at its end has paid for it */
     int64_t held[];                   /* per limit, in units: the cost, later what was reported */

@@ -162,7 +162,11 @@ static int views_of(PyObject *given, struct views *views)
 PyObject *headers_pairs(PyObject *given)
 {
     struct views views;
-    if (views_of(given, &views) < 0)
+    /* What a collection runs that the allocations below start may change the caller's. */
+    PyObject *own = PyDict_CheckExact(given) ? PyDict_Copy(given) : Py_NewRef(given);
+    int bad = own ? views_of(own, &views) : -1;
+    Py_XDECREF(own); /* the views hold it */
+    if (bad < 0)
         return NULL;
     PyObject *pairs = PyTuple_New(views.count);
     for (Py_ssize_t i = 0; pairs && i < views.count; i++) {

@@ -3,6 +3,8 @@
 PyObject *reader_new(Transfer *transfer, bool events, Py_ssize_t limit)
 {
     PyTypeObject *type = transfer->session->state->reader_type;
+    if (!transfer->engine)
+        return PyErr_Format(PyExc_RuntimeError, "a call must be awaited before its answer is read");
     Reader *self = (Reader *)type->tp_alloc(type, 0);
     if (!self)
         return NULL;
