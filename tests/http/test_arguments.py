@@ -86,6 +86,25 @@ def test_neither_do_those_of_libcurl(url: str) -> None:
     run(main())
 
 
+@pytest.mark.parametrize(
+    "proxy",
+    ["foo://user:SECRET@h:1", "http://user:SEC'RET@h:port", "http://user:SECRET@h:99999",
+     "user:SECRET@h:port"],
+)  # fmt: skip
+def test_nor_those_over_a_proxy_of_the_environment(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+
+    async def main() -> None:
+        async with Client() as client:
+            with pytest.raises(http.ConnectError, match="proxy") as caught:
+                await client.get("http://example.invalid/")
+            assert not re.search("SECRET|RET@", str(caught.value))
+
+    run(main())
+
+
 def test_nor_a_warning_or_a_repr() -> None:
     with pytest.warns(RuntimeWarning, match="never awaited") as seen:
         Client().get(NOWHERE + "/path?key=SECRET")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 from ._url import shown
@@ -133,6 +134,8 @@ class UploadAborted(TransportError):
     """The source of a streamed request failed."""
 
 
+_QUOTED_URL = re.compile("'(.*(?:://|@).*)'")
+
 # libcurl's numbers
 _RESOLVE = {5, 6}
 _CONNECT = {7, 45, 96, 97}
@@ -210,6 +213,7 @@ def transport_error(
         kind, text = _OWN[code]
     else:
         kind, text = _classify(code, connected), message or f"libcurl error {code}"
+        text = _QUOTED_URL.sub(lambda found: repr(shown(found[1])), text)  # of a proxy
     if status:
         phase = "read"
     elif connected:
