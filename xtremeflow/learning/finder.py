@@ -23,6 +23,7 @@ ALWAYS = 1.0  # s of it that may be
 SLOWEST = 5.0  # s between two calls
 LEAST_PART = 0.25  # of the estimate before: no refusal lowers it further
 LIKELY = 2.0  # by so much worse, and it may be the one as well
+YIELD = 0.85  # of the rate is claimed, if something else seems to have used the rest
 CLEAR = 8.0  # by so much worse a limit must explain the refusals to be let go
 SLACK = 1.1  # of its rate is what a limit is kept to that explains them less well
 FIRST = ("tokens", "input_tokens", "output_tokens", "requests")  # to be suspected
@@ -234,6 +235,8 @@ class RateFinder:
         for i in self._culprits:
             suspect, old = self.suspects[i], self.suspects[i].belief
             new, how = evidence.rate(i, self._blockade, gauge.first, old)
+            if self._probing.surprises and not self._blockade.lasted:
+                new = new._replace(rate=YIELD * new.rate)
             least = evidence.ledger.costs[i] / SLOWEST
             if old is not None:
                 least = max(least, LEAST_PART * old.rate)
