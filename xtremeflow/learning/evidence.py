@@ -14,6 +14,7 @@ BLOCKED_CALLS = 2.0  # besides these
 ENOUGH = 2  # intervals to compare
 COMPARED = 6
 NEARLY = 2.0  # s
+STANDSTILL = 20.0  # s: who does not let anything pass for longer is out of order
 FIRST_DOUBT = 0.05  # of what a window has let pass, relative
 WEIGHT = 0.5
 OVERRATED = 1.25  # the most that the last minute's use is believed beyond the rate
@@ -112,12 +113,14 @@ class Evidence:
             width = self.windows.high - self.windows.low
             doubt = (CALLS * cost + rate * width) / WINDOW
             return Estimate(rate, doubt, LASTS), "as windows let pass"
+        ended = self._empties[-1].time - begun
         for window in FIRST_WINDOWS:
-            ended = self._empties[-1].time - begun
             if blockade.tries > 1 and blockade.first - begun < window <= ended + NEARLY:
                 rate = amount / max(window, ended)
                 doubt = FIRST_DOUBT * rate + CALLS * cost / window
                 return Estimate(rate, doubt, window), "as the first window let pass"
+        if blockade.tries > 1 and old is not None and ended - (blockade.first - begun) > STANDSTILL:
+            return old, "as before nothing passed for long"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)
             return self._or_more(found, i, begun, blockade.first), "as passed between refusals"

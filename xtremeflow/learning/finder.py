@@ -240,7 +240,9 @@ class RateFinder:
             least = evidence.ledger.costs[i] / SLOWEST
             if old is not None:
                 least = max(least, LEAST_PART * old.rate)
-            suspect.belief = new._replace(rate=max(new.rate, least))
+            if new.rate < least:
+                new = Estimate(least, max(new.doubt, least - new.rate), new.span)
+            suspect.belief = new
             suspect.burst = evidence.burst(i, suspect.belief.rate, gauge.first)
             doubt = max(doubt, suspect.belief.doubt / suspect.belief.rate)
             span = min(span, suspect.belief.span)
