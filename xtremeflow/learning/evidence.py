@@ -102,9 +102,13 @@ class Evidence:
         return {i for i, amount in enumerate(last) if amount in last[:i]}
 
     def rate(
-        self, i: int, blockade: Blockade, begun: float, old: Estimate | None
+        self, i: int, blockade: Blockade, begun: float, old: Estimate | None, unexpected: bool
     ) -> tuple[Estimate, str]:
-        """The rate of limit `i`, and how it is known."""
+        """The rate of limit `i`, and how it is known.
+
+        old         what was believed before
+        unexpected  whether the refusal came although less was used than was thought to be there
+        """
         amount, cost = self._empties[-1].amounts[i], self.ledger.costs[i]
         boundary = self._window(blockade.first)
         if boundary is not None:
@@ -119,7 +123,8 @@ class Evidence:
                 rate = amount / max(window, ended)
                 doubt = FIRST_DOUBT * rate + CALLS * cost / window
                 return Estimate(rate, doubt, window), "as the first window let pass"
-        if blockade.tries > 1 and old is not None and ended - (blockade.first - begun) > STANDSTILL:
+        lasted = self._empties[-1].time - blockade.first
+        if unexpected and lasted > STANDSTILL and blockade.tries > 1 and old is not None:
             return old, "as before nothing passed for long"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)

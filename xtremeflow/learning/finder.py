@@ -232,10 +232,11 @@ class RateFinder:
         beyond  whether more has passed than was thought possible
         """
         evidence, how, doubt, span = self._evidence, "", 0.0, 3_600.0
+        unexpected = self._probing.surprises > 0
         for i in self._culprits:
             suspect, old = self.suspects[i], self.suspects[i].belief
-            new, how = evidence.rate(i, self._blockade, gauge.first, old)
-            if self._probing.surprises and not self._blockade.lasted:
+            new, how = evidence.rate(i, self._blockade, gauge.first, old, unexpected)
+            if unexpected and not self._blockade.lasted:
                 new = new._replace(rate=YIELD * new.rate)
             least = evidence.ledger.costs[i] / SLOWEST
             if old is not None:
