@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff
+from xtremeflow._core import current_call
 from xtremeflow.learning.gauge import Gauge
 from xtremeflow.stats import LimitStats
 from xtremeflow.testing import (
@@ -97,11 +98,11 @@ def found(scheduler: TokenRateScheduler) -> dict[str, LimitStats]:
 def test_a_rate_is_found_and_used(limit: Enforcer) -> None:
     async def main() -> Job:
         job = Job([limit], TokenRateScheduler(adapt=True))
-        await job.run(480.0)
+        await job.run(420.0)
         return job
 
     job = run(main())
-    assert job.passed(300.0, 480.0) > 0.93 * 10
+    assert job.passed(300.0, 420.0) > 0.93 * 10
     assert job.refused() < 0.02
 
 
@@ -127,7 +128,7 @@ def test_what_is_found_can_be_seen(caplog: pytest.LogCaptureFixture) -> None:
 def test_refusals_are_put_down_to_the_limit_that_explains_them(unit: str, amount: int) -> None:
     async def main() -> dict[str, LimitStats]:
         scheduler = TokenRateScheduler(adapt=True)
-        await Job([TokenBucket(unit, amount, 60.0)], scheduler).run(480.0)
+        await Job([TokenBucket(unit, amount, 60.0)], scheduler).run(300.0)
         return found(scheduler)
 
     limits = run(main())
@@ -299,6 +300,44 @@ def test_a_provider_that_tells_its_limits_after_all_is_believed() -> None:
     limits = run(main())
     assert set(limits) == {"tokens"}
     assert limits["tokens"].confidence == 1.0
+
+
+def test_what_the_native_part_tells_and_takes() -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(adapt=True)
+
+        async def call() -> None:
+            await asyncio.sleep(1.0)
+            now, sent_at, first, resumes, in_flight, waiting, limits = scheduler._gauge(None)
+            assert (now - sent_at, sent_at, resumes) == (pytest.approx(1.0), first, now)
+            assert (in_flight, waiting) == (1, 0)
+            assert limits[0] == (1, 1, 1.0, 0.0)
+            assert limits[1] == (70, 70, 70.0, 0.0)
+
+        await (await scheduler.start_task(call(), 70))
+        for wrong in (-1.0, float("nan"), 1e6):
+            with pytest.raises(ValueError, match="a wait is 0 to 86400 seconds"):
+                scheduler._advise(wrong)
+
+    run(main())
+
+
+def test_an_advised_wait_replaces_the_one_that_is_told_once() -> None:
+    async def main() -> list[float]:
+        scheduler = TokenRateScheduler(max_rps=1_000)
+        waits = []
+
+        async def call() -> None:
+            current = current_call()
+            assert current is not None
+            scheduler._advise(0.5)
+            waits.append(current.rate_limited(30.0, 2.0, True, 120.0))
+            waits.append(current.rate_limited(3.0, 2.0, True, 120.0))
+
+        await (await scheduler.start_task(call()))
+        return waits
+
+    assert run(main()) == pytest.approx([0.5, 3.0])
 
 
 def test_learned_needs_adapt() -> None:

@@ -42,6 +42,8 @@ class Evidence:
 
     def refused(self, time: float, amounts: Amounts, rates: dict[int, float]) -> None:
         """A call that was sent then was refused; `rates` are those believed in, by limit."""
+        if self._empties:  # a call may have come before the end of a wait that was told
+            time = max(time, self._empties[-1].time)
         empty = Empty(time, amounts)
         if self._empties and not self._passes(empty, rates):
             self._empties[-1] = empty

@@ -183,9 +183,7 @@ class RateFinder:
             return []
         excess = self._probing.excess(growing)
         beyond = excess > BEYOND and not evidence.windows.known
-        self._probing.surprises = (
-            0 if excess > 0 or evidence.windows.known else self._probing.surprises + 1
-        )
+        self._probing.expected(excess > 0 or evidence.windows.known)
         let_go = self._attribute()
         reason = self._believe(gauge, beyond)
         self._mark(gauge)
@@ -232,7 +230,7 @@ class RateFinder:
         beyond  whether more has passed than was thought possible
         """
         evidence, how, doubt, span = self._evidence, "", 0.0, 3_600.0
-        unexpected = self._probing.surprises > 0
+        unexpected = self._probing.unexpected > 0
         for i in self._culprits:
             suspect, old = self.suspects[i], self.suspects[i].belief
             new, how = evidence.rate(i, self._blockade, gauge.first, old, unexpected)
