@@ -3,6 +3,7 @@
     python -m bench.learning                          the tables, some minutes of computing
     python -m bench.learning openai azure             only these profiles
     python -m bench.learning --tells nothing          only of answers that tell nothing
+    python -m bench.learning --ways adapt             without the others beside it
     python -m bench.learning --minutes 60 --seeds 20  a full study: an hour of computing
 
 A job is a queue that is never empty, of requests of a real trace, for so many minutes at the
@@ -73,9 +74,11 @@ def measure(profile: str, way: str, minutes: float, seed: int, tells: str = "all
     return run(job())
 
 
-def rows(profile: str, minutes: float, seeds: int, tells: str) -> list[list[str]]:
+def rows(
+    profile: str, minutes: float, seeds: int, tells: str, ways: Sequence[str]
+) -> list[list[str]]:
     found = []
-    for way in WAYS:
+    for way in ways:
         results = [measure(profile, way, minutes, seed, tells) for seed in range(seeds)]
         found.append(
             [
@@ -100,16 +103,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of a job at the limit")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--tells", choices=TELLS, action="append", help="may be repeated")
+    parser.add_argument("--ways", default="", metavar="TEXT", help="only those with it in the name")
     options = parser.parse_args(argv)
     for profile in options.profiles:
         if profile not in WITH_RATES:
             parser.error(f"there is no profile {profile!r} here, only {', '.join(WITH_RATES)}")
+    ways = [way for way in WAYS if options.ways in way]
+    if not ways:
+        parser.error(f"no way has {options.ways!r} in its name, they are {', '.join(WAYS)}")
     logging.getLogger("xtremeflow").setLevel(logging.ERROR)
     for tells in options.tells or TELLS:
         profiles = options.profiles or (WITH_HEADERS if tells == "all" else WITH_RATES)
         found: list[list[str]] = []
         for profile in profiles:
-            found += rows(profile, options.minutes, options.seeds, tells)
+            found += rows(profile, options.minutes, options.seeds, tells, ways)
         print(table([TITLES[tells], "ideal / wall", "in use", "refused", "lost"], found))
         print()
         if not options.profiles:

@@ -1,48 +1,95 @@
-"""The picture of docs/learning.md: how a limit is found and followed, on a virtual clock.
+"""The pictures of docs/learning.md: how limits are found and followed, on a virtual clock.
 
-python -m bench.learning_plot docs/learning.png
+    python -m bench.learning_plot docs        writes learning.png and learning_found.png there
+
+The first is of a provider whose headers tell its limits, the second of one that tells nothing.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.learning_edges import CHANGE, moving
+from bench.learning_edges import CHANGE, moving, sharing
 from bench.learning_world import World
 
 BIN = 10.0  # s
+TOLD = [
+    ("the limit stays: found from the first answer", 1.0),
+    ("the limit is halved after five minutes", 0.5),
+    ("the limit is doubled after five minutes", 2.0),
+]
+FOUND = [
+    ("nothing is told, the limit stays: found from two refusals", 1.0),
+    ("nothing is told, the limit is halved after five minutes", 0.5),
+    ("nothing is told, the limit is doubled after five minutes", 2.0),
+]
 
 
 def main(argv: Sequence[str]) -> int:
-    from matplotlib.figure import Figure  # no pyplot: no global state, no display
-
     if len(argv) != 1:
         print(__doc__, file=sys.stderr)
         return 2
-    panels = [
-        ("the limit stays: found from the first answer", 1.0),
-        ("the limit is halved after five minutes", 0.5),
-        ("the limit is doubled after five minutes", 2.0),
-    ]
-    figure: Any = Figure(figsize=(9, 7.5), layout="constrained")
-    axes = figure.subplots(len(panels), 1, sharex=True)
-    for ax, (title, factor) in zip(axes, panels, strict=True):
-        _draw(ax, title, factor, moving(factor, seed=1))
-    axes[-1].set_xlabel("time since the start of the job (s)")
-    figure.savefig(Path(argv[0]), dpi=110)
+    logging.getLogger("xtremeflow").setLevel(logging.ERROR)
+    folder = Path(argv[0])
+    told = [_moved(title, factor, "all") for title, factor in TOLD]
+    found = [_moved(title, factor, "nothing") for title, factor in FOUND]
+    _save(folder / "learning.png", told)
+    _save(folder / "learning_found.png", [*found, _shared])
     return 0
 
 
-def _draw(ax: Any, title: str, factor: float, world: World) -> None:
-    after = world.amounts["tpm"] / 60
-    before = after / factor
+def _save(path: Path, panels: Sequence[Callable[[Any], None]]) -> None:
+    from matplotlib.figure import Figure  # no pyplot: no global state, no display
+
+    figure: Any = Figure(figsize=(9, 2.5 * len(panels)), layout="constrained")
+    axes = figure.subplots(len(panels), 1, sharex=True)
+    for ax, panel in zip(axes, panels, strict=True):
+        panel(ax)
+        ax.set_ylabel("tokens per second")
+        ax.legend(loc="upper right", fontsize=8)
+    axes[-1].set_xlabel("time since the start of the job (s)")
+    figure.savefig(path, dpi=110)
+
+
+def _moved(title: str, factor: float, tells: str) -> Callable[[Any], None]:
+    def draw(ax: Any) -> None:
+        world = moving(factor, 1, tells)
+        after = world.amounts["tpm"] / 60
+        before = after / factor
+        _admitted(ax, world, after, "tokens admitted", "#2563eb")
+        _limit(ax, before, after)
+        _refused(ax, [world], before)
+        ax.set_ylim(-0.3 * before, 3 * before)
+        ax.set_title(title, loc="left", fontsize=10)
+
+    return draw
+
+
+def _shared(ax: Any) -> None:
+    first, second = sharing(5, "nothing")
+    limit = first.amounts["tpm"] / 60
+    _admitted(ax, first, limit, "of the first user", "#2563eb")
+    _admitted(ax, second, limit, "of the second user", "#f59e0b")
+    _limit(ax, limit, limit)
+    _refused(ax, [first], limit)
+    ax.set_ylim(-0.3 * limit, 3 * limit)
+    ax.set_title(
+        "nothing is told, a second user of the key after five minutes", loc="left", fontsize=10
+    )
+
+
+def _admitted(ax: Any, world: World, limit: float, label: str, color: str) -> None:
     edges = [BIN * i for i in range(int(2 * CHANGE / BIN) + 1)]
-    rates = [world.used("tpm", a, b) * after for a, b in pairwise(edges)]
-    ax.stairs(rates, edges, fill=True, color="#2563eb", alpha=0.75, label="tokens admitted")
+    rates = [world.used("tpm", a, b) * limit for a, b in pairwise(edges)]
+    ax.stairs(rates, edges, fill=True, color=color, alpha=0.65, label=label)
+
+
+def _limit(ax: Any, before: float, after: float) -> None:
     ax.plot(
         [0, CHANGE, CHANGE, 2 * CHANGE],
         [before, before, after, after],
@@ -51,21 +98,20 @@ def _draw(ax: Any, title: str, factor: float, world: World) -> None:
         linewidth=1.2,
         label="the provider's limit",
     )
-    refused = world.refused(0.0)
-    attempts = world.provider.stats.attempts
+
+
+def _refused(ax: Any, worlds: Sequence[World], height: float) -> None:
+    refused = [time for world in worlds for time in world.refused(0.0)]
+    attempts = sum(world.provider.stats.attempts for world in worlds)
     ax.plot(
         refused,
-        [-0.15 * before] * len(refused),
+        [-0.15 * height] * len(refused),
         linestyle="none",
         marker="|",
         markersize=9,
         color="#dc2626",
         label=f"refused ({len(refused):,} of {attempts:,} attempts)",
     )
-    ax.set_ylim(-0.3 * before, 3 * before)
-    ax.set_ylabel("tokens per second")
-    ax.set_title(title, loc="left", fontsize=10)
-    ax.legend(loc="upper right", fontsize=8)
 
 
 if __name__ == "__main__":

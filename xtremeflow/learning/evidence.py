@@ -14,6 +14,7 @@ BLOCKED_CALLS = 2.0  # besides these
 ENOUGH = 2  # intervals to compare
 COMPARED = 6
 NEARLY = 2.0  # s
+STANDSTILL = 20.0  # s: who does not let anything pass for longer is out of order
 FIRST_DOUBT = 0.05  # of what a window has let pass, relative
 WEIGHT = 0.5
 OVERRATED = 1.25  # the most that the last minute's use is believed beyond the rate
@@ -41,6 +42,8 @@ class Evidence:
 
     def refused(self, time: float, amounts: Amounts, rates: dict[int, float]) -> None:
         """A call that was sent then was refused; `rates` are those believed in, by limit."""
+        if self._empties:  # a call may have come before the end of a wait that was told
+            time = max(time, self._empties[-1].time)
         empty = Empty(time, amounts)
         if self._empties and not self._passes(empty, rates):
             self._empties[-1] = empty
@@ -101,9 +104,13 @@ class Evidence:
         return {i for i, amount in enumerate(last) if amount in last[:i]}
 
     def rate(
-        self, i: int, blockade: Blockade, begun: float, old: Estimate | None
+        self, i: int, blockade: Blockade, begun: float, old: Estimate | None, unexpected: bool
     ) -> tuple[Estimate, str]:
-        """The rate of limit `i`, and how it is known."""
+        """The rate of limit `i`, and how it is known.
+
+        old         what was believed before
+        unexpected  whether the refusal came although less was used than was thought to be there
+        """
         amount, cost = self._empties[-1].amounts[i], self.ledger.costs[i]
         boundary = self._window(blockade.first)
         if boundary is not None:
@@ -112,12 +119,15 @@ class Evidence:
             width = self.windows.high - self.windows.low
             doubt = (CALLS * cost + rate * width) / WINDOW
             return Estimate(rate, doubt, LASTS), "as windows let pass"
+        ended = self._empties[-1].time - begun
         for window in FIRST_WINDOWS:
-            ended = self._empties[-1].time - begun
             if blockade.tries > 1 and blockade.first - begun < window <= ended + NEARLY:
                 rate = amount / max(window, ended)
                 doubt = FIRST_DOUBT * rate + CALLS * cost / window
                 return Estimate(rate, doubt, window), "as the first window let pass"
+        lasted = self._empties[-1].time - blockade.first
+        if unexpected and lasted > STANDSTILL and blockade.tries > 1 and old is not None:
+            return old, "as before nothing passed for long"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)
             return self._or_more(found, i, begun, blockade.first), "as passed between refusals"

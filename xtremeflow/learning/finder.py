@@ -23,6 +23,7 @@ ALWAYS = 1.0  # s of it that may be
 SLOWEST = 5.0  # s between two calls
 LEAST_PART = 0.25  # of the estimate before: no refusal lowers it further
 LIKELY = 2.0  # by so much worse, and it may be the one as well
+YIELD = 0.85  # of the rate is claimed, if something else seems to have used the rest
 CLEAR = 8.0  # by so much worse a limit must explain the refusals to be let go
 SLACK = 1.1  # of its rate is what a limit is kept to that explains them less well
 FIRST = ("tokens", "input_tokens", "output_tokens", "requests")  # to be suspected
@@ -182,9 +183,7 @@ class RateFinder:
             return []
         excess = self._probing.excess(growing)
         beyond = excess > BEYOND and not evidence.windows.known
-        self._probing.surprises = (
-            0 if excess > 0 or evidence.windows.known else self._probing.surprises + 1
-        )
+        self._probing.expected(excess > 0 or evidence.windows.known)
         let_go = self._attribute()
         reason = self._believe(gauge, beyond)
         self._mark(gauge)
@@ -231,13 +230,18 @@ class RateFinder:
         beyond  whether more has passed than was thought possible
         """
         evidence, how, doubt, span = self._evidence, "", 0.0, 3_600.0
+        unexpected = self._probing.unexpected > 0
         for i in self._culprits:
             suspect, old = self.suspects[i], self.suspects[i].belief
-            new, how = evidence.rate(i, self._blockade, gauge.first, old)
+            new, how = evidence.rate(i, self._blockade, gauge.first, old, unexpected)
+            if unexpected and not self._blockade.lasted:
+                new = new._replace(rate=YIELD * new.rate)
             least = evidence.ledger.costs[i] / SLOWEST
             if old is not None:
                 least = max(least, LEAST_PART * old.rate)
-            suspect.belief = new._replace(rate=max(new.rate, least))
+            if new.rate < least:
+                new = Estimate(least, max(new.doubt, least - new.rate), new.span)
+            suspect.belief = new
             suspect.burst = evidence.burst(i, suspect.belief.rate, gauge.first)
             doubt = max(doubt, suspect.belief.doubt / suspect.belief.rate)
             span = min(span, suspect.belief.span)

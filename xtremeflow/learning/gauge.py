@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Sequence
 from typing import NamedTuple
 
-REMEMBERED = 4096  # answers
+REMEMBERED = 4096  # times,
+APART = 0.03  # s, at least: two minutes in all
 
 Amounts = tuple[float, ...]  # units, by limit
 
@@ -67,7 +68,8 @@ class Ledger:
         self._past: deque[tuple[float, Amounts]] = deque(maxlen=REMEMBERED)
 
     def note(self, gauge: Gauge) -> None:
-        self._past.append((gauge.now, self.admitted(gauge)))
+        if not self._past or gauge.now >= self._past[-1][0] + APART:
+            self._past.append((gauge.now, self.admitted(gauge)))
 
     def admitted(self, gauge: Gauge) -> Amounts:
         pairs = zip(gauge.readings, self._refused, strict=True)

@@ -8,9 +8,9 @@ raised is found after the same time. How long that is follows from how many refu
 from __future__ import annotations
 
 CAUTION = 0.02  # below the estimate, at first
-SLOPE = 0.05
-GROWTH = 6  # the power of time with which the pace grows,
-SEARCH_GROWTH = 3  # where little is known
+SLOPE = 0.05  # by so much the pace grows evenly during the stretch,
+GROWTH = 6  # besides growing with this power of time;
+SEARCH_GROWTH = 3  # with this one where little is known
 SEARCH = 15.0  # s until the pace has doubled, where little is known
 STEADY = 55.0  # s, where much is: less would find a raised limit sooner than anybody needs
 LONGEST = 600.0  # s
@@ -22,10 +22,15 @@ MOST_EACH = 5
 LOSS = 0.03  # of the time may be lost by probing
 MOST_LOST = 16.0  # s
 REFUSED_AT = 0.8  # of the stretch, mostly
+UNEXPECTED = 2  # such refusals in a row: somebody else uses the limit as well
 
 
 class Probing:
-    """The pace relative to the estimate, `seconds` after a refusal."""
+    """The pace relative to the estimate, and the *stretch*: the seconds after a refusal in which
+    it doubles.
+
+    unexpected  refusals in a row that came before more than the estimate had been used
+    """
 
     def __init__(self) -> None:
         self.stretch = SEARCH
@@ -34,9 +39,10 @@ class Probing:
         self._lately = 0  # since calls passed
         self._each = EACH
         self._lost = 0.0
-        self.surprises = 0
+        self.unexpected = 0
 
     def factor(self, seconds: float) -> float:
+        """The pace, as a multiple of the estimate, so many seconds after a refusal."""
         x = seconds / self.stretch
         return 1 - CAUTION + SLOPE * x + x**self._growth
 
@@ -44,6 +50,10 @@ class Probing:
         """Seconds of the estimated rate that were used beyond it by then."""
         x = seconds / self.stretch
         return seconds * (x**self._growth / (self._growth + 1) + SLOPE * x / 2 - CAUTION)
+
+    def expected(self, is_expected: bool) -> None:
+        """Whether a refusal was."""
+        self.unexpected = 0 if is_expected else self.unexpected + 1
 
     def refused(self) -> None:
         """A call was refused."""
@@ -61,7 +71,7 @@ class Probing:
 
         span  the seconds that the estimate rests on: nothing is relied on for much longer
         """
-        if self.surprises > 1:
+        if self.unexpected >= UNEXPECTED:
             self.steady()
             return
         rate = max(attempts, 1.0) / max(seconds, 1.0)
@@ -72,8 +82,9 @@ class Probing:
         self.stretch, self._growth = min(max(STEADY, wanted), longest), GROWTH
 
     def steady(self) -> None:
-        """The estimate is one that was made before."""
+        """Keep to an estimate that is about right."""
         self.stretch, self._growth = STEADY, GROWTH
 
     def search(self) -> None:
+        """Look for a better estimate at once."""
         self.stretch, self._growth = SEARCH, SEARCH_GROWTH

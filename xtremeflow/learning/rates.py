@@ -72,6 +72,8 @@ def errors(
     """By how much the times (squares of seconds) differ from those that the use of each limit
     tells, if the rate was the same all the time."""
     found: dict[int, float] = {}
+    if sum(times) <= 0:
+        return found
     for i, cost in enumerate(costs):
         rate = sum(amounts[i] for amounts in used) / sum(times)
         if cost > 0 and rate > 0:

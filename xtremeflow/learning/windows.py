@@ -42,7 +42,7 @@ class Windows:
 
     def blocked(self, last: float, passed: float) -> None:
         """A call sent at `last` was refused, the next one, at `passed`, was not."""
-        if self._misses >= MISSES:
+        if self._misses >= MISSES or last >= passed:
             return
         if self.low is not None:
             low, high = self.next(last)
