@@ -99,6 +99,14 @@ class Call:
         max_retry_after: float,
         /,
     ) -> float: ...
+    def failed(
+        self,
+        retry_after: float | None,
+        base: float,
+        exponential: bool,
+        max_retry_after: float,
+        /,
+    ) -> float: ...
     def retry(self) -> Future[None]: ...
 
     # The coroutine protocol, for the task that runs the call; it looks like what it was given.

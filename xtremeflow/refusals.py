@@ -7,6 +7,7 @@ error that could have saved it was odd.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -34,6 +35,8 @@ _REFUSED_CODES = {
     "too_many_requests",
     "toomanyrequestsexception",
 }
+# Of the official SDKs, of httpx and aiohttp: no answer came. Others are of the built-in classes.
+_UNREACHED = {"APIConnectionError", "ClientConnectionError", "TransportError"}
 # 429s that end with a payment or a new month, not with a wait.
 _TERMINAL_CODES = {
     "billing_not_active",
@@ -73,6 +76,22 @@ def is_refusal(exc: BaseException) -> bool:
         if _TOO_LARGE in statuses:
             return False
         return not _REFUSED_CODES.isdisjoint(_codes(exc))
+    except Exception:
+        return False
+
+
+def is_outage(exc: BaseException) -> bool:
+    """Whether `exc` says that the provider is out of order or out of reach: an HTTP status of 500
+    or more that is no refusal, a connection that failed, or no answer in time."""
+    try:
+        if is_refusal(exc):
+            return False
+        status = next(_statuses(exc), None)
+        if status is not None:
+            return status >= 500
+        return isinstance(exc, (OSError, TimeoutError, asyncio.TimeoutError)) or any(
+            cls.__name__ in _UNREACHED for cls in type(exc).__mro__
+        )
     except Exception:
         return False
 

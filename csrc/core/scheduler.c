@@ -106,6 +106,11 @@ static int64_t passes_at(const xf_scheduler *s, const xf_call *c, int *held_by)
         at = s->cooldown.until;
         *held_by = XF_BY_COOLDOWN;
     }
+    int64_t tried = xf_outage_ready(&s->outage, at);
+    if (tried > at) {
+        at = tried;
+        *held_by = XF_BY_COOLDOWN;
+    }
     for (uint32_t i = 0; i < s->n_limits; i++) {
         int64_t ready = xf_limit_ready(&s->limits[i], c->held[i], at);
         if (ready > at) {
@@ -121,6 +126,7 @@ static void admit(xf_scheduler *s, xf_call *c, int64_t at)
     for (uint32_t i = 0; i < s->n_limits; i++) {
         xf_limit_take(&s->limits[i], c->held[i], at);
     }
+    xf_outage_admitted(&s->outage, at);
     s->in_use++;
     s->anchor = at;
     s->waited = c != s->arriving || (s->waited && at < s->now);
@@ -240,6 +246,12 @@ static int64_t begin(xf_scheduler *s, int64_t now)
     return s->now;
 }
 
+/* Whether `c` was admitted after the last cooldown had begun. */
+static bool is_fresh(const xf_scheduler *s, const xf_call *c)
+{
+    return c->generation == s->cooldown.generation;
+}
+
 /* A slot is free from now on; nobody could have had it earlier. */
 static void release_slot(xf_scheduler *s)
 {
@@ -265,6 +277,9 @@ static void revoke(xf_scheduler *s, xf_call *c)
     unpost(s, c);
     for (uint32_t i = 0; i < s->n_limits; i++) {
         xf_limit_adjust(&s->limits[i], c->held[i], s->now);
+    }
+    if (is_fresh(s, c)) {
+        xf_outage_revoked(&s->outage, s->now);
     }
     s->counters.admitted--;
     release_slot(s);
@@ -403,6 +418,7 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
         release_slot(s);
         if (outcome == XF_SUCCEEDED) {
             xf_cooldown_success(&s->cooldown, c->generation);
+            xf_outage_answered(&s->outage, c->dispatched_at);
             if (xf_margin_shrink(&s->margin, s->now)) {
                 keep_margin(s);
             }
@@ -489,7 +505,10 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
     if (b->told_ns == 0) {
         return cooldown->until > now ? cooldown->until : now;
     }
-    bool fresh = c != NULL ? c->generation == cooldown->generation : cooldown->until <= now;
+    bool fresh = c != NULL ? is_fresh(s, c) : cooldown->until <= now;
+    if (c != NULL && c->state == XF_IN_FLIGHT) {
+        xf_outage_answered(&s->outage, c->dispatched_at);
+    }
     int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
     if (fresh && c != NULL && xf_margin_widen(&s->margin, b->told_ns, now)) {
         keep_margin(s);
@@ -504,6 +523,23 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
     s->changed = true;
     advance(s);
     return until;
+}
+
+int64_t xf_failed(xf_scheduler *s, const xf_call *c, const xf_backoff *b, int64_t now)
+{
+    xf_cooldown *cooldown = &s->cooldown;
+    now = begin(s, now);
+    int64_t interval = b->base_ns < b->max_ns ? b->base_ns : b->max_ns;
+    int64_t wait = b->told_ns != XF_UNTOLD ? b->told_ns : interval;
+    bool fresh = is_fresh(s, c), extends = fresh || b->told_ns != XF_UNTOLD;
+    if (wait > 0) {
+        xf_cooldown_extend(cooldown, extends ? sum(now, wait) : now, fresh, now);
+        const xf_outage_failure failure = {c->dispatched_at, now, fresh};
+        xf_outage_failed(&s->outage, &failure, interval, cooldown->until);
+        s->changed = true;
+        advance(s);
+    }
+    return cooldown->until > now ? cooldown->until : now;
 }
 
 void xf_retune(xf_scheduler *s, uint32_t i, const xf_limit *definition, int64_t now)

@@ -33,6 +33,7 @@
 #include "core/heap.h"
 #include "core/limit.h"
 #include "core/margin.h"
+#include "core/outage.h"
 
 #define XF_NEVER INT64_MAX          /* an instant that does not come by itself */
 #define XF_CATCH_UP_NS 25000000     /* 25 ms: a garbage collection of many tasks */
@@ -92,11 +93,12 @@ typedef struct xf_scheduler {
     xf_alloc alloc;
     xf_limit *limits;
     uint32_t n_limits;
-    uint32_t slots;  /* XF_UNLIMITED, or how many calls may be admitted at a time */
-    uint32_t in_use; /* slots held */
+    uint32_t slots;    /* XF_UNLIMITED, or how many calls may be admitted at a time */
+    uint32_t in_use;   /* slots held */
     uint32_t n_flying; /* calls in flight */
-    uint32_t live;   /* calls submitted and not done */
+    uint32_t live;     /* calls submitted and not done */
     xf_cooldown cooldown;
+    xf_outage outage;
     xf_margin margin;
     xf_counters counters;
 
@@ -163,6 +165,14 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
  * end.
  */
 int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now);
+
+/*
+ * `c`, in flight, failed for a reason that lies with the provider and may pass, and is no rate: its
+ * buckets keep their levels. Opens a cooldown as long as the provider said, else b->base_ns (at
+ * the most b->max_ns), which later failures of calls dispatched before it do not extend. From
+ * XF_OUTAGE_AFTER failures in a row on see outage.h. Returns the instant of the end.
+ */
+int64_t xf_failed(xf_scheduler *s, const xf_call *c, const xf_backoff *b, int64_t now);
 
 /* Gives limit `i` a new definition (see xf_limit_retune). */
 void xf_retune(xf_scheduler *s, uint32_t i, const xf_limit *definition, int64_t now);
