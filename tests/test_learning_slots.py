@@ -171,9 +171,27 @@ def test_a_limit_that_is_raised_is_in_use_within_a_minute(seed: int) -> None:
     assert provider.rate(15) >= 0.85 * 200 / MEAN
 
 
+def test_what_was_known_is_a_beginning() -> None:
+    provider = Provider(Slots(), 64)
+    assert provider.slots.known is None
+    provider.run(100)
+    known = provider.slots.known
+    assert known is not None
+    provider = Provider(Slots(known), 64)
+    provider.run(3)
+    assert provider.calls[-1] >= 60
+    provider.run(60)
+    assert len(provider.refused) <= 20
+    provider = Provider(Slots(known), 30)
+    provider.run(60)
+    assert provider.slots.size == pytest.approx(30, abs=5)
+    assert len(provider.refused) <= 64
+
+
 def test_no_limit_is_no_limit() -> None:
     provider = Provider(Slots())
     provider.run(40)
+    assert provider.slots.known is None
     assert provider.slots.size is not None
     assert provider.slots.size > 1_000
 

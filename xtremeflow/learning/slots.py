@@ -25,16 +25,20 @@ REST = 60.0  # s until concurrency is considered again, then twice as long
 
 
 class Slots:
-    """Says how many calls to let in. Times are in seconds, on any one clock."""
+    """Says how many calls to let in. Times are in seconds, on any one clock.
 
-    def __init__(self) -> None:
-        self.size: int | None = FIRST_CALLS
+    known  what `known` of an earlier one was, to begin with
+    """
+
+    def __init__(self, known: int | None = None) -> None:
+        first = FIRST_CALLS if known is None else max(1, known)
+        self.size: int | None = first
         """Calls to let in at a time; None: any number."""
         self.reason = "nothing is known yet"
         """Of the last change of `size` that was more than one step."""
         self._free = False  # not to be limited unless a refusal, or waiting, says so
         self._knee = Knee()
-        self._edge = FIRST_CALLS  # what refusals allow
+        self._edge = first  # what refusals allow
         self._refused_at: int | None = None  # calls in flight: with so many one was refused
         self._floor = 0  # refusals of calls beyond what is known to pass say nothing below that
         self._climbing = False  # now such calls are let in,
@@ -46,7 +50,7 @@ class Slots:
         self._dispatched = 0  # calls
         self._in_a_row = 0  # times that it was, and no call has passed between
         self._unanswered = 0  # of these since the last answer
-        self._before: tuple[int, int | None] = (FIRST_CALLS, None)  # edge and refused_at then
+        self._before: tuple[int, int | None] = (first, None)  # edge and refused_at then
         # What the provider is like:
         self._delay = DELAY
         self._rate = 0.0  # answers per second, lately
@@ -56,6 +60,11 @@ class Slots:
         self._score = SCORE
         self._rest = REST
         self._resting_until = float("-inf")
+
+    @property
+    def known(self) -> int | None:
+        """How many calls the provider takes; None where nothing has shown it."""
+        return None if self._refused_at is None and self._knee.cap is None else self.size
 
     @property
     def confidence(self) -> float:
