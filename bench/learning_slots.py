@@ -341,14 +341,14 @@ def edges(seeds: int) -> list[list[str]]:
     def several(kind: str, event: Event, end: float) -> list[World]:
         return [play(kind, adapting, seed, {CHANGE: event}, end) for seed in range(seeds)]
 
-    halved = several("deepseek", lambda world: world.shrink(0.5), CHANGE + 120)
+    halved = several("deepseek", lambda world: world.shrink(0.5), CHANGE + 180)
     doubled = several("deepseek", lambda world: world.shrink(2.0), CHANGE + 120)
     slow = {kind: several(kind, partial(_slow_down, 3.0), END) for kind in ("deepseek", "vllm")}
     return [
         ["limit halved: seconds until the refusals stop", f"{max(map(quiet_after, halved)):.1f}"],
         [
-            "limit halved: of the new limit in use, second minute",
-            f"{mean(w.work(CHANGE + 60, CHANGE + 120) for w in halved):.3f}",
+            "limit halved: of the new limit in use, second and third minute",
+            f"{mean(w.work(CHANGE + 60, CHANGE + 180) for w in halved):.3f}",
         ],
         [
             "limit doubled: seconds until 95 % of it are in use",

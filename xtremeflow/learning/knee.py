@@ -4,7 +4,8 @@ A server of this kind refuses nothing, or late: what exceeds its batch waits, an
 longer. How long an answer takes depends above all on its length, so a mean says little of waiting.
 But a wait is added to every answer, to the shortest as well: how much later the quick ones come
 than they once did is the wait, and times the answers per second that is how many calls wait
-(Little). A server that has become slower moves the quick ones little, for they are short.
+(Little). A server that has become slower, and answers that have become longer, draw the quick and
+the middling ones apart, which a wait does not.
 
 Fewer calls must not cost throughput. So each step down is a trial: if quick answers do not come
 sooner after it, or fewer come per second, nothing had waited, and it is undone.
@@ -18,6 +19,7 @@ WINDOW = 64  # answers, at least, that are looked at together,
 TURNS = 2  # and so many for each call in flight
 QUICK = 0.1  # the share of the answers that are quicker
 FEW, ENOUGH, MANY = 0.05, 0.1, 0.2  # waiting calls, as a share of those in flight
+DRAWN = 1.5  # times as far apart, or as near, the answers have become others
 DEEPEST = 0.25  # the share of the calls in flight that is taken off at a time
 LOOK = 8  # windows until a step down is tried without need; then twice as many, and so on
 
@@ -29,6 +31,7 @@ class _Window:
     now: float
     size: int  # calls in flight when the last of them was sent
     quick: float  # s, of a quick answer
+    spread: float  # s more, of a middling one
     rate: float  # answers per second, those to earlier calls included
 
 
@@ -58,6 +61,7 @@ class Knee:
         self.waiting = 0.0
         """How many calls seem to wait at the server."""
         self._base: float | None = None  # s, of a quick answer without a wait
+        self._spread = 0.0  # s, then
         self._trial: _Trial | None = None
         self._windows = 0  # since the last look
         self._look = LOOK
@@ -88,19 +92,21 @@ class Knee:
         if len(latencies) < self._wanted or now <= self._began:
             return False
         latencies.sort()
-        quick = latencies[int(QUICK * len(latencies))]
+        quick, middling = latencies[int(QUICK * len(latencies))], latencies[len(latencies) // 2]
         rate = (len(latencies) - 1 + self._others) / (now - self._began)
         latencies.clear()
-        return self._judge(_Window(now, crowd, quick, rate), in_flight)
+        return self._judge(_Window(now, crowd, quick, middling - quick, rate), in_flight)
 
     def _judge(self, window: _Window, in_flight: int) -> bool:
         size, quick = window.size, window.quick
+        if in_flight <= size and self._base is not None:  # while they become more, waits differ
+            self._draw(window.spread)
         trial, self._trial = self._trial, None
         if trial is not None and not trial.is_quicker(window):
             self.cap, self._base = trial.cap, trial.before.quick
             return False
         if self._base is None or quick < self._base:
-            self._base = quick
+            self._base, self._spread = quick, self._spread or window.spread
         if trial is not None and trial.costs(window):
             self.cap = trial.before.size
             return False
@@ -120,9 +126,16 @@ class Knee:
             self._step_down(window, DEEPEST)
         elif share < FEW:
             self._base += (quick - self._base) / 16
+            self._spread += (window.spread - self._spread) / 16
             if self.cap is not None:
                 self.cap = max(self.cap, size + max(1, size // 8))
         return False
+
+    def _draw(self, spread: float) -> None:
+        assert self._base is not None
+        if not self._spread / DRAWN <= spread <= self._spread * DRAWN:
+            self._base *= spread / self._spread if self._spread > 0 else 1.0
+            self._spread = spread
 
     def _step_down(self, window: _Window, share: float) -> None:
         self._trial = _Trial(self.cap, window)

@@ -15,6 +15,7 @@ from xtremeflow.learning.knee import Knee
 
 FIRST_CALLS = 8  # in flight, until more is known
 SOON, LATE = 8, 256  # answers for each refusal that finding out may cost: at first, and later on
+CALM = 8.0  # s after a cut without trying for more
 DEBT = 3.0  # refusals beyond that which are made up for later
 DELAY = 0.125  # s until a refusal is known here, until one has shown it,
 SLOW = 1.0  # and at the most
@@ -165,7 +166,8 @@ class Slots:
         self._refused_at = max(self._floor, 2, crowd if limit is None else min(crowd, limit))
         if limit is None or self._refused_at < limit - self._slack:
             self.reason = f"a call was refused with {crowd} in flight"
-            self._thrift = SOON
+            # Not at once after a cut: what it has left shows by itself.
+            self._thrift = SOON if limit is None else max(SOON, min(LATE, int(CALM * self._rate)))
         self._edge = max(1, min(self._edge, self._refused_at - by))
         self._settle()
 
