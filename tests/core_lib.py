@@ -33,6 +33,7 @@ SIGNATURES = {
         c_int64,
         [c_void_p, c_void_p, c_int64, c_int64, c_bool, c_int64, c_int64],
     ),
+    "handle_failed": (c_int64, [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64]),
     "handle_armed": (c_int64, [c_void_p]),
     "handle_state": (c_uint32, [c_void_p]),
     "handle_anchor": (c_int64, [c_void_p]),
@@ -150,6 +151,11 @@ class Core:
         call = None if number is None else self.calls[number]
         told = UNTOLD if told is None else told
         end: int = self.lib.handle_refused(self.scheduler, call, told, base, exponential, cap, now)
+        return end
+
+    def failed(self, now: int, number: int, told: int | None, base: int, cap: int) -> int:
+        told = UNTOLD if told is None else told
+        end: int = self.lib.handle_failed(self.scheduler, self.calls[number], told, base, cap, now)
         return end
 
     def retune(self, now: int, index: int, limit: Figures) -> None:

@@ -18,6 +18,7 @@ CATCH_UP = 25 * MS  # lateness beyond this is not made good
 TURNAROUND = 2 * MS  # an arrival so soon after an admission belongs to the same run of calls
 HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
 MARGIN_GRAIN = 1_000 * MS
+OUTAGE_AFTER = 3  # failures in a row
 MARGIN_STEP = 5 * MS
 MARGIN_MOST = 2_000 * MS
 MARGIN_KEPT = 60_000 * MS
@@ -130,6 +131,30 @@ class Limit:
             self.level = min(self.level + units, self.top)
 
 
+@dataclass
+class Outage:
+    """After some failures in a row single calls are let in, one an interval, until one is answered
+    or the first has lived for longer than failures take.
+    """
+
+    interval: int = 0  # 0: there is no outage
+    first: int | None = None  # single call since the last failure
+    next: int = 0
+    longest: int = 0  # that a call took to fail
+    sent: int = 0  # when the latest of those that failed was dispatched
+    failures: int = 0  # in a row
+
+    @property
+    def convinced_at(self) -> int:
+        assert self.first is not None
+        return self.first + max(2 * self.longest, self.interval)
+
+    def ready(self) -> int:
+        if not self.interval:
+            return 0
+        return self.next if self.first is None else min(self.next, self.convinced_at)
+
+
 WAITING, ADMITTED, IN_FLIGHT, EXPIRED, DONE = "waiting", "admitted", "in flight", "expired", "done"
 
 
@@ -143,6 +168,7 @@ class Call:
     priced: bool = True  # its costs are known: a 0 among them is one, too
     generation: int = 0  # of the cooldown, at its dispatch
     resets: int = 0  # at its admission
+    dispatched: int = 0
     repeated: bool = False  # its costs are those of its next attempt, not of the last
     refused: bool = False  # this attempt, in the last cooldown
     foreseen: bool = False  # in flight: the level at the end of the cooldown has paid for it
@@ -179,6 +205,7 @@ class Model:
         self.step = 0  # episodes since the last success: the exponent of the next guess
         self.end = 0  # of the cooldown: nobody is admitted before it
         self.flying: list[Call] = []  # the calls in flight, in order of their dispatch
+        self.outage = Outage()
         self.margin = 0  # ns
         self.margin_changed = 0
 
@@ -212,11 +239,12 @@ class Model:
         if self.slots is not None and self.in_use >= self.slots:
             return None
         ready = [limit.ready(cost) for limit, cost in zip(self.limits, head.costs, strict=True)]
-        return max([self.anchor, self.now - CATCH_UP, self.end, *ready])
+        return max([self.anchor, self.now - CATCH_UP, self.end, self.outage.ready(), *ready])
 
     def admit(self, call: Call, at: int) -> None:
         for limit, cost in zip(self.limits, call.costs, strict=True):
             limit.take(cost, at)
+        self.try_one(at)
         self.admitted += 1
         self.in_use += 1
         self.anchor = at
@@ -224,6 +252,17 @@ class Model:
         self.admitted_at = self.now
         call.state, call.resets = ADMITTED, self.resets
         self.outbox.append(call.number)
+
+    def try_one(self, at: int) -> None:
+        """In an outage a single call is let in; or all are, from now on."""
+        outage = self.outage
+        if not outage.interval:
+            return
+        if outage.first is None:
+            outage.first = at
+        elif at >= outage.convinced_at:
+            self.outage = Outage()
+        outage.next = at + outage.interval
 
     def expire(self, call: Call, head: Call) -> None:
         assert call.deadline is not None
@@ -286,6 +325,8 @@ class Model:
                 limit.used -= cost
             else:
                 limit.untake(cost, self.now)
+        if self.outage.interval and call.resets == self.resets:
+            self.outage.first, self.outage.next = None, self.now
         self.admitted -= 1
         self.free_slot()
 
@@ -307,6 +348,7 @@ class Model:
             return False
         call.state, call.deadline = IN_FLIGHT, None  # it has kept it
         call.generation = self.generation
+        call.dispatched = self.now
         call.repeated = call.refused = False
         self.flying.append(call)
         return True
@@ -352,11 +394,17 @@ class Model:
         self.poll(self.now)
 
     def succeed(self, call: Call) -> None:
+        self.answered(call)
         if call.generation == self.generation:
             self.step = 0
         if self.margin and self.now - self.margin_changed >= MARGIN_KEPT:
             self.margin -= self.margin if self.margin < MARGIN_STEP // 16 else self.margin // 16
             self.keep_margin()
+
+    def answered(self, call: Call) -> None:
+        """The provider has spoken: the outage is over, if the call came later than what failed."""
+        if call.dispatched > self.outage.sent or not self.outage.interval:
+            self.outage = Outage()
 
     def keep_margin(self) -> None:
         self.margin_changed = self.now
@@ -419,6 +467,8 @@ class Model:
         if told == 0:
             return max(self.end, self.now)
         opens = self.end <= self.now if call is None else call.generation == self.generation
+        if call is not None and call.state == IN_FLIGHT:
+            self.answered(call)
         step = self.step if opens else max(0, self.step - 1)
         guess = min(base * 2**step if exponential else base, cap)
         if opens:
@@ -442,6 +492,28 @@ class Model:
             self.foresee(call, extends)
             self.promise(call)
         self.poll(self.now)
+        return max(self.end, self.now)
+
+    def failed(self, now: int, number: int, told: int | None, base: int, cap: int) -> int:
+        """The provider failed to answer a call. Returns the end of the cooldown."""
+        self.begin(now)
+        call, outage = self.calls[number], self.outage
+        interval = min(base, cap)
+        wait = interval if told is None else told
+        if wait:
+            opens = call.generation == self.generation
+            self.generation += opens
+            self.resets += opens
+            if opens or told is not None:
+                self.end = max(self.end, self.now + wait)
+            outage.sent = max(outage.sent, call.dispatched)
+            if opens or not outage.interval:
+                outage.failures += 1
+                known = outage.longest // 2 if outage.interval else outage.longest
+                outage.longest = max(known, self.now - call.dispatched)
+                if outage.failures >= OUTAGE_AFTER:
+                    outage.interval, outage.first, outage.next = interval, None, self.end
+            self.poll(self.now)
         return max(self.end, self.now)
 
     def foresee(self, refused: Call | None, extends: bool) -> None:

@@ -59,6 +59,8 @@ class FakeCall:
         self.told.append((retry_after, base, exponential, max_retry_after))
         return max(self.cooldown, retry_after or 0.0)
 
+    failed = rate_limited
+
     def retry(self) -> Awaitable[None]:
         self.retries += 1
         return asyncio.sleep(max(self.cooldown, self.told[-1][0] or 0.0))

@@ -241,6 +241,30 @@ class CoreAndModel(RuleBasedStateMachine):
             self.core.retry(now, call.number)
             self.compare(call)
 
+    @precondition(lambda self: self.has(IN_FLIGHT))
+    @rule(
+        data=st.data(),
+        delay=delays,
+        told=st.one_of(st.none(), st.none(), short_spans),
+        base=st.sampled_from([0, 5, 2 * MS, SECOND]),
+        cap=st.sampled_from([MS, 60 * SECOND]),
+        times=st.sampled_from([1, 1, 2, 4]),
+    )
+    def fail(
+        self, data: st.DataObject, delay: int, told: int | None, base: int, cap: int, times: int
+    ) -> None:
+        now = self.later(delay)
+        for _ in range(times):
+            if not self.has(IN_FLIGHT):
+                return
+            call = self.pick(data, IN_FLIGHT)
+            end = self.model.failed(now, call.number, told, base, cap)
+            assert self.core.failed(now, call.number, told, base, cap) == end
+            self.compare()
+            self.model.retry(now, call.number)
+            self.core.retry(now, call.number)
+            self.compare(call)
+
     @rule(delay=delays, length=short_spans)
     def notify(self, delay: int, length: int) -> None:
         """A refusal of a call that is not known here."""

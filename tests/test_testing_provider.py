@@ -409,3 +409,44 @@ def test_a_cost_that_is_cached_or_asked_for_twice():
         "output_tokens": 0,
     }
     assert settle_uncached(request, 60)["tokens"] == 100
+
+
+# A server that works on so many calls at a time.
+
+
+async def timed(provider: SimulatedProvider, output_tokens: int) -> float:
+    began = now()
+    await provider.call(prompt_tokens=1, output_tokens=output_tokens)
+    return now() - began
+
+
+def test_beyond_its_batch_calls_wait_in_their_order():
+    async def main():
+        provider = SimulatedProvider(latency=EXACT, batch=2)
+        # 1 s and a quarter for each token; half a second on the way.
+        took = await asyncio.gather(*(timed(provider, tokens) for tokens in (4, 8, 0, 0, 0)))
+        assert took == [2.5, 3.5, 3.5, 4.5, 4.5]
+        assert provider.stats.peak_concurrency == 5
+
+    run(main())
+
+
+def test_a_call_that_is_cancelled_leaves_its_place_in_the_batch():
+    async def main():
+        provider = SimulatedProvider([Concurrency(3)], latency=EXACT, batch=1)
+        working, waiting, last = (asyncio.ensure_future(timed(provider, 0)) for _ in range(3))
+        await asyncio.sleep(0.5)
+        with pytest.raises(RateLimitError):  # the batch and its queue are full
+            await provider.call(prompt_tokens=1, output_tokens=0)
+        waiting.cancel()
+        working.cancel()
+        assert await last == 2.0 + 0.5
+        assert provider.stats.abandoned == 2
+
+    run(main())
+
+
+@pytest.mark.parametrize("batch", [0, -1, 1.5, True])
+def test_a_batch_is_of_at_least_one(batch):
+    with pytest.raises(ValueError, match="batch must be"):
+        SimulatedProvider(batch=batch)

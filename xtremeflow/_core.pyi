@@ -104,6 +104,14 @@ class Call:
         max_retry_after: float,
         /,
     ) -> float: ...
+    def failed(
+        self,
+        retry_after: float | None,
+        base: float,
+        exponential: bool,
+        max_retry_after: float,
+        /,
+    ) -> float: ...
     def retry(self) -> Future[None]: ...
     def resume(self) -> bool: ...
 

@@ -10,16 +10,24 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from itertools import count
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from xtremeflow._arguments import check_int
 from xtremeflow._core import Call, current_call
-from xtremeflow.refusals import RetryException, describe, is_refusal, is_terminal, retry_delay
+from xtremeflow.refusals import (
+    RetryException,
+    describe,
+    is_outage,
+    is_refusal,
+    is_terminal,
+    retry_delay,
+)
 
 __all__ = ["RetryException", "auto_backoff"]
 
 logger = logging.getLogger("xtremeflow")
+
+MOST_PLACES = 20  # that one call may have to wait for, before it counts as refused
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,6 +59,12 @@ def auto_backoff(
     one, the decorator waits by itself. How long is what the provider says (see
     `xtremeflow.refusals.retry_delay`), else `base_retry_after` seconds, doubled with every episode
     (outside a scheduler: every attempt) if `exponential`.
+
+    What says that the provider is down (`xtremeflow.refusals.is_outage`), where `retry_for` names
+    it, is no refusal: inside a scheduled call the cooldown is not doubled, and after some failures
+    in a row only single calls are sent, one every `base_retry_after` seconds, until one is
+    answered. Then the others follow at once. A call gives up no sooner than the doubled waits would
+    have ended.
 
     The provider's own exception is raised when `max_retries` retries were refused as well, and at
     once when waiting is no use (spent credit, a daily quota) or would take longer than
@@ -97,45 +111,79 @@ class _Policy:
     exponential: bool
     longest: float  # s
 
-    def answer(self, exc: Exception, attempt: int, name: str) -> Awaitable[object] | None:
+    @property
+    def patience(self) -> float:
+        """The seconds that all the guessed waits of one call last together."""
+        return sum(self.guess(attempt) for attempt in range(1, min(self.max_retries, 64) + 1))
+
+    def guess(self, attempt: int) -> float:
+        doublings = min(attempt - 1, 64) if self.exponential else 0  # 64: far beyond any maximum
+        return min(self.base * 2.0**doublings, self.longest)
+
+
+class _Tries:
+    """The attempts of one call, from the first that failed."""
+
+    def __init__(self, policy: _Policy, name: str) -> None:
+        self._policy = policy
+        self._name = name
+        self._failed = 0  # attempts
+        self._places = 0  # further ones, for which there was no place at the provider
+        self._down_since: float | None = None  # the provider, for all that this call knows
+
+    def answer(self, exc: Exception) -> Awaitable[object] | None:
         """What to await before the next attempt, or None if `exc` is to be raised.
 
-        `attempt` counts from 1. Tells the scheduler of the refusal, also of the last attempt's:
-        the other calls are to cool down even if this one gives up.
+        Tells the scheduler of the failure, also of the last attempt's: the other calls are to cool
+        down even if this one gives up.
         """
-        if not self.matches(exc) or is_terminal(exc):
+        policy = self._policy
+        if not policy.matches(exc) or is_terminal(exc):
             return None
         told = retry_delay(exc, time.time())
-        if told is not None and told > self.longest:
+        if told is not None and told > policy.longest:
             _add_note(
                 exc,
                 f"xtremeflow: not retried, the provider asks for a wait of {told:g} s "
-                f"and max_retry_after is {self.longest:g} s",
+                f"and max_retry_after is {policy.longest:g} s",
             )
             return None
 
         call = current_call()
-        if call is not None:
-            if told is None and _needs_a_place(call):
-                told = 0.0
-            wait = call.rate_limited(told, self.base, self.exponential, self.longest)
+        if call is not None and self._places < MOST_PLACES and _needs_a_place(call):
+            self._places += 1
+            call.rate_limited(0.0, 0.0, False, 0.0)
+            return _admitted_again(call)
+        self._failed += 1
+        is_last = self._failed > policy.max_retries
+        waits = (told, policy.base, policy.exponential, policy.longest)
+        if call is None:
+            wait = policy.guess(self._failed) if told is None else told
+        elif is_outage(exc):
+            wait = call.failed(*waits)
+            is_last &= self._has_lasted()
         else:
-            wait = self._guess(attempt) if told is None else told
-        if attempt > self.max_retries:
+            wait = call.rate_limited(*waits)
+        if is_last:
             return None
         logger.warning(
             "Retrying %s in %.3f s: attempt %d of %d failed (%s)",
-            getattr(exc, "_xtremeflow_call", name),  # the method and URL of an xtremeflow.http call
+            getattr(
+                exc, "_xtremeflow_call", self._name
+            ),  # the method and URL of an xtremeflow.http call
             wait,
-            attempt,
-            self.max_retries + 1,
+            self._failed,
+            max(self._failed, policy.max_retries) + 1,
             describe(exc),
         )
         return asyncio.sleep(wait) if call is None else _admitted_again(call)
 
-    def _guess(self, attempt: int) -> float:
-        doublings = min(attempt - 1, 64) if self.exponential else 0  # 64: far beyond any maximum
-        return min(self.base * 2.0**doublings, self.longest)
+    def _has_lasted(self) -> bool:
+        """Whether the provider has been down for as long as the guessed waits would have lasted."""
+        now = asyncio.get_running_loop().time()
+        if self._down_since is None:
+            self._down_since = now
+        return now - self._down_since >= self._policy.patience
 
 
 async def _admitted_again(call: Call) -> None:
@@ -157,13 +205,15 @@ def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., A
 
     @wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        for attempt in count(1):
+        tries: _Tries | None = None
+        while True:
             try:
                 result = func(*args, **kwargs)
                 if is_async or inspect.isawaitable(result):
                     return await result
             except Exception as exc:
-                pause = policy.answer(exc, attempt, name)
+                tries = tries or _Tries(policy, name)
+                pause = tries.answer(exc)
                 if pause is None:
                     raise
             else:
@@ -178,18 +228,19 @@ def _wrap_generator(func: Callable[..., Any], policy: _Policy) -> Callable[..., 
 
     async def begin(*args: Any, **kwargs: Any) -> tuple[AsyncGenerator[Any, Any], Any]:
         """A generator that has come to its first item, and that item."""
-        for attempt in count(1):
+        tries: _Tries | None = None
+        while True:
             generator = func(*args, **kwargs)
             try:
                 return generator, await generator.__anext__()
             except StopAsyncIteration:  # empty, which is no failure, whatever retry_for says
                 raise
             except Exception as exc:
-                pause = policy.answer(exc, attempt, name)
+                tries = tries or _Tries(policy, name)
+                pause = tries.answer(exc)
                 if pause is None:
                     raise
             await pause
-        raise AssertionError("unreachable")
 
     @wraps(func)
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:

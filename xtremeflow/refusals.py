@@ -7,6 +7,7 @@ error that could have saved it was odd.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import re
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from xtremeflow.learning.headers import lowered, quotas
 __all__ = [
     "RetryException",
     "describe",
+    "is_outage",
     "is_refusal",
     "is_terminal",
     "is_too_large",
@@ -42,6 +44,8 @@ _REFUSED_CODES = {
     "too_many_requests",
     "toomanyrequestsexception",
 }
+# Of the official SDKs, of httpx and aiohttp: no answer came. Others are of the built-in classes.
+_UNREACHED = {"APIConnectionError", "ClientConnectionError", "TransportError"}
 # 429s that end with a payment or a new month, not with a wait.
 _TERMINAL_CODES = {
     "billing_not_active",
@@ -96,6 +100,22 @@ def is_too_large(exc: BaseException) -> bool:
     """
     try:
         return _TOO_LARGE in _statuses(exc) or any(map(_asks_too_much, _messages(exc)))
+    except Exception:
+        return False
+
+
+def is_outage(exc: BaseException) -> bool:
+    """Whether `exc` says that the provider is out of order or out of reach: an HTTP status of 500
+    or more that is no refusal, a connection that failed, or no answer in time."""
+    try:
+        if is_refusal(exc):
+            return False
+        status = next(_statuses(exc), None)
+        if status is not None:
+            return status >= 500
+        return isinstance(exc, (OSError, TimeoutError, asyncio.TimeoutError)) or any(
+            cls.__name__ in _UNREACHED for cls in type(exc).__mro__
+        )
     except Exception:
         return False
 

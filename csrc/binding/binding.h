@@ -268,6 +268,7 @@ static inline CallObject *xf_call_of(xf_call *core)
 /* ---- retry.c ---- */
 
 PyObject *xf_call_rate_limited(PyObject *self, PyObject *args);
+PyObject *xf_call_failed(PyObject *self, PyObject *args);
 PyObject *xf_call_retry(PyObject *self, PyObject *unused);
 PyObject *xf_call_resume(PyObject *self, PyObject *unused);
 

@@ -390,6 +390,11 @@ static PyMethodDef call_methods[] = {
                "cooldown. `retry_after` is what it said, in seconds, or None: then base * 2**n\n"
                "is taken, n the number of episodes since the last success, or just base. No\n"
                "more than max_retry_after in any case. Returns the seconds until its end.")},
+    {"failed", xf_call_failed, METH_VARARGS,
+     PyDoc_STR("failed($self, retry_after, base, exponential, max_retry_after, /)\n--\n\n"
+               "The provider failed to answer this call, for a reason that may pass and is no\n"
+               "rate: the same, but for a wait that is `retry_after` or base; after some failures\n"
+               "in a row single calls are let in every `base` seconds, until one is answered.")},
     {"retry", xf_call_retry, METH_NOARGS,
      PyDoc_STR("retry($self, /)\n--\n\n"
                "Gives the slot back and queues the call again, before newer ones of its\n"

@@ -6,41 +6,71 @@ static int64_t to_ns(double seconds)
     return seconds >= 9e9 ? (int64_t)9e18 : (int64_t)(seconds * 1e9);
 }
 
-PyObject *xf_call_rate_limited(PyObject *self, PyObject *args)
+/* How long to wait, from (retry_after or None, base, exponential, max_retry_after). -1 with an
+   error set. */
+static int parse_backoff(PyObject *args, const char *format, xf_backoff *b)
 {
-    CallObject *c = (CallObject *)self;
-    SchedulerObject *s = c->scheduler;
     PyObject *told;
     double base, max, seconds = -1;
     int exponential;
-    if (!PyArg_ParseTuple(args, "Odpd:rate_limited", &told, &base, &exponential, &max)) {
-        return NULL;
+    if (!PyArg_ParseTuple(args, format, &told, &base, &exponential, &max)) {
+        return -1;
     }
     if (told != Py_None) {
         seconds = PyFloat_AsDouble(told);
         if (seconds == -1 && PyErr_Occurred()) {
-            return NULL;
+            return -1;
         }
     }
     if ((told != Py_None && !(seconds >= 0)) || !(base >= 0) || !(max >= 0)) {
         PyErr_Format(PyExc_ValueError, "retry_after, base and max_retry_after must be >= 0, not %R",
                      args);
-        return NULL;
+        return -1;
     }
-    xf_backoff b = {
+    *b = (xf_backoff){
         .told_ns = told == Py_None ? XF_UNTOLD : to_ns(seconds < max ? seconds : max),
         .base_ns = to_ns(base),
         .exponential = exponential,
         .max_ns = to_ns(max),
     };
+    return 0;
+}
+
+static PyObject *wait_until(CallObject *c, int64_t until, int64_t now)
+{
+    xf_deliver(c->scheduler);
+    return PyFloat_FromDouble(until > now ? (double)(until - now) * 1e-9 : 0.0);
+}
+
+PyObject *xf_call_rate_limited(PyObject *self, PyObject *args)
+{
+    CallObject *c = (CallObject *)self;
+    SchedulerObject *s = c->scheduler;
+    xf_backoff b;
+    if (parse_backoff(args, "Odpd:rate_limited", &b) < 0) {
+        return NULL;
+    }
     if (s->advised_ns > 0) {
         b = (xf_backoff){.told_ns = XF_UNTOLD, .base_ns = s->advised_ns, .max_ns = XF_NEVER};
         s->advised_ns = 0;
     }
     int64_t now = xf_port_now(s, c->port);
-    int64_t until = xf_refused(&s->core, &c->core, &b, now);
-    xf_deliver(s);
-    return PyFloat_FromDouble(until > now ? (double)(until - now) * 1e-9 : 0.0);
+    return wait_until(c, xf_refused(&s->core, &c->core, &b, now), now);
+}
+
+PyObject *xf_call_failed(PyObject *self, PyObject *args)
+{
+    CallObject *c = (CallObject *)self;
+    xf_backoff b;
+    if (parse_backoff(args, "Odpd:failed", &b) < 0) {
+        return NULL;
+    }
+    int64_t now = xf_port_now(c->scheduler, c->port), until = now;
+    c->scheduler->advised_ns = 0;
+    if (c->core.state == XF_IN_FLIGHT) {
+        until = xf_failed(&c->scheduler->core, &c->core, &b, now);
+    }
+    return wait_until(c, until, now);
 }
 
 /* Tells those who wait that `c` is admitted again; `here` as in xf_resolve(). */

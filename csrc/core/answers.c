@@ -19,10 +19,11 @@ static void keep_margin(xf_scheduler *s)
 
 void xf_accepted(xf_scheduler *s, const xf_call *c)
 {
-    if (s->cooldown.step == 0 && s->margin.ns == 0) {
+    if (s->cooldown.step == 0 && s->margin.ns == 0 && s->outage.failures == 0) {
         return; /* there is nothing to make good */
     }
     xf_cooldown_success(&s->cooldown, c->generation);
+    xf_outage_answered(&s->outage, c->dispatched_at);
     if (xf_margin_shrink(&s->margin, s->now)) {
         keep_margin(s);
     }
@@ -88,6 +89,9 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
         return cooldown->until > now ? cooldown->until : now;
     }
     bool fresh = c != NULL ? c->generation == cooldown->generation : cooldown->until <= now;
+    if (c != NULL && c->state == XF_IN_FLIGHT) {
+        xf_outage_answered(&s->outage, c->dispatched_at);
+    }
     int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
     if (fresh && c != NULL && xf_margin_widen(&s->margin, b->told_ns, now)) {
         keep_margin(s);
@@ -101,6 +105,26 @@ int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now
     }
     xf_look_again(s);
     return until;
+}
+
+/* ---- failures ---- */
+
+int64_t xf_failed(xf_scheduler *s, const xf_call *c, const xf_backoff *b, int64_t now)
+{
+    xf_cooldown *cooldown = &s->cooldown;
+    now = xf_begin(s, now);
+    int64_t interval = b->base_ns < b->max_ns ? b->base_ns : b->max_ns;
+    int64_t wait = b->told_ns != XF_UNTOLD ? b->told_ns : interval;
+    bool fresh = c->generation == cooldown->generation;
+    bool extends = fresh || b->told_ns != XF_UNTOLD;
+    if (wait > 0) {
+        xf_cooldown_extend(cooldown, extends ? sum(now, wait) : now, fresh, now);
+        const xf_outage_failure failure = {c->dispatched_at, now, fresh};
+        xf_outage_failed(&s->outage, &failure, interval, cooldown->until);
+        s->resets += fresh; /* who was admitted before is not to go now */
+        xf_look_again(s);
+    }
+    return cooldown->until > now ? cooldown->until : now;
 }
 
 /* ---- what is left ---- */

@@ -20,6 +20,14 @@
  */
 int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now);
 
+/*
+ * `c`, in flight, failed for a reason that lies with the provider and may pass, and is no rate: its
+ * buckets keep their levels. Opens a cooldown as long as the provider said, else b->base_ns (at
+ * the most b->max_ns), which later failures of calls dispatched before it do not extend. From
+ * XF_OUTAGE_AFTER failures in a row on see outage.h. Returns the instant of the end.
+ */
+int64_t xf_failed(xf_scheduler *s, const xf_call *c, const xf_backoff *b, int64_t now);
+
 /* From now on the levels of all limits are kept track of, as xf_told() needs it. False: no memory,
    nothing was done. Once is enough. */
 bool xf_follow(xf_scheduler *s, int64_t now);

@@ -16,10 +16,13 @@ int64_t xf_cooldown_open(xf_cooldown *c, const xf_backoff *b, bool fresh, int64_
     int64_t length = b->told_ns != XF_UNTOLD ? b->told_ns : guess(b, step);
     int64_t until = length > INT64_MAX - now ? INT64_MAX : now + length;
 
-    if (fresh) {
-        c->generation++;
-        c->step++;
-    }
+    c->step += fresh;
+    return xf_cooldown_extend(c, until, fresh, now);
+}
+
+int64_t xf_cooldown_extend(xf_cooldown *c, int64_t until, bool fresh, int64_t now)
+{
+    c->generation += fresh;
     if (until > c->until) {
         c->total_ns += until - (c->until > now ? c->until : now);
         c->until = until;

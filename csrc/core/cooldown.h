@@ -34,6 +34,9 @@ typedef struct xf_backoff {
    once an episode. Returns the end. */
 int64_t xf_cooldown_open(xf_cooldown *c, const xf_backoff *b, bool fresh, int64_t now);
 
+/* The same for a pause that says nothing of the next one: the exponent stays. */
+int64_t xf_cooldown_extend(xf_cooldown *c, int64_t until, bool fresh, int64_t now);
+
 /* A call dispatched in `generation` succeeded: after the last episode, so the next guess starts
    from the base again. */
 void xf_cooldown_success(xf_cooldown *c, uint32_t generation);

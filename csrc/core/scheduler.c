@@ -106,6 +106,11 @@ static int64_t passes_at(const xf_scheduler *s, const xf_call *c, int *held_by)
         at = s->cooldown.until;
         *held_by = XF_BY_COOLDOWN;
     }
+    int64_t tried = xf_outage_ready(&s->outage, at);
+    if (tried > at) {
+        at = tried;
+        *held_by = XF_BY_COOLDOWN;
+    }
     for (uint32_t i = 0; i < s->n_limits; i++) {
         int64_t ready = xf_limit_ready(&s->limits[i], c->held[i], at);
         if (ready > at) {
@@ -121,6 +126,7 @@ static void admit(xf_scheduler *s, xf_call *c, int64_t at)
     for (uint32_t i = 0; i < s->n_limits; i++) {
         xf_limit_take(&s->limits[i], c->held[i], at);
     }
+    xf_outage_admitted(&s->outage, at);
     s->in_use++;
     s->anchor = at;
     s->waited = c != s->arriving || (s->waited && at < s->now);
@@ -267,6 +273,9 @@ static void revoke(xf_scheduler *s, xf_call *c)
         } else {
             xf_limit_give_back(l, c->held[i], s->now);
         }
+    }
+    if (since == 0) {
+        xf_outage_revoked(&s->outage, s->now);
     }
     s->counters.admitted--;
     release_slot(s);

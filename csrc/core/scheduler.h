@@ -33,6 +33,7 @@
 #include "core/heap.h"
 #include "core/limit.h"
 #include "core/margin.h"
+#include "core/outage.h"
 
 #define XF_NEVER INT64_MAX       /* an instant that does not come by itself */
 #define XF_CATCH_UP_NS 25000000  /* 25 ms: a garbage collection of many tasks */
@@ -100,6 +101,7 @@ typedef struct xf_scheduler {
     uint32_t live;     /* calls submitted and not done */
     uint32_t resets;   /* how often levels were set to what a provider said */
     xf_cooldown cooldown;
+    xf_outage outage;
     xf_margin margin;
     xf_counters counters;
 

@@ -69,6 +69,13 @@ int64_t handle_refused(xf_scheduler *s, xf_call *c, int64_t told, int64_t base, 
     return xf_refused(s, c, &backoff, now);
 }
 
+int64_t handle_failed(xf_scheduler *s, const xf_call *c, int64_t told, int64_t base, int64_t max,
+                      int64_t now)
+{
+    const xf_backoff backoff = {.told_ns = told, .base_ns = base, .max_ns = max};
+    return xf_failed(s, c, &backoff, now);
+}
+
 /* What time alone will do next: the earlier of the head's instant and the first deadline. */
 int64_t handle_armed(const xf_scheduler *s)
 {

@@ -384,6 +384,18 @@ async def test_vllm_refuses_only_if_asked_to():
     await first
 
 
+@simulated
+async def test_vllm_works_on_a_batch_and_lets_the_others_wait():
+    for batch, rounds in ((256, 1), (100, 3), (50, 6)):
+        client = Client("vllm", latency=SLOW, batch=batch)
+        began = asyncio.get_running_loop().time()
+        await client.call()
+        alone = asyncio.get_running_loop().time() - began
+        await asyncio.gather(*(client.call() for _ in range(256)))
+        took = asyncio.get_running_loop().time() - began - alone
+        assert took == pytest.approx(rounds * alone)
+
+
 # All of them.
 
 

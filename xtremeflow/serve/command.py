@@ -130,6 +130,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         only_key=options.only_key,
         only_models=options.only_models,
         faults=[Fault(f.kind, f.rate, f.count, options.fault_seconds) for f in faults],
+        batch=options.batch,
         keep_alive=options.keep_alive,
         seed=options.seed,
     )
@@ -236,6 +237,12 @@ def _parser() -> argparse.ArgumentParser:
             metavar="S",
             help=f"{meaning} (default: {default:g})",
         )
+    add(
+        "--batch",
+        type=int,
+        metavar="N",
+        help="calls worked on at a time; the others wait (vLLM: 256, else no limit)",
+    )
     add("--keep-alive", type=float, metavar="S", help="between signs of life (DeepSeek: 5)")
 
     kinds = [f"{kind:<10}{meaning}" for kind, meaning in KINDS.items()]

@@ -41,7 +41,13 @@ class Production:
 
 
 async def produce(service: Service, job: Production, reply: Reply) -> None:
-    """Answers the call, in the time that its latency says. Raises Rejection, ConnectionCut."""
+    """Answers the call, in the time that its latency says once it is being worked on. Raises
+    Rejection, ConnectionCut."""
+    async with service.provider.working():
+        await _work(service, job, reply)
+
+
+async def _work(service: Service, job: Production, reply: Reply) -> None:
     at = service.provider.now() + job.latency.first_token + job.latency.downlink
     if stall := job.wants("stall"):
         at += stall.seconds

@@ -72,6 +72,7 @@ class Service:
             enforcers.values(),
             latency=self._latency,
             charge=self.profile.charge,
+            batch=settings.batch or self.profile.batch,
             clock=self._clock,
             seed=settings.seed,
             record=False,

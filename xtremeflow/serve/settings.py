@@ -27,6 +27,7 @@ class Settings:
     only_key          the only one that is let in; None lets everybody in
     only_models       those that exist; None lets any name pass
     faults            from the start
+    batch             calls worked on at a time, the others waiting; None is the profile's own
     keep_alive        seconds between signs of life; None is the profile's own
     seed              of latencies, lengths and faults
     """
@@ -42,6 +43,7 @@ class Settings:
     only_key: str | None = None
     only_models: Sequence[str] | None = None
     faults: Sequence[Fault] = ()
+    batch: int | None = None
     keep_alive: float | None = None
     seed: int = 0
 
@@ -58,7 +60,7 @@ class Settings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be finite and not negative, got {value!r}")
-        for name in ("tokens_per_event", "credit"):
+        for name in ("tokens_per_event", "credit", "batch"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")

@@ -129,6 +129,7 @@ class Profile(ABC):
     as_produced    whether `settle` is applied while the answer is produced, not only at its end
     cache          the rules of its prefix cache
     overloaded     the status by which it says that it is, and the code
+    batch          how many calls it works on at a time, the others waiting; None is all of them
     keep_alive     seconds between signs of life while a call waits for its first token
     usage_always   whether a stream of chat completions tells its usage unasked
     """
@@ -143,6 +144,7 @@ class Profile(ABC):
     cache: ClassVar[CacheRules | None] = None
     overloaded: ClassVar[int] = 503
     overloaded_code: ClassVar[str | None] = None
+    batch: ClassVar[int | None] = None
     keep_alive: ClassVar[float | None] = None
     usage_always: ClassVar[bool] = False
 

@@ -1,4 +1,6 @@
-"""vLLM: a server of one's own. Its only limit is on requests at once, and only if asked for."""
+"""vLLM: a server of one's own. It works on a batch of calls and lets the others wait: answers take
+longer the more there are. Its only limit is on all of these at once, and only if asked for.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +27,7 @@ class VLLM(Profile):
     apis = frozenset({"chat", "responses", "embeddings", "messages", "models"})
     models = ("Qwen/Qwen3-32B",)
     quotas: ClassVar[Quotas] = {"concurrency": None}
+    batch = 256
     cache = CacheRules(minimum=16, unit=16, usable="scheduled")
 
     def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:

@@ -1,0 +1,439 @@
+"""Jobs at providers that limit the calls in flight, or queue them, and tell nobody.
+
+    python -m bench.learning_slots                 the tables, some minutes of computing
+    python -m bench.learning_slots deepseek        only this provider's jobs
+
+A job is a queue that is never empty, of requests of a real trace, for ten minutes on a virtual
+clock. The provider has 48 places. DeepSeek refuses what exceeds them: 429, without a word. vLLM
+works on 48 calls and lets others wait; where its queue is bounded, at 48 as well, it refuses what
+exceeds that: 503. Delays vary, and answers are as long as in the trace. "work" is the share of the
+time in which the places were busy, on the whole and from the fifth minute on: 1 is what an
+all-knowing client reaches. "refused" is the share of the attempts that the provider refused;
+"latency" the mean of an answered call from the fifth minute on, over what it takes without a queue;
+"lost" counts the calls that ended with an error. Means over the seeds, of "refused" the worst.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import count
+from random import Random
+from statistics import mean
+from typing import Any
+
+from bench.learning import LARGEST, LATENCY, Refused
+from bench.report import table
+from xtremeflow import RetryException, TokenRateScheduler, auto_backoff
+from xtremeflow.demo.trace import load_trace
+from xtremeflow.testing import (
+    CallRequest,
+    Concurrency,
+    Latency,
+    LatencyModel,
+    RateLimitError,
+    SimulatedProvider,
+    run,
+)
+
+PLACES = 48
+CHANGE = 300.0  # s: from then on a job is in its stride, or something happens
+END = 600.0
+HANG = 10.0  # s until a call that hangs is given up
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A provider: how many calls beyond its places it lets wait, and how it refuses more."""
+
+    waiting: int
+    status: int
+
+
+KINDS: Mapping[str, Kind] = {
+    "deepseek": Kind(0, 429),
+    "vllm": Kind(10**6, 503),
+    "vllm, bounded": Kind(PLACES, 503),
+}
+
+
+@dataclass
+class Slowing:
+    """Latencies that may become longer in mid-run."""
+
+    model: LatencyModel
+    slower: float = 1.0
+
+    def draw(self, prompt_tokens: int, output_tokens: int, random: Random) -> Latency:
+        drawn = self.model.draw(prompt_tokens, output_tokens, random)
+        return Latency(
+            drawn.uplink,
+            drawn.first_token * self.slower,
+            drawn.generation * self.slower,
+            drawn.downlink,
+        )
+
+
+@dataclass
+class World:
+    """A provider and an endless job for it. To be made on a running loop."""
+
+    kind: Kind
+    seed: int
+    places: int = PLACES
+    scheduler: TokenRateScheduler | None = None
+    provider: SimulatedProvider = field(init=False)
+
+    def __post_init__(self) -> None:
+        trace = [r for r in load_trace() if 0 < r.total_tokens <= LARGEST]
+        random = Random(self.seed)
+        self.requests = [
+            CallRequest(r.prompt_tokens, r.output_tokens)
+            for r in random.choices(trace, k=int(END) * self.places)
+        ]
+        self.latency = Slowing(LATENCY)
+        self.limit = Concurrency(self.places + self.kind.waiting)
+        self.provider = SimulatedProvider(
+            [self.limit],
+            latency=self.latency,
+            charge="actual",
+            batch=self.places if self.kind.waiting else None,
+            seed=self.seed,
+        )
+        self.down: str | None = None  # "fails" at once, or "hangs"
+        self.began = asyncio.get_running_loop().time()
+        self.sent: list[float] = []
+        self.refused: list[float] = []
+        self.served: list[tuple[float, float, float]] = []  # when; seconds of work, and in all
+        self.held: list[int] = []  # calls at the provider, each second
+        self.let_in: list[int] = []  # as is learned
+        self.lost = 0
+
+    def now(self) -> float:
+        return self.provider.now() - self.began
+
+    def watch(self) -> None:
+        self.held.append(self.provider.stats.in_flight)
+        follower = None if self.scheduler is None else self.scheduler._follower
+        if follower is not None and follower.slots is not None:
+            self.let_in.append(follower.slots.size or 0)
+
+    async def call(self, index: int) -> None:
+        request, provider = self.requests[index], self.provider
+        latency = provider.latency_of(request, index)
+        sent = self.now()
+        self.sent.append(sent)
+        await asyncio.sleep(latency.uplink)
+        if self.down is not None:
+            await self._break(HANG if self.down == "hangs" else 0.0)
+        try:
+            reservation = provider.admit(request)
+        except RateLimitError:
+            self.refused.append(self.now())
+            await asyncio.sleep(latency.downlink)
+            raise Refused(self.kind.status, {}, {"error": {"message": "too many"}}) from None
+        work = latency.first_token + latency.generation
+        with reservation:
+            async with provider.working():
+                await asyncio.sleep(work)
+        if self.down is not None:
+            await self._break(0.0)
+        await asyncio.sleep(latency.downlink)
+        self.served.append((self.now(), work, self.now() - sent))
+
+    async def _break(self, after: float) -> None:
+        await asyncio.sleep(after + LATENCY.round_trip)
+        raise Refused(502, {}, {"error": {"message": "out of order"}})
+
+    def work(self, since: float, until: float = END) -> float:
+        done = sum(work for when, work, _ in self.served if since <= when < until)
+        return done / (self.places * (until - since))
+
+    def slowness(self, since: float) -> float:
+        calls = [(work, took) for when, work, took in self.served if when >= since]
+        return mean(took for _, took in calls) / mean(work for work, _ in calls)
+
+    def shrink(self, factor: float) -> None:
+        """Other places than before, from now on."""
+        self.places = round(self.places * factor)
+        self.limit.largest = self.places + self.kind.waiting
+
+
+# The ways to do the job.
+
+Way = Callable[[World], Awaitable[None]]
+Event = Callable[[World], None]
+
+
+def is_failure(error: Exception) -> bool:
+    return isinstance(error, (Refused, RetryException))
+
+
+async def scheduled(world: World, scheduler: TokenRateScheduler, doubled: bool = False) -> None:
+    @auto_backoff(is_failure, max_retries=20)
+    async def call(index: int) -> None:
+        try:
+            await world.call(index)
+        except Refused as refused:
+            scheduler.observe(refused.status_code, {}, refused.body)
+            if doubled:
+                raise RetryException from None
+            raise
+        scheduler.observe(200, {})
+
+    def ended(task: asyncio.Task[None]) -> None:
+        world.lost += not task.cancelled() and task.exception() is not None
+
+    for index in range(len(world.requests)):
+        scheduler.submit(call(index)).add_done_callback(ended)
+    await asyncio.gather(*scheduler.pending_tasks, return_exceptions=True)
+
+
+async def adapting(world: World) -> None:
+    world.scheduler = TokenRateScheduler(adapt=True)
+    await scheduled(world, world.scheduler)
+
+
+async def right(world: World, doubled: bool = False) -> None:
+    """As version 0.4.4 does it, with max_concurrency as only the provider knows it."""
+    await scheduled(world, TokenRateScheduler(max_concurrency=world.places), doubled)
+
+
+async def unlimited(world: World) -> None:
+    """No limit is known, so 256 at a time; and waits that double, as those of version 0.4.4."""
+    await scheduled(world, TokenRateScheduler(max_concurrency=256), doubled=True)
+
+
+async def sdk(world: World) -> None:
+    """64 at a time; retries as the SDKs do them, but without an end."""
+    await pooled(world, lambda: 64, lambda ok: None)
+
+
+async def aimd(world: World) -> None:
+    """The number of calls at a time grows by one a round, and is halved by a refusal."""
+    size = 8.0
+    halved = 0.0
+
+    def learn(ok: bool) -> None:
+        nonlocal size, halved
+        if ok:
+            size += 1 / size
+        elif world.now() - halved > 1.0:
+            size, halved = max(1.0, size / 2), world.now()
+
+    await pooled(world, lambda: int(size), learn)
+
+
+async def pooled(world: World, size: Callable[[], int], learn: Callable[[bool], None]) -> None:
+    random = Random(world.seed)
+    running = 0
+    changed = asyncio.Event()
+
+    async def one(index: int) -> None:
+        nonlocal running
+        for retries in count():
+            try:
+                await world.call(index)
+                break
+            except Refused:
+                learn(False)
+                await asyncio.sleep(min(0.5 * 2.0**retries, 8.0) * random.uniform(0.75, 1.0))
+        learn(True)
+        running -= 1
+        changed.set()
+
+    tasks: set[asyncio.Task[None]] = set()
+    try:
+        for index in range(len(world.requests)):
+            while running >= size():
+                changed.clear()
+                await changed.wait()
+            running += 1
+            task = asyncio.create_task(one(index))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+WAYS: Mapping[str, Way] = {
+    "adapt, nothing configured": adapting,
+    "max_concurrency set right": right,
+    "max_concurrency 256, waits that double": unlimited,
+    "AIMD on concurrency": aimd,
+    "64 at a time, SDK retries": sdk,
+}
+
+
+def play(
+    kind: str,
+    way: Way,
+    seed: int,
+    events: Mapping[float, Event] | None = None,
+    end: float = END,
+) -> World:
+    """A job in which things happen."""
+
+    async def job() -> World:
+        world = World(KINDS[kind], seed)
+        task = asyncio.ensure_future(way(world))
+        happenings = dict(events or {})
+        for second in range(int(end)):
+            await asyncio.sleep(second - world.now())
+            world.watch()
+            if second in happenings:
+                happenings[second](world)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return world
+
+    return run(job())
+
+
+def rows(kind: str, seeds: int) -> list[list[str]]:
+    found = []
+    for way, do in WAYS.items():
+        worlds = [play(kind, do, seed) for seed in range(seeds)]
+        found.append(
+            [
+                f"{kind}: {way}",
+                f"{mean(w.work(0.0) for w in worlds):.3f}",
+                f"{mean(w.work(CHANGE) for w in worlds):.3f}",
+                f"{max(len(w.refused) / len(w.sent) for w in worlds):.2%}",
+                f"{mean(w.slowness(CHANGE) for w in worlds):.2f}",
+                str(sum(w.lost for w in worlds)),
+            ]
+        )
+        print(*found[-1], sep="  ", file=sys.stderr, flush=True)
+    return found
+
+
+# Edges that move, from the fifth minute on.
+
+
+def in_use_after(world: World, share: float = 0.95) -> int:
+    """Seconds after the change until that share of the places is in use, over five seconds."""
+    for second in range(int(CHANGE), len(world.held) - 5):
+        if mean(world.held[second : second + 5]) >= share * world.places:
+            return second - int(CHANGE)
+    return sys.maxsize
+
+
+def quiet_after(world: World) -> float:
+    """Seconds after the change until no more than 1 % of the attempts of ten seconds is refused."""
+    late = [at for at in world.refused if at >= CHANGE]
+    for at in [CHANGE, *late]:
+        attempts = sum(at < sent <= at + 10 for sent in world.sent)
+        if sum(at < refused <= at + 10 for refused in late) <= max(1.0, 0.01 * attempts):
+            return at - CHANGE
+    return float("inf")
+
+
+def edges(seeds: int) -> list[list[str]]:
+    def several(kind: str, event: Event, end: float) -> list[World]:
+        return [play(kind, adapting, seed, {CHANGE: event}, end) for seed in range(seeds)]
+
+    halved = several("deepseek", lambda world: world.shrink(0.5), CHANGE + 180)
+    doubled = several("deepseek", lambda world: world.shrink(2.0), CHANGE + 120)
+    slow = {kind: several(kind, partial(_slow_down, 3.0), END) for kind in ("deepseek", "vllm")}
+    return [
+        ["limit halved: seconds until the refusals stop", f"{max(map(quiet_after, halved)):.1f}"],
+        [
+            "limit halved: of the new limit in use, second and third minute",
+            f"{mean(w.work(CHANGE + 60, CHANGE + 180) for w in halved):.3f}",
+        ],
+        [
+            "limit doubled: seconds until 95 % of it are in use",
+            f"{max(map(in_use_after, doubled))}",
+        ],
+        *(
+            [
+                f"{kind} 3 times slower: places busy, first and further minutes",
+                f"{mean(_held(w, 0, 60) for w in worlds):.3f}, "
+                f"{mean(_held(w, 60, 300) for w in worlds):.3f}",
+            ]
+            for kind, worlds in slow.items()
+        ),
+    ]
+
+
+def _slow_down(factor: float, world: World) -> None:
+    world.latency.slower = factor
+
+
+def _held(world: World, since: int, until: int) -> float:
+    """The share of the places that is busy, in seconds after the change."""
+    held = world.held[int(CHANGE) + since : int(CHANGE) + until]
+    return mean(min(1.0, n / world.places) for n in held)
+
+
+def outages(seeds: int) -> list[list[str]]:
+    def break_down(how: str, world: World) -> None:
+        world.down = how
+
+    def repair(world: World) -> None:
+        world.down = None
+
+    ways: Mapping[str, Way] = {
+        "adapt, nothing configured": adapting,
+        "max_concurrency set right": right,
+        "max_concurrency set right, waits that double": partial(right, doubled=True),
+        "64 at a time, SDK retries": sdk,
+    }
+    found = []
+    for how, length in (("fails", 30), ("fails", 50), ("hangs", 30)):
+        end = CHANGE + length
+        for way, do in ways.items():
+            events: dict[float, Event] = {CHANGE: partial(break_down, how), end: repair}
+            worlds = [play("deepseek", do, seed, events, end + 60) for seed in range(seeds)]
+            found.append(
+                [
+                    f"{how} for {length} s: {way}",
+                    f"{mean(sum(CHANGE <= at < end for at in w.sent) for w in worlds):.0f}",
+                    f"{max(in_use_after(w, 0.9) for w in worlds) - length}",
+                    str(sum(w.lost for w in worlds)),
+                ]
+            )
+            print(*found[-1], sep="  ", file=sys.stderr, flush=True)
+    return found
+
+
+HEADER = ["way", "work", "from 5 min", "refused", "latency", "lost"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.learning_slots",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("kinds", nargs="*", metavar="PROVIDER", help="; ".join(KINDS))
+    parser.add_argument("--seeds", type=int, default=3)
+    options = parser.parse_args(argv)
+    for kind in options.kinds:
+        if kind not in KINDS:
+            parser.error(f"there is no provider {kind!r} here, only {'; '.join(KINDS)}")
+    logging.getLogger("xtremeflow").setLevel(logging.ERROR)
+    all_rows: list[list[Any]] = []
+    for kind in options.kinds or KINDS:
+        all_rows += rows(kind, options.seeds)
+    print(table(HEADER, all_rows))
+    if not options.kinds:
+        print()
+        print(table(["adapt, nothing configured", ""], edges(options.seeds)))
+        print()
+        header = ["outage", "attempts meanwhile", "seconds until 90 % in use again", "lost"]
+        print(table(header, outages(options.seeds)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

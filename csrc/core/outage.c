@@ -1,0 +1,72 @@
+#include "core/outage.h"
+
+static int64_t sum(int64_t a, int64_t b)
+{
+    return a > INT64_MAX - b ? INT64_MAX : a + b;
+}
+
+/* When the first of the single calls will have lived for too long to be failing. */
+static int64_t convinced_at(const xf_outage *o)
+{
+    int64_t twice = o->longest > INT64_MAX / 2 ? INT64_MAX : o->longest * 2;
+    return sum(o->first, twice > o->interval ? twice : o->interval);
+}
+
+void xf_outage_failed(xf_outage *o, const xf_outage_failure *f, int64_t interval, int64_t then)
+{
+    bool begun = o->interval != 0;
+    int64_t took = f->now - f->sent;
+    o->sent = f->sent > o->sent ? f->sent : o->sent;
+    if (begun && !f->fresh) {
+        return; /* sent before it: how long it took to fail says nothing of the single calls */
+    }
+    o->failures += o->failures < UINT32_MAX;
+    o->longest = begun ? o->longest / 2 : o->longest;
+    o->longest = took > o->longest ? took : o->longest;
+    if (o->failures >= XF_OUTAGE_AFTER) {
+        o->interval = interval;
+        o->first = XF_UNTRIED;
+        o->next = then;
+    }
+}
+
+void xf_outage_answered(xf_outage *o, int64_t sent)
+{
+    if (sent > o->sent || o->interval == 0) {
+        *o = (xf_outage){0};
+    }
+}
+
+int64_t xf_outage_ready(const xf_outage *o, int64_t at)
+{
+    if (o->interval == 0) {
+        return at;
+    }
+    int64_t ready = o->next;
+    if (o->first != XF_UNTRIED && convinced_at(o) < ready) {
+        ready = convinced_at(o);
+    }
+    return ready > at ? ready : at;
+}
+
+void xf_outage_admitted(xf_outage *o, int64_t at)
+{
+    if (o->interval == 0) {
+        return;
+    }
+    if (o->first == XF_UNTRIED) {
+        o->first = at;
+    } else if (at >= convinced_at(o)) {
+        *o = (xf_outage){0};
+        return;
+    }
+    o->next = sum(at, o->interval);
+}
+
+void xf_outage_revoked(xf_outage *o, int64_t now)
+{
+    if (o->interval != 0) {
+        o->first = XF_UNTRIED;
+        o->next = now;
+    }
+}
