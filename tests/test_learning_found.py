@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff
 from xtremeflow._core import current_call
-from xtremeflow.learning.gauge import Gauge
 from xtremeflow.stats import LimitStats
 from xtremeflow.testing import (
     Enforcer,
@@ -253,30 +252,6 @@ def test_after_an_outage_the_rate_is_used_again() -> None:
 
     job = run(main())
     assert job.passed(320.0, 400.0) > 9.0
-
-
-def test_a_refusal_that_is_explained_otherwise_lowers_nothing() -> None:
-    async def main() -> tuple[list[tuple[int, float | None]], dict[str, Any]]:
-        scheduler = TokenRateScheduler(adapt=True)
-        claimed: list[tuple[int, float | None]] = []
-
-        def claim(gauge: Gauge, status: int, wait: float | None) -> bool:
-            assert gauge.in_flight == 1
-            claimed.append((status, wait))
-            return True
-
-        scheduler._following().claims.append(claim)
-
-        async def call(status: int) -> None:
-            scheduler.observe(status, {"retry-after": "3"})
-
-        for status in (200, 503, 429, 500):
-            await (await scheduler.start_task(call(status), 10))
-        return claimed, scheduler.learned
-
-    claimed, learned = run(main())
-    assert claimed == [(503, 3.0), (429, 3.0)]
-    assert learned["rates"] == {}
 
 
 def test_a_provider_that_tells_its_limits_after_all_is_believed() -> None:
