@@ -279,6 +279,23 @@ def test_a_refusal_that_is_explained_otherwise_lowers_nothing() -> None:
     assert learned["rates"] == {}
 
 
+@pytest.mark.parametrize(
+    ("status", "body"), [(429, {"error": {"code": "insufficient_quota"}}), (500, None), (401, None)]
+)
+def test_of_other_failures_nothing_is_learned(status: int, body: Any) -> None:
+    async def main() -> dict[str, Any]:
+        scheduler = TokenRateScheduler(adapt=True)
+
+        async def call() -> None:
+            scheduler.observe(status, {}, body)
+
+        for _ in range(5):
+            await (await scheduler.start_task(call(), 10))
+        return scheduler.learned
+
+    assert run(main())["rates"] == {}
+
+
 def test_a_provider_that_tells_its_limits_after_all_is_believed() -> None:
     async def main() -> dict[str, LimitStats]:
         scheduler = TokenRateScheduler(adapt=True)

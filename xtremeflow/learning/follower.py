@@ -112,13 +112,16 @@ class Follower:
         observations: Sequence[Observation],
         sent_at: float | None,
         received_at: float | None,
+        *,
+        passed: bool = True,
         refused: int | None = None,
         wait: float | None = None,
     ) -> None:
         """Follow what an answer said, and that it came.
 
-        Times are in seconds on the loop's clock, or None: of the current call, now. `refused` is
-        the HTTP status of a refusal, `wait` the seconds that it asks for.
+        Times are in seconds on the loop's clock, or None: of the current call, now. `passed` says
+        whether the limits have let the call pass; `refused` is the HTTP status if they have not,
+        `wait` the seconds that this asks for. Other failures are neither.
         """
         for observation in observations:
             verdict = self._told.learn(observation)
@@ -127,7 +130,7 @@ class Follower:
         if self._finder is not None:
             if self._told:
                 self._leave()
-            else:
+            elif passed or refused is not None:
                 self._find(self._finder, sent_at, refused, wait)
         self._ramp_up()
 

@@ -13,13 +13,13 @@ from ..learning.headers import observations
 from ..learning.saved import Rate, restored, saved
 from ..limits import Limit
 from ..mapping import Cost, map_calls
-from ..refusals import told_wait
+from ..refusals import is_cured_by_waiting, told_wait
 from ..stats import Stats, stats_from
+
+REFUSED = (429, 503, 529)  # HTTP statuses
 
 T = TypeVar("T")
 R = TypeVar("R")
-REFUSED = (429, 503, 529)  # as HTTP statuses
-
 Adapt: TypeAlias = bool | Literal["bounded"]
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
@@ -186,13 +186,14 @@ class TaskScheduler(_core.Scheduler):
         if received_at is not None:
             check_number("received_at", received_at, zero=True)
         seen = observations(headers, body if status >= 400 else None, time.time())
-        is_refusal = status in REFUSED
+        is_refusal = status in REFUSED and is_cured_by_waiting(headers, body)
         self._following().answered(
             seen,
             sent_at,
             received_at,
-            status if is_refusal else None,
-            told_wait(headers, body, time.time()) if is_refusal else None,
+            passed=status < 400,
+            refused=status if is_refusal else None,
+            wait=told_wait(headers, body, time.time()) if is_refusal else None,
         )
 
     @property
