@@ -254,6 +254,23 @@ def test_after_an_outage_the_rate_is_used_again() -> None:
     assert job.passed(320.0, 400.0) > 9.0
 
 
+@pytest.mark.parametrize(
+    ("status", "body"), [(429, {"error": {"code": "insufficient_quota"}}), (500, None), (401, None)]
+)
+def test_of_other_failures_nothing_is_learned(status: int, body: Any) -> None:
+    async def main() -> dict[str, Any]:
+        scheduler = TokenRateScheduler(adapt=True)
+
+        async def call() -> None:
+            scheduler.observe(status, {}, body)
+
+        for _ in range(5):
+            await (await scheduler.start_task(call(), 10))
+        return scheduler.learned
+
+    assert run(main())["rates"] == {}
+
+
 def test_a_provider_that_tells_its_limits_after_all_is_believed() -> None:
     async def main() -> dict[str, LimitStats]:
         scheduler = TokenRateScheduler(adapt=True)

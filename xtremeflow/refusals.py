@@ -164,6 +164,11 @@ def told_wait(headers: Any, body: Any, now: float) -> float | None:
         return None
 
 
+def is_cured_by_waiting(headers: Any, body: Any) -> bool:
+    """The opposite of is_terminal, of a refusal's headers and body."""
+    return not is_terminal(_Refused(lowered(headers), body))
+
+
 class _Refused(Exception):
     """A refusal as an SDK would raise it."""
 

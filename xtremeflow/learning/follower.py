@@ -112,13 +112,16 @@ class Follower:
         observations: Sequence[Observation],
         sent_at: float | None,
         received_at: float | None,
+        *,
+        passed: bool = True,
         refused: bool = False,
         wait: float | None = None,
     ) -> None:
         """Follow what an answer said, and that it came.
 
-        Times are in seconds on the loop's clock, or None: of the current call, now. `wait` is for
-        how many seconds a refusal asks.
+        Times are in seconds on the loop's clock, or None: of the current call, now. `passed` says
+        whether the limits have let the call pass, `refused` whether they have not, `wait` the
+        seconds that this asks for. Other failures are neither.
         """
         for observation in observations:
             verdict = self._told.learn(observation)
@@ -127,10 +130,12 @@ class Follower:
         self._wishes_a_place = False
         if self._told:
             self._leave()
-        elif self._finder is not None:
+        elif self._finder is not None and (passed or refused):
             self._wishes_a_place = refused and wait is None and self._wants_a_place()
             if not self._wishes_a_place:
                 self._find(self._finder, sent_at, refused, wait)
+        if passed:
+            self._count()
         self._let_in()
 
     # -- what is told
@@ -174,14 +179,13 @@ class Follower:
 
     # -- how many at a time
 
-    def passed(self) -> None:
-        """The current call was answered, and well."""
+    def _count(self) -> None:
+        """The current call has passed."""
         flight = self._core._flight()
         if self.slots is not None and flight is not None:
             _, _, crowd, _, _ = flight
             self._crowds.passed(crowd)
             self.slots.answered(*flight)
-            self._let_in()
 
     def take_wish(self) -> bool:
         """Whether the last answer was a refusal for the number of calls in flight, which no pause

@@ -13,13 +13,13 @@ from ..learning.headers import observations
 from ..learning.saved import Rate, restored, saved
 from ..limits import Limit
 from ..mapping import Cost, map_calls
-from ..refusals import told_wait
+from ..refusals import is_cured_by_waiting, told_wait
 from ..stats import Stats, stats_from
+
+REFUSED = (429, 503, 529)  # HTTP statuses
 
 T = TypeVar("T")
 R = TypeVar("R")
-REFUSED = (429, 503, 529)  # as HTTP statuses
-
 Adapt: TypeAlias = bool | Literal["bounded"]
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
@@ -186,17 +186,15 @@ class TaskScheduler(_core.Scheduler):
         if received_at is not None:
             check_number("received_at", received_at, zero=True)
         seen = observations(headers, body if status >= 400 else None, time.time())
-        is_refusal = status in REFUSED
-        follower = self._following()
-        follower.answered(
+        is_refusal = status in REFUSED and is_cured_by_waiting(headers, body)
+        self._following().answered(
             seen,
             sent_at,
             received_at,
-            is_refusal,
-            told_wait(headers, body, time.time()) if is_refusal else None,
+            passed=status < 400,
+            refused=is_refusal,
+            wait=told_wait(headers, body, time.time()) if is_refusal else None,
         )
-        if status < 400:
-            follower.passed()
 
     def _needs_a_place(self) -> bool:
         """For auto_backoff, once: whether the refusal that was just observed needs no pause, but
