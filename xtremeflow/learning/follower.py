@@ -100,7 +100,9 @@ class Follower:
         if self.slots is not None:
             if self._told:
                 self.slots.open()
-            self._wishes_a_place = refused is not None and self._claim(self.slots, wait)
+            # Who tells of rates, or of a wait, does not refuse for want of a place.
+            may_be = refused is not None and wait is None and not observations
+            self._wishes_a_place = may_be and self._claim(self.slots)
             self._let_in()
 
     def passed(self) -> None:
@@ -116,10 +118,10 @@ class Follower:
         wish, self._wishes_a_place = self._wishes_a_place, False
         return wish
 
-    def _claim(self, slots: Slots, wait: float | None) -> bool:
+    def _claim(self, slots: Slots) -> bool:
         """Whether the current call was refused for the number of calls in flight."""
         flight = self._core._flight()
-        if flight is None or wait is not None:
+        if flight is None:
             return False
         now, sent_at, crowd, _, _ = flight
         return slots.refused(now, sent_at, crowd)

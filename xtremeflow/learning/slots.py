@@ -131,6 +131,8 @@ class Slots:
             return False
         if self._dispatched > self._slack:  # most have passed
             self._in_a_row = 0
+        if self._in_a_row:
+            self._floor = 0
         if self.size == 1 or (not self._in_a_row and not self._begin(crowd)):
             self._give_up(now)
             return False
@@ -214,13 +216,13 @@ class Slots:
 
     def _agrees(self, crowd: int) -> bool:
         """Whether refusals agree well enough, this one taken in."""
-        if self._level is None:
-            self._level = float(crowd)
-        elif abs(crowd - self._level) <= self._slack:
+        level = self._level
+        if level is not None and abs(crowd - level) <= self._slack:
+            self._level = (level + crowd) / 2
             self._score = min(MOST, self._score + 1.0)
         else:
-            self._score -= OUTLIER
-        self._level += (crowd - self._level) / 2
+            self._level = float(crowd)
+            self._score -= 0.0 if level is None else OUTLIER
         return self._score >= 0.0
 
     def _give_up(self, now: float) -> None:
