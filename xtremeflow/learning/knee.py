@@ -19,7 +19,7 @@ WINDOW = 64  # answers, at least, that are looked at together,
 TURNS = 2  # and so many for each call in flight
 QUICK = 0.1  # the share of the answers that are quicker
 FEW, ENOUGH, MANY = 0.05, 0.1, 0.2  # waiting calls, as a share of those in flight
-DRAWN = 1.5  # times as far apart, or as near, the answers have become others
+DRAWN = 1.75  # times as far apart, the answers have become others
 DEEPEST = 0.25  # the share of the calls in flight that is taken off at a time
 LOOK = 8  # windows until a step down is tried without need; then twice as many, and so on
 
@@ -124,17 +124,18 @@ class Knee:
         if self._windows >= self._look and size > 4:
             self._windows, self._look = 0, 2 * self._look
             self._step_down(window, DEEPEST)
-        elif share < FEW:
-            self._base += (quick - self._base) / 16
-            self._spread += (window.spread - self._spread) / 16
+        elif share < ENOUGH:
+            if share < FEW:
+                self._base += (quick - self._base) / 16
+                self._spread += (window.spread - self._spread) / 16
             if self.cap is not None:
                 self.cap = max(self.cap, size + max(1, size // 8))
         return False
 
     def _draw(self, spread: float) -> None:
         assert self._base is not None
-        if not self._spread / DRAWN <= spread <= self._spread * DRAWN:
-            self._base *= spread / self._spread if self._spread > 0 else 1.0
+        if 0 < self._spread * DRAWN < spread:
+            self._base *= spread / self._spread
             self._spread = spread
 
     def _step_down(self, window: _Window, share: float) -> None:
