@@ -1,0 +1,87 @@
+"""How providers charge tokens: a small number of rules, of which a part may not be known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from xtremeflow.learning.usage import Usage
+
+Admission: TypeAlias = Literal["nothing", "input", "max", "sum"]
+Amounts: TypeAlias = dict[str, int]
+UNITS = ("tokens", "input_tokens", "output_tokens")
+
+_ADMISSIONS: Mapping[Admission | None, str] = {
+    "nothing": "nothing at admission",
+    "input": "the prompt at admission",
+    "max": "the larger of prompt and max_tokens at admission",
+    "sum": "prompt + max_tokens at admission",
+    None: "at admission not known what",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a provider charges tokens; None where that is not known.
+
+    admission    what a call takes when it is admitted: "nothing", its "input", the "sum" of input
+                 and max_tokens, or the larger of the two ("max")
+    settles      whether that is replaced by what the call has used
+    cached_free  whether input that was read from a cache costs nothing
+    """
+
+    admission: Admission | None = None
+    settles: bool | None = None
+    cached_free: bool | None = None
+
+    def reserved(self, read: int, written: int, most: int | None) -> Amounts:
+        """What a call is to hold of each limit while it is in flight: what is taken from it now,
+        or what it will have cost, if that is more.
+
+        read, written  the tokens that its prompt and its answer are expected to have
+        most           that its answer may have; None where the request does not say
+        """
+        now = _taken(self.admission or "sum", read, most or 0)
+        return now if self.settles is False else _larger(now, _used(read, written))
+
+    def settled(self, usage: Usage, most: int | None) -> Amounts:
+        """What it has cost of each limit in the end."""
+        read = usage.input - (usage.cached if self.cached_free else 0)
+        if self.settles:
+            return _used(read, usage.output)
+        kept = _taken(self.admission or "sum", read, most or 0)
+        return kept if self.settles is False else _larger(kept, _used(read, usage.output))
+
+    def over(self, other: Rule) -> Rule:
+        """This rule, its unknown parts from the other."""
+        return Rule(
+            self.admission if self.admission is not None else other.admission,
+            self.settles if self.settles is not None else other.settles,
+            self.cached_free if self.cached_free is not None else other.cached_free,
+        )
+
+    def __str__(self) -> str:
+        rest = {True: "settled by usage", False: "never given back", None: "perhaps given back"}
+        cached = {True: "cached input is free", False: "cached input counts", None: ""}
+        parts = (_ADMISSIONS[self.admission], rest[self.settles], cached[self.cached_free])
+        return ", ".join(part for part in parts if part)
+
+
+UNKNOWN = Rule()
+ADMISSIONS: Sequence[Admission] = ("nothing", "input", "max", "sum")
+
+
+def _taken(admission: Admission, read: int, most: int) -> Amounts:
+    wanted = most if admission in ("max", "sum") else 0
+    read = 0 if admission == "nothing" else read
+    both = max(read, wanted) if admission == "max" else read + wanted
+    return dict(zip(UNITS, (both, read, wanted), strict=True))
+
+
+def _used(read: int, written: int) -> Amounts:
+    return dict(zip(UNITS, (read + written, read, written), strict=True))
+
+
+def _larger(a: Amounts, b: Amounts) -> Amounts:
+    return {unit: max(a[unit], b[unit]) for unit in UNITS}
