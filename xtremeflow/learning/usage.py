@@ -69,6 +69,6 @@ def _field(value: Any, name: str) -> Any:
 def _count(usage: Any, *names: str) -> int | None:
     for name in names:
         value = _field(usage, name)
-        if isinstance(value, int) and value >= 0:
-            return int(value)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
     return None

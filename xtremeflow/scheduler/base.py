@@ -193,12 +193,13 @@ class TaskScheduler(_core.Scheduler):
         if usage is not None:
             self.settle(usage, model=model)
 
-    def settle(self, usage: Any, *, model: str | None = None) -> None:
-        """Settle the current call by what it has used, and learn from that.
+    def settle(self, usage: Any, *, model: str | None = None) -> dict[str, int]:
+        """Settle the current call by what it has used, learn from that, and say what it has cost
+        of limits on tokens.
 
-        What it has cost in the end is what the provider is believed to charge: see
-        `stats().charges`. While that is not known, nothing is given back; where its answers do not
-        tell what is left, the usage is what counts. `report_token_usage` settles by what you say.
+        That is what the provider is believed to charge: see `stats().charges`. While it is not
+        known, nothing is given back; where its answers do not tell what is left, the usage is what
+        counts. `report_token_usage` settles by what you say.
 
         Args:
             usage: The answer's, in any provider's words: the decoded answer or its ``usage``, or
@@ -213,10 +214,11 @@ class TaskScheduler(_core.Scheduler):
             raise RuntimeError("only a call of this scheduler can be settled")
         used = usage_of(usage)
         if used is None:
-            return
+            return {}
         estimate, sent_at = call.extra["estimated_tokens"], call.dispatched_at
         amounts = self._costs.settled(_key(model, call), estimate, used, sent_at, _now())
         report_token_usage({unit: amounts[unit] for unit in self._units}).close()
+        return amounts
 
     def estimate(
         self,
