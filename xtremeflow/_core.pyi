@@ -68,6 +68,7 @@ class Scheduler:
         answered_at: float | None,
         /,
     ) -> float: ...
+    def _withhold(self, index: int, units: int, /) -> None: ...
     def _begin(
         self,
         index: int,

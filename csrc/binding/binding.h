@@ -330,6 +330,7 @@ PyObject *xf_already_awaited(void);
 PyObject *xf_scheduler_retune(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_track(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_told(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_withhold(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots);
 

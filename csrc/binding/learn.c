@@ -103,6 +103,21 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
     return PyFloat_FromDouble(moved);
 }
 
+PyObject *xf_scheduler_withhold(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    unsigned int i;
+    long long units;
+    if (xf_scheduler_check(s) < 0 || !PyArg_ParseTuple(args, "IL:_withhold", &i, &units) ||
+        check_index(s, i) < 0) {
+        return NULL;
+    }
+    if (units > 0 && s->core.limits[i].trail != NULL) {
+        xf_withhold(&s->core, i, units);
+    }
+    Py_RETURN_NONE;
+}
+
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
 {
     SchedulerObject *s = (SchedulerObject *)self;

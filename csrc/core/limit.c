@@ -274,6 +274,11 @@ void xf_limit_set_level(xf_limit *l, double units, int64_t now)
     }
 }
 
+void xf_limit_withhold(xf_limit *l, int64_t units)
+{
+    xf_trail_withhold(l->trail, credits_of(l, units));
+}
+
 double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, int64_t sent_at,
                      int64_t answered_at, int64_t now)
 {
@@ -295,7 +300,8 @@ double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, 
     if (level > at_most) {
         aim = fmax(at_most, fmin(level, 0)); /* no answer puts anybody into debt */
     } else if (level < at_least) {
-        aim = fmin(at_least, bounded ? level + (double)trail->lowered : (double)full(l));
+        aim = fmin(at_least, (double)full(l));
+        aim = bounded ? fmin(aim, level + (double)trail->lowered) : aim;
     }
     int64_t shift = (int64_t)nearbyint(aim - level);
     move(l, shift);

@@ -61,6 +61,13 @@ bool xf_trail_range(xf_trail *t, int64_t from, int64_t to, int64_t *least, int64
     return true;
 }
 
+void xf_trail_withhold(xf_trail *t, int64_t credits)
+{
+    if (__builtin_add_overflow(t->lowered, credits, &t->lowered)) {
+        t->lowered = INT64_MAX;
+    }
+}
+
 void xf_trail_shift(xf_trail *t, int64_t shift)
 {
     t->shift += shift;

@@ -19,7 +19,8 @@ typedef struct xf_trail {
     int64_t newest;  /* the slice noted last */
     int64_t level;   /* as noted last, like all of them before `shift` is added */
     int64_t shift;   /* all corrections so far */
-    int64_t lowered; /* by how much they took more than they gave, since the bucket was last full */
+    int64_t lowered; /* by how much they took more than they gave, and what was withheld from
+                        settlements, since the bucket was last full */
     int64_t sent_at; /* the latest of the calls whose answers were listened to */
     int64_t least[XF_SLICES], most[XF_SLICES];
 } xf_trail;
@@ -34,6 +35,9 @@ void xf_trail_note(xf_trail *t, int64_t at, int64_t level, bool is_full);
 /* The lowest and the highest level from `from` to `to`, or in a slice more. False: that is not
    known, or an answer to a call sent after `from` has been asked for before. */
 bool xf_trail_range(xf_trail *t, int64_t from, int64_t to, int64_t *least, int64_t *most);
+
+/* `credits` were not given back that may be the calls' own: an answer may do it. */
+void xf_trail_withhold(xf_trail *t, int64_t credits);
 
 /* The level was corrected by `shift`. */
 void xf_trail_shift(xf_trail *t, int64_t shift);

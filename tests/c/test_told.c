@@ -46,6 +46,23 @@ TEST(what_was_dispatched_since_the_call_was_sent_is_not_in_the_answer_or_is_and_
     stop();
 }
 
+TEST(a_bounded_limit_is_raised_by_what_was_withheld)
+{
+    follow(limit(100, 1, 6000));
+    (void)dispatched(3000, 0, 0);
+    xf_withhold(&s, 0, 1000);
+    CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, SECOND, SECOND, SECOND), 1000, 0);
+    CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, SECOND, SECOND, SECOND), 0, 0);
+    xf_withhold(&s, 0, INT64_MAX);
+    xf_withhold(&s, 0, INT64_MAX);
+    CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, SECOND, SECOND, SECOND), 1900, 100);
+    CHECK_NEAR(level(SECOND), 6000, 0);
+    xf_withhold(&s, 0, 1000);
+    (void)dispatched(3000, 0, SECOND); /* it was full: nothing is owed any more */
+    CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, SECOND, SECOND, SECOND), 0, 0);
+    stop();
+}
+
 TEST(a_bounded_limit_is_raised_only_by_what_it_was_lowered)
 {
     follow(limit(100, 1, 6000));

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 from xtremeflow.learning.charges import Belief, Charges
@@ -70,14 +71,20 @@ class Costs:
         usage: Usage,
         sent_at: float | None,
         ended_at: float | None,
-    ) -> Amounts:
-        """Learn from a call that has ended, and say what it has cost of each limit."""
+    ) -> tuple[Amounts, Amounts]:
+        """Learn from a call that has ended; say what it has cost of each limit, and how much of
+        that, for all that is known, the provider may have given back."""
         if isinstance(estimate, Estimate):
             self.estimator.learn(estimate, usage)
         most = _most(estimate, usage)
         if sent_at is not None and ended_at is not None:
             self._charges.ended(model, most, usage, sent_at, ended_at)
-        return self.rule(model).settled(usage, most)
+        rule = self.rule(model)
+        amounts = rule.settled(usage, most)
+        if rule.settles is not None:
+            return amounts, {}
+        used = replace(rule, settles=True).settled(usage, most)
+        return amounts, {unit: amounts[unit] - used[unit] for unit in amounts}
 
 
 def _most(estimate: object, usage: Usage) -> int:

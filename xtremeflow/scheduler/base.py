@@ -216,8 +216,11 @@ class TaskScheduler(_core.Scheduler):
         if used is None:
             return {}
         estimate, sent_at = call.extra["estimated_tokens"], call.dispatched_at
-        amounts = self._costs.settled(_key(model, call), estimate, used, sent_at, _now())
+        amounts, doubtful = self._costs.settled(_key(model, call), estimate, used, sent_at, _now())
         report_token_usage({unit: amounts[unit] for unit in self._units}).close()
+        for index, limit in enumerate(self._limits):
+            if limit.name in doubtful:
+                self._withhold(index, doubtful[limit.name])
         return amounts
 
     def estimate(
