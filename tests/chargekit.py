@@ -61,7 +61,7 @@ class World:
     told: str = "settled"
     jitter: float = 0.03
     cached: float = 0.5
-    slack: float | None = 3.0
+    slack: float | None = 6.0
     others: float = 0.0
     seconds: float = 0.01  # per token of the answer
 

@@ -46,6 +46,8 @@ _NOISE = 0.03  # share that says nothing, however it differs
 _PATIENCE = 3.0  # of a call's mean duration, until all that were in flight have ended
 _GRAINS = 4.0  # a span's charges, in units of what the answers are rounded to
 _ROUNDED_UP = 1.0  # s: in some answers the time until a window's end
+_ENOUGH, _OPEN = 20.0, 50.0  # votes, when it is known whether it settles, and when not:
+_RARELY = 8  # after that all but one span in nine are left out, since looking takes time
 _KEPT = 8192  # calls
 
 
@@ -212,24 +214,27 @@ class _Calls:
         return voted and self._conclude()
 
     def _advance(self, track: _Track, telling: _Telling) -> bool:
+        track.left -= 1
+        if track.left > 0:
+            return False
+        times = self._sent.times, self._ended.times
+        sent, ended = (bisect_right(known, telling.received_at) for known in times)
+        length = 1 + max(0, sent - ended) // _CROWD
+        voted = False
         if track.start is not None:
-            track.left -= 1
-            if track.left > 0:
-                return False
             vote = self._vote(track.limit, track.start, telling)
             if vote is None:
-                return False  # too little was charged to be seen
-            voted = bool(vote)
-            if voted:
+                return False  # too little was charged to be seen: the span goes on
+            if vote:
                 keep = 1 - 1 / _MEMORY
                 self._votes = keep * self._votes + 1
                 self._misses = [keep * a + b for a, b in zip(self._misses, vote, strict=True)]
+                voted = True
+        enough = _OPEN if self.belief.rule.settles is None else _ENOUGH
+        if voted and self._votes > enough:
+            track.start, track.left = None, _RARELY * length
         else:
-            voted = False
-        in_flight = bisect_right(self._sent.times, telling.received_at) - bisect_right(
-            self._ended.times, telling.received_at
-        )
-        track.start, track.left = telling, 1 + max(0, in_flight) // _CROWD
+            track.start, track.left = telling, length
         return voted
 
     def _vote(self, limit: Observation, a: _Telling, b: _Telling) -> list[float] | None:
@@ -251,9 +256,8 @@ class _Calls:
                 gone = self._charged(since - window, until - window, sides)
                 sent = tuple(x - y for x, y in zip(sent, gone[0], strict=True))
                 ended = tuple(x - y for x, y in zip(ended, gone[1], strict=True))
-            for rule in RULES:
-                charged.append(_charge(limit.name, rule, sent, ended))
-                changes.append(gain * (until - since) - charged[-1])
+            charged += (by_rule := _charges(limit.name, sent, ended))
+            changes += [gain * (until - since) - charge for charge in by_rule]
         whole = max(map(abs, charged))
         if whole <= _GRAINS * limit.grain:
             return None
@@ -275,51 +279,56 @@ class _Calls:
         best = min(scores)
         weights = [math.exp(-_WEIGHT * self._votes * (score - best)) for score in scores]
         whole = sum(weights)
-
-        def share(part: str, value: object) -> float:
-            weighed = zip(_HYPOTHESES, weights, strict=True)
-            return sum(w for (_, rule), w in weighed if getattr(rule, part) == value) / whole
-
+        shares = {
+            part: {value: sum(weights[i] for i in which) / whole for value, which in values.items()}
+            for part, values in _PARTS.items()
+        }
         old = self.belief.rule
-        settles = max(share("settles", True), share("settles", False))
+        sure = max(shares["settles"].values())
         if self._votes < _FEWEST or math.exp(best) - _NOISE > _FIT:
-            self.belief = Belief(old, settles if old.settles is not None else 0.0, self._answers)
+            self.belief = Belief(old, 0.0 if old.settles is None else sure, self._answers)
             return False
-        found: dict[str, Any] = {}
-        for part in ("admission", "settles", "cached_free"):
-            values = {getattr(rule, part) for rule in RULES}
-            found[part] = getattr(old, part)
-            for value in values:
-                belief = share(part, value)
-                if belief >= _SURE:
-                    found[part] = value
-                elif value == getattr(old, part) and belief < _UNSURE:
-                    found[part] = None if found[part] == value else found[part]
-        rule = Rule(**found)
-        self.belief = Belief(rule, settles, self._answers)
-        return rule != old
+        found = {part: _decided(getattr(old, part), shares[part]) for part in shares}
+        self.belief = Belief(Rule(**found), sure, self._answers)
+        return self.belief.rule != old
 
 
-def _charge(unit: str, rule: Rule, sent: Sequence[int], ended: Sequence[int]) -> float:
-    """By the rule, of the calls sent and of those ended in some time."""
-    taken = _admitted(unit, rule, sent)
-    if rule.settles:
-        read, cached, *_, written = ended
-        read -= cached if rule.cached_free else 0
-        used = {"tokens": read + written, "input_tokens": read, "output_tokens": written}[unit]
-        taken += used - _admitted(unit, rule, ended)
-    return taken
+# The hypotheses that agree in a part of their rule, by its value.
+_PARTS: dict[str, dict[Any, list[int]]] = {}
+for _index, (_, _rule) in enumerate(_HYPOTHESES):
+    for _part in ("admission", "settles", "cached_free"):
+        _PARTS.setdefault(_part, {}).setdefault(getattr(_rule, _part), []).append(_index)
 
 
-def _admitted(unit: str, rule: Rule, calls: Sequence[int]) -> int:
+def _decided(before: Any, shares: dict[Any, float]) -> Any:
+    """The value of a part of the rule, by what was believed of it and is now."""
+    likeliest = max(shares, key=shares.__getitem__)
+    if shares[likeliest] >= _SURE:
+        return likeliest
+    return before if before is not None and shares[before] >= _UNSURE else None
+
+
+def _charges(unit: str, sent: Sequence[int], ended: Sequence[int]) -> list[int]:
+    """By each rule, of the calls sent and of those that ended in some time."""
+    taken, gone = _admitted(unit, sent), _admitted(unit, ended)
+    read, cached, *_, written = ended
+    used = {"tokens": read + written, "input_tokens": read, "output_tokens": written}[unit]
+    free = 0 if unit == "output_tokens" else cached
+    return [
+        taken[i] + (used - (free if rule.cached_free else 0) - gone[i] if rule.settles else 0)
+        for i, rule in zip(_ADMITTED, RULES, strict=True)
+    ]
+
+
+_ADMITTED = [2 * ADMISSIONS.index(r.admission or "nothing") + bool(r.cached_free) for r in RULES]
+
+
+def _admitted(unit: str, calls: Sequence[int]) -> tuple[int, ...]:
+    """What is taken at admission, by ADMISSIONS, with cached input and without."""
     read, cached, most, larger, larger_uncached, _ = calls
-    if rule.admission == "nothing":
-        return 0
-    if rule.cached_free:
-        read, larger = read - cached, larger_uncached
+    bare = read - cached
     if unit == "input_tokens":
-        return read
-    wanted = 0 if rule.admission == "input" else most
+        return 0, 0, read, bare, read, bare, read, bare
     if unit == "output_tokens":
-        return wanted
-    return larger if rule.admission == "max" else read + wanted
+        return 0, 0, 0, 0, most, most, most, most
+    return 0, 0, read, bare, larger, larger_uncached, read + most, bare + most

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 from xtremeflow.learning.charges import Belief, Charges
@@ -72,19 +71,16 @@ class Costs:
         sent_at: float | None,
         ended_at: float | None,
     ) -> tuple[Amounts, Amounts]:
-        """Learn from a call that has ended; say what it has cost of each limit, and how much of
-        that, for all that is known, the provider may have given back."""
+        """Learn from a call that has ended; say what it has cost of each limit, and by how much
+        that may be too much, for all that is known."""
         if isinstance(estimate, Estimate):
             self.estimator.learn(estimate, usage)
         most = _most(estimate, usage)
         if sent_at is not None and ended_at is not None:
             self._charges.ended(model, most, usage, sent_at, ended_at)
         rule = self.rule(model)
-        amounts = rule.settled(usage, most)
-        if rule.settles is not None:
-            return amounts, {}
-        used = replace(rule, settles=True).settled(usage, most)
-        return amounts, {unit: amounts[unit] - used[unit] for unit in amounts}
+        amounts, least = rule.settled(usage, most), rule.least(usage, most)
+        return amounts, {unit: amounts[unit] - least[unit] for unit in amounts}
 
 
 def _most(estimate: object, usage: Usage) -> int:

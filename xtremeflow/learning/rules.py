@@ -46,12 +46,22 @@ class Rule:
         return now if self.settles is False else _larger(now, _used(read, written))
 
     def settled(self, usage: Usage, most: int | None) -> Amounts:
-        """What it has cost of each limit in the end."""
+        """What it has cost of each limit in the end: the most that it may have."""
         read = usage.input - (usage.cached if self.cached_free else 0)
+        used = _used(read, usage.output)
         if self.settles:
-            return _used(read, usage.output)
+            return used
         kept = _taken(self.admission or "sum", read, most or 0)
-        return kept if self.settles is False else _larger(kept, _used(read, usage.output))
+        return kept if self.settles is False else _larger(kept, used)
+
+    def least(self, usage: Usage, most: int | None) -> Amounts:
+        """The least that it may have cost."""
+        read = usage.input - (0 if self.cached_free is False else usage.cached)
+        used = _used(read, usage.output)
+        if self.settles:
+            return used
+        kept = _taken(self.admission or "input", read, most or 0)
+        return kept if self.settles is False else _smaller(kept, used)
 
     def over(self, other: Rule) -> Rule:
         """This rule, its unknown parts from the other."""
@@ -85,3 +95,7 @@ def _used(read: int, written: int) -> Amounts:
 
 def _larger(a: Amounts, b: Amounts) -> Amounts:
     return {unit: max(a[unit], b[unit]) for unit in UNITS}
+
+
+def _smaller(a: Amounts, b: Amounts) -> Amounts:
+    return {unit: min(a[unit], b[unit]) for unit in UNITS}

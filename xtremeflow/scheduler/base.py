@@ -219,8 +219,8 @@ class TaskScheduler(_core.Scheduler):
         amounts, doubtful = self._costs.settled(_key(model, call), estimate, used, sent_at, _now())
         report_token_usage({unit: amounts[unit] for unit in self._units}).close()
         for index, limit in enumerate(self._limits):
-            if limit.name in doubtful:
-                self._withhold(index, doubtful[limit.name])
+            if doubt := doubtful.get(limit.name):
+                self._withhold(index, doubt)
         return amounts
 
     def estimate(
