@@ -28,12 +28,12 @@ from xtremeflow.learning.usage import Usage
 
 logger = logging.getLogger("xtremeflow.learning")
 
-# What providers may do; but none takes nothing at all, and none knows what its cache will have and
-# not what the answer will.
+# What providers may do. What is never settled is the most that a call may use, whatever the cache
+# has of it.
 RULES = tuple(
     Rule(admission, settles, cached_free)
     for admission, settles, cached_free in product(ADMISSIONS, (False, True), (False, True))
-    if settles or admission == "input" or (admission != "nothing" and not cached_free)
+    if settles or (admission in ("max", "sum") and not cached_free)
 )
 
 _SURE, _UNSURE = 0.95, 0.3  # believed from the first on, and no longer below the second
@@ -41,7 +41,7 @@ _FEWEST = 4.0  # votes
 _WEIGHT = 0.7  # of a vote: it shares an answer with the one before
 _CROWD = 8  # calls in flight, for each of which a span is one answer longer
 _MEMORY = 60.0  # votes after which one counts 1/e: providers change
-_FIT = 0.25  # share of what was charged that the best rule may leave unexplained
+_FIT = 0.2  # share of what was charged that the best rule may leave unexplained
 _NOISE = 0.03  # share that says nothing, however it differs
 _PATIENCE = 3.0  # of a call's mean duration, until all that were in flight have ended
 _GRAINS = 4.0  # a span's charges, in units of what the answers are rounded to

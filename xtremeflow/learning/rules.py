@@ -60,7 +60,7 @@ class Rule:
         used = _used(read, usage.output)
         if self.settles:
             return used
-        kept = _taken(self.admission or "input", read, most or 0)
+        kept = _taken(self.admission or "max", read, most or 0)
         return kept if self.settles is False else _smaller(kept, used)
 
     def over(self, other: Rule) -> Rule:
