@@ -153,8 +153,8 @@ async def test_only_a_call_of_this_scheduler_can_be_settled() -> None:
 
 def test_arguments_that_are_wrong() -> None:
     scheduler = TaskScheduler()
-    with pytest.raises(TypeError, match="request must be a decoded body or a text, got 5"):
-        scheduler.estimate(5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="request must be a decoded body, a text or a size"):
+        scheduler.estimate(5.0)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="most must be 0 or more, got -1"):
         scheduler.estimate("x", most=-1)
     with pytest.raises(TypeError, match="estimator must be an Estimator, got 5"):

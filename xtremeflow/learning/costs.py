@@ -43,7 +43,7 @@ class Costs:
 
     def estimate(
         self,
-        request: str | Mapping[str, Any],
+        request: str | int | Mapping[str, Any],
         model: str | None,
         most: int | None,
         in_flight: int,
@@ -70,6 +70,7 @@ class Costs:
         usage: Usage,
         sent_at: float | None,
         ended_at: float | None,
+        rule: Rule | None = None,
     ) -> tuple[Amounts, Amounts]:
         """Learn from a call that has ended; say what it has cost of each limit, and by how much
         that may be too much, for all that is known."""
@@ -78,7 +79,8 @@ class Costs:
         most = _most(estimate, usage)
         if sent_at is not None and ended_at is not None:
             self._charges.ended(model, most, usage, sent_at, ended_at)
-        rule = self.rule(model)
+        if rule is None:
+            rule = self.rule(model)
         amounts, least = rule.settled(usage, most), rule.least(usage, most)
         return amounts, {unit: amounts[unit] - least[unit] for unit in amounts}
 

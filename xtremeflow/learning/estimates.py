@@ -84,7 +84,7 @@ class Estimator:
 
     def estimate(
         self,
-        request: str | Mapping[str, Any],
+        request: str | int | Mapping[str, Any],
         *,
         model: str | None = None,
         most: int | None = None,
@@ -92,7 +92,8 @@ class Estimator:
         rule: Rule = UNKNOWN,
         units: Iterable[str] = UNITS,
     ) -> Estimate:
-        """The estimate for a request: its JSON body, decoded, or just the prompt's text.
+        """The estimate for a request: its JSON body, decoded, or just the prompt's text, or the
+        size of that as measured.
 
         model      by default what the body says
         most       the most tokens that the answer may have, by default what the body says
@@ -102,25 +103,15 @@ class Estimator:
         """
         if model is None:
             model = model_of(request)
-        if isinstance(request, str):
+        if isinstance(request, int):
+            size = request
+        elif isinstance(request, str):
             size = self.measure(request)
         else:
             size = measure_body(request, self.measure)
             most = most_output(request) if most is None else most
-        return self.expect(model, size, most, in_flight, rule, units)
-
-    def expect(
-        self,
-        model: str,
-        size: int,
-        most: int | None,
-        in_flight: int = 0,
-        rule: Rule = UNKNOWN,
-        units: Iterable[str] = UNITS,
-    ) -> Estimate:
-        """The same for a prompt that has been measured."""
-        known = self._model(model)
         size = max(1, size)
+        known = self._model(model)
         if known.reports:
             spread = math.sqrt(known.variance)
             output = math.ceil(known.mean + 2 * spread / math.sqrt(in_flight + 1))
@@ -165,19 +156,17 @@ class Estimator:
 
 def measure_body(body: Mapping[str, Any], measure: Measure) -> int:
     """The size of all text that the model is to read; pictures and other data do not count."""
-    return sum(_measure(body[name], measure) for name in _TEXTS if name in body)
-
-
-def _measure(value: Any, measure: Measure) -> int:
-    if isinstance(value, str):
-        return 0 if value.startswith("data:") else measure(value)
-    if isinstance(value, list):
-        parts = cast("Iterable[Any]", value)
-    elif isinstance(value, dict):
-        parts = (item for key, item in cast("dict[str, Any]", value).items() if key != "data")
-    else:
-        return 0
-    return sum(_measure(part, measure) for part in parts)
+    size = 0
+    parts: list[Any] = [body[name] for name in _TEXTS if name in body]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, str):
+            size += 0 if part.startswith("data:") else measure(part)
+        elif isinstance(part, list):
+            parts += cast("Iterable[Any]", part)
+        elif isinstance(part, dict):
+            parts += [value for key, value in cast("dict[str, Any]", part).items() if key != "data"]
+    return size
 
 
 def most_output(body: Mapping[str, Any]) -> int | None:
@@ -192,7 +181,9 @@ def most_output(body: Mapping[str, Any]) -> int | None:
     return None
 
 
-def model_of(request: str | Mapping[str, Any]) -> str:
-    """The model that a decoded body names; of a text the empty string."""
-    model = None if isinstance(request, str) else request.get("model")
+def model_of(request: object) -> str:
+    """The model that a decoded body names; of anything else the empty string."""
+    model: object = None
+    if isinstance(request, Mapping):
+        model = cast("Mapping[str, Any]", request).get("model")
     return model if isinstance(model, str) else ""

@@ -9,6 +9,7 @@ from typing import Any, cast
 _INPUT = ("input_tokens", "prompt_tokens", "promptTokenCount", "prompt_token_count")
 _OUTPUT = ("output_tokens", "completion_tokens", "candidatesTokenCount", "candidates_token_count")
 _THOUGHTS = ("thoughtsTokenCount", "thoughts_token_count")
+_TOTAL = ("total_tokens", "totalTokenCount", "total_token_count")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _CACHED = ("prompt_cache_hit_tokens", "cachedContentTokenCount", "cached_content_token_count")
 
@@ -53,11 +54,9 @@ def usage_of(answer: Any) -> Usage | None:
         cached = _count(usage, *_CACHED) or 0
     # Anthropic counts what its cache read and wrote apart from the rest of the input.
     apart = _count(usage, "cache_read_input_tokens") or 0
-    return Usage(
-        input=read + apart + (_count(usage, "cache_creation_input_tokens") or 0),
-        output=written + (_count(usage, *_THOUGHTS) or 0),
-        cached=cached + apart,
-    )
+    read += apart + (_count(usage, "cache_creation_input_tokens") or 0)
+    written += _count(usage, *_THOUGHTS) or 0
+    return Usage(read, max(written, (_count(usage, *_TOTAL) or 0) - read), cached + apart)
 
 
 def _field(value: Any, name: str) -> Any:

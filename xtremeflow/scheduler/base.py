@@ -193,7 +193,9 @@ class TaskScheduler(_core.Scheduler):
         if usage is not None:
             self.settle(usage, model=model)
 
-    def settle(self, usage: Any, *, model: str | None = None) -> dict[str, int]:
+    def settle(
+        self, usage: Any, *, model: str | None = None, rule: Rule | None = None
+    ) -> dict[str, int]:
         """Settle the current call by what it has used, learn from that, and say what it has cost
         of limits on tokens.
 
@@ -205,6 +207,7 @@ class TaskScheduler(_core.Scheduler):
             usage: The answer's, in any provider's words: the decoded answer or its ``usage``, or
                 such objects of an SDK. Nothing is settled if there is none in it.
             model: As for `observe`.
+            rule: How it is charged, where you know better than what is believed.
 
         Raises:
             RuntimeError: The running code belongs to no call of this scheduler.
@@ -216,7 +219,8 @@ class TaskScheduler(_core.Scheduler):
         if used is None:
             return {}
         estimate, sent_at = call.extra["estimated_tokens"], call.dispatched_at
-        amounts, doubtful = self._costs.settled(_key(model, call), estimate, used, sent_at, _now())
+        key = _key(model, call)
+        amounts, doubtful = self._costs.settled(key, estimate, used, sent_at, _now(), rule)
         report_token_usage({unit: amounts[unit] for unit in self._units}).close()
         for index, limit in enumerate(self._limits):
             if doubt := doubtful.get(limit.name):
@@ -225,7 +229,7 @@ class TaskScheduler(_core.Scheduler):
 
     def estimate(
         self,
-        request: str | Mapping[str, Any],
+        request: str | int | Mapping[str, Any],
         *,
         model: str | None = None,
         most: int | None = None,
@@ -234,15 +238,15 @@ class TaskScheduler(_core.Scheduler):
         given as ``estimated_tokens``. It is learned from what `settle` is told.
 
         Args:
-            request: The body, decoded; or just the text of the prompt.
+            request: The body, decoded; or just the text of the prompt; or its size as measured.
             model: By default what the body says.
             most: The most tokens that the answer may have, by default what the body says.
 
         Raises:
             TypeError, ValueError: An argument is of the wrong type or out of its range.
         """
-        if not isinstance(request, (str, Mapping)):
-            raise TypeError(f"request must be a decoded body or a text, got {request!r}")
+        if not isinstance(request, (str, int, Mapping)):
+            raise TypeError(f"request must be a decoded body, a text or a size, got {request!r}")
         if most is not None:
             check_int("most", most, 0)
         return self._costs.estimate(request, model, most, self.active_tasks, self._units)
