@@ -46,7 +46,7 @@ _NOISE = 0.03  # share that says nothing, however it differs
 _PATIENCE = 3.0  # of a call's mean duration, until all that were in flight have ended
 _GRAINS = 4.0  # a span's charges, in units of what the answers are rounded to
 _ROUNDED_UP = 1.0  # s: in some answers the time until a window's end
-_ENOUGH, _OPEN = 20.0, 50.0  # votes, when it is known whether it settles, and when not:
+_ENOUGH, _OPEN = 25, 100  # spans looked at, when it is known whether it settles, and when not:
 _RARELY = 8  # after that all but one span in nine are left out, since looking takes time
 _KEPT = 8192  # calls
 
@@ -74,32 +74,34 @@ class Charges:
     @property
     def beliefs(self) -> dict[str, Belief]:
         """Of the keys whose answers tell what is left."""
-        return {key: calls.belief for key, calls in self._keys.items() if calls.tracks}
+        return {key: calls.belief for key, calls in self._keys.items()}
 
     def rule(self, key: str) -> Rule | None:
         """What is believed of a key's charges; None where the answers do not tell what is left."""
         calls = self._keys.get(key)
-        return calls.belief.rule if calls is not None and calls.tracks else None
+        return None if calls is None else calls.belief.rule
 
     def told(
         self, key: str, seen: Sequence[Observation], sent_at: float, received_at: float
     ) -> None:
         """An answer, of a call that was not refused, has told what is left. In seconds of any
         clock; to be called before `ended` with the same call."""
-        calls = self._of(key)
         for observation in seen:
-            if observation.name in UNITS and observation.per in (None, MINUTE):
-                calls.told(observation, sent_at, received_at)
+            left = observation.remaining
+            if left is None or observation.name not in UNITS:
+                continue
+            if observation.per in (None, MINUTE):
+                calls = self._keys.setdefault(key, _Calls())
+                calls.told(observation, left, sent_at, received_at)
 
     def ended(self, key: str, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
         """A call that could have written `most` tokens has ended and used so much."""
-        calls = self._of(key)
+        calls = self._keys.get(key)
+        if calls is None:
+            return  # no answer has told what is left
         calls.ended(most, usage, sent_at, ended_at)
         if calls.judge():
             logger.info("Charges of %s: %s", key or "calls", calls.reason)
-
-    def _of(self, key: str) -> _Calls:
-        return self._keys.setdefault(key, _Calls())
 
 
 # Of a call: its input, what of it is cached, max_tokens, the larger of input and max_tokens with
@@ -173,22 +175,21 @@ class _Calls:
         self._votes = 0.0
         self._misses = [0.0] * len(_HYPOTHESES)
         self._answers = 0
+        self._looks = 0  # since the rule was last another
 
     @property
     def reason(self) -> str:
         belief = self.belief
         return f"{belief.rule} ({belief.confidence:.0%} sure after {belief.answers} answers)"
 
-    def told(self, seen: Observation, sent_at: float, received_at: float) -> None:
-        if seen.remaining is None:
-            return
+    def told(self, seen: Observation, left: float, sent_at: float, received_at: float) -> None:
         track = self.tracks.get(seen.name)
         if track is None or (track.limit.amount, track.limit.window) != (seen.amount, seen.window):
             track = self.tracks[seen.name] = _Track(seen)
         until = math.inf
         if seen.window and not seen.slides and seen.reset is not None:
             until = sent_at + seen.reset - _ROUNDED_UP
-        track.waiting.append(_Telling(sent_at, received_at, seen.remaining, until))
+        track.waiting.append(_Telling(sent_at, received_at, left, until))
 
     def ended(self, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
         read = usage.input
@@ -220,7 +221,7 @@ class _Calls:
         times = self._sent.times, self._ended.times
         sent, ended = (bisect_right(known, telling.received_at) for known in times)
         length = 1 + max(0, sent - ended) // _CROWD
-        voted = False
+        voted, looked = False, track.start is not None
         if track.start is not None:
             vote = self._vote(track.limit, track.start, telling)
             if vote is None:
@@ -230,8 +231,8 @@ class _Calls:
                 self._votes = keep * self._votes + 1
                 self._misses = [keep * a + b for a, b in zip(self._misses, vote, strict=True)]
                 voted = True
-        enough = _OPEN if self.belief.rule.settles is None else _ENOUGH
-        if voted and self._votes > enough:
+        self._looks += looked
+        if looked and self._looks > (_OPEN if self.belief.rule.settles is None else _ENOUGH):
             track.start, track.left = None, _RARELY * length
         else:
             track.start, track.left = telling, length
@@ -290,7 +291,10 @@ class _Calls:
             return False
         found = {part: _decided(getattr(old, part), shares[part]) for part in shares}
         self.belief = Belief(Rule(**found), sure, self._answers)
-        return self.belief.rule != old
+        if self.belief.rule == old:
+            return False
+        self._looks = 0
+        return True
 
 
 # The hypotheses that agree in a part of their rule, by its value.

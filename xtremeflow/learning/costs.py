@@ -24,6 +24,7 @@ class Costs:
         self._charges = Charges()
         self._fixed = UNKNOWN
         self._assumed: Rule | None = None
+        self._rules: dict[str, tuple[Rule | None, Rule]] = {}  # what follows from what is learned
 
     @property
     def beliefs(self) -> Mapping[str, Belief]:
@@ -31,15 +32,22 @@ class Costs:
 
     def charge_by(self, rule: Rule, *, until_learned: bool) -> None:
         """The user says how the provider charges, for good or until its answers show it."""
+        self._rules.clear()
         self._fixed, self._assumed = (UNKNOWN, rule) if until_learned else (rule, None)
 
     def rule(self, model: str) -> Rule:
         """How that model's calls are charged, as far as anybody knows."""
         learned = self._charges.rule(model)
+        known = self._rules.get(model)
+        if known is not None and known[0] is learned:
+            return known[1]
         rule = self._fixed if learned is None else self._fixed.over(learned)
         if self._assumed is not None:
-            return rule.over(self._assumed)
-        return rule.over(_UNTOLD) if learned is None else rule
+            rule = rule.over(self._assumed)
+        elif learned is None:
+            rule = rule.over(_UNTOLD)
+        self._rules[model] = learned, rule
+        return rule
 
     def estimate(
         self,
@@ -81,7 +89,10 @@ class Costs:
             self._charges.ended(model, most, usage, sent_at, ended_at)
         if rule is None:
             rule = self.rule(model)
-        amounts, least = rule.settled(usage, most), rule.least(usage, most)
+        amounts = rule.settled(usage, most)
+        if rule.is_known:
+            return amounts, {}
+        least = rule.least(usage, most)
         return amounts, {unit: amounts[unit] - least[unit] for unit in amounts}
 
 

@@ -35,6 +35,10 @@ class Rule:
     settles: bool | None = None
     cached_free: bool | None = None
 
+    @property
+    def is_known(self) -> bool:
+        return None not in (self.admission, self.settles, self.cached_free)
+
     def reserved(self, read: int, written: int, most: int | None) -> Amounts:
         """What a call is to hold of each limit while it is in flight: what is taken from it now,
         or what it will have cost, if that is more.
@@ -86,11 +90,11 @@ def _taken(admission: Admission, read: int, most: int) -> Amounts:
     wanted = most if admission in ("max", "sum") else 0
     read = 0 if admission == "nothing" else read
     both = max(read, wanted) if admission == "max" else read + wanted
-    return dict(zip(UNITS, (both, read, wanted), strict=True))
+    return {"tokens": both, "input_tokens": read, "output_tokens": wanted}
 
 
 def _used(read: int, written: int) -> Amounts:
-    return dict(zip(UNITS, (read + written, read, written), strict=True))
+    return {"tokens": read + written, "input_tokens": read, "output_tokens": written}
 
 
 def _larger(a: Amounts, b: Amounts) -> Amounts:

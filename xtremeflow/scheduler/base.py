@@ -59,6 +59,8 @@ class TaskScheduler(_core.Scheduler):
         self._adapt = adapt
         self._follower: Follower | None = None
         self._costs = Costs()
+        names = {"tokens", *(limit.name for limit in self._limits)}
+        self._units = UNITS if adapt else tuple(unit for unit in UNITS if unit in names)
         super().__init__(
             limits=[self._defined(limit) for limit in self._limits],
             max_concurrency=max_concurrency,
@@ -272,13 +274,6 @@ class TaskScheduler(_core.Scheduler):
     def _current(self) -> _core.Call | None:
         call = current_call()
         return call if call is not None and call.scheduler is self else None
-
-    @property
-    def _units(self) -> Iterable[str]:
-        """The limits on tokens of which a cost may say something."""
-        if self._adapt:
-            return UNITS
-        return [u for u in UNITS if u == "tokens" or u in self.limit_names]
 
     @property
     def limits(self) -> tuple[Limit, ...]:
