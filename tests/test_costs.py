@@ -10,6 +10,7 @@ from test_observe import bucket, limit_of, virtual
 
 from bench.learning_charges import RIGHT, measure
 from xtremeflow import Limit, TaskScheduler, TokenRateScheduler, report_token_usage
+from xtremeflow._core import Call, current_call
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.rules import UNKNOWN, Rule
 from xtremeflow.testing import run
@@ -70,26 +71,32 @@ async def test_where_answers_tell_nothing_the_usage_counts() -> None:
     assert scheduler.stats().charges == {}
 
 
-@virtual
-async def test_while_it_is_not_known_nothing_is_given_back_but_by_the_answers() -> None:
-    limits = [Limit("tokens", 60_000, 60.0, 60_000)]
-    scheduler = TokenRateScheduler(limits=limits)
+@pytest.mark.parametrize("known", [False, True])
+def test_while_it_is_not_known_nothing_is_given_back_but_by_the_answers(known: bool) -> None:
+    """A bounded limit goes up by what was withheld; but not where it is known that nothing was."""
 
-    async def ask() -> None:
-        await asyncio.sleep(0.01)
-        scheduler.observe(200, bucket("tokens", 60_000, 59_000), usage=USAGE)
+    async def main() -> None:
+        scheduler = TokenRateScheduler(limits=[Limit("tokens", 60_000, 60.0, 60_000)])
+        if known:
+            scheduler.charge_by(Rule("sum", settles=False, cached_free=False))
 
-    for _ in range(5):
-        await (await scheduler.start_task(ask(), scheduler.estimate(BODY)))
-    assert limit_of(scheduler, "tokens").used == 5 * 600
-    assert limit_of(scheduler, "tokens").level < 57_100
-    assert scheduler.stats().charges["m"].rule == UNKNOWN
-    await asyncio.sleep(0.1)
-    scheduler.observe(
-        200, bucket("tokens", 60_000, 59_900), sent_at=asyncio.get_running_loop().time()
-    )
-    # But for what a call costs: a part of it may be given back, and reported, later.
-    assert limit_of(scheduler, "tokens").level == pytest.approx(59_900 - 600, abs=120)
+        async def ask() -> None:
+            await asyncio.sleep(0.01)
+            scheduler.observe(200, bucket("tokens", 60_000, 59_000), usage=USAGE)
+
+        for _ in range(8):
+            estimate = scheduler.estimate({**BODY, "max_tokens": 3_900})
+            await (await scheduler.start_task(ask(), estimate))
+        assert limit_of(scheduler, "tokens").used == 8 * 4_000
+        assert scheduler.stats().charges["m"].rule == UNKNOWN
+        for _ in range(30):
+            await asyncio.sleep(0.1)
+            now = asyncio.get_running_loop().time()
+            scheduler.observe(200, bucket("tokens", 60_000, 59_900), sent_at=now)
+        level = limit_of(scheduler, "tokens").level
+        assert level < 28_000 + 4_000 if known else level > 59_900 - 5_000
+
+    run(main())
 
 
 @virtual
@@ -129,6 +136,33 @@ async def test_a_report_of_ones_own_comes_after() -> None:
 
     await (await scheduler.start_task(ask(), 600))
     assert limit_of(scheduler, "tokens").used == 77
+
+
+@virtual
+async def test_a_call_knows_when_it_was_dispatched() -> None:
+    scheduler = TokenRateScheduler(max_tps=100, burst_ratio=1)
+    times: list[float | None] = []
+
+    async def ask() -> None:
+        call = current_call()
+        assert call is not None
+        calls.append(call)
+        await asyncio.sleep(1.0)
+        times.append(call.dispatched_at)
+
+    calls: list[Call] = []
+    began = asyncio.get_running_loop().time()
+    await asyncio.gather(scheduler.submit(ask(), 100), scheduler.submit(ask(), 100))
+    assert times == [pytest.approx(began), pytest.approx(began + 1.0)]
+    assert [call.dispatched_at for call in calls] == [None, None]
+
+
+@virtual
+async def test_more_cached_than_there_was_costs_nothing() -> None:
+    scheduler = TokenRateScheduler(max_tpm=60_000)
+    scheduler.charge_by(Rule("input", settles=True, cached_free=True))
+    usage = {"input_tokens": 5, "output_tokens": 1, "prompt_cache_hit_tokens": 50}
+    assert (await call(scheduler, 600, usage))["tokens"] == 1
 
 
 @virtual

@@ -180,6 +180,13 @@ def test_what_the_rules_cost() -> None:
     }
 
 
+def test_a_rule_that_is_none() -> None:
+    with pytest.raises(ValueError, match=r"admission must be one of 'nothing', .* got 'all'"):
+        Rule("all")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="settles must be True, False or None, got 'yes'"):
+        Rule("sum", settles="yes")  # type: ignore[arg-type]
+
+
 def test_what_is_known_comes_before_what_is_assumed() -> None:
     assumed = Rule("max", settles=False, cached_free=False)
     assert UNKNOWN.over(assumed) == assumed

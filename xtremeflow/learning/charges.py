@@ -282,7 +282,7 @@ class _Calls:
         whole = sum(weights)
         shares = {
             part: {value: sum(weights[i] for i in which) / whole for value, which in values.items()}
-            for part, values in _PARTS.items()
+            for part, values in _AGREEING.items()
         }
         old = self.belief.rule
         sure = max(shares["settles"].values())
@@ -290,18 +290,18 @@ class _Calls:
             self.belief = Belief(old, 0.0 if old.settles is None else sure, self._answers)
             return False
         found = {part: _decided(getattr(old, part), shares[part]) for part in shares}
-        self.belief = Belief(Rule(**found), sure, self._answers)
-        if self.belief.rule == old:
-            return False
-        self._looks = 0
-        return True
+        rule = Rule(**found)
+        changed = rule != old
+        self.belief = Belief(rule if changed else old, sure, self._answers)
+        self._looks = 0 if changed else self._looks
+        return changed
 
 
 # The hypotheses that agree in a part of their rule, by its value.
-_PARTS: dict[str, dict[Any, list[int]]] = {}
+_AGREEING: dict[str, dict[Any, list[int]]] = {}
 for _index, (_, _rule) in enumerate(_HYPOTHESES):
     for _part in ("admission", "settles", "cached_free"):
-        _PARTS.setdefault(_part, {}).setdefault(getattr(_rule, _part), []).append(_index)
+        _AGREEING.setdefault(_part, {}).setdefault(getattr(_rule, _part), []).append(_index)
 
 
 def _decided(before: Any, shares: dict[Any, float]) -> Any:

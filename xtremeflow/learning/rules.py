@@ -11,6 +11,7 @@ from xtremeflow.learning.usage import Usage
 Admission: TypeAlias = Literal["nothing", "input", "max", "sum"]
 Amounts: TypeAlias = dict[str, int]
 UNITS = ("tokens", "input_tokens", "output_tokens")
+ADMISSIONS: Sequence[Admission] = ("nothing", "input", "max", "sum")
 
 _ADMISSIONS: Mapping[Admission | None, str] = {
     "nothing": "nothing at admission",
@@ -35,6 +36,14 @@ class Rule:
     settles: bool | None = None
     cached_free: bool | None = None
 
+    def __post_init__(self) -> None:
+        if self.admission is not None and self.admission not in ADMISSIONS:
+            allowed = ", ".join(map(repr, ADMISSIONS))
+            raise ValueError(f"admission must be one of {allowed} or None, got {self.admission!r}")
+        for name, value in (("settles", self.settles), ("cached_free", self.cached_free)):
+            if value not in (None, True, False):
+                raise ValueError(f"{name} must be True, False or None, got {value!r}")
+
     @property
     def is_known(self) -> bool:
         return None not in (self.admission, self.settles, self.cached_free)
@@ -51,7 +60,7 @@ class Rule:
 
     def settled(self, usage: Usage, most: int | None) -> Amounts:
         """What it has cost of each limit in the end: the most that it may have."""
-        read = usage.input - (usage.cached if self.cached_free else 0)
+        read = max(0, usage.input - (usage.cached if self.cached_free else 0))
         used = _used(read, usage.output)
         if self.settles:
             return used
@@ -60,7 +69,7 @@ class Rule:
 
     def least(self, usage: Usage, most: int | None) -> Amounts:
         """The least that it may have cost."""
-        read = usage.input - (0 if self.cached_free is False else usage.cached)
+        read = max(0, usage.input - (0 if self.cached_free is False else usage.cached))
         used = _used(read, usage.output)
         if self.settles:
             return used
@@ -83,7 +92,6 @@ class Rule:
 
 
 UNKNOWN = Rule()
-ADMISSIONS: Sequence[Admission] = ("nothing", "input", "max", "sum")
 
 
 def _taken(admission: Admission, read: int, most: int) -> Amounts:
