@@ -59,13 +59,13 @@ class TaskScheduler(_core.Scheduler):
         self._adapt = adapt
         self._follower: Follower | None = None
         self._costs = Costs()
-        names = {"tokens", *(limit.name for limit in self._limits)}
-        self._units = UNITS if adapt else tuple(unit for unit in UNITS if unit in names)
         super().__init__(
             limits=[self._defined(limit) for limit in self._limits],
             max_concurrency=max_concurrency,
             places=[name for name, _ in PLACES] if adapt else (),
         )
+        known = {"tokens", *self.limit_names}
+        self._units = UNITS if adapt else tuple(unit for unit in UNITS if unit in known)
         if adapt:
             self._following()
 
