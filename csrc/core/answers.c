@@ -170,6 +170,11 @@ double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool
     return moved;
 }
 
+void xf_withhold(xf_scheduler *s, uint32_t i, int64_t units)
+{
+    xf_limit_withhold(&s->limits[i], units);
+}
+
 int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant, const xf_call *c)
 {
     return held_between(s, i, instant, INT64_MAX, c);

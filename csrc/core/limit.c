@@ -287,6 +287,11 @@ bool xf_limit_set_level(xf_limit *l, double units, int64_t now)
     return true;
 }
 
+void xf_limit_withhold(xf_limit *l, int64_t units)
+{
+    xf_trail_withhold(l->trail, credits_of(l, units));
+}
+
 double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, int64_t sent_at,
                      int64_t answered_at, int64_t now)
 {

@@ -102,6 +102,11 @@ void xf_limit_amend(xf_limit *l, int64_t units, int64_t now);
 /* Keeps track of the level in `trail`, the caller's, from now on. */
 void xf_limit_follow(xf_limit *l, xf_trail *trail, int64_t now);
 
+/* `units` (>= 0) of what a call has cost may be given back by the provider, but are not here as
+   nobody knows: an answer may raise the level by so much more, although the limit is bounded. The
+   limit must have a trail. */
+void xf_limit_withhold(xf_limit *l, int64_t units);
+
 /* Sets the level to `units`, or as near as the capacity and the largest debt allow; what came
    before is forgotten. False, and does nothing, during a cooldown. */
 bool xf_limit_set_level(xf_limit *l, double units, int64_t now);

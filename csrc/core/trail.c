@@ -80,6 +80,13 @@ int64_t xf_trail_rise(xf_trail *t, int64_t rise, int64_t now)
     return t->rise;
 }
 
+void xf_trail_withhold(xf_trail *t, int64_t credits)
+{
+    if (__builtin_add_overflow(t->lowered, credits, &t->lowered)) {
+        t->lowered = INT64_MAX;
+    }
+}
+
 void xf_trail_shift(xf_trail *t, int64_t shift)
 {
     t->shift += shift;

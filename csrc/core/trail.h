@@ -21,7 +21,8 @@ typedef struct xf_trail {
     int64_t newest;  /* the slice noted last */
     int64_t level;   /* as noted last, like all of them before `shift` is added */
     int64_t shift;   /* all corrections so far */
-    int64_t lowered; /* by how much they took more than they gave, since the bucket was last full */
+    int64_t lowered; /* by how much they took more than they gave, and what was withheld from
+                        settlements, since the bucket was last full */
     int64_t sent_at; /* the latest of the calls whose answers were listened to */
     int64_t rise;    /* by how much all answers since `rising_since` (-1: none) say it is too low */
     int64_t rising_since;
@@ -44,6 +45,9 @@ bool xf_trail_range(xf_trail *t, int64_t from, int64_t to, int64_t *least, int64
    whose call has overtaken others that were sent before, in a burst that keeps a slow client or a
    slow network busy, does not know of them; others will. */
 int64_t xf_trail_rise(xf_trail *t, int64_t rise, int64_t now);
+
+/* `credits` were not given back that may be the calls' own: an answer may do it. */
+void xf_trail_withhold(xf_trail *t, int64_t credits);
 
 /* The level was corrected by `shift`. */
 void xf_trail_shift(xf_trail *t, int64_t shift);

@@ -47,6 +47,35 @@ TEST(what_was_dispatched_since_the_call_was_sent_is_not_in_the_answer_or_is_and_
     stop();
 }
 
+/* An answer, at `now`, says that nothing is used. */
+static double told_full(int64_t now)
+{
+    return xf_told(&s, 0, 1e18, 0, true, now, now, now);
+}
+
+TEST(a_bounded_limit_is_raised_by_what_was_withheld)
+{
+    follow(limit(100, 1, 6000));
+    (void)dispatched(3000, 0, 0);
+    xf_withhold(&s, 0, 1000);
+    CHECK_NEAR(told_full(SECOND), 0, 0);
+    CHECK_NEAR(told_full(3 * SECOND), 1000, 0);
+    CHECK_NEAR(told_full(3 * SECOND), 0, 0);
+    CHECK_NEAR(told_full(5 * SECOND), 0, 0);
+    CHECK_NEAR(level(5 * SECOND), 4500, 0);
+    xf_withhold(&s, 0, INT64_MAX);
+    xf_withhold(&s, 0, INT64_MAX);
+    CHECK_NEAR(told_full(6 * SECOND), 0, 0);
+    CHECK_NEAR(told_full(8 * SECOND), 1200, 0);
+    CHECK_NEAR(level(8 * SECOND), 6000, 0);
+    xf_withhold(&s, 0, 1000);
+    (void)dispatched(3000, 0, 8 * SECOND); /* it was full: nothing is owed any more */
+    CHECK_NEAR(told_full(8 * SECOND), 0, 0);
+    CHECK_NEAR(told_full(10 * SECOND), 0, 0);
+    CHECK_NEAR(told_full(12 * SECOND), 0, 0);
+    stop();
+}
+
 TEST(a_bounded_limit_is_raised_only_by_what_it_was_lowered)
 {
     follow(limit(100, 1, 6000));
