@@ -335,7 +335,7 @@ def test_an_advised_wait_replaces_the_one_that_is_told_once() -> None:
 def test_learned_needs_adapt() -> None:
     with pytest.raises(ValueError, match="learned is of use with adapt=True or adapt='bounded'"):
         TokenRateScheduler(learned={"version": 1, "rates": {}})
-    assert TokenRateScheduler().learned == {"version": 1, "rates": {}}
+    assert TokenRateScheduler().learned["rates"] == {}
 
 
 def test_the_pace_between_refusals_is_steady() -> None:

@@ -10,7 +10,7 @@ from .. import _core
 from .._arguments import check_int, check_number
 from ..learning.follower import PLACES, Follower
 from ..learning.headers import observations
-from ..learning.saved import Rate, restored, saved
+from ..learning.saved import Learned, restored, saved
 from ..limits import Limit
 from ..mapping import Cost, map_calls
 from ..refusals import is_cured_by_waiting, told_wait
@@ -57,7 +57,7 @@ class TaskScheduler(_core.Scheduler):
             raise ValueError(f"adapt must be True, False or 'bounded', got {adapt!r}")
         if learned is not None and not adapt:
             raise ValueError("learned is of use with adapt=True or adapt='bounded' only")
-        rates = {} if learned is None else restored(learned)
+        before = Learned() if learned is None else restored(learned)
         self._burst_ratio = burst_ratio
         self._limits = list(limits)
         self._adapt: Adapt = adapt
@@ -68,16 +68,16 @@ class TaskScheduler(_core.Scheduler):
             places=[name for name, _ in PLACES] if adapt else (),
         )
         if adapt:
-            self._following(rates)
+            self._following(before)
 
-    def _following(self, rates: Mapping[str, Rate] | None = None) -> Follower:
+    def _following(self, before: Learned | None = None) -> Follower:
         if self._follower is None:
             self._follower = Follower(
                 self,
                 [Limit(*self._defined(limit)) for limit in self._limits],
                 bounded=self._adapt is not True,
                 places=bool(self._adapt),
-                learned=rates,
+                learned=before,
             )
         return self._follower
 
@@ -215,7 +215,7 @@ class TaskScheduler(_core.Scheduler):
     def learned(self) -> dict[str, Any]:
         """What is known of the provider's limits by now, to be written as JSON and to be given to
         the next scheduler as ``learned``. Empty without ``adapt``."""
-        return saved({} if self._follower is None else self._follower.rates)
+        return saved(Learned() if self._follower is None else self._follower.learned)
 
     def set_limit(self, limit: Limit) -> None:
         """Replace the limit of the same name; the bucket's level stays, up to the new capacity.
@@ -240,9 +240,13 @@ class TaskScheduler(_core.Scheduler):
     def stats(self) -> Stats:
         """Return what has happened so far, and what left quota idle."""
         snapshot = self._snapshot()
-        if self._follower is None:
+        follower = self._follower
+        if follower is None:
             return stats_from(snapshot, self._limits)
-        return stats_from(snapshot, self._limits, self._follower.reasons, self._follower.confidence)
+        concurrency = follower.learned.concurrency
+        return stats_from(
+            snapshot, self._limits, follower.reasons, follower.confidence, concurrency
+        )
 
     def __repr__(self) -> str:
         slots = self.max_concurrency
