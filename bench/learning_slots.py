@@ -27,7 +27,7 @@ from random import Random
 from statistics import mean
 from typing import Any
 
-from bench.learning import LARGEST, LATENCY, Refused
+from bench.learning_world import LARGEST, LATENCY, Refused
 from bench.report import table
 from xtremeflow import RetryException, TokenRateScheduler, auto_backoff
 from xtremeflow.demo.trace import load_trace

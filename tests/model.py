@@ -477,7 +477,7 @@ class Model:
         if opens and call is not None and told is not None and told <= MARGIN_MOST:
             rounded = told % MARGIN_GRAIN == 0
             most = self.margin + MARGIN_STEP
-            early = min(told, most) if rounded else told + MARGIN_STEP
+            early = min(told, most) if rounded else told + min(told, MARGIN_STEP)
             self.margin = min(self.margin + early, MARGIN_MOST)
             self.keep_margin()
         if call in self.flying:

@@ -210,6 +210,8 @@ class CoreAndModel(RuleBasedStateMachine):
         actual = data.draw(st.integers(0, 3 * self.model.limits[index].capacity + 3))
         self.model.settle(now, call.number, index, actual)
         self.core.settle(now, call.number, index, actual)
+        self.model.poll(now)  # a report that changes nothing is no look at the clock
+        self.core.poll(now)
         self.compare()
 
     @precondition(lambda self: self.dispatched)

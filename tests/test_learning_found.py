@@ -165,7 +165,7 @@ def test_what_was_learned_is_where_the_next_one_begins() -> None:
     assert learned["rates"]["requests"]["rate"] == pytest.approx(10.0, rel=0.1)
     job, again = run(main(json.loads(json.dumps(learned))))
     assert again["rates"]["requests"]["rate"] == pytest.approx(10.0, rel=0.2)
-    assert job.passed(0.0, 20.0) > 8.0
+    assert job.passed(0.0, 20.0) > 7.5
     assert job.refused() < 0.05
 
 
@@ -335,7 +335,7 @@ def test_an_advised_wait_replaces_the_one_that_is_told_once() -> None:
 def test_learned_needs_adapt() -> None:
     with pytest.raises(ValueError, match="learned is of use with adapt=True or adapt='bounded'"):
         TokenRateScheduler(learned={"version": 1, "rates": {}})
-    assert TokenRateScheduler().learned == {"version": 1, "rates": {}}
+    assert TokenRateScheduler().learned["rates"] == {}
 
 
 def test_the_pace_between_refusals_is_steady() -> None:

@@ -11,7 +11,7 @@ from xtremeflow.learning.blockade import PATIENCE, Blockade
 from xtremeflow.learning.gauge import Gauge, Ledger, Reading
 from xtremeflow.learning.probing import BUDGET, EACH, REFUSED_AT, SEARCH, STEADY, Probing
 from xtremeflow.learning.rates import Empty, estimate, explaining
-from xtremeflow.learning.saved import Rate, restored, saved
+from xtremeflow.learning.saved import Learned, Rate, restored, saved
 from xtremeflow.learning.windows import WINDOW, Windows
 
 # -- rates ---------------------------------------------------------------------------------------
@@ -197,8 +197,8 @@ def test_refusals_are_kept_within_the_budget() -> None:
 
 def test_what_is_learned_survives_json() -> None:
     rates = {"tokens": Rate(1_234.5, 6.7, 80_000.0), "requests": Rate(3.0, 0.1, 0.0)}
-    assert restored(json.loads(json.dumps(saved(rates)))) == rates
-    assert restored(saved({})) == {}
+    for learned in (Learned(rates, 48), Learned(rates), Learned({}, 1), Learned()):
+        assert restored(json.loads(json.dumps(saved(learned)))) == learned
 
 
 RATE = {"rate": 5.0, "doubt": 0.1, "burst": 0}
@@ -211,6 +211,11 @@ RATE = {"rate": 5.0, "doubt": 0.1, "burst": 0}
         ({}, ValueError, r"learned\['version'\] must be 1, got None"),
         ({"version": 2}, ValueError, r"learned\['version'\] must be 1, got 2"),
         ({"version": 1, "rate": {}}, ValueError, "learned has 'rate', but there is only version, "),
+        (
+            {"version": 1, "concurrency": 0},
+            ValueError,
+            r"\['concurrency'\] must be 1 or more, got 0",
+        ),
         ({"version": 1, "rates": 3}, TypeError, r"learned\['rates'\] must be a dict"),
         ({"version": 1, "rates": {"token": RATE}}, ValueError, r"\['rates'\] has 'token', but"),
         ({"version": 1, "rates": {"tokens": 5}}, TypeError, r"\['tokens'\] must be a dict"),

@@ -356,6 +356,12 @@ def test_a_scheduler_finds_the_limit_pauses_nobody_and_loses_nothing(
         assert 1 <= provider.stats.refused <= 40
         assert scheduler.stats().cooldowns <= 2 * CONVINCING  # until it is known what it is
         assert provider.stats.peak_concurrency == 30
+        assert 15 <= (scheduler.stats().learned_concurrency or 0) <= 31
+        again = TokenRateScheduler(adapt=True, learned=scheduler.learned)
+        assert again.stats().learned_concurrency is None  # until this one is shown it as well
+        refused = provider.stats.refused
+        assert await work(again, provider, 500) == [None] * 500
+        assert provider.stats.refused - refused <= 10
 
     with caplog.at_level(logging.INFO, logger="xtremeflow.learning"):
         run(main())

@@ -84,6 +84,8 @@ class Stats:
     """Share of the time in which the head of the queue waited for a free slot."""
     held_by_cooldown: float
     """Share of the time in which it waited for the end of a cooldown."""
+    learned_concurrency: int | None = None
+    """Calls at a time that the provider takes, as its answers show; None where none have."""
     margin: float = 0.0
     """Seconds of each limit's rate that are kept in reserve of its capacity, as measured: by so
     much the way to the provider seems to vary."""
@@ -96,13 +98,14 @@ def stats_from(
     configured: Sequence[Limit] = (),
     learned: Mapping[int, str] = _NONE,
     confidence: Callable[[int], float | None] = lambda _: None,
+    concurrency: int | None = None,
     charges: Mapping[str, Belief] | None = None,
 ) -> Stats:
     """Build Stats from the C core's counters.
 
     `configured` are the first of its limits, `learned` says by index why a limit is as it is,
     and `confidence` how sure that is; limits of which neither is known are places that are not
-    taken yet.
+    taken yet. `concurrency` is what was learned of that.
     """
     elapsed = snapshot["elapsed"]
 
@@ -151,6 +154,7 @@ def stats_from(
         idle=share(snapshot["idle"]),
         held_by_concurrency=share(snapshot["no_slot"]),
         held_by_cooldown=share(snapshot["held_cooldown"]),
+        learned_concurrency=concurrency,
         margin=snapshot["margin"],
         charges=charges or {},
     )

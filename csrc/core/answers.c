@@ -118,7 +118,7 @@ int64_t xf_failed(xf_scheduler *s, const xf_call *c, const xf_backoff *b, int64_
     bool fresh = c->generation == cooldown->generation;
     bool extends = fresh || b->told_ns != XF_UNTOLD;
     if (wait > 0) {
-        xf_cooldown_extend(cooldown, extends ? sum(now, wait) : now, fresh, now);
+        xf_cooldown_extend(cooldown, extends ? sum(now, wait) : 0, fresh, now);
         const xf_outage_failure failure = {c->dispatched_at, now, fresh};
         xf_outage_failed(&s->outage, &failure, interval, cooldown->until);
         s->resets += fresh; /* who was admitted before is not to go now */

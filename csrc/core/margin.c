@@ -7,7 +7,7 @@ bool xf_margin_widen(xf_margin *m, int64_t wait, int64_t now)
     }
     bool is_rounded = wait % XF_MARGIN_GRAIN == 0;
     int64_t most = m->ns + XF_MARGIN_STEP, before = m->ns;
-    int64_t early = is_rounded ? wait : wait + XF_MARGIN_STEP;
+    int64_t early = wait + (is_rounded ? 0 : wait < XF_MARGIN_STEP ? wait : XF_MARGIN_STEP);
     m->ns += is_rounded && early > most ? most : early;
     m->ns = m->ns < XF_MARGIN_MOST ? m->ns : XF_MARGIN_MOST;
     m->changed_at = now;

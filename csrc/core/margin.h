@@ -4,9 +4,9 @@
  * was faster. Who keeps margin x rate of each bucket in reserve is not refused for that.
  *
  * It is measured. A call that all buckets here had let pass and that is refused has come too early
- * by the wait that the provider asks for. The margin grows by somewhat more, for the next may come
- * earlier still; but for whole seconds, to which many providers round, no more than to somewhat
- * above its double. It shrinks slowly.
+ * by the wait that the provider asks for. The margin grows by somewhat more, at most its double,
+ * for the next may come earlier still; but for whole seconds, to which many providers round, no
+ * more than to somewhat above its double. It shrinks slowly.
  */
 #ifndef XF_MARGIN_H
 #define XF_MARGIN_H

@@ -10,7 +10,7 @@ static int64_t widened(int64_t ns, int64_t wait)
 
 TEST(it_grows_by_more_than_the_wait_but_for_a_rounded_one_not_much_above_its_double)
 {
-    CHECK_EQ(widened(0, 3 * MS), 8 * MS);
+    CHECK_EQ(widened(0, 3 * MS), 6 * MS);
     CHECK_EQ(widened(0, 45 * MS), 50 * MS);
     CHECK_EQ(widened(0, SECOND), 5 * MS);
     CHECK_EQ(widened(0, 2 * SECOND), 5 * MS);
@@ -87,7 +87,7 @@ TEST(successes_narrow_it_again)
     xf_poll(&s, 100 * SECOND);
     CHECK(xf_collect(&s) == c && xf_dispatch(&s, c));
     xf_finish(&s, c, XF_SUCCEEDED, 100 * SECOND);
-    CHECK_EQ(s.margin.ns, 8437500);
+    CHECK_EQ(s.margin.ns, 7500000);
     CHECK(s.limits[0].reserve < wide);
     stop();
 }

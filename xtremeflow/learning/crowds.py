@@ -18,8 +18,8 @@ CONVINCING = 4  # refusals in a row
 class Crowds:
     """Fed with how many calls were in flight when a call was dispatched, it included."""
 
-    def __init__(self) -> None:
-        self.convinced = False
+    def __init__(self, *, convinced: bool = False) -> None:
+        self.convinced = convinced
         self._passed: deque[int] = deque(maxlen=REMEMBERED)
         self._row = 0
         self._heard = float("-inf")

@@ -11,7 +11,7 @@ from xtremeflow.learning.finder import RateFinder, Setting, Suspect
 from xtremeflow.learning.gauge import Seen, gauge_of
 from xtremeflow.learning.headers import MINUTE, Observation
 from xtremeflow.learning.rates import Estimate
-from xtremeflow.learning.saved import NAMES, Rate
+from xtremeflow.learning.saved import NAMES, Learned, Rate
 from xtremeflow.learning.slots import Slots
 from xtremeflow.learning.told import Key, ToldLimits, Verdict, key_of
 from xtremeflow.limits import Limit
@@ -67,7 +67,7 @@ class Follower:
     configured  its limits as given, with their capacities
     bounded     whether these are upper bounds; else they are only what is assumed at first
     places      whether it has PLACES, behind the configured limits, for others
-    learned     rates that were learned before, by the limits' names
+    learned     what was learned before
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Follower:
         *,
         bounded: bool,
         places: bool,
-        learned: Mapping[str, Rate] | None = None,
+        learned: Learned | None = None,
     ) -> None:
         self.reasons: dict[int, str] = {}
         """By the limits' indices: why they are what they are, where that was learned."""
@@ -88,15 +88,16 @@ class Follower:
         self._told = ToldLimits()
         self._finder: RateFinder | None = None
         self._logged: dict[int, float] = {}
-        self.slots = Slots() if places else None
+        before = learned or Learned()
+        self.slots = Slots(before.concurrency) if places else None
         """How many calls are let in, where that is learned."""
-        self._crowds = Crowds()
+        self._crowds = Crowds(convinced=before.concurrency is not None)
         self._wishes_a_place = False
         self._why = "" if self.slots is None else self.slots.reason
         core._track()
         if places:
-            self._finder = RateFinder([self._suspect(name, learned or {}) for name in NAMES])
-            self._resume(learned or {})
+            self._finder = RateFinder([self._suspect(name, before.rates) for name in NAMES])
+            self._resume(before)
         self._let_in()
 
     def configure(self, index: int, limit: Limit) -> None:
@@ -221,7 +222,11 @@ class Follower:
     # -- what is found
 
     @property
-    def rates(self) -> dict[str, Rate]:
+    def learned(self) -> Learned:
+        """What is known by now."""
+        return Learned(self._rates(), None if self.slots is None else self.slots.known)
+
+    def _rates(self) -> dict[str, Rate]:
         """What is known of the limits per minute, by their names."""
         if self._finder is not None:
             return self._finder.rates
@@ -264,12 +269,12 @@ class Follower:
             suspect.belief, suspect.burst = Estimate(rate.rate, rate.doubt), rate.burst
         return suspect
 
-    def _resume(self, learned: Mapping[str, Rate]) -> None:
+    def _resume(self, before: Learned) -> None:
         """Begin with what was learned before."""
         assert self._finder is not None
         for suspect in self._finder.suspects:
-            if suspect.name in learned:
-                if self.slots is not None:
+            if suspect.name in before.rates:
+                if self.slots is not None and before.concurrency is None:
                     self.slots.open()
                 self._set(self._finder.resume(suspect), None)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
-from xtremeflow._arguments import check_number
+from xtremeflow._arguments import check_int, check_number
 
 VERSION = 1
 NAMES = ("requests", "tokens", "input_tokens", "output_tokens")
@@ -25,17 +25,28 @@ class Rate:
     burst: float
 
 
-def saved(rates: Mapping[str, Rate]) -> dict[str, Any]:
-    return {"version": VERSION, "rates": {name: asdict(rate) for name, rate in rates.items()}}
+@dataclass(frozen=True)
+class Learned:
+    """rates        by the limits' names
+    concurrency  calls that the provider takes at a time; None where nothing has shown it
+    """
+
+    rates: Mapping[str, Rate] = field(default_factory=dict[str, Rate])
+    concurrency: int | None = None
 
 
-def restored(learned: object) -> dict[str, Rate]:
-    """The rates by their names, of what saved() has made.
+def saved(learned: Learned) -> dict[str, Any]:
+    rates = {name: asdict(rate) for name, rate in learned.rates.items()}
+    return {"version": VERSION, "rates": rates, "concurrency": learned.concurrency}
+
+
+def restored(learned: object) -> Learned:
+    """What saved() has made a dict of.
 
     Raises TypeError or ValueError, naming what is wrong, for anything else.
     """
     given = _mapping("learned", learned)
-    _known("learned", given, ("version", "rates"))
+    _known("learned", given, ("version", "rates", "concurrency"))
     if given.get("version") != VERSION:
         raise ValueError(f"learned['version'] must be {VERSION}, got {given.get('version')!r}")
     rates = _mapping("learned['rates']", given.get("rates", {}))
@@ -49,7 +60,10 @@ def restored(learned: object) -> dict[str, Rate]:
         if not 1e-3 <= rate.rate <= 1e12:
             raise ValueError(f"{where}['rate'] must be from 0.001 to 1e12, got {rate.rate!r}")
         found[name] = rate
-    return found
+    concurrency = given.get("concurrency")
+    if concurrency is not None:
+        check_int("learned['concurrency']", concurrency, 1)
+    return Learned(found, concurrency)
 
 
 def _number(where: str, fields: Mapping[str, Any], field: str) -> float:

@@ -16,7 +16,7 @@ from typing import Any
 
 from xtremeflow import Limit
 from xtremeflow.learning.estimates import Estimator
-from xtremeflow.learning.saved import restored, saved
+from xtremeflow.learning.saved import Learned, restored, saved
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.history import History, last_state, past_runs
 from xtremeflow.run.keys import Key
@@ -193,16 +193,15 @@ class Job:
         """What the last run has learned of the limits, if there is any use in it."""
         state = last_state(past_runs(self.results.path), self.target)
         try:
-            rates = restored(state) if state is not None else {}
+            before = restored(state) if state is not None else Learned()
         except (TypeError, ValueError) as error:
             logger.warning("nothing is made of what was learned of the limits: %s", error)
             return None
-        return saved(
-            {
-                name: replace(rate, burst=min(rate.burst, rate.rate * idle))
-                for name, rate in rates.items()
-            }
-        )
+        rates = {
+            name: replace(rate, burst=min(rate.burst, rate.rate * idle))
+            for name, rate in before.rates.items()
+        }
+        return saved(replace(before, rates=rates))
 
 
 class LineCount:

@@ -15,7 +15,7 @@ from ..learning.estimates import Estimate, Estimator
 from ..learning.follower import PLACES, Follower
 from ..learning.headers import observations
 from ..learning.rules import UNITS, Rule
-from ..learning.saved import Rate, restored, saved
+from ..learning.saved import Learned, restored, saved
 from ..learning.usage import usage_of
 from ..limits import Limit
 from ..mapping import Cost, map_calls
@@ -63,7 +63,7 @@ class TaskScheduler(_core.Scheduler):
             raise ValueError(f"adapt must be True, False or 'bounded', got {adapt!r}")
         if learned is not None and not adapt:
             raise ValueError("learned is of use with adapt=True or adapt='bounded' only")
-        rates = {} if learned is None else restored(learned)
+        before = Learned() if learned is None else restored(learned)
         self._burst_ratio = burst_ratio
         self._limits = list(limits)
         self._adapt: Adapt = adapt
@@ -77,16 +77,16 @@ class TaskScheduler(_core.Scheduler):
         known = {"tokens", *self.limit_names}
         self._units = UNITS if adapt else tuple(unit for unit in UNITS if unit in known)
         if adapt:
-            self._following(rates)
+            self._following(before)
 
-    def _following(self, rates: Mapping[str, Rate] | None = None) -> Follower:
+    def _following(self, before: Learned | None = None) -> Follower:
         if self._follower is None:
             self._follower = Follower(
                 self,
                 [Limit(*self._defined(limit)) for limit in self._limits],
                 bounded=self._adapt is not True,
                 places=bool(self._adapt),
-                learned=rates,
+                learned=before,
             )
         return self._follower
 
@@ -316,7 +316,7 @@ class TaskScheduler(_core.Scheduler):
     def learned(self) -> dict[str, Any]:
         """What is known of the provider's limits by now, to be written as JSON and to be given to
         the next scheduler as ``learned``. Empty without ``adapt``."""
-        return saved({} if self._follower is None else self._follower.rates)
+        return saved(Learned() if self._follower is None else self._follower.learned)
 
     def set_limit(self, limit: Limit) -> None:
         """Replace the limit of the same name; the bucket's level stays, up to the new capacity.
@@ -344,8 +344,14 @@ class TaskScheduler(_core.Scheduler):
         charges, follower = self._costs.beliefs, self._follower
         if follower is None:
             return stats_from(snapshot, self._limits, charges=charges)
-        learned, confidence = follower.reasons, follower.confidence
-        return stats_from(snapshot, self._limits, learned, confidence, charges)
+        return stats_from(
+            snapshot,
+            self._limits,
+            follower.reasons,
+            follower.confidence,
+            follower.learned.concurrency,
+            charges,
+        )
 
     def __repr__(self) -> str:
         slots = self.max_concurrency
