@@ -89,12 +89,12 @@ def test_while_it_is_not_known_nothing_is_given_back_but_by_the_answers(known: b
             await (await scheduler.start_task(ask(), estimate))
         assert limit_of(scheduler, "tokens").used == 8 * 4_000
         assert scheduler.stats().charges["m"].rule == UNKNOWN
-        for _ in range(30):
+        for _ in range(60):
             await asyncio.sleep(0.1)
             now = asyncio.get_running_loop().time()
             scheduler.observe(200, bucket("tokens", 60_000, 59_900), sent_at=now)
         level = limit_of(scheduler, "tokens").level
-        assert level < 28_000 + 4_000 if known else level > 59_900 - 5_000
+        assert level < 28_000 + 7_000 if known else level > 59_900 - 5_000  # 6 s came in anyway
 
     run(main())
 
