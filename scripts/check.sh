@@ -220,7 +220,7 @@ suite_of() {
     (cd "$WORK/elsewhere" && "$environment/bin/python" -m pytest "${SPREAD[@]}" --capture=sys \
         -p no:cacheprovider \
         -c "$ROOT/pyproject.toml" --rootdir="$ROOT" "$ROOT/tests" \
-        --ignore="$ROOT/tests/test_bench.py" "$@")
+        --ignore="$ROOT/tests/test_bench.py" --ignore="$ROOT/tests/test_bench_job.py" "$@")
 }
 
 # Built once in a run of `./dev check`, which begins by removing it.
