@@ -199,13 +199,12 @@ def test_arguments_that_are_wrong() -> None:
 
 @pytest.mark.parametrize("profile", ["openai", "groq"])
 def test_knowing_the_rule_is_worth_it(profile: str) -> None:
-    """A job of two minutes: about as quick as by always refunding, with fewer refusals. Until the
-    rule is known what was withheld comes back slowly, as all answers of 2 s have to say so."""
+    """A job of two minutes: about as quick as by always refunding, with fewer refusals."""
     learned, always, never = (
         measure(profile, way, adapt=False, minutes=2.0, seed=0)
         for way in ("learned", "always given back", "never given back")
     )
     assert learned.beliefs[-1][1].rule.settles == RIGHT[profile].settles
-    assert learned.efficiency > always.efficiency - 0.08
+    assert learned.efficiency > always.efficiency - 0.02
     assert learned.efficiency > never.efficiency + 0.2
     assert learned.refused <= always.refused

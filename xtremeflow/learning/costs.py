@@ -3,17 +3,73 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
 
 from xtremeflow.learning.charges import Belief, Charges
 from xtremeflow.learning.estimates import Estimate, Estimator, model_of
 from xtremeflow.learning.headers import Observation
-from xtremeflow.learning.rules import UNKNOWN, Amounts, Rule
+from xtremeflow.learning.rules import UNITS, UNKNOWN, Amounts, Rule
 from xtremeflow.learning.usage import Usage
 
 # Where answers do not tell what is left, nothing can be learned, and the usage is all there is.
 _UNTOLD = Rule("sum", settles=True, cached_free=False)
+_DOUBTFUL = 4096  # calls that are remembered until it is known what they have cost
+
+
+class Ascertained(NamedTuple):
+    """What has turned out of the calls that were perhaps charged too much here, in tokens.
+
+    withheld  from all of them until now
+    due       what of that they have not cost
+    doubtful  what of that they still may not have cost
+    """
+
+    withheld: int = 0
+    due: int = 0
+    doubtful: int = 0
+
+
+class Settlement(NamedTuple):
+    """What a call has cost of each limit, by its name, in tokens.
+
+    amounts      the most that it may have, for all that is known
+    withheld     by how much that may be too much
+    ascertained  of the calls before it, where something has turned out
+    """
+
+    amounts: Amounts
+    withheld: Amounts
+    ascertained: Mapping[str, Ascertained]
+
+
+@dataclass
+class _Doubtful:
+    """Calls that may have cost less than was charged for them here, by `rule`; and by how much."""
+
+    rule: Rule
+    withheld: Amounts = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
+    calls: deque[tuple[Usage, int]] = field(
+        default_factory=lambda: deque[tuple[Usage, int]](maxlen=_DOUBTFUL)
+    )
+
+    def add(self, usage: Usage, most: int, withheld: Amounts) -> None:
+        self.calls.append((usage, most))
+        self.withheld = _plus(self.withheld, withheld)
+
+    def judge(self, rule: Rule) -> Amounts:
+        """It has turned out to be that rule. What was charged too much by the one before?"""
+        due = dict.fromkeys(UNITS, 0)
+        self.withheld = dict.fromkeys(UNITS, 0)
+        for usage, most in self.calls:
+            before = self.rule.settled(usage, most)
+            now, withheld = _doubted(rule, usage, most)
+            due = {unit: due[unit] + max(0, before[unit] - now[unit]) for unit in due}
+            self.withheld = _plus(self.withheld, withheld)
+        self.rule = rule
+        return due
 
 
 class Costs:
@@ -25,6 +81,7 @@ class Costs:
         self._fixed = UNKNOWN
         self._assumed: Rule | None = None
         self._rules: dict[str, tuple[Rule | None, Rule]] = {}  # what follows from what is learned
+        self._doubtful: dict[str, _Doubtful] = {}  # by model
 
     @property
     def beliefs(self) -> Mapping[str, Belief]:
@@ -79,9 +136,8 @@ class Costs:
         sent_at: float | None,
         ended_at: float | None,
         rule: Rule | None = None,
-    ) -> tuple[Amounts, Amounts]:
-        """Learn from a call that has ended; say what it has cost of each limit, and by how much
-        that may be too much, for all that is known."""
+    ) -> Settlement:
+        """Learn from a call that has ended, and say what it has cost."""
         if isinstance(estimate, Estimate):
             self.estimator.learn(estimate, usage)
         most = _most(estimate, usage)
@@ -89,11 +145,39 @@ class Costs:
             self._charges.ended(model, most, usage, sent_at, ended_at)
         if rule is None:
             rule = self.rule(model)
-        amounts = rule.settled(usage, most)
+        ascertained = self._ascertained(model, rule)
+        amounts, withheld = _doubted(rule, usage, most)
+        if any(withheld.values()):
+            self._doubtful.setdefault(model, _Doubtful(rule)).add(usage, most, withheld)
+        return Settlement(amounts, withheld, ascertained)
+
+    def _ascertained(self, model: str, rule: Rule) -> Mapping[str, Ascertained]:
+        """What has turned out of the doubtful calls, if that rule is a new one."""
+        doubtful = self._doubtful.get(model)
+        if doubtful is None or doubtful.rule == rule:
+            return {}
+        before = self._withheld()
+        due = doubtful.judge(rule)
+        after = self._withheld()
         if rule.is_known:
-            return amounts, {}
-        least = rule.least(usage, most)
-        return amounts, {unit: amounts[unit] - least[unit] for unit in amounts}
+            del self._doubtful[model]
+        return {unit: Ascertained(before[unit], due[unit], after[unit]) for unit in UNITS}
+
+    def _withheld(self) -> Amounts:
+        withheld = dict.fromkeys(UNITS, 0)
+        for doubtful in self._doubtful.values():
+            withheld = _plus(withheld, doubtful.withheld)
+        return withheld
+
+
+def _plus(a: Amounts, b: Amounts) -> Amounts:
+    return {unit: a[unit] + b[unit] for unit in UNITS}
+
+
+def _doubted(rule: Rule, usage: Usage, most: int) -> tuple[Amounts, Amounts]:
+    """What a call has cost by that rule, and by how much that may be too much."""
+    amounts, least = rule.settled(usage, most), rule.least(usage, most)
+    return amounts, {unit: amounts[unit] - least[unit] for unit in amounts}
 
 
 def _most(estimate: object, usage: Usage) -> int:

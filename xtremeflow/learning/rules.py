@@ -10,7 +10,7 @@ from xtremeflow.learning.usage import Usage
 
 Admission: TypeAlias = Literal["nothing", "input", "max", "sum"]
 Amounts: TypeAlias = dict[str, int]
-UNITS = ("tokens", "input_tokens", "output_tokens")
+UNITS: tuple[str, ...] = ("tokens", "input_tokens", "output_tokens")
 ADMISSIONS: Sequence[Admission] = ("nothing", "input", "max", "sum")
 
 _ADMISSIONS: Mapping[Admission | None, str] = {

@@ -74,8 +74,9 @@ class TaskScheduler(_core.Scheduler):
             max_concurrency=max_concurrency,
             places=[name for name, _ in PLACES] if adapt else (),
         )
-        known = {"tokens", *self.limit_names}
-        self._units = UNITS if adapt else tuple(unit for unit in UNITS if unit in known)
+        names = self.limit_names
+        self._on_tokens = [(index, name) for index, name in enumerate(names) if name in UNITS]
+        self._units = tuple(unit for unit in UNITS if unit == "tokens" or unit in names)
         if adapt:
             self._following(before)
 
@@ -244,12 +245,14 @@ class TaskScheduler(_core.Scheduler):
             return {}
         estimate, sent_at = call.extra["estimated_tokens"], call.dispatched_at
         key = _key(model, call)
-        amounts, doubtful = self._costs.settled(key, estimate, used, sent_at, _now(), rule)
-        report_token_usage({unit: amounts[unit] for unit in self._units}).close()
-        for index, limit in enumerate(self._limits):
-            if doubt := doubtful.get(limit.name):
-                self._withhold(index, doubt)
-        return amounts
+        settled = self._costs.settled(key, estimate, used, sent_at, _now(), rule)
+        report_token_usage({unit: settled.amounts[unit] for unit in self._units}).close()
+        for index, name in self._on_tokens:
+            if name in settled.ascertained:
+                self._ascertain(index, *settled.ascertained[name])
+            if settled.withheld[name]:
+                self._withhold(index, settled.withheld[name])
+        return settled.amounts
 
     def estimate(
         self,
