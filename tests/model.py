@@ -15,7 +15,6 @@ from math import ceil
 
 MS = 1_000_000
 CATCH_UP = 25 * MS  # lateness beyond this is not made good
-TURNAROUND = 2 * MS  # an arrival so soon after an admission belongs to the same run of calls
 HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
 MARGIN_GRAIN = 1_000 * MS
 OUTAGE_AFTER = 3  # failures in a row
@@ -306,7 +305,7 @@ class Model:
         starts anew.
         """
         if not self.waiting():
-            if not self.waited or self.now - self.admitted_at > TURNAROUND:
+            if not self.waited or self.now - self.admitted_at > CATCH_UP:
                 self.anchor = self.now
             self.arriving = call
         call.state = WAITING

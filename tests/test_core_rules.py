@@ -11,7 +11,7 @@ import pytest
 from core_lib import Core
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model import CATCH_UP, MS, TURNAROUND, Figures, Model
+from model import CATCH_UP, MS, Figures, Model
 
 SECOND = 1000 * MS
 Scheduler = Model | Core
@@ -157,7 +157,7 @@ def test_lateness_is_not_lost_but_bounded(make: Make) -> None:
 
 def test_who_asks_more_slowly_than_the_limit_saves_nothing_up(make: Make) -> None:
     scheduler = make((1000, SECOND, 1))
-    pace = TURNAROUND - MS // 10
+    pace = CATCH_UP - MS // 10
     for i in range(50):
         scheduler.submit(i * pace, [1])
     assert len(scheduler.collect()) == 50
@@ -310,7 +310,7 @@ def test_a_punctual_loop_never_exceeds_a_limit(
 
     for name, *arguments in [*steps, ("wait", SECOND)]:
         if admissions and not any(core.state(number) == "waiting" for number in range(len(costs))):
-            now = max(now, admissions[-1][0] + TURNAROUND + 1)
+            now = max(now, admissions[-1][0] + CATCH_UP + 1)
         if name == "submit":
             cost, second_cost, priority = arguments
             costs.append([cost, second_cost][: len(limits)])

@@ -165,7 +165,7 @@ static void arrive(xf_scheduler *s, const xf_call *c)
     if (s->queue.size > 0) {
         return;
     }
-    bool goes_on = s->waited && s->admitted_at >= s->now - XF_TURNAROUND_NS;
+    bool goes_on = s->waited && s->admitted_at >= s->now - XF_CATCH_UP_NS;
     if (!goes_on && s->anchor < s->now) {
         s->anchor = s->now;
     }

@@ -12,9 +12,9 @@
  * Lateness is not lost. A queue that is looked at late is played back: each admission happens
  * at the virtual instant at which it had become possible, the *anchor* of the next one. It may
  * lag behind `now` by XF_CATCH_UP_NS, so that a loop that stalls for long does not answer with
- * a burst. When the queue has just run empty, an arrival within XF_TURNAROUND_NS of an admission
- * that was waited for continues the schedule in the same way: that is a producer which waits for
- * one admission to ask for the next. With a full queue the i-th admission thus comes at t0 +
+ * a burst. When the queue has just run empty, an arrival within that time of an admission that
+ * was waited for continues the schedule in the same way: that is a producer which waits for one
+ * admission to ask for the next. With a full queue the i-th admission thus comes at t0 +
  * (cost so far) / rate.
  *
  * What a provider says of its limits is in answers.h. Functions are O(log n) in the number of
@@ -37,7 +37,6 @@
 
 #define XF_NEVER INT64_MAX       /* an instant that does not come by itself */
 #define XF_CATCH_UP_NS 25000000  /* 25 ms: a garbage collection of many tasks */
-#define XF_TURNAROUND_NS 2000000 /* 2 ms */
 #define XF_UNLIMITED UINT32_MAX  /* slots */
 #define XF_MIN_PRIORITY (-32768) /* priorities are 16 bits, */
 #define XF_MAX_PRIORITY 32767    /* higher goes first */
