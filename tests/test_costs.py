@@ -11,8 +11,10 @@ from test_observe import bucket, limit_of, virtual
 from bench.learning_charges import RIGHT, measure
 from xtremeflow import Limit, TaskScheduler, TokenRateScheduler, report_token_usage
 from xtremeflow._core import Call, current_call
+from xtremeflow.learning.costs import Costs, Settlement
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.rules import UNKNOWN, Rule
+from xtremeflow.learning.usage import Usage
 from xtremeflow.testing import run
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "x" * 396}], "max_tokens": 500}
@@ -97,6 +99,34 @@ def test_while_it_is_not_known_nothing_is_given_back_but_by_the_answers(known: b
         assert level < 28_000 + 7_000 if known else level > 59_900 - 5_000  # 6 s came in anyway
 
     run(main())
+
+
+def test_what_turns_out_of_calls_that_were_in_doubt() -> None:
+    """All that was withheld until then, of every model; what of it is due; what is in doubt yet."""
+    costs, usage = Costs(), Usage(100, 20, cached=30)
+
+    def settled(model: str, rule: Rule) -> Settlement:
+        return costs.settled(model, {"input_tokens": 100, "output_tokens": 500}, usage, 0, 1, rule)
+
+    settles = Rule("sum", settles=True)  # whether cached input counts is not known
+    assert settled("a", Rule("sum")).withheld["tokens"] == 600 - 90
+    assert settled("b", Rule("sum")).ascertained == {}
+    assert settled("a", Rule("sum")).ascertained == {}
+    found = settled("a", settles)
+    assert found.amounts["tokens"] == 120
+    assert found.ascertained["tokens"] == (3 * 510, 2 * 480, 510 + 2 * 30)
+    assert found.ascertained["output_tokens"] == (3 * 480, 2 * 480, 480)
+    assert settled("a", Rule("sum", settles=True, cached_free=True)).ascertained["tokens"] == (
+        510 + 3 * 30,
+        3 * 30,
+        510,
+    )
+    assert settled("b", Rule("sum", settles=False, cached_free=False)).ascertained["tokens"] == (
+        510,
+        0,
+        0,
+    )
+    assert settled("a", Rule("sum", settles=True, cached_free=True)).ascertained == {}
 
 
 @virtual

@@ -17,15 +17,15 @@
 enum { XF_SLICES = 1024, XF_SLICE_BITS = 26 }; /* of 67 ms each */
 
 typedef struct xf_trail {
-    int64_t begin;   /* nothing is known of the time before, ns */
-    int64_t newest;  /* the slice noted last */
-    int64_t level;   /* as noted last, like all of them before `shift` is added */
-    int64_t shift;   /* all corrections so far */
+    int64_t begin;  /* nothing is known of the time before, ns */
+    int64_t newest; /* the slice noted last */
+    int64_t level;  /* as noted last, like all of them before `shift` is added */
+    int64_t shift;  /* all corrections so far */
     /* Since the bucket was last full: */
     int64_t lowered;  /* by how much they took more than they gave, */
     int64_t withheld; /* and what settlements did not give back, though the provider may have */
     int64_t sent_at;  /* the latest of the calls whose answers were listened to */
-    int64_t rise;    /* by how much all answers since `rising_since` (-1: none) say it is too low */
+    int64_t rise; /* by how much all answers since `rising_since` (-1: none) say it is too low */
     int64_t rising_since;
     int64_t least[XF_SLICES], most[XF_SLICES];
 } xf_trail;

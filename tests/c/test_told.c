@@ -76,7 +76,7 @@ TEST(a_bounded_limit_is_raised_by_what_was_withheld_at_once)
 TEST(what_was_withheld_does_not_hasten_what_was_not)
 {
     follow(limit(100, 1, 6000));
-    xf_end(&s, dispatched(5000, 0, 0), SECOND);
+    xf_finish(&s, dispatched(5000, 0, 0), XF_SUCCEEDED, SECOND);
     CHECK_NEAR(xf_told(&s, 0, 3000, 0, false, SECOND, SECOND, SECOND), 0, 0);
     xf_withhold(&s, 0, 500);
     CHECK_NEAR(xf_told(&s, 0, 3100, 0, false, 2 * SECOND, 2 * SECOND, 2 * SECOND), 500, 0);
@@ -94,7 +94,7 @@ static void ascertain(int64_t withheld, int64_t due, int64_t doubtful)
 TEST(what_was_withheld_and_is_due_is_given_back_but_for_what_answers_have_given_back)
 {
     follow(limit(100, 1, 6000));
-    xf_end(&s, dispatched(5000, 0, 0), SECOND);
+    xf_finish(&s, dispatched(5000, 0, 0), XF_SUCCEEDED, SECOND);
     xf_withhold(&s, 0, 1500);
     CHECK_NEAR(xf_told(&s, 0, 1400, 0, true, SECOND, SECOND, SECOND), 300, 0);
     ascertain(1500, 700, 500);
