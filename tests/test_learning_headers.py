@@ -100,8 +100,8 @@ def test_anthropic() -> None:
     assert seen(headers) == {
         "requests": Observation("requests", MINUTE, 4000.0, 3999.0, burst=1.0),
         # Rounded to thousands: at least so many. The sum of both is no limit of its own.
-        "input_tokens": Observation("input_tokens", MINUTE, 2_000_000.0, 1_998_500.0),
-        "output_tokens": Observation("output_tokens", MINUTE, 400_000.0, 0.0),
+        "input_tokens": Observation("input_tokens", MINUTE, 2_000_000.0, 1_998_500.0, grain=1e3),
+        "output_tokens": Observation("output_tokens", MINUTE, 400_000.0, 0.0, grain=1e3),
     }
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
+from .learning.charges import Belief
 from .limits import Limit
 
 _NONE: Mapping[int, str] = MappingProxyType({})
@@ -88,6 +89,8 @@ class Stats:
     margin: float = 0.0
     """Seconds of each limit's rate that are kept in reserve of its capacity, as measured: by so
     much the way to the provider seems to vary."""
+    charges: Mapping[str, Belief] = field(default_factory=dict[str, Belief])
+    """By model what is believed of how its calls are charged, where the answers tell."""
 
 
 def stats_from(
@@ -96,6 +99,7 @@ def stats_from(
     learned: Mapping[int, str] = _NONE,
     confidence: Callable[[int], float | None] = lambda _: None,
     concurrency: int | None = None,
+    charges: Mapping[str, Belief] | None = None,
 ) -> Stats:
     """Build Stats from the C core's counters.
 
@@ -152,4 +156,5 @@ def stats_from(
         held_by_cooldown=share(snapshot["held_cooldown"]),
         learned_concurrency=concurrency,
         margin=snapshot["margin"],
+        charges=charges or {},
     )

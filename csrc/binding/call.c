@@ -369,6 +369,15 @@ static PyObject *get_state(PyObject *self, void *Py_UNUSED(closure))
     return PyUnicode_FromString(xf_call_state((CallObject *)self));
 }
 
+static PyObject *get_dispatched_at(PyObject *self, void *Py_UNUSED(closure))
+{
+    CallObject *c = (CallObject *)self;
+    if (c->core.state != XF_IN_FLIGHT) {
+        Py_RETURN_NONE;
+    }
+    return PyFloat_FromDouble((double)c->core.dispatched_at * 1e-9);
+}
+
 static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
 {
     CallObject *c = (CallObject *)self;
@@ -433,6 +442,9 @@ static PyGetSetDef call_getset[] = {
     {"cr_origin", xf_call_get_inner, NULL, NULL, (void *)"cr_origin"},
     {"cr_running", xf_call_get_inner, NULL, NULL, (void *)"cr_running"},
     {"_asyncio_future_blocking", get_blocking, set_blocking, NULL, NULL},
+    {"dispatched_at", get_dispatched_at, NULL,
+     PyDoc_STR("when it was dispatched, in seconds on the loop's clock; None unless in flight"),
+     NULL},
     {"extra", get_extra, NULL, PyDoc_STR("{'estimated_tokens': as given}"), NULL},
     {"state", get_state, NULL,
      PyDoc_STR("'new', 'waiting', 'admitted', 'in flight', 'expired' or 'done'"), NULL},

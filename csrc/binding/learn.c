@@ -109,6 +109,39 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
     return PyFloat_FromDouble(moved);
 }
 
+PyObject *xf_scheduler_withhold(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    unsigned int i;
+    long long units;
+    if (xf_scheduler_check(s) < 0 || !PyArg_ParseTuple(args, "IL:_withhold", &i, &units) ||
+        check_index(s, i) < 0) {
+        return NULL;
+    }
+    if (units > 0 && s->core.limits[i].trail != NULL) {
+        xf_withhold(&s->core, i, units);
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    unsigned int i;
+    long long withheld, due, doubtful;
+    if (xf_scheduler_check(s) < 0 ||
+        !PyArg_ParseTuple(args, "ILLL:_ascertain", &i, &withheld, &due, &doubtful) ||
+        check_index(s, i) < 0) {
+        return NULL;
+    }
+    if (due >= 0 && doubtful >= 0 && s->core.limits[i].trail != NULL) {
+        const xf_ascertained found = {withheld, due, doubtful};
+        xf_ascertain(&s->core, i, &found);
+        xf_deliver(s);
+    }
+    Py_RETURN_NONE;
+}
+
 /* Calls overtake one another by no more, so a provider has counted those sent that long before. */
 static const int64_t OVERTAKING_NS = 1000000000; /* 1 s */
 

@@ -461,6 +461,16 @@ static PyMethodDef scheduler_methods[] = {
                "two, seconds on the loop's clock or None: the dispatch of the current call, now.\n"
                "late: calls in flight may not be charged yet. bounded: see xf_limit_told().\n"
                "Returns by how many units the level was moved, 0.0 if the time is not known.")},
+    {"_withhold", xf_scheduler_withhold, METH_VARARGS,
+     PyDoc_STR("_withhold($self, index, units, /)\n--\n\n"
+               "So many units of limit `index` were not given back by a settlement that the\n"
+               "provider may give back: an answer that says so raises the level by them.")},
+    {"_ascertain", xf_scheduler_ascertain, METH_VARARGS,
+     PyDoc_STR(
+         "_ascertain($self, index, withheld, due, doubtful, /)\n--\n\n"
+         "Of `withheld` units, which are all that were withheld so far, the provider has\n"
+         "given back `due`, and may have given back `doubtful`. The level rises by those that\n"
+         "are due, but for what answers have raised it by.")},
     {"_begin", xf_scheduler_begin, METH_VARARGS,
      PyDoc_STR(
          "_begin($self, index, limit, remaining, sent_at, /)\n--\n\n"

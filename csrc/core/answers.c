@@ -170,6 +170,17 @@ double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool
     return moved;
 }
 
+void xf_withhold(xf_scheduler *s, uint32_t i, int64_t units)
+{
+    xf_limit_withhold(&s->limits[i], units, s->now);
+}
+
+void xf_ascertain(xf_scheduler *s, uint32_t i, const xf_ascertained *found)
+{
+    xf_limit_ascertain(&s->limits[i], found, s->now);
+    xf_look_again(s);
+}
+
 int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant, const xf_call *c)
 {
     return held_between(s, i, instant, INT64_MAX, c);

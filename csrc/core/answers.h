@@ -39,6 +39,10 @@ bool xf_follow(xf_scheduler *s, int64_t now);
 double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
                int64_t sent_at, int64_t answered_at, int64_t now);
 
+/* See xf_limit_withhold() and xf_limit_ascertain(); as of the time of the last operation. */
+void xf_withhold(xf_scheduler *s, uint32_t i, int64_t units);
+void xf_ascertain(xf_scheduler *s, uint32_t i, const xf_ascertained *found);
+
 /* Units of limit `i` held by the calls in flight, but for `c` (or NULL), that were dispatched after
    `instant`. O(calls in flight). */
 int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant, const xf_call *c);

@@ -287,6 +287,31 @@ bool xf_limit_set_level(xf_limit *l, double units, int64_t now)
     return true;
 }
 
+void xf_limit_withhold(xf_limit *l, int64_t units, int64_t now)
+{
+    if (now >= l->bucket.at) {
+        xf_trail_withhold(l->trail, credits_of(l, units));
+    }
+}
+
+void xf_limit_ascertain(xf_limit *l, const xf_ascertained *found, int64_t now)
+{
+    if (now < l->bucket.at) {
+        return;
+    }
+    refill(l, now);
+    note(l);
+    int64_t before = l->bucket.level, withheld = l->trail->withheld;
+    int64_t all = credits_of(l, found->withheld), due = credits_of(l, found->due);
+    int64_t returned = all > withheld ? all - withheld : 0;
+    if (due > returned) {
+        move(l, due - returned);
+    }
+    xf_trail_shift(l->trail, l->bucket.level - before);
+    int64_t doubtful = credits_of(l, found->doubtful);
+    l->trail->withheld = doubtful < withheld ? doubtful : withheld;
+}
+
 double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, int64_t sent_at,
                      int64_t answered_at, int64_t now)
 {
@@ -309,7 +334,8 @@ double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, 
         aim = fmax(at_most, fmin(level, 0)); /* no answer puts anybody into debt */
     } else if (level < at_least) {
         aim = fmin(at_least, (double)full(l));
-        aim = bounded ? fmin(aim, level + (double)trail->lowered) : aim;
+        double owed = (double)trail->lowered + (double)trail->withheld;
+        aim = bounded ? fmin(aim, level + owed) : aim;
     }
     int64_t shift = (int64_t)nearbyint(aim - level);
     int64_t rise = xf_trail_rise(trail, shift, now);

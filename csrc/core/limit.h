@@ -102,6 +102,20 @@ void xf_limit_amend(xf_limit *l, int64_t units, int64_t now);
 /* Keeps track of the level in `trail`, the caller's, from now on. */
 void xf_limit_follow(xf_limit *l, xf_trail *trail, int64_t now);
 
+/* `units` (>= 0) of what a call has cost may be given back by the provider, but are not here as
+   nobody knows: an answer that says so raises the level by so much, at once and although the limit
+   is bounded. The limit must have a trail. Nothing happens during a cooldown. */
+void xf_limit_withhold(xf_limit *l, int64_t units, int64_t now);
+
+/* What has turned out, in units (>= 0): of the `withheld`, which are all so far, `due` were given
+   back and `doubtful` still may have been. */
+typedef struct xf_ascertained {
+    int64_t withheld, due, doubtful;
+} xf_ascertained;
+
+/* The level rises by what is due and by which no answer has raised it before. */
+void xf_limit_ascertain(xf_limit *l, const xf_ascertained *found, int64_t now);
+
 /* Sets the level to `units`, or as near as the capacity and the largest debt allow; what came
    before is forgotten. False, and does nothing, during a cooldown. */
 bool xf_limit_set_level(xf_limit *l, double units, int64_t now);

@@ -17,7 +17,7 @@ void xf_trail_start(xf_trail *t, int64_t at, int64_t level)
     t->begin = t->sent_at = at;
     t->newest = slice_of(at);
     t->level = level;
-    t->shift = t->lowered = 0;
+    t->shift = t->lowered = t->withheld = 0;
     t->rising_since = -1;
     t->least[t->newest % XF_SLICES] = t->most[t->newest % XF_SLICES] = level;
 }
@@ -38,7 +38,7 @@ void xf_trail_note(xf_trail *t, int64_t at, int64_t level, bool is_full)
     include(t, t->newest, level);
     t->level = level;
     if (is_full) {
-        t->lowered = 0;
+        t->lowered = t->withheld = 0;
     }
 }
 
@@ -64,25 +64,39 @@ bool xf_trail_range(xf_trail *t, int64_t from, int64_t to, int64_t *least, int64
 
 int64_t xf_trail_rise(xf_trail *t, int64_t rise, int64_t now)
 {
-    if (rise <= 0) {
+    int64_t owed = rise < t->withheld ? rise : t->withheld;
+    if (rise <= owed) {
         t->rising_since = -1;
-        return 0;
+        return rise > 0 ? rise : 0;
     }
+    rise -= owed;
     if (t->rising_since < 0) {
         t->rising_since = now;
         t->rise = rise;
     }
     t->rise = rise < t->rise ? rise : t->rise;
     if (now - t->rising_since < XF_RISING_NS) {
-        return 0;
+        return owed;
     }
     t->rising_since = -1;
-    return t->rise;
+    return owed + t->rise;
+}
+
+void xf_trail_withhold(xf_trail *t, int64_t credits)
+{
+    if (__builtin_add_overflow(t->withheld, credits, &t->withheld)) {
+        t->withheld = INT64_MAX;
+    }
 }
 
 void xf_trail_shift(xf_trail *t, int64_t shift)
 {
     t->shift += shift;
+    if (shift > 0) {
+        int64_t owed = shift < t->withheld ? shift : t->withheld;
+        t->withheld -= owed;
+        shift -= owed;
+    }
     t->lowered -= shift;
     if (t->lowered < 0) {
         t->lowered = 0;

@@ -87,20 +87,40 @@ static int64_t *slot(struct xf_usage *u, const char *name, size_t size)
         return &u->total;
     if (is(name, size, "cache_creation_input_tokens"))
         return &u->cache_written;
+    if (is(name, size, "cache_read_input_tokens"))
+        return &u->cache_read;
+    if (is(name, size, "prompt_cache_hit_tokens") || is(name, size, "cachedContentTokenCount"))
+        return &u->cached;
     if (is(name, size, "thoughtsTokenCount"))
         return &u->thoughts;
     return NULL;
 }
 
-/* Behind the opening bracket of a usage object. */
-static bool read_object(struct cursor *c, struct xf_usage *u)
+/* Whether that is OpenAI's name for an object with details of the input. */
+static bool is_details(const char *name, size_t size)
+{
+    return is(name, size, "prompt_tokens_details") || is(name, size, "input_tokens_details");
+}
+
+static int64_t *detail(struct xf_usage *u, const char *name, size_t size)
+{
+    return is(name, size, "cached_tokens") ? &u->cached : NULL;
+}
+
+/* Behind the opening bracket of a usage object, or of the details in one. */
+static bool read_object(struct cursor *c, struct xf_usage *u, bool details)
 {
     bool found = false;
     const char *name;
     size_t size;
     while (take(c, '"') && string(c, &name, &size) && take(c, ':')) {
         blanks(c);
-        int64_t *field = slot(u, name, size);
+        if (!details && is_details(name, size) && take(c, '{')) {
+            found |= read_object(c, u, true);
+            if (!take(c, '}'))
+                break;
+        }
+        int64_t *field = details ? detail(u, name, size) : slot(u, name, size);
         if (field) {
             int64_t n = whole(c);
             if (n >= 0) {
@@ -117,7 +137,7 @@ static bool read_object(struct cursor *c, struct xf_usage *u)
 
 void xf_usage_init(struct xf_usage *u)
 {
-    *u = (struct xf_usage){-1, -1, -1, -1, -1};
+    *u = (struct xf_usage){-1, -1, -1, -1, -1, -1, -1};
 }
 
 /* The next place of a quoted name that begins with `start`, behind that. */
@@ -143,7 +163,7 @@ bool xf_usage_scan(struct xf_usage *u, const char *text, size_t size)
         if (string(&c, &name, &length) &&
             (is(name, length, "usage") || is(name, length, "usageMetadata")) && take(&c, ':') &&
             take(&c, '{'))
-            found |= read_object(&c, u);
+            found |= read_object(&c, u, false);
     }
     return found;
 }

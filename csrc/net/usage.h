@@ -13,8 +13,9 @@
 /* -1: not said. */
 struct xf_usage {
     int64_t input, output, total;
-    int64_t cache_written; /* Anthropic counts it beside the input */
-    int64_t thoughts;      /* Gemini counts them beside the output */
+    int64_t cached;                    /* of the input, read from a cache */
+    int64_t cache_written, cache_read; /* Anthropic counts them beside the input */
+    int64_t thoughts;                  /* Gemini counts them beside the output */
 };
 
 void xf_usage_init(struct xf_usage *usage);

@@ -47,6 +47,81 @@ TEST(what_was_dispatched_since_the_call_was_sent_is_not_in_the_answer_or_is_and_
     stop();
 }
 
+/* An answer, at `now`, says that nothing is used. */
+static double told_full(int64_t now)
+{
+    return xf_told(&s, 0, 1e18, 0, true, now, now, now);
+}
+
+TEST(a_bounded_limit_is_raised_by_what_was_withheld_at_once)
+{
+    follow(limit(100, 1, 6000));
+    (void)dispatched(3000, 0, 0);
+    xf_withhold(&s, 0, 1000);
+    CHECK_NEAR(told_full(SECOND), 1000, 0);
+    CHECK_NEAR(told_full(SECOND), 0, 0);
+    CHECK_NEAR(told_full(3 * SECOND), 0, 0);
+    CHECK_NEAR(level(3 * SECOND), 4300, 0);
+    xf_withhold(&s, 0, INT64_MAX);
+    xf_withhold(&s, 0, INT64_MAX);
+    CHECK_NEAR(told_full(6 * SECOND), 1400, 0);
+    CHECK_NEAR(level(6 * SECOND), 6000, 0);
+    xf_withhold(&s, 0, 1000);
+    (void)dispatched(3000, 0, 6 * SECOND); /* it was full: nothing is owed any more */
+    CHECK_NEAR(told_full(6 * SECOND), 0, 0);
+    CHECK_NEAR(told_full(9 * SECOND), 0, 0);
+    stop();
+}
+
+TEST(what_was_withheld_does_not_hasten_what_was_not)
+{
+    follow(limit(100, 1, 6000));
+    xf_finish(&s, dispatched(5000, 0, 0), XF_SUCCEEDED, SECOND);
+    CHECK_NEAR(xf_told(&s, 0, 3000, 0, false, SECOND, SECOND, SECOND), 0, 0);
+    xf_withhold(&s, 0, 500);
+    CHECK_NEAR(xf_told(&s, 0, 3100, 0, false, 2 * SECOND, 2 * SECOND, 2 * SECOND), 500, 0);
+    CHECK_NEAR(xf_told(&s, 0, 3200, 0, false, 3 * SECOND, 3 * SECOND, 3 * SECOND), 1400, 0);
+    CHECK_NEAR(level(3 * SECOND), 3200, 0);
+    stop();
+}
+
+static void ascertain(int64_t withheld, int64_t due, int64_t doubtful)
+{
+    const xf_ascertained found = {withheld, due, doubtful};
+    xf_ascertain(&s, 0, &found);
+}
+
+TEST(what_was_withheld_and_is_due_is_given_back_but_for_what_answers_have_given_back)
+{
+    follow(limit(100, 1, 6000));
+    xf_finish(&s, dispatched(5000, 0, 0), XF_SUCCEEDED, SECOND);
+    xf_withhold(&s, 0, 1500);
+    CHECK_NEAR(xf_told(&s, 0, 1400, 0, true, SECOND, SECOND, SECOND), 300, 0);
+    ascertain(1500, 700, 500);
+    CHECK_NEAR(level(SECOND), 1800, 0);
+    CHECK_NEAR(xf_told(&s, 0, 1800, 0, true, SECOND, SECOND, SECOND), 0, 0); /* known by then */
+    ascertain(500, 400, 0);
+    CHECK_NEAR(level(SECOND), 2200, 0);
+    ascertain(500, 400, 0);
+    CHECK_NEAR(level(SECOND), 2200, 0);
+    CHECK_NEAR(told_full(SECOND), 0, 0);
+    stop();
+}
+
+TEST(a_cooldown_forgets_what_was_withheld)
+{
+    follow(limit(100, 1, 6000));
+    xf_call *c = dispatched(3000, 0, 0);
+    xf_withhold(&s, 0, 1000);
+    refuse(c, 2 * SECOND, SECOND);
+    xf_withhold(&s, 0, 1000);
+    ascertain(2000, 2000, 0);
+    CHECK_NEAR(level(3 * SECOND), 3000, 0);
+    ascertain(2000, 2000, 0);
+    CHECK_NEAR(level(3 * SECOND), 3000, 0);
+    stop();
+}
+
 TEST(a_bounded_limit_is_raised_only_by_what_it_was_lowered)
 {
     follow(limit(100, 1, 6000));

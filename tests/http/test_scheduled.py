@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import Any
 
 import pytest
 from httpkit import Request, serving
 
 from xtremeflow import Limit, RateLimitScheduler, TokenRateScheduler
-from xtremeflow._http import usage_in
 from xtremeflow.http import Client, StatusError
-from xtremeflow.http._usage import Tap, default_estimate
+from xtremeflow.http._usage import Tap, measured, usage_in
+from xtremeflow.learning.usage import Usage, usage_of
 
 
 def run(main: Any) -> Any:
@@ -58,8 +59,6 @@ def test_calls_are_admitted_and_settled() -> None:
             assert tokens(s) == 30 * 7
             assert max(a.timing.queue for a in answers) > 0.02
             assert s.active_tasks == 0
-            # A call that tells no usage keeps its estimate.
-            assert default_estimate(json.dumps(body).encode())[2] > 350
 
     run(main())
 
@@ -163,7 +162,7 @@ def test_an_estimate_is_kept_where_the_provider_gives_nothing_back() -> None:
         async with serving(used) as server, Client(scheduler=s, settle=False) as client:
             body = {"max_tokens": 100}
             await client.post(server.url, json=body)
-            assert tokens(s) == default_estimate(json.dumps(body).encode())[2]
+            assert tokens(s) == 100 + math.ceil(len(json.dumps(body, separators=(",", ":"))) / 4)
 
     run(main())
 
@@ -268,26 +267,36 @@ def test_uploads_are_scheduled_but_not_repeated() -> None:
         ([b"{}"], None),
         ([b'{"usage": null}'], None),
         ([b'{"usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 8}}'],
-         (5, 2, 8)),
+         Usage(5, 3)),
+        ([b'{"usage": {"prompt_tokens": 9, "prompt_tokens_details": {"audio_tokens": 0, '
+          b'"cached_tokens": 8}, "completion_tokens": 2}}'], Usage(9, 2, 8)),
+        ([b'{"usage": {"input_tokens_details": {"cached_tokens": 8, "x": [{}]}, '
+          b'"input_tokens": 9}}'], Usage(9, 0, 8)),
+        ([b'{"usage": {"prompt_tokens": 9, "completion_tokens": 4, "prompt_cache_hit_tokens": 5}}'],
+         Usage(9, 4, 5)),
         ([b'{"usage":{"input_tokens":5,"output_tokens":2,"cache_creation_input_tokens":100,'
-          b'"cache_read_input_tokens":1000}}'], (105, 2, 107)),
+          b'"cache_read_input_tokens":1000}}'], Usage(1105, 2, 1000)),
         ([b'{"usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 2, '
-          b'"thoughtsTokenCount": 3, "totalTokenCount": 10}}'], (5, 5, 10)),
+          b'"thoughtsTokenCount": 3, "totalTokenCount": 10, "cachedContentTokenCount": 4}}'],
+         Usage(5, 5, 4)),
         ([b'{"usage": {"input_tokens": 5, "output_tokens": 1}}',
-          b'{"usage": {"output_tokens": 9}}'], (5, 9, 14)),
+          b'{"usage": {"output_tokens": 9}}'], Usage(5, 9)),
         ([rb'{"text": "\"usage\": {\"total_tokens\": 9}"}'], None),
         ([b'{"usage": {"total_tokens": '], None),
         ([b'{"usage": {"total_tokens": -4, "prompt_tokens": true}}'], None),
     ],
 )  # fmt: skip
-def test_usage(pieces: list[bytes], expected: tuple[int, int, int] | None) -> None:
+def test_usage(pieces: list[bytes], expected: Usage | None) -> None:
     assert usage_in(*pieces) == expected
+    if len(pieces) == 1 and pieces[0].endswith(b"}}"):  # decoded it says the same
+        assert usage_of(json.loads(pieces[0])) == expected
 
 
 def test_the_estimate_reads_max_tokens_but_not_in_the_prompt() -> None:
     body = json.dumps({"prompt": 'say "max_tokens": 99999', "max_completion_tokens": 30}).encode()
-    assert default_estimate(body)[1] == 30
-    assert default_estimate(b"") == (0, 0, 0)
+    assert measured("/v1/x", body) == ("", len(body), 30)
+    assert measured("/v1/x", b"") == ("", 0, None)
+    assert measured("/v1/embeddings?a", b'{"input": "x", "model": "m-1"}') == ("m-1", 30, 0)
 
 
 def test_the_tap_keeps_the_start_and_the_end() -> None:
@@ -297,7 +306,7 @@ def test_the_tap_keeps_the_start_and_the_end() -> None:
         tap.see(b"x" * 999)
     tap.see(b'{"usage": {"output')
     tap.see(b'_tokens": 4}}')
-    assert tap.usage() == (5, 4, 9)
+    assert tap.usage() == Usage(5, 4)
 
 
 def test_bad_schedulers_are_refused() -> None:

@@ -19,8 +19,8 @@ import pytest
 from runkit import batches_of, by_line, plain, results_in
 from test_command import environment, run, start, until, write
 
+from xtremeflow.learning.estimates import Estimator
 from xtremeflow.run.budget import Budget
-from xtremeflow.run.estimate import Estimator
 from xtremeflow.run.providers import PROVIDERS
 from xtremeflow.run.results import Results
 from xtremeflow.run.runner import Policy, Runner

@@ -8,15 +8,17 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Generic, TypeVar
 
 from .. import _http
-from .._core import current_call, report_token_usage
+from .._core import current_call
 from ..backoff import auto_backoff
+from ..learning.rules import Rule
+from ..learning.usage import Usage
 from ..refusals import is_too_large
 from ..scheduler import TaskScheduler
 from . import _options
 from ._errors import StatusError
 from ._response import Response, StreamResponse
 from ._url import shown
-from ._usage import Amounts, Cost, Estimate, Tap, Usage, default_estimate
+from ._usage import Cost, Estimate, Tap, measured, usage_in
 
 T = TypeVar("T")
 
@@ -25,6 +27,8 @@ Request = tuple[Any, ...]
 
 # Not taken on by the provider, and welcome again later.
 REFUSALS = frozenset({429, 503, 529})
+
+_BY_USAGE = Rule("sum", settles=True, cached_free=False)
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -41,7 +45,7 @@ def refusal(response: Response | StreamResponse, body: bytes) -> StatusError:
 def make_admission(
     scheduler: TaskScheduler | None,
     estimate: Estimate | None,
-    settle: bool,
+    settle: bool | None,
     max_retries: int,
     max_retry_after: float,
 ) -> Admission | None:
@@ -52,7 +56,8 @@ def make_admission(
         raise TypeError(
             f"estimate must be a function of a URL and a body, or None, not {estimate!r}"
         )
-    _options.flag(settle, "settle")
+    if settle is not None:
+        _options.flag(settle, "settle")
     if scheduler is None:
         auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)  # checks them
         return None
@@ -66,14 +71,13 @@ class Admission:
         self,
         scheduler: TaskScheduler,
         estimate: Estimate | None,
-        settle: bool,
+        settle: bool | None,
         max_retries: int,
         max_retry_after: float,
     ) -> None:
         self.scheduler = scheduler
         self._estimate = estimate
         self._settles = settle
-        self._amounts = Amounts(scheduler.limit_names)
         self._observes = bool(scheduler.limit_names)  # else there is nothing to move
         retrying = auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)
         self._retried = retrying(self._attempt)
@@ -84,7 +88,8 @@ class Admission:
             body = b""
         if self._estimate is not None:
             return self._estimate(url, body if isinstance(body, bytes) else bytes(body))
-        return self._amounts.of(default_estimate(body))
+        model, size, most = measured(url, body)
+        return self.scheduler.estimate(size, model=model, most=most)
 
     def admitted(self) -> bool:
         """Whether the running code belongs to a call of this scheduler: it has its slot."""
@@ -92,8 +97,8 @@ class Admission:
         return call is not None and call.scheduler is self.scheduler
 
     def settle(self, usage: Usage | None) -> None:
-        if usage is not None and self._settles:
-            report_token_usage(self._amounts.of(usage)).close()  # the call itself reports
+        if usage is not None and self._settles is not False:
+            self.scheduler.settle(usage, rule=_BY_USAGE if self._settles else None)
 
     def now(self) -> float:
         """Seconds on the scheduler's clock."""
@@ -176,7 +181,7 @@ class Admission:
         self._observe_whole(response, sent_at)
         if response.status in REFUSALS:
             raise refusal(response, response.body)
-        self.settle(_http.usage_in(response.body))
+        self.settle(usage_in(response.body))
         return response
 
 

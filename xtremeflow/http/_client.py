@@ -67,9 +67,10 @@ class Client:
             has limits or adapts is shown what each answer tells of the provider's limits:
             `TaskScheduler.observe`.
         estimate: the tokens that a request is likely to use, from its URL and its body; by
-            default a quarter of the body's bytes plus its ``max_tokens``.
-        settle: replace the estimate by the usage of the answer. False for providers that charge
-            at admission and give nothing back, as OpenAI and Azure do.
+            default `TaskScheduler.estimate`, at first with four bytes to a token.
+        settle: whether the estimate is replaced by the usage of the answer. False for providers
+            that charge at admission and give nothing back, as OpenAI and Azure do. None: by what
+            the scheduler learns from the answers, see `TaskScheduler.settle`.
         max_retries, max_retry_after: of refused calls; as in `xtremeflow.auto_backoff`.
     """
 
@@ -97,7 +98,7 @@ class Client:
         max_event: int = 16 * _MIB,
         scheduler: TaskScheduler | None = None,
         estimate: Estimate | None = None,
-        settle: bool = True,
+        settle: bool | None = None,
         max_retries: int = 5,
         max_retry_after: float = 120.0,
     ) -> None:

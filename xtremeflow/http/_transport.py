@@ -35,7 +35,7 @@ def transport(
     *,
     scheduler: TaskScheduler | None = None,
     estimate: Estimate | None = None,
-    settle: bool = True,
+    settle: bool | None = None,
     max_retries: int = 5,
     max_retry_after: float = 120.0,
     http2: bool | None = None,
@@ -55,9 +55,9 @@ def transport(
     With a scheduler every call of the SDK is admitted by it, settled from the usage of its answer
     (a streamed one's from its last event), and retried by its rules when it is refused; set the
     SDK's own max_retries to 0. One that has limits or adapts is shown what each answer tells of
-    the provider's limits. settle=False keeps the estimates, for providers that give nothing
-    back (OpenAI, Azure). The slot of a streamed call is held until the stream is closed or
-    read to its end. The other arguments are those of `Client`.
+    the provider's limits, and learns from that whether it gives back what was not used;
+    settle=True and settle=False say so. The slot of a streamed call is held until the stream is
+    closed or read to its end. The other arguments are those of `Client`.
 
     The client's timeouts hold: connect and read (between two receptions, while the server is
     due); the time in the scheduler's queue does not count. Exceptions are the client's own.

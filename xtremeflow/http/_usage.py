@@ -1,10 +1,12 @@
-"""Tokens: what a request is likely to use, and what its answer says it has used."""
+"""Tokens, without decoding a body: what a request asks for, and what its answer has used."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 
 from .. import _http
+from ..learning.usage import Usage
 
 Cost = float | Mapping[str, float]
 
@@ -13,38 +15,23 @@ Cost = float | Mapping[str, float]
 Estimate = Callable[[str, bytes], Cost]
 
 
-Usage = tuple[int, int, int]  # tokens of the input, of the output, and of both
-
-_BYTES_PER_TOKEN = 4
+_MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]{1,200})"')
 
 
-def default_estimate(body: bytes) -> Usage:
-    """A token for every four bytes of the request, and all that the answer may have."""
-    most = _http.max_tokens(body)
-    prompt = -(-len(body) // _BYTES_PER_TOKEN)
-    return prompt, most, prompt + most
+def measured(url: str, body: bytes) -> tuple[str, int, int | None]:
+    """The model that a request names, the size of its body, and the most tokens that its answer
+    may have, if it says that."""
+    model = _MODEL.search(body)
+    most: int | None = _http.max_tokens(body) or None
+    if most is None and url.partition("?")[0].endswith("/embeddings"):
+        most = 0
+    return model[1].decode(errors="replace") if model else "", len(body), most
 
 
-class Amounts:
-    """Turns usage into what a scheduler with limits of these names takes."""
-
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._input = "input_tokens" in names
-        self._output = "output_tokens" in names
-        self._plain = not (self._input or self._output) and (
-            "tokens" in names or set(names) <= {"requests"}
-        )
-
-    def of(self, usage: Usage) -> Cost:
-        taken, given, both = usage
-        if self._plain:
-            return both
-        amounts = {"tokens": both}
-        if self._input:
-            amounts["input_tokens"] = taken
-        if self._output:
-            amounts["output_tokens"] = given
-        return amounts
+def usage_in(*parts: bytes) -> Usage | None:
+    """What parts of an answer, in order, say that it has used."""
+    used = _http.usage_in(*parts)
+    return None if used is None else Usage(*used)
 
 
 class Tap:
@@ -68,4 +55,4 @@ class Tap:
             self.see(data.encode())
 
     def usage(self) -> Usage | None:
-        return _http.usage_in(self._start, self._end)
+        return usage_in(self._start, self._end)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ MINUTE, DAY = 60.0, 86_400.0
 _PERIODS = {"second": 1.0, "minute": MINUTE, "hour": 3_600.0, "day": DAY, "month": 30 * DAY}
 _NAMES = {"req": "requests", "input-tokens": "input_tokens", "output-tokens": "output_tokens"}
 
-_ROUNDING = 500.0  # Anthropic tells tokens in thousands
+_GRAIN = 1000.0  # in which Anthropic tells tokens
 _MOST = 1e15  # per period: beyond any provider
 _AZURE_WINDOW = 10.0  # s, in which requests per minute are counted
 _SURE = 0.01  # s: resets below are mostly the rounding to whole milliseconds
@@ -49,6 +49,8 @@ class Observation:
     window     seconds of the window over which it is counted; None for a continuous bucket
     slides     whether that window has no end of its own
     burst      the seconds' worth that a bucket holds; None for the whole period's
+    grain      what `remaining` is rounded to
+    reset      seconds until all of it is there again; None where it is not said
     """
 
     name: str
@@ -58,6 +60,8 @@ class Observation:
     window: float | None = None
     slides: bool = False
     burst: float | None = None
+    grain: float = 1.0
+    reset: float | None = field(default=None, compare=False)
 
     @property
     def definition(self) -> Definition:
@@ -157,12 +161,13 @@ def _observed(quota: Quota) -> Observation | None:
         return None
     if remaining is not None and remaining > amount:
         return None  # of another limit, or the wrong way round
-    per, window, slides, burst = quota.per, None, False, None
+    per, window, slides, burst, grain = quota.per, None, False, None, 1.0
     if quota.style == "anthropic":
         if quota.name == "requests":
             burst = 1.0  # "60 per minute may be enforced as 1 per second"
         elif remaining is not None:
-            remaining = max(0.0, remaining - _ROUNDING)
+            grain = _GRAIN
+            remaining = max(0.0, remaining - grain / 2)
     elif quota.style == "period":
         window, slides = per, True  # Mistral's
     elif as_number(quota.reset_text) is not None:  # without a unit: Azure
@@ -170,7 +175,9 @@ def _observed(quota: Quota) -> Observation | None:
         window = _AZURE_WINDOW if quota.name == "requests" else MINUTE
     else:
         per = _period(quota)
-    return Observation(quota.name, per, amount, remaining, window, slides, burst)
+    return Observation(
+        quota.name, per, amount, remaining, window, slides, burst, grain, quota.reset
+    )
 
 
 def _period(quota: Quota) -> float | None:

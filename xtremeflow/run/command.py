@@ -15,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from xtremeflow import Limit
+from xtremeflow.learning.estimates import Estimator
 from xtremeflow.run import amounts, keys
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.dry import Plan, plan
-from xtremeflow.run.estimate import Estimator
 from xtremeflow.run.job import Job, same_file
 from xtremeflow.run.keys import Key, KeyProblem
 from xtremeflow.run.plot import PlotError, picture_path, plot

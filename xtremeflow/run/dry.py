@@ -8,8 +8,8 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from xtremeflow import Limit
+from xtremeflow.learning.estimates import Estimator
 from xtremeflow.run.amounts import counted, duration
-from xtremeflow.run.estimate import Estimator
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import BadLine, Json, fingerprint, parse
 from xtremeflow.run.results import Done
@@ -103,11 +103,16 @@ async def plan(
                     if len(found.examples) < examples:
                         found.examples.append(request)
                     continue
-                cost = estimator.estimate(request, 1_000_000)
+                cost = estimator.estimate(
+                    request.body,
+                    most=0 if request.embeds else None,
+                    in_flight=1_000_000,
+                    rule=provider.rule,
+                )
                 found.requests += 1
                 found.models[request.model] += 1
                 found.input_tokens += cost.input
                 found.output_tokens += cost.output
-                found.charged.update({**provider.admission(cost), "requests": 1})
+                found.charged.update({**cost, "requests": 1})
     done.check_end(number)
     return found

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from xtremeflow import Limit
+from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.saved import Learned, restored, saved
 from xtremeflow.run.budget import Budget
-from xtremeflow.run.estimate import Estimator
 from xtremeflow.run.history import History, last_state, past_runs
 from xtremeflow.run.keys import Key
 from xtremeflow.run.monitor import Monitor, Snapshot

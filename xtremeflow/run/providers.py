@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from xtremeflow import Limit
-from xtremeflow.run.estimate import Cost
-from xtremeflow.run.usage import Usage
-
-Charge = Literal["usage", "prompt and max_tokens", "max_tokens"]
+from xtremeflow.learning.rules import Rule
 
 UNITS: Mapping[str, str] = {
     "rpm": "requests",
@@ -29,6 +25,8 @@ _OPENAI_PATHS = {
     "prompt": "/v1/completions",
 }
 
+_BY_USAGE = Rule("nothing", settles=True, cached_free=False)
+
 
 @dataclass(frozen=True)
 class Provider:
@@ -44,9 +42,7 @@ class Provider:
     tells        whether its answers tell of its limits: then no amounts need be assumed
     burst        how many seconds of its rate a limit allows at once
     headroom     what part of the amounts may be used: a window's edge is not hit exactly
-    charge       what a call costs when it is admitted
-    settles      whether that is replaced by the actual usage
-    caches_free  whether what a cache read costs nothing
+    rule         how it charges tokens, as far as its answers do not tell otherwise
     """
 
     name: str
@@ -61,9 +57,7 @@ class Provider:
     tells: bool = False
     burst: Mapping[str, float] = field(default_factory=dict[str, float])
     headroom: float = 1.0
-    charge: Charge = "usage"
-    settles: bool = True
-    caches_free: bool = False
+    rule: Rule = _BY_USAGE
 
     def limits(self, amounts: Mapping[str, float], burst: float | None) -> list[Limit]:
         """The scheduler's limits for amounts per minute; `burst` in seconds replaces the own."""
@@ -73,25 +67,6 @@ class Provider:
             usable = amount * self.headroom
             found.append(Limit(UNITS[name], usable, 60.0, usable / 60.0 * seconds))
         return found
-
-    def admission(self, cost: Cost) -> dict[str, int]:
-        """What the call takes of each limit when it is admitted."""
-        output = cost.output
-        if self.charge != "usage" and cost.most is not None:
-            output = cost.most
-        tokens = cost.input + output
-        if self.charge == "max_tokens":
-            tokens = max(cost.input, cost.most or 0)
-        return {"tokens": tokens, "input_tokens": cost.input, "output_tokens": output}
-
-    def settlement(self, usage: Usage) -> dict[str, int]:
-        """What it has taken in the end."""
-        read = usage.input - (usage.cached if self.caches_free else 0)
-        return {
-            "tokens": read + usage.output,
-            "input_tokens": read,
-            "output_tokens": usage.output,
-        }
 
 
 _MINUTE = 60.0 - _JITTER
@@ -107,8 +82,7 @@ _ALL = (
         amounts={"rpm": 5_000, "tpm": 800_000},
         tells=True,
         burst=_BUCKETS,
-        charge="max_tokens",
-        settles=False,
+        rule=Rule("max", settles=False, cached_free=False),
     ),
     Provider(
         "azure",
@@ -119,8 +93,7 @@ _ALL = (
         amounts={"rpm": 1_440, "tpm": 240_000},
         tells=True,
         headroom=0.98,
-        charge="prompt and max_tokens",
-        settles=False,
+        rule=Rule("sum", settles=False, cached_free=False),
     ),
     Provider(
         "anthropic",
@@ -133,7 +106,7 @@ _ALL = (
         amounts={"rpm": 4_000, "itpm": 2_000_000, "otpm": 400_000},
         tells=True,
         burst={"itpm": _MINUTE, "otpm": _MINUTE},
-        caches_free=True,
+        rule=Rule("input", settles=True, cached_free=True),
     ),
     Provider(
         "gemini",
@@ -163,7 +136,7 @@ _ALL = (
         amounts={"rpm": 1_000, "tpm": 300_000},
         tells=True,
         burst=_BUCKETS,
-        charge="prompt and max_tokens",
+        rule=Rule("sum", settles=True, cached_free=False),
     ),
     Provider(
         "deepseek",

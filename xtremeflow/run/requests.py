@@ -42,6 +42,11 @@ class Request:
         model = self.body.get("model")
         return model if isinstance(model, str) else ""
 
+    @property
+    def embeds(self) -> bool:
+        """Whether its answer has no text."""
+        return self.url.partition("?")[0].endswith("/embeddings")
+
 
 @dataclass(frozen=True, slots=True)
 class BadLine:

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 from xtremeflow import RetryException, auto_backoff, report_token_usage
+from xtremeflow.learning.estimates import Estimate, Estimator
+from xtremeflow.learning.usage import Usage, usage_of
 from xtremeflow.refusals import is_refusal, is_terminal, retry_delay
 from xtremeflow.run import records
 from xtremeflow.run.budget import Budget
-from xtremeflow.run.estimate import Cost, Estimator
 from xtremeflow.run.failures import (
     BadReply,
     Failure,
@@ -33,7 +34,6 @@ from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import Json, Request, fingerprint, parse
 from xtremeflow.run.results import Results
 from xtremeflow.run.transport import NoReply, Reply, Transport, Unreachable
-from xtremeflow.run.usage import Usage, usage_of
 from xtremeflow.scheduler import TaskScheduler
 
 logger = logging.getLogger("xtremeflow.run")
@@ -87,8 +87,7 @@ class Counts:
 @dataclass(eq=False, slots=True)
 class _Job:
     request: Request
-    cost: Cost
-    admission: Mapping[str, int]
+    cost: Estimate
     charged: Mapping[str, int]  # what the last attempt has cost of each limit
     task: asyncio.Task[None] | None = None
     in_flight: bool = True  # from its admission on; False while it waits for another
@@ -145,6 +144,8 @@ class Runner:
         self._failures = 0
         self._unsaved: list[tuple[Callable[[bytes], None], bytes]] = []
         self._crash: BaseException | None = None
+        self.scheduler.estimator = self.estimator
+        self.scheduler.charge_by(self.provider.rule, until_learned=True)
         self._units = frozenset(self.scheduler.limit_names) - {"requests"}
         self._attempt = auto_backoff(
             max_retries=_MOST_REFUSALS, base_retry_after=1.0, max_retry_after=self.policy.max_wait
@@ -243,19 +244,13 @@ class Runner:
     async def _start(self, request: Request) -> None:
         while self._probing and len(self._jobs) >= _PROBE_CALLS:
             await self._change()
-        cost = self.estimator.estimate(request, self.scheduler.active_tasks)
-        tokens = cost.input + cost.output
-        while exceeded := self.budget.exceeded_by(tokens):
+        cost = self.scheduler.estimate(request.body, most=0 if request.embeds else None)
+        while exceeded := self.budget.exceeded_by(cost.total):
             if not self._jobs:
                 self.stop(exceeded)
             await self._change()  # they may use less than was thought
-        admission = {
-            unit: amount
-            for unit, amount in self.provider.admission(cost).items()
-            if unit in self._units
-        }
-        job = _Job(request, cost, admission, admission)
-        task = await self.scheduler.start_task(self._call(job), admission)
+        job = _Job(request, cost, {unit: cost[unit] for unit in self._units})
+        task = await self.scheduler.start_task(self._call(job), cost)
         if self._probe is None:
             loop = asyncio.get_running_loop()
             self._probe = loop.call_later(_PROBE_SECONDS, self._end_probe, False)
@@ -266,7 +261,7 @@ class Runner:
         """From now on the task is what the job is at."""
         if job.task is None:
             self._jobs.add(job)
-            self.budget.reserve(job.cost.input + job.cost.output)
+            self.budget.reserve(job.cost.total)
         if job.task is not task:
             job.task = task
             task.add_done_callback(partial(self._ended, job))
@@ -278,9 +273,8 @@ class Runner:
         if job.task is not task:
             return
         self._jobs.discard(job)
-        estimate = job.cost.input + job.cost.output
-        used = job.usage.total if job.usage is not None else estimate if job.attempts else 0
-        self.budget.settle(estimate, used)
+        used = job.usage.total if job.usage is not None else job.cost.total if job.attempts else 0
+        self.budget.settle(job.cost.total, used)
         self._wake()
 
     # ---- a call ----
@@ -332,7 +326,7 @@ class Runner:
             self._end_probe(True)
         usage = usage_of(answer)
         if usage is not None:
-            await self._learn(job, usage)
+            self._learn(job, usage)
         return reply
 
     def _consider(self, job: _Job, failure: Failure) -> Exception:
@@ -370,18 +364,15 @@ class Runner:
             now = self.wall()
             self.on_cooldown(now, now + left)
 
-    async def _learn(self, job: _Job, usage: Usage) -> None:
+    def _learn(self, job: _Job, usage: Usage) -> None:
         job.usage = usage
         counts = self.counts
         counts.reported += 1
         counts.input_tokens += usage.input
         counts.output_tokens += usage.output
         counts.cached_tokens += usage.cached
-        self.estimator.learn(job.request, job.cost, usage)
-        if self._units and self.provider.settles:
-            settled = self.provider.settlement(usage)
-            job.charged = {unit: settled[unit] for unit in self._units}
-            await report_token_usage(job.charged)
+        settled = self.scheduler.settle(usage)
+        job.charged = {unit: settled[unit] for unit in self._units}
 
     def _failed(self, job: _Job, failure: Failure) -> None:
         """An attempt has failed, and not for the provider's limits only."""
@@ -413,7 +404,7 @@ class Runner:
     async def _again(self, job: _Job, pause: float) -> None:
         """Holds no slot meanwhile, and then goes before new calls."""
         await asyncio.sleep(pause)
-        self._own(job, self.scheduler.submit(self._call(job), job.admission, priority=1))
+        self._own(job, self.scheduler.submit(self._call(job), job.cost, priority=1))
 
     def _about(self, job: _Job) -> Json:
         about: Json = {"line": job.request.line, "attempts": job.attempts}

@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from xtremeflow.run.estimate import Measure
+from xtremeflow.learning.estimates import Measure
 
 
 class TokenizerError(Exception):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from .. import _core
 from .._arguments import check_int, check_number
+from .._core import current_call, report_token_usage
+from ..learning.costs import Costs
+from ..learning.estimates import Estimate, Estimator
 from ..learning.follower import PLACES, Follower
 from ..learning.headers import observations
+from ..learning.rules import UNITS, Rule
 from ..learning.saved import Learned, restored, saved
+from ..learning.usage import usage_of
 from ..limits import Limit
 from ..mapping import Cost, map_calls
 from ..refusals import is_cured_by_waiting, told_wait
@@ -62,11 +68,15 @@ class TaskScheduler(_core.Scheduler):
         self._limits = list(limits)
         self._adapt: Adapt = adapt
         self._follower: Follower | None = None
+        self._costs = Costs()
         super().__init__(
             limits=[self._defined(limit) for limit in self._limits],
             max_concurrency=max_concurrency,
             places=[name for name, _ in PLACES] if adapt else (),
         )
+        names = self.limit_names
+        self._on_tokens = [(index, name) for index, name in enumerate(names) if name in UNITS]
+        self._units = tuple(unit for unit in UNITS if unit == "tokens" or unit in names)
         if adapt:
             self._following(before)
 
@@ -159,6 +169,8 @@ class TaskScheduler(_core.Scheduler):
         *,
         sent_at: float | None = None,
         received_at: float | None = None,
+        model: str | None = None,
+        usage: Any = None,
     ) -> None:
         """Learn from an answer what the provider says of its limits, and keep to it.
 
@@ -176,6 +188,9 @@ class TaskScheduler(_core.Scheduler):
                 or, for uvloop, ``time.monotonic()``). By default when the current call was
                 dispatched; outside a call then only amounts are learned, not what is left of them.
             received_at: When its headers came, by default now.
+            model: Of which the charges are learned, by default that of the call's `estimate`; or
+                any other key, where models share a limit.
+            usage: What the call has used, if that is known: `settle` is called with it.
 
         Raises:
             TypeError, ValueError: The status or a time is of the wrong type or out of its range.
@@ -195,6 +210,95 @@ class TaskScheduler(_core.Scheduler):
             refused=is_refusal,
             wait=told_wait(headers, body, time.time()) if is_refusal else None,
         )
+        if seen and status < 400:
+            call, came = self._current(), _now() if received_at is None else received_at
+            sent = call.dispatched_at if sent_at is None and call is not None else sent_at
+            if sent is not None and came is not None:
+                self._costs.told(_key(model, call), seen, sent, came)
+        if usage is not None:
+            self.settle(usage, model=model)
+
+    def settle(
+        self, usage: Any, *, model: str | None = None, rule: Rule | None = None
+    ) -> dict[str, int]:
+        """Settle the current call by what it has used, learn from that, and say what it has cost
+        of limits on tokens.
+
+        That is what the provider is believed to charge: see `stats().charges`. While it is not
+        known, nothing is given back; where its answers do not tell what is left, the usage is what
+        counts. `report_token_usage` settles by what you say.
+
+        Args:
+            usage: The answer's, in any provider's words: the decoded answer or its ``usage``, or
+                such objects of an SDK. Nothing is settled if there is none in it.
+            model: As for `observe`.
+            rule: How it is charged, where you know better than what is believed.
+
+        Raises:
+            RuntimeError: The running code belongs to no call of this scheduler.
+        """
+        call = self._current()
+        if call is None:
+            raise RuntimeError("only a call of this scheduler can be settled")
+        used = usage_of(usage)
+        if used is None:
+            return {}
+        estimate, sent_at = call.extra["estimated_tokens"], call.dispatched_at
+        key = _key(model, call)
+        settled = self._costs.settled(key, estimate, used, sent_at, _now(), rule)
+        report_token_usage({unit: settled.amounts[unit] for unit in self._units}).close()
+        for index, name in self._on_tokens:
+            if name in settled.ascertained:
+                self._ascertain(index, *settled.ascertained[name])
+            if settled.withheld[name]:
+                self._withhold(index, settled.withheld[name])
+        return settled.amounts
+
+    def estimate(
+        self,
+        request: str | int | Mapping[str, Any],
+        *,
+        model: str | None = None,
+        most: int | None = None,
+    ) -> Estimate:
+        """What a call is likely to take of the limits: what `start_task` and the like are to be
+        given as ``estimated_tokens``. It is learned from what `settle` is told.
+
+        Args:
+            request: The body, decoded; or just the text of the prompt; or its size as measured.
+            model: By default what the body says.
+            most: The most tokens that the answer may have, by default what the body says.
+
+        Raises:
+            TypeError, ValueError: An argument is of the wrong type or out of its range.
+        """
+        if not isinstance(request, (str, int, Mapping)):
+            raise TypeError(f"request must be a decoded body, a text or a size, got {request!r}")
+        if most is not None:
+            check_int("most", most, 0)
+        return self._costs.estimate(request, model, most, self.active_tasks, self._units)
+
+    @property
+    def estimator(self) -> Estimator:
+        """What `estimate` has learned; may be replaced, by one with a tokenizer for example."""
+        return self._costs.estimator
+
+    @estimator.setter
+    def estimator(self, estimator: Estimator) -> None:
+        if not isinstance(estimator, Estimator):
+            raise TypeError(f"estimator must be an Estimator, got {estimator!r}")
+        self._costs.estimator = estimator
+
+    def charge_by(self, rule: Rule, *, until_learned: bool = False) -> None:
+        """Say how the provider charges tokens, for good, or only until its answers show it. What
+        the rule leaves open is learned in any case."""
+        if not isinstance(rule, Rule):
+            raise TypeError(f"rule must be a Rule, got {rule!r}")
+        self._costs.charge_by(rule, until_learned=until_learned)
+
+    def _current(self) -> _core.Call | None:
+        call = current_call()
+        return call if call is not None and call.scheduler is self else None
 
     def _needs_a_place(self) -> bool:
         """For auto_backoff, once: whether the refusal that was just observed needs no pause, but
@@ -240,12 +344,16 @@ class TaskScheduler(_core.Scheduler):
     def stats(self) -> Stats:
         """Return what has happened so far, and what left quota idle."""
         snapshot = self._snapshot()
-        follower = self._follower
+        charges, follower = self._costs.beliefs, self._follower
         if follower is None:
-            return stats_from(snapshot, self._limits)
-        concurrency = follower.learned.concurrency
+            return stats_from(snapshot, self._limits, charges=charges)
         return stats_from(
-            snapshot, self._limits, follower.reasons, follower.confidence, concurrency
+            snapshot,
+            self._limits,
+            follower.reasons,
+            follower.confidence,
+            follower.learned.concurrency,
+            charges,
         )
 
     def __repr__(self) -> str:
@@ -262,6 +370,22 @@ class TaskScheduler(_core.Scheduler):
     def semaphore(self) -> Slots:
         """The free slots, for programs that look at the semaphore of version 0.4.4."""
         return Slots(self)
+
+
+def _now() -> float | None:
+    """The running loop's time; None where none runs."""
+    try:
+        return asyncio.get_running_loop().time()
+    except RuntimeError:
+        return None
+
+
+def _key(model: str | None, call: _core.Call | None) -> str:
+    """By what a call's charges are learned."""
+    if model is None and call is not None:
+        estimate = call.extra["estimated_tokens"]
+        model = estimate.model if isinstance(estimate, Estimate) else None
+    return model or ""
 
 
 class Slots:

@@ -100,7 +100,12 @@ static PyObject *limit_fields(PyObject *Py_UNUSED(module), PyObject *head)
     return list;
 }
 
-/* usage_in(bytes, ...) -> (input, output, total) or None */
+static long long said(int64_t tokens)
+{
+    return tokens > 0 ? tokens : 0;
+}
+
+/* usage_in(bytes, ...) -> (input, output, cached) or None; see learning/usage.py */
 static PyObject *usage_in(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
     struct xf_usage u;
@@ -115,9 +120,11 @@ static PyObject *usage_in(PyObject *Py_UNUSED(module), PyObject *const *args, Py
     }
     if (!found)
         Py_RETURN_NONE;
-    long long input = (u.input > 0 ? u.input : 0) + (u.cache_written > 0 ? u.cache_written : 0);
-    long long output = (u.output > 0 ? u.output : 0) + (u.thoughts > 0 ? u.thoughts : 0);
-    return Py_BuildValue("(LLL)", input, output, u.total > 0 ? (long long)u.total : input + output);
+    long long input = said(u.input) + said(u.cache_written) + said(u.cache_read);
+    long long output = said(u.output) + said(u.thoughts);
+    if (u.total > input + output)
+        output = u.total - input;
+    return Py_BuildValue("(LLL)", input, output, said(u.cached) + said(u.cache_read));
 }
 
 static PyObject *max_tokens(PyObject *Py_UNUSED(module), PyObject *body)
@@ -149,7 +156,7 @@ static PyMethodDef methods[] = {
     {"limit_fields", limit_fields, METH_O,
      "Of an answer's head, the pairs that tell of rate limits, and the date if there are any."},
     {"usage_in", (PyCFunction)(void (*)(void))usage_in, METH_FASTCALL,
-     "The (input, output, total) tokens that parts of an answer, in order, say it used; or None."},
+     "The (input, output, cached) tokens that parts of an answer, in order, say it used; or None."},
     {"max_tokens", max_tokens, METH_O, "The largest max_tokens of a request's body, or 0."},
     {"check_headers", check_headers, METH_O, "The given headers as checked pairs of bytes."},
     {"set_loads", set_loads, METH_O, "The function that decodes JSON for Event.json."},

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from runkit import plain
-from test_input import good
 
-from xtremeflow.run.estimate import Estimator, measure_body, most_output
-from xtremeflow.run.providers import PROVIDERS
-from xtremeflow.run.tokenizer import TokenizerError, tokenizer
-from xtremeflow.run.usage import Usage, usage_of
+from xtremeflow.learning.estimates import Estimate, Estimator, measure_body, most_output
+from xtremeflow.learning.rules import Rule
+from xtremeflow.learning.usage import Usage, usage_of
+
+
+def plain(text: str = "hello", model: str = "m", **more: Any) -> dict[str, Any]:
+    return {"model": model, "messages": [{"role": "user", "content": text}], **more}
 
 
 def test_characters_count_until_something_is_learned() -> None:
-    cost = Estimator().estimate(good(plain("x" * 396)))
+    cost = Estimator().estimate(plain("x" * 396))
     assert (cost.input, cost.output, cost.most) == (100, 256, None)
-    assert Estimator().estimate(good(plain("x", max_tokens=9))).output == 9
+    assert Estimator().estimate(plain("x", max_tokens=9)).output == 9
 
 
 def test_characters_per_token_and_the_output_are_learned() -> None:
@@ -26,14 +28,14 @@ def test_characters_per_token_and_the_output_are_learned() -> None:
     chance = random.Random(1)
     estimator = Estimator()
     for _ in range(300):
-        request = good(plain("x" * chance.randrange(10, 3000)))
+        request = plain("x" * chance.randrange(10, 3000))
         cost = estimator.estimate(request)
         written = max(1, round(chance.gauss(100, 30)))
-        estimator.learn(request, cost, Usage(round(cost.size / 2.5), written))
-    cost = estimator.estimate(good(plain("x" * 2496)), in_flight=0)
+        estimator.learn(cost, Usage(round(cost.size / 2.5), written))
+    cost = estimator.estimate(plain("x" * 2496), in_flight=0)
     assert cost.input == pytest.approx(1000, rel=0.02)
     assert cost.output == pytest.approx(160, rel=0.15)  # alone, it allows for two spreads
-    many = estimator.estimate(good(plain("x")), in_flight=9999)
+    many = estimator.estimate(plain("x"), in_flight=9999)
     assert many.output == pytest.approx(100, rel=0.05)
     learned = estimator.learned()["m"]
     assert learned["units_per_token"] == pytest.approx(2.5, rel=0.02)
@@ -41,9 +43,9 @@ def test_characters_per_token_and_the_output_are_learned() -> None:
 
 def test_models_are_told_apart() -> None:
     estimator = Estimator()
-    request = good(plain("x" * 1000, model="a"))
-    estimator.learn(request, estimator.estimate(request), Usage(1000, 5))
-    assert estimator.estimate(good(plain("x" * 996, model="b"))).input == 250
+    request = plain("x" * 1000, model="a")
+    estimator.learn(estimator.estimate(request), Usage(1000, 5))
+    assert estimator.estimate(plain("x" * 996, model="b")).input == 250
 
 
 def test_the_text_of_the_body_is_measured_and_nothing_else() -> None:
@@ -77,12 +79,6 @@ def test_the_most_that_may_come(body: Any, most: int | None) -> None:
     assert most_output(body) == most
 
 
-def test_embeddings_have_no_output() -> None:
-    request = good({"model": "text-embedding-3-small", "input": ["abcd"] * 100})
-    cost = Estimator().estimate(request)
-    assert (cost.input, cost.output) == (100, 0)
-
-
 @pytest.mark.parametrize(
     ("body", "usage"),
     [
@@ -108,38 +104,43 @@ def test_usage_in_every_providers_words(body: Any, usage: Usage | None) -> None:
     assert usage_of(body) == usage
 
 
-@pytest.mark.parametrize(
-    ("provider", "admission"),
-    [
-        ("openai", {"tokens": 500, "input_tokens": 100, "output_tokens": 500}),
-        ("groq", {"tokens": 600, "input_tokens": 100, "output_tokens": 500}),
-        ("mistral", {"tokens": 356, "input_tokens": 100, "output_tokens": 256}),
-    ],
-)
-def test_what_a_provider_charges(provider: str, admission: dict[str, int]) -> None:
-    cost = Estimator().estimate(good(plain("x" * 396, max_tokens=500)))
-    assert PROVIDERS[provider].admission(cost) == admission
+@pytest.mark.parametrize("inner", ["usage", None])
+def test_usage_of_an_sdks_object(inner: str | None) -> None:
+    details = SimpleNamespace(cached_tokens=8)
+    usage = SimpleNamespace(prompt_tokens=9, completion_tokens=4, prompt_tokens_details=details)
+    assert usage_of(SimpleNamespace(usage=usage) if inner else usage) == Usage(9, 4, 8)
 
 
-def test_cache_reads_are_free_where_they_are() -> None:
-    usage = Usage(100, 10, 80)
-    assert PROVIDERS["anthropic"].settlement(usage)["input_tokens"] == 20
-    assert PROVIDERS["groq"].settlement(usage)["tokens"] == 110
+def test_usage_that_is_known_already_and_usage_by_itself() -> None:
+    assert usage_of(Usage(1, 2)) == Usage(1, 2)
+    assert usage_of({"input_tokens": 3, "output_tokens": 4}) == Usage(3, 4)
+    assert usage_of({"promptTokenCount": 3, "candidatesTokenCount": True}) == Usage(3, 0)
+    assert usage_of("text") is None
 
 
-def test_a_tokenizer_that_is_not_there() -> None:
-    with pytest.raises(TokenizerError, match="--tokenizer"):
-        tokenizer("nobody-knows-it")
+def test_an_embeddings_body_has_no_output() -> None:
+    body = {"model": "text-embedding-3-small", "input": ["abcd"] * 100}
+    estimate = Estimator().estimate(body)
+    assert (estimate.input, estimate.output, estimate.most) == (100, 0, 0)
 
 
-def test_a_tokenizer_file(tmp_path: Any) -> None:
-    tokenizers = pytest.importorskip("tokenizers")
-    words = tokenizers.Tokenizer(
-        tokenizers.models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?")
-    )
-    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    path = str(tmp_path / "tokenizer.json")
-    words.save(path)
-    assert tokenizer(path)("a b c a") == 4
-    estimator = Estimator(tokenizer(path), per_token=1.0)
-    assert estimator.estimate(good(plain("a b a b a"))).input == 6  # and its role
+def test_a_text_is_a_prompt() -> None:
+    estimate = Estimator().estimate("x" * 396, model="m", most=50)
+    assert (estimate.model, estimate.input, estimate.output, estimate.most) == ("m", 99, 50, 50)
+    assert estimate.total == 149
+
+
+def test_an_estimate_is_what_a_call_holds() -> None:
+    estimator = Estimator()
+    estimate = estimator.estimate(plain("x" * 396, max_tokens=500), units=["tokens"])
+    assert estimate == {"tokens": 600}
+    assert isinstance(estimate, Estimate)
+    rule = Rule("nothing", settles=True)
+    assert estimator.estimate(plain("x" * 396, max_tokens=500), rule=rule)["tokens"] == 356
+
+
+def test_arguments_that_are_wrong() -> None:
+    with pytest.raises(ValueError, match="per_token must be a number above 0, got 0"):
+        Estimator(per_token=0)
+    with pytest.raises(TypeError, match="measure must be a function of a text, got 4"):
+        Estimator(4)  # type: ignore[arg-type]

@@ -1,0 +1,57 @@
+"""What the presets charge, and how a tokenizer is found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from runkit import plain
+from test_input import good
+
+from xtremeflow.learning.estimates import Estimator
+from xtremeflow.learning.usage import Usage
+from xtremeflow.run.providers import PROVIDERS
+from xtremeflow.run.tokenizer import TokenizerError, tokenizer
+
+
+@pytest.mark.parametrize(
+    ("provider", "admission"),
+    [
+        ("openai", {"tokens": 500, "input_tokens": 100, "output_tokens": 500}),
+        ("groq", {"tokens": 600, "input_tokens": 100, "output_tokens": 500}),
+        ("mistral", {"tokens": 356, "input_tokens": 100, "output_tokens": 256}),
+    ],
+)
+def test_what_a_provider_charges(provider: str, admission: dict[str, int]) -> None:
+    rule = PROVIDERS[provider].rule
+    assert Estimator().estimate(plain("x" * 396, max_tokens=500), rule=rule) == admission
+
+
+def test_cache_reads_are_free_where_they_are() -> None:
+    usage = Usage(100, 10, 80)
+    assert PROVIDERS["anthropic"].rule.settled(usage, 50)["input_tokens"] == 20
+    assert PROVIDERS["groq"].rule.settled(usage, 50)["tokens"] == 110
+
+
+def test_embeddings_have_no_output() -> None:
+    body = {"model": "any", "input": "abcd"}
+    assert good({"custom_id": "a", "url": "/v1/embeddings?a=b", "body": body}).embeds
+    assert not good({"custom_id": "a", "url": "/v1/responses", "body": body}).embeds
+
+
+def test_a_tokenizer_that_is_not_there() -> None:
+    with pytest.raises(TokenizerError, match="--tokenizer"):
+        tokenizer("nobody-knows-it")
+
+
+def test_a_tokenizer_file(tmp_path: Any) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    words = tokenizers.Tokenizer(
+        tokenizers.models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?")
+    )
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    path = str(tmp_path / "tokenizer.json")
+    words.save(path)
+    assert tokenizer(path)("a b c a") == 4
+    estimator = Estimator(tokenizer(path), per_token=1.0)
+    assert estimator.estimate(plain("a b a b a")).input == 6  # and its role

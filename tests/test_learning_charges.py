@@ -1,0 +1,198 @@
+"""What a provider charges, found out from what its answers say was left."""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+from chargekit import RULES, World, is_bold, take_in
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xtremeflow.learning.charges import Belief, Charges
+from xtremeflow.learning.headers import Observation
+from xtremeflow.learning.rules import UNKNOWN, Rule
+from xtremeflow.learning.usage import Usage
+
+PROFILES = sorted(RULES)
+
+
+def agrees(believed: Rule, right: Rule) -> bool:
+    """Whether all that is believed is so, and it is known whether it settles."""
+    return believed.settles == right.settles and believed.over(right) == right
+
+
+# -- found ----------------------------------------------------------------------------------------
+
+
+def check(beliefs: list[Rule], right: Rule) -> None:
+    """It was found, and never the contrary. It may become doubtful again: where a client uses all
+    that comes in, little is left to be seen."""
+    assert any(agrees(belief, right) for belief in beliefs)
+    assert all(belief.settles in (None, right.settles) for belief in beliefs)
+    assert not any(is_bold(belief, right) for belief in beliefs)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_rule_of_each_provider_is_found(profile: str, seed: int) -> None:
+    check(World(profile, seed).learn(600), RULES[profile])
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("told", ["admitted", "ended"])
+def test_it_does_not_matter_when_the_provider_looks_up_what_is_left(
+    profile: str, told: str
+) -> None:
+    check(World(profile, told=told).learn(500), RULES[profile])
+
+
+@pytest.mark.parametrize("profile", ["openai", "anthropic", "groq"])
+def test_with_hundreds_of_calls_in_flight(profile: str) -> None:
+    check(World(profile, in_flight=300).learn(800), RULES[profile])
+
+
+def test_one_call_at_a_time_is_enough_where_what_is_taken_stays_taken() -> None:
+    for profile in ("azure", "mistral"):
+        beliefs = World(profile, in_flight=1).learn(12)
+        assert beliefs[-1].settles == RULES[profile].settles
+
+
+def test_cached_input_is_free_where_it_is() -> None:
+    assert World("anthropic", in_flight=64).learn(600)[-1].cached_free is True
+    assert World("groq").learn(300)[-1].cached_free is False
+    assert World("mistral", cached=0.0).learn(300)[-1].cached_free is None  # nobody can know
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("others", [0.1, 0.5])
+def test_somebody_else_on_the_key_makes_it_cautious_and_never_bold(
+    profile: str, others: float
+) -> None:
+    for seed in range(2):
+        beliefs = World(profile, seed, others=others).learn(400)
+        assert not any(is_bold(belief, RULES[profile]) for belief in beliefs)
+
+
+def test_a_change_is_followed() -> None:
+    charges = Charges()
+    first = World("azure", in_flight=4).learn(200, charges)
+    assert first[-1].settles is False
+    for answer in World("mistral", in_flight=4).answers(600):
+        seen = [replace(observation, per=60.0) for observation in answer.seen]
+        take_in(
+            charges, replace(answer, seen=seen, sent_at=answer.sent_at + 1e5, at=answer.at + 1e5)
+        )
+    assert charges.beliefs["m"].rule.settles is True
+
+
+# -- not found ------------------------------------------------------------------------------------
+
+
+def test_without_what_is_left_nothing_is_believed() -> None:
+    charges = Charges()
+    for answer in World("groq").answers(100):
+        charges.told("m", [], answer.sent_at, answer.at)
+        charges.ended("m", answer.most, answer.usage, answer.sent_at, answer.at)
+    assert charges.rule("m") is None
+    assert charges.beliefs == {}
+
+
+def test_a_full_bucket_tells_nothing() -> None:
+    beliefs = World("groq", in_flight=1).learn(100)
+    assert set(beliefs) == {UNKNOWN}
+
+
+def test_models_are_told_apart() -> None:
+    charges = Charges()
+    for profile in ("azure", "mistral"):
+        for answer in World(profile).answers(300):
+            take_in(charges, answer, profile)
+    assert charges.beliefs["azure"].rule.settles is False
+    assert charges.beliefs["mistral"].rule.settles is True
+    assert charges.rule("another") is None
+
+
+numbers = st.floats(0, 1e15) | st.sampled_from([0.0, 1.0, 1e5])
+answers = st.tuples(numbers, numbers, st.integers(0, 10**9), st.integers(0, 10**6))
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(answers, max_size=60), st.integers(0, 2**32))
+def test_nonsense_raises_nothing_and_is_not_believed(script: list[Any], seed: int) -> None:
+    charges = Charges()
+    random = Random(seed)
+    now = 0.0
+    for remaining, amount, tokens, most in script:
+        now += random.random()
+        observation = Observation(
+            random.choice(["tokens", "input_tokens", "requests"]),
+            random.choice([None, 60.0, 86400.0]),
+            amount,
+            random.choice([remaining, None]),
+            window=random.choice([None, 60.0]),
+            slides=random.random() < 0.5,
+            reset=random.choice([None, remaining]),
+        )
+        charges.told("m", [observation], now - random.random(), now)
+        charges.ended("m", most, Usage(tokens, most // 2, tokens * 2), now - random.random(), now)
+    for belief in charges.beliefs.values():
+        assert 0 <= belief.confidence <= 1
+        assert not math.isnan(belief.confidence)
+
+
+# -- what is made of it ---------------------------------------------------------------------------
+
+
+def test_each_change_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    charges = Charges()
+    with caplog.at_level(logging.INFO, logger="xtremeflow"):
+        beliefs = World("azure", in_flight=1).learn(30, charges)
+    changes = sum(a != b for a, b in zip([UNKNOWN, *beliefs], beliefs, strict=False))
+    assert len(caplog.records) == changes > 0
+    assert caplog.messages[-1].startswith(
+        "Charges of m: prompt + max_tokens at admission, never given back, cached input counts ("
+    )
+    assert caplog.messages[-1].endswith("answers)")
+
+
+def test_what_the_rules_cost() -> None:
+    usage = Usage(100, 10, 80)
+
+    def tokens(rule: Rule) -> tuple[int, int]:
+        return rule.reserved(100, 50, 500)["tokens"], rule.settled(usage, 500)["tokens"]
+
+    assert tokens(Rule("max", False, False)) == (500, 500)
+    assert tokens(Rule("sum", False, False)) == (600, 600)
+    assert tokens(Rule("sum", True, False)) == (600, 110)
+    assert tokens(Rule("input", True, True)) == (150, 30)
+    assert tokens(Rule("nothing", True, False)) == (150, 110)
+    assert tokens(UNKNOWN) == (600, 600)
+    assert UNKNOWN.settled(Usage(100, 900), None)["tokens"] == 1000
+    assert Rule("input", True, True).settled(usage, None) == {
+        "tokens": 30,
+        "input_tokens": 20,
+        "output_tokens": 10,
+    }
+
+
+def test_a_rule_that_is_none() -> None:
+    with pytest.raises(ValueError, match=r"admission must be one of 'nothing', .* got 'all'"):
+        Rule("all")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="settles must be True, False or None, got 'yes'"):
+        Rule("sum", settles="yes")  # type: ignore[arg-type]
+
+
+def test_what_is_known_comes_before_what_is_assumed() -> None:
+    assumed = Rule("max", settles=False, cached_free=False)
+    assert UNKNOWN.over(assumed) == assumed
+    assert Rule(None, True).over(assumed) == Rule("max", True, False)
+
+
+def test_a_belief_says_what_it_does_not_know() -> None:
+    assert Belief() == Belief(UNKNOWN, 0.0, 0)
+    assert str(UNKNOWN) == "at admission not known what, perhaps given back"

@@ -1,0 +1,338 @@
+"""What a provider charges a call, and whether it gives a part of it back: found out from what its
+answers say was left.
+
+Between two answers what is left has changed by what was refilled and by what calls took and gave
+back meanwhile; and how much that is each rule says differently. So each such span of answers is a
+vote: the less of the change a rule leaves unexplained, the more it is believed. The more calls are
+in flight the longer are the spans, as answers do not come in the order in which all was counted.
+
+What else uses the limit, a colleague with the same key, makes every rule look too cheap. Then
+either none explains what is left, or one that gives nothing back: too cautious, never too bold.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from operator import attrgetter
+from typing import Any
+
+from xtremeflow.learning.headers import MINUTE, Observation
+from xtremeflow.learning.rules import ADMISSIONS, UNITS, UNKNOWN, Rule
+from xtremeflow.learning.usage import Usage
+
+logger = logging.getLogger("xtremeflow.learning")
+
+# What providers may do. What is never settled is the most that a call may use, whatever the cache
+# has of it.
+RULES = tuple(
+    Rule(admission, settles, cached_free)
+    for admission, settles, cached_free in product(ADMISSIONS, (False, True), (False, True))
+    if settles or (admission in ("max", "sum") and not cached_free)
+)
+
+_SURE, _UNSURE = 0.95, 0.3  # believed from the first on, and no longer below the second
+_FEWEST = 4.0  # votes
+_WEIGHT = 0.7  # of a vote: it shares an answer with the one before
+_CROWD = 8  # calls in flight, for each of which a span is one answer longer
+_MEMORY = 60.0  # votes after which one counts 1/e: providers change
+_FIT = 0.2  # share of what was charged that the best rule may leave unexplained
+_NOISE = 0.03  # share that says nothing, however it differs
+_PATIENCE = 3.0  # of a call's mean duration, until all that were in flight have ended
+_GRAINS = 4.0  # a span's charges, in units of what the answers are rounded to
+_ROUNDED_UP = 1.0  # s: in some answers the time until a window's end
+_ENOUGH, _OPEN = 25, 100  # spans looked at, when it is known whether it settles, and when not:
+_RARELY = 8  # after that all but one span in nine are left out, since looking takes time
+_KEPT = 8192  # calls
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is believed of a provider's charges.
+
+    rule        with None for what is not decided
+    confidence  from 0 to 1: how sure it is whether it settles
+    answers     that it is learned from
+    """
+
+    rule: Rule = UNKNOWN
+    confidence: float = 0.0
+    answers: int = 0
+
+
+class Charges:
+    """The beliefs, by model (or any other key of calls that share a limit and a rule)."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, _Calls] = {}
+
+    @property
+    def beliefs(self) -> dict[str, Belief]:
+        """Of the keys whose answers tell what is left."""
+        return {key: calls.belief for key, calls in self._keys.items()}
+
+    def rule(self, key: str) -> Rule | None:
+        """What is believed of a key's charges; None where the answers do not tell what is left."""
+        calls = self._keys.get(key)
+        return None if calls is None else calls.belief.rule
+
+    def told(
+        self, key: str, seen: Sequence[Observation], sent_at: float, received_at: float
+    ) -> None:
+        """An answer, of a call that was not refused, has told what is left. In seconds of any
+        clock; to be called before `ended` with the same call."""
+        for observation in seen:
+            left = observation.remaining
+            if left is None or observation.name not in UNITS:
+                continue
+            if observation.per in (None, MINUTE):
+                calls = self._keys.setdefault(key, _Calls())
+                calls.told(observation, left, sent_at, received_at)
+
+    def ended(self, key: str, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
+        """A call that could have written `most` tokens has ended and used so much."""
+        calls = self._keys.get(key)
+        if calls is None:
+            return  # no answer has told what is left
+        calls.ended(most, usage, sent_at, ended_at)
+        if calls.judge():
+            logger.info("Charges of %s: %s", key or "calls", calls.reason)
+
+
+# Of a call: its input, what of it is cached, max_tokens, the larger of input and max_tokens with
+# and without the cached, and its output. All that any rule charges is a sum of these.
+_Parts = tuple[int, int, int, int, int, int]
+_NONE: _Parts = (0, 0, 0, 0, 0, 0)
+
+
+class _Events:
+    """Points in time at which calls were charged."""
+
+    def __init__(self) -> None:
+        self.times: list[float] = []
+        self._parts: list[_Parts] = []
+
+    def add(self, at: float, parts: _Parts) -> None:
+        index = bisect_right(self.times, at)
+        self.times.insert(index, at)
+        self._parts.insert(index, parts)
+
+    def sums(self, first: int, last: int) -> tuple[int, ...]:
+        """Of the parts from index to index; negative where they are the wrong way round."""
+        if first == last:
+            return _NONE
+        if first > last:
+            return tuple(-part for part in self.sums(last, first))
+        return tuple(map(sum, zip(*self._parts[first:last], strict=True)))
+
+    def forget(self, before: float) -> None:
+        gone = bisect_left(self.times, before)
+        del self.times[:gone], self._parts[:gone]
+
+
+@dataclass(frozen=True, slots=True)
+class _Telling:
+    sent_at: float
+    received_at: float
+    remaining: float
+    until: float  # when a fixed window ends, at the earliest
+
+
+# When an answer's word on what is left was true: at its own call's admission, or when it came,
+# before or after its own call was settled.
+_INSTANTS = (
+    (attrgetter("sent_at"), bisect_right, bisect_left),
+    (attrgetter("received_at"), bisect_left, bisect_left),
+    (attrgetter("received_at"), bisect_left, bisect_right),
+)
+_HYPOTHESES = tuple(product(range(len(_INSTANTS)), RULES))
+
+
+@dataclass
+class _Track:
+    """One limit, and its answers that have not voted yet."""
+
+    limit: Observation
+    waiting: deque[_Telling] = field(default_factory=lambda: deque[_Telling](maxlen=_KEPT))
+    start: _Telling | None = None
+    left: int = 0  # answers until the span's end
+
+
+class _Calls:
+    """One key's calls and answers."""
+
+    def __init__(self) -> None:
+        self.belief = Belief()
+        self.tracks: dict[str, _Track] = {}
+        self._sent = _Events()
+        self._ended = _Events()
+        self._duration = 0.0
+        self._votes = 0.0
+        self._misses = [0.0] * len(_HYPOTHESES)
+        self._answers = 0
+        self._looks = 0  # since the rule was last another
+
+    @property
+    def reason(self) -> str:
+        belief = self.belief
+        return f"{belief.rule} ({belief.confidence:.0%} sure after {belief.answers} answers)"
+
+    def told(self, seen: Observation, left: float, sent_at: float, received_at: float) -> None:
+        track = self.tracks.get(seen.name)
+        if track is None or (track.limit.amount, track.limit.window) != (seen.amount, seen.window):
+            track = self.tracks[seen.name] = _Track(seen)
+        until = math.inf
+        if seen.window and not seen.slides and seen.reset is not None:
+            until = sent_at + seen.reset - _ROUNDED_UP
+        track.waiting.append(_Telling(sent_at, received_at, left, until))
+
+    def ended(self, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
+        read = usage.input
+        uncached = max(0, read - usage.cached)
+        parts = (read, read - uncached, most, max(read, most), max(uncached, most), usage.output)
+        self._sent.add(sent_at, parts)
+        self._ended.add(ended_at, parts)
+        self._answers += 1
+        weight = max(1 / self._answers, 0.05)
+        self._duration += weight * (ended_at - sent_at - self._duration)
+        if len(self._ended.times) > _KEPT:
+            oldest = self._ended.times[_KEPT // 4]
+            self._sent.forget(oldest)
+            self._ended.forget(oldest)
+
+    def judge(self) -> bool:
+        """Lets all spans vote of which everything is known. Returns whether the rule changed."""
+        known = self._ended.times[-1] - _PATIENCE * self._duration
+        voted = False
+        for track in self.tracks.values():
+            while track.waiting and track.waiting[0].received_at <= known:
+                voted |= self._advance(track, track.waiting.popleft())
+        return voted and self._conclude()
+
+    def _advance(self, track: _Track, telling: _Telling) -> bool:
+        track.left -= 1
+        if track.left > 0:
+            return False
+        times = self._sent.times, self._ended.times
+        sent, ended = (bisect_right(known, telling.received_at) for known in times)
+        length = 1 + max(0, sent - ended) // _CROWD
+        voted, looked = False, track.start is not None
+        if track.start is not None:
+            vote = self._vote(track.limit, track.start, telling)
+            if vote is None:
+                return False  # too little was charged to be seen: the span goes on
+            if vote:
+                keep = 1 - 1 / _MEMORY
+                self._votes = keep * self._votes + 1
+                self._misses = [keep * a + b for a, b in zip(self._misses, vote, strict=True)]
+                voted = True
+        self._looks += looked
+        if looked and self._looks > (_OPEN if self.belief.rule.settles is None else _ENOUGH):
+            track.start, track.left = None, _RARELY * length
+        else:
+            track.start, track.left = telling, length
+        return voted
+
+    def _vote(self, limit: Observation, a: _Telling, b: _Telling) -> list[float] | None:
+        """For each hypothesis the share, up to 1, of what was charged that it leaves unexplained.
+        Empty: this span says nothing; None: it is too short."""
+        gain = 0.0 if limit.window else limit.amount / (limit.per or MINUTE)
+        most = a.remaining + gain * (b.received_at - a.sent_at) + limit.grain
+        if most >= limit.amount or b.received_at >= a.until:
+            return []  # it may have been full meanwhile: refilling was lost
+        if a.remaining <= 0 or b.remaining <= 0:
+            return []  # overdrawn, and nobody knows how far
+        changes: list[float] = []
+        charged: list[float] = []
+        for when, *sides in _INSTANTS:
+            since, until = when(a), when(b)
+            sent, ended = self._charged(since, until, sides)
+            if limit.slides:
+                window = limit.window or MINUTE
+                gone = self._charged(since - window, until - window, sides)
+                sent = tuple(x - y for x, y in zip(sent, gone[0], strict=True))
+                ended = tuple(x - y for x, y in zip(ended, gone[1], strict=True))
+            charged += (by_rule := _charges(limit.name, sent, ended))
+            changes += [gain * (until - since) - charge for charge in by_rule]
+        whole = max(map(abs, charged))
+        if whole <= _GRAINS * limit.grain:
+            return None
+        moved = b.remaining - a.remaining
+        if moved - max(changes) > _FIT * whole:
+            return []  # more is there than any rule gives: a new window, or a new limit
+        return [min(1.0, abs(moved - change) / whole) for change in changes]
+
+    def _charged(self, since: float, until: float, sides: Any) -> list[tuple[int, ...]]:
+        """Of the calls sent, and of those that ended, in that time."""
+        return [
+            events.sums(side(events.times, since), side(events.times, until))
+            for events, side in zip((self._sent, self._ended), sides, strict=True)
+        ]
+
+    def _conclude(self) -> bool:
+        """Whether the believed rule is another now."""
+        scores = [math.log(miss / self._votes + _NOISE) for miss in self._misses]
+        best = min(scores)
+        weights = [math.exp(-_WEIGHT * self._votes * (score - best)) for score in scores]
+        whole = sum(weights)
+        shares = {
+            part: {value: sum(weights[i] for i in which) / whole for value, which in values.items()}
+            for part, values in _AGREEING.items()
+        }
+        old = self.belief.rule
+        sure = max(shares["settles"].values())
+        if self._votes < _FEWEST or math.exp(best) - _NOISE > _FIT:
+            self.belief = Belief(old, 0.0 if old.settles is None else sure, self._answers)
+            return False
+        found = {part: _decided(getattr(old, part), shares[part]) for part in shares}
+        rule = Rule(**found)
+        changed = rule != old
+        self.belief = Belief(rule if changed else old, sure, self._answers)
+        self._looks = 0 if changed else self._looks
+        return changed
+
+
+# The hypotheses that agree in a part of their rule, by its value.
+_AGREEING: dict[str, dict[Any, list[int]]] = {}
+for _index, (_, _rule) in enumerate(_HYPOTHESES):
+    for _part in ("admission", "settles", "cached_free"):
+        _AGREEING.setdefault(_part, {}).setdefault(getattr(_rule, _part), []).append(_index)
+
+
+def _decided(before: Any, shares: dict[Any, float]) -> Any:
+    """The value of a part of the rule, by what was believed of it and is now."""
+    likeliest = max(shares, key=shares.__getitem__)
+    if shares[likeliest] >= _SURE:
+        return likeliest
+    return before if before is not None and shares[before] >= _UNSURE else None
+
+
+def _charges(unit: str, sent: Sequence[int], ended: Sequence[int]) -> list[int]:
+    """By each rule, of the calls sent and of those that ended in some time."""
+    taken, gone = _admitted(unit, sent), _admitted(unit, ended)
+    read, cached, *_, written = ended
+    used = {"tokens": read + written, "input_tokens": read, "output_tokens": written}[unit]
+    free = 0 if unit == "output_tokens" else cached
+    return [
+        taken[i] + (used - (free if rule.cached_free else 0) - gone[i] if rule.settles else 0)
+        for i, rule in zip(_ADMITTED, RULES, strict=True)
+    ]
+
+
+_ADMITTED = [2 * ADMISSIONS.index(r.admission or "nothing") + bool(r.cached_free) for r in RULES]
+
+
+def _admitted(unit: str, calls: Sequence[int]) -> tuple[int, ...]:
+    """What is taken at admission, by ADMISSIONS, with cached input and without."""
+    read, cached, most, larger, larger_uncached, _ = calls
+    bare = read - cached
+    if unit == "input_tokens":
+        return 0, 0, read, bare, read, bare, read, bare
+    if unit == "output_tokens":
+        return 0, 0, 0, 0, most, most, most, most
+    return 0, 0, read, bare, larger, larger_uncached, read + most, bare + most

@@ -1,0 +1,193 @@
+"""What calls cost: estimated before they are sent, and settled by what they have used."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
+
+from xtremeflow.learning.charges import Belief, Charges
+from xtremeflow.learning.estimates import Estimate, Estimator, model_of
+from xtremeflow.learning.headers import Observation
+from xtremeflow.learning.rules import UNITS, UNKNOWN, Amounts, Rule
+from xtremeflow.learning.usage import Usage
+
+# Where answers do not tell what is left, nothing can be learned, and the usage is all there is.
+_UNTOLD = Rule("sum", settles=True, cached_free=False)
+_DOUBTFUL = 4096  # calls that are remembered until it is known what they have cost
+
+
+class Ascertained(NamedTuple):
+    """What has turned out of the calls that were perhaps charged too much here, in tokens.
+
+    withheld  from all of them until now
+    due       what of that they have not cost
+    doubtful  what of that they still may not have cost
+    """
+
+    withheld: int = 0
+    due: int = 0
+    doubtful: int = 0
+
+
+class Settlement(NamedTuple):
+    """What a call has cost of each limit, by its name, in tokens.
+
+    amounts      the most that it may have, for all that is known
+    withheld     by how much that may be too much
+    ascertained  of the calls before it, where something has turned out
+    """
+
+    amounts: Amounts
+    withheld: Amounts
+    ascertained: Mapping[str, Ascertained]
+
+
+@dataclass
+class _Doubtful:
+    """Calls that may have cost less than was charged for them here, by `rule`; and by how much."""
+
+    rule: Rule
+    withheld: Amounts = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
+    calls: deque[tuple[Usage, int]] = field(
+        default_factory=lambda: deque[tuple[Usage, int]](maxlen=_DOUBTFUL)
+    )
+
+    def add(self, usage: Usage, most: int, withheld: Amounts) -> None:
+        self.calls.append((usage, most))
+        self.withheld = _plus(self.withheld, withheld)
+
+    def judge(self, rule: Rule) -> Amounts:
+        """It has turned out to be that rule. What was charged too much by the one before?"""
+        due = dict.fromkeys(UNITS, 0)
+        self.withheld = dict.fromkeys(UNITS, 0)
+        for usage, most in self.calls:
+            before = self.rule.settled(usage, most)
+            now, withheld = _doubted(rule, usage, most)
+            due = {unit: due[unit] + max(0, before[unit] - now[unit]) for unit in due}
+            self.withheld = _plus(self.withheld, withheld)
+        self.rule = rule
+        return due
+
+
+class Costs:
+    """Estimates and charges of a scheduler's calls, learned by model, or by another key."""
+
+    def __init__(self) -> None:
+        self.estimator = Estimator()
+        self._charges = Charges()
+        self._fixed = UNKNOWN
+        self._assumed: Rule | None = None
+        self._rules: dict[str, tuple[Rule | None, Rule]] = {}  # what follows from what is learned
+        self._doubtful: dict[str, _Doubtful] = {}  # by model
+
+    @property
+    def beliefs(self) -> Mapping[str, Belief]:
+        return self._charges.beliefs
+
+    def charge_by(self, rule: Rule, *, until_learned: bool) -> None:
+        """The user says how the provider charges, for good or until its answers show it."""
+        self._rules.clear()
+        self._fixed, self._assumed = (UNKNOWN, rule) if until_learned else (rule, None)
+
+    def rule(self, model: str) -> Rule:
+        """How that model's calls are charged, as far as anybody knows."""
+        learned = self._charges.rule(model)
+        known = self._rules.get(model)
+        if known is not None and known[0] is learned:
+            return known[1]
+        rule = self._fixed if learned is None else self._fixed.over(learned)
+        if self._assumed is not None:
+            rule = rule.over(self._assumed)
+        elif learned is None:
+            rule = rule.over(_UNTOLD)
+        self._rules[model] = learned, rule
+        return rule
+
+    def estimate(
+        self,
+        request: str | int | Mapping[str, Any],
+        model: str | None,
+        most: int | None,
+        in_flight: int,
+        units: Iterable[str],
+    ) -> Estimate:
+        """See `Estimator.estimate`."""
+        if model is None:
+            model = model_of(request)
+        rule = self.rule(model)
+        return self.estimator.estimate(
+            request, model=model, most=most, in_flight=in_flight, rule=rule, units=units
+        )
+
+    def told(
+        self, model: str, seen: Sequence[Observation], sent_at: float, received_at: float
+    ) -> None:
+        """See `Charges.told`."""
+        self._charges.told(model, seen, sent_at, received_at)
+
+    def settled(
+        self,
+        model: str,
+        estimate: object,
+        usage: Usage,
+        sent_at: float | None,
+        ended_at: float | None,
+        rule: Rule | None = None,
+    ) -> Settlement:
+        """Learn from a call that has ended, and say what it has cost."""
+        if isinstance(estimate, Estimate):
+            self.estimator.learn(estimate, usage)
+        most = _most(estimate, usage)
+        if sent_at is not None and ended_at is not None:
+            self._charges.ended(model, most, usage, sent_at, ended_at)
+        if rule is None:
+            rule = self.rule(model)
+        ascertained = self._ascertained(model, rule)
+        amounts, withheld = _doubted(rule, usage, most)
+        if any(withheld.values()):
+            self._doubtful.setdefault(model, _Doubtful(rule)).add(usage, most, withheld)
+        return Settlement(amounts, withheld, ascertained)
+
+    def _ascertained(self, model: str, rule: Rule) -> Mapping[str, Ascertained]:
+        """What has turned out of the doubtful calls, if that rule is a new one."""
+        doubtful = self._doubtful.get(model)
+        if doubtful is None or doubtful.rule == rule:
+            return {}
+        before = self._withheld()
+        due = doubtful.judge(rule)
+        after = self._withheld()
+        if rule.is_known:
+            del self._doubtful[model]
+        return {unit: Ascertained(before[unit], due[unit], after[unit]) for unit in UNITS}
+
+    def _withheld(self) -> Amounts:
+        withheld = dict.fromkeys(UNITS, 0)
+        for doubtful in self._doubtful.values():
+            withheld = _plus(withheld, doubtful.withheld)
+        return withheld
+
+
+def _plus(a: Amounts, b: Amounts) -> Amounts:
+    return {unit: a[unit] + b[unit] for unit in UNITS}
+
+
+def _doubted(rule: Rule, usage: Usage, most: int) -> tuple[Amounts, Amounts]:
+    """What a call has cost by that rule, and by how much that may be too much."""
+    amounts, least = rule.settled(usage, most), rule.least(usage, most)
+    return amounts, {unit: amounts[unit] - least[unit] for unit in amounts}
+
+
+def _most(estimate: object, usage: Usage) -> int:
+    """The max_tokens that an estimate had in it, of a call that has used so much."""
+    if isinstance(estimate, Estimate):
+        return estimate.most or 0
+    if isinstance(estimate, Mapping):
+        amounts = cast("Mapping[str, float]", estimate)
+        if "output_tokens" in amounts:
+            return math.ceil(amounts["output_tokens"])
+        estimate = amounts.get("tokens", 0)
+    total = estimate if isinstance(estimate, (int, float)) else 0
+    return max(0, math.ceil(total) - usage.input)

@@ -1,0 +1,113 @@
+"""How providers charge tokens: a small number of rules, of which a part may not be known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from xtremeflow.learning.usage import Usage
+
+Admission: TypeAlias = Literal["nothing", "input", "max", "sum"]
+Amounts: TypeAlias = dict[str, int]
+UNITS: tuple[str, ...] = ("tokens", "input_tokens", "output_tokens")
+ADMISSIONS: Sequence[Admission] = ("nothing", "input", "max", "sum")
+
+_ADMISSIONS: Mapping[Admission | None, str] = {
+    "nothing": "nothing at admission",
+    "input": "the prompt at admission",
+    "max": "the larger of prompt and max_tokens at admission",
+    "sum": "prompt + max_tokens at admission",
+    None: "at admission not known what",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """How a provider charges tokens; None where that is not known.
+
+    admission    what a call takes when it is admitted: "nothing", its "input", the "sum" of input
+                 and max_tokens, or the larger of the two ("max")
+    settles      whether that is replaced by what the call has used
+    cached_free  whether input that was read from a cache costs nothing
+    """
+
+    admission: Admission | None = None
+    settles: bool | None = None
+    cached_free: bool | None = None
+
+    def __post_init__(self) -> None:
+        if self.admission is not None and self.admission not in ADMISSIONS:
+            allowed = ", ".join(map(repr, ADMISSIONS))
+            raise ValueError(f"admission must be one of {allowed} or None, got {self.admission!r}")
+        for name, value in (("settles", self.settles), ("cached_free", self.cached_free)):
+            if value not in (None, True, False):
+                raise ValueError(f"{name} must be True, False or None, got {value!r}")
+
+    @property
+    def is_known(self) -> bool:
+        return None not in (self.admission, self.settles, self.cached_free)
+
+    def reserved(self, read: int, written: int, most: int | None) -> Amounts:
+        """What a call is to hold of each limit while it is in flight: what is taken from it now,
+        or what it will have cost, if that is more.
+
+        read, written  the tokens that its prompt and its answer are expected to have
+        most           that its answer may have; None where the request does not say
+        """
+        now = _taken(self.admission or "sum", read, most or 0)
+        return now if self.settles is False else _larger(now, _used(read, written))
+
+    def settled(self, usage: Usage, most: int | None) -> Amounts:
+        """What it has cost of each limit in the end: the most that it may have."""
+        read = max(0, usage.input - (usage.cached if self.cached_free else 0))
+        used = _used(read, usage.output)
+        if self.settles:
+            return used
+        kept = _taken(self.admission or "sum", read, most or 0)
+        return kept if self.settles is False else _larger(kept, used)
+
+    def least(self, usage: Usage, most: int | None) -> Amounts:
+        """The least that it may have cost."""
+        read = max(0, usage.input - (0 if self.cached_free is False else usage.cached))
+        used = _used(read, usage.output)
+        if self.settles:
+            return used
+        kept = _taken(self.admission or "max", read, most or 0)
+        return kept if self.settles is False else _smaller(kept, used)
+
+    def over(self, other: Rule) -> Rule:
+        """This rule, its unknown parts from the other."""
+        return Rule(
+            self.admission if self.admission is not None else other.admission,
+            self.settles if self.settles is not None else other.settles,
+            self.cached_free if self.cached_free is not None else other.cached_free,
+        )
+
+    def __str__(self) -> str:
+        rest = {True: "settled by usage", False: "never given back", None: "perhaps given back"}
+        cached = {True: "cached input is free", False: "cached input counts", None: ""}
+        parts = (_ADMISSIONS[self.admission], rest[self.settles], cached[self.cached_free])
+        return ", ".join(part for part in parts if part)
+
+
+UNKNOWN = Rule()
+
+
+def _taken(admission: Admission, read: int, most: int) -> Amounts:
+    wanted = most if admission in ("max", "sum") else 0
+    read = 0 if admission == "nothing" else read
+    both = max(read, wanted) if admission == "max" else read + wanted
+    return {"tokens": both, "input_tokens": read, "output_tokens": wanted}
+
+
+def _used(read: int, written: int) -> Amounts:
+    return {"tokens": read + written, "input_tokens": read, "output_tokens": written}
+
+
+def _larger(a: Amounts, b: Amounts) -> Amounts:
+    return {unit: max(a[unit], b[unit]) for unit in UNITS}
+
+
+def _smaller(a: Amounts, b: Amounts) -> Amounts:
+    return {unit: min(a[unit], b[unit]) for unit in UNITS}

@@ -1,0 +1,73 @@
+"""What a call has used, in every provider's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+_INPUT = ("input_tokens", "prompt_tokens", "promptTokenCount", "prompt_token_count")
+_OUTPUT = ("output_tokens", "completion_tokens", "candidatesTokenCount", "candidates_token_count")
+_THOUGHTS = ("thoughtsTokenCount", "thoughts_token_count")
+_TOTAL = ("total_tokens", "totalTokenCount", "total_token_count")
+_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_CACHED = ("prompt_cache_hit_tokens", "cachedContentTokenCount", "cached_content_token_count")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens. `input` includes `cached`, those of the prompt that were read from a cache."""
+
+    input: int
+    output: int
+    cached: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output
+
+    def as_json(self) -> dict[str, int]:
+        return {"input_tokens": self.input, "output_tokens": self.output, "cached": self.cached}
+
+
+def usage_of(answer: Any) -> Usage | None:
+    """The usage that an answer tells; None where it says nothing.
+
+    `answer` is decoded JSON or an SDK's object: the whole answer, or the usage in it.
+    """
+    if isinstance(answer, Usage):
+        return answer
+    usage = answer
+    for name in ("usage", "usageMetadata", "usage_metadata"):
+        inner = _field(answer, name)
+        if inner is not None:
+            usage = inner
+            break
+    read = _count(usage, *_INPUT)
+    if read is None:
+        return None
+    written = _count(usage, *_OUTPUT) or 0
+    cached = None
+    for name in _DETAILS:
+        cached = _count(_field(usage, name), "cached_tokens") if cached is None else cached
+    if cached is None:
+        cached = _count(usage, *_CACHED) or 0
+    # Anthropic counts what its cache read and wrote apart from the rest of the input.
+    apart = _count(usage, "cache_read_input_tokens") or 0
+    read += apart + (_count(usage, "cache_creation_input_tokens") or 0)
+    written += _count(usage, *_THOUGHTS) or 0
+    return Usage(read, max(written, (_count(usage, *_TOTAL) or 0) - read), cached + apart)
+
+
+def _field(value: Any, name: str) -> Any:
+    if isinstance(value, Mapping):
+        return cast("Mapping[str, Any]", value).get(name)
+    return getattr(value, name, None)
+
+
+def _count(usage: Any, *names: str) -> int | None:
+    for name in names:
+        value = _field(usage, name)
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+            return value
+    return None
