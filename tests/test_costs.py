@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
+from chargekit import World
 from test_observe import bucket, limit_of, virtual
 
 from bench.learning_charges import RIGHT, measure
@@ -103,7 +105,7 @@ def test_while_it_is_not_known_nothing_is_given_back_but_by_the_answers(known: b
 
 def test_what_turns_out_of_calls_that_were_in_doubt() -> None:
     """All that was withheld until then, of every model; what of it is due; what is in doubt yet."""
-    costs, usage = Costs(), Usage(100, 20, cached=30)
+    costs, usage = Costs({}), Usage(100, 20, cached=30)
 
     def settled(model: str, rule: Rule) -> Settlement:
         return costs.settled(model, {"input_tokens": 100, "output_tokens": 500}, usage, 0, 1, rule)
@@ -127,6 +129,31 @@ def test_what_turns_out_of_calls_that_were_in_doubt() -> None:
         0,
     )
     assert settled("a", Rule("sum", settles=True, cached_free=True)).ascertained == {}
+
+
+@virtual
+async def test_what_was_learned_of_charges_is_there_the_next_time() -> None:
+    before = TokenRateScheduler(adapt=True).learned
+    before["charges"] = {"m": {"admission": "max", "settles": False, "cached_free": None}}
+    scheduler = TokenRateScheduler(adapt=True, learned=json.loads(json.dumps(before)))
+    assert scheduler.learned == before
+    assert scheduler.estimate(BODY)["tokens"] == 500
+    assert (await call(scheduler, scheduler.estimate(BODY)))["tokens"] == 500
+    scheduler.charge_by(Rule("sum", settles=True), until_learned=True)
+    assert scheduler.estimate(BODY)["tokens"] == 500
+    scheduler.charge_by(Rule("sum", settles=True))
+    assert (await call(scheduler, scheduler.estimate(BODY)))["tokens"] == 120
+
+
+@virtual
+async def test_what_the_answers_show_counts_more_than_what_was_learned_before() -> None:
+    known = {"m": Rule("sum", settles=False, cached_free=True), "other": Rule("max")}
+    costs = Costs(known)
+    for answer in World("mistral", in_flight=4).answers(200):
+        costs.told("m", answer.seen, answer.sent_at, answer.at)
+        costs.settled("m", answer.most, answer.usage, answer.sent_at, answer.at)
+    assert costs.rule("m").settles is True
+    assert costs.learned == {"m": costs.rule("m"), "other": Rule("max")}
 
 
 @virtual

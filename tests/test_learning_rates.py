@@ -11,6 +11,7 @@ from xtremeflow.learning.blockade import PATIENCE, Blockade
 from xtremeflow.learning.gauge import Gauge, Ledger, Reading
 from xtremeflow.learning.probing import BUDGET, EACH, REFUSED_AT, SEARCH, STEADY, Probing
 from xtremeflow.learning.rates import Empty, estimate, explaining
+from xtremeflow.learning.rules import Rule
 from xtremeflow.learning.saved import Learned, Rate, restored, saved
 from xtremeflow.learning.windows import WINDOW, Windows
 
@@ -197,7 +198,8 @@ def test_refusals_are_kept_within_the_budget() -> None:
 
 def test_what_is_learned_survives_json() -> None:
     rates = {"tokens": Rate(1_234.5, 6.7, 80_000.0), "requests": Rate(3.0, 0.1, 0.0)}
-    for learned in (Learned(rates, 48), Learned(rates), Learned({}, 1), Learned()):
+    charges = {"m": Rule("sum", settles=True), "": Rule(cached_free=False)}
+    for learned in (Learned(rates, 48), Learned(rates), Learned({}, 1, charges), Learned()):
         assert restored(json.loads(json.dumps(saved(learned)))) == learned
 
 
@@ -215,6 +217,21 @@ RATE = {"rate": 5.0, "doubt": 0.1, "burst": 0}
             {"version": 1, "concurrency": 0},
             ValueError,
             r"\['concurrency'\] must be 1 or more, got 0",
+        ),
+        (
+            {"version": 1, "charges": {"m": {"admission": "all"}}},
+            ValueError,
+            r"\['charges'\]\['m'\]: admission must be one of 'nothing', .* or None, got 'all'",
+        ),
+        (
+            {"version": 1, "charges": {"m": {"settles": 1}}},
+            ValueError,
+            r"\['m'\]: settles must be True, False or None, got 1",
+        ),
+        (
+            {"version": 1, "charges": {"m": {"free": True}}},
+            ValueError,
+            r"\['charges'\]\['m'\] has 'free', but there is only admission, settles, cached_free",
         ),
         ({"version": 1, "rates": 3}, TypeError, r"learned\['rates'\] must be a dict"),
         ({"version": 1, "rates": {"token": RATE}}, ValueError, r"\['rates'\] has 'token', but"),

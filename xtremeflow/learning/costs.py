@@ -73,10 +73,14 @@ class _Doubtful:
 
 
 class Costs:
-    """Estimates and charges of a scheduler's calls, learned by model, or by another key."""
+    """Estimates and charges of a scheduler's calls, learned by model, or by another key.
 
-    def __init__(self) -> None:
+    known  what was learned of the charges before, by model
+    """
+
+    def __init__(self, known: Mapping[str, Rule]) -> None:
         self.estimator = Estimator()
+        self._known = known
         self._charges = Charges()
         self._fixed = UNKNOWN
         self._assumed: Rule | None = None
@@ -86,6 +90,14 @@ class Costs:
     @property
     def beliefs(self) -> Mapping[str, Belief]:
         return self._charges.beliefs
+
+    @property
+    def learned(self) -> dict[str, Rule]:
+        """What is known of the charges by now, by model."""
+        rules = dict(self._known)
+        for model, belief in self.beliefs.items():
+            rules[model] = belief.rule.over(rules.get(model, UNKNOWN))
+        return {model: rule for model, rule in rules.items() if rule != UNKNOWN}
 
     def charge_by(self, rule: Rule, *, until_learned: bool) -> None:
         """The user says how the provider charges, for good or until its answers show it."""
@@ -99,6 +111,7 @@ class Costs:
         if known is not None and known[0] is learned:
             return known[1]
         rule = self._fixed if learned is None else self._fixed.over(learned)
+        rule = rule.over(self._known.get(model, UNKNOWN))
         if self._assumed is not None:
             rule = rule.over(self._assumed)
         elif learned is None:

@@ -41,7 +41,7 @@ class Rule:
             allowed = ", ".join(map(repr, ADMISSIONS))
             raise ValueError(f"admission must be one of {allowed} or None, got {self.admission!r}")
         for name, value in (("settles", self.settles), ("cached_free", self.cached_free)):
-            if value not in (None, True, False):
+            if value is not None and not isinstance(value, bool):
                 raise ValueError(f"{name} must be True, False or None, got {value!r}")
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from xtremeflow._arguments import check_int, check_number
+from xtremeflow.learning.rules import Rule
 
 VERSION = 1
 NAMES = ("requests", "tokens", "input_tokens", "output_tokens")
@@ -29,15 +30,21 @@ class Rate:
 class Learned:
     """rates        by the limits' names
     concurrency  calls that the provider takes at a time; None where nothing has shown it
+    charges      how calls are charged, by model
     """
 
     rates: Mapping[str, Rate] = field(default_factory=dict[str, Rate])
     concurrency: int | None = None
+    charges: Mapping[str, Rule] = field(default_factory=dict[str, Rule])
 
 
 def saved(learned: Learned) -> dict[str, Any]:
-    rates = {name: asdict(rate) for name, rate in learned.rates.items()}
-    return {"version": VERSION, "rates": rates, "concurrency": learned.concurrency}
+    return {
+        "version": VERSION,
+        "rates": {name: asdict(rate) for name, rate in learned.rates.items()},
+        "concurrency": learned.concurrency,
+        "charges": {model: asdict(rule) for model, rule in learned.charges.items()},
+    }
 
 
 def restored(learned: object) -> Learned:
@@ -46,7 +53,7 @@ def restored(learned: object) -> Learned:
     Raises TypeError or ValueError, naming what is wrong, for anything else.
     """
     given = _mapping("learned", learned)
-    _known("learned", given, ("version", "rates", "concurrency"))
+    _known("learned", given, ("version", "rates", "concurrency", "charges"))
     if given.get("version") != VERSION:
         raise ValueError(f"learned['version'] must be {VERSION}, got {given.get('version')!r}")
     rates = _mapping("learned['rates']", given.get("rates", {}))
@@ -63,7 +70,18 @@ def restored(learned: object) -> Learned:
     concurrency = given.get("concurrency")
     if concurrency is not None:
         check_int("learned['concurrency']", concurrency, 1)
-    return Learned(found, concurrency)
+    charges = _mapping("learned['charges']", given.get("charges", {}))
+    return Learned(found, concurrency, {model: _rule(model, charges[model]) for model in charges})
+
+
+def _rule(model: object, value: object) -> Rule:
+    where = f"learned['charges'][{model!r}]"
+    fields = _mapping(where, value)
+    _known(where, fields, ("admission", "settles", "cached_free"))
+    try:
+        return Rule(**fields)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _number(where: str, fields: Mapping[str, Any], field: str) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from .. import _core
@@ -68,7 +69,7 @@ class TaskScheduler(_core.Scheduler):
         self._limits = list(limits)
         self._adapt: Adapt = adapt
         self._follower: Follower | None = None
-        self._costs = Costs()
+        self._costs = Costs(before.charges)
         super().__init__(
             limits=[self._defined(limit) for limit in self._limits],
             max_concurrency=max_concurrency,
@@ -319,7 +320,9 @@ class TaskScheduler(_core.Scheduler):
     def learned(self) -> dict[str, Any]:
         """What is known of the provider's limits by now, to be written as JSON and to be given to
         the next scheduler as ``learned``. Empty without ``adapt``."""
-        return saved(Learned() if self._follower is None else self._follower.learned)
+        if self._follower is None:
+            return saved(Learned())
+        return saved(replace(self._follower.learned, charges=self._costs.learned))
 
     def set_limit(self, limit: Limit) -> None:
         """Replace the limit of the same name; the bucket's level stays, up to the new capacity.
