@@ -28,7 +28,7 @@ from bench.learning_world import LATENCY, Refused, World, requests_for
 from bench.report import table
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.learning.charges import Belief
-from xtremeflow.learning.rules import Rule
+from xtremeflow.learning.rules import ChargeRule
 from xtremeflow.learning.usage import Usage
 from xtremeflow.serve.profiles import PROFILES
 from xtremeflow.serve.profiles.base import UNITS
@@ -36,12 +36,12 @@ from xtremeflow.testing import CallRequest, run
 
 MOST = 1_000  # max_tokens, where the answer is not longer
 CACHED = 0.5  # of the calls have a part of their prompt in the cache
-RIGHT: Mapping[str, Rule] = {
-    "openai": Rule("max", settles=False, cached_free=False),
-    "azure": Rule("sum", settles=False, cached_free=False),
-    "anthropic": Rule("input", settles=True, cached_free=True),
-    "mistral": Rule("nothing", settles=True, cached_free=False),
-    "groq": Rule("sum", settles=True, cached_free=False),
+RIGHT: Mapping[str, ChargeRule] = {
+    "openai": ChargeRule("max", settles=False, cached_free=False),
+    "azure": ChargeRule("sum", settles=False, cached_free=False),
+    "anthropic": ChargeRule("input", settles=True, cached_free=True),
+    "mistral": ChargeRule("nothing", settles=True, cached_free=False),
+    "groq": ChargeRule("sum", settles=True, cached_free=False),
 }
 
 

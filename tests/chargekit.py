@@ -11,7 +11,7 @@ from typing import Any
 
 from xtremeflow.learning.charges import Charges
 from xtremeflow.learning.headers import Observation, observations
-from xtremeflow.learning.rules import Rule
+from xtremeflow.learning.rules import ChargeRule
 from xtremeflow.learning.usage import Usage
 from xtremeflow.serve.profiles import PROFILES, Account
 from xtremeflow.testing import CallRequest
@@ -25,11 +25,11 @@ LIMITS: dict[str, dict[str, int | None]] = {
     "groq": {"rpm": 5_000, "rpd": 500_000, "tpm": 200_000},
 }
 RULES = {
-    "openai": Rule("max", settles=False, cached_free=False),
-    "azure": Rule("sum", settles=False, cached_free=False),
-    "anthropic": Rule("input", settles=True, cached_free=True),
-    "mistral": Rule("nothing", settles=True, cached_free=False),
-    "groq": Rule("sum", settles=True, cached_free=False),
+    "openai": ChargeRule("max", settles=False, cached_free=False),
+    "azure": ChargeRule("sum", settles=False, cached_free=False),
+    "anthropic": ChargeRule("input", settles=True, cached_free=True),
+    "mistral": ChargeRule("nothing", settles=True, cached_free=False),
+    "groq": ChargeRule("sum", settles=True, cached_free=False),
 }
 
 
@@ -137,13 +137,13 @@ class World:
                 calls -= 1
                 send()
 
-    def learn(self, calls: int, charges: Charges | None = None) -> list[Rule]:
+    def learn(self, calls: int, charges: Charges | None = None) -> list[ChargeRule]:
         """What is believed after each answer."""
         charges = charges or Charges()
-        beliefs: list[Rule] = []
+        beliefs: list[ChargeRule] = []
         for answer in self.answers(calls):
             take_in(charges, answer)
-            beliefs.append(charges.rule("m") or Rule())
+            beliefs.append(charges.rule("m") or ChargeRule())
         return beliefs
 
 
@@ -152,7 +152,7 @@ def take_in(charges: Charges, answer: Answered, key: str = "m") -> None:
     charges.ended(key, answer.most, answer.usage, answer.sent_at, answer.at)
 
 
-def is_bold(believed: Rule, right: Rule) -> bool:
+def is_bold(believed: ChargeRule, right: ChargeRule) -> bool:
     """Whether by what is believed a call costs less than it does."""
     return bool(believed.settles and not right.settles) or bool(
         believed.cached_free and not right.cached_free

@@ -11,11 +11,17 @@ from chargekit import World
 from test_observe import bucket, limit_of, virtual
 
 from bench.learning_charges import RIGHT, measure
-from xtremeflow import Limit, TaskScheduler, TokenRateScheduler, report_token_usage
+from xtremeflow import (
+    ChargeRule,
+    Estimator,
+    Limit,
+    TaskScheduler,
+    TokenRateScheduler,
+    report_token_usage,
+)
 from xtremeflow._core import Call, current_call
 from xtremeflow.learning.costs import Costs, Settlement
-from xtremeflow.learning.estimates import Estimator
-from xtremeflow.learning.rules import UNKNOWN, Rule
+from xtremeflow.learning.rules import UNKNOWN
 from xtremeflow.learning.usage import Usage
 from xtremeflow.testing import run
 
@@ -82,7 +88,7 @@ def test_while_it_is_not_known_nothing_is_given_back_but_by_the_answers(known: b
     async def main() -> None:
         scheduler = TokenRateScheduler(limits=[Limit("tokens", 60_000, 60.0, 60_000)])
         if known:
-            scheduler.charge_by(Rule("sum", settles=False, cached_free=False))
+            scheduler.charge_by(ChargeRule("sum", settles=False, cached_free=False))
 
         async def ask() -> None:
             await asyncio.sleep(0.01)
@@ -107,28 +113,22 @@ def test_what_turns_out_of_calls_that_were_in_doubt() -> None:
     """All that was withheld until then, of every model; what of it is due; what is in doubt yet."""
     costs, usage = Costs({}), Usage(100, 20, cached=30)
 
-    def settled(model: str, rule: Rule) -> Settlement:
+    def settled(model: str, rule: ChargeRule) -> Settlement:
         return costs.settled(model, {"input_tokens": 100, "output_tokens": 500}, usage, 0, 1, rule)
 
-    settles = Rule("sum", settles=True)  # whether cached input counts is not known
-    assert settled("a", Rule("sum")).withheld["tokens"] == 600 - 90
-    assert settled("b", Rule("sum")).ascertained == {}
-    assert settled("a", Rule("sum")).ascertained == {}
+    settles = ChargeRule("sum", settles=True)  # whether cached input counts is not known
+    assert settled("a", ChargeRule("sum")).withheld["tokens"] == 600 - 90
+    assert settled("b", ChargeRule("sum")).ascertained == {}
+    assert settled("a", ChargeRule("sum")).ascertained == {}
     found = settled("a", settles)
     assert found.amounts["tokens"] == 120
     assert found.ascertained["tokens"] == (3 * 510, 2 * 480, 510 + 2 * 30)
     assert found.ascertained["output_tokens"] == (3 * 480, 2 * 480, 480)
-    assert settled("a", Rule("sum", settles=True, cached_free=True)).ascertained["tokens"] == (
-        510 + 3 * 30,
-        3 * 30,
-        510,
-    )
-    assert settled("b", Rule("sum", settles=False, cached_free=False)).ascertained["tokens"] == (
-        510,
-        0,
-        0,
-    )
-    assert settled("a", Rule("sum", settles=True, cached_free=True)).ascertained == {}
+    free = ChargeRule("sum", settles=True, cached_free=True)
+    assert settled("a", free).ascertained["tokens"] == (510 + 3 * 30, 3 * 30, 510)
+    keeps = ChargeRule("sum", settles=False, cached_free=False)
+    assert settled("b", keeps).ascertained["tokens"] == (510, 0, 0)
+    assert settled("a", free).ascertained == {}
 
 
 @virtual
@@ -139,31 +139,31 @@ async def test_what_was_learned_of_charges_is_there_the_next_time() -> None:
     assert scheduler.learned == before
     assert scheduler.estimate(BODY)["tokens"] == 500
     assert (await call(scheduler, scheduler.estimate(BODY)))["tokens"] == 500
-    scheduler.charge_by(Rule("sum", settles=True), until_learned=True)
+    scheduler.charge_by(ChargeRule("sum", settles=True), until_learned=True)
     assert scheduler.estimate(BODY)["tokens"] == 500
-    scheduler.charge_by(Rule("sum", settles=True))
+    scheduler.charge_by(ChargeRule("sum", settles=True))
     assert (await call(scheduler, scheduler.estimate(BODY)))["tokens"] == 120
 
 
 @virtual
 async def test_what_the_answers_show_counts_more_than_what_was_learned_before() -> None:
-    known = {"m": Rule("sum", settles=False, cached_free=True), "other": Rule("max")}
+    known = {"m": ChargeRule("sum", settles=False, cached_free=True), "other": ChargeRule("max")}
     costs = Costs(known)
     for answer in World("mistral", in_flight=4).answers(200):
         costs.told("m", answer.seen, answer.sent_at, answer.at)
         costs.settled("m", answer.most, answer.usage, answer.sent_at, answer.at)
     assert costs.rule("m").settles is True
-    assert costs.learned == {"m": costs.rule("m"), "other": Rule("max")}
+    assert costs.learned == {"m": costs.rule("m"), "other": ChargeRule("max")}
 
 
 @virtual
 async def test_what_the_user_says_counts_and_the_rest_is_learned() -> None:
     scheduler = TokenRateScheduler(max_tpm=60_000)
-    scheduler.charge_by(Rule("max", settles=False))
+    scheduler.charge_by(ChargeRule("max", settles=False))
     estimate = scheduler.estimate(BODY)
     assert estimate == {"tokens": 500}
     assert (await call(scheduler, estimate))["tokens"] == 500
-    scheduler.charge_by(Rule("sum", settles=False), until_learned=True)
+    scheduler.charge_by(ChargeRule("sum", settles=False), until_learned=True)
     assert (await call(scheduler, scheduler.estimate(BODY)))["tokens"] == 600
 
 
@@ -176,7 +176,7 @@ def test_what_the_users_own_estimates_mean(cost: Any, tokens: int) -> None:
 
     async def main() -> None:
         scheduler = TokenRateScheduler(adapt=True)
-        scheduler.charge_by(Rule("sum", settles=False))
+        scheduler.charge_by(ChargeRule("sum", settles=False))
         assert (await call(scheduler, cost))["tokens"] == tokens
 
     run(main())
@@ -217,7 +217,7 @@ async def test_a_call_knows_when_it_was_dispatched() -> None:
 @virtual
 async def test_more_cached_than_there_was_costs_nothing() -> None:
     scheduler = TokenRateScheduler(max_tpm=60_000)
-    scheduler.charge_by(Rule("input", settles=True, cached_free=True))
+    scheduler.charge_by(ChargeRule("input", settles=True, cached_free=True))
     usage = {"input_tokens": 5, "output_tokens": 1, "prompt_cache_hit_tokens": 50}
     assert (await call(scheduler, 600, usage))["tokens"] == 1
 
@@ -250,7 +250,7 @@ def test_arguments_that_are_wrong() -> None:
         scheduler.estimate("x", most=-1)
     with pytest.raises(TypeError, match="estimator must be an Estimator, got 5"):
         scheduler.estimator = 5  # type: ignore[assignment]
-    with pytest.raises(TypeError, match="rule must be a Rule, got 'sum'"):
+    with pytest.raises(TypeError, match="rule must be a ChargeRule, got 'sum'"):
         scheduler.charge_by("sum")  # type: ignore[arg-type]
 
 

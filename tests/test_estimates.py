@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xtremeflow.learning.estimates import Estimate, Estimator, measure_body, most_output
-from xtremeflow.learning.rules import Rule
+from xtremeflow.learning.rules import ChargeRule
 from xtremeflow.learning.usage import Usage, usage_of
 
 
@@ -135,7 +135,7 @@ def test_an_estimate_is_what_a_call_holds() -> None:
     estimate = estimator.estimate(plain("x" * 396, max_tokens=500), units=["tokens"])
     assert estimate == {"tokens": 600}
     assert isinstance(estimate, Estimate)
-    rule = Rule("nothing", settles=True)
+    rule = ChargeRule("nothing", settles=True)
     assert estimator.estimate(plain("x" * 396, max_tokens=500), rule=rule)["tokens"] == 356
 
 

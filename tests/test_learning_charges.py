@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 
 from xtremeflow.learning.charges import Belief, Charges
 from xtremeflow.learning.headers import Observation
-from xtremeflow.learning.rules import UNKNOWN, Rule
+from xtremeflow.learning.rules import UNKNOWN, ChargeRule
 from xtremeflow.learning.usage import Usage
 
 PROFILES = sorted(RULES)
 
 
-def agrees(believed: Rule, right: Rule) -> bool:
+def agrees(believed: ChargeRule, right: ChargeRule) -> bool:
     """Whether all that is believed is so, and it is known whether it settles."""
     return believed.settles == right.settles and believed.over(right) == right
 
@@ -29,7 +29,7 @@ def agrees(believed: Rule, right: Rule) -> bool:
 # -- found ----------------------------------------------------------------------------------------
 
 
-def check(beliefs: list[Rule], right: Rule) -> None:
+def check(beliefs: list[ChargeRule], right: ChargeRule) -> None:
     """It was found, and never the contrary. It may become doubtful again: where a client uses all
     that comes in, little is left to be seen."""
     assert any(agrees(belief, right) for belief in beliefs)
@@ -163,17 +163,17 @@ def test_each_change_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) ->
 def test_what_the_rules_cost() -> None:
     usage = Usage(100, 10, 80)
 
-    def tokens(rule: Rule) -> tuple[int, int]:
+    def tokens(rule: ChargeRule) -> tuple[int, int]:
         return rule.reserved(100, 50, 500)["tokens"], rule.settled(usage, 500)["tokens"]
 
-    assert tokens(Rule("max", False, False)) == (500, 500)
-    assert tokens(Rule("sum", False, False)) == (600, 600)
-    assert tokens(Rule("sum", True, False)) == (600, 110)
-    assert tokens(Rule("input", True, True)) == (150, 30)
-    assert tokens(Rule("nothing", True, False)) == (150, 110)
+    assert tokens(ChargeRule("max", False, False)) == (500, 500)
+    assert tokens(ChargeRule("sum", False, False)) == (600, 600)
+    assert tokens(ChargeRule("sum", True, False)) == (600, 110)
+    assert tokens(ChargeRule("input", True, True)) == (150, 30)
+    assert tokens(ChargeRule("nothing", True, False)) == (150, 110)
     assert tokens(UNKNOWN) == (600, 600)
     assert UNKNOWN.settled(Usage(100, 900), None)["tokens"] == 1000
-    assert Rule("input", True, True).settled(usage, None) == {
+    assert ChargeRule("input", True, True).settled(usage, None) == {
         "tokens": 30,
         "input_tokens": 20,
         "output_tokens": 10,
@@ -182,15 +182,15 @@ def test_what_the_rules_cost() -> None:
 
 def test_a_rule_that_is_none() -> None:
     with pytest.raises(ValueError, match=r"admission must be one of 'nothing', .* got 'all'"):
-        Rule("all")  # type: ignore[arg-type]
+        ChargeRule("all")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="settles must be True, False or None, got 'yes'"):
-        Rule("sum", settles="yes")  # type: ignore[arg-type]
+        ChargeRule("sum", settles="yes")  # type: ignore[arg-type]
 
 
 def test_what_is_known_comes_before_what_is_assumed() -> None:
-    assumed = Rule("max", settles=False, cached_free=False)
+    assumed = ChargeRule("max", settles=False, cached_free=False)
     assert UNKNOWN.over(assumed) == assumed
-    assert Rule(None, True).over(assumed) == Rule("max", True, False)
+    assert ChargeRule(None, True).over(assumed) == ChargeRule("max", True, False)
 
 
 def test_a_belief_says_what_it_does_not_know() -> None:

@@ -11,7 +11,7 @@ from xtremeflow.learning.blockade import PATIENCE, Blockade
 from xtremeflow.learning.gauge import Gauge, Ledger, Reading
 from xtremeflow.learning.probing import BUDGET, EACH, REFUSED_AT, SEARCH, STEADY, Probing
 from xtremeflow.learning.rates import Empty, estimate, explaining
-from xtremeflow.learning.rules import Rule
+from xtremeflow.learning.rules import ChargeRule
 from xtremeflow.learning.saved import Learned, Rate, restored, saved
 from xtremeflow.learning.windows import WINDOW, Windows
 
@@ -198,7 +198,7 @@ def test_refusals_are_kept_within_the_budget() -> None:
 
 def test_what_is_learned_survives_json() -> None:
     rates = {"tokens": Rate(1_234.5, 6.7, 80_000.0), "requests": Rate(3.0, 0.1, 0.0)}
-    charges = {"m": Rule("sum", settles=True), "": Rule(cached_free=False)}
+    charges = {"m": ChargeRule("sum", settles=True), "": ChargeRule(cached_free=False)}
     for learned in (Learned(rates, 48), Learned(rates), Learned({}, 1, charges), Learned()):
         assert restored(json.loads(json.dumps(saved(learned)))) == learned
 

@@ -5,6 +5,8 @@ from importlib.metadata import version
 from ._core import report_token_usage
 from .backoff import RetryException, auto_backoff
 from .kvbatch import kv_batch
+from .learning.estimates import Estimator
+from .learning.rules import ChargeRule
 from .limits import Limit
 from .pipeline import async_chunks, async_pipeline
 from .scheduler import (
@@ -18,6 +20,8 @@ from .stats import LimitStats, Stats
 __version__ = version("xtremeflow")
 
 __all__ = [
+    "ChargeRule",
+    "Estimator",
     "Limit",
     "LimitStats",
     "RateLimitScheduler",

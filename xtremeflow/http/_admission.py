@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from .. import _http
 from .._core import current_call
 from ..backoff import auto_backoff
-from ..learning.rules import Rule
+from ..learning.rules import ChargeRule
 from ..learning.usage import Usage
 from ..refusals import is_too_large
 from ..scheduler import TaskScheduler
@@ -28,7 +28,7 @@ Request = tuple[Any, ...]
 # Not taken on by the provider, and welcome again later.
 REFUSALS = frozenset({429, 503, 529})
 
-_BY_USAGE = Rule("sum", settles=True, cached_free=False)
+_BY_USAGE = ChargeRule("sum", settles=True, cached_free=False)
 
 
 def _is_refusal(error: Exception) -> bool:

@@ -23,7 +23,7 @@ from operator import attrgetter
 from typing import Any
 
 from xtremeflow.learning.headers import MINUTE, Observation
-from xtremeflow.learning.rules import ADMISSIONS, UNITS, UNKNOWN, Rule
+from xtremeflow.learning.rules import ADMISSIONS, UNITS, UNKNOWN, ChargeRule
 from xtremeflow.learning.usage import Usage
 
 logger = logging.getLogger("xtremeflow.learning")
@@ -31,7 +31,7 @@ logger = logging.getLogger("xtremeflow.learning")
 # What providers may do. What is never settled is the most that a call may use, whatever the cache
 # has of it.
 RULES = tuple(
-    Rule(admission, settles, cached_free)
+    ChargeRule(admission, settles, cached_free)
     for admission, settles, cached_free in product(ADMISSIONS, (False, True), (False, True))
     if settles or (admission in ("max", "sum") and not cached_free)
 )
@@ -60,7 +60,7 @@ class Belief:
     answers     that it is learned from
     """
 
-    rule: Rule = UNKNOWN
+    rule: ChargeRule = UNKNOWN
     confidence: float = 0.0
     answers: int = 0
 
@@ -76,7 +76,7 @@ class Charges:
         """Of the keys whose answers tell what is left."""
         return {key: calls.belief for key, calls in self._keys.items()}
 
-    def rule(self, key: str) -> Rule | None:
+    def rule(self, key: str) -> ChargeRule | None:
         """What is believed of a key's charges; None where the answers do not tell what is left."""
         calls = self._keys.get(key)
         return None if calls is None else calls.belief.rule
@@ -290,7 +290,7 @@ class _Calls:
             self.belief = Belief(old, 0.0 if old.settles is None else sure, self._answers)
             return False
         found = {part: _decided(getattr(old, part), shares[part]) for part in shares}
-        rule = Rule(**found)
+        rule = ChargeRule(**found)
         changed = rule != old
         self.belief = Belief(rule if changed else old, sure, self._answers)
         self._looks = 0 if changed else self._looks

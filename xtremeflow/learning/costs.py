@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, cast
 from xtremeflow.learning.charges import Belief, Charges
 from xtremeflow.learning.estimates import Estimate, Estimator, model_of
 from xtremeflow.learning.headers import Observation
-from xtremeflow.learning.rules import UNITS, UNKNOWN, Amounts, Rule
+from xtremeflow.learning.rules import UNITS, UNKNOWN, Amounts, ChargeRule
 from xtremeflow.learning.usage import Usage
 
 # Where answers do not tell what is left, nothing can be learned, and the usage is all there is.
-_UNTOLD = Rule("sum", settles=True, cached_free=False)
+_UNTOLD = ChargeRule("sum", settles=True, cached_free=False)
 _DOUBTFUL = 4096  # calls that are remembered until it is known what they have cost
 
 
@@ -49,7 +49,7 @@ class Settlement(NamedTuple):
 class _Doubtful:
     """Calls that may have cost less than was charged for them here, by `rule`; and by how much."""
 
-    rule: Rule
+    rule: ChargeRule
     withheld: Amounts = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
     calls: deque[tuple[Usage, int]] = field(
         default_factory=lambda: deque[tuple[Usage, int]](maxlen=_DOUBTFUL)
@@ -59,7 +59,7 @@ class _Doubtful:
         self.calls.append((usage, most))
         self.withheld = _plus(self.withheld, withheld)
 
-    def judge(self, rule: Rule) -> Amounts:
+    def judge(self, rule: ChargeRule) -> Amounts:
         """It has turned out to be that rule. What was charged too much by the one before?"""
         due = dict.fromkeys(UNITS, 0)
         self.withheld = dict.fromkeys(UNITS, 0)
@@ -78,13 +78,14 @@ class Costs:
     known  what was learned of the charges before, by model
     """
 
-    def __init__(self, known: Mapping[str, Rule]) -> None:
+    def __init__(self, known: Mapping[str, ChargeRule]) -> None:
         self.estimator = Estimator()
         self._known = known
         self._charges = Charges()
         self._fixed = UNKNOWN
-        self._assumed: Rule | None = None
-        self._rules: dict[str, tuple[Rule | None, Rule]] = {}  # what follows from what is learned
+        self._assumed: ChargeRule | None = None
+        # By model what is learned, and what follows from that:
+        self._rules: dict[str, tuple[ChargeRule | None, ChargeRule]] = {}
         self._doubtful: dict[str, _Doubtful] = {}  # by model
 
     @property
@@ -92,19 +93,19 @@ class Costs:
         return self._charges.beliefs
 
     @property
-    def learned(self) -> dict[str, Rule]:
+    def learned(self) -> dict[str, ChargeRule]:
         """What is known of the charges by now, by model."""
         rules = dict(self._known)
         for model, belief in self.beliefs.items():
             rules[model] = belief.rule.over(rules.get(model, UNKNOWN))
         return {model: rule for model, rule in rules.items() if rule != UNKNOWN}
 
-    def charge_by(self, rule: Rule, *, until_learned: bool) -> None:
+    def charge_by(self, rule: ChargeRule, *, until_learned: bool) -> None:
         """The user says how the provider charges, for good or until its answers show it."""
         self._rules.clear()
         self._fixed, self._assumed = (UNKNOWN, rule) if until_learned else (rule, None)
 
-    def rule(self, model: str) -> Rule:
+    def rule(self, model: str) -> ChargeRule:
         """How that model's calls are charged, as far as anybody knows."""
         learned = self._charges.rule(model)
         known = self._rules.get(model)
@@ -148,7 +149,7 @@ class Costs:
         usage: Usage,
         sent_at: float | None,
         ended_at: float | None,
-        rule: Rule | None = None,
+        rule: ChargeRule | None = None,
     ) -> Settlement:
         """Learn from a call that has ended, and say what it has cost."""
         if isinstance(estimate, Estimate):
@@ -164,7 +165,7 @@ class Costs:
             self._doubtful.setdefault(model, _Doubtful(rule)).add(usage, most, withheld)
         return Settlement(amounts, withheld, ascertained)
 
-    def _ascertained(self, model: str, rule: Rule) -> Mapping[str, Ascertained]:
+    def _ascertained(self, model: str, rule: ChargeRule) -> Mapping[str, Ascertained]:
         """What has turned out of the doubtful calls, if that rule is a new one."""
         doubtful = self._doubtful.get(model)
         if doubtful is None or doubtful.rule == rule:
@@ -187,7 +188,7 @@ def _plus(a: Amounts, b: Amounts) -> Amounts:
     return {unit: a[unit] + b[unit] for unit in UNITS}
 
 
-def _doubted(rule: Rule, usage: Usage, most: int) -> tuple[Amounts, Amounts]:
+def _doubted(rule: ChargeRule, usage: Usage, most: int) -> tuple[Amounts, Amounts]:
     """What a call has cost by that rule, and by how much that may be too much."""
     amounts, least = rule.settled(usage, most), rule.least(usage, most)
     return amounts, {unit: amounts[unit] - least[unit] for unit in amounts}

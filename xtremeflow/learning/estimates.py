@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
-from xtremeflow.learning.rules import UNITS, UNKNOWN, Rule
+from xtremeflow.learning.rules import UNITS, UNKNOWN, ChargeRule
 from xtremeflow.learning.usage import Usage
 
 Measure: TypeAlias = Callable[[str], int]
@@ -89,7 +89,7 @@ class Estimator:
         model: str | None = None,
         most: int | None = None,
         in_flight: int = 0,
-        rule: Rule = UNKNOWN,
+        rule: ChargeRule = UNKNOWN,
         units: Iterable[str] = UNITS,
     ) -> Estimate:
         """The estimate for a request: its JSON body, decoded, or just the prompt's text, or the

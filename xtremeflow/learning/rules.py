@@ -23,7 +23,7 @@ _ADMISSIONS: Mapping[Admission | None, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class ChargeRule:
     """How a provider charges tokens; None where that is not known.
 
     admission    what a call takes when it is admitted: "nothing", its "input", the "sum" of input
@@ -76,9 +76,9 @@ class Rule:
         kept = _taken(self.admission or "max", read, most or 0)
         return kept if self.settles is False else _smaller(kept, used)
 
-    def over(self, other: Rule) -> Rule:
+    def over(self, other: ChargeRule) -> ChargeRule:
         """This rule, its unknown parts from the other."""
-        return Rule(
+        return ChargeRule(
             self.admission if self.admission is not None else other.admission,
             self.settles if self.settles is not None else other.settles,
             self.cached_free if self.cached_free is not None else other.cached_free,
@@ -91,7 +91,7 @@ class Rule:
         return ", ".join(part for part in parts if part)
 
 
-UNKNOWN = Rule()
+UNKNOWN = ChargeRule()
 
 
 def _taken(admission: Admission, read: int, most: int) -> Amounts:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 from xtremeflow._arguments import check_int, check_number
-from xtremeflow.learning.rules import Rule
+from xtremeflow.learning.rules import ChargeRule
 
 VERSION = 1
 NAMES = ("requests", "tokens", "input_tokens", "output_tokens")
@@ -35,7 +35,7 @@ class Learned:
 
     rates: Mapping[str, Rate] = field(default_factory=dict[str, Rate])
     concurrency: int | None = None
-    charges: Mapping[str, Rule] = field(default_factory=dict[str, Rule])
+    charges: Mapping[str, ChargeRule] = field(default_factory=dict[str, ChargeRule])
 
 
 def saved(learned: Learned) -> dict[str, Any]:
@@ -74,12 +74,12 @@ def restored(learned: object) -> Learned:
     return Learned(found, concurrency, {model: _rule(model, charges[model]) for model in charges})
 
 
-def _rule(model: object, value: object) -> Rule:
+def _rule(model: object, value: object) -> ChargeRule:
     where = f"learned['charges'][{model!r}]"
     fields = _mapping(where, value)
     _known(where, fields, ("admission", "settles", "cached_free"))
     try:
-        return Rule(**fields)
+        return ChargeRule(**fields)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
 

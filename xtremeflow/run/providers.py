@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from xtremeflow import Limit
-from xtremeflow.learning.rules import Rule
+from xtremeflow.learning.rules import ChargeRule
 
 UNITS: Mapping[str, str] = {
     "rpm": "requests",
@@ -25,7 +25,7 @@ _OPENAI_PATHS = {
     "prompt": "/v1/completions",
 }
 
-_BY_USAGE = Rule("nothing", settles=True, cached_free=False)
+_BY_USAGE = ChargeRule("nothing", settles=True, cached_free=False)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Provider:
     tells: bool = False
     burst: Mapping[str, float] = field(default_factory=dict[str, float])
     headroom: float = 1.0
-    rule: Rule = _BY_USAGE
+    rule: ChargeRule = _BY_USAGE
 
     def limits(self, amounts: Mapping[str, float], burst: float | None) -> list[Limit]:
         """The scheduler's limits for amounts per minute; `burst` in seconds replaces the own."""
@@ -82,7 +82,7 @@ _ALL = (
         amounts={"rpm": 5_000, "tpm": 800_000},
         tells=True,
         burst=_BUCKETS,
-        rule=Rule("max", settles=False, cached_free=False),
+        rule=ChargeRule("max", settles=False, cached_free=False),
     ),
     Provider(
         "azure",
@@ -93,7 +93,7 @@ _ALL = (
         amounts={"rpm": 1_440, "tpm": 240_000},
         tells=True,
         headroom=0.98,
-        rule=Rule("sum", settles=False, cached_free=False),
+        rule=ChargeRule("sum", settles=False, cached_free=False),
     ),
     Provider(
         "anthropic",
@@ -106,7 +106,7 @@ _ALL = (
         amounts={"rpm": 4_000, "itpm": 2_000_000, "otpm": 400_000},
         tells=True,
         burst={"itpm": _MINUTE, "otpm": _MINUTE},
-        rule=Rule("input", settles=True, cached_free=True),
+        rule=ChargeRule("input", settles=True, cached_free=True),
     ),
     Provider(
         "gemini",
@@ -136,7 +136,7 @@ _ALL = (
         amounts={"rpm": 1_000, "tpm": 300_000},
         tells=True,
         burst=_BUCKETS,
-        rule=Rule("sum", settles=True, cached_free=False),
+        rule=ChargeRule("sum", settles=True, cached_free=False),
     ),
     Provider(
         "deepseek",

@@ -15,7 +15,7 @@ from ..learning.costs import Costs
 from ..learning.estimates import Estimate, Estimator
 from ..learning.follower import PLACES, Follower
 from ..learning.headers import observations
-from ..learning.rules import UNITS, Rule
+from ..learning.rules import UNITS, ChargeRule
 from ..learning.saved import Learned, restored, saved
 from ..learning.usage import usage_of
 from ..limits import Limit
@@ -220,7 +220,7 @@ class TaskScheduler(_core.Scheduler):
             self.settle(usage, model=model)
 
     def settle(
-        self, usage: Any, *, model: str | None = None, rule: Rule | None = None
+        self, usage: Any, *, model: str | None = None, rule: ChargeRule | None = None
     ) -> dict[str, int]:
         """Settle the current call by what it has used, learn from that, and say what it has cost
         of limits on tokens.
@@ -290,11 +290,11 @@ class TaskScheduler(_core.Scheduler):
             raise TypeError(f"estimator must be an Estimator, got {estimator!r}")
         self._costs.estimator = estimator
 
-    def charge_by(self, rule: Rule, *, until_learned: bool = False) -> None:
+    def charge_by(self, rule: ChargeRule, *, until_learned: bool = False) -> None:
         """Say how the provider charges tokens, for good, or only until its answers show it. What
         the rule leaves open is learned in any case."""
-        if not isinstance(rule, Rule):
-            raise TypeError(f"rule must be a Rule, got {rule!r}")
+        if not isinstance(rule, ChargeRule):
+            raise TypeError(f"rule must be a ChargeRule, got {rule!r}")
         self._costs.charge_by(rule, until_learned=until_learned)
 
     def _current(self) -> _core.Call | None:
