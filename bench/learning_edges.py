@@ -13,6 +13,7 @@ from xtremeflow.testing import run
 
 CHANGE = 300.0  # s
 SETTLED = 60.0  # s after it, from when on the use of the new limit counts
+OUTAGE = (300.0, 330.0)  # s
 APART = 10.0  # s between two refusals that do not belong together
 
 
@@ -31,6 +32,29 @@ def moving(factor: float, seed: int, tells: str = "all") -> World:
         return world
 
     return run(job())
+
+
+def down(seed: int, tells: str = "all") -> World:
+    """Ten minutes, and in the middle of them an outage."""
+
+    async def job() -> World:
+        profile = PROFILES["openai"]
+        world = World(profile, requests_for(profile, 10, seed), seed, tells, OUTAGE)
+        running = asyncio.ensure_future(adapting(world))
+        await asyncio.sleep(2 * OUTAGE[0])
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        return world
+
+    return run(job())
+
+
+def after_an_outage(seed: int, tells: str = "all") -> tuple[int, float, float]:
+    """Attempts that failed meanwhile; seconds from its end to the first answer; and the share of
+    the limit in use in the minute that follows."""
+    world = down(seed, tells)
+    up = next(served.time for served in world.served if served.time >= OUTAGE[1])
+    return len(world.failed), up - OUTAGE[1], world.used("tpm", up, up + 60.0)
 
 
 def after_a_cut(seed: int, tells: str = "all") -> tuple[float, float]:
@@ -82,6 +106,7 @@ def edges(seeds: int, tells: str) -> list[list[str]]:
     cuts = [after_a_cut(seed, tells) for seed in range(seeds)]
     rises = [after_a_rise(seed, tells) for seed in range(seeds)]
     shares = [two_users(seed, tells) for seed in range(seeds)]
+    outages = [after_an_outage(seed, tells) for seed in range(seeds)]
     least = min(min(first, both - first) for first, both in shares)
     return [
         ["limit halved: seconds of refusals, the worst", f"{max(last for last, _ in cuts):.1f}"],
@@ -89,4 +114,7 @@ def edges(seeds: int, tells: str) -> list[list[str]]:
         ["limit doubled: seconds until 95 % are in use, the worst", f"{max(rises):.0f}"],
         ["second user: share of who has less, the worst", f"{least:.3f}"],
         ["second user: both together", f"{mean(both for _, both in shares):.3f}"],
+        ["down for 30 s: attempts meanwhile, at most", str(max(n for n, _, _ in outages))],
+        ["down for 30 s: s until one passes, at most", f"{max(s for _, s, _ in outages):.1f}"],
+        ["down for 30 s: in use in the minute after", f"{mean(u for _, _, u in outages):.3f}"],
     ]

@@ -14,10 +14,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.learning_edges import CHANGE, moving, sharing
+from bench.learning_edges import CHANGE, down, moving, sharing
 from bench.learning_world import World
 
 BIN = 10.0  # s
+TITLES = {"all": "", "nothing": "nothing is told, "}
 TOLD = [
     ("the limit stays: found from the first answer", 1.0),
     ("the limit is halved after five minutes", 0.5),
@@ -38,8 +39,8 @@ def main(argv: Sequence[str]) -> int:
     folder = Path(argv[0])
     told = [_moved(title, factor, "all") for title, factor in TOLD]
     found = [_moved(title, factor, "nothing") for title, factor in FOUND]
-    _save(folder / "learning.png", told)
-    _save(folder / "learning_found.png", [*found, _shared])
+    _save(folder / "learning.png", [*told, _shared("all", 1), _down("all")])
+    _save(folder / "learning_found.png", [*found, _shared("nothing", 5), _down("nothing")])
     return 0
 
 
@@ -70,17 +71,45 @@ def _moved(title: str, factor: float, tells: str) -> Callable[[Any], None]:
     return draw
 
 
-def _shared(ax: Any) -> None:
-    first, second = sharing(5, "nothing")
-    limit = first.amounts["tpm"] / 60
-    _admitted(ax, first, limit, "of the first user", "#2563eb")
-    _admitted(ax, second, limit, "of the second user", "#f59e0b")
-    _limit(ax, limit, limit)
-    _refused(ax, [first], limit)
-    ax.set_ylim(-0.3 * limit, 3 * limit)
-    ax.set_title(
-        "nothing is told, a second user of the key after five minutes", loc="left", fontsize=10
-    )
+def _shared(tells: str, seed: int) -> Callable[[Any], None]:
+    def draw(ax: Any) -> None:
+        first, second = sharing(seed, tells)
+        limit = first.amounts["tpm"] / 60
+        _admitted(ax, first, limit, "of the first user", "#2563eb")
+        _admitted(ax, second, limit, "of the second user", "#f59e0b")
+        _limit(ax, limit, limit)
+        _refused(ax, [first], limit)
+        ax.set_ylim(-0.3 * limit, 3 * limit)
+        title = "a second user of the key after five minutes"
+        ax.set_title(TITLES[tells] + title, loc="left", fontsize=10)
+
+    return draw
+
+
+def _down(tells: str) -> Callable[[Any], None]:
+    def draw(ax: Any) -> None:
+        world = down(1, tells)
+        limit = world.amounts["tpm"] / 60
+        _admitted(ax, world, limit, "tokens admitted", "#2563eb")
+        _limit(ax, limit, limit)
+        _refused(ax, [world], limit)
+        ax.plot(
+            world.failed,
+            [-0.15 * limit] * len(world.failed),
+            linestyle="none",
+            marker="|",
+            markersize=9,
+            color="#111827",
+            label=f"failed ({len(world.failed)})",
+        )
+        ax.set_ylim(-0.3 * limit, 3 * limit)
+        ax.set_title(
+            TITLES[tells] + "the provider is down for 30 s after five minutes",
+            loc="left",
+            fontsize=10,
+        )
+
+    return draw
 
 
 def _admitted(ax: Any, world: World, limit: float, label: str, color: str) -> None:

@@ -11,7 +11,7 @@ from bench.learning_world import EPOCH, Refused, World
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.learning.headers import Observation
 from xtremeflow.learning.told import kept
-from xtremeflow.refusals import is_refusal, retry_delay
+from xtremeflow.refusals import is_outage, is_refusal, retry_delay
 from xtremeflow.serve.profiles.base import UNITS, period
 from xtremeflow.testing import CallRequest
 
@@ -33,7 +33,7 @@ async def scheduled(world: World, scheduler: TokenRateScheduler, observe: bool) 
     """All requests, submitted at once."""
     names = set(scheduler.limit_names)
 
-    @auto_backoff(max_retries=20)
+    @auto_backoff(lambda error: is_refusal(error) or is_outage(error), max_retries=20)
     async def call(index: int) -> None:
         try:
             answer = await world.call(index)

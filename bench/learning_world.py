@@ -96,14 +96,17 @@ class World:
 
     tells  what the answers tell of the limits: "all" that the provider tells, how long refused
            calls have to wait ("waits"), or "nothing"
+    down   from when until when it is, in seconds from the beginning: calls that arrive fail
     """
 
     profile: Profile
     requests: Sequence[CallRequest]
     seed: int
     tells: str = "all"
+    down: tuple[float, float] = (0.0, 0.0)
     provider: SimulatedProvider = field(init=False)
     served: list[Served] = field(default_factory=list["Served"])
+    failed: list[float] = field(default_factory=list[float])
 
     def __post_init__(self) -> None:
         self.amounts = self.profile.amounts(SMALL.get(self.profile.name, {}))
@@ -130,6 +133,10 @@ class World:
         latency = provider.latency_of(request, index)
         provider.arrive()
         await asyncio.sleep(latency.uplink)
+        if self.down[0] <= (now := provider.now() - self.began) < self.down[1]:
+            self.failed.append(now)
+            await asyncio.sleep(latency.downlink)
+            raise Refused(503, {}, None)
         try:
             reservation = provider.admit(request)
         except (RateLimitError, RequestTooLargeError) as error:

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from bench import learning, learning_edges, measure, peers, report, run_job
+from bench import learning, learning_charges, learning_edges, measure, peers, report, run_job
 from bench.__main__ import PARTS, main
 
 
@@ -127,7 +127,28 @@ def test_moving_limits_are_followed(tells):
     assert learning_edges.after_a_rise(1, tells) < 60
 
 
+@pytest.mark.parametrize("tells", ["all", "nothing"])
+def test_an_outage_costs_few_attempts_and_leaves_no_caution(tells):
+    attempts, until_one_passes, used = learning_edges.after_an_outage(1, tells)
+    assert attempts < 40
+    assert until_one_passes < 2.5
+    assert used > 1.4  # what came in meanwhile, too
+
+
 def test_two_users_of_a_key_share_it():
     mine, both = learning_edges.two_users(1)
     assert mine > 0.4
     assert both > 0.93
+
+
+@pytest.mark.parametrize("profile", ["openai", "groq"])
+def test_knowing_the_rule_is_worth_it(profile: str) -> None:
+    """A job of two minutes: about as quick as by always refunding, with fewer refusals."""
+    learned, always, never = (
+        learning_charges.measure(profile, way, adapt=False, minutes=2.0, seed=0)
+        for way in ("learned", "always given back", "never given back")
+    )
+    assert learned.beliefs[-1][1].rule.settles == learning_charges.RIGHT[profile].settles
+    assert learned.efficiency > always.efficiency - 0.02
+    assert learned.efficiency > never.efficiency + 0.2
+    assert learned.refused <= always.refused

@@ -10,7 +10,6 @@ import pytest
 from chargekit import World
 from test_observe import bucket, limit_of, virtual
 
-from bench.learning_charges import RIGHT, measure
 from xtremeflow import (
     ChargeRule,
     Estimator,
@@ -252,16 +251,3 @@ def test_arguments_that_are_wrong() -> None:
         scheduler.estimator = 5  # type: ignore[assignment]
     with pytest.raises(TypeError, match="rule must be a ChargeRule, got 'sum'"):
         scheduler.charge_by("sum")  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("profile", ["openai", "groq"])
-def test_knowing_the_rule_is_worth_it(profile: str) -> None:
-    """A job of two minutes: about as quick as by always refunding, with fewer refusals."""
-    learned, always, never = (
-        measure(profile, way, adapt=False, minutes=2.0, seed=0)
-        for way in ("learned", "always given back", "never given back")
-    )
-    assert learned.beliefs[-1][1].rule.settles == RIGHT[profile].settles
-    assert learned.efficiency > always.efficiency - 0.02
-    assert learned.efficiency > never.efficiency + 0.2
-    assert learned.refused <= always.refused

@@ -193,7 +193,7 @@ async def schedulers(_: TokenRateScheduler) -> None:
     await asyncio.sleep(0)
 
 
-SLOW = {"from_other_threads": 300, "schedulers": 500}
+SLOW = {"from_other_threads": 300}
 
 
 async def measure(name: str) -> list[str]:

@@ -255,7 +255,14 @@ def test_after_an_outage_the_rate_is_used_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "body"), [(429, {"error": {"code": "insufficient_quota"}}), (500, None), (401, None)]
+    ("status", "body"),
+    [
+        (429, {"error": {"code": "insufficient_quota"}}),
+        (500, None),
+        (503, None),
+        (529, None),
+        (401, None),
+    ],
 )
 def test_of_other_failures_nothing_is_learned(status: int, body: Any) -> None:
     async def main() -> dict[str, Any]:

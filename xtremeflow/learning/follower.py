@@ -116,13 +116,15 @@ class Follower:
         *,
         passed: bool = True,
         refused: bool = False,
+        overloaded: bool = False,
         wait: float | None = None,
     ) -> None:
         """Follow what an answer said, and that it came.
 
         Times are in seconds on the loop's clock, or None: of the current call, now. `passed` says
-        whether the limits have let the call pass, `refused` whether they have not, `wait` the
-        seconds that this asks for. Other failures are neither.
+        whether the limits have let the call pass, `refused` whether they have not, `overloaded`
+        whether the provider has not for another reason, which may be the number of calls in
+        flight; `wait` is in seconds what it asks for then. Other failures are none of these.
         """
         for observation in observations:
             verdict = self._told.learn(observation)
@@ -131,9 +133,10 @@ class Follower:
         self._wishes_a_place = False
         if self._told:
             self._leave()
-        elif self._finder is not None and (passed or refused):
-            self._wishes_a_place = refused and wait is None and self._wants_a_place()
-            if not self._wishes_a_place:
+        elif self._finder is not None:
+            is_untold = (refused or overloaded) and wait is None
+            self._wishes_a_place = is_untold and self._wants_a_place(overloaded)
+            if not self._wishes_a_place and (passed or refused):
                 self._find(self._finder, sent_at, refused, wait)
         if passed:
             self._count()
@@ -194,7 +197,7 @@ class Follower:
         wish, self._wishes_a_place = self._wishes_a_place, False
         return wish
 
-    def _wants_a_place(self) -> bool:
+    def _wants_a_place(self, overloaded: bool) -> bool:
         """Whether the current call was refused for the number of calls in flight; then no rate is
         learned from it."""
         flight = self._core._flight()
@@ -202,7 +205,7 @@ class Follower:
             return False
         now, sent_at, crowd, _, _ = flight
         was_convinced = self._crowds.convinced
-        if not self._crowds.refused(now, sent_at, crowd):
+        if not self._crowds.refused(now, sent_at, crowd) and not overloaded:
             return False
         if not self.slots.refused(now, sent_at, crowd):
             self._crowds = Crowds()

@@ -23,7 +23,7 @@ from ..mapping import Cost, map_calls
 from ..refusals import is_cured_by_waiting, told_wait
 from ..stats import Stats, stats_from
 
-REFUSED = (429, 503, 529)  # HTTP statuses
+REFUSED, OVERLOADED = (429,), (503, 529)  # HTTP statuses
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -202,14 +202,15 @@ class TaskScheduler(_core.Scheduler):
         if received_at is not None:
             check_number("received_at", received_at, zero=True)
         seen = observations(headers, body if status >= 400 else None, time.time())
-        is_refusal = status in REFUSED and is_cured_by_waiting(headers, body)
+        is_cured = status in REFUSED + OVERLOADED and is_cured_by_waiting(headers, body)
         self._following().answered(
             seen,
             sent_at,
             received_at,
             passed=status < 400,
-            refused=is_refusal,
-            wait=told_wait(headers, body, time.time()) if is_refusal else None,
+            refused=is_cured and status in REFUSED,
+            overloaded=is_cured and status in OVERLOADED,
+            wait=told_wait(headers, body, time.time()) if is_cured else None,
         )
         if seen and status < 400:
             call, came = self._current(), _now() if received_at is None else received_at
