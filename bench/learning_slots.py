@@ -27,7 +27,7 @@ from typing import Any
 from bench.learning_places import END, KINDS, World
 from bench.learning_pool import aimd, sdk
 from bench.learning_world import Refused
-from bench.report import table
+from bench.report import announce, table
 from xtremeflow import RetryException, TokenRateScheduler, auto_backoff
 from xtremeflow.testing import run
 
@@ -126,7 +126,7 @@ def rows(kind: str, seeds: int) -> list[list[str]]:
                 str(sum(w.lost for w in worlds)),
             ]
         )
-        print(*found[-1], sep="  ", file=sys.stderr, flush=True)
+        announce(found[-1])
     return found
 
 
@@ -216,7 +216,7 @@ def outages(seeds: int) -> list[list[str]]:
                     str(sum(w.lost for w in worlds)),
                 ]
             )
-            print(*found[-1], sep="  ", file=sys.stderr, flush=True)
+            announce(found[-1])
     return found
 
 
