@@ -106,10 +106,8 @@ def _abouts(path: Path) -> Iterator[Json]:
         for line in file:
             if not line.endswith(b"\n"):
                 break  # torn
-            start = line.rindex(_MARK) + len(
-                _MARK
-            )  # it is the last key, so the rest need not be read
-            yield cast(Json, json.loads(line[start:-2]))
+            mark = line.rindex(_MARK)  # it is the last key, so the rest need not be read
+            yield cast(Json, json.loads(line[mark + len(_MARK) : -2]))
 
 
 class Timeline:
