@@ -73,11 +73,6 @@ class Slots:
         """From 0 to 1: that it is the number of calls in flight that is limited."""
         return 0.0 if self._refused_at is None else max(0.0, self._score) / MOST
 
-    @property
-    def waiting(self) -> float:
-        """How many calls seem to wait at the server, beyond what it can work on."""
-        return self._knee.waiting
-
     def open(self) -> None:
         """Another limit is known that keeps the calls in check: let in any number, unless calls are
         refused or wait at the server."""
