@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
@@ -30,7 +29,7 @@ from statistics import mean
 from bench.learning_edges import edges
 from bench.learning_ways import WAYS
 from bench.learning_world import LATENCY, World, requests_for
-from bench.report import table
+from bench.report import announce, table
 from xtremeflow.serve.profiles import PROFILES
 from xtremeflow.testing import run
 
@@ -89,7 +88,7 @@ def rows(
                 str(sum(r.lost for r in results)),
             ]
         )
-        print(*found[-1], sep="  ", file=sys.stderr, flush=True)
+        announce(found[-1])
     return found
 
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from bench.report import table
+from bench.report import announce, table
 from xtremeflow import TokenRateScheduler
 from xtremeflow.demo.provider import observed, served
 from xtremeflow.http import transport
@@ -128,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rows = []
     for profile, way in ways:
         rows.append(asyncio.run(job(profile, way, options.seconds)))
-        print(*rows[-1], sep="  ", file=sys.stderr, flush=True)
+        announce(rows[-1])
     print(table(["over HTTP, real time", "used", "refused", "attempts"], rows))
     return 0
 

@@ -20,149 +20,18 @@ import asyncio
 import logging
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from itertools import count
-from random import Random
 from statistics import mean
 from typing import Any
 
-from bench.learning_world import LARGEST, LATENCY, Refused
-from bench.report import table
+from bench.learning_places import END, KINDS, World
+from bench.learning_pool import aimd, sdk
+from bench.learning_world import Refused
+from bench.report import announce, table
 from xtremeflow import RetryException, TokenRateScheduler, auto_backoff
-from xtremeflow.demo.trace import load_trace
-from xtremeflow.testing import (
-    CallRequest,
-    Concurrency,
-    Latency,
-    LatencyModel,
-    RateLimitError,
-    SimulatedProvider,
-    run,
-)
+from xtremeflow.testing import run
 
-PLACES = 48
 CHANGE = 300.0  # s: from then on a job is in its stride, or something happens
-END = 600.0
-HANG = 10.0  # s until a call that hangs is given up
-
-
-@dataclass(frozen=True)
-class Kind:
-    """A provider: how many calls beyond its places it lets wait, and how it refuses more."""
-
-    waiting: int
-    status: int
-
-
-KINDS: Mapping[str, Kind] = {
-    "deepseek": Kind(0, 429),
-    "vllm": Kind(10**6, 503),
-    "vllm, bounded": Kind(PLACES, 503),
-}
-
-
-@dataclass
-class Slowing:
-    """Latencies that may become longer in mid-run."""
-
-    model: LatencyModel
-    slower: float = 1.0
-
-    def draw(self, prompt_tokens: int, output_tokens: int, random: Random) -> Latency:
-        drawn = self.model.draw(prompt_tokens, output_tokens, random)
-        return Latency(
-            drawn.uplink,
-            drawn.first_token * self.slower,
-            drawn.generation * self.slower,
-            drawn.downlink,
-        )
-
-
-@dataclass
-class World:
-    """A provider and an endless job for it. To be made on a running loop."""
-
-    kind: Kind
-    seed: int
-    places: int = PLACES
-    scheduler: TokenRateScheduler | None = None
-    provider: SimulatedProvider = field(init=False)
-
-    def __post_init__(self) -> None:
-        trace = [r for r in load_trace() if 0 < r.total_tokens <= LARGEST]
-        random = Random(self.seed)
-        self.requests = [
-            CallRequest(r.prompt_tokens, r.output_tokens)
-            for r in random.choices(trace, k=int(END) * self.places)
-        ]
-        self.latency = Slowing(LATENCY)
-        self.limit = Concurrency(self.places + self.kind.waiting)
-        self.provider = SimulatedProvider(
-            [self.limit],
-            latency=self.latency,
-            charge="actual",
-            batch=self.places if self.kind.waiting else None,
-            seed=self.seed,
-        )
-        self.down: str | None = None  # "fails" at once, or "hangs"
-        self.began = asyncio.get_running_loop().time()
-        self.sent: list[float] = []
-        self.refused: list[float] = []
-        self.served: list[tuple[float, float, float]] = []  # when; seconds of work, and in all
-        self.held: list[int] = []  # calls at the provider, each second
-        self.let_in: list[int] = []  # as is learned
-        self.lost = 0
-
-    def now(self) -> float:
-        return self.provider.now() - self.began
-
-    def watch(self) -> None:
-        self.held.append(self.provider.stats.in_flight)
-        follower = None if self.scheduler is None else self.scheduler._follower
-        if follower is not None and follower.slots is not None:
-            self.let_in.append(follower.slots.size or 0)
-
-    async def call(self, index: int) -> None:
-        request, provider = self.requests[index], self.provider
-        latency = provider.latency_of(request, index)
-        sent = self.now()
-        self.sent.append(sent)
-        await asyncio.sleep(latency.uplink)
-        if self.down is not None:
-            await self._break(HANG if self.down == "hangs" else 0.0)
-        try:
-            reservation = provider.admit(request)
-        except RateLimitError:
-            self.refused.append(self.now())
-            await asyncio.sleep(latency.downlink)
-            raise Refused(self.kind.status, {}, {"error": {"message": "too many"}}) from None
-        work = latency.first_token + latency.generation
-        with reservation:
-            async with provider.working():
-                await asyncio.sleep(work)
-        if self.down is not None:
-            await self._break(0.0)
-        await asyncio.sleep(latency.downlink)
-        self.served.append((self.now(), work, self.now() - sent))
-
-    async def _break(self, after: float) -> None:
-        await asyncio.sleep(after + LATENCY.round_trip)
-        raise Refused(502, {}, {"error": {"message": "out of order"}})
-
-    def work(self, since: float, until: float = END) -> float:
-        done = sum(work for when, work, _ in self.served if since <= when < until)
-        return done / (self.places * (until - since))
-
-    def slowness(self, since: float) -> float:
-        calls = [(work, took) for when, work, took in self.served if when >= since]
-        return mean(took for _, took in calls) / mean(work for work, _ in calls)
-
-    def shrink(self, factor: float) -> None:
-        """Other places than before, from now on."""
-        self.places = round(self.places * factor)
-        self.limit.largest = self.places + self.kind.waiting
-
 
 # The ways to do the job.
 
@@ -207,61 +76,6 @@ async def right(world: World, doubled: bool = False) -> None:
 async def unlimited(world: World) -> None:
     """No limit is known, so 256 at a time; and waits that double, as those of version 0.4.4."""
     await scheduled(world, TokenRateScheduler(max_concurrency=256), doubled=True)
-
-
-async def sdk(world: World) -> None:
-    """64 at a time; retries as the SDKs do them, but without an end."""
-    await pooled(world, lambda: 64, lambda ok: None)
-
-
-async def aimd(world: World) -> None:
-    """The number of calls at a time grows by one a round, and is halved by a refusal."""
-    size = 8.0
-    halved = 0.0
-
-    def learn(ok: bool) -> None:
-        nonlocal size, halved
-        if ok:
-            size += 1 / size
-        elif world.now() - halved > 1.0:
-            size, halved = max(1.0, size / 2), world.now()
-
-    await pooled(world, lambda: int(size), learn)
-
-
-async def pooled(world: World, size: Callable[[], int], learn: Callable[[bool], None]) -> None:
-    random = Random(world.seed)
-    running = 0
-    changed = asyncio.Event()
-
-    async def one(index: int) -> None:
-        nonlocal running
-        for retries in count():
-            try:
-                await world.call(index)
-                break
-            except Refused:
-                learn(False)
-                await asyncio.sleep(min(0.5 * 2.0**retries, 8.0) * random.uniform(0.75, 1.0))
-        learn(True)
-        running -= 1
-        changed.set()
-
-    tasks: set[asyncio.Task[None]] = set()
-    try:
-        for index in range(len(world.requests)):
-            while running >= size():
-                changed.clear()
-                await changed.wait()
-            running += 1
-            task = asyncio.create_task(one(index))
-            tasks.add(task)
-            task.add_done_callback(tasks.discard)
-        await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 WAYS: Mapping[str, Way] = {
@@ -312,7 +126,7 @@ def rows(kind: str, seeds: int) -> list[list[str]]:
                 str(sum(w.lost for w in worlds)),
             ]
         )
-        print(*found[-1], sep="  ", file=sys.stderr, flush=True)
+        announce(found[-1])
     return found
 
 
@@ -402,7 +216,7 @@ def outages(seeds: int) -> list[list[str]]:
                     str(sum(w.lost for w in worlds)),
                 ]
             )
-            print(*found[-1], sep="  ", file=sys.stderr, flush=True)
+            announce(found[-1])
     return found
 
 

@@ -12,7 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.learning_slots import CHANGE, END, PLACES, Event, World, adapting, play
+from bench.learning_places import END, PLACES, World
+from bench.learning_slots import CHANGE, Event, adapting, play
 
 Steps = list[tuple[float, float]]  # from when on, how many places
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from itertools import count
-from random import Random
 
-from bench.learning_world import EPOCH, Refused, World
+from bench.learning_pool import aimd, sdk
+from bench.learning_world import Refused, World
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.learning.headers import Observation
 from xtremeflow.learning.told import kept
-from xtremeflow.refusals import is_outage, is_refusal, retry_delay
+from xtremeflow.refusals import is_outage, is_refusal
 from xtremeflow.serve.profiles.base import UNITS, period
 from xtremeflow.testing import CallRequest
 
@@ -95,59 +94,6 @@ async def paced(world: World) -> None:
         Limit(UNITS[name], n / 60.0) for name, n in world.amounts.items() if name.endswith("pm")
     ]
     await scheduled(world, TokenRateScheduler(limits=limits), observe=False)
-
-
-async def sdk(world: World) -> None:
-    """64 at a time; retries as the SDKs do them, but without an end."""
-    await pooled(world, lambda: 64, lambda ok: None)
-
-
-async def aimd(world: World) -> None:
-    """The number of calls at a time grows by one a round, and is halved by a refusal."""
-    size = 8.0
-    halved = 0.0
-    clock = asyncio.get_running_loop().time
-
-    def learn(ok: bool) -> None:
-        nonlocal size, halved
-        if ok:
-            size += 1 / size
-        elif clock() - halved > 1.0:
-            size, halved = max(1.0, size / 2), clock()
-
-    await pooled(world, lambda: int(size), learn)
-
-
-async def pooled(world: World, size: Callable[[], int], learn: Callable[[bool], None]) -> None:
-    random = Random(world.seed)
-    running = 0
-    changed = asyncio.Event()
-
-    async def one(index: int) -> None:
-        nonlocal running
-        for retries in count():
-            try:
-                await world.call(index)
-                learn(True)
-                break
-            except Refused as refused:
-                learn(False)
-                if not is_refusal(refused):
-                    break
-                told = retry_delay(refused, EPOCH)
-                guess = min(0.5 * 2.0**retries, 8.0) * random.uniform(0.75, 1.0)
-                await asyncio.sleep(guess if told is None else told)
-        running -= 1
-        changed.set()
-
-    tasks: list[asyncio.Task[None]] = []
-    for index in range(len(world.requests)):
-        while running >= size():
-            changed.clear()
-            await changed.wait()
-        running += 1
-        tasks.append(asyncio.create_task(one(index)))
-    await asyncio.gather(*tasks)
 
 
 WAYS: Mapping[str, Way] = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -42,6 +43,11 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     return "\n".join([line(header), line(rule), *map(line, rows)])
+
+
+def announce(row: Sequence[str]) -> None:
+    """Shows a row as soon as it is known; the tables come at the end."""
+    print(*row, sep="  ", file=sys.stderr, flush=True)
 
 
 def figures_table(figures: Sequence[Figure]) -> str:

@@ -9,6 +9,7 @@ warnings as errors. A comment on the line before a block says otherwise:
 Blocks that need a provider use xtremeflow.testing.
 """
 
+import importlib
 import importlib.util
 import re
 import subprocess
@@ -167,6 +168,22 @@ def test_what_is_not_run_says_why(page: Path) -> None:
 def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!\w+:|#)([^)#\s]+)", page.read_text("utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "xtremeflow",
+        "xtremeflow.http",
+        "xtremeflow.scheduler",
+        "xtremeflow.serve",
+        "xtremeflow.testing",
+    ],
+)
+def test_every_public_name_is_documented(module: str) -> None:
+    text = "\n".join(page.read_text("utf-8") for page in PAGES)
+    names = importlib.import_module(module).__all__
+    assert [name for name in names if not re.search(rf"\b{name}\b", text)] == []
 
 
 # --- the runner itself ---------------------------------------------------------------------

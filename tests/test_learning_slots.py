@@ -264,6 +264,19 @@ def test_refusals_at_any_number_in_flight_are_not_for_concurrency() -> None:
     assert slots.confidence <= 0.5
 
 
+@pytest.mark.parametrize(("crowds", "agree"), [([50], True), ([60, 20], False)])
+def test_refusals_have_to_agree(crowds: list[int], agree: bool) -> None:
+    """Also where concurrency was known before: it may have been another provider's."""
+    slots, now = Slots(64), 0.0
+    explained = True
+    for crowd in crowds * 12:
+        for _ in range(64):
+            now += 0.1
+            slots.answered(now, now - 1.0, crowd, slots.size or crowd, 100)
+        explained &= slots.refused(now + 0.1, now + 0.05, crowd)
+    assert explained is agree
+
+
 def test_a_queue_that_is_empty_lets_nothing_grow() -> None:
     slots = Slots()
     for i in range(1_000):

@@ -1,33 +1,22 @@
-"""Code that runs in the middle of an operation, and takes away what it works on.
-
-Each case runs in a process of its own, where freed memory is overwritten, so that it cannot be used
-unnoticed. This file is that process's program.
-"""
+"""Code that runs in the middle of an operation, and takes away what it works on."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import importlib.util
-import os
-import subprocess
-import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.machinery import ExtensionFileLoader
 from typing import Any
 
 import pytest
+from casekit import Cases
 
 from xtremeflow import _core
 from xtremeflow._core import Scheduler
 
-CASES: dict[str, Callable[[], None]] = {}
-
-
-def case(function: Callable[[], None]) -> Callable[[], None]:
-    CASES[function.__name__] = function
-    return function
+case = Cases(__file__)
 
 
 async def nothing() -> None:
@@ -162,15 +151,10 @@ def futures_that_are_asked_whether_they_are_done_and_give_up_others() -> None:
     loop.close()
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", case.names)
 def test_case(name: str) -> None:
-    environment = {**os.environ, "PYTHONMALLOC": "debug", "MALLOC_PERTURB_": "85"}
-    done = subprocess.run(
-        [sys.executable, __file__, name], env=environment, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+    case.check(name)
 
 
 if __name__ == "__main__":
-    CASES[sys.argv[1]]()
-    print("ended")
+    case.main()

@@ -330,8 +330,16 @@ def test_the_books_balance(calls):
 @pytest.mark.parametrize(
     ("arguments", "error", "match"),
     [
-        ({"prompt_tokens": -1, "output_tokens": 1}, ValueError, "prompt_tokens must not be neg"),
-        ({"prompt_tokens": 1, "output_tokens": 1.5}, TypeError, "output_tokens must be an int"),
+        (
+            {"prompt_tokens": -1, "output_tokens": 1},
+            ValueError,
+            "prompt_tokens must be 0 or more",
+        ),
+        (
+            {"prompt_tokens": 1, "output_tokens": 1.5},
+            TypeError,
+            "output_tokens must be an integer",
+        ),
         ({"prompt_tokens": 1, "output_tokens": 1, "max_tokens": -1}, ValueError, "max_tokens"),
     ],
 )
@@ -348,8 +356,10 @@ def test_bad_settings_are_refused():
         SimulatedProvider(charge="all")
     with pytest.raises(ValueError, match=r"TokenBucket\(token.*counts what is never charged"):
         SimulatedProvider([TokenBucket("token", 1)])
-    with pytest.raises(ValueError, match="jitter must be finite and not negative, got -1"):
+    with pytest.raises(ValueError, match="jitter must be a number, 0 or more, got -1"):
         LatencyModel(jitter=-1)
+    with pytest.raises(TypeError, match="jitter must be a number, 0 or more, got '1'"):
+        LatencyModel(jitter="1")
 
 
 def test_latency_grows_with_the_lengths_and_has_the_mean_of_the_model():

@@ -166,11 +166,11 @@ class _Tries:
             wait = call.rate_limited(*waits)
         if is_last:
             return None
+        # Of an xtremeflow.http call the method and the URL.
+        what = getattr(exc, "_xtremeflow_call", self._name)
         logger.warning(
             "Retrying %s in %.3f s: attempt %d of %d failed (%s)",
-            getattr(
-                exc, "_xtremeflow_call", self._name
-            ),  # the method and URL of an xtremeflow.http call
+            what,
             wait,
             self._failed,
             max(self._failed, policy.max_retries) + 1,

@@ -1,12 +1,8 @@
 #include "core/answers.h"
 
 #include "core/internal.h"
+#include "core/sum.h"
 #include "core/trail.h"
-
-static int64_t sum(int64_t a, int64_t b)
-{
-    return a > INT64_MAX - b ? INT64_MAX : a + b;
-}
 
 /* Keeps the margin in reserve. */
 static void keep_margin(xf_scheduler *s)
@@ -63,7 +59,7 @@ static void promise(xf_scheduler *s, const xf_call *c, bool extends, int64_t now
         xf_limit *l = &s->limits[i];
         int64_t taken = 0;
         for (const xf_call *f = s->flying; f != NULL; f = f->next) {
-            taken = sum(taken, f->foreseen ? f->held[i] : 0);
+            taken = xf_sum(taken, f->foreseen ? f->held[i] : 0);
         }
         if (xf_limit_refuse(l, refused_cost(s, c, i), taken, now, s->cooldown.until)) {
             l->reset = s->resets;
@@ -118,7 +114,7 @@ int64_t xf_failed(xf_scheduler *s, const xf_call *c, const xf_backoff *b, int64_
     bool fresh = c->generation == cooldown->generation;
     bool extends = fresh || b->told_ns != XF_UNTOLD;
     if (wait > 0) {
-        xf_cooldown_extend(cooldown, extends ? sum(now, wait) : 0, fresh, now);
+        xf_cooldown_extend(cooldown, extends ? xf_sum(now, wait) : 0, fresh, now);
         const xf_outage_failure failure = {c->dispatched_at, now, fresh};
         xf_outage_failed(&s->outage, &failure, interval, cooldown->until);
         s->resets += fresh; /* who was admitted before is not to go now */
@@ -154,7 +150,7 @@ static int64_t held_between(const xf_scheduler *s, uint32_t i, int64_t from, int
     bool pauses = s->cooldown.until > s->now;
     for (const xf_call *f = s->flying; f != NULL && f->dispatched_at <= to; f = f->next) {
         bool counts = f->dispatched_at > from && f != c && !(f->refused && pauses);
-        held = sum(held, counts ? f->held[i] : 0);
+        held = xf_sum(held, counts ? f->held[i] : 0);
     }
     return held;
 }

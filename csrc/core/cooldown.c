@@ -1,10 +1,12 @@
 #include "core/cooldown.h"
 
+#include "core/sum.h"
+
 static int64_t guess(const xf_backoff *b, uint32_t step)
 {
     int64_t length = b->base_ns;
     for (uint32_t i = 0; b->exponential && i < step && length < b->max_ns; i++) {
-        length = length > INT64_MAX / 2 ? INT64_MAX : length * 2;
+        length = xf_sum(length, length);
     }
     return length < b->max_ns ? length : b->max_ns;
 }
@@ -14,7 +16,7 @@ int64_t xf_cooldown_open(xf_cooldown *c, const xf_backoff *b, bool fresh, int64_
     /* A late 429 of the running episode uses that episode's exponent, not the next one's. */
     uint32_t step = fresh || c->step == 0 ? c->step : c->step - 1;
     int64_t length = b->told_ns != XF_UNTOLD ? b->told_ns : guess(b, step);
-    int64_t until = length > INT64_MAX - now ? INT64_MAX : now + length;
+    int64_t until = xf_sum(now, length);
 
     c->step += fresh;
     return xf_cooldown_extend(c, until, fresh, now);

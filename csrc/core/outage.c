@@ -1,15 +1,12 @@
 #include "core/outage.h"
 
-static int64_t sum(int64_t a, int64_t b)
-{
-    return a > INT64_MAX - b ? INT64_MAX : a + b;
-}
+#include "core/sum.h"
 
 /* When the first of the single calls will have lived for too long to be failing. */
 static int64_t convinced_at(const xf_outage *o)
 {
-    int64_t twice = o->longest > INT64_MAX / 2 ? INT64_MAX : o->longest * 2;
-    return sum(o->first, twice > o->interval ? twice : o->interval);
+    int64_t twice = xf_sum(o->longest, o->longest);
+    return xf_sum(o->first, twice > o->interval ? twice : o->interval);
 }
 
 void xf_outage_failed(xf_outage *o, const xf_outage_failure *f, int64_t interval, int64_t then)
@@ -60,7 +57,7 @@ void xf_outage_admitted(xf_outage *o, int64_t at)
         *o = (xf_outage){0};
         return;
     }
-    o->next = sum(at, o->interval);
+    o->next = xf_sum(at, o->interval);
 }
 
 void xf_outage_revoked(xf_outage *o, int64_t now)

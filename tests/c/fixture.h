@@ -13,16 +13,6 @@
 static struct test_heap memory;
 static xf_scheduler s;
 
-/* A small generator, so that every run is the same. */
-static inline uint64_t draw(uint64_t below)
-{
-    static uint64_t seed = 88172645463325252u;
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed % below;
-}
-
 static inline xf_limit limit(double amount, double period, double capacity)
 {
     xf_limit l;

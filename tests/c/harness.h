@@ -44,6 +44,16 @@ static struct test **test_last = &test_first;
         return test_main(argc > 1 ? argv[1] : NULL);                                               \
     }
 
+/* A small generator, so that every run is the same. */
+static inline uint64_t draw(uint64_t below)
+{
+    static uint64_t seed = 88172645463325252u;
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed % below;
+}
+
 static inline int test_main(const char *only)
 {
     int ran = 0;

@@ -10,15 +10,6 @@ typedef struct item {
 
 static struct test_heap memory;
 static const xf_alloc alloc = {test_heap_realloc, &memory};
-static uint64_t seed = 88172645463325252u;
-
-static uint64_t draw(uint64_t below)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed % below;
-}
 
 static xf_heap heap(void)
 {

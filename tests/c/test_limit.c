@@ -14,17 +14,6 @@ static xf_limit limit(double amount, double period, double capacity)
     return l;
 }
 
-/* A small generator, so that every run is the same. */
-static uint64_t seed = 88172645463325252u;
-
-static uint64_t draw(uint64_t below)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed % below;
-}
-
 /* Does a call of `cost` pass at `t`, reckoned anew in wider arithmetic? */
 static bool passes(const xf_limit *l, int64_t cost, int64_t t)
 {

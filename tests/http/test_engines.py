@@ -1,8 +1,4 @@
-"""Engines that end, or are entered again, in the middle of what they do.
-
-Each case runs in a process of its own, where freed memory is overwritten, so that it cannot be used
-unnoticed. This file is that process's program.
-"""
+"""Engines that end, or are entered again, in the middle of what they do."""
 
 from __future__ import annotations
 
@@ -10,24 +6,17 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import socket
-import subprocess
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
+from casekit import Cases
 
 from xtremeflow.http import Client
 
-CASES: dict[str, Callable[[], None]] = {}
+case = Cases(__file__)
 CHUNK = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n"
 WHOLE = b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\n\r\nhello"
-
-
-def case(function: Callable[[], None]) -> Callable[[], None]:
-    CASES[function.__name__] = function
-    return function
 
 
 @contextlib.contextmanager
@@ -88,15 +77,10 @@ def a_task_runs_its_loop_anew_and_closes_the_client() -> None:
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", case.names)
 def test_case(name: str) -> None:
-    environment = {**os.environ, "PYTHONMALLOC": "debug", "MALLOC_PERTURB_": "85"}
-    done = subprocess.run(
-        [sys.executable, __file__, name], env=environment, capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")
+    case.check(name)
 
 
 if __name__ == "__main__":
-    CASES[sys.argv[1]]()
-    print("ended")
+    case.main()

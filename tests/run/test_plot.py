@@ -11,7 +11,15 @@ from runkit import Scripted, answered, go, make, plain
 from xtremeflow import Limit
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.history import History, PastLimit, PastRun, history_path, past_runs
-from xtremeflow.run.plot import PlotError, Timeline, main, plot, read_calls, spans_of
+from xtremeflow.run.plot import (
+    PlotError,
+    Steps,
+    Timeline,
+    main,
+    plot,
+    read_calls,
+    spans_of,
+)
 
 pytest.importorskip("matplotlib")
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -52,6 +60,27 @@ def test_a_picture_of_two_runs(tmp_path: Path) -> None:
     calls = read_calls(path)
     assert set(calls.amounts("tokens")) == {8}
     assert len(calls.failed) == 5
+
+
+def test_learned_concurrency_is_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "results.jsonl"
+    job(path)
+    plot(path, tmp_path / "without.svg")
+    began = past_runs(path)[0].start
+    history = History(path)
+    history.start(began, [])
+    for moment, size in ((5.0, None), (10.0, 8), (20.0, 8), (30.0, 12), (35.0, None)):
+        history.limits(began + moment, [], {"concurrency": size})
+    wanted = (10, 8), (30, 12), (35, None)
+    (_, run) = past_runs(path)
+    assert run.concurrency == [(pytest.approx(began + at), n) for at, n in wanted]
+    steps = Steps.of_concurrency([run], Timeline([(began, began + 40.0)]))
+    assert steps.known == [8, 12]
+    assert steps.moments == pytest.approx([0.0, 10.0, 30.0, 35.0, 40.0], abs=0.01)
+    plot(path, tmp_path / "with.svg")
+    pictures = [(tmp_path / name).read_text() for name in ("without.svg", "with.svg")]
+    assert ["calls in flight" in picture for picture in pictures] == [False, True]
+    assert "learned limit (8 to 12)" in pictures[1]
 
 
 def test_the_command_puts_it_beside_the_results(

@@ -56,6 +56,7 @@ def snapshot(**more: Any) -> Snapshot:
         "in_flight": 123,
         "waiting": 1,
         "concurrency": 1024,
+        "learned_concurrency": None,
         "cooldown": 0.0,
         "held_back_by": "tokens",
         "left": 75.0,
@@ -87,6 +88,7 @@ def drawn(width: int, now: Snapshot, **console: Any) -> str:
         {"stopping": "Ctrl-C"},
         {"gauges": (Gauge("requests", 5e6, None, ()),)},
         {"limits": (), "margin": 0.0},
+        {"learned_concurrency": 200},
         {"counts": Counts(succeeded=10**9, attempts=10**9, refused=10**8, failed=10**7)},
     ],
 )
@@ -95,11 +97,12 @@ def test_it_fits_into_its_terminal(width: int, more: Any, encoding: str) -> None
     text = drawn(width, snapshot(**more), no_color=True, color_system=None, encoding=encoding)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
     now = snapshot(**more)
-    assert len(lines) == 4 + len(now.gauges) + len(now.limits) + (now.margin > 0)
+    explained = len(now.limits) + (now.learned_concurrency is not None) + (now.margin > 0)
+    assert len(lines) == 4 + len(now.gauges) + explained
     assert all(len(line) <= width for line in lines), lines
 
 
-def test_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_is_told() -> None:
     text = drawn(120, snapshot(), no_color=True, color_system=None)
     for part in ("400,003/1,000,000 40%", "11,900/s of 12,000/s 99%", "41/s of 83/s 49%",
                  "in flight 123/1,024", "refused 9 (2.0%)", "failed 2", "bad lines 1",
@@ -114,6 +117,15 @@ def test_all_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         assert line in text
     assert "█" in text
     assert "cooldown: 3.0 s" in drawn(80, snapshot(cooldown=3.0))
+
+
+@pytest.mark.parametrize(("given", "said"), [(1024, "; given 1,024"), (None, "")])
+def test_learned_concurrency_is_told(given: int | None, said: str) -> None:
+    now = snapshot(concurrency=given, learned_concurrency=200)
+    text = drawn(120, now, no_color=True, color_system=None)
+    assert f"concurrency        200 calls at a time{said}; learned" in text
+    assert "in flight 123/200" in text
+    assert "123 of 200 in flight" in describe(now)
 
 
 def test_without_color_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,6 +189,7 @@ def test_the_monitor_tells_rates_and_what_holds_back(tmp_path: Path) -> None:
     assert steady.left == pytest.approx(100 / 4 - 12, abs=1.5)
     cooling = at[20.0]
     assert cooling.cooldown > 0
+    assert cooling.learned_concurrency is None
     assert cooling.held_back_by in ("a cooldown", "requests")
     assert at[23.0].held_back_by == "a cooldown"
 

@@ -94,7 +94,7 @@ def test_a_port_that_is_taken(capsys):
             "kind must be overload, stall, pause, break, cut or a status",
         ),
         (["--fault", "cut=2"], "rate must be a number from 0 to 1, got 2.0"),
-        (["--first-token", "-1"], "first_token must be finite and not negative, got -1.0"),
+        (["--first-token", "-1"], "first_token must be a number, 0 or more, got -1.0"),
         (["--port", "70000"], "port must be from 0 to 65535, got 70000"),
     ],
 )

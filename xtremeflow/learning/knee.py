@@ -114,9 +114,8 @@ class Knee:
         share = self.waiting / size
         self._windows += 1
         if share > MANY:
-            if (
-                self.cap is None
-            ):  # no more for now; what fewer would do shows when they are constant
+            if self.cap is None:
+                # No more for now; what fewer would do shows when they are constant.
                 self._limit(window.now, in_flight)
             else:
                 self._step_down(window, min(share - ENOUGH, DEEPEST))

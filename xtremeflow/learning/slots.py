@@ -5,8 +5,9 @@ call refused with c in flight shows that K < c, so the calls are kept one below 
 there nothing is refused. Whether K has grown only more calls can show. Most of those are refused,
 so they come out of a budget, which gets smaller as long as the limit stays.
 
-Whether it is concurrency at all shows in where calls are refused: always with about as many in
-flight, and never before another call has ended since the last refusal.
+That it is concurrency is for `Crowds` to find out. Whether it is still, shows in where calls are
+refused: always with about as many in flight, and never before another call has ended since the last
+refusal. Else it was another provider, or has become another limit.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Slots:
         self._delay = DELAY
         self._rate = 0.0  # answers per second, lately
         self._answered_at: float | None = None
-        # Is it concurrency?
+        # Is it still concurrency?
         self._level: float | None = None  # of calls in flight, at which calls were refused lately
         self._score = SCORE
         self._rest = REST
@@ -71,11 +72,6 @@ class Slots:
     def confidence(self) -> float:
         """From 0 to 1: that it is the number of calls in flight that is limited."""
         return 0.0 if self._refused_at is None else max(0.0, self._score) / MOST
-
-    @property
-    def waiting(self) -> float:
-        """How many calls seem to wait at the server, beyond what it can work on."""
-        return self._knee.waiting
 
     def open(self) -> None:
         """Another limit is known that keeps the calls in check: let in any number, unless calls are
@@ -212,7 +208,7 @@ class Slots:
             self._rate += (1.0 / gap - self._rate) * min(1.0, gap) / 4  # over some seconds
         self._answered_at = now
 
-    # ---- is it concurrency? ----
+    # ---- is it still concurrency? ----
 
     def _agrees(self, crowd: int) -> bool:
         """Whether refusals agree well enough, this one taken in."""

@@ -24,7 +24,7 @@ def history_path(results: Path) -> Path:
     return results.with_name(f"{results.stem}.runs{results.suffix}")
 
 
-Known = tuple[str, float, float]  # a limit's name, rate and capacity
+Known = tuple[str, float, float]  # a limit's name, rate and capacity; of the concurrency its size
 _NOTED = 0.02  # the least change that is noted, as a share
 _STORE = 600.0  # s, for which a bucket's capacity lasts at its rate
 
@@ -46,6 +46,9 @@ class History:
         """What the limits are by now, and what to give to the next run of it, where that is not
         what was noted last."""
         found = [(limit.name, limit.rate, limit.capacity) for limit in limits]
+        concurrency = learned.get("concurrency")
+        if concurrency is not None:
+            found.append(("concurrency", concurrency, 0.0))
         if len(found) != len(self._limits) or any(map(_differ, found, self._limits)):
             self._limits = found
             described = [
@@ -54,7 +57,7 @@ class History:
                 for each in limits
             ]  # fmt: skip
             self._add({"event": "limits", "time": round(now, 3), "limits": described,
-                       "state": learned})  # fmt: skip
+                       "concurrency": concurrency, "state": learned})  # fmt: skip
 
     def cooldown(self, start: float, end: float) -> None:
         """One that overlaps the one before only extends it."""
@@ -122,6 +125,10 @@ class PastRun:
         default_factory=list[tuple[float, list[PastLimit]]]
     )
     """From when on the limits were what."""
+    concurrency: list[tuple[float, int | None]] = field(
+        default_factory=list[tuple[float, int | None]]
+    )
+    """From when on the provider was known to take how many calls at a time; None: not known."""
     cooldowns: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
 
@@ -142,6 +149,7 @@ def past_runs(results: Path) -> list[PastRun]:
             elif event["event"] == "limits" and runs:
                 found = [PastLimit(**each) for each in event["limits"]]
                 runs[-1].changes.append((event["time"], found))
+                runs[-1].concurrency.append((event["time"], event.get("concurrency")))
                 runs[-1].state = event["state"]
             elif event["event"] == "cooldown" and runs:
                 runs[-1].cooldowns.append((event["time"], event["end"]))

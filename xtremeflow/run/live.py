@@ -13,7 +13,7 @@ from rich.text import Text
 
 from xtremeflow.run.amounts import duration, shown
 from xtremeflow.run.monitor import Gauge, Snapshot
-from xtremeflow.run.views import explained
+from xtremeflow.run.views import explained, explained_concurrency
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.-=+*#@"
@@ -99,6 +99,8 @@ class Live:
     def _limits(self, now: Snapshot) -> list[Text]:
         """What each limit is, and why."""
         rows = [(f"{limit.name.replace('_', ' ')} limit", explained(limit)) for limit in now.limits]
+        if now.learned_concurrency is not None:
+            rows.append(("concurrency", explained_concurrency(now)))
         if now.margin:
             rows.append(("margin", f"{1000 * now.margin:.3g} ms of each rate are kept in reserve"))
         width = max((len(name) for name, _ in rows), default=0)
@@ -110,7 +112,8 @@ class Live:
     def _counts(self, now: Snapshot) -> Text:
         counts = now.counts
         share = counts.refused / counts.attempts if counts.attempts else 0.0
-        slots = "" if now.concurrency is None else f"/{now.concurrency:,}"
+        most = now.concurrency if now.learned_concurrency is None else now.learned_concurrency
+        slots = "" if most is None else f"/{most:,}"
         return _joined(
             [
                 (f"in flight {now.in_flight:,}{slots}", ""),

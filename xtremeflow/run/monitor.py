@@ -26,7 +26,9 @@ class Gauge:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`total` is the number of lines, None while it is not known; times are in seconds."""
+    """`total` is the number of lines, None while it is not known; times are in seconds.
+    `concurrency` is how many calls at a time were allowed, `learned_concurrency` how many of them
+    the provider takes, None while that is not known."""
 
     elapsed: float
     counts: Counts
@@ -37,6 +39,7 @@ class Snapshot:
     in_flight: int
     waiting: int
     concurrency: int | None
+    learned_concurrency: int | None
     cooldown: float
     held_back_by: str
     left: float | None
@@ -111,6 +114,7 @@ class Monitor:
             in_flight=in_flight,
             waiting=stats.waiting,
             concurrency=concurrency,
+            learned_concurrency=stats.learned_concurrency,
             cooldown=stats.cooldown_left,
             held_back_by=_holding(first.held, sample.held),
             left=self._left(now, counts, total),

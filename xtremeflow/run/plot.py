@@ -1,4 +1,5 @@
-"""`--plot` and `xtremeflow plot`: rates against the limits, cooldowns and latency, in one picture.
+"""`--plot` and `xtremeflow plot`: what was sent against the limits, cooldowns and latency, in one
+picture.
 
 Runs that went on with one file are drawn one after the other, without the time between them.
 """
@@ -28,6 +29,7 @@ _MOST_POINTS = 20_000  # of the latencies; a million dots is a blot
 _GAP = 60.0  # s without any call in which nothing ran, where the history does not tell
 _COLORS = {"tokens": "#2563eb", "requests": "#059669"}
 _LIMIT, _COOLDOWN, _LATENCY, _FAILED = "#111827", "#f59e0b", "#7c3aed", "#dc2626"
+_FLIGHT = "#0891b2"
 TOKENS = ("tokens", "input_tokens", "output_tokens")
 _MARK = b'"xtremeflow": '
 
@@ -104,10 +106,8 @@ def _abouts(path: Path) -> Iterator[Json]:
         for line in file:
             if not line.endswith(b"\n"):
                 break  # torn
-            start = line.rindex(_MARK) + len(
-                _MARK
-            )  # it is the last key, so the rest need not be read
-            yield cast(Json, json.loads(line[start:-2]))
+            mark = line.rindex(_MARK)  # it is the last key, so the rest need not be read
+            yield cast(Json, json.loads(line[mark + len(_MARK) : -2]))
 
 
 class Timeline:
@@ -161,26 +161,43 @@ def spans_of(calls: Calls, runs: Sequence[PastRun]) -> list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Steps:
-    """A limit's rate over the time: each holds from its moment to the next one's."""
+    """A limit over the time: each value holds from its moment to the next one's."""
 
     moments: list[float]
-    rates: list[float]  # per second; nan for a time without a limit
+    values: list[float]  # rates per second, or calls at a time; nan for a time without a limit
 
     @classmethod
-    def of(cls, unit: str, runs: Sequence[PastRun], timeline: Timeline) -> Steps:
+    def of(cls, told: Sequence[tuple[float, float]], timeline: Timeline) -> Steps:
+        if all(math.isnan(value) for _, value in told):
+            return cls([], [])
+        moments = [max(0.0, float(timeline(moment))) for moment, _ in told]
+        return cls([*moments, timeline.end], [*(value for _, value in told), told[-1][1]])
+
+    @classmethod
+    def of_rate(cls, unit: str, runs: Sequence[PastRun], timeline: Timeline) -> Steps:
         told: list[tuple[float, float]] = []
         for run in runs:
             for moment, limits in [(run.start, run.given), *run.changes]:
                 rates = [limit.rate for limit in limits if limit.name == unit and limit.is_felt]
                 told.append((moment, min(rates, default=math.nan)))
-        if all(math.isnan(rate) for _, rate in told):
-            return cls([], [])
-        moments = [max(0.0, float(timeline(moment))) for moment, _ in told]
-        return cls([*moments, timeline.end], [*(rate for _, rate in told), told[-1][1]])
+        return cls.of(told, timeline)
+
+    @classmethod
+    def of_concurrency(cls, runs: Sequence[PastRun], timeline: Timeline) -> Steps:
+        told = [pair for run in runs for pair in [(run.start, None), *run.concurrency]]
+        return cls.of([(moment, math.nan if n is None else n) for moment, n in told], timeline)
 
     @property
     def known(self) -> list[float]:
-        return [rate for rate in self.rates if not math.isnan(rate)]
+        return [value for value in self.values if not math.isnan(value)]
+
+    def draw(self, ax: Any, what: str, per: str = "") -> None:
+        least, most = min(self.known), max(self.known)
+        said = f"{shown(most)}{per}"
+        if least < most:
+            said = f"{shown(least)}{per} to {said}"
+        ax.step(self.moments, self.values, where="post", color=_LIMIT, linestyle="--",
+                linewidth=1.2, label=f"{what} ({said})")  # fmt: skip
 
 
 def plot(results: Path, picture: Path) -> None:
@@ -192,13 +209,17 @@ def plot(results: Path, picture: Path) -> None:
     calls = read_calls(results)
     runs = past_runs(results)
     timeline = Timeline(spans_of(calls, runs))
-    steps = {unit: Steps.of(unit, runs, timeline) for unit in (*TOKENS, "requests")}
-    units = [*([unit for unit in TOKENS if steps[unit].rates] or ["tokens"]), "requests"]
-    figure: Any = Figure(figsize=(10, 2.4 * len(units) + 2.4), layout="constrained")
-    axes = figure.subplots(len(units) + 1, 1, sharex=True)
+    steps = {unit: Steps.of_rate(unit, runs, timeline) for unit in (*TOKENS, "requests")}
+    units = [*([unit for unit in TOKENS if steps[unit].known] or ["tokens"]), "requests"]
+    concurrency = Steps.of_concurrency(runs, timeline)
+    rows = len(units) + bool(concurrency.known) + 1
+    figure: Any = Figure(figsize=(10, 2.4 * rows), layout="constrained")
+    axes = figure.subplots(rows, 1, sharex=True)
     at = timeline(calls.started)
     for ax, unit in zip(axes, units, strict=False):
         _draw_rate(ax, unit, at, calls.amounts(unit), timeline.end, steps[unit])
+    if concurrency.known:
+        _draw_flight(axes[-2], at, calls, timeline.end, concurrency)
     _draw_latency(axes[-1], at, calls, timeline)
     cooldowns = [pair for run in runs for pair in run.cooldowns]
     for ax in axes:
@@ -238,10 +259,8 @@ def _draw_rate(ax: Any, unit: str, at: Any, amounts: Any, end: float, limit: Ste
     ax.stairs(rates, edges, fill=True, color=color, alpha=0.7, label=f"{words} {verb}")
     top = 1.15 * float(rates.max(initial=0.0))
     if limit.known:
-        least, rate = min(limit.known), max(limit.known)
-        said = f"{shown(rate)}/s" if least == rate else f"{shown(least)}/s to {shown(rate)}/s"
-        ax.step(limit.moments, limit.rates, where="post", color=_LIMIT, linestyle="--",
-                linewidth=1.2, label=f"limit ({said})")  # fmt: skip
+        limit.draw(ax, "limit", "/s")
+        rate = max(limit.known)
         top = max(1.3 * rate, min(top, 3.0 * rate))  # what a full bucket allows at first is far up
         burst = float(rates.max(initial=0.0))
         if burst > top:
@@ -264,6 +283,19 @@ def _draw_rate(ax: Any, unit: str, at: Any, amounts: Any, end: float, limit: Ste
 
 def _shown(value: float, _: int) -> str:
     return shown(value)
+
+
+def _draw_flight(ax: Any, at: Any, calls: Calls, end: float, limit: Steps) -> None:
+    np = _numpy()
+
+    edges = np.linspace(0.0, end, _BINS + 1)
+    middles = (edges[1:] + edges[:-1]) / 2
+    begun = np.searchsorted(np.sort(at), middles, side="right")
+    ended = np.searchsorted(np.sort(at + np.asarray(calls.seconds)), middles, side="right")
+    ax.stairs(begun - ended, edges, fill=True, color=_FLIGHT, alpha=0.7, label="calls in flight")
+    limit.draw(ax, "learned limit")
+    ax.set_ylim(0, 1.3 * max(*limit.known, *(begun - ended)))
+    ax.set_ylabel("calls in flight")
 
 
 def _draw_latency(ax: Any, at: Any, calls: Calls, timeline: Timeline) -> None:
@@ -310,8 +342,8 @@ def picture_path(text: str) -> Path:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="xtremeflow plot",
-        description="Draws what `xtremeflow run` has done: tokens and requests per second against "
-        "their limits, the cooldowns, and the latency.",
+        description="Draws what `xtremeflow run` has done: tokens and requests per second, and the "
+        "calls in flight, against their limits, the cooldowns, and the latency.",
     )
     parser.add_argument("results", type=Path, help="the file of results that `run` wrote")
     parser.add_argument(

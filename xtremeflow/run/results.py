@@ -223,10 +223,6 @@ class Results:
     def errors_path(self) -> Path:
         return self._errors.path
 
-    @property
-    def files(self) -> tuple[os.stat_result, os.stat_result]:
-        return self._results.status, self._errors.status
-
     def add(self, line: bytes) -> None:
         self._results.append(line)
 

@@ -65,7 +65,8 @@ def describe(now: Snapshot) -> str:
             parts.append(f"{shown(gauge.rate)} of {shown(gauge.limit)} {name}/s ({share:.0%})")
         else:
             parts.append(f"{shown(gauge.rate)} {name}/s")
-    parts.append(f"{now.in_flight:,} in flight")
+    of_all = "" if now.learned_concurrency is None else f" of {now.learned_concurrency:,}"
+    parts.append(f"{now.in_flight:,}{of_all} in flight")
     if counts.refused:
         parts.append(f"{counts.refused:,} refused")
     if now.margin:
@@ -94,6 +95,12 @@ def explained(limit: LimitStats) -> str:
         if limit.confidence is not None and limit.confidence < 1.0:
             parts.append(f"{limit.confidence:.0%} sure")
     return "; ".join(parts)
+
+
+def explained_concurrency(now: Snapshot) -> str:
+    """How many calls the provider takes at a time, where that was learned."""
+    given = "" if now.concurrency is None else f"; given {now.concurrency:,}"
+    return f"{now.learned_concurrency:,} calls at a time{given}; learned"
 
 
 def _progress(done: int, total: int) -> str:

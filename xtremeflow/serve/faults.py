@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from random import Random
 from typing import Any
 
@@ -56,9 +56,10 @@ class Fault:
         """Raises ValueError."""
         if not is_object(value) or "kind" not in value:
             raise ValueError(f"a fault must be an object with a 'kind', got {value!r}")
-        unknown = value.keys() - {"kind", "rate", "count", "seconds"}
-        if unknown:
-            raise ValueError(f"a fault has no {', '.join(map(repr, sorted(unknown)))}")
+        known = [field.name for field in fields(Fault)]
+        for name in value:
+            if name not in known:
+                raise ValueError(f"a fault has no {name!r}; it has {', '.join(known)}")
         rest = {name: part for name, part in value.items() if name != "kind"}
         return Fault(str(value["kind"]), **rest)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from xtremeflow._arguments import check_int
+
 
 @dataclass(frozen=True)
 class CallRequest:
@@ -21,12 +23,12 @@ class CallRequest:
     cached_tokens: int = 0
 
     def __post_init__(self) -> None:
-        _check("prompt_tokens", self.prompt_tokens)
-        _check("output_tokens", self.output_tokens)
+        check_int("prompt_tokens", self.prompt_tokens, 0)
+        check_int("output_tokens", self.output_tokens, 0)
         if self.max_tokens is not None:
-            _check("max_tokens", self.max_tokens)
-        _check("answers", self.answers)
-        _check("cached_tokens", self.cached_tokens)
+            check_int("max_tokens", self.max_tokens, 0)
+        check_int("answers", self.answers, 0)
+        check_int("cached_tokens", self.cached_tokens, 0)
 
     @property
     def answer_tokens(self) -> int:
@@ -39,13 +41,6 @@ class CallRequest:
     def completion_tokens(self) -> int:
         """The length of all answers together."""
         return self.answers * self.answer_tokens
-
-
-def _check(name: str, value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an int, got {value!r}")
-    if value < 0:
-        raise ValueError(f"{name} must not be negative, got {value!r}")
 
 
 Charge = Callable[[CallRequest], Mapping[str, int]]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, fields
 from random import Random
 from typing import Protocol
+
+from xtremeflow._arguments import check_number
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,7 @@ class LatencyModel:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{field.name} must be finite and not negative, got {value!r}")
+            check_number(field.name, getattr(self, field.name), zero=True)
 
     def faster(self, speed: float) -> LatencyModel:
         """The same model with all its times divided by `speed`."""

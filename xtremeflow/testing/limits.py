@@ -12,6 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from fractions import Fraction
 
+from xtremeflow._arguments import check_number
+
 NANOSECONDS = 1_000_000_000
 
 
@@ -67,8 +69,10 @@ class TokenBucket(Enforcer):
     def __init__(
         self, unit: str, amount: float, per: float = 60.0, capacity: float | None = None
     ) -> None:
-        rate = Fraction(_positive("amount", amount)) / _nanoseconds("per", per)
-        full = Fraction(_positive("capacity", amount if capacity is None else capacity))
+        capacity = amount if capacity is None else capacity
+        check_number("amount", amount, zero=False)
+        check_number("capacity", capacity, zero=False)
+        rate, full = Fraction(amount) / _nanoseconds("per", per), Fraction(capacity)
         super().__init__(unit, math.floor(full))
         self._text = f"{amount:,.10g} per {per:g} s, capacity {float(full):,.10g}"
         # The level is counted in 1/scale of a unit, so that refill and capacity are integers.
@@ -253,22 +257,16 @@ class Concurrency(Enforcer):
         return f"Concurrency({self.unit}: {self.largest:,} at once)"
 
 
-def _positive(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name} must be finite and above 0, got {value!r}")
-    return value
-
-
 def _whole(name: str, value: int) -> int:
-    if _positive(name, value) != int(value):
+    check_number(name, value, zero=False)
+    if value != int(value):
         raise ValueError(f"{name} must be a whole number, got {value!r}")
     return int(value)
 
 
 def _nanoseconds(name: str, seconds: float) -> int:
-    nanoseconds = round(_positive(name, seconds) * NANOSECONDS)
+    check_number(name, seconds, zero=False)
+    nanoseconds = round(seconds * NANOSECONDS)
     if nanoseconds < 1:
         raise ValueError(f"{name} must be at least a nanosecond, got {seconds!r} s")
     return nanoseconds
