@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .learning.charges import Belief
+from .learning.slots import Slots
 from .limits import Limit
 
 _NONE: Mapping[int, str] = MappingProxyType({})
@@ -86,6 +87,11 @@ class Stats:
     """Share of the time in which it waited for the end of a cooldown."""
     learned_concurrency: int | None = None
     """Calls at a time that the provider takes, as its answers show; None where none have."""
+    concurrency_learned: str | None = None
+    """Why it is so many."""
+    concurrency_confidence: float | None = None
+    """How well refusals agree that it is the number of calls in flight that is limited, from 0 to
+    1; None where none was for that."""
     margin: float = 0.0
     """Seconds of each limit's rate that are kept in reserve of its capacity, as measured: by so
     much the way to the provider seems to vary."""
@@ -98,15 +104,17 @@ def stats_from(
     configured: Sequence[Limit] = (),
     learned: Mapping[int, str] = _NONE,
     confidence: Callable[[int], float | None] = lambda _: None,
-    concurrency: int | None = None,
+    slots: Slots | None = None,
     charges: Mapping[str, Belief] | None = None,
 ) -> Stats:
     """Build Stats from the C core's counters.
 
     `configured` are the first of its limits, `learned` says by index why a limit is as it is,
     and `confidence` how sure that is; limits of which neither is known are places that are not
-    taken yet. `concurrency` is what was learned of that.
+    taken yet. `slots` is what learns the concurrency.
     """
+    if slots is not None and slots.known is None:
+        slots = None
     elapsed = snapshot["elapsed"]
 
     def share(seconds: float) -> float:
@@ -154,7 +162,9 @@ def stats_from(
         idle=share(snapshot["idle"]),
         held_by_concurrency=share(snapshot["no_slot"]),
         held_by_cooldown=share(snapshot["held_cooldown"]),
-        learned_concurrency=concurrency,
+        learned_concurrency=None if slots is None else slots.known,
+        concurrency_learned=None if slots is None else slots.reason,
+        concurrency_confidence=None if slots is None else slots.confidence,
         margin=snapshot["margin"],
         charges=charges or {},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ from runkit import Scripted, answered, by_line, go, plain, results_in
 
 from xtremeflow.run.history import History, last_state, past_runs
 from xtremeflow.run.job import Job
-from xtremeflow.run.providers import ANY, PROVIDERS
+from xtremeflow.run.providers import ANY, PROVIDERS, Provider
 from xtremeflow.run.requests import Request
 from xtremeflow.run.results import Results
 from xtremeflow.run.runner import Runner
@@ -115,7 +116,9 @@ def test_what_the_limits_have_become_is_kept(out: Path) -> None:
     assert last_state([run], "https://other/v1") is None
 
 
-def resumed(out: Path, done: int, state: Any, target: str = "https://h/v1") -> TaskScheduler:
+def resumed(
+    out: Path, done: int, state: Any, target: str = "https://h/v1", provider: Provider = ANY
+) -> TaskScheduler:
     """The scheduler of a run that follows one which had learned `state`, a second later."""
     history = History(out)
     history.start(1.0, [], target="https://h/v1")
@@ -123,9 +126,9 @@ def resumed(out: Path, done: int, state: Any, target: str = "https://h/v1") -> T
     results = SimpleNamespace(
         path=out, done=SimpleNamespace(count=done), last_written=time.time() - 1.0
     )
-    job = Job(results=results, limits=[], target=target, adapt="bounded", concurrency=8,
-              **dict.fromkeys(["source", "provider", "estimator", "policy", "budget", "deadline",
-                               "key", "command"]))  # type: ignore[arg-type] # fmt: skip
+    job = Job(results=results, limits=[], target=target, adapt="bounded", concurrency=500,
+              provider=provider, **dict.fromkeys(["source", "estimator", "policy", "budget",
+              "deadline", "key", "command"]))  # type: ignore[arg-type] # fmt: skip
     return job._scheduler()
 
 
@@ -138,6 +141,30 @@ def test_a_run_begins_with_what_the_one_before_has_learned(out: Path) -> None:
     (tokens,) = resumed(out, 1_000, state).stats().limits  # it may have used all there was
     assert tokens.level <= 150
     assert resumed(out, 0, state, "https://other/v1").stats().limits == ()
+
+
+class Places(Scripted):
+    """A provider that takes so many calls at a time, and refuses others without a word."""
+
+    refused = 0
+
+    async def send(self, request: Request) -> Reply:
+        if self.in_flight >= 20:
+            self.refused += 1
+            return answered(429, {})
+        self.seconds = Random(request.line).uniform(0.5, 1.5)
+        return await super().send(request)
+
+
+def test_of_a_provider_that_limits_calls_only_that_is_believed_at_once(out: Path) -> None:
+    transport, provider = Places(), PROVIDERS["deepseek"]
+    scheduler = resumed(out, 0, None, provider=provider)
+    seconds = go(Runner(transport, scheduler, Results(out), provider), [plain()] * 1_000)
+    assert len(results_in(out)) == 1_000
+    assert seconds <= 60  # 50 at the best, and 3 until there are 20
+    assert transport.refused <= 20
+    assert scheduler.stats().cooldowns == 0
+    assert scheduler.stats().learned_concurrency in (19, 20, 21)
 
 
 @pytest.mark.parametrize("state", [None, {}, {"version": 99}, {"version": 1, "rates": {"x": 1}}])

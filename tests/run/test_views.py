@@ -57,6 +57,8 @@ def snapshot(**more: Any) -> Snapshot:
         "waiting": 1,
         "concurrency": 1024,
         "learned_concurrency": None,
+        "concurrency_learned": None,
+        "concurrency_confidence": None,
         "cooldown": 0.0,
         "held_back_by": "tokens",
         "left": 75.0,
@@ -121,9 +123,11 @@ def test_all_is_told() -> None:
 
 @pytest.mark.parametrize(("given", "said"), [(1024, "; given 1,024"), (None, "")])
 def test_learned_concurrency_is_told(given: int | None, said: str) -> None:
-    now = snapshot(concurrency=given, learned_concurrency=200)
+    why = "a call was refused with 201 in flight"
+    now = snapshot(concurrency=given, learned_concurrency=200, concurrency_learned=why,
+                   concurrency_confidence=0.5)  # fmt: skip
     text = drawn(120, now, no_color=True, color_system=None)
-    assert f"concurrency        200 calls at a time{said}; learned" in text
+    assert f"concurrency        200 calls at a time{said}; {why}; 50% sure" in text
     assert "in flight 123/200" in text
     assert "123 of 200 in flight" in describe(now)
 

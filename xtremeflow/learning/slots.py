@@ -69,9 +69,10 @@ class Slots:
         return None if self._refused_at is None and self._knee.cap is None else self.size
 
     @property
-    def confidence(self) -> float:
-        """From 0 to 1: that it is the number of calls in flight that is limited."""
-        return 0.0 if self._refused_at is None else max(0.0, self._score) / MOST
+    def confidence(self) -> float | None:
+        """From 0 to 1: that it is the number of calls in flight that is limited; None where none
+        was refused for that."""
+        return None if self._refused_at is None else max(0.0, self._score) / MOST
 
     def open(self) -> None:
         """Another limit is known that keeps the calls in check: let in any number, unless calls are

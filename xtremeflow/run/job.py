@@ -17,6 +17,7 @@ from typing import Any
 from xtremeflow import Limit
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.saved import Learned, restored, saved
+from xtremeflow.learning.slots import FIRST_CALLS
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.history import History, last_state, past_runs
 from xtremeflow.run.keys import Key
@@ -161,6 +162,9 @@ class Job:
             cooldown_seconds=stats.cooldown_seconds,
             limits=stats.limits,
             margin=stats.margin,
+            learned_concurrency=stats.learned_concurrency,
+            concurrency_learned=stats.concurrency_learned,
+            concurrency_confidence=stats.concurrency_confidence,
             learned=self.estimator.learned(),
             command=self.command,
         )
@@ -193,7 +197,7 @@ class Job:
         """What the last run has learned of the limits, if there is any use in it."""
         state = last_state(past_runs(self.results.path), self.target)
         try:
-            before = restored(state) if state is not None else Learned()
+            before = restored(state) if state is not None else self._assumed()
         except (TypeError, ValueError) as error:
             logger.warning("nothing is made of what was learned of the limits: %s", error)
             return None
@@ -202,6 +206,11 @@ class Job:
             for name, rate in before.rates.items()
         }
         return saved(replace(before, rates=rates))
+
+    def _assumed(self) -> Learned:
+        """Of a provider that limits nothing but the calls in flight: that it does."""
+        limits_calls = set(self.provider.amounts) == {"concurrency"}
+        return Learned(concurrency=FIRST_CALLS if limits_calls else None)
 
 
 class LineCount:

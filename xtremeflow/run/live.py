@@ -100,7 +100,13 @@ class Live:
         """What each limit is, and why."""
         rows = [(f"{limit.name.replace('_', ' ')} limit", explained(limit)) for limit in now.limits]
         if now.learned_concurrency is not None:
-            rows.append(("concurrency", explained_concurrency(now)))
+            said = explained_concurrency(
+                now.learned_concurrency,
+                now.concurrency_learned,
+                now.concurrency_confidence,
+                now.concurrency,
+            )
+            rows.append(("concurrency", said))
         if now.margin:
             rows.append(("margin", f"{1000 * now.margin:.3g} ms of each rate are kept in reserve"))
         width = max((len(name) for name, _ in rows), default=0)

@@ -28,7 +28,7 @@ class Gauge:
 class Snapshot:
     """`total` is the number of lines, None while it is not known; times are in seconds.
     `concurrency` is how many calls at a time were allowed, `learned_concurrency` how many of them
-    the provider takes, None while that is not known."""
+    the provider takes, None while that is not known; the next two say why, and how sure that is."""
 
     elapsed: float
     counts: Counts
@@ -40,6 +40,8 @@ class Snapshot:
     waiting: int
     concurrency: int | None
     learned_concurrency: int | None
+    concurrency_learned: str | None
+    concurrency_confidence: float | None
     cooldown: float
     held_back_by: str
     left: float | None
@@ -115,6 +117,8 @@ class Monitor:
             waiting=stats.waiting,
             concurrency=concurrency,
             learned_concurrency=stats.learned_concurrency,
+            concurrency_learned=stats.concurrency_learned,
+            concurrency_confidence=stats.concurrency_confidence,
             cooldown=stats.cooldown_left,
             held_back_by=_holding(first.held, sample.held),
             left=self._left(now, counts, total),

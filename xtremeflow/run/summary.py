@@ -10,7 +10,7 @@ from xtremeflow import LimitStats
 from xtremeflow.run.amounts import counted, duration, shown
 from xtremeflow.run.requests import Json
 from xtremeflow.run.runner import Counts
-from xtremeflow.run.views import explained
+from xtremeflow.run.views import explained, explained_concurrency
 
 DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -33,6 +33,9 @@ class Summary:
     cooldown_seconds: float = 0.0
     limits: tuple[LimitStats, ...] = ()
     margin: float = 0.0
+    learned_concurrency: int | None = None
+    concurrency_learned: str | None = None
+    concurrency_confidence: float | None = None
     learned: dict[str, Json] = field(default_factory=dict[str, Json])
     command: str = ""
 
@@ -77,6 +80,13 @@ class Summary:
             "utilisation": self._utilisation(),
             "limits": [_limit_json(limit) for limit in self.limits],
             "margin_seconds": round(self.margin, 6),
+            "concurrency": None
+            if self.learned_concurrency is None
+            else {
+                "size": self.learned_concurrency,
+                "learned": self.concurrency_learned,
+                "confidence": self.concurrency_confidence,
+            },
             "errors_by_code": self.errors,
             "learned": self.learned,
             "results": str(self.results),
@@ -121,6 +131,11 @@ class Summary:
         for limit in self.limits:
             if limit.learned is not None:
                 lines.append(f"  limit of {limit.name.replace('_', ' ')}: {explained(limit)}")
+        if self.learned_concurrency is not None:
+            said = explained_concurrency(
+                self.learned_concurrency, self.concurrency_learned, self.concurrency_confidence
+            )
+            lines.append(f"  limit of concurrency: {said}")
         if counts.failed or counts.bad:
             parts = [f"{count:,} {code}" for code, count in sorted(self.errors.items())]
             if counts.bad:

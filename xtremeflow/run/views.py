@@ -97,10 +97,18 @@ def explained(limit: LimitStats) -> str:
     return "; ".join(parts)
 
 
-def explained_concurrency(now: Snapshot) -> str:
-    """How many calls the provider takes at a time, where that was learned."""
-    given = "" if now.concurrency is None else f"; given {now.concurrency:,}"
-    return f"{now.learned_concurrency:,} calls at a time{given}; learned"
+def explained_concurrency(
+    size: int, learned: str | None, confidence: float | None, given: int | None = None
+) -> str:
+    """How many calls the provider takes at a time, and why."""
+    parts = [f"{size:,} calls at a time"]
+    if given is not None:
+        parts.append(f"given {given:,}")
+    if learned is not None:
+        parts.append(learned)
+    if confidence is not None and confidence < 1.0:
+        parts.append(f"{confidence:.0%} sure")
+    return "; ".join(parts)
 
 
 def _progress(done: int, total: int) -> str:

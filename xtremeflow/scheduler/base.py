@@ -356,7 +356,7 @@ class TaskScheduler(_core.Scheduler):
             self._limits,
             follower.reasons,
             follower.confidence,
-            follower.learned.concurrency,
+            follower.slots,
             charges,
         )
 
