@@ -77,11 +77,7 @@ async def by_sdk(profile: str, base_url: str, seconds: float) -> None:
     from openai import AsyncOpenAI
 
     scheduler = TokenRateScheduler(adapt=True)
-    http = httpx2.AsyncClient(
-        transport=transport(
-            scheduler=scheduler, estimate=lambda url, body: len(PROMPT) / 4, settle=False
-        )
-    )
+    http = httpx2.AsyncClient(transport=transport(scheduler=scheduler))
     async with AsyncOpenAI(
         base_url=base_url, api_key="any", max_retries=0, timeout=600, http_client=http
     ) as client:

@@ -16,17 +16,16 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
-    Mapping,
     Sequence,
 )
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 from ._arguments import check_iterable
 from ._tasks import all_ended, cancel, close_source, failed
+from .limits import Cost
 
 T = TypeVar("T")
 
-Cost: TypeAlias = int | Mapping[str, int]
 Item: TypeAlias = Awaitable[T] | Callable[[], Awaitable[T]]
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from ._arguments import check_number
+
+Cost: TypeAlias = float | Mapping[str, float]
+"""What a call takes of the limits: of those on tokens, or by name."""
 
 
 @dataclass(frozen=True)

@@ -9,17 +9,15 @@ from collections.abc import (
     Callable,
     Coroutine,
     Iterable,
-    Mapping,
 )
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from ._arguments import check_callable, check_int, check_iterable
 from ._tasks import ResultStream, close_source
+from .limits import Cost
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-Cost: TypeAlias = int | Mapping[str, int]
 
 # The window of a scheduler without max_concurrency, where nothing else bounds what is in flight.
 _WINDOW = 1024

@@ -12,13 +12,14 @@ from .._core import current_call
 from ..backoff import auto_backoff
 from ..learning.rules import ChargeRule
 from ..learning.usage import Usage
+from ..limits import Cost
 from ..refusals import is_too_large
 from ..scheduler import TaskScheduler
 from . import _options
 from ._errors import StatusError
 from ._response import Response, StreamResponse
 from ._url import shown
-from ._usage import Cost, Estimate, Tap, measured, usage_in
+from ._usage import Estimate, Tap, measured, usage_in
 
 T = TypeVar("T")
 

@@ -13,6 +13,7 @@ from typing import Any, cast
 
 from .. import _http
 from .._arguments import check_int
+from ..limits import Cost
 from ..scheduler import TaskScheduler
 from . import _options
 from ._admission import REFUSALS, Admission, Lease, Request, make_admission, refusal
@@ -23,7 +24,7 @@ from ._redirects import Step, follow
 from ._response import Response, StreamResponse
 from ._upload import Source, uploading
 from ._url import Params, checked_base, full_url, shown
-from ._usage import Cost, Estimate
+from ._usage import Estimate
 
 _NO_JSON: Any = object()
 _MIB = 1 << 20

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from .. import _http
 from ..learning.usage import Usage
-
-Cost = float | Mapping[str, float]
+from ..limits import Cost
 
 #: Gives the estimate for a request from its URL and its body (b"" if it has none): a number of
 #: tokens, or a mapping of limit names to amounts.

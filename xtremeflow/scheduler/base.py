@@ -18,8 +18,8 @@ from ..learning.headers import observations
 from ..learning.rules import UNITS, ChargeRule
 from ..learning.saved import Learned, restored, saved
 from ..learning.usage import usage_of
-from ..limits import Limit
-from ..mapping import Cost, map_calls
+from ..limits import Cost, Limit
+from ..mapping import map_calls
 from ..refusals import is_cured_by_waiting, told_wait
 from ..stats import Stats, stats_from
 
