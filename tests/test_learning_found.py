@@ -38,13 +38,20 @@ def seconds() -> float:
 class Job:
     """Calls without an end, of 50 to 150 tokens, at a provider that only ever says 429."""
 
-    def __init__(self, limits: Sequence[Enforcer], scheduler: TokenRateScheduler) -> None:
-        self.provider = SimulatedProvider(limits, latency=WAY, charge="actual")
+    def __init__(
+        self,
+        limits: Sequence[Enforcer],
+        scheduler: TokenRateScheduler,
+        *,
+        latency: LatencyModel = WAY,
+        seed: int = 7,
+    ) -> None:
+        self.provider = SimulatedProvider(limits, latency=latency, charge="actual")
         self.scheduler = scheduler
         self.began = seconds()
         self.done = 0
         self.broken = False
-        self._random = Random(7)
+        self._random = Random(seed)
 
     async def run(self, seconds: float) -> None:
         task = asyncio.ensure_future(self._feed())
@@ -133,6 +140,19 @@ def test_refusals_are_put_down_to_the_limit_that_explains_them(unit: str, amount
     limits = run(main())
     names = set(limits) & {"requests", "tokens"}
     assert names == {unit}
+
+
+def test_refusals_that_a_rate_explains_are_not_put_down_to_concurrency() -> None:
+    """Where more is tried more calls are in flight, too: that proves nothing."""
+
+    async def main() -> Job:
+        way = LatencyModel(round_trip=0.05, uplink_jitter=0.03, first_token=1.5, jitter=0.5)
+        bucket = TokenBucket("tokens", 24_000, 60.0)
+        job = Job([bucket], TokenRateScheduler(adapt=True), latency=way, seed=2)
+        await job.run(900.0)
+        return job
+
+    assert run(main()).refused() < 0.01
 
 
 def test_a_limit_that_is_cut_and_one_that_is_raised_are_followed() -> None:

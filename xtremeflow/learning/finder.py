@@ -159,6 +159,15 @@ class RateFinder:
 
     # -- refusals
 
+    def expects(self, gauge: Gauge) -> bool:
+        """Whether a call that was refused had to be, as more was tried than a rate that is known
+        well lets pass."""
+        if self._probing.is_searching:
+            return False
+        if self._blockade.closed:
+            return self._probing.unexpected == 0
+        return self._probing.excess(self._growing(self._own(gauge))) > 0
+
     def refused(self, gauge: Gauge, told: float | None) -> list[Setting]:
         """A call was refused; `told` is the wait that the provider asks for, in seconds."""
         gauge = self._own(gauge)

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from xtremeflow.learning.crowds import Crowds
 from xtremeflow.learning.finder import RateFinder, Setting, Suspect
-from xtremeflow.learning.gauge import Seen, gauge_of
+from xtremeflow.learning.gauge import Gauge, Seen, gauge_of
 from xtremeflow.learning.headers import MINUTE, Observation
 from xtremeflow.learning.rates import Estimate
 from xtremeflow.learning.saved import NAMES, Learned, Rate
@@ -132,9 +132,11 @@ class Follower:
         if self._told:
             self._leave()
         elif self._finder is not None and (passed or refused):
-            self._wishes_a_place = refused and wait is None and self._wants_a_place()
+            gauge = gauge_of(self._core._gauge(sent_at))
+            if refused and wait is None and not self._finder.expects(gauge):
+                self._wishes_a_place = self._wants_a_place()
             if not self._wishes_a_place:
-                self._find(self._finder, sent_at, refused, wait)
+                self._find(self._finder, gauge, refused, wait)
         if passed:
             self._count()
         self._let_in()
@@ -278,10 +280,7 @@ class Follower:
                     self.slots.open()
                 self._set(self._finder.resume(suspect), None)
 
-    def _find(
-        self, finder: RateFinder, sent_at: float | None, refused: bool, wait: float | None
-    ) -> None:
-        gauge = gauge_of(self._core._gauge(sent_at))
+    def _find(self, finder: RateFinder, gauge: Gauge, refused: bool, wait: float | None) -> None:
         if not refused:
             settings = finder.answered(gauge)
         else:

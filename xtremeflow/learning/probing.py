@@ -41,6 +41,11 @@ class Probing:
         self._lost = 0.0
         self.unexpected = 0
 
+    @property
+    def is_searching(self) -> bool:
+        """Whether little is known."""
+        return self._growth == SEARCH_GROWTH
+
     def factor(self, seconds: float) -> float:
         """The pace, as a multiple of the estimate, so many seconds after a refusal."""
         x = seconds / self.stretch
