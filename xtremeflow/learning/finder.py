@@ -16,6 +16,7 @@ from xtremeflow.learning.gauge import Gauge
 from xtremeflow.learning.probing import Probing
 from xtremeflow.learning.rates import Estimate
 from xtremeflow.learning.saved import Rate
+from xtremeflow.learning.sharing import Sharing, is_expected
 from xtremeflow.limits import Limit
 
 CATCH_UP = 10.0  # s: the most of the rate that may be used at once
@@ -23,7 +24,6 @@ ALWAYS = 1.0  # s of it that may be
 SLOWEST = 5.0  # s between two calls
 LEAST_PART = 0.25  # of the estimate before: no refusal lowers it further
 LIKELY = 2.0  # by so much worse, and it may be the one as well
-YIELD = 0.85  # of the rate is claimed, if something else seems to have used the rest
 CLEAR = 8.0  # by so much worse a limit must explain the refusals to be let go
 SLACK = 1.1  # of its rate is what a limit is kept to that explains them less well
 FIRST = ("tokens", "input_tokens", "output_tokens", "requests")  # to be suspected
@@ -80,6 +80,7 @@ class RateFinder:
         self._evidence = Evidence(len(self.suspects))
         self._blockade = Blockade()
         self._probing = Probing()
+        self._sharing = Sharing()
         assumed = {i for i, suspect in enumerate(self.suspects) if suspect.belief is not None}
         self._culprits = assumed or set(range(len(self.suspects)))
         self._first: int | None = None  # of them; None: all alike
@@ -142,7 +143,8 @@ class RateFinder:
             return None
         lost = 0.0 if evidence.windows.known else gauge.sent_at - blockade.first
         self._probing.passed(lost)
-        evidence.windows.blocked(blockade.last, gauge.sent_at)
+        if not self._sharing.active:
+            evidence.windows.blocked(blockade.last, gauge.sent_at)
         evidence.lasted(gauge.sent_at, evidence.ledger.before(gauge))
         return self._believe(gauge, beyond=False)
 
@@ -192,8 +194,12 @@ class RateFinder:
             return []
         excess = self._probing.excess(growing)
         beyond = excess > BEYOND and not evidence.windows.known
-        self._probing.expected(excess > 0 or evidence.windows.known)
-        let_go = self._attribute()
+        expected = is_expected(excess, growing, self._doubt) or evidence.windows.known
+        self._probing.expected(expected)
+        let_go = [] if self._sharing.active else self._attribute()
+        assert self._first is not None
+        known = not self._probing.is_searching
+        self._sharing.refused(evidence.last, rates, self._first, expected=expected, known=known)
         reason = self._believe(gauge, beyond)
         self._mark(gauge)
         return let_go + [
@@ -201,6 +207,12 @@ class RateFinder:
             for i in self._culprits
             if (belief := self.suspects[i].belief) is not None
         ]
+
+    @property
+    def _doubt(self) -> float:
+        """Of what is believed, relative to it."""
+        beliefs = (suspect.belief for suspect in self.suspects)
+        return max((b.doubt / b.rate for b in beliefs if b is not None), default=0.0)
 
     def _slack(self, i: int) -> float:
         return 1.0 if self._first in (i, None) else SLACK
@@ -238,13 +250,14 @@ class RateFinder:
 
         beyond  whether more has passed than was thought possible
         """
-        evidence, how, doubt, span = self._evidence, "", 0.0, 3_600.0
+        evidence, sharing, how, span = self._evidence, self._sharing, "", 3_600.0
         unexpected = self._probing.unexpected > 0
         for i in self._culprits:
             suspect, old = self.suspects[i], self.suspects[i].belief
             new, how = evidence.rate(i, self._blockade, gauge.first, old, unexpected)
-            if unexpected and not self._blockade.lasted:
-                new = new._replace(rate=YIELD * new.rate)
+            if sharing.active:
+                claim = sharing.claim(i)
+                new, how = Estimate(claim, SURE * claim), "half, as more was refused than expected"
             least = evidence.ledger.costs[i] / SLOWEST
             if old is not None:
                 least = max(least, LEAST_PART * old.rate)
@@ -252,11 +265,12 @@ class RateFinder:
                 new = Estimate(least, max(new.doubt, least - new.rate), new.span)
             suspect.belief = new
             suspect.burst = evidence.burst(i, suspect.belief.rate, gauge.first)
-            doubt = max(doubt, suspect.belief.doubt / suspect.belief.rate)
-            span = min(span, suspect.belief.span)
-        if beyond or doubt > UNSURE:
+            span = min(span, new.span)
+        if sharing.active:
+            self._probing.share(sharing.start)
+        elif beyond or self._doubt > UNSURE:
             self._probing.search()
-        elif doubt > SURE:
+        elif self._doubt > SURE:
             self._probing.steady()
         else:
             self._probing.plan(gauge.readings[0].used, gauge.now - gauge.first, span)

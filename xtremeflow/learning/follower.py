@@ -133,8 +133,11 @@ class Follower:
             self._leave()
         elif self._finder is not None and (passed or refused):
             gauge = gauge_of(self._core._gauge(sent_at))
-            if refused and wait is None and not self._finder.expects(gauge):
-                self._wishes_a_place = self._wants_a_place()
+            if refused and wait is None:
+                if self._finder.expects(gauge):
+                    self._crowds.explained()
+                else:
+                    self._wishes_a_place = self._wants_a_place()
             if not self._wishes_a_place:
                 self._find(self._finder, gauge, refused, wait)
         if passed:
