@@ -135,7 +135,9 @@ class Evidence:
             return old, "as before nothing passed for long"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)
-            return self._or_more(found, i, begun, blockade.first), "as passed between refusals"
+            if not unexpected:
+                found = self._or_more(found, i, begun, blockade.first)
+            return found, "as passed between refusals"
         if old is not None:
             return old, "as was assumed"
         rate = amount / (WINDOW + self._empties[-1].time - begun)
