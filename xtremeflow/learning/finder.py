@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xtremeflow.learning.blockade import Blockade
-from xtremeflow.learning.evidence import Evidence
+from xtremeflow.learning.evidence import STANDSTILL, Evidence
 from xtremeflow.learning.gauge import Gauge
 from xtremeflow.learning.probing import Probing
 from xtremeflow.learning.rates import Estimate
 from xtremeflow.learning.saved import Rate
-from xtremeflow.learning.sharing import Sharing, is_expected
+from xtremeflow.learning.sharing import Sharing, is_due
 from xtremeflow.limits import Limit
 
 CATCH_UP = 10.0  # s: the most of the rate that may be used at once
@@ -108,6 +108,7 @@ class RateFinder:
         suspect.held = self.suspects[i].held
         self.suspects[i] = suspect
         self._culprits |= {i}
+        self._sharing = Sharing()
 
     # -- calls that pass
 
@@ -146,6 +147,10 @@ class RateFinder:
         if not self._sharing.active:
             evidence.windows.blocked(blockade.last, gauge.sent_at)
         evidence.lasted(gauge.sent_at, evidence.ledger.before(gauge))
+        if self._sharing.is_new and gauge.sent_at - blockade.first > STANDSTILL:
+            whole = self._sharing.give_up()
+            for i in self._culprits & set(whole):
+                self.suspects[i].belief = Estimate(whole[i], SURE * whole[i])
         return self._believe(gauge, beyond=False)
 
     def _growing(self, gauge: Gauge) -> float:
@@ -168,7 +173,7 @@ class RateFinder:
             return False
         if self._blockade.closed:
             return self._probing.unexpected == 0
-        return self._probing.excess(self._growing(self._own(gauge))) > 0
+        return self._is_due(self._growing(self._own(gauge)))
 
     def refused(self, gauge: Gauge, told: float | None) -> list[Setting]:
         """A call was refused; `told` is the wait that the provider asks for, in seconds."""
@@ -192,9 +197,8 @@ class RateFinder:
             evidence.lasted(blockade.last)
         if blockade.tries > 1:
             return []
-        excess = self._probing.excess(growing)
-        beyond = excess > BEYOND and not evidence.windows.known
-        expected = is_expected(excess, growing, self._doubt) or evidence.windows.known
+        beyond = self._probing.excess(growing) > BEYOND and not evidence.windows.known
+        expected = self._is_due(growing)
         self._probing.expected(expected)
         let_go = [] if self._sharing.active else self._attribute()
         assert self._first is not None
@@ -207,6 +211,11 @@ class RateFinder:
             for i in self._culprits
             if (belief := self.suspects[i].belief) is not None
         ]
+
+    def _is_due(self, growing: float) -> bool:
+        """Whether a refusal after so many seconds is no surprise."""
+        excess = self._probing.excess(growing)
+        return is_due(excess, growing, self._doubt) or self._evidence.windows.known
 
     @property
     def _doubt(self) -> float:
@@ -255,9 +264,9 @@ class RateFinder:
         for i in self._culprits:
             suspect, old = self.suspects[i], self.suspects[i].belief
             new, how = evidence.rate(i, self._blockade, gauge.first, old, unexpected)
-            if sharing.active:
-                claim = sharing.claim(i)
-                new, how = Estimate(claim, SURE * claim), "half, as more was refused than expected"
+            claim = sharing.claim(i)
+            if claim is not None:
+                new, how = Estimate(claim, SURE * claim), "half of what it was, after a refusal"
             least = evidence.ledger.costs[i] / SLOWEST
             if old is not None:
                 least = max(least, LEAST_PART * old.rate)

@@ -1,9 +1,9 @@
-"""What a refusal means that came too early: the limit was cut, or somebody else uses it as well.
+"""What follows from a refusal that came too early: the limit was cut, or somebody else uses it too.
 
-Either way half of the old rate is the best first guess, so half is claimed. That is kept to on
-average, by making up for what was used less or more, while the pace between refusals only grows
-slowly. So another user finds the other half free and steady. If it cannot be kept to, or more than
-that passes, it was the wrong guess.
+Either way half of the old rate is the best first guess. So half is claimed, and kept to on average:
+what was used less or more is made up for, and between refusals the pace grows only slowly. So who
+has come second finds the other half free and steady. Where one's use differs from the claim for
+long that was the wrong guess, and what passes counts again.
 """
 
 from __future__ import annotations
@@ -13,32 +13,40 @@ from collections.abc import Mapping
 from xtremeflow.learning.rates import Empty
 
 HALF = 0.5
-RELIABLE = 3  # refusals in a row that were expected: without them none is unexpected
-DUE = 1.0  # s of the rate that must have been used beyond it for a refusal to be expected,
-DOUBTS = 2.0  # less this times what the rate may be wrong by
-FAR = 30.0  # s of the claim by which one's use may differ from it
-ENOUGH = 300.0  # s: then the limit is what passes
+RELIABLE = 3  # refusals in a row that were expected; without them none is unexpected
+DUE = 1.0  # s of the rate that are used beyond it before a refusal that is expected,
+DOUBTS = 2.0  # less so many times what the rate may be wrong by
+LESS, MORE = 20.0, 45.0  # s of the claim by which one's use may be off,
+LONGEST = 300.0  # s: and so long it is kept to
 EVENED = 60.0  # s in which a difference is to be made up for
-LEAST, USUAL, MOST = 0.6, 0.9, 1.1  # of the claim, to begin with after a refusal
+LEAST, USUAL, MOST = 0.6, 0.9, 1.1  # of the claim is the pace after a refusal
+
+
+def is_due(excess: float, seconds: float, doubt: float) -> bool:
+    """Whether a refusal was to be expected, when in so many `seconds` so many of the rate had been
+    used beyond it, which may be wrong by `doubt`, relative to it."""
+    return excess > DUE - DOUBTS * doubt * seconds
 
 
 class Sharing:
-    """active  whether half is claimed"""
+    """active  whether half is claimed
+    is_new  whether the last refusal was the reason
+    """
 
     def __init__(self) -> None:
-        self.active = False
+        self.active = self.is_new = False
         self._expected = 0  # refusals in a row
-        self._whole: Mapping[int, float] = {}  # the rates before, by limit
+        self._whole: Mapping[int, float] = {}  # rates before, by limit
         self._since: Empty | None = None
         self._owed = 0.0  # s of the claim
 
-    def claim(self, i: int) -> float:
-        """Of limit `i`, units per second."""
-        return HALF * self._whole[i]
+    def claim(self, i: int) -> float | None:
+        """Of limit `i`, units per second; None is: what passes."""
+        return HALF * self._whole[i] if self.active and i in self._whole else None
 
     @property
     def start(self) -> float:
-        """With which part of the claim to begin after a refusal."""
+        """The pace after a refusal, as a part of the claim."""
         return min(max(LEAST, USUAL + self._owed / EVENED), MOST)
 
     def refused(
@@ -46,38 +54,37 @@ class Sharing:
     ) -> None:
         """A call was refused.
 
-        rates     of the limits that may have caused it, and
-        first     which of them it was most likely
-        expected  whether more than the rate had been used
+        rates     of the limits that may be the reason,
+        first     the one of them that is likely to be
+        expected  whether it had to be
         known     whether the rates were known well
         """
+        self.is_new = False
         if self.active:
             self._compare(empty, first)
-        elif expected and known:
-            self._expected += 1
+        elif expected:
+            self._expected = self._expected + 1 if known else 0
         else:
-            if not expected and known and (self._whole or self._expected >= RELIABLE):
-                self.active, self._since, self._owed = True, empty, 0.0
+            if known and (self._whole or self._expected >= RELIABLE):
+                self.active = self.is_new = True
                 self._whole = {**rates, **self._whole}
+                self._since, self._owed = empty, 0.0
             self._expected = 0
 
     def _compare(self, empty: Empty, first: int) -> None:
-        """One's use with what was claimed."""
+        """One's use with the claim."""
+        claim = self.claim(first)
         assert self._since is not None
         time = empty.time - self._since.time
         used = empty.amounts[first] - self._since.amounts[first]
-        self._owed = time - used / self.claim(first) if first in self._whole else 0.0
-        if abs(self._owed) > FAR:
-            self.forget()
-        elif time > ENOUGH:
+        self._owed = time - used / claim if claim is not None else 0.0
+        if not -MORE < self._owed < LESS:
+            self.give_up()
+        elif time > LONGEST:
             self.active = False
 
-    def forget(self) -> None:
-        """It was something else."""
-        self.active, self._whole, self._expected = False, {}, 0
-
-
-def is_expected(excess: float, seconds: float, doubt: float) -> bool:
-    """Whether a refusal is, after `excess` seconds of the rate were used beyond it in so many
-    `seconds`, if the rate may be wrong by `doubt`, relative to it."""
-    return excess > DUE - DOUBTS * doubt * seconds
+    def give_up(self) -> Mapping[int, float]:
+        """It was something else. Returns the rates before."""
+        whole, self._whole = self._whole, {}
+        self.active = False
+        return whole
