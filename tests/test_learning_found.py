@@ -28,6 +28,7 @@ from xtremeflow.testing import (
 )
 
 WAY = LatencyModel(round_trip=0.05, uplink_jitter=0.02, first_token=0.5, per_output_token=0.0)
+SLOW = LatencyModel(round_trip=0.05, uplink_jitter=0.03, first_token=1.5, jitter=0.5)
 logging.getLogger("xtremeflow").addHandler(logging.NullHandler())
 
 
@@ -38,13 +39,20 @@ def seconds() -> float:
 class Job:
     """Calls without an end, of 50 to 150 tokens, at a provider that only ever says 429."""
 
-    def __init__(self, limits: Sequence[Enforcer], scheduler: TokenRateScheduler) -> None:
-        self.provider = SimulatedProvider(limits, latency=WAY, charge="actual")
+    def __init__(
+        self,
+        limits: Sequence[Enforcer],
+        scheduler: TokenRateScheduler,
+        *,
+        latency: LatencyModel = WAY,
+        seed: int = 7,
+    ) -> None:
+        self.provider = SimulatedProvider(limits, latency=latency, charge="actual")
         self.scheduler = scheduler
         self.began = seconds()
         self.done = 0
         self.broken = False
-        self._random = Random(7)
+        self._random = Random(seed)
 
     async def run(self, seconds: float) -> None:
         task = asyncio.ensure_future(self._feed())
@@ -133,6 +141,18 @@ def test_refusals_are_put_down_to_the_limit_that_explains_them(unit: str, amount
     limits = run(main())
     names = set(limits) & {"requests", "tokens"}
     assert names == {unit}
+
+
+def test_refusals_that_a_rate_explains_are_not_put_down_to_concurrency() -> None:
+    """Where more is tried more calls are in flight, too: that proves nothing."""
+
+    async def main() -> Job:
+        bucket = TokenBucket("tokens", 24_000, 60.0)
+        job = Job([bucket], TokenRateScheduler(adapt=True), latency=SLOW, seed=2)
+        await job.run(900.0)
+        return job
+
+    assert run(main()).refused() < 0.01
 
 
 def test_a_limit_that_is_cut_and_one_that_is_raised_are_followed() -> None:
@@ -355,3 +375,42 @@ def test_the_pace_between_refusals_is_steady() -> None:
 
     rates = run(main())
     assert max(b - a for a, b in pairwise(rates)) < 6.0
+
+
+@pytest.mark.parametrize("after", [290.0, 330.0])
+def test_a_limit_that_is_cut_by_half_refuses_no_more_after_a_moment(after: float) -> None:
+    async def main() -> list[float]:
+        full = TokenBucket("requests", 600, 60.0)
+        job = Job([full], TokenRateScheduler(adapt=True))
+        await job.run(after)
+        now = int(job.provider.now() * 1e9)
+        half = TokenBucket("requests", 300, 60.0)
+        half.take(300 - min(300, full.remaining(now)), now)
+        job.provider._limits = (half,)
+        await job.run(40.0)
+        return [a.time - job.began for a in job.provider.arrivals if a.refused]
+
+    refused = [time for time in run(main()) if time >= after]
+    assert refused
+    assert max(refused) - min(refused) < 5.0
+
+
+def test_who_comes_second_gets_half() -> None:
+    async def main() -> list[float]:
+        first = Job(
+            [TokenBucket("tokens", 18_000, 60.0)],
+            TokenRateScheduler(adapt=True),
+            latency=SLOW,
+            seed=4,
+        )
+        second = Job([], TokenRateScheduler(adapt=True), seed=54)
+        second.provider = first.provider
+        await first.run(300.0)
+        await asyncio.gather(first.run(60.0), second.run(60.0))
+        done = first.done, second.done
+        await asyncio.gather(first.run(240.0), second.run(240.0))
+        return [(first.done - done[0]) / 720, (second.done - done[1]) / 720]
+
+    shares = run(main())
+    assert min(shares) > 0.45
+    assert sum(shares) > 0.93

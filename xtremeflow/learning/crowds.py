@@ -35,6 +35,10 @@ class Crowds:
         self._heard = max(self._heard, now)  # what was sent before is of the same moment
         return self.convinced
 
+    def explained(self) -> None:
+        """A call was refused for want of something else."""
+        self._row = 0
+
     def _rank(self, crowd: int) -> float:
         fewer = sum(other < crowd for other in self._passed)
         equal = sum(other == crowd for other in self._passed)

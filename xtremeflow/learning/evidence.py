@@ -38,6 +38,11 @@ class Evidence:
     def __bool__(self) -> bool:
         return bool(self._empties)
 
+    @property
+    def last(self) -> Empty:
+        """The last time that the level was nothing."""
+        return self._empties[-1]
+
     # -- what happens
 
     def refused(self, time: float, amounts: Amounts, rates: dict[int, float]) -> None:
@@ -101,7 +106,7 @@ class Evidence:
     def doubles(self) -> set[int]:
         """The limits of which just the same is used as of one before them."""
         last = self._empties[-1].amounts
-        return {i for i, amount in enumerate(last) if amount in last[:i]}
+        return {i for i, amount in enumerate(last) if amount > 0 and amount in last[:i]}
 
     def rate(
         self, i: int, blockade: Blockade, begun: float, old: Estimate | None, unexpected: bool
@@ -130,7 +135,9 @@ class Evidence:
             return old, "as before nothing passed for long"
         if len(self._empties) > 1:
             found = estimate(self._empties, i, cost)
-            return self._or_more(found, i, begun, blockade.first), "as passed between refusals"
+            if not unexpected:
+                found = self._or_more(found, i, begun, blockade.first)
+            return found, "as passed between refusals"
         if old is not None:
             return old, "as was assumed"
         rate = amount / (WINDOW + self._empties[-1].time - begun)

@@ -11,11 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xtremeflow.learning.blockade import Blockade
-from xtremeflow.learning.evidence import Evidence
+from xtremeflow.learning.evidence import STANDSTILL, Evidence
 from xtremeflow.learning.gauge import Gauge
 from xtremeflow.learning.probing import Probing
 from xtremeflow.learning.rates import Estimate
 from xtremeflow.learning.saved import Rate
+from xtremeflow.learning.sharing import Sharing, is_due
 from xtremeflow.limits import Limit
 
 CATCH_UP = 10.0  # s: the most of the rate that may be used at once
@@ -23,7 +24,6 @@ ALWAYS = 1.0  # s of it that may be
 SLOWEST = 5.0  # s between two calls
 LEAST_PART = 0.25  # of the estimate before: no refusal lowers it further
 LIKELY = 2.0  # by so much worse, and it may be the one as well
-YIELD = 0.85  # of the rate is claimed, if something else seems to have used the rest
 CLEAR = 8.0  # by so much worse a limit must explain the refusals to be let go
 SLACK = 1.1  # of its rate is what a limit is kept to that explains them less well
 FIRST = ("tokens", "input_tokens", "output_tokens", "requests")  # to be suspected
@@ -80,6 +80,7 @@ class RateFinder:
         self._evidence = Evidence(len(self.suspects))
         self._blockade = Blockade()
         self._probing = Probing()
+        self._sharing = Sharing()
         assumed = {i for i, suspect in enumerate(self.suspects) if suspect.belief is not None}
         self._culprits = assumed or set(range(len(self.suspects)))
         self._first: int | None = None  # of them; None: all alike
@@ -107,6 +108,7 @@ class RateFinder:
         suspect.held = self.suspects[i].held
         self.suspects[i] = suspect
         self._culprits |= {i}
+        self._sharing = Sharing()
 
     # -- calls that pass
 
@@ -142,8 +144,13 @@ class RateFinder:
             return None
         lost = 0.0 if evidence.windows.known else gauge.sent_at - blockade.first
         self._probing.passed(lost)
-        evidence.windows.blocked(blockade.last, gauge.sent_at)
+        if not self._sharing.active:
+            evidence.windows.blocked(blockade.last, gauge.sent_at)
         evidence.lasted(gauge.sent_at, evidence.ledger.before(gauge))
+        if self._sharing.is_new and gauge.sent_at - blockade.first > STANDSTILL:
+            whole = self._sharing.give_up()
+            for i in self._culprits & set(whole):
+                self.suspects[i].belief = Estimate(whole[i], SURE * whole[i])
         return self._believe(gauge, beyond=False)
 
     def _growing(self, gauge: Gauge) -> float:
@@ -158,6 +165,15 @@ class RateFinder:
             suspect.held = reading.held
 
     # -- refusals
+
+    def expects(self, gauge: Gauge) -> bool:
+        """Whether a call that was refused had to be, as more was tried than a rate that is known
+        well lets pass."""
+        if self._probing.is_searching:
+            return False
+        if self._blockade.closed:
+            return self._probing.unexpected == 0
+        return self._is_due(self._growing(self._own(gauge)))
 
     def refused(self, gauge: Gauge, told: float | None) -> list[Setting]:
         """A call was refused; `told` is the wait that the provider asks for, in seconds."""
@@ -181,10 +197,13 @@ class RateFinder:
             evidence.lasted(blockade.last)
         if blockade.tries > 1:
             return []
-        excess = self._probing.excess(growing)
-        beyond = excess > BEYOND and not evidence.windows.known
-        self._probing.expected(excess > 0 or evidence.windows.known)
-        let_go = self._attribute()
+        beyond = self._probing.excess(growing) > BEYOND and not evidence.windows.known
+        expected = self._is_due(growing)
+        self._probing.expected(expected)
+        let_go = [] if self._sharing.active else self._attribute()
+        assert self._first is not None
+        known = not self._probing.is_searching
+        self._sharing.refused(evidence.last, rates, self._first, expected=expected, known=known)
         reason = self._believe(gauge, beyond)
         self._mark(gauge)
         return let_go + [
@@ -192,6 +211,17 @@ class RateFinder:
             for i in self._culprits
             if (belief := self.suspects[i].belief) is not None
         ]
+
+    def _is_due(self, growing: float) -> bool:
+        """Whether a refusal after so many seconds is no surprise."""
+        excess = self._probing.excess(growing)
+        return is_due(excess, growing, self._doubt) or self._evidence.windows.known
+
+    @property
+    def _doubt(self) -> float:
+        """Of what is believed, relative to it."""
+        beliefs = (suspect.belief for suspect in self.suspects)
+        return max((b.doubt / b.rate for b in beliefs if b is not None), default=0.0)
 
     def _slack(self, i: int) -> float:
         return 1.0 if self._first in (i, None) else SLACK
@@ -229,13 +259,14 @@ class RateFinder:
 
         beyond  whether more has passed than was thought possible
         """
-        evidence, how, doubt, span = self._evidence, "", 0.0, 3_600.0
+        evidence, sharing, how, span = self._evidence, self._sharing, "", 3_600.0
         unexpected = self._probing.unexpected > 0
         for i in self._culprits:
             suspect, old = self.suspects[i], self.suspects[i].belief
             new, how = evidence.rate(i, self._blockade, gauge.first, old, unexpected)
-            if unexpected and not self._blockade.lasted:
-                new = new._replace(rate=YIELD * new.rate)
+            claim = sharing.claim(i)
+            if claim is not None:
+                new, how = Estimate(claim, SURE * claim), "half of what it was, after a refusal"
             least = evidence.ledger.costs[i] / SLOWEST
             if old is not None:
                 least = max(least, LEAST_PART * old.rate)
@@ -243,11 +274,12 @@ class RateFinder:
                 new = Estimate(least, max(new.doubt, least - new.rate), new.span)
             suspect.belief = new
             suspect.burst = evidence.burst(i, suspect.belief.rate, gauge.first)
-            doubt = max(doubt, suspect.belief.doubt / suspect.belief.rate)
-            span = min(span, suspect.belief.span)
-        if beyond or doubt > UNSURE:
+            span = min(span, new.span)
+        if sharing.active:
+            self._probing.share(sharing.start)
+        elif beyond or self._doubt > UNSURE:
             self._probing.search()
-        elif doubt > SURE:
+        elif self._doubt > SURE:
             self._probing.steady()
         else:
             self._probing.plan(gauge.readings[0].used, gauge.now - gauge.first, span)

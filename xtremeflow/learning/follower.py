@@ -8,7 +8,7 @@ from typing import Protocol
 
 from xtremeflow.learning.crowds import Crowds
 from xtremeflow.learning.finder import RateFinder, Setting, Suspect
-from xtremeflow.learning.gauge import Seen, gauge_of
+from xtremeflow.learning.gauge import Gauge, Seen, gauge_of
 from xtremeflow.learning.headers import MINUTE, Observation
 from xtremeflow.learning.rates import Estimate
 from xtremeflow.learning.saved import NAMES, Learned, Rate
@@ -133,11 +133,15 @@ class Follower:
         self._wishes_a_place = False
         if self._told:
             self._leave()
-        elif self._finder is not None:
-            is_untold = (refused or overloaded) and wait is None
-            self._wishes_a_place = is_untold and self._wants_a_place(overloaded)
-            if not self._wishes_a_place and (passed or refused):
-                self._find(self._finder, sent_at, refused, wait)
+        elif self._finder is not None and (passed or refused or overloaded):
+            gauge = gauge_of(self._core._gauge(sent_at))
+            if not passed and wait is None:
+                if refused and self._finder.expects(gauge):
+                    self._crowds.explained()
+                else:
+                    self._wishes_a_place = self._wants_a_place(overloaded)
+            if not (self._wishes_a_place or overloaded):
+                self._find(self._finder, gauge, refused, wait)
         if passed:
             self._count()
         self._let_in()
@@ -281,10 +285,7 @@ class Follower:
                     self.slots.open()
                 self._set(self._finder.resume(suspect), None)
 
-    def _find(
-        self, finder: RateFinder, sent_at: float | None, refused: bool, wait: float | None
-    ) -> None:
-        gauge = gauge_of(self._core._gauge(sent_at))
+    def _find(self, finder: RateFinder, gauge: Gauge, refused: bool, wait: float | None) -> None:
         if not refused:
             settings = finder.answered(gauge)
         else:

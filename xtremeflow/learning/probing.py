@@ -11,6 +11,8 @@ CAUTION = 0.02  # below the estimate, at first
 SLOPE = 0.05  # by so much the pace grows evenly during the stretch,
 GROWTH = 6  # besides growing with this power of time;
 SEARCH_GROWTH = 3  # with this one where little is known
+SHARED = 160.0  # s in which half of a limit grows evenly to the whole,
+SHARED_STRETCH = 110.0  # s, and the stretch of what it grows by besides
 SEARCH = 15.0  # s until the pace has doubled, where little is known
 STEADY = 55.0  # s, where much is: less would find a raised limit sooner than anybody needs
 LONGEST = 600.0  # s
@@ -33,23 +35,28 @@ class Probing:
     """
 
     def __init__(self) -> None:
-        self.stretch = SEARCH
-        self._growth = SEARCH_GROWTH
+        self._set(SEARCH, SEARCH_GROWTH)
         self._refused = 0
         self._lately = 0  # since calls passed
         self._each = EACH
         self._lost = 0.0
         self.unexpected = 0
 
+    @property
+    def is_searching(self) -> bool:
+        """Whether little is known."""
+        return self._growth == SEARCH_GROWTH
+
     def factor(self, seconds: float) -> float:
         """The pace, as a multiple of the estimate, so many seconds after a refusal."""
         x = seconds / self.stretch
-        return 1 - CAUTION + SLOPE * x + x**self._growth
+        return self._start + self._slope * x + x**self._growth
 
     def excess(self, seconds: float) -> float:
         """Seconds of the estimated rate that were used beyond it by then."""
         x = seconds / self.stretch
-        return seconds * (x**self._growth / (self._growth + 1) + SLOPE * x / 2 - CAUTION)
+        grown = self._start - 1 + self._slope * x / 2 + x**self._growth / (self._growth + 1)
+        return seconds * grown
 
     def expected(self, is_expected: bool) -> None:
         """Whether a refusal was."""
@@ -79,12 +86,22 @@ class Probing:
         due = ((self._refused + self._each) / ALLOWED - attempts) / rate
         wanted = max(usual, min(due, 2 * usual), self._lost / LOSS) / REFUSED_AT
         longest = min(max(STEADY, RELIED * span), LONGEST)
-        self.stretch, self._growth = min(max(STEADY, wanted), longest), GROWTH
+        self._set(min(max(STEADY, wanted), longest), GROWTH)
 
     def steady(self) -> None:
         """Keep to an estimate that is about right."""
-        self.stretch, self._growth = STEADY, GROWTH
+        self._set(STEADY, GROWTH)
 
     def search(self) -> None:
         """Look for a better estimate at once."""
-        self.stretch, self._growth = SEARCH, SEARCH_GROWTH
+        self._set(SEARCH, SEARCH_GROWTH)
+
+    def share(self, start: float) -> None:
+        """Keep to a claim, on average, beginning with that part of it."""
+        self._set(SHARED_STRETCH, GROWTH, start, SHARED_STRETCH / SHARED)
+
+    def _set(
+        self, stretch: float, growth: int, start: float = 1 - CAUTION, slope: float = SLOPE
+    ) -> None:
+        self.stretch, self._growth = stretch, growth
+        self._start, self._slope = start, slope
