@@ -120,6 +120,19 @@ def test_refusals_of_one_moment_are_one() -> None:
     assert blockade.tries == 1
 
 
+def test_a_call_that_passed_between_two_tries_has_ended_the_blockade() -> None:
+    """It was answered after the second of them, which so is the first of another one."""
+    blockade, windows = Blockade(), Windows()
+    assert blockade.refused(10.0, 10.1)
+    assert blockade.refused(12.3, 12.4)
+    blockade.passed(12.2)
+    assert blockade.tries == 1
+    assert blockade.first == 12.3
+    assert blockade.refused(20.0, 20.1)
+    blockade.wait(None, 20.1, None, windows)
+    assert blockade.left(20.1) == pytest.approx(4.0)
+
+
 def test_waits_double_until_a_call_passes_and_then_are_what_was_enough() -> None:
     blockade, windows, now, waits = Blockade(), Windows(), 0.0, []
     for _ in range(6):

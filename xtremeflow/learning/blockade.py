@@ -31,7 +31,8 @@ class Blockade:
         self.tries = 0
         self.first = self.last = 0.0
         self.lasted = False
-        self._heard = -1.0  # when the last one's refusal came
+        self._heard = -1.0  # when the last one's refusal came,
+        self._heard_before = -1.0  # and the one's before
         self._until = 0.0
         self._usual = 0.0
 
@@ -41,7 +42,7 @@ class Blockade:
             return False
         self.tries = self.tries + 1 if self.closed else 1
         self.closed = True
-        self.last, self._heard = sent_at, now
+        self.last, self._heard_before, self._heard = sent_at, self._heard, now
         if self.tries == 1:
             self.first = sent_at
         return True
@@ -49,6 +50,8 @@ class Blockade:
     def passed(self, sent_at: float) -> bool:
         """Whether it ends with the call that was sent then and has passed."""
         if not self.closed or sent_at <= self._heard:
+            if sent_at > self._heard_before:  # it ended, and another one has begun since
+                self.tries, self.first = min(self.tries, 1), self.last
             return False
         self.closed = False
         self.lasted = sent_at - self.first > LASTING

@@ -116,9 +116,9 @@ class RateFinder:
         """A call was let pass."""
         gauge = self._own(gauge)
         self._evidence.ledger.note(gauge)
-        if gauge.now < gauge.resumes:
-            return []
         opened = self._blockade.passed(gauge.sent_at)
+        if gauge.now < gauge.resumes and not opened:
+            return []
         reason = self._opened(gauge) if opened else None
         growing = self._growing(gauge)
         factor = self._probing.factor(growing)
