@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from xtremeflow.learning.blockade import Blockade
-from xtremeflow.learning.evidence import STANDSTILL, Evidence
+from xtremeflow.learning.evidence import Evidence
 from xtremeflow.learning.gauge import Gauge
 from xtremeflow.learning.probing import Probing
 from xtremeflow.learning.rates import Estimate
@@ -31,6 +31,7 @@ SURE = 0.05  # the doubt of an estimate, relative to it, with which refusals are
 UNSURE = 0.2  # and with which it is worth while to look for a better one at once
 MANY = 30  # calls: as much as a window may let pass
 BEYOND = 6.0  # s of the estimated rate: if so much more passed, the limit was raised
+NO_CUT = 5.0  # s: what blocks for longer is a window that is used up, or an outage
 CHANGE = 0.005  # of the pace, that is worth telling the scheduler
 MORE = 1.25  # times the estimate: worth telling the user
 
@@ -147,7 +148,7 @@ class RateFinder:
         if not self._sharing.active:
             evidence.windows.blocked(blockade.last, gauge.sent_at)
         evidence.lasted(gauge.sent_at, evidence.ledger.before(gauge))
-        if self._sharing.is_new and gauge.sent_at - blockade.first > STANDSTILL:
+        if self._sharing.is_new and gauge.sent_at - blockade.first > NO_CUT:
             whole = self._sharing.give_up()
             for i in self._culprits & set(whole):
                 self.suspects[i].belief = Estimate(whole[i], SURE * whole[i])
