@@ -13,7 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xtremeflow import TokenRateScheduler, auto_backoff
@@ -312,6 +312,7 @@ events = st.lists(
 
 @settings(max_examples=20, deadline=None)
 @given(events, st.integers(20, 60))
+@example([(True, 0.0, 0.0, 1, 1, 0), (True, 5e-324, 0.0, 1, 1, 0)], 20)  # 1 / gap is infinite
 def test_whatever_has_happened_calls_go_on_and_the_limit_is_found(
     chaos: list[tuple[bool, float, float, int, int, int]], most: int
 ) -> None:

@@ -20,6 +20,7 @@ CALM = 8.0  # s after a cut without trying for more
 DEBT = 3.0  # refusals beyond that which are made up for later
 DELAY = 0.125  # s until a refusal is known here, until one has shown it,
 SLOW = 1.0  # and at the most
+SPACED = 20  # after a cut: the part of them that may be added until a refusal is known
 SLACK = 4  # calls, see _slack
 SCORE, MOST = 3.0, 8.0  # how well refusals agree: at first, and at the most. Each at the usual
 OUTLIER = 1.5  # level adds 1, each elsewhere takes that off; below 0 it is not concurrency
@@ -44,6 +45,7 @@ class Slots:
         self._refused_at: int | None = None  # calls in flight: with so many one was refused
         self._floor = 0  # refusals of calls beyond what is known to pass say nothing below that
         self._climbing = False  # now such calls are let in,
+        self._grown_at = float("-inf")
         self._climbed_at = float("-inf")  # the last one then
         self._budget = 1.0  # refusals
         self._thrift = SOON  # answers for each of them
@@ -175,7 +177,9 @@ class Slots:
         if limit is None:
             self._edge += 1
         elif self._edge < limit - 1:
-            self._edge += has_passed
+            if has_passed and now - self._grown_at >= SPACED * self._delay / self._edge:
+                self._grown_at = now
+                self._edge += 1
         elif self._climbing or self._budget >= 1.0:
             self._climb(now, limit)
 
@@ -206,7 +210,8 @@ class Slots:
     def _note_rate(self, now: float) -> None:
         if self._answered_at is not None and now > self._answered_at:
             gap = now - self._answered_at
-            self._rate += (1.0 / gap - self._rate) * min(1.0, gap) / 4  # over some seconds
+            weight = min(1.0, gap)  # of a rate of 1 / gap, which may be beyond all numbers
+            self._rate += (weight / gap - weight * self._rate) / 4  # over some seconds
         self._answered_at = now
 
     # ---- is it still concurrency? ----
