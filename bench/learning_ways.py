@@ -68,23 +68,18 @@ def wrong(factor: float) -> Way:
     return way
 
 
+def best(profile: str, name: str, amount: int) -> Limit:
+    """The bucket for a limit of which nothing is known but the limit."""
+    if profile == "mistral":  # within any minute no more than the amount
+        return Limit(UNITS[name], 0.97 * amount, 60.0, 0.03 * amount)
+    window = {"rpm": 10.0, "tpm": 60.0}[name] if profile == "azure" else None
+    burst = 1.0 if (profile, name) == ("anthropic", "rpm") else None
+    return kept(Observation(UNITS[name], period(name, 60.0), amount, window=window, burst=burst))
+
+
 async def right(world: World) -> None:
     """Every limit configured as it is, with the best bucket for it; no headers."""
-    windows = {"azure": {"rpm": 10.0, "tpm": 60.0}, "mistral": {"rpm": 60.0, "tpm": 60.0}}
-    known = windows.get(world.profile.name, {})
-    limits = [
-        kept(
-            Observation(
-                UNITS[name],
-                period(name, 60.0),
-                n,
-                window=known.get(name),
-                slides=world.profile.name == "mistral",
-                burst=1.0 if (world.profile.name, name) == ("anthropic", "rpm") else None,
-            )
-        )
-        for name, n in world.amounts.items()
-    ]
+    limits = [best(world.profile.name, name, n) for name, n in world.amounts.items()]
     await scheduled(world, TokenRateScheduler(limits=limits), observe=False)
 
 

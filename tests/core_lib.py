@@ -50,6 +50,7 @@ SIGNATURES = {
     "xf_retune": (None, [c_void_p, c_uint32, c_void_p, c_int64]),
     "xf_set_slots": (None, [c_void_p, c_uint32, c_int64]),
     "xf_set_level": (None, [c_void_p, c_uint32, c_double, c_int64]),
+    "xf_shut": (None, [c_void_p, c_uint32, c_int64, c_int64]),
     "xf_follow": (c_bool, [c_void_p, c_int64]),
     "xf_told": (
         c_double,
@@ -165,6 +166,9 @@ class Core:
 
     def set_level(self, now: int, index: int, units: float) -> None:
         self.lib.xf_set_level(self.scheduler, index, units, now)
+
+    def shut(self, now: int, index: int, until: int) -> None:
+        self.lib.xf_shut(self.scheduler, index, until, now)
 
     def follow(self, now: int) -> None:
         assert self.lib.xf_follow(self.scheduler, now)

@@ -42,6 +42,7 @@ class Limit:
     due: Fraction = Fraction(0)  # what the next call takes in addition
     paid: Fraction = Fraction(0)  # how much of that the last call took
     reset: int = 0  # number of the reset that set the level
+    shut: int = 0  # nothing passes before that instant
 
     def __post_init__(self) -> None:
         self.level = Fraction(self.capacity)
@@ -69,7 +70,7 @@ class Limit:
 
     def ready(self, cost: int) -> int:
         """The first whole nanosecond at which `cost` passes."""
-        return self.at + max(0, ceil((self.need(cost) - self.level) / self.rate))
+        return max(self.shut, self.at + max(0, ceil((self.need(cost) - self.level) / self.rate)))
 
     def advance(self, t: int) -> None:
         if t > self.at:
@@ -428,6 +429,12 @@ class Model:
         if self.limits[index].set_level(units, self.now):
             self.resets += 1
             self.limits[index].reset = self.resets
+        self.poll(self.now)
+
+    def shut(self, now: int, index: int, until: int) -> None:
+        """A limit lets nothing pass for some time, whatever is left of it."""
+        self.begin(now)
+        self.limits[index].shut = until
         self.poll(self.now)
 
     def set_slots(self, now: int, slots: int | None) -> None:

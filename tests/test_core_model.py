@@ -294,6 +294,15 @@ class CoreAndModel(RuleBasedStateMachine):
         self.core.set_level(now, index, units)
         self.compare()
 
+    @precondition(lambda self: self.model.limits)
+    @rule(data=st.data(), delay=delays, length=st.one_of(st.just(0), short_spans))
+    def shut(self, data: st.DataObject, delay: int, length: int) -> None:
+        now = self.later(delay)
+        index = data.draw(st.integers(0, len(self.model.limits) - 1))
+        self.model.shut(now, index, now + length)
+        self.core.shut(now, index, now + length)
+        self.compare()
+
     @rule(delay=delays, slots=slot_counts)
     def set_slots(self, delay: int, slots: int | None) -> None:
         now = self.later(delay)

@@ -330,8 +330,8 @@ def test_what_the_native_part_tells_and_takes() -> None:
             now, sent_at, first, resumes, in_flight, waiting, limits = scheduler._gauge(None)
             assert (now - sent_at, sent_at, resumes) == (pytest.approx(1.0), first, now)
             assert (in_flight, waiting) == (1, 0)
-            assert limits[0] == (1, 1, 1.0, 0.0)
-            assert limits[1] == (70, 70, 70.0, 0.0)
+            assert limits[0] == (1, 1, 1.0, 0.0, 1)
+            assert limits[1] == (70, 70, 70.0, 0.0, 70)
 
         await (await scheduler.start_task(call(), 70))
         for wrong in (-1.0, float("nan"), 1e6):

@@ -55,7 +55,7 @@ def test_the_limit_that_keeps_pace_with_the_clock_explains_refusals() -> None:
 
 
 def gauge(now: float, used: float, since: float = 0.0, cost: float = 1.0) -> Gauge:
-    return Gauge(now, now, 0.0, now, 1, 1, [Reading(used, since, cost, 0.0)])
+    return Gauge(now, now, 0.0, now, 1, 1, [Reading(used, since, cost, 0.0, since)])
 
 
 def test_refused_calls_do_not_count_as_admitted() -> None:

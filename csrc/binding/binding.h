@@ -362,6 +362,7 @@ PyObject *xf_scheduler_track(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_told(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_withhold(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_shut(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_flight(PyObject *self, PyObject *unused);
 void xf_ramp_up(SchedulerObject *s);

@@ -14,6 +14,20 @@ static int check_index(SchedulerObject *s, unsigned int i)
     return 0;
 }
 
+/* -1 with an error set. */
+static int check_wait(double seconds)
+{
+    if (seconds >= 0 && seconds <= 86400) {
+        return 0;
+    }
+    PyObject *told = PyFloat_FromDouble(seconds);
+    if (told != NULL) {
+        PyErr_Format(PyExc_ValueError, "a wait is 0 to 86400 seconds, not %R", told);
+        Py_DECREF(told);
+    }
+    return -1;
+}
+
 /* An instant in ns from seconds on the loop's clock, or from None `unsaid`. -1 with an error set.
  */
 static int64_t instant(PyObject *seconds, const char *name, int64_t unsaid)
@@ -142,6 +156,21 @@ PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyObject *xf_scheduler_shut(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    unsigned int i;
+    double seconds;
+    if (xf_scheduler_check(s) < 0 || !PyArg_ParseTuple(args, "Id:_shut", &i, &seconds) ||
+        check_index(s, i) < 0 || check_wait(seconds) < 0) {
+        return NULL;
+    }
+    int64_t now = xf_port_now(s, NULL);
+    xf_shut(&s->core, i, now + (int64_t)(seconds * 1e9), now);
+    xf_deliver(s);
+    Py_RETURN_NONE;
+}
+
 /* Calls overtake one another by no more, so a provider has counted those sent that long before. */
 static const int64_t OVERTAKING_NS = 1000000000; /* 1 s */
 
@@ -224,13 +253,14 @@ PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
 }
 
 /* (units admitted so far, of these in flight since `sent_at`, cost of the call, seconds held back
-   by it) */
+   by it, units in flight) */
 static PyObject *reading_of(SchedulerObject *s, const CallObject *c, uint32_t i, int64_t sent_at)
 {
     const xf_limit *l = &s->core.limits[i];
-    return Py_BuildValue("LLdd", (long long)l->used,
+    return Py_BuildValue("LLddL", (long long)l->used,
                          (long long)xf_held_since(&s->core, i, sent_at - 1, NULL), cost_of(s, c, i),
-                         (double)l->held_ns * 1e-9);
+                         (double)l->held_ns * 1e-9,
+                         (long long)xf_held_since(&s->core, i, -1, NULL));
 }
 
 PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)
@@ -274,8 +304,7 @@ PyObject *xf_scheduler_advise(PyObject *self, PyObject *seconds)
     if (xf_scheduler_check(s) < 0 || (wait == -1.0 && PyErr_Occurred())) {
         return NULL;
     }
-    if (!(wait >= 0 && wait <= 86400)) {
-        PyErr_Format(PyExc_ValueError, "a wait is 0 to 86400 seconds, not %R", seconds);
+    if (check_wait(wait) < 0) {
         return NULL;
     }
     s->advised_ns = (int64_t)(wait * 1e9);

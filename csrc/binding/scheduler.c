@@ -471,6 +471,9 @@ static PyMethodDef scheduler_methods[] = {
          "Of `withheld` units, which are all that were withheld so far, the provider has\n"
          "given back `due`, and may have given back `doubtful`. The level rises by those that\n"
          "are due, but for what answers have raised it by.")},
+    {"_shut", xf_scheduler_shut, METH_VARARGS,
+     PyDoc_STR("_shut($self, index, seconds, /)\n--\n\n"
+               "Limit `index` lets no call pass for so long, however much is left of it.")},
     {"_begin", xf_scheduler_begin, METH_VARARGS,
      PyDoc_STR(
          "_begin($self, index, limit, remaining, sent_at, /)\n--\n\n"
@@ -496,7 +499,7 @@ static PyMethodDef scheduler_methods[] = {
          "was dispatched (or as given), when the first one was submitted and when the\n"
          "cooldown ends, in seconds on the loop's clock; numbers of calls. Of each limit:\n"
          "units admitted so far, of these in flight since sent_at, cost of the current call,\n"
-         "seconds for which it was what the head of the queue waited for.")},
+         "seconds for which it was what the head of the queue waited for, units in flight.")},
     {NULL, NULL, 0, NULL},
 };
 

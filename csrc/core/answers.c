@@ -177,6 +177,13 @@ void xf_ascertain(xf_scheduler *s, uint32_t i, const xf_ascertained *found)
     xf_look_again(s);
 }
 
+void xf_shut(xf_scheduler *s, uint32_t i, int64_t until, int64_t now)
+{
+    xf_begin(s, now);
+    s->limits[i].shut = until;
+    xf_look_again(s);
+}
+
 int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant, const xf_call *c)
 {
     return held_between(s, i, instant, INT64_MAX, c);

@@ -43,6 +43,10 @@ double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool
 void xf_withhold(xf_scheduler *s, uint32_t i, int64_t units);
 void xf_ascertain(xf_scheduler *s, uint32_t i, const xf_ascertained *found);
 
+/* Limit `i` lets no call pass before `until`, however much is left of it; an earlier word on that
+   counts no longer. Its bucket goes on refilling. */
+void xf_shut(xf_scheduler *s, uint32_t i, int64_t until, int64_t now);
+
 /* Units of limit `i` held by the calls in flight, but for `c` (or NULL), that were dispatched after
    `instant`. O(calls in flight). */
 int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant, const xf_call *c);

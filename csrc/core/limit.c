@@ -192,6 +192,7 @@ int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
     if (lack > 0) {
         ready += lack / l->gain + (lack % l->gain != 0);
     }
+    ready = ready > l->shut ? ready : l->shut;
     return ready > from ? ready : from;
 }
 

@@ -37,6 +37,7 @@ typedef struct xf_limit {
     int64_t due;      /* credits that the next call takes in addition, see xf_limit_refuse() */
     int64_t paid;     /* how much of that the last call took */
     uint32_t reset;   /* the scheduler's: number of the last one that set this level */
+    int64_t shut;     /* no call passes before this instant, whatever the level, ns */
     xf_bucket bucket;
     xf_trail *trail; /* where the level has been, see trail.h; NULL: nobody asks */
 
@@ -71,8 +72,8 @@ double xf_limit_level(const xf_limit *l, int64_t now);
 double xf_limit_rate(const xf_limit *l);
 
 /* The first instant >= `from` at which a call that costs `cost` units (>= 0; what exceeds max_cost
-   is not counted) passes: level >= min(cost, capacity). So a call larger than the capacity passes
-   when the bucket is full. */
+   is not counted) passes: level >= min(cost, capacity), and the limit is not shut. So a call larger
+   than the capacity passes when the bucket is full. */
 int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from);
 
 /* Takes `cost` units at `when`, an instant that xf_limit_ready() allowed. */

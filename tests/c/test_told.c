@@ -146,6 +146,25 @@ TEST(what_a_refund_may_have_given_back_is_not_counted_twice)
     stop();
 }
 
+TEST(a_limit_that_is_shut_goes_on_refilling)
+{
+    follow(limit(100, 1, 1000));
+    (void)dispatched(1000, 0, 0);
+    xf_shut(&s, 0, 5 * SECOND, 0);
+    xf_call *c = submit(100, 0, 2 * SECOND), *d = submit(500, 0, 2 * SECOND);
+    CHECK_EQ(armed(), 5 * SECOND);
+    CHECK_NEAR(level(3 * SECOND), 300, 0);
+    xf_shut(&s, 0, 4 * SECOND, 3 * SECOND);
+    CHECK_EQ(armed(), 4 * SECOND);
+    xf_poll(&s, 4 * SECOND);
+    CHECK_EQ(c->state, XF_ADMITTED);
+    CHECK_EQ(d->state, XF_WAITING);
+    CHECK_EQ(armed(), 6 * SECOND);
+    xf_poll(&s, 6 * SECOND);
+    CHECK_EQ(d->state, XF_ADMITTED);
+    stop();
+}
+
 TEST(stale_answers_are_not_listened_to)
 {
     follow(limit(100, 1, 6000));

@@ -12,6 +12,7 @@ from xtremeflow.learning.gauge import Gauge, Seen, gauge_of
 from xtremeflow.learning.headers import MINUTE, Observation
 from xtremeflow.learning.rates import Estimate
 from xtremeflow.learning.saved import NAMES, Learned, Rate
+from xtremeflow.learning.sliding import Sliding
 from xtremeflow.learning.slots import Slots
 from xtremeflow.learning.told import Key, ToldLimits, Verdict, key_of
 from xtremeflow.limits import Limit
@@ -56,6 +57,7 @@ class Core(Protocol):
         answered_at: float | None,
         /,
     ) -> float: ...
+    def _shut(self, index: int, seconds: float, /) -> None: ...
     def _advise(self, seconds: float, /) -> None: ...
     def _gauge(self, sent_at: float | None, /) -> Seen: ...
 
@@ -86,6 +88,7 @@ class Follower:
         self._bounded = bounded
         self._places = places
         self._told = ToldLimits()
+        self._sliding: dict[int, Sliding] = {}
         self._finder: RateFinder | None = None
         self._logged: dict[int, float] = {}
         before = learned or Learned()
@@ -126,10 +129,14 @@ class Follower:
         whether the provider has not for another reason, which may be the number of calls in
         flight; `wait` is in seconds what it asks for then. Other failures are none of these.
         """
+        shut = 0.0
         for observation in observations:
             verdict = self._told.learn(observation)
             if verdict is not None:
                 self._apply(verdict, sent_at, received_at)
+                shut = max(shut, self._slide(verdict, sent_at, passed, refused))
+        if refused and wait is None and shut > 0:
+            self._core._advise(shut)
         self._wishes_a_place = False
         if self._told:
             self._leave()
@@ -158,7 +165,24 @@ class Follower:
         if verdict.remaining is not None and (is_bound or not verdict.changed):
             is_bound |= not verdict.is_level
             late = verdict.is_late
+            if late and verdict.slides is not None:
+                return  # what is left is also for the calls in flight that are about to end
             self._core._told(index, verdict.remaining, late, is_bound, sent_at, received_at)
+
+    def _slide(self, verdict: Verdict, sent_at: float | None, passed: bool, refused: bool) -> float:
+        """Shut a limit until what was used up of it has slid out of its window; returns the
+        seconds."""
+        index = self._index(verdict.key)
+        if index is None or verdict.slides is None:
+            return 0.0
+        gauge = gauge_of(self._core._gauge(sent_at))
+        sliding = self._sliding.setdefault(index, Sliding(verdict.slides, verdict.is_late))
+        sliding.see(gauge.now, gauge.readings[index], passed=passed, refused=refused)
+        if verdict.remaining is not None:
+            sliding.told(gauge.now, verdict.amount, verdict.remaining)
+        wait = sliding.wait(gauge.now, verdict.amount)
+        self._core._shut(index, wait)
+        return wait
 
     def _change(self, index: int, verdict: Verdict, is_bound: bool, sent_at: float | None) -> None:
         limit = verdict.limit

@@ -19,12 +19,14 @@ class Reading(NamedTuple):
     since  of these in flight and dispatched not before the answer's call
     cost   of the answer's call
     held   seconds for which this limit was what the head of the queue waited for
+    flying of the units used those of all calls in flight
     """
 
     used: float
     since: float
     cost: float
     held: float
+    flying: float
 
 
 class Gauge(NamedTuple):
@@ -46,7 +48,7 @@ class Gauge(NamedTuple):
     readings: Sequence[Reading]
 
 
-Seen = tuple[float, float, float, float, int, int, tuple[tuple[int, int, float, float], ...]]
+Seen = tuple[float, float, float, float, int, int, tuple[tuple[int, int, float, float, int], ...]]
 
 
 def gauge_of(seen: Seen) -> Gauge:

@@ -13,9 +13,9 @@ from xtremeflow.learning.headers import DAY, MINUTE, Definition, Observation
 from xtremeflow.limits import Limit
 
 REPEATED = 3  # as often a change must be said to be believed
-# The share of a window's amount that may be used at once. Where the window ends at a known time, a
-# refusal costs little; one that slides says of no wait when it is enough.
-BURST, SLIDING_BURST = 0.01, 0.03
+# The share of a window's amount that may be used at once: little, for it is a part of what may be
+# used at all. Where the window slides it is to make up for the times in which nothing passes.
+BURST, SLIDING_BURST = 0.01, 0.15
 
 Key = tuple[str, bool]  # the limit's name, and whether it is one per day
 
@@ -34,7 +34,9 @@ class Verdict:
     remaining  how much of it is left; None where that is not to be relied on
     is_level   whether that is just what may be used now: a window leaves more than may be used at
                its pace
-    is_late    whether calls in flight are not charged yet: output is only as it is produced
+    is_late    whether calls in flight are not charged yet: output is only as it is produced, and
+               tokens in a window that slides only when they end
+    slides     seconds of that window; None: it is none
     """
 
     key: Key
@@ -44,6 +46,7 @@ class Verdict:
     remaining: float | None
     is_level: bool
     is_late: bool
+    slides: float | None
 
 
 @dataclass
@@ -106,20 +109,23 @@ class ToldLimits:
 
 def _verdict(key: Key, limit: Limit, changed: bool, seen: Observation) -> Verdict:
     is_level = limit.capacity == limit.amount
-    is_late = limit.name == "output_tokens"
-    return Verdict(key, seen.amount, limit, changed, seen.remaining, is_level, is_late)
+    is_late = limit.name == "output_tokens" or (seen.slides and limit.name != "requests")
+    slides = seen.window if seen.slides else None
+    return Verdict(key, seen.amount, limit, changed, seen.remaining, is_level, is_late, slides)
 
 
 def kept(told: Observation) -> Limit:
     """The bucket that keeps within a provider's limit.
 
     Like the provider's where that is one. A window lets pass what comes at any pace: the capacity
-    plus what refills during the window must not exceed it.
+    plus what refills during the window must not exceed it. If it slides, its amount is kept to
+    otherwise (sliding.py), by the bucket only on average.
     """
     per = MINUTE if told.per is None else told.per
     if told.window is None:
         burst = per if told.burst is None else min(told.burst, per)
         return Limit(told.name, told.amount, per, told.amount * burst / per)
-    share = SLIDING_BURST if told.slides else BURST
-    capacity = share * told.amount * told.window / per
-    return Limit(told.name, told.amount * (1 - share), per, capacity)
+    amount = told.amount * told.window / per
+    if told.slides:
+        return Limit(told.name, told.amount, per, SLIDING_BURST * amount)
+    return Limit(told.name, told.amount * (1 - BURST), per, BURST * amount)

@@ -1,0 +1,187 @@
+"""Windows that slide: what was charged in the last minute, and a scheduler that uses them up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from itertools import count
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xtremeflow import RetryException, TokenRateScheduler, auto_backoff, report_token_usage
+from xtremeflow.learning.gauge import Reading
+from xtremeflow.learning.sliding import LONGEST, RESERVE, Recent, Sliding
+from xtremeflow.testing import CallRequest, RateLimitError, SimulatedProvider, SlidingWindow, run
+from xtremeflow.testing.charge import charge_later, settle_actual
+
+SECOND = 1_000_000_000
+AMOUNT = 60_000
+
+
+def read(used: float, flying: float, cost: float = 100.0) -> Reading:
+    return Reading(used, 0.0, cost, 0.0, flying)
+
+
+def test_what_came_in_the_last_seconds_is_summed() -> None:
+    recent = Recent(60.0)
+    recent.add(10.0, 5.0)
+    recent.add(10.01, 2.0)
+    recent.add(30.0, 1.0)
+    assert [recent.sum(now) for now in (30.0, 69.9, 70.1, 89.9, 90.0)] == [8.0, 8.0, 1.0, 1.0, 0.0]
+
+
+def test_how_long_it_takes_until_less_counts() -> None:
+    recent = Recent(60.0)
+    for time in (10.0, 20.0, 30.0):
+        recent.add(time, 100.0)
+    assert [recent.wait(40.0, amount, 0.0) for amount in (1.0, 100.0, 101.0, 300.0)] == [
+        30.0,
+        30.0,
+        40.0,
+        50.0,
+    ]
+    # Others have used 600, of which 10 slide out in a second.
+    assert recent.wait(40.0, 50.0, 600.0) == 5.0
+    assert recent.wait(40.0, 350.0, 600.0) == 30.0
+    assert recent.wait(40.0, 550.0, 600.0) == 40.0
+    assert recent.wait(40.0, 850.0, 600.0) == 55.0
+    assert recent.wait(40.0, 1e9, 0.0) == 60.0
+
+
+charges = st.lists(
+    st.tuples(st.integers(0, 20_000), st.integers(1, 3_000)), min_size=1, max_size=60
+)  # ms after the one before, units
+
+
+@given(charges)
+def test_after_the_wait_as_much_is_left_as_is_kept_in_reserve_and_not_before(
+    plan: Sequence[tuple[int, int]],
+) -> None:
+    """Of a window whose charges are all one's own, told or not."""
+    window, sliding = SlidingWindow("tokens", 2**60), Sliding(60.0, is_late=True)
+    now, used = 0.0, 0
+    for wait, units in plan:
+        now, used = now + wait / 1000, used + units
+        window.take(units, round(now * SECOND))
+        sliding.see(now, read(used, units, units), passed=True, refused=False)
+        wait_here = sliding.wait(now, AMOUNT)
+        assert 0 <= wait_here <= LONGEST
+        later = round((now + wait_here) * SECOND)
+        taken = 2**60 - window.remaining(later)
+        assert taken <= (1 - RESERVE) * AMOUNT
+        if wait_here > 0.1:
+            just_before = round((now + wait_here - 0.1) * SECOND)
+            assert 2**60 - SlidingWindow.remaining(copied(window), just_before) > taken
+
+
+def copied(window: SlidingWindow) -> SlidingWindow:
+    other = SlidingWindow("tokens", 2**60)
+    other.__dict__.update(window.__dict__)
+    other._log = window._log.copy()
+    return other
+
+
+def test_what_others_have_used_counts_and_is_told_anew_with_each_answer() -> None:
+    sliding = Sliding(60.0, is_late=True)
+    sliding.see(0.0, read(100, 100), passed=True, refused=False)
+    sliding.told(0.0, AMOUNT, AMOUNT - 100)
+    assert sliding.wait(0.0, AMOUNT) == 0
+    sliding.see(1.0, read(200, 100), passed=True, refused=False)
+    sliding.told(1.0, AMOUNT, 0)  # 59,800 were used by others: 1000 a second slide out
+    assert sliding.wait(1.0, AMOUNT) == pytest.approx(RESERVE * 60, rel=0.05)
+    sliding.told(1.0, AMOUNT, 30_000)
+    assert sliding.wait(1.0, AMOUNT) == 0
+
+
+def test_calls_that_are_refused_are_not_charged_and_those_in_flight_only_where_that_is_so() -> None:
+    late, early = Sliding(60.0, is_late=True), Sliding(60.0, is_late=False)
+    for sliding in (late, early):
+        sliding.see(0.0, read(AMOUNT, AMOUNT), passed=False, refused=False)
+    assert late.wait(0.0, AMOUNT) == 0
+    assert early.wait(0.0, AMOUNT) > 59
+    early.see(1.0, read(AMOUNT, AMOUNT, AMOUNT / 2), passed=False, refused=True)
+    assert early.wait(1.0, AMOUNT) == 0
+
+
+# -- a scheduler ---------------------------------------------------------------------------------
+
+
+class Job:
+    """Calls without an end at a provider that charges them when they end, like Mistral."""
+
+    def __init__(self, scheduler: TokenRateScheduler, *, tells: bool) -> None:
+        self.limit = SlidingWindow("tokens", AMOUNT)
+        self.provider = SimulatedProvider([self.limit], charge=charge_later)
+        self.scheduler, self.tells = scheduler, tells
+        self.random = Random(7)
+        self.began = asyncio.get_running_loop().time()
+        self.done: list[tuple[float, int]] = []
+
+    def headers(self) -> dict[str, str]:
+        if not self.tells:
+            return {}
+        left = self.limit.remaining(round(self.provider.now() * SECOND))
+        return {
+            "x-ratelimit-limit-tokens-minute": str(AMOUNT),
+            "x-ratelimit-remaining-tokens-minute": str(left),
+        }
+
+    async def run(self, seconds: float) -> None:
+        task = asyncio.ensure_future(self._feed())
+        await asyncio.sleep(seconds)
+        task.cancel()
+
+    async def _feed(self) -> None:
+        for _ in count():
+            request = CallRequest(self.random.randint(50, 250), self.random.randint(50, 250))
+            tokens = request.prompt_tokens + request.completion_tokens
+            task = await self.scheduler.start_task(self._call(request, tokens), tokens)
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    @auto_backoff(max_retries=50)
+    async def _call(self, request: CallRequest, tokens: int) -> None:
+        self.provider.arrive()
+        await asyncio.sleep(self.random.uniform(0.02, 0.05))
+        try:
+            reservation = self.provider.admit(request)
+        except RateLimitError:
+            headers = self.headers()
+            await asyncio.sleep(0.02)
+            self.scheduler.observe(429, headers)
+            raise RetryException from None
+        with reservation:
+            produced = request.completion_tokens
+            await asyncio.sleep(0.4 + 0.01 * produced * self.random.uniform(0.7, 1.0))
+            reservation.settle(settle_actual(request, produced))
+            headers = self.headers()
+            await asyncio.sleep(0.02)
+        self.done.append((self.provider.now() - self.began, tokens))
+        self.scheduler.observe(200, headers)
+        await report_token_usage({"tokens": tokens})
+
+    def used(self, since: float, until: float) -> float:
+        """The share of the limit."""
+        units = sum(tokens for time, tokens in self.done if since <= time < until)
+        return units * 60 / (AMOUNT * (until - since))
+
+    @property
+    def refused(self) -> float:
+        return self.provider.stats.refused / self.provider.stats.attempts
+
+
+def worked(seconds: float, make: Callable[[], TokenRateScheduler], *, tells: bool) -> Job:
+    async def main() -> Job:
+        job = Job(make(), tells=tells)
+        await job.run(seconds)
+        return job
+
+    return run(main())
+
+
+def test_a_window_that_is_told_of_is_used_up_almost_without_refusals() -> None:
+    job = worked(600.0, lambda: TokenRateScheduler(adapt=True), tells=True)
+    assert job.used(60.0, 600.0) > 0.98
+    assert job.refused < 0.005

@@ -1,0 +1,91 @@
+"""A window that slides: what counts is what was charged in the last minute when a call arrives.
+
+A bucket of its rate keeps to that on average. But calls that are charged when they end do not end
+as evenly as they were sent, so at times too much was charged. Then nothing passes until enough of
+it was a minute ago. The client knows when that is, as it knows what its calls have cost and when
+they ended. Pure: times and amounts come with each answer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from xtremeflow.learning.gauge import Reading
+
+APART = 1 / 2_000  # of the window: what comes sooner after another counts as if it had come with it
+RESERVE = 0.02  # of the amount, or a call's cost: it may be charged and not be known here yet
+MEAN_OF = 16  # calls
+LONGEST = 60.0  # s: while nothing passes no answer tells that enough has slid out
+
+
+class Recent:
+    """A sum of what came in the last `seconds`."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._parts: deque[tuple[float, float]] = deque()
+        self._sum = 0.0
+
+    def add(self, now: float, amount: float) -> None:
+        self._sum += amount
+        if self._parts and now < self._parts[-1][0] + APART * self._seconds:
+            time, before = self._parts.pop()
+            self._parts.append((time, before + amount))
+        elif amount:
+            self._parts.append((now, amount))
+
+    def sum(self, now: float) -> float:
+        while self._parts and self._parts[0][0] <= now - self._seconds:
+            self._sum -= self._parts.popleft()[1]
+        return self._sum
+
+    def wait(self, now: float, amount: float, others: float) -> float:
+        """Seconds until `amount` no longer counts of it and of what `others` have used, evenly as
+        far as is known."""
+        pace = max(0.0, others) / self._seconds
+        for time, part in self._parts:
+            until = time + self._seconds - now
+            if amount <= pace * until:
+                break
+            amount -= part
+            if amount <= pace * until:
+                return until
+        return min(amount / pace, self._seconds) if pace > 0 else self._seconds
+
+
+class Sliding:
+    """What was charged of a limit in any `window` seconds.
+
+    is_late  whether calls are charged when they end, not when they arrive
+    """
+
+    def __init__(self, window: float, is_late: bool) -> None:
+        self._is_late = is_late
+        self._charged = Recent(window)
+        self._total = 0.0
+        self._refused = 0.0
+        self._others = 0.0  # what was charged besides, when that was last told
+        self._cost = 0.0  # of a call, on average
+
+    def see(self, now: float, reading: Reading, *, passed: bool, refused: bool) -> None:
+        """An answer has come."""
+        if refused:
+            self._refused += reading.cost
+        uncharged = reading.flying if self._is_late else 0.0
+        if self._is_late and (passed or refused):
+            uncharged -= reading.cost
+        total = reading.used - self._refused - uncharged
+        self._charged.add(now, total - self._total)
+        self._total = total
+        self._cost += (reading.cost - self._cost) / MEAN_OF
+
+    def told(self, now: float, amount: float, remaining: float) -> None:
+        """It says that of `amount` so much is left."""
+        others = amount - remaining - self._charged.sum(now)
+        self._others = others if remaining > 0 else max(others, self._others)
+
+    def wait(self, now: float, amount: float) -> float:
+        """Seconds until calls pass if `amount` is the limit, and nothing is charged meanwhile."""
+        excess = self._charged.sum(now) + self._others - amount
+        excess += max(RESERVE * amount, self._cost)
+        return min(LONGEST, self._charged.wait(now, excess, self._others)) if excess > 0 else 0.0
