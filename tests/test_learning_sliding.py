@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xtremeflow import RetryException, TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.learning.gauge import Reading
+from xtremeflow.learning.gauge import Gauge, Reading
 from xtremeflow.learning.sliding import LONGEST, RESERVE, Recent, Sliding
 from xtremeflow.testing import CallRequest, RateLimitError, SimulatedProvider, SlidingWindow, run
 from xtremeflow.testing.charge import charge_later, settle_actual
@@ -21,8 +21,9 @@ SECOND = 1_000_000_000
 AMOUNT = 60_000
 
 
-def read(used: float, flying: float, cost: float = 100.0) -> Reading:
-    return Reading(used, 0.0, cost, 0.0, flying)
+def seen(now: float, used: float, flying: float, cost: float = 100.0) -> Gauge:
+    """Of an answer's call that was sent just before."""
+    return Gauge(now, now, 0.0, now, 1, 1, [Reading(used, 0.0, cost, 0.0, flying)])
 
 
 def test_what_came_in_the_last_seconds_is_summed() -> None:
@@ -66,7 +67,7 @@ def test_after_the_wait_as_much_is_left_as_is_kept_in_reserve_and_not_before(
     for wait, units in plan:
         now, used = now + wait / 1000, used + units
         window.take(units, round(now * SECOND))
-        sliding.see(now, read(used, units, units), passed=True, refused=False)
+        sliding.see(seen(now, used, units, units), 0, passed=True, refused=False)
         wait_here = sliding.wait(now, AMOUNT)
         assert 0 <= wait_here <= LONGEST
         later = round((now + wait_here) * SECOND)
@@ -86,10 +87,10 @@ def copied(window: SlidingWindow) -> SlidingWindow:
 
 def test_what_others_have_used_counts_and_is_told_anew_with_each_answer() -> None:
     sliding = Sliding(60.0, is_late=True)
-    sliding.see(0.0, read(100, 100), passed=True, refused=False)
+    sliding.see(seen(0.0, 100, 100), 0, passed=True, refused=False)
     sliding.told(0.0, AMOUNT, AMOUNT - 100)
     assert sliding.wait(0.0, AMOUNT) == 0
-    sliding.see(1.0, read(200, 100), passed=True, refused=False)
+    sliding.see(seen(1.0, 200, 100), 0, passed=True, refused=False)
     sliding.told(1.0, AMOUNT, 0)  # 59,800 were used by others: 1000 a second slide out
     assert sliding.wait(1.0, AMOUNT) == pytest.approx(RESERVE * 60, rel=0.05)
     sliding.told(1.0, AMOUNT, 30_000)
@@ -99,11 +100,25 @@ def test_what_others_have_used_counts_and_is_told_anew_with_each_answer() -> Non
 def test_calls_that_are_refused_are_not_charged_and_those_in_flight_only_where_that_is_so() -> None:
     late, early = Sliding(60.0, is_late=True), Sliding(60.0, is_late=False)
     for sliding in (late, early):
-        sliding.see(0.0, read(AMOUNT, AMOUNT), passed=False, refused=False)
+        sliding.see(seen(0.0, AMOUNT, AMOUNT), 0, passed=False, refused=False)
     assert late.wait(0.0, AMOUNT) == 0
     assert early.wait(0.0, AMOUNT) > 59
-    early.see(1.0, read(AMOUNT, AMOUNT, AMOUNT / 2), passed=False, refused=True)
+    early.see(seen(1.0, AMOUNT, AMOUNT, AMOUNT / 2), 0, passed=False, refused=True)
     assert early.wait(1.0, AMOUNT) == 0
+
+
+def test_the_longer_nothing_passes_the_more_has_to_slide_out() -> None:
+    sliding, waits = Sliding(60.0, is_late=True), []
+    for second in range(61):
+        sliding.see(seen(float(second), 1_000 * second, 100), 0, passed=True, refused=False)
+    for second in range(61, 66):
+        sliding.see(seen(float(second), 60_000, 100), 0, passed=False, refused=True)
+        sliding.told(float(second), AMOUNT, 0)
+        waits.append(sliding.wait(float(second), AMOUNT))
+    assert waits == pytest.approx([1.2, 2.4, 4.8, 9.6, 9.6], abs=1.0)
+    sliding.see(seen(66.0, 60_000, 100), 0, passed=True, refused=False)
+    sliding.told(66.0, AMOUNT, 0)
+    assert sliding.wait(66.0, AMOUNT) == pytest.approx(1.2, abs=1.0)
 
 
 # -- a scheduler ---------------------------------------------------------------------------------

@@ -177,7 +177,7 @@ class Follower:
             return 0.0
         gauge = gauge_of(self._core._gauge(sent_at))
         sliding = self._sliding.setdefault(index, Sliding(verdict.slides, verdict.is_late))
-        sliding.see(gauge.now, gauge.readings[index], passed=passed, refused=refused)
+        sliding.see(gauge, index, passed=passed, refused=refused)
         if verdict.remaining is not None:
             sliding.told(gauge.now, verdict.amount, verdict.remaining)
         wait = sliding.wait(gauge.now, verdict.amount)

@@ -10,10 +10,13 @@ from __future__ import annotations
 
 from collections import deque
 
-from xtremeflow.learning.gauge import Reading
+from xtremeflow.learning.gauge import Gauge
 
 APART = 1 / 2_000  # of the window: what comes sooner after another counts as if it had come with it
-RESERVE = 0.02  # of the amount, or a call's cost: it may be charged and not be known here yet
+# Of the amount, or a call's cost: it may be charged and not be known here yet. Twice that after a
+# second refusal in a row, and so on: more was charged than could be known.
+RESERVE = 0.02
+MOST_DOUBLED = 3
 MEAN_OF = 16  # calls
 LONGEST = 60.0  # s: while nothing passes no answer tells that enough has slid out
 
@@ -66,11 +69,17 @@ class Sliding:
         self._refused = 0.0
         self._others = 0.0  # what was charged besides, when that was last told
         self._cost = 0.0  # of a call, on average
+        self._tries = 0  # that were refused one after another
+        self._heard = -1.0  # when the last one's refusal came
 
-    def see(self, now: float, reading: Reading, *, passed: bool, refused: bool) -> None:
-        """An answer has come."""
+    def see(self, gauge: Gauge, i: int, *, passed: bool, refused: bool) -> None:
+        """An answer has come; the limit is the one of index `i`."""
+        now, reading = gauge.now, gauge.readings[i]
         if refused:
             self._refused += reading.cost
+        if gauge.sent_at > self._heard and (passed or refused):
+            self._tries = self._tries + 1 if refused else 0
+            self._heard = now if refused else self._heard
         uncharged = reading.flying if self._is_late else 0.0
         if self._is_late and (passed or refused):
             uncharged -= reading.cost
@@ -86,6 +95,7 @@ class Sliding:
 
     def wait(self, now: float, amount: float) -> float:
         """Seconds until calls pass if `amount` is the limit, and nothing is charged meanwhile."""
-        excess = self._charged.sum(now) + self._others - amount
-        excess += max(RESERVE * amount, self._cost)
+        doubled = 2.0 ** min(self._tries - 1, MOST_DOUBLED) if self._tries else 1.0
+        reserve = max(RESERVE * amount, self._cost) * doubled
+        excess = self._charged.sum(now) + self._others + reserve - amount
         return min(LONGEST, self._charged.wait(now, excess, self._others)) if excess > 0 else 0.0
