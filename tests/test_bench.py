@@ -99,7 +99,7 @@ def test_numbers_come_as_json(capsys):
 @pytest.mark.parametrize("profile", learning.WITH_HEADERS)
 def test_limits_that_nobody_has_told_are_found_in_the_answers(profile):
     result = learning.measure(profile, "adapt, nothing configured", 4.0, 0)
-    assert result.efficiency > (0.85 if profile == "mistral" else 0.93)  # Mistral's says little
+    assert result.efficiency > 0.93
     assert result.refused < 0.01
     assert result.lost == 0
 
