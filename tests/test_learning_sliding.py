@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xtremeflow import RetryException, TokenRateScheduler, auto_backoff, report_token_usage
+from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.learning.gauge import Gauge, Reading
 from xtremeflow.learning.sliding import LONGEST, RESERVE, Recent, Sliding
 from xtremeflow.testing import CallRequest, RateLimitError, SimulatedProvider, SlidingWindow, run
@@ -200,3 +200,22 @@ def test_a_window_that_is_told_of_is_used_up_almost_without_refusals() -> None:
     job = worked(600.0, lambda: TokenRateScheduler(adapt=True), tells=True)
     assert job.used(60.0, 600.0) > 0.98
     assert job.refused < 0.005
+
+
+def test_a_limit_that_the_user_replaces_is_open() -> None:
+    async def main() -> float:
+        limit = Limit("tokens", AMOUNT, 60.0, AMOUNT)
+        scheduler = TokenRateScheduler(limits=[limit], adapt="bounded")
+        clock = asyncio.get_running_loop().time
+
+        async def used_up() -> None:
+            told = {"limit": str(AMOUNT), "remaining": "0"}
+            scheduler.observe(200, {f"x-ratelimit-{k}-tokens-minute": v for k, v in told.items()})
+
+        await (await scheduler.start_task(used_up(), 100))
+        began = clock()
+        scheduler.set_limit(limit)
+        await (await scheduler.start_task(asyncio.sleep(0), 100))
+        return clock() - began
+
+    assert run(main()) == 0

@@ -108,6 +108,8 @@ class Follower:
         self._configured[index] = limit
         self._told.forget(key_of(limit))
         self.reasons.pop(index, None)
+        if self._sliding.pop(index, None) is not None:
+            self._core._shut(index, 0.0)
         if self._finder is not None and key_of(limit) in PLACES[: len(NAMES)]:
             self._finder.replace(self._suspect(limit.name, {}))
 
