@@ -1,5 +1,7 @@
 #include "core/trail.h"
 
+#include "core/sum.h"
+
 static int64_t slice_of(int64_t at)
 {
     return at >> XF_SLICE_BITS;
@@ -84,9 +86,7 @@ int64_t xf_trail_rise(xf_trail *t, int64_t rise, int64_t now)
 
 void xf_trail_withhold(xf_trail *t, int64_t credits)
 {
-    if (__builtin_add_overflow(t->withheld, credits, &t->withheld)) {
-        t->withheld = INT64_MAX;
-    }
+    t->withheld = xf_sum(t->withheld, credits);
 }
 
 void xf_trail_shift(xf_trail *t, int64_t shift)
