@@ -257,10 +257,9 @@ PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
 static PyObject *reading_of(SchedulerObject *s, const CallObject *c, uint32_t i, int64_t sent_at)
 {
     const xf_limit *l = &s->core.limits[i];
-    return Py_BuildValue("LLddL", (long long)l->used,
-                         (long long)xf_held_since(&s->core, i, sent_at - 1, NULL), cost_of(s, c, i),
-                         (double)l->held_ns * 1e-9,
-                         (long long)xf_held_since(&s->core, i, -1, NULL));
+    xf_held held = xf_held_in_flight(&s->core, i, sent_at);
+    return Py_BuildValue("LLddL", (long long)l->used, (long long)held.since, cost_of(s, c, i),
+                         (double)l->held_ns * 1e-9, (long long)held.all);
 }
 
 PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)

@@ -141,16 +141,21 @@ bool xf_follow(xf_scheduler *s, int64_t now)
     return true;
 }
 
+/* Units of limit `i` held by a call in flight. One that was refused and waits for the cooldown's
+   end holds nothing. */
+static int64_t holds(const xf_scheduler *s, const xf_call *f, uint32_t i)
+{
+    return f->refused && s->cooldown.until > s->now ? 0 : f->held[i];
+}
+
 /* Units of limit `i` held by the calls in flight, but for `c`, that were dispatched after `from`
-   and not after `to`. One that was refused and waits for the cooldown's end holds nothing. */
+   and not after `to`. */
 static int64_t held_between(const xf_scheduler *s, uint32_t i, int64_t from, int64_t to,
                             const xf_call *c)
 {
     int64_t held = 0;
-    bool pauses = s->cooldown.until > s->now;
     for (const xf_call *f = s->flying; f != NULL && f->dispatched_at <= to; f = f->next) {
-        bool counts = f->dispatched_at > from && f != c && !(f->refused && pauses);
-        held = xf_sum(held, counts ? f->held[i] : 0);
+        held = xf_sum(held, f->dispatched_at > from && f != c ? holds(s, f, i) : 0);
     }
     return held;
 }
@@ -187,6 +192,17 @@ void xf_shut(xf_scheduler *s, uint32_t i, int64_t until, int64_t now)
 int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant, const xf_call *c)
 {
     return held_between(s, i, instant, INT64_MAX, c);
+}
+
+xf_held xf_held_in_flight(const xf_scheduler *s, uint32_t i, int64_t instant)
+{
+    xf_held held = {0, 0};
+    for (const xf_call *f = s->flying; f != NULL; f = f->next) {
+        int64_t units = holds(s, f, i);
+        held.all = xf_sum(held.all, units);
+        held.since = xf_sum(held.since, f->dispatched_at >= instant ? units : 0);
+    }
+    return held;
 }
 
 void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now)

@@ -51,6 +51,14 @@ void xf_shut(xf_scheduler *s, uint32_t i, int64_t until, int64_t now);
    `instant`. O(calls in flight). */
 int64_t xf_held_since(const xf_scheduler *s, uint32_t i, int64_t instant, const xf_call *c);
 
+/* Units held by all calls in flight, and by those of them dispatched not before some instant. */
+typedef struct xf_held {
+    int64_t all, since;
+} xf_held;
+
+/* Both of limit `i` in one walk. O(calls in flight). */
+xf_held xf_held_in_flight(const xf_scheduler *s, uint32_t i, int64_t instant);
+
 /* Sets the level of limit `i` to that many units, or as near as its capacity allows. */
 void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now);
 
