@@ -131,14 +131,18 @@ class Follower:
         whether the provider has not for another reason, which may be the number of calls in
         flight; `wait` is in seconds what it asks for then. Other failures are none of these.
         """
-        shut = 0.0
+        sliding: list[Verdict] = []
         for observation in observations:
             verdict = self._told.learn(observation)
             if verdict is not None:
                 self._apply(verdict, sent_at, received_at)
-                shut = max(shut, self._slide(verdict, sent_at, passed, refused))
-        if refused and wait is None and shut > 0:
-            self._core._advise(shut)
+                if verdict.slides is not None:
+                    sliding.append(verdict)
+        if sliding:
+            gauge = gauge_of(self._core._gauge(sent_at))
+            shut = max(self._slide(verdict, gauge, passed, refused) for verdict in sliding)
+            if refused and wait is None and shut > 0:
+                self._core._advise(shut)
         self._wishes_a_place = False
         if self._told:
             self._leave()
@@ -171,13 +175,12 @@ class Follower:
                 return  # what is left is also for the calls in flight that are about to end
             self._core._told(index, verdict.remaining, late, is_bound, sent_at, received_at)
 
-    def _slide(self, verdict: Verdict, sent_at: float | None, passed: bool, refused: bool) -> float:
+    def _slide(self, verdict: Verdict, gauge: Gauge, passed: bool, refused: bool) -> float:
         """Shut a limit until what was used up of it has slid out of its window; returns the
         seconds."""
         index = self._index(verdict.key)
         if index is None or verdict.slides is None:
             return 0.0
-        gauge = gauge_of(self._core._gauge(sent_at))
         sliding = self._sliding.setdefault(index, Sliding(verdict.slides, verdict.is_late))
         sliding.see(gauge, index, passed=passed, refused=refused)
         if verdict.remaining is not None:
