@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from .. import _http
 from .._core import current_call
 from ..backoff import auto_backoff
-from ..learning.rules import ChargeRule
+from ..learning.rules import BY_USAGE
 from ..learning.usage import Usage
 from ..limits import Cost
 from ..refusals import is_too_large
@@ -28,8 +28,6 @@ Request = tuple[Any, ...]
 
 # Not taken on by the provider, and welcome again later.
 REFUSALS = frozenset({429, 503, 529})
-
-_BY_USAGE = ChargeRule("sum", settles=True, cached_free=False)
 
 
 def _is_refusal(error: Exception) -> bool:
@@ -99,7 +97,7 @@ class Admission:
 
     def settle(self, usage: Usage | None) -> None:
         if usage is not None and self._settles is not False:
-            self.scheduler.settle(usage, rule=_BY_USAGE if self._settles else None)
+            self.scheduler.settle(usage, rule=BY_USAGE if self._settles else None)
 
     def now(self) -> float:
         """Seconds on the scheduler's clock."""

@@ -11,11 +11,9 @@ from typing import Any, NamedTuple, cast
 from xtremeflow.learning.charges import Belief, Charges
 from xtremeflow.learning.estimates import Estimate, Estimator, model_of
 from xtremeflow.learning.headers import Observation
-from xtremeflow.learning.rules import UNITS, UNKNOWN, Amounts, ChargeRule
+from xtremeflow.learning.rules import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
 from xtremeflow.learning.usage import Usage
 
-# Where answers do not tell what is left, nothing can be learned, and the usage is all there is.
-_UNTOLD = ChargeRule("sum", settles=True, cached_free=False)
 _DOUBTFUL = 4096  # calls that are remembered until it is known what they have cost
 
 
@@ -27,9 +25,9 @@ class Ascertained(NamedTuple):
     doubtful  what of that they still may not have cost
     """
 
-    withheld: int = 0
-    due: int = 0
-    doubtful: int = 0
+    withheld: int
+    due: int
+    doubtful: int
 
 
 class Settlement(NamedTuple):
@@ -116,7 +114,7 @@ class Costs:
         if self._assumed is not None:
             rule = rule.over(self._assumed)
         elif learned is None:
-            rule = rule.over(_UNTOLD)
+            rule = rule.over(BY_USAGE)  # nothing can be learned: the usage is all there is
         self._rules[model] = learned, rule
         return rule
 

@@ -92,6 +92,7 @@ class ChargeRule:
 
 
 UNKNOWN = ChargeRule()
+BY_USAGE = ChargeRule("sum", settles=True, cached_free=False)
 
 
 def _taken(admission: Admission, read: int, most: int) -> Amounts:

@@ -25,7 +25,7 @@ _OPENAI_PATHS = {
     "prompt": "/v1/completions",
 }
 
-_BY_USAGE = ChargeRule("nothing", settles=True, cached_free=False)
+_AS_USED = ChargeRule("nothing", settles=True, cached_free=False)
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Provider:
     tells: bool = False
     burst: Mapping[str, float] = field(default_factory=dict[str, float])
     headroom: float = 1.0
-    rule: ChargeRule = _BY_USAGE
+    rule: ChargeRule = _AS_USED
 
     def limits(self, amounts: Mapping[str, float], burst: float | None) -> list[Limit]:
         """The scheduler's limits for amounts per minute; `burst` in seconds replaces the own."""
