@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from .. import _http
+from ..learning.estimates import embeds
 from ..learning.usage import Usage
 from ..limits import Cost
 
@@ -22,7 +23,7 @@ def measured(url: str, body: bytes) -> tuple[str, int, int | None]:
     may have, if it says that."""
     model = _MODEL.search(body)
     most: int | None = _http.max_tokens(body) or None
-    if most is None and url.partition("?")[0].endswith("/embeddings"):
+    if most is None and embeds(url):
         most = 0
     return model[1].decode(errors="replace") if model else "", len(body), most
 

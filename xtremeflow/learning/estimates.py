@@ -181,6 +181,11 @@ def most_output(body: Mapping[str, Any]) -> int | None:
     return None
 
 
+def embeds(url: str) -> bool:
+    """Whether the answer to a request there has no text, but numbers."""
+    return url.partition("?")[0].endswith("/embeddings")
+
+
 def model_of(request: object) -> str:
     """The model that a decoded body names; of anything else the empty string."""
     model: object = None

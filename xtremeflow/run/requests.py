@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NoReturn, TypeAlias, cast
 
+from xtremeflow.learning.estimates import embeds, model_of
+
 Json: TypeAlias = dict[str, Any]
 
 _PATH = re.compile("/[!-~]*")
@@ -39,13 +41,12 @@ class Request:
 
     @property
     def model(self) -> str:
-        model = self.body.get("model")
-        return model if isinstance(model, str) else ""
+        return model_of(self.body)
 
     @property
     def embeds(self) -> bool:
         """Whether its answer has no text."""
-        return self.url.partition("?")[0].endswith("/embeddings")
+        return embeds(self.url)
 
 
 @dataclass(frozen=True, slots=True)
