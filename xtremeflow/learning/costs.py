@@ -146,14 +146,14 @@ class Costs:
         estimate: object,
         usage: Usage,
         sent_at: float | None,
-        ended_at: float | None,
+        ended_at: float,
         rule: ChargeRule | None = None,
     ) -> Settlement:
         """Learn from a call that has ended, and say what it has cost."""
         if isinstance(estimate, Estimate):
             self.estimator.learn(estimate, usage)
         most = _most(estimate, usage)
-        if sent_at is not None and ended_at is not None:
+        if sent_at is not None:
             self._charges.ended(model, most, usage, sent_at, ended_at)
         if rule is None:
             rule = self.rule(model)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
@@ -213,9 +212,9 @@ class TaskScheduler(_core.Scheduler):
             wait=told_wait(headers, body, time.time()) if is_cured else None,
         )
         if seen and status < 400:
-            call, came = self._current(), _now() if received_at is None else received_at
+            call, came = self._current(), self._now() if received_at is None else received_at
             sent = call.dispatched_at if sent_at is None and call is not None else sent_at
-            if sent is not None and came is not None:
+            if sent is not None:
                 self._costs.told(_key(model, call), seen, sent, came)
         if usage is not None:
             self.settle(usage, model=model)
@@ -247,7 +246,7 @@ class TaskScheduler(_core.Scheduler):
             return {}
         estimate, sent_at = call.extra["estimated_tokens"], call.dispatched_at
         key = _key(model, call)
-        settled = self._costs.settled(key, estimate, used, sent_at, _now(), rule)
+        settled = self._costs.settled(key, estimate, used, sent_at, self._now(), rule)
         report_token_usage({unit: settled.amounts[unit] for unit in self._units}).close()
         for index, name in self._on_tokens:
             if name in settled.ascertained:
@@ -374,14 +373,6 @@ class TaskScheduler(_core.Scheduler):
     def semaphore(self) -> Slots:
         """The free slots, for programs that look at the semaphore of version 0.4.4."""
         return Slots(self)
-
-
-def _now() -> float | None:
-    """The running loop's time; None where none runs."""
-    try:
-        return asyncio.get_running_loop().time()
-    except RuntimeError:
-        return None
 
 
 def _key(model: str | None, call: _core.Call | None) -> str:
