@@ -28,7 +28,7 @@ from statistics import mean
 
 from bench.learning_edges import edges
 from bench.learning_ways import WAYS
-from bench.learning_world import LATENCY, World, requests_for
+from bench.learning_world import World, requests_for
 from bench.report import announce, table
 from xtremeflow.serve.profiles import PROFILES
 from xtremeflow.testing import run
@@ -60,11 +60,9 @@ def measure(profile: str, way: str, minutes: float, seed: int, tells: str = "all
         began = clock()
         await WAYS[way](world)
         stats = world.provider.stats
-        tail = mean(r.answer_tokens for r in world.requests[-20:])
-        ideal = world.ideal() + LATENCY.first_token + LATENCY.per_output_token * tail
         end = max(served.time for served in world.served)
         return Result(
-            ideal / (clock() - began),
+            world.ideal_wall() / (clock() - began),
             world.in_use(WARM_UP, end) if end > 1.1 * WARM_UP else float("nan"),
             stats.refused / stats.attempts,
             len(world.requests) - stats.completed,

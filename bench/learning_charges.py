@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
@@ -24,8 +23,8 @@ from random import Random
 from statistics import mean
 
 from bench.learning import WITH_HEADERS
-from bench.learning_world import LATENCY, Refused, World, requests_for
-from bench.report import table
+from bench.learning_world import Refused, World, requests_for
+from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.learning.charges import Belief
 from xtremeflow.learning.rules import ChargeRule
@@ -157,9 +156,7 @@ def measure(profile: str, way: str, adapt: bool, minutes: float, seed: int) -> R
         await done.run(*WAYS[way])
         elapsed = asyncio.get_running_loop().time() - done.began
         stats = world.provider.stats
-        tail = mean(r.answer_tokens for r in world.requests[-20:])
-        ideal = world.ideal() + LATENCY.first_token + LATENCY.per_output_token * tail
-        return Result(ideal / elapsed, stats.refused / stats.attempts, done.beliefs)
+        return Result(world.ideal_wall() / elapsed, stats.refused / stats.attempts, done.beliefs)
 
     return run(job())
 
@@ -222,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                         f"{max(r.refused for r in results):.2%}",
                     ]
                 )
-                print(*worth[-1], sep="  ", file=sys.stderr, flush=True)
+                announce(worth[-1])
     header = ["profile", "answers", "at the worst", "seconds", "wrong", "believed at the end"]
     print(table(header, learned))
     print()

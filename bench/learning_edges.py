@@ -17,12 +17,16 @@ OUTAGE = (300.0, 330.0)  # s
 APART = 10.0  # s between two refusals that do not belong together
 
 
-def moving(factor: float, seed: int, tells: str = "all") -> World:
-    """Ten minutes, in the middle of which the limit is multiplied."""
+def moving(
+    factor: float, seed: int, tells: str = "all", down: tuple[float, float] = (0.0, 0.0)
+) -> World:
+    """Ten minutes, in the middle of which the limit is multiplied; and an outage, in seconds from
+    the beginning."""
 
     async def job() -> World:
         profile = PROFILES["openai"]
-        world = World(profile, requests_for(profile, 10 * max(1.0, factor), seed), seed, tells)
+        requests = requests_for(profile, 10 * max(1.0, factor), seed)
+        world = World(profile, requests, seed, tells, down)
         running = asyncio.ensure_future(adapting(world))
         await asyncio.sleep(CHANGE)
         world.multiply("tpm", factor)
@@ -34,25 +38,10 @@ def moving(factor: float, seed: int, tells: str = "all") -> World:
     return run(job())
 
 
-def down(seed: int, tells: str = "all") -> World:
-    """Ten minutes, and in the middle of them an outage."""
-
-    async def job() -> World:
-        profile = PROFILES["openai"]
-        world = World(profile, requests_for(profile, 10, seed), seed, tells, OUTAGE)
-        running = asyncio.ensure_future(adapting(world))
-        await asyncio.sleep(2 * OUTAGE[0])
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        return world
-
-    return run(job())
-
-
 def after_an_outage(seed: int, tells: str = "all") -> tuple[int, float, float]:
     """Attempts that failed meanwhile; seconds from its end to the first answer; and the share of
     the limit in use in the minute that follows."""
-    world = down(seed, tells)
+    world = moving(1.0, seed, tells, OUTAGE)
     up = next(served.time for served in world.served if served.time >= OUTAGE[1])
     return len(world.failed), up - OUTAGE[1], world.used("tpm", up, up + 60.0)
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.learning_edges import CHANGE, down, moving, sharing
+from bench.learning_edges import CHANGE, OUTAGE, moving, sharing
 from bench.learning_world import World
 
 BIN = 10.0  # s
@@ -88,20 +88,12 @@ def _shared(tells: str, seed: int) -> Callable[[Any], None]:
 
 def _down(tells: str) -> Callable[[Any], None]:
     def draw(ax: Any) -> None:
-        world = down(1, tells)
+        world = moving(1.0, 1, tells, OUTAGE)
         limit = world.amounts["tpm"] / 60
         _admitted(ax, world, limit, "tokens admitted", "#2563eb")
         _limit(ax, limit, limit)
         _refused(ax, [world], limit)
-        ax.plot(
-            world.failed,
-            [-0.15 * limit] * len(world.failed),
-            linestyle="none",
-            marker="|",
-            markersize=9,
-            color="#111827",
-            label=f"failed ({len(world.failed)})",
-        )
+        _marks(ax, world.failed, limit, "#111827", f"failed ({len(world.failed)})")
         ax.set_ylim(-0.3 * limit, 3 * limit)
         ax.set_title(
             TITLES[tells] + "the provider is down for 30 s after five minutes",
@@ -132,14 +124,19 @@ def _limit(ax: Any, before: float, after: float) -> None:
 def _refused(ax: Any, worlds: Sequence[World], height: float) -> None:
     refused = [time for world in worlds for time in world.refused(0.0)]
     attempts = sum(world.provider.stats.attempts for world in worlds)
+    label = f"refused ({len(refused):,} of {attempts:,} attempts)"
+    _marks(ax, refused, height, "#dc2626", label)
+
+
+def _marks(ax: Any, times: Sequence[float], height: float, color: str, label: str) -> None:
     ax.plot(
-        refused,
-        [-0.15 * height] * len(refused),
+        times,
+        [-0.15 * height] * len(times),
         linestyle="none",
         marker="|",
         markersize=9,
-        color="#dc2626",
-        label=f"refused ({len(refused):,} of {attempts:,} attempts)",
+        color=color,
+        label=label,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
+from statistics import mean
 from types import SimpleNamespace
 
 from xtremeflow._values import json_objects
@@ -203,6 +204,11 @@ class World:
             for limit in limits:
                 limit.take(costs[limit.unit], now)
         return now / NANOSECONDS
+
+    def ideal_wall(self) -> float:
+        """Seconds to that client's last answer, which is as long as the last twenty on average."""
+        tail = mean(r.answer_tokens for r in self.requests[-20:])
+        return self.ideal() + LATENCY.first_token + LATENCY.per_output_token * tail
 
 
 # Smaller than the profiles' own, so that many virtual minutes are few real seconds.
