@@ -3,8 +3,8 @@
 # Every job runs in a process of its own (bash would ignore `set -e` in a function whose status is
 # looked at), so that one job's failure never hides the next one's verdict.
 
-JOBS=(lint types warnings analyse c suite sdks sanitized leaks dist
-    python3.10 python3.11 python3.12 python3.13)
+JOBS=(lint types warnings analyse c suite sdks sanitized leaks dist)
+for ((minor = OLDEST; minor <= NEWEST; minor++)); do JOBS+=("python3.$minor"); done
 WORK=$ROOT/build/check
 SDIST=$ROOT/build/dist
 
@@ -278,7 +278,7 @@ job_sanitized() {
 # A debug build of CPython counts its references and asserts the rules of its C API.
 job_leaks() {
     if ! need_command python3-dbg python3-dbg python3-venv || ! identity python3-dbg >/dev/null; then
-        skip_job "there is no debug build of CPython 3.10 to 3.13 (python3-dbg)"
+        skip_job "there is no debug build of $CPYTHONS (python3-dbg)"
     fi
     need_venv
     install_sdist dbg "$(command -v python3-dbg)"

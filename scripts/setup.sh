@@ -7,6 +7,11 @@ VENV=$ROOT/.venv
 LOG=$ROOT/build/dev.log
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore
 
+# The minor versions that the project is tested on; pyproject.toml declares the same.
+OLDEST=10
+NEWEST=15
+CPYTHONS="CPython 3.$OLDEST to 3.$NEWEST"
+
 say() { echo "dev: $*" >&2; }
 
 die() {
@@ -34,7 +39,7 @@ install_packages() {
     shift
     if [ "$(uname)" = Darwin ]; then
         die "$why; on macOS: 'xcode-select --install' brings the compiler, and" \
-            "https://www.python.org/downloads or 'brew install python@3.12' a Python"
+            "https://www.python.org/downloads or 'brew install python@3.14' a Python"
     fi
     command -v apt-get >/dev/null ||
         die "$why; install the equivalent of these Debian packages: $*"
@@ -52,15 +57,31 @@ install_packages() {
 
 # --- the interpreter -----------------------------------------------------------------------
 
-# Prints "X.Y BASE_PREFIX" of a CPython that the project supports; fails for any other.
+# Prints "X.Y BASE_PREFIX" of a CPython that the project may run on; fails for any other. One newer
+# than those known may.
 identity() {
     "$1" -c '
 import sys, sysconfig
-supported = sys.implementation.name == "cpython" and (3, 10) <= sys.version_info[:2] <= (3, 13)
+supported = sys.implementation.name == "cpython" and sys.version_info[:2] >= (3, int(sys.argv[1]))
 if not supported or sysconfig.get_config_var("Py_GIL_DISABLED"):
     sys.exit(1)
 print("%d.%d" % sys.version_info[:2], sys.base_prefix)
-' 2>/dev/null
+' $OLDEST 2>/dev/null
+}
+
+# For people: "CPython 3.9.2 (/usr/bin/python3)". Nothing for what does not run.
+what_is() {
+    "$1" -c '
+import platform, sys
+print("%s %s (%s)" % (platform.python_implementation(), platform.python_version(), sys.executable))
+' 2>/dev/null || true
+}
+
+# is_newer PYTHON: than those known.
+is_newer() {
+    local version
+    read -r version _ <<<"$(identity "$1")"
+    [ "${version#3.}" -gt $NEWEST ]
 }
 
 # Prints which Debian packages (of pythonX.Y-*) would complete this interpreter: venv, dev, or none.
@@ -89,37 +110,60 @@ complete_python() {
 
 # Every interpreter worth a look, the active one first, then the newest.
 candidates() {
-    local version
+    local minor
     echo python3
     echo python
-    for version in 13 12 11 10; do
-        echo "python3.$version"
-        ls -d "${PYENV_ROOT:-$HOME/.pyenv}/versions/3.$version".*/bin/python 2>/dev/null || true
+    for ((minor = NEWEST; minor >= OLDEST; minor--)); do
+        echo "python3.$minor"
+        ls -d "${PYENV_ROOT:-$HOME/.pyenv}/versions/3.$minor".*/bin/python 2>/dev/null || true
     done
 }
 
 # Sets BASE_PYTHON.
 find_python() {
-    local candidate
     if [ -n "${PYTHON:-}" ]; then
-        identity "$PYTHON" >/dev/null || die "PYTHON=$PYTHON is not a CPython 3.10 to 3.13"
+        identity "$PYTHON" >/dev/null ||
+            die "PYTHON=$PYTHON is not a $CPYTHONS but $(what_is "$PYTHON" | grep . || echo nothing that runs)"
         complete_python "$PYTHON" || die "PYTHON=$PYTHON has no ensurepip or no Python.h"
         BASE_PYTHON=$PYTHON
-        return
+    else
+        search_python
     fi
+    ! is_newer "$BASE_PYTHON" || say "not tested on $(what_is "$BASE_PYTHON"), only on $CPYTHONS: trying"
+}
+
+# Sets BASE_PYTHON to one that is known before any that is newer, and has apt install one at last.
+search_python() {
+    local candidate newer="" others=""
     for candidate in $(candidates); do
-        if identity "$candidate" >/dev/null; then
-            if complete_python "$candidate"; then
-                BASE_PYTHON=$candidate
-                return
-            fi
-            say "not used, having no ensurepip or no Python.h: $(command -v "$candidate")"
+        if ! identity "$candidate" >/dev/null; then
+            candidate=$(what_is "$candidate")
+            [[ -z $candidate || $others == *"$candidate"* ]] || others="$others, $candidate"
+        elif is_newer "$candidate"; then
+            newer="$newer $candidate"
+        elif use_python "$candidate"; then
+            return
         fi
     done
-    install_packages "no CPython 3.10 to 3.13 found" python3 python3-venv python3-dev gcc libc6-dev
+    for candidate in $newer; do
+        ! use_python "$candidate" || return 0
+    done
+    install_packages "no $CPYTHONS found${others:+, only ${others#, }}" \
+        python3 python3-venv python3-dev gcc libc6-dev
     BASE_PYTHON=/usr/bin/python3
     identity $BASE_PYTHON >/dev/null ||
-        die "this system's python3 is not a CPython 3.10 to 3.13: install one, or name it in PYTHON"
+        die "this system's python3 is $(what_is $BASE_PYTHON): install a $CPYTHONS" \
+            "(https://www.python.org/downloads), or name one in PYTHON"
+}
+
+# Sets BASE_PYTHON, or says why not.
+use_python() {
+    if complete_python "$1"; then
+        BASE_PYTHON=$1
+        return
+    fi
+    say "not used, having no ensurepip or no Python.h: $(command -v "$1")"
+    return 1
 }
 
 need_compiler() {
