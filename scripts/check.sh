@@ -3,7 +3,7 @@
 # Every job runs in a process of its own (bash would ignore `set -e` in a function whose status is
 # looked at), so that one job's failure never hides the next one's verdict.
 
-JOBS=(lint types warnings analyse c suite sdks sanitized leaks dist)
+JOBS=(lint types docs warnings analyse c suite sdks sanitized leaks dist)
 for ((minor = OLDEST; minor <= NEWEST; minor++)); do JOBS+=("python3.$minor"); done
 WORK=$ROOT/build/check
 SDIST=$ROOT/build/dist
@@ -128,6 +128,12 @@ job_types() {
     try in_venv mypy.stubtest xtremeflow._core xtremeflow._http
     try in_venv pyright --pythonpath "$VENV/bin/python"
     return $STATUS
+}
+
+# Strict: a link, an anchor or a name that leads nowhere fails it.
+job_docs() {
+    need_group docs
+    NO_MKDOCS_2_WARNING=1 in_venv mkdocs build --quiet --site-dir "$WORK/site"
 }
 
 # --- C -------------------------------------------------------------------------------------

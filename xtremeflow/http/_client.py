@@ -52,15 +52,16 @@ class Client:
         cert: a client certificate: a file, or (file, key file), or (file, key file, password).
         proxy: a proxy's URL, for all calls. None: what ``http_proxy``, ``https_proxy``,
             ``all_proxy`` and ``no_proxy`` say, unless trust_env is False.
-        max_connections, max_connections_per_host: None: no bound. Calls above it wait.
+        max_connections: connections at a time; None: no bound. Calls above it wait.
+        max_connections_per_host: the same for each host.
         max_idle_connections: kept open for reuse.
         follow_redirects: how many to follow; 0: a redirect is an answer like others. Credentials
             never go to another host.
         compressed: ask for answers compressed by gzip, and decompress them. An answer in another
             content encoding, or one whose gzip stream is not whole, raises ProtocolError. False:
             bodies are given as they come.
-        max_head, max_body: the largest answer in bytes, above it TooLarge is raised; a streamed
-            body is not bounded.
+        max_head: the largest head of an answer in bytes; above it TooLarge is raised.
+        max_body: the same for the body. A streamed body is not bounded.
         max_event: the largest server-sent event in bytes.
         scheduler: every call is admitted by it, settled from the `usage` of its answer, and
             retried by its rules when it is refused (429, 503, 529); the answer to the last
@@ -72,7 +73,8 @@ class Client:
         settle: whether the estimate is replaced by the usage of the answer. False for providers
             that charge at admission and give nothing back, as OpenAI and Azure do. None: by what
             the scheduler learns from the answers, see `TaskScheduler.settle`.
-        max_retries, max_retry_after: of refused calls; as in `xtremeflow.auto_backoff`.
+        max_retries: how often a refused call is tried again; see `xtremeflow.auto_backoff`.
+        max_retry_after: the longest wait in seconds that a refusal may ask for.
     """
 
     def __init__(
@@ -209,7 +211,9 @@ class Client:
                 Transfer-Encoding and Expect are made from the body, and never taken from here.
             params: added to the URL's query: names with a str, a number, a bool, or a list of
                 them, which repeats the name. None is refused.
-            timeout, idle_timeout, connect_timeout: instead of the client's (which ... stands for).
+            timeout: instead of the client's, which ``...`` stands for.
+            idle_timeout: likewise.
+            connect_timeout: likewise.
             idempotent: whether the request may be executed twice; by default the method says so
                 (POST and PATCH may not). It decides over repeating a request whose connection
                 broke before an answer.

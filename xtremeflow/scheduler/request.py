@@ -18,7 +18,8 @@ class RequestRateScheduler(RateLimitScheduler):
         max_concurrency: Calls in flight at a time, at least 1; ``None`` is no limit.
         burst_ratio: Seconds of the rate that may be used at once: the capacity of a limit is
             burst_ratio * rate. At 0 the calls are evenly spaced.
-        max_rpm, max_tpm: Requests and tokens per minute.
+        max_rpm: Requests per minute, above 0; ``None`` is no limit.
+        max_tpm: Tokens per minute, above 0; ``None`` is no limit.
         limits: Further limits.
         adapt: Whether to learn the provider's limits, see `TaskScheduler`.
         learned: What was learned before.

@@ -24,7 +24,8 @@ class TokenRateScheduler(RequestRateScheduler):
         burst_ratio: Seconds of the rate that may be used at once: the capacity of a limit is
             burst_ratio * rate. At 0 the calls are evenly spaced, each as far from the next as it
             has tokens; at 60 a whole minute's quota may be used at once.
-        max_rpm, max_tpm: Requests and tokens per minute.
+        max_rpm: Requests per minute, above 0; ``None`` is no limit.
+        max_tpm: Tokens per minute, above 0; ``None`` is no limit.
         limits: Further limits, or these with a capacity of their own.
         adapt: Whether to learn the provider's limits, see `TaskScheduler`.
         learned: What was learned before.
