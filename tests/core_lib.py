@@ -24,7 +24,7 @@ STATES = ("new", "waiting", "admitted", "in flight", "expired", "done")
 SUCCEEDED, FAILED = range(2)
 
 SIGNATURES = {
-    "handle_limit": (c_void_p, [c_double, c_double, c_double]),
+    "handle_definition": (c_void_p, [c_double, c_double, c_double]),
     "handle_scheduler": (c_void_p, [POINTER(c_void_p), c_uint32, c_uint32]),
     "handle_scheduler_free": (None, [c_void_p]),
     "handle_call": (c_void_p, [c_void_p, POINTER(c_int64)]),
@@ -100,7 +100,7 @@ class Core:
 
     def definition(self, limit: Figures) -> int:
         amount, per, capacity = limit
-        handle: int | None = self.lib.handle_limit(amount, per / 1e9, capacity)
+        handle: int | None = self.lib.handle_definition(amount, per / 1e9, capacity)
         if handle is None:
             raise ValueError(f"the core refuses the limit {limit}")
         return handle

@@ -375,7 +375,7 @@ PyObject *xf_scheduler_advise(PyObject *self, PyObject *seconds);
 extern PyType_Spec xf_scheduler_spec;
 
 /* Reads (name, amount, per, capacity); `name` is borrowed from it. -1 with an error set. */
-int xf_parse_limit(PyObject *item, PyObject **name, xf_limit *limit);
+int xf_parse_limit(PyObject *item, PyObject **name, xf_definition *limit);
 
 /* Lets as many calls in as `s` may at the moment. */
 void xf_apply_slots(SchedulerObject *s);

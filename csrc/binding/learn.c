@@ -58,7 +58,7 @@ PyObject *xf_scheduler_retune(PyObject *self, PyObject *args)
     SchedulerObject *s = (SchedulerObject *)self;
     unsigned int i;
     PyObject *item, *name;
-    xf_limit limit;
+    xf_definition limit;
     if (xf_scheduler_check(s) < 0 || !PyArg_ParseTuple(args, "IO:_retune", &i, &item) ||
         check_index(s, i) < 0 || xf_parse_limit(item, &name, &limit) < 0) {
         return NULL;
@@ -180,7 +180,7 @@ PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
     unsigned int i;
     double remaining;
     PyObject *item, *sent, *name;
-    xf_limit limit;
+    xf_definition limit;
     if (xf_scheduler_check(s) < 0 ||
         !PyArg_ParseTuple(args, "IOdO:_begin", &i, &item, &remaining, &sent) ||
         check_index(s, i) < 0 || xf_parse_limit(item, &name, &limit) < 0) {

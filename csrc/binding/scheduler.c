@@ -5,7 +5,7 @@
 
 /* ---- limits ---- */
 
-int xf_parse_limit(PyObject *item, PyObject **name, xf_limit *limit)
+int xf_parse_limit(PyObject *item, PyObject **name, xf_definition *limit)
 {
     double amount, per, capacity;
     if (!PyTuple_Check(item)) {
@@ -15,7 +15,7 @@ int xf_parse_limit(PyObject *item, PyObject **name, xf_limit *limit)
     if (!PyArg_ParseTuple(item, "Uddd:limit", name, &amount, &per, &capacity)) {
         return -1;
     }
-    if (!xf_limit_init(limit, amount, per, capacity)) {
+    if (!xf_define(limit, amount, per, capacity)) {
         PyErr_Format(PyExc_ValueError,
                      "the limit %R cannot be kept: amount and period must be finite and > 0, the "
                      "capacity >= 0, the rate from 0.001 to 1e12 per second and the capacity not "
@@ -91,14 +91,14 @@ static enum xf_kind kind_of(module_state *st, PyObject *name)
 
 /* A place for a limit of that name that may be learned later: until then so high that nobody can
    reach it. -1 with an error set. */
-static int parse_place(PyObject *item, PyObject **name, xf_limit *limit)
+static int parse_place(PyObject *item, PyObject **name, xf_definition *limit)
 {
     if (!PyUnicode_Check(item)) {
         PyErr_Format(PyExc_TypeError, "places must be names of limits, not %R", item);
         return -1;
     }
     *name = item;
-    (void)xf_limit_init(limit, 1e12, 1, 1e12);
+    (void)xf_define(limit, 1e12, 1, 1e12);
     return 0;
 }
 
@@ -125,7 +125,7 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     SchedulerObject *s = (SchedulerObject *)self;
     PyObject *given = NULL, *concurrency = NULL, *places = NULL, *names = NULL;
     PyObject *limit_items = NULL, *place_items = NULL;
-    xf_limit *limits = NULL;
+    xf_definition *limits = NULL;
     uint8_t *kinds = NULL;
     uint32_t slots;
     Py_ssize_t n = 0, n_configured = 0;
@@ -145,7 +145,7 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     n_configured = PyTuple_GET_SIZE(limit_items);
     n = n_configured + PyTuple_GET_SIZE(place_items);
     names = PyTuple_New(n);
-    limits = PyMem_Calloc((size_t)n + 1, sizeof(xf_limit));
+    limits = PyMem_Calloc((size_t)n + 1, sizeof(xf_definition));
     kinds = PyMem_Calloc((size_t)n + 1, 1);
     if (names == NULL || limits == NULL || kinds == NULL) {
         PyErr_NoMemory();
@@ -379,11 +379,11 @@ static PyObject *get_pending_tasks(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *limit_snapshot(const SchedulerObject *s, uint32_t i, int64_t now)
 {
     const xf_limit *l = &s->core.limits[i];
-    return Py_BuildValue("{sOsdsdsdsLsKsKsd}", "name", PyTuple_GET_ITEM(s->names, i), "rate",
-                         xf_limit_rate(l), "capacity", (double)l->capacity / (double)l->unit,
-                         "level", xf_limit_level(l, now), "used", (long long)l->used, "refunded",
-                         (unsigned long long)l->refunded, "charged", (unsigned long long)l->charged,
-                         "held", (double)l->held_ns * 1e-9);
+    return Py_BuildValue(
+        "{sOsdsdsdsLsKsKsd}", "name", PyTuple_GET_ITEM(s->names, i), "rate", xf_limit_rate(l),
+        "capacity", (double)l->def.capacity / (double)l->def.unit, "level", xf_limit_level(l, now),
+        "used", (long long)l->used, "refunded", (unsigned long long)l->refunded, "charged",
+        (unsigned long long)l->charged, "held", (double)l->held_ns * 1e-9);
 }
 
 static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))

@@ -54,11 +54,11 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
 /* Sets out[i], or an error (-1) if so much could never be paid for. */
 static int set_cost(SchedulerObject *s, uint32_t i, int64_t value, const char *what, int64_t *out)
 {
-    if (value > s->core.limits[i].max_cost) {
+    if (value > s->core.limits[i].def.max_cost) {
         PyErr_Format(PyExc_ValueError,
                      "%s: %lld of the limit %R can never be paid for; at most %lld can", what,
                      (long long)value, PyTuple_GET_ITEM(s->names, i),
-                     (long long)s->core.limits[i].max_cost);
+                     (long long)s->core.limits[i].def.max_cost);
         return -1;
     }
     out[i] = value;

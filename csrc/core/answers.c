@@ -185,7 +185,7 @@ void xf_ascertain(xf_scheduler *s, uint32_t i, const xf_ascertained *found)
 void xf_shut(xf_scheduler *s, uint32_t i, int64_t until, int64_t now)
 {
     xf_begin(s, now);
-    s->limits[i].shut = until;
+    s->limits[i].bucket.shut = until;
     xf_look_again(s);
 }
 

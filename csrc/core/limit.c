@@ -5,16 +5,12 @@
 #include <math.h>
 #include <stddef.h>
 
-#define MAX_CREDITS ((int64_t)1 << 60)
-#define MAX_DEBT (-((int64_t)1 << 62))
 #define NS_PER_S 1e9
 
 /* A refusal says nothing of a bucket that takes longer to fill than this, and than so many waits.
  */
 #define MINUTES_NS ((int64_t)120 * 1000000000)
 #define WAITS 100
-
-__extension__ typedef __int128 wide;
 
 /* A rate of credits: gain per ns over unit. */
 typedef struct ratio {
@@ -45,7 +41,7 @@ static bool exact_ratio(double amount, double period_ns, int64_t max_unit, ratio
     }
     int64_t a = (int64_t)amount, p = (int64_t)period_ns, g = gcd(a, p);
     *out = (ratio){a / g, p / g};
-    return out->unit <= max_unit && out->gain <= MAX_CREDITS >> 10;
+    return out->unit <= max_unit && out->gain <= XF_MAX_CREDITS >> 10;
 }
 
 /* The best ratio with a unit of at most `max_unit`, by continued fraction; false if even that is
@@ -59,7 +55,7 @@ static bool near_ratio(double amount, double period_ns, int64_t max_unit, double
     for (int i = 0; i < 64; i++) {
         double whole = floor(x);
         double g = whole * gain + last_gain, u = whole * unit + last_unit;
-        if (u > (double)max_unit || g > (double)(MAX_CREDITS >> 10)) {
+        if (u > (double)max_unit || g > (double)(XF_MAX_CREDITS >> 10)) {
             break;
         }
         last_gain = gain, last_unit = unit;
@@ -74,7 +70,7 @@ static bool near_ratio(double amount, double period_ns, int64_t max_unit, double
     return found;
 }
 
-bool xf_limit_init(xf_limit *l, double amount, double period, double capacity)
+bool xf_define(xf_definition *d, double amount, double period, double capacity)
 {
     double period_ns = period * NS_PER_S;
     if (!isfinite(amount) || !isfinite(period_ns) || !isfinite(capacity) || amount <= 0 ||
@@ -82,8 +78,8 @@ bool xf_limit_init(xf_limit *l, double amount, double period, double capacity)
         return false;
     }
     /* A smaller unit leaves room for larger costs, a larger one is nearer to the rate. */
-    double roomy = (double)MAX_CREDITS / fmax(8 * capacity, 1 << 24);
-    double tight = (double)MAX_CREDITS / fmax(capacity, 1);
+    double roomy = (double)XF_MAX_CREDITS / fmax(8 * capacity, 1 << 24);
+    double tight = (double)XF_MAX_CREDITS / fmax(capacity, 1);
     ratio r;
     if (!exact_ratio(amount, period_ns, (int64_t)roomy, &r) &&
         !near_ratio(amount, period_ns, (int64_t)roomy, 1e-12, &r) &&
@@ -92,56 +88,39 @@ bool xf_limit_init(xf_limit *l, double amount, double period, double capacity)
         return false;
     }
     double credits = nearbyint(capacity * (double)r.unit);
-    if (credits > (double)MAX_CREDITS) {
+    if (credits > (double)XF_MAX_CREDITS) {
         return false;
     }
-    *l = (xf_limit){
+    *d = (xf_definition){
         .gain = r.gain,
         .unit = r.unit,
         .capacity = (int64_t)credits,
-        .max_cost = MAX_CREDITS / r.unit,
+        .max_cost = XF_MAX_CREDITS / r.unit,
     };
-    l->bucket.level = l->capacity;
     return true;
 }
+
+void xf_limit_init(xf_limit *l, const xf_definition *definition)
+{
+    *l = (xf_limit){.def = *definition, .bucket.level = definition->capacity};
+}
+
+/* ---- units and credits ---- */
 
 /* What may be used at once. */
 static int64_t room(const xf_limit *l)
 {
-    return l->capacity - l->reserve;
+    return l->def.capacity - l->reserve;
 }
 
-/* Full is that plus what is less than one ns of gain, or a wait rounded up to whole ns would lose a
-   fraction of a ns each time. */
-static int64_t full(const xf_limit *l)
+static xf_refill refill_of(const xf_limit *l)
 {
-    return room(l) + l->gain - 1;
-}
-
-static int64_t level_at(const xf_limit *l, int64_t when)
-{
-    const xf_bucket *b = &l->bucket;
-    int64_t gained;
-    if (when <= b->at) {
-        return b->level;
-    }
-    if (__builtin_mul_overflow(when - b->at, l->gain, &gained) || gained >= full(l) - b->level) {
-        return full(l);
-    }
-    return b->level + gained;
-}
-
-static void refill(xf_limit *l, int64_t when)
-{
-    if (when > l->bucket.at) {
-        l->bucket.level = level_at(l, when);
-        l->bucket.at = when;
-    }
+    return (xf_refill){.gain = l->def.gain, .room = room(l)};
 }
 
 static int64_t price(const xf_limit *l, int64_t cost)
 {
-    return (cost < l->max_cost ? cost : l->max_cost) * l->unit;
+    return (cost < l->def.max_cost ? cost : l->def.max_cost) * l->def.unit;
 }
 
 static int64_t needed(const xf_limit *l, int64_t cost)
@@ -154,18 +133,23 @@ static int64_t needed(const xf_limit *l, int64_t cost)
 static int64_t credits_of(const xf_limit *l, int64_t units)
 {
     int64_t credits;
-    if (__builtin_mul_overflow(units, l->unit, &credits)) {
-        return units < 0 ? MAX_DEBT : -MAX_DEBT;
+    if (__builtin_mul_overflow(units, l->def.unit, &credits)) {
+        return units < 0 ? XF_MAX_DEBT : -XF_MAX_DEBT;
     }
-    return credits < MAX_DEBT ? MAX_DEBT : credits > -MAX_DEBT ? -MAX_DEBT : credits;
+    return credits < XF_MAX_DEBT ? XF_MAX_DEBT : credits > -XF_MAX_DEBT ? -XF_MAX_DEBT : credits;
 }
 
-/* Moves the level, from its largest debt up to full. */
+static void refill(xf_limit *l, int64_t when)
+{
+    xf_bucket_refill(&l->bucket, refill_of(l), when);
+}
+
 static void move(xf_limit *l, int64_t credits)
 {
-    wide level = (wide)l->bucket.level + credits;
-    l->bucket.level = level > full(l) ? full(l) : level < MAX_DEBT ? MAX_DEBT : (int64_t)level;
+    xf_bucket_move(&l->bucket, refill_of(l), credits);
 }
+
+/* ---- the trail ---- */
 
 static void note(xf_limit *l)
 {
@@ -174,35 +158,37 @@ static void note(xf_limit *l)
     }
 }
 
+/* The past says nothing of the level as it is now. */
+static void forget(xf_limit *l)
+{
+    if (l->trail != NULL) {
+        xf_trail_start(l->trail, l->bucket.at, l->bucket.level);
+    }
+}
+
+/* ---- what calls do ---- */
+
 double xf_limit_level(const xf_limit *l, int64_t now)
 {
-    int64_t level = level_at(l, now);
-    return (double)(level < room(l) ? level : room(l)) / (double)l->unit;
+    int64_t level = xf_bucket_level(&l->bucket, refill_of(l), now);
+    return (double)(level < room(l) ? level : room(l)) / (double)l->def.unit;
 }
 
 double xf_limit_rate(const xf_limit *l)
 {
-    return (double)l->gain * NS_PER_S / (double)l->unit;
+    return (double)l->def.gain * NS_PER_S / (double)l->def.unit;
 }
 
 int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
 {
-    const xf_bucket *b = &l->bucket;
-    int64_t ready = b->at, lack = needed(l, cost) - b->level;
-    if (lack > 0) {
-        ready += lack / l->gain + (lack % l->gain != 0);
-    }
-    ready = ready > l->shut ? ready : l->shut;
-    return ready > from ? ready : from;
+    return xf_bucket_ready(&l->bucket, refill_of(l), needed(l, cost), from);
 }
 
 void xf_limit_take(xf_limit *l, int64_t cost, int64_t when)
 {
     refill(l, when);
     note(l);
-    l->bucket.level -= price(l, cost) + l->due;
-    l->paid = l->due;
-    l->due = 0;
+    xf_bucket_take(&l->bucket, price(l, cost));
     l->used += (uint64_t)cost;
     note(l);
 }
@@ -223,9 +209,7 @@ void xf_limit_give_back(xf_limit *l, int64_t cost, int64_t now)
 {
     xf_limit_adjust(l, cost, now);
     /* Whoever took what was due was the first since then: if others took after it, paid is 0. */
-    move(l, l->paid);
-    l->due += l->paid;
-    l->paid = 0;
+    xf_bucket_untake_due(&l->bucket, refill_of(l));
     note(l);
 }
 
@@ -233,8 +217,8 @@ void xf_limit_reserve(xf_limit *l, int64_t margin, int64_t now)
 {
     int64_t reserve;
     refill(l, now);
-    if (__builtin_mul_overflow(margin, l->gain, &reserve) || reserve > l->capacity) {
-        reserve = l->capacity;
+    if (__builtin_mul_overflow(margin, l->def.gain, &reserve) || reserve > l->def.capacity) {
+        reserve = l->def.capacity;
     }
     l->reserve = reserve;
     move(l, 0);
@@ -243,17 +227,13 @@ void xf_limit_reserve(xf_limit *l, int64_t margin, int64_t now)
 
 bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t taken, int64_t now, int64_t until)
 {
-    int64_t wait = until - now, fill = l->capacity / l->gain;
+    int64_t wait = until - now, fill = l->def.capacity / l->def.gain;
     if (cost == 0 || (fill > MINUTES_NS && fill / WAITS > wait)) {
         return false;
     }
-    l->bucket = (xf_bucket){.level = needed(l, cost), .at = until};
-    l->due = l->reserve;
-    l->paid = 0;
+    xf_bucket_promise(&l->bucket, needed(l, cost), l->reserve, until);
     move(l, -credits_of(l, taken));
-    if (l->trail != NULL) {
-        xf_trail_start(l->trail, until, l->bucket.level);
-    }
+    forget(l);
     return true;
 }
 
@@ -269,7 +249,7 @@ void xf_limit_follow(xf_limit *l, xf_trail *trail, int64_t now)
 {
     refill(l, now);
     l->trail = trail;
-    xf_trail_start(trail, l->bucket.at, l->bucket.level);
+    forget(l);
 }
 
 bool xf_limit_set_level(xf_limit *l, double units, int64_t now)
@@ -278,13 +258,10 @@ bool xf_limit_set_level(xf_limit *l, double units, int64_t now)
         return false;
     }
     refill(l, now);
-    double level = units * (double)l->unit;
-    l->bucket.level = level >= (double)room(l)    ? room(l)
-                      : level <= (double)MAX_DEBT ? MAX_DEBT
-                                                  : (int64_t)level;
-    if (l->trail != NULL) {
-        xf_trail_start(l->trail, now, l->bucket.level);
-    }
+    double credits = units * (double)l->def.unit;
+    credits = fmin(fmax(credits, (double)XF_MAX_DEBT), (double)XF_MAX_CREDITS);
+    xf_bucket_set(&l->bucket, refill_of(l), (int64_t)credits);
+    forget(l);
     return true;
 }
 
@@ -327,14 +304,15 @@ double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, 
         return 0;
     }
     /* Since the answer was made, the provider's level has moved as ours has. */
-    double told = remaining * (double)l->unit - (double)l->reserve;
-    double at_most = fmin(told + (double)(l->bucket.level - least), (double)full(l));
-    double at_least = told - doubt * (double)l->unit + (double)(l->bucket.level - most);
+    double told = remaining * (double)l->def.unit - (double)l->reserve;
+    double at_most =
+        fmin(told + (double)(l->bucket.level - least), (double)xf_refill_full(refill_of(l)));
+    double at_least = told - doubt * (double)l->def.unit + (double)(l->bucket.level - most);
     double level = (double)l->bucket.level, aim = level;
     if (level > at_most) {
         aim = fmax(at_most, fmin(level, 0)); /* no answer puts anybody into debt */
     } else if (level < at_least) {
-        aim = fmin(at_least, (double)full(l));
+        aim = fmin(at_least, (double)xf_refill_full(refill_of(l)));
         double owed = (double)trail->lowered + (double)trail->withheld;
         aim = bounded ? fmin(aim, level + owed) : aim;
     }
@@ -343,23 +321,16 @@ double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, 
     shift = shift > 0 ? rise : shift;
     move(l, shift);
     xf_trail_shift(trail, shift);
-    return (double)shift / (double)l->unit;
+    return (double)shift / (double)l->def.unit;
 }
 
-void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now)
+void xf_limit_retune(xf_limit *l, const xf_definition *definition, int64_t now)
 {
     refill(l, now);
-    wide level = (wide)l->bucket.level * definition->unit / l->unit;
-    l->gain = definition->gain;
-    l->unit = definition->unit;
-    l->capacity = definition->capacity;
-    l->max_cost = definition->max_cost;
+    xf_wide level = (xf_wide)l->bucket.level * definition->unit / l->def.unit;
+    l->def = *definition;
     l->reserve = 0;
-    l->due = l->paid = 0;
-    l->bucket.level = level > l->capacity ? l->capacity
-                      : level < MAX_DEBT  ? MAX_DEBT
-                                          : (int64_t)level;
-    if (l->trail != NULL) {
-        xf_trail_start(l->trail, l->bucket.at, l->bucket.level);
-    }
+    l->bucket.due = l->bucket.paid = 0;
+    xf_bucket_set(&l->bucket, refill_of(l), level);
+    forget(l);
 }

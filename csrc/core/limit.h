@@ -1,5 +1,6 @@
 /*
- * A limit (an amount per period, with a capacity) and the state of its token bucket.
+ * A limit: its definition (an amount per period, with a capacity), its bucket, and what became of
+ * it. Here amounts are in units, and in bucket.h in credits.
  *
  * Arithmetic is in whole *credits*: a bucket gains `gain` credits each nanosecond and one unit
  * of the limited amount (a request, a token) is worth `unit` credits, so that
@@ -10,9 +11,6 @@
  * capacity leaves no room for a finer unit). Nothing is ever rounded after that: what is less than
  * a nanosecond's gain stays in the level. So a limit of 90 million a minute admits 90 million a
  * minute, not 0.1 % less.
- *
- * Times are nanoseconds of any clock that does not run backward; a clock that does is treated
- * as standing still.
  */
 #ifndef XF_LIMIT_H
 #define XF_LIMIT_H
@@ -20,25 +18,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "core/bucket.h"
+
 typedef struct xf_trail xf_trail;
 
-/* The bucket's state. `at` may lie in the future (after a cooldown was opened). */
-typedef struct xf_bucket {
-    int64_t level; /* credits; negative is a debt */
-    int64_t at;    /* the instant at which the level is meant, ns */
-} xf_bucket;
-
-typedef struct xf_limit {
+/* What a limit is: it does not change but by another definition. */
+typedef struct xf_definition {
     int64_t gain;     /* credits per ns, >= 1 */
     int64_t unit;     /* credits per unit, >= 1 */
     int64_t capacity; /* credits, >= 0 */
     int64_t max_cost; /* units: what a call costs beyond that could never be paid for */
-    int64_t reserve;  /* credits of the capacity that are not used, see xf_limit_reserve() */
-    int64_t due;      /* credits that the next call takes in addition, see xf_limit_refuse() */
-    int64_t paid;     /* how much of that the last call took */
-    uint32_t reset;   /* the scheduler's: number of the last one that set this level */
-    int64_t shut;     /* no call passes before this instant, whatever the level, ns */
+} xf_definition;
+
+typedef struct xf_limit {
+    xf_definition def;
+    int64_t reserve; /* credits of the capacity that are not used, see xf_limit_reserve() */
     xf_bucket bucket;
+    uint32_t reset;  /* the gate's: number of the last one that set this level */
     xf_trail *trail; /* where the level has been, see trail.h; NULL: nobody asks */
 
     /* What became of it, in units (wrapping like any counter) and ns. */
@@ -49,16 +45,19 @@ typedef struct xf_limit {
 } xf_limit;
 
 /*
- * Defines a limit of `amount` units per `period` seconds with room for `capacity` units, its
- * bucket full. False when a number is not finite, amount or period is not above 0, capacity is
- * below 0, or the three cannot be represented (rates from 1e-3 to 1e12 units per second always
- * can, with a capacity of up to a minute's worth).
+ * Defines a limit of `amount` units per `period` seconds with room for `capacity` units. False when
+ * a number is not finite, amount or period is not above 0, capacity is below 0, or the three cannot
+ * be represented (rates from 1e-3 to 1e12 units per second always can, with a capacity of up to a
+ * minute's worth).
  */
-bool xf_limit_init(xf_limit *l, double amount, double period, double capacity);
+bool xf_define(xf_definition *d, double amount, double period, double capacity);
 
-/* Gives `l` the amount, period and capacity of `definition`; its level, in units, and its
-   counters stay, the level clipped to the new capacity; nothing of that is kept in reserve. */
-void xf_limit_retune(xf_limit *l, const xf_limit *definition, int64_t now);
+/* A limit by that definition, its bucket full. */
+void xf_limit_init(xf_limit *l, const xf_definition *definition);
+
+/* Gives `l` another definition; its level, in units, and its counters stay, the level clipped to
+   the new capacity; nothing of that is kept in reserve. */
+void xf_limit_retune(xf_limit *l, const xf_definition *definition, int64_t now);
 
 /* Keeps what `margin` ns refill of the capacity in reserve: calls that were that much further apart
    when they left than when they arrive are still within the provider's bucket. It costs a part of

@@ -2,8 +2,6 @@
 
 #include "core/internal.h"
 
-#include <string.h>
-
 enum { SEQUENCE_BITS = 48 };
 
 /* ---- time and what it was spent on ---- */
@@ -283,7 +281,7 @@ static void revoke(xf_scheduler *s, xf_call *c)
 
 /* ---- the operations ---- */
 
-bool xf_scheduler_init(xf_scheduler *s, const xf_limit *limits, uint32_t n, uint32_t slots,
+bool xf_scheduler_init(xf_scheduler *s, const xf_definition *limits, uint32_t n, uint32_t slots,
                        const xf_alloc *alloc)
 {
     *s = (xf_scheduler){
@@ -304,7 +302,9 @@ bool xf_scheduler_init(xf_scheduler *s, const xf_limit *limits, uint32_t n, uint
         if (s->limits == NULL) {
             return false;
         }
-        memcpy(s->limits, limits, n * sizeof(xf_limit));
+        for (uint32_t i = 0; i < n; i++) {
+            xf_limit_init(&s->limits[i], &limits[i]);
+        }
     }
     return true;
 }
@@ -449,7 +449,7 @@ void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t 
     xf_look_again(s);
 }
 
-void xf_retune(xf_scheduler *s, uint32_t i, const xf_limit *definition, int64_t now)
+void xf_retune(xf_scheduler *s, uint32_t i, const xf_definition *definition, int64_t now)
 {
     now = xf_begin(s, now);
     xf_limit_retune(&s->limits[i], definition, now);

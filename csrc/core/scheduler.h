@@ -119,9 +119,9 @@ typedef struct xf_scheduler {
     int64_t held_since;
 } xf_scheduler;
 
-/* Sets up a scheduler with `n` limits, which are copied, and `slots` > 0 slots. False: no
+/* Sets up a scheduler with `n` limits by these definitions, and `slots` > 0 slots. False: no
    memory. */
-bool xf_scheduler_init(xf_scheduler *s, const xf_limit *limits, uint32_t n, uint32_t slots,
+bool xf_scheduler_init(xf_scheduler *s, const xf_definition *limits, uint32_t n, uint32_t slots,
                        const xf_alloc *alloc);
 
 /* Gives the memory back. Calls that are still known to it must not be used again. */
@@ -161,7 +161,7 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now);
 void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t now);
 
 /* Gives limit `i` a new definition (see xf_limit_retune). */
-void xf_retune(xf_scheduler *s, uint32_t i, const xf_limit *definition, int64_t now);
+void xf_retune(xf_scheduler *s, uint32_t i, const xf_definition *definition, int64_t now);
 
 /* Changes the number of slots; fewer than are in use lets no call in until enough have ended. */
 void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now);

@@ -13,14 +13,14 @@
 static struct test_heap memory;
 static xf_scheduler s;
 
-static inline xf_limit limit(double amount, double period, double capacity)
+static inline xf_definition limit(double amount, double period, double capacity)
 {
-    xf_limit l;
-    CHECK(xf_limit_init(&l, amount, period, capacity));
-    return l;
+    xf_definition d;
+    CHECK(xf_define(&d, amount, period, capacity));
+    return d;
 }
 
-static inline void start(const xf_limit *limits, uint32_t n, uint32_t slots)
+static inline void start(const xf_definition *limits, uint32_t n, uint32_t slots)
 {
     const xf_alloc alloc = {test_heap_realloc, &memory};
     memory = (struct test_heap){0};

@@ -15,21 +15,21 @@ static void *plain_realloc(void *context, void *block, size_t size)
     return realloc(block, size);
 }
 
-xf_limit *handle_limit(double amount, double period, double capacity)
+xf_definition *handle_definition(double amount, double period, double capacity)
 {
-    xf_limit *l = malloc(sizeof(*l));
-    if (l != NULL && !xf_limit_init(l, amount, period, capacity)) {
-        free(l);
+    xf_definition *d = malloc(sizeof(*d));
+    if (d != NULL && !xf_define(d, amount, period, capacity)) {
+        free(d);
         return NULL;
     }
-    return l;
+    return d;
 }
 
-xf_scheduler *handle_scheduler(xf_limit *const *limits, uint32_t n, uint32_t slots)
+xf_scheduler *handle_scheduler(xf_definition *const *limits, uint32_t n, uint32_t slots)
 {
     const xf_alloc alloc = {plain_realloc, NULL};
     xf_scheduler *s = malloc(sizeof(*s));
-    xf_limit *row = malloc((n + 1) * sizeof(*row));
+    xf_definition *row = malloc((n + 1) * sizeof(*row));
     for (uint32_t i = 0; row != NULL && i < n; i++) {
         row[i] = *limits[i];
     }
@@ -112,6 +112,6 @@ void handle_level(const xf_scheduler *s, uint32_t i, int64_t now, int64_t credit
     xf_limit l = s->limits[i];
     xf_limit_adjust(&l, 0, now);
     credits[0] = l.bucket.level;
-    credits[1] = l.unit;
-    credits[2] = l.gain;
+    credits[1] = l.def.unit;
+    credits[2] = l.def.gain;
 }

@@ -3,7 +3,7 @@
 
 TEST(every_limit_must_allow_a_call)
 {
-    const xf_limit limits[] = {limit(10, 1, 10), limit(1000, 1, 1000)};
+    const xf_definition limits[] = {limit(10, 1, 10), limit(1000, 1, 1000)};
     start(limits, 2, XF_UNLIMITED);
     submit(1, 1000, 0);
     xf_call *c = submit(1, 500, 0);
@@ -19,7 +19,7 @@ TEST(every_limit_must_allow_a_call)
 
 TEST(lateness_is_not_lost)
 {
-    const xf_limit requests = limit(1000, 1, 1);
+    const xf_definition requests = limit(1000, 1, 1);
     enum { N = 5000 };
     start(&requests, 1, XF_UNLIMITED);
     for (int i = 0; i < N; i++) {
@@ -39,7 +39,7 @@ TEST(lateness_is_not_lost)
 
 TEST(a_long_stall_is_not_answered_with_a_burst)
 {
-    const xf_limit requests = limit(1000, 1, 1);
+    const xf_definition requests = limit(1000, 1, 1);
     start(&requests, 1, XF_UNLIMITED);
     for (int i = 0; i < 1000; i++) {
         submit(1, 0, 0);
@@ -52,7 +52,7 @@ TEST(a_long_stall_is_not_answered_with_a_burst)
 
 TEST(a_producer_that_asks_after_each_admission_keeps_the_schedule)
 {
-    const xf_limit requests = limit(1000, 1, 1);
+    const xf_definition requests = limit(1000, 1, 1);
     start(&requests, 1, XF_UNLIMITED);
     submit(1, 0, 0);
     for (int i = 1; i < 100; i++) {
@@ -68,7 +68,7 @@ TEST(a_producer_that_asks_after_each_admission_keeps_the_schedule)
 
 TEST(an_arrival_after_a_pause_starts_a_new_schedule)
 {
-    const xf_limit requests = limit(1000, 1, 1);
+    const xf_definition requests = limit(1000, 1, 1);
     start(&requests, 1, XF_UNLIMITED);
     submit(1, 0, 0);
     CHECK_EQ(submit(1, 0, 5 * MS)->state, XF_ADMITTED);
@@ -82,7 +82,7 @@ TEST(an_arrival_after_a_pause_starts_a_new_schedule)
 TEST(whatever_stood_in_the_way_its_going_is_not_dated_back)
 {
     enum { CANCELLED_HEAD, EXPIRED_HEAD, HIGHER_PRIORITY, REFUND, MORE_QUOTA, CASES };
-    const xf_limit limits[] = {limit(1000, 1, 1), limit(1, 1000, 1)};
+    const xf_definition limits[] = {limit(1000, 1, 1), limit(1, 1000, 1)};
     for (int what = 0; what < CASES; what++) {
         start(limits, 2, XF_UNLIMITED);
         xf_call *first = dispatched(1, 1, 0), *head = call(1, 1);
@@ -90,7 +90,7 @@ TEST(whatever_stood_in_the_way_its_going_is_not_dated_back)
         for (int i = 0; i < 20; i++) {
             submit(1, 0, 0);
         }
-        const xf_limit more = limit(1000, 1, 1);
+        const xf_definition more = limit(1000, 1, 1);
         switch (what) {
         case CANCELLED_HEAD:
             xf_finish(&s, head, XF_CANCELLED, 5 * SECOND);
@@ -120,7 +120,7 @@ TEST(whatever_stood_in_the_way_its_going_is_not_dated_back)
 
 TEST(retries_after_a_pause_are_not_dated_back)
 {
-    const xf_limit requests = limit(1000, 1, 1);
+    const xf_definition requests = limit(1000, 1, 1);
     xf_call *calls[20];
     start(&requests, 1, XF_UNLIMITED);
     for (int i = 0; i < 20; i++) {
@@ -136,7 +136,7 @@ TEST(retries_after_a_pause_are_not_dated_back)
 
 TEST(a_slot_is_free_from_the_end_of_the_call_that_held_it)
 {
-    const xf_limit requests = limit(1000, 1, 1);
+    const xf_definition requests = limit(1000, 1, 1);
     start(&requests, 1, 1);
     xf_call *c = dispatched(1, 0, 0);
     for (int i = 0; i < 5; i++) {
@@ -171,7 +171,7 @@ TEST(fewer_slots_let_nobody_in_until_enough_calls_have_ended)
 
 TEST(a_settlement_replaces_what_the_call_holds)
 {
-    const xf_limit tokens = limit(1, 1000, 100);
+    const xf_definition tokens = limit(1, 1000, 100);
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *c = dispatched(60, 0, 0);
     CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 40, 0);
@@ -193,7 +193,7 @@ TEST(a_settlement_replaces_what_the_call_holds)
 
 TEST(a_refund_wakes_whom_it_frees_in_order)
 {
-    const xf_limit tokens = limit(1, 1000, 100);
+    const xf_definition tokens = limit(1, 1000, 100);
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *c = dispatched(100, 0, 0), *a = submit(30, 0, 0), *b = submit(30, 0, 0);
     submit(30, 0, 0);
@@ -206,7 +206,7 @@ TEST(a_refund_wakes_whom_it_frees_in_order)
 
 TEST(a_call_that_was_never_dispatched_costs_nothing)
 {
-    const xf_limit tokens = limit(1, 1000, 100);
+    const xf_definition tokens = limit(1, 1000, 100);
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *admitted = submit(70, 0, 0), *waiting = submit(80, 0, 0), *last = submit(100, 0, 0);
     xf_finish(&s, waiting, XF_CANCELLED, 0);
@@ -222,7 +222,7 @@ TEST(a_call_that_was_never_dispatched_costs_nothing)
 
 TEST(a_retry_pays_again)
 {
-    const xf_limit tokens = limit(10, 1, 100);
+    const xf_definition tokens = limit(10, 1, 100);
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *c = dispatched(60, 0, 0);
     xf_retry(&s, c, 0);
@@ -237,7 +237,7 @@ TEST(a_retry_pays_again)
 
 TEST(a_cost_above_what_a_retuned_limit_can_tell_does_not_overflow)
 {
-    const xf_limit fast = limit(1e9, 1, 1), slow = limit(1e-3, 1, 1);
+    const xf_definition fast = limit(1e9, 1, 1), slow = limit(1e-3, 1, 1);
     start(&fast, 1, XF_UNLIMITED);
     submit(1000000000, 0, 0);
     xf_call *c = submit(1000000000, 0, 0);
@@ -252,7 +252,7 @@ TEST(a_cost_above_what_a_retuned_limit_can_tell_does_not_overflow)
 
 TEST(a_clock_that_runs_backward_changes_nothing)
 {
-    const xf_limit requests = limit(1, 1, 1);
+    const xf_definition requests = limit(1, 1, 1);
     start(&requests, 1, XF_UNLIMITED);
     submit(1, 0, 10 * SECOND);
     xf_call *c = submit(1, 0, 3 * SECOND);
@@ -276,7 +276,7 @@ static int64_t time_told(void)
 
 TEST(the_time_is_told_by_what_held_the_head_back)
 {
-    const xf_limit requests = limit(1, 1, 1);
+    const xf_definition requests = limit(1, 1, 1);
     start(&requests, 1, 1);
     xf_call *c = dispatched(1, 0, 100 * SECOND);
     xf_account(&s, 101 * SECOND); /* a second of nothing to do */
@@ -302,7 +302,7 @@ TEST(the_time_is_told_by_what_held_the_head_back)
 TEST(a_long_random_life)
 {
     enum { N = 64 };
-    const xf_limit limits[] = {limit(1000, 1, 5), limit(7e9, 1, 100)};
+    const xf_definition limits[] = {limit(1000, 1, 5), limit(7e9, 1, 100)};
     xf_call *calls[N] = {0};
     int64_t now = 0;
     start(limits, 2, 8);

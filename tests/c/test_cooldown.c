@@ -93,7 +93,7 @@ TEST(without_the_exponential_the_guess_stays_the_base)
 
 TEST(a_wait_of_zero_changes_nothing)
 {
-    const xf_limit tokens = limit(10, 1, 10);
+    const xf_definition tokens = limit(10, 1, 10);
     start(&tokens, 1, XF_UNLIMITED);
     CHECK_EQ(refuse(dispatched(1, 0, 0), 0, 5), 5);
     CHECK_EQ(s.cooldown.generation, 0);
@@ -117,7 +117,7 @@ TEST(absurd_lengths_do_not_overflow)
 TEST(after_the_end_calls_come_at_the_legal_rate)
 {
     enum { N = 50 };
-    const xf_limit limits[] = {limit(1000, 1, 1000), limit(100000, 1, 100000)};
+    const xf_definition limits[] = {limit(1000, 1, 1000), limit(100000, 1, 100000)};
     xf_call *calls[N];
     start(limits, 2, XF_UNLIMITED);
     for (int i = 0; i < N; i++) {
@@ -140,7 +140,7 @@ TEST(after_the_end_calls_come_at_the_legal_rate)
 
 TEST(the_first_call_waits_for_a_slot_without_losing_the_promise)
 {
-    const xf_limit requests = limit(1, 1, 10);
+    const xf_definition requests = limit(1, 1, 10);
     start(&requests, 1, 1);
     xf_call *c = dispatched(1, 0, 0);
     refuse(c, 5 * SECOND, 0);
@@ -156,7 +156,7 @@ TEST(the_first_call_waits_for_a_slot_without_losing_the_promise)
 TEST(what_is_given_back_during_a_cooldown_lets_no_herd_out_at_its_end)
 {
     enum { N = 20 };
-    const xf_limit tokens = limit(1000, 1, 20000);
+    const xf_definition tokens = limit(1000, 1, 20000);
     xf_call *calls[N];
     start(&tokens, 1, XF_UNLIMITED);
     for (int i = 0; i < N; i++) {
@@ -183,7 +183,7 @@ TEST(what_is_given_back_during_a_cooldown_lets_no_herd_out_at_its_end)
 
 TEST(calls_under_way_when_one_is_refused_take_the_quota_meanwhile_unless_they_are_refused_too)
 {
-    const xf_limit tokens = limit(1000, 1, 20000);
+    const xf_definition tokens = limit(1000, 1, 20000);
     start(&tokens, 1, XF_UNLIMITED);
     dispatched(4000, 0, 0); /* before the refused one: the provider knew of it */
     xf_call *refused = dispatched(1000, 0, 0), *next = dispatched(500, 0, MS);
@@ -202,7 +202,7 @@ TEST(calls_under_way_when_one_is_refused_take_the_quota_meanwhile_unless_they_ar
 
 TEST(a_later_end_of_the_cooldown_is_the_word_that_counts)
 {
-    const xf_limit tokens = limit(1000, 1, 20000);
+    const xf_definition tokens = limit(1000, 1, 20000);
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *a = dispatched(1000, 0, 0), *b = dispatched(2000, 0, 0);
     dispatched(300, 0, 0);
@@ -236,7 +236,7 @@ TEST(a_call_put_back_keeps_its_deadline_and_a_retry_has_none)
 
 TEST(a_call_admitted_before_a_cooldown_does_not_start_after_it_either)
 {
-    const xf_limit requests = limit(1, 1, 10);
+    const xf_definition requests = limit(1, 1, 10);
     start(&requests, 1, XF_UNLIMITED);
     xf_call *c = submit(1, 0, 0);
     refuse(dispatched(1, 0, 0), SECOND, 0);
@@ -265,7 +265,7 @@ TEST(a_call_admitted_before_a_late_extension_does_not_start_in_it)
 
 TEST(a_call_put_back_after_a_cooldown_gets_nothing_of_the_new_level)
 {
-    const xf_limit limits[] = {limit(1000, 1, 1000), limit(10000, 86400, 10000)};
+    const xf_definition limits[] = {limit(1000, 1, 1000), limit(10000, 86400, 10000)};
     start(limits, 2, XF_UNLIMITED);
     xf_call *refused = dispatched(100, 1, 0), *c = submit(800, 5, 0);
     refuse(refused, 10 * MS, 0);
@@ -282,7 +282,7 @@ TEST(a_call_put_back_after_a_cooldown_gets_nothing_of_the_new_level)
 
 TEST(a_call_admitted_before_a_late_extension_does_not_start_after_it_either)
 {
-    const xf_limit tokens = limit(1000, 1, 1000);
+    const xf_definition tokens = limit(1000, 1, 1000);
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *a = dispatched(100, 0, 0), *late = dispatched(100, 0, 0);
     refuse(a, 10 * MS, 0);
@@ -301,7 +301,7 @@ TEST(a_call_admitted_before_a_late_extension_does_not_start_after_it_either)
 
 TEST(who_takes_the_place_of_the_first_after_a_cooldown_waits_no_longer)
 {
-    const xf_limit tokens = limit(1000, 1, 1000);
+    const xf_definition tokens = limit(1000, 1, 1000);
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *refused = dispatched(100, 0, 0);
     refuse(refused, SECOND, 0);
@@ -316,13 +316,13 @@ TEST(who_takes_the_place_of_the_first_after_a_cooldown_waits_no_longer)
     xf_poll(&s, armed());
     CHECK(xf_collect(&s) == third);
     xf_finish(&s, second, XF_CANCELLED, s.now); /* the margin is there by now */
-    CHECK_EQ(s.limits[0].due, 0);
+    CHECK_EQ(s.limits[0].bucket.due, 0);
     stop();
 }
 
 TEST(a_refusal_of_a_call_that_is_not_in_flight_leaves_the_others_as_they_are)
 {
-    const xf_limit tokens = limit(1000, 1, 20000);
+    const xf_definition tokens = limit(1000, 1, 20000);
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *c = dispatched(1000, 0, 0), *next = dispatched(500, 0, 0);
     refuse(c, 10 * SECOND, 0);
@@ -343,7 +343,7 @@ TEST(a_refusal_of_a_call_that_is_not_in_flight_leaves_the_others_as_they_are)
 
 TEST(a_late_report_does_not_move_the_level_at_the_end_of_a_later_cooldown)
 {
-    const xf_limit tokens = limit(100, 1, 10000);
+    const xf_definition tokens = limit(100, 1, 10000);
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *a = dispatched(1000, 0, 0), *next = dispatched(5000, 0, 0);
     refuse(a, SECOND, 0);
@@ -358,7 +358,7 @@ TEST(a_late_report_does_not_move_the_level_at_the_end_of_a_later_cooldown)
 
 TEST(a_report_for_a_call_that_is_to_be_repeated_moves_nothing)
 {
-    const xf_limit tokens = limit(1000, 1, 1000);
+    const xf_definition tokens = limit(1000, 1, 1000);
     start(&tokens, 1, 1);
     xf_call *c = dispatched(300, 0, 0);
     xf_settle(&s, c, 0, 200, 0);
@@ -375,7 +375,7 @@ TEST(a_report_for_a_call_that_is_to_be_repeated_moves_nothing)
 
 TEST(a_bucket_of_which_the_refused_call_costs_nothing_is_left_alone)
 {
-    const xf_limit limits[] = {limit(1000, 1, 10000), limit(1, 1, 60)};
+    const xf_definition limits[] = {limit(1000, 1, 10000), limit(1, 1, 60)};
     start(limits, 2, XF_UNLIMITED);
     xf_finish(&s, dispatched(0, 50, 0), XF_SUCCEEDED, 0);
     xf_call *c = dispatched(10, 0, 0);
@@ -387,7 +387,7 @@ TEST(a_bucket_of_which_the_refused_call_costs_nothing_is_left_alone)
 
 TEST(the_day_is_not_thrown_away_by_the_refusal_of_a_minute)
 {
-    const xf_limit limits[] = {limit(600, 60, 600), limit(10000, 86400, 10000)};
+    const xf_definition limits[] = {limit(600, 60, 600), limit(10000, 86400, 10000)};
     start(limits, 2, XF_UNLIMITED);
     xf_call *c = dispatched(1, 1, 0);
     refuse(c, 20 * SECOND, 0);
@@ -398,7 +398,7 @@ TEST(the_day_is_not_thrown_away_by_the_refusal_of_a_minute)
 
 TEST(where_the_cost_is_not_known_the_mean_stands_for_it)
 {
-    const xf_limit tokens = limit(100, 1, 10000);
+    const xf_definition tokens = limit(100, 1, 10000);
     start(&tokens, 1, XF_UNLIMITED);
     dispatched(1000, 0, 0);
     dispatched(2000, 0, 0);

@@ -9,19 +9,21 @@
 
 static xf_limit limit(double amount, double period, double capacity)
 {
+    xf_definition d;
     xf_limit l;
-    CHECK(xf_limit_init(&l, amount, period, capacity));
+    CHECK(xf_define(&d, amount, period, capacity));
+    xf_limit_init(&l, &d);
     return l;
 }
 
 /* Does a call of `cost` pass at `t`, reckoned anew in wider arithmetic? */
 static bool passes(const xf_limit *l, int64_t cost, int64_t t)
 {
-    __int128 level = l->bucket.level, need = (__int128)cost * l->unit;
+    __int128 level = l->bucket.level, need = (__int128)cost * l->def.unit;
     if (t > l->bucket.at) {
-        level += (__int128)(t - l->bucket.at) * l->gain;
+        level += (__int128)(t - l->bucket.at) * l->def.gain;
     }
-    return level >= (need < l->capacity ? need : l->capacity);
+    return level >= (need < l->def.capacity ? need : l->def.capacity);
 }
 
 TEST(a_bucket_starts_full)
@@ -77,19 +79,19 @@ TEST(a_bucket_without_capacity_paces)
 TEST(numbers_that_are_no_limit_are_refused)
 {
     const double bad[] = {NAN, INFINITY, -INFINITY, -1};
-    xf_limit l;
+    xf_definition d;
     for (size_t i = 0; i < sizeof(bad) / sizeof(*bad); i++) {
-        CHECK(!xf_limit_init(&l, bad[i], 1, 1));
-        CHECK(!xf_limit_init(&l, 1, bad[i], 1));
-        CHECK(!xf_limit_init(&l, 1, 1, bad[i]));
+        CHECK(!xf_define(&d, bad[i], 1, 1));
+        CHECK(!xf_define(&d, 1, bad[i], 1));
+        CHECK(!xf_define(&d, 1, 1, bad[i]));
     }
-    CHECK(!xf_limit_init(&l, 0, 1, 1));
-    CHECK(!xf_limit_init(&l, 1, 0, 1));
-    CHECK(!xf_limit_init(&l, 1, 1, 1e300));
-    CHECK(!xf_limit_init(&l, 1e300, 1, 1));
-    CHECK(!xf_limit_init(&l, 1e-300, 1, 1));
-    CHECK(!xf_limit_init(&l, 1, 1e300, 1));
-    CHECK(!xf_limit_init(&l, 1, 1e-300, 1));
+    CHECK(!xf_define(&d, 0, 1, 1));
+    CHECK(!xf_define(&d, 1, 0, 1));
+    CHECK(!xf_define(&d, 1, 1, 1e300));
+    CHECK(!xf_define(&d, 1e300, 1, 1));
+    CHECK(!xf_define(&d, 1e-300, 1, 1));
+    CHECK(!xf_define(&d, 1, 1e300, 1));
+    CHECK(!xf_define(&d, 1, 1e-300, 1));
 }
 
 TEST(rates_from_a_thousandth_to_a_trillion_per_second_are_kept)
@@ -104,7 +106,7 @@ TEST(rates_from_a_thousandth_to_a_trillion_per_second_are_kept)
             xf_limit l = limit(rate * period, period, rate * seconds);
             CHECK_NEAR(xf_limit_rate(&l), rate, 1e-9 * rate);
             CHECK_NEAR(xf_limit_level(&l, 0), rate * seconds, 1e-9 * rate * seconds + 1e-9);
-            CHECK(l.max_cost >= 1000000);
+            CHECK(l.def.max_cost >= 1000000);
         }
     }
 }
@@ -114,7 +116,8 @@ TEST(whole_numbers_are_kept_exactly)
     const double of[][2] = {{1, 1e-3}, {90e6, 60}, {1e12, 1}, {1, 1000}, {100, 60}, {7, 0.3}};
     for (size_t i = 0; i < sizeof(of) / sizeof(*of); i++) {
         xf_limit l = limit(of[i][0], of[i][1], of[i][0]);
-        CHECK((__int128)l.gain * llround(of[i][1] * 1e9) == (__int128)l.unit * llround(of[i][0]));
+        CHECK((__int128)l.def.gain * llround(of[i][1] * 1e9) ==
+              (__int128)l.def.unit * llround(of[i][0]));
     }
 }
 
@@ -147,7 +150,8 @@ static void check_drift(double amount, double period, double capacity, int64_t c
         xf_limit_take(&l, cost, t);
         admitted += cost;
     }
-    CHECK((__int128)admitted * l.unit == l.capacity + (__int128)t * l.gain - l.bucket.level);
+    CHECK((__int128)admitted * l.def.unit ==
+          l.def.capacity + (__int128)t * l.def.gain - l.bucket.level);
     CHECK_EQ(l.used, admitted);
     long double ideal = (long double)amount / ((long double)period * 1e9L) * (long double)t;
     long double credit = (long double)cost + (long double)amount / ((long double)period * 1e9L);
@@ -201,7 +205,7 @@ TEST(a_refund_stops_at_the_brim)
     CHECK_NEAR(xf_limit_level(&l, 0), 9, 0);
     xf_limit_adjust(&l, 3, 0);
     CHECK_NEAR(xf_limit_level(&l, 0), 10, 0);
-    CHECK(l.bucket.level < l.capacity + l.gain);
+    CHECK(l.bucket.level < l.def.capacity + l.def.gain);
     xf_limit_adjust(&l, -30, 0);
     CHECK_NEAR(xf_limit_level(&l, 0), -20, 0);
 }
@@ -211,19 +215,19 @@ TEST(extremes_do_not_overflow)
     const double rates[] = {1e-3, 1, 1e9, 1e12};
     for (size_t r = 0; r < sizeof(rates) / sizeof(*rates); r++) {
         xf_limit l = limit(rates[r], 1, 1);
-        xf_limit_take(&l, l.max_cost, 0);
-        CHECK(xf_limit_ready(&l, l.max_cost, 0) > 0);
+        xf_limit_take(&l, l.def.max_cost, 0);
+        CHECK(xf_limit_ready(&l, l.def.max_cost, 0) > 0);
         CHECK_NEAR(xf_limit_level(&l, INT64_MAX), 1, 0);
-        xf_limit_adjust(&l, -l.max_cost, 0);
+        xf_limit_adjust(&l, -l.def.max_cost, 0);
         for (int i = 0; i < 20; i++) {
             xf_limit_adjust(&l, INT64_MIN, 1);
-            xf_limit_adjust(&l, -l.max_cost, 1);
+            xf_limit_adjust(&l, -l.def.max_cost, 1);
         }
         CHECK(xf_limit_level(&l, 1) < -1e6);
-        CHECK(xf_limit_ready(&l, l.max_cost, 0) > 1);
+        CHECK(xf_limit_ready(&l, l.def.max_cost, 0) > 1);
         for (int i = 0; i < 20; i++) {
             xf_limit_adjust(&l, INT64_MAX, 1);
-            xf_limit_adjust(&l, l.max_cost, 1);
+            xf_limit_adjust(&l, l.def.max_cost, 1);
         }
         CHECK_NEAR(xf_limit_level(&l, 1), 1, 0);
         xf_limit_take(&l, 1, INT64_MAX);
@@ -235,14 +239,14 @@ TEST(a_new_definition_keeps_the_level_in_units)
 {
     xf_limit l = limit(10, 1, 10), wider = limit(7000, 60, 100), narrow = limit(3, 60, 2);
     xf_limit_take(&l, 8, 0);
-    xf_limit_retune(&l, &wider, SECOND / 10);
+    xf_limit_retune(&l, &wider.def, SECOND / 10);
     CHECK_NEAR(xf_limit_level(&l, SECOND / 10), 3, 1e-9);
     CHECK_NEAR(xf_limit_rate(&l), 7000.0 / 60, 1e-9);
     CHECK_EQ(l.used, 8);
-    xf_limit_retune(&l, &narrow, SECOND / 10);
+    xf_limit_retune(&l, &narrow.def, SECOND / 10);
     CHECK_NEAR(xf_limit_level(&l, SECOND / 10), 2, 0);
     xf_limit_take(&l, 12, SECOND / 10);
-    xf_limit_retune(&l, &wider, SECOND / 10);
+    xf_limit_retune(&l, &wider.def, SECOND / 10);
     CHECK_NEAR(xf_limit_level(&l, SECOND / 10), -10, 1e-9);
 }
 
@@ -290,7 +294,7 @@ TEST(a_new_definition_does_not_forgive_the_largest_debt)
 {
     xf_limit l = limit(1e9, 1, 1), finer = limit(1, 1, 1);
     xf_limit_adjust(&l, INT64_MIN, 0);
-    xf_limit_retune(&l, &finer, 0);
+    xf_limit_retune(&l, &finer.def, 0);
     CHECK(xf_limit_level(&l, 0) < -1e9);
     CHECK(xf_limit_ready(&l, 0, 0) > INT64_MAX / 4);
 }

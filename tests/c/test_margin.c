@@ -42,7 +42,7 @@ TEST(it_shrinks_by_a_part_each_quiet_minute_down_to_nothing)
 
 TEST(it_costs_burst_and_nothing_of_the_rate)
 {
-    const xf_limit requests = limit(100, 1, 20);
+    const xf_definition requests = limit(100, 1, 20);
     start(&requests, 1, XF_UNLIMITED);
     xf_call *c = dispatched(1, 0, 0);
     refuse(c, 5 * MS, 0); /* margin: a request */
@@ -66,11 +66,11 @@ TEST(it_costs_burst_and_nothing_of_the_rate)
 
 TEST(a_limit_with_less_room_than_that_paces)
 {
-    const xf_limit requests = limit(1, 1, 1);
+    const xf_definition requests = limit(1, 1, 1);
     start(&requests, 1, XF_UNLIMITED);
     s.limits[0].reserve = 0;
     xf_limit_reserve(&s.limits[0], 5 * SECOND, 0);
-    CHECK_EQ(s.limits[0].reserve, s.limits[0].capacity);
+    CHECK_EQ(s.limits[0].reserve, s.limits[0].def.capacity);
     CHECK_NEAR(xf_limit_level(&s.limits[0], 10 * SECOND), 0, 0);
     CHECK_EQ(xf_limit_ready(&s.limits[0], 1, SECOND), SECOND);
     stop();
@@ -78,7 +78,7 @@ TEST(a_limit_with_less_room_than_that_paces)
 
 TEST(successes_narrow_it_again)
 {
-    const xf_limit requests = limit(100, 1, 20);
+    const xf_definition requests = limit(100, 1, 20);
     start(&requests, 1, XF_UNLIMITED);
     xf_call *c = dispatched(1, 0, 0);
     refuse(c, 4 * MS, 0);

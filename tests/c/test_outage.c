@@ -39,7 +39,7 @@ static void break_down(int calls)
 
 TEST(one_failure_is_bad_luck_and_its_pause_is_short_for_all)
 {
-    const xf_limit tokens = limit(100, 1, 100);
+    const xf_definition tokens = limit(100, 1, 100);
     xf_call *last;
     start(&tokens, 1, XF_UNLIMITED);
     break_down(2);

@@ -56,7 +56,7 @@ TEST(the_ends_of_the_priorities_are_usable)
 
 TEST(small_calls_do_not_overtake_a_large_one)
 {
-    const xf_limit tokens = limit(10, 1, 10);
+    const xf_definition tokens = limit(10, 1, 10);
     start(&tokens, 1, XF_UNLIMITED);
     submit(10, 0, 0);
     xf_call *large = submit(10, 0, 0), *small = submit(1, 0, 0);
@@ -113,7 +113,7 @@ TEST(a_waiting_call_expires_at_its_deadline)
 
 TEST(a_call_that_was_due_before_its_deadline_is_admitted_however_late_one_looks)
 {
-    const xf_limit requests = limit(1, 1, 1);
+    const xf_definition requests = limit(1, 1, 1);
     start(&requests, 1, XF_UNLIMITED);
     submit(1, 0, 0);
     xf_call *in_time = call(1, 0), *too_late = call(1, 0);
@@ -241,7 +241,7 @@ static void check_same(const xf_scheduler *before, const xf_limit *limits)
 TEST(any_failing_allocation_leaves_the_state_intact)
 {
     enum { N = 500 };
-    const xf_limit tokens = limit(10, 1, 10);
+    const xf_definition tokens = limit(10, 1, 10);
     const xf_alloc alloc = {test_heap_realloc, &memory};
     int failures = 0;
     do {

@@ -3,7 +3,7 @@
 
 #include "core/trail.h"
 
-static void follow(xf_limit only)
+static void follow(xf_definition only)
 {
     start(&only, 1, XF_UNLIMITED);
     CHECK(xf_follow(&s, 0));
