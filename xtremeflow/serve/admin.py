@@ -1,4 +1,4 @@
-"""What /admin/... tells and does: what the provider has seen, its faults, its limits."""
+"""What /admin/... tells and does: what the provider has seen, its faults, limits and quirks."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from xtremeflow.serve.asking import Json
 from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.fields import is_array, is_object
 from xtremeflow.serve.profiles import UNITS, period
+from xtremeflow.testing import Quirks
 
 if TYPE_CHECKING:
     from xtremeflow.serve.service import Service
@@ -104,6 +105,24 @@ def _set_limits(service: Service, body: Any) -> Json:
     return _get_limits(service, None)
 
 
+def _get_quirks(service: Service, body: Any) -> Json:
+    return {"quirks": asdict(service.quirks)}
+
+
+def _set_quirks(service: Service, body: Any) -> Json:
+    if not is_object(body):
+        raise ValueError(f"quirks must be an object of values by name, got {body!r}")
+    service.quirks = Quirks.of({**asdict(service.quirks), **body})
+    service.reset()
+    return _get_quirks(service, None)
+
+
+def _clear_quirks(service: Service, body: Any) -> Json:
+    service.quirks = Quirks()
+    service.reset()
+    return _get_quirks(service, None)
+
+
 def _set_spent(service: Service, body: Any) -> Json:
     spent = body.get("spent") if is_object(body) else True
     if not isinstance(spent, bool):
@@ -118,6 +137,7 @@ _COMMANDS: Mapping[str, Mapping[str, _Command]] = {
     "reset": {"POST": _reset},
     "faults": {"GET": _get_faults, "POST": _add_faults, "DELETE": _clear_faults},
     "limits": {"GET": _get_limits, "POST": _set_limits},
+    "quirks": {"GET": _get_quirks, "POST": _set_quirks, "DELETE": _clear_quirks},
     "spent": {"POST": _set_spent},
 }
 

@@ -8,12 +8,13 @@ import importlib.util
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from xtremeflow.serve.faults import KINDS, Fault
 from xtremeflow.serve.profiles import PROFILES, QUOTAS
 from xtremeflow.serve.settings import Settings
-from xtremeflow.testing import LatencyModel
+from xtremeflow.testing import LatencyModel, Quirks
 
 if TYPE_CHECKING:
     from xtremeflow.serve.server import SimulatedServer
@@ -24,11 +25,12 @@ examples:
   xtremeflow serve                                   OpenAI with its usual limits, on port 8000
   xtremeflow serve --profile anthropic --itpm 50000  Anthropic with a tight limit on input
   xtremeflow serve --speed 12 --fault cut=0.01       a minute in 5 s, and 1 % of the answers cut off
+  xtremeflow serve --quirk quantum=1                 a minute's limits, enforced by the second
 
 An answer has the length that the request tells: metadata {"output_tokens": "57"} in its body, or
 the header x-simulated-output-tokens: 57; otherwise a random one, the same for the same prompt.
 While it runs: GET /admin/stats, POST /admin/reset, GET, POST or DELETE /admin/faults,
-GET or POST /admin/limits, POST /admin/spent.
+GET or POST /admin/limits, GET, POST or DELETE /admin/quirks, POST /admin/spent.
 """
 
 
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"port must be from 0 to 65535, got {options.port}")
     try:
         settings = _settings(options)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         parser.error(str(error))
     try:
         _run(_serve(settings, options.host, options.port))
@@ -130,6 +132,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         only_key=options.only_key,
         only_models=options.only_models,
         faults=[Fault(f.kind, f.rate, f.count, options.fault_seconds) for f in faults],
+        quirks=Quirks.from_texts(options.quirk),
         batch=options.batch,
         keep_alive=options.keep_alive,
         seed=options.seed,
@@ -261,5 +264,14 @@ def _parser() -> argparse.ArgumentParser:
         default=30.0,
         metavar="S",
         help="how long it stalls or pauses (default: 30)",
+    )
+
+    group = parser.add_argument_group("quirks", "how the provider is not what it says")
+    group.add_argument(
+        "--quirk",
+        action="append",
+        default=[],
+        metavar="NAME[=VALUE]",
+        help=f"may be given again: {', '.join(asdict(Quirks()))}; docs/serve.md explains them",
     )
     return parser

@@ -48,9 +48,15 @@ class Reply:
         self._began = service.provider.now()
         self._pending: list[bytes] = []
         self._content: str | None = None  # its type, once the headers have left
+        self.streams = False  # whether a stream was asked for
 
     async def _start(
-        self, content: str, status: int = 200, more: Mapping[str, str] | None = None
+        self,
+        content: str,
+        status: int = 200,
+        more: Mapping[str, str] | None = None,
+        *,
+        told: bool = True,
     ) -> None:
         if self._content is not None:
             return
@@ -63,7 +69,7 @@ class Reply:
             {
                 "content-type": content,
                 **service.profile.identify(f"req_{next(service.ids):024d}", took),
-                **service.profile.headers(service.account),
+                **(service.telling.headers() if told else {}),
                 **(more or {}),
             },
         )
@@ -87,10 +93,15 @@ class Reply:
         await self._sink.write(data[: len(data) // 2], more=True)
 
     async def reject(self, rejection: Rejection) -> None:
-        """An answer other than 200; after a sign of life only its body is left to say."""
+        """An answer other than what was asked for; after a sign of life only its body is left to
+        say, and in a stream it is an event.
+        """
         data = dumps(rejection.body)
-        length = {"content-length": str(len(data))}
-        await self._start(JSON, rejection.status, {**rejection.headers, **length})
+        headers = dict(rejection.headers)
+        content = EVENTS if self.streams and rejection.status == 200 else JSON
+        if content == JSON:
+            headers["content-length"] = str(len(data))
+        await self._start(content, rejection.status, headers, told=rejection.told)
         if self._content == EVENTS:
             data = b"data: " + data + b"\n\n"
         await self._sink.write(data, more=False)

@@ -20,10 +20,11 @@ from xtremeflow.serve.catalogue import models
 from xtremeflow.serve.faults import Fault, FaultPlan
 from xtremeflow.serve.fields import BadRequestError, is_object, length_of
 from xtremeflow.serve.production import Production, produce
-from xtremeflow.serve.profiles import PROFILES, Account, Refusal, Rejection
+from xtremeflow.serve.profiles import PROFILES, Account, Rejection
 from xtremeflow.serve.reply import Reply, Request, Sink
 from xtremeflow.serve.schema import instance
 from xtremeflow.serve.settings import Settings
+from xtremeflow.serve.telling import Telling
 from xtremeflow.testing import (
     CallRequest,
     RateLimitError,
@@ -52,7 +53,8 @@ class Service:
     ) -> None:
         self.settings = settings
         self.profile = PROFILES[settings.profile]
-        self.limits = dict(settings.limits)  # may be changed while it runs
+        self.limits = dict(settings.limits)  # may be changed while it runs, as quirks may
+        self.quirks = settings.quirks
         self._clock = clock
         self._wall = wall
         self._latency = settings.latency.faster(settings.speed)
@@ -68,6 +70,9 @@ class Service:
             name: self.profile.enforcer(name, amount, settings.minute)
             for name, amount in amounts.items()
         }
+        quirks = self.quirks.faster(settings.speed)
+        if quirks.refused_count is None:
+            quirks = replace(quirks, refused_count=self.profile.refused_count)
         self.provider = SimulatedProvider(
             enforcers.values(),
             latency=self._latency,
@@ -76,9 +81,11 @@ class Service:
             clock=self._clock,
             seed=settings.seed,
             record=False,
+            quirks=quirks,
         )
         self.account = Account(enforcers, amounts, self.provider.now, self._wall)
         self.profile.begin(self.account)
+        self.telling = Telling(self.profile, self.account, quirks)
         rules = self.profile.cache
         self.cache = PrefixCache(rules, settings.minute) if rules else None
         self.faults = FaultPlan(
@@ -122,6 +129,7 @@ class Service:
         if not counted:
             await reply.whole({"input_tokens": tokens_in(ask.prompt)})
             return
+        reply.streams = ask.stream
         lookup = self._look_up(ask)
         call, answer = self._plan(ask, lookup)
         latency = self.provider.latency_of(call)
@@ -225,4 +233,4 @@ class Service:
         try:
             return self.provider.admit(call)
         except (RateLimitError, RequestTooLargeError) as error:
-            raise self.profile.refusal(Refusal.of(error, self.account, ask.model)) from None
+            raise self.telling.refusal(error, ask.model) from None

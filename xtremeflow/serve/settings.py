@@ -9,7 +9,7 @@ from random import Random
 
 from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.profiles import PROFILES
-from xtremeflow.testing import LatencyModel
+from xtremeflow.testing import LatencyModel, Quirks
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class Settings:
     only_key          the only one that is let in; None lets everybody in
     only_models       those that exist; None lets any name pass
     faults            from the start
+    quirks            how it is not what it says, in the seconds of a real provider
     batch             calls worked on at a time, the others waiting; None is the profile's own
     keep_alive        seconds between signs of life; None is the profile's own
     seed              of latencies, lengths and faults
@@ -43,6 +44,7 @@ class Settings:
     only_key: str | None = None
     only_models: Sequence[str] | None = None
     faults: Sequence[Fault] = ()
+    quirks: Quirks = field(default_factory=Quirks)
     batch: int | None = None
     keep_alive: float | None = None
     seed: int = 0

@@ -22,6 +22,7 @@ from xtremeflow.testing.provider import (
     SimulatedProvider,
     Usage,
 )
+from xtremeflow.testing.quirks import Quirks
 
 __all__ = [
     "Arrival",
@@ -37,6 +38,7 @@ __all__ = [
     "LatencySource",
     "ProviderError",
     "ProviderStats",
+    "Quirks",
     "RateLimitError",
     "RequestTooLargeError",
     "Reservation",

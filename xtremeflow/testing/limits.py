@@ -22,13 +22,15 @@ class Enforcer(ABC):
 
     unit     what it counts: "requests", "tokens", "input_tokens" or "output_tokens"
     largest  the largest cost that it can ever let pass
+    per      the seconds that it is counted over; None for what is counted at once
     """
 
-    def __init__(self, unit: str, largest: int) -> None:
+    def __init__(self, unit: str, largest: int, per: float | None = None) -> None:
         if largest < 1:
             raise ValueError(f"a limit on {unit} must let at least 1 pass, got {largest}")
         self.unit = unit
         self.largest = largest
+        self.per = per
 
     @abstractmethod
     def wait(self, cost: int, now: int) -> int | None:
@@ -56,6 +58,17 @@ class Enforcer(ABC):
     def reset(self, now: int) -> int | None:
         """Nanoseconds until all of it is there again if nothing else comes; None is unknown."""
 
+    def count(self, cost: int, now: int) -> None:
+        """Charges a refused call nonetheless, whatever is left."""
+        self.take(cost, now)
+
+    def part(self, seconds: float) -> Enforcer | None:
+        """One of the same kind that allows in so many seconds that part of it; None: it has none.
+
+        Asked only of a limit that is counted over a longer time.
+        """
+        return None
+
     def release(self, cost: int) -> None:  # noqa: B027 - only a limit on concurrency cares
         """The call that took `cost` has ended."""
 
@@ -73,8 +86,9 @@ class TokenBucket(Enforcer):
         check_number("amount", amount, zero=False)
         check_number("capacity", capacity, zero=False)
         rate, full = Fraction(amount) / _nanoseconds("per", per), Fraction(capacity)
-        super().__init__(unit, math.floor(full))
+        super().__init__(unit, math.floor(full), per)
         self._text = f"{amount:,.10g} per {per:g} s, capacity {float(full):,.10g}"
+        self._rate = amount / per
         # The level is counted in 1/scale of a unit, so that refill and capacity are integers.
         self._scale = math.lcm(rate.denominator, full.denominator)
         self._refill = int(rate * self._scale)  # per nanosecond
@@ -94,6 +108,16 @@ class TokenBucket(Enforcer):
     def take(self, cost: int, now: int) -> None:
         self._level = self._level_at(now) - cost * self._scale
         self._at = now
+
+    def count(self, cost: int, now: int) -> None:
+        """At most another capacity is owed: what was refused before that is forgotten."""
+        level = self._level_at(now)
+        self._level = min(level, max(level - cost * self._scale, -self._full))
+        self._at = now
+
+    def part(self, seconds: float) -> TokenBucket:
+        amount = self._rate * seconds
+        return TokenBucket(self.unit, amount, seconds, capacity=max(amount, 1.0))
 
     def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
         self._level = min(self._full, self._level_at(now) + (cost - actual) * self._scale)
@@ -117,7 +141,7 @@ class FixedWindow(Enforcer):
     """
 
     def __init__(self, unit: str, amount: int, per: float = 60.0) -> None:
-        super().__init__(unit, _whole("amount", amount))
+        super().__init__(unit, _whole("amount", amount), per)
         self._per = _nanoseconds("per", per)
         self._opened: int | None = None  # start of the window that _used belongs to
         self._used = 0
@@ -160,6 +184,10 @@ class FixedWindow(Enforcer):
         opened = self._roll(now)
         return opened + self._per - now if self._used else 0
 
+    def part(self, seconds: float) -> FixedWindow:
+        amount = round(self.largest * seconds * NANOSECONDS / self._per)
+        return FixedWindow(self.unit, max(amount, 1), seconds)
+
     def __repr__(self) -> str:
         per = self._per / NANOSECONDS
         return f"FixedWindow({self.unit}: {self.largest:,} per {per:g} s)"
@@ -172,7 +200,7 @@ class SlidingWindow(Enforcer):
     """
 
     def __init__(self, unit: str, amount: int, per: float = 60.0) -> None:
-        super().__init__(unit, _whole("amount", amount))
+        super().__init__(unit, _whole("amount", amount), per)
         self._per = _nanoseconds("per", per)
         self._log: OrderedDict[int, int] = OrderedDict()  # costs by when they stop counting
         self._used = 0
@@ -220,6 +248,10 @@ class SlidingWindow(Enforcer):
         self._forget(now)
         return next(reversed(self._log)) - now if self._log else 0
 
+    def part(self, seconds: float) -> SlidingWindow:
+        amount = round(self.largest * seconds * NANOSECONDS / self._per)
+        return SlidingWindow(self.unit, max(amount, 1), seconds)
+
     def __repr__(self) -> str:
         per = self._per / NANOSECONDS
         return f"SlidingWindow({self.unit}: {self.largest:,} per {per:g} s)"
@@ -243,6 +275,9 @@ class Concurrency(Enforcer):
 
     def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
         self._held += actual - cost
+
+    def count(self, cost: int, now: int) -> None:
+        """A refused call holds no place."""
 
     def remaining(self, now: int) -> int:
         return max(0, self.largest - self._held)

@@ -9,7 +9,7 @@ It runs on the clock of the loop that calls it, real or virtual.
 from __future__ import annotations
 
 import asyncio
-import math
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -20,6 +20,9 @@ from xtremeflow.testing.charge import CHARGES, CallRequest, Charge
 from xtremeflow.testing.clock import Clock, clock_of
 from xtremeflow.testing.latency import Latency, LatencyModel, LatencySource
 from xtremeflow.testing.limits import NANOSECONDS, Enforcer
+from xtremeflow.testing.quirks import Door, Quirks, Reason
+
+NO_QUIRKS = Quirks()
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,12 @@ class ProviderError(Exception):
 
 
 class RateLimitError(ProviderError):
-    """A 429. `retry_after` (seconds) is exact where the headers round up; None where unknown.
+    """A 429. `retry_after` (seconds) is exact where the headers round up; None where unknown, or
+    where the provider's quirks have the headers say something else: `wait` is what it is then.
 
-    `limits` are those that refused the call, `costs` what it would have cost, by unit.
+    `limits` are those that refused the call, `costs` what it would have cost, by unit; `reason` is
+    "rate", or the quirk that refused it: "growth" (a `code` of "slow_down" goes with it, and the
+    status may be 503), "noise" or "blocked".
     """
 
     def __init__(
@@ -69,15 +75,19 @@ class RateLimitError(ProviderError):
         retry_after: float | None,
         limits: Sequence[Enforcer] = (),
         costs: Mapping[str, int] | None = None,
+        *,
+        reason: Reason = "rate",
+        quirks: Quirks = NO_QUIRKS,
     ) -> None:
-        headers: dict[str, str] = {}
-        if retry_after is not None:
-            headers["retry-after"] = str(math.ceil(retry_after))
-            headers["retry-after-ms"] = str(math.ceil(retry_after * 1000))
-        super().__init__(message, ErrorResponse(429, headers))
-        self.retry_after = retry_after
+        headers, said = quirks.told_wait(retry_after, time.time())
+        status = quirks.growth_status if reason == "growth" else 429
+        super().__init__(message + said, ErrorResponse(status, headers))
+        self.wait = retry_after
+        self.retry_after = retry_after if quirks.waits == "honest" else None
+        self.code = "slow_down" if reason == "growth" else "rate_limit_exceeded"
         self.limits = limits
         self.costs = costs or {}
+        self.reason: Reason = reason
 
 
 class RequestTooLargeError(ProviderError):
@@ -110,7 +120,8 @@ class ProviderStats:
     """What a provider has seen so far."""
 
     attempts: int = 0  # calls sent
-    refused: int = 0  # 429: violations of a limit
+    refused: int = 0  # 429: violations of a limit, and the quirks'
+    unruly: int = 0  # of these the refusals that no limit explains
     too_large: int = 0  # 413
     early: int = 0  # calls sent before the end of a wait that a 429 had announced by then
     completed: int = 0
@@ -169,6 +180,8 @@ class Reservation:
 class SimulatedProvider:
     """Admits a call if every one of its limits lets it pass, else charges nothing and answers 429.
 
+    Any number of clients may call one provider: they share its limits.
+
     limits    the Enforcers, each the state of one limit; two providers may share one
     latency   draws each call's duration; a refusal takes the network's part of it
     charge    "max_tokens", "actual" or a function from a CallRequest to its cost by unit
@@ -177,6 +190,7 @@ class SimulatedProvider:
     clock     seconds as a float; by default that of the loop a call is made on
     seed      of the latencies: calls made in the same order, or with the same keys, draw the same
     record    whether `arrivals` keeps every call's arrival
+    quirks    how it is not what it says
 
     `call` is a whole call. What is more than that goes step by step: `arrive`, `admit`, `working`,
     the Reservation's `settle` and `complete`; a refusal that the client has been told, `announce`.
@@ -192,6 +206,7 @@ class SimulatedProvider:
         clock: Clock | None = None,
         seed: int = 0,
         record: bool = True,
+        quirks: Quirks = NO_QUIRKS,
     ) -> None:
         if isinstance(charge, str):
             if charge not in CHARGES:
@@ -205,6 +220,12 @@ class SimulatedProvider:
                 raise ValueError(f"{limit!r} counts what is never charged: {', '.join(units)} are")
         if batch is not None and (type(batch) is not int or batch < 1):
             raise ValueError(f"batch must be a whole number of at least 1, got {batch!r}")
+        self._quirks = quirks
+        self._door = Door(quirks, seed)
+        # What is enforced: each limit as it is told, and its part where there is a quantum.
+        self._enforced = [(limit, limit) for limit in self._limits]
+        parts = ((limit, _part(limit, quirks)) for limit in self._limits)
+        self._enforced += [(limit, part) for limit, part in parts if part is not None]
         self._places = None if batch is None else asyncio.Semaphore(batch)
         self._latency: LatencySource = LatencyModel() if latency is None else latency
         self._clock = clock
@@ -279,8 +300,8 @@ class SimulatedProvider:
             self.arrivals.append(Arrival(now, costs, error is not None))
         if error is not None:
             raise error
-        for limit in self._limits:
-            limit.take(costs[limit.unit], instant)
+        for _, enforcer in self._enforced:
+            enforcer.take(costs[enforcer.unit], instant)
         stats = self.stats
         for unit, cost in costs.items():
             stats.charged[unit] = stats.charged.get(unit, 0) + cost
@@ -302,37 +323,75 @@ class SimulatedProvider:
     def _refusal(
         self, costs: Mapping[str, int], now: float, instant: int
     ) -> RateLimitError | RequestTooLargeError | None:
-        longest = 0
-        refusing: list[Enforcer] = []
-        unknown = False
         for limit in self._limits:
             cost = costs[limit.unit]
             if cost > limit.largest:
                 self.stats.too_large += 1
                 message = f"a call of {cost:,} never passes {limit!r}"
                 return RequestTooLargeError(message, (limit,), costs)
-            wait = limit.wait(cost, instant)
-            if wait == 0:
-                continue
-            refusing.append(limit)
-            if wait is None:
-                unknown = True
-            else:
-                longest = max(longest, wait)
-        if not refusing:
+        error = (
+            self._refused_at_the_door(costs, now)
+            or self._refused_by_limits(costs, now, instant)
+            or self._refused_for_growth(costs, now)
+        )
+        self.stats.refused += error is not None
+        return error
+
+    def _refused_at_the_door(self, costs: Mapping[str, int], now: float) -> RateLimitError | None:
+        refusal = self._door.refuses(now)
+        if refusal is None:
             return None
-        self.stats.refused += 1
+        self._count_refused(round(now * NANOSECONDS))
+        self.stats.unruly += 1
+        reason, wait = refusal
+        message = "all calls are refused" if reason == "blocked" else "the model is busy"
+        return RateLimitError(message, wait, (), costs, reason=reason, quirks=self._quirks)
+
+    def _refused_for_growth(self, costs: Mapping[str, int], now: float) -> RateLimitError | None:
+        if not self._door.too_steep(now):
+            return None
+        self._count_refused(round(now * NANOSECONDS))
+        self.stats.unruly += 1
+        message = "slow down: the rate of requests grows too fast"
+        return RateLimitError(message, None, (), costs, reason="growth", quirks=self._quirks)
+
+    def _refused_by_limits(
+        self, costs: Mapping[str, int], now: float, instant: int
+    ) -> RateLimitError | None:
+        if not self._refusing(costs, instant):
+            return None
+        self._count_refused(instant)
+        waits = self._refusing(costs, instant)
+        refusing = list(dict.fromkeys(limit for limit, _ in waits))
         message = f"rate limit reached: {', '.join(map(repr, refusing))}"
+        known = [wait for _, wait in waits if wait is not None]
         # From the float and not from the rounded instant, so that the client's sum of both
         # rounds to the very nanosecond promised.
-        retry_after = None if unknown else (instant + longest) / NANOSECONDS - now
-        return RateLimitError(message, retry_after, refusing, costs)
+        wait = (instant + max(known)) / NANOSECONDS - now if len(known) == len(waits) else None
+        return RateLimitError(message, wait, refusing, costs, quirks=self._quirks)
+
+    def _refusing(
+        self, costs: Mapping[str, int], instant: int
+    ) -> list[tuple[Enforcer, int | None]]:
+        """The limits that refuse a call, and for how long: they, or their parts."""
+        waits = [
+            (limit, enforcer.wait(min(costs[limit.unit], enforcer.largest), instant))
+            for limit, enforcer in self._enforced
+        ]
+        return [(limit, wait) for limit, wait in waits if wait != 0]
+
+    def _count_refused(self, instant: int) -> None:
+        if self._quirks.refused_count:
+            for _, enforcer in self._enforced:
+                if enforcer.unit == "requests" and (enforcer.per or 0.0) <= self._quirks.longest:
+                    enforcer.count(1, instant)
 
     def _settle(self, costs: Mapping[str, int], actual: Mapping[str, int], taken: int) -> None:
         instant = round(self.now() * NANOSECONDS)
-        for limit in self._limits:
-            if costs[limit.unit] != actual[limit.unit]:
-                limit.settle(costs[limit.unit], actual[limit.unit], taken, instant)
+        for _, enforcer in self._enforced:
+            unit = enforcer.unit
+            if costs[unit] != actual[unit]:
+                enforcer.settle(costs[unit], actual[unit], taken, instant)
         for unit, cost in costs.items():
             self.stats.charged[unit] += actual[unit] - cost
 
@@ -340,3 +399,11 @@ class SimulatedProvider:
         self.stats.in_flight -= 1
         for limit in self._limits:
             limit.release(costs[limit.unit])
+
+
+def _part(limit: Enforcer, quirks: Quirks) -> Enforcer | None:
+    """What enforces a limit beside itself, where there is a quantum."""
+    quantum, per = quirks.quantum, limit.per
+    if quantum is None or per is None or not quantum < per <= quirks.longest:
+        return None
+    return limit.part(quantum)

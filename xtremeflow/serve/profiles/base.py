@@ -40,7 +40,9 @@ def period(name: str, minute: float) -> float:
 
 
 class Rejection(Exception):
-    """An answer other than 200. `wait` is how many seconds it tells the client to wait."""
+    """An answer other than what was asked for. `wait` is how many seconds it tells the client to
+    wait, `told` whether its headers tell of the limits too.
+    """
 
     def __init__(
         self,
@@ -48,12 +50,15 @@ class Rejection(Exception):
         body: object,
         headers: Mapping[str, str] | None = None,
         wait: float | None = None,
+        *,
+        told: bool = True,
     ) -> None:
         super().__init__(f"HTTP {status}")
         self.status = status
         self.body = body
         self.headers = headers or {}
         self.wait = wait
+        self.told = told
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,7 @@ class Profile(ABC):
     overloaded     the status by which it says that it is, and the code
     batch          how many calls it works on at a time, the others waiting; None is all of them
     keep_alive     seconds between signs of life while a call waits for its first token
+    refused_count  whether a refused call takes a request from the limits on requests
     usage_always   whether a stream of chat completions tells its usage unasked
     """
 
@@ -146,6 +152,7 @@ class Profile(ABC):
     overloaded_code: ClassVar[str | None] = None
     batch: ClassVar[int | None] = None
     keep_alive: ClassVar[float | None] = None
+    refused_count: ClassVar[bool] = False
     usage_always: ClassVar[bool] = False
 
     def begin(self, account: Account) -> None:  # noqa: B027 - only some go by the wall's clock

@@ -36,6 +36,7 @@ class OpenAI(Profile):
     quotas: ClassVar[Quotas] = {"rpm": 5_000, "tpm": 800_000, "rpd": None, "tpd": None}
     cache = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15)
     overloaded_code = "slow_down"
+    refused_count = True  # "unsuccessful requests contribute to your per-minute limit"
 
     def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
         return TokenBucket(UNITS[name], amount, period(name, minute))
