@@ -103,6 +103,7 @@ struct xf_transfer {
     int http_version;      /* 10, 11, 20 */
     struct xf_buffer head; /* status line and header lines, as received */
     struct xf_buffer body; /* what was received and not yet taken */
+    bool head_open;        /* its status line has come, its end has not */
     bool head_done, done;
     struct xf_outcome outcome;
     struct xf_times times;

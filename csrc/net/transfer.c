@@ -47,17 +47,21 @@ static int on_prereq(void *userdata, char *ip, char *own_ip, int port, int own_p
     return CURL_PREREQ_OK;
 }
 
+/* Of "HTTP/1.1 200 OK" or "HTTP/2 200"; 0 where it is no such line. */
 static int status_of(const char *line, size_t size, int *version)
 {
-    /* HTTP/1.1 200 OK, HTTP/2 200 */
-    const char *end = line + size, *p = line + 5;
-    int v = 0, status = 0, digits = 0;
+    static const char start[] = "HTTP/";
+    const char *end = line + size, *p = line + sizeof start - 1;
+    int v = 0, status = 0;
+    *version = 0;
+    if (size < sizeof start || memcmp(line, start, sizeof start - 1))
+        return 0;
     for (; p < end && *p != ' '; p++)
-        if (*p >= '0' && *p <= '9')
+        if (*p >= '0' && *p <= '9' && v < 10)
             v = v * 10 + *p - '0';
     while (p < end && *p == ' ')
         p++;
-    for (; p < end && *p >= '0' && *p <= '9' && digits < 3; p++, digits++)
+    for (; p < end && *p >= '0' && *p <= '9' && status < 100; p++)
         status = status * 10 + *p - '0';
     *version = v < 10 ? v * 10 : v;
     return status;
@@ -132,8 +136,10 @@ static size_t on_header(char *line, size_t one, size_t size, void *userdata)
     t->last_io = e->now;
     if (t->head_done)
         return size; /* trailers */
-    if (size > 5 && !memcmp(line, "HTTP/", 5)) {
+    bool blank = line[0] == '\r' || line[0] == '\n';
+    if (!t->head_open && !blank) {
         xf_buffer_take(&t->head, xf_buffer_size(&t->head)); /* after an interim answer */
+        t->head_open = true;
         t->status = status_of(line, size, &t->http_version);
         t->length = -1;
         t->coding = XF_PLAIN;
@@ -145,11 +151,12 @@ static size_t on_header(char *line, size_t one, size_t size, void *userdata)
         t->error = XF_E_HEAD;
         return 0;
     }
-    bool blank = line[0] == '\r' || line[0] == '\n';
     if (!blank && xf_buffer_add(&t->head, line, size) < 0) {
         t->error = XF_E_MEMORY;
         return 0;
     }
+    if (blank)
+        t->head_open = false;
     if (blank && t->status >= 200) {
         t->head_done = true;
         if (t->request.stream)

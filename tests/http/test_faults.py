@@ -96,6 +96,31 @@ def test_interim_answers_are_passed_over() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("field", [b"HTTP/9999999999999999999: 777", b"HTTP/1.1 100: x"])
+def test_a_status_line_is_the_first_line_of_a_head(field: bytes) -> None:
+    head = b"HTTP/1.1 201 Created\r\nx-a: 1\r\n%s\r\nx-b: 2\r\ncontent-length: 2\r\n\r\nok"
+
+    async def main() -> None:
+        async with serving(raw(head % field)) as server, Client() as client:
+            response = await client.get(server.url)
+            assert (response.status, response.body) == (201, b"ok")
+            assert response.http_version == "HTTP/1.1"
+            assert (response.headers["x-a"], response.headers["x-b"]) == ("1", "2")
+
+    run(main())
+
+
+@pytest.mark.parametrize("line", [b"HTTP/1.1 %s OK" % (b"9" * 30), b"HTTP/%s 200 OK" % (b"9" * 30)])
+def test_the_digits_of_a_status_line_are_bounded(line: bytes) -> None:
+    async def main() -> None:
+        answer = line + b"\r\ncontent-length: 2\r\n\r\nok"
+        async with serving(raw(answer)) as server, Client() as client:
+            with pytest.raises(http.TransportError):
+                await client.get(server.url)
+
+    run(main())
+
+
 def test_refused_and_unresolved_are_safe_to_repeat() -> None:
     async def main() -> None:
         async with Client() as client:
