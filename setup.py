@@ -24,8 +24,8 @@ carry = bool(os.environ.get("XTREMEFLOW_CARRY_LIBCURL"))
 
 http = Extension(
     "xtremeflow._http",
-    sources=sorted(glob("csrc/net/*.c") + glob("csrc/binding/http/*.c")),
-    depends=sorted(glob("csrc/net/*.h") + glob("csrc/binding/http/*.h")),
+    sources=["csrc/binding/steps.c", *sorted(glob("csrc/net/*.c") + glob("csrc/binding/http/*.c"))],
+    depends=["csrc/binding/steps.h", *sorted(glob("csrc/net/*.h") + glob("csrc/binding/http/*.h"))],
     include_dirs=["csrc"],
     libraries=["dl"] if sys.platform.startswith("linux") else [],
     extra_compile_args=CFLAGS,

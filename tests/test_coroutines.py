@@ -48,6 +48,16 @@ class Awaitable:
         return "awaited"
 
 
+class Wrapped:
+    """Takes the steps of another awaitable one by one."""
+
+    def __init__(self, awaitable: Any) -> None:
+        self.awaitable = awaitable
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return (yield from self.awaitable.__await__())
+
+
 # --- values -------------------------------------------------------------------------------------
 
 
@@ -86,6 +96,50 @@ def test_other_awaitables() -> None:
         assert scheduler.stats().finished == 5
 
     asyncio.run(main())
+
+
+def test_what_is_awaited_once_is_not_iterable() -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler()
+        calls: list[Any] = []
+
+        async def look() -> None:
+            calls.extend((get_context(), report_token_usage(1)))
+            assert await Wrapped(calls[1]) is None
+
+        await scheduler.submit(look())
+        start = scheduler.start_task(nap())
+        for awaitable in (start, *calls):
+            with pytest.raises(TypeError, match="not iterable"):
+                iter(awaitable)
+        with pytest.raises(TypeError, match="must be an iterable"):
+            asyncio.gather(*start)  # type: ignore[misc]  # a star too many
+        start.close()
+
+    asyncio.run(main())
+
+
+def test_the_steps_of_what_is_awaited_can_be_taken_one_by_one() -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(max_concurrency=1)
+        first = await scheduler.start_task(forever())
+        waiting = asyncio.ensure_future(Wrapped(scheduler.start_task(nap((1, 2)))))
+        cancelled = asyncio.ensure_future(Wrapped(scheduler.start_task(nap())))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        first.cancel()
+        assert await (await waiting) == (1, 2)
+        await asyncio.wait([cancelled])
+        assert cancelled.cancelled()
+        steps = scheduler.start_task(nap()).__await__()
+        assert iter(steps) is steps
+        steps.close()
+        with pytest.raises(TypeError, match="takes no arguments"):
+            scheduler.start_task(nap()).__await__(1)  # type: ignore[call-arg]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        asyncio.run(main())
 
 
 def test_an_await_method_that_returns_no_iterator() -> None:

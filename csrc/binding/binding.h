@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "binding/steps.h"
 #include "core/answers.h"
 #include "core/scheduler.h"
 
@@ -32,6 +33,7 @@ typedef struct module_state {
     PyTypeObject *call_type;
     PyTypeObject *start_type;
     PyTypeObject *reported_type;
+    PyTypeObject *steps_type; /* see steps.h */
 
     PyObject *current_call;     /* the context variable */
     PyObject *reported;         /* what report_token_usage() returns: done, always */
@@ -350,6 +352,10 @@ void xf_set_thrown(PyObject *const *args, Py_ssize_t nargs);
 
 /* The result of send(): what was yielded, or NULL with StopIteration or the error set. */
 PyObject *xf_send_result(PySendResult status, PyObject *result_steal_ref);
+
+/* The method __await__ of what is awaited: see steps.h. */
+PyObject *xf_await_method(PyObject *self, PyTypeObject *cls, PyObject *const *args,
+                          Py_ssize_t nargs, PyObject *kwnames);
 
 /* Sets the error of a coroutine that has ended, and returns NULL. */
 PyObject *xf_already_awaited(void);

@@ -393,6 +393,7 @@ static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyMethodDef call_methods[] = {
+    XF_AWAIT_METHOD(xf_await_method),
     {"rate_limited", xf_call_rate_limited, METH_VARARGS,
      PyDoc_STR("rate_limited($self, retry_after, base, exponential, max_retry_after, /)\n--\n\n"
                "The provider refused this call with a 429: opens or extends the scheduler's\n"
@@ -457,7 +458,6 @@ static PyType_Slot call_slots[] = {
     {Py_tp_traverse, call_traverse},
     {Py_tp_clear, call_clear},
     {Py_tp_repr, call_repr},
-    {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, xf_call_iternext},
     {Py_am_await, PyObject_SelfIter},
     {Py_am_send, xf_call_am_send},

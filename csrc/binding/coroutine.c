@@ -21,6 +21,18 @@ PyObject *xf_send_result(PySendResult status, PyObject *result_steal_ref)
     return result_steal_ref;
 }
 
+PyObject *xf_await_method(PyObject *self, PyTypeObject *cls, PyObject *const *args,
+                          Py_ssize_t nargs, PyObject *kwnames)
+{
+    (void)args;
+    if (nargs > 0 || kwnames != NULL) {
+        PyErr_SetString(PyExc_TypeError, "__await__() takes no arguments");
+        return NULL;
+    }
+    module_state *st = PyType_GetModuleState(cls);
+    return xf_steps_new(st->steps_type, self);
+}
+
 void xf_set_thrown(PyObject *const *args, Py_ssize_t nargs)
 {
     PyObject *type = nargs > 0 ? args[0] : Py_None;

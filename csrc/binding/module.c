@@ -39,7 +39,7 @@ static int add_types(PyObject *module, module_state *st)
     } types[] = {
         {&st->scheduler_type, &xf_scheduler_spec, true}, {&st->call_type, &xf_call_spec, true},
         {&st->port_type, &xf_port_spec, false},          {&st->start_type, &xf_start_spec, false},
-        {&st->reported_type, &xf_reported_spec, false},
+        {&st->reported_type, &xf_reported_spec, false},  {&st->steps_type, &xf_steps_spec, false},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         *types[i].type = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
@@ -140,6 +140,7 @@ static int module_exec(PyObject *module)
     DO(port_type)                                                                                  \
     DO(start_type)                                                                                 \
     DO(reported_type)                                                                              \
+    DO(steps_type)                                                                                 \
     DO(reported)                                                                                   \
     DO(resolve)
 

@@ -177,6 +177,7 @@ static PyObject *get_await(PyObject *op, void *Py_UNUSED(closure))
 }
 
 static PyMethodDef start_methods[] = {
+    XF_AWAIT_METHOD(xf_await_method),
     {"send", start_send, METH_O, NULL},
     {"throw", XF_FUNCTION(start_throw), METH_FASTCALL, NULL},
     {"close", start_close, METH_NOARGS, NULL},
@@ -201,7 +202,6 @@ static PyType_Slot start_slots[] = {
     {Py_tp_clear, start_clear},
     {Py_tp_methods, start_methods},
     {Py_tp_getset, start_getset},
-    {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, start_iternext},
     {Py_am_await, PyObject_SelfIter},
     {Py_am_send, start_am_send},

@@ -261,6 +261,7 @@ static void reported_dealloc(PyObject *self)
 }
 
 static PyMethodDef reported_methods[] = {
+    XF_AWAIT_METHOD(xf_await_method),
     {"send", reported_send, METH_O, NULL},
     {"throw", XF_FUNCTION(reported_throw), METH_FASTCALL, NULL},
     {"close", reported_close, METH_NOARGS, NULL},
@@ -272,7 +273,6 @@ static PyType_Slot reported_slots[] = {
     {Py_tp_dealloc, reported_dealloc},
     {Py_tp_traverse, reported_traverse},
     {Py_tp_methods, reported_methods},
-    {Py_tp_iter, PyObject_SelfIter},
     {Py_tp_iternext, reported_iternext},
     {Py_am_await, PyObject_SelfIter},
     {Py_am_send, reported_am_send},

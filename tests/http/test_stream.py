@@ -28,6 +28,44 @@ def sending(*pieces: bytes, pause: float = 0.0) -> Any:
     return handler
 
 
+def test_what_is_awaited_is_not_iterable() -> None:
+    async def main() -> None:
+        async with serving(sending(b"data: 1\n\n")) as server, Client() as client:
+            call = client.get(server.url)
+            with pytest.raises(TypeError, match="must be an iterable"):
+                asyncio.gather(*call)  # type: ignore[misc]
+            call.close()
+            async with client.stream("GET", server.url) as stream:
+                for items in (stream.events(), stream.aiter_bytes()):
+                    with pytest.raises(TypeError, match="not iterable"):
+                        iter(items)  # type: ignore[call-overload]
+
+    run(main())
+
+
+def test_the_steps_of_a_call_can_be_taken_one_by_one() -> None:
+    class Wrapped:
+        def __init__(self, awaitable: Any) -> None:
+            self.awaitable = awaitable
+
+        def __await__(self) -> Any:
+            return (yield from self.awaitable.__await__())
+
+    async def main() -> None:
+        async with serving(sending(b"data: 1\n\n")) as server, Client() as client:
+            assert (await Wrapped(client.get(server.url))).body == b"data: 1\n\n"
+            async with client.stream("GET", server.url) as stream:
+                events = stream.events()
+                assert (await Wrapped(events.__anext__())).data == "1"
+            cancelled = asyncio.ensure_future(Wrapped(client.get(server.url)))
+            await asyncio.sleep(0)
+            cancelled.cancel()
+            await asyncio.wait([cancelled])
+            assert cancelled.cancelled()
+
+    run(main())
+
+
 def test_events_cut_anywhere() -> None:
     text = (
         "\ufeff: comment\r\ndata: one\r\n\r\nevent: delta\ndata: {\"a\":\ndata:  \"é\"}\nid: 7\n\n"

@@ -6,13 +6,14 @@
 #include <Python.h>
 #include <stdbool.h>
 
+#include "binding/steps.h"
 #include "net/engine.h"
 #include "net/sse.h"
 
 struct state {
     struct xf_curl curl;
     PyTypeObject *session_type, *engine_type, *transfer_type, *waiter_type, *reader_type,
-        *response_type, *event_type;
+        *response_type, *event_type, *steps_type;
     PyObject *get_running_loop, *cancelled_error, *loads;
     PyObject *str_add_reader, *str_remove_reader, *str_call_soon, *str_is_closed, *str_done,
         *str_set_result, *str_message;
@@ -155,5 +156,8 @@ PyObject *headers_pairs(PyObject *given);
 /* The two protocols by which awaitables are driven, over one step function. */
 typedef PySendResult (*step_function)(PyObject *, PyObject **);
 PyObject *await_next(PyObject *self, step_function step);
+/* Their method __await__. */
+PyObject *await_method(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs,
+                       PyObject *names);
 
 #endif

@@ -228,7 +228,8 @@ static int exec(PyObject *module)
         make_type(module, &waiter_spec, &s->waiter_type) < 0 ||
         make_type(module, &reader_spec, &s->reader_type) < 0 ||
         add_type(module, &response_spec, &s->response_type) < 0 ||
-        add_type(module, &event_spec, &s->event_type) < 0)
+        add_type(module, &event_spec, &s->event_type) < 0 ||
+        make_type(module, &xf_steps_spec, &s->steps_type) < 0)
         return -1;
     if (PyModule_AddStringConstant(module, "libcurl_version", s->curl.version->version) < 0 ||
         PyModule_AddIntConstant(module, "libcurl_number", (long)s->curl.version->version_num) < 0 ||
@@ -251,6 +252,7 @@ static int exec(PyObject *module)
     DO(reader_type)                                                                                \
     DO(response_type)                                                                              \
     DO(event_type)                                                                                 \
+    DO(steps_type)                                                                                 \
     DO(get_running_loop)                                                                           \
     DO(cancelled_error)                                                                            \
     DO(loads)                                                                                      \

@@ -167,6 +167,7 @@ static PyObject *self_reference(PyObject *self)
 }
 
 static PyMethodDef reader_methods[] = {
+    XF_AWAIT_METHOD(await_method),
     {"send", reader_send_method, METH_O, NULL},
     {"throw", reader_throw, METH_VARARGS, NULL},
     {"close", reader_close, METH_NOARGS, NULL},
@@ -180,7 +181,6 @@ static PyType_Slot reader_slots[] = {
     {Py_am_anext, self_reference},
     {Py_am_await, self_reference},
     {Py_am_send, reader_send},
-    {Py_tp_iter, self_reference},
     {Py_tp_iternext, reader_next},
     {Py_tp_methods, reader_methods},
     {Py_tp_dealloc, reader_dealloc},

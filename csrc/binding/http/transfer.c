@@ -189,6 +189,18 @@ PyObject *await_next(PyObject *self, step_function step)
     }
 }
 
+PyObject *await_method(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs,
+                       PyObject *names)
+{
+    (void)args;
+    if (nargs || names) {
+        PyErr_SetString(PyExc_TypeError, "__await__() takes no arguments");
+        return NULL;
+    }
+    struct state *state = PyType_GetModuleState(cls);
+    return xf_steps_new(state->steps_type, self);
+}
+
 static PyObject *transfer_next(PyObject *op)
 {
     return await_next(op, transfer_step);
@@ -386,6 +398,7 @@ static void transfer_dealloc(PyObject *op)
 }
 
 static PyMethodDef transfer_methods[] = {
+    XF_AWAIT_METHOD(await_method),
     {"send", transfer_send_method, METH_O, NULL},
     {"throw", transfer_throw, METH_VARARGS, NULL},
     {"close", transfer_close, METH_NOARGS, NULL},
@@ -420,7 +433,6 @@ static PyType_Slot transfer_slots[] = {
     {Py_tp_doc, "One call, to be awaited once."},
     {Py_am_await, self_reference},
     {Py_am_send, transfer_send},
-    {Py_tp_iter, self_reference},
     {Py_tp_iternext, transfer_next},
     {Py_tp_methods, transfer_methods},
     {Py_tp_getset, transfer_getset},
