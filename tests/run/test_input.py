@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,7 @@ def test_the_batch_format() -> None:
     line = {"custom_id": "a", "method": "POST", "url": "/v1/x", "body": {"model": "m", "n": "é"}}
     request = good(line)
     assert (request.custom_id, request.url, request.model) == ("a", "/v1/x", "m")
-    assert request.content == '{"model":"m","n":"é"}'.encode()
+    assert request.content == b'{"model": "m", "n": "\\u00e9"}'  # as it was
 
 
 def test_anthropics_batch_format() -> None:
@@ -71,7 +72,7 @@ def test_an_endpoint_that_was_given_takes_any_body() -> None:
     [
         (b"{", "is not JSON"),
         (b'{"a": NaN}', "NaN is not a JSON number"),
-        (b"[" * 100_000, "is not JSON"),
+        (b"[" * 100_000, "is nested too deep"),
         (b"\xc3\x28", "is not UTF-8"),
         (b'"text"', "must be a JSON object"),
         (b"null", "must be a JSON object, not null"),
@@ -146,3 +147,63 @@ def test_an_input_that_cannot_be_read(tmp_path: Path) -> None:
     path.write_bytes(b"\x1f\x8b and no gzip at all")
     with pytest.raises(SourceError, match="cannot read"):
         read(path)
+
+
+def _packed(form: str, data: bytes) -> bytes:
+    if form == "gzip":
+        return gzip.compress(data[:2]) + gzip.compress(data[2:]) + bytes(512)  # as tapes are filled
+    if form == "zstd":
+        skipped = b"\x50\x2a\x4d\x18" + (300_000).to_bytes(4, "little") + bytes(300_000)
+        zstandard = pytest.importorskip("zstandard")
+        return bytes(
+            skipped + zstandard.compress(data[:2]) + skipped + zstandard.compress(data[2:])
+        )
+    return data
+
+
+@pytest.mark.parametrize("form", ["plain", "gzip", "zstd"])
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        (b"", []),
+        (b"\xef\xbb\xbf", []),
+        (b"\xef\xbb\xbfa\nb", [b"a", b"b"]),
+        (b"a\r\n\n\nb\n", [b"a\r", b"", b"", b"b"]),
+        ("a\nb\n".encode("utf-16"), "is UTF-16"),
+        ("a\nb\n".encode("utf-16-be"), [b"\0a\0", b"\0b\0"]),  # lines that are no JSON
+    ],
+)
+def test_what_is_right_for_plain_input_is_right_for_packed(
+    tmp_path: Path, form: str, data: bytes, lines: list[bytes] | str
+) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(_packed(form, data))
+    if isinstance(lines, str):
+        with pytest.raises(SourceError, match=lines):
+            read(path)
+        return
+    assert read(path) == lines
+    assert Source(str(path)).count() == len(lines)
+
+
+@pytest.mark.parametrize("form", ["gzip", "zstd"])
+@pytest.mark.parametrize("size", [6, 20])
+def test_a_packed_input_that_breaks_off_is_told(tmp_path: Path, form: str, size: int) -> None:
+    path = tmp_path / "in"
+    path.write_bytes(_packed(form, b"a\n" * 50)[:size])
+    with pytest.raises(SourceError, match="breaks off"):
+        read(path)
+
+
+def test_a_body_is_sent_as_it_stands() -> None:
+    """Also numbers that no float holds, and forms that no encoder of Python's writes."""
+    body = b'{"model":"m","x":1e999,  "y":0.1000,"z":-0.0,"n":123456789012345678901234567890}'
+    for line in (
+        b'{"custom_id":"a","url":"/v1/x","body":%s}' % body,
+        b'{"body" :\t%s,"url":"/v1/x","custom_id":"\\"body\\": {}"}' % body,
+        b'{"custom_id":"a","url":"/v1/x","body":{"old":1},"body":%s}' % body,
+    ):
+        assert good(line).content == body
+    params = b'{"messages":[],"params":{"messages":[]},"x":1E400}'
+    assert good(b'{"custom_id":"a","params":%s}' % params).content == params
+    assert good(params).content == params

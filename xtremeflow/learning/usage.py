@@ -11,6 +11,7 @@ _OUTPUT = ("output_tokens", "completion_tokens", "candidatesTokenCount", "candid
 _THOUGHTS = ("thoughtsTokenCount", "thoughts_token_count")
 _TOTAL = ("total_tokens", "totalTokenCount", "total_token_count")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_MOST = 10**9  # tokens that one call can use: a count above it is a mistake, and tells nothing
 _CACHED = ("prompt_cache_hit_tokens", "cachedContentTokenCount", "cached_content_token_count")
 
 
@@ -68,6 +69,6 @@ def _field(value: Any, name: str) -> Any:
 def _count(usage: Any, *names: str) -> int | None:
     for name in names:
         value = _field(usage, name)
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST:
             return value
     return None

@@ -8,10 +8,10 @@ xtremeflow.refusals.
 from __future__ import annotations
 
 import enum
-import json
 from typing import Any, cast
 
 from xtremeflow.run.requests import Json
+from xtremeflow.run.strict import Document
 from xtremeflow.run.transport import NoReply, Reply, Unreachable
 
 _PASSING = {408, 409, 425}
@@ -32,35 +32,40 @@ class Meaning(enum.Enum):
 
 
 class StatusFailure(Exception):
-    """An answer with a status of 400 or more, in the shape that xtremeflow.refusals reads."""
+    """An answer with a status of 400 or more, or with an error in it, which gateways send with
+    status 200; in the shape that xtremeflow.refusals reads."""
 
-    def __init__(self, reply: Reply, decoded: Any) -> None:
-        super().__init__(f"HTTP {reply.status}")
+    def __init__(self, reply: Reply, answer: Document | None) -> None:
         self.reply = reply
+        self.answer = answer
         self.response = reply  # its headers
-        self.status_code = reply.status
-        self.body: Any = decoded
+        self.body: Any = None if answer is None else answer.value
+        self.status_code = reply.status if reply.status >= 400 else _status_inside(_error(self))
+        super().__init__(f"HTTP {self.status_code or f'{reply.status} with an error in it'}")
 
 
 class BadReply(Exception):
     """An answer of status 200 that is none, such as a proxy's page."""
 
-    def __init__(self, reply: Reply, reason: str) -> None:
+    def __init__(self, reply: Reply, answer: Document | None, reason: str) -> None:
         super().__init__(reason)
         self.reply = reply
+        self.answer = answer
 
 
 Failure = StatusFailure | BadReply | NoReply
 
 
-def failure_in(reply: Reply, decoded: Any) -> StatusFailure | BadReply | None:
-    """What is wrong with a reply whose body was decoded to that (None: it is not JSON)."""
+def failure_in(reply: Reply, answer: Document | None) -> StatusFailure | BadReply | None:
+    """What is wrong with a reply whose body was read as that."""
     if reply.status >= 400:
-        return StatusFailure(reply, decoded)
+        return StatusFailure(reply, answer)
     if not 200 <= reply.status < 300:
-        return BadReply(reply, f"the server answers with status {reply.status}")
-    if not isinstance(decoded, dict):
-        return BadReply(reply, "the server's answers are not JSON objects")
+        return BadReply(reply, answer, f"the server answers with status {reply.status}")
+    if answer is None or not isinstance(answer.value, dict):
+        return BadReply(reply, answer, "the server's answers are not JSON objects")
+    if cast(Json, answer.value).get("error"):
+        return StatusFailure(reply, answer)
     return None
 
 
@@ -70,6 +75,8 @@ def meaning(failure: Failure) -> Meaning:
     if isinstance(failure, BadReply):
         return Meaning.SHARED
     status = failure.status_code
+    if status is None:
+        return Meaning.OWN
     if status in _PASSING or status >= 500:
         return Meaning.PASSING
     if status in _SHARED or _code(failure) in _UNKNOWN_MODEL:
@@ -82,8 +89,8 @@ def likeness(failure: Failure) -> str:
     if isinstance(failure, StatusFailure):
         status = failure.status_code
         if _code(failure) in _UNKNOWN_MODEL:
-            return f"there is no such model (HTTP {status})"
-        return f"{_SHARED.get(status, 'the calls fail')} (HTTP {status})"
+            return f"there is no such model ({failure})"
+        return f"{_SHARED.get(status or 0, 'the calls fail')} ({failure})"
     if isinstance(failure, Unreachable):
         return f"the server cannot be reached ({failure})"
     return str(failure)
@@ -92,7 +99,8 @@ def likeness(failure: Failure) -> str:
 def code_of(failure: Failure) -> str:
     """A word for the errors file."""
     if isinstance(failure, StatusFailure):
-        return f"http_{failure.status_code}"
+        code = failure.status_code
+        return "error_in_answer" if code is None else f"http_{code}"
     if isinstance(failure, BadReply):
         return "bad_reply"
     return "unreachable" if isinstance(failure, Unreachable) else "no_reply"
@@ -115,15 +123,20 @@ def _code(failure: StatusFailure) -> str:
 def _error(failure: StatusFailure) -> Json:
     body = failure.body
     error = cast(Json, body).get("error", body) if isinstance(body, dict) else None
+    if isinstance(error, str):
+        return {"message": error}
     return cast(Json, error) if isinstance(error, dict) else {}
 
 
-def decoded(body: bytes) -> Any:
-    """The JSON value, or None."""
-    try:
-        return json.loads(body.decode())
-    except (ValueError, RecursionError):
-        return None
+def _status_inside(error: Json) -> int | None:
+    """The HTTP status that an error in an answer names, as gateways' do."""
+    for name in ("code", "status", "status_code"):
+        status = error.get(name)
+        if isinstance(status, str) and status.isascii() and status.isdigit():
+            status = int(status[:4])
+        if isinstance(status, int) and 400 <= status < 600:
+            return status
+    return None
 
 
 class Watch:

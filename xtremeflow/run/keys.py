@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from xtremeflow.run.redaction import Redaction
+
 _SECRET = 8  # characters
 
 
@@ -18,28 +20,27 @@ class KeyProblem(Exception):
 class Key:
     """A secret that shows itself only when it is asked to."""
 
-    __slots__ = ("_bytes",)
+    __slots__ = ("_bytes", "_redaction", "source")
 
-    def __init__(self, text: str) -> None:
-        """Raises KeyProblem if it cannot be put into a header."""
+    def __init__(self, text: str, source: str = "") -> None:
+        """`source` says where it was found. Raises KeyProblem if no header can carry it."""
         text = text.strip()
         if not text:
             raise KeyProblem("the key is empty")
         if not text.isascii() or not text.isprintable() or set(text) & set(' "\\'):
             raise KeyProblem("the key has characters that no key has: is it the right one?")
         self._bytes = text.encode()
+        # A few letters, as local servers take them for a key, are no secret but part of words.
+        self._redaction = Redaction(self._bytes) if len(text) >= _SECRET else None
+        self.source = source
 
     def reveal(self) -> str:
         return self._bytes.decode()
 
     def hidden(self, text: bytes) -> bytes:
-        """The text with every occurrence of the key struck out; JSON stays JSON.
-
-        A few letters, as local servers take them for a key, are no secret but part of words.
-        """
-        if len(self._bytes) < _SECRET or self._bytes not in text:
-            return text
-        return text.replace(self._bytes, b"[key]")
+        """The text with the key struck out in every form in which it may be quoted; JSON stays
+        JSON. The text itself if there is nothing to strike out."""
+        return text if self._redaction is None else self._redaction(text)
 
     def __repr__(self) -> str:
         return "<Key>"
@@ -58,7 +59,7 @@ def find_key(
     """
     if file is not None:
         try:
-            return Key(file.read_text("utf-8"))
+            return Key(file.read_text("utf-8"), str(file))
         except (OSError, UnicodeDecodeError) as error:
             said = getattr(error, "strerror", None) or "it is not text"
             raise KeyProblem(f"cannot read the key from {file}: {said}") from None
@@ -68,7 +69,7 @@ def find_key(
         return None
     if text := environment.get(variable):
         try:
-            return Key(text)
+            return Key(text, variable)
         except KeyProblem as problem:
             raise KeyProblem(f"{problem} (environment variable {variable})") from None
     if required:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from json.encoder import encode_basestring_ascii
-from typing import Any
 
 from xtremeflow.run.requests import BadLine, Json, Request
+from xtremeflow.run.strict import Document, encoded, quoted
 from xtremeflow.run.transport import Reply
 
 
@@ -15,23 +14,23 @@ def record_id(line: int, fingerprint: int) -> str:
     return f"xf-{line}-{fingerprint:016x}"
 
 
-def result_line(request: Request, reply: Reply, about: Json) -> bytes:
+def result_line(request: Request, reply: Reply, answer: Document, about: Json) -> bytes:
     """The line of an answer, its JSON body passed on as it came."""
-    return _line(request, _response(reply, _one_line(reply.body)), None, about)
+    return _line(request, _response(reply, answer.line), None, about)
 
 
 def error_line(
-    request: Request, code: str, message: str, reply: Reply | None, about: Json
+    request: Request,
+    code: str,
+    message: str,
+    reply: Reply | None,
+    answer: Document | None,
+    about: Json,
 ) -> bytes:
     """The line of a call that failed, with what was answered, if anything was."""
     response = None
     if reply is not None:
-        try:
-            json.loads(reply.body)
-            body = _one_line(reply.body)
-        except ValueError:
-            body = json.dumps(reply.body.decode("utf-8", "replace")).encode()
-        response = _response(reply, body)
+        response = _response(reply, quoted(reply.body) if answer is None else answer.line)
     return _line(request, response, {"code": code, "message": message}, about)
 
 
@@ -44,29 +43,21 @@ def _line(of: Request | BadLine, response: bytes | None, error: Json | None, abo
     # The id comes first and in exactly this form: see results.py.
     return b'{"id": "%s", "custom_id": %s, "response": %s, "error": %s, "xtremeflow": %s}\n' % (
         record_id(of.line, of.fingerprint).encode(),
-        _json(of.custom_id),
+        _text(of.custom_id),
         b"null" if response is None else response,
-        _json(error),
-        _json(about),
+        b"null" if error is None else encoded(error),
+        encoded(about),
     )
 
 
 def _response(reply: Reply, body: bytes) -> bytes:
     request_id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
-    head = b'{"status_code": %d, "request_id": %s, "body": ' % (reply.status, _json(request_id))
+    head = b'{"status_code": %d, "request_id": %s, "body": ' % (reply.status, _text(request_id))
     return head + body + b"}"
 
 
-def _one_line(body: bytes) -> bytes:
-    """JSON has no line ends but between its values."""
-    if b"\n" in body or b"\r" in body:
-        body = body.replace(b"\r", b" ").replace(b"\n", b" ")
-    return body.strip()
-
-
-def _json(value: Any) -> bytes:
+def _text(value: str | None) -> bytes:
     if value is None:
         return b"null"
     # The encoder behind json.dumps takes its time to be set up: too long for a mere string.
-    text = encode_basestring_ascii(value) if isinstance(value, str) else json.dumps(value)
-    return text.encode()
+    return encode_basestring_ascii(value).encode() if value.isascii() else encoded(value)

@@ -78,15 +78,17 @@ def parse(line: bytes, number: int, mark: int, endpoints: Mapping[str, str]) -> 
         custom_id = _custom_id(value, number)
         if "body" in value or "url" in value or "method" in value:
             url, body = _batch(value)
-            content = _encoded(body)
+            content = _as_it_stands(line, "body", body)
         elif "params" in value and "custom_id" in value:
             body = _object(value, "params")
-            url, content = _endpoint(body, endpoints), _encoded(body)
+            url, content = _endpoint(body, endpoints), _as_it_stands(line, "params", body)
         else:
             body = value
             if "custom_id" in body:
                 raise _Bad(f"has a custom_id but no body; its keys are {', '.join(value)}")
             url, content = _endpoint(body, endpoints), line
+        if b"\\ud" in content or b"\\uD" in content:
+            _check_pairs(body)
         if body.get("stream"):
             raise _Bad("stream must not be true: a result is one whole answer")
         return Request(number, mark, custom_id, url, body, content)
@@ -101,7 +103,9 @@ def _decoded(line: bytes) -> Json:
         raise _Bad(f"is not UTF-8: {error.reason} at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
         raise _Bad(f"is not JSON: {error.msg} at character {error.pos + 1}") from None
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise _Bad("is nested too deep") from None
+    except ValueError as error:  # a constant that JSON does not have, or thousands of digits
         raise _Bad(f"is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise _Bad(f"must be a JSON object, not {_kind(value)}")
@@ -115,14 +119,23 @@ def _no_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
-_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+_KEYS = {key: re.compile(rf'"{key}"[ \t\r]*:[ \t\r]*') for key in ("body", "params")}
 
 
 def _custom_id(value: Json, number: int) -> str:
     custom_id = value.get("custom_id", f"line-{number}")
     if not isinstance(custom_id, str) or not custom_id:
         raise _Bad(f"custom_id must be a string that is not empty, not {_kind(custom_id)}")
+    if not custom_id.isascii():
+        _check_pairs(custom_id)
     return custom_id
+
+
+def _check_pairs(value: Any) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise _Bad("has half of a surrogate pair, which UTF-8 cannot carry") from None
 
 
 def _batch(value: Json) -> tuple[str, Json]:
@@ -164,11 +177,18 @@ def _endpoint(body: Json, endpoints: Mapping[str, str]) -> str:
     return url
 
 
-def _encoded(body: Json) -> bytes:
-    try:
-        return _ENCODER.encode(body).encode()
-    except UnicodeEncodeError:
-        raise _Bad("has half of a surrogate pair, which UTF-8 cannot carry") from None
+def _as_it_stands(line: bytes, key: str, value: Json) -> bytes:
+    """The value of a key of the line, which is an object, as the bytes that are there: a number
+    may have more digits than fit in a float. Of a key that is there twice the last counts."""
+    text = line.decode()
+    for match in reversed(list(_KEYS[key].finditer(text))):
+        try:
+            found, end = _DECODER.raw_decode(text, match.end())
+        except ValueError:
+            continue
+        if found == value:  # else it is a key of that name deeper in the line
+            return text[match.end() : end].encode()
+    raise _Bad(f"{key} must be written without escapes in its name")
 
 
 def _kind(value: object) -> str:

@@ -246,6 +246,6 @@ def errors_path(path: Path) -> Path:
 def _is_json(line: bytes) -> bool:
     try:
         json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True

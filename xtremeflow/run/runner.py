@@ -7,7 +7,7 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 
 from xtremeflow import RetryException, auto_backoff, report_token_usage
@@ -23,7 +23,6 @@ from xtremeflow.run.failures import (
     StatusFailure,
     Watch,
     code_of,
-    decoded,
     failure_in,
     likeness,
     meaning,
@@ -33,6 +32,8 @@ from xtremeflow.run.keys import Key
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import Json, Request, fingerprint, parse
 from xtremeflow.run.results import Results
+from xtremeflow.run.strict import Document, document
+from xtremeflow.run.text import printable
 from xtremeflow.run.transport import NoReply, Reply, Transport, Unreachable
 from xtremeflow.scheduler import TaskScheduler
 
@@ -190,9 +191,9 @@ class Runner:
         return self._clock()
 
     def stop(self, reason: str) -> None:
-        """Dispatches nothing more; the calls in flight go on."""
+        """Dispatches nothing more; the calls in flight go on. The reason may quote anybody."""
         if self.stopped is None:
-            self.stopped = reason
+            self.stopped = printable(self._hidden(reason.encode("utf-8", "replace")).decode())
             if self._feeder is not None:
                 self._feeder.cancel()
             self._cancel_jobs(in_flight=False)
@@ -284,7 +285,7 @@ class Runner:
         assert task is not None
         self._own(job, task)
         try:
-            reply = await self._attempt(job)
+            reply, answer = await self._attempt(job)
         except _Left:
             return
         except _Outage as outage:
@@ -294,10 +295,10 @@ class Runner:
                 await report_token_usage(dict.fromkeys(self._units, 0))  # it cannot be charged
             self._failed(job, failure)
         else:
-            line = records.result_line(job.request, reply, self._about(job))
+            line = records.result_line(job.request, reply, answer, self._about(job))
             self.counts.succeeded += self._save(self.results.add, line)
 
-    async def _attempt_once(self, job: _Job) -> Reply:
+    async def _attempt_once(self, job: _Job) -> tuple[Reply, Document]:
         if self.stopped and job.attempts:
             raise _Left
         job.attempts += 1
@@ -312,22 +313,21 @@ class Runner:
         finally:
             job.in_flight = False
             job.seconds = self._now() - began
-        if self.key is not None and (body := self.key.hidden(reply.body)) is not reply.body:
-            reply = replace(reply, body=body)  # some quote it in their errors
         if self.scheduler.adapt:
             self.scheduler.observe(reply.status, reply.headers, reply.body)
-        answer = decoded(reply.body)
+        answer = document(reply.body)
         failure = failure_in(reply, answer)
         if failure is not None:
             raise self._consider(job, failure)
+        assert answer is not None  # else that were the failure
         self._watch.success()
         self._last_answer = self._now()
         if self._probing:
             self._end_probe(True)
-        usage = usage_of(answer)
+        usage = usage_of(answer.value)
         if usage is not None:
             self._learn(job, usage)
-        return reply
+        return reply, answer
 
     def _consider(self, job: _Job, failure: Failure) -> Exception:
         """What to raise for a failed attempt: auto_backoff takes care of refusals and outages."""
@@ -393,9 +393,11 @@ class Runner:
                 return
         code = code_of(failure)
         self.errors[code] = self.errors.get(code, 0) + 1
-        reply = None if isinstance(failure, NoReply) else failure.reply
+        reply = answer = None
+        if not isinstance(failure, NoReply):
+            reply, answer = failure.reply, failure.answer
         message = message_of(failure)
-        line = records.error_line(job.request, code, message, reply, self._about(job))
+        line = records.error_line(job.request, code, message, reply, answer, self._about(job))
         self.counts.failed += self._save(self.results.add_error, line)
 
     def _told(self, failure: Failure) -> float | None:
@@ -420,7 +422,13 @@ class Runner:
 
     # ---- lines to the disk ----
 
+    def _hidden(self, text: bytes) -> bytes:
+        """Without the key, which some providers quote."""
+        return text if self.key is None else self.key.hidden(text)
+
     def _save(self, add: Callable[[bytes], None], line: bytes) -> bool:
+        start = line.index(b",")  # behind the id, by which a later run knows the line
+        line = line[:start] + self._hidden(line[start:])
         try:
             add(line)
         except OSError as error:

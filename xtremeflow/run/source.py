@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib
 import os
+import re
 import stat
 import sys
 import threading
@@ -17,6 +18,7 @@ _CHUNK = 1 << 18  # bytes
 _AHEAD = 4  # chunks that a slow source's thread may be ahead of the loop
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a frame of zstd that is no text
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
@@ -92,30 +94,68 @@ class Source:
             os.close(self._file)
 
     def _pieces(self, file: int) -> Iterator[bytes]:
+        """The text without its byte order mark, whatever it is packed in."""
+        pieces = self._unpacked(file)
         try:
-            chunk = os.read(file, _CHUNK)
-            while len(chunk) < len(_ZSTD) and (more := os.read(file, _CHUNK)):
-                chunk += more
-            if chunk.startswith(_GZIP):
-                yield from _decompressed(file, chunk, lambda: zlib.decompressobj(31))
-            elif chunk.startswith(_ZSTD):
-                yield from _decompressed(file, chunk, _zstd(self.name))
-            elif chunk.startswith(_UTF_16):
+            start = _enough(pieces, b"", len(_BYTE_ORDER_MARK))
+            if start.startswith(_UTF_16):
                 raise SourceError(f"{self.name} is UTF-16: it must be UTF-8, as JSON is")
-            else:
-                chunk = chunk.removeprefix(_BYTE_ORDER_MARK)
-                while chunk:
-                    yield chunk
-                    chunk = os.read(file, _CHUNK)
+            if start := start.removeprefix(_BYTE_ORDER_MARK):
+                yield start
+            yield from pieces
         except EOFError:
             raise SourceError(f"{self.name} breaks off: its end is missing") from None
         except (OSError, zlib.error, ValueError) as error:
             raise SourceError(f"cannot read {self.name}: {_said(error)}") from None
 
+    def _unpacked(self, file: int) -> Iterator[bytes]:
+        raw = iter(lambda: os.read(file, _CHUNK), b"")
+        start = _enough(raw, b"", len(_ZSTD))
+        if start.startswith(_GZIP):
+            yield from _decompressed(file, start, lambda: zlib.decompressobj(31), _padding)
+        elif start.startswith(_ZSTD) or _SKIPPABLE.match(start):
+            yield from _decompressed(file, start, _zstd(self.name), _skippable)
+        else:
+            if start:
+                yield start
+            yield from raw
 
-def _decompressed(file: int, data: bytes, new_frame: Callable[[], Any]) -> Iterator[bytes]:
+
+def _enough(pieces: Iterator[bytes], start: bytes, length: int) -> bytes:
+    """The start and what follows it, until there is so much, or all."""
+    while len(start) < length and (more := next(pieces, b"")):
+        start += more
+    return start
+
+
+def _padding(file: int, data: bytes) -> bytes:
+    """Passes over the zeros that a tape's blocks are filled up with, as gzip does."""
+    while data and not (data := data.lstrip(b"\0")):
+        data = os.read(file, _CHUNK)
+    return data
+
+
+def _skippable(file: int, data: bytes) -> bytes:
+    """Passes over frames that hold no text, such as the table of a seekable file."""
+    more = iter(lambda: os.read(file, _CHUNK), b"")
+    while _SKIPPABLE.match(data := _enough(more, data, 8)):
+        length = 8 + int.from_bytes(data[4:8], "little")
+        while length > len(data):
+            length -= len(data)
+            if not (data := os.read(file, _CHUNK)):
+                raise EOFError
+        data = data[length:] or os.read(file, _CHUNK)
+    return data
+
+
+def _decompressed(
+    file: int,
+    data: bytes,
+    new_frame: Callable[[], Any],
+    without_filling: Callable[[int, bytes], bytes],
+) -> Iterator[bytes]:
     """The frames of a compressed file one after the other; raises EOFError if the last is torn."""
-    while data:
+    while data := without_filling(file, data):
         frame = new_frame()
         while True:
             if plain := frame.decompress(data):

@@ -1,0 +1,223 @@
+"""Whatever a server answers, each line of the output is strict JSON, and the run goes on."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.parse
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from runkit import Scripted, answered, by_line, errors_in, go, make, plain, results_in
+
+from xtremeflow import Limit
+from xtremeflow.run.keys import Key
+from xtremeflow.run.strict import document, encoded, quoted
+from xtremeflow.run.text import printable, printable_lines
+from xtremeflow.run.transport import Reply
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise AssertionError(f"{name} in strict JSON")
+
+
+def strictly(line: bytes) -> Any:
+    assert b"\n" not in line
+    assert b"\r" not in line
+    value = json.loads(line.decode(), parse_constant=_no_constant)
+    json.dumps(value, ensure_ascii=False).encode()  # no half of a surrogate pair
+    return value
+
+
+USAGE = '"usage": {"prompt_tokens": 3, "completion_tokens": 5}'
+# A body, and what of it is in the results; None: it is none, and stands in the errors as a text.
+BODIES: dict[str, tuple[bytes, Any]] = {
+    "as usual": (b'{"a": 1}', {"a": 1}),
+    "byte order mark": (b'\xef\xbb\xbf{"a": 1}', {"a": 1}),
+    "UTF-16": ('{"a": "é"}'.encode("utf-16"), {"a": "é"}),
+    "UTF-16 without a mark": ('{"a": "é"}'.encode("utf-16-le"), {"a": "é"}),
+    "UTF-32": ('{"a": "é"}'.encode("utf-32"), {"a": "é"}),
+    "half a pair": (b'{"a": "\\ud800 \\ude00"}', {"a": "\ufffd \ufffd"}),
+    "no half": (b'{"a": "\\\\ud800 \\ud83d\\ude00"}', {"a": "\\ud800 😀"}),
+    "half a pair in UTF-8": (b'{"a": "\xed\xa0\x80"}', {"a": "\ufffd\ufffd\ufffd"}),
+    "bytes that are no UTF-8": (b'{"a": "\xff"}', {"a": "\ufffd"}),
+    "NaN": (b'{"a": NaN, "b": [-Infinity, Infinity]}', {"a": None, "b": [None, None]}),
+    "NaN as a text": (b'{"a": "NaN \\" NaN", "b": NaN}', {"a": 'NaN " NaN', "b": None}),
+    "raw line ends": (b'{"a":\r\n 1\r}\n', {"a": 1}),
+    "raw control characters": (b'{"a": "x\ty\x01"}', {"a": "x\ty\x01"}),
+    "digits": (b'{"a": 1234567890123456789012345678901234567890}', None),
+    "too deep": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
+    "deep enough": (b'{"a": ' + b"[" * 600 + b"]" * 600 + b"}", None),
+    "deep in a text": (b'{"a": "' + b"[" * 600 + b'"}', {"a": "[" * 600}),
+    "usage of 10^12": (b'{"usage": {"prompt_tokens": 1000000000000, "completion_tokens": 1}}', ...),
+    "usage of 10^30": (
+        b'{"usage": {"prompt_tokens": 1%s, "completion_tokens": 1%s}}' % (b"0" * 30, b"0" * 30),
+        ...,
+    ),
+    "usage below 0": (b'{"usage": {"prompt_tokens": -5, "completion_tokens": -1}}', ...),
+    "usage of a float": (b'{"usage": {"prompt_tokens": 1e300, "completion_tokens": 1e999}}', ...),
+    "usage of a text": (b'{"usage": "a lot"}', ...),
+    "no error": (b'{"a": 1, "error": null}', {"a": 1, "error": None}),
+    "a page": (b"<html>\n\xff</html>", None),
+    "nothing": (b"", None),
+    "an array": (b"[1]", None),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+@pytest.mark.parametrize("status", [200, 400])
+def test_every_line_is_strict_json(tmp_path: Path, name: str, status: int) -> None:
+    body, expected = BODIES[name]
+    if name == "digits":
+        expected = json.loads(body)
+    elif expected is ...:
+        expected = document(body).value  # type: ignore[union-attr]
+
+    def script(request: Any, attempt: int) -> Any:
+        headers = {"x-request-id": "\udcff\x1b[2J"}
+        return Reply(status, headers, body) if request.line % 3 == 0 else answered()
+
+    out = tmp_path / "o.jsonl"
+    limits = [Limit("tokens", 1e6, 60.0, 1e6), Limit("requests", 600, 60.0, 600)]
+    runner = make(out, Scripted(script), limits=limits, concurrency=2)
+    took = go(runner, [plain(str(i)) for i in range(12)])
+    assert runner.stopped is None
+    assert took < 60
+    for path in (out, out.with_name("o.errors.jsonl")):
+        for line in path.read_bytes().split(b"\n"):
+            if line:
+                strictly(line)
+    done, failed = by_line(results_in(out)), by_line(errors_in(out))
+    assert len(done) + len(failed) == 12
+    odd = failed if status == 400 or expected is None else done
+    for line in (3, 6, 9, 12):
+        said = odd[line]["response"]["body"]
+        assert said == expected if expected is not None else isinstance(said, (str, list, dict))
+
+
+@given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
+def test_what_is_read_is_written_as_one_strict_line(body: bytes) -> None:
+    strictly(quoted(body))
+    read = document(body)
+    if read is not None:
+        strictly(read.line)
+
+
+@given(st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(
+    st.characters(), max_size=5), lambda inner: st.lists(inner) | st.dictionaries(
+    st.text(st.characters(), max_size=3), inner)), st.booleans(), st.sampled_from(
+    ["utf-8", "utf-8-sig", "utf-16", "utf-32"]))  # fmt: skip
+def test_any_json_of_any_server_is_read(value: Any, ascii_only: bool, encoding: str) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    body = text.encode(encoding, "surrogatepass")
+    if body[:1] == b"\0" or (encoding.startswith("utf-16") and len(text) < 2):
+        return  # too short to tell
+    read = document(body)
+    assert read is not None
+    strictly(read.line)
+
+
+def test_our_own_values_are_strict_whatever_text_is_in_them() -> None:
+    assert strictly(encoded({"a\ud800": ["\udfff", "\\ud800", "😀"]})) == {
+        "a\ufffd": ["\ufffd", "\\ud800", "😀"]
+    }
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        ({"code": 400, "message": "too long"}, "http_400"),
+        ({"code": "400", "message": "too long"}, "http_400"),
+        ({"message": "too long"}, "error_in_answer"),
+        ({"code": "content_filter", "message": "too long"}, "error_in_answer"),
+        ("too long", "error_in_answer"),
+    ],
+)
+def test_an_error_in_a_200_is_an_error(tmp_path: Path, error: Any, code: str) -> None:
+    def script(request: Any, attempt: int) -> Any:
+        return answered(200, {"error": error, "choices": []}) if request.line == 2 else answered()
+
+    out = tmp_path / "o.jsonl"
+    runner = make(out, Scripted(script), concurrency=1)
+    go(runner, [plain()] * 3)
+    assert sorted(by_line(results_in(out))) == [1, 3]
+    [failed] = errors_in(out)
+    assert failed["error"] == {"code": code, "message": "too long"}
+    assert failed["response"]["status_code"] == 200
+    assert failed["response"]["body"]["error"] == error
+
+
+def test_a_refusal_in_a_200_is_a_refusal(tmp_path: Path) -> None:
+    def script(request: Any, attempt: int) -> Any:
+        said = {"error": {"code": 429, "message": "slow down"}}
+        return answered(200, said) if attempt == 1 else answered()
+
+    out = tmp_path / "o.jsonl"
+    runner = make(out, Scripted(script), concurrency=1)
+    go(runner, [plain()])
+    assert runner.counts.refused == 1
+    assert results_in(out)[0]["xtremeflow"]["attempts"] == 2
+
+
+KEY = "sk-proj-AbC/dEf+123=4567wxyz"
+BASIC = [base64.b64encode(f"{user}:{KEY}".encode()).decode() for user in ("", "u", "us", "user")]
+QUOTED = [
+    KEY,
+    json.dumps(KEY)[1:-1].replace("/", "\\/"),
+    "".join(f"\\u{ord(c):04X}" for c in KEY),
+    urllib.parse.quote(KEY, safe=""),
+    urllib.parse.quote(KEY, safe="").replace("%2F", "%2f"),
+    *BASIC,
+    base64.urlsafe_b64encode(f"u:{KEY}:x".encode()).decode(),
+    *(urllib.parse.quote(form, safe="") for form in BASIC),
+    "sk-proj-****************wxyz",
+    "sk-proj-Ab...",
+    "sk-p…wxyz",
+    "sk-p\\u2026wxyz",
+    "...wxyz",
+]
+
+
+@pytest.mark.parametrize("form", QUOTED)
+def test_the_key_is_struck_out_in_every_form(tmp_path: Path, form: str) -> None:
+    body = f'{{"a": "<{form}>", "error": null}}'.encode()
+    said = f'{{"error": {{"message": "<{form}>", "code": "invalid_api_key"}}}}'.encode()
+    secret = json.loads(f'"{form}"')
+
+    def script(request: Any, attempt: int) -> Any:
+        headers = {"x-request-id": f"req-{secret}"}
+        return Reply(200, headers, body) if request.line == 1 else Reply(401, headers, said)
+
+    out = tmp_path / "o.jsonl"
+    runner = make(out, Scripted(script), key=Key(KEY), concurrency=1)
+    go(runner, [plain(str(i)) for i in range(9)])
+    [result], errors = results_in(out), errors_in(out)
+    said_too = [result["response"]["body"]["a"], *(e["error"]["message"] for e in errors)]
+    if form in BASIC or "%" in form or form == QUOTED[9]:  # what is around the key is no secret
+        assert all("[key]" in text for text in said_too)
+    else:
+        assert set(said_too) == {"<[key]>"}
+    ids = [record["response"]["request_id"] for record in (result, *errors)]
+    everything = out.read_text() + out.with_name("o.errors.jsonl").read_text()
+    assert all("[key]" in one for one in ids)
+    assert form not in everything
+    assert secret not in everything
+    assert runner.stopped is not None
+    assert secret not in runner.stopped
+
+
+def test_what_is_no_secret_stays() -> None:
+    key = Key(KEY)
+    for text in (b"sk-...", b"**bold** 50%25 \\u0041 \\/", b"... wxyz", b"sk-proj-", b"w...x"):
+        assert key.hidden(text) is text
+    assert Key("x" * 2000).hidden(b"a" + b"x" * 2000 + b"b") == b"a[key]b"
+
+
+def test_text_of_others_commands_no_terminal() -> None:
+    text = "a\x1b]0;title\x07\x9b2J\r\n\t\x7f\u202e\ud800é😀"
+    assert printable(text) == ("a\\x1b]0;title\\x07\\x9b2J\\r\\n\\t\\x7f\\u202e\\ud800é😀")
+    assert printable_lines("a\nb\x1b") == "a\nb\\x1b"
+    assert printable(printable(text)) == printable(text)

@@ -1,0 +1,111 @@
+"""JSON as servers really send it, read leniently and passed on strictly.
+
+What is written is always one line of strict JSON in UTF-8. So a byte order mark goes, UTF-16 and
+UTF-32 are decoded, half of a surrogate pair becomes U+FFFD, raw control characters in a string
+become escapes, and `NaN` and the infinities, which JSON does not have, become null. All else stays
+as it came: numbers to their last digit, the order and the number of keys.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, NamedTuple, NoReturn
+
+_DEEPEST = 500  # arrays and objects in one another; from some 900 on Python's own parser gives up
+_STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
+_STRINGS_AND_CONSTANTS = re.compile(rf"({_STRING})|-?Infinity|NaN", re.DOTALL)
+_STRINGS_AND_BRACKETS = re.compile(rf"{_STRING}|[\[\]{{}}]".encode(), re.DOTALL)
+# All escapes, one after the other, so that the end of `\\ud800` is not taken for one.
+_ESCAPES = re.compile(
+    r"(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    r"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+    r"|\\.",
+    re.DOTALL,
+)
+_CONTROLS = re.compile("[\x00-\x1f]")
+_OPENS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
+
+
+class Document(NamedTuple):
+    """value  decoded
+    line   the same as one line of strict JSON in UTF-8
+    """
+
+    value: Any
+    line: bytes
+
+
+def document(body: bytes) -> Document | None:
+    """Reads a body. None for what is no JSON, and for what is nested deeper than others read."""
+    line = _one_line(body)
+    if b"\\ud" not in line and b"\\uD" not in line:
+        try:
+            value = _DECODER.decode(line.decode())
+            return None if _is_deep(line) else Document(value, line)
+        except RecursionError:
+            return None
+        except ValueError:
+            pass
+    line = _mended(body)
+    try:
+        return None if _is_deep(line) else Document(_DECODER.decode(line.decode()), line)
+    except ValueError:
+        return None
+
+
+def quoted(body: bytes) -> bytes:
+    """A body that is no JSON, as a JSON string."""
+    return encoded(body.decode(_encoding(body), "replace"))
+
+
+def encoded(value: Any) -> bytes:
+    """A value of our own, whose strings may be anybody's."""
+    text = json.dumps(value, allow_nan=False)
+    return (_without_halves(text) if "\\ud" in text else text).encode()
+
+
+def _mended(body: bytes) -> bytes:
+    text = body.decode(_encoding(body), "replace").removeprefix("\ufeff")
+    return _one_line(_STRINGS_AND_CONSTANTS.sub(_strict, text).encode())
+
+
+def _encoding(body: bytes) -> str:
+    # json's own function looks at where the zeros are.
+    return json.detect_encoding(body) if b"\0" in body[:4] or body[:1] in b"\xff\xfe" else "utf-8"
+
+
+def _strict(match: re.Match[str]) -> str:
+    string = match[1]
+    if string is None:
+        return "null"
+    string = _CONTROLS.sub(lambda control: f"\\u{ord(control[0]):04x}", string)
+    return _without_halves(string) if "\\u" in string else string
+
+
+def _without_halves(text: str) -> str:
+    return _ESCAPES.sub(lambda escape: "\\ufffd" if escape["half"] else escape[0], text)
+
+
+def _one_line(body: bytes) -> bytes:
+    """JSON has no line ends but between its values."""
+    if b"\n" in body or b"\r" in body:
+        body = body.replace(b"\r", b" ").replace(b"\n", b" ")
+    return body.strip(b" \t")
+
+
+def _is_deep(line: bytes) -> bool:
+    if line.count(b"[") + line.count(b"{") <= _DEEPEST:
+        return False
+    depth = deepest = 0
+    for match in _STRINGS_AND_BRACKETS.finditer(line):
+        depth += _OPENS.get(match[0], 0)
+        deepest = max(deepest, depth)
+    return deepest > _DEEPEST
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
