@@ -5,6 +5,8 @@
 
 JOBS=(lint types docs warnings analyse c suite sdks sanitized leaks dist)
 for ((minor = OLDEST; minor <= NEWEST; minor++)); do JOBS+=("python3.$minor"); done
+ONLY_NAMED=(fresh) # what a plain `./dev check` leaves out
+source scripts/fresh.sh
 WORK=$ROOT/build/check
 SDIST=$ROOT/build/dist
 
@@ -14,6 +16,7 @@ check() {
         case $1 in
         --list)
             printf '%s\n' "${JOBS[@]}"
+            printf '%s (only by name)\n' "${ONLY_NAMED[@]}"
             return
             ;;
         --only-here) # one job, in this process
@@ -48,8 +51,8 @@ check() {
 }
 
 need_job() {
-    printf '%s\n' "${JOBS[@]}" | grep -qxF -e "$1" ||
-        die "there is no job '$1'; the jobs are: ${JOBS[*]}"
+    printf '%s\n' "${JOBS[@]}" "${ONLY_NAMED[@]}" | grep -qxF -e "$1" ||
+        die "there is no job '$1'; the jobs are: ${JOBS[*]} ${ONLY_NAMED[*]}"
 }
 
 run_job() {
