@@ -23,7 +23,16 @@ INSTANT = LatencyModel(
 SLOW = LatencyModel(
     round_trip=0.0, first_token=1.0, per_prompt_token=0.0, per_output_token=1.0, jitter=0.0
 )
-PATHS = {"anthropic": "/v1/messages", "gemini": "/v1beta/models/gemini-3-pro:generateContent"}
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "azure": "/openai/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "gemini": "/v1beta/models/gemini:generateContent",
+    "mistral": "/v1/chat/completions",
+    "groq": "/openai/v1/chat/completions",
+    "deepseek": "/chat/completions",
+    "vllm": "/v1/chat/completions",
+}
 
 
 def now() -> float:
@@ -125,8 +134,11 @@ class Client:
         body = {"model": "m", "messages": [{"role": "user", "content": text}], **more}
         if most is not None or name == "messages":
             body["max_tokens"] = most or 100_000
-        path = "/v1/messages" if name == "messages" else "/v1/chat/completions"
-        return await self.send(path, body, **told)
+        if name == "messages":
+            base = "/anthropic" if self.service.profile.name == "deepseek" else ""
+            return await self.send(f"{base}/v1/messages", body, **told)
+        base = self.service.profile.base_path
+        return await self.send(f"{base}/chat/completions", body, **told)
 
     async def admin(self, command: str, body: Any = None, method: str = "POST") -> Any:
         got = await self.send(f"/admin/{command}", body, method=method)

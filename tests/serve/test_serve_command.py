@@ -44,7 +44,7 @@ def ask(url, body=None):
 
 
 def test_it_serves_until_ctrl_c():
-    arguments = ("--instant", "--rpm", "none", "--tpm", "500", "--speed", "6", "--fault", "500=0")
+    arguments = ("--instant", "--rpm", "none", "--tpm", "0.5k", "--speed", "6", "--fault", "500=0")
     with serving(*arguments) as (process, base_url):
         body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 400}
         answer = ask(f"{base_url}/chat/completions", body)
@@ -86,8 +86,11 @@ def test_a_port_that_is_taken(capsys):
     [
         (["--profile", "nobody"], "argument --profile: invalid choice: 'nobody'"),
         (["--profile", "mistral", "--itpm", "5"], "Mistral has no limit 'itpm'; it has rpm, tpm"),
-        (["--rpm", "many"], "argument --rpm: must be a number or 'none', got 'many'"),
-        (["--rpm", "0"], "rpm must be at least 1, got 0"),
+        (["--rpm", "many"], "--rpm: must be a number above 0 such as 5000, 800k or 2M, got 'many'"),
+        (["--rpm", "0"], "--rpm: must be a number above 0"),
+        (["--rpm", "1.5"], "--rpm: must be a whole number, got '1.5'; 'none' is no limit"),
+        (["--quirk", "quantm=1"], "there is no quirk 'quantm'; there are quantum, "),
+        (["--quirk", "noise=often"], "noise must be a number, 0 or more, got 'often'"),
         (["--speed", "0"], "speed must be finite and above 0, got 0.0"),
         (
             ["--fault", "fire=1"],

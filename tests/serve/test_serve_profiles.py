@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
-from servekit import EPOCH, SLOW, Client, Got, now, simulated
+from servekit import EPOCH, PATHS, SLOW, Client, Got, now, simulated
 
 from xtremeflow import Limit, TokenRateScheduler
 from xtremeflow.refusals import is_refusal, is_terminal, retry_delay
@@ -452,9 +452,7 @@ async def test_the_announced_wait_is_enough_and_hardly_more(name, limits, length
 @simulated
 async def test_errors_have_the_providers_form(name):
     client = Client(name, only_key="secret", only_models=("m", "gemini"))
-    path = {"anthropic": "/v1/messages", "gemini": "/v1beta/models/gemini:generateContent"}.get(
-        name, "/v1/chat/completions"
-    )
+    path = PATHS[name]
     key = {"authorization": "Bearer secret"}
     for body, headers, status in (
         ({}, {}, 401),

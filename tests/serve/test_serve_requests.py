@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from servekit import INSTANT, Client
+from servekit import PATHS as OF_PROFILE
 
 from xtremeflow.serve import PROFILES
 from xtremeflow.serve.asking import prose, tokens_in
@@ -42,7 +43,9 @@ leaves = st.one_of(
     st.booleans(),
     st.integers(-2, 5),
     st.floats(allow_nan=True),
-    st.sampled_from(["m", "user", "tool", "function", "json_schema", "object", "array", "#"]),
+    st.sampled_from(
+        ["m", "user", "tool", "function", "json_schema", "object", "array", "#", "\ud800"]
+    ),
     st.text(max_size=3),
 )
 values = st.recursive(
@@ -80,8 +83,7 @@ def test_no_request_breaks_it(path, body):
 @given(st.binary(max_size=30), st.sampled_from(list(PROFILES)))
 def test_no_bytes_break_it(data, profile):
     async def main():
-        path = {"anthropic": PATHS[3], "gemini": PATHS[5]}.get(profile, PATHS[0])
-        assert (await Client(profile).send(path, data)).status == 400
+        assert (await Client(profile).send(OF_PROFILE[profile], data)).status == 400
 
     run(main())
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from xtremeflow.serve.asking import Json
 from xtremeflow.serve.faults import Fault
-from xtremeflow.serve.fields import is_array, is_object
+from xtremeflow.serve.fields import BadRequestError, is_array, is_object, parsed
 from xtremeflow.serve.profiles import UNITS, period
 from xtremeflow.testing import Quirks
 
@@ -26,8 +25,8 @@ def answer(service: Service, method: str, path: str, body: bytes) -> tuple[int, 
     if command is None:
         return 405, {"error": f"{path} takes {', '.join(commands)}, not {method}"}
     try:
-        return 200, command(service, json.loads(body) if body else None)
-    except (ValueError, TypeError) as error:
+        return 200, command(service, parsed(body) if body else None)
+    except (ValueError, TypeError, BadRequestError) as error:
         return 400, {"error": str(error)}
 
 

@@ -14,7 +14,7 @@ CREATED_TEXT = "2025-01-01T00:00:00Z"
 def models(profile: Profile, only: Sequence[str] | None, path: str) -> Json | None:
     """The answer to GET .../models and .../models/NAME; None if the path is neither."""
     head, found, name = path.partition("/models")
-    if not found or "models" not in profile.apis or (name and not name.startswith("/")):
+    if not found or not profile.serves("models", head) or (name and not name.startswith("/")):
         return None
     names = list(profile.models if only is None else only)
     if name and name[1:] not in names:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from xtremeflow.run.amounts import whole
 from xtremeflow.serve.faults import KINDS, Fault
 from xtremeflow.serve.profiles import PROFILES, QUOTAS
 from xtremeflow.serve.settings import Settings
@@ -140,12 +141,13 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 
 def _amount(text: str) -> int | None:
+    """As `xtremeflow run` reads it: `100_000`, `100k`, `2M`; or `none`."""
     if text == "none":
         return None
     try:
-        return int(text.replace("_", "").replace(",", ""))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a number or 'none', got {text!r}") from None
+        return whole(text)
+    except argparse.ArgumentTypeError as error:
+        raise argparse.ArgumentTypeError(f"{error}; 'none' is no limit") from None
 
 
 def _profiles() -> str:

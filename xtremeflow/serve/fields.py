@@ -3,15 +3,57 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, TypeGuard
 
 from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, LONGEST_ANSWER, Json
 
+DEEPEST = 100  # levels of JSON: far above what any API needs, far below Python's own limit
+LARGEST_COUNT = 2**63 - 1
 MEDIA_TOKENS = 85  # of an image, or of another part that is not text
 
 
 class BadRequestError(Exception):
     """A request that no provider would understand."""
+
+
+def parsed(data: bytes) -> Any:
+    """The JSON value of a body: strict, of a bounded depth, and of texts that can be written."""
+    try:
+        text = data.decode("utf-8-sig")
+        value = json.loads(text, parse_constant=_not_json, parse_float=_finite)
+        if b"\\u" in data:  # half a surrogate pair, too
+            json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise BadRequestError("the JSON body is nested too deeply") from None
+    except ValueError as error:
+        raise BadRequestError(f"We could not parse the JSON body: {error}") from None
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return value
+    raise BadRequestError("the JSON body is nested too deeply")
+
+
+def _inside(value: Any) -> list[Any]:
+    """The objects and arrays in one."""
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list):
+        return []
+    return [part for part in value if isinstance(part, (dict, list))]
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if math.isinf(value):
+        raise ValueError(f"{text:.40} is too large")
+    return value
+
+
+def _not_json(name: str) -> object:
+    raise ValueError(f"{name} is not JSON")
 
 
 def is_object(value: Any) -> TypeGuard[Json]:
@@ -66,7 +108,8 @@ def count_field(body: Json, name: str, most: int | None = None) -> int | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise BadRequestError(f"'{name}' must be an integer of at least 1, got {value!r:.100}")
-    if most is not None and value > most:
+    most = LARGEST_COUNT if most is None else most
+    if value > most:
         raise BadRequestError(f"'{name}' must be at most {most:,}, got {value!r:.100}")
     return value
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
-from xtremeflow.serve.asking import Json
+from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, LONGEST_ANSWER, Json
 from xtremeflow.serve.fields import BadRequestError, is_array, is_object, object_field
 
 SHALLOW = 8  # beyond that depth only what is required is there, so that recursion ends
 DEEPEST = 50
 LARGEST = 10_000  # values
+LONGEST = (
+    CHARACTERS_PER_TOKEN * LONGEST_ANSWER
+)  # characters of a value, and of what it is made from
+TOO_LARGE = "the schema is too deep or too large"
 TEXTS = {  # by format
     "date": "2026-01-01",
     "date-time": "2026-01-01T00:00:00Z",
@@ -35,27 +40,41 @@ class _Instance:
     def __init__(self, root: Json) -> None:
         self._root = root
         self._values = 0
+        self._room = LONGEST
+
+    def _spend(self, characters: int) -> None:
+        self._room -= characters
+        if self._room < 0:
+            raise BadRequestError(TOO_LARGE)
 
     def of(self, schema: Any, depth: int) -> Any:
         self._values += 1
         if depth > DEEPEST or self._values > LARGEST:
-            raise BadRequestError("the schema is too deep or too large")
+            raise BadRequestError(TOO_LARGE)
         if schema is True:
             return "text"
         if not is_object(schema):
             raise BadRequestError(f"a schema must be an object, got {schema!r:.100}")
         if "$ref" in schema:
-            return self.of(self._resolve(schema["$ref"]), depth + 1)
+            return self.of(self._resolve(str(schema["$ref"])), depth + 1)
         if "const" in schema:
-            return schema["const"]
+            return self._given(schema["const"])
         for key in ("enum", "anyOf", "oneOf"):
             options = schema.get(key)
             if is_array(options) and options:
-                return options[0] if key == "enum" else self.of(_choice(options, depth), depth + 1)
+                if key == "enum":
+                    return self._given(options[0])
+                self._spend(len(options))
+                return self.of(_choice(options, depth), depth + 1)
         parts = schema.get("allOf")
         if is_array(parts) and parts:
             return self._all(parts, depth)
         return self._typed(schema, depth)
+
+    def _given(self, value: Any) -> Any:
+        """A value that stands in the schema itself."""
+        self._spend(len(json.dumps(value)))
+        return value
 
     def _all(self, parts: list[Any], depth: int) -> Any:
         """What has all properties of objects, or else satisfies the first part."""
@@ -77,12 +96,17 @@ class _Instance:
             return math.floor(_within(schema, 1.0, 1.0))
         if kind == "number":
             return _within(schema, 1.5, 0.25)
-        return {"boolean": True, "null": None}.get(kind, _text(schema))
+        if kind in ("boolean", "null"):
+            return True if kind == "boolean" else None
+        text = _text(schema)
+        self._spend(len(text))
+        return text
 
     def _object(self, schema: Json, depth: int) -> Json:
         given = schema.get("required")
-        required = [str(name) for name in given] if is_array(given) else []
+        required = dict.fromkeys(map(str, given)) if is_array(given) else {}
         properties = object_field(schema, "properties")
+        self._spend(sum(map(len, required)) + sum(map(len, properties)))
         found = {
             name: self.of(part, depth + 1)
             for name, part in properties.items()
@@ -90,9 +114,10 @@ class _Instance:
         }
         return found | {name: "text" for name in required if name not in properties}
 
-    def _resolve(self, reference: Any) -> Any:
+    def _resolve(self, reference: str) -> Any:
+        self._spend(len(reference))
         found: Any = self._root
-        for step in str(reference).removeprefix("#").split("/")[1:]:
+        for step in reference.removeprefix("#").split("/")[1:]:
             if not is_object(found) or step not in found:
                 raise BadRequestError(f"the schema has nothing at {reference!r:.100}")
             found = found[step]
@@ -137,7 +162,7 @@ def _text(schema: Json) -> str:
     text = TEXTS.get(str(schema.get("format")), "text")
     shortest, longest = _number(schema, "minLength", 0), _number(schema, "maxLength", LARGEST)
     if shortest > LARGEST:
-        raise BadRequestError("the schema is too deep or too large")
+        raise BadRequestError(TOO_LARGE)
     return text.ljust(int(shortest), "t")[: int(max(0, longest))]
 
 

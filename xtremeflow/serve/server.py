@@ -17,6 +17,7 @@ import uvicorn
 from xtremeflow.serve import admin
 from xtremeflow.serve.asgi import App
 from xtremeflow.serve.asking import Json
+from xtremeflow.serve.heads import BoundedHeads
 from xtremeflow.serve.service import Service
 from xtremeflow.serve.settings import Settings
 
@@ -112,7 +113,7 @@ class _Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=BoundedHeads,
                 ws="none",
                 lifespan="off",
                 interface="asgi3",

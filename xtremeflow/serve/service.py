@@ -18,7 +18,7 @@ from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, Answer, Ask, prose, to
 from xtremeflow.serve.cache import Lookup, PrefixCache
 from xtremeflow.serve.catalogue import models
 from xtremeflow.serve.faults import Fault, FaultPlan
-from xtremeflow.serve.fields import BadRequestError, is_object, length_of
+from xtremeflow.serve.fields import BadRequestError, length_of, object_in, parsed
 from xtremeflow.serve.production import Production, produce
 from xtremeflow.serve.profiles import PROFILES, Account, Rejection
 from xtremeflow.serve.reply import Reply, Request, Sink
@@ -97,23 +97,29 @@ class Service:
 
     async def handle(self, request: Request, sink: Sink) -> None:
         """Answers one request. Raises ConnectionCut where the connection is to be closed."""
-        if request.path.startswith("/admin/"):
-            status, answer = admin.answer(self, request.method, request.path, request.body)
-            await Reply(self, sink).plain(status, answer)
-            return
         reply = Reply(self, sink)
+        if request.path.startswith("/admin/"):
+            status, answer = 401, {"error": "/admin/ needs the key, too: --only-key is set"}
+            if self._knows_the_key(request):
+                status, answer = admin.answer(self, request.method, request.path, request.body)
+            await reply.plain(status, answer)
+            return
         try:
             await self._answer(request, reply)
         except Rejection as rejection:
             await reply.reject(rejection)
 
     async def _answer(self, request: Request, reply: Reply) -> None:
-        name = api_of(request.path)
-        if name is None or name not in self.profile.apis:
-            self._authorise(request)
+        self._authorise(request)
+        name = api_of(request.path, self.profile)
+        if name is None:
             known = models(self.profile, self.settings.only_models, request.path)
             if known is None:
-                raise self._rejection(404, f"Unknown request URL: {request.method} {request.path}")
+                message = (
+                    f"Unknown request URL: {request.method} {request.path}. The base URL ends with "
+                    f"{self.profile.base_path or 'the port'}."
+                )
+                raise self._rejection(404, message)
             await reply.whole(known)
         elif request.method != "POST":
             raise self._rejection(405, f"{request.path} takes POST, not {request.method}")
@@ -124,7 +130,6 @@ class Service:
         counted = not request.path.endswith("/count_tokens")
         if counted:
             self.provider.arrive()
-        self._authorise(request)
         ask = self._ask(api, request)
         if not counted:
             await reply.whole({"input_tokens": tokens_in(ask.prompt)})
@@ -159,24 +164,22 @@ class Service:
         )
 
     def _authorise(self, request: Request) -> None:
+        if not self._knows_the_key(request):
+            raise self._rejection(401, "Incorrect API key provided.", "invalid_api_key")
+
+    def _knows_the_key(self, request: Request) -> bool:
         key = self.settings.only_key
         if key is None:
-            return
+            return True
         headers = request.headers
         bearer = headers.get("authorization", "").removeprefix("Bearer ")
         names = ("api-key", "x-api-key", "x-goog-api-key")
-        if key not in (bearer, *(headers.get(name) for name in names)):
-            raise self._rejection(401, "Incorrect API key provided.", "invalid_api_key")
+        return key in (bearer, *(headers.get(name) for name in names))
 
     def _ask(self, api: Api, request: Request) -> Ask:
         try:
-            body = json.loads(request.body)
-            if not is_object(body):
-                raise BadRequestError("the body must be a JSON object")
-            ask = api.ask(body, request.path)
+            ask = api.ask(object_in(parsed(request.body), "body"), request.path)
             told = length_of(request.headers.get(OUTPUT_HEADER), OUTPUT_HEADER)
-        except (ValueError, RecursionError) as error:
-            raise self._rejection(400, f"We could not parse the JSON body: {error}") from None
         except BadRequestError as error:
             raise self._rejection(400, str(error)) from None
         known = self.settings.only_models

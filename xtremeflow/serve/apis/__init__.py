@@ -10,6 +10,7 @@ from xtremeflow.serve.apis.embeddings import Embeddings
 from xtremeflow.serve.apis.gemini import GenerateContent
 from xtremeflow.serve.apis.messages import Messages
 from xtremeflow.serve.apis.responses import Responses
+from xtremeflow.serve.profiles import Profile
 
 APIS: Mapping[str, Api] = {
     "chat": Chat(),
@@ -19,7 +20,6 @@ APIS: Mapping[str, Api] = {
     "gemini": GenerateContent(),
 }
 
-# Where an SDK's base URL ends, its paths begin: what stands before these is anybody's choice.
 _ENDINGS = {
     "/chat/completions": "chat",
     "/responses": "responses",
@@ -31,9 +31,12 @@ _ENDINGS = {
 }
 
 
-def api_of(path: str) -> str | None:
-    """The name of the API that a path belongs to."""
-    return next((name for ending, name in _ENDINGS.items() if path.endswith(ending)), None)
+def api_of(path: str, profile: Profile) -> str | None:
+    """The name of the API that a path of that provider's belongs to."""
+    for ending, name in _ENDINGS.items():
+        if path.endswith(ending) and profile.serves(name, path[: -len(ending)]):
+            return name
+    return None
 
 
 __all__ = ["APIS", "Api", "Stream", "api_of"]

@@ -38,7 +38,7 @@ class Anthropic(Profile):
     name = "anthropic"
     title = "Anthropic"
     base_path = ""
-    apis = frozenset({"messages", "models"})
+    heads = dict.fromkeys(("messages", "models"), "/v1")
     models = ("claude-opus-5", "claude-sonnet-5", "claude-haiku-5")
     quotas: ClassVar[Quotas] = {"rpm": 4_000, "itpm": 2_000_000, "otpm": 400_000}
     as_produced = True

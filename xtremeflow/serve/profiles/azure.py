@@ -23,7 +23,12 @@ class Azure(Profile):
     name = "azure"
     title = "Azure OpenAI"
     base_path = "/openai/v1"
-    apis = frozenset({"chat", "responses", "embeddings", "models"})
+    heads: ClassVar[Mapping[str, str]] = {
+        "chat": "/openai/v1|/openai/deployments/[^/]+",
+        "responses": "/openai/v1|/openai",
+        "embeddings": "/openai/v1|/openai/deployments/[^/]+",
+        "models": "/openai/v1|/openai",
+    }
     models = ("gpt-5.6", "gpt-5.6-mini", "text-embedding-3-small")
     quotas: ClassVar[Quotas] = {"rpm": 1_440, "tpm": 240_000}
     cache = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ class Profile(ABC):
     """A provider; stateless.
 
     base_path      what its SDK's base URL has after the host
-    apis           the names of the APIs that it serves
+    heads          the APIs that it serves, by name, and what their paths begin with: a pattern
     models         those it lists
     quotas         its usual limits, by their names in QUOTAS; None is: known, but not set
     as_produced    whether `settle` is applied while the answer is produced, not only at its end
@@ -143,7 +144,7 @@ class Profile(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     base_path: ClassVar[str] = "/v1"
-    apis: ClassVar[frozenset[str]]
+    heads: ClassVar[Mapping[str, str]]
     models: ClassVar[tuple[str, ...]]
     quotas: ClassVar[Quotas]
     as_produced: ClassVar[bool] = False
@@ -154,6 +155,11 @@ class Profile(ABC):
     keep_alive: ClassVar[float | None] = None
     refused_count: ClassVar[bool] = False
     usage_always: ClassVar[bool] = False
+
+    def serves(self, api: str, head: str) -> bool:
+        """Whether it has that API under paths that begin so."""
+        pattern = self.heads.get(api)
+        return pattern is not None and re.fullmatch(pattern, head) is not None
 
     def begin(self, account: Account) -> None:  # noqa: B027 - only some go by the wall's clock
         """Before the first call: for limits that go by the clock on the wall."""

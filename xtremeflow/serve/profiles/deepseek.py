@@ -20,7 +20,11 @@ class DeepSeek(Profile):
     name = "deepseek"
     title = "DeepSeek"
     base_path = ""
-    apis = frozenset({"chat", "messages", "models"})
+    heads: ClassVar[Mapping[str, str]] = {
+        "chat": "|/v1|/beta",
+        "messages": "/anthropic/v1",
+        "models": "|/v1|/beta|/anthropic/v1",
+    }
     models = ("deepseek-chat", "deepseek-reasoner")
     quotas: ClassVar[Quotas] = {"concurrency": 500}
     cache = CacheRules(minimum=64, unit=64, lifetime=3600.0, sightings=2, delay=3.0)

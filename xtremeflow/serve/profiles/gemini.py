@@ -50,7 +50,12 @@ class Gemini(Profile):
     name = "gemini"
     title = "Gemini"
     base_path = "/v1beta/openai"
-    apis = frozenset({"chat", "embeddings", "gemini", "models"})
+    heads: ClassVar[Mapping[str, str]] = {
+        "chat": "/v1beta/openai",
+        "embeddings": "/v1beta/openai",
+        "gemini": "/v1(alpha|beta)?/models/[^/]+",
+        "models": "/v1beta/openai|/v1(alpha|beta)?",
+    }
     models = ("gemini-3-pro", "gemini-3-flash", "gemini-embedding-001")
     quotas: ClassVar[Quotas] = {"rpm": 1_000, "itpm": 1_000_000, "rpd": 10_000}
     cache = CacheRules(minimum=1024, unit=128, lifetime=300.0)

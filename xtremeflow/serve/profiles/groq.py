@@ -30,7 +30,7 @@ class Groq(Profile):
     name = "groq"
     title = "Groq"
     base_path = "/openai/v1"
-    apis = frozenset({"chat", "responses", "models"})
+    heads = dict.fromkeys(("chat", "responses", "models"), "/openai/v1")
     models = ("llama-3.3-70b-versatile", "openai/gpt-oss-120b")
     quotas: ClassVar[Quotas] = {"rpm": 1_000, "rpd": 500_000, "tpm": 300_000, "tpd": None}
 

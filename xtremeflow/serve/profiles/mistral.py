@@ -18,7 +18,7 @@ TYPES = {401: "unauthorized", 404: "invalid_model", 429: "rate_limited"}
 class Mistral(Profile):
     name = "mistral"
     title = "Mistral"
-    apis = frozenset({"chat", "embeddings", "models"})
+    heads = dict.fromkeys(("chat", "embeddings", "models"), "/v1")
     models = ("mistral-large-latest", "mistral-small-latest", "mistral-embed")
     quotas: ClassVar[Quotas] = {"rpm": 360, "tpm": 2_000_000}
     usage_always = True

@@ -31,7 +31,7 @@ SHORT = {"rpm": "min (RPM)", "rpd": "day (RPD)", "tpm": "min (TPM)", "tpd": "day
 class OpenAI(Profile):
     name = "openai"
     title = "OpenAI"
-    apis = frozenset({"chat", "responses", "embeddings", "models"})
+    heads = dict.fromkeys(("chat", "responses", "embeddings", "models"), "/v1")
     models = ("gpt-5.6", "gpt-5.6-mini", "text-embedding-3-small")
     quotas: ClassVar[Quotas] = {"rpm": 5_000, "tpm": 800_000, "rpd": None, "tpd": None}
     cache = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15)

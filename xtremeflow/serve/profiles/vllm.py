@@ -24,7 +24,7 @@ TYPES = {
 class VLLM(Profile):
     name = "vllm"
     title = "vLLM"
-    apis = frozenset({"chat", "responses", "embeddings", "messages", "models"})
+    heads = dict.fromkeys(("chat", "responses", "embeddings", "messages", "models"), "/v1")
     models = ("Qwen/Qwen3-32B",)
     quotas: ClassVar[Quotas] = {"concurrency": None}
     batch = 256
