@@ -12,7 +12,7 @@ enum { MAX_FREE_CALLS = 500 };
 int64_t xf_call_cost(CallObject *c, int64_t *cost)
 {
     SchedulerObject *s = c->scheduler;
-    for (uint32_t i = 0; i < s->core.n_limits; i++) {
+    for (uint32_t i = 0; i < s->core.gate.n_limits; i++) {
         cost[i] = s->kinds[i] == KIND_REQUESTS;
     }
     return c->estimate != NULL ? xf_amounts(s, c->estimate, "estimated_tokens", cost) : 0;
@@ -24,11 +24,11 @@ static CallObject *allocate(SchedulerObject *s)
 {
     CallObject *c = s->free_calls;
     if (c == NULL) {
-        return PyObject_GC_NewVar(CallObject, s->st->call_type, s->core.n_limits);
+        return PyObject_GC_NewVar(CallObject, s->st->call_type, s->core.gate.n_limits);
     }
     s->free_calls = c->next;
     s->n_free_calls--;
-    (void)PyObject_InitVar((PyVarObject *)c, s->st->call_type, s->core.n_limits);
+    (void)PyObject_InitVar((PyVarObject *)c, s->st->call_type, s->core.gate.n_limits);
     return c;
 }
 
@@ -141,7 +141,7 @@ bool xf_call_dispatch(CallObject *c)
         return false;
     }
     s->tokens_used += c->tokens;
-    if (s->core.in_use >= s->ramp && s->ramp < s->let_in) {
+    if (s->core.gate.in_use >= s->ramp && s->ramp < s->let_in) {
         xf_ramp_up(s);
     }
     return true;

@@ -153,7 +153,7 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
     xf_call *head = xf_head(&s->core, &head_at);
     xf_call *first = xf_first_deadline(&s->core, &deadline);
     head_at = head_wakes_at(s, head, head_at);
-    if (s->core.outbox == NULL && is_armed(head, head_at) && is_armed(first, deadline) &&
+    if (s->core.outbox.first == NULL && is_armed(head, head_at) && is_armed(first, deadline) &&
         !xf_scheduler_may_be_drained(s)) {
         return;
     }
@@ -221,7 +221,7 @@ PyObject *xf_port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
     }
     Py_INCREF(s);
     xf_poll(&s->core, xf_timer_fired(port));
-    if (s->core.outbox == NULL) {
+    if (s->core.outbox.first == NULL) {
         xf_port_purge_others(s); /* nobody was due: see head_wakes_at() */
     }
     deliver(s, port);

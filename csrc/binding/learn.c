@@ -7,8 +7,8 @@
 /* A limit's index from `i`. -1 with an error set. */
 static int check_index(SchedulerObject *s, unsigned int i)
 {
-    if (i >= s->core.n_limits) {
-        PyErr_Format(PyExc_IndexError, "there are %u limits, not %u", s->core.n_limits, i);
+    if (i >= s->core.gate.n_limits) {
+        PyErr_Format(PyExc_IndexError, "there are %u limits, not %u", s->core.gate.n_limits, i);
         return -1;
     }
     return 0;
@@ -86,8 +86,8 @@ static double cost_of(SchedulerObject *s, const CallObject *c, uint32_t i)
     if (c != NULL) {
         return (double)c->core.held[i];
     }
-    uint64_t admitted = s->core.counters.admitted;
-    return admitted > 0 ? (double)(int64_t)s->core.limits[i].used / (double)admitted : 0;
+    uint64_t admitted = s->core.gate.admitted;
+    return admitted > 0 ? (double)(int64_t)s->core.gate.limits[i].used / (double)admitted : 0;
 }
 
 PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
@@ -110,12 +110,13 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
     int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : XF_NEVER);
     int64_t answered_at = sent_at < 0 ? -1 : instant(answered, "received_at", now);
-    double doubt = late ? (double)xf_held_since(&s->core, i, -1, NULL) : cost_of(s, c, i);
+    double doubt =
+        late ? (double)xf_gate_held_since(&s->core.gate, i, -1, NULL, now) : cost_of(s, c, i);
     Py_XDECREF(c);
     if (sent_at < 0 || answered_at < 0) {
         return NULL;
     }
-    if (remaining >= 0 && sent_at <= answered_at && s->core.limits[i].trail != NULL) {
+    if (remaining >= 0 && sent_at <= answered_at && s->core.gate.limits[i].trail != NULL) {
         moved = xf_told(&s->core, i, remaining, doubt, bounded, sent_at,
                         answered_at < now ? answered_at : now, now);
         xf_deliver(s);
@@ -132,7 +133,7 @@ PyObject *xf_scheduler_withhold(PyObject *self, PyObject *args)
         check_index(s, i) < 0) {
         return NULL;
     }
-    if (units > 0 && s->core.limits[i].trail != NULL) {
+    if (units > 0 && s->core.gate.limits[i].trail != NULL) {
         xf_withhold(&s->core, i, units);
     }
     Py_RETURN_NONE;
@@ -148,7 +149,7 @@ PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args)
         check_index(s, i) < 0) {
         return NULL;
     }
-    if (due >= 0 && doubtful >= 0 && s->core.limits[i].trail != NULL) {
+    if (due >= 0 && doubtful >= 0 && s->core.gate.limits[i].trail != NULL) {
         const xf_ascertained found = {withheld, due, doubtful};
         xf_ascertain(&s->core, i, &found);
         xf_deliver(s);
@@ -192,7 +193,8 @@ PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
     }
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
     int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : -1);
-    int64_t held = xf_held_since(&s->core, i, sent_at - OVERTAKING_NS, c != NULL ? &c->core : NULL);
+    int64_t held = xf_gate_held_since(&s->core.gate, i, sent_at - OVERTAKING_NS,
+                                      c != NULL ? &c->core : NULL, now);
     Py_XDECREF(c);
     if (sent_at < 0 && PyErr_Occurred()) {
         return NULL;
@@ -219,7 +221,7 @@ PyObject *xf_scheduler_flight(PyObject *self, PyObject *Py_UNUSED(unused))
     const xf_scheduler *core = &s->core;
     PyObject *flight = Py_BuildValue("ddIII", (double)xf_port_now(s, c->port) * 1e-9,
                                      (double)c->core.dispatched_at * 1e-9, c->core.crowd,
-                                     core->in_use, core->queue.size);
+                                     core->gate.in_use, xf_queue_size(&core->queue));
     Py_DECREF(c);
     return flight;
 }
@@ -232,7 +234,7 @@ enum { CALLS_A_TURN = 16 };
 
 void xf_ramp_up(SchedulerObject *s)
 {
-    uint32_t ramp = s->core.n_flying + CALLS_A_TURN;
+    uint32_t ramp = s->core.gate.n_flying + CALLS_A_TURN;
     s->ramp = ramp < s->let_in ? ramp : s->let_in;
     xf_apply_slots(s);
 }
@@ -256,8 +258,8 @@ PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
    by it, units in flight) */
 static PyObject *reading_of(SchedulerObject *s, const CallObject *c, uint32_t i, int64_t sent_at)
 {
-    const xf_limit *l = &s->core.limits[i];
-    xf_held held = xf_held_in_flight(&s->core, i, sent_at);
+    const xf_limit *l = &s->core.gate.limits[i];
+    xf_held held = xf_gate_held(&s->core.gate, i, sent_at, s->core.now);
     return Py_BuildValue("LLddL", (long long)l->used, (long long)held.since, cost_of(s, c, i),
                          (double)l->held_ns * 1e-9, (long long)held.all);
 }
@@ -275,9 +277,9 @@ PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)
     xf_scheduler *core = &s->core;
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
     int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : now);
-    PyObject *readings = sent_at >= 0 ? PyTuple_New(core->n_limits) : NULL;
+    PyObject *readings = sent_at >= 0 ? PyTuple_New(core->gate.n_limits) : NULL;
     xf_account(core, now);
-    for (uint32_t i = 0; readings != NULL && i < core->n_limits; i++) {
+    for (uint32_t i = 0; readings != NULL && i < core->gate.n_limits; i++) {
         PyObject *reading = reading_of(s, c, i, sent_at);
         if (reading == NULL) {
             Py_CLEAR(readings);
@@ -289,11 +291,11 @@ PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)
     if (readings == NULL) {
         return NULL;
     }
-    int64_t begun = core->counters.first_ns, resumes = core->cooldown.until;
-    return Py_BuildValue("ddddIIN", (double)now * 1e-9, (double)sent_at * 1e-9,
-                         (double)(begun < 0 ? now : begun) * 1e-9,
-                         (double)(resumes > now ? resumes : now) * 1e-9, (unsigned)core->in_use,
-                         (unsigned)core->queue.size, readings);
+    int64_t begun = core->counters.first_ns, resumes = core->gate.cooldown.until;
+    return Py_BuildValue(
+        "ddddIIN", (double)now * 1e-9, (double)sent_at * 1e-9,
+        (double)(begun < 0 ? now : begun) * 1e-9, (double)(resumes > now ? resumes : now) * 1e-9,
+        (unsigned)core->gate.in_use, (unsigned)xf_queue_size(&core->queue), readings);
 }
 
 PyObject *xf_scheduler_advise(PyObject *self, PyObject *seconds)

@@ -89,7 +89,7 @@ static void resolve_retries(CallObject *c, PyObject *here)
 /* What the next attempt of `c` costs, in new memory. NULL with an error set. */
 static int64_t *next_cost(CallObject *c, int64_t *tokens)
 {
-    int64_t *cost = PyMem_Malloc(c->scheduler->core.n_limits * sizeof(*cost));
+    int64_t *cost = PyMem_Malloc(c->scheduler->core.gate.n_limits * sizeof(*cost));
     if (cost == NULL) {
         PyErr_NoMemory();
     } else if ((*tokens = xf_call_cost(c, cost)) < 0) {
@@ -123,7 +123,7 @@ PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
     int64_t now = xf_port_now(s, c->port);
     if (c->core.state == XF_IN_FLIGHT) {
         /* Whatever was reported for this attempt: the next is a new one. */
-        memcpy(c->core.held, cost, s->core.n_limits * sizeof(*cost));
+        memcpy(c->core.held, cost, s->core.gate.n_limits * sizeof(*cost));
         c->core.priced = tokens > 0;
         c->tokens = tokens;
         xf_retry(&s->core, &c->core, now);

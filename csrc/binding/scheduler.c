@@ -343,12 +343,12 @@ static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(
 
 static PyObject *get_active_tasks(PyObject *self, void *Py_UNUSED(closure))
 {
-    return PyLong_FromUnsignedLong(((SchedulerObject *)self)->core.in_use);
+    return PyLong_FromUnsignedLong(((SchedulerObject *)self)->core.gate.in_use);
 }
 
 static PyObject *get_waiting(PyObject *self, void *Py_UNUSED(closure))
 {
-    return PyLong_FromUnsignedLong(((SchedulerObject *)self)->core.queue.size);
+    return PyLong_FromUnsignedLong(xf_queue_size(&((SchedulerObject *)self)->core.queue));
 }
 
 static PyObject *get_total_completed(PyObject *self, void *Py_UNUSED(closure))
@@ -378,7 +378,7 @@ static PyObject *get_pending_tasks(PyObject *self, void *Py_UNUSED(closure))
 
 static PyObject *limit_snapshot(const SchedulerObject *s, uint32_t i, int64_t now)
 {
-    const xf_limit *l = &s->core.limits[i];
+    const xf_limit *l = &s->core.gate.limits[i];
     return Py_BuildValue(
         "{sOsdsdsdsLsKsKsd}", "name", PyTuple_GET_ITEM(s->names, i), "rate", xf_limit_rate(l),
         "capacity", (double)l->def.capacity / (double)l->def.unit, "level", xf_limit_level(l, now),
@@ -397,9 +397,9 @@ static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
     int64_t now = xf_port_now(s, NULL);
     xf_account(core, now);
     now = core->now;
-    int64_t rest = core->cooldown.until > now ? core->cooldown.until - now : 0;
-    PyObject *limits = PyTuple_New(core->n_limits);
-    for (uint32_t i = 0; limits != NULL && i < core->n_limits; i++) {
+    int64_t rest = core->gate.cooldown.until > now ? core->gate.cooldown.until - now : 0;
+    PyObject *limits = PyTuple_New(core->gate.n_limits);
+    for (uint32_t i = 0; limits != NULL && i < core->gate.n_limits; i++) {
         PyObject *limit = limit_snapshot(s, i, now);
         if (limit == NULL) {
             Py_CLEAR(limits);
@@ -412,17 +412,19 @@ static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
     }
     return Py_BuildValue(
         "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsdsN}", "submitted",
-        (unsigned long long)n->submitted, "admitted", (unsigned long long)n->admitted, "succeeded",
-        (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed, "cancelled",
-        (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired, "refused",
-        (unsigned long long)n->refused, "retries", (unsigned long long)n->retries, "waiting",
-        (unsigned int)core->queue.size, "in_flight", (unsigned int)core->in_use, "tokens_used",
-        (long long)s->tokens_used, "tokens_refunded", (long long)s->tokens_refunded, "episodes",
-        (unsigned int)core->cooldown.generation, "elapsed",
+        (unsigned long long)n->submitted, "admitted", (unsigned long long)core->gate.admitted,
+        "succeeded", (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed,
+        "cancelled", (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired,
+        "refused", (unsigned long long)core->gate.refused, "retries",
+        (unsigned long long)n->retries, "waiting", (unsigned int)xf_queue_size(&core->queue),
+        "in_flight", (unsigned int)core->gate.in_use, "tokens_used", (long long)s->tokens_used,
+        "tokens_refunded", (long long)s->tokens_refunded, "episodes",
+        (unsigned int)core->gate.cooldown.generation, "elapsed",
         n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",
-        (double)(core->cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
+        (double)(core->gate.cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
         "idle", (double)n->idle_ns * 1e-9, "no_slot", (double)n->no_slot_ns * 1e-9, "held_cooldown",
-        (double)n->cooldown_ns * 1e-9, "margin", (double)core->margin.ns * 1e-9, "limits", limits);
+        (double)n->cooldown_ns * 1e-9, "margin", (double)core->gate.margin.ns * 1e-9, "limits",
+        limits);
 }
 
 static PyMethodDef scheduler_methods[] = {

@@ -54,11 +54,11 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
 /* Sets out[i], or an error (-1) if so much could never be paid for. */
 static int set_cost(SchedulerObject *s, uint32_t i, int64_t value, const char *what, int64_t *out)
 {
-    if (value > s->core.limits[i].def.max_cost) {
+    if (value > s->core.gate.limits[i].def.max_cost) {
         PyErr_Format(PyExc_ValueError,
                      "%s: %lld of the limit %R can never be paid for; at most %lld can", what,
                      (long long)value, PyTuple_GET_ITEM(s->names, i),
-                     (long long)s->core.limits[i].def.max_cost);
+                     (long long)s->core.gate.limits[i].def.max_cost);
         return -1;
     }
     out[i] = value;
@@ -70,7 +70,7 @@ static int set_named(SchedulerObject *s, PyObject *name, int64_t value, const ch
                      int64_t *out)
 {
     int found = 0;
-    for (uint32_t i = 0; i < s->core.n_limits; i++) {
+    for (uint32_t i = 0; i < s->core.gate.n_limits; i++) {
         int same = PyObject_RichCompareBool(PyTuple_GET_ITEM(s->names, i), name, Py_EQ);
         if (same < 0 || (same && set_cost(s, i, value, what, out) < 0)) {
             return -1;
@@ -114,7 +114,7 @@ static int64_t mapping_amounts(SchedulerObject *s, PyObject *amounts, const char
     Py_DECREF(items);
     tokens = tokens >= 0 ? tokens : all;
     /* Limits that the user does not know of cannot be named. */
-    for (uint32_t i = s->n_configured; i < s->core.n_limits; i++) {
+    for (uint32_t i = s->n_configured; i < s->core.gate.n_limits; i++) {
         if (s->kinds[i] == KIND_TOKENS &&
             !PyMapping_HasKey(amounts, PyTuple_GET_ITEM(s->names, i)) &&
             set_cost(s, i, tokens, what, out) < 0) {
@@ -141,7 +141,7 @@ int64_t xf_amounts(SchedulerObject *s, PyObject *amounts, const char *what, int6
                      amounts, s->names);
         return -1;
     }
-    for (uint32_t i = 0; n >= 0 && i < s->core.n_limits; i++) {
+    for (uint32_t i = 0; n >= 0 && i < s->core.gate.n_limits; i++) {
         if (s->kinds[i] == KIND_TOKENS && set_cost(s, i, n, what, out) < 0) {
             return -1;
         }
@@ -166,7 +166,7 @@ PyObject *xf_only_argument(const char *function, PyObject *name, PyObject *const
 static int settle(CallObject *c, PyObject *actual)
 {
     SchedulerObject *s = c->scheduler;
-    uint32_t n = s->core.n_limits;
+    uint32_t n = s->core.gate.n_limits;
     int64_t small[8], *amounts = small;
     if (n > Py_ARRAY_LENGTH(small) && (amounts = PyMem_New(int64_t, n)) == NULL) {
         PyErr_NoMemory();

@@ -1,7 +1,7 @@
 /*
- * The native queue: calls wait here, in order, until every limit allows the first of them at
- * once. This is the whole decision and nothing else: no clock (who lets time pass says `now`), no
- * thread, no Python. What is to be done about a decision is left in the *outbox*: calls that
+ * A queue and its gate: calls wait here, in order, until the gate lets the first of them pass. This
+ * is the whole decision and nothing else: no clock (who lets time pass says `now`), no thread, no
+ * Python. What is to be done about a decision is left in the *outbox*: calls that
  * were admitted or whose deadline has come, in order, for the caller to collect; and in xf_head()
  * and xf_first_deadline(), the instants at which the queue wants to be looked at again.
  *
@@ -17,9 +17,9 @@
  * admission to ask for the next. With a full queue the i-th admission thus comes at t0 +
  * (cost so far) / rate.
  *
- * What a provider says of its limits is in answers.h. Functions are O(log n) in the number of
- * waiting calls or better. Only xf_scheduler_init() and xf_submit() allocate; where they fail,
- * nothing has changed. Numbers of ns must be >= 0.
+ * Functions are O(log n) in the number of waiting calls or better, but for those that say so. Only
+ * xf_scheduler_init(), xf_submit() and xf_follow() allocate; where they fail, nothing has changed.
+ * Numbers of ns must be >= 0.
  */
 #ifndef XF_SCHEDULER_H
 #define XF_SCHEDULER_H
@@ -29,61 +29,17 @@
 #include <stdint.h>
 
 #include "core/alloc.h"
-#include "core/cooldown.h"
-#include "core/heap.h"
-#include "core/limit.h"
-#include "core/margin.h"
-#include "core/outage.h"
+#include "core/gate.h"
+#include "core/list.h"
+#include "core/queue.h"
 
-#define XF_NEVER INT64_MAX       /* an instant that does not come by itself */
-#define XF_CATCH_UP_NS 25000000  /* 25 ms: a garbage collection of many tasks */
-#define XF_UNLIMITED UINT32_MAX  /* slots */
-#define XF_MIN_PRIORITY (-32768) /* priorities are 16 bits, */
-#define XF_MAX_PRIORITY 32767    /* higher goes first */
-
-typedef enum xf_state {
-    XF_NEW,       /* not submitted yet */
-    XF_WAITING,   /* in the queue */
-    XF_ADMITTED,  /* holds a slot and its cost, not dispatched yet */
-    XF_IN_FLIGHT, /* dispatched */
-    XF_EXPIRED,   /* its deadline came first; holds nothing */
-    XF_DONE,      /* finished or cancelled; holds nothing */
-} xf_state;
-
-/* One call. The memory is the caller's, zeroed and with `held` and `priced` filled in before
-   xf_submit(); it must stay until the call is done. All else is the scheduler's. */
-typedef struct xf_call {
-    uint64_t order;       /* key in the queue: priority, then sequence number */
-    uint32_t queue_place; /* see heap.h */
-    union {
-        uint32_t deadline_place; /* 0 out of the heap; */
-        uint32_t crowd;          /* in flight: how many there were at its dispatch, with it */
-    };
-    union {
-        int64_t deadline;      /* of the first admission, or XF_NEVER; */
-        int64_t dispatched_at; /* in flight: when it was dispatched */
-    };
-    struct xf_call *next, **previous; /* in the outbox; in flight: among those in flight */
-    uint32_t generation;              /* of the cooldown, at the last dispatch */
-    uint16_t resets;                  /* at admission, modulo 2**16 */
-    uint8_t state;                    /* xf_state */
-    bool priced : 1;                  /* its costs are known: a 0 among them is one, too */
-    bool repeated : 1;                /* `held` is the next attempt's, not the last one's */
-    bool refused : 1;                 /* in flight: this attempt was, in the last cooldown */
-    bool foreseen : 1;                /* in flight: the level at its end has paid for it */
-    int64_t held[];                   /* per limit, in units: the cost, later what was reported */
-} xf_call;
+#define XF_CATCH_UP_NS 25000000 /* 25 ms: a garbage collection of many tasks */
 
 typedef enum xf_outcome { XF_SUCCEEDED, XF_FAILED, XF_CANCELLED } xf_outcome;
 
-/* What holds the head of the queue back: a limit's index, or one of these. */
-enum { XF_BY_NOTHING = -1, XF_BY_SLOTS = -2, XF_BY_COOLDOWN = -3 };
-
 typedef struct xf_counters {
     uint64_t submitted;
-    uint64_t admitted; /* attempts; those taken back before their dispatch are not counted */
     uint64_t succeeded, failed, cancelled, expired;
-    uint64_t refused; /* 429s */
     uint64_t retries;
     int64_t first_ns;                         /* the first xf_submit(), or -1 */
     int64_t idle_ns, no_slot_ns, cooldown_ns; /* why nothing was admitted, beside the */
@@ -92,29 +48,18 @@ typedef struct xf_counters {
 
 typedef struct xf_scheduler {
     xf_alloc alloc;
-    xf_limit *limits;
-    uint32_t n_limits;
-    uint32_t slots;    /* XF_UNLIMITED, or how many calls may be admitted at a time */
-    uint32_t in_use;   /* slots held */
-    uint32_t n_flying; /* calls in flight: the others that hold one are still to be dispatched */
-    uint32_t live;     /* calls submitted and not done */
-    uint32_t resets;   /* how often levels were set to what a provider said */
-    xf_cooldown cooldown;
-    xf_outage outage;
-    xf_margin margin;
+    xf_queue queue;
+    xf_gate gate;
+    xf_list outbox;
     xf_counters counters;
-
-    xf_heap queue, deadlines;
-    xf_call *outbox, **outbox_end;
-    xf_call *flying, **flying_end; /* the calls in flight, in order of their dispatch */
-    uint64_t next_sequence;
+    uint32_t live;       /* calls submitted and not done */
     int64_t now;         /* the latest `now` */
     int64_t anchor;      /* virtual instant of the last admission, */
     int64_t admitted_at; /* the `now` at which it was decided, */
     bool waited;         /* and whether it was waited for, or is part of catching up after that */
+    bool changed;        /* since head_at was worked out */
     const xf_call *arriving; /* the call that the running operation has put into an empty queue */
     int64_t head_at;         /* when the head becomes admissible, as far as is known */
-    bool changed;            /* since head_at was worked out */
     int held_by;             /* what holds the head back, */
     int64_t held_since;
 } xf_scheduler;
@@ -165,6 +110,48 @@ void xf_retune(xf_scheduler *s, uint32_t i, const xf_definition *definition, int
 
 /* Changes the number of slots; fewer than are in use lets no call in until enough have ended. */
 void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now);
+
+/* ---- what a provider answers ---- */
+
+/*
+ * A provider refused `c` (NULL: a call that is not known here) with a 429. Opens or extends the
+ * cooldown by the rules of cooldown.h. At its end the buckets that can have caused it hold just
+ * what the refused call needs (see xf_limit_refuse()): it is let through at once, the rest follow
+ * at the rate. Where its cost is not known (no call, or not `priced`) the mean of the calls so far
+ * stands for it. A length of 0 asks for no pause and changes nothing. Returns the instant of the
+ * end. O(calls in flight).
+ */
+int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now);
+
+/* `c`, in flight, failed for a reason that lies with the provider and may pass, and is no rate: its
+   buckets keep their levels. Opens a cooldown as long as the provider said, else b->base_ns (at
+   the most b->max_ns), which later failures of calls dispatched before it do not extend. From
+   XF_OUTAGE_AFTER failures in a row on see outage.h. Returns the instant of the end. */
+int64_t xf_failed(xf_scheduler *s, const xf_call *c, const xf_backoff *b, int64_t now);
+
+/* From now on the levels of all limits are kept track of, as xf_told() needs it. False: no memory,
+   nothing was done. Once is enough. */
+bool xf_follow(xf_scheduler *s, int64_t now);
+
+/* The provider had `remaining` units of limit `i` left when it answered a call that was sent at
+   `sent_at` and answered at `answered_at`; `doubt` units of it may be what a refund has given back
+   that will be reported here later. Other calls in flight that were dispatched before may have been
+   overtaken, and not be counted in it. See xf_limit_told(). O(calls in flight). */
+double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
+               int64_t sent_at, int64_t answered_at, int64_t now);
+
+/* See xf_limit_withhold() and xf_limit_ascertain(); as of the time of the last operation. */
+void xf_withhold(xf_scheduler *s, uint32_t i, int64_t units);
+void xf_ascertain(xf_scheduler *s, uint32_t i, const xf_ascertained *found);
+
+/* Limit `i` lets no call pass before `until`, however much is left of it; an earlier word on that
+   counts no longer. Its bucket goes on refilling. */
+void xf_shut(xf_scheduler *s, uint32_t i, int64_t until, int64_t now);
+
+/* Sets the level of limit `i` to that many units, or as near as its capacity allows. */
+void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now);
+
+/* ---- what time does ---- */
 
 /* Time has passed: admits what has become admissible, expires what is overdue. */
 void xf_poll(xf_scheduler *s, int64_t now);

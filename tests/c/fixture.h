@@ -4,7 +4,6 @@
 
 #include "harness.h"
 
-#include "core/answers.h"
 #include "core/scheduler.h"
 
 #define MS INT64_C(1000000)
@@ -47,7 +46,7 @@ static inline xf_call *call(int64_t cost, int64_t second_cost)
     CHECK(c != NULL && k != NULL);
     *k = (struct kept){kept, c};
     kept = k;
-    for (uint32_t i = 0; i < s.n_limits && i < 2; i++) {
+    for (uint32_t i = 0; i < s.gate.n_limits && i < 2; i++) {
         c->held[i] = costs[i];
         c->priced |= costs[i] > 0;
     }

@@ -2,7 +2,6 @@
  * layouts. Only what the core's own functions do not already offer. */
 #include <stdlib.h>
 
-#include "core/answers.h"
 #include "core/scheduler.h"
 
 static void *plain_realloc(void *context, void *block, size_t size)
@@ -50,7 +49,7 @@ void handle_scheduler_free(xf_scheduler *s)
 xf_call *handle_call(const xf_scheduler *s, const int64_t *costs)
 {
     xf_call *c = calloc(1, xf_call_size(s));
-    for (uint32_t i = 0; c != NULL && i < s->n_limits; i++) {
+    for (uint32_t i = 0; c != NULL && i < s->gate.n_limits; i++) {
         c->held[i] = costs[i];
         c->priced |= costs[i] > 0;
     }
@@ -95,7 +94,7 @@ int64_t handle_anchor(const xf_scheduler *s)
 }
 uint32_t handle_in_use(const xf_scheduler *s)
 {
-    return s->in_use;
+    return s->gate.in_use;
 }
 uint32_t handle_live(const xf_scheduler *s)
 {
@@ -103,13 +102,13 @@ uint32_t handle_live(const xf_scheduler *s)
 }
 uint64_t handle_used(const xf_scheduler *s, uint32_t i)
 {
-    return s->limits[i].used;
+    return s->gate.limits[i].used;
 }
 
 /* A limit's level at `now`, in whole credits, and how many make a unit and a nanosecond. */
 void handle_level(const xf_scheduler *s, uint32_t i, int64_t now, int64_t credits[3])
 {
-    xf_limit l = s->limits[i];
+    xf_limit l = s->gate.limits[i];
     xf_limit_adjust(&l, 0, now);
     credits[0] = l.bucket.level;
     credits[1] = l.def.unit;

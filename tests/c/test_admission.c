@@ -8,7 +8,7 @@ TEST(every_limit_must_allow_a_call)
     submit(1, 1000, 0);
     xf_call *c = submit(1, 500, 0);
     CHECK_EQ(c->state, XF_WAITING);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 9, 0); /* all or nothing */
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 9, 0); /* all or nothing */
     CHECK_EQ(armed(), SECOND / 2);
     xf_poll(&s, SECOND / 2 - 1);
     CHECK_EQ(collect_all(), 0);
@@ -174,20 +174,20 @@ TEST(a_settlement_replaces_what_the_call_holds)
     const xf_definition tokens = limit(1, 1000, 100);
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *c = dispatched(60, 0, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 40, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 40, 0);
     xf_settle(&s, c, 0, 50, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 50, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 50, 0);
     xf_settle(&s, c, 0, 50, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 50, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 50, 0);
     xf_settle(&s, c, 0, 70, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 30, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 30, 0);
     xf_finish(&s, c, XF_FAILED, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 30, 0); /* what it held stays spent */
-    xf_settle(&s, c, 0, 20, 0);                         /* a late report counts as well */
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 80, 0);
-    CHECK_EQ(s.limits[0].used, 20);
-    CHECK_EQ(s.limits[0].refunded, 60);
-    CHECK_EQ(s.limits[0].charged, 20);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 30, 0); /* what it held stays spent */
+    xf_settle(&s, c, 0, 20, 0);                              /* a late report counts as well */
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 80, 0);
+    CHECK_EQ(s.gate.limits[0].used, 20);
+    CHECK_EQ(s.gate.limits[0].refunded, 60);
+    CHECK_EQ(s.gate.limits[0].charged, 20);
     stop();
 }
 
@@ -210,12 +210,12 @@ TEST(a_call_that_was_never_dispatched_costs_nothing)
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *admitted = submit(70, 0, 0), *waiting = submit(80, 0, 0), *last = submit(100, 0, 0);
     xf_finish(&s, waiting, XF_CANCELLED, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 30, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 30, 0);
     xf_finish(&s, admitted, XF_CANCELLED, 0);
     CHECK(xf_collect(&s) == last); /* what was held went to the next */
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 0, 0);
-    CHECK_EQ(s.limits[0].used, 100);
-    CHECK_EQ(s.counters.admitted, 1);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 0, 0);
+    CHECK_EQ(s.gate.limits[0].used, 100);
+    CHECK_EQ(s.gate.admitted, 1);
     CHECK_EQ(s.counters.cancelled, 2);
     stop();
 }
@@ -227,11 +227,11 @@ TEST(a_retry_pays_again)
     xf_call *c = dispatched(60, 0, 0);
     xf_retry(&s, c, 0);
     CHECK_EQ(c->state, XF_WAITING);
-    CHECK_EQ(s.in_use, 0);
+    CHECK_EQ(s.gate.in_use, 0);
     CHECK_EQ(armed(), 2 * SECOND);
     xf_poll(&s, 2 * SECOND);
     CHECK(xf_collect(&s) == c);
-    CHECK_EQ(s.limits[0].used, 120);
+    CHECK_EQ(s.gate.limits[0].used, 120);
     stop();
 }
 
@@ -268,8 +268,8 @@ TEST(a_clock_that_runs_backward_changes_nothing)
 static int64_t time_told(void)
 {
     int64_t told = s.counters.idle_ns + s.counters.no_slot_ns + s.counters.cooldown_ns;
-    for (uint32_t i = 0; i < s.n_limits; i++) {
-        told += s.limits[i].held_ns;
+    for (uint32_t i = 0; i < s.gate.n_limits; i++) {
+        told += s.gate.limits[i].held_ns;
     }
     return told;
 }
@@ -294,7 +294,7 @@ TEST(the_time_is_told_by_what_held_the_head_back)
     CHECK_EQ(s.counters.idle_ns, 1 * SECOND);
     CHECK_EQ(s.counters.no_slot_ns, 3 * SECOND);
     CHECK_EQ(s.counters.cooldown_ns, 5 * SECOND);
-    CHECK_EQ(s.limits[0].held_ns, 1 * SECOND);
+    CHECK_EQ(s.gate.limits[0].held_ns, 1 * SECOND);
     stop();
 }
 
@@ -309,7 +309,7 @@ TEST(a_long_random_life)
     for (int step = 0; step < 200000; step++) {
         xf_call **c = &calls[draw(N)];
         uint32_t state = *c == NULL ? XF_DONE : (*c)->state;
-        uint32_t in_use = s.in_use, slots = s.slots;
+        uint32_t in_use = s.gate.in_use, slots = s.gate.slots;
         now += (int64_t)draw(3) * (int64_t)draw(MS);
         switch (draw(8)) {
         case 0:
@@ -367,10 +367,10 @@ TEST(a_long_random_life)
             live += state == XF_WAITING || state == XF_ADMITTED || state == XF_IN_FLIGHT;
         }
         CHECK_EQ(s.live, live);
-        CHECK_EQ(s.in_use, holding);
-        CHECK_EQ(s.queue.size, waiting);
+        CHECK_EQ(s.gate.in_use, holding);
+        CHECK_EQ(xf_queue_size(&s.queue), waiting);
         /* Fewer slots count after what time has admitted with the old ones. */
-        CHECK(s.in_use <= s.slots || s.in_use <= slots || s.in_use <= in_use);
+        CHECK(s.gate.in_use <= s.gate.slots || s.gate.in_use <= slots || s.gate.in_use <= in_use);
         CHECK(waiting == 0 || armed() > s.now);
         CHECK(s.anchor <= s.now);
     }
@@ -383,8 +383,8 @@ TEST(a_long_random_life)
         }
     }
     CHECK_EQ(s.live, 0);
-    CHECK_EQ(s.in_use, 0);
-    CHECK(s.outbox == NULL);
+    CHECK_EQ(s.gate.in_use, 0);
+    CHECK(s.outbox.first == NULL);
     stop();
 }
 

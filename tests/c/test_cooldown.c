@@ -28,10 +28,10 @@ TEST(a_hundred_refusals_of_calls_in_flight_together_are_one_episode)
     for (int i = 0; i < N; i++) {
         CHECK_EQ(xf_refused(&s, calls[i], &doubling, i * MS), 2 * SECOND + i * MS);
     }
-    CHECK_EQ(s.cooldown.generation, 1);
-    CHECK_EQ(s.cooldown.step, 1);
-    CHECK_EQ(s.cooldown.total_ns, 2 * SECOND + (N - 1) * MS);
-    CHECK_EQ(s.counters.refused, N);
+    CHECK_EQ(s.gate.cooldown.generation, 1);
+    CHECK_EQ(s.gate.cooldown.step, 1);
+    CHECK_EQ(s.gate.cooldown.total_ns, 2 * SECOND + (N - 1) * MS);
+    CHECK_EQ(s.gate.refused, N);
     stop();
 }
 
@@ -43,7 +43,7 @@ TEST(an_end_is_never_moved_to_an_earlier_instant)
     CHECK_EQ(refuse(b, SECOND, 0), 9 * SECOND);
     CHECK_EQ(refuse(NULL, 5 * SECOND, SECOND), 9 * SECOND);
     CHECK_EQ(refuse(NULL, 9 * SECOND, SECOND), 10 * SECOND);
-    CHECK_EQ(s.cooldown.generation, 1);
+    CHECK_EQ(s.gate.cooldown.generation, 1);
     stop();
 }
 
@@ -72,9 +72,9 @@ TEST(a_late_refusal_neither_steps_the_exponential_nor_does_a_late_success_reset_
     xf_call *a = dispatched(0, 0, 0), *b = dispatched(0, 0, 0), *c = dispatched(0, 0, 0);
     CHECK_EQ(xf_refused(&s, a, &doubling, 0), 2 * SECOND);
     xf_finish(&s, c, XF_SUCCEEDED, SECOND); /* dispatched before the episode */
-    CHECK_EQ(s.cooldown.step, 1);
+    CHECK_EQ(s.gate.cooldown.step, 1);
     CHECK_EQ(xf_refused(&s, b, &doubling, SECOND), 3 * SECOND);
-    CHECK_EQ(s.cooldown.step, 1);
+    CHECK_EQ(s.gate.cooldown.step, 1);
     xf_call *d = submit(0, 0, 3 * SECOND);
     CHECK(xf_dispatch(&s, d));
     CHECK_EQ(xf_refused(&s, d, &doubling, 3 * SECOND), 7 * SECOND);
@@ -96,7 +96,7 @@ TEST(a_wait_of_zero_changes_nothing)
     const xf_definition tokens = limit(10, 1, 10);
     start(&tokens, 1, XF_UNLIMITED);
     CHECK_EQ(refuse(dispatched(1, 0, 0), 0, 5), 5);
-    CHECK_EQ(s.cooldown.generation, 0);
+    CHECK_EQ(s.gate.cooldown.generation, 0);
     CHECK_EQ(submit(9, 0, 5)->state, XF_ADMITTED);
     stop();
 }
@@ -106,7 +106,7 @@ TEST(absurd_lengths_do_not_overflow)
     const xf_backoff huge = {XF_UNTOLD, INT64_MAX / 3, true, INT64_MAX};
     start(NULL, 0, XF_UNLIMITED);
     xf_call *c = dispatched(0, 0, SECOND);
-    s.cooldown.step = UINT32_MAX;
+    s.gate.cooldown.step = UINT32_MAX;
     CHECK_EQ(xf_refused(&s, c, &huge, SECOND), INT64_MAX);
     CHECK_EQ(refuse(NULL, INT64_MAX, SECOND), INT64_MAX);
     CHECK_EQ(submit(0, 0, SECOND)->state, XF_WAITING);
@@ -172,7 +172,7 @@ TEST(what_is_given_back_during_a_cooldown_lets_no_herd_out_at_its_end)
             xf_put_back(&s, calls[i], 0);
         }
     }
-    CHECK_EQ(s.limits[0].used, N / 2 * 10);
+    CHECK_EQ(s.gate.limits[0].used, N / 2 * 10);
     CHECK_EQ(armed(), 10 * SECOND + 90 * MS); /* nine calls have used what the refused one lacked */
     xf_poll(&s, armed());
     CHECK(xf_collect(&s) == calls[N / 2]); /* in its old place */
@@ -189,14 +189,14 @@ TEST(calls_under_way_when_one_is_refused_take_the_quota_meanwhile_unless_they_ar
     xf_call *refused = dispatched(1000, 0, 0), *next = dispatched(500, 0, MS);
     xf_call *last = dispatched(300, 0, MS);
     refuse(refused, 10 * SECOND, 2 * MS);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 500 - 300, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 1000 - 500 - 300, 0);
     refuse(next, SECOND, 3 * MS);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 300, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 1000 - 300, 0);
     xf_retry(&s, next, 3 * MS);
     xf_settle(&s, last, 0, 200, 3 * MS);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 200, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 1000 - 200, 0);
     xf_finish(&s, last, XF_SUCCEEDED, 4 * MS); /* what it has taken it has taken */
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 200, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 1000 - 200, 0);
     stop();
 }
 
@@ -207,11 +207,11 @@ TEST(a_later_end_of_the_cooldown_is_the_word_that_counts)
     xf_call *a = dispatched(1000, 0, 0), *b = dispatched(2000, 0, 0);
     dispatched(300, 0, 0);
     refuse(a, 10 * SECOND, MS);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 2000 - 300, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 1000 - 2000 - 300, 0);
     refuse(b, 20 * SECOND, MS);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 2000 - 300, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 2000 - 300, 0);
     refuse(a, 30 * SECOND, MS); /* told twice */
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 300, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 1000 - 300, 0);
     stop();
 }
 
@@ -256,7 +256,7 @@ TEST(a_call_admitted_before_a_late_extension_does_not_start_in_it)
     xf_call *c = submit(0, 0, SECOND);
     CHECK_EQ(c->state, XF_ADMITTED);
     refuse(late, SECOND, SECOND);
-    CHECK_EQ(s.cooldown.generation, 1);
+    CHECK_EQ(s.gate.cooldown.generation, 1);
     CHECK(!xf_dispatch(&s, c));
     xf_put_back(&s, c, SECOND);
     CHECK_EQ(armed(), 2 * SECOND);
@@ -273,9 +273,9 @@ TEST(a_call_put_back_after_a_cooldown_gets_nothing_of_the_new_level)
     CHECK(!xf_dispatch(&s, c));
     xf_put_back(&s, c, 50 * MS);
     CHECK_EQ(c->state, XF_WAITING); /* 100 were promised, and 40 have come since */
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 50 * MS), 140, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[1], 50 * MS), 9999, 0.1);
-    CHECK_EQ(s.limits[0].used, 100);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 50 * MS), 140, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[1], 50 * MS), 9999, 0.1);
+    CHECK_EQ(s.gate.limits[0].used, 100);
     CHECK_EQ(armed(), 710 * MS);
     stop();
 }
@@ -290,12 +290,12 @@ TEST(a_call_admitted_before_a_late_extension_does_not_start_after_it_either)
     xf_call *c = submit(500, 0, 600 * MS);
     CHECK_EQ(c->state, XF_ADMITTED);
     refuse(late, 5 * MS, 601 * MS);
-    CHECK_EQ(s.cooldown.generation, 1);
+    CHECK_EQ(s.gate.cooldown.generation, 1);
     xf_poll(&s, 607 * MS);
     CHECK(!xf_dispatch(&s, c)); /* the level of 606 ms has not paid for it */
     xf_put_back(&s, c, 607 * MS);
     CHECK_EQ(c->state, XF_WAITING);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 607 * MS), 101, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 607 * MS), 101, 0);
     stop();
 }
 
@@ -305,7 +305,7 @@ TEST(who_takes_the_place_of_the_first_after_a_cooldown_waits_no_longer)
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *refused = dispatched(100, 0, 0);
     refuse(refused, SECOND, 0);
-    CHECK_EQ(s.margin.ns, XF_MARGIN_STEP);
+    CHECK_EQ(s.gate.margin.ns, XF_MARGIN_STEP);
     xf_finish(&s, refused, XF_FAILED, 0);
     xf_call *first = submit(100, 0, 0), *second = submit(100, 0, 0), *third = submit(100, 0, 0);
     xf_poll(&s, SECOND);
@@ -316,7 +316,7 @@ TEST(who_takes_the_place_of_the_first_after_a_cooldown_waits_no_longer)
     xf_poll(&s, armed());
     CHECK(xf_collect(&s) == third);
     xf_finish(&s, second, XF_CANCELLED, s.now); /* the margin is there by now */
-    CHECK_EQ(s.limits[0].bucket.due, 0);
+    CHECK_EQ(s.gate.limits[0].bucket.due, 0);
     stop();
 }
 
@@ -328,16 +328,17 @@ TEST(a_refusal_of_a_call_that_is_not_in_flight_leaves_the_others_as_they_are)
     refuse(c, 10 * SECOND, 0);
     xf_retry(&s, c, 0);
     refuse(c, 11 * SECOND, 0); /* another request of the same call */
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 1000 - 500, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 1000 - 500, 0);
     refuse(NULL, 12 * SECOND, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 750 - 500, 0); /* of the mean */
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 750 - 500, 0); /* of the mean */
     xf_settle(&s, next, 0, 100, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), 750 - 100, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 750 - 100, 0);
     xf_poll(&s, 13 * SECOND);
     CHECK(xf_collect(&s) == c && xf_dispatch(&s, c));
-    CHECK_EQ(xf_held_since(&s, 0, -1, NULL), 1000 + 100); /* it flies again, not refused */
-    refuse(NULL, SECOND, 13 * SECOND);                    /* of another cooldown */
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 0), (1000 + 1000 + 100) / 3, 0);
+    CHECK_EQ(xf_gate_held_since(&s.gate, 0, -1, NULL, s.now),
+             1000 + 100);              /* it flies again, not refused */
+    refuse(NULL, SECOND, 13 * SECOND); /* of another cooldown */
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), (1000 + 1000 + 100) / 3, 0);
     stop();
 }
 
@@ -352,7 +353,7 @@ TEST(a_late_report_does_not_move_the_level_at_the_end_of_a_later_cooldown)
     CHECK(xf_dispatch(&s, b));
     refuse(b, 10 * SECOND, 60 * SECOND);
     xf_settle(&s, next, 0, 0, 61 * SECOND);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 61 * SECOND), 1000, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 61 * SECOND), 1000, 0);
     stop();
 }
 
@@ -366,10 +367,10 @@ TEST(a_report_for_a_call_that_is_to_be_repeated_moves_nothing)
     xf_retry(&s, c, 0);
     CHECK_EQ(c->state, XF_ADMITTED);
     xf_settle(&s, c, 0, 10, 0);
-    CHECK_EQ(s.limits[0].used, 500);
+    CHECK_EQ(s.gate.limits[0].used, 500);
     xf_finish(&s, c, XF_CANCELLED, 0);
     xf_settle(&s, c, 0, 10, 0);
-    CHECK_EQ(s.limits[0].used, 200);
+    CHECK_EQ(s.gate.limits[0].used, 200);
     stop();
 }
 
@@ -380,8 +381,8 @@ TEST(a_bucket_of_which_the_refused_call_costs_nothing_is_left_alone)
     xf_finish(&s, dispatched(0, 50, 0), XF_SUCCEEDED, 0);
     xf_call *c = dispatched(10, 0, 0);
     refuse(c, 2 * SECOND, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 2 * SECOND), 10, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[1], 2 * SECOND), 12, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 2 * SECOND), 10, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[1], 2 * SECOND), 12, 0);
     stop();
 }
 
@@ -391,8 +392,8 @@ TEST(the_day_is_not_thrown_away_by_the_refusal_of_a_minute)
     start(limits, 2, XF_UNLIMITED);
     xf_call *c = dispatched(1, 1, 0);
     refuse(c, 20 * SECOND, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 20 * SECOND), 1, 0);
-    CHECK(xf_limit_level(&s.limits[1], 20 * SECOND) >= 9999);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 20 * SECOND), 1, 0);
+    CHECK(xf_limit_level(&s.gate.limits[1], 20 * SECOND) >= 9999);
     stop();
 }
 
@@ -403,11 +404,11 @@ TEST(where_the_cost_is_not_known_the_mean_stands_for_it)
     dispatched(1000, 0, 0);
     dispatched(2000, 0, 0);
     refuse(NULL, 14 * SECOND, 0);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 14 * SECOND), 1500, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 14 * SECOND), 1500, 0);
     xf_call *unknown = submit(0, 0, 14 * SECOND);
     CHECK(xf_dispatch(&s, unknown));
     refuse(unknown, 11 * SECOND, 14 * SECOND);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 25 * SECOND), 1000, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 25 * SECOND), 1000, 0);
     stop();
 }
 

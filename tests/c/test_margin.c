@@ -46,10 +46,10 @@ TEST(it_costs_burst_and_nothing_of_the_rate)
     start(&requests, 1, XF_UNLIMITED);
     xf_call *c = dispatched(1, 0, 0);
     refuse(c, 5 * MS, 0); /* margin: a request */
-    CHECK_EQ(s.margin.ns, 10 * MS);
+    CHECK_EQ(s.gate.margin.ns, 10 * MS);
     xf_finish(&s, c, XF_FAILED, 0);
     xf_poll(&s, 10 * SECOND);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 10 * SECOND), 19, 0);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 10 * SECOND), 19, 0);
     for (int i = 0; i < 219; i++) {
         (void)submit(1, 0, 10 * SECOND);
     }
@@ -68,11 +68,11 @@ TEST(a_limit_with_less_room_than_that_paces)
 {
     const xf_definition requests = limit(1, 1, 1);
     start(&requests, 1, XF_UNLIMITED);
-    s.limits[0].reserve = 0;
-    xf_limit_reserve(&s.limits[0], 5 * SECOND, 0);
-    CHECK_EQ(s.limits[0].reserve, s.limits[0].def.capacity);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], 10 * SECOND), 0, 0);
-    CHECK_EQ(xf_limit_ready(&s.limits[0], 1, SECOND), SECOND);
+    s.gate.limits[0].reserve = 0;
+    xf_limit_reserve(&s.gate.limits[0], 5 * SECOND, 0);
+    CHECK_EQ(s.gate.limits[0].reserve, s.gate.limits[0].def.capacity);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 10 * SECOND), 0, 0);
+    CHECK_EQ(xf_limit_ready(&s.gate.limits[0], 1, SECOND), SECOND);
     stop();
 }
 
@@ -82,13 +82,13 @@ TEST(successes_narrow_it_again)
     start(&requests, 1, XF_UNLIMITED);
     xf_call *c = dispatched(1, 0, 0);
     refuse(c, 4 * MS, 0);
-    int64_t wide = s.limits[0].reserve;
+    int64_t wide = s.gate.limits[0].reserve;
     xf_retry(&s, c, 0);
     xf_poll(&s, 100 * SECOND);
     CHECK(xf_collect(&s) == c && xf_dispatch(&s, c));
     xf_finish(&s, c, XF_SUCCEEDED, 100 * SECOND);
-    CHECK_EQ(s.margin.ns, 7500000);
-    CHECK(s.limits[0].reserve < wide);
+    CHECK_EQ(s.gate.margin.ns, 7500000);
+    CHECK(s.gate.limits[0].reserve < wide);
     stop();
 }
 

@@ -48,7 +48,7 @@ TEST(one_failure_is_bad_luck_and_its_pause_is_short_for_all)
     }
     CHECK_EQ(go(BASE + MS - 1, &last), 0);
     CHECK_EQ(go(BASE + MS, &last), 12);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], BASE + MS), 88, 0.01); /* no rate is to blame */
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], BASE + MS), 88, 0.01); /* no rate is to blame */
     stop();
 }
 
@@ -65,7 +65,7 @@ TEST(in_an_outage_single_calls_go_at_an_interval_and_the_wait_does_not_grow)
         now += BASE + MS;
         CHECK_EQ(fail(last, now), now + BASE);
     }
-    CHECK_EQ(s.cooldown.step, 0);
+    CHECK_EQ(s.gate.cooldown.step, 0);
     stop();
 }
 

@@ -160,9 +160,9 @@ TEST(a_call_can_end_wherever_it_is_in_the_outbox)
         }
         CHECK(xf_collect(&s) == last); /* the grant was passed on */
         CHECK(xf_collect(&s) == NULL);
-        CHECK_EQ(s.in_use, 5);
+        CHECK_EQ(s.gate.in_use, 5);
         xf_finish(&s, running, XF_SUCCEEDED, 0);
-        CHECK_EQ(s.in_use, 4);
+        CHECK_EQ(s.gate.in_use, 4);
         stop();
     }
 }
@@ -178,7 +178,7 @@ TEST(ending_twice_is_ending_once)
     xf_finish(&s, timed, XF_CANCELLED, 1);
     xf_finish(&s, c, XF_SUCCEEDED, 1);
     xf_finish(&s, c, XF_FAILED, 1);
-    CHECK_EQ(s.in_use, 0);
+    CHECK_EQ(s.gate.in_use, 0);
     CHECK_EQ(s.live, 0);
     CHECK_EQ(s.counters.succeeded, 1);
     CHECK_EQ(s.counters.failed, 0);
@@ -204,7 +204,7 @@ TEST(a_million_waiting_calls_with_random_cancellations)
         xf_finish(&s, c, XF_CANCELLED, 0);
         CHECK(c->state == XF_DONE);
     }
-    CHECK_EQ(s.queue.size, left);
+    CHECK_EQ(xf_queue_size(&s.queue), left);
     CHECK_EQ(s.live, left + 1);
     CHECK(xf_collect(&s) == NULL);
     for (char *next = calls; left > 0; left--) {
@@ -216,8 +216,9 @@ TEST(a_million_waiting_calls_with_random_cancellations)
     }
     xf_finish(&s, running, XF_SUCCEEDED, 0);
     CHECK_EQ(s.live, 0);
-    CHECK_EQ(s.deadlines.size, 0);
-    CHECK(s.queue.capacity <= 128 && s.deadlines.capacity <= 128); /* the memory went back */
+    CHECK_EQ(s.queue.deadlines.size, 0);
+    CHECK(s.queue.calls.capacity <= 128 &&
+          s.queue.deadlines.capacity <= 128); /* the memory went back */
     free(calls);
     stop();
 }
@@ -226,16 +227,16 @@ TEST(a_million_waiting_calls_with_random_cancellations)
 static void check_same(const xf_scheduler *before, const xf_limit *limits)
 {
     CHECK_EQ(s.live, before->live);
-    CHECK_EQ(s.in_use, before->in_use);
+    CHECK_EQ(s.gate.in_use, before->gate.in_use);
     CHECK_EQ(s.anchor, before->anchor);
     CHECK_EQ(s.head_at, before->head_at);
-    CHECK_EQ(s.queue.size, before->queue.size);
-    CHECK_EQ(s.deadlines.size, before->deadlines.size);
-    CHECK_EQ(s.next_sequence, before->next_sequence);
-    CHECK(s.outbox == before->outbox && s.outbox_end == before->outbox_end);
+    CHECK_EQ(xf_queue_size(&s.queue), xf_queue_size(&before->queue));
+    CHECK_EQ(s.queue.deadlines.size, before->queue.deadlines.size);
+    CHECK_EQ(s.queue.next_sequence, before->queue.next_sequence);
+    CHECK(s.outbox.first == before->outbox.first && s.outbox.last == before->outbox.last);
     CHECK(memcmp(&s.counters, &before->counters, sizeof(s.counters)) == 0);
-    CHECK(memcmp(&s.cooldown, &before->cooldown, sizeof(s.cooldown)) == 0);
-    CHECK(memcmp(s.limits, limits, s.n_limits * sizeof(*limits)) == 0);
+    CHECK(memcmp(&s.gate.cooldown, &before->gate.cooldown, sizeof(s.gate.cooldown)) == 0);
+    CHECK(memcmp(s.gate.limits, limits, s.gate.n_limits * sizeof(*limits)) == 0);
 }
 
 TEST(any_failing_allocation_leaves_the_state_intact)
@@ -255,7 +256,7 @@ TEST(any_failing_allocation_leaves_the_state_intact)
             xf_call *c = call(1, 0), untouched = *c;
             int64_t deadline = i % 3 ? XF_NEVER : (N + i) * SECOND;
             xf_scheduler before = s;
-            xf_limit level = s.limits[0];
+            xf_limit level = s.gate.limits[0];
             if (!xf_submit(&s, c, 0, deadline, i * MS)) {
                 failures++;
                 check_same(&before, &level);
@@ -264,7 +265,7 @@ TEST(any_failing_allocation_leaves_the_state_intact)
             }
         }
         CHECK_EQ(s.live, N);
-        CHECK_EQ(s.queue.size, N - 3);
+        CHECK_EQ(xf_queue_size(&s.queue), N - 3);
         stop();
     } while (memory.failed);
     CHECK(failures > 8); /* the limits, and two heaps that doubled several times */
@@ -293,7 +294,7 @@ TEST(a_retry_and_a_call_put_back_need_no_memory)
         xf_put_back(&s, calls[i], 0);
     }
     CHECK(!memory.failed);
-    CHECK_EQ(s.queue.size, N);
+    CHECK_EQ(xf_queue_size(&s.queue), N);
     xf_poll(&s, SECOND);
     for (int i = 0; i < N; i++) {
         CHECK(xf_collect(&s) == calls[i]);

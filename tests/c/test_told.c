@@ -11,7 +11,7 @@ static void follow(xf_definition only)
 
 static double level(int64_t now)
 {
-    return xf_limit_level(&s.limits[0], now);
+    return xf_limit_level(&s.gate.limits[0], now);
 }
 
 TEST(a_level_that_the_answer_rules_out_is_lowered)
@@ -253,15 +253,16 @@ TEST(the_quota_is_known_of_what_was_sent_since)
     (void)dispatched(1, 0, 0);
     xf_call *a = dispatched(2, 0, SECOND), *b = dispatched(4, 0, SECOND);
     (void)dispatched(8, 0, 2 * SECOND);
-    CHECK_EQ(xf_held_since(&s, 0, -1, NULL), 15);
-    CHECK_EQ(xf_held_since(&s, 0, 0, NULL), 14);
-    CHECK_EQ(xf_held_since(&s, 0, 0, a), 12); /* the call that is answered is counted */
-    CHECK_EQ(xf_held_since(&s, 0, SECOND, NULL), 8);
+    CHECK_EQ(xf_gate_held_since(&s.gate, 0, -1, NULL, s.now), 15);
+    CHECK_EQ(xf_gate_held_since(&s.gate, 0, 0, NULL, s.now), 14);
+    CHECK_EQ(xf_gate_held_since(&s.gate, 0, 0, a, s.now),
+             12); /* the call that is answered is counted */
+    CHECK_EQ(xf_gate_held_since(&s.gate, 0, SECOND, NULL, s.now), 8);
     xf_finish(&s, a, XF_SUCCEEDED, 2 * SECOND);
     refuse(b, SECOND, 2 * SECOND);
-    CHECK_EQ(xf_held_since(&s, 0, 0, NULL), 8);
+    CHECK_EQ(xf_gate_held_since(&s.gate, 0, 0, NULL, s.now), 8);
     xf_poll(&s, 3 * SECOND); /* now it goes on, or is sent anew */
-    CHECK_EQ(xf_held_since(&s, 0, 0, NULL), 12);
+    CHECK_EQ(xf_gate_held_since(&s.gate, 0, 0, NULL, s.now), 12);
     stop();
 }
 
@@ -273,8 +274,8 @@ TEST(a_call_that_has_not_started_when_a_level_is_set_pays_from_that)
     CHECK(!xf_dispatch(&s, c));
     xf_put_back(&s, c, SECOND);
     CHECK(xf_collect(&s) == c && xf_dispatch(&s, c));
-    CHECK_NEAR(xf_limit_level(&s.limits[0], SECOND), 500, 0);
-    CHECK_EQ(s.limits[0].used, 1000);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], SECOND), 500, 0);
+    CHECK_EQ(s.gate.limits[0].used, 1000);
     stop();
 }
 
@@ -288,9 +289,9 @@ TEST(an_answer_moves_the_past_by_no_more_than_the_level)
     for (int i = 0; i < 2; i++, now += SECOND) {
         CHECK_NEAR(xf_told(&s, 0, 5000, 0, true, now, now, now), 0, 0);
     }
-    double before = xf_limit_level(&s.limits[0], now);
+    double before = xf_limit_level(&s.gate.limits[0], now);
     double moved = xf_told(&s, 0, 5000, 0, true, now, now, now);
-    CHECK_NEAR(xf_limit_level(&s.limits[0], now), 1000, 1e-6);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], now), 1000, 1e-6);
     CHECK_NEAR(moved, 1000 - before, 1e-6);
     stop();
 }

@@ -1,0 +1,47 @@
+/*
+ * One call, as the queue and the gate know it. Its memory is the caller's.
+ */
+#ifndef XF_CALL_H
+#define XF_CALL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define XF_NEVER INT64_MAX       /* an instant that does not come by itself */
+#define XF_MIN_PRIORITY (-32768) /* priorities are 16 bits, */
+#define XF_MAX_PRIORITY 32767    /* higher goes first */
+
+typedef enum xf_state {
+    XF_NEW,       /* not submitted yet */
+    XF_WAITING,   /* in the queue */
+    XF_ADMITTED,  /* holds a slot and its cost, not dispatched yet */
+    XF_IN_FLIGHT, /* dispatched */
+    XF_EXPIRED,   /* its deadline came first; holds nothing */
+    XF_DONE,      /* finished or cancelled; holds nothing */
+} xf_state;
+
+/* Zeroed and with `held` and `priced` filled in before xf_submit(), it must stay until the call is
+   done. All else is the core's. */
+typedef struct xf_call {
+    uint64_t order;       /* key in the queue: priority, then sequence number */
+    uint32_t queue_place; /* see heap.h */
+    union {
+        uint32_t deadline_place; /* 0 out of the heap; */
+        uint32_t crowd;          /* in flight: how many there were at its dispatch, with it */
+    };
+    union {
+        int64_t deadline;      /* of the first admission, or XF_NEVER; */
+        int64_t dispatched_at; /* in flight: when it was dispatched */
+    };
+    struct xf_call *next, *previous; /* in the outbox; in flight: among those in flight */
+    uint32_t generation;             /* of the cooldown, at the last dispatch */
+    uint16_t resets;                 /* at admission, modulo 2**16 */
+    uint8_t state;                   /* xf_state */
+    bool priced : 1;                 /* its costs are known: a 0 among them is one, too */
+    bool repeated : 1;               /* `held` is the next attempt's, not the last one's */
+    bool refused : 1;                /* in flight: this attempt was, in the last cooldown */
+    bool foreseen : 1;               /* in flight: the level at its end has paid for it */
+    int64_t held[];                  /* per limit, in units: the cost, later what was reported */
+} xf_call;
+
+#endif

@@ -1,0 +1,322 @@
+#include "core/gate.h"
+
+#include "core/sum.h"
+#include "core/trail.h"
+
+/* ---- life ---- */
+
+bool xf_gate_init(xf_gate *g, const xf_definition *limits, uint32_t n, uint32_t slots,
+                  const xf_alloc *alloc)
+{
+    *g = (xf_gate){.n_limits = n, .slots = slots};
+    if (n > 0) {
+        g->limits = alloc->realloc(alloc->ctx, NULL, n * sizeof(xf_limit));
+        if (g->limits == NULL) {
+            return false;
+        }
+        for (uint32_t i = 0; i < n; i++) {
+            xf_limit_init(&g->limits[i], &limits[i]);
+        }
+    }
+    return true;
+}
+
+/* The trails of all limits are one block, which the first one's begins. */
+static bool is_followed(const xf_gate *g)
+{
+    return g->n_limits > 0 && g->limits[0].trail != NULL;
+}
+
+void xf_gate_free(xf_gate *g, const xf_alloc *alloc)
+{
+    if (g->limits == NULL) {
+        return;
+    }
+    if (is_followed(g)) {
+        alloc->realloc(alloc->ctx, g->limits[0].trail, 0);
+    }
+    alloc->realloc(alloc->ctx, g->limits, 0);
+    g->limits = NULL;
+}
+
+bool xf_gate_follow(xf_gate *g, const xf_alloc *alloc, int64_t now)
+{
+    if (g->n_limits == 0 || is_followed(g)) {
+        return true;
+    }
+    xf_trail *trails = alloc->realloc(alloc->ctx, NULL, g->n_limits * sizeof(xf_trail));
+    if (trails == NULL) {
+        return false;
+    }
+    for (uint32_t i = 0; i < g->n_limits; i++) {
+        xf_limit_follow(&g->limits[i], &trails[i], now);
+    }
+    return true;
+}
+
+/* ---- what calls do ---- */
+
+int64_t xf_gate_ready(const xf_gate *g, const xf_call *c, int64_t from, int *held_by)
+{
+    int64_t at = from;
+    *held_by = XF_BY_NOTHING;
+    if (xf_gate_is_full(g)) {
+        *held_by = XF_BY_SLOTS;
+        return XF_NEVER;
+    }
+    if (g->cooldown.until > at) {
+        at = g->cooldown.until;
+        *held_by = XF_BY_COOLDOWN;
+    }
+    int64_t tried = xf_outage_ready(&g->outage, at);
+    if (tried > at) {
+        at = tried;
+        *held_by = XF_BY_COOLDOWN;
+    }
+    for (uint32_t i = 0; i < g->n_limits; i++) {
+        int64_t ready = xf_limit_ready(&g->limits[i], c->held[i], at);
+        if (ready > at) {
+            at = ready;
+            *held_by = (int)i;
+        }
+    }
+    return at;
+}
+
+void xf_gate_admit(xf_gate *g, xf_call *c, int64_t at)
+{
+    for (uint32_t i = 0; i < g->n_limits; i++) {
+        xf_limit_take(&g->limits[i], c->held[i], at);
+    }
+    xf_outage_admitted(&g->outage, at);
+    g->in_use++;
+    g->admitted++;
+    c->resets = (uint16_t)g->resets;
+    c->state = XF_ADMITTED;
+}
+
+void xf_gate_revoke(xf_gate *g, xf_call *c, int64_t now)
+{
+    uint32_t since = (uint16_t)(g->resets - c->resets);
+    for (uint32_t i = 0; i < g->n_limits; i++) {
+        xf_limit *l = &g->limits[i];
+        if (g->resets - l->reset < since) {
+            l->used -= (uint64_t)c->held[i];
+        } else {
+            xf_limit_give_back(l, c->held[i], now);
+        }
+    }
+    if (since == 0) {
+        xf_outage_revoked(&g->outage, now);
+    }
+    g->in_use--;
+    g->admitted--;
+}
+
+void xf_gate_dispatch(xf_gate *g, xf_call *c, int64_t now)
+{
+    xf_list_append(&g->flying, c);
+    c->state = XF_IN_FLIGHT;
+    c->generation = g->cooldown.generation;
+    c->repeated = c->refused = c->foreseen = false;
+    c->dispatched_at = now; /* instead of the deadline, which it has kept */
+    c->crowd = ++g->n_flying;
+}
+
+void xf_gate_land(xf_gate *g, xf_call *c)
+{
+    xf_list_remove(&g->flying, c);
+    c->crowd = 0;
+    g->n_flying--;
+    g->in_use--;
+}
+
+void xf_gate_settle(xf_gate *g, xf_call *c, uint32_t i, int64_t actual, int64_t now)
+{
+    xf_limit *l = &g->limits[i];
+    int64_t less = c->held[i] - actual;
+    xf_limit_adjust(l, less, now);
+    if (c->foreseen && c->state == XF_IN_FLIGHT) {
+        xf_limit_amend(l, less, now);
+    }
+    if (less > 0) {
+        l->refunded += (uint64_t)less;
+    } else {
+        l->charged += (uint64_t)-less;
+    }
+    c->held[i] = actual;
+    c->priced &= actual > 0; /* what a call that fails reports is not what it needs */
+}
+
+/* ---- refusals ---- */
+
+static void keep_margin(xf_gate *g, int64_t now)
+{
+    for (uint32_t i = 0; i < g->n_limits; i++) {
+        xf_limit_reserve(&g->limits[i], g->margin.ns, now);
+    }
+}
+
+void xf_gate_accepted(xf_gate *g, const xf_call *c, int64_t now)
+{
+    if (g->cooldown.step == 0 && g->margin.ns == 0 && g->outage.failures == 0) {
+        return; /* there is nothing to make good */
+    }
+    xf_cooldown_success(&g->cooldown, c->generation);
+    xf_outage_answered(&g->outage, c->dispatched_at);
+    if (xf_margin_shrink(&g->margin, now)) {
+        keep_margin(g, now);
+    }
+}
+
+/* What the refused call cost of limit `i`; or, where that is not known, what a call has cost so
+   far on average. */
+static int64_t refused_cost(const xf_gate *g, const xf_call *c, uint32_t i)
+{
+    if (c != NULL && (c->priced || c->held[i] > 0)) {
+        return c->held[i];
+    }
+    return g->admitted ? (int64_t)(g->limits[i].used / g->admitted) : 1;
+}
+
+/* Which calls on their way may take the quota meanwhile that the provider has promised to `c`:
+   those that followed it, unless they are refused too. Where `c` is not in flight, so that nobody
+   knows who followed, those foreseen by the cooldown that this one `extends`. */
+static void foresee(xf_gate *g, const xf_call *c, bool extends)
+{
+    bool flies = c != NULL && c->state == XF_IN_FLIGHT, follows = false;
+    for (xf_call *f = g->flying.first; f != NULL; f = f->next) {
+        f->refused &= extends || f == c; /* else it was sent again, without our knowing */
+        f->foreseen = !f->refused && (flies ? follows : extends && f->foreseen);
+        follows |= f == c;
+    }
+}
+
+/* The provider has promised that `c` will pass at the end of the cooldown. */
+static void promise(xf_gate *g, const xf_call *c, bool extends, int64_t now)
+{
+    foresee(g, c, extends);
+    g->resets++;
+    for (uint32_t i = 0; i < g->n_limits; i++) {
+        xf_limit *l = &g->limits[i];
+        int64_t taken = 0;
+        for (const xf_call *f = g->flying.first; f != NULL; f = f->next) {
+            taken = xf_sum(taken, f->foreseen ? f->held[i] : 0);
+        }
+        if (xf_limit_refuse(l, refused_cost(g, c, i), taken, now, g->cooldown.until)) {
+            l->reset = g->resets;
+        }
+    }
+}
+
+/* A call that the level at the cooldown's end has paid for has cost nothing. */
+static void unforesee(xf_gate *g, xf_call *c, int64_t now)
+{
+    for (uint32_t i = 0; c->foreseen && i < g->n_limits; i++) {
+        xf_limit_amend(&g->limits[i], c->held[i], now);
+    }
+    c->foreseen = false;
+}
+
+int64_t xf_gate_refused(xf_gate *g, xf_call *c, const xf_backoff *b, int64_t now)
+{
+    xf_cooldown *cooldown = &g->cooldown;
+    g->refused++;
+    if (b->told_ns == 0) {
+        return cooldown->until > now ? cooldown->until : now;
+    }
+    bool fresh = c != NULL ? c->generation == cooldown->generation : cooldown->until <= now;
+    if (c != NULL && c->state == XF_IN_FLIGHT) {
+        xf_outage_answered(&g->outage, c->dispatched_at);
+    }
+    int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
+    if (fresh && c != NULL && xf_margin_widen(&g->margin, b->told_ns, now)) {
+        keep_margin(g, now);
+    }
+    if (c != NULL && c->state == XF_IN_FLIGHT) {
+        c->refused = true;
+        unforesee(g, c, now);
+    }
+    if (until > before && until > now) {
+        promise(g, c, before > now, now);
+    }
+    return until;
+}
+
+int64_t xf_gate_failed(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_t now)
+{
+    xf_cooldown *cooldown = &g->cooldown;
+    int64_t interval = b->base_ns < b->max_ns ? b->base_ns : b->max_ns;
+    int64_t wait = b->told_ns != XF_UNTOLD ? b->told_ns : interval;
+    bool fresh = c->generation == cooldown->generation;
+    bool extends = fresh || b->told_ns != XF_UNTOLD;
+    if (wait > 0) {
+        xf_cooldown_extend(cooldown, extends ? xf_sum(now, wait) : 0, fresh, now);
+        const xf_outage_failure failure = {c->dispatched_at, now, fresh};
+        xf_outage_failed(&g->outage, &failure, interval, cooldown->until);
+        g->resets += fresh; /* who was admitted before is not to go now */
+    }
+    return cooldown->until > now ? cooldown->until : now;
+}
+
+/* ---- what is left ---- */
+
+/* Units of limit `i` held by a call in flight. One that was refused and waits for the cooldown's
+   end holds nothing. */
+static int64_t holds(const xf_gate *g, const xf_call *f, uint32_t i, int64_t now)
+{
+    return f->refused && g->cooldown.until > now ? 0 : f->held[i];
+}
+
+/* Units of limit `i` held by the calls in flight that were dispatched until `instant`. */
+static int64_t held_until(const xf_gate *g, uint32_t i, int64_t instant, int64_t now)
+{
+    int64_t held = 0;
+    for (const xf_call *f = g->flying.first; f != NULL && f->dispatched_at <= instant;
+         f = f->next) {
+        held = xf_sum(held, holds(g, f, i, now));
+    }
+    return held;
+}
+
+int64_t xf_gate_held_since(const xf_gate *g, uint32_t i, int64_t instant, const xf_call *c,
+                           int64_t now)
+{
+    int64_t held = 0;
+    for (const xf_call *f = g->flying.last; f != NULL && f->dispatched_at > instant;
+         f = f->previous) {
+        held = xf_sum(held, f != c ? holds(g, f, i, now) : 0);
+    }
+    return held;
+}
+
+xf_held xf_gate_held(const xf_gate *g, uint32_t i, int64_t instant, int64_t now)
+{
+    xf_held held = {0, 0};
+    for (const xf_call *f = g->flying.first; f != NULL; f = f->next) {
+        int64_t units = holds(g, f, i, now);
+        held.all = xf_sum(held.all, units);
+        held.since = xf_sum(held.since, f->dispatched_at >= instant ? units : 0);
+    }
+    return held;
+}
+
+double xf_gate_told(xf_gate *g, uint32_t i, double remaining, double doubt, bool bounded,
+                    int64_t sent_at, int64_t answered_at, int64_t now)
+{
+    doubt += (double)held_until(g, i, sent_at, now);
+    return xf_limit_told(&g->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
+}
+
+void xf_gate_set_level(xf_gate *g, uint32_t i, double units, int64_t now)
+{
+    if (xf_limit_set_level(&g->limits[i], units, now)) {
+        g->limits[i].reset = ++g->resets;
+    }
+}
+
+void xf_gate_retune(xf_gate *g, uint32_t i, const xf_definition *definition, int64_t now)
+{
+    xf_limit_retune(&g->limits[i], definition, now);
+    xf_limit_reserve(&g->limits[i], g->margin.ns, now);
+}
