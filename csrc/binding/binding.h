@@ -173,8 +173,7 @@ int64_t xf_port_now(SchedulerObject *s, const PortObject *port);
    will do: it saves reading the clock. */
 static inline int64_t xf_port_about_now(SchedulerObject *s, const PortObject *port)
 {
-    bool is_waited_for =
-        xf_queue_size(&s->core.queue) > 0 || s->core.now < s->core.gate.cooldown.until;
+    bool is_waited_for = s->core.queue.size > 0 || s->core.now < s->core.gate.cooldown.until;
     return is_waited_for ? xf_port_now(s, port) : s->core.now;
 }
 

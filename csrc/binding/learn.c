@@ -221,7 +221,7 @@ PyObject *xf_scheduler_flight(PyObject *self, PyObject *Py_UNUSED(unused))
     const xf_scheduler *core = &s->core;
     PyObject *flight = Py_BuildValue("ddIII", (double)xf_port_now(s, c->port) * 1e-9,
                                      (double)c->core.dispatched_at * 1e-9, c->core.crowd,
-                                     core->gate.in_use, xf_queue_size(&core->queue));
+                                     core->gate.in_use, core->queue.size);
     Py_DECREF(c);
     return flight;
 }
@@ -292,10 +292,10 @@ PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)
         return NULL;
     }
     int64_t begun = core->counters.first_ns, resumes = core->gate.cooldown.until;
-    return Py_BuildValue(
-        "ddddIIN", (double)now * 1e-9, (double)sent_at * 1e-9,
-        (double)(begun < 0 ? now : begun) * 1e-9, (double)(resumes > now ? resumes : now) * 1e-9,
-        (unsigned)core->gate.in_use, (unsigned)xf_queue_size(&core->queue), readings);
+    return Py_BuildValue("ddddIIN", (double)now * 1e-9, (double)sent_at * 1e-9,
+                         (double)(begun < 0 ? now : begun) * 1e-9,
+                         (double)(resumes > now ? resumes : now) * 1e-9,
+                         (unsigned)core->gate.in_use, (unsigned)core->queue.size, readings);
 }
 
 PyObject *xf_scheduler_advise(PyObject *self, PyObject *seconds)

@@ -348,7 +348,7 @@ static PyObject *get_active_tasks(PyObject *self, void *Py_UNUSED(closure))
 
 static PyObject *get_waiting(PyObject *self, void *Py_UNUSED(closure))
 {
-    return PyLong_FromUnsignedLong(xf_queue_size(&((SchedulerObject *)self)->core.queue));
+    return PyLong_FromUnsignedLong(((SchedulerObject *)self)->core.queue.size);
 }
 
 static PyObject *get_total_completed(PyObject *self, void *Py_UNUSED(closure))
@@ -416,8 +416,8 @@ static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         "succeeded", (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed,
         "cancelled", (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired,
         "refused", (unsigned long long)core->gate.refused, "retries",
-        (unsigned long long)n->retries, "waiting", (unsigned int)xf_queue_size(&core->queue),
-        "in_flight", (unsigned int)core->gate.in_use, "tokens_used", (long long)s->tokens_used,
+        (unsigned long long)n->retries, "waiting", (unsigned int)core->queue.size, "in_flight",
+        (unsigned int)core->gate.in_use, "tokens_used", (long long)s->tokens_used,
         "tokens_refunded", (long long)s->tokens_refunded, "episodes",
         (unsigned int)core->gate.cooldown.generation, "elapsed",
         n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",

@@ -11,6 +11,8 @@
 #define XF_MIN_PRIORITY (-32768) /* priorities are 16 bits, */
 #define XF_MAX_PRIORITY 32767    /* higher goes first */
 
+struct xf_flow;
+
 typedef enum xf_state {
     XF_NEW,       /* not submitted yet */
     XF_WAITING,   /* in the queue */
@@ -23,18 +25,18 @@ typedef enum xf_state {
 /* Zeroed and with `held` and `priced` filled in before xf_submit(), it must stay until the call is
    done. All else is the core's. */
 typedef struct xf_call {
-    uint64_t order;       /* key in the queue: priority, then sequence number */
-    uint32_t queue_place; /* see heap.h */
+    struct xf_flow *flow; /* see queue.h; */
+    uint64_t number;      /* its place there */
     union {
         uint32_t deadline_place; /* 0 out of the heap; */
         uint32_t crowd;          /* in flight: how many there were at its dispatch, with it */
     };
+    uint32_t generation; /* of the cooldown, at the last dispatch */
     union {
         int64_t deadline;      /* of the first admission, or XF_NEVER; */
         int64_t dispatched_at; /* in flight: when it was dispatched */
     };
-    struct xf_call *next, *previous; /* in the outbox; in flight: among those in flight */
-    uint32_t generation;             /* of the cooldown, at the last dispatch */
+    struct xf_call *next, *previous; /* in its flow, in the outbox, among those in flight */
     uint16_t resets;                 /* at admission, modulo 2**16 */
     uint8_t state;                   /* xf_state */
     bool priced : 1;                 /* its costs are known: a 0 among them is one, too */

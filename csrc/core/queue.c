@@ -1,51 +1,159 @@
 #include "core/queue.h"
 
-enum { SEQUENCE_BITS = 48 };
+#include <string.h>
 
 void xf_queue_init(xf_queue *q)
 {
-    q->next_sequence = 0;
-    xf_heap_init(&q->calls, offsetof(xf_call, queue_place));
+    *q = (xf_queue){0};
+    xf_heap_init(&q->flows, offsetof(xf_flow, place));
     xf_heap_init(&q->deadlines, offsetof(xf_call, deadline_place));
 }
 
 void xf_queue_free(xf_queue *q, const xf_alloc *alloc)
 {
-    xf_heap_free(&q->calls, alloc);
+    for (uint32_t i = 0; i < q->n_known; i++) {
+        alloc->realloc(alloc->ctx, q->known[i], 0);
+    }
+    if (q->known != NULL) {
+        alloc->realloc(alloc->ctx, q->known, 0);
+    }
+    xf_heap_free(&q->flows, alloc);
     xf_heap_free(&q->deadlines, alloc);
+    xf_queue_init(q);
 }
 
-bool xf_queue_reserve(xf_queue *q, uint32_t n, int64_t deadline, const xf_alloc *alloc)
+/* ---- flows ---- */
+
+/* Where the flow of that priority is among all of them, or would be. */
+static uint32_t rank_of(const xf_queue *q, int priority)
 {
-    return xf_heap_reserve(&q->calls, n, alloc) &&
-           (deadline == XF_NEVER || xf_heap_reserve(&q->deadlines, n, alloc));
+    uint32_t low = 0, high = q->n_known;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (q->known[middle]->priority < priority) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
 }
 
-void xf_queue_shrink(xf_queue *q, uint32_t n, const xf_alloc *alloc)
+/* Adds a flow. NULL: no memory, and nothing was done. */
+static xf_flow *add_flow(xf_queue *q, uint32_t rank, int priority, const xf_alloc *alloc)
 {
-    xf_heap_shrink(&q->calls, n, alloc);
-    xf_heap_shrink(&q->deadlines, n, alloc);
+    uint32_t n = q->n_known;
+    if (!xf_heap_reserve(&q->flows, n + 1, alloc)) {
+        return NULL;
+    }
+    if ((n & (n - 1)) == 0) { /* it is full: there is room for the next power of two */
+        size_t room = n > 0 ? 2 * (size_t)n : 1;
+        xf_flow **known = alloc->realloc(alloc->ctx, q->known, room * sizeof(xf_flow *));
+        if (known == NULL) {
+            return NULL;
+        }
+        q->known = known;
+    }
+    xf_flow *f = alloc->realloc(alloc->ctx, NULL, sizeof(xf_flow));
+    if (f != NULL) {
+        *f = (xf_flow){.priority = priority};
+        memmove(&q->known[rank + 1], &q->known[rank], (n - rank) * sizeof(xf_flow *));
+        q->known[rank] = f;
+        q->n_known++;
+    }
+    return f;
 }
 
-void xf_queue_number(xf_queue *q, xf_call *c, int priority)
+/* The flow of that priority. NULL: no memory. */
+static xf_flow *flow_of(xf_queue *q, int priority, const xf_alloc *alloc)
 {
-    c->order = (uint64_t)(XF_MAX_PRIORITY - priority) << SEQUENCE_BITS | q->next_sequence++;
+    if (q->latest != NULL && q->latest->priority == priority) {
+        return q->latest;
+    }
+    uint32_t rank = rank_of(q, priority);
+    bool is_known = rank < q->n_known && q->known[rank]->priority == priority;
+    return is_known ? q->known[rank] : add_flow(q, rank, priority, alloc);
+}
+
+/* Of the calls that have come back to `f`, the last that is older than `c`, or NULL. It is sought
+   from both ends at once. */
+static xf_call *last_older(const xf_flow *f, const xf_call *c)
+{
+    xf_call *old = f->returned, *young = f->calls.first;
+    while (old != NULL && old->number > c->number) {
+        if (young->number > c->number) {
+            return young->previous;
+        }
+        old = old->previous;
+        young = young->next;
+    }
+    return old;
+}
+
+/* ---- calls ---- */
+
+bool xf_queue_number(xf_queue *q, xf_call *c, int priority, int64_t deadline, uint32_t n,
+                     const xf_alloc *alloc)
+{
+    xf_flow *f = flow_of(q, priority, alloc);
+    if (f == NULL || (deadline != XF_NEVER && !xf_heap_reserve(&q->deadlines, n, alloc))) {
+        return false;
+    }
+    q->latest = f;
+    c->flow = f;
+    c->number = q->next_number++;
+    c->deadline = deadline;
+    return true;
+}
+
+/* Puts `c` behind `before`, or first if that is NULL. */
+static void insert(xf_queue *q, xf_call *c, xf_call *before)
+{
+    xf_flow *f = c->flow;
+    if (f->calls.first == NULL) {
+        xf_heap_push(&q->flows, (uint64_t)(XF_MAX_PRIORITY - f->priority), f);
+    }
+    xf_list_insert(&f->calls, c, before);
+    if (c->deadline != XF_NEVER) {
+        xf_heap_push(&q->deadlines, (uint64_t)c->deadline, c);
+    }
+    q->size++;
 }
 
 void xf_queue_enter(xf_queue *q, xf_call *c)
 {
-    xf_heap_push(&q->calls, c->order, c);
-    if (c->deadline != XF_NEVER) {
-        xf_heap_push(&q->deadlines, (uint64_t)c->deadline, c);
+    insert(q, c, c->flow->calls.last);
+}
+
+void xf_queue_return(xf_queue *q, xf_call *c)
+{
+    xf_flow *f = c->flow;
+    xf_call *before = last_older(f, c);
+    insert(q, c, before);
+    if (before == f->returned) {
+        f->returned = c;
     }
 }
 
 void xf_queue_leave(xf_queue *q, xf_call *c)
 {
-    xf_heap_remove(&q->calls, c);
+    xf_flow *f = c->flow;
+    if (f->returned == c) {
+        f->returned = c->previous;
+    }
+    xf_list_remove(&f->calls, c);
+    if (f->calls.first == NULL) {
+        xf_heap_remove(&q->flows, f);
+    }
     if (c->deadline_place != 0) {
         xf_heap_remove(&q->deadlines, c);
     }
+    q->size--;
+}
+
+void xf_queue_shrink(xf_queue *q, uint32_t n, const xf_alloc *alloc)
+{
+    xf_heap_shrink(&q->deadlines, n, alloc);
 }
 
 xf_call *xf_queue_first_deadline(const xf_queue *q, int64_t *at)

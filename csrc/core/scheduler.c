@@ -67,7 +67,7 @@ static void catch_up(xf_scheduler *s)
    for, and was just now, it continues it: this is the next call of who waited. */
 static void arrive(xf_scheduler *s, const xf_call *c)
 {
-    if (xf_queue_size(&s->queue) > 0) {
+    if (s->queue.size > 0) {
         return;
     }
     bool goes_on = s->waited && s->admitted_at >= s->now - XF_CATCH_UP_NS;
@@ -80,9 +80,10 @@ static void arrive(xf_scheduler *s, const xf_call *c)
 
 static void enter_queue(xf_scheduler *s, xf_call *c)
 {
+    bool is_new = c->state == XF_NEW;
     arrive(s, c);
     c->state = XF_WAITING;
-    xf_queue_enter(&s->queue, c);
+    (is_new ? xf_queue_enter : xf_queue_return)(&s->queue, c);
     s->changed |= is_head(s, c);
 }
 
@@ -102,7 +103,7 @@ static void advance(xf_scheduler *s)
     if (!s->changed && now < s->head_at && now < first_deadline) {
         return;
     }
-    if (xf_queue_size(&s->queue) > 0) {
+    if (s->queue.size > 0) {
         catch_up(s);
     }
     s->head_at = XF_NEVER;
@@ -130,7 +131,7 @@ static void advance(xf_scheduler *s)
         xf_list_append(&s->outbox, overdue);
     }
     s->changed = false;
-    blame(s, xf_queue_size(&s->queue) > 0 ? held_by : XF_BY_NOTHING);
+    blame(s, s->queue.size > 0 ? held_by : XF_BY_NOTHING);
 }
 
 /* Begins an operation. Only the passing of time is played back: what the operation changes for
@@ -138,7 +139,7 @@ static void advance(xf_scheduler *s)
 static int64_t begin(xf_scheduler *s, int64_t now)
 {
     xf_poll(s, now);
-    if (xf_queue_size(&s->queue) > 0) {
+    if (s->queue.size > 0) {
         s->anchor = s->now;
     }
     return s->now;
@@ -206,18 +207,16 @@ size_t xf_call_size(const xf_scheduler *s)
 bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int64_t now)
 {
     /* Room for every live call, so that no retry can ever fail for want of memory. */
-    if (!xf_queue_reserve(&s->queue, s->live + 1, deadline, &s->alloc)) {
+    if (!xf_queue_number(&s->queue, c, priority, deadline, s->live + 1, &s->alloc)) {
         return false;
     }
     now = begin(s, now);
     if (s->counters.first_ns < 0) {
         s->counters.first_ns = s->held_since = now;
     }
-    xf_queue_number(&s->queue, c, priority);
-    c->deadline = deadline;
     s->live++;
     s->counters.submitted++;
-    if (xf_queue_size(&s->queue) == 0) {
+    if (s->queue.size == 0) {
         int held_by;
         arrive(s, c);
         int64_t at = xf_gate_ready(&s->gate, c, s->anchor, &held_by);

@@ -368,7 +368,7 @@ TEST(a_long_random_life)
         }
         CHECK_EQ(s.live, live);
         CHECK_EQ(s.gate.in_use, holding);
-        CHECK_EQ(xf_queue_size(&s.queue), waiting);
+        CHECK_EQ(s.queue.size, waiting);
         /* Fewer slots count after what time has admitted with the old ones. */
         CHECK(s.gate.in_use <= s.gate.slots || s.gate.in_use <= slots || s.gate.in_use <= in_use);
         CHECK(waiting == 0 || armed() > s.now);
