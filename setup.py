@@ -32,5 +32,8 @@ http = Extension(
     extra_link_args=CARRY_LIBCURL if carry else [],
 )
 
+# Where there is no POSIX, the scheduler is all there is.
+modules = [core] if sys.platform == "win32" else [core, http]
+
 # Forced, since a build without the link would be taken for up to date.
-setup(ext_modules=[core, http], options={"build_ext": {"force": True}} if carry else {})
+setup(ext_modules=modules, options={"build_ext": {"force": True}} if carry else {})

@@ -1,6 +1,8 @@
 """What is declared of the package is so: where its links lead, and what it is tested on."""
 
 import re
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -94,3 +96,12 @@ def test_the_interpreters_declared_are_those_that_dev_knows() -> None:
     for page in ("README.md", "CHANGELOG.md"):
         assert f"CPython 3.{oldest} to 3.{newest}" in (ROOT / page).read_text("utf-8")
     assert f"(3.{oldest} to 3.{newest};" in (ROOT / "CONTRIBUTING.md").read_text("utf-8")
+
+
+def test_http_says_in_one_line_that_windows_has_none() -> None:
+    program = "import sys, xtremeflow; sys.platform = 'win32'; import xtremeflow.http"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == (
+        "ImportError: xtremeflow.http needs a POSIX system: it is not built on Windows"
+    )

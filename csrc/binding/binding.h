@@ -196,6 +196,9 @@ void xf_timer_rest(PortObject *port);
 /* Gives the timer back; on the loop's own thread, or when the loop is closed. */
 void xf_timer_close(PortObject *port);
 
+/* The same for a port that is about to be freed, whose loop may be gone: runs no Python. */
+void xf_timer_drop(PortObject *port);
+
 /* ---- deliver.c ---- */
 
 /* The running loop, new reference; NULL without an error: none. */

@@ -1,8 +1,6 @@
 /* Ports: the event loops in which a scheduler's calls wait and run. */
 #include "binding/binding.h"
 
-#include <unistd.h>
-
 /* ---- loops that were closed ---- */
 
 bool xf_port_is_closed(const PortObject *port)
@@ -207,9 +205,7 @@ static void port_dealloc(PyObject *self)
     PortObject *port = (PortObject *)self;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    if (port->timerfd >= 0) {
-        close(port->timerfd);
-    }
+    xf_timer_drop(port);
     (void)port_clear(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);

@@ -2,11 +2,15 @@
 #include "binding/binding.h"
 
 #include <math.h>
-#include <time.h>
-#include <unistd.h>
 
+#ifdef _WIN32
+#include <windows.h>
+#else
+#include <time.h>
+#endif
 #ifdef __linux__
 #include <sys/timerfd.h>
+#include <unistd.h>
 #endif
 
 #define NS_PER_S 1000000000
@@ -20,9 +24,17 @@
 
 static int64_t system_now(void)
 {
+#ifdef _WIN32
+    LARGE_INTEGER ticks, per_s;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&per_s);
+    return ticks.QuadPart / per_s.QuadPart * NS_PER_S +
+           ticks.QuadPart % per_s.QuadPart * NS_PER_S / per_s.QuadPart;
+#else
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (int64_t)t.tv_sec * NS_PER_S + t.tv_nsec;
+#endif
 }
 
 static double loop_time(const PortObject *port)
@@ -242,14 +254,17 @@ void xf_timer_rest(PortObject *port)
     if (port->timerfd >= 0 && port->armed_at == XF_NEVER) {
         set_timerfd(port->timerfd, XF_NEVER); /* or it stays readable */
     }
+#else
+    (void)port;
 #endif
 }
 
 void xf_timer_close(PortObject *port)
 {
+    cancel_handle(port);
+#ifdef __linux__
     int fd = port->timerfd;
     port->timerfd = -1;
-    cancel_handle(port);
     if (fd >= 0) {
         PyObject *number = PyLong_FromLong(fd), *r = NULL;
         if (number != NULL) {
@@ -262,4 +277,16 @@ void xf_timer_close(PortObject *port)
         Py_XDECREF(number);
         close(fd);
     }
+#endif
+}
+
+void xf_timer_drop(PortObject *port)
+{
+#ifdef __linux__
+    if (port->timerfd >= 0) {
+        close(port->timerfd);
+    }
+#else
+    (void)port;
+#endif
 }

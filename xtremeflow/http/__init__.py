@@ -7,6 +7,11 @@ async with Client(headers={"Authorization": "Bearer ..."}) as client:
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    raise ImportError("xtremeflow.http needs a POSIX system: it is not built on Windows")
+
 from .. import _http
 from .._http import Event
 from ._client import Client, StreamContext
