@@ -50,6 +50,7 @@ class FakeCall:
     def __init__(self, cooldown: float = 0.0) -> None:
         self.cooldown = cooldown
         self.scheduler = None
+        self.verdict = None
         self.told: list[tuple[float | None, float, bool, float]] = []
         self.retries = 0
 
@@ -178,7 +179,7 @@ def test_retry_after_0_means_at_once() -> None:
 
 
 def test_dates_are_compared_with_the_wall_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xtremeflow.backoff.time.time", lambda: 1_800_000_000.0)
+    monkeypatch.setattr("xtremeflow.answers.answer.time.time", lambda: 1_800_000_000.0)
     script = Script(Refused(retry_after=formatdate(1_800_000_009, usegmt=True)), "ok")
     assert script.run() == "ok"
     assert script.attempts == [0.0, 9.0]

@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff
-from xtremeflow._core import current_call
 from xtremeflow.stats import LimitStats
 from xtremeflow.testing import (
     Enforcer,
@@ -334,29 +333,8 @@ def test_what_the_native_part_tells_and_takes() -> None:
             assert limits[1] == (70, 70, 70.0, 0.0, 70)
 
         await (await scheduler.start_task(call(), 70))
-        for wrong in (-1.0, float("nan"), 1e6):
-            with pytest.raises(ValueError, match="a wait is 0 to 86400 seconds"):
-                scheduler._advise(wrong)
 
     run(main())
-
-
-def test_an_advised_wait_replaces_the_one_that_is_told_once() -> None:
-    async def main() -> list[float]:
-        scheduler = TokenRateScheduler(max_rps=1_000)
-        waits = []
-
-        async def call() -> None:
-            current = current_call()
-            assert current is not None
-            scheduler._advise(0.5)
-            waits.append(current.rate_limited(30.0, 2.0, True, 120.0))
-            waits.append(current.rate_limited(3.0, 2.0, True, 120.0))
-
-        await (await scheduler.start_task(call()))
-        return waits
-
-    assert run(main()) == pytest.approx([0.5, 3.0])
 
 
 def test_learned_needs_adapt() -> None:

@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xtremeflow import Limit, RequestRateScheduler, TaskScheduler, TokenRateScheduler
+from xtremeflow._core import current_call
+from xtremeflow.answers.verdict import Meaning
 from xtremeflow.learning.slots import FIRST_CALLS
 from xtremeflow.stats import LimitStats
 from xtremeflow.testing import run
@@ -262,9 +264,9 @@ async def test_answers_of_calls_sent_earlier_are_stale() -> None:
 @virtual
 async def test_a_refusals_body_counts_and_others_do_not() -> None:
     message = "Rate limit reached for m on tokens per min (TPM): Limit 6000, Used 5990, Need 9"
-    for status, names in ((200, []), (429, ["tokens"])):
+    for status, key, names in ((200, "content", []), (429, "error", ["tokens"])):
         scheduler = TokenRateScheduler(adapt=True)
-        scheduler.observe(status, {}, {"error": {"message": message}})
+        scheduler.observe(status, {}, {key: {"message": message}})
         assert [limit.name for limit in scheduler.stats().limits] == names
 
 
@@ -396,3 +398,39 @@ def test_answers_of_another_model_in_between_do_no_harm(seed: int) -> None:
         assert limit.level > 40_000
 
     run(main())
+
+
+@virtual
+async def test_a_verdict_goes_with_its_attempt() -> None:
+    """What was learned from one call's refusal is not kept for another's, nor for its next one."""
+    scheduler = TokenRateScheduler(max_rps=1_000, adapt=True)
+    waits = []
+
+    async def shown() -> None:
+        verdict = scheduler.observe(429, {})
+        call = current_call()
+        assert call is not None
+        assert call.verdict is verdict
+        assert verdict.meaning is Meaning.RATE
+
+    async def told(seconds: str) -> None:
+        call = current_call()
+        assert call is not None
+        assert call.verdict is None
+        scheduler.observe(429, {"retry-after": seconds})
+        waits.append(call.verdict.wait)
+        await call.retry()
+        assert call.verdict is None
+
+    await (await scheduler.start_task(shown()))
+    await (await scheduler.start_task(told("7")))
+    assert waits == [7.0]
+
+
+@virtual
+async def test_an_answer_may_be_the_first_thing_ever() -> None:
+    for status in (429, 503, 529, 500, 400, 200):
+        for wait in ("", "-1", "90000", "1, 2", "1900000000", "Fri, 31 Feb 2027 00:00:00 GMT"):
+            scheduler = TokenRateScheduler(adapt=True)
+            scheduler.observe(status, {"retry-after": wait})
+            scheduler.observe(status, {"retry-after": wait})

@@ -255,7 +255,8 @@ def test_rfc3339(reset: str, delay: float | None) -> None:
         ("2m52.8s", 172.8),
         ("194ms", 0.194),
         ("1h2m3s", 3723.0),
-        ("1d2h", 93600.0),
+        ("20h", 72000.0),
+        ("1d2h", 86400.0),  # a day stands for all that is longer
         ("250us", 250e-6),
         ("1.5µs", 1.5e-6),
         ("59", 59.0),
@@ -310,6 +311,7 @@ def test_unreadable_retry_info_is_ignored(delay: Any) -> None:
         Refused(status=429),
         Refused(code=429, status="RESOURCE_EXHAUSTED"),
         Refused(status_code=529),
+        Refused(status_code=503),
         Refused(response=Response(status_code=429)),
         Refused(response={"ResponseMetadata": {"HTTPStatusCode": 429}}),
         Refused(response={"Error": {"Code": "ThrottlingException"}}),
@@ -333,7 +335,6 @@ def test_refusals(exc: Exception) -> None:
         ConnectionError(),
         Refused(status_code=400),
         Refused(status_code=500, response=Response(status_code=500)),
-        Refused(status_code=503),
         Refused(code=1008),
         Refused(status_code=413, body={"error": {"code": "rate_limit_exceeded"}}),  # too large
         Refused(
@@ -521,7 +522,7 @@ def test_garbage_never_raises(
     assert describe(exc).startswith("Refused")
 
 
-@given(st.integers(0, 10**9))
+@given(st.integers(0, 86_400_000))
 def test_durations_round_trip(milliseconds: int) -> None:
     seconds, ms = divmod(milliseconds, 1000)
     minutes, s = divmod(seconds, 60)
@@ -531,7 +532,7 @@ def test_durations_round_trip(milliseconds: int) -> None:
         assert retry_delay(Refused(headers={"retry-after": text}), NOW) == expected
 
 
-@given(st.integers(0, 10**8))
+@given(st.integers(0, 86_400))
 def test_dates_round_trip(seconds: int) -> None:
     for text in (http_date(NOW + seconds), rfc3339(NOW + seconds)):
         assert retry_delay(Refused(headers={"retry-after": text}), NOW) == seconds

@@ -46,7 +46,7 @@ def json_objects(*bodies: Any) -> Iterator[dict[str, Any]]:
     for value in islice(queue, _MAX_VALUES):
         if is_object(value):
             yield value
-            queue.extend(islice(value.values(), _MAX_VALUES))
+            queue.extend(islice(dict.values(value), _MAX_VALUES))
         elif _is_array(value):
             queue.extend(islice(value, _MAX_VALUES))
 
@@ -97,11 +97,24 @@ def as_instant(text: str) -> float | None:
         return None
 
 
+_EPOCH = 1e9  # what is larger is no delay, it would be of 30 years, but a time of day
+
+
 def until(text: str | None, now: float) -> float | None:
-    """The seconds from `now` on, from a duration or a date; None for one in the past."""
+    """The seconds from `now` on, from a duration, a date or a Unix time; None for one in the past.
+
+    Of several, which a gateway has joined by commas, the longest.
+    """
     if text is None:
         return None
     delay = as_duration(text)
+    if delay is not None and delay >= _EPOCH:
+        while delay >= 1000 * _EPOCH:  # in milliseconds or less
+            delay /= 1000
+        return as_number(delay - now)
     if delay is None and (instant := as_instant(text)) is not None:
-        delay = as_number(instant - now)
+        return as_number(instant - now)
+    if delay is None and "," in text:
+        told = (until(part, now) for part in text.split(",", 16)[:16])
+        return max((seconds for seconds in told if seconds is not None), default=None)
     return delay

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 import logging
 import sys
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -14,14 +13,9 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from xtremeflow._arguments import check_int
 from xtremeflow._core import Call, current_call
-from xtremeflow.refusals import (
-    RetryException,
-    describe,
-    is_outage,
-    is_refusal,
-    is_terminal,
-    retry_delay,
-)
+from xtremeflow.answers.exceptions import RetryException, verdict_of
+from xtremeflow.answers.verdict import LONGEST, Meaning, Verdict
+from xtremeflow.refusals import describe, is_refusal
 
 __all__ = ["RetryException", "auto_backoff"]
 
@@ -137,10 +131,13 @@ class _Tries:
         Tells the scheduler of the failure, also of the last attempt's: the other calls are to cool
         down even if this one gives up.
         """
-        policy = self._policy
-        if not policy.matches(exc) or is_terminal(exc):
+        policy, call = self._policy, current_call()
+        if not policy.matches(exc):
             return None
-        told = retry_delay(exc, time.time())
+        verdict = _verdict(exc, call)
+        told = verdict.wait
+        if verdict.meaning is Meaning.SPENT:
+            return None
         if told is not None and told > policy.longest:
             _add_note(
                 exc,
@@ -149,8 +146,7 @@ class _Tries:
             )
             return None
 
-        call = current_call()
-        if call is not None and self._places < MOST_PLACES and _needs_a_place(call):
+        if call is not None and self._places < MOST_PLACES and verdict.meaning is Meaning.PLACES:
             self._places += 1
             call.rate_limited(0.0, 0.0, False, 0.0)
             return _admitted_again(call)
@@ -159,9 +155,11 @@ class _Tries:
         waits = (told, policy.base, policy.exponential, policy.longest)
         if call is None:
             wait = policy.guess(self._failed) if told is None else told
-        elif is_outage(exc):
+        elif verdict.meaning in (Meaning.DOWN, Meaning.OVERLOADED):
             wait = call.failed(*waits)
             is_last &= self._has_lasted()
+        elif verdict.advised is not None:
+            wait = call.rate_limited(None, verdict.advised, False, LONGEST)
         else:
             wait = call.rate_limited(*waits)
         if is_last:
@@ -193,10 +191,14 @@ async def _admitted_again(call: Call) -> None:
             return
 
 
-def _needs_a_place(call: Call) -> bool:
-    """Whether the call was refused for the number of calls in flight, as its scheduler knows."""
-    needs = getattr(call.scheduler, "_needs_a_place", None)
-    return needs is not None and bool(needs())
+def _verdict(exc: Exception, call: Call | None) -> Verdict:
+    """What the exception says; or, where it is about the answer that the scheduler was shown, what
+    is known there as well."""
+    own = verdict_of(exc)
+    kept: Verdict | None = None if call is None else call.verdict
+    if kept is None or not kept.is_refusal:
+        return own
+    return kept if own.is_refusal or own.meaning is Meaning.FAULT else own
 
 
 def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., Any]:

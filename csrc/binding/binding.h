@@ -96,7 +96,6 @@ struct SchedulerObject {
     uint32_t n_configured;      /* limits; those behind them are places for limits yet unknown */
     uint32_t slots, ramp;   /* what was asked for, and what is let in for now: the less counts */
     uint32_t let_in;        /* what `ramp` goes to, as fast as the calls are dispatched */
-    int64_t advised_ns;     /* how long to wait for the next refusal, or 0: as it says */
     CallObject *free_calls; /* linked by `next` */
     int n_free_calls;
     xf_scheduler core;
@@ -117,9 +116,12 @@ struct CallObject {
     PortObject *port;   /* NULL until submitted */
     PyObject *estimate; /* estimated_tokens as given */
     PyObject *callback; /* the waiting task's wake-up, */
-    PyObject *context;  /* and the context to run it in */
-    PyObject *task;     /* the task that runs it, while it is alive */
-    PyObject *retries;  /* list of futures of attempts that wait to be repeated, or NULL */
+    union {
+        PyObject *context; /* and the context to run it in; */
+        PyObject *verdict; /* in flight: what the last answer to this attempt means, or NULL */
+    };
+    PyObject *task;    /* the task that runs it, while it is alive */
+    PyObject *retries; /* list of futures of attempts that wait to be repeated, or NULL */
     CallObject *next, **previous; /* in port->calls */
     int64_t tokens;               /* what it counts for in the scheduler's tokens_used */
     int16_t priority;
@@ -252,6 +254,9 @@ bool xf_call_dispatch(CallObject *c);
 /* Ends `c` in whatever state it is; what comes free goes to the next. Keeps a set exception. */
 void xf_call_end(CallObject *c, xf_outcome outcome);
 
+/* The attempt is over, and what its answer means with it. */
+void xf_call_drop_verdict(CallObject *c);
+
 /* What `c` costs by its estimate: of each limit in cost[], and in tokens. -1 with an error set. */
 int64_t xf_call_cost(CallObject *c, int64_t *cost);
 
@@ -376,7 +381,6 @@ PyObject *xf_scheduler_flight(PyObject *self, PyObject *unused);
 void xf_ramp_up(SchedulerObject *s);
 PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots);
 PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent);
-PyObject *xf_scheduler_advise(PyObject *self, PyObject *seconds);
 
 /* ---- scheduler.c ---- */
 

@@ -186,6 +186,7 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
         schedule_callback(c); /* ended by somebody else than the task that waits */
     }
     xf_deliver(s);
+    xf_call_drop_verdict(c);
     Py_DECREF(c);
 }
 
@@ -273,13 +274,13 @@ static PyObject *call_add_done_callback(PyObject *self, PyObject *const *args, P
         PyErr_SetString(PyExc_RuntimeError, "a call can be waited for by one task only");
         return NULL;
     }
-    c->callback = Py_NewRef(args[0]);
-    c->context = kwnames != NULL && PyTuple_GET_SIZE(kwnames) == 1 ? Py_NewRef(args[1])
-                                                                   : PyContext_CopyCurrent();
-    if (c->context == NULL) {
-        Py_CLEAR(c->callback);
+    PyObject *context = kwnames != NULL && PyTuple_GET_SIZE(kwnames) == 1 ? Py_NewRef(args[1])
+                                                                          : PyContext_CopyCurrent();
+    if (context == NULL) {
         return NULL;
     }
+    c->callback = Py_NewRef(args[0]);
+    Py_XSETREF(c->context, context);
     if (c->core.state != XF_WAITING) {
         schedule_callback(c);
     }
@@ -378,6 +379,29 @@ static PyObject *get_dispatched_at(PyObject *self, void *Py_UNUSED(closure))
     return PyFloat_FromDouble((double)c->core.dispatched_at * 1e-9);
 }
 
+void xf_call_drop_verdict(CallObject *c)
+{
+    if (c->callback == NULL) {
+        Py_CLEAR(c->verdict);
+    }
+}
+
+static PyObject *get_verdict(PyObject *self, void *Py_UNUSED(closure))
+{
+    CallObject *c = (CallObject *)self;
+    bool has_one = c->core.state == XF_IN_FLIGHT && c->callback == NULL && c->verdict != NULL;
+    return Py_NewRef(has_one ? c->verdict : Py_None);
+}
+
+static int set_verdict(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
+{
+    CallObject *c = (CallObject *)self;
+    if (c->core.state == XF_IN_FLIGHT && c->callback == NULL) {
+        Py_XSETREF(c->verdict, Py_XNewRef(value));
+    }
+    return 0;
+}
+
 static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
 {
     CallObject *c = (CallObject *)self;
@@ -445,6 +469,10 @@ static PyGetSetDef call_getset[] = {
     {"_asyncio_future_blocking", get_blocking, set_blocking, NULL, NULL},
     {"dispatched_at", get_dispatched_at, NULL,
      PyDoc_STR("when it was dispatched, in seconds on the loop's clock; None unless in flight"),
+     NULL},
+    {"verdict", get_verdict, set_verdict,
+     PyDoc_STR("what the last answer to this attempt means, as its scheduler's observe() has put\n"
+               "it down; None where there is none. It goes with the attempt."),
      NULL},
     {"extra", get_extra, NULL, PyDoc_STR("{'estimated_tokens': as given}"), NULL},
     {"state", get_state, NULL,

@@ -297,17 +297,3 @@ PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)
                          (double)(resumes > now ? resumes : now) * 1e-9,
                          (unsigned)core->gate.in_use, (unsigned)core->queue.size, readings);
 }
-
-PyObject *xf_scheduler_advise(PyObject *self, PyObject *seconds)
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    double wait = PyFloat_AsDouble(seconds);
-    if (xf_scheduler_check(s) < 0 || (wait == -1.0 && PyErr_Occurred())) {
-        return NULL;
-    }
-    if (check_wait(wait) < 0) {
-        return NULL;
-    }
-    s->advised_ns = (int64_t)(wait * 1e9);
-    Py_RETURN_NONE;
-}

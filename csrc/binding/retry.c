@@ -50,10 +50,6 @@ PyObject *xf_call_rate_limited(PyObject *self, PyObject *args)
     if (parse_backoff(args, "Odpd:rate_limited", &b) < 0) {
         return NULL;
     }
-    if (s->advised_ns > 0) {
-        b = (xf_backoff){.told_ns = XF_UNTOLD, .base_ns = s->advised_ns, .max_ns = XF_NEVER};
-        s->advised_ns = 0;
-    }
     int64_t now = xf_port_now(s, c->port);
     return wait_until(c, xf_refused(&s->core, &c->core, &b, now), now);
 }
@@ -66,7 +62,6 @@ PyObject *xf_call_failed(PyObject *self, PyObject *args)
         return NULL;
     }
     int64_t now = xf_port_now(c->scheduler, c->port), until = now;
-    c->scheduler->advised_ns = 0;
     if (c->core.state == XF_IN_FLIGHT) {
         until = xf_failed(&c->scheduler->core, &c->core, &b, now);
     }
@@ -128,6 +123,7 @@ PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
         c->tokens = tokens;
         xf_retry(&s->core, &c->core, now);
         xf_deliver(s);
+        xf_call_drop_verdict(c);
     } else if (is_granted) {
         resolve_retries(c, NULL);
     }

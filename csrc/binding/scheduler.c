@@ -490,10 +490,6 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_ramp($self, slots, /)\n--\n\n"
                "No more than so many calls in flight for now, whatever max_concurrency says;\n"
                "None: as it says.")},
-    {"_advise", xf_scheduler_advise, METH_O,
-     PyDoc_STR("_advise($self, seconds, /)\n--\n\n"
-               "How long to wait for the refusal that is to be told next, instead of what the\n"
-               "provider says or is guessed; 0 is: no advice.")},
     {"_gauge", xf_scheduler_gauge, METH_O,
      PyDoc_STR(
          "_gauge($self, sent_at, /)\n--\n\n"

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.learning.crowds import Crowds
 from xtremeflow.learning.finder import RateFinder, Setting, Suspect
 from xtremeflow.learning.gauge import Gauge, Seen, gauge_of
-from xtremeflow.learning.headers import MINUTE, Observation
+from xtremeflow.learning.headers import MINUTE, observed
 from xtremeflow.learning.rates import Estimate
 from xtremeflow.learning.saved import NAMES, Learned, Rate
 from xtremeflow.learning.sliding import Sliding
 from xtremeflow.learning.slots import Slots
-from xtremeflow.learning.told import Key, ToldLimits, Verdict, key_of
+from xtremeflow.learning.told import Key, ToldLimits, key_of
+from xtremeflow.learning.told import Verdict as Belief
 from xtremeflow.limits import Limit
 
 logger = logging.getLogger("xtremeflow.learning")
@@ -58,7 +62,6 @@ class Core(Protocol):
         /,
     ) -> float: ...
     def _shut(self, index: int, seconds: float, /) -> None: ...
-    def _advise(self, seconds: float, /) -> None: ...
     def _gauge(self, sent_at: float | None, /) -> Seen: ...
 
 
@@ -95,7 +98,6 @@ class Follower:
         self.slots = Slots(before.concurrency) if places else None
         """How many calls are let in, where that is learned."""
         self._crowds = Crowds(convinced=before.concurrency is not None)
-        self._wishes_a_place = False
         self._why = "" if self.slots is None else self.slots.reason
         core._track()
         if places:
@@ -113,37 +115,30 @@ class Follower:
         if self._finder is not None and key_of(limit) in PLACES[: len(NAMES)]:
             self._finder.replace(self._suspect(limit.name, {}))
 
-    def answered(
-        self,
-        observations: Sequence[Observation],
-        sent_at: float | None,
-        received_at: float | None,
-        *,
-        passed: bool = True,
-        refused: bool = False,
-        overloaded: bool = False,
-        wait: float | None = None,
-    ) -> None:
-        """Follow what an answer said, and that it came.
+    def answered(self, answer: Answer, verdict: Verdict) -> Verdict:
+        """Follow what an answer said, and that it came; returns its verdict, with what is known
+        here of its meaning and wait.
 
-        Times are in seconds on the loop's clock, or None: of the current call, now. `passed` says
-        whether the limits have let the call pass, `refused` whether they have not, `overloaded`
-        whether the provider has not for another reason, which may be the number of calls in
-        flight; `wait` is in seconds what it asks for then. Other failures are none of these.
+        The answer's times may be None: of the current call, now.
         """
-        sliding: list[Verdict] = []
-        for observation in observations:
-            verdict = self._told.learn(observation)
-            if verdict is not None:
-                self._apply(verdict, sent_at, received_at)
-                if verdict.slides is not None:
-                    sliding.append(verdict)
+        sent_at, received_at, wait = answer.sent_at, answer.received_at, verdict.wait
+        passed = verdict.meaning is Meaning.PASSED
+        refused = verdict.meaning is Meaning.RATE
+        overloaded = verdict.meaning is Meaning.OVERLOADED
+        advised: float | None = None
+        sliding: list[Belief] = []
+        for observation in observed(answer):
+            belief = self._told.learn(observation)
+            if belief is not None:
+                self._apply(belief, sent_at, received_at)
+                if belief.slides is not None:
+                    sliding.append(belief)
         if sliding:
             gauge = gauge_of(self._core._gauge(sent_at))
-            shut = max(self._slide(verdict, gauge, passed, refused) for verdict in sliding)
+            shut = max(self._slide(belief, gauge, passed, refused) for belief in sliding)
             if refused and wait is None and shut > 0:
-                self._core._advise(shut)
-        self._wishes_a_place = False
+                advised = shut
+        needs_a_place = False
         if self._told:
             self._leave()
         elif self._finder is not None and (passed or refused or overloaded):
@@ -152,56 +147,60 @@ class Follower:
                 if refused and self._finder.expects(gauge):
                     self._crowds.explained()
                 else:
-                    self._wishes_a_place = self._wants_a_place(overloaded)
-            if not (self._wishes_a_place or overloaded):
-                self._find(self._finder, gauge, refused, wait)
+                    needs_a_place = self._wants_a_place(overloaded)
+            has_begun = gauge.now > gauge.first  # else no rate can be told from what was admitted
+            if has_begun and not (needs_a_place or overloaded):
+                advised = self._find(self._finder, gauge, refused, wait)
         if passed:
             self._count()
         self._let_in()
+        if needs_a_place:
+            return replace(verdict, meaning=Meaning.PLACES)
+        return verdict if advised is None else replace(verdict, advised=advised)
 
     # -- what is told
 
-    def _apply(self, verdict: Verdict, sent_at: float | None, received_at: float | None) -> None:
-        index = self._index(verdict.key)
+    def _apply(self, belief: Belief, sent_at: float | None, received_at: float | None) -> None:
+        index = self._index(belief.key)
         if index is None:
             return
         is_bound = self._bounded and index < len(self._configured)
-        if verdict.changed:
-            self._change(index, verdict, is_bound, sent_at)
-        if verdict.remaining is not None and (is_bound or not verdict.changed):
-            is_bound |= not verdict.is_level
-            late = verdict.is_late
-            if late and verdict.slides is not None:
+        if belief.changed:
+            self._change(index, belief, is_bound, sent_at)
+        if belief.remaining is not None and (is_bound or not belief.changed):
+            is_bound |= not belief.is_level
+            late = belief.is_late
+            if late and belief.slides is not None:
                 return  # what is left is also for the calls in flight that are about to end
-            self._core._told(index, verdict.remaining, late, is_bound, sent_at, received_at)
+            self._core._told(index, belief.remaining, late, is_bound, sent_at, received_at)
 
-    def _slide(self, verdict: Verdict, gauge: Gauge, passed: bool, refused: bool) -> float:
+    def _slide(self, belief: Belief, gauge: Gauge, passed: bool, refused: bool) -> float:
         """Shut a limit until what was used up of it has slid out of its window; returns the
         seconds."""
-        index = self._index(verdict.key)
-        if index is None or verdict.slides is None:
+        index = self._index(belief.key)
+        if index is None or belief.slides is None:
             return 0.0
-        sliding = self._sliding.setdefault(index, Sliding(verdict.slides, verdict.is_late))
+        sliding = self._sliding.setdefault(index, Sliding(belief.slides, belief.is_late))
         sliding.see(gauge, index, passed=passed, refused=refused)
-        if verdict.remaining is not None:
-            sliding.told(gauge.now, verdict.amount, verdict.remaining)
-        wait = sliding.wait(gauge.now, verdict.amount)
+        if belief.remaining is not None:
+            sliding.told(gauge.now, belief.amount, belief.remaining)
+        wait = sliding.wait(gauge.now, belief.amount)
         self._core._shut(index, wait)
         return wait
 
-    def _change(self, index: int, verdict: Verdict, is_bound: bool, sent_at: float | None) -> None:
-        limit = verdict.limit
+    def _change(self, index: int, belief: Belief, is_bound: bool, sent_at: float | None) -> None:
+        limit = belief.limit
         if is_bound:
             limit = _lesser(self._configured[index], limit)
         try:
-            if is_bound or verdict.remaining is None:
+            if is_bound or belief.remaining is None:
                 self._core._retune(index, _defined(limit))
             else:
-                self._core._begin(index, _defined(limit), verdict.remaining, sent_at)
+                self._core._begin(index, _defined(limit), belief.remaining, sent_at)
         except ValueError:
             logger.debug("Not followed, the limit cannot be kept: %r", limit)
             return
-        said = f"the provider's answers say {verdict.amount:,.10g} per {limit.per:g} s"
+        said = f"the provider's answers say {belief.amount:,.10g} per {limit.per:g} s"
         assert limit.capacity is not None
         self._say(index, limit.name, limit.rate, limit.capacity, said)
 
@@ -223,12 +222,6 @@ class Follower:
             _, _, crowd, _, _ = flight
             self._crowds.passed(crowd)
             self.slots.answered(*flight)
-
-    def take_wish(self) -> bool:
-        """Whether the last answer was a refusal for the number of calls in flight, which no pause
-        cures but that another call ends. Tells it once."""
-        wish, self._wishes_a_place = self._wishes_a_place, False
-        return wish
 
     def _wants_a_place(self, overloaded: bool) -> bool:
         """Whether the current call was refused for the number of calls in flight; then no rate is
@@ -314,14 +307,14 @@ class Follower:
                     self.slots.open()
                 self._set(self._finder.resume(suspect), None)
 
-    def _find(self, finder: RateFinder, gauge: Gauge, refused: bool, wait: float | None) -> None:
-        if not refused:
-            settings = finder.answered(gauge)
-        else:
-            settings = finder.refused(gauge, wait)
-            self._core._advise(finder.wait)
+    def _find(
+        self, finder: RateFinder, gauge: Gauge, refused: bool, wait: float | None
+    ) -> float | None:
+        """Returns how long to wait after a refusal."""
+        settings = finder.refused(gauge, wait) if refused else finder.answered(gauge)
         for setting in settings:
             self._set(setting, gauge.now)
+        return finder.wait if refused else None
 
     def _set(self, setting: Setting, now: float | None) -> None:
         index, rate, capacity = setting.index, setting.rate, setting.capacity

@@ -7,12 +7,13 @@ itself or is not understood counts as not said: nothing here raises.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from xtremeflow._values import as_instant, as_number, json_objects, until
+from xtremeflow.answers.answer import Answer, lowered
 
 MINUTE, DAY = 60.0, 86_400.0
 _PERIODS = {"second": 1.0, "minute": MINUTE, "hour": 3_600.0, "day": DAY, "month": 30 * DAY}
@@ -81,23 +82,6 @@ class Quota(NamedTuple):
     reset_text: str
 
 
-def lowered(headers: Any) -> dict[str, str]:
-    """Headers (a mapping, or pairs, of str or bytes) by their lower-case names, the first of each
-    counts."""
-    plain: dict[str, str] = {}
-    try:
-        pairs: Iterable[Any] = headers.items() if hasattr(headers, "items") else headers
-        for name, value in pairs:
-            plain.setdefault(_text(name).lower(), _text(value))
-    except Exception:
-        return plain
-    return plain
-
-
-def _text(value: Any) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-
 @lru_cache(maxsize=256)  # every answer has the same names
 def _meaning(header: str) -> tuple[tuple[str, str, str], str] | None:
     """The style, name and period of the limit that a header is about, and what it says of it."""
@@ -153,6 +137,15 @@ def observations(headers: Any, body: Any = None, now: float = 0.0) -> list[Obser
         if observation is not None
     }
     return list(seen.values())
+
+
+def observed(answer: Answer) -> list[Observation]:
+    """The same, of an answer. It is read once; of its body only what tells of an error."""
+    if answer.observed is None:
+        errors = answer.errors[:1] if answer.is_error else None
+        answer.observed = observations(answer.headers, errors, answer.date)
+    seen: list[Observation] = answer.observed
+    return seen
 
 
 def _observed(quota: Quota) -> Observation | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias, TypeVar, overload
@@ -10,19 +9,19 @@ from typing import Any, Literal, TypeAlias, TypeVar, overload
 from .. import _core
 from .._arguments import check_int, check_number
 from .._core import current_call, report_token_usage
+from ..answers.answer import Answer
+from ..answers.table import judged
+from ..answers.verdict import Meaning, Verdict
 from ..learning.costs import Costs
 from ..learning.estimates import Estimate, Estimator
 from ..learning.follower import PLACES, Follower
-from ..learning.headers import observations
+from ..learning.headers import observed
 from ..learning.rules import UNITS, ChargeRule
 from ..learning.saved import Learned, restored, saved
 from ..learning.usage import usage_of
 from ..limits import Cost, Limit
 from ..mapping import map_calls
-from ..refusals import is_cured_by_waiting, told_wait
 from ..stats import Stats, stats_from
-
-REFUSED, OVERLOADED = (429,), (503, 529)  # HTTP statuses
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -171,19 +170,21 @@ class TaskScheduler(_core.Scheduler):
         received_at: float | None = None,
         model: str | None = None,
         usage: Any = None,
-    ) -> None:
+    ) -> Verdict:
         """Learn from an answer what the provider says of its limits, and keep to it.
 
         To be called for every answer, good or bad, with the headers as the HTTP client has them.
         Amounts lower than a limit here lower it; what is left corrects its bucket, calls that the
         answer could not or may not know of taken into account. Whether limits can be raised, and
-        new ones come, is what ``adapt`` says. A refusal's wait is not a matter of this method, but
-        of `auto_backoff`. Headers that make no sense are passed over.
+        new ones come, is what ``adapt`` says. What the answer means for its call
+        is kept until the attempt ends, for `auto_backoff`. Headers that make no sense are passed
+        over.
 
         Args:
             status: The HTTP status, 100 to 599.
             headers: A mapping, or pairs, of names to values.
-            body: Of a refusal: JSON, as text or parsed. Other bodies say nothing.
+            body: JSON, as text or parsed. Of an answer that is no error it matters only whether
+                there is one in it.
             sent_at: When the call was sent, in seconds on the running loop's clock (``loop.time()``
                 or, for uvloop, ``time.monotonic()``). By default when the current call was
                 dispatched; outside a call then only amounts are learned, not what is left of them.
@@ -191,6 +192,9 @@ class TaskScheduler(_core.Scheduler):
             model: Of which the charges are learned, by default that of the call's `estimate`; or
                 any other key, where models share a limit.
             usage: What the call has used, if that is known: `settle` is called with it.
+
+        Returns:
+            What the answer means, see `xtremeflow.answers.verdict.Verdict`.
 
         Raises:
             TypeError, ValueError: The status or a time is of the wrong type or out of its range.
@@ -200,24 +204,19 @@ class TaskScheduler(_core.Scheduler):
             check_number("sent_at", sent_at, zero=True)
         if received_at is not None:
             check_number("received_at", received_at, zero=True)
-        seen = observations(headers, body if status >= 400 else None, time.time())
-        is_cured = status in REFUSED + OVERLOADED and is_cured_by_waiting(headers, body)
-        self._following().answered(
-            seen,
-            sent_at,
-            received_at,
-            passed=status < 400,
-            refused=is_cured and status in REFUSED,
-            overloaded=is_cured and status in OVERLOADED,
-            wait=told_wait(headers, body, time.time()) if is_cured else None,
-        )
-        if seen and status < 400:
-            call, came = self._current(), self._now() if received_at is None else received_at
+        answer = Answer(status, headers, body, sent_at=sent_at, received_at=received_at)
+        verdict = self._following().answered(answer, judged(answer))
+        call = self._current()
+        if call is not None:
+            call.verdict = verdict
+        if verdict.meaning is Meaning.PASSED and (seen := observed(answer)):
+            came = self._now() if received_at is None else received_at
             sent = call.dispatched_at if sent_at is None and call is not None else sent_at
             if sent is not None:
                 self._costs.told(_key(model, call), seen, sent, came)
         if usage is not None:
             self.settle(usage, model=model)
+        return verdict
 
     def settle(
         self, usage: Any, *, model: str | None = None, rule: ChargeRule | None = None
@@ -300,11 +299,6 @@ class TaskScheduler(_core.Scheduler):
     def _current(self) -> _core.Call | None:
         call = current_call()
         return call if call is not None and call.scheduler is self else None
-
-    def _needs_a_place(self) -> bool:
-        """For auto_backoff, once: whether the refusal that was just observed needs no pause, but
-        that another call ends."""
-        return self._follower is not None and self._follower.take_wish()
 
     @property
     def adapt(self) -> Adapt:

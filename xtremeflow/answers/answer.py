@@ -1,0 +1,183 @@
+"""An answer of a provider as a value: read once, whatever it is made of. Nothing here raises."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import zlib
+from collections.abc import Iterable
+from typing import Any
+
+from xtremeflow._values import as_instant, is_object, json_objects
+
+_MOST_READ = 1 << 20  # bytes of a body, decompressed: what tells of an error is small
+_MOST_TEXT = 10_000  # characters of a message that are looked at
+
+# A key whose value is neither null nor missing. In a JSON text a quote within a string is \", so
+# no text of the model looks like this; a key of the same name deeper in the answer may.
+_NAMES_ERROR = re.compile(rb'"error"\s*:\s*[^\sn]')
+_WIDE = (b"\xff\xfe", b"\xfe\xff")  # the byte order marks of UTF-16 and UTF-32
+_MESSAGES = ("message", "Message", "detail", "error", "error_message", "msg")
+_UNREAD: Any = object()
+
+
+class Answer:
+    """What came back for one attempt.
+
+    Args:
+        status: The HTTP status; 0 if no answer came.
+        headers: A mapping, or pairs, of names to values, str or bytes.
+        body: Bytes or text of JSON, or what it was decoded to; None if it was not read.
+        sent_at, received_at: When the request was sent and when the answer's head came, in seconds
+            on the loop's clock; None where that is not known.
+        now: Seconds since the epoch when it came, by default now: what dates in it are compared
+            with if it has none of its own.
+    """
+
+    __slots__ = ("_body", "_errors", "_given", "_headers", "_now", "_value", "observed",
+                 "received_at", "sent_at", "status")  # fmt: skip
+
+    def __init__(
+        self,
+        status: int,
+        headers: Any = (),
+        body: Any = None,
+        *,
+        sent_at: float | None = None,
+        received_at: float | None = None,
+        now: float | None = None,
+    ) -> None:
+        self.status = status
+        self.sent_at = sent_at
+        self.received_at = received_at
+        self.observed: Any = None
+        """What `xtremeflow.learning.headers.observed` has read of it."""
+        self._now = time.time() if now is None else now
+        self._given = headers
+        self._body = body
+        self._headers: dict[str, str] | None = None
+        self._value: Any = _UNREAD
+        self._errors: list[dict[str, Any]] | None = None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header fields by their lower-case names; of a repeated one the first."""
+        if self._headers is None:
+            self._headers = lowered(self._given)
+            self._given = None
+        return self._headers
+
+    @property
+    def date(self) -> float:
+        """When it was made, in seconds since the epoch, by the provider's own clock if it says so:
+        then it does not matter whether that is right."""
+        told = as_instant(self.headers.get("date", ""))
+        return self._now if told is None else told
+
+    @property
+    def body(self) -> Any:
+        """What the body was decoded to: a JSON value; a text if it is none; None if there is
+        none."""
+        if self._value is _UNREAD:
+            self._value = _decoded(self._body, self.headers.get("content-encoding", ""))
+        return self._value
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """The objects that tell what went wrong, outermost first; empty if nothing did.
+
+        In an answer with a status of 400 or more that is the whole body. In any other it is what
+        stands under `error`, unless that is null: the rest is content.
+        """
+        if self._errors is None:
+            # Plain copies: what somebody else has decoded may be of any class.
+            self._errors = [dict.copy(thing) for thing in json_objects(self._told_error())]
+        return self._errors
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it is no success: no answer, a status of 400 or more, or an error in it."""
+        return not 0 < self.status < 400 or bool(self.errors)
+
+    @property
+    def messages(self) -> list[str]:
+        """What it says went wrong, in its own words, the likeliest first."""
+        found = [
+            thing[name][:_MOST_TEXT]
+            for name in _MESSAGES
+            for thing in self.errors
+            if isinstance(thing.get(name), str) and thing[name]
+        ]
+        if not found and self.status >= 400 and isinstance(self.body, str) and self.body:
+            found.append(self.body[:_MOST_TEXT])
+        return found
+
+    def _told_error(self) -> Any:
+        if not 0 < self.status < 400:
+            return self.body
+        if self._body is None or not _may_name_error(self._body):
+            return None
+        value = self.body
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]  # Google's streams
+        error = dict.get(value, "error") if is_object(value) else None
+        return {"message": error} if error and isinstance(error, str) else error or None
+
+    def __repr__(self) -> str:
+        return f"<Answer {self.status or 'that did not come'}>"
+
+
+def lowered(headers: Any) -> dict[str, str]:
+    """Header fields (a mapping, or pairs, of str or bytes) by their lower-case names, the first of
+    each counts."""
+    plain: dict[str, str] = {}
+    try:
+        pairs: Iterable[Any] = headers.items() if hasattr(headers, "items") else headers
+        for name, value in pairs:
+            plain.setdefault(_text(name).lower(), _text(value))
+    except Exception:
+        return plain
+    return plain
+
+
+def _text(value: Any) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else str(value)
+
+
+def _may_name_error(body: Any) -> bool:
+    """Spares most answers from being decoded."""
+    if isinstance(body, str):
+        return '"error"' in body
+    if isinstance(body, (bytes, bytearray, memoryview)):
+        return bytes(body[:2]) in _WIDE or b"\0" in bytes(body[:4]) or bool(
+            _NAMES_ERROR.search(body)
+        )  # fmt: skip
+    return True
+
+
+def _decoded(body: Any, encoding: str) -> Any:
+    if not isinstance(body, (str, bytes, bytearray, memoryview)):
+        return body
+    try:
+        if not isinstance(body, str):
+            data = _plain(bytes(body[:_MOST_READ]), encoding)
+            body = data.decode(json.detect_encoding(data), "replace")
+        text = body[:_MOST_READ].removeprefix("\ufeff").strip()
+    except Exception:
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text or None
+
+
+def _plain(data: bytes, encoding: str) -> bytes:
+    """Decompressed, where an HTTP client has left that to its user."""
+    encoding = encoding.strip().lower()
+    if encoding in ("gzip", "x-gzip", "deflate"):
+        try:
+            return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, _MOST_READ)
+        except zlib.error:
+            pass  # somebody has decompressed it
+    return data

@@ -1,0 +1,145 @@
+"""The answer that an exception of an SDK carries.
+
+SDKs are recognised by the shape of their exceptions, so none is imported and any may be missing.
+No function here raises, whatever the exception object does: a call must not be lost because the
+error that could have saved it was odd.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from xtremeflow._values import as_duration, is_object
+from xtremeflow.answers.answer import Answer, lowered
+from xtremeflow.answers.table import judged
+from xtremeflow.answers.verdict import Meaning, Verdict
+
+# Of the official SDKs, of httpx and aiohttp: no answer came. Others are of the built-in classes.
+_UNREACHED = {"APIConnectionError", "ClientConnectionError", "TransportError"}
+# Of grpc, botocore and others: such an attribute of an exception says what it is.
+_SAYING = ("code", "type", "error_code", "status")
+
+_NOT_OURS = Verdict(Meaning.FAULT)
+
+
+class RetryException(Exception):
+    """Raised by a program to say: refused, try this call again.
+
+    `retry_after` is the wait in seconds, 0 to try again at once, None when it is not known.
+    """
+
+    def __init__(self, message: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+def answer_of(exc: BaseException, now: float | None = None) -> Answer | None:
+    """The answer that `exc` tells of; None if it tells of none.
+
+    Its status is 0 where no answer came, and the wait that the exception names itself stands in
+    its `retry-after`. now: as for Answer.
+    """
+    try:
+        return _answer_of(exc, now)
+    except Exception:
+        return None
+
+
+def verdict_of(exc: BaseException) -> Verdict:
+    """The verdict on the answer that `exc` tells of; the caller's own fault if it tells of none."""
+    answer = answer_of(exc)
+    return _NOT_OURS if answer is None else judged(answer)
+
+
+def _answer_of(exc: BaseException, now: float | None) -> Answer | None:
+    headers = _headers(exc)
+    if isinstance(exc, RetryException):
+        return Answer(429, headers, now=now)
+    status = _status(exc)
+    if status == 0 and _is_unreached(exc):
+        return Answer(0, headers, now=now)
+    said = {name: value for name in _SAYING if isinstance(value := _said(exc, name), (str, int))}
+    told = [body if not isinstance(body, str) else {"message": body} for body in _bodies(exc)]
+    told = [body for body in (said, *told) if body]
+    if not (status or headers or told):
+        return None
+    return Answer(status, headers, {"error": told}, now=now)
+
+
+def _status(exc: BaseException) -> int:
+    """The likeliest of what may be the HTTP status; 0 if there is none. In the middle of a stream
+    it is 200, and the error has its own."""
+    response = _get(exc, "response")
+    found = [
+        int(status)
+        for status in (
+            _get(exc, "status_code"),
+            _get(exc, "status"),
+            _code(exc),
+            _get(response, "status_code"),
+            _get(response, "status"),
+            _get(_aws(exc), "HTTPStatusCode"),
+        )
+        if isinstance(status, int) and 100 <= status <= 599
+    ]
+    return next((status for status in found if status >= 400), found[0] if found else 0)
+
+
+def _headers(exc: BaseException) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    for source in (
+        _get(_get(exc, "response"), "headers"),
+        _get(exc, "headers"),
+        _get(_aws(exc), "HTTPHeaders"),
+    ):
+        headers = lowered(source) | headers
+    own = _get(exc, "retry_after")
+    if as_duration(own) is not None:
+        headers.pop("retry-after-ms", None)
+        headers["retry-after"] = str(own)
+    return headers
+
+
+def _bodies(exc: BaseException) -> Iterator[Any]:
+    response = _get(exc, "response")
+    for body in (_get(exc, "body"), _get(exc, "details"), _get(exc, "response_json")):
+        yield Answer(0, (), body).body
+    yield response if is_object(response) else None  # botocore's
+    try:
+        body = response.json()
+    except Exception:
+        return
+    if inspect.iscoroutine(body):  # aiohttp: cannot be awaited here, must not be forgotten
+        body.close()
+        return
+    yield body
+
+
+def _is_unreached(exc: BaseException) -> bool:
+    return isinstance(exc, (OSError, TimeoutError, asyncio.TimeoutError)) or any(
+        cls.__name__ in _UNREACHED for cls in type(exc).__mro__
+    )
+
+
+def _get(thing: Any, name: str) -> Any:
+    """The attribute, of a dict the item; None where there is none or it cannot be had."""
+    try:
+        return thing.get(name) if is_object(thing) else getattr(thing, name, None)
+    except Exception:
+        return None
+
+
+def _code(exc: BaseException) -> Any:
+    # aiohttp keeps the number in `status`, and its `code` warns that it is deprecated.
+    return None if isinstance(_get(exc, "status"), int) else _get(exc, "code")
+
+
+def _aws(exc: BaseException) -> Any:
+    return _get(_get(exc, "response"), "ResponseMetadata")  # botocore's response is a dict
+
+
+def _said(exc: BaseException, name: str) -> Any:
+    return _code(exc) if name == "code" else _get(exc, name)

@@ -1,0 +1,194 @@
+"""What answers mean: the one table of statuses, codes and words, for all providers.
+
+The first line that fits counts. Codes and types are casefolded. Words are looked for only where a
+provider gives no code that says the same.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from xtremeflow._values import json_objects
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
+from xtremeflow.answers.waits import told_wait
+
+_MOST_WORDS = 500  # characters of a message that a verdict keeps
+
+# Codes that say it whatever the status: an error in the middle of a stream has none or 200, AWS
+# throttles with 400, OpenAI says "slow down" with 503.
+_BY_CODE: dict[Meaning, frozenset[str]] = {
+    Meaning.SPENT: frozenset({
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "contract_spend_limit_reached",
+        "enforced_spend_limit_reached",
+        "exceeded_current_quota_error",  # Moonshot
+        "insufficient_balance",
+        "insufficient_credits",
+        "insufficient_quota",
+        "linked_organization_spend_limit_reached",
+        "payment_required",
+    }),
+    Meaning.TOO_LARGE: frozenset({
+        "request_too_large",
+        "tokens_limit_reached",
+    }),
+    Meaning.PLACES: frozenset({
+        "concurrency_limit_exceeded",
+        "concurrent_limit_exceeded",
+        "too_many_concurrent_requests",
+    }),
+    Meaning.OVERLOADED: frozenset({
+        "engine_overloaded_error",  # Moonshot, with 429
+        "engine_overloaded",
+        "model_overloaded",
+        "modelnotreadyexception",  # AWS, with 429
+        "overloaded",
+        "overloaded_error",
+        "service_tier_capacity_exceeded",  # Mistral, with 429
+        "service_unavailable",
+        "serviceunavailableexception",
+        "server_overloaded",
+        "unavailable",  # Google
+    }),
+    Meaning.RATE: frozenset({
+        "429",
+        "rate_limit_error",
+        "rate_limit_exceeded",
+        "rate_limit_reached_error",
+        "rate_limited",
+        "resource_exhausted",
+        "slow_down",
+        "throttling",
+        "throttlingexception",
+        "too_many_requests",
+        "toomanyrequestsexception",
+    }),
+    Meaning.DOWN: frozenset({
+        "api_error",
+        "internal",
+        "internal_error",
+        "internal_server_error",
+        "server_error",
+        "timeout",
+        "timeout_error",
+    }),
+}  # fmt: skip
+
+# What a refusal's code and status leave open, its words say.
+_BY_WORDS: dict[Meaning, re.Pattern[str]] = {
+    Meaning.SPENT: re.compile(
+        r"insufficient (?:quota|balance|credits?|funds)|(?:out of|no|any|not enough) credits\b|"
+        r"credit balance is too low|used all (?:of )?(?:its |your )?available credits|"
+        r"\bspend(?:ing)? limit\b|free-models-per-day|API calls / month",
+        re.IGNORECASE,
+    ),
+    Meaning.PLACES: re.compile(r"\bconcurren(?:t|cy)\b", re.IGNORECASE),
+    Meaning.OVERLOADED: re.compile(
+        r"\boverloaded\b|\bmodel (?:is )?(?:currently |too )?busy\b|\bat capacity\b|"
+        r"\bcapacity exceeded\b|\brate[- ]limited upstream\b",
+        re.IGNORECASE,
+    ),
+}
+# In an error of the caller's own (400) only this, at the beginning: it may quote the request.
+_NO_CREDIT = re.compile(r"\s*your credit balance is too low", re.IGNORECASE)  # Anthropic
+
+_BY_STATUS = {
+    402: Meaning.SPENT,
+    408: Meaning.DOWN,
+    409: Meaning.DOWN,  # what the SDKs try again: a lock that was not to be had in time
+    413: Meaning.TOO_LARGE,
+    425: Meaning.DOWN,
+    429: Meaning.RATE,
+    498: Meaning.OVERLOADED,  # Groq's flex tier
+    503: Meaning.OVERLOADED,
+    529: Meaning.OVERLOADED,
+}
+
+# OpenAI says with a 429, and with no wait, that a request is larger than its limit.
+_LIMIT_AND_REQUESTED = re.compile(r"\bLimit:? ([\d,]+)\b.*\bRequested:? ([\d,]+)\b", re.DOTALL)
+
+_CODES = ("code", "Code", "type", "__type", "error_code", "error_type", "status")
+_LONGEST_CODE = 200  # characters
+
+
+def judged(answer: Answer) -> Verdict:
+    """The verdict on an answer, the same whoever asks. It never raises."""
+    if not answer.is_error:
+        return PASSED
+    messages = answer.messages
+    if answer.status == 0 and answer.body is None:
+        meaning = Meaning.DOWN
+    elif _is_of_a_day(answer):
+        meaning = Meaning.SPENT
+    else:
+        codes = codes_of(answer)
+        meaning = meaning_of(_status(answer, codes), codes, messages)
+    return Verdict(meaning, told_wait(answer), messages[0][:_MOST_WORDS] if messages else "")
+
+
+def meaning_of(status: int, codes: Collection[str], messages: Sequence[str]) -> Meaning:
+    """The meaning of an error.
+
+    status    400 or more; 0 if it has none
+    codes     every code and type that it names, casefolded
+    messages  what it says
+    """
+    named = [meaning for meaning, known in _BY_CODE.items() if not known.isdisjoint(codes)]
+    if status == 413 or any(map(_asks_too_much, messages)):
+        return Meaning.TOO_LARGE
+    if named and named[0] not in (Meaning.RATE, Meaning.DOWN):
+        return named[0]
+    if status in (0, 402, 403, 429) or Meaning.RATE in named:
+        for meaning, words in _BY_WORDS.items():
+            if any(map(words.search, messages)):
+                return meaning
+    if Meaning.RATE in named:
+        return Meaning.RATE
+    if status == 400 and any(map(_NO_CREDIT.match, messages)):
+        return Meaning.SPENT
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    return Meaning.DOWN if status >= 500 or named else Meaning.FAULT
+
+
+def codes_of(answer: Answer) -> list[str]:
+    """Every code, type and status that the answer's error names, casefolded, outermost first."""
+    found: list[str] = []
+    for thing in answer.errors:
+        for name in _CODES:
+            code = thing.get(name)
+            if isinstance(code, int) and abs(code) < 1_000_000:
+                found.append(str(int(code)))
+            elif isinstance(code, str) and len(code) <= _LONGEST_CODE:
+                found.append(code.rpartition("#")[2].strip().casefold())  # AWS: "namespace#code"
+    return found
+
+
+def _status(answer: Answer, codes: list[str]) -> int:
+    """The answer's; or of an error in the middle of one, what it names."""
+    if answer.status >= 400:
+        return answer.status
+    return next((int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)), 0)
+
+
+def _asks_too_much(message: str) -> bool:
+    found = _LIMIT_AND_REQUESTED.search(message)
+    if found is None:
+        return False
+    limit, requested = (int(number.replace(",", "") or "0") for number in found.groups())
+    return requested > limit
+
+
+def _is_of_a_day(answer: Answer) -> bool:
+    """Whether it is Google's, and a quota of the day is used up."""
+    return any(
+        "perday" in f"{violation.get('quotaId')} {violation.get('quotaMetric')}".replace(
+            "_", ""
+        ).lower()
+        for failure in answer.errors
+        if str(failure.get("@type")).endswith("google.rpc.QuotaFailure")
+        for violation in json_objects(failure.get("violations"))
+    )  # fmt: skip

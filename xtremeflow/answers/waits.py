@@ -1,0 +1,88 @@
+"""How long a provider asks to wait: in headers, details or sentences. Nothing here raises."""
+
+from __future__ import annotations
+
+import re
+
+from xtremeflow._values import as_duration, as_number, until
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.verdict import LONGEST
+from xtremeflow.learning.headers import quotas
+
+_AZURE_WINDOW = 60.0  # s; Azure's token limits are counted per minute
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_AMOUNT = (
+    r"(\d{1,9}(?:\.\d{1,9})?) ?"
+    r"(milliseconds?|ms|seconds?|secs?|s|minutes?|mins?|m|hours?|h|days?|d)(?![a-z])"
+)
+# "Please try again in 178ms", "Please retry after 26 seconds", "retry in 1 hour 2 minutes"
+_SENTENCE = re.compile(
+    r"\b(?:retry|try again|please wait)(?: after| in| for| at least)? "
+    rf"((?:{_AMOUNT}[, ]*(?:and )?)+)",
+    re.IGNORECASE,
+)
+_PARTS = re.compile(_AMOUNT, re.IGNORECASE)
+
+
+def told_wait(answer: Answer) -> float | None:
+    """The seconds after which the provider wants the call again, 0 to LONGEST; None if it does not
+    say.
+
+    The first that speaks of: the headers `retry-after-ms` and `retry-after`; the reset headers of
+    the limits that are exhausted; Google's RetryInfo; a sentence of the error's message. What is
+    negative, not finite or not understood counts as not said.
+    """
+    for source in (_from_headers, _from_retry_info, _from_messages):
+        try:
+            wait = source(answer)
+        except Exception:
+            continue
+        if wait is not None:
+            return min(wait, LONGEST)
+    return None
+
+
+def _from_headers(answer: Answer) -> float | None:
+    headers = answer.headers
+    milliseconds = as_number(headers.get("retry-after-ms"))
+    if milliseconds:
+        return milliseconds / 1000
+    # 0 ms says nothing, for Azure refuses for want of tokens with 0 ms beside 1 s, where the true
+    # wait is up to a window. Unless a reset header knows better, take the window: a wait of 1 s
+    # would only use up the retries.
+    told = until(headers.get("retry-after"), answer.date)
+    is_placeholder = milliseconds == 0 and told is not None and 0 < told <= 1
+    if told is not None and not is_placeholder:
+        return told
+    # When the last of the exhausted limits is open again. The others' resets are no matter: Groq's
+    # for requests is a day away while its tokens come back within the minute.
+    seen = quotas(headers, answer.date)
+    spent = [q.reset for q in seen if q.remaining == 0 and q.reset is not None]
+    if not spent and is_placeholder:
+        resets = [q.reset for q in seen if q.name == "tokens" and q.reset]
+        return min([_AZURE_WINDOW, *resets])
+    return max(spent, default=None)
+
+
+def _from_retry_info(answer: Answer) -> float | None:
+    for thing in answer.errors:
+        if str(thing.get("@type")).endswith("google.rpc.RetryInfo"):
+            delay = as_duration(thing.get("retryDelay"))
+            if delay is not None:
+                return delay
+    return None
+
+
+def _from_messages(answer: Answer) -> float | None:
+    for message in answer.messages:
+        if found := _SENTENCE.search(message):
+            parts = _PARTS.findall(found[1].lower())
+            return sum(float(amount) * _seconds_of(unit) for amount, unit in parts)
+    return None
+
+
+def _seconds_of(unit: str) -> float:
+    if unit == "ms" or unit.startswith("milli"):
+        return 1e-3
+    return _SECONDS[unit[0]]
