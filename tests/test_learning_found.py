@@ -162,7 +162,9 @@ def test_a_limit_that_is_cut_and_one_that_is_raised_are_followed() -> None:
             job = Job([low], TokenRateScheduler(adapt=True))
             await job.run(200.0)
             amount = 300 if capacity == 10 else 1_200
-            job.provider._limits = (TokenBucket("requests", amount, 60.0, capacity=capacity),)
+            changed = TokenBucket("requests", amount, 60.0, capacity=capacity)
+            job.provider._limits = (changed,)
+            job.provider._enforced = [(changed, changed)]
             await job.run(200.0)
             jobs.append(job)
         return jobs[0], jobs[1]
