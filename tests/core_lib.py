@@ -52,9 +52,15 @@ SIGNATURES = {
     "xf_set_level": (None, [c_void_p, c_uint32, c_double, c_int64]),
     "xf_shut": (None, [c_void_p, c_uint32, c_int64, c_int64]),
     "xf_follow": (c_bool, [c_void_p, c_int64]),
-    "xf_told": (
+    "xf_let_in": (None, [c_void_p, c_uint32, c_int64]),
+    "handle_ramp_up": (c_bool, [c_void_p, c_int64]),
+    "handle_told": (
         c_double,
-        [c_void_p, c_uint32, c_double, c_double, c_bool, c_int64, c_int64, c_int64],
+        [c_void_p, c_uint32, c_double, c_bool, c_int64, c_int64, c_int64],
+    ),
+    "handle_replace": (
+        None,
+        [c_void_p, c_uint32, c_void_p, c_double, c_int64, c_void_p, c_int64],
     ),
     "xf_poll": (None, [c_void_p, c_int64]),
     "xf_collect": (c_void_p, [c_void_p]),
@@ -176,10 +182,25 @@ class Core:
     def told(
         self, now: int, index: int, remaining: float, bounded: bool, sent_at: int, answered_at: int
     ) -> float:
-        moved: float = self.lib.xf_told(
-            self.scheduler, index, remaining, 0.0, bounded, sent_at, answered_at, now
+        moved: float = self.lib.handle_told(
+            self.scheduler, index, remaining, bounded, sent_at, answered_at, now
         )
         return moved
+
+    def replace(
+        self, now: int, index: int, limit: Figures, units: int, sent: int, number: int | None
+    ) -> None:
+        definition = self.definition(limit)
+        call = None if number is None else self.calls[number]
+        self.lib.handle_replace(self.scheduler, index, definition, units, sent, call, now)
+        self.lib.handle_free(definition)
+
+    def limit_to(self, now: int, let_in: int | None) -> None:
+        self.lib.xf_let_in(self.scheduler, slots_or_unlimited(let_in), now)
+
+    def ramp_up(self, now: int) -> bool:
+        wanted: bool = self.lib.handle_ramp_up(self.scheduler, now)
+        return wanted
 
     def set_slots(self, now: int, slots: int | None) -> None:
         self.lib.xf_set_slots(self.scheduler, slots_or_unlimited(slots), now)

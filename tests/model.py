@@ -21,6 +21,8 @@ OUTAGE_AFTER = 3  # failures in a row
 MARGIN_STEP = 5 * MS
 MARGIN_MOST = 2_000 * MS
 MARGIN_KEPT = 60_000 * MS
+OVERTAKING = 1_000 * MS  # calls overtake one another by no more
+CALLS_A_TURN = 16
 
 
 Figures = tuple[int, int, int]  # of a limit: amount, period in ns, capacity
@@ -190,6 +192,8 @@ class Model:
     def __init__(self, limits: Sequence[Figures], slots: int | None = None) -> None:
         self.limits = [Limit(*figures) for figures in limits]
         self.slots = slots
+        self.let_in: int | None = None  # how many are let in for now, however many slots there are,
+        self.ramp: int | None = None  # and how far that has come
         self.in_use = 0
         self.calls: list[Call] = []
         self.outbox: list[int] = []  # the calls that were admitted or have expired, in order
@@ -236,10 +240,14 @@ class Model:
 
     def instant(self, head: Call) -> int | None:
         """The virtual instant at which `head` is admitted; None while it depends on a free slot."""
-        if self.slots is not None and self.in_use >= self.slots:
+        if self.full:
             return None
         ready = [limit.ready(cost) for limit, cost in zip(self.limits, head.costs, strict=True)]
         return max([self.anchor, self.now - CATCH_UP, self.end, self.outage.ready(), *ready])
+
+    @property
+    def full(self) -> bool:
+        return any(n is not None and self.in_use >= n for n in (self.slots, self.ramp))
 
     def admit(self, call: Call, at: int) -> None:
         for limit, cost in zip(self.limits, call.costs, strict=True):
@@ -313,9 +321,12 @@ class Model:
         self.poll(self.now)
         self.arriving = None
 
+    def slots_change(self) -> None:
+        if self.full:
+            self.anchor = self.now  # nobody could have had one earlier
+
     def free_slot(self) -> None:
-        if self.slots is not None and self.in_use >= self.slots:
-            self.anchor = self.now  # nobody could have had it earlier
+        self.slots_change()
         self.in_use -= 1
 
     def take_back(self, call: Call) -> None:
@@ -439,16 +450,36 @@ class Model:
 
     def set_slots(self, now: int, slots: int | None) -> None:
         self.begin(now)
-        if self.slots is not None and self.in_use >= self.slots:
-            self.anchor = self.now
+        self.slots_change()
         self.slots = slots
         self.poll(self.now)
+
+    def limit_to(self, now: int, let_in: int | None) -> None:
+        """Let in no more calls for now, and these only as fast as they are dispatched."""
+        self.let_in = let_in
+        self.ramp_up(now, True)
+
+    def ramp_up(self, now: int, wanted: bool = False) -> bool:
+        """Let in some more, once those are dispatched that were let in. False: it is not time."""
+        ends = self.ramp is None or (self.let_in is not None and self.ramp >= self.let_in)
+        if not wanted and (ends or self.in_use < (self.ramp or 0)):
+            return False
+        self.begin(now)
+        self.slots_change()
+        more = len(self.flying) + CALLS_A_TURN
+        self.ramp = more if self.let_in is None else min(more, self.let_in)
+        self.poll(self.now)
+        return True
 
     def retune(self, now: int, index: int, figures: Figures) -> None:
         """Give a limit other figures; the level stays, as far as the capacity allows, and in whole
         numbers of the new smallest part of a unit.
         """
         self.begin(now)
+        self.give_figures(index, figures)
+        self.poll(self.now)
+
+    def give_figures(self, index: int, figures: Figures) -> None:
         limit = self.limits[index]
         limit.advance(self.now)
         limit.amount, limit.per, limit.capacity = figures
@@ -456,6 +487,25 @@ class Model:
         limit.level = min(Fraction(int(limit.level * parts), parts), Fraction(limit.capacity))
         limit.due = limit.paid = Fraction(0)
         limit.keep(self.margin, self.now)
+
+    def replace(
+        self, now: int, index: int, figures: Figures, units: int, sent: int, number: int | None
+    ) -> None:
+        """A limit is another one, of which a provider says what is left: that has been taken from
+        it which was dispatched since the call was, but for the call itself.
+        """
+        self.begin(now)
+        call = None if number is None else self.calls[number]
+        waits = self.end > self.now  # whoever was refused holds nothing until then
+        held = sum(
+            0 if each.refused and waits else each.costs[index]
+            for each in self.flying
+            if each is not call and each.dispatched > sent - OVERTAKING
+        )
+        self.give_figures(index, figures)
+        if self.limits[index].set_level(units - held, self.now):
+            self.resets += 1
+            self.limits[index].reset = self.resets
         self.poll(self.now)
 
     def refused(

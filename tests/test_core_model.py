@@ -173,6 +173,8 @@ class CoreAndModel(RuleBasedStateMachine):
         assert self.core.dispatch(call.number) == started
         if started:
             self.attempted.add(call.number)
+            assert self.core.ramp_up(self.now) == self.model.ramp_up(self.now)
+            self.compare()
         else:
             self.model.put_back(self.now, call.number)
             self.core.put_back(self.now, call.number)
@@ -310,6 +312,25 @@ class CoreAndModel(RuleBasedStateMachine):
         self.core.set_slots(now, slots)
         self.compare()
 
+    @rule(delay=delays, let_in=slot_counts)
+    def limit_to(self, delay: int, let_in: int | None) -> None:
+        now = self.later(delay)
+        self.model.limit_to(now, let_in)
+        self.core.limit_to(now, let_in)
+        self.compare()
+
+    @precondition(lambda self: self.model.limits)
+    @rule(data=st.data(), delay=delays, limit=figures, ago=spans)
+    def replace(self, data: st.DataObject, delay: int, limit: Figures, ago: int) -> None:
+        now = self.later(delay)
+        index = data.draw(st.integers(0, len(self.model.limits) - 1))
+        units = data.draw(st.integers(0, 2 * limit[2] + 1))
+        flying = [call.number for call in self.model.flying]
+        number = data.draw(st.sampled_from([None, *flying]))
+        for each in (self.model, self.core):
+            each.replace(now, index, limit, units, max(0, now - ago), number)
+        self.compare()
+
     # -- invariants ------------------------------------------------------------------------------
 
     @invariant()
@@ -332,7 +353,7 @@ class CoreAndModel(RuleBasedStateMachine):
         if not self.started:
             return
         holding = sum(call.state in (ADMITTED, IN_FLIGHT) for call in self.model.calls)
-        slots = UNLIMITED if self.model.slots is None else self.model.slots
+        slots = min(UNLIMITED if n is None else n for n in (self.model.slots, self.model.ramp))
         assert self.core.in_use == holding
         # Fewer slots count from the change on: after what time had admitted, and who is in.
         assert holding <= max(slots, self.slots, self.held)

@@ -94,9 +94,7 @@ struct SchedulerObject {
     bool has_tokens, has_other; /* limits by that name; by names other than it and requests */
     uint8_t *kinds;             /* per limit: what its name says, see xf_kind */
     uint32_t n_configured;      /* limits; those behind them are places for limits yet unknown */
-    uint32_t slots, ramp;   /* what was asked for, and what is let in for now: the less counts */
-    uint32_t let_in;        /* what `ramp` goes to, as fast as the calls are dispatched */
-    CallObject *free_calls; /* linked by `next` */
+    CallObject *free_calls;     /* linked by `next` */
     int n_free_calls;
     xf_scheduler core;
 };
@@ -378,7 +376,6 @@ PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_shut(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_flight(PyObject *self, PyObject *unused);
-void xf_ramp_up(SchedulerObject *s);
 PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots);
 PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent);
 
@@ -388,9 +385,6 @@ extern PyType_Spec xf_scheduler_spec;
 
 /* Reads (name, amount, per, capacity); `name` is borrowed from it. -1 with an error set. */
 int xf_parse_limit(PyObject *item, PyObject **name, xf_definition *limit);
-
-/* Lets as many calls in as `s` may at the moment. */
-void xf_apply_slots(SchedulerObject *s);
 
 /* -1 with an error set when __init__ has not run. */
 int xf_scheduler_check(SchedulerObject *s);

@@ -141,8 +141,9 @@ bool xf_call_dispatch(CallObject *c)
         return false;
     }
     s->tokens_used += c->tokens;
-    if (s->core.gate.in_use >= s->ramp && s->ramp < s->let_in) {
-        xf_ramp_up(s);
+    if (xf_gate_is_ramping(&s->core.gate)) {
+        xf_ramp_up(&s->core, xf_port_about_now(s, NULL));
+        xf_deliver(s);
     }
     return true;
 }

@@ -80,25 +80,15 @@ PyObject *xf_scheduler_track(PyObject *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-/* What a call costs of limit `i`: the current one, or on average. */
-static double cost_of(SchedulerObject *s, const CallObject *c, uint32_t i)
-{
-    if (c != NULL) {
-        return (double)c->core.held[i];
-    }
-    uint64_t admitted = s->core.gate.admitted;
-    return admitted > 0 ? (double)(int64_t)s->core.gate.limits[i].used / (double)admitted : 0;
-}
-
 PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
 {
     SchedulerObject *s = (SchedulerObject *)self;
     unsigned int i;
-    double remaining, moved = 0;
+    xf_remaining left;
     int late, bounded;
     PyObject *sent, *answered;
     if (xf_scheduler_check(s) < 0 ||
-        !PyArg_ParseTuple(args, "IdppOO:_told", &i, &remaining, &late, &bounded, &sent,
+        !PyArg_ParseTuple(args, "IdppOO:_told", &i, &left.units, &late, &bounded, &sent,
                           &answered) ||
         check_index(s, i) < 0) {
         return NULL;
@@ -108,19 +98,16 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
         return NULL;
     }
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
-    int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : XF_NEVER);
-    int64_t answered_at = sent_at < 0 ? -1 : instant(answered, "received_at", now);
-    double doubt =
-        late ? (double)xf_gate_held_since(&s->core.gate, i, -1, NULL, now) : cost_of(s, c, i);
+    left.sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : XF_NEVER);
+    left.answered_at = left.sent_at < 0 ? -1 : instant(answered, "received_at", now);
+    left.doubt = xf_doubt(&s->core, i, c != NULL ? &c->core : NULL, late);
+    left.bounded = bounded;
     Py_XDECREF(c);
-    if (sent_at < 0 || answered_at < 0) {
+    if (left.sent_at < 0 || left.answered_at < 0) {
         return NULL;
     }
-    if (remaining >= 0 && sent_at <= answered_at && s->core.gate.limits[i].trail != NULL) {
-        moved = xf_told(&s->core, i, remaining, doubt, bounded, sent_at,
-                        answered_at < now ? answered_at : now, now);
-        xf_deliver(s);
-    }
+    double moved = xf_told(&s->core, i, &left, now);
+    xf_deliver(s);
     return PyFloat_FromDouble(moved);
 }
 
@@ -133,7 +120,7 @@ PyObject *xf_scheduler_withhold(PyObject *self, PyObject *args)
         check_index(s, i) < 0) {
         return NULL;
     }
-    if (units > 0 && s->core.gate.limits[i].trail != NULL) {
+    if (units > 0) {
         xf_withhold(&s->core, i, units);
     }
     Py_RETURN_NONE;
@@ -149,7 +136,7 @@ PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args)
         check_index(s, i) < 0) {
         return NULL;
     }
-    if (due >= 0 && doubtful >= 0 && s->core.gate.limits[i].trail != NULL) {
+    if (due >= 0 && doubtful >= 0) {
         const xf_ascertained found = {withheld, due, doubtful};
         xf_ascertain(&s->core, i, &found);
         xf_deliver(s);
@@ -172,18 +159,15 @@ PyObject *xf_scheduler_shut(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* Calls overtake one another by no more, so a provider has counted those sent that long before. */
-static const int64_t OVERTAKING_NS = 1000000000; /* 1 s */
-
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
 {
     SchedulerObject *s = (SchedulerObject *)self;
     unsigned int i;
-    double remaining;
+    xf_remaining left = {0};
     PyObject *item, *sent, *name;
     xf_definition limit;
     if (xf_scheduler_check(s) < 0 ||
-        !PyArg_ParseTuple(args, "IOdO:_begin", &i, &item, &remaining, &sent) ||
+        !PyArg_ParseTuple(args, "IOdO:_begin", &i, &item, &left.units, &sent) ||
         check_index(s, i) < 0 || xf_parse_limit(item, &name, &limit) < 0) {
         return NULL;
     }
@@ -192,20 +176,13 @@ PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
         return NULL;
     }
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
-    int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : -1);
-    int64_t held = xf_gate_held_since(&s->core.gate, i, sent_at - OVERTAKING_NS,
-                                      c != NULL ? &c->core : NULL, now);
-    Py_XDECREF(c);
-    if (sent_at < 0 && PyErr_Occurred()) {
-        return NULL;
+    left.sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : -1);
+    if (left.sent_at >= 0 || !PyErr_Occurred()) {
+        xf_replace(&s->core, i, &limit, &left, c != NULL ? &c->core : NULL, now);
+        xf_deliver(s);
     }
-    /* The level first, or calls that wait would go by the old one. */
-    double level = remaining - (double)held;
-    xf_set_level(&s->core, i, level < 0 ? level : 0, now);
-    xf_retune(&s->core, i, &limit, now);
-    xf_set_level(&s->core, i, level, now);
-    xf_deliver(s);
-    Py_RETURN_NONE;
+    Py_XDECREF(c);
+    return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
 PyObject *xf_scheduler_flight(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -226,19 +203,6 @@ PyObject *xf_scheduler_flight(PyObject *self, PyObject *Py_UNUSED(unused))
     return flight;
 }
 
-/* A full bucket may let in thousands of calls at once. All their tasks would run up to their first
-   wait before anything of them is sent, for seconds if the client is a slow one; meanwhile the
-   bucket here fills again, and the provider's, full as it is, cannot. So they come in as fast as
-   they are dispatched, some in each turn of the loop, which then sends what they have begun. */
-enum { CALLS_A_TURN = 16 };
-
-void xf_ramp_up(SchedulerObject *s)
-{
-    uint32_t ramp = s->core.gate.n_flying + CALLS_A_TURN;
-    s->ramp = ramp < s->let_in ? ramp : s->let_in;
-    xf_apply_slots(s);
-}
-
 PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
 {
     SchedulerObject *s = (SchedulerObject *)self;
@@ -249,18 +213,20 @@ PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
     if (n == (unsigned long)-1 && PyErr_Occurred()) {
         return NULL;
     }
-    s->let_in = n < XF_UNLIMITED ? (uint32_t)n : XF_UNLIMITED;
-    xf_ramp_up(s);
+    xf_let_in(&s->core, n < XF_UNLIMITED ? (uint32_t)n : XF_UNLIMITED, xf_port_about_now(s, NULL));
+    xf_deliver(s);
     Py_RETURN_NONE;
 }
 
 /* (units admitted so far, of these in flight since `sent_at`, cost of the call, seconds held back
    by it, units in flight) */
-static PyObject *reading_of(SchedulerObject *s, const CallObject *c, uint32_t i, int64_t sent_at)
+static PyObject *reading_of(const SchedulerObject *s, const CallObject *c, uint32_t i,
+                            int64_t sent_at)
 {
     const xf_limit *l = &s->core.gate.limits[i];
     xf_held held = xf_gate_held(&s->core.gate, i, sent_at, s->core.now);
-    return Py_BuildValue("LLddL", (long long)l->used, (long long)held.since, cost_of(s, c, i),
+    return Py_BuildValue("LLddL", (long long)l->used, (long long)held.since,
+                         xf_gate_cost(&s->core.gate, c != NULL ? &c->core : NULL, i),
                          (double)l->held_ns * 1e-9, (long long)held.all);
 }
 

@@ -178,8 +178,6 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     s->kinds = kinds;
     kinds = NULL;
     s->n_configured = (uint32_t)n_configured;
-    s->slots = slots;
-    s->ramp = s->let_in = XF_UNLIMITED;
     s->ready = true;
     result = 0;
 done:
@@ -316,28 +314,23 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
 
 static PyObject *get_max_concurrency(PyObject *self, void *Py_UNUSED(closure))
 {
-    uint32_t slots = ((SchedulerObject *)self)->slots;
+    uint32_t slots = ((SchedulerObject *)self)->core.gate.slots;
     return slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(slots);
-}
-
-void xf_apply_slots(SchedulerObject *s)
-{
-    uint32_t slots = s->slots < s->ramp ? s->slots : s->ramp;
-    xf_set_slots(&s->core, slots, xf_port_about_now(s, NULL));
-    xf_deliver(s);
 }
 
 static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
     SchedulerObject *s = (SchedulerObject *)self;
+    uint32_t slots;
     if (value == NULL) {
         PyErr_SetString(PyExc_AttributeError, "max_concurrency cannot be deleted");
         return -1;
     }
-    if (xf_scheduler_check(s) < 0 || parse_slots(value, &s->slots) < 0) {
+    if (xf_scheduler_check(s) < 0 || parse_slots(value, &slots) < 0) {
         return -1;
     }
-    xf_apply_slots(s);
+    xf_set_slots(&s->core, slots, xf_port_about_now(s, NULL));
+    xf_deliver(s);
     return 0;
 }
 

@@ -3,12 +3,21 @@
 #include "core/sum.h"
 #include "core/trail.h"
 
+/* Calls overtake one another by no more, so a provider has counted those sent that long before. */
+#define OVERTAKING_NS INT64_C(1000000000) /* 1 s */
+
+/* A full bucket may let in thousands of calls at once. All their tasks would run up to their first
+   wait before anything of them is sent, for seconds if the client is a slow one; meanwhile the
+   bucket here fills again, and the provider's, full as it is, cannot. So they come in as fast as
+   they are dispatched, some in each turn of the loop, which then sends what they have begun. */
+enum { CALLS_A_TURN = 16 };
+
 /* ---- life ---- */
 
 bool xf_gate_init(xf_gate *g, const xf_definition *limits, uint32_t n, uint32_t slots,
                   const xf_alloc *alloc)
 {
-    *g = (xf_gate){.n_limits = n, .slots = slots};
+    *g = (xf_gate){.n_limits = n, .slots = slots, .let_in = XF_UNLIMITED, .ramp = XF_UNLIMITED};
     if (n > 0) {
         g->limits = alloc->realloc(alloc->ctx, NULL, n * sizeof(xf_limit));
         if (g->limits == NULL) {
@@ -301,11 +310,15 @@ xf_held xf_gate_held(const xf_gate *g, uint32_t i, int64_t instant, int64_t now)
     return held;
 }
 
-double xf_gate_told(xf_gate *g, uint32_t i, double remaining, double doubt, bool bounded,
-                    int64_t sent_at, int64_t answered_at, int64_t now)
+double xf_gate_told(xf_gate *g, uint32_t i, const xf_remaining *left, int64_t now)
 {
-    doubt += (double)held_until(g, i, sent_at, now);
-    return xf_limit_told(&g->limits[i], remaining, doubt, bounded, sent_at, answered_at, now);
+    xf_remaining seen = *left;
+    if (!(left->units >= 0) || left->sent_at > left->answered_at) {
+        return 0;
+    }
+    seen.doubt += (double)held_until(g, i, left->sent_at, now);
+    seen.answered_at = left->answered_at < now ? left->answered_at : now;
+    return xf_limit_told(&g->limits[i], &seen, now);
 }
 
 void xf_gate_set_level(xf_gate *g, uint32_t i, double units, int64_t now)
@@ -315,8 +328,38 @@ void xf_gate_set_level(xf_gate *g, uint32_t i, double units, int64_t now)
     }
 }
 
+/* ---- what is changed, and asked ---- */
+
 void xf_gate_retune(xf_gate *g, uint32_t i, const xf_definition *definition, int64_t now)
 {
     xf_limit_retune(&g->limits[i], definition, now);
     xf_limit_reserve(&g->limits[i], g->margin.ns, now);
+}
+
+void xf_gate_replace(xf_gate *g, uint32_t i, const xf_definition *definition,
+                     const xf_remaining *left, const xf_call *c, int64_t now)
+{
+    int64_t held = xf_gate_held_since(g, i, left->sent_at - OVERTAKING_NS, c, now);
+    xf_gate_retune(g, i, definition, now);
+    xf_gate_set_level(g, i, left->units - (double)held, now);
+}
+
+void xf_gate_let_in(xf_gate *g, uint32_t n)
+{
+    g->let_in = n;
+    xf_gate_ramp_up(g);
+}
+
+void xf_gate_ramp_up(xf_gate *g)
+{
+    uint32_t ramp = g->n_flying + CALLS_A_TURN;
+    g->ramp = ramp < g->let_in ? ramp : g->let_in;
+}
+
+double xf_gate_cost(const xf_gate *g, const xf_call *c, uint32_t i)
+{
+    if (c != NULL) {
+        return (double)c->held[i];
+    }
+    return g->admitted > 0 ? (double)(int64_t)g->limits[i].used / (double)g->admitted : 0;
 }

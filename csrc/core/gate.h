@@ -31,8 +31,10 @@ enum { XF_BY_NOTHING = -1, XF_BY_SLOTS = -2, XF_BY_COOLDOWN = -3 };
 typedef struct xf_gate {
     xf_limit *limits;
     uint32_t n_limits;
-    uint32_t slots;    /* XF_UNLIMITED, or how many calls may be admitted at a time */
-    uint32_t in_use;   /* slots held */
+    uint32_t slots;  /* XF_UNLIMITED, or how many calls may be admitted at a time, */
+    uint32_t let_in; /* and how many are let in for now, XF_UNLIMITED: as many: the less counts, */
+    uint32_t ramp;   /* as far as it has come, see xf_gate_ramp_up() */
+    uint32_t in_use; /* slots held */
     uint32_t n_flying; /* calls in flight: the others that hold one are still to be dispatched */
     uint32_t resets;   /* how often levels were set to what a provider said */
     uint64_t admitted; /* attempts; those taken back before their dispatch are not counted */
@@ -55,7 +57,7 @@ void xf_gate_free(xf_gate *g, const xf_alloc *alloc);
 /* Whether no slot is free. */
 static inline bool xf_gate_is_full(const xf_gate *g)
 {
-    return g->in_use >= g->slots;
+    return g->in_use >= g->slots || g->in_use >= g->ramp;
 }
 
 /* The instant, not before `from`, at which `c` passes: XF_NEVER if that depends on something other
@@ -101,8 +103,7 @@ int64_t xf_gate_failed(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_
 bool xf_gate_follow(xf_gate *g, const xf_alloc *alloc, int64_t now);
 
 /* It had so much left of limit `i`, see xf_told(). O(calls in flight). */
-double xf_gate_told(xf_gate *g, uint32_t i, double remaining, double doubt, bool bounded,
-                    int64_t sent_at, int64_t answered_at, int64_t now);
+double xf_gate_told(xf_gate *g, uint32_t i, const xf_remaining *left, int64_t now);
 
 /* Sets the level of limit `i` to that many units, or as near as its capacity allows; not during a
    cooldown that has set it. */
@@ -113,8 +114,28 @@ void xf_gate_set_level(xf_gate *g, uint32_t i, double units, int64_t now);
 /* Gives limit `i` a new definition (see xf_limit_retune()). */
 void xf_gate_retune(xf_gate *g, uint32_t i, const xf_definition *definition, int64_t now);
 
+/* Limit `i` is another one from now on, see xf_replace(). O(calls dispatched since). */
+void xf_gate_replace(xf_gate *g, uint32_t i, const xf_definition *definition,
+                     const xf_remaining *left, const xf_call *c, int64_t now);
+
+/* Lets `n` calls in for now (XF_UNLIMITED: as many as there are slots), as fast as they are
+   dispatched. */
+void xf_gate_let_in(xf_gate *g, uint32_t n);
+
+/* Whether more are to be let in, now that those are dispatched that were. */
+static inline bool xf_gate_is_ramping(const xf_gate *g)
+{
+    return g->in_use >= g->ramp && g->ramp < g->let_in;
+}
+
+/* Lets some more in. */
+void xf_gate_ramp_up(xf_gate *g);
+
+/* What a call costs of limit `i`, in units: `c`, or (NULL) on average so far. */
+double xf_gate_cost(const xf_gate *g, const xf_call *c, uint32_t i);
+
 /* Units of limit `i` held by the calls in flight, but for `c` (or NULL), that were dispatched after
-   `instant`. O(calls in flight). */
+   `instant`. O(those). */
 int64_t xf_gate_held_since(const xf_gate *g, uint32_t i, int64_t instant, const xf_call *c,
                            int64_t now);
 

@@ -267,14 +267,14 @@ bool xf_limit_set_level(xf_limit *l, double units, int64_t now)
 
 void xf_limit_withhold(xf_limit *l, int64_t units, int64_t now)
 {
-    if (now >= l->bucket.at) {
+    if (l->trail != NULL && now >= l->bucket.at) {
         xf_trail_withhold(l->trail, credits_of(l, units));
     }
 }
 
 void xf_limit_ascertain(xf_limit *l, const xf_ascertained *found, int64_t now)
 {
-    if (now < l->bucket.at) {
+    if (l->trail == NULL || now < l->bucket.at) {
         return;
     }
     refill(l, now);
@@ -290,31 +290,30 @@ void xf_limit_ascertain(xf_limit *l, const xf_ascertained *found, int64_t now)
     l->trail->withheld = doubtful < withheld ? doubtful : withheld;
 }
 
-double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, int64_t sent_at,
-                     int64_t answered_at, int64_t now)
+double xf_limit_told(xf_limit *l, const xf_remaining *left, int64_t now)
 {
     xf_trail *trail = l->trail;
     int64_t least, most;
-    if (now < l->bucket.at) {
+    if (trail == NULL || now < l->bucket.at) {
         return 0;
     }
     refill(l, now);
     note(l);
-    if (!xf_trail_range(trail, sent_at, answered_at, &least, &most)) {
+    if (!xf_trail_range(trail, left->sent_at, left->answered_at, &least, &most)) {
         return 0;
     }
     /* Since the answer was made, the provider's level has moved as ours has. */
-    double told = remaining * (double)l->def.unit - (double)l->reserve;
+    double told = left->units * (double)l->def.unit - (double)l->reserve;
     double at_most =
         fmin(told + (double)(l->bucket.level - least), (double)xf_refill_full(refill_of(l)));
-    double at_least = told - doubt * (double)l->def.unit + (double)(l->bucket.level - most);
+    double at_least = told - left->doubt * (double)l->def.unit + (double)(l->bucket.level - most);
     double level = (double)l->bucket.level, aim = level;
     if (level > at_most) {
         aim = fmax(at_most, fmin(level, 0)); /* no answer puts anybody into debt */
     } else if (level < at_least) {
         aim = fmin(at_least, (double)xf_refill_full(refill_of(l)));
         double owed = (double)trail->lowered + (double)trail->withheld;
-        aim = bounded ? fmin(aim, level + owed) : aim;
+        aim = left->bounded ? fmin(aim, level + owed) : aim;
     }
     int64_t shift = (int64_t)nearbyint(aim - level);
     int64_t rise = xf_trail_rise(trail, shift, now);

@@ -104,7 +104,7 @@ void xf_limit_follow(xf_limit *l, xf_trail *trail, int64_t now);
 
 /* `units` (>= 0) of what a call has cost may be given back by the provider, but are not here as
    nobody knows: an answer that says so raises the level by so much, at once and although the limit
-   is bounded. The limit must have a trail. Nothing happens during a cooldown. */
+   is bounded. Nothing happens during a cooldown, or where nobody asks (no trail). */
 void xf_limit_withhold(xf_limit *l, int64_t units, int64_t now);
 
 /* What has turned out, in units (>= 0): of the `withheld`, which are all so far, `due` were given
@@ -113,24 +113,33 @@ typedef struct xf_ascertained {
     int64_t withheld, due, doubtful;
 } xf_ascertained;
 
-/* The level rises by what is due and by which no answer has raised it before. */
+/* The level rises by what is due and by which no answer has raised it before. Nothing happens
+   during a cooldown, or where nobody asks (no trail). */
 void xf_limit_ascertain(xf_limit *l, const xf_ascertained *found, int64_t now);
 
 /* Sets the level to `units`, or as near as the capacity and the largest debt allow; what came
    before is forgotten. False, and does nothing, during a cooldown. */
 bool xf_limit_set_level(xf_limit *l, double units, int64_t now);
 
+/* What an answer says of a limit. */
+typedef struct xf_remaining {
+    double units;        /* were left, */
+    double doubt;        /* and so many more may have been, or less: see xf_limit_told() */
+    bool bounded;        /* no answer lets more pass than the limit's own figures */
+    int64_t sent_at;     /* when the call was dispatched that was answered */
+    int64_t answered_at; /* and when the answer was there, ns */
+} xf_remaining;
+
 /*
- * A provider had `remaining` units left at an instant between `sent_at` and `answered_at`; which,
+ * A provider had `left->units` left at an instant between `sent_at` and `answered_at`; which,
  * nobody knows. So the level is only moved as far as it contradicts that wherever the instant was:
  * down to what the answer allows at most, or up to what it allows at least less `doubt` units: once
  * all answers of XF_RISING_NS have said so.
- * Where the limit is `bounded` it goes up by no more than it was moved down before, so that the
- * answers never let more pass than the limit's own figures. Returns by how many units the level was
- * moved. Does nothing during a cooldown, for calls sent before the trail began, or for answers
- * to calls sent before one that was listened to. The limit must have a trail.
+ * Where the limit is `bounded` it goes up by no more than it was moved down before. Returns by how
+ * many units the level was moved. Does nothing during a cooldown, for calls sent before the trail
+ * began, for answers to calls sent before one that was listened to, or where nobody asks (no
+ * trail).
  */
-double xf_limit_told(xf_limit *l, double remaining, double doubt, bool bounded, int64_t sent_at,
-                     int64_t answered_at, int64_t now);
+double xf_limit_told(xf_limit *l, const xf_remaining *left, int64_t now);
 
 #endif

@@ -83,7 +83,11 @@ static void enter_queue(xf_scheduler *s, xf_call *c)
     bool is_new = c->state == XF_NEW;
     arrive(s, c);
     c->state = XF_WAITING;
-    (is_new ? xf_queue_enter : xf_queue_return)(&s->queue, c);
+    if (is_new) {
+        xf_queue_enter(&s->queue, c);
+    } else {
+        xf_queue_return(&s->queue, c);
+    }
     s->changed |= is_head(s, c);
 }
 
@@ -314,6 +318,22 @@ void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now)
     look_again(s);
 }
 
+void xf_let_in(xf_scheduler *s, uint32_t n, int64_t now)
+{
+    begin(s, now);
+    slots_free_from_now(s);
+    xf_gate_let_in(&s->gate, n);
+    look_again(s);
+}
+
+void xf_ramp_up(xf_scheduler *s, int64_t now)
+{
+    begin(s, now);
+    slots_free_from_now(s);
+    xf_gate_ramp_up(&s->gate);
+    look_again(s);
+}
+
 /* ---- what a provider answers ---- */
 
 int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now)
@@ -335,13 +355,24 @@ bool xf_follow(xf_scheduler *s, int64_t now)
     return xf_gate_follow(&s->gate, &s->alloc, begin(s, now));
 }
 
-double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
-               int64_t sent_at, int64_t answered_at, int64_t now)
+double xf_told(xf_scheduler *s, uint32_t i, const xf_remaining *left, int64_t now)
 {
-    now = begin(s, now);
-    double moved = xf_gate_told(&s->gate, i, remaining, doubt, bounded, sent_at, answered_at, now);
+    double moved = xf_gate_told(&s->gate, i, left, begin(s, now));
     look_again(s);
     return moved;
+}
+
+double xf_doubt(const xf_scheduler *s, uint32_t i, const xf_call *c, bool late)
+{
+    return late ? (double)xf_gate_held_since(&s->gate, i, -1, NULL, s->now)
+                : xf_gate_cost(&s->gate, c, i);
+}
+
+void xf_replace(xf_scheduler *s, uint32_t i, const xf_definition *definition,
+                const xf_remaining *left, const xf_call *c, int64_t now)
+{
+    xf_gate_replace(&s->gate, i, definition, left, c, begin(s, now));
+    look_again(s);
 }
 
 void xf_withhold(xf_scheduler *s, uint32_t i, int64_t units)

@@ -111,6 +111,11 @@ void xf_retune(xf_scheduler *s, uint32_t i, const xf_definition *definition, int
 /* Changes the number of slots; fewer than are in use lets no call in until enough have ended. */
 void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now);
 
+/* Lets in no more than `n` calls for now, whatever the slots (XF_UNLIMITED: as many as there are),
+   and no faster than they are dispatched: once xf_gate_is_ramping(), xf_ramp_up() lets in more. */
+void xf_let_in(xf_scheduler *s, uint32_t n, int64_t now);
+void xf_ramp_up(xf_scheduler *s, int64_t now);
+
 /* ---- what a provider answers ---- */
 
 /*
@@ -133,12 +138,22 @@ int64_t xf_failed(xf_scheduler *s, const xf_call *c, const xf_backoff *b, int64_
    nothing was done. Once is enough. */
 bool xf_follow(xf_scheduler *s, int64_t now);
 
-/* The provider had `remaining` units of limit `i` left when it answered a call that was sent at
-   `sent_at` and answered at `answered_at`; `doubt` units of it may be what a refund has given back
-   that will be reported here later. Other calls in flight that were dispatched before may have been
-   overtaken, and not be counted in it. See xf_limit_told(). O(calls in flight). */
-double xf_told(xf_scheduler *s, uint32_t i, double remaining, double doubt, bool bounded,
-               int64_t sent_at, int64_t answered_at, int64_t now);
+/* The provider had so much left of limit `i` when it answered a call. Other calls in flight that
+   were dispatched before may have been overtaken, and not be counted in it. Where `left`
+   contradicts itself nothing is done. See xf_limit_told(). O(calls in flight). */
+double xf_told(xf_scheduler *s, uint32_t i, const xf_remaining *left, int64_t now);
+
+/* How many units of limit `i` may be missing in what an answer to `c` (NULL: to a call that is not
+   known) says is left, though they are not used: a settlement gives back a part of what that call
+   cost; or, where the provider charges `late`, of what all calls in flight did. O(calls in
+   flight). */
+double xf_doubt(const xf_scheduler *s, uint32_t i, const xf_call *c, bool late);
+
+/* Limit `i` is another one from now on, whose level was not known until an answer told what was
+   left of it; `c` (or NULL) is the call that was answered. What was dispatched since it was sent
+   has been taken from that; the call itself, and what it may have overtaken, is counted in it. */
+void xf_replace(xf_scheduler *s, uint32_t i, const xf_definition *definition,
+                const xf_remaining *left, const xf_call *c, int64_t now);
 
 /* See xf_limit_withhold() and xf_limit_ascertain(); as of the time of the last operation. */
 void xf_withhold(xf_scheduler *s, uint32_t i, int64_t units);

@@ -75,6 +75,30 @@ int64_t handle_failed(xf_scheduler *s, const xf_call *c, int64_t told, int64_t b
     return xf_failed(s, c, &backoff, now);
 }
 
+double handle_told(xf_scheduler *s, uint32_t i, double units, bool bounded, int64_t sent_at,
+                   int64_t answered_at, int64_t now)
+{
+    const xf_remaining left = {units, 0, bounded, sent_at, answered_at};
+    return xf_told(s, i, &left, now);
+}
+
+void handle_replace(xf_scheduler *s, uint32_t i, const xf_definition *definition, double units,
+                    int64_t sent_at, const xf_call *c, int64_t now)
+{
+    const xf_remaining left = {.units = units, .sent_at = sent_at};
+    xf_replace(s, i, definition, &left, c, now);
+}
+
+/* Lets more in, where that is wanted after a dispatch. */
+bool handle_ramp_up(xf_scheduler *s, int64_t now)
+{
+    bool wanted = xf_gate_is_ramping(&s->gate);
+    if (wanted) {
+        xf_ramp_up(s, now);
+    }
+    return wanted;
+}
+
 /* What time alone will do next: the earlier of the head's instant and the first deadline. */
 int64_t handle_armed(const xf_scheduler *s)
 {

@@ -298,6 +298,111 @@ TEST(the_time_is_told_by_what_held_the_head_back)
     stop();
 }
 
+TEST(calls_are_let_in_as_fast_as_they_are_dispatched)
+{
+    enum { N = 100 };
+    xf_call *calls[N];
+    start(NULL, 0, N);
+    xf_let_in(&s, 50, 0);
+    for (int i = 0; i < N; i++) {
+        calls[i] = submit(0, 0, 0);
+    }
+    CHECK_EQ(s.gate.in_use, 16);
+    CHECK(xf_gate_is_ramping(&s.gate));
+    for (int i = 0; i < 10; i++) {
+        CHECK(xf_dispatch(&s, calls[i]));
+    }
+    xf_ramp_up(&s, 0);
+    CHECK_EQ(s.gate.in_use, 10 + 16);
+    xf_let_in(&s, 20, 0); /* fewer than are in: these stay */
+    CHECK_EQ(s.gate.in_use, 10 + 16);
+    CHECK(!xf_gate_is_ramping(&s.gate));
+    xf_let_in(&s, XF_UNLIMITED, 0);
+    for (int i = 10; i < N; i++) {
+        CHECK(xf_dispatch(&s, calls[i]));
+        if (xf_gate_is_ramping(&s.gate)) {
+            xf_ramp_up(&s, 0);
+        }
+    }
+    CHECK_EQ(s.gate.in_use, N);
+    stop();
+}
+
+TEST(what_is_let_in_for_now_and_the_slots_hold_both)
+{
+    start(NULL, 0, 3);
+    xf_let_in(&s, 2, 0);
+    xf_call *first = dispatched(0, 0, 0), *second = dispatched(0, 0, 0), *third = submit(0, 0, 0);
+    CHECK_EQ(third->state, XF_WAITING);
+    xf_set_slots(&s, 1, 0);
+    xf_let_in(&s, 3, 0);
+    CHECK_EQ(third->state, XF_WAITING);
+    xf_finish(&s, first, XF_SUCCEEDED, 0);
+    CHECK_EQ(third->state, XF_WAITING);
+    xf_finish(&s, second, XF_SUCCEEDED, 0);
+    CHECK_EQ(third->state, XF_ADMITTED);
+    stop();
+}
+
+/* A slot that comes free late is not made good: nobody could have had it. */
+TEST(what_is_let_in_later_is_let_in_from_then_on)
+{
+    const xf_definition requests = limit(1000, 1, 1);
+    start(&requests, 1, XF_UNLIMITED);
+    xf_let_in(&s, 1, 0);
+    submit(1, 0, 0);
+    submit(1, 0, 0);
+    submit(1, 0, 0);
+    xf_let_in(&s, 3, 10 * MS);
+    CHECK_EQ(s.anchor, 10 * MS);
+    CHECK_EQ(collect_all(), 1);
+    CHECK_EQ(armed(), 11 * MS);
+    stop();
+}
+
+TEST(a_limit_is_replaced_by_one_of_which_an_answer_told_the_level)
+{
+    const xf_definition old = limit(1, 1, 1000), new = limit(100, 1, 500);
+    start(&old, 1, XF_UNLIMITED);
+    dispatched(7, 0, 0);                                      /* long before: counted */
+    dispatched(10, 0, SECOND + 1);                            /* may have been overtaken */
+    xf_call *answered = dispatched(20, 0, 2 * SECOND);        /* counted */
+    dispatched(40, 0, 3 * SECOND), submit(80, 0, 3 * SECOND); /* later; not even sent */
+    const xf_remaining left = {.units = 300, .sent_at = 2 * SECOND};
+    xf_replace(&s, 0, &new, &left, answered, 4 * SECOND);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 4 * SECOND), 300 - 10 - 40, 0);
+    CHECK_NEAR(xf_limit_rate(&s.gate.limits[0]), 100, 1e-9);
+    xf_replace(&s, 0, &new, &left, NULL, 4 * SECOND);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 4 * SECOND), 300 - 10 - 20 - 40, 0);
+    stop();
+}
+
+TEST(nobody_passes_by_the_level_of_a_limit_that_is_replaced)
+{
+    const xf_definition old = limit(1, 1, 1000), new = limit(10, 1, 1000);
+    start(&old, 1, XF_UNLIMITED);
+    submit(1000, 0, 0);
+    xf_call *waiting = submit(500, 0, 0);
+    const xf_remaining left = {.units = 400};
+    xf_replace(&s, 0, &new, &left, NULL, SECOND);
+    CHECK_EQ(waiting->state, XF_WAITING);
+    CHECK_EQ(armed(), 11 * SECOND);
+    stop();
+}
+
+TEST(what_may_be_missing_in_an_answer_is_what_its_call_or_all_have_cost)
+{
+    const xf_definition tokens = limit(1, 1, 1000);
+    start(&tokens, 1, XF_UNLIMITED);
+    CHECK_NEAR(xf_doubt(&s, 0, NULL, false), 0, 0);
+    xf_call *first = dispatched(10, 0, 0);
+    dispatched(30, 0, 0);
+    CHECK_NEAR(xf_doubt(&s, 0, first, false), 10, 0);
+    CHECK_NEAR(xf_doubt(&s, 0, NULL, false), 20, 0);
+    CHECK_NEAR(xf_doubt(&s, 0, first, true), 40, 0);
+    stop();
+}
+
 /* Anything in any order, for the sanitizers and for what must hold always. */
 TEST(a_long_random_life)
 {

@@ -1,7 +1,16 @@
 /* Levels corrected by what a provider says is left. */
 #include "fixture.h"
 
+#include <math.h>
+
 #include "core/trail.h"
+
+static double told(double units, double doubt, bool bounded, int64_t sent_at, int64_t answered_at,
+                   int64_t now)
+{
+    const xf_remaining left = {units, doubt, bounded, sent_at, answered_at};
+    return xf_told(&s, 0, &left, now);
+}
 
 static void follow(xf_definition only)
 {
@@ -22,7 +31,7 @@ TEST(a_level_that_the_answer_rules_out_is_lowered)
     xf_finish(&s, c, XF_SUCCEEDED, SECOND);
     /* Somebody else has used 2000. When the call had arrived there were 3000, and since then 100
        have come in, or less. */
-    CHECK_NEAR(xf_told(&s, 0, 3000, 0, true, 0, SECOND, SECOND), -2000, 0);
+    CHECK_NEAR(told(3000, 0, true, 0, SECOND, SECOND), -2000, 0);
     CHECK_NEAR(level(SECOND), 3100, 0);
     stop();
 }
@@ -36,21 +45,21 @@ TEST(what_was_dispatched_since_the_call_was_sent_is_not_in_the_answer_or_is_and_
     }
     CHECK_NEAR(level(SECOND), 1100, 0);
     /* Made before those: 5000 then, and now what we thought. */
-    CHECK_NEAR(xf_told(&s, 0, 5000, 0, true, 0, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(told(5000, 0, true, 0, SECOND, SECOND), 0, 0);
     /* Made after those: 1050 then. */
-    CHECK_NEAR(xf_told(&s, 0, 1050, 0, true, 0, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(told(1050, 0, true, 0, SECOND, SECOND), 0, 0);
     /* Too little even if made before all. */
-    CHECK_NEAR(xf_told(&s, 0, 900, 0, true, 0, SECOND, SECOND), -150, 0);
+    CHECK_NEAR(told(900, 0, true, 0, SECOND, SECOND), -150, 0);
     /* Too much even then, also if the first call has been overtaken on its way. */
-    CHECK_NEAR(xf_told(&s, 0, 7000, 0, false, 0, SECOND, SECOND), 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 7000, 0, false, 0, 3 * SECOND, 3 * SECOND), 150, 0);
+    CHECK_NEAR(told(7000, 0, false, 0, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(told(7000, 0, false, 0, 3 * SECOND, 3 * SECOND), 150, 0);
     stop();
 }
 
 /* An answer, at `now`, says that nothing is used. */
 static double told_full(int64_t now)
 {
-    return xf_told(&s, 0, 1e18, 0, true, now, now, now);
+    return told(1e18, 0, true, now, now, now);
 }
 
 TEST(a_bounded_limit_is_raised_by_what_was_withheld_at_once)
@@ -77,10 +86,10 @@ TEST(what_was_withheld_does_not_hasten_what_was_not)
 {
     follow(limit(100, 1, 6000));
     xf_finish(&s, dispatched(5000, 0, 0), XF_SUCCEEDED, SECOND);
-    CHECK_NEAR(xf_told(&s, 0, 3000, 0, false, SECOND, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(told(3000, 0, false, SECOND, SECOND, SECOND), 0, 0);
     xf_withhold(&s, 0, 500);
-    CHECK_NEAR(xf_told(&s, 0, 3100, 0, false, 2 * SECOND, 2 * SECOND, 2 * SECOND), 500, 0);
-    CHECK_NEAR(xf_told(&s, 0, 3200, 0, false, 3 * SECOND, 3 * SECOND, 3 * SECOND), 1400, 0);
+    CHECK_NEAR(told(3100, 0, false, 2 * SECOND, 2 * SECOND, 2 * SECOND), 500, 0);
+    CHECK_NEAR(told(3200, 0, false, 3 * SECOND, 3 * SECOND, 3 * SECOND), 1400, 0);
     CHECK_NEAR(level(3 * SECOND), 3200, 0);
     stop();
 }
@@ -96,10 +105,10 @@ TEST(what_was_withheld_and_is_due_is_given_back_but_for_what_answers_have_given_
     follow(limit(100, 1, 6000));
     xf_finish(&s, dispatched(5000, 0, 0), XF_SUCCEEDED, SECOND);
     xf_withhold(&s, 0, 1500);
-    CHECK_NEAR(xf_told(&s, 0, 1400, 0, true, SECOND, SECOND, SECOND), 300, 0);
+    CHECK_NEAR(told(1400, 0, true, SECOND, SECOND, SECOND), 300, 0);
     ascertain(1500, 700, 500);
     CHECK_NEAR(level(SECOND), 1800, 0);
-    CHECK_NEAR(xf_told(&s, 0, 1800, 0, true, SECOND, SECOND, SECOND), 0, 0); /* known by then */
+    CHECK_NEAR(told(1800, 0, true, SECOND, SECOND, SECOND), 0, 0); /* known by then */
     ascertain(500, 400, 0);
     CHECK_NEAR(level(SECOND), 2200, 0);
     ascertain(500, 400, 0);
@@ -126,11 +135,11 @@ TEST(a_bounded_limit_is_raised_only_by_what_it_was_lowered)
 {
     follow(limit(100, 1, 6000));
     (void)dispatched(3000, 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, 0, SECOND, SECOND), 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 2000, 0, true, SECOND, SECOND, SECOND), -1100, 100);
-    CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, SECOND, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(told(1e18, 0, true, 0, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(told(2000, 0, true, SECOND, SECOND, SECOND), -1100, 100);
+    CHECK_NEAR(told(1e18, 0, true, SECOND, SECOND, SECOND), 0, 0);
     for (int64_t now = 3 * SECOND; now <= 9 * SECOND; now += 2 * SECOND) {
-        CHECK_NEAR(xf_told(&s, 0, 1e18, 0, true, now, now, now), now < 4 * SECOND ? 1100 : 0, 100);
+        CHECK_NEAR(told(1e18, 0, true, now, now, now), now < 4 * SECOND ? 1100 : 0, 100);
     }
     CHECK_NEAR(level(9 * SECOND), 3900, 0);
     stop();
@@ -140,9 +149,9 @@ TEST(what_a_refund_may_have_given_back_is_not_counted_twice)
 {
     follow(limit(100, 1, 6000));
     xf_finish(&s, dispatched(3000, 0, 0), XF_SUCCEEDED, 0);
-    CHECK_NEAR(xf_told(&s, 0, 3400, 300, false, SECOND, SECOND, SECOND), 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 3500, 300, false, SECOND, SECOND, SECOND), 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 3700, 300, false, 3 * SECOND, 3 * SECOND, 3 * SECOND), 100, 0);
+    CHECK_NEAR(told(3400, 300, false, SECOND, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(told(3500, 300, false, SECOND, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(told(3700, 300, false, 3 * SECOND, 3 * SECOND, 3 * SECOND), 100, 0);
     stop();
 }
 
@@ -170,11 +179,11 @@ TEST(stale_answers_are_not_listened_to)
     follow(limit(100, 1, 6000));
     (void)dispatched(1000, 0, 0);
     (void)dispatched(1000, 0, SECOND);
-    CHECK(xf_told(&s, 0, 2000, 0, true, SECOND, 2 * SECOND, 2 * SECOND) < 0);
+    CHECK(told(2000, 0, true, SECOND, 2 * SECOND, 2 * SECOND) < 0);
     double now = level(3 * SECOND);
-    CHECK_NEAR(xf_told(&s, 0, 0, 0, true, 0, 3 * SECOND, 3 * SECOND), 0, 0); /* sent earlier */
+    CHECK_NEAR(told(0, 0, true, 0, 3 * SECOND, 3 * SECOND), 0, 0); /* sent earlier */
     CHECK_NEAR(level(3 * SECOND), now, 0);
-    CHECK_NEAR(xf_told(&s, 0, 0, 0, true, SECOND, 3 * SECOND, 90 * SECOND), 0, 0); /* long ago */
+    CHECK_NEAR(told(0, 0, true, SECOND, 3 * SECOND, 90 * SECOND), 0, 0); /* long ago */
     stop();
 }
 
@@ -183,11 +192,11 @@ TEST(what_was_sent_before_a_refusal_is_overruled_by_it)
     follow(limit(100, 1, 6000));
     xf_call *c = dispatched(1000, 0, 0);
     refuse(c, 10 * SECOND, SECOND);
-    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 0, 2 * SECOND, 2 * SECOND), 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 0, 11 * SECOND, 11 * SECOND), 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 11 * SECOND, 11 * SECOND, 11 * SECOND), 0, 0);
+    CHECK_NEAR(told(5000, 0, false, 0, 2 * SECOND, 2 * SECOND), 0, 0);
+    CHECK_NEAR(told(5000, 0, false, 0, 11 * SECOND, 11 * SECOND), 0, 0);
+    CHECK_NEAR(told(5000, 0, false, 11 * SECOND, 11 * SECOND, 11 * SECOND), 0, 0);
     /* By then it may be on its way again. */
-    CHECK_NEAR(xf_told(&s, 0, 5000, 0, false, 13 * SECOND, 13 * SECOND, 13 * SECOND), 2700, 100);
+    CHECK_NEAR(told(5000, 0, false, 13 * SECOND, 13 * SECOND, 13 * SECOND), 2700, 100);
     stop();
 }
 
@@ -198,12 +207,12 @@ TEST(a_level_is_raised_by_the_least_that_all_answers_of_a_while_say)
     xf_finish(&s, dispatched(3000, 0, 0), XF_SUCCEEDED, 0);
     for (int64_t i = 0; i < 4; i++) {
         int64_t now = (10 + i) * SECOND;
-        CHECK_NEAR(xf_told(&s, 0, left[i], 0, false, now, now, now), i == 2 ? 990 : 0, 2);
+        CHECK_NEAR(told(left[i], 0, false, now, now, now), i == 2 ? 990 : 0, 2);
     }
     /* One that knows of nothing has it begin anew. */
     for (int64_t i = 14; i < 20; i++) {
-        double told = i % 2 ? 5000 : level(i * SECOND);
-        CHECK_NEAR(xf_told(&s, 0, told, 0, false, i * SECOND, i * SECOND, i * SECOND), 0, 2);
+        double said = i % 2 ? 5000 : level(i * SECOND);
+        CHECK_NEAR(told(said, 0, false, i * SECOND, i * SECOND, i * SECOND), 0, 2);
     }
     stop();
 }
@@ -222,7 +231,7 @@ TEST(no_answer_puts_anybody_into_debt_or_moves_the_level_above_the_capacity)
         }
         double before = level(now);
         int64_t sent = now - (int64_t)draw(3 * SECOND);
-        (void)xf_told(&s, 0, words[draw(6)], 0, draw(2), sent > 0 ? sent : 0, now, now);
+        (void)told(words[draw(6)], 0, draw(2), sent > 0 ? sent : 0, now, now);
         CHECK(level(now) >= (before < 0 ? before : 0) && level(now) <= 6000);
         now += (int64_t)draw(SECOND);
     }
@@ -283,16 +292,33 @@ TEST(an_answer_moves_the_past_by_no_more_than_the_level)
 {
     follow(limit(10, 1, 1000));
     xf_call *a = dispatched(500, 0, 0);
-    CHECK_NEAR(xf_told(&s, 0, 200, 0, true, 0, SECOND / 10, SECOND / 10), -300, 2);
+    CHECK_NEAR(told(200, 0, true, 0, SECOND / 10, SECOND / 10), -300, 2);
     xf_finish(&s, a, XF_SUCCEEDED, SECOND / 10);
     int64_t now = 60 * SECOND;
     for (int i = 0; i < 2; i++, now += SECOND) {
-        CHECK_NEAR(xf_told(&s, 0, 5000, 0, true, now, now, now), 0, 0);
+        CHECK_NEAR(told(5000, 0, true, now, now, now), 0, 0);
     }
     double before = xf_limit_level(&s.gate.limits[0], now);
-    double moved = xf_told(&s, 0, 5000, 0, true, now, now, now);
+    double moved = told(5000, 0, true, now, now, now);
     CHECK_NEAR(xf_limit_level(&s.gate.limits[0], now), 1000, 1e-6);
     CHECK_NEAR(moved, 1000 - before, 1e-6);
+    stop();
+}
+
+TEST(an_answer_that_contradicts_itself_or_that_nobody_asked_for_does_nothing)
+{
+    const xf_definition tokens = limit(1000, 1, 5000);
+    start(&tokens, 1, XF_UNLIMITED);
+    CHECK_NEAR(told(0, 0, true, 0, 0, 0), 0, 0); /* there is no trail */
+    xf_withhold(&s, 0, 10);
+    const xf_ascertained found = {10, 10, 0};
+    xf_ascertain(&s, 0, &found);
+    CHECK(xf_follow(&s, 0));
+    CHECK_NEAR(told(-1, 0, true, 0, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(told(NAN, 0, true, 0, SECOND, SECOND), 0, 0);
+    CHECK_NEAR(told(0, 0, true, SECOND, 0, SECOND), 0, 0);
+    CHECK_NEAR(told(3000, 0, true, 0, 9 * SECOND, SECOND), -2000, 0); /* answered by now */
+    CHECK_NEAR(level(SECOND), 3000, 0);
     stop();
 }
 
