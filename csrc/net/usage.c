@@ -2,189 +2,233 @@
 
 #include <string.h>
 
-struct cursor {
-    const char *at, *end;
-};
+/* ---- what an answer has used ---- */
 
-static void blanks(struct cursor *c)
+/* Where numbers are kept: a name of its own each, in groups that mean the same. */
+enum {
+    INPUT,
+    OUTPUT = INPUT + 4,
+    TOTAL = OUTPUT + 4,
+    THOUGHTS = TOTAL + 3,
+    CACHED = THOUGHTS + 2,   /* counted in the input by its provider, */
+    CACHE_READ = CACHED + 4, /* and beside it, */
+    CACHE_WRITTEN,           /* as this is */
+    USAGE_NUMBERS,
+};
+_Static_assert((int)USAGE_NUMBERS <= (int)XF_JSON_NUMBERS, "a place for each");
+
+enum { DOCUMENT, WRAPPER, USAGE, DETAILS };
+
+static const struct xf_json_key usage_keys[] = {
+    XF_JSON_KEY_OF(DOCUMENT, "usage", XF_JSON_ALL_ANEW, USAGE),
+    XF_JSON_KEY_OF(DOCUMENT, "usageMetadata", XF_JSON_ALL_ANEW, USAGE),
+    XF_JSON_KEY_OF(DOCUMENT, "usage_metadata", XF_JSON_ALL_ANEW, USAGE),
+    XF_JSON_KEY_OF(DOCUMENT, "response", XF_JSON_OBJECT, WRAPPER), /* OpenAI's events */
+    XF_JSON_KEY_OF(DOCUMENT, "message", XF_JSON_OBJECT, WRAPPER),  /* Anthropic's */
+    XF_JSON_KEY_OF(DOCUMENT, "x_groq", XF_JSON_OBJECT, WRAPPER),
+    XF_JSON_KEY_OF(WRAPPER, "usage", XF_JSON_ALL_ANEW, USAGE),
+    XF_JSON_KEY_OF(WRAPPER, "usageMetadata", XF_JSON_ALL_ANEW, USAGE),
+    XF_JSON_KEY_OF(USAGE, "input_tokens", XF_JSON_WHOLE, INPUT),
+    XF_JSON_KEY_OF(USAGE, "prompt_tokens", XF_JSON_WHOLE, INPUT + 1),
+    XF_JSON_KEY_OF(USAGE, "promptTokenCount", XF_JSON_WHOLE, INPUT + 2),
+    XF_JSON_KEY_OF(USAGE, "prompt_token_count", XF_JSON_WHOLE, INPUT + 3),
+    XF_JSON_KEY_OF(USAGE, "output_tokens", XF_JSON_WHOLE, OUTPUT),
+    XF_JSON_KEY_OF(USAGE, "completion_tokens", XF_JSON_WHOLE, OUTPUT + 1),
+    XF_JSON_KEY_OF(USAGE, "candidatesTokenCount", XF_JSON_WHOLE, OUTPUT + 2),
+    XF_JSON_KEY_OF(USAGE, "candidates_token_count", XF_JSON_WHOLE, OUTPUT + 3),
+    XF_JSON_KEY_OF(USAGE, "total_tokens", XF_JSON_WHOLE, TOTAL),
+    XF_JSON_KEY_OF(USAGE, "totalTokenCount", XF_JSON_WHOLE, TOTAL + 1),
+    XF_JSON_KEY_OF(USAGE, "total_token_count", XF_JSON_WHOLE, TOTAL + 2),
+    XF_JSON_KEY_OF(USAGE, "thoughtsTokenCount", XF_JSON_WHOLE, THOUGHTS),
+    XF_JSON_KEY_OF(USAGE, "thoughts_token_count", XF_JSON_WHOLE, THOUGHTS + 1),
+    XF_JSON_KEY_OF(USAGE, "prompt_cache_hit_tokens", XF_JSON_WHOLE, CACHED),
+    XF_JSON_KEY_OF(USAGE, "cachedContentTokenCount", XF_JSON_WHOLE, CACHED + 1),
+    XF_JSON_KEY_OF(USAGE, "cached_content_token_count", XF_JSON_WHOLE, CACHED + 2),
+    XF_JSON_KEY_OF(USAGE, "cache_read_input_tokens", XF_JSON_WHOLE, CACHE_READ),
+    XF_JSON_KEY_OF(USAGE, "cache_creation_input_tokens", XF_JSON_WHOLE, CACHE_WRITTEN),
+    XF_JSON_KEY_OF(USAGE, "prompt_tokens_details", XF_JSON_OBJECT, DETAILS),
+    XF_JSON_KEY_OF(USAGE, "input_tokens_details", XF_JSON_OBJECT, DETAILS),
+    XF_JSON_KEY_OF(DETAILS, "cached_tokens", XF_JSON_WHOLE, CACHED + 3),
+};
+static const struct xf_json_keys usage_table = {usage_keys, sizeof usage_keys / sizeof *usage_keys};
+
+void xf_usage_begin(struct xf_usage_scan *s)
 {
-    while (c->at < c->end && (*c->at == ' ' || *c->at == '\n' || *c->at == '\r' || *c->at == '\t'))
-        c->at++;
+    memset(s, 0, sizeof *s);
+    for (size_t i = 0; i < XF_JSON_NUMBERS; i++)
+        s->told[i] = -1;
+    xf_json_begin(&s->json, &usage_table);
 }
 
-static bool take(struct cursor *c, char expected)
+static void note_document(struct xf_usage_scan *s)
 {
-    blanks(c);
-    if (c->at == c->end || *c->at != expected)
+    for (size_t i = 0; i < USAGE_NUMBERS; i++)
+        if (s->json.numbers[i] >= 0 && s->json.numbers[i] <= XF_MOST_TOKENS)
+            s->told[i] = s->json.numbers[i];
+}
+
+/* Up to `end`, or behind the end of the text. */
+static enum xf_json_result read_text(struct xf_usage_scan *s, const char **at, const char *end)
+{
+    enum xf_json_result result;
+    while ((result = xf_json_push(&s->json, at, end)) == XF_JSON_DOCUMENT)
+        note_document(s);
+    return result;
+}
+
+/* JSON, or JSON in lines. */
+static void read_lines_of_json(struct xf_usage_scan *s, const char *at, const char *end)
+{
+    enum xf_json_result result;
+    while ((result = read_text(s, &at, end)) == XF_JSON_OVER)
+        xf_json_begin(&s->json, &usage_table);
+    if (result == XF_JSON_BROKEN)
+        s->form = XF_LINES_STRANGE;
+}
+
+/* Up to the end of a line, or as far as the bytes go. */
+static const char *line_end(const char *at, const char *end)
+{
+    const char *lf = memchr(at, '\n', (size_t)(end - at));
+    const char *stop = lf ? lf : end;
+    const char *cr = memchr(at, '\r', (size_t)(stop - at));
+    return cr ? cr : stop;
+}
+
+/* At the start of an event's line: the number of characters read. */
+static size_t begin_line(struct xf_usage_scan *s, char c)
+{
+    static const char name[] = "data:";
+    bool second = s->after_cr && c == '\n';
+    s->after_cr = false;
+    if (second)
+        return 1;
+    if (c == name[s->matched]) {
+        if (!name[++s->matched])
+            s->line = XF_LINE_DATA;
+        return 1;
+    }
+    if (!s->matched && (c == '\n' || c == '\r')) { /* the event has ended */
+        xf_json_begin(&s->json, &usage_table);
+        s->after_cr = c == '\r';
+        return 1;
+    }
+    s->line = XF_LINE_OTHER;
+    return 0;
+}
+
+static void read_lines_of_events(struct xf_usage_scan *s, const char *at, const char *end)
+{
+    while (at < end) {
+        if (s->line == XF_LINE_START) {
+            at += begin_line(s, *at);
+            continue;
+        }
+        const char *stop = line_end(at, end);
+        if (s->line == XF_LINE_DATA)
+            read_text(s, &at, stop);
+        at = stop;
+        if (at < end) {
+            s->after_cr = *at++ == '\r';
+            s->line = XF_LINE_START;
+            s->matched = 0;
+        }
+    }
+}
+
+/* Passes over blanks and a byte order mark, up to what tells the form. */
+static const char *find_form(struct xf_usage_scan *s, const char *at, const char *end)
+{
+    while (at < end && strchr(" \t\r\n\xef\xbb\xbf", *at) && *at)
+        at++;
+    if (at < end)
+        s->form = *at == '{' || *at == '[' ? XF_LINES_JSON : XF_LINES_EVENTS;
+    return at;
+}
+
+void xf_usage_push(struct xf_usage_scan *s, const char *bytes, size_t size)
+{
+    const char *at = bytes, *end = bytes + size;
+    if (s->form == XF_LINES_UNKNOWN)
+        at = find_form(s, at, end);
+    if (s->form == XF_LINES_JSON)
+        read_lines_of_json(s, at, end);
+    else if (s->form == XF_LINES_EVENTS)
+        read_lines_of_events(s, at, end);
+}
+
+void xf_usage_event(struct xf_usage_scan *s, const char *data, size_t size)
+{
+    xf_json_begin(&s->json, &usage_table);
+    read_text(s, &data, data + size);
+}
+
+/* The largest of a group: gateways that translate give the other API's names too, as 0. */
+static int64_t most_of(const int64_t *numbers, int from, int to)
+{
+    int64_t most = -1;
+    for (int i = from; i < to; i++)
+        if (numbers[i] > most)
+            most = numbers[i];
+    return most;
+}
+
+static int64_t or_none(int64_t tokens)
+{
+    return tokens > 0 ? tokens : 0;
+}
+
+bool xf_usage_read(const struct xf_usage_scan *s, struct xf_usage *usage)
+{
+    const int64_t *told = s->told;
+    int64_t input = most_of(told, INPUT, OUTPUT), output = most_of(told, OUTPUT, TOTAL);
+    int64_t total = most_of(told, TOTAL, THOUGHTS);
+    if (input < 0 && output < 0 && total < 0)
         return false;
-    c->at++;
+    usage->input = or_none(input) + or_none(told[CACHE_READ]) + or_none(told[CACHE_WRITTEN]);
+    usage->output = or_none(output) + or_none(most_of(told, THOUGHTS, CACHED));
+    if (total > usage->input + usage->output)
+        usage->output = total - usage->input;
+    usage->cached = or_none(most_of(told, CACHED, CACHE_READ)) + or_none(told[CACHE_READ]);
     return true;
 }
 
-/* At the character behind an opening quote; afterwards behind the closing one. */
-static bool string(struct cursor *c, const char **text, size_t *size)
+/* ---- what a request asks for ---- */
+
+enum { ASKED_FOR, ANSWERS = ASKED_FOR + 5 };
+enum { CONFIG = 1 };
+enum { LONGEST_MODEL = 200 }; /* bytes */
+
+static const struct xf_json_key asked_keys[] = {
+    XF_JSON_KEY_OF(DOCUMENT, "model", XF_JSON_TEXT, 0),
+    XF_JSON_KEY_OF(DOCUMENT, "max_completion_tokens", XF_JSON_WHOLE, ASKED_FOR),
+    XF_JSON_KEY_OF(DOCUMENT, "max_output_tokens", XF_JSON_WHOLE, ASKED_FOR + 1),
+    XF_JSON_KEY_OF(DOCUMENT, "max_tokens", XF_JSON_WHOLE, ASKED_FOR + 2),
+    XF_JSON_KEY_OF(DOCUMENT, "n", XF_JSON_WHOLE, ANSWERS),
+    XF_JSON_KEY_OF(DOCUMENT, "generationConfig", XF_JSON_OBJECT, CONFIG), /* Gemini's */
+    XF_JSON_KEY_OF(DOCUMENT, "generation_config", XF_JSON_OBJECT, CONFIG),
+    XF_JSON_KEY_OF(CONFIG, "maxOutputTokens", XF_JSON_WHOLE, ASKED_FOR + 3),
+    XF_JSON_KEY_OF(CONFIG, "max_output_tokens", XF_JSON_WHOLE, ASKED_FOR + 4),
+};
+static const struct xf_json_keys asked_table = {asked_keys, sizeof asked_keys / sizeof *asked_keys};
+
+void xf_asked_read(struct xf_asked *asked, const char *text, size_t size)
 {
-    *text = c->at;
-    for (; c->at < c->end; c->at++) {
-        if (*c->at == '\\') {
-            c->at++;
-        } else if (*c->at == '"') {
-            *size = (size_t)(c->at++ - *text);
-            return true;
-        }
+    struct xf_json json;
+    const char *at = text;
+    *asked = (struct xf_asked){.most = -1};
+    xf_json_begin(&json, &asked_table);
+    if (xf_json_push(&json, &at, text + size) != XF_JSON_DOCUMENT)
+        return;
+    if (json.text && json.text_size <= LONGEST_MODEL && !memchr(json.text, '\\', json.text_size)) {
+        asked->model = json.text;
+        asked->model_size = json.text_size;
     }
-    c->at = c->end;
-    return false;
-}
-
-/* A whole number >= 0 that ends as numbers do, or -1; the cursor is behind it. */
-static int64_t whole(struct cursor *c)
-{
-    int64_t n = 0;
-    int digits = 0;
-    while (c->at < c->end && *c->at >= '0' && *c->at <= '9' && digits < 16) {
-        n = n * 10 + (*c->at++ - '0');
-        digits++;
-    }
-    if (!digits || c->at == c->end || strchr(".eE0123456789", *c->at))
-        return -1;
-    return n;
-}
-
-/* Over the value of a key, up to the comma or the bracket behind it. */
-static bool skip_value(struct cursor *c)
-{
-    int depth = 0;
-    const char *text;
-    size_t size;
-    while (c->at < c->end) {
-        char x = *c->at;
-        if (!depth && (x == ',' || x == '}'))
-            return true;
-        c->at++;
-        if (x == '"' && !string(c, &text, &size))
-            return false;
-        depth += x == '{' || x == '[';
-        depth -= x == '}' || x == ']';
-    }
-    return false;
-}
-
-static bool is(const char *text, size_t size, const char *name)
-{
-    return strlen(name) == size && !memcmp(text, name, size);
-}
-
-static int64_t *slot(struct xf_usage *u, const char *name, size_t size)
-{
-    if (is(name, size, "prompt_tokens") || is(name, size, "input_tokens") ||
-        is(name, size, "promptTokenCount"))
-        return &u->input;
-    if (is(name, size, "completion_tokens") || is(name, size, "output_tokens") ||
-        is(name, size, "candidatesTokenCount"))
-        return &u->output;
-    if (is(name, size, "total_tokens") || is(name, size, "totalTokenCount"))
-        return &u->total;
-    if (is(name, size, "cache_creation_input_tokens"))
-        return &u->cache_written;
-    if (is(name, size, "cache_read_input_tokens"))
-        return &u->cache_read;
-    if (is(name, size, "prompt_cache_hit_tokens") || is(name, size, "cachedContentTokenCount"))
-        return &u->cached;
-    if (is(name, size, "thoughtsTokenCount"))
-        return &u->thoughts;
-    return NULL;
-}
-
-/* Whether that is OpenAI's name for an object with details of the input. */
-static bool is_details(const char *name, size_t size)
-{
-    return is(name, size, "prompt_tokens_details") || is(name, size, "input_tokens_details");
-}
-
-static int64_t *detail(struct xf_usage *u, const char *name, size_t size)
-{
-    return is(name, size, "cached_tokens") ? &u->cached : NULL;
-}
-
-/* Behind the opening bracket of a usage object, or of the details in one. */
-static bool read_object(struct cursor *c, struct xf_usage *u, bool details)
-{
-    bool found = false;
-    const char *name;
-    size_t size;
-    while (take(c, '"') && string(c, &name, &size) && take(c, ':')) {
-        blanks(c);
-        if (!details && is_details(name, size) && take(c, '{')) {
-            found |= read_object(c, u, true);
-            if (!take(c, '}'))
-                break;
-        }
-        int64_t *field = details ? detail(u, name, size) : slot(u, name, size);
-        if (field) {
-            int64_t n = whole(c);
-            if (n >= 0) {
-                *field = n;
-                found = true;
-            }
-        }
-        if (!skip_value(c) || *c->at == '}')
-            break;
-        c->at++;
-    }
-    return found;
-}
-
-void xf_usage_init(struct xf_usage *u)
-{
-    *u = (struct xf_usage){-1, -1, -1, -1, -1, -1, -1};
-}
-
-/* The next place of a quoted name that begins with `start`, behind that. */
-static const char *find(const char *from, const char *end, const char *start)
-{
-    size_t size = strlen(start);
-    while (from < end && (from = memchr(from, '"', (size_t)(end - from)))) {
-        from++;
-        if ((size_t)(end - from) >= size && !memcmp(from, start, size))
-            return from;
-    }
-    return NULL;
-}
-
-bool xf_usage_scan(struct xf_usage *u, const char *text, size_t size)
-{
-    const char *end = text + size, *at = text;
-    bool found = false;
-    while ((at = find(at, end, "usage"))) {
-        struct cursor c = {at, end};
-        const char *name;
-        size_t length;
-        if (string(&c, &name, &length) &&
-            (is(name, length, "usage") || is(name, length, "usageMetadata")) && take(&c, ':') &&
-            take(&c, '{'))
-            found |= read_object(&c, u, false);
-    }
-    return found;
-}
-
-int64_t xf_max_tokens(const char *text, size_t size)
-{
-    const char *end = text + size, *at = text;
-    int64_t most = 0;
-    while ((at = find(at, end, "max"))) {
-        struct cursor c = {at, end};
-        const char *name;
-        size_t length;
-        if (!string(&c, &name, &length) ||
-            !(is(name, length, "max_tokens") || is(name, length, "max_completion_tokens") ||
-              is(name, length, "max_output_tokens") || is(name, length, "maxOutputTokens")) ||
-            !take(&c, ':'))
-            continue;
-        blanks(&c);
-        int64_t n = whole(&c);
-        if (n > most && n < 1000000000)
-            most = n;
-    }
-    return most;
+    int64_t most = -1, answers = json.numbers[ANSWERS];
+    for (int i = ASKED_FOR; i < ANSWERS && most < 0; i++)
+        if (json.numbers[i] <= XF_MOST_TOKENS)
+            most = json.numbers[i];
+    if (most > 0 && answers > 1 && answers <= XF_MOST_TOKENS)
+        most *= answers;
+    asked->most = most <= XF_MOST_TOKENS ? most : -1;
 }

@@ -1,7 +1,7 @@
 /* Tokens in a provider's JSON: what an answer says it used, and what a request asks for at most.
  *
- * A scan, not a parser: a `"usage": {` outside of strings starts an object whose whole numbers
- * are read. In the text of a prompt or an answer the quotes are escaped, so it does not match.
+ * Read at their places only: what a tool is called with, or a schema or metadata hold, is content,
+ * whatever its keys are.
  */
 #ifndef XF_NET_USAGE_H
 #define XF_NET_USAGE_H
@@ -10,19 +10,43 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* -1: not said. */
+#include "net/json.h"
+
+/* A larger number is no one call's, and counts as not said. */
+#define XF_MOST_TOKENS INT64_C(1000000000)
+
+/* Tokens of a call. */
 struct xf_usage {
-    int64_t input, output, total;
-    int64_t cached;                    /* of the input, read from a cache */
-    int64_t cache_written, cache_read; /* Anthropic counts them beside the input */
-    int64_t thoughts;                  /* Gemini counts them beside the output */
+    int64_t input;  /* cached ones included */
+    int64_t output; /* thoughts included */
+    int64_t cached; /* of the input, read from a cache */
 };
 
-void xf_usage_init(struct xf_usage *usage);
-/* Reads all usage objects of the text; later numbers replace earlier ones. Whether one was found
- * that says anything. */
-bool xf_usage_scan(struct xf_usage *usage, const char *text, size_t size);
-/* The largest max_tokens (by any of its names) of a request, 0 if there is none. */
-int64_t xf_max_tokens(const char *text, size_t size);
+/* Reads an answer as it goes by, cut anywhere: JSON, JSON in lines, an array of chunks, or
+ * server-sent events. Of several documents a later number replaces an earlier one. */
+struct xf_usage_scan {
+    struct xf_json json;
+    int64_t told[XF_JSON_NUMBERS];
+    enum { XF_LINES_UNKNOWN, XF_LINES_JSON, XF_LINES_EVENTS, XF_LINES_STRANGE } form;
+    enum { XF_LINE_START, XF_LINE_DATA, XF_LINE_OTHER } line; /* of events */
+    uint8_t matched; /* characters of "data:" at the line's start */
+    bool after_cr;   /* a LF belongs to the line end before it */
+};
+
+void xf_usage_begin(struct xf_usage_scan *s);
+void xf_usage_push(struct xf_usage_scan *s, const char *bytes, size_t size);
+/* Instead of pushing bytes: the data of one event, whole. */
+void xf_usage_event(struct xf_usage_scan *s, const char *data, size_t size);
+/* What the documents that have ended say; false: nothing. */
+bool xf_usage_read(const struct xf_usage_scan *s, struct xf_usage *usage);
+
+/* What a request says of itself. */
+struct xf_asked {
+    const char *model; /* borrowed from the text; NULL: not said, or no plain name */
+    size_t model_size;
+    int64_t most; /* tokens of all answers together that it allows; -1: not said */
+};
+
+void xf_asked_read(struct xf_asked *asked, const char *text, size_t size);
 
 #endif

@@ -13,8 +13,6 @@ from httpkit import Request, serving
 
 from xtremeflow import Limit, RateLimitScheduler, TokenRateScheduler
 from xtremeflow.http import Client, StatusError
-from xtremeflow.http._usage import Tap, measured, usage_in
-from xtremeflow.learning.usage import Usage, usage_of
 
 
 def run(main: Any) -> Any:
@@ -259,54 +257,6 @@ def test_uploads_are_scheduled_but_not_repeated() -> None:
             assert len(server.requests) == 1
 
     run(main())
-
-
-@pytest.mark.parametrize(
-    ("pieces", "expected"),
-    [
-        ([b"{}"], None),
-        ([b'{"usage": null}'], None),
-        ([b'{"usage": {"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 8}}'],
-         Usage(5, 3)),
-        ([b'{"usage": {"prompt_tokens": 9, "prompt_tokens_details": {"audio_tokens": 0, '
-          b'"cached_tokens": 8}, "completion_tokens": 2}}'], Usage(9, 2, 8)),
-        ([b'{"usage": {"input_tokens_details": {"cached_tokens": 8, "x": [{}]}, '
-          b'"input_tokens": 9}}'], Usage(9, 0, 8)),
-        ([b'{"usage": {"prompt_tokens": 9, "completion_tokens": 4, "prompt_cache_hit_tokens": 5}}'],
-         Usage(9, 4, 5)),
-        ([b'{"usage":{"input_tokens":5,"output_tokens":2,"cache_creation_input_tokens":100,'
-          b'"cache_read_input_tokens":1000}}'], Usage(1105, 2, 1000)),
-        ([b'{"usageMetadata": {"promptTokenCount": 5, "candidatesTokenCount": 2, '
-          b'"thoughtsTokenCount": 3, "totalTokenCount": 10, "cachedContentTokenCount": 4}}'],
-         Usage(5, 5, 4)),
-        ([b'{"usage": {"input_tokens": 5, "output_tokens": 1}}',
-          b'{"usage": {"output_tokens": 9}}'], Usage(5, 9)),
-        ([rb'{"text": "\"usage\": {\"total_tokens\": 9}"}'], None),
-        ([b'{"usage": {"total_tokens": '], None),
-        ([b'{"usage": {"total_tokens": -4, "prompt_tokens": true}}'], None),
-    ],
-)  # fmt: skip
-def test_usage(pieces: list[bytes], expected: Usage | None) -> None:
-    assert usage_in(*pieces) == expected
-    if len(pieces) == 1 and pieces[0].endswith(b"}}"):  # decoded it says the same
-        assert usage_of(json.loads(pieces[0])) == expected
-
-
-def test_the_estimate_reads_max_tokens_but_not_in_the_prompt() -> None:
-    body = json.dumps({"prompt": 'say "max_tokens": 99999', "max_completion_tokens": 30}).encode()
-    assert measured("/v1/x", body) == ("", len(body), 30)
-    assert measured("/v1/x", b"") == ("", 0, None)
-    assert measured("/v1/embeddings?a", b'{"input": "x", "model": "m-1"}') == ("m-1", 30, 0)
-
-
-def test_the_tap_keeps_the_start_and_the_end() -> None:
-    tap = Tap()
-    tap.see(b'{"usage": {"input_tokens": 5}}')
-    for _ in range(1000):
-        tap.see(b"x" * 999)
-    tap.see(b'{"usage": {"output')
-    tap.see(b'_tokens": 4}}')
-    assert tap.usage() == Usage(5, 4)
 
 
 def test_bad_schedulers_are_refused() -> None:

@@ -44,20 +44,19 @@ def usage_of(answer: Any) -> Usage | None:
         if inner is not None:
             usage = inner
             break
-    read = _count(usage, *_INPUT)
-    if read is None:
+    said = [_count(usage, *names) for names in (_INPUT, _OUTPUT, _TOTAL)]
+    if said == [None, None, None]:
         return None
-    written = _count(usage, *_OUTPUT) or 0
-    cached = None
-    for name in _DETAILS:
-        cached = _count(_field(usage, name), "cached_tokens") if cached is None else cached
-    if cached is None:
-        cached = _count(usage, *_CACHED) or 0
+    read, written, total = (count or 0 for count in said)
+    cached = max(
+        _count(usage, *_CACHED) or 0,
+        *(_count(_field(usage, name), "cached_tokens") or 0 for name in _DETAILS),
+    )
     # Anthropic counts what its cache read and wrote apart from the rest of the input.
     apart = _count(usage, "cache_read_input_tokens") or 0
     read += apart + (_count(usage, "cache_creation_input_tokens") or 0)
     written += _count(usage, *_THOUGHTS) or 0
-    return Usage(read, max(written, (_count(usage, *_TOTAL) or 0) - read), cached + apart)
+    return Usage(read, max(written, total - read), cached + apart)
 
 
 def _field(value: Any, name: str) -> Any:
@@ -67,8 +66,10 @@ def _field(value: Any, name: str) -> Any:
 
 
 def _count(usage: Any, *names: str) -> int | None:
-    for name in names:
-        value = _field(usage, name)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST:
-            return value
-    return None
+    """The largest of them: gateways that translate give the other API's names too, as 0."""
+    counts = (_field(usage, name) for name in names)
+    return max((count for count in counts if _is_count(count)), default=None)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST

@@ -13,7 +13,7 @@
 struct state {
     struct xf_curl curl;
     PyTypeObject *session_type, *engine_type, *transfer_type, *waiter_type, *reader_type,
-        *response_type, *event_type, *steps_type;
+        *response_type, *event_type, *tap_type, *steps_type;
     PyObject *get_running_loop, *cancelled_error, *loads;
     PyObject *str_add_reader, *str_remove_reader, *str_call_soon, *str_is_closed, *str_done,
         *str_set_result, *str_message;
@@ -111,7 +111,7 @@ int64_t clock_now(void);
 int forks_watch(void);
 
 extern PyType_Spec session_spec, engine_spec, transfer_spec, waiter_spec, reader_spec,
-    response_spec, event_spec;
+    response_spec, event_spec, tap_spec;
 
 /* The engine of the running loop; borrowed. NULL with an exception. */
 Engine *session_engine(Session *self);
@@ -143,6 +143,11 @@ PyObject *times_tuple(const struct xf_times *times, long connects, int sends);
 
 PyObject *reader_new(Transfer *transfer, bool events, Py_ssize_t limit);
 PyObject *response_new(Transfer *transfer);
+
+/* usage_in(body) -> (input, output, cached) or None; see learning/usage.py */
+PyObject *usage_in(PyObject *module, PyObject *body);
+/* asked(body) -> (model or "", tokens allowed or None) */
+PyObject *asked(PyObject *module, PyObject *body);
 
 /* Checked header lines: `given` (None, a mapping or an iterable of pairs), then those of
  * `defaults` that it does not name. NULL with an exception. */

@@ -1,6 +1,5 @@
 #include "binding/http/http.h"
 #include "net/head.h"
-#include "net/usage.h"
 
 #include <stdlib.h>
 #include <strings.h>
@@ -100,43 +99,6 @@ static PyObject *limit_fields(PyObject *Py_UNUSED(module), PyObject *head)
     return list;
 }
 
-static long long said(int64_t tokens)
-{
-    return tokens > 0 ? tokens : 0;
-}
-
-/* usage_in(bytes, ...) -> (input, output, cached) or None; see learning/usage.py */
-static PyObject *usage_in(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
-{
-    struct xf_usage u;
-    bool found = false;
-    xf_usage_init(&u);
-    for (Py_ssize_t i = 0; i < nargs; i++) {
-        char *text;
-        Py_ssize_t size;
-        if (PyBytes_AsStringAndSize(args[i], &text, &size) < 0)
-            return NULL;
-        found |= xf_usage_scan(&u, text, (size_t)size);
-    }
-    if (!found)
-        Py_RETURN_NONE;
-    long long input = said(u.input) + said(u.cache_written) + said(u.cache_read);
-    long long output = said(u.output) + said(u.thoughts);
-    if (u.total > input + output)
-        output = u.total - input;
-    return Py_BuildValue("(LLL)", input, output, said(u.cached) + said(u.cache_read));
-}
-
-static PyObject *max_tokens(PyObject *Py_UNUSED(module), PyObject *body)
-{
-    Py_buffer view;
-    if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) < 0)
-        return NULL;
-    int64_t most = xf_max_tokens(view.buf, (size_t)view.len);
-    PyBuffer_Release(&view);
-    return PyLong_FromLongLong(most);
-}
-
 /* check_headers(headers): refuses what cannot be sent */
 static PyObject *check_headers(PyObject *Py_UNUSED(module), PyObject *given)
 {
@@ -155,9 +117,11 @@ static PyMethodDef methods[] = {
     {"parse_head_bytes", parse_head_bytes, METH_O, "The same as bytes."},
     {"limit_fields", limit_fields, METH_O,
      "Of an answer's head, the pairs that tell of rate limits, and the date if there are any."},
-    {"usage_in", (PyCFunction)(void (*)(void))usage_in, METH_FASTCALL,
-     "The (input, output, cached) tokens that parts of an answer, in order, say it used; or None."},
-    {"max_tokens", max_tokens, METH_O, "The largest max_tokens of a request's body, or 0."},
+    {"usage_in", usage_in, METH_O,
+     "The (input, output, cached) tokens that the body of an answer says it used; or None."},
+    {"asked", asked, METH_O,
+     "The model that a request's body names, or '', and the tokens that it allows its answers, or "
+     "None."},
     {"check_headers", check_headers, METH_O, "The given headers as checked pairs of bytes."},
     {"set_loads", set_loads, METH_O, "The function that decodes JSON for Event.json."},
     {0},
@@ -229,6 +193,7 @@ static int exec(PyObject *module)
         make_type(module, &reader_spec, &s->reader_type) < 0 ||
         add_type(module, &response_spec, &s->response_type) < 0 ||
         add_type(module, &event_spec, &s->event_type) < 0 ||
+        add_type(module, &tap_spec, &s->tap_type) < 0 ||
         make_type(module, &xf_steps_spec, &s->steps_type) < 0)
         return -1;
     if (PyModule_AddStringConstant(module, "libcurl_version", s->curl.version->version) < 0 ||
@@ -252,6 +217,7 @@ static int exec(PyObject *module)
     DO(reader_type)                                                                                \
     DO(response_type)                                                                              \
     DO(event_type)                                                                                 \
+    DO(tap_type)                                                                                   \
     DO(steps_type)                                                                                 \
     DO(get_running_loop)                                                                           \
     DO(cancelled_error)                                                                            \

@@ -1,0 +1,76 @@
+/* Numbers and texts read out of JSON by their place in it, while its bytes go by.
+ *
+ * What is looked for is a table of keys. Everything else is passed over: strings as a whole,
+ * containers by counting brackets, so that memory and time are bounded whatever the nesting. It
+ * reads structure and checks no more than it needs for that: of what is not JSON nothing is told
+ * from the place on where it is none.
+ */
+#ifndef XF_NET_JSON_H
+#define XF_NET_JSON_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    XF_JSON_NUMBERS = 24, /* places for numbers */
+    XF_JSON_LEVELS = 4,   /* objects within each other that are looked into */
+    XF_JSON_KEY = 32,     /* above the longest name that is looked for */
+};
+
+enum xf_json_kind { XF_JSON_OBJECT, XF_JSON_ALL_ANEW, XF_JSON_WHOLE, XF_JSON_TEXT };
+
+/* A key that is looked for. */
+struct xf_json_key {
+    const char *name;
+    uint8_t size; /* of the name */
+    uint8_t in;   /* the object that it is in; 0: the document */
+    uint8_t kind; /* what its value is to be: an object to look into; one that replaces all numbers
+                     told before it; a whole number; a text */
+    uint8_t to;   /* the object's number, above 0; or the place of the number */
+};
+
+#define XF_JSON_KEY_OF(in, name, kind, to) {name, sizeof(name) - 1, in, kind, to}
+
+/* Ordered by `in`. */
+struct xf_json_keys {
+    const struct xf_json_key *keys;
+    size_t count;
+};
+
+struct xf_json {
+    /* Of the document: whole numbers by their place, -1: not said; capped a little above 10^17. Of
+     * a key that comes twice the last value counts, as with other readers. */
+    int64_t numbers[XF_JSON_NUMBERS];
+    /* The text that is looked for (one a table), as it stands, with its escapes; NULL: not said, or
+     * cut by the end of a push. Borrowed from what was pushed. */
+    const char *text;
+    size_t text_size;
+
+    /* private */
+    const struct xf_json_keys *looked_for;
+    const struct xf_json_key *found; /* the key whose value is read, or NULL */
+    uint64_t skipped;                /* brackets open of what is passed over */
+    int64_t number;
+    const char *text_start;
+    uint8_t state, levels, key_size;
+    uint8_t objects[XF_JSON_LEVELS]; /* that are open, outermost first */
+    bool in_array;                   /* of documents */
+    bool escaped;                    /* the next character of the string */
+    bool negative, digits, strange;  /* of the number */
+    char key[XF_JSON_KEY];
+};
+
+enum xf_json_result {
+    XF_JSON_MORE,     /* all bytes are read */
+    XF_JSON_DOCUMENT, /* one has ended; what it told holds until the next push */
+    XF_JSON_OVER,     /* behind the end of the text: push no more */
+    XF_JSON_BROKEN,   /* the text is not JSON: push no more */
+};
+
+/* Before each text. A text is one document (an object), or an array of them. */
+void xf_json_begin(struct xf_json *j, const struct xf_json_keys *looked_for);
+/* Reads from *at on; *at is moved to the first byte not read. */
+enum xf_json_result xf_json_push(struct xf_json *j, const char **at, const char *end);
+
+#endif
