@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from httpkit import Request, serving
 
-from xtremeflow import http
+from xtremeflow import TokenRateScheduler, http
 from xtremeflow.http import Client
 
 TEXT = json.dumps([random.Random(1).random() for _ in range(2000)]).encode()
@@ -139,6 +139,67 @@ def test_a_small_body_that_decodes_to_a_large_one_is_bounded() -> None:
                 await client.get(server.url)
             async with client.stream("GET", server.url) as answer:
                 assert sum([len(piece) async for piece in answer.aiter_bytes()]) == 20_000_000
+
+    run(main())
+
+
+def told(request: Request) -> dict[str, str]:
+    return {name.lower(): value for name, value in request.headers}
+
+
+@pytest.mark.parametrize("library", ["httpx2", "httpx"])
+@pytest.mark.parametrize("way", ["whole", "stream"])
+@pytest.mark.parametrize("offered", [None, "gzip, zstd;q=0.5", "br", "identity"])
+def test_a_compressed_answer_under_an_sdk_is_read_like_a_plain_one(
+    library: str, way: str, offered: str | None
+) -> None:
+    httpx = pytest.importorskip(library)
+    text = b'event: x\ndata: {"usage": {"prompt_tokens": 40, "completion_tokens": 2}}\n\n'
+    seen: list[str | None] = []
+
+    async def handler(request: Request) -> None:
+        accepted = told(request).get("accept-encoding", "")
+        seen.append(accepted)
+        if accepted == "gzip":
+            await sending(gzip.compress(text), "length")(request)
+        else:
+            await request.answer(text)
+
+    async def main() -> None:
+        s = TokenRateScheduler(max_tpm=600)
+        headers = {} if offered is None else {"accept-encoding": offered}
+        async with serving(handler) as server:
+            through = http.transport(scheduler=s, settle=True)
+            async with httpx.AsyncClient(transport=through) as client:
+                if way == "whole":
+                    response = await client.post(server.url, json={}, headers=headers)
+                    body = response.content
+                else:
+                    async with client.stream("POST", server.url, headers=headers) as response:
+                        body = b"".join([piece async for piece in response.aiter_bytes()])
+        assert response.status_code == 200
+        assert body == text
+        assert "content-encoding" not in response.headers
+        assert s.stats().tokens_used == 42
+
+    run(main())
+    assert set(seen) == {"gzip" if offered is None or "gzip" in offered else "identity"}
+
+
+def test_a_compressed_refusal_under_an_sdk_is_read() -> None:
+    httpx2 = pytest.importorskip("httpx2")
+    spent = b'{"error": {"code": "insufficient_quota", "message": "no credit"}}'
+
+    async def handler(request: Request) -> None:
+        await request.answer(gzip.compress(spent), 429, {"content-encoding": "gzip"})
+
+    async def main() -> None:
+        async with serving(handler) as server:
+            through = http.transport(scheduler=TokenRateScheduler(max_tpm=600))
+            async with httpx2.AsyncClient(transport=through) as client:
+                response = await client.post(server.url, json={})
+                assert (response.status_code, response.content) == (429, spent)
+            assert len(server.requests) == 1  # no wait cures it
 
     run(main())
 

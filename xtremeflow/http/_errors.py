@@ -164,7 +164,7 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
     -12: (ProtocolError, "101 (Switching Protocols) was answered, which was not asked for"),
     -13: (
         ProtocolError,
-        "the answer's Content-Encoding is not the one that was asked for, gzip; a client with "
+        "the answer's Content-Encoding is not the one that was asked for, gzip; a Client with "
         "compressed=False takes bodies as they come",
     ),
     -14: (ProtocolError, "the answer's body is not the gzip stream that was announced"),

@@ -75,7 +75,6 @@ def transport(
         max_connections=max_connections,
         max_connections_per_host=max_connections_per_host,
         max_idle_connections=max_idle_connections,
-        compressed=False,  # httpx decompresses by itself
     )
     return _Transport(client, admission)
 
@@ -126,7 +125,7 @@ class _Transport:
         transfer = self._call(
             request.method,
             str(request.url),
-            request.headers.raw,
+            _sendable(request.headers.raw),
             body or None,
             False,
             None,
@@ -206,7 +205,7 @@ class _Family:
         transfer, upload = opened
         return self._library.Response(
             transfer.status,
-            headers=_http.parse_head_bytes(transfer.head),
+            headers=_decoded(transfer.head),
             stream=self._body(transfer, lease, upload),
             extensions=_extensions(transfer.head, transfer.http_version),
         )
@@ -217,7 +216,7 @@ class _Family:
         transfer = answer._transfer
         headers = [
             (name, value)
-            for name, value in _http.parse_head_bytes(transfer.head)
+            for name, value in _decoded(transfer.head)
             if name.lower() != b"transfer-encoding"
         ]
         return self._library.Response(
@@ -238,6 +237,31 @@ class _Family:
             kind = self._library.ReadError  # reset, rather than closed
         translated: Exception = kind(str(error), request=request)
         return translated
+
+
+_Pairs = list[tuple[bytes, bytes]]
+
+
+def _sendable(headers: _Pairs) -> _Pairs:
+    """A request's headers, of the codings offered only the one that is decoded here: what an answer
+    says has to be read in any case, also of a refusal and while it streams."""
+    return [
+        (name, _accepted(value) if name.lower() == b"accept-encoding" else value)
+        for name, value in headers
+    ]
+
+
+def _accepted(offered: bytes) -> bytes:
+    return b"gzip" if _http.has_gzip and b"gzip" in offered.lower() else b"identity"
+
+
+def _decoded(head: bytes) -> _Pairs:
+    """The headers of an answer whose body is decoded: those of the coding are true no longer."""
+    pairs = _http.parse_head_bytes(head)
+    if not any(name.lower() == b"content-encoding" for name, _ in pairs):
+        return pairs
+    coded = {b"content-encoding", b"content-length"}
+    return [(name, value) for name, value in pairs if name.lower() not in coded]
 
 
 def _extensions(head: bytes, version: int) -> dict[str, bytes]:
