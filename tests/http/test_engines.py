@@ -6,8 +6,12 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 import socket
-from collections.abc import Iterator
+import sys
+import weakref
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 from casekit import Cases
@@ -63,6 +67,79 @@ def a_task_with_two_streams_goes_with_its_loop() -> None:
         connection.close()
 
 
+def call_watchers() -> None:
+    for key in list(asyncio.get_running_loop()._selector.get_map().values()):  # type: ignore[attr-defined]
+        reader, _ = key.data
+        if reader is not None and type(reader._callback).__name__ == "Watch":
+            reader._callback()
+
+
+async def get(client: Client, url: str) -> None:
+    await client.get(url)
+
+
+async def read(client: Client, url: str) -> None:
+    async with client.stream("GET", url) as stream:
+        async for _ in stream.aiter_bytes():
+            pass
+
+
+async def send(client: Client, url: str) -> None:
+    async def source() -> AsyncIterator[bytes]:
+        yield b"x" * 10
+        await asyncio.Event().wait()
+
+    await client.post(url, content=source())
+
+
+async def read_slowly(client: Client, url: str) -> None:
+    async with client.stream("GET", url) as stream:
+        async for _ in stream.aiter_bytes():
+            await asyncio.Event().wait()
+
+
+def close_a_loop_in_the_middle(
+    call: Callable[[Client, str], Coroutine[None, None, None]], client: Client
+) -> list[weakref.ref[Any]]:
+    async def main() -> list[weakref.ref[Any]]:
+        loop = asyncio.get_running_loop()
+        tasks = [loop.create_task(call(client, url)) for _ in range(2)]
+        connections.extend([await answer(listener, CHUNK) for _ in tasks])
+        await asyncio.sleep(0.01)
+        assert not any(task.done() for task in tasks)
+        return [weakref.ref(loop), *map(weakref.ref, tasks)]
+
+    connections: list[socket.socket] = []
+    with listening() as (listener, url):
+        loop = asyncio.new_event_loop()
+        held = loop.run_until_complete(main())
+        loop.close()
+    for connection in connections:
+        connection.close()
+    return held
+
+
+@case
+def a_loop_that_is_closed_in_the_middle_leaves_nothing_behind() -> None:
+    logging.disable()  # the tasks are lost, says asyncio,
+    sys.unraisablehook = lambda _: None  # as does the upload, which cannot be cancelled any more
+    kept = Client()
+    for call in (get, read, read_slowly, send):
+        for client in (kept, None):
+            close_a_loop_in_the_middle(call, client or Client())  # what is made but once
+            gc.collect()
+            before = len(os.listdir("/dev/fd")), len(gc.get_objects())
+            held = close_a_loop_in_the_middle(call, client or Client())
+            gc.collect()
+            assert [reference() for reference in held] == [None] * 3, (call, client, held)
+            held.clear()
+            descriptors, objects = before
+            assert len(os.listdir("/dev/fd")) == descriptors
+            assert len(gc.get_objects()) <= objects + 5
+            assert not kept._session.engines()
+    asyncio.run(kept.aclose())
+
+
 @case
 def a_task_runs_its_loop_anew_and_closes_the_client() -> None:
     async def main() -> None:
@@ -70,7 +147,7 @@ def a_task_runs_its_loop_anew_and_closes_the_client() -> None:
         with listening() as (listener, url):
             server = asyncio.create_task(answer(listener, WHOLE))
             assert (await client.get(url)).status == 200
-            client._session.engines()[0]()  # as a loop does that runs within a task
+            call_watchers()  # as a loop does that runs within a task
             await client.aclose()
             (await server).close()
 

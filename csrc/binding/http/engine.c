@@ -46,10 +46,9 @@ int engine_check(const Engine *self)
     return 0;
 }
 
-/* The loop's callback: the descriptor is readable. */
-static PyObject *engine_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+/* The descriptor is readable. */
+static PyObject *turn(Engine *self)
 {
-    Engine *self = (Engine *)op;
     if (!self->net)
         Py_RETURN_NONE;
     if (engine_check(self) < 0)
@@ -179,7 +178,6 @@ static PyGetSetDef engine_getset[] = {
 
 static PyType_Slot engine_slots[] = {
     {Py_tp_doc, "The transfers of one client in one event loop."},
-    {Py_tp_call, engine_call},
     {Py_tp_methods, engine_methods},
     {Py_tp_getset, engine_getset},
     {Py_tp_traverse, engine_traverse},
@@ -194,6 +192,117 @@ PyType_Spec engine_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = engine_slots,
 };
+
+/* ---- the loop's callback ----
+ *
+ * The loop alone holds it, so that its end is the end of the loop: a loop that is closed lets go of
+ * what it watched and tells nobody. Transfers in flight, which no garbage collector sees, would
+ * keep their tasks, the loop and all descriptors for ever. */
+
+typedef struct {
+    PyObject_HEAD Engine *engine;
+} Watch;
+
+static PyObject *watch_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    return turn(((Watch *)op)->engine);
+}
+
+static int forget(Session *session, Engine *engine)
+{
+    if (session->engine == engine)
+        session->engine = NULL;
+    if (!session->engines ||
+        PyDict_GetItemWithError(session->engines, engine->loop) != (PyObject *)engine)
+        return PyErr_Occurred() ? -1 : 0;
+    return PyDict_DelItem(session->engines, engine->loop);
+}
+
+static int close_if_dead(Engine *engine)
+{
+    PyObject *closed = PyObject_CallMethodNoArgs(engine->loop, engine->state->str_is_closed);
+    if (!closed)
+        return -1;
+    bool dead = closed == Py_True;
+    Py_DECREF(closed);
+    if (!dead)
+        return 0;
+    Py_INCREF(engine);
+    PyObject *none = engine_close((PyObject *)engine, NULL);
+    int result = none && engine->session ? forget((Session *)engine->session, engine) : 0;
+    Py_DECREF(engine);
+    Py_XDECREF(none);
+    return none ? result : -1;
+}
+
+static void watch_finalize(PyObject *op)
+{
+    Engine *engine = ((Watch *)op)->engine;
+    if (!engine || !engine->net || !engine->loop)
+        return;
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    if (close_if_dead(engine) < 0)
+        PyErr_WriteUnraisable(op);
+    PyErr_Restore(type, value, traceback);
+}
+
+static int watch_traverse(PyObject *op, visitproc visit, void *arg)
+{
+    Py_VISIT(Py_TYPE(op));
+    Py_VISIT(((Watch *)op)->engine);
+    return 0;
+}
+
+static int watch_clear(PyObject *op)
+{
+    Py_CLEAR(((Watch *)op)->engine);
+    return 0;
+}
+
+static void watch_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    if (PyObject_CallFinalizerFromDealloc(op) < 0)
+        return;
+    PyObject_GC_UnTrack(op);
+    watch_clear(op);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+static PyType_Slot watch_slots[] = {
+    {Py_tp_doc, "What the loop calls when an engine has something to do."},
+    {Py_tp_call, watch_call},
+    {Py_tp_finalize, watch_finalize},
+    {Py_tp_traverse, watch_traverse},
+    {Py_tp_clear, watch_clear},
+    {Py_tp_dealloc, watch_dealloc},
+    {0},
+};
+
+PyType_Spec watch_spec = {
+    .name = "xtremeflow._http.Watch",
+    .basicsize = sizeof(Watch),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
+    .slots = watch_slots,
+};
+
+/* 0, or -1 with an exception. */
+static int watch_engine(Engine *engine)
+{
+    struct state *state = engine->state;
+    Watch *watch = (Watch *)state->watch_type->tp_alloc(state->watch_type, 0);
+    PyObject *fd = PyLong_FromLong(xf_engine_fd(engine->net)), *handle = NULL;
+    if (watch)
+        watch->engine = (Engine *)Py_NewRef(engine);
+    if (watch && fd)
+        handle = PyObject_CallMethodObjArgs(engine->loop, state->str_add_reader, fd, watch, NULL);
+    Py_XDECREF(fd);
+    Py_XDECREF(watch);
+    Py_XDECREF(handle);
+    return handle ? 0 : -1;
+}
 
 /* ---- the session's engines ---- */
 
@@ -214,15 +323,7 @@ static Engine *engine_new(Session *session, PyObject *loop)
         PyErr_SetFromErrno(PyExc_OSError);
         goto fail;
     }
-    PyObject *fd = PyLong_FromLong(xf_engine_fd(self->net));
-    if (!fd)
-        goto fail;
-    PyObject *handle = PyObject_CallMethodObjArgs(loop, state->str_add_reader, fd, self, NULL);
-    Py_DECREF(fd);
-    if (!handle)
-        goto fail;
-    Py_DECREF(handle);
-    if (PyDict_SetItem(session->engines, loop, (PyObject *)self) < 0)
+    if (watch_engine(self) < 0 || PyDict_SetItem(session->engines, loop, (PyObject *)self) < 0)
         goto fail;
     return self;
 fail:
@@ -230,33 +331,16 @@ fail:
     return NULL;
 }
 
-/* Engines of loops that are gone are closed when a new one is made. */
+/* Engines of loops that are gone, and did not tell their watch, are closed when a new one is made.
+ */
 static int drop_dead_engines(Session *session)
 {
     PyObject *engines = PyDict_Values(session->engines);
     if (!engines)
         return -1;
-    int result = -1;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(engines); i++) {
-        Engine *engine = (Engine *)PyList_GET_ITEM(engines, i); /* borrowed */
-        PyObject *closed = PyObject_CallMethodNoArgs(engine->loop, session->state->str_is_closed);
-        if (!closed)
-            goto done;
-        bool dead = closed == Py_True;
-        Py_DECREF(closed);
-        if (!dead)
-            continue;
-        PyObject *none = engine_close((PyObject *)engine, NULL);
-        if (!none)
-            goto done;
-        Py_DECREF(none);
-        if (session->engine == engine)
-            session->engine = NULL;
-        if (PyDict_DelItem(session->engines, engine->loop) < 0)
-            goto done;
-    }
-    result = 0;
-done:
+    int result = 0;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(engines) && !result; i++)
+        result = close_if_dead((Engine *)PyList_GET_ITEM(engines, i));
     Py_DECREF(engines);
     return result;
 }

@@ -13,7 +13,7 @@
 struct state {
     struct xf_curl curl;
     PyTypeObject *session_type, *engine_type, *transfer_type, *waiter_type, *reader_type,
-        *response_type, *event_type, *tap_type, *steps_type;
+        *response_type, *event_type, *tap_type, *watch_type, *steps_type;
     PyObject *get_running_loop, *cancelled_error, *loads;
     PyObject *str_add_reader, *str_remove_reader, *str_call_soon, *str_is_closed, *str_done,
         *str_set_result, *str_message;
@@ -110,7 +110,7 @@ typedef struct {
 int64_t clock_now(void);
 int forks_watch(void);
 
-extern PyType_Spec session_spec, engine_spec, transfer_spec, waiter_spec, reader_spec,
+extern PyType_Spec session_spec, engine_spec, watch_spec, transfer_spec, waiter_spec, reader_spec,
     response_spec, event_spec, tap_spec;
 
 /* The engine of the running loop; borrowed. NULL with an exception. */

@@ -194,6 +194,7 @@ static int exec(PyObject *module)
         add_type(module, &response_spec, &s->response_type) < 0 ||
         add_type(module, &event_spec, &s->event_type) < 0 ||
         add_type(module, &tap_spec, &s->tap_type) < 0 ||
+        make_type(module, &watch_spec, &s->watch_type) < 0 ||
         make_type(module, &xf_steps_spec, &s->steps_type) < 0)
         return -1;
     if (PyModule_AddStringConstant(module, "libcurl_version", s->curl.version->version) < 0 ||
@@ -218,6 +219,7 @@ static int exec(PyObject *module)
     DO(response_type)                                                                              \
     DO(event_type)                                                                                 \
     DO(tap_type)                                                                                   \
+    DO(watch_type)                                                                                 \
     DO(steps_type)                                                                                 \
     DO(get_running_loop)                                                                           \
     DO(cancelled_error)                                                                            \
