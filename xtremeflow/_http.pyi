@@ -159,6 +159,7 @@ class Session:
         repeatable: bool | None,
         upload_size: int | None,
         bare: bool,
+        foreign: bool = False,
         /,
     ) -> Transfer: ...
     def close(self) -> list[Engine]: ...

@@ -57,6 +57,7 @@ struct xf_request {
     bool upload;               /* the body comes by xf_transfer_send */
     bool stream;               /* tell of the head and of each piece of the body */
     bool repeatable;           /* may be sent twice: the method, or the caller, says so */
+    bool foreign;              /* to a host that the caller did not name: no certificate of ours */
     int64_t total_ns, idle_ns; /* XF_NEVER: unbounded */
     long connect_timeout_ms;   /* 0: none */
 };

@@ -16,6 +16,7 @@ struct xf_easy {
     bool set_up;
     bool http2;
     bool plain_post; /* set up for POST with a body in memory */
+    bool foreign;    /* set up without the client's certificate */
     long connect_timeout_ms;
     char error[XF_ERROR_SIZE];
 };

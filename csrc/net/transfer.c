@@ -234,6 +234,17 @@ static size_t on_upload(char *room, size_t one, size_t size, void *userdata)
 
 #define NO_TIMEOUT_MS 2000000000L /* 0 would be libcurl's default, five minutes */
 
+/* The certificate of the client, or none. */
+static int set_certificate(struct xf_engine *e, struct xf_easy *easy, bool foreign)
+{
+    const struct xf_options *o = &e->options;
+    int bad = e->curl->easy_setopt(easy->curl, CURLOPT_SSLCERT, foreign ? NULL : o->cert_file);
+    bad |= e->curl->easy_setopt(easy->curl, CURLOPT_SSLKEY, foreign ? NULL : o->key_file);
+    bad |= e->curl->easy_setopt(easy->curl, CURLOPT_KEYPASSWD, foreign ? NULL : o->key_password);
+    easy->foreign = foreign;
+    return bad;
+}
+
 static int set_common(struct xf_engine *e, struct xf_easy *easy)
 {
     const struct xf_options *o = &e->options;
@@ -267,12 +278,6 @@ static int set_common(struct xf_engine *e, struct xf_easy *easy)
         SET(CURLOPT_CAINFO, o->ca_file);
         SET(CURLOPT_PROXY_CAINFO, o->ca_file);
     }
-    if (o->cert_file)
-        SET(CURLOPT_SSLCERT, o->cert_file);
-    if (o->key_file)
-        SET(CURLOPT_SSLKEY, o->key_file);
-    if (o->key_password)
-        SET(CURLOPT_KEYPASSWD, o->key_password);
     if (o->proxy)
         SET(CURLOPT_PROXY, o->proxy);
     if (o->no_proxy)
@@ -280,6 +285,8 @@ static int set_common(struct xf_engine *e, struct xf_easy *easy)
 #undef SET
     /* Since 7.87: leave a name lookup behind on removal rather than wait for its thread. */
     e->curl->easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
+    if (o->cert_file)
+        bad |= set_certificate(e, easy, false);
     easy->connect_timeout_ms = -1;
     easy->set_up = true;
     return bad;
@@ -331,6 +338,8 @@ static int set_request(struct xf_engine *e, struct xf_easy *easy, const struct x
         SET(CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
         easy->http2 = http2;
     }
+    if (e->options.cert_file && easy->foreign != r->foreign && !bad)
+        bad = set_certificate(e, easy, r->foreign);
     SET(CURLOPT_HTTPHEADER, r->headers);
     SET(CURLOPT_URL, r->url);
 #undef SET

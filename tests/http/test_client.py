@@ -301,6 +301,63 @@ def test_redirects_are_answers_unless_followed_and_keep_credentials_home() -> No
     run(main())
 
 
+CREDENTIALS = {
+    "authorization": "Bearer s", "api-key": "k1", "x-api-key": "k2", "x-goog-api-key": "k3",
+    "cookie": "session=k4", "x-anything": "k5",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("door", ["client", "httpx2", "httpx"])
+def test_credentials_of_any_kind_reach_no_other_host(door: str) -> None:
+    async def handler(request: Request) -> None:
+        if request.path == "/away":
+            await request.answer(b"", 307, {"location": f"http://localhost:{port}/there"})
+        elif request.path == "/there":  # a way back does not make it less of a leak
+            await request.answer(b"", 307, {"location": f"http://127.0.0.1:{port}/back"})
+        elif request.path == "/here":
+            await request.answer(b"", 307, {"location": "/end"})
+        else:
+            await request.answer(request.body)
+
+    async def ask(url: str) -> bytes:
+        if door == "client":
+            async with Client(headers={"x-own": "k6"}, follow_redirects=5) as client:
+                return (await client.post(url, content=b"b", headers=CREDENTIALS)).body
+        library = pytest.importorskip(door)
+        async with library.AsyncClient(
+            transport=http.transport(), follow_redirects=True, headers={"x-own": "k6"}
+        ) as client:
+            body: bytes = (await client.post(url, content=b"b", headers=CREDENTIALS)).content
+            return body
+
+    async def main() -> None:
+        nonlocal port
+        async with serving(handler) as server:
+            port = server.port
+            assert await ask(server.url + "/away") == b"b"
+            assert await ask(server.url + "/here") == b"b"
+            kept = {
+                request.path: {name for name in (*CREDENTIALS, "x-own") if request.header(name)}
+                for request in server.requests
+            }
+            everything = {*CREDENTIALS, "x-own"}
+            stays = everything if door == "client" else everything - {"cookie"}  # httpx's own rule
+            assert kept == {"/away": everything, "/there": set(), "/back": set(),
+                            "/here": everything, "/end": stays}  # fmt: skip
+
+    port = 0
+    run(main())
+
+
+def test_the_proxys_credentials_are_none_of_the_headers() -> None:
+    secret = {"Proxy-Authorization": "Basic c2VjcmV0"}
+    with pytest.raises(ValueError, match="belong in its URL") as caught:
+        Client(headers=secret)
+    assert "c2VjcmV0" not in str(caught.value)
+    with pytest.raises(ValueError, match="belong in its URL"):
+        Client().get("http://localhost/", headers=secret)
+
+
 def test_caps_on_head_and_body() -> None:
     async def handler(request: Request) -> None:
         if request.path == "/head":

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from httpkit import Request, echo, serving
+from httpkit import Request, Server, echo, serving
 
 from xtremeflow import _http, http
 from xtremeflow.http import Client
@@ -115,6 +115,57 @@ def test_client_certificates(authority: Authority, tmp_path: Path) -> None:
                     await client.get(server.url + "/")
 
     run(main())
+
+
+@pytest.mark.parametrize("door", ["client", "httpx2", "httpx"])
+def test_a_client_certificate_does_not_follow_a_redirect_to_another_host(
+    authority: Authority, tmp_path: Path, door: str
+) -> None:
+    if door != "client":
+        pytest.importorskip(door)
+    own = authority.ca.issue_cert("me@example.org")
+    cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    own.cert_chain_pems[0].write_to_path(cert)
+    own.private_key_pem.write_to_path(key)
+    shown: list[tuple[str, bool]] = []
+
+    async def handler(request: Request) -> None:
+        shown.append((request.path, bool(request.writer.get_extra_info("peercert"))))
+        if request.path == "/away":
+            await request.answer(b"", 307, {"location": other.url + "/there"})
+        elif request.path == "/here":
+            await request.answer(b"", 307, {"location": "/end"})
+        elif request.path == "/there":
+            await request.answer(b"", 307, {"location": server.url + "/back"})
+        else:
+            await request.answer()
+
+    async def ask(url: str) -> None:
+        options: Any = {"ca": authority.path, "cert": (cert, key)}
+        if door == "client":
+            async with Client(follow_redirects=5, **options) as client:
+                assert (await client.post(url + "/away", content=b"x")).ok
+                assert (await client.get(url + "/here")).ok
+        else:
+            library = pytest.importorskip(door)
+            through = http.transport(**options)
+            async with library.AsyncClient(transport=through, follow_redirects=True) as client:
+                assert (await client.post(url + "/away", content=b"x")).is_success
+                assert (await client.get(url + "/here")).is_success
+
+    async def main() -> None:
+        nonlocal server, other
+        context = authority.context()
+        context.verify_mode = ssl.CERT_OPTIONAL
+        authority.ca.configure_trust(context)
+        async with serving(handler, tls=context) as server:
+            async with serving(handler, tls=context) as other:
+                await ask(server.url)
+
+    server = other = Server()
+    run(main())
+    assert shown == [("/away", True), ("/there", False), ("/back", False),
+                     ("/here", True), ("/end", True)]  # fmt: skip
 
 
 def test_a_server_without_tls_is_a_tls_error() -> None:

@@ -339,7 +339,7 @@ class Client:
         def send(step: Step) -> _http.Transfer:
             left = None if deadline is None else max(deadline - clock(), 1e-9)
             return self._call(step.method, step.url, step.headers, step.body, step.json, left, idle,
-                              connect, False, None, None, step.bare)  # fmt: skip
+                              connect, False, None, None, step.bare, step.bare)  # fmt: skip
 
         first = Step(method, url, _http.check_headers(headers), body, json, False)
         return await follow(send, first, await transfer, self._follow)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -17,8 +17,14 @@ _HARMLESS = {b"accept", b"accept-encoding", b"accept-language", b"content-type",
 _PRINTABLE = "".join(map(chr, range(33, 127)))
 
 
+def harmless(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
+    """Those that may go to another host than the one that they were meant for."""
+    return tuple(pair for pair in headers if pair[0].lower() in _HARMLESS)
+
+
 class Step(NamedTuple):
-    """A request on the way; bare: without the client's own headers."""
+    """A request on the way; bare: to another host, so without the client's own headers and its
+    certificate."""
 
     method: str
     url: str
@@ -47,8 +53,7 @@ def _next(step: Step, response: Response) -> Step:
         method = "HEAD" if step.method == "HEAD" else "GET"
         step = step._replace(method=method, body=None, json=False)
     if here != there:  # for good: a way back would not make it less of a leak
-        kept = tuple(pair for pair in step.headers if pair[0].lower() in _HARMLESS)
-        step = step._replace(headers=kept, bare=True)
+        step = step._replace(headers=harmless(step.headers), bare=True)
     return step
 
 

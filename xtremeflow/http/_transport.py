@@ -24,6 +24,7 @@ from ._errors import (
     TransportError,
     UploadAborted,
 )
+from ._redirects import harmless
 from ._response import StreamResponse
 from ._upload import uploading
 from ._usage import Estimate
@@ -122,10 +123,11 @@ class _Transport:
         if body is None:
             source = request.stream
             size = int(request.headers.get("content-length", -1))
+        headers, foreign = _sendable(request)
         transfer = self._call(
             request.method,
             str(request.url),
-            _sendable(request.headers.raw),
+            headers,
             body or None,
             False,
             None,
@@ -135,6 +137,7 @@ class _Transport:
             None,
             size,
             True,
+            foreign,
         )
         upload = None
         sent_at = 0.0 if admission is None else admission.now()
@@ -242,13 +245,27 @@ class _Family:
 _Pairs = list[tuple[bytes, bytes]]
 
 
-def _sendable(headers: _Pairs) -> _Pairs:
-    """A request's headers, of the codings offered only the one that is decoded here: what an answer
-    says has to be read in any case, also of a refusal and while it streams."""
-    return [
+_MEANT = "xtremeflow.origin"
+
+
+def _sendable(request: Any) -> tuple[_Pairs, bool]:
+    """A request's headers, and whether it was redirected to another host than it was made for.
+
+    Of the codings offered only the one that is decoded here is left: what an answer says has to be
+    read in any case, also of a refusal and while it streams. The SDK's own client follows
+    redirects, and of all credentials it leaves only Authorization behind; the request's extensions
+    go along with it.
+    """
+    url = request.url
+    origin = url.scheme, url.host, url.port
+    foreign: bool = request.extensions.setdefault(_MEANT, origin) != origin
+    if foreign:
+        request.extensions[_MEANT] = None  # for good
+    headers = [
         (name, _accepted(value) if name.lower() == b"accept-encoding" else value)
-        for name, value in headers
+        for name, value in request.headers.raw
     ]
+    return list(harmless(headers)) if foreign else headers, foreign
 
 
 def _accepted(offered: bytes) -> bytes:

@@ -32,6 +32,13 @@ static int text_of(PyObject *value, const char **bytes, size_t *size)
     return -1;
 }
 
+static bool is_named(const struct view *view, const char *name, size_t size)
+{
+    return view->name_size == size && !strncasecmp(view->name, name, size);
+}
+
+#define IS(view, name) is_named(view, name, sizeof name - 1)
+
 /* Neither a name nor a value is shown where it may be the other, or a whole line: a secret. */
 static int bad_name(PyObject *name, const struct view *view)
 {
@@ -58,6 +65,13 @@ static int view_of(PyObject *name, PyObject *value, struct view *view)
     if (text_of(name, &view->name, &view->name_size) < 0 ||
         !xf_name_ok(view->name, view->name_size))
         return bad_name(name, view);
+    if (IS(view, "proxy-authorization")) {
+        PyErr_SetString(PyExc_ValueError,
+                        "headers must be without Proxy-Authorization, which the server would get; "
+                        "a proxy's user and password belong in its URL, as in "
+                        "proxy='http://user:password@host:3128'");
+        return -1;
+    }
     if (text_of(value, &view->value, &view->value_size) < 0) {
         if (PyUnicode_Check(value))
             PyErr_Format(PyExc_ValueError, "value of header %R must be latin-1 text or bytes",
@@ -183,13 +197,6 @@ PyObject *headers_pairs(PyObject *given)
 }
 
 /* ---- building ---- */
-
-static bool is_named(const struct view *view, const char *name, size_t size)
-{
-    return view->name_size == size && !strncasecmp(view->name, name, size);
-}
-
-#define IS(view, name) is_named(view, name, sizeof name - 1)
 
 /* libcurl makes these itself from what it sends. */
 static bool made_by_libcurl(const struct view *view)

@@ -192,13 +192,14 @@ static int check_url(const Session *self, PyObject *url)
 }
 
 /* call(method, url, headers, body, json, total, idle, connect, stream, repeatable, upload_size,
- * bare) */
-/* timeouts of ...: the session's; bare: without the session's headers */
+ * bare[, foreign]) */
+/* timeouts of ...: the session's; bare: without the session's headers; foreign: redirected to a
+ * host that the caller did not name, so without the session's certificate */
 static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
 {
     Session *self = (Session *)op;
-    if (nargs != 12) {
-        PyErr_Format(PyExc_TypeError, "call() takes 12 arguments, not %zd", nargs);
+    if (nargs != 12 && nargs != 13) {
+        PyErr_Format(PyExc_TypeError, "call() takes 12 or 13 arguments, not %zd", nargs);
         return NULL;
     }
     PyObject *method = args[0], *url = args[1], *given = args[2], *body = args[3];
@@ -207,6 +208,7 @@ static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t na
                            .upload_size = -1,
                            .total_ns = self->total_ns,
                            .idle_ns = self->idle_ns,
+                           .foreign = nargs == 13 && args[12] == Py_True,
                            .connect_timeout_ms = self->options.connect_timeout_ms};
     if (check_method(method) < 0 || check_url(self, url) < 0 ||
         (args[5] != Py_Ellipsis && nanoseconds(args[5], "timeout", &r.total_ns) < 0) ||
