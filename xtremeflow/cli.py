@@ -5,10 +5,14 @@ A command is a module with `main(arguments) -> exit status`, imported only if it
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from typing import NoReturn
+
+from xtremeflow.run.text import printable
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("xtremeflow.run.command", "send a file of requests to an LLM API, at its limits"),
@@ -18,21 +22,40 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "completion": ("xtremeflow.completion", "let the shell complete commands and options"),
 }
 
-INTERRUPTED = 130  # exit status, as shells have it for Ctrl-C
+USAGE = 2  # exit statuses, as shells have them: of bad usage,
+INTERRUPTED = 130  # of Ctrl-C,
+BROKEN_PIPE = 141  # and of what wrote to nobody
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, and where to look."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {printable(message)} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(USAGE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name (by default those of the process)."""
     if "_ARGCOMPLETE" in os.environ:
         import_module("xtremeflow.completion").complete()
-    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        try:
+            return _main(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+                sys.stdout.flush()
+    except KeyboardInterrupt:  # before the command could see to it
+        return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output, such as head, has seen enough of it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+
+
+def _main(arguments: Sequence[str]) -> int:
     first = arguments[0] if arguments else "--help"
     if first in COMMANDS:
-        try:
-            command = import_module(COMMANDS[first][0])
-            status: int = command.main(arguments[1:])
-        except KeyboardInterrupt:  # before the command could see to it
-            return INTERRUPTED
+        status: int = import_module(COMMANDS[first][0]).main(arguments[1:])
         return status
     if first in ("-h", "--help", "help"):
         print(_usage())
@@ -40,8 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if first in ("-V", "--version"):
         print(f"xtremeflow {import_module('xtremeflow').__version__}")
         return 0
-    print(f"xtremeflow: there is no command {first!r}\n\n{_usage()}", file=sys.stderr)
-    return 2
+    said = f"there is no command {first!r} (see xtremeflow --help)"
+    print(f"xtremeflow: {said}", file=sys.stderr)
+    return USAGE
 
 
 def _usage() -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from xtremeflow.cli import COMMANDS
+from xtremeflow.cli import COMMANDS, Parser
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -39,8 +39,8 @@ def complete() -> None:
     argcomplete.autocomplete(parser)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="xtremeflow completion",
         description="Prints what a shell needs to complete xtremeflow's commands and options. "
         'For bash and zsh, put  eval "$(xtremeflow completion bash)"  into ~/.bashrc or, with '

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from xtremeflow.run import amounts, command
+from xtremeflow.run import amounts
 from xtremeflow.run.keys import Key, KeyProblem, check_base_url, find_key, is_loopback
+from xtremeflow.run.options import limits_of, parser, provider_of
 from xtremeflow.run.providers import PROVIDERS, address
 
 
@@ -152,7 +153,7 @@ def test_presets_are_complete() -> None:
 def test_what_is_not_given_is_learned(
     arguments: str, names: list[str], adapt: object, concurrency: int | None
 ) -> None:
-    options = command._parser().parse_args(["in.jsonl", "-o", "out.jsonl", *arguments.split()])
-    limits, may, calls = command._limits(options, command._provider(options))
+    given = parser().parse_args(["in.jsonl", "-o", "out.jsonl", *arguments.split()])
+    limits, may, calls = limits_of(given, provider_of(given))
     assert [limit.name for limit in limits] == names
     assert (may, calls) == (adapt, concurrency)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from xtremeflow.run.records import record_id
-from xtremeflow.run.results import Done, Log, Results, ResultsError, what_is_done
+from xtremeflow.run.results import Done, Log, Results, ResultsError
 
 
 @pytest.fixture
@@ -37,6 +37,7 @@ def test_any_cut_is_mended(path: Path) -> None:
     for cut in range(len(whole) + 1):
         path.write_bytes(whole[:cut])
         results = Results(path)
+        results.begin()
         kept = [number for number in (1, 2, 3) if results.done.get(number)]
         results.add(line(4))
         results.close()
@@ -47,12 +48,42 @@ def test_any_cut_is_mended(path: Path) -> None:
         assert len(kept) == sum(cut >= end - 1 for end in ends)  # -1: only the line's end lacks
 
 
+def listing(path: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in path.parent.iterdir()}
+
+
 def test_reading_what_is_done_changes_nothing(path: Path) -> None:
-    assert what_is_done(path).count == 0
-    assert not path.exists()
+    results = Results(path)
+    assert results.done.count == 0
+    results.close()
+    assert listing(path) == {}
     path.write_bytes(line(1) + line(2)[:-5])
-    assert what_is_done(path).count == 1
-    assert path.read_bytes() == line(1) + line(2)[:-5]
+    path.with_name("out.errors.jsonl").write_bytes(line(3))
+    before = listing(path)
+    results = Results(path)
+    assert results.done.count == 1
+    results.close()
+    assert listing(path) == before
+
+
+def test_what_cannot_begin_leaves_nothing_behind(path: Path) -> None:
+    results = Results(path)
+    path.with_name("out.errors.jsonl").mkdir()  # meanwhile
+    with pytest.raises(ResultsError, match="Is a directory"):
+        results.begin()
+    assert not path.exists()
+    results.close()
+
+
+@pytest.mark.parametrize("foreign", [b"hello", b"sk-key", b'{"a": 1}', b"xf-1", b"0\0"])
+@pytest.mark.parametrize("name", ["out.jsonl", "out.errors.jsonl"])
+def test_a_file_of_somebody_else_is_not_taken_for_a_torn_line(
+    path: Path, name: str, foreign: bytes
+) -> None:
+    path.with_name(name).write_bytes(foreign)
+    with pytest.raises(ResultsError, match=r"the end of .* is not a result"):
+        Results(path)
+    assert listing(path) == {name: foreign}
 
 
 @pytest.mark.parametrize("foreign", [b"hello\n", b"\n", b'{"id": "batch_req_1"}\n', b"\0\0\n"])
@@ -69,12 +100,14 @@ def test_zeros_of_a_power_failure_are_cut_off(path: Path) -> None:
     path.write_bytes(line(1) + bytes(4096))
     results = Results(path)
     assert results.done.count == 1
+    results.begin()
     results.close()
     assert path.read_bytes() == line(1)
 
 
 def test_a_second_user_is_refused(path: Path) -> None:
     first = Results(path)
+    first.begin()
     with pytest.raises(ResultsError, match="in use by another run"):
         Results(path)
     first.close()
@@ -91,6 +124,7 @@ def test_errors_begin_anew_unless_they_are_kept(path: Path) -> None:
     kept.close()
     anew = Results(path)
     assert anew.done.count == 0
+    anew.begin()
     anew.close()
     assert anew.errors_path.read_bytes() == b""
 

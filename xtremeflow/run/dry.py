@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from xtremeflow import Limit
 from xtremeflow.learning.estimates import Estimator
-from xtremeflow.run.amounts import counted, duration
+from xtremeflow.run.amounts import counted, duration, shown
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import BadLine, Json, fingerprint, parse
 from xtremeflow.run.results import Done
+from xtremeflow.run.text import printable
 
 
 @dataclass
@@ -38,7 +39,7 @@ class Plan:
                 least, which = waits, limit.name
         return least, which
 
-    def as_json(self, limits: Iterable[Limit]) -> Json:
+    def as_json(self, limits: Iterable[Limit], *, presets: bool) -> Json:
         seconds, which = self.shortest(limits)
         return {
             "dry_run": True,
@@ -52,10 +53,14 @@ class Plan:
             "bad_lines": self.bad,
             "shortest_seconds": round(seconds, 1),
             "bound_by": which or None,
+            "limits_assumed": presets and bool(which),
         }
 
-    def as_text(self, limits: Iterable[Limit]) -> str:
-        models = ", ".join(f"{count:,} to {name or '?'}" for name, count in self.models.items())
+    def as_text(self, limits: Sequence[Limit], *, presets: bool) -> str:
+        """`presets`: whether the limits are the preset's, for want of others."""
+        models = ", ".join(
+            f"{count:,} to {printable(name) or '?'}" for name, count in self.models.items()
+        )
         lines = [
             f"Would send {counted(self.requests, 'request')}" + (f": {models}" if models else ""),
             f"  {self.done_before:,} of {self.lines:,} lines are done already",
@@ -64,14 +69,30 @@ class Plan:
         ]
         if self.bad:
             lines.append(f"  {counted(self.bad, 'bad line')}, such as:")
-            lines += [f"    line {bad.line} {bad.reason}" for bad in self.examples]
+            lines += [f"    line {bad.line} {printable(bad.reason)}" for bad in self.examples]
         seconds, which = self.shortest(limits)
         if which:
             what = which.replace("_", " ")
             lines.append(f"  at the shortest {duration(seconds)}, for the limit of {what}")
+            if presets:
+                lines.append(
+                    "  This assumes the preset's limits, those of a middle tier: "
+                    f"{_listed(limits)}. Give yours with --rpm, --tpm ..."
+                )
+        elif limits:
+            lines.append(f"  at once, as far as the limits go: {_listed(limits)}")
         else:
-            lines.append("  no limit is in the way")
+            lines.append(
+                "  how long it takes cannot be told: no limit is given (--rpm, --tpm ...), "
+                "and no preset has one"
+            )
         return "\n".join(lines)
+
+
+def _listed(limits: Iterable[Limit]) -> str:
+    return " and ".join(
+        f"{shown(limit.amount)} {limit.name.replace('_', ' ')}/min" for limit in limits
+    )
 
 
 async def plan(

@@ -34,12 +34,14 @@ class History:
         self._path = history_path(results)
         self._cooldown: list[float] | None = None
         self._limits: list[Known] = []
+        self._started = False
 
     def start(self, now: float, limits: Iterable[Limit], **about: Any) -> None:
         described = [
             {"name": each.name, "amount": each.amount, "per": each.per, "capacity": each.capacity}
             for each in limits
         ]
+        self._started = True
         self._add({"event": "start", "time": now, "limits": described, **about})
 
     def limits(self, now: float, limits: Sequence[LimitStats], learned: Json) -> None:
@@ -78,6 +80,8 @@ class History:
             self._cooldown = None
 
     def _add(self, event: Json) -> None:
+        if not self._started:
+            return  # the run is refused: it leaves no trace
         try:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(event) + "\n")

@@ -11,8 +11,6 @@ import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 from xtremeflow import Limit
 from xtremeflow.learning.estimates import Estimator
@@ -24,7 +22,7 @@ from xtremeflow.run.keys import Key
 from xtremeflow.run.monitor import Monitor, Snapshot
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import Json
-from xtremeflow.run.results import InputChanged, Results
+from xtremeflow.run.results import InputChanged, Results, ResultsError
 from xtremeflow.run.runner import Policy, Runner
 from xtremeflow.run.source import Source, SourceError
 from xtremeflow.run.summary import Summary
@@ -81,19 +79,19 @@ class Job:
             budget=self.budget,
             key=self.key,
             on_cooldown=history.cooldown,
+            on_begin=lambda: history.start(
+                runner.wall(),
+                self.limits,
+                concurrency=self.concurrency,
+                provider=self.provider.name,
+                target=self.target,
+            ),
         )
         loop = asyncio.get_running_loop()
         began = loop.time()
         monitor = Monitor(began)
         total = LineCount(self.source)
-        wall = runner.start_clock()
-        history.start(
-            wall,
-            self.limits,
-            concurrency=self.concurrency,
-            provider=self.provider.name,
-            target=self.target,
-        )
+        runner.start_clock()
 
         def look() -> Snapshot:
             return monitor.look(
@@ -132,7 +130,7 @@ class Job:
         try:
             with _stops(runner, stopped_by):
                 await runner.run(self.source.batches())
-        except (SourceError, InputChanged) as error:
+        except (SourceError, InputChanged, ResultsError) as error:
             unusable = error
         finally:
             if deadline is not None:
@@ -254,13 +252,3 @@ def _stops(runner: Runner, came: list[int]) -> Generator[None, None, None]:
     finally:
         for number in heard:
             loop.remove_signal_handler(number)
-
-
-def same_file(source: Source, *paths: Path) -> Path | None:
-    """The one of the paths that is the input itself."""
-    for path in paths:
-        with contextlib.suppress(OSError):
-            status: Any = path.stat()
-            if source.is_same(status):
-                return path
-    return None

@@ -12,17 +12,20 @@ import importlib.util
 import json
 import math
 import sys
+import warnings
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from xtremeflow.cli import Parser
 from xtremeflow.run.amounts import shown
 from xtremeflow.run.history import PastRun, past_runs
 from xtremeflow.run.requests import Json
 from xtremeflow.run.results import errors_path
 from xtremeflow.run.summary import DONE, USAGE
+from xtremeflow.run.text import printable
 
 _BINS = 240
 _MOST_POINTS = 20_000  # of the latencies; a million dots is a blot
@@ -233,9 +236,17 @@ def plot(results: Path, picture: Path) -> None:
         ax.legend(loc="upper right", ncols=4, fontsize=8, framealpha=0.9)
     axes[-1].set_xlim(-0.01 * timeline.end, 1.02 * timeline.end)
     axes[-1].set_xlabel("seconds of running")
-    axes[0].set_title(_title(results, calls, timeline), loc="left", fontsize=10, fontweight="bold")
+    axes[0].set_title(
+        _title(results, calls, timeline),
+        loc="left",
+        fontsize=10,
+        fontweight="bold",
+        parse_math=False,  # a $ in a file's name is no formula
+    )
     try:
-        figure.savefig(picture, dpi=120)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name in any script
+            figure.savefig(picture, dpi=120)
     except OSError as error:
         raise PlotError(f"cannot write {picture}: {error.strerror}") from None
 
@@ -243,7 +254,9 @@ def plot(results: Path, picture: Path) -> None:
 def _title(results: Path, calls: Calls, timeline: Timeline) -> str:
     count = len(calls.started)
     tokens = sum(calls.input) + sum(calls.output)
-    title = f"{results.name}: {count:,} calls, {tokens:,.0f} tokens in {timeline.end:,.1f} s"
+    title = (
+        f"{printable(results.name)}: {count:,} calls, {tokens:,.0f} tokens in {timeline.end:,.1f} s"
+    )
     return f"{title} of {len(timeline.breaks) + 1} runs" if timeline.breaks else title
 
 
@@ -326,9 +339,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         plot(options.results, picture)
     except PlotError as error:
-        print(f"xtremeflow plot: {error}", file=sys.stderr)
+        print(f"xtremeflow plot: {printable(str(error))}", file=sys.stderr)
         return USAGE
-    print(picture)
+    print(printable(str(picture)))
     return DONE
 
 
@@ -339,8 +352,8 @@ def picture_path(text: str) -> Path:
     return path
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="xtremeflow plot",
         description="Draws what `xtremeflow run` has done: tokens and requests per second, and the "
         "calls in flight, against their limits, the cooldowns, and the latency.",

@@ -7,6 +7,7 @@ in here is done, the rest is not. A line that a crash has torn is the last one a
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import mmap
@@ -14,8 +15,11 @@ import os
 import re
 import stat
 from array import array
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+_START = b'{"id": "xf-'
 _ID = re.compile(rb'\{"id": "xf-(\d{1,15})-([0-9a-f]{16})"')
 
 
@@ -44,6 +48,14 @@ class Done:
         self.count += not self._marks[line]
         self.last = max(self.last, line)
         self._marks[line] = fingerprint
+
+    def add_all(self, others: Done) -> int:
+        """Returns how many of them are new."""
+        before = self.count
+        for line, mark in enumerate(others._marks):
+            if mark:
+                self.add(line, mark)
+        return self.count - before
 
     def check(self, line: int, fingerprint: int) -> bool:
         """Whether that line is done. Raises InputChanged if another one is, under its number."""
@@ -96,23 +108,45 @@ class Log:
         except BaseException:
             os.close(self._file)
             raise
+        self._mend: Callable[[], None] | None = None
+
+    @classmethod
+    def of_existing(cls, path: Path) -> Log | None:
+        """Opens it, if it is there. Raises ResultsError."""
+        try:
+            path.stat()
+        except FileNotFoundError:
+            for needed, error in ((os.F_OK, errno.ENOENT), (os.W_OK, errno.EACCES)):
+                if not os.access(path.parent, needed):
+                    raise ResultsError(f"cannot write {path}: {os.strerror(error)}") from None
+            return None
+        except OSError as error:
+            raise ResultsError(f"cannot write {path}: {error.strerror}") from None
+        return cls(path)
 
     @property
     def status(self) -> os.stat_result:
         return os.fstat(self._file)
 
     def recover(self, done: Done) -> None:
-        """Notes in `done` what is there, and mends a torn end.
+        """Notes in `done` what is there. A torn end is mended by `mend`, not yet by this.
 
-        Raises ResultsError for a line that is not a result.
+        Raises ResultsError for what is not of this command.
         """
         start, rest = _scan(self._file, self.path, done)
         if not rest:
             return
         if _is_json(rest) and _note(rest, done):  # only its end is missing
-            self.append(b"\n")
+            self._mend = partial(self.append, b"\n")
+        elif _is_torn(rest):
+            self._mend = partial(self.cut, start)
         else:
-            self.cut(start)
+            raise _foreign("the end", self.path)
+
+    def mend(self) -> None:
+        if self._mend is not None:
+            self._mend()
+            self._mend = None
 
     def append(self, line: bytes) -> None:
         """Adds the line, or nothing: raises OSError if it cannot be written."""
@@ -149,10 +183,7 @@ def _scan(file: int, path: Path, done: Done) -> tuple[int, bytes]:
             number += 1
             match = _ID.match(data, start, end)
             if match is None:
-                raise ResultsError(
-                    f"line {number} of {path} is not a result of this command: "
-                    "choose another output"
-                )
+                raise _foreign(f"line {number}", path)
             done.add(int(match[1]), int(match[2], 16))
             start = end + 1
         return start, data[start:]
@@ -165,77 +196,94 @@ def _note(line: bytes, done: Done) -> bool:
     return match is not None
 
 
-def what_is_done(path: Path) -> Done:
-    """What the results hold, which stay as they are. Raises ResultsError."""
-    done = Done()
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return done
-    except OSError as error:
-        raise ResultsError(f"cannot read {path}: {error.strerror}") from None
-    try:
-        _scan(file, path, done)
-    finally:
-        os.close(file)
-    return done
+def _is_torn(rest: bytes) -> bool:
+    """Whether it is the beginning of a line of ours, or of none: the zeros of a power failure."""
+    return rest[: len(_START)] == _START[: len(rest)] or not rest.strip(b"\0")
+
+
+def _foreign(what: str, path: Path) -> ResultsError:
+    return ResultsError(f"{what} of {path} is not a result of this command: choose another output")
 
 
 class Results:
     """The results, and beside them the errors: bad lines and calls that failed.
 
     What failed is tried again by the next run, so its errors begin anew; with `skip_failed` it is
-    left alone and stays.
+    left alone and stays. Nothing on the disk changes before `begin`, which the first line to be
+    written brings about at the latest: until then the run may still be refused.
     """
 
     def __init__(self, path: Path, *, skip_failed: bool = False) -> None:
-        """Opens both. Raises ResultsError if one cannot be used."""
+        """Locks and reads what is there. Raises ResultsError if one of them cannot be used."""
+        self.path = path
+        self.errors_path = errors_path(path)
         self.done = Done()
         self.failed_before = 0
-        self._results = Log(path)
-        self.last_written = self._results.status.st_mtime
+        self.last_written = 0.0
         """When an earlier run wrote its last result, in seconds since the epoch."""
+        self._skip_failed = skip_failed
+        self._begun = False
+        self._results: Log | None = None
+        self._errors: Log | None = None
         try:
-            self._errors = Log(errors_path(path))
-            try:
+            self._results = Log.of_existing(path)
+            self._errors = Log.of_existing(self.errors_path)
+            if self._results is not None:
+                self.last_written = self._results.status.st_mtime
                 self._results.recover(self.done)
+            if self._errors is not None:
+                failed = Done()
+                self._errors.recover(failed)  # also where they go: they must be ours
                 if skip_failed:
-                    done = self.done.count
-                    self._errors.recover(self.done)
-                    self.failed_before = self.done.count - done
-                else:
-                    self._errors.cut(0)
-            except BaseException:
-                self._errors.close()
-                raise
+                    self.failed_before = self.done.add_all(failed)
         except OSError as error:
-            self._results.close()
+            self.close()
             raise ResultsError(f"cannot use {path}: {error.strerror}") from None
         except BaseException:
-            self._results.close()
+            self.close()
             raise
 
-    @property
-    def path(self) -> Path:
-        return self._results.path
-
-    @property
-    def errors_path(self) -> Path:
-        return self._errors.path
+    def begin(self) -> None:
+        """Makes the files ready to be written. Raises ResultsError."""
+        if self._begun:
+            return
+        try:
+            new = self._results is None
+            results = self._results = self._results or Log(self.path)
+            try:
+                errors = self._errors = self._errors or Log(self.errors_path)
+            except ResultsError:
+                if new:
+                    self.path.unlink()
+                raise
+            results.mend()
+            if self._skip_failed:
+                errors.mend()
+            else:
+                errors.cut(0)
+        except OSError as error:
+            raise ResultsError(f"cannot use {self.path}: {error.strerror}") from None
+        self._begun = True
 
     def add(self, line: bytes) -> None:
+        self.begin()
+        assert self._results is not None
         self._results.append(line)
 
     def add_error(self, line: bytes) -> None:
+        self.begin()
+        assert self._errors is not None
         self._errors.append(line)
 
     def sync(self) -> None:
-        self._results.sync()
-        self._errors.sync()
+        for log in (self._results, self._errors):
+            if log is not None:
+                log.sync()
 
     def close(self) -> None:
-        self._results.close()
-        self._errors.close()
+        for log in (self._results, self._errors):
+            if log is not None:
+                log.close()
 
 
 def errors_path(path: Path) -> Path:

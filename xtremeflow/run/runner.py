@@ -126,6 +126,8 @@ class Runner:
     key: Key | None = None
     on_cooldown: Callable[[float, float], None] = lambda start, end: None
     """Told of every pause, as far as its end is known: from and to on the wall clock."""
+    on_begin: Callable[[], None] = lambda: None
+    """Called once, when nothing can refuse the run any more."""
 
     def __post_init__(self) -> None:
         self.counts = Counts()
@@ -140,6 +142,7 @@ class Runner:
         self._changed = asyncio.Event()
         self._watch = Watch()
         self._aborted = False
+        self._begun = False
         self._probing = True
         self._probe: asyncio.TimerHandle | None = None
         self._failures = 0
@@ -225,6 +228,7 @@ class Runner:
                     if request is not None:
                         await self._start(request)
         self.results.done.check_end(number)
+        self._begin()
 
     def _read(self, line: bytes, number: int) -> Request | None:
         """The request that the line asks for, if it is still to be sent."""
@@ -239,10 +243,19 @@ class Runner:
         item = parse(line, number, mark, self.provider.paths)
         if isinstance(item, Request):
             return item
+        self._begin()
         self.counts.bad += self._save(self.results.add_error, records.bad_line(item))
         return None
 
+    def _begin(self) -> None:
+        """From now on the run changes files: the lines that were done are where they were."""
+        if not self._begun:
+            self.results.begin()
+            self._begun = True
+            self.on_begin()
+
     async def _start(self, request: Request) -> None:
+        self._begin()
         while self._probing and len(self._jobs) >= _PROBE_CALLS:
             await self._change()
         cost = self.scheduler.estimate(request.body, most=0 if request.embeds else None)

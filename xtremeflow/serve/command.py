@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from xtremeflow.cli import Parser
 from xtremeflow.run.amounts import whole
 from xtremeflow.serve.faults import KINDS, Fault
 from xtremeflow.serve.profiles import PROFILES, QUOTAS
@@ -158,8 +159,8 @@ def _profiles() -> str:
     return "\n".join(lines)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="xtremeflow serve",
         description="Serves a simulated LLM provider over HTTP, without an account: its APIs, its\n"
         "headers, its errors and its limits, as strict as the real one's.",

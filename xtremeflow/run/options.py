@@ -1,0 +1,170 @@
+"""The options of `xtremeflow run`, and what they come to: where to, and by which limits."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from xtremeflow import Limit
+from xtremeflow.cli import Parser
+from xtremeflow.run import amounts
+from xtremeflow.run.plot import picture_path
+from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
+from xtremeflow.run.runner import Policy
+from xtremeflow.scheduler.base import Adapt
+
+_FEW_CALLS = 64  # at a time, where there is no limit
+_MANY_CALLS = 1024  # where one is given or learned
+ADAPT: Mapping[str, Adapt] = {"yes": True, "bounded": "bounded", "no": False}
+
+EXAMPLES = """\
+examples:
+  xtremeflow run requests.jsonl -o results.jsonl --provider openai --rpm 5000 --tpm 2M
+  xtremeflow run requests.jsonl -o results.jsonl --provider openai --dry-run
+  zcat prompts.jsonl.gz | xtremeflow run - -o results.jsonl \\
+      --base-url http://127.0.0.1:8000/v1 --concurrency 64
+
+A line of the input is a request of OpenAI's Batch format
+  {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {...}}
+or only its body
+  {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hello"}]}
+
+Stopped by Ctrl-C, a budget, a crash or a power failure, the same command goes on where it was.
+What fails is in results.errors.jsonl, and is tried again by the next run.
+
+exit status: 0 all done, 1 some failed, 2 bad usage, 3 stopped before the end, 130 Ctrl-C
+"""
+
+
+class Usage(Exception):
+    """What was asked for cannot be done; says why."""
+
+
+def provider_of(options: argparse.Namespace) -> Provider:
+    provider = PROVIDERS[options.provider] if options.provider else ANY
+    if options.endpoint is not None:
+        if not options.endpoint.startswith("/"):
+            raise Usage(f"--endpoint must be a path that begins with /, got {options.endpoint!r}")
+        provider = replace(provider, paths={"": options.endpoint})
+    return provider
+
+
+def limits_of(options: argparse.Namespace, provider: Provider) -> tuple[list[Limit], Adapt, int]:
+    """The limits that were given; what may become of them; and how many calls at a time.
+
+    The preset's are taken only where nothing can be learned, and as a guess where answers tell of
+    no limits before they refuse.
+    """
+    rates: dict[str, float | None] = {n: vars(options)[n] for n in UNITS if n in options}
+    adapt = ADAPT[options.adapt]
+    if not adapt:
+        rates = {**assumed(provider), **rates}
+    elif not (rates or provider.tells):
+        rates, adapt = dict(assumed(provider)), True
+    limits = limits_for(provider, rates, options.burst)
+    concurrency = options.concurrency or provider.amounts.get("concurrency")
+    if concurrency is None:
+        concurrency = _MANY_CALLS if limits or adapt else _FEW_CALLS
+    return limits, adapt, concurrency
+
+
+def assumed(provider: Provider) -> dict[str, float | None]:
+    """The amounts per minute of the preset."""
+    return {name: amount for name, amount in provider.amounts.items() if name in UNITS}
+
+
+def limits_for(
+    provider: Provider, rates: Mapping[str, float | None], burst: float | None
+) -> list[Limit]:
+    return provider.limits({n: rate for n, rate in rates.items() if rate is not None}, burst)
+
+
+def parser() -> Parser:
+    parser = Parser(
+        prog="xtremeflow run",
+        description="Sends every line of a JSONL file to an LLM API, as fast as its limits\n"
+        "allow and no faster, and loses nothing.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("input", help="file of requests (.jsonl; also gzip or zstd), or - for standard input")
+    add("-o", "--output", type=Path, required=True, metavar="FILE", help="file of results; what "
+        "is in there is not sent again")  # fmt: skip
+    add("--dry-run", action="store_true", help="say what would be sent, what it would cost, and "
+        "how long it would take at the shortest; send nothing")  # fmt: skip
+    add("--strict", action="store_true", help="send nothing if the input has a bad line")
+    add("--skip-failed", action="store_true", help="do not try again what failed in earlier runs")
+
+    group = parser.add_argument_group("where to")
+    add = group.add_argument
+    add("--provider", choices=PROVIDERS, metavar="NAME", help=f"preset: {', '.join(PROVIDERS)}")
+    add("--base-url", metavar="URL", help="another address than the preset's, such as "
+        "https://example.openai.azure.com/openai/v1")  # fmt: skip
+    add("--insecure", action="store_true", help="allow http to hosts other than this one")
+    add("--endpoint", metavar="PATH", help="path for lines that are only a body "
+        "(default: by what is in them)")  # fmt: skip
+    add("--key-env", metavar="NAME", help="environment variable that holds the API key "
+        "(default: the provider's usual one, such as OPENAI_API_KEY)")  # fmt: skip
+    add("--key-file", type=Path, metavar="FILE", help="file that holds the API key")
+
+    group = parser.add_argument_group(
+        "limits", "as on your provider's limits page, if you know them: what the answers tell "
+        "is\nfollowed, and what is not given is learned"
+    )  # fmt: skip
+    add = group.add_argument
+    for name, unit in UNITS.items():
+        words = unit.replace("_", " ")
+        add(f"--{name}", type=amounts.limit, default=argparse.SUPPRESS, metavar="N",
+            help=f"{words} per minute, such as 5000, 800k or 2M; none for no limit")  # fmt: skip
+    add("--adapt", choices=tuple(ADAPT), default="bounded", help="what the answers may change: "
+        "with bounded, limits that are given are upper bounds (the default); with yes, they are "
+        "only a first guess; with no, nothing is learned, and the preset's limits stand for what "
+        "is not given")  # fmt: skip
+    add("--concurrency", type=amounts.whole, metavar="N", help=f"calls at a time, at the most "
+        f"(default: the preset's; else {_MANY_CALLS}, but {_FEW_CALLS} where no limit is given or "
+        "learned)")  # fmt: skip
+    add("--burst", type=amounts.seconds, metavar="SECONDS", help="how many seconds of the rates "
+        "may be used at once (default: the preset's; else 0)")  # fmt: skip
+    add("--tokenizer", metavar="NAME", help="count tokens with tiktoken's encoding or model of "
+        "that name, or with a tokenizer.json (default: by characters, learning from the "
+        "answers)")  # fmt: skip
+
+    group = parser.add_argument_group("budgets", "end dispatching; calls in flight still finish")
+    add = group.add_argument
+    add("--max-requests", type=amounts.whole, metavar="N", help="calls of this run")
+    add("--max-tokens", type=amounts.whole, metavar="N", help="tokens of this run, in and out")
+    add("--deadline", type=amounts.deadline, metavar="TIME", help="such as 45m, 2h30m or "
+        "2031-05-01T06:00")  # fmt: skip
+
+    group = parser.add_argument_group("when calls fail")
+    add = group.add_argument
+    policy = Policy()
+    add("--timeout", type=amounts.some_seconds, default=600.0, metavar="SECONDS",
+        help="of one attempt (default: 600)")  # fmt: skip
+    add("--retries", type=amounts.count, default=policy.retries, metavar="N", help="further tries "
+        f"after errors of the server or the network (default: {policy.retries})")  # fmt: skip
+    add("--max-wait", type=amounts.seconds, default=policy.max_wait, metavar="SECONDS",
+        help="stop if the provider asks for a longer wait "
+        f"(default: {policy.max_wait:g})")  # fmt: skip
+    add("--patience", type=amounts.seconds, default=policy.patience, metavar="SECONDS",
+        help="stop if there was no answer for so long, or no room to write one "
+        f"(default: {policy.patience:g})")  # fmt: skip
+    add("--keep-going", action="store_true", help="do not stop for failures that every call would "
+        "share, such as a wrong key")  # fmt: skip
+
+    group = parser.add_argument_group("what to see")
+    add = group.add_argument
+    add(
+        "--plot",
+        type=picture_path,
+        metavar="FILE",
+        help="draw the run into a .png or .svg at its end",
+    )
+    add("--json", action="store_true", help="print the summary as JSON, on standard output")
+    add("--plain", action="store_true", help="log lines instead of the live view")
+    add("-q", "--quiet", action="store_true", help="nothing but problems")
+    add("-v", "--verbose", action="store_true", help="also each refused call")
+    return parser

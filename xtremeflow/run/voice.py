@@ -1,0 +1,73 @@
+"""What is said to a person: on standard error, without the key and without any command to the
+terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+
+from xtremeflow.run.keys import Key
+from xtremeflow.run.text import printable, printable_lines
+
+
+class Voice:
+    """The one door for it. `key` is set as soon as it is known."""
+
+    def __init__(self) -> None:
+        self.key: Key | None = None
+
+    def clean(self, text: str) -> str:
+        """A text of lines as it may be shown."""
+        return printable_lines(self.without_key(text))
+
+    def clean_line(self, text: str) -> str:
+        return printable(self.without_key(text))
+
+    def without_key(self, text: str) -> str:
+        if self.key is None:
+            return text
+        data = text.encode("utf-8", "surrogatepass")
+        return self.key.hidden(data).decode("utf-8", "surrogatepass")
+
+    def say(self, text: str) -> None:
+        """To nobody, if nobody listens any more: the run is none the worse for it."""
+        with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
+            print(self.clean(text), file=sys.stderr, flush=True)
+
+    def take_the_log(self, *, verbose: bool, quiet: bool) -> None:
+        """Says what the package logs."""
+        root = logging.getLogger("xtremeflow")
+        root.handlers = [_Handler(self)]
+        root.propagate = False
+        root.setLevel(logging.INFO if verbose else logging.ERROR)  # of each refused call: a flood
+        logging.getLogger("xtremeflow.run").setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+class _Handler(logging.Handler):
+    """Writes to what sys.stderr is at the time: the live view puts itself there."""
+
+    def __init__(self, voice: Voice) -> None:
+        super().__init__()
+        self._voice = voice
+        self.setFormatter(_Formatter(voice))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = self.format(record)
+        except Exception:
+            self.handleError(record)
+        else:
+            self._voice.say(text)
+
+
+class _Formatter(logging.Formatter):
+    """A record's message is one line, whoever is quoted in it; a traceback has its lines."""
+
+    def __init__(self, voice: Voice) -> None:
+        super().__init__("%(asctime)s %(message)s", "%H:%M:%S")
+        self._voice = voice
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        record.message = self._voice.clean_line(record.message)
+        return super().formatMessage(record)
