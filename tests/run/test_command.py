@@ -298,17 +298,21 @@ def test_a_torn_line_is_cut_off(tmp_path: Path, server: Server, out: Path) -> No
     assert len(server.asked()) == 12
 
 
-def test_two_runs_on_one_output_refuse_each_other(tmp_path: Path, slow: Server, out: Path) -> None:
-    path = write(tmp_path / "in.jsonl", [plain(f"t{i}") for i in range(8)])
-    arguments = (path, "-o", out, "--base-url", slow.url, "--concurrency", 2)
-    first = start(*arguments)
-    until(lambda: slow.asked())
-    second = run(*arguments)
-    assert second.returncode == 2
-    assert "in use by another run" in second.stderr
-    first.communicate(timeout=60)
-    assert first.returncode == 0
-    assert len(slow.asked()) == 8
+def test_two_runs_on_one_output_refuse_each_other(tmp_path: Path, out: Path) -> None:
+    server = Server(tmp_path / "server.log", 60.0)
+    try:
+        path = write(tmp_path / "in.jsonl", [plain("t")])
+        arguments = (path, "-o", out, "--base-url", server.url)
+        first = start(*arguments)
+        until(lambda: server.asked())
+        second = run(*arguments)
+        assert second.returncode == 2
+        assert "in use by another run" in second.stderr
+        assert len(server.asked()) == 1
+        first.kill()
+        first.communicate()
+    finally:
+        server.close()
 
 
 def test_ctrl_c_lets_calls_in_flight_finish(tmp_path: Path, slow: Server, out: Path) -> None:

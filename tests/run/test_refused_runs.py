@@ -33,8 +33,8 @@ def listing(directory: Path) -> dict[str, bytes]:
     [
         ("--bogus", "unrecognized arguments: --bogus (see xtremeflow run --help)"),
         ("--rpm 0", "--rpm: must be a number above 0"),
-        ("--rpm " + "9" * 400, "at most 1e+15"),
-        ("--rpm 900000G", "no scheduler can keep these limits"),
+        ("--rpm " + "9" * 400, "at most 1e+12"),
+        ("--rpm 1000G --burst 1000000000", "no scheduler can keep these limits"),
         ("--concurrency 1000000000", "--concurrency must be at most 1,000,000"),
         ("--key-file nowhere", "cannot read the key from nowhere"),
         ("--key-file bad-key", "the key has characters that no key has"),
@@ -181,7 +181,6 @@ def test_no_text_of_others_reaches_the_terminal_unescaped(tmp_path: Path, server
         assert "Traceback" not in said
         assert said.replace("\n", "").isprintable(), ascii(said)
         assert "--json" in more or "\\x1b]0;title" in said
-    assert "$x^2$" in said
     assert picture.exists()
     done = subprocess.run(
         [sys.executable, "-m", "xtremeflow", "plot", out, "-o", tmp_path / "q.png"],

@@ -9,7 +9,7 @@ from datetime import datetime
 
 _SCALE = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _AMOUNT = re.compile(r"(\d[\d_,]*(?:\.\d+)?)([kmg]?)", re.IGNORECASE | re.ASCII)
-_MOST = 1e15
+_MOST = 1e12
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
 
@@ -18,12 +18,11 @@ def amount(text: str) -> float:
     """`800000`, `800_000`, `800k`, `2M`."""
     match = _AMOUNT.fullmatch(text)
     value = float(match[1].replace("_", "").replace(",", "")) if match else 0.0
-    if match is not None:
-        value *= _SCALE[match[2].lower()]
-    if not 0 < value <= _MOST:
-        raise ArgumentTypeError(
-            f"must be a number above 0 such as 5000, 800k or 2M, at most {_MOST:g}, got {text!r}"
-        )
+    if match is None or value <= 0:
+        raise ArgumentTypeError(f"must be a number above 0 such as 5000, 800k or 2M, got {text!r}")
+    value *= _SCALE[match[2].lower()]
+    if value > _MOST:
+        raise ArgumentTypeError(f"must be at most {_MOST:g}, got {text!r}")
     return value
 
 
