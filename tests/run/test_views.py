@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import pty
@@ -22,6 +23,8 @@ from xtremeflow.run.runner import Counts, Runner
 from xtremeflow.run.views import LogLines, Quiet, choose, describe
 
 rich_console = pytest.importorskip("rich.console")
+from xtremeflow.run.live import Live  # noqa: E402
+from xtremeflow.run.screen import Screen  # noqa: E402
 
 SAID = "the provider's answers say 720,000 per 60 s"
 
@@ -47,6 +50,7 @@ def snapshot(**more: Any) -> Snapshot:
             Gauge("tokens", 11_900.0, 12_000.0, history),
             Gauge("requests", 41.0, 83.3, history),
         ),
+        "refusals": 0.0,
         "limits": (
             limit("tokens", 12_000.0, 720_000.0, learned=SAID),
             limit("requests", 83.3, 0.0, Limit("requests", 100.0, 1.0, 0.0), "refusals show it"),
@@ -67,17 +71,20 @@ def snapshot(**more: Any) -> Snapshot:
     return Snapshot(**{**standard, **more})
 
 
-def drawn(width: int, now: Snapshot, **console: Any) -> str:
-    from xtremeflow.run.live import Live
-
-    encoding = console.pop("encoding", "utf-8")
-    raw = io.BytesIO()
-    file = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace")
+def view(width: int, encoding: str = "utf-8", **console: Any) -> Live:
+    file = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
     target = rich_console.Console(file=file, width=width, force_terminal=True, **console)
-    view = Live("xtremeflow run " + "x" * 30, target)
-    target.print(view.draw(now))
+    return Live("xtremeflow run " + "x" * 30, target)
+
+
+def drawn(width: int, now: Snapshot, **console: Any) -> str:
+    live = view(width, **console)
+    target = live._console
+    target.print(live.draw(now))
+    file: Any = target.file
     file.flush()
-    return raw.getvalue().decode(encoding)
+    text: bytes = file.buffer.getvalue()
+    return text.decode(file.encoding)
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])
@@ -98,23 +105,54 @@ def drawn(width: int, now: Snapshot, **console: Any) -> str:
 def test_it_fits_into_its_terminal(width: int, more: Any, encoding: str) -> None:
     text = drawn(width, snapshot(**more), no_color=True, color_system=None, encoding=encoding)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", text).splitlines()
-    now = snapshot(**more)
-    explained = len(now.limits) + (now.learned_concurrency is not None) + (now.margin > 0)
-    assert len(lines) == 4 + len(now.gauges) + explained
     assert all(len(line) <= width for line in lines), lines
+    said = " ".join(" ".join(lines).split())
+    for reason in ("refusals show it; 91% sure", "held back by: tokens"):
+        assert more or reason in said or width < 80
+
+
+@pytest.mark.parametrize("height", [4, 8, 12, 40])
+def test_a_low_terminal_shows_what_matters_most(height: int) -> None:
+    now = snapshot(stopping="the provider " + "has much to say " * 8)
+    frame = view(60, height=height, no_color=True, color_system=None).frame(now)
+    assert len(frame) <= height - 1
+    assert "waiting for the calls in flight" in " ".join(" ".join(frame).split())
+    assert height < 12 or "xtremeflow run" in frame[0]
+    assert (height < 40) or any("tokens limit" in line for line in frame)
+
+
+def test_a_stop_is_told_to_its_last_word() -> None:
+    reason = "every call would fail: " + " ".join(f"word{i}" for i in range(60))
+    text = drawn(60, snapshot(stopping=reason), no_color=True, color_system=None)
+    assert " ".join(text.split()).endswith(f"{reason}; waiting for the calls in flight")
+
+
+def test_what_is_cut_ends_in_an_ellipsis() -> None:
+    text = drawn(40, snapshot(), no_color=True, color_system=None)
+    assert "…" in text.splitlines()[0]
+
+
+def test_more_than_the_limit_is_a_burst_and_no_percentage() -> None:
+    assert Gauge("tokens", 13.31, 1.0, ()).share == "burst"
+    assert Gauge("tokens", 1.01, 1.0, ()).share == "100%"
+    now = snapshot(gauges=(Gauge("tokens", 160_000.0, 12_000.0, ()),), margin=2.0, refusals=1.5)
+    text = drawn(120, now, no_color=True, color_system=None)
+    assert "9.6M of 720k/min burst" in text
+    assert "2.0 s of each rate" in text
+    assert "refused 9 (2.0%) 90/min" in text
 
 
 def test_all_is_told() -> None:
     text = drawn(120, snapshot(), no_color=True, color_system=None)
-    for part in ("400,003/1,000,000 40%", "11,900/s of 12,000/s 99%", "41/s of 83/s 49%",
+    for part in ("400,003/1,000,000 40%", "714k of 720k/min 99%", "2,460 of 4,998/min 49%",
                  "in flight 123/1,024", "refused 9 (2.0%)", "failed 2", "bad lines 1",
                  "held back by: tokens", "1 min 15 s left"):  # fmt: skip
         assert part in text
     for line in (
-        f"tokens limit       12,000/s, 720.0k at once; {SAID}",
-        "requests limit     83/s, 0 at once; given 100/s; refusals show it; 91% sure",
-        "input tokens limit 1.00M/s, 1.00M at once; as given",
-        "margin             12.5 ms of each rate are kept in reserve",
+        f"tokens limit       720k/min, 720k at once; {SAID}",
+        "requests limit     4,998/min, 0 at once; given 6,000/min; refusals show it; 91% sure",
+        "input tokens limit 60M/min, 1M at once; as given",
+        "margin             12 ms of each rate are kept in reserve",
     ):
         assert line in text
     assert "█" in text
@@ -143,8 +181,8 @@ def test_without_color_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_line_says_it_all() -> None:
     assert describe(snapshot()) == (
         "400,003 of 1,000,000 done (40%), 3 of them failed, "
-        "11,900 of 12,000 tokens/s (99%), 41 of 83 requests/s (49%), "
-        "123 in flight, 9 refused, margin 12.5 ms, held back by tokens, 1 min 15 s left"
+        "714k of 720k tokens/min (99%), 2,460 of 4,998 requests/min (49%), "
+        "123 in flight, 9 refused (0/min), margin 12 ms, held back by tokens, 1 min 15 s left"
     )
 
 
@@ -157,8 +195,6 @@ def test_the_monitor_tells_rates_and_what_holds_back(tmp_path: Path) -> None:
     seen: list[Snapshot] = []
 
     async def watch(runner: Runner) -> None:
-        import asyncio
-
         loop = asyncio.get_running_loop()
         monitor = Monitor(loop.time())
         for _ in range(60):
@@ -190,12 +226,152 @@ def test_the_monitor_tells_rates_and_what_holds_back(tmp_path: Path) -> None:
     assert requests.limit == 4.0
     assert requests.history[-3:] == pytest.approx([4.0] * 3, abs=1.1)
     assert steady.held_back_by == "requests"
-    assert steady.left == pytest.approx(100 / 4 - 12, abs=1.5)
+    assert steady.left == pytest.approx(100 / 4 - 12, abs=1.0)
     cooling = at[20.0]
     assert cooling.cooldown > 0
     assert cooling.learned_concurrency is None
     assert cooling.held_back_by in ("a cooldown", "requests")
     assert at[23.0].held_back_by == "a cooldown"
+
+
+def looked_at(runner: Runner, seen: list[Snapshot], every: float, total: int) -> Any:
+    async def watch(runner: Runner) -> None:
+        loop = asyncio.get_running_loop()
+        monitor = Monitor(loop.time())
+        while runner.counts.finished < total:
+            await asyncio.sleep(every)
+            snap = monitor.look(
+                loop.time(), runner.counts, runner.scheduler.stats(), total=total,
+                in_flight=runner.in_flight, concurrency=None, stopping=None,
+            )  # fmt: skip
+            seen.append(snap)
+
+    return watch
+
+
+def test_the_time_left_follows_from_the_limit_and_not_from_the_first_burst(tmp_path: Path) -> None:
+    """1,200 calls at 600 a minute with a full bucket: 600 at once, and the rest in a minute."""
+    seen: list[Snapshot] = []
+    limits = [Limit("requests", 600, 60.0, 600)]
+    runner = make(tmp_path / "o", Scripted(seconds=0.2), limits=limits)
+    took = go(runner, [plain()] * 1200, looked_at(runner, seen, 1.0, 1200))
+    assert took == pytest.approx(60, abs=1)
+    told = [now for now in seen if now.left is not None and now.left > 0]
+    assert len(told) > 50
+    for now in told:
+        assert now.elapsed + (now.left or 0) == pytest.approx(took, abs=2), now.elapsed
+
+
+def test_the_time_left_follows_from_the_slots_where_they_are_what_binds(tmp_path: Path) -> None:
+    seen: list[Snapshot] = []
+    runner = make(tmp_path / "o", Scripted(seconds=10.0), concurrency=4)
+    runner.scheduler.max_concurrency = 4
+
+    async def watch(runner: Runner) -> None:
+        loop = asyncio.get_running_loop()
+        monitor = Monitor(loop.time())
+        while runner.counts.finished < 80:
+            await asyncio.sleep(5.0)
+            seen.append(monitor.look(
+                loop.time(), runner.counts, runner.scheduler.stats(), total=80,
+                in_flight=runner.in_flight, concurrency=4, stopping=None,
+            ))  # fmt: skip
+
+    took = go(runner, [plain()] * 80, watch)
+    for now in seen:
+        if now.left:
+            assert now.elapsed + now.left == pytest.approx(took, abs=11), now.elapsed
+
+
+def test_rates_count_what_passed_and_not_what_was_refused(tmp_path: Path) -> None:
+    """A provider that lets a call pass each second, and refuses nine."""
+    last = [0.0]
+
+    def script(request: Any, attempt: int) -> Any:
+        now = asyncio.get_running_loop().time()
+        if now - last[0] < 0.999:
+            return answered(429, {}, retry_after="0.5")
+        last[0] = now
+        return answered()
+
+    seen: list[Snapshot] = []
+    runner = make(tmp_path / "o", Scripted(script, 0.05), limits=[Limit("requests", 10, 1.0, 10)])
+    go(runner, [plain()] * 60, looked_at(runner, seen, 0.5, 60))
+    steady = [now for now in seen if 15 < now.elapsed < 45]
+    rates = [gauge.rate for now in steady for gauge in now.gauges if gauge.name == "requests"]
+    assert sum(rates) / len(rates) == pytest.approx(1.0, abs=0.15)
+    assert sum(now.refusals for now in steady) / len(steady) > 0.5
+    bars = [value for gauge in steady[-1].gauges for value in gauge.history[15:]]
+    assert sum(bars) / len(bars) < 20  # tokens: 8 a call
+
+
+class Terminal:
+    """As much of one as a frame needs: what is on it after text was written to it."""
+
+    def __init__(self) -> None:
+        self.rows = [""]
+        self.row = 0
+        self.hidden = False
+
+    def write(self, text: str) -> int:
+        for part in re.findall(r"\x1b\[\??\d*[a-zA-Z]|\r|\n|[^\x1b\r\n]+", text):
+            if part == "\n":
+                self.row += 1
+                self.rows += [""] * (self.row + 1 - len(self.rows))
+            elif part == "\x1b[2K":
+                self.rows[self.row] = ""
+            elif part == "\x1b[A":
+                self.row -= 1
+            elif part in ("\x1b[?25l", "\x1b[?25h"):
+                self.hidden = part.endswith("l")
+            elif part != "\r" and not part.endswith("m"):
+                self.rows[self.row] += part
+        return len(text)
+
+    def flush(self) -> None:
+        pass
+
+    def fileno(self) -> int:
+        raise OSError
+
+
+def test_a_frame_takes_its_own_place_and_what_is_said_meanwhile_stands_above() -> None:
+    terminal: Any = Terminal()
+    frame = Screen(terminal)
+    frame.start()
+    try:
+        frame.show(["one", "two"])
+        frame.show(["three"])
+        frame.show(["four", "\x1b[1mfive\x1b[0m", "six"])
+        print("said", file=sys.stderr)
+        assert [row for row in terminal.rows if row] == ["said", "four", "five", "six"]
+        assert terminal.hidden
+    finally:
+        frame.stop()
+    assert not terminal.hidden
+    assert sys.stderr is not None
+    assert [row for row in terminal.rows if row] == ["said", "four", "five", "six"]
+
+
+def test_a_frame_that_a_narrower_terminal_has_broken_goes_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    terminal: Any = Terminal()
+    frame = Screen(terminal)
+    monkeypatch.setattr(frame, "_columns", lambda: 10)
+    frame.show(["x" * 25, "y"])
+    assert frame._erased().count("\x1b[2K") == 3 + 1
+
+
+def test_a_terminal_that_is_gone_ends_nothing() -> None:
+    class Gone(Terminal):
+        def write(self, text: str) -> int:
+            raise OSError(5, "Input/output error")
+
+    frame = Screen(Gone())  # type: ignore[arg-type]
+    frame.start()
+    frame.show(["a"])
+    frame.stop()
 
 
 def screen(master: int, seconds: float) -> bytes:
@@ -213,9 +389,12 @@ def screen(master: int, seconds: float) -> bytes:
 def test_the_view_in_a_terminal(tmp_path: Path, term: str, live: bool) -> None:
     from test_command import Server, command, environment, write
 
+    try:
+        master, slave = pty.openpty()
+    except OSError as error:
+        pytest.skip(f"there is no pseudo-terminal to be had: {error}")
     server = Server(tmp_path / "server.log", 0.0)
     path = write(tmp_path / "in.jsonl", [plain(f"t{i}") for i in range(30)])
-    master, slave = pty.openpty()
     try:
         process = subprocess.Popen(
             command(path, "-o", tmp_path / "o.jsonl", "--base-url", server.url, "--rpm", 2400),

@@ -89,12 +89,13 @@ def deadline(text: str) -> float:
 
 
 def shown(value: float) -> str:
-    """`1,234` and `0.25`, `45.3k` from a hundred thousand on, `1.25M`."""
-    if value >= 1e6:
-        return f"{value / 1e6:,.2f}M"
-    if value >= 1e5:
-        return f"{value / 1e3:,.1f}k"
-    return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.2g}"
+    """`1,234` and `0.25`; from ten thousand on three digits: `45.3k`, `720k`, `1.25M`."""
+    if value < 9999.5:
+        return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.2g}"
+    for scale, letter in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
+        if value < 999.5 * scale:
+            return f"{value / scale:.3g}{letter}"
+    return f"{value / 1e9:,.0f}G"
 
 
 def counted(number: int, what: str) -> str:

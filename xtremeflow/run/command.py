@@ -26,6 +26,7 @@ from xtremeflow.run.job import Job
 from xtremeflow.run.keys import Key, KeyProblem
 from xtremeflow.run.options import Usage, assumed, limits_for, limits_of, provider_of
 from xtremeflow.run.options import parser as _parser
+from xtremeflow.run.oversize import rooms
 from xtremeflow.run.plot import PlotError, plot
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import fingerprint
@@ -164,7 +165,12 @@ def _dry_run(order: Order, voice: Voice) -> int:
         limits, presets = limits_for(provider, assumed(provider), None), True
     results = Results(options.output, skip_failed=options.skip_failed)
     try:
-        found = asyncio.run(plan(order.source.batches(), results.done, provider, order.estimator))
+        largest = {} if presets else rooms(
+            TaskScheduler(limits=limits).stats().limits, bounded=order.adapt is not True
+        )  # fmt: skip
+        found = asyncio.run(
+            plan(order.source.batches(), results.done, provider, order.estimator, largest)
+        )
     finally:
         results.close()
     if options.json:
@@ -263,7 +269,7 @@ def _check_all(order: Order) -> None:
     if not source.repeatable:
         raise Usage(f"--strict must read its input twice, which {source.name} cannot be")
     found: Plan = asyncio.run(
-        plan(source.batches(), Done(), order.provider, Estimator(lambda text: 1))
+        plan(source.batches(), Done(), order.provider, Estimator(lambda text: 1), {})
     )
     if found.bad:
         lines = "".join(f"\n  line {bad.line} {printable(bad.reason)}" for bad in found.examples)

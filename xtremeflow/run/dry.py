@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from xtremeflow import Limit
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.run.amounts import counted, duration, shown
+from xtremeflow.run.oversize import Room, fitted
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import BadLine, Json, fingerprint, parse
 from xtremeflow.run.results import Done
@@ -29,6 +30,11 @@ class Plan:
     examples: list[BadLine] = field(default_factory=list[BadLine])
     models: Counter[str] = field(default_factory=Counter[str])
     charged: Counter[str] = field(default_factory=Counter[str])
+
+    def add_bad(self, line: BadLine, examples: int) -> None:
+        self.bad += 1
+        if len(self.examples) < examples:
+            self.examples.append(line)
 
     def shortest(self, limits: Iterable[Limit]) -> tuple[float, str]:
         """The least seconds in which the limits let it all pass, and which limit says so."""
@@ -100,10 +106,11 @@ async def plan(
     done: Done,
     provider: Provider,
     estimator: Estimator,
+    limits: Mapping[str, Room],
     *,
     examples: int = 5,
 ) -> Plan:
-    """Reads everything and sends nothing."""
+    """Reads everything and sends nothing. `limits`: what they can let pass of one call."""
     found = Plan()
     number = 0
     async with aclosing(batches):
@@ -120,16 +127,21 @@ async def plan(
                     continue
                 request = parse(line, number, mark, provider.paths)
                 if isinstance(request, BadLine):
-                    found.bad += 1
-                    if len(found.examples) < examples:
-                        found.examples.append(request)
+                    found.add_bad(request, examples)
                     continue
-                cost = estimator.estimate(
-                    request.body,
-                    most=0 if request.embeds else None,
-                    in_flight=1_000_000,
-                    rule=provider.rule,
+                cost = fitted(
+                    estimator.estimate(
+                        request.body,
+                        most=0 if request.embeds else None,
+                        in_flight=1_000_000,
+                        rule=provider.rule,
+                    ),
+                    limits,
+                    provider.rule,
                 )
+                if isinstance(cost, str):
+                    found.add_bad(BadLine(number, mark, request.custom_id, cost), examples)
+                    continue
                 found.requests += 1
                 found.models[request.model] += 1
                 found.input_tokens += cost.input

@@ -96,6 +96,11 @@ def likeness(failure: Failure) -> str:
     return str(failure)
 
 
+def concerns_model(failure: StatusFailure) -> bool:
+    """Whether it may be that there is no such model."""
+    return failure.status_code == 404 or _code(failure) in _UNKNOWN_MODEL
+
+
 def code_of(failure: Failure) -> str:
     """A word for the errors file."""
     if isinstance(failure, StatusFailure):

@@ -151,6 +151,7 @@ class Job:
             seconds=loop.time() - began,
             left=left if runner.stopped or unusable else 0,
             stopped=runner.stopped or (str(unusable) if unusable else None),
+            to_be_mended=runner.to_be_mended,
             unusable=unusable is not None,
             signal=stopped_by[0] if stopped_by else None,
             results=self.results.path,

@@ -59,7 +59,7 @@ def find_key(
     """
     if file is not None:
         try:
-            return Key(file.read_text("utf-8"), str(file))
+            return Key(file.read_text("utf-8"), f"file {file}")
         except (OSError, UnicodeDecodeError) as error:
             said = getattr(error, "strerror", None) or "it is not text"
             raise KeyProblem(f"cannot read the key from {file}: {said}") from None
@@ -69,7 +69,7 @@ def find_key(
         return None
     if text := environment.get(variable):
         try:
-            return Key(text, variable)
+            return Key(text, f"environment variable {variable}")
         except KeyProblem as problem:
             raise KeyProblem(f"{problem} (environment variable {variable})") from None
     if required:

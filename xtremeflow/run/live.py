@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
-import rich.live
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, Group, OverflowMethod, RenderableType
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
 from xtremeflow.run.amounts import duration, shown
 from xtremeflow.run.monitor import Gauge, Snapshot
-from xtremeflow.run.views import explained, explained_concurrency
+from xtremeflow.run.screen import Screen
+from xtremeflow.run.text import printable
+from xtremeflow.run.views import MINUTE, briefly, explained, explained_concurrency
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.-=+*#@"
 _NAMES = 14  # columns
-_FIGURES = 26
+_FIGURES = 28
 _SPARE = 4  # columns between
 
 
@@ -26,23 +28,48 @@ class Live:
     interval = 0.25
 
     def __init__(self, title: str, console: Console | None = None) -> None:
-        self._title = title
-        self._console = console or Console(stderr=True, highlight=False)
-        self._blocks = _ASCII if self._console.options.ascii_only else _BLOCKS
-        self._live = rich.live.Live(
-            console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=True
-        )
+        self._title = printable(title)
+        self._console = console or Console(file=sys.stderr, highlight=False)
+        ascii_only = self._console.options.ascii_only
+        self._blocks = _ASCII if ascii_only else _BLOCKS
+        self._cut: OverflowMethod = "crop" if ascii_only else "ellipsis"
+        self._screen = Screen(self._console.file)
 
     def start(self) -> None:
-        self._live.start()
+        self._screen.start()
 
     def update(self, now: Snapshot) -> None:
-        self._live.update(self.draw(now), refresh=True)
+        self._screen.show(self.frame(now))
 
     def stop(self) -> None:
-        self._live.stop()
+        self._screen.stop()
+
+    def frame(self, now: Snapshot) -> list[str]:
+        """As many lines as the terminal has room for: why the limits are what they are comes last,
+        what goes on and why nothing does comes first."""
+        height = max(2, self._console.height - 1)
+        table, limits = self._lines(self._table(now)), self._lines(self._limits(now))
+        essential = [self._lines(self._head(now)), self._lines(self._counts(now)),
+                     self._lines(self._state(now))]  # fmt: skip
+        head, counts, state = essential
+        room = height - sum(map(len, essential))
+        table = table[: max(0, room)]
+        limits = limits[: max(0, room - len(table))]
+        return [*head, *table, *limits, *counts, *state][-height:]
 
     def draw(self, now: Snapshot) -> RenderableType:
+        """All of it."""
+        limits = [self._limits(now)] if self._explanations(now) else []
+        return Group(
+            self._head(now), self._table(now), *limits, self._counts(now), self._state(now)
+        )
+
+    def _lines(self, part: RenderableType) -> list[str]:
+        with self._console.capture() as capture:
+            self._console.print(part, end="")
+        return capture.get().splitlines()
+
+    def _table(self, now: Snapshot) -> Table:
         width = self._console.width
         # The bar and the sparkline share what the names and figures leave.
         room = max(8, width - _NAMES - _FIGURES - _SPARE)
@@ -51,7 +78,7 @@ class Live:
         table: Any = Table.grid(padding=(0, 1), pad_edge=False)
         table.add_column(width=_NAMES, no_wrap=True)
         table.add_column(width=bar)
-        table.add_column(width=_FIGURES, no_wrap=True, overflow="crop")
+        table.add_column(width=_FIGURES, no_wrap=True, overflow=self._cut)
         if spark:
             table.add_column(width=spark, no_wrap=True)
         table.add_row("lines", self._progress_bar(now, bar), self._progress(now))
@@ -61,15 +88,14 @@ class Live:
             if spark:
                 row.append(Text(self._sparkline(gauge, spark), style="cyan"))
             table.add_row(*row)
-        parts = [self._head(now), table, *self._limits(now), self._counts(now), self._state(now)]
-        return Group(*parts)
+        return table  # type: ignore[no-any-return]
 
     def _head(self, now: Snapshot) -> Text:
-        head = Text(self._title, style="bold", no_wrap=True, overflow="crop")
+        head = Text(self._title, style="bold", no_wrap=True, overflow=self._cut)
         times = f"   {duration(now.elapsed)}"
         if now.left is not None and not now.stopping:
             times += f", {duration(now.left)} left"
-        head.truncate(max(10, self._console.width - len(times)), overflow="crop")
+        head.truncate(max(10, self._console.width - len(times)), overflow=self._cut)
         return head.append(times, style="not bold")
 
     def _progress_bar(self, now: Snapshot, width: int) -> ProgressBar:
@@ -96,7 +122,7 @@ class Live:
         steps = len(self._blocks) - 1
         return "".join(self._blocks[round(min(value / top, 1.0) * steps)] for value in history)
 
-    def _limits(self, now: Snapshot) -> list[Text]:
+    def _explanations(self, now: Snapshot) -> list[tuple[str, str]]:
         """What each limit is, and why."""
         rows = [(f"{limit.name.replace('_', ' ')} limit", explained(limit)) for limit in now.limits]
         if now.learned_concurrency is not None:
@@ -108,23 +134,31 @@ class Live:
             )
             rows.append(("concurrency", said))
         if now.margin:
-            rows.append(("margin", f"{1000 * now.margin:.3g} ms of each rate are kept in reserve"))
-        width = max((len(name) for name, _ in rows), default=0)
-        return [
-            Text(f"{name:<{width}} {said}", "dim", no_wrap=True, overflow="crop")
-            for name, said in rows
-        ]
+            rows.append(("margin", f"{briefly(now.margin)} of each rate are kept in reserve"))
+        return rows
+
+    def _limits(self, now: Snapshot) -> Table:
+        """A reason is never cut: it goes on in the next line."""
+        table: Any = Table.grid(padding=(0, 1), pad_edge=False)
+        table.add_column(no_wrap=True, style="dim")
+        table.add_column(overflow="fold", style="dim")
+        for name, said in self._explanations(now):
+            table.add_row(name, Text(printable(said)))
+        return table  # type: ignore[no-any-return]
 
     def _counts(self, now: Snapshot) -> Text:
         counts = now.counts
         share = counts.refused / counts.attempts if counts.attempts else 0.0
         most = now.concurrency if now.learned_concurrency is None else now.learned_concurrency
         slots = "" if most is None else f"/{most:,}"
+        refused = f"refused {counts.refused:,} ({share:.1%})"
+        if now.refusals >= 0.5 / MINUTE:
+            refused += f" {shown(MINUTE * now.refusals)}/min"
         return _joined(
             [
                 (f"in flight {now.in_flight:,}{slots}", ""),
                 (f"waiting {now.waiting:,}", ""),
-                (f"refused {counts.refused:,} ({share:.1%})", "yellow" if counts.refused else ""),
+                (refused, "yellow" if counts.refused else ""),
                 (f"failed {counts.failed:,}", "red" if counts.failed else ""),
                 (f"bad lines {counts.bad:,}", "red" if counts.bad else ""),
             ]
@@ -132,14 +166,13 @@ class Live:
 
     def _state(self, now: Snapshot) -> Text:
         if now.stopping:
-            said, style = f"stopping: {now.stopping}; waiting for the calls in flight", "yellow"
-        elif now.cooldown:
-            said, style = f"cooldown: {duration(now.cooldown)} left", "yellow"
-        elif now.held_back_by:
-            said, style = f"held back by: {now.held_back_by}", "green"
-        else:
-            said, style = "nothing holds it back", ""
-        return Text(said, style, no_wrap=True, overflow="crop")
+            said = f"stopping: {printable(now.stopping)}; waiting for the calls in flight"
+            return Text(said, "yellow", overflow="fold")
+        if now.cooldown:
+            return Text(f"cooldown: {duration(now.cooldown)} left", "yellow")
+        if now.held_back_by:
+            return Text(f"held back by: {now.held_back_by}", "green")
+        return Text("nothing holds it back")
 
 
 def _gauge_bar(gauge: Gauge, width: int) -> RenderableType:
@@ -155,13 +188,14 @@ def _gauge_bar(gauge: Gauge, width: int) -> RenderableType:
 
 
 def _figures(gauge: Gauge) -> str:
+    rate = shown(MINUTE * gauge.rate)
     if not gauge.limit:
-        return f"{shown(gauge.rate)}/s, no limit"
-    return f"{shown(gauge.rate)}/s of {shown(gauge.limit)}/s {gauge.rate / gauge.limit:.0%}"
+        return f"{rate}/min, no limit"
+    return f"{rate} of {shown(MINUTE * gauge.limit)}/min {gauge.share}"
 
 
 def _joined(parts: Sequence[tuple[str, str]]) -> Text:
-    text = Text(no_wrap=True, overflow="crop")
+    text = Text(overflow="fold")
     for i, (part, style) in enumerate(parts):
         text.append("   " if i else "").append(part, style=style)
     return text

@@ -10,6 +10,7 @@ from xtremeflow.learning.follower import UNLIMITED
 from xtremeflow.run.runner import Counts
 
 _WINDOW = 5.0  # s, over which rates are taken
+_PACE = 60.0  # s, over which the pace is taken that says how long the rest takes
 _HISTORY = 240  # seconds that a sparkline can show
 _PLENTY = 600.0  # s: a bucket with so much in store limits no rate for now, as one per day
 
@@ -23,17 +24,27 @@ class Gauge:
     limit: float | None
     history: tuple[float, ...]
 
+    @property
+    def share(self) -> str:
+        """Of the limit; more than that is a full bucket that is used at once."""
+        if not self.limit:
+            return ""
+        share = self.rate / self.limit
+        return f"{min(share, 1.0):.0%}" if share < 1.05 else "burst"
+
 
 @dataclass(frozen=True)
 class Snapshot:
-    """`total` is the number of lines, None while it is not known; times are in seconds.
-    `concurrency` is how many calls at a time were allowed, `learned_concurrency` how many of them
-    the provider takes, None while that is not known; the next two say why, and how sure that is."""
+    """Rates are of what the provider has let pass, `refusals` of what it has not. `total` is the
+    number of lines, None while it is not known; times are in seconds. `concurrency` is how many
+    calls at a time were allowed, `learned_concurrency` how many of them the provider takes, None
+    while that is not known; the next two say why, and how sure that is."""
 
     elapsed: float
     counts: Counts
     total: int | None
     gauges: tuple[Gauge, ...]
+    refusals: float
     limits: tuple[LimitStats, ...]
     margin: float
     in_flight: int
@@ -56,6 +67,7 @@ class Snapshot:
 class _Sample:
     time: float
     finished: int
+    refused: int
     used: dict[str, float]
     held: dict[str, float]
 
@@ -67,8 +79,8 @@ class Monitor:
         self._start = start
         self._recent: deque[_Sample] = deque()
         self._seconds: dict[str, deque[float]] = {}
-        self._last_second = _Sample(start, 0, {}, {})
-        self._first_done: tuple[float, int] | None = None
+        self._last_second = _Sample(start, 0, 0, {}, {})
+        self._paces: deque[tuple[float, int]] = deque()  # when, how many were finished
 
     def look(
         self,
@@ -84,13 +96,13 @@ class Monitor:
         used: dict[str, float] = {}
         limits: dict[str, float] = {}
         for limit in stats.limits:
-            used[limit.name] = limit.used
+            used[limit.name] = counts.passed.get(limit.name, 0)
             if limit.level < _PLENTY * limit.rate and limit.rate < UNLIMITED:
                 limits[limit.name] = min(limit.rate, limits.get(limit.name, limit.rate))
-        used.setdefault("requests", counts.attempts)
+        used.setdefault("requests", counts.passed.get("requests", 0))
         if "tokens" not in used and "input_tokens" not in used:
             used["tokens"] = counts.input_tokens + counts.output_tokens
-        sample = _Sample(now, counts.finished, used, _held(stats))
+        sample = _Sample(now, counts.finished, counts.refused, used, _held(stats))
         self._recent.append(sample)
         while len(self._recent) > 2 and now - self._recent[0].time > _WINDOW:
             self._recent.popleft()
@@ -111,6 +123,7 @@ class Monitor:
             counts=counts,
             total=total,
             gauges=gauges,
+            refusals=(sample.refused - first.refused) / span,
             limits=stats.limits,
             margin=stats.margin,
             in_flight=in_flight,
@@ -121,7 +134,7 @@ class Monitor:
             concurrency_confidence=stats.concurrency_confidence,
             cooldown=stats.cooldown_left,
             held_back_by=_holding(first.held, sample.held),
-            left=self._left(now, counts, total),
+            left=self._left(now, counts, stats, total, in_flight, concurrency),
             stopping=stopping,
         )
 
@@ -135,17 +148,37 @@ class Monitor:
             history.append(max(0.0, amount - before) / span)
         self._last_second = sample
 
-    def _left(self, now: float, counts: Counts, total: int | None) -> float | None:
-        """By the rate since the first call ended, which the calls in flight have no part in."""
-        if total is None or not counts.finished:
+    def _left(
+        self,
+        now: float,
+        counts: Counts,
+        stats: Stats,
+        total: int | None,
+        in_flight: int,
+        concurrency: int | None,
+    ) -> float | None:
+        """What the limits allow, and not faster than it went in the last minute: at first a full
+        bucket is used, which says nothing of the rest."""
+        if total is None or not counts.succeeded:
             return None
-        if self._first_done is None:
-            self._first_done = (now, counts.finished)
-        since, before = self._first_done
-        if now - since < 2.0 or counts.finished <= before:
-            return None
-        rate = (counts.finished - before) / (now - since)
-        return max(0, total - counts.done_before - counts.finished) / rate
+        self._paces.append((now, counts.finished))
+        while len(self._paces) > 2 and now - self._paces[1][0] > _PACE:
+            self._paces.popleft()
+        undone = max(0, total - counts.done_before - counts.finished)
+        waiting = max(0, undone - in_flight)
+        seconds = counts.seconds / counts.succeeded
+        times = [0.0]
+        for limit in stats.limits:
+            if 0 < limit.rate < UNLIMITED:
+                each = counts.passed.get(limit.name, 0) / max(1, counts.passed.get("requests", 0))
+                times.append((waiting * each - limit.level) / limit.rate)
+        slots = stats.learned_concurrency or concurrency
+        if slots:
+            times.append(waiting * seconds / slots)
+        since, before = self._paces[0]
+        if now - since >= _PACE and counts.finished > before:
+            times.append(undone * (now - since) / (counts.finished - before) - seconds)
+        return max(times) + (seconds if undone else 0.0)
 
 
 def _held(stats: Stats) -> dict[str, float]:

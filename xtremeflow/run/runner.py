@@ -13,7 +13,7 @@ from functools import partial
 from xtremeflow import RetryException, auto_backoff, report_token_usage
 from xtremeflow.learning.estimates import Estimate, Estimator
 from xtremeflow.learning.usage import Usage, usage_of
-from xtremeflow.refusals import is_refusal, is_terminal, retry_delay
+from xtremeflow.refusals import is_refusal, is_terminal, is_too_large, retry_delay
 from xtremeflow.run import records
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.failures import (
@@ -23,12 +23,14 @@ from xtremeflow.run.failures import (
     StatusFailure,
     Watch,
     code_of,
+    concerns_model,
     failure_in,
     likeness,
     meaning,
     message_of,
 )
 from xtremeflow.run.keys import Key
+from xtremeflow.run.oversize import Room, fitted, rooms
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import Json, Request, fingerprint, parse
 from xtremeflow.run.results import Results
@@ -42,6 +44,8 @@ logger = logging.getLogger("xtremeflow.run")
 _PROBE_CALLS = 4
 _PROBE_SECONDS = 0.5
 _MOST_REFUSALS = 30  # of one call: one that is larger than its limit is refused for ever
+_LOOK_INTERVAL = 1.0  # s, between looks at what the limits can let pass of one call
+TOO_LARGE = "too_large"
 _ROOM_INTERVAL = 1.0  # s, between looks whether the disk has room again
 _LONGEST_PAUSE = 30.0  # s, between the tries of a call that failed
 
@@ -78,6 +82,9 @@ class Counts:
     output_tokens: int = 0
     cached_tokens: int = 0
     reported: int = 0  # answers that told their usage
+    seconds: float = 0.0  # of the last attempts of those that succeeded
+    passed: dict[str, int] = field(default_factory=dict[str, int])
+    """What attempts that were not refused have cost of each limit; "requests" is their number."""
     unsaved: int = 0  # calls that ended, and whose lines could not be written
 
     @property
@@ -133,6 +140,7 @@ class Runner:
         self.counts = Counts()
         self.stopped: str | None = None
         """Why nothing is dispatched any more, if so."""
+        self.to_be_mended = False
         self.errors: dict[str, int] = {}
         """How many calls failed of what."""
         self.blank = 0  # lines
@@ -142,6 +150,8 @@ class Runner:
         self._changed = asyncio.Event()
         self._watch = Watch()
         self._aborted = False
+        self._known_rooms: Mapping[str, Room] = {}
+        self._rooms_until = 0.0
         self._begun = False
         self._probing = True
         self._probe: asyncio.TimerHandle | None = None
@@ -193,9 +203,14 @@ class Runner:
         assert self._clock is not None
         return self._clock()
 
-    def stop(self, reason: str) -> None:
-        """Dispatches nothing more; the calls in flight go on. The reason may quote anybody."""
+    def stop(self, reason: str, *, mend: bool = False) -> None:
+        """Dispatches nothing more; the calls in flight go on.
+
+        The reason may quote anybody. `mend`: it will be the same again, unless somebody does
+        something about it.
+        """
         if self.stopped is None:
+            self.to_be_mended = mend
             self.stopped = printable(self._hidden(reason.encode("utf-8", "replace")).decode())
             if self._feeder is not None:
                 self._feeder.cancel()
@@ -258,7 +273,11 @@ class Runner:
         self._begin()
         while self._probing and len(self._jobs) >= _PROBE_CALLS:
             await self._change()
-        cost = self.scheduler.estimate(request.body, most=0 if request.embeds else None)
+        estimate = self.scheduler.estimate(request.body, most=0 if request.embeds else None)
+        cost = fitted(estimate, self._rooms(), self.provider.rule) if estimate.most else estimate
+        if isinstance(cost, str):
+            self._fail_unsent(request, cost)
+            return
         while exceeded := self.budget.exceeded_by(cost.total):
             if not self._jobs:
                 self.stop(exceeded)
@@ -270,6 +289,22 @@ class Runner:
             self._probe = loop.call_later(_PROBE_SECONDS, self._end_probe, False)
         if job.task is None:  # else the call has begun, and may have gone on to another task
             self._own(job, task)
+
+    def _rooms(self) -> Mapping[str, Room]:
+        """What the limits can let pass of one call, as of a second ago at the most."""
+        now = self._now()
+        if now >= self._rooms_until:
+            limits = self.scheduler.stats().limits
+            self._known_rooms = rooms(limits, bounded=self.scheduler.adapt is not True)
+            self._rooms_until = now + _LOOK_INTERVAL
+        return self._known_rooms
+
+    def _fail_unsent(self, request: Request, reason: str) -> None:
+        message = f"line {request.line} {reason}"
+        about: Json = {"line": request.line, "attempts": 0}
+        line = records.error_line(request, TOO_LARGE, message, None, None, about)
+        self.errors[TOO_LARGE] = self.errors.get(TOO_LARGE, 0) + 1
+        self.counts.failed += self._save(self.results.add_error, line)
 
     def _own(self, job: _Job, task: asyncio.Task[None]) -> None:
         """From now on the task is what the job is at."""
@@ -304,12 +339,14 @@ class Runner:
         except _Outage as outage:
             self._failed(job, outage.failure)
         except (StatusFailure, BadReply, NoReply) as failure:
-            if isinstance(failure, Unreachable):
+            if isinstance(failure, Unreachable) or is_too_large(failure):
                 await report_token_usage(dict.fromkeys(self._units, 0))  # it cannot be charged
+                self._count(job.cost, -1)
             self._failed(job, failure)
         else:
             line = records.result_line(job.request, reply, answer, self._about(job))
             self.counts.succeeded += self._save(self.results.add, line)
+            self.counts.seconds += job.seconds
 
     async def _attempt_once(self, job: _Job) -> tuple[Reply, Document]:
         if self.stopped and job.attempts:
@@ -319,6 +356,7 @@ class Runner:
         began = self._now()
         job.began = self.wall()
         job.in_flight = True
+        self._count(job.cost)
         try:
             reply = await self.transport.send(job.request)
         except NoReply as no_reply:
@@ -347,13 +385,14 @@ class Runner:
         if is_refusal(failure):
             job.refusals += 1
             self.counts.refused += 1
+            self._count(job.cost, -1)
             self._watch.refusal()
             self._last_answer = self._now()
             return self._paused(failure)
         self._failures += 1
         cause = self._watch.failure(failure, job.request.line)
         if cause and not self.policy.keep_going:
-            self.stop(f"every call would fail: {cause}")
+            self.stop(f"every call would fail: {cause}{self._more_of(job, failure)}", mend=True)
             return failure
         if meaning(failure) is not Meaning.PASSING:
             self._last_answer = self._now()
@@ -363,6 +402,27 @@ class Runner:
                 self.stop(f"there was no answer for {silence:.0f} s: {likeness(failure)}")
             return self._paused(_Outage(failure, self._told(failure)))
         return failure
+
+    def _count(self, cost: Estimate, sign: int = 1) -> None:
+        """That an attempt has begun, or that it was refused."""
+        passed = self.counts.passed
+        passed["requests"] = passed.get("requests", 0) + sign
+        for unit in self._units:
+            passed[unit] = passed.get(unit, 0) + sign * cost[unit]
+
+    def _more_of(self, job: _Job, failure: Failure) -> str:
+        """What helps to mend a failure that all calls share."""
+        if not isinstance(failure, StatusFailure):
+            return ""
+        more = f", model {job.request.model}" if concerns_model(failure) else ""
+        said = message_of(failure)
+        more += "" if said == str(failure) else f": {said}"
+        if failure.status_code in (401, 403):
+            if self.key is not None:
+                more += f" (it came from the {self.key.source})"
+            else:
+                more += f" (no key was sent: {self.provider.key_variable} is not set)"
+        return more
 
     def _paused(self, refusal: Exception) -> Exception:
         if self.stopped and not is_terminal(refusal):
@@ -386,13 +446,16 @@ class Runner:
         counts.cached_tokens += usage.cached
         settled = self.scheduler.settle(usage)
         job.charged = {unit: settled[unit] for unit in self._units}
+        for unit in self._units:
+            counts.passed[unit] += settled[unit] - job.cost[unit]
 
     def _failed(self, job: _Job, failure: Failure) -> None:
         """An attempt has failed, and not for the provider's limits only."""
         if is_refusal(failure):
             told = retry_delay(failure, time.time())
             if is_terminal(failure):
-                self.stop(f"the provider refuses, and waiting is no use: {message_of(failure)}")
+                said = message_of(failure)
+                self.stop(f"the provider refuses, and waiting is no use: {said}", mend=True)
             elif told is not None and told > self.policy.max_wait:
                 self.stop(f"the provider wants no call for {told:.0f} s (--max-wait allows less)")
         elif meaning(failure) is Meaning.PASSING:

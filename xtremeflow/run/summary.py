@@ -24,6 +24,7 @@ class Summary:
     seconds: float
     left: int | None
     stopped: str | None
+    to_be_mended: bool
     unusable: bool
     signal: int | None
     results: Path
@@ -111,9 +112,10 @@ class Summary:
         }[self.outcome]
         rate = counts.succeeded / self.seconds if self.seconds else 0.0
         lines = [f"{head}."]
-        done = (
-            f"  {counted(counts.succeeded, 'call')} in {duration(self.seconds)} ({shown(rate)}/s)"
-        )
+        done = f"  {counted(counts.succeeded, 'call')} in {duration(self.seconds)}"
+        done += f" ({shown(60 * rate)}/min)" if counts.succeeded else ""
+        if counts.attempts and not counts.succeeded:
+            done += f": {counted(counts.attempts, 'attempt')}, of which none succeeded"
         if counts.done_before:
             done += f", {counts.done_before:,} were done before"
         lines.append(done)
@@ -146,7 +148,8 @@ class Summary:
         lines.append(f"  results: {self.results}")
         if self.exit_status not in (DONE, SOME_FAILED, USAGE):
             left = "what is left" if self.left is None else f"the {self.left:,} that are left"
-            lines.append(f"To do {left}, give the same command again:\n  {self.command}")
+            first = "Once that is mended: to" if self.to_be_mended else "To"
+            lines.append(f"{first} do {left}, give the same command again:\n  {self.command}")
         elif counts.failed:
             lines.append("The same command tries those that failed again.")
         return "\n".join(lines)

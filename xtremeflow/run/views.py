@@ -16,6 +16,8 @@ from xtremeflow.run.monitor import Snapshot
 logger = logging.getLogger("xtremeflow.run")
 
 _LOG_INTERVAL = 10.0  # s
+MINUTE, DAY = 60.0, 86_400.0  # s
+_PLENTY = 3600.0  # s: what holds an hour's worth of its rate is a limit per day
 
 
 class View(Protocol):
@@ -61,16 +63,17 @@ def describe(now: Snapshot) -> str:
     for gauge in now.gauges:
         name = gauge.name.replace("_", " ")
         if gauge.limit:
-            share = gauge.rate / gauge.limit
-            parts.append(f"{shown(gauge.rate)} of {shown(gauge.limit)} {name}/s ({share:.0%})")
+            limit = shown(MINUTE * gauge.limit)
+            parts.append(f"{shown(MINUTE * gauge.rate)} of {limit} {name}/min ({gauge.share})")
         else:
-            parts.append(f"{shown(gauge.rate)} {name}/s")
+            parts.append(f"{shown(MINUTE * gauge.rate)} {name}/min")
     of_all = "" if now.learned_concurrency is None else f" of {now.learned_concurrency:,}"
     parts.append(f"{now.in_flight:,}{of_all} in flight")
     if counts.refused:
-        parts.append(f"{counts.refused:,} refused")
+        lately = shown(MINUTE * now.refusals)
+        parts.append(f"{counts.refused:,} refused ({lately}/min)")
     if now.margin:
-        parts.append(f"margin {1000 * now.margin:.3g} ms")
+        parts.append(f"margin {briefly(now.margin)}")
     if now.cooldown:
         parts.append(f"cooldown for {duration(now.cooldown)}")
     if now.held_back_by:
@@ -86,10 +89,11 @@ def explained(limit: LimitStats) -> str:
     """What a limit is, and why."""
     if limit.rate >= UNLIMITED:
         return "none"
-    parts = [f"{shown(limit.rate)}/s, {shown(limit.capacity)} at once"]
+    per, unit = (DAY, "day") if limit.capacity >= _PLENTY * limit.rate else (MINUTE, "min")
+    parts = [f"{shown(per * limit.rate)}/{unit}, {shown(limit.capacity)} at once"]
     if limit.configured is not None:
-        given = limit.configured.rate
-        parts.append("as given" if limit.learned is None else f"given {shown(given)}/s")
+        given = shown(per * limit.configured.rate)
+        parts.append("as given" if limit.learned is None else f"given {given}/{unit}")
     if limit.learned is not None:
         parts.append(limit.learned)
         if limit.confidence is not None and limit.confidence < 1.0:
@@ -111,6 +115,11 @@ def explained_concurrency(
     return "; ".join(parts)
 
 
+def briefly(seconds: float) -> str:
+    """`12 ms`, `2.0 s`."""
+    return duration(seconds) if seconds >= 0.9995 else f"{shown(1000 * seconds)} ms"
+
+
 def _progress(done: int, total: int) -> str:
     share = done / total if total else 1.0
     return f"{done:,} of {total:,} done ({share:.0%})"
@@ -121,7 +130,10 @@ def choose(*, quiet: bool, plain: bool, title: str) -> View:
     if quiet:
         return Quiet()
     dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown", "")
-    if plain or dumb or not sys.stderr.isatty() or importlib.util.find_spec("rich") is None:
+    if plain or dumb or not sys.stderr.isatty():
+        return LogLines()
+    if importlib.util.find_spec("rich") is None:
+        logger.info("log lines, as the live view needs rich: pip install 'xtremeflow[run]'")
         return LogLines()
     from xtremeflow.run.live import Live
 

@@ -1,0 +1,119 @@
+"""A frame of lines at the bottom of a terminal that is drawn again and again in its place.
+
+It leaves no remains behind: not when the terminal is made narrower, which breaks its lines; not
+when the process is stopped by Ctrl-Z, and its shell writes below it; and not when something else
+is written, which appears above it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from typing import IO, TextIO
+
+from rich.cells import cell_len
+
+_STYLES = re.compile(r"\x1b\[[0-9;]*m")
+_HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
+
+
+class Screen:
+    """Draws on the terminal that `file` writes to; `start` and `stop` in the loop's thread."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._widths: list[int] = []  # of the lines that are there, in cells
+        self._lines: Sequence[str] = ()
+        self._before: TextIO | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._gone = False
+
+    def start(self) -> None:
+        self._write(_HIDE)
+        self._before, sys.stderr = sys.stderr, _Above(self)
+        # Where Ctrl-Z does nothing else, as below an editor, it is left alone.
+        if signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL:
+            with contextlib.suppress(RuntimeError, ValueError):  # there is no loop; other thread
+                self._loop = asyncio.get_running_loop()
+                self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
+
+    def stop(self) -> None:
+        """The last frame stays."""
+        if self._loop is not None:
+            self._loop.remove_signal_handler(signal.SIGTSTP)
+        if self._before is not None:
+            sys.stderr, self._before = self._before, None
+        self._write(("\n" if self._widths else "") + _SHOW)
+        self._widths = []
+
+    def show(self, lines: Sequence[str]) -> None:
+        """The lines, of which none is wider than the terminal, take the place of those before."""
+        if self._is_in_front():
+            self._write(self._erased() + "\n".join(lines))
+            self._lines = lines
+            self._widths = [cell_len(_STYLES.sub("", line)) for line in lines]
+
+    def above(self, text: str) -> None:
+        """Writes whole lines above the frame."""
+        self._write(self._erased() + text + "\n".join(self._lines if self._widths else ()))
+
+    def _erased(self) -> str:
+        """What takes the frame away; the cursor stands at its end."""
+        if not self._widths:
+            return ""
+        columns = max(1, self._columns())
+        rows = sum(max(1, -(-width // columns)) for width in self._widths)
+        # Line by line: what tmux is told to clear whole, it keeps in its history.
+        return "\r" + (rows - 1) * "\x1b[2K\x1b[A" + "\x1b[2K"
+
+    def _suspend(self) -> None:
+        self._write(self._erased() + _SHOW)
+        self._widths = []
+        os.kill(os.getpid(), signal.SIGSTOP)  # until `fg` or `bg`
+        self._write(_HIDE if self._is_in_front() else "")
+        self.show(self._lines)
+
+    def _is_in_front(self) -> bool:
+        """Whether the terminal is this job's: one in the background draws nothing."""
+        try:
+            return os.tcgetpgrp(self._file.fileno()) == os.getpgrp()
+        except (OSError, ValueError):
+            return True  # no terminal, in a test
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._file.fileno()).columns
+        except (OSError, ValueError):
+            return 80
+
+    def _write(self, text: str) -> None:
+        if self._gone or not text:
+            return
+        try:
+            self._file.write(text)
+            self._file.flush()
+        except OSError:
+            self._gone = True  # the terminal was closed: the run goes on without
+
+
+class _Above(io.TextIOBase):
+    """sys.stderr for as long as there is a frame."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._rest = ""
+
+    def write(self, text: str, /) -> int:
+        lines, end, self._rest = (self._rest + text).rpartition("\n")
+        if end:
+            self._screen.above(lines + end)
+        return len(text)
+
+    def isatty(self) -> bool:
+        return True
