@@ -4,6 +4,7 @@
 ./dev bench overhead queued     only these, printed and not written
 ./dev bench --requests 1000000  with a larger job for `run`
 ./dev bench --quick             a smoke run of seconds, whose numbers mean nothing
+./dev bench learning ...        limits that nobody has told: ./dev bench learning --help
 """
 
 from __future__ import annotations
@@ -27,6 +28,11 @@ RESULTS = ROOT / "bench" / "RESULTS.md"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    argv = sys.argv[1:] if argv is None else argv
+    if argv and argv[0] == "learning":
+        from bench.learning.__main__ import main as learning  # which has options of its own
+
+        return learning(argv[1:])
     parser = argparse.ArgumentParser(
         prog="./dev bench",
         description=__doc__,

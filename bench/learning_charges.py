@@ -3,13 +3,12 @@
     python -m bench.learning_charges                 both tables, some minutes of computing
     python -m bench.learning_charges openai groq     only these profiles
 
-Jobs as in `bench.learning`, whose requests have a max_tokens of a thousand or more, as people give
-it. Some prompts are partly in the provider's cache. The first table has after how many answers, and
-seconds, it was known whether the provider settles, and at the worst; whether anything else was
-believed meanwhile; and the rule believed at the end. The second has jobs with estimates of
+Jobs as in `bench.learning.jobs`, whose requests have a max_tokens of a thousand or more, as people
+give it. Some prompts are partly in the provider's cache. The first table has after how many
+answers, and seconds, it was known whether the provider settles, and at the worst; whether anything
+else was believed meanwhile; and the rule believed at the end. The second has jobs with estimates of
 prompt + max_tokens that are always or never replaced by the usage, and with those of
-`scheduler.estimate()` settled by what was learned.
-"""
+`scheduler.estimate()` settled by what was learned."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from statistics import mean
 
-from bench.learning import WITH_HEADERS
+from bench.learning.jobs import WITH_HEADERS
 from bench.learning_world import Refused, World, requests_for
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage

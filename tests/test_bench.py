@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from bench import learning, learning_charges, learning_edges, measure, peers, report, run_job
+from bench import learning_charges, learning_edges, measure, peers, report, run_job
 from bench.__main__ import PARTS, main
+from bench.learning import jobs
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -96,25 +97,25 @@ def test_numbers_come_as_json(capsys):
     assert json.loads(capsys.readouterr().out)["cpu"] > 0
 
 
-@pytest.mark.parametrize("profile", learning.WITH_HEADERS)
+@pytest.mark.parametrize("profile", jobs.WITH_HEADERS)
 def test_limits_that_nobody_has_told_are_found_in_the_answers(profile):
-    result = learning.measure(profile, "adapt, nothing configured", 4.0, 0)
+    result = jobs.measure(profile, "adapt, nothing configured", 4.0, 0)
     assert result.efficiency > 0.93
     assert result.refused < 0.01
     assert result.lost == 0
 
 
-@pytest.mark.parametrize("profile", learning.WITH_RATES)
+@pytest.mark.parametrize("profile", jobs.WITH_RATES)
 def test_limits_are_found_without_a_word_of_them(profile):
-    result = learning.measure(profile, "adapt, nothing configured", 12.0, 0, "nothing")
+    result = jobs.measure(profile, "adapt, nothing configured", 12.0, 0, "nothing")
     assert result.in_use > (0.8 if profile == "mistral" else 0.93)
     assert result.refused < 0.015
     assert result.lost == 0
 
 
-@pytest.mark.parametrize("way", learning.WAYS)
+@pytest.mark.parametrize("way", jobs.WAYS)
 def test_the_ways_of_a_job_at_an_unknown_provider_end(way):
-    result = learning.measure("openai", way, 1.5, 1)
+    result = jobs.measure("openai", way, 1.5, 1)
     assert result.lost == 0
     assert 0.3 < result.efficiency < 1.1
 

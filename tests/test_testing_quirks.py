@@ -82,21 +82,20 @@ def test_days_and_places_have_no_parts():
     run(main())
 
 
-@pytest.mark.parametrize("kind", [TokenBucket, SlidingWindow])
-def test_refused_requests_count(kind):
+def test_a_refused_request_takes_what_has_come_back():
     async def main():
-        provider = provider_of(kind("requests", 60), refused_count=True)
-        assert await passing(provider, 120) == 60
-        error = await refusal(provider)
-        await asyncio.sleep(error.retry_after - 1e-6)
-        assert (await refusal(provider)) is not None  # and has to wait once more
-        await asyncio.sleep(60.0 if kind is SlidingWindow else 62.0)
-        assert await refusal(provider) is None
-        other = provider_of(kind("requests", 60))
-        assert await passing(other, 120) == 60
-        error = await refusal(other)
-        await asyncio.sleep(error.retry_after)
-        assert await refusal(other) is None
+        for counted in (True, False):
+            provider = provider_of(TokenBucket("requests", 60), refused_count=counted)
+            assert await passing(provider, 120) == 60
+            await asyncio.sleep(0.75)
+            error = await refusal(provider)
+            assert error.retry_after == pytest.approx(1.0 if counted else 0.25)
+            await asyncio.sleep(error.retry_after - 1e-6)
+            assert await refusal(provider) is not None
+            await asyncio.sleep(2e-6)
+            assert (await refusal(provider) is None) != counted
+            await asyncio.sleep(1.0)
+            assert await refusal(provider) is None  # nothing more is owed
 
     run(main())
 
@@ -105,11 +104,12 @@ def test_who_keeps_coming_gets_nothing_where_refused_requests_count():
     async def main():
         for counted, passed in ((True, 60), (False, 60 + 60)):
             provider = provider_of(TokenBucket("requests", 60), refused_count=counted)
-            found = 0
-            for _ in range(60 * 4):  # two a second, where one passes
-                found += await passing(provider, 1)
+            await passing(provider, 60)
+            found = 60
+            for _ in range(60 * 4):  # four a second, where one passes
                 await asyncio.sleep(0.25)
-            assert found == pytest.approx(passed, abs=25)
+                found += await passing(provider, 1)
+            assert found == passed
 
     run(main())
 

@@ -43,8 +43,10 @@ async def test_the_quantum_follows_the_speed():
 @simulated
 async def test_refused_requests_count_at_openai_by_default(profile, given, counted):
     client = Client(profile, limits={"rpm": 60}, quirks=Quirks(refused_count=given))
-    await statuses(client, 80)
-    await asyncio.sleep(10)
+    await statuses(client, 60)
+    await asyncio.sleep(0.75)
+    assert (await client.call()).status == 429
+    await asyncio.sleep(0.5)
     assert (await client.call()).status == (429 if counted else 200)
 
 

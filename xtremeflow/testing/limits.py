@@ -59,8 +59,10 @@ class Enforcer(ABC):
         """Nanoseconds until all of it is there again if nothing else comes; None is unknown."""
 
     def count(self, cost: int, now: int) -> None:
-        """Charges a refused call nonetheless, whatever is left."""
-        self.take(cost, now)
+        """Charges a refused call nonetheless, as far as something is left."""
+        left = min(cost, self.remaining(now))
+        if left:
+            self.take(left, now)
 
     def part(self, seconds: float) -> Enforcer | None:
         """One of the same kind that allows in so many seconds that part of it; None: it has none.
@@ -110,9 +112,9 @@ class TokenBucket(Enforcer):
         self._at = now
 
     def count(self, cost: int, now: int) -> None:
-        """At most another capacity is owed: what was refused before that is forgotten."""
+        """The part of a call that has come back by then is gone, too."""
         level = self._level_at(now)
-        self._level = min(level, max(level - cost * self._scale, -self._full))
+        self._level = min(level, max(level - cost * self._scale, 0))
         self._at = now
 
     def part(self, seconds: float) -> TokenBucket:

@@ -51,8 +51,8 @@ class Quirks:
     quantum          enforces each limit by its part of so many seconds: 1,200 requests per minute
                      with a quantum of 1 are 20 per second. What it tells is of the whole. A call
                      above that part passes when the part is whole
-    refused_count    whether a refused call takes a request from the limits on requests. None: as
-                     the profile does (OpenAI's); without a profile no.
+    refused_count    whether a refused call takes a request from the limits on requests, as far as
+                     something is left. None: as the profile does (OpenAI's); without one no.
     longest          limits that are counted over more than so many seconds (those of a day) have
                      none of these two quirks
     growth           refuses requests when there are more than so many times those of the time

@@ -1,10 +1,10 @@
 """Jobs at providers whose limits nobody has told the client, on a virtual clock.
 
-    python -m bench.learning                          the tables, some minutes of computing
-    python -m bench.learning openai azure             only these profiles
-    python -m bench.learning --tells nothing          only of answers that tell nothing
-    python -m bench.learning --ways adapt             without the others beside it
-    python -m bench.learning --minutes 60 --seeds 20  a full study: an hour of computing
+    ./dev bench learning jobs                         the tables, some minutes of computing
+    ./dev bench learning jobs openai azure            only these profiles
+    ./dev bench learning jobs --tells nothing         only of answers that tell nothing
+    ./dev bench learning jobs --ways adapt            without the others beside it
+    ./dev bench learning jobs --minutes 60 --seeds 20 a full study: an hour of computing
 
 A job is a queue that is never empty, of requests of a real trace, for so many minutes at the
 profile's limits. Delays to the provider vary, and so do the lengths of answers. "ideal / wall" is
@@ -92,7 +92,7 @@ def rows(
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.learning",
+        prog="./dev bench learning jobs",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -120,7 +120,3 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(table([f"openai, {TITLES[tells]}", ""], edges(options.seeds, tells)))
             print()
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

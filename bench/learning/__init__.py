@@ -1,0 +1,9 @@
+"""Limits that nobody has told: how well they are learned, beside other ways; in virtual time.
+
+./dev bench learning                       the tables of `perverse` and of `sharing`
+./dev bench learning perverse static 1     only providers with one of these in their name
+./dev bench learning sharing openai        only this profile's
+./dev bench learning --seeds 2 --minutes 5 --ways xtremeflow    less of it
+./dev bench learning http                  two `xtremeflow run` on one account, in real time
+./dev bench learning jobs openai azure     jobs at providers that are what they say; `jobs --help`
+"""

@@ -1,0 +1,75 @@
+"""`./dev bench learning`: each way at each provider is measured, and the tables are printed."""
+
+import pytest
+
+from bench.__main__ import main
+from bench.learning import perverse, sharing
+from bench.learning.ways import WAYS
+from bench.learning.world import FIRST, Setting, ideal
+from xtremeflow.testing import Quirks
+
+NEEDS = {"AWS adaptive mode": "botocore.retries.adaptive"}
+OURS, *OTHERS = WAYS
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_each_way_at_an_honest_provider(way):
+    if way in NEEDS:
+        pytest.importorskip(NEEDS[way])
+    result = perverse.measure("refused requests do not count", way, 1.5, 0)
+    assert 0 <= result.refused <= 1
+    assert 0.3 < result.first < 1.05
+
+
+def test_ours_at_an_honest_provider():
+    result = perverse.measure("a minute's bucket", OURS, 2.0, 0)
+    assert result.in_use > 0.95
+    assert result.refused < 0.01
+    assert result.lost == 0
+
+
+def test_retries_of_the_sdks_lose_calls_where_refused_requests_count():
+    result = perverse.measure("a minute's bucket", "64 at a time, SDK retries", 1.5, 0)
+    assert result.lost > 100
+    assert result.in_use < 0.5
+
+
+@pytest.mark.parametrize("provider", perverse.PROVIDERS)
+def test_an_all_knowing_client_is_never_above_the_limits(provider):
+    profile, quirks = perverse.PROVIDERS[provider]
+    setting = Setting(profile, quirks)
+    calls = sum(time < FIRST for time, _ in ideal(setting, FIRST))
+    assert 0 < calls <= 2 * 600 + 1  # a full bucket, and what comes in the minute
+
+
+def test_what_is_enforced_by_the_second_passes_by_the_second():
+    setting = Setting("openai", Quirks(quantum=1.0))
+    times = [time for time, _ in ideal(setting, 30.0)]
+    most = max(sum(at <= time < at + 1 for time in times) for at in times)
+    assert most <= 2 * 10 + 1
+
+
+@pytest.mark.parametrize("way", sharing.SHARING)
+def test_two_jobs_on_a_key(way):
+    if way in NEEDS:
+        pytest.importorskip(NEEDS[way])
+    result = sharing.measure("openai", way, 2, 3.0, 1.5, 0)
+    assert 0 <= result.least <= 1.0
+    assert 0 <= result.together < 2.0
+
+
+def test_the_tables_are_printed(capsys):
+    only = ["--seeds", "1", "--minutes", "1.2", "--ways", "fixed", "--processes", "1"]
+    assert main(["learning", "perverse", "static", "second", *only]) == 0
+    said = capsys.readouterr().out
+    assert "| static headers " in said
+    assert "| by the second, headers of the minute " in said
+    only[5] = "AIMD"
+    assert main(["learning", "sharing", "silent", *only, "--jobs", "2"]) == 0
+    assert "| openai, silent: 2 jobs, 300 s apart " in capsys.readouterr().out
+
+
+def test_what_is_not_there_is_named(capsys):
+    with pytest.raises(SystemExit):
+        main(["learning", "perverse", "friendly"])
+    assert "nothing has 'friendly' in its name" in capsys.readouterr().err
