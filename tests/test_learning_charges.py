@@ -196,3 +196,38 @@ def test_what_is_known_comes_before_what_is_assumed() -> None:
 def test_a_belief_says_what_it_does_not_know() -> None:
     assert Belief() == Belief(UNKNOWN, 0.0, 0)
     assert str(UNKNOWN) == "at admission not known what, perhaps given back"
+
+
+# -- assumed ---------------------------------------------------------------------------------------
+
+OPENAI = ChargeRule("max", settles=False, cached_free=False)
+
+
+def told_by(charged: int, used: int, most: int, assumed: ChargeRule | None, calls: int = 80) -> Any:
+    """The belief after calls, one at a time, that were charged so much at admission."""
+    charges = Charges()
+    charges.assume(assumed)
+    left, now = 1e6, 0.0
+    for _ in range(calls):
+        left -= charged
+        seen = [Observation("tokens", 60.0, 1e6, left, window=60.0, reset=59.0)]
+        charges.told("m", seen, now, now + 0.1)
+        charges.ended("m", most, Usage(used - 10, 10), now, now + 0.1)
+        now += 0.2
+    return charges.beliefs["m"]
+
+
+def test_a_rule_that_is_known_is_not_unlearned_by_answers_that_do_not_contradict_it() -> None:
+    """The provider counts the prompt by its characters, so that a wrong rule fits a little
+    better: 'settled by usage, 100 % sure', and 6 % too little is counted."""
+    closer = {"charged": 96, "used": 95, "most": 100}
+    assert told_by(**closer, assumed=None).rule.settles is not False  # what noise alone says
+    belief = told_by(**closer, assumed=OPENAI)
+    assert belief.rule == OPENAI
+    assert belief.confidence == pytest.approx(0.97, abs=0.02)
+
+
+def test_an_assumed_rule_that_is_contradicted_is_unlearned() -> None:
+    belief = told_by(charged=50, used=50, most=100, assumed=OPENAI)
+    assert belief.rule.settles is not False
+    assert belief.rule != OPENAI

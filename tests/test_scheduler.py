@@ -845,3 +845,15 @@ def test_its_repr_tells_what_it_allows_and_what_it_does() -> None:
         "<TokenRateScheduler: tokens 1000/s, 7 at a time; 0 waiting, 0 in flight>"
     )
     assert "no limits" in repr(TaskScheduler())
+
+
+def test_its_repr_tells_limits_that_were_learned() -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(adapt=True)
+        assert "no limits" in repr(scheduler)
+        told = {"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "500",
+                "x-ratelimit-reset-requests": "10s"}  # fmt: skip
+        scheduler.observe(200, told)
+        assert "requests 10/s (learned)" in repr(scheduler)
+
+    run(main())

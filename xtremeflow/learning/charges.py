@@ -37,11 +37,14 @@ RULES = tuple(
 )
 
 _SURE, _UNSURE = 0.95, 0.3  # believed from the first on, and no longer below the second
+LIKELY = 0.5
+"""Confidence from which on a belief is more than a guess."""
 _FEWEST = 4.0  # votes
 _WEIGHT = 0.7  # of a vote: it shares an answer with the one before
 _CROWD = 8  # calls in flight, for each of which a span is one answer longer
 _MEMORY = 60.0  # votes after which one counts 1/e: providers change
 _FIT = 0.2  # share of what was charged that the best rule may leave unexplained
+_CONTRADICTED = 0.1  # share by which an assumed rule leaves more unexplained than the best one
 _NOISE = 0.03  # share that says nothing, however it differs
 _PATIENCE = 3.0  # of a call's mean duration, until all that were in flight have ended
 _GRAINS = 4.0  # a span's charges, in units of what the answers are rounded to
@@ -70,6 +73,14 @@ class Charges:
 
     def __init__(self) -> None:
         self._keys: dict[str, _Calls] = {}
+        self._assumed: ChargeRule | None = None
+
+    def assume(self, rule: ChargeRule | None) -> None:
+        """A rule that is known, as from a provider's documents: it is believed for as long as the
+        answers do not contradict it. That another explains them a little better is noise."""
+        self._assumed = rule
+        for calls in self._keys.values():
+            calls.assumed = rule
 
     @property
     def beliefs(self) -> dict[str, Belief]:
@@ -91,7 +102,7 @@ class Charges:
             if left is None or observation.name not in UNITS:
                 continue
             if observation.per in (None, MINUTE):
-                calls = self._keys.setdefault(key, _Calls())
+                calls = self._keys.setdefault(key, _Calls(self._assumed))
                 calls.told(observation, left, sent_at, received_at)
 
     def ended(self, key: str, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
@@ -166,8 +177,9 @@ class _Track:
 class _Calls:
     """One key's calls and answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, assumed: ChargeRule | None) -> None:
         self.belief = Belief()
+        self.assumed = assumed
         self.tracks: dict[str, _Track] = {}
         self._sent = _Events()
         self._ended = _Events()
@@ -286,6 +298,10 @@ class _Calls:
         }
         old = self.belief.rule
         sure = max(shares["settles"].values())
+        stands = self._assumption()
+        if stands is not None and self._votes >= _FEWEST:
+            self.belief = Belief(stands[0], stands[1], self._answers)
+            return stands[0] != old
         if self._votes < _FEWEST or math.exp(best) - _NOISE > _FIT:
             self.belief = Belief(old, 0.0 if old.settles is None else sure, self._answers)
             return False
@@ -295,6 +311,17 @@ class _Calls:
         self.belief = Belief(rule if changed else old, sure, self._answers)
         self._looks = 0 if changed else self._looks
         return changed
+
+    def _assumption(self) -> tuple[ChargeRule, float] | None:
+        """The assumed rule and the share of all charges that it explains, if the answers do not
+        contradict it."""
+        if self.assumed is None:
+            return None
+        own = [miss for miss, (_, rule) in zip(self._misses, _HYPOTHESES, strict=True)
+               if rule == self.assumed]  # fmt: skip
+        if not own or min(own) > min(self._misses) + _CONTRADICTED * self._votes:
+            return None
+        return self.assumed, 1.0 - min(1.0, min(own) / self._votes)
 
 
 # The hypotheses that agree in a part of their rule, by its value.

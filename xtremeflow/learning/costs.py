@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from xtremeflow.learning.charges import Belief, Charges
+from xtremeflow.learning.charges import LIKELY, Belief, Charges
 from xtremeflow.learning.estimates import Estimate, Estimator, model_of
 from xtremeflow.learning.headers import Observation
 from xtremeflow.learning.rules import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
@@ -95,6 +95,8 @@ class Costs:
         """What is known of the charges by now, by model."""
         rules = dict(self._known)
         for model, belief in self.beliefs.items():
+            if belief.confidence < LIKELY:
+                continue
             rules[model] = belief.rule.over(rules.get(model, UNKNOWN))
         return {model: rule for model, rule in rules.items() if rule != UNKNOWN}
 
@@ -102,6 +104,7 @@ class Costs:
         """The user says how the provider charges, for good or until its answers show it."""
         self._rules.clear()
         self._fixed, self._assumed = (UNKNOWN, rule) if until_learned else (rule, None)
+        self._charges.assume(self._assumed)
 
     def rule(self, model: str) -> ChargeRule:
         """How that model's calls are charged, as far as anybody knows."""

@@ -39,9 +39,12 @@ class Learned:
 
 
 def saved(learned: Learned) -> dict[str, Any]:
+    """Rates of which nothing is sure are guesses, and no knowledge to begin with."""
     return {
         "version": VERSION,
-        "rates": {name: asdict(rate) for name, rate in learned.rates.items()},
+        "rates": {
+            name: asdict(rate) for name, rate in learned.rates.items() if rate.doubt < rate.rate
+        },
         "concurrency": learned.concurrency,
         "charges": {model: asdict(rule) for model, rule in learned.charges.items()},
     }

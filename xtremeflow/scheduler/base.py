@@ -14,7 +14,7 @@ from ..answers.table import judged
 from ..answers.verdict import Meaning, Verdict
 from ..learning.costs import Costs
 from ..learning.estimates import Estimate, Estimator
-from ..learning.follower import PLACES, Follower
+from ..learning.follower import PLACES, UNLIMITED, Follower
 from ..learning.headers import observed
 from ..learning.rules import UNITS, ChargeRule
 from ..learning.saved import Learned, restored, saved
@@ -354,9 +354,16 @@ class TaskScheduler(_core.Scheduler):
         )
 
     def __repr__(self) -> str:
-        slots = self.max_concurrency
-        parts = [f"{limit.name} {limit.rate:g}/s" for limit in self._limits]
-        parts += [] if slots is None else [f"{slots} at a time"]
+        stats, slots = self.stats(), self.max_concurrency
+        parts = [
+            f"{limit.name} {limit.rate:g}/s" + (" (learned)" if limit.learned else "")
+            for limit in stats.limits
+            if limit.rate < UNLIMITED
+        ]
+        if stats.learned_concurrency is not None:
+            parts.append(f"{stats.learned_concurrency} at a time (learned)")
+        elif slots is not None:
+            parts.append(f"{slots} at a time")
         limits = ", ".join(parts) or "no limits"
         return (
             f"<{type(self).__name__}: {limits}; {self.waiting} waiting, "
