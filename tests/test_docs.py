@@ -5,7 +5,10 @@ warnings as errors. A comment on the line before a block says otherwise:
 
     <!-- continues -->          the block goes on where the one before it ended
     <!-- not run: REASON -->    the only way to have a block not run
+    <!-- prints -->             before a text block: what the block of Python above it prints, any
+                                number standing for any other, and ... for any lines
 
+What calls print() has to print something: a block that shows nothing shows that it does not work.
 Blocks that need a provider use xtremeflow.testing.
 """
 
@@ -45,6 +48,7 @@ class Block:
     line: int
     continues: bool = False
     not_run: str | None = None
+    is_output: bool = False
 
 
 def parse(text: str) -> list[Block]:
@@ -60,32 +64,36 @@ def parse(text: str) -> list[Block]:
                 line=text.count("\n", 0, match.start("code")) + 1,
                 continues=comment == "continues",
                 not_run=comment.partition(":")[2].strip() if comment[:7] == "not run" else None,
+                is_output=comment == "prints",
             )
         )
     return blocks
 
 
-def programs(blocks: list[Block]) -> Iterator[tuple[int, str]]:
-    """First line and source of each program, every line at its number in the page."""
-    source, start = "", 0
+def programs(blocks: list[Block]) -> Iterator[tuple[int, str, str]]:
+    """First line and source of each program, every line at its number in the page; and what the
+    page says that it prints."""
+    source, start, output = "", 0, ""
     for block in blocks:
+        if block.is_output:
+            output += block.code
         if block.language != "python" or block.not_run is not None:
             continue
         if source and not block.continues:
-            yield start, source
-            source = ""
+            yield start, source, output
+            source = output = ""
         if not source:
             start = block.line
         source += "\n" * (block.line - 1 - source.count("\n")) + block.code
     if source:
-        yield start, source
+        yield start, source, output
 
 
 ALL_BLOCKS = [(page, block) for page in PAGES for block in parse(page.read_text("utf-8"))]
 ALL_PROGRAMS = [
-    pytest.param(page, source, id=f"{page.relative_to(ROOT)}:{line}")
+    pytest.param(page, source, output, id=f"{page.relative_to(ROOT)}:{line}")
     for page in PAGES
-    for line, source in programs(parse(page.read_text("utf-8")))
+    for line, source, output in programs(parse(page.read_text("utf-8")))
 ]
 ALL_COMMANDS = sorted(
     {
@@ -98,7 +106,7 @@ ALL_COMMANDS = sorted(
 )
 
 
-def run_program(page: Path, source: str, directory: Path) -> None:
+def run_program(page: Path, source: str, directory: Path, output: str = "") -> None:
     # Under the page's name, so that a traceback points into the page.
     script = directory / page.name
     script.write_text(source, "utf-8")
@@ -113,6 +121,20 @@ def run_program(page: Path, source: str, directory: Path) -> None:
     unseen = re.search(r"Exception ignored|never retrieved|never awaited", ran.stderr)
     if ran.returncode != 0 or unseen:
         pytest.fail(f"exit code {ran.returncode}\n{ran.stdout}{ran.stderr}", pytrace=False)
+    if "print(" in source and not ran.stdout.strip():
+        pytest.fail("it calls print(), and nothing is printed", pytrace=False)
+    if output and not re.fullmatch(pattern(output), shape(ran.stdout)):
+        pytest.fail(f"it prints\n{ran.stdout}\nand not\n{output}", pytrace=False)
+
+
+def shape(text: str) -> str:
+    """The text with every number the same."""
+    return re.sub(r"\d[\d,]*(?:\.\d+)?(?:e[+-]?\d+)?", "0", text.strip())
+
+
+def pattern(output: str) -> str:
+    lines = shape(output).split("\n")
+    return "\n".join(r"(?:.|\n)*" if line.strip() == "..." else re.escape(line) for line in lines)
 
 
 def missing(command: str) -> list[str]:
@@ -140,9 +162,11 @@ def dev(*arguments: str) -> str:
     ).stdout
 
 
-@pytest.mark.parametrize(("page", "source"), ALL_PROGRAMS)
-def test_a_python_block_runs(page: Path, source: str, tmp_path: Path) -> None:
-    run_program(page, source, tmp_path)
+@pytest.mark.parametrize(("page", "source", "output"), ALL_PROGRAMS)
+def test_a_python_block_runs_and_prints_what_is_said(
+    page: Path, source: str, output: str, tmp_path: Path
+) -> None:
+    run_program(page, source, tmp_path, output)
 
 
 @pytest.mark.parametrize("command", ALL_COMMANDS)
@@ -216,9 +240,39 @@ def test_blocks_are_joined_indented_and_left_out_as_their_comments_say() -> None
     blocks = parse(SAMPLE)
     assert [block.language for block in blocks] == ["python"] * 4 + ["bash"]
     assert [block.not_run for block in blocks] == [None, None, None, "needs a key", None]
-    (first, joined), (second, indented) = programs(blocks)
+    (first, joined, _), (second, indented, _) = programs(blocks)
     assert (first, joined) == (2, "\na = 1\n\n\n\nassert a == 1\n")
     assert (second, indented) == (10, "\n" * 9 + "if True:\n    b = 2\n")
+
+
+PRINTING = """\
+```python
+print("took", 1.5)
+```
+which prints
+<!-- prints -->
+```text
+took 0.2
+```
+"""
+
+
+@pytest.mark.parametrize(
+    ("page", "fails"),
+    [
+        (PRINTING, False),
+        (PRINTING.replace("took 0.2", "took 1,000 s"), True),
+        (PRINTING.replace("took 0.2", "..."), False),
+        (PRINTING.replace("print(", "str or print("), True),
+    ],
+)
+def test_what_a_block_prints_is_compared(page: str, fails: bool, tmp_path: Path) -> None:
+    [(_, source, output)] = programs(parse(page))
+    if fails:
+        with pytest.raises(pytest.fail.Exception):
+            run_program(Path("page.md"), source, tmp_path, output)
+    else:
+        run_program(Path("page.md"), source, tmp_path, output)
 
 
 @pytest.mark.parametrize("comment", ["<!-- not run -->", "<!-- not run: -->"])

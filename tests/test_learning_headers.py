@@ -53,7 +53,7 @@ def test_openai() -> None:
         (60, 59, "1s", MINUTE),
         (30_000_000, 29_999_990, "1ms", MINUTE),  # rounded up
         (1_000, 0, "1m0s", MINUTE),
-        (1_000, 1_000, "0s", None),  # nothing used: nobody can tell
+        (1_000, 1_000, "0s", MINUTE),  # nothing used: the first answer has to do
         (150_000, 149_984, "6m0s", None),  # neither
     ],
 )

@@ -182,8 +182,8 @@ def _period(quota: Quota) -> float | None:
     used = amount - remaining
     if used > 0 and reset >= _SURE and DAY / 2 < reset * amount / used < DAY * 2:
         return DAY
-    if used > 0 and reset <= 1.1 * MINUTE:
-        return MINUTE
+    if reset <= 1.1 * MINUTE:
+        return MINUTE  # also of a full bucket: the first answer may be the only one for a while
     return None
 
 
