@@ -27,7 +27,7 @@ http = Extension(
     sources=["csrc/binding/steps.c", *sorted(glob("csrc/net/*.c") + glob("csrc/binding/http/*.c"))],
     depends=["csrc/binding/steps.h", *sorted(glob("csrc/net/*.h") + glob("csrc/binding/http/*.h"))],
     include_dirs=["csrc"],
-    libraries=["dl"] if sys.platform.startswith("linux") else [],
+    libraries=["dl", "m"] if sys.platform.startswith("linux") else [],
     extra_compile_args=CFLAGS,
     extra_link_args=CARRY_LIBCURL if carry else [],
 )

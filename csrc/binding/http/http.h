@@ -146,6 +146,9 @@ PyObject *response_new(Transfer *transfer);
 
 /* usage_in(body) -> (input, output, cached) or None; see learning/usage.py */
 PyObject *usage_in(PyObject *module, PyObject *body);
+/* quotas(head, now) -> [(name, style, per, limit, remaining, reset, reset_text), ...], or None
+ * where the reader in Python has to be asked */
+PyObject *quotas(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 /* asked(body) -> (model or "", tokens allowed or None) */
 PyObject *asked(PyObject *module, PyObject *body);
 

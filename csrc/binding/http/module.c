@@ -117,6 +117,9 @@ static PyMethodDef methods[] = {
     {"parse_head_bytes", parse_head_bytes, METH_O, "The same as bytes."},
     {"limit_fields", limit_fields, METH_O,
      "Of an answer's head, the pairs that tell of rate limits, and the date if there are any."},
+    {"quotas", (PyCFunction)(void (*)(void))quotas, METH_FASTCALL,
+     "The limits that an answer's head tells of, as the fields of a Quota each; None where it is "
+     "written in a way that only the reader in Python knows."},
     {"usage_in", usage_in, METH_O,
      "The (input, output, cached) tokens that the body of an answer says it used; or None."},
     {"asked", asked, METH_O,

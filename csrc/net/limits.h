@@ -1,0 +1,53 @@
+/* What an answer's head tells of rate limits, in one pass and without an allocation.
+ *
+ * It reads what providers write. What is written in any other way (a folded line, 1_000, a date of
+ * another century's form) it leaves to the reader in Python, xtremeflow/learning's `quotas`, which
+ * is the reference: where this one reads a head, both give the same, to the last bit.
+ */
+#ifndef XF_NET_LIMITS_H
+#define XF_NET_LIMITS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum xf_quota_name {
+    XF_QUOTA_REQUESTS,
+    XF_QUOTA_TOKENS,
+    XF_QUOTA_INPUT_TOKENS,
+    XF_QUOTA_OUTPUT_TOKENS,
+    XF_QUOTA_REQ, /* Mistral's word for requests */
+};
+
+enum xf_quota_style {
+    XF_QUOTA_PLAIN,     /* x-ratelimit-limit-tokens */
+    XF_QUOTA_PERIOD,    /* x-ratelimit-limit-tokens-minute */
+    XF_QUOTA_ANTHROPIC, /* anthropic-ratelimit-tokens-limit */
+};
+
+enum { XF_QUOTA_LIMIT, XF_QUOTA_REMAINING, XF_QUOTA_RESET, XF_QUOTA_KINDS };
+
+/* One limit, of which up to three fields tell. */
+struct xf_quota {
+    uint8_t style, name;
+    double per; /* seconds; 0: the fields' names do not say */
+    struct {
+        const char *text; /* borrowed from the head, without blanks around; NULL: no such field */
+        size_t size;
+        bool said;    /* whether it is a number: >= 0, finite */
+        double value; /* units; of the reset, seconds after the answer */
+    } of[XF_QUOTA_KINDS];
+};
+
+#define XF_QUOTAS 16 /* more in one head are none that a provider tells of */
+
+struct xf_quotas {
+    struct xf_quota of[XF_QUOTAS]; /* in the order in which they first came */
+    size_t count;
+};
+
+/* Reads them. `now`, in seconds since the epoch, is what dates are compared with where the head has
+ * no date of its own. False: something in it is for the other reader, and `quotas` is of no use. */
+bool xf_quotas_read(struct xf_quotas *quotas, const char *head, size_t size, double now);
+
+#endif
