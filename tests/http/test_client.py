@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import gzip
-import json
 import os
 import threading
 from typing import Any
@@ -604,15 +603,6 @@ def test_timing_adds_up() -> None:
             assert second.connect == 0.0
 
     run(main())
-
-
-def test_the_standard_json_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
-    from xtremeflow.http import _json
-
-    value = {"a": [1, 2.5, None, "é\n"]}
-    assert json.loads(_json._standard_encode(value)) == value
-    with pytest.raises(ValueError, match="JSON compliant"):
-        _json._standard_encode(float("nan"))
 
 
 @pytest.mark.parametrize("then", ["go on", "cancel", "close"])

@@ -1,8 +1,13 @@
-"""JSON by the fastest library that is installed: orjson, else msgspec, else the standard one."""
+"""JSON by the fastest library that is installed: orjson, else msgspec, else the standard one.
+
+They differ where JSON ends: orjson and msgspec write null for a NaN and refuse whole numbers above
+64 bits, and the standard library reads what they refuse. Here they all do the same.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -21,17 +26,76 @@ def _library(name: str) -> Any:
 
 
 def _standard_encode(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return text.encode()
+    except RecursionError:
+        raise ValueError("json must not be nested as deeply") from None
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.end]
+        raise ValueError(f"json must be text, not half a surrogate pair: {half!r}") from None
+    except ValueError:
+        _check_numbers(value)
+        raise
+
+
+def _standard_decode(text: bytes | str) -> Any:
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply to be decoded") from None
+
+
+def _check_numbers(value: Any) -> None:
+    """Refuses what is no number in JSON."""
+    values, seen = [value], set[int]()
+    for value in values:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError(f"json must hold finite numbers only, not {value!r}")
+        if isinstance(value, (dict, list, tuple)) and id(value) not in seen:
+            seen.add(id(value))
+            values += value.values() if isinstance(value, dict) else value
+
+
+def with_checks(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
+    """A library's function that writes no null for a NaN, and every whole number as it stands."""
+
+    def encoded(value: Any) -> bytes:
+        try:
+            text = encode(value)
+        except Exception as error:
+            try:
+                return _standard_encode(value)
+            except TypeError:
+                raise error from None
+        if b"null" in text:
+            _check_numbers(value)
+        return text
+
+    return encoded
+
+
+def with_fallback(decode: Callable[[bytes | str], Any]) -> Callable[[bytes | str], Any]:
+    """A library's function, and the standard one for what it refuses: a byte order mark, UTF-16,
+    NaN."""
+
+    def decoded(text: bytes | str) -> Any:
+        try:
+            return decode(text)
+        except Exception:
+            return _standard_decode(text)
+
+    return decoded
 
 
 encode: Callable[[Any], bytes] = _standard_encode
-decode: Callable[[bytes | str], Any] = json.loads
+decode: Callable[[bytes | str], Any] = _standard_decode
 
 if orjson := _library("orjson"):
-    encode = orjson.dumps
-    decode = orjson.loads
+    encode = with_checks(orjson.dumps)
+    decode = with_fallback(orjson.loads)
 elif msgspec := _library("msgspec"):
-    encode = msgspec.json.encode
-    decode = msgspec.json.decode
+    encode = with_checks(msgspec.json.encode)
+    decode = with_fallback(msgspec.json.decode)
 
 _http.set_loads(decode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote, urlencode, urlsplit
@@ -98,4 +99,6 @@ def _text(name: object, value: object) -> str:
             f"params[{name!r}] must be a str, a number, a bool, or a list of them, "
             f"not a {type(value).__name__}; leave out what has no value"
         )
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"params[{name!r}] must be a finite number, not {value!r}")
     return str(value)
