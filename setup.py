@@ -8,10 +8,12 @@ from setuptools import Extension, setup
 
 CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"]
 
+BINDING = ["csrc/binding", *(f"csrc/binding/{layer}" for layer in ("loop", "call", "scheduler"))]
+
 core = Extension(
     "xtremeflow._core",
-    sources=sorted(glob("csrc/core/*.c") + glob("csrc/binding/*.c")),
-    depends=sorted(glob("csrc/core/*.h") + glob("csrc/binding/*.h")),
+    sources=sorted(glob("csrc/core/*.c") + [f for d in BINDING for f in glob(f"{d}/*.c")]),
+    depends=sorted(glob("csrc/core/*.h") + [f for d in BINDING for f in glob(f"{d}/*.h")]),
     include_dirs=["csrc"],
     extra_compile_args=CFLAGS,
 )

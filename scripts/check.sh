@@ -153,7 +153,7 @@ for_each_source() {
     for file in csrc/core/*.c csrc/net/*.c; do
         try "$@" -Wpedantic "$file"
     done
-    for file in csrc/binding/*.c csrc/binding/http/*.c; do
+    for file in csrc/binding/*.c csrc/binding/*/*.c; do
         try "$@" -isystem "$headers" "$file"
     done
 }

@@ -1,5 +1,13 @@
 /* xtremeflow._core: the module, its state, its functions. */
-#include "binding/binding.h"
+#include "binding/module.h"
+
+#include "binding/call/call.h"
+#include "binding/call/start.h"
+#include "binding/loop/deliver.h"
+#include "binding/loop/port.h"
+#include "binding/scheduler/scheduler.h"
+#include "binding/scheduler/usage.h"
+#include "binding/steps.h"
 
 static PyObject *current_call(PyObject *module, PyObject *Py_UNUSED(unused))
 {

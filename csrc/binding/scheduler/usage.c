@@ -1,5 +1,10 @@
 /* Amounts that users give: estimates and reports of tokens. */
-#include "binding/binding.h"
+#include "binding/scheduler/usage.h"
+
+#include "binding/call/await.h"
+#include "binding/call/call.h"
+#include "binding/loop/deliver.h"
+#include "binding/scheduler/scheduler.h"
 
 #include <math.h>
 

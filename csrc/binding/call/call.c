@@ -1,6 +1,14 @@
 /* A call: its cost, its place in the core, and asyncio's future protocol for the task that waits
    for its admission. */
-#include "binding/binding.h"
+#include "binding/call/call.h"
+
+#include "binding/call/await.h"
+#include "binding/call/retry.h"
+#include "binding/call/run.h"
+#include "binding/loop/deliver.h"
+#include "binding/loop/port.h"
+#include "binding/scheduler/scheduler.h"
+#include "binding/scheduler/usage.h"
 
 #include <structmember.h>
 
@@ -146,6 +154,32 @@ bool xf_call_dispatch(CallObject *c)
         xf_deliver(s);
     }
     return true;
+}
+
+bool xf_call_wake(CallObject *c, PyObject *here)
+{
+    if (c->retries != NULL) {
+        return xf_call_repeat(c, here);
+    }
+    PyObject *callback = c->callback, *context = c->context;
+    if (callback == NULL) {
+        return true;
+    }
+    c->callback = NULL;
+    c->context = NULL;
+    int r = xf_port_call_soon(c->port, here, callback, (PyObject *)c, context);
+    Py_DECREF(callback);
+    Py_XDECREF(context);
+    if (r < 0) {
+        PyErr_Clear();
+    }
+    return r == 0;
+}
+
+void xf_set_timeout(const CallObject *c)
+{
+    PyErr_SetString(c->scheduler->st->timeout_error,
+                    "the call was not admitted within its timeout");
 }
 
 /* Wakes the task that waits for `c` whatever has become of it. Keeps a set exception. */

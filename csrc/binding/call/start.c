@@ -1,5 +1,163 @@
 /* Start: what start_task() returns. Awaiting it waits for the admission and gives the task. */
-#include "binding/binding.h"
+#include "binding/call/start.h"
+
+#include "binding/call/await.h"
+#include "binding/call/call.h"
+#include "binding/call/run.h"
+#include "binding/scheduler/scheduler.h"
+
+/* ---- arguments ---- */
+
+static bool is_awaitable(PyObject *o)
+{
+    return Py_TYPE(o)->tp_as_async != NULL && Py_TYPE(o)->tp_as_async->am_await != NULL;
+}
+
+static int parse_priority(PyObject *value, int *priority)
+{
+    int overflow = 0;
+    long n = PyLong_Check(value) ? PyLong_AsLongAndOverflow(value, &overflow) : LONG_MIN;
+    if (overflow != 0 || n < XF_MIN_PRIORITY || n > XF_MAX_PRIORITY) {
+        PyErr_Format(PyLong_Check(value) ? PyExc_ValueError : PyExc_TypeError,
+                     "priority must be a whole number from %d to %d, not %R", XF_MIN_PRIORITY,
+                     XF_MAX_PRIORITY, value);
+        return -1;
+    }
+    *priority = (int)n;
+    return 0;
+}
+
+static int parse_timeout(PyObject *value, int64_t *timeout_ns)
+{
+    if (value == Py_None) {
+        return 0;
+    }
+    double seconds = PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        PyErr_Format(PyExc_TypeError, "timeout must be a number of seconds or None, not %R", value);
+        return -1;
+    }
+    if (!(seconds >= 0)) {
+        PyErr_Format(PyExc_ValueError, "timeout must be >= 0 seconds or None, not %R", value);
+        return -1;
+    }
+    if (seconds < 9e9) {
+        *timeout_ns = (int64_t)(seconds * 1e9);
+    }
+    return 0;
+}
+
+static int parse_keyword(module_state *st, const char *method, PyObject *key, PyObject *value,
+                         xf_request *r)
+{
+    /* Names of keywords are interned nearly always; the comparison is for the other times. */
+    if (key == st->s_estimated_tokens || PyUnicode_Compare(key, st->s_estimated_tokens) == 0) {
+        if (r->estimate != NULL) {
+            PyErr_Format(PyExc_TypeError, "%s() got estimated_tokens twice", method);
+            return -1;
+        }
+        r->estimate = value;
+        return 0;
+    }
+    if (key == st->s_priority || PyUnicode_Compare(key, st->s_priority) == 0) {
+        return parse_priority(value, &r->priority);
+    }
+    if (key == st->s_timeout || PyUnicode_Compare(key, st->s_timeout) == 0) {
+        return parse_timeout(value, &r->timeout_ns);
+    }
+    if (key == st->s_name || PyUnicode_Compare(key, st->s_name) == 0) {
+        r->name = value == Py_None ? NULL : value;
+        return 0;
+    }
+    PyErr_Format(PyExc_TypeError,
+                 "%s() got an unexpected keyword argument %R; allowed are estimated_tokens, "
+                 "priority, timeout and name",
+                 method, key);
+    return -1;
+}
+
+int xf_request_parse(SchedulerObject *s, const char *method, PyObject *const *args,
+                     Py_ssize_t nargs, PyObject *kwnames, xf_request *r)
+{
+    module_state *st = s->st;
+    Py_ssize_t nkw = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    *r = (xf_request){.coro = nargs > 0 ? args[0] : NULL,
+                      .estimate = nargs > 1 ? args[1] : NULL,
+                      .timeout_ns = -1};
+    for (Py_ssize_t i = 0; i < nkw && nargs == 0; i++) {
+        if (PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, i), st->s_coro) == 0) {
+            r->coro = args[i];
+        }
+    }
+    if (r->coro == NULL) {
+        PyErr_Format(PyExc_TypeError, "%s() missing 1 required argument: 'coro'", method);
+        return -1;
+    }
+    if (!is_awaitable(r->coro)) {
+        PyErr_Format(PyExc_TypeError, "coro must be a coroutine, not %R", r->coro);
+        return -1;
+    }
+    if (!s->ready) {
+        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__() has not been called",
+                     Py_TYPE(s)->tp_name);
+        goto fail;
+    }
+    if (nargs > 2) {
+        PyErr_Format(PyExc_TypeError,
+                     "%s() takes 1 or 2 positional arguments (coro, estimated_tokens), %zd given",
+                     method, nargs);
+        goto fail;
+    }
+    for (Py_ssize_t i = 0; i < nkw; i++) {
+        PyObject *key = PyTuple_GET_ITEM(kwnames, i), *value = args[nargs + i];
+        if (nargs == 0 && value == r->coro && PyUnicode_Compare(key, st->s_coro) == 0) {
+            continue;
+        }
+        if (parse_keyword(st, method, key, value, r) < 0) {
+            goto fail;
+        }
+    }
+    return 0;
+fail:
+    xf_close_coro(r->coro);
+    return -1;
+}
+
+/* ---- tasks ---- */
+
+/* loop.create_task(c, name=name). Where that is asyncio's own method and no task factory is set, it
+   would do nothing but what is done here; the detour through Python costs 7 % of a whole task. */
+static PyObject *new_task(CallObject *c, PyObject *name)
+{
+    module_state *st = c->scheduler->st;
+    PortObject *port = c->port;
+    if (port->has_plain_tasks) {
+        PyObject *factory = PyObject_GetAttr(port->loop, st->s_task_factory);
+        Py_XDECREF(factory);
+        if (factory == Py_None) {
+            PyObject *args[3] = {(PyObject *)c, port->loop, name};
+            return PyObject_Vectorcall(st->task_type, args, 1,
+                                       name != NULL ? st->kw_loop_name : st->kw_loop);
+        }
+        PyErr_Clear();
+    }
+    PyObject *args[3] = {port->loop, (PyObject *)c, name};
+    return PyObject_VectorcallMethod(st->s_create_task, args, 2 | PY_VECTORCALL_ARGUMENTS_OFFSET,
+                                     name != NULL ? st->kw_name : NULL);
+}
+
+PyObject *xf_create_task(CallObject *c, PyObject *name)
+{
+    PyObject *task = new_task(c, name);
+    if (task == NULL) {
+        xf_call_give_up(c);
+    } else if (c->core.state != XF_DONE) { /* an eager task may have run to its end */
+        c->task = Py_NewRef(task);
+    }
+    return task;
+}
+
+/* ---- the coroutine of start_task() ---- */
 
 typedef enum start_state { START_NEW, START_WAITING, START_OVER } start_state;
 

@@ -1,5 +1,9 @@
 /* Waiting until the last call has ended: what wait_pending() awaits. */
-#include "binding/binding.h"
+#include "binding/scheduler/drain.h"
+
+#include "binding/call/call.h"
+#include "binding/loop/deliver.h"
+#include "binding/scheduler/scheduler.h"
 
 enum { FEW = 8 };
 

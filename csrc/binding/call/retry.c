@@ -1,5 +1,9 @@
 /* A call that its provider refused: the cooldown, and its next attempt. Methods of Call. */
-#include "binding/binding.h"
+#include "binding/call/retry.h"
+
+#include "binding/call/call.h"
+#include "binding/loop/deliver.h"
+#include "binding/scheduler/scheduler.h"
 
 static int64_t to_ns(double seconds)
 {

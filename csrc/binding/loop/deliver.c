@@ -2,7 +2,14 @@
    all that became due in one turn of it are run together in the next, as the loop's own work for a
    callback costs as much as a task's step; or at once where the timer has brought us there. Then
    the timer is armed for what comes next. */
-#include "binding/binding.h"
+#include "binding/loop/deliver.h"
+
+#include "binding/call/call.h"
+#include "binding/call/run.h"
+#include "binding/loop/port.h"
+#include "binding/loop/timer.h"
+#include "binding/scheduler/drain.h"
+#include "binding/scheduler/scheduler.h"
 
 #define LOOK_AGAIN_NS INT64_C(1000000000)
 
@@ -188,26 +195,6 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
 void xf_deliver(SchedulerObject *s)
 {
     deliver(s, NULL);
-}
-
-bool xf_call_wake(CallObject *c, PyObject *here)
-{
-    if (c->retries != NULL) {
-        return xf_call_repeat(c, here);
-    }
-    PyObject *callback = c->callback, *context = c->context;
-    if (callback == NULL) {
-        return true;
-    }
-    c->callback = NULL;
-    c->context = NULL;
-    int r = xf_port_call_soon(c->port, here, callback, (PyObject *)c, context);
-    Py_DECREF(callback);
-    Py_XDECREF(context);
-    if (r < 0) {
-        PyErr_Clear();
-    }
-    return r == 0;
 }
 
 /* The timer has fired. What became due is collected, the timer armed anew, and then the tasks are

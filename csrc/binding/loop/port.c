@@ -1,5 +1,11 @@
 /* Ports: the event loops in which a scheduler's calls wait and run. */
-#include "binding/binding.h"
+#include "binding/loop/port.h"
+
+#include "binding/call/call.h"
+#include "binding/call/run.h"
+#include "binding/loop/deliver.h"
+#include "binding/loop/timer.h"
+#include "binding/scheduler/scheduler.h"
 
 /* ---- loops that were closed ---- */
 

@@ -1,5 +1,9 @@
 /* What a loop's time is, and the one timer that a scheduler has in it. */
-#include "binding/binding.h"
+#include "binding/loop/timer.h"
+
+#include "binding/loop/deliver.h"
+#include "binding/loop/port.h"
+#include "binding/scheduler/scheduler.h"
 
 #include <math.h>
 

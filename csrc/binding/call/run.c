@@ -1,6 +1,10 @@
 /* Running a call: as a coroutine, a call waits until it is admitted, then is the coroutine it was
    given, step by step, and ends with it. This is what its task runs. */
-#include "binding/binding.h"
+#include "binding/call/run.h"
+
+#include "binding/call/await.h"
+#include "binding/call/call.h"
+#include "binding/scheduler/scheduler.h"
 
 static void end(CallObject *c, xf_outcome outcome)
 {

@@ -1,5 +1,15 @@
 /* Scheduler: the base of all schedulers. Python subclasses give it their limits. */
-#include "binding/binding.h"
+#include "binding/scheduler/scheduler.h"
+
+#include "binding/call/call.h"
+#include "binding/call/run.h"
+#include "binding/call/start.h"
+#include "binding/loop/deliver.h"
+#include "binding/loop/port.h"
+#include "binding/module.h"
+#include "binding/scheduler/drain.h"
+#include "binding/scheduler/observe.h"
+#include "binding/scheduler/usage.h"
 
 #include <structmember.h>
 

@@ -1,6 +1,10 @@
 /* What a learner moves: definitions of limits, their levels, and how many calls are let in. Methods
    of Scheduler. */
-#include "binding/binding.h"
+#include "binding/scheduler/observe.h"
+
+#include "binding/call/call.h"
+#include "binding/loop/deliver.h"
+#include "binding/scheduler/scheduler.h"
 
 #include <math.h>
 

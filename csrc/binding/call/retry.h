@@ -1,0 +1,18 @@
+/* A call that its provider refused, or failed to answer. Methods of Call. */
+#ifndef XF_BINDING_RETRY_H
+#define XF_BINDING_RETRY_H
+
+#include "binding/call/call.h"
+
+PyObject *xf_call_rate_limited(PyObject *self, PyObject *args);
+PyObject *xf_call_failed(PyObject *self, PyObject *args);
+PyObject *xf_call_retry(PyObject *self, PyObject *unused);
+PyObject *xf_call_resume(PyObject *self, PyObject *unused);
+
+/* xf_call_wake() for a call that waited to be repeated. */
+bool xf_call_repeat(CallObject *c, PyObject *here);
+
+/* Whether attempts of `c` wait to be repeated for somebody. */
+bool xf_call_has_retries(const CallObject *c);
+
+#endif

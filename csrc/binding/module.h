@@ -1,0 +1,61 @@
+/*
+ * The types of xtremeflow._core and who owns whom.
+ *
+ *   Scheduler --> Port (one per event loop) --> Call (while it waits or is in flight) --> Task
+ *   Task --> Call (the coroutine it runs) --> Scheduler, and the coroutine that was given
+ *   Start (what start_task() returns) --> Call
+ *
+ * The cycle through Call is there while the call is alive and is cut when it ends: a task that
+ * waits or runs is kept alive by its scheduler, as asyncio itself holds tasks weakly.
+ *
+ * All of it runs under the GIL. Calls into Python may run anything, so state is moved before and
+ * never after such a call, and the core is never in the middle of an operation then.
+ */
+#ifndef XF_BINDING_MODULE_H
+#define XF_BINDING_MODULE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* A function of any calling convention as a PyMethodDef wants it. */
+#define XF_FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
+
+/* Only their own layers, and those above, know what is in them. */
+typedef struct PortObject PortObject;
+typedef struct CallObject CallObject;
+typedef struct SchedulerObject SchedulerObject;
+
+typedef struct module_state {
+    PyTypeObject *scheduler_type;
+    PyTypeObject *port_type;
+    PyTypeObject *call_type;
+    PyTypeObject *start_type;
+    PyTypeObject *reported_type;
+    PyTypeObject *steps_type; /* see steps.h */
+
+    PyObject *current_call;     /* the context variable */
+    PyObject *reported;         /* what report_token_usage() returns: done, always */
+    PyObject *get_running_loop; /* asyncio._get_running_loop: None where none runs */
+    PyObject *cancelled_error;
+    PyObject *timeout_error; /* asyncio's: not the built-in one before Python 3.11 */
+    PyObject *task_type;     /* asyncio.Task */
+    PyObject *base_time;     /* BaseEventLoop.time: loops that have another have their own clock */
+    PyObject *base_create_task; /* BaseEventLoop.create_task */
+
+    /* Interned names. */
+    PyObject *s_call_soon, *s_call_soon_threadsafe, *s_create_task, *s_create_future, *s_name,
+        *s_close, *s_throw, *s_add_reader, *s_remove_reader, *s_call_at, *s_cancel, *s_time,
+        *s_is_closed, *s_done, *s_set_result, *s_get_loop, *s_tokens, *s_requests, *s_coro,
+        *s_estimated_tokens, *s_priority, *s_timeout, *s_actual, *s_retry_after, *s_task_factory;
+    PyObject *kw_context, *kw_name, *kw_loop,
+        *kw_loop_name; /* tuples of these names, for vectorcalls */
+    PyObject *resolve; /* see xf_resolve() */
+} module_state;
+
+/* The state of `module` (borrowed) if it is this one, else NULL; clears an exception. */
+module_state *xf_module_state(PyObject *module);
+
+#endif

@@ -1,0 +1,19 @@
+/* What a learner sees and moves. Methods of Scheduler. */
+#ifndef XF_BINDING_OBSERVE_H
+#define XF_BINDING_OBSERVE_H
+
+#include "binding/scheduler/scheduler.h"
+
+PyObject *xf_scheduler_retune(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_now(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_track(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_told(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_withhold(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_shut(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_begin(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_flight(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots);
+PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent);
+
+#endif
