@@ -15,7 +15,7 @@ static PyObject *current_call(PyObject *module, PyObject *Py_UNUSED(unused))
     if (c == NULL) {
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
-    if (c->core.state == XF_DONE) {
+    if (c->core.state == XF_CALL_DONE) {
         Py_DECREF(c);
         Py_RETURN_NONE;
     }
@@ -38,7 +38,7 @@ static PyMethodDef module_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
-static int add_types(PyObject *module, module_state *st)
+static int add_types(PyObject *module, xf_module *st)
 {
     const struct {
         PyTypeObject **type;
@@ -59,7 +59,7 @@ static int add_types(PyObject *module, module_state *st)
     return 0;
 }
 
-static int add_names(module_state *st)
+static int add_names(xf_module *st)
 {
     const struct {
         PyObject **string;
@@ -107,7 +107,7 @@ static int add_names(module_state *st)
                : -1;
 }
 
-static int import_asyncio(module_state *st)
+static int import_asyncio(xf_module *st)
 {
     PyObject *asyncio = PyImport_ImportModule("asyncio"), *base = NULL;
     if (asyncio == NULL) {
@@ -131,7 +131,7 @@ static int import_asyncio(module_state *st)
 
 static int module_exec(PyObject *module)
 {
-    module_state *st = PyModule_GetState(module);
+    xf_module *st = PyModule_GetState(module);
     if (add_names(st) < 0 || import_asyncio(st) < 0 || add_types(module, st) < 0) {
         return -1;
     }
@@ -193,7 +193,7 @@ static int module_exec(PyObject *module)
 
 static int module_traverse(PyObject *module, visitproc visit, void *arg)
 {
-    module_state *st = PyModule_GetState(module);
+    xf_module *st = PyModule_GetState(module);
 #define DO_VISIT(object) Py_VISIT(st->object);
     EACH_CYCLE(DO_VISIT)
     EACH_OTHER(DO_VISIT)
@@ -202,7 +202,7 @@ static int module_traverse(PyObject *module, visitproc visit, void *arg)
 
 static int module_clear(PyObject *module)
 {
-    module_state *st = PyModule_GetState(module);
+    xf_module *st = PyModule_GetState(module);
 #define DO_CLEAR(object) Py_CLEAR(st->object);
     EACH_CYCLE(DO_CLEAR)
     return 0;
@@ -210,7 +210,7 @@ static int module_clear(PyObject *module)
 
 static void module_free(void *module)
 {
-    module_state *st = PyModule_GetState(module);
+    xf_module *st = PyModule_GetState(module);
     (void)module_clear(module);
     EACH_OTHER(DO_CLEAR)
 }
@@ -227,7 +227,7 @@ static struct PyModuleDef module_def = {
     PyModuleDef_HEAD_INIT,
     .m_name = "xtremeflow._core",
     .m_doc = PyDoc_STR("The native queue: limits, admission, the shared cooldown."),
-    .m_size = sizeof(module_state),
+    .m_size = sizeof(xf_module),
     .m_methods = module_methods,
     .m_slots = module_slots,
     .m_traverse = module_traverse,
@@ -235,7 +235,7 @@ static struct PyModuleDef module_def = {
     .m_free = module_free,
 };
 
-module_state *xf_module_state(PyObject *module)
+xf_module *xf_module_state(PyObject *module)
 {
     if (module == NULL || PyModule_GetDef(module) != &module_def) {
         PyErr_Clear();

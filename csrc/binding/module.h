@@ -28,7 +28,7 @@ typedef struct PortObject PortObject;
 typedef struct CallObject CallObject;
 typedef struct SchedulerObject SchedulerObject;
 
-typedef struct module_state {
+typedef struct xf_module {
     PyTypeObject *scheduler_type;
     PyTypeObject *port_type;
     PyTypeObject *call_type;
@@ -53,9 +53,9 @@ typedef struct module_state {
     PyObject *kw_context, *kw_name, *kw_loop,
         *kw_loop_name; /* tuples of these names, for vectorcalls */
     PyObject *resolve; /* see xf_resolve() */
-} module_state;
+} xf_module;
 
 /* The state of `module` (borrowed) if it is this one, else NULL; clears an exception. */
-module_state *xf_module_state(PyObject *module);
+xf_module *xf_module_state(PyObject *module);
 
 #endif

@@ -4,6 +4,7 @@
 #ifndef XF_CALL_H
 #define XF_CALL_H
 
+#include <assert.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -14,12 +15,12 @@
 struct xf_flow;
 
 typedef enum xf_state {
-    XF_NEW,       /* not submitted yet */
-    XF_WAITING,   /* in the queue */
-    XF_ADMITTED,  /* holds a slot and its cost, not dispatched yet */
-    XF_IN_FLIGHT, /* dispatched */
-    XF_EXPIRED,   /* its deadline came first; holds nothing */
-    XF_DONE,      /* finished or cancelled; holds nothing */
+    XF_CALL_NEW,       /* not submitted yet */
+    XF_CALL_WAITING,   /* in the queue */
+    XF_CALL_ADMITTED,  /* holds a slot and its cost, not dispatched yet */
+    XF_CALL_IN_FLIGHT, /* dispatched */
+    XF_CALL_EXPIRED,   /* its deadline came first; holds nothing */
+    XF_CALL_DONE,      /* finished or cancelled; holds nothing */
 } xf_state;
 
 /* Zeroed and with `held` and `priced` filled in before xf_submit(), it must stay until the call is
@@ -45,5 +46,22 @@ typedef struct xf_call {
     bool foreseen : 1;               /* in flight: the level at its end has paid for it */
     int64_t held[];                  /* per limit, in units: the cost, later what was reported */
 } xf_call;
+
+/* Moves `c` to that state; a debug build aborts where no call may go there. */
+static inline void xf_call_become(xf_call *c, xf_state state)
+{
+#ifndef NDEBUG
+    static const uint8_t next[] = {
+        [XF_CALL_NEW] = 1 << XF_CALL_WAITING | 1 << XF_CALL_ADMITTED,
+        [XF_CALL_WAITING] = 1 << XF_CALL_ADMITTED | 1 << XF_CALL_EXPIRED | 1 << XF_CALL_DONE,
+        [XF_CALL_ADMITTED] = 1 << XF_CALL_WAITING | 1 << XF_CALL_IN_FLIGHT | 1 << XF_CALL_DONE,
+        [XF_CALL_IN_FLIGHT] = 1 << XF_CALL_WAITING | 1 << XF_CALL_DONE,
+        [XF_CALL_EXPIRED] = 1 << XF_CALL_DONE,
+        [XF_CALL_DONE] = 0,
+    };
+    assert(next[c->state] >> state & 1);
+#endif
+    c->state = (uint8_t)state;
+}
 
 #endif

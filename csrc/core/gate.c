@@ -101,7 +101,7 @@ void xf_gate_admit(xf_gate *g, xf_call *c, int64_t at)
     g->in_use++;
     g->admitted++;
     c->resets = (uint16_t)g->resets;
-    c->state = XF_ADMITTED;
+    xf_call_become(c, XF_CALL_ADMITTED);
 }
 
 void xf_gate_revoke(xf_gate *g, xf_call *c, int64_t now)
@@ -125,7 +125,7 @@ void xf_gate_revoke(xf_gate *g, xf_call *c, int64_t now)
 void xf_gate_dispatch(xf_gate *g, xf_call *c, int64_t now)
 {
     xf_list_append(&g->flying, c);
-    c->state = XF_IN_FLIGHT;
+    xf_call_become(c, XF_CALL_IN_FLIGHT);
     c->generation = g->cooldown.generation;
     c->repeated = c->refused = c->foreseen = false;
     c->dispatched_at = now; /* instead of the deadline, which it has kept */
@@ -145,7 +145,7 @@ void xf_gate_settle(xf_gate *g, xf_call *c, uint32_t i, int64_t actual, int64_t 
     xf_limit *l = &g->limits[i];
     int64_t less = c->held[i] - actual;
     xf_limit_adjust(l, less, now);
-    if (c->foreseen && c->state == XF_IN_FLIGHT) {
+    if (c->foreseen && c->state == XF_CALL_IN_FLIGHT) {
         xf_limit_amend(l, less, now);
     }
     if (less > 0) {
@@ -193,7 +193,7 @@ static int64_t refused_cost(const xf_gate *g, const xf_call *c, uint32_t i)
    knows who followed, those foreseen by the cooldown that this one `extends`. */
 static void foresee(xf_gate *g, const xf_call *c, bool extends)
 {
-    bool flies = c != NULL && c->state == XF_IN_FLIGHT, follows = false;
+    bool flies = c != NULL && c->state == XF_CALL_IN_FLIGHT, follows = false;
     for (xf_call *f = g->flying.first; f != NULL; f = f->next) {
         f->refused &= extends || f == c; /* else it was sent again, without our knowing */
         f->foreseen = !f->refused && (flies ? follows : extends && f->foreseen);
@@ -235,14 +235,14 @@ int64_t xf_gate_refused(xf_gate *g, xf_call *c, const xf_backoff *b, int64_t now
         return cooldown->until > now ? cooldown->until : now;
     }
     bool fresh = c != NULL ? c->generation == cooldown->generation : cooldown->until <= now;
-    if (c != NULL && c->state == XF_IN_FLIGHT) {
+    if (c != NULL && c->state == XF_CALL_IN_FLIGHT) {
         xf_outage_answered(&g->outage, c->dispatched_at);
     }
     int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
     if (fresh && c != NULL && xf_margin_widen(&g->margin, b->told_ns, now)) {
         keep_margin(g, now);
     }
-    if (c != NULL && c->state == XF_IN_FLIGHT) {
+    if (c != NULL && c->state == XF_CALL_IN_FLIGHT) {
         c->refused = true;
         unforesee(g, c, now);
     }

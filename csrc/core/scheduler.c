@@ -80,9 +80,9 @@ static void arrive(xf_scheduler *s, const xf_call *c)
 
 static void enter_queue(xf_scheduler *s, xf_call *c)
 {
-    bool is_new = c->state == XF_NEW;
+    bool is_new = c->state == XF_CALL_NEW;
     arrive(s, c);
-    c->state = XF_WAITING;
+    xf_call_become(c, XF_CALL_WAITING);
     if (is_new) {
         xf_queue_enter(&s->queue, c);
     } else {
@@ -93,7 +93,7 @@ static void enter_queue(xf_scheduler *s, xf_call *c)
 
 static void forget(xf_scheduler *s, xf_call *c, xf_state state)
 {
-    c->state = state;
+    xf_call_become(c, state);
     s->live--;
     xf_queue_shrink(&s->queue, s->live, &s->alloc);
 }
@@ -130,7 +130,7 @@ static void advance(xf_scheduler *s)
             s->anchor = first_deadline; /* until then it stood in the way */
         }
         leave_queue(s, overdue);
-        forget(s, overdue, XF_EXPIRED);
+        forget(s, overdue, XF_CALL_EXPIRED);
         s->counters.expired++;
         xf_list_append(&s->outbox, overdue);
     }
@@ -268,22 +268,22 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
 {
     begin(s, now);
     switch (c->state) {
-    case XF_WAITING:
+    case XF_CALL_WAITING:
         leave_queue(s, c);
         break;
-    case XF_ADMITTED:
+    case XF_CALL_ADMITTED:
         revoke(s, c);
         break;
-    case XF_IN_FLIGHT:
+    case XF_CALL_IN_FLIGHT:
         slots_free_from_now(s);
         xf_gate_land(&s->gate, c);
         if (outcome == XF_SUCCEEDED) {
             xf_gate_accepted(&s->gate, c, s->now);
         }
         break;
-    case XF_EXPIRED:
+    case XF_CALL_EXPIRED:
         take_from_outbox(s, c);
-        c->state = XF_DONE;
+        xf_call_become(c, XF_CALL_DONE);
         return;
     default:
         return;
@@ -291,7 +291,7 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
     s->counters.succeeded += outcome == XF_SUCCEEDED;
     s->counters.failed += outcome == XF_FAILED;
     s->counters.cancelled += outcome == XF_CANCELLED;
-    forget(s, c, XF_DONE);
+    forget(s, c, XF_CALL_DONE);
     advance(s);
 }
 

@@ -77,7 +77,7 @@ size_t xf_call_size(const xf_scheduler *s);
 
 /* Puts a new call at the end of its priority. `priority` in XF_MIN_PRIORITY..XF_MAX_PRIORITY,
    every held[i] in 0..max_cost of limit i, `deadline` an instant or XF_NEVER. If the call can be
-   admitted at once it is (state XF_ADMITTED) and does not go through the outbox. False: no
+   admitted at once it is (state XF_CALL_ADMITTED) and does not go through the outbox. False: no
    memory, nothing was done. */
 bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int64_t now);
 
@@ -171,7 +171,8 @@ void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now);
 /* Time has passed: admits what has become admissible, expires what is overdue. */
 void xf_poll(xf_scheduler *s, int64_t now);
 
-/* Takes the next call out of the outbox (state XF_ADMITTED or XF_EXPIRED), or returns NULL. */
+/* Takes the next call out of the outbox (state XF_CALL_ADMITTED or XF_CALL_EXPIRED), or returns
+ * NULL. */
 xf_call *xf_collect(xf_scheduler *s);
 
 /* The head of the queue (NULL: empty) and, in `at`, when it becomes admissible: XF_NEVER if that

@@ -64,7 +64,7 @@ static inline xf_call *submit(int64_t cost, int64_t second_cost, int64_t now)
 static inline xf_call *dispatched(int64_t cost, int64_t second_cost, int64_t now)
 {
     xf_call *c = submit(cost, second_cost, now);
-    CHECK_EQ(c->state, XF_ADMITTED);
+    CHECK_EQ(c->state, XF_CALL_ADMITTED);
     CHECK(xf_dispatch(&s, c));
     return c;
 }

@@ -1,13 +1,16 @@
 /* When a call is admitted: limits, slots, lateness, and what settlements and cancellations do. */
 #include "fixture.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 TEST(every_limit_must_allow_a_call)
 {
     const xf_definition limits[] = {limit(10, 1, 10), limit(1000, 1, 1000)};
     start(limits, 2, XF_UNLIMITED);
     submit(1, 1000, 0);
     xf_call *c = submit(1, 500, 0);
-    CHECK_EQ(c->state, XF_WAITING);
+    CHECK_EQ(c->state, XF_CALL_WAITING);
     CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 0), 9, 0); /* all or nothing */
     CHECK_EQ(armed(), SECOND / 2);
     xf_poll(&s, SECOND / 2 - 1);
@@ -58,7 +61,7 @@ TEST(a_producer_that_asks_after_each_admission_keeps_the_schedule)
     for (int i = 1; i < 100; i++) {
         int64_t asked = (i - 1) * MS + MS / 2;
         xf_call *c = submit(1, 0, asked);
-        CHECK_EQ(c->state, XF_WAITING);
+        CHECK_EQ(c->state, XF_CALL_WAITING);
         CHECK_EQ(armed(), i * MS);
         xf_poll(&s, i * MS + MS / 4); /* a little late */
         CHECK(xf_collect(&s) == c);
@@ -71,8 +74,8 @@ TEST(an_arrival_after_a_pause_starts_a_new_schedule)
     const xf_definition requests = limit(1000, 1, 1);
     start(&requests, 1, XF_UNLIMITED);
     submit(1, 0, 0);
-    CHECK_EQ(submit(1, 0, 5 * MS)->state, XF_ADMITTED);
-    CHECK_EQ(submit(1, 0, 5 * MS)->state, XF_WAITING);
+    CHECK_EQ(submit(1, 0, 5 * MS)->state, XF_CALL_ADMITTED);
+    CHECK_EQ(submit(1, 0, 5 * MS)->state, XF_CALL_WAITING);
     CHECK_EQ(armed(), 6 * MS);
     stop();
 }
@@ -226,7 +229,7 @@ TEST(a_retry_pays_again)
     start(&tokens, 1, XF_UNLIMITED);
     xf_call *c = dispatched(60, 0, 0);
     xf_retry(&s, c, 0);
-    CHECK_EQ(c->state, XF_WAITING);
+    CHECK_EQ(c->state, XF_CALL_WAITING);
     CHECK_EQ(s.gate.in_use, 0);
     CHECK_EQ(armed(), 2 * SECOND);
     xf_poll(&s, 2 * SECOND);
@@ -256,7 +259,7 @@ TEST(a_clock_that_runs_backward_changes_nothing)
     start(&requests, 1, XF_UNLIMITED);
     submit(1, 0, 10 * SECOND);
     xf_call *c = submit(1, 0, 3 * SECOND);
-    CHECK_EQ(c->state, XF_WAITING);
+    CHECK_EQ(c->state, XF_CALL_WAITING);
     CHECK_EQ(armed(), 11 * SECOND);
     xf_poll(&s, 0);
     CHECK_EQ(armed(), 11 * SECOND);
@@ -333,14 +336,14 @@ TEST(what_is_let_in_for_now_and_the_slots_hold_both)
     start(NULL, 0, 3);
     xf_let_in(&s, 2, 0);
     xf_call *first = dispatched(0, 0, 0), *second = dispatched(0, 0, 0), *third = submit(0, 0, 0);
-    CHECK_EQ(third->state, XF_WAITING);
+    CHECK_EQ(third->state, XF_CALL_WAITING);
     xf_set_slots(&s, 1, 0);
     xf_let_in(&s, 3, 0);
-    CHECK_EQ(third->state, XF_WAITING);
+    CHECK_EQ(third->state, XF_CALL_WAITING);
     xf_finish(&s, first, XF_SUCCEEDED, 0);
-    CHECK_EQ(third->state, XF_WAITING);
+    CHECK_EQ(third->state, XF_CALL_WAITING);
     xf_finish(&s, second, XF_SUCCEEDED, 0);
-    CHECK_EQ(third->state, XF_ADMITTED);
+    CHECK_EQ(third->state, XF_CALL_ADMITTED);
     stop();
 }
 
@@ -385,7 +388,7 @@ TEST(nobody_passes_by_the_level_of_a_limit_that_is_replaced)
     xf_call *waiting = submit(500, 0, 0);
     const xf_remaining left = {.units = 400};
     xf_replace(&s, 0, &new, &left, NULL, SECOND);
-    CHECK_EQ(waiting->state, XF_WAITING);
+    CHECK_EQ(waiting->state, XF_CALL_WAITING);
     CHECK_EQ(armed(), 11 * SECOND);
     stop();
 }
@@ -403,6 +406,35 @@ TEST(what_may_be_missing_in_an_answer_is_what_its_call_or_all_have_cost)
     stop();
 }
 
+/* Whether a debug build ends for that move. */
+static bool aborts(xf_state from, xf_state to)
+{
+    xf_call c = {.state = from};
+    fflush(stderr);
+    pid_t child = fork();
+    if (child == 0) {
+        CHECK(freopen("/dev/null", "w", stderr) != NULL);
+        xf_call_become(&c, to);
+        _exit(0);
+    }
+    int status = 0;
+    CHECK(child > 0 && waitpid(child, &status, 0) == child);
+    return !WIFEXITED(status) || WEXITSTATUS(status) != 0;
+}
+
+TEST(a_call_moves_only_to_the_states_that_may_follow)
+{
+    const char *legal[] = {/* to a new, waiting, admitted, in flight, expired, done one */
+                           [XF_CALL_NEW] = ".WA...",      [XF_CALL_WAITING] = "..A.ED",
+                           [XF_CALL_ADMITTED] = ".W.F.D", [XF_CALL_IN_FLIGHT] = ".W...D",
+                           [XF_CALL_EXPIRED] = ".....D",  [XF_CALL_DONE] = "......"};
+    for (xf_state from = XF_CALL_NEW; from <= XF_CALL_DONE; from++) {
+        for (xf_state to = XF_CALL_NEW; to <= XF_CALL_DONE; to++) {
+            CHECK_EQ(aborts(from, to), legal[from][to] == '.');
+        }
+    }
+}
+
 /* Anything in any order, for the sanitizers and for what must hold always. */
 TEST(a_long_random_life)
 {
@@ -413,12 +445,12 @@ TEST(a_long_random_life)
     start(limits, 2, 8);
     for (int step = 0; step < 200000; step++) {
         xf_call **c = &calls[draw(N)];
-        uint32_t state = *c == NULL ? XF_DONE : (*c)->state;
+        uint32_t state = *c == NULL ? XF_CALL_DONE : (*c)->state;
         uint32_t in_use = s.gate.in_use, slots = s.gate.slots;
         now += (int64_t)draw(3) * (int64_t)draw(MS);
         switch (draw(8)) {
         case 0:
-            if (state == XF_DONE) {
+            if (state == XF_CALL_DONE) {
                 free(*c);
                 *c = calloc(1, xf_call_size(&s));
                 CHECK(*c != NULL);
@@ -429,27 +461,27 @@ TEST(a_long_random_life)
             }
             break;
         case 1:
-            if (state == XF_ADMITTED && !xf_dispatch(&s, *c)) {
+            if (state == XF_CALL_ADMITTED && !xf_dispatch(&s, *c)) {
                 xf_put_back(&s, *c, now);
             }
             break;
         case 2:
-            if (state != XF_DONE) {
+            if (state != XF_CALL_DONE) {
                 xf_finish(&s, *c, (xf_outcome)draw(3), now);
             }
             break;
         case 3:
-            if (state == XF_IN_FLIGHT) {
+            if (state == XF_CALL_IN_FLIGHT) {
                 xf_retry(&s, *c, now);
             }
             break;
         case 4:
-            if (state == XF_IN_FLIGHT) {
+            if (state == XF_CALL_IN_FLIGHT) {
                 xf_settle(&s, *c, (uint32_t)draw(2), (int64_t)draw(300), now);
             }
             break;
         case 5:
-            if (state == XF_IN_FLIGHT && draw(10) == 0) {
+            if (state == XF_CALL_IN_FLIGHT && draw(10) == 0) {
                 refuse(*c, (int64_t)draw(10 * MS), now);
             } else if (draw(100) == 0) {
                 xf_set_slots(&s, 1 + (uint32_t)draw(12), now);
@@ -466,10 +498,11 @@ TEST(a_long_random_life)
         }
         uint32_t live = 0, holding = 0, waiting = 0;
         for (int i = 0; i < N; i++) {
-            state = calls[i] == NULL ? XF_DONE : calls[i]->state;
-            waiting += state == XF_WAITING;
-            holding += state == XF_ADMITTED || state == XF_IN_FLIGHT;
-            live += state == XF_WAITING || state == XF_ADMITTED || state == XF_IN_FLIGHT;
+            state = calls[i] == NULL ? XF_CALL_DONE : calls[i]->state;
+            waiting += state == XF_CALL_WAITING;
+            holding += state == XF_CALL_ADMITTED || state == XF_CALL_IN_FLIGHT;
+            live +=
+                state == XF_CALL_WAITING || state == XF_CALL_ADMITTED || state == XF_CALL_IN_FLIGHT;
         }
         CHECK_EQ(s.live, live);
         CHECK_EQ(s.gate.in_use, holding);

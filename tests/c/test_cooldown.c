@@ -8,7 +8,7 @@ TEST(nobody_is_admitted_before_the_end_and_one_at_it)
     start(NULL, 0, XF_UNLIMITED);
     xf_call *c = dispatched(0, 0, 0);
     CHECK_EQ(refuse(c, SECOND, 0), SECOND);
-    CHECK_EQ(submit(0, 0, SECOND / 2)->state, XF_WAITING);
+    CHECK_EQ(submit(0, 0, SECOND / 2)->state, XF_CALL_WAITING);
     CHECK_EQ(armed(), SECOND);
     xf_poll(&s, SECOND - 1);
     CHECK_EQ(collect_all(), 0);
@@ -97,7 +97,7 @@ TEST(a_wait_of_zero_changes_nothing)
     start(&tokens, 1, XF_UNLIMITED);
     CHECK_EQ(refuse(dispatched(1, 0, 0), 0, 5), 5);
     CHECK_EQ(s.gate.cooldown.generation, 0);
-    CHECK_EQ(submit(9, 0, 5)->state, XF_ADMITTED);
+    CHECK_EQ(submit(9, 0, 5)->state, XF_CALL_ADMITTED);
     stop();
 }
 
@@ -109,7 +109,7 @@ TEST(absurd_lengths_do_not_overflow)
     s.gate.cooldown.step = UINT32_MAX;
     CHECK_EQ(xf_refused(&s, c, &huge, SECOND), INT64_MAX);
     CHECK_EQ(refuse(NULL, INT64_MAX, SECOND), INT64_MAX);
-    CHECK_EQ(submit(0, 0, SECOND)->state, XF_WAITING);
+    CHECK_EQ(submit(0, 0, SECOND)->state, XF_CALL_WAITING);
     CHECK_EQ(armed(), XF_NEVER);
     stop();
 }
@@ -165,7 +165,7 @@ TEST(what_is_given_back_during_a_cooldown_lets_no_herd_out_at_its_end)
     }
     refuse(calls[0], 10 * SECOND, 0);
     for (int i = 0; i < N; i++) {
-        if (calls[i]->state == XF_IN_FLIGHT) {
+        if (calls[i]->state == XF_CALL_IN_FLIGHT) {
             xf_settle(&s, calls[i], 0, 10, 0);
         } else {
             CHECK(!xf_dispatch(&s, calls[i])); /* a cooldown began */
@@ -229,7 +229,7 @@ TEST(a_call_put_back_keeps_its_deadline_and_a_retry_has_none)
     CHECK_EQ(armed(), SECOND);
     xf_poll(&s, 3 * SECOND);
     CHECK(xf_collect(&s) == back);
-    CHECK_EQ(back->state, XF_EXPIRED);
+    CHECK_EQ(back->state, XF_CALL_EXPIRED);
     CHECK_EQ(armed(), 5 * SECOND);
     stop();
 }
@@ -254,7 +254,7 @@ TEST(a_call_admitted_before_a_late_extension_does_not_start_in_it)
     xf_call *a = dispatched(0, 0, 0), *late = dispatched(0, 0, 0);
     refuse(a, SECOND, 0);
     xf_call *c = submit(0, 0, SECOND);
-    CHECK_EQ(c->state, XF_ADMITTED);
+    CHECK_EQ(c->state, XF_CALL_ADMITTED);
     refuse(late, SECOND, SECOND);
     CHECK_EQ(s.gate.cooldown.generation, 1);
     CHECK(!xf_dispatch(&s, c));
@@ -272,7 +272,7 @@ TEST(a_call_put_back_after_a_cooldown_gets_nothing_of_the_new_level)
     xf_finish(&s, refused, XF_FAILED, 0);
     CHECK(!xf_dispatch(&s, c));
     xf_put_back(&s, c, 50 * MS);
-    CHECK_EQ(c->state, XF_WAITING); /* 100 were promised, and 40 have come since */
+    CHECK_EQ(c->state, XF_CALL_WAITING); /* 100 were promised, and 40 have come since */
     CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 50 * MS), 140, 0);
     CHECK_NEAR(xf_limit_level(&s.gate.limits[1], 50 * MS), 9999, 0.1);
     CHECK_EQ(s.gate.limits[0].used, 100);
@@ -288,13 +288,13 @@ TEST(a_call_admitted_before_a_late_extension_does_not_start_after_it_either)
     refuse(a, 10 * MS, 0);
     xf_finish(&s, a, XF_FAILED, 0);
     xf_call *c = submit(500, 0, 600 * MS);
-    CHECK_EQ(c->state, XF_ADMITTED);
+    CHECK_EQ(c->state, XF_CALL_ADMITTED);
     refuse(late, 5 * MS, 601 * MS);
     CHECK_EQ(s.gate.cooldown.generation, 1);
     xf_poll(&s, 607 * MS);
     CHECK(!xf_dispatch(&s, c)); /* the level of 606 ms has not paid for it */
     xf_put_back(&s, c, 607 * MS);
-    CHECK_EQ(c->state, XF_WAITING);
+    CHECK_EQ(c->state, XF_CALL_WAITING);
     CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 607 * MS), 101, 0);
     stop();
 }
@@ -365,7 +365,7 @@ TEST(a_report_for_a_call_that_is_to_be_repeated_moves_nothing)
     xf_settle(&s, c, 0, 200, 0);
     c->held[0] = 300;
     xf_retry(&s, c, 0);
-    CHECK_EQ(c->state, XF_ADMITTED);
+    CHECK_EQ(c->state, XF_CALL_ADMITTED);
     xf_settle(&s, c, 0, 10, 0);
     CHECK_EQ(s.gate.limits[0].used, 500);
     xf_finish(&s, c, XF_CANCELLED, 0);

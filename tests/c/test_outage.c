@@ -164,7 +164,7 @@ TEST(without_a_base_there_is_no_pause)
         CHECK_EQ(xf_failed(&s, c, &none, 0), 0);
         xf_finish(&s, c, XF_FAILED, 0);
     }
-    CHECK_EQ(submit(0, 0, 0)->state, XF_ADMITTED);
+    CHECK_EQ(submit(0, 0, 0)->state, XF_CALL_ADMITTED);
     stop();
 }
 

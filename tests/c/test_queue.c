@@ -5,11 +5,11 @@ TEST(an_idle_scheduler_admits_on_the_spot)
 {
     start(NULL, 0, 1);
     xf_call *c = submit(0, 0, 5);
-    CHECK_EQ(c->state, XF_ADMITTED);
+    CHECK_EQ(c->state, XF_CALL_ADMITTED);
     CHECK(xf_collect(&s) == NULL);
     CHECK_EQ(armed(), XF_NEVER);
     xf_call *next = submit(0, 0, 5);
-    CHECK_EQ(next->state, XF_WAITING);
+    CHECK_EQ(next->state, XF_CALL_WAITING);
     CHECK_EQ(armed(), XF_NEVER); /* later, but no time can be told */
     int64_t at;
     CHECK(xf_head(&s, &at) == next);
@@ -65,7 +65,7 @@ TEST(small_calls_do_not_overtake_a_large_one)
     CHECK(xf_collect(&s) == NULL);
     xf_poll(&s, SECOND);
     CHECK(xf_collect(&s) == large);
-    CHECK_EQ(small->state, XF_WAITING);
+    CHECK_EQ(small->state, XF_CALL_WAITING);
     CHECK_EQ(armed(), SECOND + SECOND / 10);
     stop();
 }
@@ -101,11 +101,11 @@ TEST(a_waiting_call_expires_at_its_deadline)
     CHECK(xf_collect(&s) == NULL);
     xf_poll(&s, 2 * SECOND);
     CHECK(xf_collect(&s) == hasty);
-    CHECK_EQ(hasty->state, XF_EXPIRED);
+    CHECK_EQ(hasty->state, XF_CALL_EXPIRED);
     CHECK_EQ(armed(), 9 * SECOND);
     xf_finish(&s, running, XF_SUCCEEDED, 3 * SECOND);
     CHECK(xf_collect(&s) == patient);
-    CHECK_EQ(patient->state, XF_ADMITTED);
+    CHECK_EQ(patient->state, XF_CALL_ADMITTED);
     CHECK_EQ(armed(), XF_NEVER);
     CHECK_EQ(s.counters.expired, 1);
     stop();
@@ -121,10 +121,10 @@ TEST(a_call_that_was_due_before_its_deadline_is_admitted_however_late_one_looks)
     CHECK(xf_submit(&s, too_late, 0, 2 * SECOND - 1, 0));
     xf_poll(&s, SECOND + 5 * MS);
     CHECK(xf_collect(&s) == in_time);
-    CHECK_EQ(in_time->state, XF_ADMITTED);
+    CHECK_EQ(in_time->state, XF_CALL_ADMITTED);
     xf_poll(&s, 2 * SECOND + 5 * MS);
     CHECK(xf_collect(&s) == too_late);
-    CHECK_EQ(too_late->state, XF_EXPIRED);
+    CHECK_EQ(too_late->state, XF_CALL_EXPIRED);
     stop();
 }
 
@@ -134,9 +134,9 @@ TEST(a_call_whose_deadline_is_over_expires_though_it_could_be_admitted)
     xf_call *now_or_never = call(0, 0), *late = call(0, 0);
     CHECK(xf_submit(&s, late, 0, SECOND - 1, SECOND));
     CHECK(xf_collect(&s) == late);
-    CHECK_EQ(late->state, XF_EXPIRED);
+    CHECK_EQ(late->state, XF_CALL_EXPIRED);
     CHECK(xf_submit(&s, now_or_never, 0, SECOND, SECOND));
-    CHECK_EQ(now_or_never->state, XF_ADMITTED);
+    CHECK_EQ(now_or_never->state, XF_CALL_ADMITTED);
     stop();
 }
 
@@ -200,9 +200,9 @@ TEST(a_million_waiting_calls_with_random_cancellations)
     uint32_t left = N;
     for (int i = 0; i < N; i++) {
         xf_call *c = (xf_call *)(calls + draw(N) * size);
-        left -= c->state == XF_WAITING;
+        left -= c->state == XF_CALL_WAITING;
         xf_finish(&s, c, XF_CANCELLED, 0);
-        CHECK(c->state == XF_DONE);
+        CHECK(c->state == XF_CALL_DONE);
     }
     CHECK_EQ(s.queue.size, left);
     CHECK_EQ(s.live, left + 1);
@@ -278,7 +278,7 @@ TEST(a_retry_and_a_call_put_back_need_no_memory)
     for (int i = 0; i < N; i++) {
         calls[i] = call(0, 0);
         CHECK(xf_submit(&s, calls[i], 0, 99 * SECOND, 0));
-        CHECK_EQ(calls[i]->state, XF_ADMITTED);
+        CHECK_EQ(calls[i]->state, XF_CALL_ADMITTED);
     }
     for (int i = 0; i < N / 2; i++) {
         CHECK(xf_dispatch(&s, calls[i]));

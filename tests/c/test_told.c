@@ -166,11 +166,11 @@ TEST(a_limit_that_is_shut_goes_on_refilling)
     xf_shut(&s, 0, 4 * SECOND, 3 * SECOND);
     CHECK_EQ(armed(), 4 * SECOND);
     xf_poll(&s, 4 * SECOND);
-    CHECK_EQ(c->state, XF_ADMITTED);
-    CHECK_EQ(d->state, XF_WAITING);
+    CHECK_EQ(c->state, XF_CALL_ADMITTED);
+    CHECK_EQ(d->state, XF_CALL_WAITING);
     CHECK_EQ(armed(), 6 * SECOND);
     xf_poll(&s, 6 * SECOND);
-    CHECK_EQ(d->state, XF_ADMITTED);
+    CHECK_EQ(d->state, XF_CALL_ADMITTED);
     stop();
 }
 
@@ -224,7 +224,7 @@ TEST(no_answer_puts_anybody_into_debt_or_moves_the_level_above_the_capacity)
     int64_t now = 0;
     for (int i = 0; i < 5000; i++) {
         xf_call *c = submit((int64_t)draw(900), 0, now);
-        if (c->state == XF_ADMITTED) {
+        if (c->state == XF_CALL_ADMITTED) {
             CHECK(xf_dispatch(&s, c));
         } else {
             xf_finish(&s, c, XF_CANCELLED, now);

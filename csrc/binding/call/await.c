@@ -31,7 +31,7 @@ PyObject *xf_await_method(PyObject *self, PyTypeObject *cls, PyObject *const *ar
         PyErr_SetString(PyExc_TypeError, "__await__() takes no arguments");
         return NULL;
     }
-    module_state *st = PyType_GetModuleState(cls);
+    xf_module *st = PyType_GetModuleState(cls);
     return xf_steps_new(st->steps_type, self);
 }
 

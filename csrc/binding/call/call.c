@@ -1,7 +1,7 @@
-/* A call: its cost, its place in the core, and asyncio's future protocol for the task that waits
-   for its admission. */
+/* A call: its cost, its place in the core, its stages. */
 #include "binding/call/call.h"
 
+#include "binding/call/future.h"
 #include "binding/call/await.h"
 #include "binding/call/retry.h"
 #include "binding/call/run.h"
@@ -10,10 +10,30 @@
 #include "binding/scheduler/scheduler.h"
 #include "binding/scheduler/usage.h"
 
+#include <assert.h>
 #include <structmember.h>
 
 /* Some 100 KB per scheduler at the most. */
 enum { MAX_FREE_CALLS = 500 };
+
+/* ---- stages ---- */
+
+#ifndef NDEBUG
+/* For each stage, those that may follow it, as bits. */
+static const uint8_t next_stages[] = {
+    [XF_STAGE_PENDING] = 1 << XF_STAGE_STEPPING | 1 << XF_STAGE_ENDED,
+    [XF_STAGE_STEPPING] = 1 << XF_STAGE_PAUSED | 1 << XF_STAGE_ENDED,
+    [XF_STAGE_PAUSED] = 1 << XF_STAGE_STEPPING | 1 << XF_STAGE_ENDED,
+    [XF_STAGE_LEFT] = 1 << XF_STAGE_ENDED,
+    [XF_STAGE_ENDED] = 1 << XF_STAGE_LEFT | 1 << XF_STAGE_ENDED,
+};
+#endif
+
+void xf_call_move(CallObject *c, xf_stage stage)
+{
+    assert(next_stages[c->stage] >> stage & 1);
+    c->stage = (uint8_t)stage;
+}
 
 /* ---- life ---- */
 
@@ -21,7 +41,7 @@ int64_t xf_call_cost(CallObject *c, int64_t *cost)
 {
     SchedulerObject *s = c->scheduler;
     for (uint32_t i = 0; i < s->core.gate.n_limits; i++) {
-        cost[i] = s->kinds[i] == KIND_REQUESTS;
+        cost[i] = s->kinds[i] == XF_KIND_REQUESTS;
     }
     return c->estimate != NULL ? xf_amounts(s, c->estimate, "estimated_tokens", cost) : 0;
 }
@@ -122,7 +142,7 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns)
         return -1;
     }
     int64_t now = xf_port_now(s, port);
-    if (c->phase == CALL_OVER) { /* given up by what that has run */
+    if (c->stage == XF_STAGE_ENDED) { /* given up by what that has run */
         (void)xf_already_awaited();
         return -1;
     }
@@ -134,7 +154,7 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns)
     }
     link_call(c);
     xf_deliver(s);
-    if (c->core.state == XF_WAITING) {
+    if (c->core.state == XF_CALL_WAITING) {
         xf_port_purge_others(s);
     }
     return 0;
@@ -156,76 +176,47 @@ bool xf_call_dispatch(CallObject *c)
     return true;
 }
 
-bool xf_call_wake(CallObject *c, PyObject *here)
-{
-    if (c->retries != NULL) {
-        return xf_call_repeat(c, here);
-    }
-    PyObject *callback = c->callback, *context = c->context;
-    if (callback == NULL) {
-        return true;
-    }
-    c->callback = NULL;
-    c->context = NULL;
-    int r = xf_port_call_soon(c->port, here, callback, (PyObject *)c, context);
-    Py_DECREF(callback);
-    Py_XDECREF(context);
-    if (r < 0) {
-        PyErr_Clear();
-    }
-    return r == 0;
-}
-
 void xf_set_timeout(const CallObject *c)
 {
     PyErr_SetString(c->scheduler->st->timeout_error,
                     "the call was not admitted within its timeout");
 }
 
-/* Wakes the task that waits for `c` whatever has become of it. Keeps a set exception. */
-static void schedule_callback(CallObject *c)
-{
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyObject *here = PyObject_CallNoArgs(c->scheduler->st->get_running_loop);
-    if (here == NULL || !xf_call_wake(c, here)) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(here);
-    PyErr_Restore(type, value, traceback);
-}
-
 void xf_call_end(CallObject *c, xf_outcome outcome)
 {
     SchedulerObject *s = c->scheduler;
-    if (c->core.state == XF_NEW || c->core.state == XF_DONE) {
+    if (c->core.state == XF_CALL_NEW || c->core.state == XF_CALL_DONE) {
         return;
     }
-    if (c->core.state == XF_WAITING && c->retries != NULL) {
+    if (c->core.state == XF_CALL_WAITING && c->retries != NULL) {
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        c->is_over = xf_call_has_retries(c);
-        c->outcome = outcome;
+        bool is_waited_for = xf_call_has_retries(c);
         PyErr_Restore(type, value, traceback);
-        if (c->is_over) {
+        if (is_waited_for) {
+            xf_call_move(c, XF_STAGE_LEFT);
+            c->outcome = outcome;
             return; /* a child task still waits for its next attempt: ends after its admission */
         }
     }
     Py_INCREF(c);
-    if (c->core.state == XF_ADMITTED && c->child_waits) {
+    if (c->core.state == XF_CALL_ADMITTED && c->child_waits) {
         (void)xf_call_dispatch(c); /* a child task is about to make its next attempt */
+    }
+    if (c->stage == XF_STAGE_LEFT) {
+        xf_call_move(c, XF_STAGE_ENDED);
     }
     xf_finish(&s->core, &c->core, outcome, xf_port_about_now(s, c->port));
     xf_call_unlink(c);
     if (c->callback != NULL) {
-        schedule_callback(c); /* ended by somebody else than the task that waits */
+        xf_future_settle(c); /* ended by somebody else than the task that waits */
     }
     xf_deliver(s);
     xf_call_drop_verdict(c);
     Py_DECREF(c);
 }
 
-CallObject *xf_call_current(module_state *st)
+CallObject *xf_call_current(xf_module *st)
 {
     PyObject *value;
     if (PyContextVar_Get(st->current_call, NULL, &value) < 0) {
@@ -237,7 +228,7 @@ CallObject *xf_call_current(module_state *st)
 CallObject *xf_call_in_flight(SchedulerObject *s)
 {
     CallObject *c = xf_call_current(s->st);
-    if (c != NULL && (c->scheduler != s || c->core.state != XF_IN_FLIGHT)) {
+    if (c != NULL && (c->scheduler != s || c->core.state != XF_CALL_IN_FLIGHT)) {
         Py_CLEAR(c);
     }
     return c;
@@ -262,11 +253,11 @@ static int call_traverse(PyObject *self, visitproc visit, void *arg)
 static int call_clear(PyObject *self)
 {
     CallObject *c = (CallObject *)self;
-    if (c->core.state != XF_NEW && c->core.state != XF_DONE) {
+    if (c->core.state != XF_CALL_NEW && c->core.state != XF_CALL_DONE) {
         /* Garbage, together with its scheduler and its loop. */
         xf_finish(&c->scheduler->core, &c->core, XF_CANCELLED, c->scheduler->core.now);
     }
-    c->phase = CALL_OVER;
+    xf_call_move(c, XF_STAGE_ENDED);
     Py_CLEAR(c->coro);
     Py_CLEAR(c->steps);
     Py_CLEAR(c->estimate);
@@ -284,7 +275,7 @@ static void call_dealloc(PyObject *self)
     SchedulerObject *s = c->scheduler;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    PyObject *unstarted = c->phase == CALL_PENDING ? Py_XNewRef(c->coro) : NULL;
+    PyObject *unstarted = c->stage == XF_STAGE_PENDING ? Py_XNewRef(c->coro) : NULL;
     (void)call_clear(self);
     recycle(s, c);
     if (unstarted != NULL) { /* its task was destroyed before it ran */
@@ -293,93 +284,6 @@ static void call_dealloc(PyObject *self)
     }
     Py_DECREF(s);
     Py_DECREF(type);
-}
-
-/* ---- the future that the waiting task sees ---- */
-
-static PyObject *call_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                                        PyObject *kwnames)
-{
-    CallObject *c = (CallObject *)self;
-    if (nargs != 1 || (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 1)) {
-        PyErr_SetString(PyExc_TypeError, "add_done_callback(callback, *, context=None)");
-        return NULL;
-    }
-    if (c->callback != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "a call can be waited for by one task only");
-        return NULL;
-    }
-    PyObject *context = kwnames != NULL && PyTuple_GET_SIZE(kwnames) == 1 ? Py_NewRef(args[1])
-                                                                          : PyContext_CopyCurrent();
-    if (context == NULL) {
-        return NULL;
-    }
-    c->callback = Py_NewRef(args[0]);
-    Py_XSETREF(c->context, context);
-    if (c->core.state != XF_WAITING) {
-        schedule_callback(c);
-    }
-    Py_RETURN_NONE;
-}
-
-static PyObject *call_cancel(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *keywords[] = {"msg", NULL};
-    CallObject *c = (CallObject *)self;
-    PyObject *message = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:cancel", keywords, &message)) {
-        return NULL;
-    }
-    if (c->core.state != XF_WAITING || c->phase != CALL_PENDING) {
-        Py_RETURN_FALSE; /* admitted: its task is about to run, and will see the cancellation */
-    }
-    c->is_cancelled = true;
-    Py_XSETREF(c->message, Py_NewRef(message));
-    xf_call_end(c, XF_CANCELLED);
-    Py_RETURN_TRUE;
-}
-
-static PyObject *call_result(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    CallObject *c = (CallObject *)self;
-    if (!c->is_cancelled) {
-        Py_RETURN_NONE;
-    }
-    PyObject *type = c->scheduler->st->cancelled_error;
-    PyObject *error = c->message == NULL || c->message == Py_None
-                          ? PyObject_CallNoArgs(type)
-                          : PyObject_CallOneArg(type, c->message);
-    if (error != NULL) {
-        PyErr_SetObject(type, error);
-        Py_DECREF(error);
-    }
-    return NULL;
-}
-
-static PyObject *call_get_loop(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    CallObject *c = (CallObject *)self;
-    return Py_NewRef(c->port != NULL ? c->port->loop : Py_None);
-}
-
-/* None unless the call was just yielded to a task: asyncio takes an object for a future by this
-   attribute. */
-static PyObject *get_blocking(PyObject *self, void *Py_UNUSED(closure))
-{
-    if (((CallObject *)self)->blocking) {
-        Py_RETURN_TRUE;
-    }
-    Py_RETURN_NONE;
-}
-
-static int set_blocking(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    int blocking = value == NULL ? 0 : PyObject_IsTrue(value);
-    if (blocking < 0) {
-        return -1;
-    }
-    ((CallObject *)self)->blocking = blocking;
-    return 0;
 }
 
 /* ---- what users see ---- */
@@ -408,7 +312,7 @@ static PyObject *get_state(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *get_dispatched_at(PyObject *self, void *Py_UNUSED(closure))
 {
     CallObject *c = (CallObject *)self;
-    if (c->core.state != XF_IN_FLIGHT) {
+    if (c->core.state != XF_CALL_IN_FLIGHT) {
         Py_RETURN_NONE;
     }
     return PyFloat_FromDouble((double)c->core.dispatched_at * 1e-9);
@@ -424,14 +328,14 @@ void xf_call_drop_verdict(CallObject *c)
 static PyObject *get_verdict(PyObject *self, void *Py_UNUSED(closure))
 {
     CallObject *c = (CallObject *)self;
-    bool has_one = c->core.state == XF_IN_FLIGHT && c->callback == NULL && c->verdict != NULL;
+    bool has_one = c->core.state == XF_CALL_IN_FLIGHT && c->callback == NULL && c->verdict != NULL;
     return Py_NewRef(has_one ? c->verdict : Py_None);
 }
 
 static int set_verdict(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
     CallObject *c = (CallObject *)self;
-    if (c->core.state == XF_IN_FLIGHT && c->callback == NULL) {
+    if (c->core.state == XF_CALL_IN_FLIGHT && c->callback == NULL) {
         Py_XSETREF(c->verdict, Py_XNewRef(value));
     }
     return 0;
@@ -477,12 +381,12 @@ static PyMethodDef call_methods[] = {
     {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
      PyDoc_STR("The coroutine protocol, for its task.")},
     {"close", xf_call_close, METH_NOARGS, PyDoc_STR("The coroutine protocol, for its task.")},
-    {"add_done_callback", XF_FUNCTION(call_add_done_callback), METH_FASTCALL | METH_KEYWORDS,
+    {"add_done_callback", XF_FUNCTION(xf_future_add_done_callback), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("asyncio's future protocol.")},
-    {"cancel", XF_FUNCTION(call_cancel), METH_VARARGS | METH_KEYWORDS,
+    {"cancel", XF_FUNCTION(xf_future_cancel), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("asyncio's future protocol.")},
-    {"result", call_result, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},
-    {"get_loop", call_get_loop, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},
+    {"result", xf_future_result, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},
+    {"get_loop", xf_future_get_loop, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -501,7 +405,7 @@ static PyGetSetDef call_getset[] = {
     {"cr_frame", xf_call_get_inner, NULL, NULL, (void *)"cr_frame"},
     {"cr_origin", xf_call_get_inner, NULL, NULL, (void *)"cr_origin"},
     {"cr_running", xf_call_get_inner, NULL, NULL, (void *)"cr_running"},
-    {"_asyncio_future_blocking", get_blocking, set_blocking, NULL, NULL},
+    {"_asyncio_future_blocking", xf_future_get_blocking, xf_future_set_blocking, NULL, NULL},
     {"dispatched_at", get_dispatched_at, NULL,
      PyDoc_STR("when it was dispatched, in seconds on the loop's clock; None unless in flight"),
      NULL},

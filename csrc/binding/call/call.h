@@ -5,8 +5,14 @@
 #include "binding/loop/port.h"
 #include "core/scheduler.h"
 
-/* How far a call is with its coroutine. */
-typedef enum call_phase { CALL_PENDING, CALL_RUNNING, CALL_OVER } call_phase;
+/* How far a call is with its coroutine; its core.state says how far with its admission. */
+typedef enum xf_stage {
+    XF_STAGE_PENDING,  /* it has not been started */
+    XF_STAGE_STEPPING, /* a step of it runs */
+    XF_STAGE_PAUSED,   /* it waits between two steps */
+    XF_STAGE_LEFT,     /* it has ended, but a child task of it waits to repeat an attempt */
+    XF_STAGE_ENDED,    /* it has ended, or will not be started */
+} xf_stage;
 
 /* One call: what it costs and holds; the coroutine that its task runs; and the future that a task
    waits for while the call is not admitted. */
@@ -29,18 +35,19 @@ struct CallObject {
     CallObject *next, **previous; /* in port->calls */
     int64_t tokens;               /* what it counts for in the scheduler's tokens_used */
     int16_t priority;
-    uint8_t phase;     /* call_phase */
-    bool blocking;     /* asyncio's protocol: just yielded to a task */
-    bool is_executing; /* a step of its coroutine */
+    uint8_t stage; /* xf_stage, moved by xf_call_move() only */
+    bool blocking; /* asyncio's protocol: just yielded to a task */
     bool is_cancelled;
     bool is_draining;     /* waits for the other calls of its scheduler to end */
-    bool is_over : 1;     /* ended, but for a child task's attempt that waits to be repeated; */
-    uint8_t outcome : 2;  /* then, how: an xf_outcome */
+    uint8_t outcome : 2;  /* in XF_STAGE_LEFT: how it has ended, an xf_outcome */
     bool child_waits : 1; /* it is, or was, a child task whose attempt is to be repeated */
     xf_call core;         /* the last: has one number per limit */
 };
 
 extern PyType_Spec xf_call_spec;
+
+/* Moves `c` to that stage; a debug build aborts where no call may go there. */
+void xf_call_move(CallObject *c, xf_stage stage);
 
 /* A new call of `coro` with its cost from `estimate` (borrowed; NULL is 0). NULL with an error set,
    the coroutine closed. */
@@ -75,16 +82,12 @@ const char *xf_call_state(const CallObject *c);
 void xf_call_unlink(CallObject *c);
 
 /* The call whose context this is, new reference; NULL without an error: none. */
-CallObject *xf_call_current(module_state *st);
+CallObject *xf_call_current(xf_module *st);
 
 static inline CallObject *xf_call_of(xf_call *core)
 {
     return (CallObject *)((char *)core - offsetof(CallObject, core));
 }
-
-/* Wakes whoever waits for `c` after the core took it from the queue; `here` is the running loop
-   (borrowed) or NULL. False: nobody can be woken, and the call is to be ended. */
-bool xf_call_wake(CallObject *c, PyObject *here);
 
 /* Sets the error of a call whose timeout ran out. */
 void xf_set_timeout(const CallObject *c);

@@ -66,7 +66,7 @@ PyObject *xf_call_failed(PyObject *self, PyObject *args)
         return NULL;
     }
     int64_t now = xf_port_now(c->scheduler, c->port), until = now;
-    if (c->core.state == XF_IN_FLIGHT) {
+    if (c->core.state == XF_CALL_IN_FLIGHT) {
         until = xf_failed(&c->scheduler->core, &c->core, &b, now);
     }
     return wait_until(c, until, now);
@@ -102,15 +102,15 @@ PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     CallObject *c = (CallObject *)self;
     SchedulerObject *s = c->scheduler;
-    module_state *st = s->st;
-    if (c->phase == CALL_PENDING || c->core.state == XF_DONE) {
+    xf_module *st = s->st;
+    if (c->stage == XF_STAGE_PENDING || c->core.state == XF_CALL_DONE) {
         PyErr_Format(PyExc_RuntimeError, "cannot repeat a call that is %s", xf_call_state(c));
         return NULL;
     }
     PyObject *future = xf_new_future(st);
     int64_t tokens = 0, *cost = future != NULL ? next_cost(c, &tokens) : NULL;
     /* Attempts of one call that fail together wait together: the call paid for them together. */
-    bool is_granted = c->core.state == XF_ADMITTED && c->retries == NULL;
+    bool is_granted = c->core.state == XF_CALL_ADMITTED && c->retries == NULL;
     if (cost == NULL || (c->retries == NULL && (c->retries = PyList_New(0)) == NULL) ||
         PyList_Append(c->retries, future) < 0) {
         PyMem_Free(cost);
@@ -118,9 +118,10 @@ PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     /* Who asks while no step of the call's own coroutine runs is a child task of it. */
-    c->child_waits = !c->is_executing || (c->child_waits && c->core.state != XF_IN_FLIGHT);
+    c->child_waits =
+        c->stage != XF_STAGE_STEPPING || (c->child_waits && c->core.state != XF_CALL_IN_FLIGHT);
     int64_t now = xf_port_now(s, c->port);
-    if (c->core.state == XF_IN_FLIGHT) {
+    if (c->core.state == XF_CALL_IN_FLIGHT) {
         /* Whatever was reported for this attempt: the next is a new one. */
         memcpy(c->core.held, cost, s->core.gate.n_limits * sizeof(*cost));
         c->core.priced = tokens > 0;
@@ -138,19 +139,20 @@ PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
 PyObject *xf_call_resume(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     CallObject *c = (CallObject *)self;
-    bool is_granted = c->core.state == XF_ADMITTED && c->phase != CALL_PENDING;
-    return PyBool_FromLong(is_granted ? xf_call_dispatch(c) : c->core.state != XF_WAITING);
+    bool is_granted = c->core.state == XF_CALL_ADMITTED && c->stage != XF_STAGE_PENDING;
+    return PyBool_FromLong(is_granted ? xf_call_dispatch(c) : c->core.state != XF_CALL_WAITING);
 }
 
 bool xf_call_repeat(CallObject *c, PyObject *here)
 {
     /* Who waits dispatches it, if it is not cancelled until it runs. But a call that has ended is
        not kept for that. */
-    if (c->is_over && !xf_call_dispatch(c)) {
+    bool has_left = c->stage == XF_STAGE_LEFT;
+    if (has_left && !xf_call_dispatch(c)) {
         return true; /* back in the queue */
     }
     resolve_retries(c, here);
-    return !c->is_over;
+    return !has_left;
 }
 
 bool xf_call_has_retries(const CallObject *c)

@@ -8,7 +8,7 @@
 
 static void end(CallObject *c, xf_outcome outcome)
 {
-    c->phase = CALL_OVER;
+    xf_call_move(c, XF_STAGE_ENDED);
     Py_CLEAR(c->steps);
     xf_call_end(c, outcome);
 }
@@ -28,7 +28,7 @@ static void end_failed(CallObject *c)
 
 void xf_call_give_up(CallObject *c)
 {
-    if (c->phase == CALL_PENDING) {
+    if (c->stage == XF_STAGE_PENDING) {
         Py_INCREF(c);
         end(c, XF_CANCELLED);
         xf_close_coro(c->coro);
@@ -38,10 +38,10 @@ void xf_call_give_up(CallObject *c)
 
 void xf_call_abandon(CallObject *c)
 {
-    if (c->phase == CALL_PENDING) {
+    if (c->stage == XF_STAGE_PENDING) {
         xf_call_give_up(c);
     } else {
-        xf_call_end(c, c->is_over ? (xf_outcome)c->outcome : XF_CANCELLED);
+        xf_call_end(c, c->stage == XF_STAGE_LEFT ? (xf_outcome)c->outcome : XF_CANCELLED);
     }
 }
 
@@ -64,28 +64,27 @@ static PyObject *steps_of(PyObject *coro)
    is what to wait for. */
 static PySendResult start(CallObject *c, PyObject **result)
 {
-    if (c->core.state == XF_ADMITTED && xf_call_dispatch(c)) {
-        c->phase = CALL_RUNNING;
-        c->is_executing = true;
+    if (c->core.state == XF_CALL_ADMITTED && xf_call_dispatch(c)) {
+        xf_call_move(c, XF_STAGE_STEPPING);
         c->steps = steps_of(c->coro);
-        c->is_executing = false;
         PyObject *token = c->steps == NULL
                               ? NULL
                               : PyContextVar_Set(c->scheduler->st->current_call, (PyObject *)c);
         if (token != NULL) {
             Py_DECREF(token);
+            xf_call_move(c, XF_STAGE_PAUSED);
             return PYGEN_RETURN;
         }
         end(c, XF_FAILED);
         xf_close_coro(c->coro);
         return PYGEN_ERROR;
     }
-    if (c->core.state == XF_WAITING || c->core.state == XF_ADMITTED) {
+    if (c->core.state == XF_CALL_WAITING || c->core.state == XF_CALL_ADMITTED) {
         c->blocking = true;
         *result = Py_NewRef(c);
         return PYGEN_NEXT;
     }
-    if (c->core.state == XF_EXPIRED) {
+    if (c->core.state == XF_CALL_EXPIRED) {
         xf_set_timeout(c);
     } else {
         PyErr_SetNone(c->scheduler->st->cancelled_error);
@@ -97,10 +96,11 @@ static PySendResult start(CallObject *c, PyObject **result)
 /* Whoever sends to a call in the middle of a step is that step itself. */
 static bool is_executing(const CallObject *c)
 {
-    if (c->is_executing) {
+    bool is = c->stage == XF_STAGE_STEPPING;
+    if (is) {
         PyErr_SetString(PyExc_ValueError, "coroutine already executing");
     }
-    return c->is_executing;
+    return is;
 }
 
 PySendResult xf_call_am_send(PyObject *self, PyObject *value, PyObject **result)
@@ -110,19 +110,19 @@ PySendResult xf_call_am_send(PyObject *self, PyObject *value, PyObject **result)
     if (is_executing(c)) {
         return PYGEN_ERROR;
     }
-    if (c->phase != CALL_RUNNING) {
-        if (c->phase == CALL_OVER) {
-            xf_already_awaited();
-            return PYGEN_ERROR;
-        }
+    if (c->stage == XF_STAGE_PENDING) {
         PySendResult started = start(c, result);
         if (started != PYGEN_RETURN) {
             return started;
         }
     }
-    c->is_executing = true;
+    if (c->stage != XF_STAGE_PAUSED) {
+        xf_already_awaited();
+        return PYGEN_ERROR;
+    }
+    xf_call_move(c, XF_STAGE_STEPPING);
     PySendResult status = PyIter_Send(c->steps, value, result);
-    c->is_executing = false;
+    xf_call_move(c, XF_STAGE_PAUSED);
     if (status == PYGEN_RETURN) {
         end(c, XF_SUCCEEDED);
     } else if (status == PYGEN_ERROR) {
@@ -149,17 +149,17 @@ PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     if (is_executing(c)) {
         return NULL;
     }
-    if (c->phase == CALL_OVER) {
-        return xf_already_awaited();
-    }
-    if (c->phase == CALL_PENDING) {
+    if (c->stage == XF_STAGE_PENDING) {
         xf_call_give_up(c);
         xf_set_thrown(args, nargs);
         return NULL;
     }
+    if (c->stage != XF_STAGE_PAUSED) {
+        return xf_already_awaited();
+    }
     PyObject *method = PyObject_GetAttr(c->steps, c->scheduler->st->s_throw);
     PyObject *result = NULL;
-    c->is_executing = true;
+    xf_call_move(c, XF_STAGE_STEPPING);
     if (method != NULL) {
         result = PyObject_Vectorcall(method, args, (size_t)nargs, NULL);
         Py_DECREF(method);
@@ -167,7 +167,7 @@ PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         PyErr_Clear();
         xf_set_thrown(args, nargs); /* an iterator that cannot be thrown into */
     }
-    c->is_executing = false;
+    xf_call_move(c, XF_STAGE_PAUSED);
     if (result == NULL) {
         end_failed(c);
     }
@@ -180,12 +180,12 @@ PyObject *xf_call_close(PyObject *self, PyObject *Py_UNUSED(unused))
     if (is_executing(c)) {
         return NULL;
     }
-    if (c->phase == CALL_PENDING) {
+    if (c->stage == XF_STAGE_PENDING) {
         xf_call_give_up(c);
-    } else if (c->phase == CALL_RUNNING) {
+    } else if (c->stage == XF_STAGE_PAUSED) {
         PyObject *close = PyObject_GetAttr(c->steps, c->scheduler->st->s_close);
         PyObject *r = NULL;
-        c->is_executing = true;
+        xf_call_move(c, XF_STAGE_STEPPING);
         if (close != NULL) {
             r = PyObject_CallNoArgs(close);
             Py_DECREF(close);
@@ -193,7 +193,7 @@ PyObject *xf_call_close(PyObject *self, PyObject *Py_UNUSED(unused))
             PyErr_Clear();
             r = Py_NewRef(Py_None); /* an iterator that cannot be closed */
         }
-        c->is_executing = false;
+        xf_call_move(c, XF_STAGE_PAUSED);
         end(c, XF_CANCELLED);
         if (r == NULL) {
             return NULL;
@@ -230,6 +230,7 @@ PyObject *xf_call_get_name(PyObject *self, void *name)
 PyObject *xf_call_get_await(PyObject *self, void *name)
 {
     CallObject *c = (CallObject *)self;
-    return c->core.state == XF_WAITING && c->phase == CALL_PENDING ? Py_NewRef(Py_None)
-                                                                   : xf_call_get_inner(self, name);
+    return c->core.state == XF_CALL_WAITING && c->stage == XF_STAGE_PENDING
+               ? Py_NewRef(Py_None)
+               : xf_call_get_inner(self, name);
 }

@@ -47,8 +47,8 @@ static int parse_timeout(PyObject *value, int64_t *timeout_ns)
     return 0;
 }
 
-static int parse_keyword(module_state *st, const char *method, PyObject *key, PyObject *value,
-                         xf_request *r)
+static int parse_keyword(xf_module *st, const char *method, PyObject *key, PyObject *value,
+                         xf_submission *r)
 {
     /* Names of keywords are interned nearly always; the comparison is for the other times. */
     if (key == st->s_estimated_tokens || PyUnicode_Compare(key, st->s_estimated_tokens) == 0) {
@@ -76,14 +76,14 @@ static int parse_keyword(module_state *st, const char *method, PyObject *key, Py
     return -1;
 }
 
-int xf_request_parse(SchedulerObject *s, const char *method, PyObject *const *args,
-                     Py_ssize_t nargs, PyObject *kwnames, xf_request *r)
+int xf_submission_parse(SchedulerObject *s, const char *method, PyObject *const *args,
+                        Py_ssize_t nargs, PyObject *kwnames, xf_submission *r)
 {
-    module_state *st = s->st;
+    xf_module *st = s->st;
     Py_ssize_t nkw = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
-    *r = (xf_request){.coro = nargs > 0 ? args[0] : NULL,
-                      .estimate = nargs > 1 ? args[1] : NULL,
-                      .timeout_ns = -1};
+    *r = (xf_submission){.coro = nargs > 0 ? args[0] : NULL,
+                         .estimate = nargs > 1 ? args[1] : NULL,
+                         .timeout_ns = -1};
     for (Py_ssize_t i = 0; i < nkw && nargs == 0; i++) {
         if (PyUnicode_Compare(PyTuple_GET_ITEM(kwnames, i), st->s_coro) == 0) {
             r->coro = args[i];
@@ -129,7 +129,7 @@ fail:
    would do nothing but what is done here; the detour through Python costs 7 % of a whole task. */
 static PyObject *new_task(CallObject *c, PyObject *name)
 {
-    module_state *st = c->scheduler->st;
+    xf_module *st = c->scheduler->st;
     PortObject *port = c->port;
     if (port->has_plain_tasks) {
         PyObject *factory = PyObject_GetAttr(port->loop, st->s_task_factory);
@@ -151,7 +151,7 @@ PyObject *xf_create_task(CallObject *c, PyObject *name)
     PyObject *task = new_task(c, name);
     if (task == NULL) {
         xf_call_give_up(c);
-    } else if (c->core.state != XF_DONE) { /* an eager task may have run to its end */
+    } else if (c->core.state != XF_CALL_DONE) { /* an eager task may have run to its end */
         c->task = Py_NewRef(task);
     }
     return task;
@@ -170,7 +170,7 @@ typedef struct StartObject {
 
 static const char qualified_name[] = "TaskScheduler.start_task";
 
-PyObject *xf_start_new(CallObject *c_steal_ref, const xf_request *r)
+PyObject *xf_start_new(CallObject *c_steal_ref, const xf_submission *r)
 {
     StartObject *self = PyObject_GC_New(StartObject, c_steal_ref->scheduler->st->start_type);
     if (self == NULL) {
@@ -218,17 +218,17 @@ static PySendResult start_am_send(PyObject *op, PyObject *Py_UNUSED(value), PyOb
         }
     }
     switch (call->core.state) {
-    case XF_WAITING:
+    case XF_CALL_WAITING:
         call->blocking = true;
         *result = Py_NewRef(call);
         return PYGEN_NEXT;
-    case XF_ADMITTED:
+    case XF_CALL_ADMITTED:
         self->state = START_OVER;
         self->call = NULL;
         *result = xf_create_task(call, self->name);
         Py_DECREF(call);
         return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
-    case XF_EXPIRED:
+    case XF_CALL_EXPIRED:
         xf_set_timeout(call);
         break;
     default:

@@ -5,6 +5,7 @@
 #include "binding/loop/deliver.h"
 
 #include "binding/call/call.h"
+#include "binding/call/future.h"
 #include "binding/call/run.h"
 #include "binding/loop/port.h"
 #include "binding/loop/timer.h"
@@ -16,7 +17,7 @@
 int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,
                       PyObject *context)
 {
-    module_state *st = port->st;
+    xf_module *st = port->st;
     PyObject *args[4] = {port->loop, callback};
     size_t n = 2;
     if (arg != NULL) {
@@ -33,7 +34,7 @@ int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyOb
     return 0;
 }
 
-PyObject *xf_running_loop(module_state *st)
+PyObject *xf_running_loop(xf_module *st)
 {
     PyObject *loop = PyObject_CallNoArgs(st->get_running_loop);
     if (loop == NULL) {
@@ -44,7 +45,7 @@ PyObject *xf_running_loop(module_state *st)
     return loop;
 }
 
-PyObject *xf_new_future(module_state *st)
+PyObject *xf_new_future(xf_module *st)
 {
     PyObject *future = NULL, *loop = xf_running_loop(st);
     if (loop == NULL) {
@@ -220,7 +221,7 @@ PyObject *xf_port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
 /* Runs on the future's own loop. */
 PyObject *xf_resolve_now(PyObject *module, PyObject *future)
 {
-    module_state *st = PyModule_GetState(module);
+    xf_module *st = PyModule_GetState(module);
     PyObject *done = PyObject_CallMethodNoArgs(future, st->s_done);
     int is_done = done == NULL ? -1 : PyObject_IsTrue(done);
     Py_XDECREF(done);
@@ -231,7 +232,7 @@ PyObject *xf_resolve_now(PyObject *module, PyObject *future)
                    : PyObject_CallMethodOneArg(future, st->s_set_result, Py_None);
 }
 
-int xf_resolve(module_state *st, PyObject *future, PyObject *here)
+int xf_resolve(xf_module *st, PyObject *future, PyObject *here)
 {
     PyObject *r = NULL, *loop = PyObject_CallMethodNoArgs(future, st->s_get_loop);
     if (loop != NULL && loop == here) {

@@ -5,10 +5,10 @@
 #include "binding/loop/port.h"
 
 /* The running loop, new reference; NULL without an error: none. */
-PyObject *xf_running_loop(module_state *st);
+PyObject *xf_running_loop(xf_module *st);
 
 /* A future of the running loop, new reference. NULL with an error set: none runs. */
-PyObject *xf_new_future(module_state *st);
+PyObject *xf_new_future(xf_module *st);
 
 /* Has the port's loop call `callback(arg)` soon; arg and context may be NULL; `here` is the running
    loop (borrowed) or NULL. -1 with an error set: the loop is closed. */
@@ -24,7 +24,7 @@ void xf_deliver(SchedulerObject *s);
 
 /* Gives `future` the result None, if it has none yet, on its own loop; `here` is the running loop
    (borrowed) or NULL. -1 with an error set. */
-int xf_resolve(module_state *st, PyObject *future, PyObject *here);
+int xf_resolve(xf_module *st, PyObject *future, PyObject *here);
 PyObject *xf_resolve_now(PyObject *module, PyObject *future);
 
 #endif

@@ -70,7 +70,7 @@ void xf_port_purge_others(SchedulerObject *s)
 
 /* ---- life ---- */
 
-static int has_plain_tasks(module_state *st, PyObject *loop)
+static int has_plain_tasks(xf_module *st, PyObject *loop)
 {
     PyObject *method = PyObject_GetAttr(loop, st->s_create_task);
     if (method == NULL) {
@@ -93,7 +93,7 @@ static PortObject *find(const SchedulerObject *s, PyObject *loop)
 
 static PortObject *port_new(SchedulerObject *s, PyObject *loop)
 {
-    module_state *st = s->st;
+    xf_module *st = s->st;
     int own_clock = xf_has_own_clock(st, loop), plain_tasks = has_plain_tasks(st, loop);
     if (own_clock < 0 || plain_tasks < 0) {
         return NULL;

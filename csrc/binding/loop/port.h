@@ -6,7 +6,7 @@
 
 /* An event loop, as one scheduler sees it: its clock, its timer, and the calls that run there. */
 struct PortObject {
-    PyObject_HEAD module_state *st;
+    PyObject_HEAD xf_module *st;
     SchedulerObject *scheduler; /* borrowed; NULL once the scheduler is gone */
     PyObject *loop;
     PortObject *next;     /* in the scheduler's list, which owns it */

@@ -83,7 +83,7 @@ static bool is_uvloop_time(PyObject *time)
     return is;
 }
 
-int xf_has_own_clock(module_state *st, PyObject *loop)
+int xf_has_own_clock(xf_module *st, PyObject *loop)
 {
     PyObject *time = PyObject_GetAttr((PyObject *)Py_TYPE(loop), st->s_time);
     if (time == NULL) {

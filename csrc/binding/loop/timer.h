@@ -6,7 +6,7 @@
 
 /* Whether the loop's time is something else than the system's monotonic clock: a virtual clock. -1
    with an error set. */
-int xf_has_own_clock(module_state *st, PyObject *loop);
+int xf_has_own_clock(xf_module *st, PyObject *loop);
 
 /* Now, on the clock of `port` (NULL: of the loop used last, else of the running one, else the
    system's), in ns. */

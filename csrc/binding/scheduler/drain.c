@@ -17,7 +17,7 @@ static CallObject *waiter_call(PyObject *waiter)
 static bool waits_inside(PyObject *waiter)
 {
     CallObject *c = waiter_call(waiter);
-    return c != NULL && c->core.state != XF_DONE;
+    return c != NULL && c->core.state != XF_CALL_DONE;
 }
 
 static void count_inside(SchedulerObject *s, PyObject *waiter)

@@ -92,11 +92,11 @@ static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
 }
 
 /* What a limit's name says of its cost. */
-static enum xf_kind kind_of(module_state *st, PyObject *name)
+static enum xf_kind kind_of(xf_module *st, PyObject *name)
 {
-    return PyUnicode_Compare(name, st->s_requests) == 0 ? KIND_REQUESTS
-           : PyUnicode_Compare(name, st->s_tokens) == 0 ? KIND_TOKENS
-                                                        : KIND_OTHER;
+    return PyUnicode_Compare(name, st->s_requests) == 0 ? XF_KIND_REQUESTS
+           : PyUnicode_Compare(name, st->s_tokens) == 0 ? XF_KIND_TOKENS
+                                                        : XF_KIND_OTHER;
 }
 
 /* A place for a limit of that name that may be learned later: until then so high that nobody can
@@ -114,10 +114,10 @@ static int parse_place(PyObject *item, PyObject **name, xf_definition *limit)
 
 /* A plain number of tokens counts for the input as well, which it is most of; the output only costs
    what is said of it. */
-static enum xf_kind kind_of_place(module_state *st, PyObject *name)
+static enum xf_kind kind_of_place(xf_module *st, PyObject *name)
 {
     bool is_input = PyUnicode_CompareWithASCIIString(name, "input_tokens") == 0;
-    return is_input ? KIND_TOKENS : kind_of(st, name);
+    return is_input ? XF_KIND_TOKENS : kind_of(st, name);
 }
 
 /* `given` (NULL: nothing) as a tuple of our own, which nothing that its items run can change. */
@@ -181,8 +181,8 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
         goto done;
     }
     for (Py_ssize_t i = 0; i < n; i++) {
-        s->has_tokens |= kinds[i] == KIND_TOKENS;
-        s->has_other |= i < n_configured && kinds[i] == KIND_OTHER;
+        s->has_tokens |= kinds[i] == XF_KIND_TOKENS;
+        s->has_other |= i < n_configured && kinds[i] == XF_KIND_OTHER;
     }
     s->names = Py_NewRef(names);
     s->kinds = kinds;
@@ -254,8 +254,8 @@ static PyObject *scheduler_start_task(PyObject *self, PyObject *const *args, Py_
                                       PyObject *kwnames)
 {
     SchedulerObject *s = (SchedulerObject *)self;
-    xf_request r;
-    if (xf_request_parse(s, "start_task", args, nargs, kwnames, &r) < 0) {
+    xf_submission r;
+    if (xf_submission_parse(s, "start_task", args, nargs, kwnames, &r) < 0) {
         return NULL;
     }
     CallObject *c = xf_call_new(s, r.coro, r.estimate, r.priority);
@@ -266,9 +266,9 @@ static PyObject *scheduler_submit(PyObject *self, PyObject *const *args, Py_ssiz
                                   PyObject *kwnames)
 {
     SchedulerObject *s = (SchedulerObject *)self;
-    xf_request r;
+    xf_submission r;
     PyObject *task = NULL;
-    if (xf_request_parse(s, "submit", args, nargs, kwnames, &r) < 0) {
+    if (xf_submission_parse(s, "submit", args, nargs, kwnames, &r) < 0) {
         return NULL;
     }
     CallObject *c = xf_call_new(s, r.coro, r.estimate, r.priority);

@@ -8,10 +8,10 @@
 
 /* What a limit's name says of its cost: every call counts 1; its tokens do; or only a mapping
  * tells. */
-enum xf_kind { KIND_OTHER, KIND_REQUESTS, KIND_TOKENS };
+enum xf_kind { XF_KIND_OTHER, XF_KIND_REQUESTS, XF_KIND_TOKENS };
 
 struct SchedulerObject {
-    PyObject_HEAD module_state *st;
+    PyObject_HEAD xf_module *st;
     PyObject *module; /* owns `st`; types let go of it when they are garbage */
     PyObject *weakrefs;
     PyObject *names; /* tuple: the limits' names */

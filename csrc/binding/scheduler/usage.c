@@ -120,7 +120,7 @@ static int64_t mapping_amounts(SchedulerObject *s, PyObject *amounts, const char
     tokens = tokens >= 0 ? tokens : all;
     /* Limits that the user does not know of cannot be named. */
     for (uint32_t i = s->n_configured; i < s->core.gate.n_limits; i++) {
-        if (s->kinds[i] == KIND_TOKENS &&
+        if (s->kinds[i] == XF_KIND_TOKENS &&
             !PyMapping_HasKey(amounts, PyTuple_GET_ITEM(s->names, i)) &&
             set_cost(s, i, tokens, what, out) < 0) {
             return -1;
@@ -147,7 +147,7 @@ int64_t xf_amounts(SchedulerObject *s, PyObject *amounts, const char *what, int6
         return -1;
     }
     for (uint32_t i = 0; n >= 0 && i < s->core.gate.n_limits; i++) {
-        if (s->kinds[i] == KIND_TOKENS && set_cost(s, i, n, what, out) < 0) {
+        if (s->kinds[i] == XF_KIND_TOKENS && set_cost(s, i, n, what, out) < 0) {
             return -1;
         }
     }
@@ -202,7 +202,7 @@ static int settle(CallObject *c, PyObject *actual)
 PyObject *xf_report_token_usage(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *kwnames)
 {
-    module_state *st = PyModule_GetState(module);
+    xf_module *st = PyModule_GetState(module);
     PyObject *actual = xf_only_argument("report_token_usage", st->s_actual, args, nargs, kwnames);
     if (actual == NULL) {
         return NULL;

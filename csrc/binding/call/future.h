@@ -1,0 +1,23 @@
+/* asyncio's future protocol: what a task sees of the call for whose admission it waits. */
+#ifndef XF_BINDING_FUTURE_H
+#define XF_BINDING_FUTURE_H
+
+#include "binding/call/call.h"
+
+/* Wakes whoever waits for `c` after the core took it from the queue; `here` is the running loop
+   (borrowed) or NULL. False: nobody can be woken, and the call is to be ended. */
+bool xf_call_wake(CallObject *c, PyObject *here);
+
+/* Wakes the task that waits for `c` whatever has become of it. Keeps a set exception. */
+void xf_future_settle(CallObject *c);
+
+/* Methods and attributes of Call. */
+PyObject *xf_future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
+                                      PyObject *kwnames);
+PyObject *xf_future_cancel(PyObject *self, PyObject *args, PyObject *kwargs);
+PyObject *xf_future_result(PyObject *self, PyObject *unused);
+PyObject *xf_future_get_loop(PyObject *self, PyObject *unused);
+PyObject *xf_future_get_blocking(PyObject *self, void *closure);
+int xf_future_set_blocking(PyObject *self, PyObject *value, void *closure);
+
+#endif
