@@ -5,6 +5,7 @@
 #include "binding/call/start.h"
 #include "binding/loop/deliver.h"
 #include "binding/loop/port.h"
+#include "binding/scheduler/observe.h"
 #include "binding/scheduler/scheduler.h"
 #include "binding/scheduler/usage.h"
 #include "binding/steps.h"
@@ -53,6 +54,25 @@ static int add_types(PyObject *module, xf_module *st)
         *types[i].type = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
         if (*types[i].type == NULL ||
             (types[i].public && PyModule_AddType(module, *types[i].type) < 0)) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int add_records(PyObject *module, xf_module *st)
+{
+    const struct {
+        PyTypeObject **type;
+        PyStructSequence_Desc *desc;
+    } records[] = {
+        {&st->flight_type, &xf_flight_desc},
+        {&st->gauge_type, &xf_gauge_desc},
+        {&st->reading_type, &xf_reading_desc},
+    };
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(records); i++) {
+        *records[i].type = PyStructSequence_NewType(records[i].desc);
+        if (*records[i].type == NULL || PyModule_AddType(module, *records[i].type) < 0) {
             return -1;
         }
     }
@@ -132,7 +152,8 @@ static int import_asyncio(xf_module *st)
 static int module_exec(PyObject *module)
 {
     xf_module *st = PyModule_GetState(module);
-    if (add_names(st) < 0 || import_asyncio(st) < 0 || add_types(module, st) < 0) {
+    if (add_names(st) < 0 || import_asyncio(st) < 0 || add_types(module, st) < 0 ||
+        add_records(module, st) < 0) {
         return -1;
     }
     st->current_call = PyContextVar_New("xtremeflow_call", NULL);
@@ -149,6 +170,9 @@ static int module_exec(PyObject *module)
     DO(start_type)                                                                                 \
     DO(reported_type)                                                                              \
     DO(steps_type)                                                                                 \
+    DO(flight_type)                                                                                \
+    DO(gauge_type)                                                                                 \
+    DO(reading_type)                                                                               \
     DO(reported)                                                                                   \
     DO(resolve)
 

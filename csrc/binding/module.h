@@ -34,7 +34,8 @@ typedef struct xf_module {
     PyTypeObject *call_type;
     PyTypeObject *start_type;
     PyTypeObject *reported_type;
-    PyTypeObject *steps_type; /* see steps.h */
+    PyTypeObject *steps_type;                              /* see steps.h */
+    PyTypeObject *flight_type, *gauge_type, *reading_type; /* see observe.h */
 
     PyObject *current_call;     /* the context variable */
     PyObject *reported;         /* what report_token_usage() returns: done, always */

@@ -299,4 +299,28 @@ TEST(a_new_definition_does_not_forgive_the_largest_debt)
     CHECK(xf_limit_ready(&l, 0, 0) > INT64_MAX / 4);
 }
 
+TEST(what_a_limit_owes_and_keeps_in_reserve_ends_with_its_definition)
+{
+    xf_limit l = limit(10, 1, 100), narrow = limit(10, 1, 50);
+    xf_limit_reserve(&l, SECOND, 0);
+    CHECK_NEAR(xf_limit_level(&l, 0), 90, 0);
+    CHECK(xf_limit_refuse(&l, 5, 0, 0, SECOND));
+    CHECK(l.bucket.due > 0);
+    xf_limit_retune(&l, &narrow.def, 60 * SECOND);
+    CHECK_EQ(l.bucket.due, 0);
+    CHECK_NEAR(xf_limit_level(&l, 60 * SECOND), 50, 0);
+    l.bucket.paid = 1;
+    xf_limit_retune(&l, &narrow.def, 60 * SECOND);
+    CHECK_EQ(l.bucket.paid, 0);
+}
+
+TEST(a_level_that_is_meant_for_a_later_instant_is_not_reckoned_back)
+{
+    xf_limit l = limit(10, 1, 100);
+    CHECK(xf_limit_refuse(&l, 5, 0, 0, SECOND));
+    CHECK_NEAR(xf_limit_level(&l, SECOND - 1), 5, 0);
+    CHECK_NEAR(xf_limit_level(&l, 0), 5, 0);
+    CHECK_NEAR(xf_limit_level(&l, SECOND + SECOND / 10), 6, 0);
+}
+
 TEST_MAIN

@@ -189,6 +189,55 @@ PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
     return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
 }
 
+/* ---- records ---- */
+
+static PyStructSequence_Field flight_fields[] = {
+    {"now", "seconds on the loop's clock"},
+    {"dispatched", "when the call was, on the same clock"},
+    {"crowd", "calls in flight at its dispatch, with it"},
+    {"in_flight", "calls that hold a slot now"},
+    {"waiting", "calls that wait now"},
+    {NULL, NULL},
+};
+
+static PyStructSequence_Field gauge_fields[] = {
+    {"now", "seconds on the loop's clock"},
+    {"sent_at", "when the call was dispatched, or as given"},
+    {"first", "when the first call was submitted"},
+    {"resumes", "when the cooldown ends; now, if none runs"},
+    {"in_flight", "calls that hold a slot"},
+    {"waiting", "calls that wait"},
+    {"limits", "a Reading of each limit"},
+    {NULL, NULL},
+};
+
+static PyStructSequence_Field reading_fields[] = {
+    {"used", "units admitted so far"},
+    {"since", "of these in flight that were dispatched since sent_at"},
+    {"cost", "of the call, or on average"},
+    {"held", "seconds for which it was what the head of the queue waited for"},
+    {"flying", "units in flight"},
+    {NULL, NULL},
+};
+
+PyStructSequence_Desc xf_flight_desc = {"xtremeflow._core.Flight", "What _flight() tells.",
+                                        flight_fields, 5};
+PyStructSequence_Desc xf_gauge_desc = {"xtremeflow._core.Gauge", "What _gauge() tells.",
+                                       gauge_fields, 7};
+PyStructSequence_Desc xf_reading_desc = {"xtremeflow._core.Reading",
+                                         "What _gauge() tells of a limit.", reading_fields, 5};
+
+/* A record of that type. NULL with an error set, also where there are no `fields`. */
+static PyObject *record(PyTypeObject *type, PyObject *fields_steal_ref)
+{
+    PyObject *made = NULL;
+    if (fields_steal_ref != NULL) {
+        made = PyObject_CallOneArg((PyObject *)type, fields_steal_ref);
+        Py_DECREF(fields_steal_ref);
+    }
+    return made;
+}
+
 PyObject *xf_scheduler_flight(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     SchedulerObject *s = (SchedulerObject *)self;
@@ -200,11 +249,11 @@ PyObject *xf_scheduler_flight(PyObject *self, PyObject *Py_UNUSED(unused))
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
     const xf_scheduler *core = &s->core;
-    PyObject *flight = Py_BuildValue("ddIII", (double)xf_port_now(s, c->port) * 1e-9,
+    PyObject *fields = Py_BuildValue("ddIII", (double)xf_port_now(s, c->port) * 1e-9,
                                      (double)c->core.dispatched_at * 1e-9, c->core.crowd,
                                      core->gate.in_use, core->queue.size);
     Py_DECREF(c);
-    return flight;
+    return record(s->st->flight_type, fields);
 }
 
 PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
@@ -222,16 +271,15 @@ PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots)
     Py_RETURN_NONE;
 }
 
-/* (units admitted so far, of these in flight since `sent_at`, cost of the call, seconds held back
-   by it, units in flight) */
 static PyObject *reading_of(const SchedulerObject *s, const CallObject *c, uint32_t i,
                             int64_t sent_at)
 {
     const xf_limit *l = &s->core.gate.limits[i];
     xf_held held = xf_gate_held(&s->core.gate, i, sent_at, s->core.now);
-    return Py_BuildValue("LLddL", (long long)l->used, (long long)held.since,
-                         xf_gate_cost(&s->core.gate, c != NULL ? &c->core : NULL, i),
-                         (double)l->held_ns * 1e-9, (long long)held.all);
+    return record(s->st->reading_type,
+                  Py_BuildValue("LLddL", (long long)l->used, (long long)held.since,
+                                xf_gate_cost(&s->core.gate, c != NULL ? &c->core : NULL, i),
+                                (double)l->held_ns * 1e-9, (long long)held.all));
 }
 
 PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)
@@ -262,8 +310,9 @@ PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)
         return NULL;
     }
     int64_t begun = core->counters.first_ns, resumes = core->gate.cooldown.until;
-    return Py_BuildValue("ddddIIN", (double)now * 1e-9, (double)sent_at * 1e-9,
-                         (double)(begun < 0 ? now : begun) * 1e-9,
-                         (double)(resumes > now ? resumes : now) * 1e-9,
-                         (unsigned)core->gate.in_use, (unsigned)core->queue.size, readings);
+    return record(s->st->gauge_type,
+                  Py_BuildValue("ddddIIN", (double)now * 1e-9, (double)sent_at * 1e-9,
+                                (double)(begun < 0 ? now : begun) * 1e-9,
+                                (double)(resumes > now ? resumes : now) * 1e-9,
+                                (unsigned)core->gate.in_use, (unsigned)core->queue.size, readings));
 }

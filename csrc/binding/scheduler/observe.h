@@ -4,6 +4,9 @@
 
 #include "binding/scheduler/scheduler.h"
 
+/* The types of the records that _flight() and _gauge() return. */
+extern PyStructSequence_Desc xf_flight_desc, xf_gauge_desc, xf_reading_desc;
+
 PyObject *xf_scheduler_retune(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_now(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_track(PyObject *self, PyObject *unused);

@@ -486,9 +486,7 @@ static PyMethodDef scheduler_methods[] = {
          "left some time after `sent_at`, less what was dispatched since.")},
     {"_flight", xf_scheduler_flight, METH_NOARGS,
      PyDoc_STR("_flight($self, /)\n--\n\n"
-               "Of the current call: (now, dispatched, crowd, in_flight, waiting), seconds on the\n"
-               "loop's clock; how many calls were in flight at its dispatch, with it; how many\n"
-               "hold a slot now, and how many wait. None outside of a call in flight.")},
+               "A Flight: what is so of the current call. None outside of a call in flight.")},
     {"_ramp", xf_scheduler_ramp, METH_O,
      PyDoc_STR("_ramp($self, slots, /)\n--\n\n"
                "No more than so many calls in flight for now, whatever max_concurrency says;\n"
@@ -496,11 +494,8 @@ static PyMethodDef scheduler_methods[] = {
     {"_gauge", xf_scheduler_gauge, METH_O,
      PyDoc_STR(
          "_gauge($self, sent_at, /)\n--\n\n"
-         "(now, sent_at, first, resumes, in_flight, waiting, limits): when the current call\n"
-         "was dispatched (or as given), when the first one was submitted and when the\n"
-         "cooldown ends, in seconds on the loop's clock; numbers of calls. Of each limit:\n"
-         "units admitted so far, of these in flight since sent_at, cost of the current call,\n"
-         "seconds for which it was what the head of the queue waited for, units in flight.")},
+         "A Gauge: what the scheduler and each limit hold, as of the current call's dispatch\n"
+         "or as given; seconds on the loop's clock.")},
     {NULL, NULL, 0, NULL},
 };
 
