@@ -14,7 +14,6 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from xtremeflow.cli import Parser
 from xtremeflow.demo.ideal import ideal_wall
 from xtremeflow.demo.job import Job
 from xtremeflow.demo.trace import load_trace
@@ -73,7 +72,7 @@ def _demo(job: Job, options: argparse.Namespace) -> int:
     from xtremeflow.demo.plot import plot
     from xtremeflow.demo.provider import served
     from xtremeflow.demo.scheduled import Stopped, run_scheduled
-    from xtremeflow.demo.usual import run_usual
+    from xtremeflow.demo.usual import SDK_RETRIES, run_usual
 
     directory: Path = options.directory
     requests, results = directory / REQUESTS, directory / "results.jsonl"
@@ -93,12 +92,20 @@ def _demo(job: Job, options: argparse.Namespace) -> int:
         outcomes["XtremeFlow"] = ours
         if not options.alone:
             concurrency = options.concurrency or math.ceil(2 * job.busy())
+            retries = options.retries or SDK_RETRIES
             _say(
-                f"The same the usual way: asyncio.Semaphore({concurrency}) and the official SDKs'\n"
-                "retries (after what the 429 announces, else 0.5 s doubled up to 8 s, jittered):"
+                f"The same the usual way: asyncio.Semaphore({concurrency}) and up to {retries} "
+                "retries of a call, as\nthe official SDKs make them (after what the 429 announces, "
+                "else 0.5 s doubled up\nto 8 s, jittered):"
             )
             outcomes["semaphore + retries"] = asyncio.run(
-                run_usual(requests, base_url, concurrency=concurrency, speed=job.speed)
+                run_usual(
+                    requests,
+                    base_url,
+                    concurrency=concurrency,
+                    retries=retries,
+                    speed=job.speed,
+                )
             )
     ideal = ideal_wall(job.costs(), ours.seconds, job.limits())
     plot(job, outcomes, ideal, directory / "demo.png")
@@ -121,8 +128,8 @@ def _show(command: str, options: Sequence[str]) -> None:
     print(" \\\n".join(lines), flush=True)
 
 
-def _parser() -> Parser:
-    parser = Parser(
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
         prog="xtremeflow demo",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -136,11 +143,13 @@ def _parser() -> Parser:
     add("--requests", type=_count, metavar="N", help="only the first N of the trace")
     add("--tpm", type=_count, default=300_000, metavar="N", help="the provider's tokens per minute "
         "(default: 300000)")  # fmt: skip
-    add("--rpm", type=_count, default=500, metavar="N", help="and its requests (default: 500)")
+    add("--rpm", type=_count, default=250, metavar="N", help="and its requests (default: 250)")
     add("--speed", type=_speed, default=8.0, metavar="X", help="by how much the provider's time "
         "is faster (default: 8; 1 takes some four minutes for each way)")  # fmt: skip
     add("--concurrency", type=_count, metavar="N", help="of the usual way (default: twice what the "
         "limits can keep busy)")  # fmt: skip
+    add("--retries", type=_count, metavar="N", help="of a call of the usual way, after which it is "
+        "lost (default: 2, as the official SDKs')")  # fmt: skip
     add("--alone", action="store_true", help="leave out the usual way")
     return parser
 

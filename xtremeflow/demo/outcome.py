@@ -10,8 +10,6 @@ from typing import Any
 
 from xtremeflow.demo.provider import Observed
 
-SDK_RETRIES = 2  # the official SDKs' default
-
 
 @dataclass(frozen=True)
 class Outcome:
@@ -24,7 +22,7 @@ class Outcome:
     observed: Observed
 
     @property
-    def unanswered(self) -> int:
+    def lost(self) -> int:
         return self.calls - len(self.retries)
 
     @property
@@ -43,7 +41,7 @@ _Row = Callable[[Outcome, float], str]
 _ROWS: Mapping[str, _Row] = {
     "shortest possible time": lambda way, ideal: f"{ideal:.2f} s",
     "time it took": lambda way, ideal: f"{way.wall:.2f} s",
-    "shortest / taken": lambda way, ideal: f"{ideal / way.wall:.3f}",
+    "shortest / taken": lambda way, ideal: "-" if way.lost else f"{ideal / way.wall:.3f}",
     "share of the token quota used": lambda way, ideal: f"{way.quota_used:.1%}",
     "attempts sent": lambda way, ideal: f"{way.observed.seen['attempts']:,}",
     "  of these refused (429)": lambda way, ideal: (
@@ -51,13 +49,9 @@ _ROWS: Mapping[str, _Row] = {
     ),
     "  sent before retry-after was over": lambda way, ideal: f"{way.observed.seen['early']:,}",
     "most calls at a time": lambda way, ideal: f"{way.observed.seen['peak_concurrency']:,}",
-    f"calls with more than {SDK_RETRIES} retries *": lambda way, ideal: (
-        f"{sum(retries > SDK_RETRIES for retries in way.retries):,}"
-    ),
     "most retries of one call": lambda way, ideal: f"{max(way.retries, default=0):,}",
-    "calls never answered": lambda way, ideal: f"{way.unanswered:,}",
+    "calls lost": lambda way, ideal: f"{way.lost:,}",
 }
-NOTE = f"* which the official SDKs, by default, do not make: after {SDK_RETRIES} a call is lost"
 
 
 def table(outcomes: Mapping[str, Outcome], ideal: float) -> str:
@@ -75,7 +69,7 @@ def table(outcomes: Mapping[str, Outcome], ideal: float) -> str:
         for row in cells
     ]
     lines.insert(1, "-" * len(max(lines, key=len)))
-    return "\n".join([*lines, NOTE])
+    return "\n".join(lines)
 
 
 def json_lines(path: Path) -> list[Any]:

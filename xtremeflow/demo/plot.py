@@ -64,8 +64,8 @@ def plot(job: Job, outcomes: Mapping[str, Outcome], ideal: float, path: Path) ->
 def _summary(way: Outcome, ideal: float) -> str:
     seen = way.observed.seen
     return (
-        f"{way.wall:.1f} s ({ideal:.1f} s is the shortest possible);  "
-        f"{seen['refused']:,} of {seen['attempts']:,} attempts refused"
+        f"{way.wall:.1f} s (at best {ideal:.1f});  {seen['refused']:,} of {seen['attempts']:,} "
+        f"attempts refused;  {way.lost:,} of {way.calls:,} calls lost"
     )
 
 
