@@ -27,7 +27,11 @@ carry = bool(os.environ.get("XTREMEFLOW_CARRY_LIBCURL"))
 http = Extension(
     "xtremeflow._http",
     sources=["csrc/binding/steps.c", *sorted(glob("csrc/net/*.c") + glob("csrc/binding/http/*.c"))],
-    depends=["csrc/binding/steps.h", *sorted(glob("csrc/net/*.h") + glob("csrc/binding/http/*.h"))],
+    depends=[
+        "csrc/binding/lock.h",
+        "csrc/binding/steps.h",
+        *sorted(glob("csrc/net/*.h") + glob("csrc/binding/http/*.h")),
+    ],
     include_dirs=["csrc"],
     libraries=["dl", "m"] if sys.platform.startswith("linux") else [],
     extra_compile_args=CFLAGS,

@@ -3,11 +3,12 @@
 # Every job runs in a process of its own (bash would ignore `set -e` in a function whose status is
 # looked at), so that one job's failure never hides the next one's verdict.
 
-JOBS=(lint types docs warnings windows analyse c suite sdks sanitized leaks dist)
+JOBS=(lint types docs warnings windows analyse c suite sdks sanitized leaks nogil dist)
 for ((minor = OLDEST; minor <= NEWEST; minor++)); do JOBS+=("python3.$minor"); done
 ONLY_NAMED=(fresh) # what a plain `./dev check` leaves out
 source scripts/fresh.sh
 source scripts/windows.sh
+source scripts/nogil.sh
 WORK=$ROOT/build/check
 SDIST=$ROOT/build/dist
 
@@ -242,20 +243,24 @@ need_sdist() {
 
 # install_sdist NAME PYTHON [VARIABLE=VALUE...]: with its test extra, in .venv-NAME, which is kept
 # from run to run; the variables are for the compiler.
-# Unpacked afresh each time: setuptools would keep an object file that another interpreter or
-# other flags have left beside the sources, pip a wheel that it has built from this sdist before.
 install_sdist() {
-    local name=$1 python=$2 environment=$ROOT/.venv-$1 unpacked=$WORK/unpacked
+    local name=$1 python=$2 environment=$ROOT/.venv-$1
     shift 2
-    need_sdist
     if [ "$(identity "$environment/bin/python")" != "$(identity "$python")" ]; then
         make_venv "$environment" "$python"
     fi
-    rm -rf "$unpacked"
-    mkdir -p "$unpacked"
-    tar -xzf "$SDIST"/*.tar.gz -C "$unpacked" --strip-components=1
+    unpack_sdist
     quietly "building the sdist for $name" \
-        env "$@" "$environment/bin/python" -m pip install "${unpacked}[test]"
+        env "$@" "$environment/bin/python" -m pip install "$WORK/unpacked[test]"
+}
+
+# Into $WORK/unpacked, afresh each time: setuptools would keep an object file that another interpreter
+# or other flags have left beside the sources, pip a wheel that it has built from this sdist before.
+unpack_sdist() {
+    need_sdist
+    rm -rf "$WORK/unpacked"
+    mkdir -p "$WORK/unpacked"
+    tar -xzf "$SDIST"/*.tar.gz -C "$WORK/unpacked" --strip-components=1
 }
 
 # The C tests have their own sanitizers and do not depend on the interpreter.

@@ -8,8 +8,9 @@
  * The cycle through Call is there while the call is alive and is cut when it ends: a task that
  * waits or runs is kept alive by its scheduler, as asyncio itself holds tasks weakly.
  *
- * All of it runs under the GIL. Calls into Python may run anything, so state is moved before and
- * never after such a call, and the core is never in the middle of an operation then.
+ * All of it runs under the GIL, or under the scheduler's lock: see lock.h. Calls into Python may
+ * run anything, so state is moved before and never after such a call, and the core is never in the
+ * middle of an operation then.
  */
 #ifndef XF_BINDING_MODULE_H
 #define XF_BINDING_MODULE_H
@@ -19,6 +20,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#include "binding/lock.h"
 
 /* A function of any calling convention as a PyMethodDef wants it. */
 #define XF_FUNCTION(f) ((PyCFunction)(void (*)(void))(f))

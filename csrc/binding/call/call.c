@@ -277,7 +277,9 @@ static void call_dealloc(PyObject *self)
     PyObject_GC_UnTrack(self);
     PyObject *unstarted = c->stage == XF_STAGE_PENDING ? Py_XNewRef(c->coro) : NULL;
     (void)call_clear(self);
+    XF_LOCK(s);
     recycle(s, c);
+    XF_UNLOCK();
     if (unstarted != NULL) { /* its task was destroyed before it ran */
         xf_close_coro(unstarted);
         Py_DECREF(unstarted);
@@ -355,25 +357,39 @@ static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
     return extra;
 }
 
+/* The doors: see lock.h. */
+XF_METHOD_DOOR(xf_call_rate_limited, xf_scheduler_of(self))
+XF_METHOD_DOOR(xf_call_failed, xf_scheduler_of(self))
+XF_METHOD_DOOR(xf_call_retry, xf_scheduler_of(self))
+XF_METHOD_DOOR(xf_call_resume, xf_scheduler_of(self))
+XF_FASTCALL_DOOR(xf_future_add_done_callback, xf_scheduler_of(self))
+XF_KEYWORDS_DOOR(xf_future_cancel, xf_scheduler_of(self))
+XF_METHOD_DOOR(xf_future_result, xf_scheduler_of(self))
+XF_GETTER_DOOR(get_dispatched_at, xf_scheduler_of(self))
+XF_GETTER_DOOR(get_extra, xf_scheduler_of(self))
+XF_GETTER_DOOR(get_state, xf_scheduler_of(self))
+XF_GETTER_DOOR(get_verdict, xf_scheduler_of(self))
+XF_SETTER_DOOR(set_verdict, xf_scheduler_of(self))
+
 static PyMethodDef call_methods[] = {
     XF_AWAIT_METHOD(xf_await_method),
-    {"rate_limited", xf_call_rate_limited, METH_VARARGS,
+    {"rate_limited", xf_call_rate_limited_locked, METH_VARARGS,
      PyDoc_STR("rate_limited($self, retry_after, base, exponential, max_retry_after, /)\n--\n\n"
                "The provider refused this call with a 429: opens or extends the scheduler's\n"
                "cooldown. `retry_after` is what it said, in seconds, or None: then base * 2**n\n"
                "is taken, n the number of episodes since the last success, or just base. No\n"
                "more than max_retry_after in any case. Returns the seconds until its end.")},
-    {"failed", xf_call_failed, METH_VARARGS,
+    {"failed", xf_call_failed_locked, METH_VARARGS,
      PyDoc_STR("failed($self, retry_after, base, exponential, max_retry_after, /)\n--\n\n"
                "The provider failed to answer this call, for a reason that may pass and is no\n"
                "rate: the same, but for a wait that is `retry_after` or base; after some failures\n"
                "in a row single calls are let in every `base` seconds, until one is answered.")},
-    {"retry", xf_call_retry, METH_NOARGS,
+    {"retry", xf_call_retry_locked, METH_NOARGS,
      PyDoc_STR("retry($self, /)\n--\n\n"
                "Gives the slot back and queues the call again, before newer ones of its\n"
                "priority; returns a future that is done when it is admitted again. Then comes\n"
                "resume().")},
-    {"resume", xf_call_resume, METH_NOARGS,
+    {"resume", xf_call_resume_locked, METH_NOARGS,
      PyDoc_STR("resume($self, /)\n--\n\n"
                "Starts the next attempt, which is paid for from here on. False: a cooldown has\n"
                "begun since it was admitted, so it waits again, and retry() says for how long.")},
@@ -381,11 +397,11 @@ static PyMethodDef call_methods[] = {
     {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
      PyDoc_STR("The coroutine protocol, for its task.")},
     {"close", xf_call_close, METH_NOARGS, PyDoc_STR("The coroutine protocol, for its task.")},
-    {"add_done_callback", XF_FUNCTION(xf_future_add_done_callback), METH_FASTCALL | METH_KEYWORDS,
+    {"add_done_callback", XF_FUNCTION(xf_future_add_done_callback_locked),
+     METH_FASTCALL | METH_KEYWORDS, PyDoc_STR("asyncio's future protocol.")},
+    {"cancel", XF_FUNCTION(xf_future_cancel_locked), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR("asyncio's future protocol.")},
-    {"cancel", XF_FUNCTION(xf_future_cancel), METH_VARARGS | METH_KEYWORDS,
-     PyDoc_STR("asyncio's future protocol.")},
-    {"result", xf_future_result, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},
+    {"result", xf_future_result_locked, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},
     {"get_loop", xf_future_get_loop, METH_NOARGS, PyDoc_STR("asyncio's future protocol.")},
     {NULL, NULL, 0, NULL},
 };
@@ -406,15 +422,15 @@ static PyGetSetDef call_getset[] = {
     {"cr_origin", xf_call_get_inner, NULL, NULL, (void *)"cr_origin"},
     {"cr_running", xf_call_get_inner, NULL, NULL, (void *)"cr_running"},
     {"_asyncio_future_blocking", xf_future_get_blocking, xf_future_set_blocking, NULL, NULL},
-    {"dispatched_at", get_dispatched_at, NULL,
+    {"dispatched_at", get_dispatched_at_locked, NULL,
      PyDoc_STR("when it was dispatched, in seconds on the loop's clock; None unless in flight"),
      NULL},
-    {"verdict", get_verdict, set_verdict,
+    {"verdict", get_verdict_locked, set_verdict_locked,
      PyDoc_STR("what the last answer to this attempt means, as its scheduler's observe() has put\n"
                "it down; None where there is none. It goes with the attempt."),
      NULL},
-    {"extra", get_extra, NULL, PyDoc_STR("{'estimated_tokens': as given}"), NULL},
-    {"state", get_state, NULL,
+    {"extra", get_extra_locked, NULL, PyDoc_STR("{'estimated_tokens': as given}"), NULL},
+    {"state", get_state_locked, NULL,
      PyDoc_STR("'new', 'waiting', 'admitted', 'in flight', 'expired' or 'done'"), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

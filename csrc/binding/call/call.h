@@ -84,6 +84,12 @@ void xf_call_unlink(CallObject *c);
 /* The call whose context this is, new reference; NULL without an error: none. */
 CallObject *xf_call_current(xf_module *st);
 
+/* The scheduler of a call, whose lock guards it. */
+static inline SchedulerObject *xf_scheduler_of(PyObject *call)
+{
+    return ((CallObject *)call)->scheduler;
+}
+
 static inline CallObject *xf_call_of(xf_call *core)
 {
     return (CallObject *)((char *)core - offsetof(CallObject, core));

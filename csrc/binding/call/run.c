@@ -8,9 +8,11 @@
 
 static void end(CallObject *c, xf_outcome outcome)
 {
+    XF_LOCK(c->scheduler);
     xf_call_move(c, XF_STAGE_ENDED);
     Py_CLEAR(c->steps);
     xf_call_end(c, outcome);
+    XF_UNLOCK();
 }
 
 /* Ends with the exception that is set. */
@@ -111,7 +113,10 @@ PySendResult xf_call_am_send(PyObject *self, PyObject *value, PyObject **result)
         return PYGEN_ERROR;
     }
     if (c->stage == XF_STAGE_PENDING) {
-        PySendResult started = start(c, result);
+        PySendResult started;
+        XF_LOCK(c->scheduler);
+        started = start(c, result);
+        XF_UNLOCK();
         if (started != PYGEN_RETURN) {
             return started;
         }

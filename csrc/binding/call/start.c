@@ -151,9 +151,13 @@ PyObject *xf_create_task(CallObject *c, PyObject *name)
     PyObject *task = new_task(c, name);
     if (task == NULL) {
         xf_call_give_up(c);
-    } else if (c->core.state != XF_CALL_DONE) { /* an eager task may have run to its end */
+        return NULL;
+    }
+    XF_LOCK(c->scheduler);
+    if (c->core.state != XF_CALL_DONE) { /* an eager task may have run to its end */
         c->task = Py_NewRef(task);
     }
+    XF_UNLOCK();
     return task;
 }
 
@@ -198,9 +202,9 @@ static void give_up(StartObject *self)
     }
 }
 
-static PySendResult start_am_send(PyObject *op, PyObject *Py_UNUSED(value), PyObject **result)
+/* Up to the admission, which is PYGEN_RETURN without a result. */
+static PySendResult wait(StartObject *self, PyObject **result)
 {
-    StartObject *self = (StartObject *)op;
     CallObject *call = self->call;
     *result = NULL;
     if (self->state == START_OVER) {
@@ -223,11 +227,7 @@ static PySendResult start_am_send(PyObject *op, PyObject *Py_UNUSED(value), PyOb
         *result = Py_NewRef(call);
         return PYGEN_NEXT;
     case XF_CALL_ADMITTED:
-        self->state = START_OVER;
-        self->call = NULL;
-        *result = xf_create_task(call, self->name);
-        Py_DECREF(call);
-        return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
+        return PYGEN_RETURN;
     case XF_CALL_EXPIRED:
         xf_set_timeout(call);
         break;
@@ -236,6 +236,28 @@ static PySendResult start_am_send(PyObject *op, PyObject *Py_UNUSED(value), PyOb
     }
     give_up(self);
     return PYGEN_ERROR;
+}
+
+static PySendResult start_am_send(PyObject *op, PyObject *Py_UNUSED(value), PyObject **result)
+{
+    StartObject *self = (StartObject *)op;
+    CallObject *call = self->call;
+    PySendResult status;
+    if (call == NULL) {
+        status = wait(self, result);
+    } else {
+        XF_LOCK(call->scheduler);
+        status = wait(self, result);
+        XF_UNLOCK();
+    }
+    if (status != PYGEN_RETURN) {
+        return status;
+    }
+    self->state = START_OVER;
+    self->call = NULL;
+    *result = xf_create_task(call, self->name);
+    Py_DECREF(call);
+    return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
 static PyObject *start_send(PyObject *self, PyObject *value)

@@ -53,22 +53,15 @@ static PyObject *turn(Engine *self)
         Py_RETURN_NONE;
     if (engine_check(self) < 0)
         return NULL;
-    struct xf_engine *net = self->net;
-    bool outermost = !self->turning; /* a woken task may run its loop, and so us, anew */
-    Py_INCREF(self);
-    self->turning = true;
-    int interrupted = xf_engine_turn(net, clock_now());
-    self->turning = !outermost;
-    if (outermost && !self->net) /* a woken task has closed the client */
-        xf_engine_free(net);
+    Py_INCREF(self); /* a woken task may close the client, or run its loop, and so us, anew */
+    int interrupted = xf_engine_turn(self->net, clock_now());
     Py_DECREF(self);
     if (interrupted < 0)
         return NULL;
     Py_RETURN_NONE;
 }
 
-/* Ends what is in flight with an error. Must run in the thread of the loop. */
-static PyObject *engine_close(PyObject *op, PyObject *Py_UNUSED(ignored))
+static PyObject *close_it(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     Engine *self = (Engine *)op;
     if (!self->net)
@@ -103,17 +96,26 @@ static PyObject *engine_close(PyObject *op, PyObject *Py_UNUSED(ignored))
         t->next = NULL;
         transfer_closed(t);
     }
-    if (!self->turning)
-        xf_engine_free(net);
     Py_RETURN_NONE;
+}
+
+/* Ends what is in flight with an error. Must run in the thread of the loop, or when that is
+ * closed. */
+static PyObject *engine_close(PyObject *op, PyObject *ignored)
+{
+    PyObject *result;
+    XF_LOCK(op);
+    result = close_it(op, ignored);
+    XF_UNLOCK();
+    return result;
 }
 
 static PyObject *engine_stats(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     Engine *self = (Engine *)op;
-    struct xf_stats s = {0};
-    if (self->net)
-        s = xf_engine_stats(self->net);
+    struct xf_stats s = xf_engine_stats(self->memory);
+    if (!self->net)
+        s = (struct xf_stats){0};
     return Py_BuildValue("{s:n,s:n,s:K,s:K,s:K,s:K}", "active", (Py_ssize_t)s.active, "sockets",
                          (Py_ssize_t)s.sockets, "started", (unsigned long long)s.started,
                          "finished", (unsigned long long)s.finished, "connects",
@@ -156,8 +158,10 @@ static void engine_dealloc(PyObject *op)
     if (self->net && !engine_is_inherited(self)) {
         /* Transfers hold a reference to their engine, so none is in flight. */
         (void)xf_engine_close(self->net);
-        xf_engine_free(self->net);
+        self->net = NULL;
     }
+    if (!self->net && self->memory && !engine_is_inherited(self))
+        xf_engine_free(self->memory);
     engine_clear(op);
     type->tp_free(op);
     Py_DECREF(type);
@@ -319,6 +323,7 @@ static Engine *engine_new(Session *session, PyObject *loop)
     self->pid = (long)getpid();
     self->net =
         xf_engine_new(&state->curl, &session->options, (struct xf_host){.news = transfer_news});
+    self->memory = self->net;
     if (!self->net) {
         PyErr_SetFromErrno(PyExc_OSError);
         goto fail;
@@ -345,11 +350,9 @@ static int drop_dead_engines(Session *session)
     return result;
 }
 
-Engine *session_engine(Session *self)
+/* The engine of `loop`, made if need be; borrowed. */
+static Engine *engine_of(Session *self, PyObject *loop)
 {
-    PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
-    if (!loop)
-        return NULL;
     Engine *engine = self->engine;
     if (!engine || engine->loop != loop) {
         engine = (Engine *)PyDict_GetItemWithError(self->engines, loop); /* borrowed */
@@ -361,6 +364,18 @@ Engine *session_engine(Session *self)
             PyErr_SetString(PyExc_RuntimeError, "the client is closed");
         self->engine = engine;
     }
+    return engine;
+}
+
+Engine *session_engine(Session *self)
+{
+    PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
+    if (!loop)
+        return NULL;
+    Engine *engine;
+    XF_LOCK(self);
+    engine = engine_of(self, loop);
+    XF_UNLOCK();
     Py_DECREF(loop);
     if (!engine || engine_check(engine) < 0)
         return NULL;

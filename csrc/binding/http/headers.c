@@ -282,7 +282,7 @@ struct headers *headers_new(PyObject *given, PyObject *defaults, bool json)
     size_t nodes = sizeof *b.headers + b.count * sizeof(struct curl_slist);
     struct headers *headers = PyMem_Malloc(nodes + b.size);
     if (headers) {
-        headers->refs = 1;
+        atomic_init(&headers->refs, 1);
         b = (struct builder){.headers = headers, .text = (char *)headers + nodes};
         build(&b, &views, defaults, json);
     } else {
@@ -299,6 +299,6 @@ const struct curl_slist *headers_lines(const struct headers *headers, bool large
 
 void headers_release(struct headers *headers)
 {
-    if (headers && --headers->refs == 0)
+    if (headers && atomic_fetch_sub(&headers->refs, 1) == 1)
         PyMem_Free(headers);
 }

@@ -4,8 +4,10 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
+#include "binding/lock.h"
 #include "binding/steps.h"
 #include "net/engine.h"
 #include "net/sse.h"
@@ -22,7 +24,7 @@ struct state {
 
 /* A list of header lines for libcurl in one piece of memory, shared by transfers. */
 struct headers {
-    Py_ssize_t refs;
+    atomic_size_t refs;        /* of transfers in any thread */
     struct curl_slist lines[]; /* two or more, and behind them the text */
 };
 
@@ -40,14 +42,17 @@ typedef struct {
     bool closed;
 } Session;
 
+/* Of one loop, and so of one thread: only its making and closing, which other threads may do, and
+ * what the session keeps of it, go by a lock. What stats() tells another thread may be a moment
+ * old. */
 typedef struct Engine {
     PyObject_HEAD struct state *state;
-    struct xf_engine *net; /* NULL: closed */
+    struct xf_engine *net;    /* NULL: closed */
+    struct xf_engine *memory; /* the same to the end: a turn or stats() may be looking at it */
     PyObject *loop;
     PyObject *session; /* keeps the options */
     unsigned forks;    /* that had happened when it was made */
     long pid;
-    bool turning; /* the turn's end frees it, if it is closed meanwhile */
 } Engine;
 
 enum phase { FRESH, FLYING, ANSWERED };

@@ -252,7 +252,13 @@ static int clear(PyObject *module)
     return 0;
 }
 
-static PyModuleDef_Slot slots[] = {{Py_mod_exec, exec}, {0}};
+static PyModuleDef_Slot slots[] = {
+    {Py_mod_exec, exec},
+#if PY_VERSION_HEX >= 0x030D0000
+    {Py_mod_gil, Py_MOD_GIL_NOT_USED},
+#endif
+    {0},
+};
 
 static PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,

@@ -232,7 +232,7 @@ static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t na
     bool bare = args[11] == Py_True;
     if (given == Py_None && !bare) {
         headers = json ? self->json : self->plain;
-        headers->refs++;
+        atomic_fetch_add(&headers->refs, 1);
     } else if (!(headers = headers_new(given, bare ? NULL : self->defaults, json))) {
         return NULL;
     }
@@ -242,8 +242,10 @@ static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t na
 static PyObject *session_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     Session *self = (Session *)op;
+    XF_LOCK(self);
     self->closed = true;
     self->engine = NULL;
+    XF_UNLOCK();
     return PyDict_Values(self->engines);
 }
 

@@ -85,28 +85,49 @@ static void arm_for(SchedulerObject *s, xf_call *c, PyObject *here, int64_t at)
     }
 }
 
-/* Runs what the waiting task of `c` has put down to be called. False: its context is in use. */
-static bool run_callback(CallObject *c, int *result)
+/* Takes what the waiting task of `c` has put down to be called; NULL: ended and woken meanwhile. */
+static PyObject *take_callback(CallObject *c, PyObject **context)
 {
-    PyObject *callback = c->callback, *context = c->context;
-    if (callback == NULL) {
-        return true; /* ended and woken meanwhile */
-    }
-    if (PyContext_Enter(context) < 0) {
-        PyErr_Clear();
-        return false;
-    }
+    PyObject *callback;
+    XF_LOCK(c->scheduler);
+    callback = c->callback;
+    *context = c->context;
     c->callback = NULL;
     c->context = NULL;
-    PyObject *r = PyObject_CallOneArg(callback, (PyObject *)c);
-    if (PyContext_Exit(context) < 0) {
-        Py_CLEAR(r);
+    XF_UNLOCK();
+    return callback;
+}
+
+/* Runs it, or has the loop run it, if its context is in use or `later`. -1 with an error set: it
+   has raised what a loop stops for. */
+static int run_callback(CallObject *c, bool later)
+{
+    PyObject *context, *callback = take_callback(c, &context);
+    int result = 0;
+    if (callback == NULL) {
+        return 0;
     }
-    *result = r != NULL ? 0 : -1;
-    Py_XDECREF(r);
+    if (later || PyContext_Enter(context) < 0) {
+        PyObject *type, *value, *traceback;
+        if (!later) {
+            PyErr_Clear();
+        }
+        PyErr_Fetch(&type, &value, &traceback);
+        if (xf_port_call_soon(c->port, c->port->loop, callback, (PyObject *)c, context) < 0) {
+            PyErr_Clear();
+        }
+        PyErr_Restore(type, value, traceback);
+    } else {
+        PyObject *r = PyObject_CallOneArg(callback, (PyObject *)c);
+        if (PyContext_Exit(context) < 0) {
+            Py_CLEAR(r);
+        }
+        result = r != NULL ? 0 : -1;
+        Py_XDECREF(r);
+    }
     Py_DECREF(callback);
     Py_DECREF(context);
-    return true;
+    return result;
 }
 
 /* Runs the tasks of the calls that have been woken. NULL with an error set: one has raised what a
@@ -118,12 +139,8 @@ static PyObject *run_woken(PyObject *self, PyObject *Py_UNUSED(unused))
     int result = 0;
     port->woken = NULL; /* whom they wake in turn is run in the next turn */
     for (Py_ssize_t i = 0; woken != NULL && i < PyList_GET_SIZE(woken); i++) {
-        CallObject *c = (CallObject *)PyList_GET_ITEM(woken, i);
-        if (result < 0 || !run_callback(c, &result)) {
-            PyObject *type, *value, *traceback;
-            PyErr_Fetch(&type, &value, &traceback);
-            (void)xf_call_wake(c, port->loop);
-            PyErr_Restore(type, value, traceback);
+        if (run_callback((CallObject *)PyList_GET_ITEM(woken, i), result < 0) < 0) {
+            result = -1;
         }
     }
     Py_XDECREF(woken);
@@ -203,17 +220,18 @@ void xf_deliver(SchedulerObject *s)
 PyObject *xf_port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     PortObject *port = (PortObject *)self;
-    SchedulerObject *s = port->scheduler;
+    SchedulerObject *s = xf_port_scheduler(port);
     if (s == NULL) {
         Py_RETURN_NONE;
     }
-    Py_INCREF(s);
+    XF_LOCK(s);
     xf_poll(&s->core, xf_timer_fired(port));
     if (s->core.outbox.first == NULL) {
         xf_port_purge_others(s); /* nobody was due: see head_wakes_at() */
     }
     deliver(s, port);
     xf_timer_rest(port);
+    XF_UNLOCK();
     Py_DECREF(s);
     return run_woken(self, NULL);
 }

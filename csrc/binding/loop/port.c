@@ -102,12 +102,18 @@ static PortObject *port_new(SchedulerObject *s, PyObject *loop)
     if (port != NULL) {
         return port; /* made by what was run meanwhile */
     }
+    PyObject *reference = PyWeakref_NewRef((PyObject *)s, NULL);
+    if (reference == NULL) {
+        return NULL;
+    }
     port = PyObject_GC_New(PortObject, st->port_type);
     if (port == NULL) {
+        Py_DECREF(reference);
         return NULL;
     }
     port->st = st;
     port->scheduler = s;
+    port->reference = reference;
     port->loop = Py_NewRef(loop);
     port->next = s->ports;
     port->calls = NULL;
@@ -143,6 +149,20 @@ PortObject *xf_port_running(SchedulerObject *s)
     }
     Py_DECREF(loop);
     return port;
+}
+
+SchedulerObject *xf_port_scheduler(const PortObject *port)
+{
+    PyObject *s = NULL;
+    if (port->reference != NULL) {
+#if PY_VERSION_HEX >= 0x030D0000
+        (void)PyWeakref_GetRef(port->reference, &s);
+#else
+        s = PyWeakref_GetObject(port->reference);
+        s = s != Py_None ? Py_XNewRef(s) : NULL;
+#endif
+    }
+    return (SchedulerObject *)s;
 }
 
 /* On the loop's own thread, or when the loop is closed. */
@@ -185,6 +205,7 @@ static int port_traverse(PyObject *self, visitproc visit, void *arg)
 {
     PortObject *port = (PortObject *)self;
     Py_VISIT(Py_TYPE(self));
+    Py_VISIT(port->reference);
     Py_VISIT(port->loop);
     Py_VISIT(port->handle);
     Py_VISIT(port->woken);
@@ -202,6 +223,7 @@ static int port_clear(PyObject *self)
     }
     Py_CLEAR(port->woken);
     Py_CLEAR(port->handle);
+    Py_CLEAR(port->reference);
     Py_CLEAR(port->loop);
     return 0;
 }

@@ -7,7 +7,9 @@
 /* An event loop, as one scheduler sees it: its clock, its timer, and the calls that run there. */
 struct PortObject {
     PyObject_HEAD xf_module *st;
-    SchedulerObject *scheduler; /* borrowed; NULL once the scheduler is gone */
+    SchedulerObject
+        *scheduler;      /* borrowed; NULL once the scheduler is gone: for who has its lock */
+    PyObject *reference; /* a weak one to it, for who has not; NULL: cleared */
     PyObject *loop;
     PortObject *next;     /* in the scheduler's list, which owns it */
     CallObject *calls;    /* owned, doubly linked */
@@ -26,6 +28,9 @@ extern PyType_Spec xf_port_spec;
 
 /* The port of the running loop, made if need be; borrowed. NULL: no loop runs, or no memory. */
 PortObject *xf_port_running(SchedulerObject *s);
+
+/* The scheduler, new reference, or NULL without an error: it is gone. */
+SchedulerObject *xf_port_scheduler(const PortObject *port);
 
 bool xf_port_is_closed(const PortObject *port);
 

@@ -271,14 +271,19 @@ static PyObject *scheduler_submit(PyObject *self, PyObject *const *args, Py_ssiz
     if (xf_submission_parse(s, "submit", args, nargs, kwnames, &r) < 0) {
         return NULL;
     }
-    CallObject *c = xf_call_new(s, r.coro, r.estimate, r.priority);
+    CallObject *c;
+    bool submitted;
+    XF_LOCK(self);
+    c = xf_call_new(s, r.coro, r.estimate, r.priority);
+    submitted = c != NULL && xf_call_submit(c, r.timeout_ns) == 0;
+    XF_UNLOCK();
     if (c == NULL) {
         return NULL;
     }
-    if (xf_call_submit(c, r.timeout_ns) < 0) {
+    if (!submitted) {
         xf_call_give_up(c);
     } else {
-        task = xf_create_task(c, r.name);
+        task = xf_create_task(c, r.name); /* may run it: without the lock */
     }
     Py_DECREF(c);
     return task;
@@ -430,8 +435,31 @@ static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         limits);
 }
 
+/* The doors: see lock.h. */
+XF_FASTCALL_DOOR(scheduler_start_task, self)
+XF_FASTCALL_DOOR(scheduler_notify, self)
+XF_METHOD_DOOR(xf_scheduler_wait, self)
+XF_METHOD_DOOR(scheduler_snapshot, self)
+XF_METHOD_DOOR(xf_scheduler_now, self)
+XF_METHOD_DOOR(xf_scheduler_retune, self)
+XF_METHOD_DOOR(xf_scheduler_track, self)
+XF_METHOD_DOOR(xf_scheduler_told, self)
+XF_METHOD_DOOR(xf_scheduler_withhold, self)
+XF_METHOD_DOOR(xf_scheduler_ascertain, self)
+XF_METHOD_DOOR(xf_scheduler_shut, self)
+XF_METHOD_DOOR(xf_scheduler_begin, self)
+XF_METHOD_DOOR(xf_scheduler_flight, self)
+XF_METHOD_DOOR(xf_scheduler_ramp, self)
+XF_METHOD_DOOR(xf_scheduler_gauge, self)
+XF_GETTER_DOOR(get_max_concurrency, self)
+XF_GETTER_DOOR(get_active_tasks, self)
+XF_GETTER_DOOR(get_waiting, self)
+XF_GETTER_DOOR(get_total_completed, self)
+XF_GETTER_DOOR(get_pending_tasks, self)
+XF_SETTER_DOOR(set_max_concurrency, self)
+
 static PyMethodDef scheduler_methods[] = {
-    {"start_task", XF_FUNCTION(scheduler_start_task), METH_FASTCALL | METH_KEYWORDS,
+    {"start_task", XF_FUNCTION(scheduler_start_task_locked), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
          "start_task($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
          "--\n\n"
@@ -445,53 +473,54 @@ static PyMethodDef scheduler_methods[] = {
          "submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
          "--\n\n"
          "Queues the call and returns its asyncio.Task at once; see start_task().")},
-    {"notify_rate_limit_exceeded", XF_FUNCTION(scheduler_notify), METH_FASTCALL | METH_KEYWORDS,
+    {"notify_rate_limit_exceeded", XF_FUNCTION(scheduler_notify_locked),
+     METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
                "A provider refused a call: nothing is dispatched for `retry_after` seconds\n"
                "(0 to 86400) from now. Extends a cooldown, never shortens it.")},
-    {"_drained", xf_scheduler_wait, METH_NOARGS,
+    {"_drained", xf_scheduler_wait_locked, METH_NOARGS,
      PyDoc_STR("_drained($self, /)\n--\n\nA future: done when no call waits or is in flight.")},
-    {"_snapshot", scheduler_snapshot, METH_NOARGS,
+    {"_snapshot", scheduler_snapshot_locked, METH_NOARGS,
      PyDoc_STR("_snapshot($self, /)\n--\n\nAll counters, as a dict.")},
-    {"_now", xf_scheduler_now, METH_NOARGS,
+    {"_now", xf_scheduler_now_locked, METH_NOARGS,
      PyDoc_STR("_now($self, /)\n--\n\nSeconds on the clock of the loop used last.")},
-    {"_retune", xf_scheduler_retune, METH_VARARGS,
+    {"_retune", xf_scheduler_retune_locked, METH_VARARGS,
      PyDoc_STR("_retune($self, index, limit, /)\n--\n\n"
                "Replaces limit `index` by (name, amount, per, capacity).")},
-    {"_track", xf_scheduler_track, METH_NOARGS,
+    {"_track", xf_scheduler_track_locked, METH_NOARGS,
      PyDoc_STR("_track($self, /)\n--\n\nKeeps track of the levels from now on, for _told().")},
-    {"_told", xf_scheduler_told, METH_VARARGS,
+    {"_told", xf_scheduler_told_locked, METH_VARARGS,
      PyDoc_STR("_told($self, index, remaining, late, bounded, sent_at, answered_at, /)\n--\n\n"
                "The provider had `remaining` units of limit `index` left at some time between the\n"
                "two, seconds on the loop's clock or None: the dispatch of the current call, now.\n"
                "late: calls in flight may not be charged yet. bounded: see xf_limit_told().\n"
                "Returns by how many units the level was moved, 0.0 if the time is not known.")},
-    {"_withhold", xf_scheduler_withhold, METH_VARARGS,
+    {"_withhold", xf_scheduler_withhold_locked, METH_VARARGS,
      PyDoc_STR("_withhold($self, index, units, /)\n--\n\n"
                "So many units of limit `index` were not given back by a settlement that the\n"
                "provider may give back: an answer that says so raises the level by them.")},
-    {"_ascertain", xf_scheduler_ascertain, METH_VARARGS,
+    {"_ascertain", xf_scheduler_ascertain_locked, METH_VARARGS,
      PyDoc_STR(
          "_ascertain($self, index, withheld, due, doubtful, /)\n--\n\n"
          "Of `withheld` units, which are all that were withheld so far, the provider has\n"
          "given back `due`, and may have given back `doubtful`. The level rises by those that\n"
          "are due, but for what answers have raised it by.")},
-    {"_shut", xf_scheduler_shut, METH_VARARGS,
+    {"_shut", xf_scheduler_shut_locked, METH_VARARGS,
      PyDoc_STR("_shut($self, index, seconds, /)\n--\n\n"
                "Limit `index` lets no call pass for so long, however much is left of it.")},
-    {"_begin", xf_scheduler_begin, METH_VARARGS,
+    {"_begin", xf_scheduler_begin_locked, METH_VARARGS,
      PyDoc_STR(
          "_begin($self, index, limit, remaining, sent_at, /)\n--\n\n"
          "Replaces limit `index` by one whose level is not known yet: `remaining` units were\n"
          "left some time after `sent_at`, less what was dispatched since.")},
-    {"_flight", xf_scheduler_flight, METH_NOARGS,
+    {"_flight", xf_scheduler_flight_locked, METH_NOARGS,
      PyDoc_STR("_flight($self, /)\n--\n\n"
                "A Flight: what is so of the current call. None outside of a call in flight.")},
-    {"_ramp", xf_scheduler_ramp, METH_O,
+    {"_ramp", xf_scheduler_ramp_locked, METH_O,
      PyDoc_STR("_ramp($self, slots, /)\n--\n\n"
                "No more than so many calls in flight for now, whatever max_concurrency says;\n"
                "None: as it says.")},
-    {"_gauge", xf_scheduler_gauge, METH_O,
+    {"_gauge", xf_scheduler_gauge_locked, METH_O,
      PyDoc_STR(
          "_gauge($self, sent_at, /)\n--\n\n"
          "A Gauge: what the scheduler and each limit hold, as of the current call's dispatch\n"
@@ -507,12 +536,12 @@ static PyMemberDef scheduler_members[] = {
 };
 
 static PyGetSetDef scheduler_getset[] = {
-    {"max_concurrency", get_max_concurrency, set_max_concurrency,
+    {"max_concurrency", get_max_concurrency_locked, set_max_concurrency_locked,
      PyDoc_STR("how many calls may be in flight at a time, or None; may be changed"), NULL},
-    {"active_tasks", get_active_tasks, NULL, PyDoc_STR("calls that hold a slot"), NULL},
-    {"waiting", get_waiting, NULL, PyDoc_STR("calls in the queue"), NULL},
-    {"total_completed", get_total_completed, NULL, PyDoc_STR("calls that have ended"), NULL},
-    {"pending_tasks", get_pending_tasks, NULL,
+    {"active_tasks", get_active_tasks_locked, NULL, PyDoc_STR("calls that hold a slot"), NULL},
+    {"waiting", get_waiting_locked, NULL, PyDoc_STR("calls in the queue"), NULL},
+    {"total_completed", get_total_completed_locked, NULL, PyDoc_STR("calls that have ended"), NULL},
+    {"pending_tasks", get_pending_tasks_locked, NULL,
      PyDoc_STR("the tasks of calls that have not ended, as a new set"), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -216,7 +216,10 @@ PyObject *xf_report_token_usage(PyObject *module, PyObject *const *args, Py_ssiz
         }
         return NULL;
     }
-    int r = settle(c, actual);
+    int r;
+    XF_LOCK(c->scheduler);
+    r = settle(c, actual);
+    XF_UNLOCK();
     Py_DECREF(c);
     return r < 0 ? NULL : Py_NewRef(st->reported);
 }
