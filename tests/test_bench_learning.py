@@ -3,7 +3,7 @@
 import pytest
 
 from bench.__main__ import main
-from bench.learning import perverse, sharing
+from bench.learning import over_http, perverse, sharing
 from bench.learning.ways import WAYS
 from bench.learning.world import FIRST, Setting, ideal
 from xtremeflow.testing import Quirks
@@ -29,7 +29,7 @@ def test_ours_at_an_honest_provider():
 
 
 def test_retries_of_the_sdks_lose_calls_where_refused_requests_count():
-    result = perverse.measure("a minute's bucket", "64 at a time, SDK retries", 1.5, 0)
+    result = perverse.measure("a minute's bucket", "40 at a time, SDK retries", 1.5, 0)
     assert result.lost > 100
     assert result.in_use < 0.5
 
@@ -73,3 +73,13 @@ def test_what_is_not_there_is_named(capsys):
     with pytest.raises(SystemExit):
         main(["learning", "perverse", "friendly"])
     assert "nothing has 'friendly' in its name" in capsys.readouterr().err
+
+
+def test_two_runs_on_one_account(monkeypatch, capsys):
+    pytest.importorskip("uvicorn")
+    monkeypatch.setattr(over_http, "WARM_UP", 2.0)
+    monkeypatch.setattr(over_http, "CALLS", 500)
+    assert main(["learning", "http", "--apart", "0", "--seconds", "1"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("| openai: 2 jobs, 0 s apart |")
+    assert last.endswith(" 0 |")

@@ -249,7 +249,7 @@ def test_quirks_as_texts(texts, quirks):
         ({"noise_first": -1}, "noise_first must be 0 or more, got -1"),
         ({"growth_status": 500}, "growth_status must be 429, 503, got 500"),
         ({"waits": "soon"}, "waits must be honest, none, text, .*, got 'soon'"),
-        ({"headers": "some"}, "headers must be honest, static, none, got 'some'"),
+        ({"headers": "some"}, "headers must be honest, static, none, unix, got 'some'"),
         ({"refused_count": 1}, "refused_count must be None, True, False, got 1"),
         ({"refused_in_200": "yes"}, "refused_in_200 must be True, False, got 'yes'"),
     ],

@@ -76,7 +76,7 @@ class Limiter:
 
 
 async def adaptive_mode(world: World, client: int, until: float) -> None:
-    """64 threads' worth of calls at a time."""
+    """As many calls at a time as the SDKs of the other way."""
     limiter = Limiter(world)
     random = Random(f"{world.setting.seed}/{client}/aws")
     requests = world.setting.requests(client)

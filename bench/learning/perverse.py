@@ -28,6 +28,7 @@ PROVIDERS: Mapping[str, tuple[str, Quirks]] = {
     "refused requests do not count": ("openai", Quirks(refused_count=False)),
     "steep growth refused": ("openai", Quirks(growth=1.5, growth_over=5.0, growth_free=10)),
     "static headers": ("openai", Quirks(headers="static")),
+    "resets as Unix times": ("openai", Quirks(headers="unix")),
     "1 % refused at random": ("openai", Quirks(noise=0.01)),
     "the first call refused at random": ("openai", Quirks(noise_first=1)),
     "all refused for 3 s, retry-after 0": ("openai", Quirks(blocked=3.0, waits="zero")),

@@ -17,7 +17,7 @@ Way = Callable[[World, int, float], Awaitable[None]]
 """Sends calls of the client of that number until that time, in seconds from the beginning."""
 
 FEEDERS = 4  # calls that wait in a scheduler's queue at any time
-AT_A_TIME = 64
+AT_A_TIME = 40  # twice what the limits can keep busy
 SDK_RETRIES = 2
 RUN_RETRIES = 30  # as many as `xtremeflow run` makes
 
@@ -111,7 +111,7 @@ def right_limits(world: World) -> list[Limit]:
 
 
 async def sdk(world: World, client: int, until: float) -> None:
-    """64 at a time, each retried twice as the official SDKs do: after the told wait, if it is not
+    """40 at a time, each retried twice as the official SDKs do: after the told wait, if it is not
     above two minutes, else 0.5 s doubled up to 8 s, jittered."""
     await pooled(world, client, until, lambda: AT_A_TIME, lambda ok: None, SDK_RETRIES)
 
@@ -190,5 +190,5 @@ WAYS: Mapping[str, Way] = {
     "fixed limits, set right": right,
     "AWS adaptive mode": aws,
     "AIMD on concurrency": aimd,
-    "64 at a time, SDK retries": sdk,
+    "40 at a time, SDK retries": sdk,
 }

@@ -74,6 +74,16 @@ async def test_static_headers_never_move():
     assert got.headers["x-ratelimit-remaining-requests"] == "59"
 
 
+@pytest.mark.parametrize("profile", ["openai", "azure", "groq"])
+@simulated
+async def test_resets_as_unix_times(profile):
+    client = Client(profile, limits={"tpm": 6_000}, quirks=Quirks(headers="unix"))
+    got = await client.call(1_000, 1, 1_000)
+    reset = int(got.headers["x-ratelimit-reset-tokens"])
+    left = 60 if profile == "azure" else 10  # a window, and buckets
+    assert EPOCH < reset <= EPOCH + 2 * left
+
+
 @simulated
 async def test_no_headers():
     client = Client("openai", limits={"rpm": 1}, quirks=Quirks(headers="none", waits="none"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from xtremeflow.serve.profiles import Account, Profile, Refusal, Rejection
 from xtremeflow.testing import Quirks, RateLimitError, RequestTooLargeError
@@ -19,7 +20,7 @@ class Telling:
 
     def __init__(self, profile: Profile, account: Account, quirks: Quirks) -> None:
         self._profile = profile
-        self._account = account
+        self._account = replace(account, dated=quirks.headers == "unix")
         self._quirks = quirks
         self._first: dict[str, str] | None = None  # what static headers repeat
 

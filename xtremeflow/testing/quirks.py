@@ -15,7 +15,7 @@ from xtremeflow._arguments import check_int, check_number
 Reason = Literal["rate", "growth", "noise", "blocked"]
 """Why a call is refused: for a limit, or for one of the quirks of that name."""
 
-HEADERS = ("honest", "static", "none")
+HEADERS = ("honest", "static", "none", "unix")
 
 
 def _at(wait: float, wall: float) -> str:
@@ -65,7 +65,8 @@ class Quirks:
     blocked          refuses all calls for so many seconds, from the first on
     waits            how refusals tell the wait: one of WAITS; "text" in their message only
     headers          over HTTP: what the answers tell of the limits; "static" repeats the first
-                     answer's for ever, "none" leaves them out
+                     answer's for ever, "none" leaves them out, "unix" has the time of a reset
+                     where others have the seconds until then
     refused_in_200   over HTTP: whether refusals are an error object in an answer with status 200
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -70,12 +71,14 @@ class Account:
     amounts what the provider says that they are; what an enforcer holds at once may be less
     clock   seconds on the clock of the limits
     wall    seconds since the epoch
+    dated   whether resets that are a delay at the provider are told as a Unix time
     """
 
     limits: Mapping[str, Enforcer]
     amounts: Mapping[str, int]
     clock: Callable[[], float]
     wall: Callable[[], float]
+    dated: bool = False
 
     def now(self) -> int:
         return round(self.clock() * NANOSECONDS)
@@ -90,6 +93,11 @@ class Account:
     def reset(self, name: str) -> float:
         """Seconds until the limit is whole again; 0 where that is unknown."""
         return (self.limits[name].reset(self.now()) or 0) / NANOSECONDS
+
+    def told_reset(self, name: str, write: Callable[[float], str]) -> str:
+        """The same as a header tells it, where `write` is the provider's way."""
+        seconds = self.reset(name)
+        return str(math.ceil(self.wall() + seconds)) if self.dated else write(seconds)
 
     def name_of(self, limit: Enforcer) -> str:
         return next(name for name, known in self.limits.items() if known is limit)

@@ -17,7 +17,7 @@ def openai_headers(
         if name in account.limits:
             told[f"x-ratelimit-limit-{unit}"] = str(account.amounts[name])
             told[f"x-ratelimit-remaining-{unit}"] = str(account.remaining(name))
-            told[f"x-ratelimit-reset-{unit}"] = reset(account.reset(name))
+            told[f"x-ratelimit-reset-{unit}"] = account.told_reset(name, reset)
     return told
 
 
