@@ -56,6 +56,17 @@ class TestTrace:
             load_trace(path)
 
 
+def test_only_the_requests_may_be_written(tmp_path, capsys):
+    path = tmp_path / "requests.jsonl"
+    assert main(["--write", str(path), "--requests", "7"]) == 0
+    assert len(path.read_text().splitlines()) == 7
+    assert "7 requests" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["--write", str(path)])
+    assert "is there already" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [path]
+
+
 class TestJob:
     def test_the_file_is_what_the_trace_asks_for(self, tmp_path):
         job = Job(SAMPLE[:50], tpm=300_000, rpm=500, speed=8.0)

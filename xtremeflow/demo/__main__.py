@@ -17,6 +17,7 @@ from pathlib import Path
 from xtremeflow.demo.ideal import ideal_wall
 from xtremeflow.demo.job import Job
 from xtremeflow.demo.trace import load_trace
+from xtremeflow.run.text import printable
 
 DESCRIPTION = """\
 Sends a sample of a real trace to a simulated OpenAI: `xtremeflow serve` in a process of its own,
@@ -34,6 +35,8 @@ FILES = (
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.write is not None:
+        return _write(parser, options)
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         parser.error(f"{', '.join(missing)} missing: pip install 'xtremeflow[demo]'")
@@ -53,6 +56,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         _say(f"Interrupted; the provider is stopped. The files are in {options.directory}.")
         return 130
+
+
+def _write(parser: Parser, options: argparse.Namespace) -> int:
+    """Only the file of requests, to try `xtremeflow run` with; over no other file."""
+    try:
+        trace = load_trace(options.trace)[: options.requests]
+        job = Job(trace, tpm=options.tpm, rpm=options.rpm, speed=options.speed)
+        job.write(options.write, new=True)
+    except FileExistsError:
+        parser.error(f"{options.write} is there already: choose another name")
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
+    print(f"{printable(str(options.write))}: {len(trace):,} requests of a real trace")
+    return 0
 
 
 def _prepare(job: Job, directory: Path) -> None:
@@ -139,6 +156,8 @@ def _parser() -> argparse.ArgumentParser:
         "--directory", type=Path, metavar="DIR", default=Path("xtremeflow-demo"),
         help="where the files go (default: xtremeflow-demo)",
     )  # fmt: skip
+    add("--write", type=Path, metavar="FILE", help="only write the requests there, to try "
+        "`xtremeflow run` with")  # fmt: skip
     add("--trace", type=Path, metavar="CSV", help="another trace than the sample of Azure's")
     add("--requests", type=_count, metavar="N", help="only the first N of the trace")
     add("--tpm", type=_count, default=300_000, metavar="N", help="the provider's tokens per minute "

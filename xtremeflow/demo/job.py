@@ -83,12 +83,13 @@ class Job:
         )
         return self.tpm / 60.0 / mean(cost["tokens"] for cost in self.costs()) * seconds
 
-    def write(self, path: Path) -> None:
+    def write(self, path: Path, *, new: bool = False) -> None:
         """Writes the requests in OpenAI's Batch format; what they ask is as long as in the trace.
 
-        The simulated provider reads from `metadata` how long the answer is to be.
+        The simulated provider reads from `metadata` how long the answer is to be. `new`: raises
+        FileExistsError if the file is there.
         """
-        with path.open("w", encoding="utf-8") as file:
+        with path.open("x" if new else "w", encoding="utf-8") as file:
             for request in self.requests:
                 file.write(json.dumps(self._line(request)) + "\n")
 
