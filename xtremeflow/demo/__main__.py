@@ -14,6 +14,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from xtremeflow.cli import Parser
 from xtremeflow.demo.ideal import ideal_wall
 from xtremeflow.demo.job import Job
 from xtremeflow.demo.trace import load_trace
@@ -145,8 +146,8 @@ def _show(command: str, options: Sequence[str]) -> None:
     print(" \\\n".join(lines), flush=True)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="xtremeflow demo",
         description=DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
