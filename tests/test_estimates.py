@@ -72,6 +72,10 @@ def test_the_text_of_the_body_is_measured_and_nothing_else() -> None:
         ({"max_tokens": 5, "n": 3}, 15),
         ({"max_completion_tokens": 7}, 7),
         ({"max_output_tokens": 8}, 8),
+        ({"generationConfig": {"maxOutputTokens": 9}}, 9),
+        ({"generationConfig": {"maxOutputTokens": 9}, "generation_config": {}}, 9),
+        ({"generationConfig": None, "generation_config": {"max_output_tokens": 9}}, 9),
+        ({"tools": [{"max_tokens": 9}], "metadata": {"max_tokens": 9}}, None),
         ({"max_tokens": "5"}, None),
     ],
 )

@@ -195,9 +195,9 @@ bool xf_usage_read(const struct xf_usage_scan *s, struct xf_usage *usage)
 
 /* ---- what a request asks for ---- */
 
-enum { ASKED_FOR, ANSWERS = ASKED_FOR + 5 };
-enum { CONFIG = 1 };
-enum { LONGEST_MODEL = 200 }; /* bytes */
+enum { ASKED_FOR, ANSWERS = ASKED_FOR + 7 };
+enum { CONFIG = 1, CONFIG_TOO }; /* Gemini's, in either spelling */
+enum { LONGEST_MODEL = 200 };    /* bytes */
 
 static const struct xf_json_key asked_keys[] = {
     XF_JSON_KEY_OF(DOCUMENT, "model", XF_JSON_TEXT, 0),
@@ -205,10 +205,12 @@ static const struct xf_json_key asked_keys[] = {
     XF_JSON_KEY_OF(DOCUMENT, "max_output_tokens", XF_JSON_WHOLE, ASKED_FOR + 1),
     XF_JSON_KEY_OF(DOCUMENT, "max_tokens", XF_JSON_WHOLE, ASKED_FOR + 2),
     XF_JSON_KEY_OF(DOCUMENT, "n", XF_JSON_WHOLE, ANSWERS),
-    XF_JSON_KEY_OF(DOCUMENT, "generationConfig", XF_JSON_OBJECT, CONFIG), /* Gemini's */
-    XF_JSON_KEY_OF(DOCUMENT, "generation_config", XF_JSON_OBJECT, CONFIG),
+    XF_JSON_KEY_OF(DOCUMENT, "generationConfig", XF_JSON_OBJECT, CONFIG),
+    XF_JSON_KEY_OF(DOCUMENT, "generation_config", XF_JSON_OBJECT, CONFIG_TOO),
     XF_JSON_KEY_OF(CONFIG, "maxOutputTokens", XF_JSON_WHOLE, ASKED_FOR + 3),
     XF_JSON_KEY_OF(CONFIG, "max_output_tokens", XF_JSON_WHOLE, ASKED_FOR + 4),
+    XF_JSON_KEY_OF(CONFIG_TOO, "maxOutputTokens", XF_JSON_WHOLE, ASKED_FOR + 5),
+    XF_JSON_KEY_OF(CONFIG_TOO, "max_output_tokens", XF_JSON_WHOLE, ASKED_FOR + 6),
 };
 static const struct xf_json_keys asked_table = {asked_keys, sizeof asked_keys / sizeof *asked_keys};
 

@@ -292,12 +292,16 @@ def test_no_bytes_break_it(body: bytes) -> None:
 
 # ---- requests ----
 
+asked = st.one_of(st.integers(-1, 30), st.none(), st.just("m"), documents)
+configs = st.fixed_dictionaries(
+    {}, optional=dict.fromkeys(("maxOutputTokens", "max_output_tokens", "max_tokens", "n"), asked)
+)
 requests = st.fixed_dictionaries(
     {},
     optional={
-        name: st.one_of(st.integers(-1, 30), st.none(), st.just("m"), documents)
-        for name in ("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "n",
-                     "messages", "metadata", "generationConfig")
+        **dict.fromkeys(("model", "max_tokens", "max_completion_tokens", "max_output_tokens", "n",
+                         "messages", "metadata"), asked),
+        "generationConfig": st.one_of(configs, asked), "generation_config": configs,
     },
 )  # fmt: skip
 
@@ -333,12 +337,14 @@ def test_what_the_content_of_a_request_holds_is_content() -> None:
         (b'{"max_tokens": %d}' % ABSURD, ("", None)),
         (b'{"max_tokens": 10, "n": %d}' % ABSURD, ("", 10)),
         (b'{"generationConfig": {"maxOutputTokens": 8}}', ("", 8)),
+        (b'{"generationConfig": {"maxOutputTokens": 8}, "generation_config": '
+         b'{"maxOutputTokens": null}}', ("", 8)),
         (b'{"model": "a", "model": "b"}', ("b", None)),
         (b'{"model": "cut', ("", None)),
         (b'{"model": "%s"}' % (b"m" * 1000), ("", None)),
         (b'{"model": "\xff"}', ("\ufffd", None)),
     ],
-)
+)  # fmt: skip
 def test_what_a_request_asks_for(body: bytes, expected: tuple[str, int | None]) -> None:
     assert measured("/v1/x", body)[0::2] == expected
 

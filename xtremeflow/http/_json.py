@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from .. import _http
 
@@ -48,13 +48,14 @@ def _standard_decode(text: bytes | str) -> Any:
 
 def _check_numbers(value: Any) -> None:
     """Refuses what is no number in JSON."""
-    values, seen = [value], set[int]()
-    for value in values:
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError(f"json must hold finite numbers only, not {value!r}")
-        if isinstance(value, (dict, list, tuple)) and id(value) not in seen:
-            seen.add(id(value))
-            values += value.values() if isinstance(value, dict) else value
+    values: list[Any] = [value]
+    seen: set[int] = set()
+    for part in values:
+        if isinstance(part, float) and not math.isfinite(part):
+            raise ValueError(f"json must hold finite numbers only, not {part!r}")
+        if isinstance(part, (dict, list, tuple)) and id(part := cast(Any, part)) not in seen:
+            seen.add(id(part))
+            values += part.values() if isinstance(part, dict) else part
 
 
 def with_checks(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:

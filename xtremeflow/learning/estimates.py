@@ -171,14 +171,24 @@ def measure_body(body: Mapping[str, Any], measure: Measure) -> int:
 
 def most_output(body: Mapping[str, Any]) -> int | None:
     """The most tokens that the answers may have together; None where nothing is said."""
-    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        most = body.get(name)
+    for place, name in _asked(body):
+        most = place.get(name)
         if isinstance(most, int) and not isinstance(most, bool) and most >= 0:
             answers = body.get("n")
             return most * (answers if isinstance(answers, int) and answers > 1 else 1)
     if "input" in body and "embed" in model_of(body):
         return 0
     return None
+
+
+def _asked(body: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
+    """Where a request may say it."""
+    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+        yield body, name
+    for config in (body.get("generationConfig"), body.get("generation_config")):  # Gemini's
+        if isinstance(config, Mapping):
+            for name in ("maxOutputTokens", "max_output_tokens"):
+                yield cast("Mapping[str, Any]", config), name
 
 
 def embeds(url: str) -> bool:
