@@ -3,12 +3,13 @@
 # Every job runs in a process of its own (bash would ignore `set -e` in a function whose status is
 # looked at), so that one job's failure never hides the next one's verdict.
 
-JOBS=(lint types docs warnings windows analyse c suite sdks sanitized leaks nogil dist)
+JOBS=(lint types docs warnings windows analyse c suite sdks sanitized leaks nogil dist wheels)
 for ((minor = OLDEST; minor <= NEWEST; minor++)); do JOBS+=("python3.$minor"); done
 ONLY_NAMED=(fresh) # what a plain `./dev check` leaves out
 source scripts/fresh.sh
 source scripts/windows.sh
 source scripts/nogil.sh
+source scripts/wheels.sh
 WORK=$ROOT/build/check
 SDIST=$ROOT/build/dist
 
