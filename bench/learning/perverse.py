@@ -14,8 +14,8 @@ from bench.report import table
 from xtremeflow.testing import Quirks, run
 
 TEXT = """\
-Providers that are not what they say, ten minutes each on a virtual clock: calls without an end of
-50 to 8,000 tokens, 600 requests a minute and as many tokens as these come to, nothing configured
+Providers that are not what they say, for {minutes:g} minutes of a virtual clock: calls without an
+end, of 50 to 8,000 tokens, 600 requests a minute and as many tokens as these come to, nothing configured
 but where the way's name says so. A cell: what was served from the second minute on, over what an
 all-knowing client gets / the share of the attempts refused by then (but for those at random) /
 calls lost, in all the runs / served in the first minute, over what that client gets in it. The
@@ -111,4 +111,5 @@ def tables(
         + [cell([found[provider, way, minutes, seed] for seed in range(seeds)]) for way in ways]
         for provider in providers
     ]
-    return f"{TEXT}\n{table(['in use / refused / lost / first minute', *ways], rows)}\n"
+    cells = table(["in use / refused / lost / first minute", *ways], rows)
+    return f"{TEXT.format(minutes=minutes)}\n{cells}\n"

@@ -20,7 +20,7 @@ Jobs on one key, which do not know of each other, on a virtual clock. The calls 
 `perverse`; each job begins some seconds after the one before. A cell: what the job got that got the
 least, over its fair part / what all of them got together, over the limit / the share of attempts
 refused / calls lost. All but the lost are of the time from a minute after the last has begun to the
-end. The mean of the seeds; "the least" and "refused" are the worst.
+end, {minutes:g} minutes after. The mean of the seeds; "the least" and "refused" are the worst.
 """
 JOBS = (2, 4)
 APART = (0.0, 3.0, 6.0, 20.0, 300.0)  # s
@@ -109,4 +109,5 @@ def tables(
         ]
         for profile, n, apart in kinds
     ]
-    return f"{TEXT}\n{table(['the least / together / refused / lost', *ways], rows)}\n"
+    cells = table(["the least / together / refused / lost", *ways], rows)
+    return f"{TEXT.format(minutes=minutes)}\n{cells}\n"
