@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NEVER = 2**63 - 1
 UNLIMITED = 2**32 - 1
 UNTOLD = -1
-STATES = ("new", "waiting", "admitted", "in flight", "expired", "done")
+STATES = ("new", "waiting", "admitted", "in flight", "resting", "expired", "done")
 SUCCEEDED, FAILED = range(2)
 
 SIGNATURES = {

@@ -17,6 +17,7 @@ MS = 1_000_000
 CATCH_UP = 25 * MS  # lateness beyond this is not made good
 HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
 MARGIN_GRAIN = 1_000 * MS
+UNTRUE = 50_000_000
 OUTAGE_AFTER = 3  # failures in a row
 MARGIN_STEP = 5 * MS
 MARGIN_MOST = 2_000 * MS
@@ -520,13 +521,16 @@ class Model:
         """A 429 came back for a call, or (None) for one that is not known. Returns the end."""
         self.begin(now)
         call = None if number is None else self.calls[number]
-        if told == 0:
+        if told == base == 0:
             return max(self.end, self.now)
         opens = self.end <= self.now if call is None else call.generation == self.generation
         if call is not None and call.state == IN_FLIGHT:
             self.answered(call)
         step = self.step if opens else max(0, self.step - 1)
         guess = min(base * 2**step if exponential else base, cap)
+        wait = guess if told is None else told
+        if told is not None and opens and step:  # the last wait was untrue
+            wait = max(told, min(UNTRUE * 2 ** min(step - 1, 19), base, cap))
         if opens:
             self.generation += 1
             self.step += 1
@@ -542,7 +546,7 @@ class Model:
                 for limit, cost in zip(self.limits, call.costs, strict=True):
                     limit.amend(cost, self.now)
             call.foreseen = False
-        end = self.now + (guess if told is None else told)
+        end = self.now + wait
         if end > max(self.end, self.now):
             extends, self.end = self.end > self.now, end
             self.foresee(call, extends)

@@ -19,6 +19,7 @@ typedef enum xf_state {
     XF_CALL_WAITING,   /* in the queue */
     XF_CALL_ADMITTED,  /* holds a slot and its cost, not dispatched yet */
     XF_CALL_IN_FLIGHT, /* dispatched */
+    XF_CALL_RESTING,   /* between two attempts, out of the queue; holds nothing */
     XF_CALL_EXPIRED,   /* its deadline came first; holds nothing */
     XF_CALL_DONE,      /* finished or cancelled; holds nothing */
 } xf_state;
@@ -55,7 +56,8 @@ static inline void xf_call_become(xf_call *c, xf_state state)
         [XF_CALL_NEW] = 1 << XF_CALL_WAITING | 1 << XF_CALL_ADMITTED,
         [XF_CALL_WAITING] = 1 << XF_CALL_ADMITTED | 1 << XF_CALL_EXPIRED | 1 << XF_CALL_DONE,
         [XF_CALL_ADMITTED] = 1 << XF_CALL_WAITING | 1 << XF_CALL_IN_FLIGHT | 1 << XF_CALL_DONE,
-        [XF_CALL_IN_FLIGHT] = 1 << XF_CALL_WAITING | 1 << XF_CALL_DONE,
+        [XF_CALL_IN_FLIGHT] = 1 << XF_CALL_RESTING | 1 << XF_CALL_DONE,
+        [XF_CALL_RESTING] = 1 << XF_CALL_WAITING | 1 << XF_CALL_DONE,
         [XF_CALL_EXPIRED] = 1 << XF_CALL_DONE,
         [XF_CALL_DONE] = 0,
     };

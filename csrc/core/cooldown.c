@@ -11,11 +11,23 @@ static int64_t guess(const xf_backoff *b, uint32_t step)
     return length < b->max_ns ? length : b->max_ns;
 }
 
+/* The least that a told wait is after `step` episodes since the last success: if nothing has passed
+   since the last one, its wait was untrue, and who told it knows no better now. */
+static int64_t least(const xf_backoff *b, uint32_t step)
+{
+    int64_t length = step > 0 ? XF_UNTRUE_NS << (step < 20 ? step - 1 : 19) : 0;
+    length = length < b->base_ns ? length : b->base_ns;
+    return length < b->max_ns ? length : b->max_ns;
+}
+
 int64_t xf_cooldown_open(xf_cooldown *c, const xf_backoff *b, bool fresh, int64_t now)
 {
     /* A late 429 of the running episode uses that episode's exponent, not the next one's. */
     uint32_t step = fresh || c->step == 0 ? c->step : c->step - 1;
     int64_t length = b->told_ns != XF_UNTOLD ? b->told_ns : guess(b, step);
+    if (b->told_ns != XF_UNTOLD && fresh && length < least(b, step)) {
+        length = least(b, step);
+    }
     int64_t until = xf_sum(now, length);
 
     c->step += fresh;

@@ -12,6 +12,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The least wait after one that has turned out untrue. The next is twice that, and so on up to the
+   guessed base. */
+#define XF_UNTRUE_NS INT64_C(50000000) /* 50 ms */
+
 typedef struct xf_cooldown {
     int64_t until;       /* no admission before this instant, ns */
     uint32_t generation; /* episodes so far */
@@ -25,6 +29,7 @@ typedef struct xf_backoff {
     int64_t base_ns;  /* else base x 2^step, */
     bool exponential; /* or just base, */
     int64_t max_ns;   /* but never more than this */
+    bool alone;       /* of a failure: untold, it concerns this call only, unless more fail */
 } xf_backoff;
 
 #define XF_UNTOLD ((int64_t)-1)

@@ -231,7 +231,7 @@ int64_t xf_gate_refused(xf_gate *g, xf_call *c, const xf_backoff *b, int64_t now
 {
     xf_cooldown *cooldown = &g->cooldown;
     g->refused++;
-    if (b->told_ns == 0) {
+    if (b->told_ns == 0 && b->base_ns == 0) {
         return cooldown->until > now ? cooldown->until : now;
     }
     bool fresh = c != NULL ? c->generation == cooldown->generation : cooldown->until <= now;
@@ -259,7 +259,10 @@ int64_t xf_gate_failed(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_
     int64_t wait = b->told_ns != XF_UNTOLD ? b->told_ns : interval;
     bool fresh = c->generation == cooldown->generation;
     bool extends = fresh || b->told_ns != XF_UNTOLD;
-    if (wait > 0) {
+    bool is_alone = b->alone && b->told_ns == XF_UNTOLD && g->outage.failures + 1 < XF_OUTAGE_AFTER;
+    if (wait > 0 && is_alone) {
+        xf_outage_failed(&g->outage, &(xf_outage_failure){c->dispatched_at, now, fresh}, 0, now);
+    } else if (wait > 0) {
         xf_cooldown_extend(cooldown, extends ? xf_sum(now, wait) : 0, fresh, now);
         const xf_outage_failure failure = {c->dispatched_at, now, fresh};
         xf_outage_failed(&g->outage, &failure, interval, cooldown->until);

@@ -252,13 +252,29 @@ void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
     advance(s);
 }
 
-void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
+/* An attempt that is to be followed by another gives its slot back. */
+static void end_attempt(xf_scheduler *s, xf_call *c)
 {
-    begin(s, now);
     slots_free_from_now(s);
     xf_gate_land(&s->gate, c);
     c->deadline = XF_NEVER;
     c->repeated = true;
+    xf_call_become(c, XF_CALL_RESTING);
+}
+
+void xf_rest(xf_scheduler *s, xf_call *c, int64_t now)
+{
+    begin(s, now);
+    end_attempt(s, c);
+    advance(s);
+}
+
+void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
+{
+    begin(s, now);
+    if (c->state == XF_CALL_IN_FLIGHT) {
+        end_attempt(s, c);
+    }
     s->counters.retries++;
     enter_queue(s, c);
     advance(s);
@@ -280,6 +296,8 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
         if (outcome == XF_SUCCEEDED) {
             xf_gate_accepted(&s->gate, c, s->now);
         }
+        break;
+    case XF_CALL_RESTING:
         break;
     case XF_CALL_EXPIRED:
         take_from_outbox(s, c);

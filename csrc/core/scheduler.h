@@ -90,9 +90,12 @@ bool xf_dispatch(xf_scheduler *s, xf_call *c);
    old place, until its deadline. */
 void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now);
 
-/* A call in flight gives its slot back and waits, in its old place (so before all newer calls of
-   its priority), for its next attempt, which is paid for again with what `held` says then: the
-   caller may have filled in the estimate anew. */
+/* A call in flight gives its slot back and waits out of the queue, until xf_retry(). */
+void xf_rest(xf_scheduler *s, xf_call *c, int64_t now);
+
+/* A call in flight, or resting, gives its slot back and waits, in its old place (so before all
+   newer calls of its priority), for its next attempt, which is paid for again with what `held` says
+   then: the caller may have filled in the estimate anew. */
 void xf_retry(xf_scheduler *s, xf_call *c, int64_t now);
 
 /* A call has ended, in whatever state. In flight: its slot is free, what it held stays spent. Not

@@ -71,10 +71,11 @@ static int on_socket(CURL *easy, int fd, int what, void *userdata, void *ignored
     return 0;
 }
 
-int xf_engine_open_socket(void *engine, int purpose, struct curl_sockaddr *address)
+int xf_engine_open_socket(void *userdata, int purpose, struct curl_sockaddr *address)
 {
     (void)purpose;
-    struct xf_engine *e = engine;
+    struct xf_easy *easy = userdata;
+    struct xf_engine *e = easy->transfer->engine;
 #ifdef SOCK_CLOEXEC
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 #else
@@ -82,8 +83,10 @@ int xf_engine_open_socket(void *engine, int purpose, struct curl_sockaddr *addre
     if (fd >= 0)
         fcntl(fd, F_SETFD, FD_CLOEXEC);
 #endif
-    if (fd < 0)
+    if (fd < 0) {
+        easy->transfer->starved |= errno == EMFILE || errno == ENFILE;
         return -1;
+    }
     struct xf_socket *s = socket_at(e, fd);
     if (!s) {
         close(fd);
@@ -216,6 +219,20 @@ static int tell(struct xf_engine *e)
 
 /* ---- running ---- */
 
+/* A transfer for whose connection there was no file descriptor: from now on there are no more
+   connections than there are, and it waits for one of them. False: there is none. */
+static bool wait_for_connection(struct xf_engine *e, struct xf_transfer *t)
+{
+    t->starved = false;
+    if (e->stats.sockets == 0) {
+        t->error = XF_E_FILES;
+        return false;
+    }
+    e->curl->multi_setopt(e->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS, (long)e->stats.sockets);
+    e->curl->multi_remove_handle(e->multi, t->easy->curl);
+    return e->curl->multi_add_handle(e->multi, t->easy->curl) == 0;
+}
+
 void xf_engine_run(struct xf_engine *e, int fd, int events)
 {
     int running, left;
@@ -232,6 +249,8 @@ void xf_engine_run(struct xf_engine *e, int fd, int events)
         int code = message->data.result; /* the message dies with the handle's removal */
         e->curl->easy_getinfo(message->easy, CURLINFO_PRIVATE, &easy);
         struct xf_transfer *t = easy->transfer;
+        if (t->starved && code && !t->outcome.sends && wait_for_connection(e, t))
+            continue;
         xf_transfer_end(t, code);
         xf_engine_note(e, t, XF_DONE);
     }

@@ -79,6 +79,7 @@ enum {
     XF_E_ENCODING = -13, /* a content coding other than gzip */
     XF_E_GZIP = -14,     /* not what gzip makes */
     XF_E_GZIP_CUT = -15, /* the body ended before its gzip stream */
+    XF_E_FILES = -16,    /* no file descriptor is left, and no connection that may come free */
 };
 
 struct xf_outcome {
@@ -117,8 +118,9 @@ struct xf_transfer {
     enum { XF_PLAIN, XF_GZIPPED, XF_FOREIGN } coding;
     struct xf_gzip *gzip; /* NULL: no body yet, or not gzipped */
     bool upload_ended, upload_aborted, send_paused, receive_paused;
-    int error; /* XF_E_... noted by a callback, which can tell libcurl only "abort" */
-    int port;  /* of its connection, on this side */
+    bool starved; /* there was no file descriptor for its connection */
+    int error;    /* XF_E_... noted by a callback, which can tell libcurl only "abort" */
+    int port;     /* of its connection, on this side */
     int64_t started, last_io, uploaded;
     struct xf_deadline deadline;
     unsigned news;

@@ -66,7 +66,7 @@ void xf_engine_arm(struct xf_engine *e);
 void xf_engine_note(struct xf_engine *e, struct xf_transfer *t, unsigned what);
 void xf_engine_forget(struct xf_engine *e, struct xf_transfer *t);
 
-int xf_engine_open_socket(void *engine, int purpose, struct curl_sockaddr *address);
+int xf_engine_open_socket(void *easy, int purpose, struct curl_sockaddr *address);
 int xf_engine_close_socket(void *engine, int fd);
 const struct xf_closed *xf_engine_closed(const struct xf_engine *e, int port);
 

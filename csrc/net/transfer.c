@@ -262,7 +262,7 @@ static int set_common(struct xf_engine *e, struct xf_easy *easy)
     SET(CURLOPT_PREREQFUNCTION, on_prereq);
     SET(CURLOPT_PREREQDATA, easy);
     SET(CURLOPT_OPENSOCKETFUNCTION, xf_engine_open_socket);
-    SET(CURLOPT_OPENSOCKETDATA, e);
+    SET(CURLOPT_OPENSOCKETDATA, easy);
     SET(CURLOPT_CLOSESOCKETFUNCTION, xf_engine_close_socket);
     SET(CURLOPT_CLOSESOCKETDATA, e);
     SET(CURLOPT_NOSIGNAL, 1L);

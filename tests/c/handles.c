@@ -64,7 +64,7 @@ void handle_free(void *handle)
 int64_t handle_refused(xf_scheduler *s, xf_call *c, int64_t told, int64_t base, bool exponential,
                        int64_t max, int64_t now)
 {
-    const xf_backoff backoff = {told, base, exponential, max};
+    const xf_backoff backoff = {told, base, exponential, max, false};
     return xf_refused(s, c, &backoff, now);
 }
 

@@ -1,7 +1,30 @@
 /* The pause after a 429: one episode for all, its length, and the first call after it. */
 #include "fixture.h"
 
-static const xf_backoff doubling = {XF_UNTOLD, 2 * SECOND, true, 60 * SECOND};
+static const xf_backoff doubling = {XF_UNTOLD, 2 * SECOND, true, 60 * SECOND, false};
+
+TEST(a_wait_that_turns_out_untrue_grows_until_a_call_passes)
+{
+    const xf_backoff zero = {.told_ns = 0, .base_ns = 2 * SECOND, .max_ns = 60 * SECOND};
+    const int64_t waits[] = {0, 50, 100, 200, 400, 800, 1600, 2000, 2000};
+    int64_t now = SECOND;
+    start(NULL, 0, XF_UNLIMITED);
+    for (size_t i = 0; i < sizeof(waits) / sizeof(*waits); i++) {
+        xf_call *c = dispatched(0, 0, now), *late = dispatched(0, 0, now);
+        CHECK_EQ(xf_refused(&s, c, &zero, now), now + waits[i] * MS);
+        CHECK_EQ(xf_refused(&s, late, &zero, now), now + waits[i] * MS); /* the same episode */
+        xf_finish(&s, c, XF_FAILED, now);
+        xf_finish(&s, late, XF_FAILED, now);
+        now += waits[i] * MS;
+    }
+    const xf_backoff longer = {.told_ns = 5 * SECOND, .base_ns = 2 * SECOND, .max_ns = 60 * SECOND};
+    xf_call *c = dispatched(0, 0, now);
+    CHECK_EQ(xf_refused(&s, c, &longer, now), now + 5 * SECOND);
+    now += 5 * SECOND;
+    xf_finish(&s, dispatched(0, 0, now), XF_SUCCEEDED, now);
+    CHECK_EQ(xf_refused(&s, dispatched(0, 0, now), &zero, now), now);
+    stop();
+}
 
 TEST(nobody_is_admitted_before_the_end_and_one_at_it)
 {
@@ -83,7 +106,7 @@ TEST(a_late_refusal_neither_steps_the_exponential_nor_does_a_late_success_reset_
 
 TEST(without_the_exponential_the_guess_stays_the_base)
 {
-    const xf_backoff flat = {XF_UNTOLD, 2 * SECOND, false, 60 * SECOND};
+    const xf_backoff flat = {XF_UNTOLD, 2 * SECOND, false, 60 * SECOND, false};
     start(NULL, 0, XF_UNLIMITED);
     for (int64_t now = 0; now < 20 * SECOND; now += 2 * SECOND) {
         CHECK_EQ(xf_refused(&s, dispatched(0, 0, now), &flat, now), now + 2 * SECOND);
@@ -103,7 +126,7 @@ TEST(a_wait_of_zero_changes_nothing)
 
 TEST(absurd_lengths_do_not_overflow)
 {
-    const xf_backoff huge = {XF_UNTOLD, INT64_MAX / 3, true, INT64_MAX};
+    const xf_backoff huge = {XF_UNTOLD, INT64_MAX / 3, true, INT64_MAX, false};
     start(NULL, 0, XF_UNLIMITED);
     xf_call *c = dispatched(0, 0, SECOND);
     s.gate.cooldown.step = UINT32_MAX;

@@ -52,6 +52,34 @@ TEST(one_failure_is_bad_luck_and_its_pause_is_short_for_all)
     stop();
 }
 
+TEST(a_failure_that_stands_alone_pauses_nobody_else)
+{
+    static const xf_backoff alone = {
+        .told_ns = XF_UNTOLD, .base_ns = BASE, .max_ns = 60 * SECOND, .alone = true};
+    xf_call *last;
+    start(NULL, 0, XF_UNLIMITED);
+    for (int64_t now = MS; now < 5 * MS; now += 2 * MS) {
+        xf_call *c = dispatched(1, 0, now);
+        CHECK_EQ(xf_failed(&s, c, &alone, now), now);
+        xf_rest(&s, c, now);
+        CHECK_EQ(c->state, XF_CALL_RESTING);
+        CHECK_EQ(s.gate.in_use, 0);
+        xf_finish(&s, dispatched(1, 0, now), XF_CANCELLED, now);
+        xf_retry(&s, c, now + MS);
+        CHECK_EQ(go(now + MS, &last), 1);
+        CHECK(last == c);
+        xf_finish(&s, c, XF_FAILED, now + MS);
+    }
+    /* The third in a row is an outage. */
+    xf_call *c = dispatched(1, 0, 5 * MS);
+    CHECK_EQ(xf_failed(&s, c, &alone, 6 * MS), BASE + 6 * MS);
+    xf_rest(&s, c, 6 * MS);
+    CHECK_EQ(submit(1, 0, 6 * MS)->state, XF_CALL_WAITING);
+    xf_finish(&s, c, XF_CANCELLED, 6 * MS); /* while it rests */
+    CHECK_EQ(c->state, XF_CALL_DONE);
+    stop();
+}
+
 TEST(in_an_outage_single_calls_go_at_an_interval_and_the_wait_does_not_grow)
 {
     xf_call *last = NULL;

@@ -203,7 +203,8 @@ SCHEDULER = TaskScheduler(1)
         ({"settle": "no"}, "settle must be True or False, not 'no'"),
         ({"max_retries": -1}, "max_retries must be 0 or more, got -1"),
         ({"max_retries": 1.5}, "max_retries must be an integer, got 1.5"),
-        ({"max_retry_after": "x"}, "max_retry_after must be a number of seconds, not 'x'"),
+        ({"retries": -1}, "retries must be 0 or more, got -1"),
+        ({"max_retry_after": "x"}, "max_retry_after must be a number"),
         ({"verify": "no"}, "verify must be True or False, not 'no'"),
         ({"http2": "x"}, "http2 must be True or False, not 'x'"),
         ({"trust_env": 0}, "trust_env must be True or False, not 0"),
@@ -436,7 +437,9 @@ def test_the_log_of_retries_names_the_request(caplog: pytest.LogCaptureFixture) 
             async with httpx2.AsyncClient(transport=through) as client:
                 assert (await client.get(url)).status_code == 200
             told = [r.getMessage() for r in caplog.records if "Retrying" in r.getMessage()]
-            expected = rf"Retrying (GET|POST) {re.escape(server.url)}/v1 in "
+            expected = (
+                rf"Retrying (GET|POST) {re.escape(server.url)}/v1: refused for a rate \(HTTP 429\)"
+            )
             assert len(told) == 3
             assert all(re.match(expected, line) for line in told)
             assert "SECRET" not in caplog.text

@@ -11,6 +11,8 @@ from httpkit import Request, serving
 
 from xtremeflow import TokenRateScheduler
 from xtremeflow._http import limit_fields
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.verdict import Verdict
 from xtremeflow.http import Client, transport
 
 TOLD = {
@@ -35,11 +37,13 @@ class Watched(TokenRateScheduler):
         self.times: list[tuple[float, float]] = []
         self.shown = asyncio.Event()
 
-    def observe(self, status: int, headers: Any, body: Any = None, **times: Any) -> None:
-        self.seen.append((status, list(headers), body))
-        self.times.append((times["sent_at"], times["received_at"]))
+    def _answered(self, answer: Answer, model: str | None = None) -> Verdict:
+        assert answer.sent_at is not None
+        assert answer.received_at is not None
+        self.seen.append((answer.status, list(answer.headers.items()), answer._body))
+        self.times.append((answer.sent_at, answer.received_at))
         self.shown.set()
-        super().observe(status, headers, body, **times)
+        return super()._answered(answer, model)
 
 
 async def telling(request: Request) -> None:
@@ -92,7 +96,7 @@ def test_each_answer_is_shown_once_and_refusals_with_their_bodies(way: str) -> N
         assert refusal[2] == b'{"why": 1}'
         assert ("retry-after-ms", "1") in refusal[1]
         assert answer[0] == 200
-        assert answer[1] == [*FIELDS]
+        assert answer[1] == [(name.lower(), value) for name, value in FIELDS]
         (tokens,) = s.stats().limits
         assert (tokens.name, tokens.rate, tokens.capacity) == ("tokens", 1_000, 60_000)
 

@@ -265,6 +265,7 @@ def test_openai_errors(options: dict[str, Any]) -> None:
 
 def test_anthropic(options: dict[str, Any]) -> None:
     anthropic = pytest.importorskip("anthropic")
+    options = {**options, "max_retries": 1}
 
     async def main() -> None:
         async with serving(provider) as server, claude(server, options) as client:

@@ -1,23 +1,29 @@
-"""Calls through a scheduler: admitted, settled from what they used, retried when refused."""
+"""Calls through a scheduler: admitted, attempted until their answer is for the caller, settled."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
+import weakref
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 from .. import _http
+from .._arguments import check_int, check_number
 from .._core import current_call
-from ..backoff import auto_backoff
+from ..answers.answer import Answer
+from ..answers.attempt import Attempts, Persistence, Sent, Watch
+from ..answers.table import judged
+from ..answers.verdict import Meaning, Verdict
 from ..learning.rules import BY_USAGE
 from ..learning.usage import Usage
 from ..limits import Cost
-from ..refusals import is_too_large
 from ..scheduler import TaskScheduler
 from . import _options
-from ._errors import StatusError
-from ._response import Response, StreamResponse
+from ._errors import CertificateError, ClientClosed, TooLarge, TransportError
+from ._response import Response
 from ._url import shown
 from ._usage import Estimate, Tap, measured, usage_in
 
@@ -26,27 +32,24 @@ T = TypeVar("T")
 #: The arguments of Session.call.
 Request = tuple[Any, ...]
 
-# Not taken on by the provider, and welcome again later.
-REFUSALS = frozenset({429, 503, 529})
 
-
-def _is_refusal(error: Exception) -> bool:
-    return isinstance(error, StatusError) and error.status in REFUSALS and not is_too_large(error)
-
-
-def refusal(response: Response | StreamResponse, body: bytes) -> StatusError:
-    """An answer to be retried, as what is raised for it."""
-    error = StatusError(response, body)
-    error._xtremeflow_call = f"{response.method} {shown(response.url)}"
-    return error
+def is_safe(error: Exception) -> bool:
+    """Whether the request that met this error may be sent again, and it is of use."""
+    return (
+        isinstance(error, TransportError)
+        and error.retry_safe
+        and not isinstance(error, (CertificateError, ClientClosed, TooLarge))
+    )
 
 
 def make_admission(
     scheduler: TaskScheduler | None,
     estimate: Estimate | None,
     settle: bool | None,
-    max_retries: int,
+    retries: int,
+    max_retries: int | None,
     max_retry_after: float,
+    is_safe: Callable[[Exception], bool] = is_safe,
 ) -> Admission | None:
     """None without a scheduler. Raises TypeError or ValueError for what is wrong, either way."""
     if scheduler is not None and not isinstance(scheduler, TaskScheduler):
@@ -57,10 +60,23 @@ def make_admission(
         )
     if settle is not None:
         _options.flag(settle, "settle")
+    check_int("retries", retries, 0)
+    if max_retries is not None:
+        check_int("max_retries", max_retries, 0)
+    check_number("max_retry_after", max_retry_after, zero=True)
     if scheduler is None:
-        auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)  # checks them
         return None
-    return Admission(scheduler, estimate, settle, max_retries, max_retry_after)
+    persistence = Persistence(retries, max_retries, float(max_retry_after))
+    return Admission(scheduler, estimate, settle, persistence, is_safe)
+
+
+class Unpassed(Exception):
+    """The last attempt of a call was refused or failed, and this came of it: for the task of the
+    call to end with, so that its scheduler does not take it for a success."""
+
+    def __init__(self, sent: Sent[Any]) -> None:
+        super().__init__()
+        self.sent = sent
 
 
 class Admission:
@@ -71,16 +87,15 @@ class Admission:
         scheduler: TaskScheduler,
         estimate: Estimate | None,
         settle: bool | None,
-        max_retries: int,
-        max_retry_after: float,
+        persistence: Persistence,
+        is_safe: Callable[[Exception], bool],
     ) -> None:
         self.scheduler = scheduler
         self._estimate = estimate
         self._settles = settle
         self._observes = bool(scheduler.limit_names)  # else there is nothing to move
-        retrying = auto_backoff(_is_refusal, max_retries, max_retry_after=max_retry_after)
-        self._retried = retrying(self._attempt)
-        self.retrying = retrying
+        self.attempts = Attempts(self, persistence, is_safe)
+        self.leases = Leases(scheduler)
 
     def cost(self, url: str, body: Any) -> Cost:
         if body is None:
@@ -95,40 +110,29 @@ class Admission:
         call = current_call()
         return call is not None and call.scheduler is self.scheduler
 
-    def settle(self, usage: Usage | None) -> None:
-        if usage is not None and self._settles is not False:
-            self.scheduler.settle(usage, rule=BY_USAGE if self._settles else None)
-
     def now(self) -> float:
         """Seconds on the scheduler's clock."""
         return self.scheduler._now()
 
-    def observe(
-        self, transfer: _http.Transfer, body: bytes | None, sent_at: float, received_at: float
-    ) -> None:
-        """Shows the scheduler an answer whose head has come; `body` that of a refusal."""
-        fields = self._telling(transfer.status, transfer.head)
-        if fields is not None:
-            self.scheduler.observe(
-                transfer.status, fields, body, sent_at=sent_at, received_at=received_at
-            )
+    def answer(
+        self, status: int, head: bytes, body: bytes | None, sent_at: float, received_at: float
+    ) -> Answer:
+        """An answer, with the header fields that matter."""
+        fields = _http.parse_head(head) if status >= 400 else _http.limit_fields(head)
+        return Answer(status, fields or (), body, sent_at=sent_at, received_at=received_at)
 
-    def _observe_whole(self, response: Response, sent_at: float) -> None:
-        fields = self._telling(response.status, response._head)
-        if fields is not None:
-            _, _, _, _, first_byte, total, _, _ = response._times
-            received_at = self.now() - (total - first_byte) / 1e6
-            self.scheduler.observe(
-                response.status, fields, response.body, sent_at=sent_at, received_at=received_at
-            )
+    # What Attempts wants of it.
 
-    def _telling(self, status: int, head: bytes) -> list[tuple[str, str]] | None:
-        """The header fields that the scheduler is to see; None if it can learn nothing."""
-        if not self._observes:
-            return None
-        if status >= 400:
-            return _http.parse_head(head)
-        return _http.limit_fields(head) or ([] if self.scheduler.adapt else None)
+    def shown(self, answer: Answer) -> Verdict:
+        if self._observes and (answer.headers or self.scheduler.adapt or answer.status >= 400):
+            return self.scheduler._answered(answer)
+        return judged(answer)
+
+    def settle(self, usage: Usage) -> None:
+        if self._settles is not False:
+            self.scheduler.settle(usage, rule=BY_USAGE if self._settles else None)
+
+    # ---- whole answers ----
 
     async def whole(
         self,
@@ -141,104 +145,151 @@ class Admission:
 
         The answer to the last attempt is returned, a refusal too. send: how a transfer is awaited.
         """
-        run = self._attempt if call is None else self._retried
-        attempt = None
+        return (await self.sent(first, call, request, send)).result
+
+    async def sent(
+        self,
+        first: _http.Transfer,
+        call: Callable[..., _http.Transfer] | None,
+        request: Request,
+        send: Callable[[_http.Transfer, Request], Awaitable[Response]] | None,
+        watch: Watch | None = None,
+    ) -> Sent[Response]:
+        """The same, with what the last attempt's answer means."""
+        run = None
         try:
             cost = self.cost(request[1], request[3])
-            attempt = run([first], call, request, send, time.perf_counter())
+            run = self._run([first], call, request, send, time.perf_counter(), watch)
             if self.admitted():
-                return await attempt
-            task = self.scheduler.submit(attempt, cost)
-            attempt = None  # the task's
+                return await run
+            task = self.scheduler.submit(run, cost)
+            run = None  # the task's
             return await task
-        except StatusError as error:
-            if isinstance(error.response, Response):
-                return error.response
-            raise
+        except Unpassed as unpassed:
+            return unpassed.sent
         finally:
             first.close()  # if it was never dispatched
-            if attempt is not None:
-                attempt.close()
+            if run is not None:
+                run.close()
 
-    async def _attempt(
+    async def _run(
         self,
         transfers: list[_http.Transfer],
         call: Callable[..., _http.Transfer] | None,
         request: Request,
         send: Callable[[_http.Transfer, Request], Awaitable[Response]] | None,
         asked: float,
-    ) -> Response:
-        queued = time.perf_counter() - asked
-        if transfers:
-            transfer = transfers.pop()
-        else:
-            assert call is not None
-            transfer = call(*request)
-        sent_at = self.now()
-        response: Response = await (transfer if send is None else send(transfer, request))
-        response._queued = queued
-        self._observe_whole(response, sent_at)
-        if response.status in REFUSALS:
-            raise refusal(response, response.body)
-        self.settle(usage_in(response.body))
-        return response
+        watch: Watch | None,
+    ) -> Sent[Response]:
+        async def attempt() -> Sent[Response]:
+            queued = time.perf_counter() - asked
+            if transfers:
+                transfer = transfers.pop()
+            else:
+                assert call is not None
+                transfer = call(*request)
+            sent_at = self.now()
+            response: Response = await (transfer if send is None else send(transfer, request))
+            response._queued = queued
+            _, _, _, _, first_byte, total, _, _ = response._times
+            received_at = self.now() - (total - first_byte) / 1e6
+            body = response.body
+            answer = self.answer(response.status, response._head, body, sent_at, received_at)
+            return Sent(response, answer, usage_in(body) if response.status < 400 else None)
+
+        sent = await self.attempts.make(
+            attempt,
+            name=f"{request[0]} {shown(request[1])}",
+            is_repeatable=call is not None,
+            watch=watch,
+        )
+        return passed(sent)
+
+
+_MOST_ERROR = 64 * 1024  # bytes of an error's body: more says nothing more
+
+
+async def error_body(transfer: _http.Transfer) -> bytes | None:
+    """What there is of the body of an answer of 400 or more, to be judged; None for others."""
+    if transfer.status < 400:
+        return None
+    body = b""
+    try:
+        async for piece in transfer.chunks():
+            body += piece
+            if len(body) >= _MOST_ERROR:
+                break
+    except TransportError:
+        pass  # who reads on is told
+    return body
+
+
+def passed(sent: Sent[T]) -> Sent[T]:
+    """The last attempt. Raises Unpassed if the limits did not let it pass."""
+    if sent.verdict.is_passing or sent.verdict.meaning is Meaning.SPENT:
+        raise Unpassed(sent)
+    return sent
 
 
 class Lease(Generic[T]):
-    """A streamed call's slot, held until the stream is closed.
+    """A streamed call's slot, held until the stream is closed, or nobody has this any more.
 
-    `open` gives the stream once its head is there. A refusal that outlasts the retries is raised
-    as StatusError.
+    `open` makes an attempt: it gives the stream once its head is there, the body read if that tells
+    of an error.
     """
 
     def __init__(
-        self, admission: Admission, open: Callable[[], Awaitable[T]], cost: Cost, repeatable: bool
+        self,
+        admission: Admission,
+        open: Callable[[], Awaitable[Sent[T]]],
+        cost: Cost,
+        name: str,
+        is_repeatable: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
         self.tap = Tap()
+        self.is_read = False
+        """Whether somebody waits for what comes next."""
         self._admission = admission
-        self._open = admission.retrying(open) if repeatable else open
+        self._opening = partial(_opening, admission.attempts, open, name, is_repeatable)
         self._opened: asyncio.Future[T] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
         self._task: asyncio.Task[None] | None = None
         if not admission.admitted():
-            hold = self._hold()
+            hold = _hold(self._opening, self._opened, self._closed, self.tap, admission)
             try:
                 self._task = admission.scheduler.submit(hold, cost)
             except BaseException:
                 hold.close()
                 raise
 
+    @property
+    def is_over(self) -> bool:
+        return self._closed.done()
+
     async def opened(self) -> T:
-        if self._task is None:
-            return await self._open()
+        """The stream. Raises Unpassed for one that the limits have not let pass at last."""
+        opened, task, opening = self._opened, self._task, self._opening
+        del self._opened, self._opening  # else the stream would keep itself alive through this
+        if task is None:
+            return await opening()
         try:
             # Not the future alone: the task may end without having come to run.
-            both: set[asyncio.Future[Any]] = {self._task, self._opened}
+            both: set[asyncio.Future[Any]] = {task, opened}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
-            self._task.cancel()
+            task.cancel()
             raise
-        if not self._opened.done():
-            self._task.result()
-        return self._opened.result()
-
-    async def _hold(self) -> None:
-        try:
-            stream = await self._open()
-        except Exception as error:
-            self._opened.set_exception(error)
-            return
-        self._opened.set_result(stream)
-        await self._closed
-        self._admission.settle(self.tap.usage())
+        if not opened.done():
+            task.result()
+        return opened.result()
 
     async def aclose(self) -> None:
         """Settles the call and gives its slot back."""
         if self._task is None:
             if not self._closed.done():
                 self._closed.set_result(None)
-                self._admission.settle(self.tap.usage())
+                self._settle()
             return
         self.close()
         await asyncio.wait({self._task})
@@ -247,3 +298,92 @@ class Lease(Generic[T]):
         """The same, by the loop's next turn."""
         if not self._closed.done() and not self._closed.get_loop().is_closed():
             self._closed.set_result(None)
+
+    def _settle(self) -> None:
+        usage = self.tap.usage()
+        if usage is not None:
+            self._admission.settle(usage)
+
+    def __del__(self) -> None:
+        loop = self._closed.get_loop()
+        if not self._closed.done() and not loop.is_closed():
+            loop.call_soon_threadsafe(_close, self._closed)  # the collector may run in any thread
+
+
+def _close(closed: asyncio.Future[None]) -> None:
+    if not closed.done():
+        closed.set_result(None)
+
+
+async def _opening(
+    attempts: Attempts, open: Callable[[], Awaitable[Sent[T]]], name: str, is_repeatable: bool
+) -> T:
+    return passed(await attempts.make(open, name=name, is_repeatable=is_repeatable)).result
+
+
+async def _hold(
+    opening: Callable[[], Awaitable[T]],
+    opened: asyncio.Future[T],
+    closed: asyncio.Future[None],
+    tap: Tap,
+    admission: Admission,
+) -> None:
+    """A streamed call, for its task. It keeps nothing of the stream alive: who drops that has left
+    it."""
+    opened.set_result(await opening())
+    del opening, opened
+    await closed
+    usage = tap.usage()
+    if usage is not None:
+        admission.settle(usage)
+
+
+class Leases:
+    """The streams that hold slots, and whether somebody reads them.
+
+    The SDKs' streams are cycles of references: one that is left by `break` lies there until the
+    collector comes by, its slot held. So where calls wait for a slot, and streams hold some that
+    nobody reads, the collector is run: again soon if that was of use, else rarely.
+    """
+
+    INTERVAL = 0.1  # s
+    SHARE = 0.02  # of the time, for collections of no use
+
+    def __init__(self, scheduler: TaskScheduler) -> None:
+        self._scheduler = scheduler
+        self._held: weakref.WeakSet[Lease[Any]] = weakref.WeakSet()
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._left: list[weakref.ref[Lease[Any]]] = []  # unread at the last collection
+        self._not_before = 0.0
+
+    def watch(self, lease: Lease[Any]) -> None:
+        self._held.add(lease)
+        loop = asyncio.get_running_loop()
+        if self._timer is None or self._loop is not loop:
+            self._loop = loop
+            self._timer = loop.call_later(self.INTERVAL, self._look)
+
+    def _look(self) -> None:
+        self._timer = None
+        held = [weakref.ref(lease) for lease in self._held if not lease.is_over]
+        if not held or self._loop is None:
+            return
+        self._timer = self._loop.call_later(self.INTERVAL, self._look)
+        slots = self._scheduler.max_concurrency
+        is_blocked = slots is None or self._scheduler.active_tasks >= slots
+        unread = [ref for ref in held if not _is(ref, "is_read")]
+        if not (unread and is_blocked and self._scheduler.waiting):
+            return
+        begin = time.perf_counter()
+        if begin < self._not_before and not any(_is(ref, "is_over") for ref in self._left):
+            return
+        gc.collect()
+        self._left = unread
+        end = time.perf_counter()
+        self._not_before = end + (end - begin) / self.SHARE
+
+
+def _is(ref: weakref.ref[Lease[Any]], what: str) -> bool:
+    lease = ref()
+    return lease is None or bool(getattr(lease, what))

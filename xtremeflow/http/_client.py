@@ -6,18 +6,19 @@ import asyncio
 import os
 import time
 import warnings
-from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
 from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, cast
 
 from .. import _http
 from .._arguments import check_int
+from ..answers.attempt import Sent, Watch
 from ..limits import Cost
 from ..scheduler import TaskScheduler
 from . import _options
-from ._admission import REFUSALS, Admission, Lease, Request, make_admission, refusal
-from ._errors import StatusError, transport_error
+from ._admission import Admission, Lease, Request, Unpassed, error_body, make_admission
+from ._errors import transport_error
 from ._json import encode
 from ._options import HeadersInput
 from ._redirects import Step, follow
@@ -64,8 +65,8 @@ class Client:
         max_body: the same for the body. A streamed body is not bounded.
         max_event: the largest server-sent event in bytes.
         scheduler: every call is admitted by it, settled from the `usage` of its answer, and
-            retried by its rules when it is refused (429, 503, 529); the answer to the last
-            attempt is returned. The calls' timeouts begin with their dispatch. A scheduler that
+            retried by its rules when it is refused or fails; the answer to the last attempt is
+            returned. The calls' timeouts begin with their dispatch. A scheduler that
             has limits or adapts is shown what each answer tells of the provider's limits:
             `TaskScheduler.observe`.
         estimate: the tokens that a request is likely to use, from its URL and its body; by
@@ -73,8 +74,11 @@ class Client:
         settle: whether the estimate is replaced by the usage of the answer. False for providers
             that charge at admission and give nothing back, as OpenAI and Azure do. None: by what
             the scheduler learns from the answers, see `TaskScheduler.settle`.
-        max_retries: how often a refused call is tried again; see `xtremeflow.auto_backoff`.
-        max_retry_after: the longest wait in seconds that a refusal may ask for.
+        retries: how often a call through a scheduler is sent again that failed (a status of 500
+            and more, a broken connection), if that is safe.
+        max_retries: how often one is sent again that was refused. None: until it passes.
+        max_retry_after: the longest wait in seconds that a refusal may ask for, and for which
+            nothing at all may pass; then the refusal is the call's answer.
     """
 
     def __init__(
@@ -102,11 +106,14 @@ class Client:
         scheduler: TaskScheduler | None = None,
         estimate: Estimate | None = None,
         settle: bool | None = None,
-        max_retries: int = 5,
+        retries: int = 2,
+        max_retries: int | None = None,
         max_retry_after: float = 120.0,
     ) -> None:
         base = checked_base(base_url)
-        self._admission = make_admission(scheduler, estimate, settle, max_retries, max_retry_after)
+        self._admission = make_admission(
+            scheduler, estimate, settle, retries, max_retries, max_retry_after
+        )
         environment: Mapping[str, str] = os.environ if _options.flag(trust_env, "trust_env") else {}
         cert_file, key_file, key_password = _certificate(cert)
         proxy_url, no_proxy = _options.proxy_options(proxy, trust_env, environment)
@@ -253,6 +260,16 @@ class Client:
             return self._admission.whole(transfer, self._call, request, send)
         assert send is not None
         return send(transfer, request)
+
+    def _post_watched(self, url: str, content: bytes, watch: Watch) -> Awaitable[Sent[Response]]:
+        """For who follows each attempt, as the runner does: the last one, with its verdict."""
+        assert self._admission is not None
+        request, _ = self._request("POST", url, _NO_JSON, content, None, None, ..., ..., ..., False,
+                                   None)  # fmt: skip
+        transfer = self._call(*request)
+        transfer.entrust()
+        send = self._followed if self._follow else None
+        return self._admission.sent(transfer, self._call, request, send, watch)
 
     def _request(
         self,
@@ -453,7 +470,7 @@ class StreamContext:
 
 
 class ScheduledStreamContext(StreamContext):
-    """The same through a scheduler: its slot is held for the block."""
+    """The same through a scheduler: its slot is held until the block ends, or the body does."""
 
     def __init__(
         self,
@@ -469,33 +486,35 @@ class ScheduledStreamContext(StreamContext):
         self._again = again
         self._admission = admission
         self._cost = cost
+        self._lease: Lease[StreamResponse] | None = None
 
-    async def _attempt(self) -> StreamResponse:
+    async def _attempt(self) -> Sent[StreamResponse]:
         if not self._unused:
             self._transfer = self._again()
         self._unused = False
+        transfer = self._transfer
         sent_at = self._admission.now()
         stream = await super().__aenter__()
         received_at = self._admission.now()
-        body = await stream.aread() if stream.status in REFUSALS else None
-        self._admission.observe(self._transfer, body, sent_at, received_at)
-        if body is not None:
-            raise refusal(StreamResponse(self._transfer, self._max_event, read=body), body)
-        return stream
+        stream._read = body = await error_body(transfer)
+        answer = self._admission.answer(transfer.status, transfer.head, body, sent_at, received_at)
+        return Sent(stream, answer)
 
     async def __aenter__(self) -> StreamResponse:
         asked = time.perf_counter()
-        self._lease = Lease(self._admission, self._attempt, self._cost, self._source is None)
+        transfer = self._transfer
+        name = f"{transfer.method} {shown(transfer.url)}"
+        lease = Lease(self._admission, self._attempt, self._cost, name, self._source is None)
         try:
-            stream = await self._lease.opened()
+            stream = await lease.opened()
             stream._queued = time.perf_counter() - asked - stream.timing.first_byte
-        except StatusError as refused:
-            stream = cast(StreamResponse, refused.response)
+            stream._lease = self._lease = lease
+        except Unpassed as unpassed:
+            stream = unpassed.sent.result
         except BaseException:
             self._transfer.close()
-            await self._lease.aclose()
+            await lease.aclose()
             raise
-        stream._tap = self._lease.tap
         return stream
 
     async def __aexit__(
@@ -507,4 +526,5 @@ class ScheduledStreamContext(StreamContext):
         try:
             await super().__aexit__(kind, error, traceback)
         finally:
-            await self._lease.aclose()
+            if self._lease is not None:
+                await self._lease.aclose()

@@ -169,6 +169,11 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
     ),
     -14: (ProtocolError, "the answer's body is not the gzip stream that was announced"),
     -15: (ProtocolError, "the answer's body ends before its gzip stream does"),
+    -16: (
+        ConnectError,
+        "the process is out of file descriptors, and none of them is a connection that may come "
+        "free: raise its limit (ulimit -n), or give the client max_connections",
+    ),
 }
 
 

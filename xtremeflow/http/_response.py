@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _http
 from ._errors import StatusError
 from ._json import decode
-from ._usage import Tap
+
+if TYPE_CHECKING:
+    from ._admission import Lease
 
 _VERSIONS = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2", 30: "HTTP/3"}
 
@@ -152,17 +154,15 @@ class StreamResponse:
     A reader that does not keep up pauses the transfer, so memory stays bounded. One task reads.
     """
 
-    __slots__ = ("_headers", "_max_event", "_queued", "_read", "_tap", "_transfer")
+    __slots__ = ("__weakref__", "_headers", "_lease", "_max_event", "_queued", "_read", "_transfer")
 
-    def __init__(
-        self, transfer: _http.Transfer, max_event: int, *, read: bytes | None = None
-    ) -> None:
+    def __init__(self, transfer: _http.Transfer, max_event: int) -> None:
         self._transfer = transfer
         self._max_event = max_event
         self._queued = 0.0
         self._headers: Headers | None = None
-        self._tap: Tap | None = None
-        self._read = read  # the body, where it has been read already
+        self._lease: Lease[StreamResponse] | None = None
+        self._read: bytes | None = None  # the begin of the body, where it has been read already
 
     @property
     def status(self) -> int:
@@ -202,17 +202,21 @@ class StreamResponse:
 
     def aiter_bytes(self) -> AsyncIterator[bytes]:
         """The body in pieces, as they come."""
-        return self._transfer.chunks() if self._tap is None else self._tapped(self._tap)
+        if self._lease is None and self._read is None:
+            return self._transfer.chunks()
+        return self._pieces()
 
-    async def _tapped(self, tap: Tap) -> AsyncIterator[bytes]:
-        if self._read is not None:
-            rest, self._read = self._read, b""
-            if rest:
-                yield rest
-            return
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        begin, self._read = self._read, None
+        if begin:
+            yield begin
+        lease = self._lease
         async for chunk in self._transfer.chunks():
-            tap.see(chunk)
+            if lease is not None:
+                lease.tap.see(chunk)
             yield chunk
+        if lease is not None:
+            await lease.aclose()
 
     async def aiter_lines(self) -> AsyncIterator[str]:
         """The body's lines without their ends (LF, CR or CRLF), decoded as UTF-8."""
@@ -238,15 +242,16 @@ class StreamResponse:
         the client's ``max_event`` raises ValueError.
         """
         events = self._transfer.events(self._max_event)
-        return events if self._tap is None else self._tapped_events(events, self._tap)
+        return events if self._lease is None else self._tapped(events, self._lease)
 
     @staticmethod
-    async def _tapped_events(
-        events: AsyncIterator[_http.Event], tap: Tap
+    async def _tapped(
+        events: AsyncIterator[_http.Event], lease: Lease[StreamResponse]
     ) -> AsyncIterator[_http.Event]:
         async for event in events:
-            tap.see_event(event.data)
+            lease.tap.see_event(event.data)
             yield event
+        await lease.aclose()
 
     async def aread(self) -> bytes:
         """The rest of the body."""
@@ -261,6 +266,8 @@ class StreamResponse:
     async def aclose(self) -> None:
         """Ends the transfer; ``async with`` does it."""
         self._transfer.abort()
+        if self._lease is not None:
+            await self._lease.aclose()
 
     def _whole(self, body: bytes) -> Response:
         """It with its body, as an answer that does not stream."""

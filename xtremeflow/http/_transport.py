@@ -5,28 +5,31 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import AsyncIterator
+from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, NamedTuple
 
 from .. import _http
+from ..answers.attempt import Sent
 from ..scheduler import TaskScheduler
-from ._admission import REFUSALS, Admission, Lease, make_admission, refusal
+from ._admission import Admission, Lease, Unpassed, error_body, make_admission
 from ._client import Client
 from ._errors import (
+    CertificateError,
     ConnectError,
     ConnectionLost,
     ConnectTimeout,
     HTTPError,
+    IdleTimeout,
     ProtocolError,
     ProxyError,
-    StatusError,
     Timeout,
     TransportError,
     UploadAborted,
 )
 from ._redirects import harmless
-from ._response import StreamResponse
 from ._upload import uploading
+from ._url import shown
 from ._usage import Estimate
 
 _HTTP_VERSIONS = {10: b"HTTP/1.0", 11: b"HTTP/1.1", 20: b"HTTP/2", 30: b"HTTP/3"}
@@ -37,7 +40,8 @@ def transport(
     scheduler: TaskScheduler | None = None,
     estimate: Estimate | None = None,
     settle: bool | None = None,
-    max_retries: int = 5,
+    retries: int = 2,
+    max_retries: int | None = None,
     max_retry_after: float = 120.0,
     http2: bool | None = None,
     verify: bool = True,
@@ -63,7 +67,9 @@ def transport(
     The client's timeouts hold: connect and read (between two receptions, while the server is
     due); the time in the scheduler's queue does not count. Exceptions are the client's own.
     """
-    admission = make_admission(scheduler, estimate, settle, max_retries, max_retry_after)
+    admission = make_admission(
+        scheduler, estimate, settle, retries, max_retries, max_retry_after, _as_the_sdks
+    )
     client = Client(
         timeout=None,
         connect_timeout=None,
@@ -94,29 +100,46 @@ class _Transport:
             body: bytes | None = request.content
         except family.not_read:
             body = None
+        admission = self._admission
         try:
-            if self._admission is None:
-                return family.response(await self._open(request, body, None), None)
+            if admission is None:
+                return family.response(await self._open(request, body))
+            url = str(request.url)
             lease = Lease(
-                self._admission,
-                lambda: self._open(request, body, self._admission),
-                self._admission.cost(str(request.url), body or b""),
-                repeatable=body is not None,
+                admission,
+                partial(self._attempt, request, body, admission),
+                admission.cost(url, body or b""),
+                f"{request.method} {shown(url)}",
+                is_repeatable=body is not None,
             )
             try:
                 opened = await lease.opened()
             except BaseException:
                 await lease.aclose()
                 raise
+            admission.leases.watch(lease)
             return family.response(opened, lease)
-        except StatusError as refused:
-            return family.whole_response(refused)
+        except Unpassed as unpassed:
+            return family.response(unpassed.sent.result)
         except HTTPError as error:
             raise family.translated(error, request) from error
 
-    async def _open(self, request: Any, body: bytes | None, admission: Admission | None) -> _Opened:
-        """A transfer whose head is there. With an admission: StatusError for a refusal, its body
-        read, and the scheduler is shown the answer."""
+    async def _attempt(
+        self, request: Any, body: bytes | None, admission: Admission
+    ) -> Sent[_Opened]:
+        sent_at = admission.now()
+        opened = await self._open(request, body)
+        received_at = admission.now()
+        transfer = opened.transfer
+        read = await error_body(transfer)
+        if read is not None and opened.upload is not None:
+            await opened.upload.__aexit__(None, None, None)
+            opened = opened._replace(upload=None)
+        answer = admission.answer(transfer.status, transfer.head, read, sent_at, received_at)
+        return Sent(opened._replace(read=read or b""), answer)
+
+    async def _open(self, request: Any, body: bytes | None) -> _Opened:
+        """A transfer whose head is there."""
         limits: dict[str, float | None] = request.extensions.get("timeout", {})
         source = None
         size = None
@@ -139,27 +162,16 @@ class _Transport:
             True,
             foreign,
         )
-        upload = None
-        sent_at = 0.0 if admission is None else admission.now()
         if source is None:
             await transfer
-        else:
-            upload = uploading(transfer, source)
-            await upload.__aenter__()
-            try:
-                await transfer
-            except BaseException as error:
-                await upload.__aexit__(type(error), error, None)
-                raise
-        if admission is not None:
-            received_at = admission.now()
-            answer = StreamResponse(transfer, 1)
-            refused = await answer.aread() if answer.status in REFUSALS else None
-            admission.observe(transfer, refused, sent_at, received_at)
-            if refused is not None:
-                if upload is not None:
-                    await upload.__aexit__(None, None, None)
-                raise refusal(answer, refused)
+            return _Opened(transfer)
+        upload = uploading(transfer, source)
+        await upload.__aenter__()
+        try:
+            await transfer
+        except BaseException as error:
+            await upload.__aexit__(type(error), error, None)
+            raise
         return _Opened(transfer, upload)
 
     async def aclose(self) -> None:
@@ -181,9 +193,17 @@ def _seconds(value: float | None) -> float | EllipsisType | None:
     return None if value is None else max(value, 1e-3)
 
 
+def _as_the_sdks(error: Exception) -> bool:
+    """Whether the SDKs send a request again after this error: they do not ask whether it was
+    executed, for to pay for a second answer is better than to have none."""
+    passing = (ConnectError, ConnectionLost, IdleTimeout)
+    return isinstance(error, passing) and not isinstance(error, CertificateError)
+
+
 class _Opened(NamedTuple):
     transfer: _http.Transfer
-    upload: uploading | None  # goes on while the answer is read
+    upload: uploading | None = None  # goes on while the answer is read
+    read: bytes = b""  # of its body, already
 
 
 class _Family:
@@ -204,28 +224,12 @@ class _Family:
             (TransportError, library.ReadError),
         ]
 
-    def response(self, opened: _Opened, lease: Lease[Any] | None) -> Any:
-        transfer, upload = opened
+    def response(self, opened: _Opened, lease: Lease[Any] | None = None) -> Any:
+        transfer = opened.transfer
         return self._library.Response(
             transfer.status,
             headers=_decoded(transfer.head),
-            stream=self._body(transfer, lease, upload),
-            extensions=_extensions(transfer.head, transfer.http_version),
-        )
-
-    def whole_response(self, refused: StatusError) -> Any:
-        answer = refused.response
-        assert isinstance(answer, StreamResponse)
-        transfer = answer._transfer
-        headers = [
-            (name, value)
-            for name, value in _decoded(transfer.head)
-            if name.lower() != b"transfer-encoding"
-        ]
-        return self._library.Response(
-            transfer.status,
-            headers=headers,
-            content=refused.body,
+            stream=self._body(opened, lease),
             extensions=_extensions(transfer.head, transfer.http_version),
         )
 
@@ -293,27 +297,36 @@ def _body_class(base: Any, family: _Family) -> Any:
     class Body(base):  # type: ignore[misc]
         """The body of an answer; closing it ends the transfer and gives the slot back."""
 
-        def __init__(
-            self, transfer: _http.Transfer, lease: Lease[Any] | None, upload: uploading | None
-        ) -> None:
-            self._transfer = transfer
+        def __init__(self, opened: _Opened, lease: Lease[Any] | None) -> None:
+            self._transfer, self._upload, self._read = opened
             self._lease = lease
-            self._upload = upload
 
         def __aiter__(self) -> AsyncIterator[bytes]:
-            if self._lease is None and self._transfer.done_well:
+            if self._lease is None and not self._read and self._transfer.done_well:
                 return self._transfer.chunks()  # nothing can go wrong any more
             return self._pieces()
 
         async def _pieces(self) -> AsyncIterator[bytes]:
             lease = self._lease
+            if self._read:
+                yield self._read
             try:
+                if lease is not None:
+                    lease.is_read = True
                 async for piece in self._transfer.chunks():
                     if lease is not None:
                         lease.tap.see(piece)
+                        lease.is_read = False
                     yield piece
+                    if lease is not None:
+                        lease.is_read = True
             except HTTPError as error:
                 raise family.translated(error, None) from error
+            finally:
+                # At the end; and where the reader was cancelled, or has left, as far as that shows.
+                if lease is not None:
+                    self._transfer.abort()
+                    lease.close()
             if lease is not None:
                 await lease.aclose()
 
@@ -323,10 +336,6 @@ def _body_class(base: Any, family: _Family) -> Any:
                 await self._upload.__aexit__(None, None, None)
             if self._lease is not None:
                 await self._lease.aclose()
-
-        def __del__(self) -> None:
-            if self._lease is not None:
-                self._lease.close()
 
     return Body
 

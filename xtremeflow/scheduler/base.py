@@ -205,6 +205,14 @@ class TaskScheduler(_core.Scheduler):
         if received_at is not None:
             check_number("received_at", received_at, zero=True)
         answer = Answer(status, headers, body, sent_at=sent_at, received_at=received_at)
+        verdict = self._answered(answer, model)
+        if usage is not None:
+            self.settle(usage, model=model)
+        return verdict
+
+    def _answered(self, answer: Answer, model: str | None = None) -> Verdict:
+        """What `observe` does, of an answer that is made."""
+        sent_at, received_at = answer.sent_at, answer.received_at
         verdict = self._following().answered(answer, judged(answer))
         call = self._current()
         if call is not None:
@@ -214,8 +222,6 @@ class TaskScheduler(_core.Scheduler):
             sent = call.dispatched_at if sent_at is None and call is not None else sent_at
             if sent is not None:
                 self._costs.told(_key(model, call), seen, sent, came)
-        if usage is not None:
-            self.settle(usage, model=model)
         return verdict
 
     def settle(

@@ -292,8 +292,8 @@ static void call_dealloc(PyObject *self)
 
 const char *xf_call_state(const CallObject *c)
 {
-    static const char *const names[] = {"new",       "waiting", "admitted",
-                                        "in flight", "expired", "done"};
+    static const char *const names[] = {"new",     "waiting", "admitted", "in flight",
+                                        "resting", "expired", "done"};
     return names[c->core.state];
 }
 
@@ -360,6 +360,7 @@ static PyObject *get_extra(PyObject *self, void *Py_UNUSED(closure))
 /* The doors: see lock.h. */
 XF_METHOD_DOOR(xf_call_rate_limited, xf_scheduler_of(self))
 XF_METHOD_DOOR(xf_call_failed, xf_scheduler_of(self))
+XF_METHOD_DOOR(xf_call_rest, xf_scheduler_of(self))
 XF_METHOD_DOOR(xf_call_retry, xf_scheduler_of(self))
 XF_METHOD_DOOR(xf_call_resume, xf_scheduler_of(self))
 XF_FASTCALL_DOOR(xf_future_add_done_callback, xf_scheduler_of(self))
@@ -380,10 +381,14 @@ static PyMethodDef call_methods[] = {
                "is taken, n the number of episodes since the last success, or just base. No\n"
                "more than max_retry_after in any case. Returns the seconds until its end.")},
     {"failed", xf_call_failed_locked, METH_VARARGS,
-     PyDoc_STR("failed($self, retry_after, base, exponential, max_retry_after, /)\n--\n\n"
+     PyDoc_STR("failed($self, retry_after, base, alone, max_retry_after, /)\n--\n\n"
                "The provider failed to answer this call, for a reason that may pass and is no\n"
                "rate: the same, but for a wait that is `retry_after` or base; after some failures\n"
-               "in a row single calls are let in every `base` seconds, until one is answered.")},
+               "in a row single calls are let in every `base` seconds, until one is answered.\n"
+               "`alone`: until then nobody pauses for a failure without a `retry_after`.")},
+    {"rest", xf_call_rest_locked, METH_NOARGS,
+     PyDoc_STR("rest($self, /)\n--\n\n"
+               "Gives the slot back for a wait before retry(), out of the queue.")},
     {"retry", xf_call_retry_locked, METH_NOARGS,
      PyDoc_STR("retry($self, /)\n--\n\n"
                "Gives the slot back and queues the call again, before newer ones of its\n"
@@ -431,7 +436,7 @@ static PyGetSetDef call_getset[] = {
      NULL},
     {"extra", get_extra_locked, NULL, PyDoc_STR("{'estimated_tokens': as given}"), NULL},
     {"state", get_state_locked, NULL,
-     PyDoc_STR("'new', 'waiting', 'admitted', 'in flight', 'expired' or 'done'"), NULL},
+     PyDoc_STR("'new', 'waiting', 'admitted', 'in flight', 'resting', 'expired' or 'done'"), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -65,6 +65,7 @@ PyObject *xf_call_failed(PyObject *self, PyObject *args)
     if (parse_backoff(args, "Odpd:failed", &b) < 0) {
         return NULL;
     }
+    b.alone = b.exponential;
     int64_t now = xf_port_now(c->scheduler, c->port), until = now;
     if (c->core.state == XF_CALL_IN_FLIGHT) {
         until = xf_failed(&c->scheduler->core, &c->core, &b, now);
@@ -118,10 +119,10 @@ PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     /* Who asks while no step of the call's own coroutine runs is a child task of it. */
-    c->child_waits =
-        c->stage != XF_STAGE_STEPPING || (c->child_waits && c->core.state != XF_CALL_IN_FLIGHT);
+    bool is_first = c->core.state == XF_CALL_IN_FLIGHT || c->core.state == XF_CALL_RESTING;
+    c->child_waits = c->stage != XF_STAGE_STEPPING || (c->child_waits && !is_first);
     int64_t now = xf_port_now(s, c->port);
-    if (c->core.state == XF_CALL_IN_FLIGHT) {
+    if (is_first) {
         /* Whatever was reported for this attempt: the next is a new one. */
         memcpy(c->core.held, cost, s->core.gate.n_limits * sizeof(*cost));
         c->core.priced = tokens > 0;
@@ -134,6 +135,18 @@ PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
     }
     PyMem_Free(cost);
     return future;
+}
+
+PyObject *xf_call_rest(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    CallObject *c = (CallObject *)self;
+    SchedulerObject *s = c->scheduler;
+    if (c->core.state == XF_CALL_IN_FLIGHT) {
+        xf_rest(&s->core, &c->core, xf_port_now(s, c->port));
+        xf_deliver(s);
+        xf_call_drop_verdict(c);
+    }
+    Py_RETURN_NONE;
 }
 
 PyObject *xf_call_resume(PyObject *self, PyObject *Py_UNUSED(unused))

@@ -6,6 +6,7 @@
 
 PyObject *xf_call_rate_limited(PyObject *self, PyObject *args);
 PyObject *xf_call_failed(PyObject *self, PyObject *args);
+PyObject *xf_call_rest(PyObject *self, PyObject *unused);
 PyObject *xf_call_retry(PyObject *self, PyObject *unused);
 PyObject *xf_call_resume(PyObject *self, PyObject *unused);
 

@@ -1,0 +1,263 @@
+"""Refused is not failed: how long calls go on, in the client, its streams and the transport."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from httpkit import Request, serving
+
+from xtremeflow import TaskScheduler, TokenRateScheduler
+from xtremeflow.http import Client, transport
+
+WAYS = ["call", "stream", "httpx2", "httpx2 stream"]
+
+
+def run(main: Any) -> None:
+    asyncio.run(asyncio.wait_for(main, 60))
+
+
+async def ask(way: str, scheduler: TaskScheduler, url: str, **options: Any) -> tuple[int, bytes]:
+    """One call in one of the ways in which a scheduler is used: its status and body."""
+    if way.startswith("httpx"):
+        library = pytest.importorskip(way.partition(" ")[0])
+        door = transport(scheduler=scheduler, **options)
+        async with library.AsyncClient(transport=door) as client:
+            if "stream" not in way:
+                response = await client.post(url)
+                return response.status_code, response.content
+            async with client.stream("POST", url) as response:
+                return response.status_code, await response.aread()
+    async with Client(scheduler=scheduler, **options) as client:
+        if way == "call":
+            response = await client.post(url, idempotent=True)
+            return response.status, response.body
+        async with client.stream("POST", url, idempotent=True) as stream:
+            return stream.status, await stream.aread()
+
+
+def answering(*answers: tuple[int, bytes, dict[str, str]]) -> Any:
+    """These in turn, then 200s."""
+    left = list(answers)
+
+    async def handler(request: Request) -> None:
+        if not left:
+            await request.answer(b'{"usage": {"total_tokens": 7}}')
+            return
+        status, body, headers = left.pop(0)
+        if status == 0:
+            request.writer.transport.abort()
+        else:
+            await request.answer(body, status, headers)
+
+    return handler
+
+
+SOON = {"retry-after-ms": "1"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_refused_call_goes_on_longer_than_any_failed_one(way: str) -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6)
+        refusals = [(429, b"{}", SOON)] * 9 + [(429, b"{}", {"retry-after": "0"})]
+        async with serving(answering(*refusals)) as server:
+            assert (await ask(way, scheduler, server.url))[0] == 200
+            assert len(server.requests) == 11
+        assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_that_passes_ends_it_with_the_providers_words(way: str) -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6)
+        refusals = [(429, b'{"error": "slowly"}', {"retry-after-ms": "20"})] * 1000
+        async with serving(answering(*refusals)) as server:
+            status, body = await ask(way, scheduler, server.url, max_retry_after=0.2)
+            assert (status, body) == (429, b'{"error": "slowly"}')
+            assert 2 < len(server.requests) < 100
+        assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (429, b'{"error": {"code": "insufficient_quota"}}', {}),
+        (429, b'{"error": "used all available credits"}', SOON),
+        (429, b"{}", {"retry-after": "1000"}),
+        (413, b"{}", {}),
+        (400, b"{}", SOON),
+    ],
+)
+def test_what_no_wait_cures_is_for_the_caller_at_once(
+    way: str, status: int, body: bytes, headers: dict[str, str]
+) -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6)
+        async with serving(answering((status, body, headers))) as server:
+            assert await ask(way, scheduler, server.url) == (status, body)
+            assert len(server.requests) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("failure", [(500, b"no", {}), (502, b"", {}), (0, b"", {})])
+def test_failures_are_tried_again_twice_and_hold_no_slot_meanwhile(
+    way: str, failure: tuple[int, bytes, dict[str, str]]
+) -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(1)
+        async with serving(answering(failure, failure)) as server:
+            task = asyncio.create_task(ask(way, scheduler, server.url))
+            await asyncio.sleep(0.2)  # it rests
+            other = asyncio.create_task(ask(way, scheduler, server.url, retries=0))
+            done, _ = await asyncio.wait({task, other}, return_when=asyncio.FIRST_COMPLETED)
+            assert done == {other}  # it had the slot
+            assert (await task)[0] == 200
+        assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", ["call", "httpx2"])
+def test_the_last_failure_is_the_callers(way: str) -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6)
+        async with serving(answering(*[(500, b"no", {})] * 9)) as server:
+            assert await ask(way, scheduler, server.url) == (500, b"no")
+            assert len(server.requests) == 3
+            assert await ask(way, scheduler, server.url, retries=0) == (500, b"no")
+            assert len(server.requests) == 4
+
+    run(main())
+
+
+def test_a_request_that_may_not_be_executed_twice_is_not_sent_again() -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6)
+        async with (
+            serving(answering((0, b"", {}))) as server,
+            Client(scheduler=scheduler) as client,
+        ):
+            with pytest.raises(ConnectionError if False else Exception, match="failed"):
+                await client.post(server.url)
+            assert len(server.requests) == 1
+        assert scheduler.active_tasks == 0
+
+    run(main())
+
+
+def test_an_error_in_a_200_is_what_it_says() -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6)
+        refused = (200, b'{"error": {"code": 429, "message": "try again in 2ms"}}', {})
+        async with serving(answering(refused)) as server, Client(scheduler=scheduler) as client:
+            assert "usage" in (await client.post(server.url)).json()
+            assert len(server.requests) == 2
+            assert scheduler.stats().rate_limited == 1
+
+    run(main())
+
+
+# Streams that are left.
+
+
+async def streaming(request: Request) -> None:
+    await request.start_stream("text/event-stream")
+    for i in range(100_000):
+        await request.chunk(
+            b'data: {"choices": [{"index": 0, "delta": {"content": "%d"}}]}\n\n' % i
+        )
+        await asyncio.sleep(0.005)
+
+
+@pytest.mark.parametrize("end", ["break", "exception", "cancelled"])
+def test_a_stream_of_an_sdk_that_is_left_gives_its_slot_back(end: str) -> None:
+    openai = pytest.importorskip("openai")
+    httpx2 = pytest.importorskip("httpx2")
+
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6, max_concurrency=5)
+        async with (
+            serving(streaming) as server,
+            httpx2.AsyncClient(transport=transport(scheduler=scheduler)) as http,
+        ):
+            client = openai.AsyncOpenAI(
+                api_key="none", base_url=server.url, max_retries=0, http_client=http
+            )
+
+            async def read() -> None:
+                stream = await client.chat.completions.create(
+                    model="m", messages=[{"role": "user", "content": "hi"}], stream=True
+                )
+                async for chunk in stream:
+                    assert chunk.choices
+                    if end == "break":
+                        break
+                    if end == "exception":
+                        raise KeyError
+                    task = asyncio.current_task()
+                    assert task is not None
+                    asyncio.get_running_loop().call_soon(task.cancel)
+
+            async def guarded() -> None:
+                with contextlib.suppress(KeyError, asyncio.CancelledError):
+                    await read()
+
+            gc.disable()  # by itself it does not run
+            try:
+                await asyncio.gather(*(guarded() for _ in range(12)))
+                assert len(server.requests) == 12
+            finally:
+                gc.enable()
+        gc.collect()
+        await asyncio.sleep(0.05)
+        assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("end", ["closed", "dropped", "exhausted"])
+def test_a_stream_that_is_entered_by_hand_gives_its_slot_back(end: str) -> None:
+    async def handler(request: Request) -> None:
+        if end == "exhausted":
+            await request.answer(b"{}")
+        else:
+            await streaming(request)
+
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6, max_concurrency=2)
+        async with serving(handler) as server, Client(scheduler=scheduler) as client:
+            kept: list[Any] = []
+            gc.disable()
+            try:
+                for _ in range(6):
+                    stream = await client.stream("GET", server.url).__aenter__()
+                    pieces: AsyncIterator[bytes] = stream.aiter_bytes()
+                    await anext(pieces)
+                    if end == "closed":
+                        await stream.aclose()
+                        kept.append(stream)
+                    elif end == "exhausted":
+                        assert [piece async for piece in pieces] == []
+                        kept.append(stream)
+                    del stream, pieces
+                    await asyncio.sleep(0.05)
+                    assert scheduler.active_tasks == 0
+            finally:
+                gc.enable()
+            assert json.dumps(client.stats())
+            assert client.stats()["active"] == 0
+
+    run(main())

@@ -1,0 +1,233 @@
+"""One attempt after another of one call, until its answer is for the caller.
+
+An attempt is: send, look at the answer, judge it, settle what it has used. What comes then is the
+same for all that make calls: the client, its streams, the transport under the SDKs, the runner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from xtremeflow._core import Call, current_call
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.exceptions import verdict_of
+from xtremeflow.answers.verdict import LONGEST, PASSED, Meaning, Verdict
+from xtremeflow.learning.usage import Usage
+
+logger = logging.getLogger("xtremeflow")
+
+T = TypeVar("T")
+
+_MOST_PLACES = 20  # that one call may have to wait for, before it counts as refused
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # s, after failures: as the official SDKs
+
+
+@dataclass(frozen=True)
+class Persistence:
+    """How long a call goes on.
+
+    retries          further attempts after failures: a status of 500 and more, a broken connection
+    max_retries      after refusals; None: as long as others pass
+    max_retry_after  seconds: a longer wait that the provider asks for ends the call; and so it ends
+                     when nothing at all has passed for so long
+    base             seconds of the first guessed pause after a refusal
+    patience         seconds for which a call goes on failing where nothing at all passes, although
+                     its `retries` are used up: how long an outage may last
+    """
+
+    retries: int = 2
+    max_retries: int | None = None
+    max_retry_after: float = 120.0
+    base: float = 2.0
+    patience: float = 0.0
+
+
+@dataclass(slots=True)
+class Sent(Generic[T]):
+    """What an attempt has come to: an answer, and what it was made into for the caller. Its verdict
+    is put down by Attempts."""
+
+    result: T
+    answer: Answer
+    usage: Usage | None = None
+    verdict: Verdict = PASSED
+
+
+class Watch(Protocol):
+    """Follows the attempts of one call. What it raises ends the call."""
+
+    def begins(self) -> None:
+        """An attempt is about to be sent."""
+        ...
+
+    def ended(self, answer: Answer, verdict: Verdict) -> None:
+        """It has got this answer, whose status is 0 if none came."""
+        ...
+
+
+class Line(Protocol):
+    """What the attempts of a client's calls go through: its scheduler, as they see it."""
+
+    def shown(self, answer: Answer) -> Verdict:
+        """Shows the scheduler an answer; returns what it means."""
+        ...
+
+    def settle(self, usage: Usage) -> None:
+        """Settles the current call."""
+        ...
+
+
+class Attempts:
+    """How all the calls of one client are made, each within a call of its scheduler.
+
+    line         see Line
+    persistence  how long each goes on
+    is_safe      whether a request that met this error may be sent again
+    """
+
+    def __init__(
+        self, line: Line, persistence: Persistence, is_safe: Callable[[Exception], bool]
+    ) -> None:
+        self.passed_at: float | None = None
+        """When an answer has passed last, in seconds on the loop's clock."""
+        self.persistence = persistence
+        self._line = line
+        self._is_safe = is_safe
+
+    async def make(
+        self,
+        send: Callable[[], Awaitable[Sent[T]]],
+        *,
+        name: str = "a call",
+        is_repeatable: bool = True,
+        watch: Watch | None = None,
+    ) -> Sent[T]:
+        """Makes attempts with `send` until one has an answer for the caller, and returns that.
+
+        Its verdict may be any: see `xtremeflow.answers.table.judged`. What `send` raises for want
+        of an answer is raised when no further attempt is of use.
+        """
+        tries = Tries(self)
+        while True:
+            if watch is not None:
+                watch.begins()
+            sent: Sent[T] | None = None
+            failure: Exception | None = None
+            try:
+                sent = await send()
+            except Exception as error:
+                verdict = verdict_of(error)
+                if verdict.meaning is not Meaning.DOWN:
+                    raise
+                failure = error
+                answer = Answer(0)
+            else:
+                answer = sent.answer
+                verdict = sent.verdict = self._line.shown(answer)
+                if verdict.meaning is Meaning.PASSED:
+                    self.passed_at = _now()
+                if sent.usage is not None:
+                    self._line.settle(sent.usage)
+            if watch is not None:
+                watch.ended(answer, verdict)
+            call = current_call()
+            pause = None if call is None else tries.after(call, verdict)
+            may_go_on = is_repeatable and (failure is None or self._is_safe(failure))
+            if call is None or pause is None or not may_go_on:
+                if failure is not None:
+                    raise failure
+                assert sent is not None
+                return sent
+            what = f"HTTP {answer.status}" if answer.status else type(failure).__name__
+            logger.warning("Retrying %s: %s (%s)", name, verdict.meaning.value, what)
+            del sent, failure, answer  # that nothing keeps them meanwhile
+            await admitted_again(call, pause)
+
+
+class Tries:
+    """The attempts of one call, from the first that did not pass."""
+
+    def __init__(self, attempts: Attempts) -> None:
+        self._attempts = attempts
+        self._persistence = attempts.persistence
+        self._refused = 0
+        self._failed = 0
+        self._places = 0
+        self._since: float | None = None  # the first that did not pass
+
+    def after(self, call: Call, verdict: Verdict) -> float | None:
+        """The seconds to rest before the call goes back to the queue; None if there is to be no
+        further attempt.
+
+        Tells the scheduler of the refusal or failure, also of the last attempt's: the other calls
+        are to know even if this one gives up.
+        """
+        if not verdict.is_passing:
+            return None
+        if self._since is None:
+            self._since = _now()
+        if verdict.wait is not None and verdict.wait > self._persistence.max_retry_after:
+            return None
+        if verdict.meaning in (Meaning.RATE, Meaning.PLACES):
+            return self._refuse(call, verdict, self._since)
+        return self._fail(call, verdict, self._since)
+
+    def _refuse(self, call: Call, verdict: Verdict, since: float) -> float | None:
+        persistence = self._persistence
+        longest, most = persistence.max_retry_after, persistence.max_retries
+        others = call.scheduler.active_tasks - 1
+        if verdict.meaning is Meaning.PLACES and others > 0 and self._places < _MOST_PLACES:
+            self._places += 1
+            call.rate_limited(0.0, 0.0, False, 0.0)
+            return 0.0
+        self._refused += 1
+        if verdict.advised is not None:
+            call.rate_limited(None, verdict.advised, False, LONGEST)
+        else:
+            call.rate_limited(verdict.wait, persistence.base, True, longest)
+        if most is not None:
+            is_last = self._refused > most
+        else:
+            is_last = _now() - max(since, self._attempts.passed_at or since) >= longest
+        return None if is_last else 0.0
+
+    def _fail(self, call: Call, verdict: Verdict, since: float) -> float | None:
+        persistence = self._persistence
+        self._failed += 1
+        call.failed(verdict.wait, persistence.base, True, persistence.max_retry_after)
+        lasts, most = _now() - since, persistence.max_retries
+        if verdict.meaning is Meaning.OVERLOADED:
+            is_last = lasts >= persistence.max_retry_after if most is None else self._failed > most
+        else:
+            passed_at = self._attempts.passed_at
+            has_one_passed = passed_at is not None and passed_at >= since
+            is_last = self._failed > persistence.retries and (
+                has_one_passed or lasts >= persistence.patience
+            )
+        if is_last:
+            return None
+        if verdict.wait is not None:
+            return 0.0  # the scheduler's cooldown is that long
+        pause = min(_FIRST_PAUSE * 2.0 ** min(self._failed - 1, 64), _LONGEST_PAUSE)
+        return pause * random.uniform(0.75, 1.0)
+
+
+async def admitted_again(call: Call, pause: float = 0.0) -> None:
+    """Waits for the call's next attempt, holding no slot: first for `pause` seconds, then in the
+    queue, before all newer calls."""
+    if pause > 0:
+        call.rest()
+        await asyncio.sleep(pause)
+    while True:
+        await call.retry()
+        if call.resume():
+            return
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
