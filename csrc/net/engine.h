@@ -79,6 +79,7 @@ enum {
     XF_E_ENCODING = -13, /* a content coding other than gzip */
     XF_E_GZIP = -14,     /* not what gzip makes */
     XF_E_GZIP_CUT = -15, /* the body ended before its gzip stream */
+    XF_E_EVENT = -17,    /* a server-sent event is larger than its reader allows */
     XF_E_FILES = -16,    /* no file descriptor is left, and no connection that may come free */
 };
 

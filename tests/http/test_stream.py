@@ -10,7 +10,7 @@ import pytest
 from httpkit import Request, echo, serving
 
 from xtremeflow import http
-from xtremeflow.http import Client
+from xtremeflow.http import Client, TooLarge
 
 
 def run(main: Any) -> Any:
@@ -111,7 +111,7 @@ def test_an_event_above_the_limit_is_refused() -> None:
     async def main() -> None:
         async with serving(sending(b"data: " + b"x" * 5000)) as server:
             async with Client(max_event=1000) as client, client.stream("GET", server.url) as stream:
-                with pytest.raises(ValueError, match="larger than 1000"):
+                with pytest.raises(TooLarge, match="larger than max_event"):
                     async for _ in stream.events():
                         pass
 

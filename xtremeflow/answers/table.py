@@ -141,7 +141,7 @@ def meaning_of(status: int, codes: Collection[str], messages: Sequence[str]) -> 
         return Meaning.TOO_LARGE
     if named and named[0] not in (Meaning.RATE, Meaning.DOWN):
         return named[0]
-    if status in (0, 402, 403, 429) or Meaning.RATE in named:
+    if status in (0, 403, 429) or Meaning.RATE in named:
         for meaning, words in _BY_WORDS.items():
             if any(map(words.search, messages)):
                 return meaning

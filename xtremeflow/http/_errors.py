@@ -126,6 +126,10 @@ class ClientClosed(TransportError):
     """The client was closed during the call."""
 
 
+class EventTooLarge(TooLarge, ValueError):
+    """A server-sent event is larger than ``max_event``."""
+
+
 class StreamClosed(TransportError):
     """A streamed answer was read after its block had been left, or after its ``aclose()``."""
 
@@ -169,6 +173,7 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
     ),
     -14: (ProtocolError, "the answer's body is not the gzip stream that was announced"),
     -15: (ProtocolError, "the answer's body ends before its gzip stream does"),
+    -17: (EventTooLarge, "an event of the stream is larger than max_event"),
     -16: (
         ConnectError,
         "the process is out of file descriptors, and none of them is a connection that may come "

@@ -239,7 +239,7 @@ class StreamResponse:
         """The server-sent events of the body: ``event.event``, ``.data``, ``.id``, ``.json()``.
 
         An event that the end of the stream cuts off is not given out. One that is larger than
-        the client's ``max_event`` raises ValueError.
+        the client's ``max_event`` raises TooLarge.
         """
         events = self._transfer.events(self._max_event)
         return events if self._lease is None else self._tapped(events, self._lease)

@@ -79,10 +79,9 @@ static PyObject *next_event(Reader *self)
         if (found < 0) {
             self->broken = true;
             if (found == XF_SSE_MEMORY)
-                PyErr_NoMemory();
-            else
-                PyErr_Format(PyExc_ValueError, "an event of the stream is larger than %zu bytes",
-                             self->sse.limit);
+                return PyErr_NoMemory();
+            self->transfer->net.outcome.code = XF_E_EVENT;
+            transfer_raise(self->transfer);
             return NULL;
         }
     }
