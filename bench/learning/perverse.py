@@ -15,11 +15,11 @@ from xtremeflow.testing import Quirks, run
 
 TEXT = """\
 Providers that are not what they say, for {minutes:g} minutes of a virtual clock: calls without an
-end, of 50 to 8,000 tokens, 600 requests a minute and as many tokens as these come to, nothing configured
-but where the way's name says so. A cell: what was served from the second minute on, over what an
-all-knowing client gets / the share of the attempts refused by then (but for those at random) /
-calls lost, in all the runs / served in the first minute, over what that client gets in it. The
-mean of the seeds; "refused" is the worst.
+end, of 50 to 8,000 tokens; 600 requests a minute and as many tokens as these come to. Nothing is
+configured but where the way's name says so. A cell: what was served from the second minute on,
+over what an all-knowing client gets / the share of the attempts refused by then (but for those at
+random) / calls lost, in all the runs / served in the first minute, over what that client gets in
+it. The mean of the seeds; "refused" is the worst.
 """
 PROVIDERS: Mapping[str, tuple[str, Quirks]] = {
     "a minute's bucket": ("openai", Quirks()),
