@@ -67,9 +67,11 @@ def _field(value: Any, name: str) -> Any:
 
 def _count(usage: Any, *names: str) -> int | None:
     """The largest of them: gateways that translate give the other API's names too, as 0."""
-    counts = (_field(usage, name) for name in names)
-    return max((count for count in counts if _is_count(count)), default=None)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _MOST
+    largest: int | None = None
+    for name in names:
+        value = _field(usage, name)
+        if value is None or isinstance(value, bool) or not isinstance(value, int):
+            continue
+        if 0 <= value <= _MOST and (largest is None or value > largest):
+            largest = value
+    return largest

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
+from xtremeflow._http import limit_fields
 from xtremeflow.http import Client, ConnectError, HTTPError
 from xtremeflow.run.providers import address
 from xtremeflow.run.requests import Request
 from xtremeflow.run.transport import NoReply, Reply, Unreachable
+
+# Looked for by itself: of most answers no other field of the head matters.
+_REQUEST_ID = re.compile(rb"^(?:x-)?request-id:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
 class HTTPTransport:
@@ -44,7 +49,12 @@ class HTTPTransport:
             raise Unreachable(str(error)) from None
         except HTTPError as error:
             raise NoReply(str(error)) from None
-        return Reply(response.status, response.headers, response.body)
+        head = response._head
+        found = _REQUEST_ID.search(head)
+        request_id = None if found is None else found[1].decode("latin-1")
+        if response.status >= 400:
+            return Reply(response.status, response.headers, response.body, request_id)
+        return Reply(response.status, dict(limit_fields(head)), response.body, request_id)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii
+from typing import cast
 
 from xtremeflow.run.requests import BadLine, Json, Request
 from xtremeflow.run.strict import Document, encoded, quoted
@@ -46,13 +48,26 @@ def _line(of: Request | BadLine, response: bytes | None, error: Json | None, abo
         _text(of.custom_id),
         b"null" if response is None else response,
         b"null" if error is None else encoded(error),
-        encoded(about),
+        _about(about).encode(),
     )
 
 
+def _about(about: Mapping[str, object]) -> str:
+    """As JSON, of numbers and of objects of numbers: the encoder takes its time to be set up."""
+    parts = [
+        f'"{name}": {_about(cast(Json, value)) if isinstance(value, dict) else repr(value)}'
+        for name, value in about.items()
+    ]
+    return "{" + ", ".join(parts) + "}"
+
+
 def _response(reply: Reply, body: bytes) -> bytes:
-    request_id = reply.headers.get("x-request-id") or reply.headers.get("request-id")
-    head = b'{"status_code": %d, "request_id": %s, "body": ' % (reply.status, _text(request_id))
+    head = b'{"status_code": %d, "request_id": %s, "body": ' % (
+        reply.status,
+        _text(
+            reply.request_id or reply.headers.get("x-request-id") or reply.headers.get("request-id")
+        ),
+    )
     return head + body + b"}"
 
 

@@ -31,7 +31,7 @@ class Redaction:
         for form in self._forms:
             if form in text:
                 text = text.replace(form, STRUCK)
-        if b"%" in text or b"\\u00" in text or b"\\/" in text:
+        if b"%" in text or (b"\\" in text and (b"\\u00" in text or b"\\/" in text)):
             plain = _ESCAPES.sub(_unescaped, text)
             if any(form in plain for form in self._forms):
                 text = re.sub(b"|".join(map(_escaped, self._forms)), STRUCK, text)

@@ -39,7 +39,7 @@ class Document(NamedTuple):
 def document(body: bytes) -> Document | None:
     """Reads a body. None for what is no JSON, and for what is nested deeper than others read."""
     line = _one_line(body)
-    if b"\\ud" not in line and b"\\uD" not in line:
+    if b"\\" not in line or (b"\\ud" not in line and b"\\uD" not in line):
         try:
             value = _DECODER.decode(line.decode())
             return None if _is_deep(line) else Document(value, line)
@@ -61,7 +61,7 @@ def quoted(body: bytes) -> bytes:
 
 def encoded(value: Any) -> bytes:
     """A value of our own, whose strings may be anybody's."""
-    text = json.dumps(value, allow_nan=False)
+    text = _ENCODER.encode(value)
     return (_without_halves(text) if "\\ud" in text else text).encode()
 
 
@@ -108,4 +108,5 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a JSON number")
 
 
+_ENCODER = json.JSONEncoder(allow_nan=False)
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)

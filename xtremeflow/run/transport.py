@@ -11,11 +11,13 @@ from xtremeflow.run.requests import Request
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of any status; the names of the headers are found in any case."""
+    """An answer of any status. The headers are at least those that tell of limits, and of an error
+    all; their names are found in any case, or in lower case."""
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    request_id: str | None = None
 
 
 class NoReply(Exception):
