@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from bench.learning_pool import aimd, sdk
 from bench.learning_world import Refused, World
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.learning.headers import Observation
-from xtremeflow.learning.told import kept
+from xtremeflow.learning.told.headers import Observation
+from xtremeflow.learning.told.limits import kept
 from xtremeflow.refusals import is_outage, is_refusal
 from xtremeflow.serve.profiles.base import UNITS, period
 from xtremeflow.testing import CallRequest

@@ -10,8 +10,8 @@ from random import Random
 from typing import Any
 
 from xtremeflow.learning.charges import Charges
-from xtremeflow.learning.headers import Observation, observations
 from xtremeflow.learning.rules import ChargeRule
+from xtremeflow.learning.told.headers import Observation, observations
 from xtremeflow.learning.usage import Usage
 from xtremeflow.serve.profiles import PROFILES, Account
 from xtremeflow.testing import CallRequest

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from xtremeflow import Limit, RequestRateScheduler, TaskScheduler, TokenRateScheduler
 from xtremeflow._core import current_call
 from xtremeflow.answers.verdict import Meaning
-from xtremeflow.learning.slots import FIRST_CALLS
+from xtremeflow.learning.concurrency.slots import FIRST_CALLS
 from xtremeflow.stats import LimitStats
 from xtremeflow.testing import run
 
@@ -148,8 +148,8 @@ async def test_a_limit_that_only_the_answers_know_is_kept_by_calls_submitted_bef
     assert scheduler.max_concurrency is None
     await asyncio.gather(*tasks)
     # 60 until the first answer, and then one a second: the 120th 60 s later, and a second for its
-    # answer.
-    assert ends[-1] - began == pytest.approx(62, abs=1.5)
+    # answer. Some seconds more, as the last ones are spread over what is left of the bucket.
+    assert 60.5 <= ends[-1] - began < 67
     (limit,) = scheduler.stats().limits
     assert (limit.name, limit.rate, limit.capacity) == ("tokens", 1_000, 60_000)
     assert limit.configured is None

@@ -73,6 +73,9 @@ class Scheduler:
     def _withhold(self, index: int, units: int, /) -> None: ...
     def _ascertain(self, index: int, withheld: int, due: int, doubtful: int, /) -> None: ...
     def _shut(self, index: int, seconds: float, /) -> None: ...
+    def _pace(
+        self, index: int, most: float, kept: float, scale: float, fits: float, seconds: float, /
+    ) -> None: ...
     def _begin(
         self,
         index: int,
@@ -101,7 +104,7 @@ class Flight(structseq[float], tuple[float, float, int, int, int]):
     def waiting(self) -> int: ...
 
 @final
-class Reading(structseq[float], tuple[int, int, float, float, int]):
+class Reading(structseq[float], tuple[int, int, float, float, int, float]):
     """Of a limit: units, and (held) seconds."""
 
     @property
@@ -114,6 +117,8 @@ class Reading(structseq[float], tuple[int, int, float, float, int]):
     def held(self) -> float: ...
     @property
     def flying(self) -> int: ...
+    @property
+    def level(self) -> float: ...
 
 @final
 class Gauge(structseq[Any], tuple[float, float, float, float, int, int, tuple[Reading, ...]]):

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from .learning.charges import Belief
-from .learning.slots import Slots
+from .learning.concurrency.slots import Slots
 from .limits import Limit
 
 _NONE: Mapping[int, str] = MappingProxyType({})

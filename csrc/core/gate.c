@@ -92,10 +92,13 @@ int64_t xf_gate_ready(const xf_gate *g, const xf_call *c, int64_t from, int *hel
     return at;
 }
 
-void xf_gate_admit(xf_gate *g, xf_call *c, int64_t at)
+void xf_gate_admit(xf_gate *g, xf_call *c, uint32_t waiting, int64_t at)
 {
     for (uint32_t i = 0; i < g->n_limits; i++) {
         xf_limit_take(&g->limits[i], c->held[i], at);
+        /* What those that wait will cost: as much each as the calls so far. */
+        double mean = (double)(int64_t)g->limits[i].used / (double)(g->admitted + 1);
+        xf_limit_took(&g->limits[i], c->held[i], mean * waiting, at);
     }
     xf_outage_admitted(&g->outage, at);
     g->in_use++;

@@ -64,8 +64,9 @@ static inline bool xf_gate_is_full(const xf_gate *g)
    than time. In `held_by`, what makes it wait until then. */
 int64_t xf_gate_ready(const xf_gate *g, const xf_call *c, int64_t from, int *held_by);
 
-/* `c` passes at `at`, which xf_gate_ready() has allowed: it takes a slot and its cost. */
-void xf_gate_admit(xf_gate *g, xf_call *c, int64_t at);
+/* `c` passes at `at`, which xf_gate_ready() has allowed: it takes a slot and its cost. `waiting`
+   calls wait behind it. */
+void xf_gate_admit(xf_gate *g, xf_call *c, uint32_t waiting, int64_t at);
 
 /* Takes an admission back that did not lead to a dispatch: slot and cost are returned. A level that
    was set since is not what was paid from. */

@@ -181,7 +181,8 @@ double xf_limit_rate(const xf_limit *l)
 
 int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
 {
-    return xf_bucket_ready(&l->bucket, refill_of(l), needed(l, cost), from);
+    int64_t paced = cost > 0 && l->pace.next > from ? l->pace.next : from;
+    return xf_bucket_ready(&l->bucket, refill_of(l), needed(l, cost), paced);
 }
 
 void xf_limit_take(xf_limit *l, int64_t cost, int64_t when)
@@ -191,6 +192,30 @@ void xf_limit_take(xf_limit *l, int64_t cost, int64_t when)
     xf_bucket_take(&l->bucket, price(l, cost));
     l->used += (uint64_t)cost;
     note(l);
+}
+
+void xf_limit_pace(xf_limit *l, const xf_pacing *pacing)
+{
+    double unit = (double)l->def.unit;
+    l->pace = (xf_pace){
+        .most = pacing->most * unit / NS_PER_S,
+        .rate = (double)l->def.gain,
+        .kept = pacing->kept * unit,
+        .scale = pacing->scale * unit,
+        .fits = pacing->fits,
+        .until = pacing->until,
+        .next = l->pace.next,
+    };
+}
+
+void xf_limit_took(xf_limit *l, int64_t cost, double waiting, int64_t when)
+{
+    if (l->pace.most <= 0) {
+        return;
+    }
+    double level = xf_limit_level(l, when) * (double)l->def.unit;
+    const xf_spent spent = {(double)price(l, cost), level, waiting * (double)l->def.unit};
+    xf_pace_took(&l->pace, &spent, when);
 }
 
 void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
@@ -232,6 +257,7 @@ bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t taken, int64_t now, int6
         return false;
     }
     xf_bucket_promise(&l->bucket, needed(l, cost), l->reserve, until);
+    l->pace.next = 0;
     move(l, -credits_of(l, taken));
     forget(l);
     return true;
@@ -329,6 +355,7 @@ void xf_limit_retune(xf_limit *l, const xf_definition *definition, int64_t now)
     xf_wide level = (xf_wide)l->bucket.level * definition->unit / l->def.unit;
     l->def = *definition;
     l->reserve = 0;
+    l->pace = (xf_pace){.next = l->pace.next};
     l->bucket.due = l->bucket.paid = 0;
     xf_bucket_set(&l->bucket, refill_of(l), level);
     forget(l);

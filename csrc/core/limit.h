@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "core/bucket.h"
+#include "core/pace.h"
 
 typedef struct xf_trail xf_trail;
 
@@ -34,6 +35,7 @@ typedef struct xf_limit {
     xf_definition def;
     int64_t reserve; /* credits of the capacity that are not used, see xf_limit_reserve() */
     xf_bucket bucket;
+    xf_pace pace;
     uint32_t reset;  /* the gate's: number of the last one that set this level */
     xf_trail *trail; /* where the level has been, see trail.h; NULL: nobody asks */
 
@@ -74,6 +76,21 @@ double xf_limit_rate(const xf_limit *l);
    is not counted) passes: level >= min(cost, capacity), and the limit is not shut. So a call larger
    than the capacity passes when the bucket is full. */
 int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from);
+
+/* What xf_set_pace() says, in units and seconds. */
+typedef struct xf_pacing {
+    double most;        /* units per second; 0: any pace is right */
+    double kept, scale; /* units */
+    double fits;
+    int64_t until; /* the instant at which it ends, ns */
+} xf_pacing;
+
+/* From now on calls follow each other no faster than `pacing` says, see pace.h; until the limit is
+   retuned. */
+void xf_limit_pace(xf_limit *l, const xf_pacing *pacing);
+
+/* A call of `cost` units was taken at `when`; those that wait behind it will cost `waiting`. */
+void xf_limit_took(xf_limit *l, int64_t cost, double waiting, int64_t when);
 
 /* Takes `cost` units at `when`, an instant that xf_limit_ready() allowed. */
 void xf_limit_take(xf_limit *l, int64_t cost, int64_t when);

@@ -38,7 +38,7 @@ static int64_t tick(xf_scheduler *s, int64_t now)
 
 static void admit(xf_scheduler *s, xf_call *c, int64_t at)
 {
-    xf_gate_admit(&s->gate, c, at);
+    xf_gate_admit(&s->gate, c, s->queue.size, at);
     s->anchor = at;
     s->waited = c != s->arriving || (s->waited && at < s->now);
     s->admitted_at = s->now;
@@ -408,6 +408,13 @@ void xf_shut(xf_scheduler *s, uint32_t i, int64_t until, int64_t now)
 {
     begin(s, now);
     s->gate.limits[i].bucket.shut = until;
+    look_again(s);
+}
+
+void xf_set_pace(xf_scheduler *s, uint32_t i, const xf_pacing *pacing, int64_t now)
+{
+    begin(s, now);
+    xf_limit_pace(&s->gate.limits[i], pacing);
     look_again(s);
 }
 

@@ -166,6 +166,9 @@ void xf_ascertain(xf_scheduler *s, uint32_t i, const xf_ascertained *found);
    counts no longer. Its bucket goes on refilling. */
 void xf_shut(xf_scheduler *s, uint32_t i, int64_t until, int64_t now);
 
+/* See xf_limit_pace(). */
+void xf_set_pace(xf_scheduler *s, uint32_t i, const xf_pacing *pacing, int64_t now);
+
 /* Sets the level of limit `i` to that many units, or as near as its capacity allows. */
 void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now);
 

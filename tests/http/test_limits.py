@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from xtremeflow import _http
 from xtremeflow._values import as_instant
-from xtremeflow.learning.headers import Quota, lowered, quotas
+from xtremeflow.learning.told.headers import Quota, lowered, quotas
 
 CORPUS = Path(__file__).resolve().parent.parent / "fuzz" / "corpus" / "limits"
 NOW = 1_750_000_000.5

@@ -52,7 +52,7 @@ class Answer:
         self.sent_at = sent_at
         self.received_at = received_at
         self.observed: Any = None
-        """What `xtremeflow.learning.headers.observed` has read of it."""
+        """What `xtremeflow.learning.told.headers.observed` has read of it."""
         self._now = time.time() if now is None else now
         self._given = headers
         self._body = body

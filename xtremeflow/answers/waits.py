@@ -7,7 +7,7 @@ import re
 from xtremeflow._values import as_duration, as_number, until
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.verdict import LONGEST
-from xtremeflow.learning.headers import quotas
+from xtremeflow.learning.told.headers import quotas
 
 _AZURE_WINDOW = 60.0  # s; Azure's token limits are counted per minute
 

@@ -22,8 +22,9 @@ from itertools import product
 from operator import attrgetter
 from typing import Any
 
-from xtremeflow.learning.headers import MINUTE, Observation
+from xtremeflow.learning.reading import MINUTE
 from xtremeflow.learning.rules import ADMISSIONS, UNITS, UNKNOWN, ChargeRule
+from xtremeflow.learning.told.headers import Observation
 from xtremeflow.learning.usage import Usage
 
 logger = logging.getLogger("xtremeflow.learning")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, cast
 
 from xtremeflow.learning.charges import LIKELY, Belief, Charges
 from xtremeflow.learning.estimates import Estimate, Estimator, model_of
-from xtremeflow.learning.headers import Observation
 from xtremeflow.learning.rules import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
+from xtremeflow.learning.told.headers import Observation
 from xtremeflow.learning.usage import Usage
 
 _DOUBTFUL = 4096  # calls that are remembered until it is known what they have cost

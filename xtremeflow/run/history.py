@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from xtremeflow import Limit, LimitStats
-from xtremeflow.learning.follower import UNLIMITED
+from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.requests import Json
 
 logger = logging.getLogger("xtremeflow.run")

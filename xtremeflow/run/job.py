@@ -13,9 +13,9 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 from xtremeflow import Limit
+from xtremeflow.learning.concurrency.slots import FIRST_CALLS
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.saved import Learned, restored, saved
-from xtremeflow.learning.slots import FIRST_CALLS
 from xtremeflow.run.budget import Budget
 from xtremeflow.run.history import History, last_state, past_runs
 from xtremeflow.run.keys import Key

@@ -6,7 +6,7 @@ from collections import deque
 from dataclasses import dataclass
 
 from xtremeflow import LimitStats, Stats
-from xtremeflow.learning.follower import UNLIMITED
+from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.runner import Counts
 
 _WINDOW = 5.0  # s, over which rates are taken

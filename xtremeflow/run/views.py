@@ -9,7 +9,7 @@ import sys
 from typing import Protocol
 
 from xtremeflow import LimitStats
-from xtremeflow.learning.follower import UNLIMITED
+from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.amounts import duration, shown
 from xtremeflow.run.monitor import Snapshot
 

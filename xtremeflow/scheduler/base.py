@@ -14,10 +14,10 @@ from ..answers.table import judged
 from ..answers.verdict import Meaning, Verdict
 from ..learning.costs import Costs
 from ..learning.estimates import Estimate, Estimator
-from ..learning.follower import PLACES, UNLIMITED, Follower
-from ..learning.headers import observed
+from ..learning.learner import PLACES, UNLIMITED, Learner
 from ..learning.rules import UNITS, ChargeRule
 from ..learning.saved import Learned, restored, saved
+from ..learning.told.headers import observed
 from ..learning.usage import usage_of
 from ..limits import Cost, Limit
 from ..mapping import map_calls
@@ -66,7 +66,7 @@ class TaskScheduler(_core.Scheduler):
         self._burst_ratio = burst_ratio
         self._limits = list(limits)
         self._adapt: Adapt = adapt
-        self._follower: Follower | None = None
+        self._learner: Learner | None = None
         self._costs = Costs(before.charges)
         super().__init__(
             limits=[self._defined(limit) for limit in self._limits],
@@ -79,16 +79,16 @@ class TaskScheduler(_core.Scheduler):
         if adapt:
             self._following(before)
 
-    def _following(self, before: Learned | None = None) -> Follower:
-        if self._follower is None:
-            self._follower = Follower(
+    def _following(self, before: Learned | None = None) -> Learner:
+        if self._learner is None:
+            self._learner = Learner(
                 self,
                 [Limit(*self._defined(limit)) for limit in self._limits],
                 bounded=self._adapt is not True,
                 places=bool(self._adapt),
                 learned=before,
             )
-        return self._follower
+        return self._learner
 
     def _defined(self, limit: Limit) -> tuple[str, float, float, float]:
         if not isinstance(limit, Limit):
@@ -320,9 +320,9 @@ class TaskScheduler(_core.Scheduler):
     def learned(self) -> dict[str, Any]:
         """What is known of the provider's limits by now, to be written as JSON and to be given to
         the next scheduler as ``learned``. Empty without ``adapt``."""
-        if self._follower is None:
+        if self._learner is None:
             return saved(Learned())
-        return saved(replace(self._follower.learned, charges=self._costs.learned))
+        return saved(replace(self._learner.learned, charges=self._costs.learned))
 
     def set_limit(self, limit: Limit) -> None:
         """Replace the limit of the same name; the bucket's level stays, up to the new capacity.
@@ -341,21 +341,21 @@ class TaskScheduler(_core.Scheduler):
             raise ValueError(f"limit must be like one of {self._limits!r}, got {limit!r}")
         self._retune(named[0], definition)
         self._limits[named[0]] = limit
-        if self._follower is not None:
-            self._follower.configure(named[0], Limit(*definition))
+        if self._learner is not None:
+            self._learner.configure(named[0], Limit(*definition))
 
     def stats(self) -> Stats:
         """Return what has happened so far, and what left quota idle."""
         snapshot = self._snapshot()
-        charges, follower = self._costs.beliefs, self._follower
-        if follower is None:
+        charges, learner = self._costs.beliefs, self._learner
+        if learner is None:
             return stats_from(snapshot, self._limits, charges=charges)
         return stats_from(
             snapshot,
             self._limits,
-            follower.reasons,
-            follower.confidence,
-            follower.slots,
+            learner.reasons,
+            learner.confidence,
+            learner.slots,
             charges,
         )
 

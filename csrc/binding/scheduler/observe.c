@@ -163,6 +163,25 @@ PyObject *xf_scheduler_shut(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyObject *xf_scheduler_pace(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    unsigned int i;
+    double seconds;
+    xf_pacing pacing;
+    if (xf_scheduler_check(s) < 0 ||
+        !PyArg_ParseTuple(args, "Iddddd:_pace", &i, &pacing.most, &pacing.kept, &pacing.scale,
+                          &pacing.fits, &seconds) ||
+        check_index(s, i) < 0 || check_wait(seconds) < 0) {
+        return NULL;
+    }
+    int64_t now = xf_port_now(s, NULL);
+    pacing.until = seconds > 0 ? now + (int64_t)(seconds * 1e9) : XF_NEVER;
+    xf_set_pace(&s->core, i, &pacing, now);
+    xf_deliver(s);
+    Py_RETURN_NONE;
+}
+
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
 {
     SchedulerObject *s = (SchedulerObject *)self;
@@ -217,6 +236,7 @@ static PyStructSequence_Field reading_fields[] = {
     {"cost", "of the call, or on average"},
     {"held", "seconds for which it was what the head of the queue waited for"},
     {"flying", "units in flight"},
+    {"level", "units that may be used now"},
     {NULL, NULL},
 };
 
@@ -225,7 +245,7 @@ PyStructSequence_Desc xf_flight_desc = {"xtremeflow._core.Flight", "What _flight
 PyStructSequence_Desc xf_gauge_desc = {"xtremeflow._core.Gauge", "What _gauge() tells.",
                                        gauge_fields, 7};
 PyStructSequence_Desc xf_reading_desc = {"xtremeflow._core.Reading",
-                                         "What _gauge() tells of a limit.", reading_fields, 5};
+                                         "What _gauge() tells of a limit.", reading_fields, 6};
 
 /* A record of that type. NULL with an error set, also where there are no `fields`. */
 static PyObject *record(PyTypeObject *type, PyObject *fields_steal_ref)
@@ -277,9 +297,10 @@ static PyObject *reading_of(const SchedulerObject *s, const CallObject *c, uint3
     const xf_limit *l = &s->core.gate.limits[i];
     xf_held held = xf_gate_held(&s->core.gate, i, sent_at, s->core.now);
     return record(s->st->reading_type,
-                  Py_BuildValue("LLddL", (long long)l->used, (long long)held.since,
+                  Py_BuildValue("LLddLd", (long long)l->used, (long long)held.since,
                                 xf_gate_cost(&s->core.gate, c != NULL ? &c->core : NULL, i),
-                                (double)l->held_ns * 1e-9, (long long)held.all));
+                                (double)l->held_ns * 1e-9, (long long)held.all,
+                                xf_limit_level(l, s->core.now)));
 }
 
 PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)

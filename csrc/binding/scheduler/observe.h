@@ -14,6 +14,7 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_withhold(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_shut(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_pace(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_begin(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_flight(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_ramp(PyObject *self, PyObject *slots);

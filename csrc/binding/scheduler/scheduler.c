@@ -447,6 +447,7 @@ XF_METHOD_DOOR(xf_scheduler_told, self)
 XF_METHOD_DOOR(xf_scheduler_withhold, self)
 XF_METHOD_DOOR(xf_scheduler_ascertain, self)
 XF_METHOD_DOOR(xf_scheduler_shut, self)
+XF_METHOD_DOOR(xf_scheduler_pace, self)
 XF_METHOD_DOOR(xf_scheduler_begin, self)
 XF_METHOD_DOOR(xf_scheduler_flight, self)
 XF_METHOD_DOOR(xf_scheduler_ramp, self)
@@ -508,6 +509,12 @@ static PyMethodDef scheduler_methods[] = {
     {"_shut", xf_scheduler_shut_locked, METH_VARARGS,
      PyDoc_STR("_shut($self, index, seconds, /)\n--\n\n"
                "Limit `index` lets no call pass for so long, however much is left of it.")},
+    {"_pace", xf_scheduler_pace_locked, METH_VARARGS,
+     PyDoc_STR("_pace($self, index, most, kept, scale, fits, seconds, /)\n--\n\n"
+               "Calls pass limit `index` at min(most, rate * exp((level - kept) / scale)) units\n"
+               "per second, or at `most` if scale is 0; unless all that wait cost no more than\n"
+               "the part `fits` of the level. For so many seconds, or with 0 until it is retuned.\n"
+               "most = 0 is: at any pace.")},
     {"_begin", xf_scheduler_begin_locked, METH_VARARGS,
      PyDoc_STR(
          "_begin($self, index, limit, remaining, sent_at, /)\n--\n\n"

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.learning.gauge import Gauge, Reading
-from xtremeflow.learning.sliding import LONGEST, RESERVE, Recent, Sliding
+from xtremeflow.learning.reading import Gauge, Reading
+from xtremeflow.learning.told.sliding import LONGEST, RESERVE, Recent, Sliding
 from xtremeflow.testing import CallRequest, RateLimitError, SimulatedProvider, SlidingWindow, run
 from xtremeflow.testing.charge import charge_later, settle_actual
 
@@ -23,7 +23,7 @@ AMOUNT = 60_000
 
 def seen(now: float, used: float, flying: float, cost: float = 100.0) -> Gauge:
     """Of an answer's call that was sent just before."""
-    return Gauge(now, now, 0.0, now, 1, 1, [Reading(used, 0.0, cost, 0.0, flying)])
+    return Gauge(now, now, 0.0, now, 1, 1, [Reading(used, 0.0, cost, 0.0, flying, 0.0)])
 
 
 def test_what_came_in_the_last_seconds_is_summed() -> None:

@@ -12,7 +12,7 @@ refusal. Else it was another provider, or has become another limit.
 
 from __future__ import annotations
 
-from xtremeflow.learning.knee import Knee
+from xtremeflow.learning.concurrency.knee import Knee
 
 FIRST_CALLS = 8  # in flight, until more is known
 SOON, LATE = 8, 256  # answers for each refusal that finding out may cost: at first, and later on

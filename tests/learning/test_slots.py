@@ -17,8 +17,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xtremeflow import TokenRateScheduler, auto_backoff
-from xtremeflow.learning.crowds import CONVINCING
-from xtremeflow.learning.slots import Slots
+from xtremeflow.learning.concurrency.crowds import CONVINCING
+from xtremeflow.learning.concurrency.slots import Slots
 from xtremeflow.testing import Concurrency, LatencyModel, RateLimitError, SimulatedProvider, run
 
 WAY = 0.03  # s, each way

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections import deque
 
-REMEMBERED, FEWEST = 256, 32  # calls that passed
-HIGH = 0.9  # rank: of all that passed, the share sent with fewer in flight
-CONVINCING = 4  # refusals in a row
+REMEMBERED, FEWEST = 256, 16  # calls that passed
+HIGH = 0.95  # rank: of all that passed, the share sent with fewer in flight
+CONVINCING = 3  # refusals in a row
 
 
 class Crowds:

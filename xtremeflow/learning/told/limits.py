@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xtremeflow.learning.headers import DAY, MINUTE, Definition, Observation
+from xtremeflow.learning.reading import MINUTE, Key
+from xtremeflow.learning.told.headers import DAY, Definition, Observation
 from xtremeflow.limits import Limit
 
 REPEATED = 3  # as often a change must be said to be believed
@@ -17,15 +18,9 @@ REPEATED = 3  # as often a change must be said to be believed
 # used at all. Where the window slides it is to make up for the times in which nothing passes.
 BURST, SLIDING_BURST = 0.01, 0.15
 
-Key = tuple[str, bool]  # the limit's name, and whether it is one per day
-
-
-def key_of(limit: Limit) -> Key:
-    return limit.name, limit.per > MINUTE
-
 
 @dataclass(frozen=True)
-class Verdict:
+class Told:
     """What to make of an observation.
 
     amount     what the provider says, in limit.per seconds
@@ -37,6 +32,7 @@ class Verdict:
     is_late    whether calls in flight are not charged yet: output is only as it is produced, and
                tokens in a window that slides only when they end
     slides     seconds of that window; None: it is none
+    reset      seconds until all of it is there again; None where that is not said
     """
 
     key: Key
@@ -47,6 +43,7 @@ class Verdict:
     is_level: bool
     is_late: bool
     slides: float | None
+    reset: float | None
 
 
 @dataclass
@@ -71,7 +68,7 @@ class ToldLimits:
         """What to keep to."""
         return [belief.limit for belief in self._beliefs.values()]
 
-    def learn(self, seen: Observation) -> Verdict | None:
+    def learn(self, seen: Observation) -> Told | None:
         """Take in an observation; None if it is of no use."""
         key = self._key(seen)
         if key is None:
@@ -80,17 +77,17 @@ class ToldLimits:
         if belief is None:
             limit = kept(seen)
             self._beliefs[key] = _Belief(seen, limit)
-            return _verdict(key, limit, True, seen)
+            return _told(key, limit, True, seen)
         said = seen.definition
         if seen.per is None or said == belief.told.definition:
             belief.rival = None
-            return _verdict(key, belief.limit, False, seen)
+            return _told(key, belief.limit, False, seen)
         belief.times = belief.times + 1 if said == belief.rival else 1
         belief.rival = said
         if belief.times < REPEATED:
             return None
         belief.told, belief.limit, belief.rival = seen, kept(seen), None
-        return _verdict(key, belief.limit, True, seen)
+        return _told(key, belief.limit, True, seen)
 
     def forget(self, key: Key) -> None:
         """The next word on that limit is the first one again."""
@@ -107,11 +104,13 @@ class ToldLimits:
         return None
 
 
-def _verdict(key: Key, limit: Limit, changed: bool, seen: Observation) -> Verdict:
+def _told(key: Key, limit: Limit, changed: bool, seen: Observation) -> Told:
     is_level = limit.capacity == limit.amount
     is_late = limit.name == "output_tokens" or (seen.slides and limit.name != "requests")
     slides = seen.window if seen.slides else None
-    return Verdict(key, seen.amount, limit, changed, seen.remaining, is_level, is_late, slides)
+    return Told(
+        key, seen.amount, limit, changed, seen.remaining, is_level, is_late, slides, seen.reset
+    )
 
 
 def kept(told: Observation) -> Limit:

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xtremeflow.learning.headers import DAY, MINUTE, Observation, lowered, observations, quotas
-from xtremeflow.learning.told import REPEATED, ToldLimits, kept
+from xtremeflow.learning.told.headers import DAY, MINUTE, Observation, lowered, observations, quotas
+from xtremeflow.learning.told.limits import REPEATED, ToldLimits, kept
 from xtremeflow.limits import Limit
 
 NOW = 1_800_000_000.0

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xtremeflow.learning.charges import Belief, Charges
-from xtremeflow.learning.headers import Observation
 from xtremeflow.learning.rules import UNKNOWN, ChargeRule
+from xtremeflow.learning.told.headers import Observation
 from xtremeflow.learning.usage import Usage
 
 PROFILES = sorted(RULES)

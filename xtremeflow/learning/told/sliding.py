@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from xtremeflow.learning.gauge import Gauge
+from xtremeflow.learning.reading import Gauge
 
 APART = 1 / 2_000  # of the window: what comes sooner after another counts as if it had come with it
 # Of the amount, or a call's cost: it may be charged and not be known here yet. Twice that after a

@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from xtremeflow._values import as_instant, as_number, json_objects, until
 from xtremeflow.answers.answer import Answer, lowered
+from xtremeflow.learning.reading import MINUTE
 
-MINUTE, DAY = 60.0, 86_400.0
+DAY = 86_400.0
 _PERIODS = {"second": 1.0, "minute": MINUTE, "hour": 3_600.0, "day": DAY, "month": 30 * DAY}
 _NAMES = {"req": "requests", "input-tokens": "input_tokens", "output-tokens": "output_tokens"}
 

@@ -1,0 +1,1 @@
+"""How many calls at a time a provider takes."""

@@ -1,0 +1,222 @@
+"""What a scheduler learns from its provider's answers: the one name that schedulers import.
+
+What answers tell of limits is followed (told/). What they do not tell, or what refusals contradict,
+is found from what is refused (rates/), and so is how many calls are taken at a time (concurrency/).
+Each limit is kept to the lowest of what is known of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.learning.concurrency.crowds import Crowds
+from xtremeflow.learning.concurrency.slots import Slots
+from xtremeflow.learning.rates.finder import ASSUMED, RateFinder
+from xtremeflow.learning.reading import (
+    MINUTE,
+    PLACES,
+    UNLIMITED,
+    Core,
+    Gauge,
+    Limits,
+    defined,
+    gauge_of,
+    key_of,
+)
+from xtremeflow.learning.saved import NAMES, Learned, Rate
+from xtremeflow.learning.told.follower import ToldFollower
+from xtremeflow.learning.told.headers import observed
+from xtremeflow.limits import Limit
+
+__all__ = ["PLACES", "UNLIMITED", "Learner"]
+
+logger = logging.getLogger("xtremeflow.learning")
+
+TOLD = 1e-9  # the doubt of a limit that the provider's answers tell, relative to it
+TRIVIAL = 0.02  # changes of a rate by less are not worth a line of the log
+
+
+class Learner:
+    """Applies what answers say, and what is concluded from them, to a scheduler.
+
+    core        its native part
+    configured  its limits as given, with their capacities
+    bounded     whether these are upper bounds; else they are only what is assumed at first
+    places      whether it has PLACES, behind the configured limits, for others
+    learned     what was learned before
+    """
+
+    def __init__(
+        self,
+        core: Core,
+        configured: Sequence[Limit],
+        *,
+        bounded: bool,
+        places: bool,
+        learned: Learned | None = None,
+    ) -> None:
+        self.reasons: dict[int, str] = {}
+        """By the limits' indices: why they are what they are, where that was learned."""
+        self._core = core
+        self._limits = Limits(configured, bounded=bounded, places=places)
+        self._logged: dict[int, float] = {}
+        self._told = ToldFollower(core, self._limits, self._say)
+        self._finder: RateFinder | None = None
+        self.slots: Slots | None = None
+        """How many calls are let in, where that is learned."""
+        core._track()
+        if places:
+            before = learned or Learned()
+            self.slots = Slots(before.concurrency)
+            self._why = self.slots.reason
+            self._crowds = Crowds(convinced=before.concurrency is not None)
+            self._finder = RateFinder(core, self._limits, self._free, self._say)
+            self._finder.begin({**self._given(), **before.rates})
+            if before.rates:
+                if before.concurrency is None:
+                    self.slots.open()
+                self._finder.resume(before.rates)
+            self._let_in()
+
+    def _given(self) -> dict[str, Rate]:
+        return {
+            limit.name: Rate(limit.rate, ASSUMED * limit.rate, limit.capacity or 0.0)
+            for limit in self._limits.configured
+            if key_of(limit) in PLACES[: len(NAMES)]
+        }
+
+    def configure(self, index: int, limit: Limit) -> None:
+        """The user has replaced a limit."""
+        self._limits.configured[index] = limit
+        self._told.forget(index, key_of(limit))
+        self.reasons.pop(index, None)
+        if self._finder is not None and key_of(limit) in PLACES[: len(NAMES)]:
+            self._finder.replace(index, limit, self._limits.bound(index))
+
+    # -- answers
+
+    def answered(self, answer: Answer, verdict: Verdict) -> Verdict:
+        """Follow what an answer says, and that it came; returns its verdict, with what is known
+        here of its meaning and wait. The answer's times may be None: of the current call, now."""
+        passed, refused = verdict.meaning is Meaning.PASSED, verdict.meaning is Meaning.RATE
+        finder = self._finder
+        doubted = frozenset[int]()
+        if finder is not None and self._told:
+            doubted = frozenset(finder.suspects[i].index for i in finder.culprits)
+        was_told = bool(self._told)
+        sliding = self._told.follow(observed(answer), answer.sent_at, answer.received_at, doubted)
+        if self._told and not was_told:
+            self._is_told()
+        looks = finder is not None and (refused or (passed and finder.is_due))
+        if sliding or looks:
+            gauge = gauge_of(self._core._gauge(answer.sent_at))
+            shut = self._told.slide(sliding, gauge, passed=passed, refused=refused)
+            if refused and verdict.wait is None and shut > 0:
+                verdict = replace(verdict, advised=shut)
+            elif finder is not None and passed and looks:
+                finder.passed(gauge)
+            elif finder is not None and refused and gauge.now > gauge.first:
+                verdict = self._refused(finder, gauge, verdict)
+        if verdict.meaning is Meaning.OVERLOADED and verdict.wait is None and not self._told:
+            verdict = self._for_a_place(verdict, certain=True)
+        if self.slots is not None:
+            if passed and (flight := self._core._flight()) is not None:
+                self._crowds.passed(flight[2])
+                self.slots.answered(*flight)
+            self._let_in()
+        return verdict
+
+    def _refused(self, finder: RateFinder, gauge: Gauge, verdict: Verdict) -> Verdict:
+        if self._told and self._told.explains(gauge):
+            return verdict
+        if verdict.wait is None and not self._told and not finder.expects(gauge):
+            found = self._for_a_place(verdict, certain=False)
+            if found.meaning is Meaning.PLACES:
+                return found
+        limits = ((suspect.index, self._told.limit(suspect.index)) for suspect in finder.suspects)
+        told = {index: limit for index, limit in limits if limit is not None}
+        return finder.refused(gauge, verdict, told)
+
+    def _for_a_place(self, verdict: Verdict, *, certain: bool) -> Verdict:
+        """The verdict on a refusal that may be for the number of calls in flight, or is."""
+        flight = self._core._flight()
+        if self.slots is None or flight is None:
+            return verdict
+        was_convinced, when = self._crowds.convinced, flight[:3]
+        if not self._crowds.refused(*when) and not certain:
+            return verdict
+        if not self.slots.refused(*when):
+            self._crowds = Crowds()
+            return verdict
+        if self._finder is not None and not was_convinced:
+            self._finder.give_up()
+        return replace(verdict, meaning=Meaning.PLACES)
+
+    def _is_told(self) -> None:
+        """The provider tells its limits: nothing that was assumed or found before is kept."""
+        if self.slots is not None:
+            self.slots.open()
+        if self._finder is not None:
+            self._finder.give_up()
+
+    def _free(self, index: int) -> None:
+        """A limit that is not found any more is what answers tell, or what it must not exceed."""
+        if self._told.restore(index):
+            return
+        self.reasons.pop(index, None)
+        self._logged.pop(index, None)
+        bound = self._limits.bound(index)
+        if bound is not None:
+            self._core._retune(index, defined(bound))
+        else:
+            name = NAMES[0] if (given := self._limits.given(index)) is None else given.name
+            self._core._retune(index, (name, UNLIMITED, 1.0, UNLIMITED))
+
+    def _let_in(self) -> None:
+        assert self.slots is not None
+        if self.slots.reason != self._why:
+            self._why = self.slots.reason
+            logger.info("Calls in flight are now %s: %s", self.slots.size, self._why)
+        self._core._ramp(self.slots.size)
+
+    # -- what is known
+
+    @property
+    def learned(self) -> Learned:
+        """What is known by now."""
+        rates = {
+            limit.name: Rate(limit.rate, TOLD * limit.rate, limit.capacity or 0.0)
+            for limit in self._told.known
+            if limit.per <= MINUTE and limit.name in NAMES
+        }
+        if self._finder is not None:
+            rates.update(self._finder.rates)
+        return Learned(rates, None if self.slots is None else self.slots.known)
+
+    def confidence(self, index: int) -> float | None:
+        """1 less the doubt of a limit's rate, relative to it; None where nothing is learned."""
+        if index not in self.reasons:
+            return None
+        found = None if self._finder is None else self._finder.confidence(index)
+        return found if found is not None or self._told.limit(index) is None else 1.0
+
+    def _say(self, index: int, rate: float, capacity: float, reason: str) -> None:
+        self.reasons[index] = reason
+        logged = self._logged.get(index, 0.0)
+        is_trivial = abs(rate - logged) <= TRIVIAL * logged
+        if not is_trivial:
+            self._logged[index] = rate
+        given = self._limits.given(index)
+        place = index - len(self._limits.configured)
+        logger.log(
+            logging.DEBUG if is_trivial else logging.INFO,
+            "Limit on %s is now %.10g/s, at once %.10g: %s",
+            PLACES[place][0] if given is None else given.name,
+            rate,
+            capacity,
+            reason,
+        )

@@ -1,0 +1,140 @@
+"""How fast to send where a limit is only known from refusals: growth, dips, tests and waits.
+
+After a refusal the pace dips below the rate that is believed in, comes back to it, stays near it
+for long, and grows beyond it, ever faster, until the next refusal: a cubic of the time. Dips are of
+alternating depth, so that wrong models of the limit contradict themselves. How long the *stretch*
+from the dip to the rate lasts is a budget: it follows from how many calls are refused.
+
+Refusals are not always for the rate. One alone, at a pace at which none is due, is no sign of it;
+two within some calls are. And while nothing passes at all that is a stop and not a rate: single
+tries, and the rate left alone.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+DEEP, SHALLOW = (0.3, 0.15), (0.1, 0.05)  # dips: until the limit is identified, and then
+DOUBLING = 2.5  # s in which the pace doubles where nothing is known
+SHORTEST, LONGEST = 15.0, 300.0  # s of the stretch
+BUDGET = 0.006  # of the calls may be refused by tests
+CLOSE = 8  # calls: two refusals within these are no chance
+PATIENCE, MOST_PATIENCE = 1.0, 16.0  # s between two tries while nothing passes: at first, at most
+
+
+class Kind(Enum):
+    """What a refusal is."""
+
+    SAME = "of the same moment as the one before"
+    CHANCE = "not for the rate"
+    EPISODE = "the limit"
+    STILL = "nothing has passed since"
+
+
+class Control:
+    """Times are in seconds on any one clock."""
+
+    def __init__(self) -> None:
+        self.episodes = 0
+        self.is_searching = True
+        """Whether nothing is known of the rate but that it may be higher."""
+        self.is_closed = False
+        """Whether nothing has passed since the last episode began."""
+        self.wait: float | None = None
+        """Seconds that the call that was just refused is to wait; None: for its turn."""
+        self._depth = DEEP[0]
+        self._stretch = SHORTEST
+        self._ahead = 0.0
+        # Of the last episode:
+        self._first = self._last = 0.0  # when the first and last try of it was sent
+        self._heard = -1.0  # when the last one's refusal came,
+        self._heard_before = -1.0  # and the one's before
+        self._tries = 0
+        self._patience = PATIENCE
+        # Since then:
+        self._began_with = 0.0  # calls
+        self._refused = 0
+        self._refused_with = float("-inf")  # calls, when the last one was refused
+
+    def factor(self, seconds: float) -> float:
+        """The pace, as a multiple of the rate, so many seconds after the last episode."""
+        if self.is_searching:
+            return float(2.0 ** min(seconds / DOUBLING, 30.0))
+        x = (seconds + self._ahead) / self._stretch - 1.0
+        return 1.0 + self._depth * x * x * x
+
+    def know(self) -> None:
+        """A rate is known: begin with it."""
+        self.is_searching = False
+        self._depth, self._ahead, self.episodes = SHALLOW[0], SHORTEST, 1
+
+    def refused(
+        self,
+        now: float,
+        sent_at: float,
+        calls: float,
+        seconds: float,
+        told: float | None,
+        *,
+        unlikely: bool,
+    ) -> Kind:
+        """A call was refused.
+
+        calls     admitted before it
+        seconds   after the last episode
+        told      the wait that the provider asks for
+        unlikely  whether what the provider tells speaks against a limit
+        """
+        self.wait = told
+        if sent_at <= self._heard:
+            self._refused += 1
+            return Kind.SAME
+        self._heard_before, self._heard = self._heard, now
+        if self.is_closed:
+            self._refused += 1
+            self._tries += 1
+            self._last = sent_at
+            patience = min(self._patience * 2.0 ** min(self._tries - 2, 10), MOST_PATIENCE)
+            self.wait = max(told or 0.0, patience)
+            return Kind.STILL
+        is_close = calls - self._refused_with <= CLOSE
+        self._refused_with = calls
+        is_early = self.episodes > 0 and self.factor(seconds) < 1.0
+        if told is None and not is_close and (unlikely or is_early):
+            return Kind.CHANCE
+        self._refused += 1
+        self._plan(calls, self.factor(seconds))
+        self.is_closed, self._tries = True, 1
+        self._first = self._last = sent_at
+        return Kind.EPISODE
+
+    def passed(self, sent_at: float) -> float | None:
+        """A call that was sent then has passed. The seconds for which none did, where that has
+        ended an episode."""
+        # Or with the last try: it was refused together with calls that were not.
+        if not self.is_closed or sent_at <= self._heard_before:
+            return None
+        if sent_at <= self._heard and self._tries < 2:
+            return None
+        self.is_closed = False
+        lasted = self._last - self._first
+        self._patience = max(PATIENCE, min(lasted / 2, 4 * PATIENCE))
+        return lasted
+
+    def dip(self, span: float, *, identified: bool) -> None:
+        """The rate is known by a model that looks back so far: begin below it."""
+        if span < LONGEST:  # a window answers to the pace only as it slides
+            self._stretch = max(self._stretch, span / 2)
+        self._depth = (SHALLOW if identified else DEEP)[self.episodes % 2]
+        self._ahead = 0.0
+        self.is_searching = False
+
+    def _plan(self, calls: float, factor: float) -> None:
+        """Choose the stretch after the next dip."""
+        share = self._refused / max(calls - self._began_with, 1.0)
+        change = 0.7  # what was believed is wrong: try sooner
+        if not self.is_searching and 1.0 <= factor <= 1.0 + 2 * self._depth:
+            change = min(max(share / BUDGET, change), 1.6)
+        self._stretch = min(max(change * self._stretch, SHORTEST), LONGEST)
+        self.episodes += 1
+        self._began_with, self._refused = calls, 0

@@ -1,0 +1,285 @@
+"""Finds the rates of limits from admissions and refusals alone, where a provider tells nothing.
+
+After each refusal that is for a rate, the models of all limits that may have caused it say what
+they are (models.py); those that err clearly more than the best are let go. How fast to send then is
+up to the control law (control.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.learning.rates.control import Control, Kind
+from xtremeflow.learning.rates.ledger import Ledger
+from xtremeflow.learning.rates.models import Bank, Model
+from xtremeflow.learning.reading import MINUTE, UNLIMITED, Core, Gauge, Limits
+from xtremeflow.learning.saved import NAMES, Rate
+from xtremeflow.limits import Limit
+
+FEWEST = 16  # calls: before, a refusal says nothing of a rate
+ASSUMED = 0.3  # the doubt of a rate that is configured
+LATE = 2.0  # times the rate: not refused before that, it was no rate to believe in
+EARLY = 0.9  # of the rate that was believed in, after a refusal before it
+AT_ONCE = 6.0  # the part of a model's span that may be used at once is one in so many
+FILLING = 1.6  # times the pace, at most, while what was left over is used
+STOPPED = 10.0  # s: no bucket is empty for so long
+CLEAR = 0.005  # by which a limit must err more than twice the least to be let go
+CHANGE = 0.005  # of the pace, that is worth telling the scheduler
+
+Say = Callable[[int, float, float, str], None]
+
+
+@dataclass
+class Suspect:
+    """A limit that may be there.
+
+    index  in the scheduler
+    most   what it must not exceed, or what answers tell that it is
+    rate   units per second, as believed; 0: it is not limited, as far as is known
+    pace   as set last
+    """
+
+    name: str
+    index: int
+    most: Limit | None = None
+    rate: float = 0.0
+    pace: float = 0.0
+
+
+class RateFinder:
+    """free  lets a limit be again what it is without this law
+    say   is told why a limit is what it is: its index, rate (per s), capacity and the reason
+    """
+
+    def __init__(self, core: Core, limits: Limits, free: Callable[[int], None], say: Say) -> None:
+        self._core = core
+        self._free, self._say = free, say
+        self.suspects: list[Suspect] = []
+        for name in NAMES:
+            index = limits.index((name, False))
+            assert index is not None
+            self.suspects.append(Suspect(name, index, limits.bound(index)))
+        self._restart()
+
+    def _restart(self) -> None:
+        count = len(self.suspects)
+        self._control, self._bank, self._ledger = Control(), Bank(count), Ledger(count)
+        self._held = 0.0  # s for which the culprits were waited for, at the end of the last episode
+
+    @property
+    def culprits(self) -> list[int]:
+        """Of the suspects those that are thought to be limits."""
+        return [i for i, suspect in enumerate(self.suspects) if suspect.rate > 0]
+
+    @property
+    def is_due(self) -> bool:
+        """Whether an answer to a call that passed is worth to be looked at."""
+        return self._control.is_closed or self._ledger.is_due(self._core._now())
+
+    @property
+    def rates(self) -> dict[str, Rate]:
+        """What is believed, and has proved itself."""
+        found: dict[str, Rate] = {}
+        for i in self.culprits:
+            suspect, model = self.suspects[i], self._bank.best(i)
+            doubt = model.doubt + model.error
+            if model.rate > 0 and doubt < 1.0:
+                burst = suspect.rate * min(model.span, MINUTE) / AT_ONCE
+                found[suspect.name] = Rate(suspect.rate, doubt * suspect.rate, burst)
+        return found
+
+    def confidence(self, index: int) -> float | None:
+        """1 less the doubt of a limit's rate, relative to it; None where nothing is found."""
+        for name, rate in self.rates.items():
+            if self.suspects[NAMES.index(name)].index == index:
+                return 1.0 - rate.doubt / rate.rate
+        return None
+
+    def expects(self, gauge: Gauge) -> bool:
+        """Whether a call had to be refused now, as more is tried than a rate lets pass."""
+        if self._control.is_searching:
+            return False
+        is_beyond = self._control.factor(self._seconds(self._own(gauge))) > 1.0 + ASSUMED
+        return self._control.is_closed or is_beyond
+
+    def begin(self, given: Mapping[str, Rate]) -> None:
+        """Begin with rates that were given or learned before."""
+        for i, suspect in enumerate(self.suspects):
+            rate = given.get(suspect.name)
+            if rate is not None:
+                self._bank.known(i, rate.rate, rate.doubt / rate.rate)
+                suspect.rate = suspect.pace = rate.rate
+                self._control.know()
+
+    def resume(self, learned: Mapping[str, Rate]) -> None:
+        """Keep to what was learned before: of its burst some may be left."""
+        for i in self.culprits:
+            if (rate := learned.get(self.suspects[i].name)) is not None:
+                level = max(rate.burst, rate.rate)
+                self._set(i, 1.0, "as it was when last used", level=level)
+
+    def replace(self, index: int, limit: Limit, bound: Limit | None) -> None:
+        """The user has given another limit."""
+        for i, suspect in enumerate(self.suspects):
+            if suspect.index == index:
+                suspect.most, suspect.rate, suspect.pace = bound, limit.rate, limit.rate
+                self._bank.known(i, limit.rate, ASSUMED)
+                self._control.know()
+
+    def give_up(self) -> None:
+        """Nothing of what was found is kept: it was something else."""
+        for i in self.culprits:
+            self._let_go(i)
+        self._restart()
+
+    # -- answers
+
+    def passed(self, gauge: Gauge) -> None:
+        """A call was let pass."""
+        gauge = self._own(gauge)
+        self._ledger.note(gauge.now, gauge.readings)
+        blocked = self._control.passed(gauge.sent_at)
+        culprits = self.culprits
+        if blocked is not None:
+            self._mark(gauge)
+            if blocked > STOPPED:
+                before = self._ledger.before(gauge.readings)
+                self._bank.blocked(blocked, gauge.sent_at, before)
+                self._believe(gauge, 1.0)
+        if not self._control.is_closed:
+            factor = self._control.factor(self._seconds(gauge))
+            for i in culprits:
+                self._set(i, factor, None)
+
+    def refused(self, gauge: Gauge, verdict: Verdict, told: Mapping[int, Limit]) -> Verdict:
+        """A call was refused, and nothing that is told explains it; `told` are the limits that
+        answers tell of, by index. Returns the verdict, with what to wait for."""
+        gauge = self._own(gauge)
+        control, is_doubtful = self._control, bool(told) and not self.culprits
+        before, seconds = self._ledger.before(gauge.readings), self._seconds(gauge)
+        factor = control.factor(seconds)
+        self._ledger.refuse(gauge.readings)
+        kind = control.refused(
+            gauge.now, gauge.sent_at, before[0], seconds, verdict.wait, unlikely=is_doubtful
+        )
+        if kind is Kind.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
+            for suspect in self.suspects:
+                suspect.most = told.get(suspect.index, suspect.most)
+            self._met(gauge, before, factor)
+        elif kind is Kind.SAME:
+            self._bank.still_empty(gauge.sent_at, before)
+        elif kind is Kind.STILL:
+            self._empty()
+        wait = control.wait
+        if kind in (Kind.EPISODE, Kind.STILL) and verdict.wait is None:
+            wait = max(wait or 0.0, self._opens(gauge)) or None
+        if wait is None:
+            return replace(verdict, meaning=Meaning.PLACES)
+        return verdict if wait == verdict.wait else replace(verdict, advised=wait)
+
+    # -- what follows
+
+    def _met(self, gauge: Gauge, before: Sequence[float], factor: float) -> None:
+        """A limit was met."""
+        costs = [reading.cost for reading in gauge.readings]
+        amounts = tuple(before)
+        self._bank.refused(gauge.sent_at, amounts, costs, self._ledger)
+        self._ledger.note(gauge.now, gauge.readings)
+        if self.culprits:
+            self._believe(gauge, factor)
+        else:  # as if a bucket had held a minute's worth: mostly it has
+            for i in self._paid(costs, amounts):
+                self.suspects[i].rate = before[i] / (MINUTE + gauge.sent_at - gauge.first)
+        self._mark(gauge)
+        self._empty()
+
+    def _paid(self, costs: Sequence[float], amounts: Sequence[float]) -> list[int]:
+        """The limits of which something is used, but not just what is used of one before."""
+        return [i for i, cost in enumerate(costs) if cost > 0 and amounts[i] not in amounts[:i]]
+
+    def _believe(self, gauge: Gauge, factor: float) -> None:
+        """Believe in the best models, at whose `factor` of the rate a call was refused."""
+        used = [reading.used for reading in gauge.readings]
+        best: dict[int, Model] = {}
+        for i in self._paid([reading.cost for reading in gauge.readings], used):
+            model = self._bank.best(i)
+            if model.rate > 0:
+                best[i] = model
+        if not best:
+            return
+        least = min(best.values(), key=lambda model: model.error)
+        for i in self.culprits:
+            if i not in best or best[i].error > 2 * least.error + CLEAR:
+                self._let_go(i)
+        for i, model in best.items():
+            if model.error <= 2 * least.error + CLEAR:
+                self.suspects[i].rate = self._rate(i, model, factor)
+        is_window = least.span == MINUTE
+        is_foretold = factor >= 1.0 and least.error < 0.1
+        self._control.dip(least.span, identified=is_window or is_foretold)
+
+    def _rate(self, i: int, model: Model, factor: float) -> float:
+        suspect = self.suspects[i]
+        if factor >= LATE and model.span != MINUTE:
+            return max(model.rate, suspect.pace / LATE)
+        if factor < 1.0 and suspect.rate > 0:
+            # A cut shows first in what has passed since the last refusal.
+            return min(model.rate, EARLY * suspect.rate, self._bank.bucket(i).rate)
+        return model.rate
+
+    def _empty(self) -> None:
+        """Go on at the pace of a dip, with nothing at once."""
+        factor = self._control.factor(0.0)
+        for i in self.culprits:
+            self._set(i, factor, f"as {self._how(i)}", level=0.0)
+
+    def _how(self, i: int) -> str:
+        model = self._bank.best(i)
+        if self._control.is_searching:
+            return "passed until the first refusal"
+        return "passed between refusals" if model.span > MINUTE else f"passed in {model.span:g} s"
+
+    def _opens(self, gauge: Gauge) -> float:
+        """Seconds until a window that is used up lets a call pass, as far as is known."""
+        wait = 0.0
+        for i in self.culprits:
+            if self._bank.best(i).span == MINUTE:
+                begun = self._ledger.reached(i, gauge.readings[i].cost, gauge.now - MINUTE)
+                wait = max(wait, min(begun + MINUTE - gauge.now, MINUTE / 2))
+        return wait
+
+    def _set(self, i: int, factor: float, reason: str | None, level: float | None = None) -> None:
+        suspect = self.suspects[i]
+        pace = min(factor * suspect.rate, UNLIMITED)
+        if suspect.most is not None:
+            pace = min(pace, suspect.most.rate)
+        if level is None and abs(pace - suspect.pace) <= CHANGE * suspect.pace:
+            return
+        suspect.pace = pace
+        capacity = pace * min(self._bank.best(i).span, MINUTE) / AT_ONCE
+        definition = (suspect.name, pace, 1.0, capacity)
+        if level is None:
+            self._core._retune(suspect.index, definition)
+        else:
+            self._core._begin(suspect.index, definition, level, self._core._now() + 1.0)
+        self._core._pace(suspect.index, FILLING * pace, 0.0, 0.0, 0.0, 0.0)
+        if reason is not None:
+            self._say(suspect.index, pace, capacity, reason)
+
+    def _let_go(self, i: int) -> None:
+        suspect = self.suspects[i]
+        suspect.rate = suspect.pace = 0.0
+        self._free(suspect.index)
+
+    def _mark(self, gauge: Gauge) -> None:
+        """Growth begins anew."""
+        self._held = sum(gauge.readings[i].held for i in self.culprits)
+
+    def _seconds(self, gauge: Gauge) -> float:
+        """For which the pace was what the queue waited for, since the last episode."""
+        return max(0.0, sum(gauge.readings[i].held for i in self.culprits) - self._held)
+
+    def _own(self, gauge: Gauge) -> Gauge:
+        return gauge._replace(readings=[gauge.readings[s.index] for s in self.suspects])

@@ -1,0 +1,57 @@
+"""What was admitted of each limit, and when."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
+
+from xtremeflow.learning.reading import Amounts, Reading
+
+KEPT = 120.0  # s: twice the longest that anybody looks back
+APART = 0.03  # s between two notes
+
+
+class Ledger:
+    """Of so many limits, what was admitted less what was refused: that is not charged."""
+
+    def __init__(self, limits: int) -> None:
+        self._refused = [0.0] * limits
+        self._times: list[float] = []
+        self._amounts: list[Amounts] = []
+        self._nothing = (0.0,) * limits
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for another note."""
+        return not self._times or now >= self._times[-1] + APART
+
+    def note(self, now: float, readings: Sequence[Reading]) -> None:
+        pairs = zip(readings, self._refused, strict=True)
+        self._times.append(now)
+        self._amounts.append(tuple(reading.used - refused for reading, refused in pairs))
+        if now - self._times[0] > 2 * KEPT:
+            gone = bisect_right(self._times, now - KEPT)
+            del self._times[:gone], self._amounts[:gone]
+
+    def before(self, readings: Sequence[Reading]) -> Amounts:
+        """What had been admitted before the answer's call was dispatched."""
+        pairs = zip(readings, self._refused, strict=True)
+        return tuple(reading.used - reading.since - refused for reading, refused in pairs)
+
+    def refuse(self, readings: Sequence[Reading]) -> None:
+        """The answer's call was refused."""
+        for i, reading in enumerate(readings):
+            self._refused[i] += reading.cost
+
+    def at(self, time: float) -> Amounts:
+        """What had been admitted by then."""
+        index = bisect_right(self._times, time) - 1
+        return self._amounts[index] if index >= 0 else self._nothing
+
+    def reached(self, i: int, amount: float, since: float) -> float:
+        """When `amount` more of limit `i` had been admitted than at `since`; at the latest at the
+        last note."""
+        if not self._times:
+            return since
+        aim, first = self.at(since)[i] + amount, bisect_right(self._times, since)
+        index = bisect_left(self._amounts, aim, first, key=lambda amounts: amounts[i])
+        return self._times[min(index, len(self._times) - 1)]

@@ -1,0 +1,136 @@
+"""What a learner sees of a scheduler, and what it moves there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from xtremeflow.limits import Limit
+
+MINUTE = 60.0
+UNLIMITED = 1e12  # units per second, and at once
+
+Key = tuple[str, bool]  # a limit's name, and whether it is one per day
+Definition = tuple[str, float, float, float]  # name, amount, per, capacity
+Amounts = tuple[float, ...]  # units, by limit
+Seen = tuple[
+    float, float, float, float, int, int, tuple[tuple[int, int, float, float, int, float], ...]
+]
+
+PLACES: tuple[Key, ...] = (
+    ("requests", False),
+    ("tokens", False),
+    ("input_tokens", False),
+    ("output_tokens", False),
+    ("requests", True),
+    ("tokens", True),
+)
+"""What limits may be learned of, besides those that are configured."""
+
+
+class Core(Protocol):
+    """What of a scheduler is moved; see `xtremeflow._core.Scheduler`."""
+
+    def _now(self, /) -> float: ...
+    def _track(self, /) -> None: ...
+    def _flight(self, /) -> tuple[float, float, int, int, int] | None: ...
+    def _ramp(self, slots: int | None, /) -> None: ...
+    def _retune(self, index: int, limit: Definition, /) -> None: ...
+    def _begin(
+        self, index: int, limit: Definition, remaining: float, sent_at: float | None, /
+    ) -> None: ...
+    def _told(
+        self,
+        index: int,
+        remaining: float,
+        late: bool,
+        bounded: bool,
+        sent_at: float | None,
+        answered_at: float | None,
+        /,
+    ) -> float: ...
+    def _shut(self, index: int, seconds: float, /) -> None: ...
+    def _pace(
+        self, index: int, most: float, kept: float, scale: float, fits: float, seconds: float, /
+    ) -> None: ...
+    def _gauge(self, sent_at: float | None, /) -> Seen: ...
+
+
+class Reading(NamedTuple):
+    """Of one limit, in its units and in seconds.
+
+    used    admitted so far, refused attempts and all
+    since   of these in flight and dispatched not before the answer's call
+    cost    of the answer's call
+    held    how long the head of the queue waited for this limit
+    flying  of the units used those of all calls in flight
+    level   what may be used now
+    """
+
+    used: float
+    since: float
+    cost: float
+    held: float
+    flying: float
+    level: float
+
+
+class Gauge(NamedTuple):
+    """Times are in seconds on the loop's clock.
+
+    now        when the answer came
+    sent_at    when its call was dispatched
+    first      when the first call was submitted
+    resumes    the end of the cooldown; now where there is none
+    in_flight  calls, the answer's included
+    waiting    calls in the queue
+    """
+
+    now: float
+    sent_at: float
+    first: float
+    resumes: float
+    in_flight: int
+    waiting: int
+    readings: Sequence[Reading]
+
+
+def gauge_of(seen: Seen) -> Gauge:
+    """From what the scheduler's native part tells."""
+    *_, readings = seen
+    return Gauge(*seen[:6], [Reading(*reading) for reading in readings])
+
+
+def defined(limit: Limit) -> Definition:
+    """A limit that has a capacity."""
+    assert limit.capacity is not None
+    return limit.name, float(limit.amount), float(limit.per), float(limit.capacity)
+
+
+def key_of(limit: Limit) -> Key:
+    return limit.name, limit.per > MINUTE
+
+
+class Limits:
+    """The scheduler's limits: those that are configured, with their capacities, and behind them
+    PLACES, if it has them."""
+
+    def __init__(self, configured: Sequence[Limit], *, bounded: bool, places: bool) -> None:
+        self.configured = list(configured)
+        self._bounded, self._places = bounded, places
+
+    def index(self, key: Key) -> int | None:
+        for index, limit in enumerate(self.configured):
+            if key_of(limit) == key:
+                return index
+        if self._places and key in PLACES:
+            return len(self.configured) + PLACES.index(key)
+        return None
+
+    def given(self, index: int) -> Limit | None:
+        """A limit as it is configured; None for a place."""
+        return self.configured[index] if index < len(self.configured) else None
+
+    def bound(self, index: int) -> Limit | None:
+        """What it must not exceed."""
+        return self.given(index) if self._bounded else None

@@ -1,0 +1,1 @@
+"""Limits that the provider's answers tell of."""

@@ -1,0 +1,198 @@
+"""Keeps a scheduler's limits to what its provider's answers say of them.
+
+A bucket's level follows what the answers say is left (see the core's trail), and the pace follows
+the level: the law of headers, `csrc/core/pace.h`. All clients of a key see the same level, so they
+share it evenly although none knows of the others. A window that all clients use up before its end
+is shared in the same way: what is left of it is spread over the time that is left.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+from xtremeflow.learning.reading import MINUTE, Core, Gauge, Key, Limits, defined
+from xtremeflow.learning.told.headers import Observation
+from xtremeflow.learning.told.limits import Told, ToldLimits
+from xtremeflow.learning.told.sliding import Sliding
+from xtremeflow.limits import Limit
+
+logger = logging.getLogger("xtremeflow.learning")
+
+KEPT = 0.2  # of a bucket: the level at which one client's pace is the rate; newcomers live on it
+SCALE = 1 / 12  # of a bucket: what e-folds the pace; less answers faster, and more wildly
+FASTEST = 4.0  # times the rate, at most, while others may be spending the same
+FITS, SHARED = 0.9, 0.25  # of what is left: calls that wait and cost no more may go at once, while
+MEMORABLE = 120.0  # nobody else was noticed for so many s; and where somebody was
+NOTICED = 0.01  # of a bucket: more that is gone was used by others
+
+Say = Callable[[int, float, float, str], None]
+
+
+class ToldFollower:
+    """say  is told why a limit is what it is: its index, rate (per s), capacity and the reason"""
+
+    def __init__(self, core: Core, limits: Limits, say: Say) -> None:
+        self._core = core
+        self._limits = limits
+        self._say = say
+        self._told = ToldLimits()
+        self._last: dict[int, Told] = {}
+        self._sliding: dict[int, Sliding] = {}
+        self._others_at: dict[int, float] = {}  # when others were noticed last
+
+    def __bool__(self) -> bool:
+        """Whether anything was told."""
+        return bool(self._last)
+
+    @property
+    def known(self) -> Sequence[Limit]:
+        """What is kept to."""
+        return self._told.limits
+
+    def limit(self, index: int) -> Limit | None:
+        """What is told of a limit."""
+        told = self._last.get(index)
+        return None if told is None else told.limit
+
+    def forget(self, index: int, key: Key) -> None:
+        """The user has replaced a limit; the next answer tells what the provider says of it."""
+        self._told.forget(key)
+        self._last.pop(index, None)
+        if self._sliding.pop(index, None) is not None:
+            self._core._shut(index, 0.0)
+
+    def follow(
+        self,
+        seen: Sequence[Observation],
+        sent_at: float | None,
+        received_at: float | None,
+        doubted: frozenset[int],
+    ) -> list[Told]:
+        """Follow what an answer says; returns what it has told of windows that slide.
+
+        Of limits that are `doubted`, as refusals have contradicted what was told of them, what is
+        told only lowers the level.
+        """
+        sliding: list[Told] = []
+        for observation in seen:
+            told = self._told.learn(observation)
+            index = None if told is None else self._limits.index(told.key)
+            if told is None or index is None:
+                continue
+            is_new = told.changed
+            if is_new or told.remaining is not None:
+                self._last[index] = told
+            if told.slides is not None:
+                sliding.append(told)
+            if index not in doubted:
+                self._apply(index, told, sent_at, received_at)
+            elif told.remaining is not None and not told.is_late:
+                self._core._told(index, told.remaining, False, True, sent_at, received_at)
+        return sliding
+
+    def restore(self, index: int) -> bool:
+        """Keep to what was told of a limit; False if nothing was."""
+        told = self._last.get(index)
+        if told is None:
+            return False
+        limit = self._kept(index, told)
+        self._core._retune(index, defined(limit))
+        self._pace(index, told, limit)
+        self._told_why(index, told, limit)
+        return True
+
+    def explains(self, gauge: Gauge) -> bool:
+        """Whether the answer's call had to be refused by what is told; or by the level here, where
+        what is told does not say."""
+        for index, told in self._last.items():
+            reading = gauge.readings[index]
+            left = reading.level
+            if told.remaining is not None and (told.is_level or told.slides is not None):
+                left = min(left, told.remaining)
+            if reading.cost > 0 and left < reading.cost:
+                return True
+        return False
+
+    def slide(self, told: Sequence[Told], gauge: Gauge, *, passed: bool, refused: bool) -> float:
+        """Shut limits until what was used up of them has slid out of their windows; returns the
+        seconds until the last is open."""
+        last = 0.0
+        for word in told:
+            index = self._limits.index(word.key)
+            if index is None or word.slides is None:
+                continue
+            sliding = self._sliding.setdefault(index, Sliding(word.slides, word.is_late))
+            sliding.see(gauge, index, passed=passed, refused=refused)
+            if word.remaining is not None:
+                sliding.told(gauge.now, word.amount, word.remaining)
+            wait = sliding.wait(gauge.now, word.amount)
+            self._core._shut(index, wait)
+            last = max(last, wait)
+        return last
+
+    def _apply(
+        self, index: int, told: Told, sent_at: float | None, received_at: float | None
+    ) -> None:
+        is_bound = self._limits.bound(index) is not None
+        limit = self._kept(index, told)
+        if told.changed:
+            try:
+                if is_bound or told.remaining is None:
+                    self._core._retune(index, defined(limit))
+                else:
+                    self._core._begin(index, defined(limit), told.remaining, sent_at)
+            except ValueError:
+                logger.debug("Not followed, the limit cannot be kept: %r", limit)
+                return
+            self._told_why(index, told, limit)
+        if told.changed or not told.is_level:
+            self._pace(index, told, limit)
+        if told.remaining is None or (told.changed and not is_bound):
+            return
+        if told.is_late and told.slides is not None:
+            return  # what is left is also for the calls in flight that are about to end
+        is_bound |= not told.is_level
+        late, remaining = told.is_late, told.remaining
+        moved = self._core._told(index, remaining, late, is_bound, sent_at, received_at)
+        if told.is_level and (moved < 0 or index in self._others_at):
+            self._notice(index, told, limit, moved)
+
+    def _notice(self, index: int, told: Told, limit: Limit, moved: float) -> None:
+        """An answer has moved the level by so much: down, where others use the bucket, too."""
+        assert limit.capacity is not None
+        now, was = self._core._now(), self._others_at.get(index)
+        if -moved > NOTICED * limit.capacity:
+            self._others_at[index] = now
+        elif was is not None and now - was > MEMORABLE:
+            del self._others_at[index]
+        if (was is None) != (index not in self._others_at):
+            self._pace(index, told, limit)
+
+    def _pace(self, index: int, told: Told, limit: Limit) -> None:
+        assert limit.capacity is not None
+        if limit.per > MINUTE or told.slides is not None:
+            return
+        if told.is_level:
+            kept, scale = KEPT * limit.capacity, SCALE * limit.capacity
+            fits = SHARED if index in self._others_at else FITS
+            self._core._pace(index, FASTEST * limit.rate, kept, scale, fits, 0.0)
+        elif told.remaining and told.reset:
+            left = min(max(told.reset, 1.0), limit.per)
+            self._core._pace(index, told.remaining / left, 0.0, 0.0, 0.0, left)
+
+    def _kept(self, index: int, told: Told) -> Limit:
+        """What is told, but no more than what the limit must not exceed."""
+        bound, limit = self._limits.bound(index), told.limit
+        if bound is None:
+            return limit
+        if limit.rate >= bound.rate:
+            return bound
+        assert bound.capacity is not None
+        assert limit.capacity is not None
+        return Limit(limit.name, limit.amount, limit.per, min(bound.capacity, limit.capacity))
+
+    def _told_why(self, index: int, told: Told, limit: Limit) -> None:
+        assert limit.capacity is not None
+        said = f"the provider's answers say {told.amount:,.10g} per {told.limit.per:g} s"
+        self._say(index, limit.rate, limit.capacity, said)
