@@ -391,7 +391,7 @@ def test_what_no_wait_cures_cools_nobody_down(call: FakeCall, refusal: Refused) 
 def test_a_listed_exception_is_a_signal_whatever_it_is(call: FakeCall) -> None:
     script = Script(ConnectionError(), "ok", retry_for=ConnectionError)
     assert script.run() == "ok"
-    assert call.told == [(None, 2.0, True, 120.0)]
+    assert call.told == [(None, 2.0, False, 120.0)]
     assert call.retries == 1
 
 

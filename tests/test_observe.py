@@ -14,7 +14,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xtremeflow import Limit, RequestRateScheduler, TaskScheduler, TokenRateScheduler
+from xtremeflow import (
+    Limit,
+    RequestRateScheduler,
+    RetryException,
+    TaskScheduler,
+    TokenRateScheduler,
+    auto_backoff,
+)
 from xtremeflow._core import current_call
 from xtremeflow.answers.verdict import Meaning
 from xtremeflow.learning.concurrency.slots import FIRST_CALLS
@@ -434,3 +441,22 @@ async def test_an_answer_may_be_the_first_thing_ever() -> None:
             scheduler = TokenRateScheduler(adapt=True)
             scheduler.observe(status, {"retry-after": wait})
             scheduler.observe(status, {"retry-after": wait})
+
+
+@virtual
+async def test_a_wait_of_0_that_is_never_true_does_not_use_up_the_attempts() -> None:
+    """Every refusal says "Retry-After: 0" for 3 s: waits grow, and nobody is lost."""
+    scheduler = TokenRateScheduler(max_rps=1_000)
+    attempts = 0
+
+    @auto_backoff(max_retries=10)
+    async def call() -> None:
+        nonlocal attempts
+        attempts += 1
+        if seconds() < start + 3.0:
+            raise RetryException(retry_after=0.0)
+
+    start = seconds()
+    await asyncio.gather(*(scheduler.submit(call()) for _ in range(40)))
+    assert seconds() - start < 5.0
+    assert attempts < 40 * 7

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from xtremeflow._arguments import check_int
 from xtremeflow._core import Call, current_call
+from xtremeflow.answers.attempt import admitted_again
 from xtremeflow.answers.exceptions import RetryException, verdict_of
 from xtremeflow.answers.verdict import LONGEST, Meaning, Verdict
 from xtremeflow.refusals import describe, is_refusal
@@ -149,14 +150,14 @@ class _Tries:
         if call is not None and self._places < MOST_PLACES and verdict.meaning is Meaning.PLACES:
             self._places += 1
             call.rate_limited(0.0, 0.0, False, 0.0)
-            return _admitted_again(call)
+            return admitted_again(call)
         self._failed += 1
         is_last = self._failed > policy.max_retries
         waits = (told, policy.base, policy.exponential, policy.longest)
         if call is None:
             wait = policy.guess(self._failed) if told is None else told
         elif verdict.meaning in (Meaning.DOWN, Meaning.OVERLOADED):
-            wait = call.failed(*waits)
+            wait = call.failed(told, policy.base, False, policy.longest)
             is_last &= self._has_lasted()
         elif verdict.advised is not None:
             wait = call.rate_limited(None, verdict.advised, False, LONGEST)
@@ -174,7 +175,7 @@ class _Tries:
             max(self._failed, policy.max_retries) + 1,
             describe(exc),
         )
-        return asyncio.sleep(wait) if call is None else _admitted_again(call)
+        return asyncio.sleep(wait) if call is None else admitted_again(call)
 
     def _has_lasted(self) -> bool:
         """Whether the provider has been down for as long as the guessed waits would have lasted."""
@@ -182,13 +183,6 @@ class _Tries:
         if self._down_since is None:
             self._down_since = now
         return now - self._down_since >= self._policy.patience
-
-
-async def _admitted_again(call: Call) -> None:
-    while True:
-        await call.retry()
-        if call.resume():
-            return
 
 
 def _verdict(exc: Exception, call: Call | None) -> Verdict:
