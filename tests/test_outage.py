@@ -128,7 +128,7 @@ def test_one_failure_among_many_answers_costs_one_short_pause() -> None:
         (StatusError(500), True),
         (StatusError(502), True),
         (StatusError(503), True),
-        (StatusError(529), False),
+        (StatusError(529), True),
         (StatusError(429), False),
         (StatusError(400), False),
         (RetryException("wait", 3.0), False),
