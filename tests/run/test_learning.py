@@ -129,7 +129,7 @@ def resumed(
     job = Job(results=results, limits=[], target=target, adapt="bounded", concurrency=500,
               provider=provider, **dict.fromkeys(["source", "estimator", "policy", "budget",
               "deadline", "key", "command"]))  # type: ignore[arg-type] # fmt: skip
-    return job._scheduler()
+    return job.scheduler()
 
 
 def test_a_run_begins_with_what_the_one_before_has_learned(out: Path) -> None:

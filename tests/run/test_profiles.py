@@ -21,9 +21,10 @@ from test_command import environment, run, start, until, write
 
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.run.budget import Budget
+from xtremeflow.run.counts import Policy
 from xtremeflow.run.providers import PROVIDERS
 from xtremeflow.run.results import Results
-from xtremeflow.run.runner import Policy, Runner
+from xtremeflow.run.runner import Runner
 from xtremeflow.scheduler import TaskScheduler
 
 pytest.importorskip("uvicorn")

@@ -18,8 +18,9 @@ import pytest
 from runkit import Scripted, answered, go, make, plain
 
 from xtremeflow import Limit, LimitStats
+from xtremeflow.run.counts import Counts
 from xtremeflow.run.monitor import Gauge, Monitor, Snapshot
-from xtremeflow.run.runner import Counts, Runner
+from xtremeflow.run.runner import Runner
 from xtremeflow.run.views import LogLines, Quiet, choose, describe
 
 rich_console = pytest.importorskip("rich.console")

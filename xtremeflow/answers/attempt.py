@@ -24,6 +24,7 @@ logger = logging.getLogger("xtremeflow")
 T = TypeVar("T")
 
 _MOST_PLACES = 20  # that one call may have to wait for, before it counts as refused
+_OUTAGE = 5  # calls that fail, and none that passes between them
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # s, after failures: as the official SDKs
 
 
@@ -96,6 +97,7 @@ class Attempts:
         self.passed_at: float | None = None
         """When an answer has passed last, in seconds on the loop's clock."""
         self.persistence = persistence
+        self._down: set[Tries] = set()  # calls that have failed since, as many as matter
         self._line = line
         self._is_safe = is_safe
 
@@ -131,6 +133,7 @@ class Attempts:
                 verdict = sent.verdict = self._line.shown(answer)
                 if verdict.meaning is Meaning.PASSED:
                     self.passed_at = _now()
+                    self._down.clear()
                 if sent.usage is not None:
                     self._line.settle(sent.usage)
             if watch is not None:
@@ -147,6 +150,13 @@ class Attempts:
             logger.warning("Retrying %s: %s (%s)", name, verdict.meaning.value, what)
             del sent, failure, answer  # that nothing keeps them meanwhile
             await admitted_again(call, pause)
+
+    def is_outage(self, failed: Tries) -> bool:
+        """Notes that this call has failed; returns whether calls fail whatever is asked: several
+        have, and none has passed between them."""
+        if len(self._down) < _OUTAGE:
+            self._down.add(failed)
+        return len(self._down) == _OUTAGE
 
 
 class Tries:
@@ -204,10 +214,9 @@ class Tries:
         if verdict.meaning is Meaning.OVERLOADED:
             is_last = lasts >= persistence.max_retry_after if most is None else self._failed > most
         else:
-            passed_at = self._attempts.passed_at
-            has_one_passed = passed_at is not None and passed_at >= since
+            is_outage = self._attempts.is_outage(self)
             is_last = self._failed > persistence.retries and (
-                has_one_passed or lasts >= persistence.patience
+                not is_outage or lasts >= persistence.patience
             )
         if is_last:
             return None

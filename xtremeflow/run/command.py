@@ -20,6 +20,7 @@ from xtremeflow import Limit
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.run import amounts, keys
 from xtremeflow.run.budget import Budget
+from xtremeflow.run.counts import Policy
 from xtremeflow.run.dry import Plan, plan
 from xtremeflow.run.history import history_path
 from xtremeflow.run.job import Job
@@ -31,7 +32,6 @@ from xtremeflow.run.plot import PlotError, plot
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import fingerprint
 from xtremeflow.run.results import Done, InputChanged, Results, ResultsError, errors_path
-from xtremeflow.run.runner import Policy
 from xtremeflow.run.source import Source, SourceError
 from xtremeflow.run.summary import INTERRUPTED, STOPPED, USAGE, Summary
 from xtremeflow.run.text import printable

@@ -1,44 +1,31 @@
-"""What a failed call means: for itself, and for all the others.
+"""How a call has failed, in words; and whether every other would fail in the same way.
 
-A failure is the call's own (a bad request), passing (the server has trouble: try again), or shared
-by every call (a wrong key, a wrong address). Refusals (429) are another matter: see
-xtremeflow.refusals.
+What an answer means for its own call is the verdict's: see xtremeflow.answers.
 """
 
 from __future__ import annotations
 
-import enum
 from typing import Any, cast
 
 from xtremeflow.run.requests import Json
 from xtremeflow.run.strict import Document
 from xtremeflow.run.transport import NoReply, Reply, Unreachable
 
-_PASSING = {408, 409, 425}
 _SHARED = {401: "the key is not accepted", 402: "the account has no credit",
            403: "access is denied", 404: "there is no such model or address"}  # fmt: skip
 _UNKNOWN_MODEL = {"model_not_found", "deploymentnotfound", "invalid_model", "unknown_model"}
 
 SHARED_AFTER = 3
 """So many calls in a row have to fail alike before the run is stopped."""
-OUTAGE_AFTER = 5
-"""So many calls without an answer, and none with one between them, are an outage."""
-
-
-class Meaning(enum.Enum):
-    OWN = enum.auto()
-    PASSING = enum.auto()
-    SHARED = enum.auto()
 
 
 class StatusFailure(Exception):
     """An answer with a status of 400 or more, or with an error in it, which gateways send with
-    status 200; in the shape that xtremeflow.refusals reads."""
+    status 200."""
 
     def __init__(self, reply: Reply, answer: Document | None) -> None:
         self.reply = reply
         self.answer = answer
-        self.response = reply  # its headers
         self.body: Any = None if answer is None else answer.value
         self.status_code = reply.status if reply.status >= 400 else _status_inside(_error(self))
         super().__init__(f"HTTP {self.status_code or f'{reply.status} with an error in it'}")
@@ -69,19 +56,11 @@ def failure_in(reply: Reply, answer: Document | None) -> StatusFailure | BadRepl
     return None
 
 
-def meaning(failure: Failure) -> Meaning:
-    if isinstance(failure, NoReply):
-        return Meaning.PASSING
-    if isinstance(failure, BadReply):
-        return Meaning.SHARED
-    status = failure.status_code
-    if status is None:
-        return Meaning.OWN
-    if status in _PASSING or status >= 500:
-        return Meaning.PASSING
-    if status in _SHARED or _code(failure) in _UNKNOWN_MODEL:
-        return Meaning.SHARED
-    return Meaning.OWN
+def is_shared(failure: Failure) -> bool:
+    """Whether it is that of a wrong key, model or address, which all calls have in common."""
+    if isinstance(failure, StatusFailure):
+        return failure.status_code in _SHARED or _code(failure) in _UNKNOWN_MODEL
+    return isinstance(failure, BadReply)
 
 
 def likeness(failure: Failure) -> str:
@@ -145,41 +124,23 @@ def _status_inside(error: Json) -> int | None:
 
 
 class Watch:
-    """Follows the outcomes of all calls, for what they have in common."""
+    """Follows the failures of all calls, for what they have in common."""
 
     def __init__(self) -> None:
-        self.answered = False
-        """Whether there was any answer at all."""
+        self._answered = False  # whether there was any answer at all
         self._alike: dict[str, int] = {}
-        self._silent: set[int] = set()
 
     def success(self) -> None:
-        self.answered = True
+        self._answered = True
         self._alike.clear()
-        self._silent.clear()
 
-    def refusal(self) -> None:
-        """A 429 is a sign of life."""
-        self.answered = True
-        self._silent.clear()
-
-    def failure(self, failure: Failure, line: int) -> str | None:
+    def failure(self, failure: Failure) -> str | None:
         """Notes it; returns why the run is to be stopped, if it is."""
-        kind = meaning(failure)
-        first_contact = isinstance(failure, Unreachable) and not self.answered
-        self.answered |= not isinstance(failure, NoReply)
-        if kind is Meaning.PASSING:
-            self._silent.add(line)
-        else:
-            self._silent.clear()
-        if kind is Meaning.SHARED or first_contact:
+        first_contact = isinstance(failure, Unreachable) and not self._answered
+        self._answered |= not isinstance(failure, NoReply)
+        if is_shared(failure) or first_contact:
             cause = likeness(failure)
             self._alike[cause] = self._alike.get(cause, 0) + 1
             if self._alike[cause] >= SHARED_AFTER:
                 return cause
         return None
-
-    @property
-    def outage(self) -> bool:
-        """Whether the provider seems to be down for everybody."""
-        return len(self._silent) >= OUTAGE_AFTER

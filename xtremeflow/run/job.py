@@ -11,19 +11,21 @@ import threading
 import time
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from xtremeflow import Limit
 from xtremeflow.learning.concurrency.slots import FIRST_CALLS
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.saved import Learned, restored, saved
 from xtremeflow.run.budget import Budget
+from xtremeflow.run.counts import Policy
 from xtremeflow.run.history import History, last_state, past_runs
 from xtremeflow.run.keys import Key
 from xtremeflow.run.monitor import Monitor, Snapshot
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import Json
 from xtremeflow.run.results import InputChanged, Results, ResultsError
-from xtremeflow.run.runner import Policy, Runner
+from xtremeflow.run.runner import Runner
 from xtremeflow.run.source import Source, SourceError
 from xtremeflow.run.summary import Summary
 from xtremeflow.run.transport import Transport
@@ -67,110 +69,9 @@ class Job:
 
     async def run(self, transport: Transport, view: View) -> Summary:
         """Runs it, and closes the transport."""
-        scheduler = self._scheduler()
-        history = History(self.results.path)
-        runner = Runner(
-            transport,
-            scheduler,
-            self.results,
-            self.provider,
-            estimator=self.estimator,
-            policy=self.policy,
-            budget=self.budget,
-            key=self.key,
-            on_cooldown=history.cooldown,
-            on_begin=lambda: history.start(
-                runner.wall(),
-                self.limits,
-                concurrency=self.concurrency,
-                provider=self.provider.name,
-                target=self.target,
-            ),
-        )
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        monitor = Monitor(began)
-        total = LineCount(self.source)
-        runner.start_clock()
+        return await _Run(self, transport, view).to_its_end()
 
-        def look() -> Snapshot:
-            return monitor.look(
-                loop.time(),
-                runner.counts,
-                scheduler.stats(),
-                total=total.value,
-                in_flight=runner.in_flight,
-                concurrency=self.concurrency,
-                stopping=runner.stopped,
-            )
-
-        async def keep() -> None:
-            while True:
-                await asyncio.sleep(_SYNC_INTERVAL)
-                with contextlib.suppress(OSError):  # the next write will tell
-                    await asyncio.to_thread(self.results.sync)
-
-        async def follow() -> None:
-            while True:
-                history.limits(runner.wall(), scheduler.stats().limits, scheduler.learned)
-                await asyncio.sleep(_LOOK_INTERVAL)
-
-        async def watch() -> None:
-            while True:
-                view.update(look())
-                await asyncio.sleep(view.interval)
-
-        deadline = None
-        if self.deadline is not None:
-            deadline = loop.call_later(self.deadline, runner.stop, "the deadline has come")
-        unusable: Exception | None = None
-        stopped_by: list[int] = []
-        view.start()
-        beside = [asyncio.create_task(each()) for each in (watch, keep, follow)]
-        try:
-            with _stops(runner, stopped_by):
-                await runner.run(self.source.batches())
-        except (SourceError, InputChanged, ResultsError) as error:
-            unusable = error
-        finally:
-            if deadline is not None:
-                deadline.cancel()
-            for task in beside:
-                task.cancel()
-            await asyncio.wait(beside)
-            view.update(look())
-            view.stop()
-            await transport.aclose()
-            with contextlib.suppress(OSError):  # told already, when it could not be written
-                self.results.sync()
-        stats = scheduler.stats()
-        done = runner.counts.done_before + runner.counts.finished
-        left = None if total.value is None else max(0, total.value - runner.blank - done)
-        summary = Summary(
-            counts=runner.counts,
-            seconds=loop.time() - began,
-            left=left if runner.stopped or unusable else 0,
-            stopped=runner.stopped or (str(unusable) if unusable else None),
-            to_be_mended=runner.to_be_mended,
-            unusable=unusable is not None,
-            signal=stopped_by[0] if stopped_by else None,
-            results=self.results.path,
-            errors_path=self.results.errors_path,
-            errors=runner.errors,
-            cooldowns=stats.cooldowns,
-            cooldown_seconds=stats.cooldown_seconds,
-            limits=stats.limits,
-            margin=stats.margin,
-            learned_concurrency=stats.learned_concurrency,
-            concurrency_learned=stats.concurrency_learned,
-            concurrency_confidence=stats.concurrency_confidence,
-            learned=self.estimator.learned(),
-            command=self.command,
-        )
-        history.end(runner.wall(), summary.as_json(), scheduler.learned)
-        return summary
-
-    def _scheduler(self) -> TaskScheduler:
+    def scheduler(self) -> TaskScheduler:
         """Its buckets are full, but for a run that goes on with one that has just ended: they hold
         what has been refilled since, as that one may have used all there was.
         """
@@ -210,6 +111,137 @@ class Job:
         """Of a provider that limits nothing but the calls in flight: that it does."""
         limits_calls = set(self.provider.amounts) == {"concurrency"}
         return Learned(concurrency=FIRST_CALLS if limits_calls else None)
+
+
+class _Run:
+    """A job under way: what it is made of, and what goes on beside its calls."""
+
+    def __init__(self, job: Job, transport: Transport, view: View) -> None:
+        self._job = job
+        self._transport = transport
+        self._view = view
+        self._scheduler = job.scheduler()
+        self._history = History(job.results.path)
+        self._runner = Runner(
+            transport,
+            self._scheduler,
+            job.results,
+            job.provider,
+            estimator=job.estimator,
+            policy=job.policy,
+            budget=job.budget,
+            key=job.key,
+            on_cooldown=self._history.cooldown,
+            on_begin=self._begun,
+        )
+        self._loop = asyncio.get_running_loop()
+        self._began = self._loop.time()
+        self._monitor = Monitor(self._began)
+        self._total = LineCount(job.source)
+        self._beside: list[asyncio.Task[None]] = []
+        self._deadline: asyncio.TimerHandle | None = None
+
+    async def to_its_end(self) -> Summary:
+        unusable: Exception | None = None
+        stopped_by: list[int] = []
+        self._start()
+        try:
+            with _stops(self._runner, stopped_by):
+                await self._runner.run(self._job.source.batches())
+        except (SourceError, InputChanged, ResultsError) as error:
+            unusable = error
+        finally:
+            await self._finish()
+        summary = self._summary(unusable, stopped_by[0] if stopped_by else None)
+        self._history.end(self._runner.wall(), summary.as_json(), self._scheduler.learned)
+        return summary
+
+    def _start(self) -> None:
+        job = self._job
+        self._runner.start_clock()
+        if job.deadline is not None:
+            stop = partial(self._runner.stop, "the deadline has come")
+            self._deadline = self._loop.call_later(job.deadline, stop)
+        self._view.start()
+        beside = (self._watch(), self._keep(), self._follow())
+        self._beside = [asyncio.create_task(each) for each in beside]
+
+    def _begun(self) -> None:
+        job = self._job
+        self._history.start(
+            self._runner.wall(),
+            job.limits,
+            concurrency=job.concurrency,
+            provider=job.provider.name,
+            target=job.target,
+        )
+
+    async def _watch(self) -> None:
+        while True:
+            self._view.update(self._look())
+            await asyncio.sleep(self._view.interval)
+
+    async def _keep(self) -> None:
+        while True:
+            await asyncio.sleep(_SYNC_INTERVAL)
+            with contextlib.suppress(OSError):  # the next write will tell
+                await asyncio.to_thread(self._job.results.sync)
+
+    async def _follow(self) -> None:
+        while True:
+            limits, learned = self._scheduler.stats().limits, self._scheduler.learned
+            self._history.limits(self._runner.wall(), limits, learned)
+            await asyncio.sleep(_LOOK_INTERVAL)
+
+    def _look(self) -> Snapshot:
+        return self._monitor.look(
+            self._loop.time(),
+            self._runner.counts,
+            self._scheduler.stats(),
+            total=self._total.value,
+            in_flight=self._runner.in_flight,
+            concurrency=self._job.concurrency,
+            stopping=self._runner.stopped,
+        )
+
+    async def _finish(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+        for task in self._beside:
+            task.cancel()
+        await asyncio.wait(self._beside)
+        self._view.update(self._look())
+        self._view.stop()
+        await self._transport.aclose()
+        with contextlib.suppress(OSError):  # told already, when it could not be written
+            self._job.results.sync()
+
+    def _summary(self, unusable: Exception | None, signal: int | None) -> Summary:
+        job, runner, stats = self._job, self._runner, self._scheduler.stats()
+        total = self._total.value
+        done = runner.counts.done_before + runner.counts.finished
+        left = None if total is None else max(0, total - runner.blank - done)
+        return Summary(
+            counts=runner.counts,
+            seconds=self._loop.time() - self._began,
+            left=left if runner.stopped or unusable else 0,
+            stopped=runner.stopped or (str(unusable) if unusable else None),
+            to_be_mended=runner.to_be_mended,
+            unusable=unusable is not None,
+            signal=signal,
+            results=job.results.path,
+            errors_path=job.results.errors_path,
+            errors=runner.errors,
+            cooldowns=stats.cooldowns,
+            cooldown_seconds=stats.cooldown_seconds,
+            limits=stats.limits,
+            margin=stats.margin,
+            learned_concurrency=stats.learned_concurrency,
+            concurrency_learned=stats.concurrency_learned,
+            concurrency_confidence=stats.concurrency_confidence,
+            learned=job.estimator.learned(),
+            command=job.command,
+        )
 
 
 class LineCount:

@@ -10,9 +10,9 @@ from pathlib import Path
 from xtremeflow import Limit
 from xtremeflow.cli import Parser
 from xtremeflow.run import amounts
+from xtremeflow.run.counts import Policy
 from xtremeflow.run.plot import picture_path
 from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
-from xtremeflow.run.runner import Policy
 from xtremeflow.scheduler.base import Adapt
 
 _FEW_CALLS = 64  # at a time, where there is no limit

@@ -8,8 +8,8 @@ from typing import Any
 
 from xtremeflow import LimitStats
 from xtremeflow.run.amounts import counted, duration, shown
+from xtremeflow.run.counts import Counts
 from xtremeflow.run.requests import Json
-from xtremeflow.run.runner import Counts
 from xtremeflow.run.views import explained, explained_concurrency
 
 DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130

@@ -20,7 +20,7 @@ class Reply:
     request_id: str | None = None
 
 
-class NoReply(Exception):
+class NoReply(ConnectionError):
     """There was no whole answer; its text says why and quotes no secret."""
 
 

@@ -1,0 +1,303 @@
+"""A call of the runner: its attempts, and what the verdict on the last one makes of its line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from xtremeflow import report_token_usage
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.attempt import Attempts, Persistence, Sent
+from xtremeflow.answers.table import judged
+from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.learning.estimates import Estimate
+from xtremeflow.learning.usage import Usage, usage_of
+from xtremeflow.run import records
+from xtremeflow.run.failures import (
+    Failure,
+    StatusFailure,
+    Watch,
+    code_of,
+    concerns_model,
+    failure_in,
+    likeness,
+    message_of,
+)
+from xtremeflow.run.requests import Json, Request
+from xtremeflow.run.strict import Document, document
+from xtremeflow.run.transport import NoReply, Reply, Unreachable
+
+if TYPE_CHECKING:
+    from xtremeflow.run.runner import Runner
+
+_FIRST_PAUSE = 1.0  # s, after a refusal that does not say how long
+
+
+class Left(Exception):
+    """The run was stopped before this call was done: the next one does it."""
+
+
+class Unpassed(Exception):
+    """What a call that has failed ends with, so that its scheduler takes it for no success."""
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """A request on its way, and what has become of it. Times are in seconds."""
+
+    request: Request
+    cost: Estimate
+    charged: Mapping[str, int]  # what the last attempt has cost of each limit
+    task: asyncio.Task[None] | None = None
+    in_flight: bool = True  # from its admission on; False while it waits for another
+    attempts: int = 0
+    refusals: int = 0
+    since: float | None = None  # the first attempt that did not pass, on the loop's clock
+    began: float = 0.0  # the last attempt, on the wall clock
+    seconds: float = 0.0
+    usage: Usage | None = None
+
+    def about(self) -> Json:
+        about: Json = {"line": self.request.line, "attempts": self.attempts}
+        if self.refusals:
+            about["refused"] = self.refusals
+        about["started"] = round(self.began, 3)
+        about["seconds"] = round(self.seconds, 3)
+        if self.usage is not None:
+            about["usage"] = self.usage.as_json()
+        if self.charged:
+            about["charged"] = self.charged
+        return about
+
+
+Read = tuple[Reply, Document | None]  # an answer as it came, and its body read
+
+
+class Calls:
+    """How the calls of a run are made: by the attempts that all of the package's are made by."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.failures = 0
+        """Attempts that failed, other than by a refusal."""
+        self._runner = runner
+        self._scheduler = runner.scheduler
+        self._watch = Watch()
+        self._passed_at = 0.0
+        policy = runner.policy
+        self._attempts = Attempts(
+            self,
+            Persistence(
+                policy.retries, None, policy.max_wait, base=_FIRST_PAUSE, patience=policy.patience
+            ),
+            is_safe=lambda error: isinstance(error, NoReply),
+        )
+
+    @property
+    def is_stopped(self) -> bool:
+        return self._runner.stopped is not None
+
+    def start(self) -> None:
+        """The run begins: from now on somebody is patient."""
+        self._passed_at = self._runner.now()
+
+    # What Attempts wants of a scheduler's client.
+
+    def shown(self, answer: Answer) -> Verdict:
+        return self._scheduler._answered(answer) if self._scheduler.adapt else judged(answer)
+
+    def settle(self, usage: Usage) -> None:
+        raise AssertionError("a call is settled by itself")
+
+    # ---- a call ----
+
+    async def make(self, call: Call) -> None:
+        """Raises Left or Unpassed where no result comes of it."""
+        try:
+            sent = await self._attempts.make(
+                partial(self._send, call),
+                name=f"line {call.request.line}",
+                watch=_Following(self, call),
+            )
+        except NoReply as no_reply:
+            if isinstance(no_reply, Unreachable):
+                await self._uncharge(call)
+            self._failed(call, no_reply, Meaning.DOWN)
+            raise Unpassed from None
+        reply, read = sent.result
+        failure = failure_in(reply, read)
+        if failure is None:
+            self._watch.success()
+            self._runner.has_passed()
+            assert read is not None  # else that were the failure
+            self._settle(call, read.value)
+            self._runner.outbox.succeeded(
+                records.result_line(call.request, reply, read, call.about())
+            )
+            self._runner.counts.seconds += call.seconds
+            return
+        meaning = sent.verdict.meaning
+        self._consider(call, failure)
+        if meaning is Meaning.TOO_LARGE:
+            await self._uncharge(call)
+        if sent.verdict.is_refusal and not self._is_alone(call, sent.verdict):
+            self._give_up(sent.verdict, failure)
+            raise Left
+        if meaning is Meaning.SPENT:
+            said = sent.verdict.words or message_of(failure)
+            self._runner.stop(f"the provider refuses, and waiting is no use: {said}", mend=True)
+        self._failed(call, failure, meaning)
+        raise Unpassed
+
+    async def _send(self, call: Call) -> Sent[Read]:
+        runner = self._runner
+        call.attempts += 1
+        runner.counts.attempts += 1
+        began = runner.now()
+        call.began = runner.wall()
+        call.in_flight = True
+        self.count(call)
+        try:
+            reply = await runner.transport.send(call.request)
+        except NoReply as failure:
+            self._consider(call, failure)
+            raise
+        finally:
+            call.in_flight = False
+            call.seconds = runner.now() - began
+        read = document(reply.body)
+        body = reply.body if read is None else read.value
+        answer = Answer(reply.status, reply.headers, body, sent_at=began, received_at=runner.now())
+        return Sent((reply, read), answer)
+
+    def _settle(self, call: Call, answer: Any) -> None:
+        usage = usage_of(answer)
+        if usage is None:
+            return
+        call.usage = usage
+        counts = self._runner.counts
+        counts.use(usage)
+        settled = self._scheduler.settle(usage)
+        call.charged = {unit: settled[unit] for unit in self._runner.units}
+        for unit, amount in call.charged.items():
+            counts.passed[unit] += amount - call.cost[unit]
+
+    async def _uncharge(self, call: Call) -> None:
+        """It cannot have been charged."""
+        await report_token_usage(dict.fromkeys(self._runner.units, 0))
+        self.count(call, -1)
+
+    def count(self, call: Call, sign: int = 1) -> None:
+        """That an attempt has begun, or that it was refused."""
+        passed = self._runner.counts.passed
+        passed["requests"] = passed.get("requests", 0) + sign
+        for unit in self._runner.units:
+            passed[unit] = passed.get(unit, 0) + sign * call.cost[unit]
+
+    # ---- what an answer means for the others ----
+
+    def ended(self, call: Call, answer: Answer, verdict: Verdict) -> None:
+        """An attempt has got this answer. Raises Left where there is to be no other."""
+        runner = self._runner
+        if verdict.meaning is Meaning.PASSED:
+            self._passed_at = runner.now()
+            return
+        if verdict.is_refusal:
+            call.refusals += 1
+            runner.counts.refused += 1
+            self.count(call, -1)
+            asyncio.get_running_loop().call_soon(self._note_cooldown)
+        else:
+            self.failures += 1
+        if not verdict.is_passing:
+            return
+        if runner.stopped:
+            raise Left
+        if call.since is None:
+            call.since = runner.now()
+        silence = runner.now() - self._passed_at
+        if silence > runner.policy.patience and not self._is_alone(call, verdict):
+            said = verdict.words or verdict.meaning.value
+            runner.stop(f"nothing has passed for {silence:.0f} s: {said}")
+            raise Left
+
+    def _is_alone(self, call: Call, verdict: Verdict) -> bool:
+        """Whether others have passed while this call did not: then it is its own failure."""
+        is_told = verdict.wait is not None and verdict.wait > self._runner.policy.max_wait
+        return not is_told and call.since is not None and call.since < self._passed_at
+
+    def _note_cooldown(self) -> None:
+        # By now the scheduler has been told of the refusal, and knows how long.
+        left = self._scheduler.stats().cooldown_left
+        if left > 0:
+            now = self._runner.wall()
+            self._runner.on_cooldown(now, now + left)
+
+    def _consider(self, call: Call, failure: Failure) -> None:
+        """Stops the run for what all calls share."""
+        cause = self._watch.failure(failure)
+        if cause and not self._runner.policy.keep_going:
+            more = self._more_of(call, failure)
+            self._runner.stop(f"every call would fail: {cause}{more}", mend=True)
+
+    def _more_of(self, call: Call, failure: Failure) -> str:
+        """What helps to mend it."""
+        if not isinstance(failure, StatusFailure):
+            return ""
+        more = f", model {call.request.model}" if concerns_model(failure) else ""
+        said = message_of(failure)
+        more += "" if said == str(failure) else f": {said}"
+        if failure.status_code in (401, 403):
+            key, variable = self._runner.key, self._runner.provider.key_variable
+            more += (
+                f" (no key was sent: {variable} is not set)"
+                if key is None
+                else f" (it came from the {key.source})"
+            )
+        return more
+
+    def _give_up(self, verdict: Verdict, failure: Failure) -> None:
+        """A call was refused for the last time. That is not its fault: the run stops."""
+        runner = self._runner
+        said = verdict.words or message_of(failure)
+        if verdict.wait is not None and verdict.wait > runner.policy.max_wait:
+            runner.stop(
+                f"the provider wants no call for {verdict.wait:.0f} s (--max-wait allows less): "
+                f"{said}"
+            )
+        else:
+            silence = runner.now() - self._passed_at
+            runner.stop(f"nothing has passed for {silence:.0f} s: {said}")
+
+    def _failed(self, call: Call, failure: Failure, meaning: Meaning) -> None:
+        """It has, for good."""
+        runner = self._runner
+        silence = runner.now() - self._passed_at
+        if meaning is Meaning.DOWN and silence >= runner.policy.max_wait:
+            runner.stop(f"nothing has passed for {silence:.0f} s: {likeness(failure)}")
+            raise Left
+        code = code_of(failure)
+        runner.errors[code] = runner.errors.get(code, 0) + 1
+        reply = answer = None
+        if not isinstance(failure, NoReply):
+            reply, answer = failure.reply, failure.answer
+        about = call.about()
+        message = message_of(failure)
+        runner.outbox.failed(records.error_line(call.request, code, message, reply, answer, about))
+
+
+class _Following:
+    """Follows the attempts of one call, for the run."""
+
+    def __init__(self, calls: Calls, call: Call) -> None:
+        self._calls = calls
+        self._call = call
+
+    def begins(self) -> None:
+        if self._call.attempts and self._calls.is_stopped:
+            raise Left
+
+    def ended(self, answer: Answer, verdict: Verdict) -> None:
+        self._calls.ended(self._call, answer, verdict)

@@ -1,0 +1,56 @@
+"""How a run is to go, and what has become of it so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from xtremeflow.learning.usage import Usage
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How long to go on trying.
+
+    retries      further tries of a call after failures that may pass
+    max_wait     the longest pause after a refusal, in seconds; a longer one stops the run
+    patience     seconds in which no call at all passes, after which the run stops; and for which
+                 answers are kept that cannot be written
+    keep_going   whether failures that every call shares stop nothing
+    """
+
+    retries: int = 5
+    max_wait: float = 600.0
+    patience: float = 600.0
+    keep_going: bool = False
+
+
+@dataclass
+class Counts:
+    """What has become of the lines so far; tokens are those used in this run."""
+
+    read: int = 0
+    done_before: int = 0
+    bad: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    attempts: int = 0
+    refused: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+    reported: int = 0  # answers that told their usage
+    seconds: float = 0.0  # of the last attempts of those that succeeded
+    passed: dict[str, int] = field(default_factory=dict[str, int])
+    """What attempts that were not refused have cost of each limit; "requests" is their number."""
+    unsaved: int = 0  # calls that ended, and whose lines could not be written
+
+    @property
+    def finished(self) -> int:
+        return self.succeeded + self.failed + self.bad
+
+    def use(self, usage: Usage) -> None:
+        """A call has told what it has used."""
+        self.reported += 1
+        self.input_tokens += usage.input
+        self.output_tokens += usage.output
+        self.cached_tokens += usage.cached

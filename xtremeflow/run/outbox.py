@@ -1,0 +1,79 @@
+"""Lines on their way to the disk: without the key, and kept where there is no room for them."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from xtremeflow.run.counts import Counts
+from xtremeflow.run.keys import Key
+from xtremeflow.run.results import Results
+
+logger = logging.getLogger("xtremeflow.run")
+
+_ROOM_INTERVAL = 1.0  # s, between looks whether the disk has room again
+
+
+class Outbox:
+    """Writes results and errors, and counts them.
+
+    stop  called with why nothing can be written any more
+    """
+
+    def __init__(
+        self, results: Results, counts: Counts, key: Key | None, stop: Callable[[str], None]
+    ) -> None:
+        self._results = results
+        self._counts = counts
+        self._key = key
+        self._stop = stop
+        self._unsaved: list[tuple[str, bytes]] = []
+
+    def succeeded(self, line: bytes) -> None:
+        self._save("succeeded", self._hidden(line))
+
+    def failed(self, line: bytes) -> None:
+        self._save("failed", self._hidden(line))
+
+    def bad(self, line: bytes) -> None:
+        self._save("bad", self._hidden(line))
+
+    def _hidden(self, line: bytes) -> bytes:
+        """Without the key, which some providers quote."""
+        if self._key is None:
+            return line
+        start = line.index(b",")  # behind the id, by which a later run knows the line
+        return line[:start] + self._key.hidden(line[start:])
+
+    def _save(self, outcome: str, line: bytes) -> None:
+        add = self._results.add if outcome == "succeeded" else self._results.add_error
+        try:
+            add(line)
+        except OSError as error:
+            self._unsaved.append((outcome, line))
+            self._counts.unsaved += 1
+            self._stop(f"the results cannot be written: {error.strerror}")
+        else:
+            setattr(self._counts, outcome, getattr(self._counts, outcome) + 1)
+
+    async def wait_for_room(self, patience: float, is_over: Callable[[], bool]) -> None:
+        """Answers that could not be written are kept for a while, in seconds: they are paid for."""
+        self._save_again()
+        if self._unsaved:
+            logger.warning(
+                "the results cannot be written; %d answers are kept for %g s: make room",
+                len(self._unsaved),
+                patience,
+            )
+        now = asyncio.get_running_loop().time
+        end = now() + patience
+        while self._unsaved and not is_over() and now() < end:
+            await asyncio.sleep(_ROOM_INTERVAL)
+            self._save_again()
+
+    def _save_again(self) -> None:
+        unsaved, self._unsaved = self._unsaved, []
+        self._counts.unsaved = 0
+        for outcome, line in unsaved:
+            self._save(outcome, line)
