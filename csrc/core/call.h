@@ -12,7 +12,7 @@
 #define XF_MIN_PRIORITY (-32768) /* priorities are 16 bits, */
 #define XF_MAX_PRIORITY 32767    /* higher goes first */
 
-struct xf_flow;
+typedef struct xf_flow xf_flow;
 
 typedef enum xf_state {
     XF_CALL_NEW,       /* not submitted yet */
@@ -27,8 +27,8 @@ typedef enum xf_state {
 /* Zeroed and with `held` and `priced` filled in before xf_submit(), it must stay until the call is
    done. All else is the core's. */
 typedef struct xf_call {
-    struct xf_flow *flow; /* see queue.h; */
-    uint64_t number;      /* its place there */
+    xf_flow *flow;   /* see queue.h; */
+    uint64_t number; /* its place there */
     union {
         uint32_t deadline_place; /* 0 out of the heap; */
         uint32_t crowd;          /* in flight: how many there were at its dispatch, with it */

@@ -4,23 +4,23 @@
 
 #include <stddef.h>
 
-struct xf_buffer {
+typedef struct xf_buffer {
     char *bytes;
     size_t start, end, room; /* bytes[start:end] is the content, of room allocated */
-};
+} xf_buffer;
 
-static inline size_t xf_buffer_size(const struct xf_buffer *b)
+static inline size_t xf_buffer_size(const xf_buffer *b)
 {
     return b->end - b->start;
 }
-static inline const char *xf_buffer_data(const struct xf_buffer *b)
+static inline const char *xf_buffer_data(const xf_buffer *b)
 {
-    return b->bytes ? b->bytes + b->start : "";
+    return b->bytes != NULL ? b->bytes + b->start : "";
 }
 
 /* 0, or -1 for want of memory: then nothing has changed. */
-int xf_buffer_add(struct xf_buffer *b, const char *bytes, size_t size);
-void xf_buffer_take(struct xf_buffer *b, size_t size);
-void xf_buffer_free(struct xf_buffer *b);
+int xf_buffer_add(xf_buffer *b, const char *bytes, size_t size);
+void xf_buffer_take(xf_buffer *b, size_t size);
+void xf_buffer_free(xf_buffer *b);
 
 #endif

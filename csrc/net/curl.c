@@ -19,34 +19,40 @@ static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", NULL}
 static void *open_linked(void)
 {
     Dl_info self; /* whose address: that of anything in it */
-    if (!dladdr(names, &self) || !self.dli_fname)
+    if (!dladdr(names, &self) || self.dli_fname == NULL) {
         return NULL;
+    }
     void *lib = dlopen(self.dli_fname, RTLD_NOW | RTLD_LOCAL | RTLD_NOLOAD);
-    if (lib && dlsym(lib, "curl_multi_socket_action"))
+    if (lib != NULL && dlsym(lib, "curl_multi_socket_action") != NULL) {
         return lib;
-    if (lib)
+    }
+    if (lib != NULL) {
         dlclose(lib);
+    }
     return NULL;
 }
 
 static void *open_library(const char *path)
 {
-    if (path)
+    if (path != NULL) {
         return dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    }
     void *lib = open_linked();
-    for (const char *const *name = names; !lib && *name; name++)
+    for (const char *const *name = names; lib == NULL && *name != NULL; name++) {
         lib = dlopen(*name, RTLD_NOW | RTLD_LOCAL);
+    }
     return lib;
 }
 
-int xf_curl_load(struct xf_curl *curl, const char *path, char *why, size_t why_size)
+int xf_curl_load(xf_curl *curl, const char *path, char *why, size_t why_size)
 {
     void *lib = open_library(path);
-    if (!lib) {
-        if (path)
+    if (lib == NULL) {
+        if (path != NULL) {
             snprintf(why, why_size, "cannot load libcurl: %s", dlerror());
-        else
+        } else {
             snprintf(why, why_size, "libcurl was not found");
+        }
         return -1;
     }
     const struct {
@@ -72,8 +78,9 @@ int xf_curl_load(struct xf_curl *curl, const char *path, char *why, size_t why_s
     };
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
         void *symbol = dlsym(lib, symbols[i].name);
-        if (!symbol) {
-            snprintf(why, why_size, "%s lacks %s", path ? path : "libcurl", symbols[i].name);
+        if (symbol == NULL) {
+            snprintf(why, why_size, "%s lacks %s", path != NULL ? path : "libcurl",
+                     symbols[i].name);
             return -1;
         }
         memcpy(symbols[i].slot, &symbol, sizeof symbol);
@@ -88,7 +95,8 @@ int xf_curl_load(struct xf_curl *curl, const char *path, char *why, size_t why_s
         snprintf(why, why_size, "libcurl failed to start");
         return -1;
     }
-    if (!xf_zlib_load(&curl->zlib, lib))
-        curl->zlib = (struct xf_zlib){0};
+    if (!xf_zlib_load(&curl->zlib, lib)) {
+        curl->zlib = (xf_zlib){0};
+    }
     return 0;
 }

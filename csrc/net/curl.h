@@ -164,7 +164,7 @@ enum {
     CURLE_TOO_LARGE = 100,
 };
 
-struct xf_curl {
+typedef struct xf_curl {
     int (*global_init)(long flags);
     const struct curl_version *(*version_info)(int age);
     const char *(*easy_strerror)(int code);
@@ -182,12 +182,12 @@ struct xf_curl {
     int (*multi_socket_action)(CURLM *, int fd, int events, int *running);
     struct curl_msg *(*multi_info_read)(CURLM *, int *left);
     const struct curl_version *version;
-    struct xf_zlib zlib; /* empty: none */
-};
+    xf_zlib zlib; /* empty: none */
+} xf_curl;
 
 /* Loads libcurl (the given path, or else the copy this extension is linked with, or else the
  * system's) and fills the table. 0, or -1 with a one-line reason in `why`. The library is never
  * unloaded: it may have threads of its own. */
-int xf_curl_load(struct xf_curl *curl, const char *path, char *why, size_t why_size);
+int xf_curl_load(xf_curl *curl, const char *path, char *why, size_t why_size);
 
 #endif

@@ -5,25 +5,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define XF_NEVER INT64_MAX
+#define XF_NO_DEADLINE INT64_MAX
 
-struct xf_deadline {
+typedef struct xf_deadline {
     int64_t when;
     size_t place; /* one-based index in the heap, 0: not in it */
-};
+} xf_deadline;
 
-struct xf_deadlines {
-    struct xf_deadline **heap;
+typedef struct xf_deadlines {
+    xf_deadline **heap;
     size_t size, room;
-};
+} xf_deadlines;
 
 /* 0, or -1 for want of memory. */
-int xf_deadlines_add(struct xf_deadlines *d, struct xf_deadline *entry, int64_t when);
-void xf_deadlines_remove(struct xf_deadlines *d, struct xf_deadline *entry);
-void xf_deadlines_move(struct xf_deadlines *d, struct xf_deadline *entry, int64_t when);
-void xf_deadlines_free(struct xf_deadlines *d);
+int xf_deadlines_add(xf_deadlines *d, xf_deadline *entry, int64_t when);
+void xf_deadlines_remove(xf_deadlines *d, xf_deadline *entry);
+void xf_deadlines_move(xf_deadlines *d, xf_deadline *entry, int64_t when);
+void xf_deadlines_free(xf_deadlines *d);
 
-static inline struct xf_deadline *xf_deadlines_first(const struct xf_deadlines *d)
+static inline xf_deadline *xf_deadlines_first(const xf_deadlines *d)
 {
     return d->size ? d->heap[0] : NULL;
 }

@@ -20,15 +20,17 @@
 
 /* ---- descriptors ---- */
 
-static struct xf_socket *socket_at(struct xf_engine *e, int fd)
+static xf_socket *socket_at(xf_engine *e, int fd)
 {
     if ((size_t)fd >= e->socket_room) {
         size_t room = e->socket_room ? e->socket_room : 256;
-        while (room <= (size_t)fd)
+        while (room <= (size_t)fd) {
             room *= 2;
-        struct xf_socket *sockets = realloc(e->sockets, room * sizeof *sockets);
-        if (!sockets)
+        }
+        xf_socket *sockets = realloc(e->sockets, room * sizeof *sockets);
+        if (sockets == NULL) {
             return NULL;
+        }
         memset(sockets + e->socket_room, 0, (room - e->socket_room) * sizeof *sockets);
         e->sockets = sockets;
         e->socket_room = room;
@@ -36,12 +38,14 @@ static struct xf_socket *socket_at(struct xf_engine *e, int fd)
     return &e->sockets[fd];
 }
 
-static int watch(struct xf_engine *e, int fd, struct xf_socket *s, uint8_t events)
+static int watch(xf_engine *e, int fd, xf_socket *s, uint8_t events)
 {
-    if (s->watched == events)
+    if (s->watched == events) {
         return 0;
-    if (xf_poller_watch(&e->poller, fd, s->watched, events) < 0)
+    }
+    if (xf_poller_watch(&e->poller, fd, s->watched, events) < 0) {
         return -1;
+    }
     s->watched = events;
     return 0;
 }
@@ -51,48 +55,51 @@ static int watch(struct xf_engine *e, int fd, struct xf_socket *s, uint8_t event
 static int on_socket(CURL *easy, int fd, int what, void *userdata, void *ignored)
 {
     (void)easy, (void)ignored;
-    struct xf_engine *e = userdata;
-    struct xf_socket *s = socket_at(e, fd);
-    if (!s) {
+    xf_engine *e = userdata;
+    xf_socket *s = socket_at(e, fd);
+    if (s == NULL) {
         e->failed = true;
         return 0;
     }
     if (what == CURL_POLL_REMOVE) {
         s->wanted = 0;
-        if (!s->ours || s->watched & XF_WRITE)
+        if (!s->ours || s->watched & XF_WRITE) {
             watch(e, fd, s, s->ours ? XF_READ : 0);
+        }
         return 0;
     }
     s->wanted = (what & CURL_POLL_IN ? XF_READ : 0) | (what & CURL_POLL_OUT ? XF_WRITE : 0);
     bool covered = (s->watched & s->wanted) == s->wanted;
     bool writes_in_vain = s->watched & ~s->wanted & XF_WRITE;
-    if ((!covered || writes_in_vain) && watch(e, fd, s, s->wanted) < 0)
+    if ((!covered || writes_in_vain) && watch(e, fd, s, s->wanted) < 0) {
         e->failed = true;
+    }
     return 0;
 }
 
 int xf_engine_open_socket(void *userdata, int purpose, struct curl_sockaddr *address)
 {
     (void)purpose;
-    struct xf_easy *easy = userdata;
-    struct xf_engine *e = easy->transfer->engine;
+    xf_easy *easy = userdata;
+    xf_engine *e = easy->transfer->engine;
 #ifdef SOCK_CLOEXEC
     int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
 #else
     int fd = socket(address->family, address->socktype, address->protocol);
-    if (fd >= 0)
+    if (fd >= 0) {
         fcntl(fd, F_SETFD, FD_CLOEXEC);
+    }
 #endif
     if (fd < 0) {
         easy->transfer->starved |= errno == EMFILE || errno == ENFILE;
         return -1;
     }
-    struct xf_socket *s = socket_at(e, fd);
-    if (!s) {
+    xf_socket *s = socket_at(e, fd);
+    if (s == NULL) {
         close(fd);
         return -1;
     }
-    *s = (struct xf_socket){.ours = true};
+    *s = (xf_socket){.ours = true};
     e->stats.sockets++;
     return fd;
 }
@@ -105,53 +112,57 @@ static int local_port(int fd)
         struct sockaddr_in6 v6;
     } address = {0};
     socklen_t size = sizeof address;
-    if (getsockname(fd, &address.any, &size) < 0)
+    if (getsockname(fd, &address.any, &size) < 0) {
         return 0;
+    }
     return address.any.sa_family == AF_INET    ? ntohs(address.v4.sin_port)
            : address.any.sa_family == AF_INET6 ? ntohs(address.v6.sin6_port)
                                                : 0;
 }
 
-static void note_closed(struct xf_engine *e, int fd)
+static void note_closed(xf_engine *e, int fd)
 {
 #ifdef HAVE_TCP_INFO
     struct tcp_info info = {0};
     socklen_t size = sizeof info;
     if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &size) < 0 ||
-        size < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof info.tcpi_bytes_retrans)
+        size < offsetof(struct tcp_info, tcpi_bytes_retrans) + sizeof info.tcpi_bytes_retrans) {
         return;
+    }
     int64_t taken = (int64_t)info.tcpi_bytes_acked - 1; /* the opening counts as one */
     int64_t given = (int64_t)(info.tcpi_bytes_sent - info.tcpi_bytes_retrans);
-    e->closed[e->closed_next++ % XF_CLOSED] = (struct xf_closed){
+    e->closed[e->closed_next++ % XF_CLOSED] = (xf_closed){
         .port = local_port(fd),
         .untaken = given + (int64_t)info.tcpi_notsent_bytes - taken,
         .alive = info.tcpi_state == 1, /* TCP_ESTABLISHED */
     };
 #else
-    e->closed[e->closed_next++ % XF_CLOSED] = (struct xf_closed){.port = local_port(fd)};
+    e->closed[e->closed_next++ % XF_CLOSED] = (xf_closed){.port = local_port(fd)};
 #endif
 }
 
-const struct xf_closed *xf_engine_closed(const struct xf_engine *e, int port)
+const xf_closed *xf_engine_closed(const xf_engine *e, int port)
 {
     for (unsigned i = 1; port && i <= XF_CLOSED; i++) { /* the latest first */
-        const struct xf_closed *c = &e->closed[(e->closed_next - i) % XF_CLOSED];
-        if (c->port == port)
+        const xf_closed *c = &e->closed[(e->closed_next - i) % XF_CLOSED];
+        if (c->port == port) {
             return c;
+        }
     }
     return NULL;
 }
 
 int xf_engine_close_socket(void *engine, int fd)
 {
-    struct xf_engine *e = engine;
-    struct xf_socket *s = socket_at(e, fd);
-    if (s && s->ours) {
+    xf_engine *e = engine;
+    xf_socket *s = socket_at(e, fd);
+    if (s != NULL && s->ours) {
         note_closed(e, fd);
         e->stats.sockets--;
     }
-    if (s)
-        *s = (struct xf_socket){0}; /* the kernel takes a closed descriptor out of the set */
+    if (s != NULL) {
+        *s = (xf_socket){0}; /* the kernel takes a closed descriptor out of the set */
+    }
     return close(fd);
 }
 
@@ -159,14 +170,14 @@ int xf_engine_close_socket(void *engine, int fd)
 static int on_timer(CURLM *multi, long timeout_ms, void *userdata)
 {
     (void)multi;
-    struct xf_engine *e = userdata;
-    e->curl_due = timeout_ms < 0 ? XF_NEVER : e->now + timeout_ms * 1000000;
+    xf_engine *e = userdata;
+    e->curl_due = timeout_ms < 0 ? XF_NO_DEADLINE : e->now + timeout_ms * 1000000;
     return 0;
 }
 
 /* ---- news ---- */
 
-void xf_engine_note(struct xf_engine *e, struct xf_transfer *t, unsigned what)
+void xf_engine_note(xf_engine *e, xf_transfer *t, unsigned what)
 {
     if (!t->news) {
         t->next_news = NULL;
@@ -176,17 +187,20 @@ void xf_engine_note(struct xf_engine *e, struct xf_transfer *t, unsigned what)
     t->news |= what;
 }
 
-void xf_engine_forget(struct xf_engine *e, struct xf_transfer *t)
+void xf_engine_forget(xf_engine *e, xf_transfer *t)
 {
-    if (!t->news)
+    if (!t->news) {
         return;
+    }
     t->news = 0;
-    struct xf_transfer **link = &e->news;
-    while (*link != t)
+    xf_transfer **link = &e->news;
+    while (*link != t) {
         link = &(*link)->next_news;
+    }
     *link = t->next_news;
-    if (!*link)
+    if (*link == NULL) {
         e->news_end = link;
+    }
 }
 
 /* Tells what was noted up to now, and leaves to the next turn what is noted meanwhile, so that a
@@ -194,26 +208,30 @@ void xf_engine_forget(struct xf_engine *e, struct xf_transfer *t)
  *
  * What the woken tasks start is sent together, after some of them or the last: libcurl, the kernel
  * and a server that wakes on this CPU take the caches from the tasks once rather than each time. */
-static int tell(struct xf_engine *e)
+static int tell(xf_engine *e)
 {
     size_t left = 0;
     int result = 0;
-    for (struct xf_transfer *t = e->news; t; t = t->next_news)
+    for (xf_transfer *t = e->news; t != NULL; t = t->next_news) {
         left++;
+    }
     e->telling = true;
-    while (!result && left-- && e->news) {
-        struct xf_transfer *t = e->news;
+    while (!result && left-- && e->news != NULL) {
+        xf_transfer *t = e->news;
         unsigned what = t->news;
         xf_engine_forget(e, t);
-        if (what & XF_DONE)
+        if (what & XF_DONE) {
             t->engine = NULL;
+        }
         result = e->host.news(t, what);
-        if (e->added >= TOGETHER)
+        if (e->added >= TOGETHER) {
             xf_engine_run(e, CURL_SOCKET_TIMEOUT, 0);
+        }
     }
     e->telling = false;
-    if (e->added)
+    if (e->added) {
         xf_engine_run(e, CURL_SOCKET_TIMEOUT, 0);
+    }
     return result;
 }
 
@@ -221,7 +239,7 @@ static int tell(struct xf_engine *e)
 
 /* A transfer for whose connection there was no file descriptor: from now on there are no more
    connections than there are, and it waits for one of them. False: there is none. */
-static bool wait_for_connection(struct xf_engine *e, struct xf_transfer *t)
+static bool wait_for_connection(xf_engine *e, xf_transfer *t)
 {
     t->starved = false;
     if (e->stats.sockets == 0) {
@@ -233,31 +251,33 @@ static bool wait_for_connection(struct xf_engine *e, struct xf_transfer *t)
     return e->curl->multi_add_handle(e->multi, t->easy->curl) == 0;
 }
 
-void xf_engine_run(struct xf_engine *e, int fd, int events)
+void xf_engine_run(xf_engine *e, int fd, int events)
 {
     int running, left;
     if (fd == CURL_SOCKET_TIMEOUT) {
-        e->curl_due = XF_NEVER; /* libcurl sets it anew */
+        e->curl_due = XF_NO_DEADLINE; /* libcurl sets it anew */
         e->added = 0;
     }
     e->curl->multi_socket_action(e->multi, fd, events, &running);
     struct curl_msg *message;
-    while ((message = e->curl->multi_info_read(e->multi, &left))) {
-        struct xf_easy *easy = NULL;
-        if (message->msg != CURL_MSG_DONE)
+    while ((message = e->curl->multi_info_read(e->multi, &left)) != NULL) {
+        xf_easy *easy = NULL;
+        if (message->msg != CURL_MSG_DONE) {
             continue;
+        }
         int code = message->data.result; /* the message dies with the handle's removal */
         e->curl->easy_getinfo(message->easy, CURLINFO_PRIVATE, &easy);
-        struct xf_transfer *t = easy->transfer;
-        if (t->starved && code && !t->outcome.sends && wait_for_connection(e, t))
+        xf_transfer *t = easy->transfer;
+        if (t->starved && code && !t->outcome.sends && wait_for_connection(e, t)) {
             continue;
+        }
         xf_transfer_end(t, code);
         xf_engine_note(e, t, XF_DONE);
     }
     if (e->failed) {
         e->failed = false;
-        while (e->active) {
-            struct xf_transfer *t = e->active;
+        while (e->active != NULL) {
+            xf_transfer *t = e->active;
             xf_transfer_end(t, XF_E_MEMORY);
             xf_engine_note(e, t, XF_DONE);
         }
@@ -265,27 +285,29 @@ void xf_engine_run(struct xf_engine *e, int fd, int events)
 }
 
 /* Whether the silence is not the server's: it waits for us, or there is no connection yet. */
-static bool sends_still(struct xf_transfer *t)
+static bool sends_still(xf_transfer *t)
 {
-    if (t->receive_paused || t->send_paused || !t->outcome.sends)
+    if (t->receive_paused || t->send_paused || !t->outcome.sends) {
         return true;
+    }
     int64_t before = t->uploaded;
     t->engine->curl->easy_getinfo(t->easy->curl, CURLINFO_SIZE_UPLOAD_T, &t->uploaded);
     return t->uploaded > before;
 }
 
-static void expire(struct xf_engine *e)
+static void expire(xf_engine *e)
 {
-    struct xf_deadline *first;
-    while ((first = xf_deadlines_first(&e->deadlines)) && first->when <= e->now) {
-        struct xf_transfer *t =
-            (struct xf_transfer *)((char *)first - offsetof(struct xf_transfer, deadline));
-        int64_t total =
-            t->request.total_ns == XF_NEVER ? XF_NEVER : t->started + t->request.total_ns;
-        if (sends_still(t))
+    xf_deadline *first;
+    while ((first = xf_deadlines_first(&e->deadlines)) != NULL && first->when <= e->now) {
+        xf_transfer *t = (xf_transfer *)((char *)first - offsetof(xf_transfer, deadline));
+        int64_t total = t->request.total_ns == XF_NO_DEADLINE ? XF_NO_DEADLINE
+                                                              : t->started + t->request.total_ns;
+        if (sends_still(t)) {
             t->last_io = e->now;
+        }
         int64_t seen = t->last_io;
-        int64_t idle = t->request.idle_ns == XF_NEVER ? XF_NEVER : seen + t->request.idle_ns;
+        int64_t idle =
+            t->request.idle_ns == XF_NO_DEADLINE ? XF_NO_DEADLINE : seen + t->request.idle_ns;
         if (total > e->now && idle > e->now) {
             xf_deadlines_move(&e->deadlines, first, total < idle ? total : idle);
             continue;
@@ -295,31 +317,35 @@ static void expire(struct xf_engine *e)
     }
 }
 
-void xf_engine_arm(struct xf_engine *e)
+void xf_engine_arm(xf_engine *e)
 {
-    struct xf_deadline *first = xf_deadlines_first(&e->deadlines);
+    xf_deadline *first = xf_deadlines_first(&e->deadlines);
     int64_t due = e->curl_due;
-    if (first && first->when < due)
+    if (first != NULL && first->when < due) {
         due = first->when;
-    if (e->news)
+    }
+    if (e->news != NULL) {
         due = e->now;
-    if (due >= e->armed)
+    }
+    if (due >= e->armed) {
         return; /* an early turn costs less than a system call for each change */
-    if (xf_poller_arm(&e->poller, due - e->now) == 0)
+    }
+    if (xf_poller_arm(&e->poller, due - e->now) == 0) {
         e->armed = due;
+    }
 }
 
-int xf_engine_turn(struct xf_engine *e, int64_t now)
+int xf_engine_turn(xf_engine *e, int64_t now)
 {
-    struct xf_ready ready[64];
+    xf_ready ready[64];
     e->now = now;
     int n = xf_poller_poll(&e->poller, ready, 64);
     for (int i = 0; i < n; i++) {
         if (ready[i].fd < 0) {
-            e->armed = XF_NEVER;
+            e->armed = XF_NO_DEADLINE;
             continue;
         }
-        struct xf_socket *s = &e->sockets[ready[i].fd];
+        xf_socket *s = &e->sockets[ready[i].fd];
         if (!(ready[i].events & s->wanted) && !(s->wanted && ready[i].events & XF_ERROR)) {
             watch(e, ready[i].fd, s, s->wanted); /* an idle connection that the peer closed */
             continue;
@@ -329,34 +355,36 @@ int xf_engine_turn(struct xf_engine *e, int64_t now)
                      (ready[i].events & XF_ERROR ? CURL_CSELECT_ERR : 0);
         xf_engine_run(e, ready[i].fd, events);
     }
-    if (e->curl_due <= now)
+    if (e->curl_due <= now) {
         xf_engine_run(e, CURL_SOCKET_TIMEOUT, 0);
+    }
     expire(e);
     int result = tell(e);
-    if (e->multi) /* else the host has closed it */
+    if (e->multi != NULL) { /* else the host has closed it */
         xf_engine_arm(e);
+    }
     return result;
 }
 
 /* ---- life ---- */
 
-struct xf_engine *xf_engine_new(const struct xf_curl *curl, const struct xf_options *options,
-                                struct xf_host host)
+xf_engine *xf_engine_new(const xf_curl *curl, const xf_options *options, xf_host host)
 {
-    struct xf_engine *e = calloc(1, sizeof *e);
-    if (!e)
+    xf_engine *e = calloc(1, sizeof *e);
+    if (e == NULL) {
         return NULL;
+    }
     e->curl = curl;
     e->options = *options;
     e->host = host;
-    e->curl_due = e->armed = XF_NEVER;
+    e->curl_due = e->armed = XF_NO_DEADLINE;
     e->news_end = &e->news;
     if (xf_poller_open(&e->poller) < 0) {
         free(e);
         return NULL;
     }
     e->multi = curl->multi_init();
-    if (!e->multi) {
+    if (e->multi == NULL) {
         xf_poller_close(&e->poller);
         free(e);
         errno = ENOMEM;
@@ -374,22 +402,22 @@ struct xf_engine *xf_engine_new(const struct xf_curl *curl, const struct xf_opti
     return e;
 }
 
-int xf_engine_fd(const struct xf_engine *e)
+int xf_engine_fd(const xf_engine *e)
 {
     return e->poller.fd;
 }
 
-struct xf_stats xf_engine_stats(const struct xf_engine *e)
+xf_stats xf_engine_stats(const xf_engine *e)
 {
     return e->stats;
 }
 
-struct xf_transfer *xf_engine_close(struct xf_engine *e)
+xf_transfer *xf_engine_close(xf_engine *e)
 {
-    struct xf_transfer *ended = NULL;
+    xf_transfer *ended = NULL;
     e->added = 0;
-    while (e->news) { /* ended already, not told yet */
-        struct xf_transfer *t = e->news;
+    while (e->news != NULL) { /* ended already, not told yet */
+        xf_transfer *t = e->news;
         bool done = t->done;
         xf_engine_forget(e, t);
         if (done) {
@@ -398,49 +426,50 @@ struct xf_transfer *xf_engine_close(struct xf_engine *e)
             ended = t;
         }
     }
-    while (e->active) {
-        struct xf_transfer *t = e->active;
+    while (e->active != NULL) {
+        xf_transfer *t = e->active;
         xf_transfer_end(t, XF_E_CLOSED);
         t->engine = NULL;
         t->next = ended;
         ended = t;
     }
-    while (e->pool) {
-        struct xf_easy *easy = e->pool;
+    while (e->pool != NULL) {
+        xf_easy *easy = e->pool;
         e->pool = easy->next;
         xf_easy_free(e, easy);
     }
-    if (e->multi)
+    if (e->multi != NULL) {
         e->curl->multi_cleanup(e->multi);
+    }
     e->multi = NULL;
     xf_poller_close(&e->poller);
     return ended;
 }
 
-void xf_engine_free(struct xf_engine *e)
+void xf_engine_free(xf_engine *e)
 {
     xf_deadlines_free(&e->deadlines);
     free(e->sockets);
     free(e);
 }
 
-struct xf_easy *xf_easy_get(struct xf_engine *e)
+xf_easy *xf_easy_get(xf_engine *e)
 {
-    struct xf_easy *easy = e->pool;
-    if (easy) {
+    xf_easy *easy = e->pool;
+    if (easy != NULL) {
         e->pool = easy->next;
         e->pool_size--;
         return easy;
     }
     easy = calloc(1, sizeof *easy);
-    if (easy && !(easy->curl = e->curl->easy_init())) {
+    if (easy != NULL && (easy->curl = e->curl->easy_init()) == NULL) {
         free(easy);
         easy = NULL;
     }
     return easy;
 }
 
-void xf_easy_put(struct xf_engine *e, struct xf_easy *easy)
+void xf_easy_put(xf_engine *e, xf_easy *easy)
 {
     easy->transfer = NULL;
     if (e->pool_size >= POOLED) {
@@ -452,7 +481,7 @@ void xf_easy_put(struct xf_engine *e, struct xf_easy *easy)
     e->pool_size++;
 }
 
-void xf_easy_free(struct xf_engine *e, struct xf_easy *easy)
+void xf_easy_free(xf_engine *e, xf_easy *easy)
 {
     e->curl->easy_cleanup(easy->curl);
     free(easy);

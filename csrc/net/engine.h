@@ -17,9 +17,9 @@
 #include "net/curl.h"
 #include "net/deadlines.h"
 
-struct xf_engine;
-struct xf_transfer;
-struct xf_easy;
+typedef struct xf_engine xf_engine;
+typedef struct xf_transfer xf_transfer;
+typedef struct xf_easy xf_easy;
 
 /* What has happened to a transfer since the last time it was told. */
 enum {
@@ -29,13 +29,13 @@ enum {
     XF_DONE = 8, /* the outcome is there; the transfer is out of the engine */
 };
 
-struct xf_host {
+typedef struct xf_host {
     /* 0, or -1 to be told the rest in the next turn. */
-    int (*news)(struct xf_transfer *, unsigned what);
-};
+    int (*news)(xf_transfer *, unsigned what);
+} xf_host;
 
 /* Strings are borrowed and must outlive the engine. */
-struct xf_options {
+typedef struct xf_options {
     const char *ca_file, *cert_file, *key_file, *key_password; /* NULL: libcurl's default */
     const char *proxy, *no_proxy; /* proxy NULL: from the environment; "": none */
     bool verify, http2;
@@ -45,10 +45,10 @@ struct xf_options {
     long max_idle;                      /* connections kept for reuse */
     size_t max_head, max_body;          /* bytes; max_body bounds collected answers only */
     size_t high_water;                  /* unread bytes at which a stream is paused */
-};
+} xf_options;
 
 /* What to send. Borrowed until the transfer is done. */
-struct xf_request {
+typedef struct xf_request {
     const char *method, *url;
     const struct curl_slist *headers;
     const char *body; /* NULL: none */
@@ -58,9 +58,9 @@ struct xf_request {
     bool stream;               /* tell of the head and of each piece of the body */
     bool repeatable;           /* may be sent twice: the method, or the caller, says so */
     bool foreign;              /* to a host that the caller did not name: no certificate of ours */
-    int64_t total_ns, idle_ns; /* XF_NEVER: unbounded */
+    int64_t total_ns, idle_ns; /* XF_NO_DEADLINE: unbounded */
     long connect_timeout_ms;   /* 0: none */
-};
+} xf_request;
 
 /* Codes of an outcome beside libcurl's own, which are positive. */
 enum {
@@ -83,7 +83,7 @@ enum {
     XF_E_FILES = -16,    /* no file descriptor is left, and no connection that may come free */
 };
 
-struct xf_outcome {
+typedef struct xf_ending {
     int code; /* 0: success */
     int os_errno;
     bool unsent;    /* no byte of the request can have reached the server's program */
@@ -91,75 +91,74 @@ struct xf_outcome {
     int sends;      /* times the request was sent; above 1: repeated by libcurl */
     long connects;  /* new connections made for it */
     char *message;  /* of libcurl, or NULL; owned by the transfer */
-};
+} xf_ending;
 
 /* Microseconds since the start, 0: not reached. */
-struct xf_times {
+typedef struct xf_times {
     int64_t lookup, connect, tls, ready, first_byte, total;
-};
+} xf_times;
 
-struct xf_transfer {
-    struct xf_request request;
+typedef struct xf_transfer {
+    xf_request request;
 
     /* the answer */
     int status;
-    int http_version;      /* 10, 11, 20 */
-    struct xf_buffer head; /* status line and header lines, as received */
-    struct xf_buffer body; /* what was received and not yet taken */
-    bool head_open;        /* its status line has come, its end has not */
+    int http_version; /* 10, 11, 20 */
+    xf_buffer head;   /* status line and header lines, as received */
+    xf_buffer body;   /* what was received and not yet taken */
+    bool head_open;   /* its status line has come, its end has not */
     bool head_done, done;
-    struct xf_outcome outcome;
-    struct xf_times times;
+    xf_ending outcome;
+    xf_times times;
 
     /* private to csrc/net */
-    struct xf_engine *engine; /* NULL: not in flight */
-    struct xf_easy *easy;
-    struct xf_buffer upload;
+    xf_engine *engine; /* NULL: not in flight */
+    xf_easy *easy;
+    xf_buffer upload;
     int64_t length; /* what the head says so far, -1: nothing */
     enum { XF_PLAIN, XF_GZIPPED, XF_FOREIGN } coding;
-    struct xf_gzip *gzip; /* NULL: no body yet, or not gzipped */
+    xf_gzip *gzip; /* NULL: no body yet, or not gzipped */
     bool upload_ended, upload_aborted, send_paused, receive_paused;
     bool starved; /* there was no file descriptor for its connection */
     int error;    /* XF_E_... noted by a callback, which can tell libcurl only "abort" */
     int port;     /* of its connection, on this side */
     int64_t started, last_io, uploaded;
-    struct xf_deadline deadline;
+    xf_deadline deadline;
     unsigned news;
     struct xf_transfer *next_news, *next, *previous;
-};
+} xf_transfer;
 
-struct xf_stats {
+typedef struct xf_stats {
     size_t active;  /* transfers in flight */
     size_t sockets; /* open connections */
     uint64_t started, finished, connects, repeated;
-};
+} xf_stats;
 
 /* NULL for want of memory or descriptors (errno). The table must outlive the engine. */
-struct xf_engine *xf_engine_new(const struct xf_curl *curl, const struct xf_options *options,
-                                struct xf_host host);
-int xf_engine_fd(const struct xf_engine *e);
-struct xf_stats xf_engine_stats(const struct xf_engine *e);
+xf_engine *xf_engine_new(const xf_curl *curl, const xf_options *options, xf_host host);
+int xf_engine_fd(const xf_engine *e);
+xf_stats xf_engine_stats(const xf_engine *e);
 
 /* Does what is due and tells the news. 0, or -1 if the host interrupted it. */
-int xf_engine_turn(struct xf_engine *e, int64_t now);
+int xf_engine_turn(xf_engine *e, int64_t now);
 
 /* Ends all transfers with XF_E_CLOSED, without telling: the caller looks through the returned
  * list (by `next`). The host may call it from its news; xf_engine_free then has to wait for the end
  * of the turn. No other call is allowed on it afterwards. */
-struct xf_transfer *xf_engine_close(struct xf_engine *e);
-void xf_engine_free(struct xf_engine *e);
+xf_transfer *xf_engine_close(xf_engine *e);
+void xf_engine_free(xf_engine *e);
 
 /* Zeroes the struct. A transfer is owned by the caller, and in the engine from start to done. */
-void xf_transfer_init(struct xf_transfer *t, const struct xf_request *request);
+void xf_transfer_init(xf_transfer *t, const xf_request *request);
 /* 0, or a libcurl code or XF_E_... : then it was never in flight. */
-int xf_transfer_start(struct xf_transfer *t, struct xf_engine *e, int64_t now);
+int xf_transfer_start(xf_transfer *t, xf_engine *e, int64_t now);
 /* Ends it without news. Frees the connection at once. */
-void xf_transfer_cancel(struct xf_transfer *t);
+void xf_transfer_cancel(xf_transfer *t);
 /* Takes `size` bytes off the front of the body, and lets a paused transfer run on. */
-void xf_transfer_take(struct xf_transfer *t, size_t size, int64_t now);
+void xf_transfer_take(xf_transfer *t, size_t size, int64_t now);
 /* Adds to the upload; 0, or -1 for want of memory. */
-int xf_transfer_send(struct xf_transfer *t, const char *bytes, size_t size, int64_t now);
-void xf_transfer_send_end(struct xf_transfer *t, bool aborted, int64_t now);
-void xf_transfer_free(struct xf_transfer *t);
+int xf_transfer_send(xf_transfer *t, const char *bytes, size_t size, int64_t now);
+void xf_transfer_send_end(xf_transfer *t, bool aborted, int64_t now);
+void xf_transfer_free(xf_transfer *t);
 
 #endif

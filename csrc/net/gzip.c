@@ -15,13 +15,13 @@ enum {
 };
 #define ABI "1" /* of the version, zlib looks at the first character */
 
-struct xf_gzip {
-    const struct xf_zlib *zlib;
-    struct xf_zstream stream;
+typedef struct xf_gzip {
+    const xf_zlib *zlib;
+    xf_zstream stream;
     bool whole;
-};
+} xf_gzip;
 
-bool xf_zlib_load(struct xf_zlib *zlib, void *library)
+bool xf_zlib_load(xf_zlib *zlib, void *library)
 {
     const struct {
         const char *name;
@@ -34,32 +34,33 @@ bool xf_zlib_load(struct xf_zlib *zlib, void *library)
     };
     for (size_t i = 0; i < sizeof symbols / sizeof *symbols; i++) {
         void *symbol = dlsym(library, symbols[i].name);
-        if (!symbol)
+        if (symbol == NULL) {
             return false;
+        }
         memcpy(symbols[i].slot, &symbol, sizeof symbol);
     }
-    struct xf_gzip *trial = xf_gzip_new(zlib);
+    xf_gzip *trial = xf_gzip_new(zlib);
     xf_gzip_free(trial);
     return trial != NULL;
 }
 
-struct xf_gzip *xf_gzip_new(const struct xf_zlib *zlib)
+xf_gzip *xf_gzip_new(const xf_zlib *zlib)
 {
-    struct xf_gzip *g = calloc(1, sizeof *g);
-    if (!g)
+    xf_gzip *g = calloc(1, sizeof *g);
+    if (g == NULL) {
         return NULL;
+    }
     g->zlib = zlib;
-    if (!zlib->init || zlib->init(&g->stream, GZIP_ONLY, ABI, sizeof g->stream)) {
+    if (zlib->init == NULL || zlib->init(&g->stream, GZIP_ONLY, ABI, sizeof g->stream)) {
         free(g);
         return NULL;
     }
     return g;
 }
 
-int xf_gzip_push(struct xf_gzip *g, const char *bytes, size_t size, struct xf_buffer *out,
-                 size_t most)
+int xf_gzip_push(xf_gzip *g, const char *bytes, size_t size, xf_buffer *out, size_t most)
 {
-    struct xf_zstream *s = &g->stream;
+    xf_zstream *s = &g->stream;
     unsigned char piece[16384];
     s->next_in = (const unsigned char *)bytes;
     s->avail_in = (unsigned)size;
@@ -72,28 +73,33 @@ int xf_gzip_push(struct xf_gzip *g, const char *bytes, size_t size, struct xf_bu
         s->avail_out = sizeof piece;
         int result = g->whole ? Z_BUF_ERROR : g->zlib->inflate(s, Z_SYNC_FLUSH);
         size_t made = sizeof piece - s->avail_out;
-        if (result == Z_MEM_ERROR)
+        if (result == Z_MEM_ERROR) {
             return XF_GZIP_MEMORY;
-        if ((result < 0 && result != Z_BUF_ERROR) || result == Z_NEED_DICT)
+        }
+        if ((result < 0 && result != Z_BUF_ERROR) || result == Z_NEED_DICT) {
             return XF_GZIP_BAD;
-        if (made > most - xf_buffer_size(out))
+        }
+        if (made > most - xf_buffer_size(out)) {
             return XF_GZIP_LARGE;
-        if (xf_buffer_add(out, (const char *)piece, made) < 0)
+        }
+        if (xf_buffer_add(out, (const char *)piece, made) < 0) {
             return XF_GZIP_MEMORY;
+        }
         g->whole |= result == Z_STREAM_END;
     } while (s->avail_in || !s->avail_out);
     return 0;
 }
 
-bool xf_gzip_whole(const struct xf_gzip *g)
+bool xf_gzip_whole(const xf_gzip *g)
 {
     return g->whole;
 }
 
-void xf_gzip_free(struct xf_gzip *g)
+void xf_gzip_free(xf_gzip *g)
 {
-    if (!g)
+    if (g == NULL) {
         return;
+    }
     g->zlib->end(&g->stream);
     free(g);
 }

@@ -10,7 +10,7 @@
 #include "net/buffer.h"
 
 /* zlib's z_stream, as far as its size and what is used of it; zlib itself checks the size. */
-struct xf_zstream {
+typedef struct xf_zstream {
     const unsigned char *next_in;
     unsigned avail_in;
     unsigned long total_in;
@@ -21,30 +21,29 @@ struct xf_zstream {
     void *state, *allocate, *release, *opaque;
     int data_type;
     unsigned long checksum, reserved;
-};
+} xf_zstream;
 
-struct xf_zlib {
-    int (*init)(struct xf_zstream *, int bits, const char *version, int size);
-    int (*inflate)(struct xf_zstream *, int flush);
-    int (*reset)(struct xf_zstream *);
-    int (*end)(struct xf_zstream *);
-};
+typedef struct xf_zlib {
+    int (*init)(xf_zstream *, int bits, const char *version, int size);
+    int (*inflate)(xf_zstream *, int flush);
+    int (*reset)(xf_zstream *);
+    int (*end)(xf_zstream *);
+} xf_zlib;
 
 /* From a library, or one that it is linked with; false if there is none. */
-bool xf_zlib_load(struct xf_zlib *zlib, void *library);
+bool xf_zlib_load(xf_zlib *zlib, void *library);
 
-struct xf_gzip;
+typedef struct xf_gzip xf_gzip;
 
 enum { XF_GZIP_MEMORY = -1, XF_GZIP_BAD = -2, XF_GZIP_LARGE = -3 };
 
 /* NULL for want of memory, or of zlib. */
-struct xf_gzip *xf_gzip_new(const struct xf_zlib *zlib);
+xf_gzip *xf_gzip_new(const xf_zlib *zlib);
 /* Adds what the bytes decode to. 0, or XF_GZIP_...: bad data, or more than `most` bytes in `out`.
  */
-int xf_gzip_push(struct xf_gzip *, const char *bytes, size_t size, struct xf_buffer *out,
-                 size_t most);
+int xf_gzip_push(xf_gzip *, const char *bytes, size_t size, xf_buffer *out, size_t most);
 /* Whether the bytes up to now were a whole stream. */
-bool xf_gzip_whole(const struct xf_gzip *);
-void xf_gzip_free(struct xf_gzip *); /* or NULL */
+bool xf_gzip_whole(const xf_gzip *);
+void xf_gzip_free(xf_gzip *); /* or NULL */
 
 #endif

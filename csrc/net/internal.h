@@ -9,9 +9,9 @@
 
 /* A libcurl handle with the options that all requests share already set. Making one costs more
  * than the rest of a call, so they are kept. */
-struct xf_easy {
+typedef struct xf_easy {
     CURL *curl;
-    struct xf_transfer *transfer; /* NULL: in the pool */
+    xf_transfer *transfer; /* NULL: in the pool */
     struct xf_easy *next;
     bool set_up;
     bool http2;
@@ -19,62 +19,62 @@ struct xf_easy {
     bool foreign;    /* set up without the client's certificate */
     long connect_timeout_ms;
     char error[XF_ERROR_SIZE];
-};
+} xf_easy;
 
 /* What is known of a descriptor number. */
-struct xf_socket {
+typedef struct xf_socket {
     uint8_t wanted;  /* by libcurl */
     uint8_t watched; /* by the poller */
     bool ours;       /* opened by the engine, so its close will be seen */
-};
+} xf_socket;
 
 /* What is known of a connection that was closed. */
-struct xf_closed {
+typedef struct xf_closed {
     int port;        /* its own, by which a transfer knows it; 0: none */
     int64_t untaken; /* bytes that were sent and that the peer's kernel has not acknowledged */
     bool alive;      /* the peer had not closed its end */
-};
+} xf_closed;
 
 #define XF_CLOSED 16
 
-struct xf_engine {
-    const struct xf_curl *curl;
-    struct xf_options options;
-    struct xf_host host;
-    struct xf_poller poller;
+typedef struct xf_engine {
+    const xf_curl *curl;
+    xf_options options;
+    xf_host host;
+    xf_poller poller;
     CURLM *multi;
     int64_t now;
-    int64_t curl_due, armed; /* XF_NEVER: not */
-    struct xf_deadlines deadlines;
-    struct xf_socket *sockets;
+    int64_t curl_due, armed; /* XF_NO_DEADLINE: not */
+    xf_deadlines deadlines;
+    xf_socket *sockets;
     size_t socket_room;
-    struct xf_closed closed[XF_CLOSED]; /* a ring, of the last ones */
+    xf_closed closed[XF_CLOSED]; /* a ring, of the last ones */
     unsigned closed_next;
-    struct xf_easy *pool;
+    xf_easy *pool;
     size_t pool_size;
-    struct xf_transfer *active, *news, **news_end;
+    xf_transfer *active, *news, **news_end;
     bool telling;   /* the host's tasks run, one after another */
     unsigned added; /* transfers started by them that libcurl was not run for yet */
     bool failed;    /* a socket could not be watched: everything in flight ends */
-    struct xf_stats stats;
-};
+    xf_stats stats;
+} xf_engine;
 
 /* Runs libcurl on one descriptor (or CURL_SOCKET_TIMEOUT) and collects what ended. */
-void xf_engine_run(struct xf_engine *e, int fd, int events);
+void xf_engine_run(xf_engine *e, int fd, int events);
 /* Makes the descriptor readable in time for what is due next. */
-void xf_engine_arm(struct xf_engine *e);
-void xf_engine_note(struct xf_engine *e, struct xf_transfer *t, unsigned what);
-void xf_engine_forget(struct xf_engine *e, struct xf_transfer *t);
+void xf_engine_arm(xf_engine *e);
+void xf_engine_note(xf_engine *e, xf_transfer *t, unsigned what);
+void xf_engine_forget(xf_engine *e, xf_transfer *t);
 
 int xf_engine_open_socket(void *easy, int purpose, struct curl_sockaddr *address);
 int xf_engine_close_socket(void *engine, int fd);
-const struct xf_closed *xf_engine_closed(const struct xf_engine *e, int port);
+const xf_closed *xf_engine_closed(const xf_engine *e, int port);
 
-struct xf_easy *xf_easy_get(struct xf_engine *e);
-void xf_easy_put(struct xf_engine *e, struct xf_easy *easy);
-void xf_easy_free(struct xf_engine *e, struct xf_easy *easy);
+xf_easy *xf_easy_get(xf_engine *e);
+void xf_easy_put(xf_engine *e, xf_easy *easy);
+void xf_easy_free(xf_engine *e, xf_easy *easy);
 
 /* Takes t out of libcurl and of the engine, with its outcome. */
-void xf_transfer_end(struct xf_transfer *t, int code);
+void xf_transfer_end(xf_transfer *t, int code);
 
 #endif

@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-enum state {
+typedef enum state {
     TEXT_START,
     ELEMENT, /* of the array of documents, or its end */
     KEY_OR_END,
@@ -16,11 +16,11 @@ enum state {
     IN_SKIPPED_STRING,
     AT_END,
     NOT_JSON,
-};
+} state;
 
 #define CAP INT64_C(100000000000000000)
 
-void xf_json_begin(struct xf_json *j, const struct xf_json_keys *looked_for)
+void xf_json_begin(xf_json *j, const xf_json_keys *looked_for)
 {
     j->looked_for = looked_for;
     j->state = TEXT_START;
@@ -29,13 +29,14 @@ void xf_json_begin(struct xf_json *j, const struct xf_json_keys *looked_for)
     j->escaped = false;
 }
 
-static void forget_numbers(struct xf_json *j)
+static void forget_numbers(xf_json *j)
 {
-    for (size_t i = 0; i < XF_JSON_NUMBERS; i++)
+    for (size_t i = 0; i < XF_JSON_NUMBERS; i++) {
         j->numbers[i] = -1;
+    }
 }
 
-static void begin_document(struct xf_json *j)
+static void begin_document(xf_json *j)
 {
     forget_numbers(j);
     j->text = NULL;
@@ -51,7 +52,7 @@ static bool is_blank(char c)
 }
 
 /* To behind the closing quote; false: it is not there yet. */
-static bool pass_string(struct xf_json *j, const char **at, const char *end)
+static bool pass_string(xf_json *j, const char **at, const char *end)
 {
     const char *p = *at;
     if (j->escaped && p < end) {
@@ -60,16 +61,17 @@ static bool pass_string(struct xf_json *j, const char **at, const char *end)
     }
     while (p < end) {
         const char *quote = memchr(p, '"', (size_t)(end - p));
-        const char *stop = quote ? quote : end, *back = stop;
-        while (back > p && back[-1] == '\\')
+        const char *stop = quote != NULL ? quote : end, *back = stop;
+        while (back > p && back[-1] == '\\') {
             back--;
+        }
         bool escaped = (stop - back) & 1;
-        if (quote && !escaped) {
+        if (quote != NULL && !escaped) {
             *at = quote + 1;
             return true;
         }
-        j->escaped = !quote && escaped;
-        p = quote ? quote + 1 : end;
+        j->escaped = quote == NULL && escaped;
+        p = quote != NULL ? quote + 1 : end;
     }
     *at = end;
     return false;
@@ -95,73 +97,80 @@ static const char *next_mark(const char *p, const char *end)
         memcpy(&word, p, sizeof word);
         uint64_t folded = word | EACH(0x20);
         if (has_zero_byte(word ^ EACH('"')) || has_zero_byte(folded ^ EACH('{')) ||
-            has_zero_byte(folded ^ EACH('}')))
+            has_zero_byte(folded ^ EACH('}'))) {
             break;
+        }
     }
-    while (p < end && !is_mark(*p))
+    while (p < end && !is_mark(*p)) {
         p++;
+    }
     return p;
 }
 
 /* Up to the bracket that closes what is skipped, or to a string in it. */
-static void skip(struct xf_json *j, const char **at, const char *end)
+static void skip(xf_json *j, const char **at, const char *end)
 {
     const char *p = next_mark(*at, end);
     if (p == end) {
         *at = end;
         return;
     }
-    if (*p == '"')
+    if (*p == '"') {
         j->state = IN_SKIPPED_STRING;
-    else if ((*p | 0x20) == '{')
+    } else if ((*p | 0x20) == '{') {
         j->skipped++;
-    else if (!--j->skipped)
+    } else if (!--j->skipped) {
         j->state = AFTER_VALUE;
+    }
     *at = p + 1;
 }
 
-static void read_key(struct xf_json *j, const char **at, const char *end)
+static void read_key(xf_json *j, const char **at, const char *end)
 {
     const char *start = *at;
     bool closed = pass_string(j, at, end);
     size_t size = (size_t)(*at - start) - closed, room = (size_t)(XF_JSON_KEY - j->key_size);
     memcpy(j->key + j->key_size, start, size < room ? size : room);
     j->key_size += (uint8_t)(size < room ? size : room);
-    if (closed)
+    if (closed) {
         j->state = COLON;
+    }
 }
 
-static const struct xf_json_key *looked_for(const struct xf_json *j)
+static const xf_json_key *looked_for(const xf_json *j)
 {
-    const struct xf_json_keys *all = j->looked_for;
+    const xf_json_keys *all = j->looked_for;
     uint8_t in = j->objects[j->levels - 1];
     for (size_t i = 0; i < all->count && all->keys[i].in <= in; i++) {
-        const struct xf_json_key *key = &all->keys[i];
-        if (key->in == in && key->size == j->key_size && !memcmp(key->name, j->key, key->size))
+        const xf_json_key *key = &all->keys[i];
+        if (key->in == in && key->size == j->key_size && !memcmp(key->name, j->key, key->size)) {
             return key;
+        }
     }
     return NULL;
 }
 
 /* At the first character of a value, which is left to the next state where it is part of it. */
-static void begin_value(struct xf_json *j, const char **at)
+static void begin_value(xf_json *j, const char **at)
 {
-    const struct xf_json_key *key = j->levels ? looked_for(j) : NULL;
+    const xf_json_key *key = j->levels ? looked_for(j) : NULL;
     j->found = key;
-    if (key && key->kind == XF_JSON_WHOLE)
+    if (key != NULL && key->kind == XF_JSON_WHOLE) {
         j->numbers[key->to] = -1;
-    else if (key && key->kind == XF_JSON_TEXT)
+    } else if (key != NULL && key->kind == XF_JSON_TEXT) {
         j->text = NULL;
+    }
     char c = **at;
-    bool enter = key && (key->kind == XF_JSON_OBJECT || key->kind == XF_JSON_ALL_ANEW);
+    bool enter = key != NULL && (key->kind == XF_JSON_OBJECT || key->kind == XF_JSON_ALL_ANEW);
     if (c == '"') {
         ++*at;
         j->text_start = *at;
         j->state = IN_STRING;
     } else if (c == '{' && enter && j->levels < XF_JSON_LEVELS) {
         ++*at;
-        if (key->kind == XF_JSON_ALL_ANEW)
+        if (key->kind == XF_JSON_ALL_ANEW) {
             forget_numbers(j);
+        }
         j->objects[j->levels++] = key->to;
         j->state = KEY_OR_END;
     } else if (c == '{' || c == '[') {
@@ -176,14 +185,15 @@ static void begin_value(struct xf_json *j, const char **at)
 }
 
 /* A number, or a word; what ends it is left to the next state. */
-static void read_literal(struct xf_json *j, const char **at, const char *end)
+static void read_literal(xf_json *j, const char **at, const char *end)
 {
     const char *p = *at;
     for (; p < end && !is_blank(*p) && *p != ',' && !is_mark(*p) && *p != ':'; p++) {
         if (*p >= '0' && *p <= '9') {
             j->digits = true;
-            if (j->number < CAP)
+            if (j->number < CAP) {
                 j->number = j->number * 10 + (*p - '0');
+            }
         } else if (*p == '-' && !j->digits && !j->negative) {
             j->negative = true;
         } else {
@@ -191,20 +201,23 @@ static void read_literal(struct xf_json *j, const char **at, const char *end)
         }
     }
     *at = p;
-    if (p == end)
+    if (p == end) {
         return;
-    const struct xf_json_key *key = j->found;
+    }
+    const xf_json_key *key = j->found;
     bool is_whole = j->digits && !j->strange && (!j->negative || !j->number);
-    if (key && key->kind == XF_JSON_WHOLE && is_whole)
+    if (key != NULL && key->kind == XF_JSON_WHOLE && is_whole) {
         j->numbers[key->to] = j->number;
+    }
     j->state = AFTER_VALUE;
 }
 
-static void read_string(struct xf_json *j, const char **at, const char *end)
+static void read_string(xf_json *j, const char **at, const char *end)
 {
-    if (!pass_string(j, at, end))
+    if (!pass_string(j, at, end)) {
         return;
-    if (j->found && j->found->kind == XF_JSON_TEXT && j->text_start) {
+    }
+    if (j->found != NULL && j->found->kind == XF_JSON_TEXT && j->text_start != NULL) {
         j->text = j->text_start;
         j->text_size = (size_t)(*at - 1 - j->text_start);
     }
@@ -212,10 +225,10 @@ static void read_string(struct xf_json *j, const char **at, const char *end)
 }
 
 /* A character between values. Whether a document has ended with it. */
-static bool step(struct xf_json *j, const char **at)
+static bool step(xf_json *j, const char **at)
 {
     char c = **at;
-    enum state next = NOT_JSON;
+    state next = NOT_JSON;
     bool ended = false;
     if (is_blank(c)) {
         ++*at;
@@ -255,8 +268,9 @@ static bool step(struct xf_json *j, const char **at)
         }
         break;
     case COLON:
-        if (c == ':')
+        if (c == ':') {
             next = VALUE;
+        }
         break;
     default: /* VALUE */
         begin_value(j, at);
@@ -267,7 +281,7 @@ static bool step(struct xf_json *j, const char **at)
     return ended;
 }
 
-enum xf_json_result xf_json_push(struct xf_json *j, const char **at, const char *end)
+xf_json_result xf_json_push(xf_json *j, const char **at, const char *end)
 {
     while (*at < end && j->state != AT_END && j->state != NOT_JSON) {
         switch (j->state) {
@@ -284,15 +298,18 @@ enum xf_json_result xf_json_push(struct xf_json *j, const char **at, const char 
             skip(j, at, end);
             break;
         case IN_SKIPPED_STRING:
-            if (pass_string(j, at, end))
+            if (pass_string(j, at, end)) {
                 j->state = SKIPPING;
+            }
             break;
         default:
-            if (step(j, at))
+            if (step(j, at)) {
                 return XF_JSON_DOCUMENT;
+            }
         }
     }
-    if (j->state == IN_STRING)
+    if (j->state == IN_STRING) {
         j->text_start = NULL; /* what was pushed is borrowed no longer */
+    }
     return j->state == AT_END ? XF_JSON_OVER : j->state == NOT_JSON ? XF_JSON_BROKEN : XF_JSON_MORE;
 }

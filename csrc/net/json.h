@@ -18,27 +18,32 @@ enum {
     XF_JSON_KEY = 32,     /* above the longest name that is looked for */
 };
 
-enum xf_json_kind { XF_JSON_OBJECT, XF_JSON_ALL_ANEW, XF_JSON_WHOLE, XF_JSON_TEXT };
+typedef enum xf_json_kind {
+    XF_JSON_OBJECT,
+    XF_JSON_ALL_ANEW,
+    XF_JSON_WHOLE,
+    XF_JSON_TEXT
+} xf_json_kind;
 
 /* A key that is looked for. */
-struct xf_json_key {
+typedef struct xf_json_key {
     const char *name;
     uint8_t size; /* of the name */
     uint8_t in;   /* the object that it is in; 0: the document */
     uint8_t kind; /* what its value is to be: an object to look into; one that replaces all numbers
                      told before it; a whole number; a text */
     uint8_t to;   /* the object's number, above 0; or the place of the number */
-};
+} xf_json_key;
 
 #define XF_JSON_KEY_OF(in, name, kind, to) {name, sizeof(name) - 1, in, kind, to}
 
 /* Ordered by `in`. */
-struct xf_json_keys {
-    const struct xf_json_key *keys;
+typedef struct xf_json_keys {
+    const xf_json_key *keys;
     size_t count;
-};
+} xf_json_keys;
 
-struct xf_json {
+typedef struct xf_json {
     /* Of the document: whole numbers by their place, -1: not said; capped a little above 10^17. Of
      * a key that comes twice the last value counts, as with other readers. */
     int64_t numbers[XF_JSON_NUMBERS];
@@ -48,9 +53,9 @@ struct xf_json {
     size_t text_size;
 
     /* private */
-    const struct xf_json_keys *looked_for;
-    const struct xf_json_key *found; /* the key whose value is read, or NULL */
-    uint64_t skipped;                /* brackets open of what is passed over */
+    const xf_json_keys *looked_for;
+    const xf_json_key *found; /* the key whose value is read, or NULL */
+    uint64_t skipped;         /* brackets open of what is passed over */
     int64_t number;
     const char *text_start;
     uint8_t state, levels, key_size;
@@ -59,18 +64,18 @@ struct xf_json {
     bool escaped;                    /* the next character of the string */
     bool negative, digits, strange;  /* of the number */
     char key[XF_JSON_KEY];
-};
+} xf_json;
 
-enum xf_json_result {
+typedef enum xf_json_result {
     XF_JSON_MORE,     /* all bytes are read */
     XF_JSON_DOCUMENT, /* one has ended; what it told holds until the next push */
     XF_JSON_OVER,     /* behind the end of the text: push no more */
     XF_JSON_BROKEN,   /* the text is not JSON: push no more */
-};
+} xf_json_result;
 
 /* Before each text. A text is one document (an object), or an array of them. */
-void xf_json_begin(struct xf_json *j, const struct xf_json_keys *looked_for);
+void xf_json_begin(xf_json *j, const xf_json_keys *looked_for);
 /* Reads from *at on; *at is moved to the first byte not read. */
-enum xf_json_result xf_json_push(struct xf_json *j, const char **at, const char *end);
+xf_json_result xf_json_push(xf_json *j, const char **at, const char *end);
 
 #endif

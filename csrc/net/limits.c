@@ -7,11 +7,11 @@
 #include "net/head.h"
 
 /* What a text is found to be. */
-enum reading { NOTHING, FOUND, ODD /* for the other reader */ };
+typedef enum found { NOTHING, FOUND, ODD /* for the other reader */ } found;
 
-struct text {
+typedef struct text {
     const char *at, *end;
-};
+} text;
 
 static bool is_digit(char c)
 {
@@ -24,10 +24,12 @@ static bool is_digit(char c)
 static double decimal(uint64_t digits, int behind)
 {
     uint64_t power = 1;
-    for (int i = 0; i < behind; i++)
+    for (int i = 0; i < behind; i++) {
         power *= 10;
-    if (power == 1 || digits < UINT64_C(1) << 53) /* both sides of the division are exact */
+    }
+    if (power == 1 || digits < UINT64_C(1) << 53) { /* both sides of the division are exact */
         return (double)digits / (double)power;
+    }
     __extension__ typedef unsigned __int128 wide;
     wide shifted = (wide)digits << 64;
     wide quotient = shifted / power;
@@ -38,7 +40,7 @@ static double decimal(uint64_t digits, int behind)
 enum { MOST_DIGITS = 19, MOST_BEHIND = 17 };
 
 /* Digits with a point in or before or behind them. NOTHING: none here. */
-static enum reading take_decimal(struct text *t, double *value, bool *is_whole)
+static found take_decimal(text *t, double *value, bool *is_whole)
 {
     const char *p = t->at;
     uint64_t digits = 0;
@@ -48,13 +50,15 @@ static enum reading take_decimal(struct text *t, double *value, bool *is_whole)
             behind = 0;
             continue;
         }
-        if (++count > MOST_DIGITS || behind == MOST_BEHIND)
+        if (++count > MOST_DIGITS || behind == MOST_BEHIND) {
             return ODD;
+        }
         digits = digits * 10 + (uint64_t)(*p - '0');
         behind += behind >= 0;
     }
-    if (!count)
+    if (!count) {
         return NOTHING;
+    }
     *value = decimal(digits, behind);
     *is_whole = behind < 0;
     t->at = p;
@@ -62,22 +66,25 @@ static enum reading take_decimal(struct text *t, double *value, bool *is_whole)
 }
 
 /* A number >= 0, as Python's float() reads it. */
-static enum reading read_number(struct text t, double *value)
+static found read_number(text t, double *value)
 {
     bool is_whole, negative = t.at < t.end && *t.at == '-';
-    for (const char *p = t.at; p < t.end; p++)
-        if (!is_digit(*p) && !strchr("+-._eE ", *p))
+    for (const char *p = t.at; p < t.end; p++) {
+        if (!is_digit(*p) && strchr("+-._eE ", *p) == NULL) {
             return NOTHING; /* infinities and NaN are none here, too */
+        }
+    }
     t.at += negative;
-    enum reading reading = take_decimal(&t, value, &is_whole);
-    if (reading == FOUND && t.at == t.end)
+    found reading = take_decimal(&t, value, &is_whole);
+    if (reading == FOUND && t.at == t.end) {
         return !negative ? FOUND : *value != 0 ? NOTHING : ODD;
+    }
     return t.at == t.end && !negative ? NOTHING : ODD; /* an empty text is none */
 }
 
 /* ---- durations ---- */
 
-static double take_unit(struct text *t)
+static double take_unit(text *t)
 {
     static const struct {
         const char *name;
@@ -95,20 +102,23 @@ static double take_unit(struct text *t)
 }
 
 /* Seconds, as Go writes them: 20ms, 6m0s, 2m52.8s. */
-static enum reading read_duration(struct text t, double *seconds)
+static found read_duration(text t, double *seconds)
 {
     double total = 0;
     bool is_exact = true;
     while (t.at < t.end) {
         double amount, unit;
         bool is_whole;
-        enum reading reading = take_decimal(&t, &amount, &is_whole);
-        if (reading != FOUND)
+        found reading = take_decimal(&t, &amount, &is_whole);
+        if (reading != FOUND) {
             return reading;
-        if (!(unit = take_unit(&t)))
+        }
+        if (!(unit = take_unit(&t))) {
             return NOTHING;
-        if (!is_exact)
+        }
+        if (!is_exact) {
             return ODD; /* the order of rounding would matter */
+        }
         total += amount * unit;
         is_exact = is_whole && unit >= 1 && amount < 1e9;
     }
@@ -118,32 +128,36 @@ static enum reading read_duration(struct text t, double *seconds)
 
 /* ---- instants ---- */
 
-static int take_digits(struct text *t, int count)
+static int take_digits(text *t, int count)
 {
     int value = 0;
-    if (t->end - t->at < count)
+    if (t->end - t->at < count) {
         return -1;
+    }
     for (; count; count--, t->at++) {
-        if (!is_digit(*t->at))
+        if (!is_digit(*t->at)) {
             return -1;
+        }
         value = value * 10 + (*t->at - '0');
     }
     return value;
 }
 
-static bool take(struct text *t, const char *expected)
+static bool take(text *t, const char *expected)
 {
     size_t size = strlen(expected);
-    if ((size_t)(t->end - t->at) < size || memcmp(t->at, expected, size))
+    if ((size_t)(t->end - t->at) < size || memcmp(t->at, expected, size)) {
         return false;
+    }
     t->at += size;
     return true;
 }
 
-static bool take_any(struct text *t, const char *characters)
+static bool take_any(text *t, const char *characters)
 {
-    if (t->at == t->end || !*t->at || !strchr(characters, *t->at))
+    if (t->at == t->end || !*t->at || strchr(characters, *t->at) == NULL) {
         return false;
+    }
     t->at++;
     return true;
 }
@@ -152,64 +166,77 @@ static bool take_any(struct text *t, const char *characters)
 static int64_t day_of(int year, int month, int day)
 {
     static const uint8_t lengths[] = {31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31};
-    if (year < 1970 || month < 1 || month > 12 || day < 1)
+    if (year < 1970 || month < 1 || month > 12 || day < 1) {
         return -1;
+    }
     bool leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
-    if (day > lengths[month - 1] + (leap && month == 2))
+    if (day > lengths[month - 1] + (leap && month == 2)) {
         return -1;
+    }
     int64_t before = year - 1;
     int64_t days = before * 365 + before / 4 - before / 100 + before / 400 - 719162 + day - 1;
-    for (int m = 1; m < month; m++)
+    for (int m = 1; m < month; m++) {
         days += lengths[m - 1] + (leap && m == 2);
+    }
     return days * 86400;
 }
 
 /* 12:34:56, in seconds, or -1. */
-static int take_time(struct text *t)
+static int take_time(text *t)
 {
     int hours = take_digits(t, 2);
-    if (hours < 0 || hours > 23 || !take(t, ":"))
+    if (hours < 0 || hours > 23 || !take(t, ":")) {
         return -1;
+    }
     int minutes = take_digits(t, 2);
-    if (minutes < 0 || minutes > 59 || !take(t, ":"))
+    if (minutes < 0 || minutes > 59 || !take(t, ":")) {
         return -1;
+    }
     int seconds = take_digits(t, 2);
     return seconds < 0 || seconds > 59 ? -1 : hours * 3600 + minutes * 60 + seconds;
 }
 
 /* 2024-06-01T00:00:00.5Z (RFC 3339) */
-static bool read_rfc3339(struct text t, double *instant)
+static bool read_rfc3339(text t, double *instant)
 {
     int offset = 0;
     double fraction = 0;
     int year = take_digits(&t, 4);
-    if (!take(&t, "-"))
+    if (!take(&t, "-")) {
         return false;
+    }
     int month = take_digits(&t, 2);
-    if (!take(&t, "-"))
+    if (!take(&t, "-")) {
         return false;
+    }
     int64_t day = day_of(year, month, take_digits(&t, 2));
-    if (day < 0 || !take_any(&t, "Tt "))
+    if (day < 0 || !take_any(&t, "Tt ")) {
         return false;
+    }
     int time = take_time(&t);
-    if (time < 0)
+    if (time < 0) {
         return false;
+    }
     if (t.at < t.end && *t.at == '.') {
         bool is_whole;
         const char *start = t.at;
-        if (take_decimal(&t, &fraction, &is_whole) != FOUND || t.at == start + 1)
+        if (take_decimal(&t, &fraction, &is_whole) != FOUND || t.at == start + 1) {
             return false;
+        }
     }
     if (!take_any(&t, "Zz")) {
         bool west = t.at < t.end && *t.at == '-';
-        if (!take_any(&t, "+-"))
+        if (!take_any(&t, "+-")) {
             return false;
+        }
         int hours = take_digits(&t, 2);
-        if (hours < 0 || hours > 23 || !take(&t, ":"))
+        if (hours < 0 || hours > 23 || !take(&t, ":")) {
             return false;
+        }
         int minutes = take_digits(&t, 2);
-        if (minutes < 0 || minutes > 59)
+        if (minutes < 0 || minutes > 59) {
             return false;
+        }
         offset = (hours * 3600 + minutes * 60) * (west ? -1 : 1);
     }
     *instant = (double)(day + time - offset) + fraction;
@@ -217,10 +244,11 @@ static bool read_rfc3339(struct text t, double *instant)
 }
 
 /* The number of a name of three letters, from 1 on; 0: it is none of them. */
-static int take_name(struct text *t, const char *names)
+static int take_name(text *t, const char *names)
 {
-    if (t->end - t->at < 3)
+    if (t->end - t->at < 3) {
         return 0;
+    }
     for (int i = 1; *names; i++, names += 3) {
         if (!memcmp(t->at, names, 3)) {
             t->at += 3;
@@ -231,25 +259,29 @@ static int take_name(struct text *t, const char *names)
 }
 
 /* Sun, 06 Nov 1994 08:49:37 GMT (RFC 9110, 5.6.7) */
-static bool read_http_date(struct text t, double *instant)
+static bool read_http_date(text t, double *instant)
 {
-    if (!take_name(&t, "MonTueWedThuFriSatSun") || !take(&t, ", "))
+    if (!take_name(&t, "MonTueWedThuFriSatSun") || !take(&t, ", ")) {
         return false;
+    }
     int day = take_digits(&t, 2);
-    if (!take(&t, " "))
+    if (!take(&t, " ")) {
         return false;
+    }
     int month = take_name(&t, "JanFebMarAprMayJunJulAugSepOctNovDec");
-    if (!take(&t, " "))
+    if (!take(&t, " ")) {
         return false;
+    }
     int64_t start = day_of(take_digits(&t, 4), month, day);
-    if (start < 0 || !take(&t, " "))
+    if (start < 0 || !take(&t, " ")) {
         return false;
+    }
     int time = take_time(&t);
     *instant = (double)(start + time);
     return time >= 0 && take(&t, " GMT") && t.at == t.end;
 }
 
-static bool read_instant(struct text t, double *instant)
+static bool read_instant(text t, double *instant)
 {
     return read_http_date(t, instant) || read_rfc3339(t, instant);
 }
@@ -259,39 +291,46 @@ static bool read_instant(struct text t, double *instant)
 #define LONGEST 1e9 /* s; what is larger is a time of day rather than a delay */
 
 /* Printable ASCII only: nothing in it that one reader could take for a blank and another not. */
-static bool is_plain(struct text t)
+static bool is_plain(text t)
 {
-    for (; t.at < t.end; t.at++)
-        if (*t.at < ' ' || *t.at > '~')
+    for (; t.at < t.end; t.at++) {
+        if (*t.at < ' ' || *t.at > '~') {
             return false;
+        }
+    }
     return true;
 }
 
-static struct text trimmed(const char *value, size_t size)
+static text trimmed(const char *value, size_t size)
 {
-    struct text t = {value, value + size};
-    while (t.at < t.end && *t.at == ' ')
+    text t = {value, value + size};
+    while (t.at < t.end && *t.at == ' ') {
         t.at++;
-    while (t.at < t.end && t.end[-1] == ' ')
+    }
+    while (t.at < t.end && t.end[-1] == ' ') {
         t.end--;
+    }
     return t;
 }
 
-static bool take_word(struct text *t, const char *word)
+static bool take_word(text *t, const char *word)
 {
     size_t size = strlen(word);
-    if ((size_t)(t->end - t->at) < size || strncasecmp(t->at, word, size) != 0)
+    if ((size_t)(t->end - t->at) < size || strncasecmp(t->at, word, size) != 0) {
         return false;
+    }
     t->at += size;
     return true;
 }
 
 /* Which of the words comes next, -1: none. Of two that begin alike the longer stands first. */
-static int take_word_of(struct text *t, const char *const *words, int count)
+static int take_word_of(text *t, const char *const *words, int count)
 {
-    for (int i = 0; i < count; i++)
-        if (take_word(t, words[i]))
+    for (int i = 0; i < count; i++) {
+        if (take_word(t, words[i])) {
             return i;
+        }
+    }
     return -1;
 }
 
@@ -302,18 +341,20 @@ static const double seconds[] = {1, 60, 3600, 86400, 30 * 86400.0};
 #define COUNT(words) ((int)(sizeof(words) / sizeof *(words)))
 
 /* The limit that a field of this name is about, and what it says of it: -1: none. */
-static int meaning_of(const struct xf_field *f, struct xf_quota *q)
+static int meaning_of(const xf_field *f, xf_quota *q)
 {
-    struct text t = {f->name, f->name + f->name_size};
+    text t = {f->name, f->name + f->name_size};
     int kind = -1, name = -1;
     q->per = 0;
     if (take_word(&t, "x-ratelimit-")) {
         kind = take_word_of(&t, kinds, COUNT(kinds));
-        if (kind < 0 || !take(&t, "-"))
+        if (kind < 0 || !take(&t, "-")) {
             return -1;
+        }
         name = take_word_of(&t, names, COUNT(names));
-        if (name == XF_QUOTA_INPUT_TOKENS || name == XF_QUOTA_OUTPUT_TOKENS)
+        if (name == XF_QUOTA_INPUT_TOKENS || name == XF_QUOTA_OUTPUT_TOKENS) {
             return -1;
+        }
         q->style = XF_QUOTA_PLAIN;
         int period = t.at < t.end ? take_word_of(&t, periods, COUNT(periods)) : -1;
         if (period >= 0) {
@@ -322,61 +363,70 @@ static int meaning_of(const struct xf_field *f, struct xf_quota *q)
         }
     } else if (take_word(&t, "anthropic-ratelimit-")) {
         name = take_word_of(&t, names, XF_QUOTA_REQ);
-        if (name < 0 || !take(&t, "-"))
+        if (name < 0 || !take(&t, "-")) {
             return -1;
+        }
         kind = take_word_of(&t, kinds, COUNT(kinds));
         q->style = XF_QUOTA_ANTHROPIC;
         q->per = 60;
     }
-    if (name < 0 || t.at != t.end)
+    if (name < 0 || t.at != t.end) {
         return -1;
+    }
     q->name = (uint8_t)name;
     return kind;
 }
 
-static struct xf_quota *place_of(struct xf_quotas *quotas, const struct xf_quota *like)
+static xf_quota *place_of(xf_quotas *quotas, const xf_quota *like)
 {
     for (size_t i = 0; i < quotas->count; i++) {
-        struct xf_quota *q = &quotas->of[i];
-        if (q->style == like->style && q->name == like->name && q->per == like->per)
+        xf_quota *q = &quotas->of[i];
+        if (q->style == like->style && q->name == like->name && q->per == like->per) {
             return q;
+        }
     }
-    if (quotas->count == XF_QUOTAS)
+    if (quotas->count == XF_QUOTAS) {
         return NULL;
-    struct xf_quota *q = &quotas->of[quotas->count++];
-    *q = (struct xf_quota){.style = like->style, .name = like->name, .per = like->per};
+    }
+    xf_quota *q = &quotas->of[quotas->count++];
+    *q = (xf_quota){.style = like->style, .name = like->name, .per = like->per};
     return q;
 }
 
 /* Finds the fields; the first of a name counts. */
-static bool find_fields(struct xf_quotas *quotas, const char *head, size_t size, struct text *date)
+static bool find_fields(xf_quotas *quotas, const char *head, size_t size, text *date)
 {
-    struct xf_field f;
-    struct xf_quota like;
+    xf_field f;
+    xf_quota like;
     size_t at = 0;
     bool matters = false; /* the field before */
     while (xf_head_next(head, size, &at, &f)) {
         if (!f.name_size) {
-            if (matters)
+            if (matters) {
                 return false;
+            }
             continue;
         }
-        struct text value = trimmed(f.value, f.value_size);
+        text value = trimmed(f.value, f.value_size);
         matters = true;
         if (f.name_size == 4 && !strncasecmp(f.name, "date", 4)) {
-            if (!date->at)
+            if (date->at == NULL) {
                 *date = value;
+            }
             continue;
         }
         int kind = meaning_of(&f, &like);
         matters = kind >= 0;
-        if (!matters)
+        if (!matters) {
             continue;
-        struct xf_quota *q = place_of(quotas, &like);
-        if (!q)
+        }
+        xf_quota *q = place_of(quotas, &like);
+        if (q == NULL) {
             return false;
-        if (q->of[kind].text)
+        }
+        if (q->of[kind].text != NULL) {
             continue;
+        }
         q->of[kind].text = value.at;
         q->of[kind].size = (size_t)(value.end - value.at);
     }
@@ -384,42 +434,49 @@ static bool find_fields(struct xf_quotas *quotas, const char *head, size_t size,
 }
 
 /* When the limit is whole again, in seconds from now on. */
-static enum reading read_reset(struct text t, struct text date, double now, double *reset)
+static found read_reset(text t, text date, double now, double *reset)
 {
     double instant;
-    enum reading reading = read_duration(t, reset);
-    if (reading == NOTHING || t.at == t.end)
+    found reading = read_duration(t, reset);
+    if (reading == NOTHING || t.at == t.end) {
         reading = read_number(t, reset);
-    if (reading == FOUND)
+    }
+    if (reading == FOUND) {
         return *reset < LONGEST ? FOUND : ODD;
-    if (reading == ODD || t.at == t.end)
+    }
+    if (reading == ODD || t.at == t.end) {
         return reading;
-    if (!read_instant(t, &instant))
+    }
+    if (!read_instant(t, &instant)) {
         return ODD;
-    if (date.at < date.end && !read_instant(date, &now))
+    }
+    if (date.at < date.end && !read_instant(date, &now)) {
         return ODD;
+    }
     *reset = instant - now;
     return *reset >= 0 ? FOUND : NOTHING;
 }
 
-bool xf_quotas_read(struct xf_quotas *quotas, const char *head, size_t size, double now)
+bool xf_quotas_read(xf_quotas *quotas, const char *head, size_t size, double now)
 {
-    struct text date = {0};
+    text date = {0};
     quotas->count = 0;
-    if (!find_fields(quotas, head, size, &date))
+    if (!find_fields(quotas, head, size, &date)) {
         return false;
+    }
     for (size_t i = 0; i < quotas->count; i++) {
         for (int kind = 0; kind < XF_QUOTA_KINDS; kind++) {
-            struct xf_quota *q = &quotas->of[i];
-            if (!q->of[kind].text)
+            xf_quota *q = &quotas->of[i];
+            if (q->of[kind].text == NULL) {
                 continue;
-            struct text t = {q->of[kind].text, q->of[kind].text + q->of[kind].size};
-            enum reading reading = !is_plain(t) ? ODD
-                                   : kind == XF_QUOTA_RESET
-                                       ? read_reset(t, date, now, &q->of[kind].value)
-                                       : read_number(t, &q->of[kind].value);
-            if (reading == ODD)
+            }
+            text t = {q->of[kind].text, q->of[kind].text + q->of[kind].size};
+            found reading = !is_plain(t)             ? ODD
+                            : kind == XF_QUOTA_RESET ? read_reset(t, date, now, &q->of[kind].value)
+                                                     : read_number(t, &q->of[kind].value);
+            if (reading == ODD) {
                 return false;
+            }
             q->of[kind].said = reading == FOUND;
         }
     }

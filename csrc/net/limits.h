@@ -11,24 +11,24 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum xf_quota_name {
+typedef enum xf_quota_name {
     XF_QUOTA_REQUESTS,
     XF_QUOTA_TOKENS,
     XF_QUOTA_INPUT_TOKENS,
     XF_QUOTA_OUTPUT_TOKENS,
     XF_QUOTA_REQ, /* Mistral's word for requests */
-};
+} xf_quota_name;
 
-enum xf_quota_style {
+typedef enum xf_quota_style {
     XF_QUOTA_PLAIN,     /* x-ratelimit-limit-tokens */
     XF_QUOTA_PERIOD,    /* x-ratelimit-limit-tokens-minute */
     XF_QUOTA_ANTHROPIC, /* anthropic-ratelimit-tokens-limit */
-};
+} xf_quota_style;
 
 enum { XF_QUOTA_LIMIT, XF_QUOTA_REMAINING, XF_QUOTA_RESET, XF_QUOTA_KINDS };
 
 /* One limit, of which up to three fields tell. */
-struct xf_quota {
+typedef struct xf_quota {
     uint8_t style, name;
     double per; /* seconds; 0: the fields' names do not say */
     struct {
@@ -37,17 +37,17 @@ struct xf_quota {
         bool said;    /* whether it is a number: >= 0, finite */
         double value; /* units; of the reset, seconds after the answer */
     } of[XF_QUOTA_KINDS];
-};
+} xf_quota;
 
 #define XF_QUOTAS 16 /* more in one head are none that a provider tells of */
 
-struct xf_quotas {
-    struct xf_quota of[XF_QUOTAS]; /* in the order in which they first came */
+typedef struct xf_quotas {
+    xf_quota of[XF_QUOTAS]; /* in the order in which they first came */
     size_t count;
-};
+} xf_quotas;
 
 /* Reads them. `now`, in seconds since the epoch, is what dates are compared with where the head has
  * no date of its own. False: something in it is for the other reader, and `quotas` is of no use. */
-bool xf_quotas_read(struct xf_quotas *quotas, const char *head, size_t size, double now);
+bool xf_quotas_read(xf_quotas *quotas, const char *head, size_t size, double now);
 
 #endif

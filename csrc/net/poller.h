@@ -6,28 +6,28 @@
 
 enum { XF_READ = 1, XF_WRITE = 2, XF_ERROR = 4 };
 
-struct xf_poller {
+typedef struct xf_poller {
     int fd;
     int timer_fd; /* -1 where the queue has timers of its own */
-};
+} xf_poller;
 
-struct xf_ready {
+typedef struct xf_ready {
     int fd; /* -1: the timer */
     int events;
-};
+} xf_ready;
 
 /* 0, or -1 with errno. */
-int xf_poller_open(struct xf_poller *p);
-void xf_poller_close(struct xf_poller *p);
+int xf_poller_open(xf_poller *p);
+void xf_poller_close(xf_poller *p);
 
 /* Watches fd for `events` (0: no more). `before` is what it was watched for according to the
  * caller, who may be wrong: a descriptor may have been closed and its number given out again. */
-int xf_poller_watch(struct xf_poller *p, int fd, int before, int events);
+int xf_poller_watch(xf_poller *p, int fd, int before, int events);
 
 /* One shot after `delay_ns`; a second call replaces the first. */
-int xf_poller_arm(struct xf_poller *p, int64_t delay_ns);
+int xf_poller_arm(xf_poller *p, int64_t delay_ns);
 
 /* What is ready now, without waiting: the number of entries written, or -1 with errno. */
-int xf_poller_poll(struct xf_poller *p, struct xf_ready *ready, int size);
+int xf_poller_poll(xf_poller *p, xf_ready *ready, int size);
 
 #endif

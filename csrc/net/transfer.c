@@ -12,17 +12,20 @@
  * the server's kernel acknowledged nothing (it had closed the connection), or, in HTTP/2, the
  * stream was refused while the connection lived on. */
 
-static bool unsent(struct xf_transfer *t)
+static bool unsent(xf_transfer *t)
 {
-    const struct xf_engine *e = t->engine;
-    if (!t->outcome.sends)
+    const xf_engine *e = t->engine;
+    if (!t->outcome.sends) {
         return true;
-    if (t->head_done || t->head.end)
+    }
+    if (t->head_done || t->head.end) {
         return false;
+    }
     long sent = 0;
     e->curl->easy_getinfo(t->easy->curl, CURLINFO_REQUEST_SIZE, &sent);
-    const struct xf_closed *closed = xf_engine_closed(e, t->port);
-    return !sent || (closed && (closed->untaken >= sent || (closed->alive && t->easy->http2)));
+    const xf_closed *closed = xf_engine_closed(e, t->port);
+    return !sent ||
+           (closed != NULL && (closed->untaken >= sent || (closed->alive && t->easy->http2)));
 }
 
 /* ---- libcurl's callbacks ---- */
@@ -31,8 +34,8 @@ static bool unsent(struct xf_transfer *t)
 static int on_prereq(void *userdata, char *ip, char *own_ip, int port, int own_port)
 {
     (void)ip, (void)own_ip, (void)port;
-    struct xf_easy *easy = userdata;
-    struct xf_transfer *t = easy->transfer;
+    xf_easy *easy = userdata;
+    xf_transfer *t = easy->transfer;
     if (t->outcome.sends && !t->request.repeatable && !unsent(t)) {
         t->error = XF_E_LOST;
         return CURL_PREREQ_ABORT;
@@ -54,15 +57,20 @@ static int status_of(const char *line, size_t size, int *version)
     const char *end = line + size, *p = line + sizeof start - 1;
     int v = 0, status = 0;
     *version = 0;
-    if (size < sizeof start || memcmp(line, start, sizeof start - 1))
+    if (size < sizeof start || memcmp(line, start, sizeof start - 1)) {
         return 0;
-    for (; p < end && *p != ' '; p++)
-        if (*p >= '0' && *p <= '9' && v < 10)
+    }
+    for (; p < end && *p != ' '; p++) {
+        if (*p >= '0' && *p <= '9' && v < 10) {
             v = v * 10 + *p - '0';
-    while (p < end && *p == ' ')
+        }
+    }
+    while (p < end && *p == ' ') {
         p++;
-    for (; p < end && *p >= '0' && *p <= '9' && status < 100; p++)
+    }
+    for (; p < end && *p >= '0' && *p <= '9' && status < 100; p++) {
         status = status * 10 + *p - '0';
+    }
     *version = v < 10 ? v * 10 : v;
     return status;
 }
@@ -72,58 +80,70 @@ static int64_t length_of(const char *p, const char *end)
 {
     for (int64_t length = -1;;) {
         int64_t one = 0;
-        while (p < end && (*p == ' ' || *p == '\t'))
+        while (p < end && (*p == ' ' || *p == '\t')) {
             p++;
-        if (p == end || *p < '0' || *p > '9')
+        }
+        if (p == end || *p < '0' || *p > '9') {
             return -1;
+        }
         for (; p < end && *p >= '0' && *p <= '9'; p++) {
-            if (one > (INT64_MAX - 9) / 10)
+            if (one > (INT64_MAX - 9) / 10) {
                 return -1;
+            }
             one = one * 10 + *p - '0';
         }
-        while (p < end && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n'))
+        while (p < end && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n')) {
             p++;
-        if (length >= 0 && one != length)
+        }
+        if (length >= 0 && one != length) {
             return -1;
+        }
         length = one;
-        if (p == end)
+        if (p == end) {
             return length;
-        if (*p++ != ',')
+        }
+        if (*p++ != ',') {
             return -1;
+        }
     }
 }
 
 static bool is_coding(const char *p, const char *end, const char *name)
 {
     size_t size = strlen(name);
-    while (p < end && (*p == ' ' || *p == '\t'))
+    while (p < end && (*p == ' ' || *p == '\t')) {
         p++;
-    while (p < end && (unsigned char)end[-1] <= ' ')
+    }
+    while (p < end && (unsigned char)end[-1] <= ' ') {
         end--;
+    }
     return (size_t)(end - p) == size && !strncasecmp(p, name, size);
 }
 
 /* Looks at the fields that say where the body ends and how it is coded. 0, or XF_E_... */
-static int see_field(struct xf_transfer *t, const char *line, size_t size)
+static int see_field(xf_transfer *t, const char *line, size_t size)
 {
     static const char length_name[] = "content-length:", coding_name[] = "content-encoding:";
     const char *end = line + size;
-    if ((line[0] | 0x20) != 'c')
+    if ((line[0] | 0x20) != 'c') {
         return 0;
+    }
     if (size >= sizeof length_name && !strncasecmp(line, length_name, sizeof length_name - 1)) {
         int64_t length = length_of(line + sizeof length_name - 1, end);
-        if (length < 0 || (t->length >= 0 && t->length != length))
+        if (length < 0 || (t->length >= 0 && t->length != length)) {
             return XF_E_LENGTH;
+        }
         t->length = length;
     }
     if (t->engine->options.compressed && size >= sizeof coding_name &&
         !strncasecmp(line, coding_name, sizeof coding_name - 1)) {
         const char *coding = line + sizeof coding_name - 1;
         bool gzip = is_coding(coding, end, "gzip") || is_coding(coding, end, "x-gzip");
-        if (gzip && t->coding == XF_PLAIN)
+        if (gzip && t->coding == XF_PLAIN) {
             t->coding = XF_GZIPPED;
-        else if (!is_coding(coding, end, "identity") && !is_coding(coding, end, ""))
+        } else if (!is_coding(coding, end, "identity") && !is_coding(coding, end, "")) {
             t->coding = XF_FOREIGN;
+        }
     }
     return 0;
 }
@@ -131,11 +151,12 @@ static int see_field(struct xf_transfer *t, const char *line, size_t size)
 static size_t on_header(char *line, size_t one, size_t size, void *userdata)
 {
     (void)one;
-    struct xf_transfer *t = ((struct xf_easy *)userdata)->transfer;
-    struct xf_engine *e = t->engine;
+    xf_transfer *t = ((xf_easy *)userdata)->transfer;
+    xf_engine *e = t->engine;
     t->last_io = e->now;
-    if (t->head_done)
+    if (t->head_done) {
         return size; /* trailers */
+    }
     bool blank = line[0] == '\r' || line[0] == '\n';
     if (!t->head_open && !blank) {
         xf_buffer_take(&t->head, xf_buffer_size(&t->head)); /* after an interim answer */
@@ -145,8 +166,9 @@ static size_t on_header(char *line, size_t one, size_t size, void *userdata)
         t->coding = XF_PLAIN;
     }
     t->error = t->status == 101 ? XF_E_SWITCH : see_field(t, line, size);
-    if (t->error)
+    if (t->error) {
         return 0;
+    }
     if (size > e->options.max_head - xf_buffer_size(&t->head)) {
         t->error = XF_E_HEAD;
         return 0;
@@ -155,32 +177,39 @@ static size_t on_header(char *line, size_t one, size_t size, void *userdata)
         t->error = XF_E_MEMORY;
         return 0;
     }
-    if (blank)
+    if (blank) {
         t->head_open = false;
+    }
     if (blank && t->status >= 200) {
         t->head_done = true;
-        if (t->request.stream)
+        if (t->request.stream) {
             xf_engine_note(e, t, XF_HEAD);
+        }
     }
     return size;
 }
 
 /* Adds to the body what was received of it. 0, or XF_E_... */
-static int add_body(struct xf_transfer *t, const char *bytes, size_t size, size_t most)
+static int add_body(xf_transfer *t, const char *bytes, size_t size, size_t most)
 {
-    if (!size)
+    if (!size) {
         return 0;
-    if (t->coding == XF_FOREIGN)
+    }
+    if (t->coding == XF_FOREIGN) {
         return XF_E_ENCODING;
-    if (t->coding == XF_PLAIN)
+    }
+    if (t->coding == XF_PLAIN) {
         return size > most - xf_buffer_size(&t->body)     ? XF_E_BODY
                : xf_buffer_add(&t->body, bytes, size) < 0 ? XF_E_MEMORY
                                                           : 0;
-    const struct xf_zlib *zlib = &t->engine->curl->zlib;
-    if (!zlib->init)
+    }
+    const xf_zlib *zlib = &t->engine->curl->zlib;
+    if (zlib->init == NULL) {
         return XF_E_ENCODING;
-    if (!t->gzip && !(t->gzip = xf_gzip_new(zlib)))
+    }
+    if (t->gzip == NULL && (t->gzip = xf_gzip_new(zlib)) == NULL) {
         return XF_E_MEMORY;
+    }
     int bad = xf_gzip_push(t->gzip, bytes, size, &t->body, most);
     return !bad                   ? 0
            : bad == XF_GZIP_BAD   ? XF_E_GZIP
@@ -191,8 +220,8 @@ static int add_body(struct xf_transfer *t, const char *bytes, size_t size, size_
 static size_t on_body(char *bytes, size_t one, size_t size, void *userdata)
 {
     (void)one;
-    struct xf_transfer *t = ((struct xf_easy *)userdata)->transfer;
-    struct xf_engine *e = t->engine;
+    xf_transfer *t = ((xf_easy *)userdata)->transfer;
+    xf_engine *e = t->engine;
     t->last_io = e->now;
     bool stream = t->request.stream;
     if (stream && xf_buffer_size(&t->body) >= e->options.high_water) {
@@ -200,16 +229,18 @@ static size_t on_body(char *bytes, size_t one, size_t size, void *userdata)
         return CURL_WRITEFUNC_PAUSE;
     }
     t->error = add_body(t, bytes, size, stream ? SIZE_MAX : e->options.max_body);
-    if (t->error)
+    if (t->error) {
         return 0;
-    if (stream)
+    }
+    if (stream) {
         xf_engine_note(e, t, XF_BODY);
+    }
     return size;
 }
 
 static size_t on_upload(char *room, size_t one, size_t size, void *userdata)
 {
-    struct xf_transfer *t = ((struct xf_easy *)userdata)->transfer;
+    xf_transfer *t = ((xf_easy *)userdata)->transfer;
     size_t there = xf_buffer_size(&t->upload);
     t->last_io = t->engine->now;
     if (t->upload_aborted) {
@@ -222,8 +253,9 @@ static size_t on_upload(char *room, size_t one, size_t size, void *userdata)
         xf_engine_note(t->engine, t, XF_ROOM);
         return CURL_READFUNC_PAUSE;
     }
-    if (there < size)
+    if (there < size) {
         size = there;
+    }
     memcpy(room, xf_buffer_data(&t->upload), size);
     xf_buffer_take(&t->upload, size);
     xf_engine_note(t->engine, t, XF_ROOM);
@@ -235,9 +267,9 @@ static size_t on_upload(char *room, size_t one, size_t size, void *userdata)
 #define NO_TIMEOUT_MS 2000000000L /* 0 would be libcurl's default, five minutes */
 
 /* The certificate of the client, or none. */
-static int set_certificate(struct xf_engine *e, struct xf_easy *easy, bool foreign)
+static int set_certificate(xf_engine *e, xf_easy *easy, bool foreign)
 {
-    const struct xf_options *o = &e->options;
+    const xf_options *o = &e->options;
     int bad = e->curl->easy_setopt(easy->curl, CURLOPT_SSLCERT, foreign ? NULL : o->cert_file);
     bad |= e->curl->easy_setopt(easy->curl, CURLOPT_SSLKEY, foreign ? NULL : o->key_file);
     bad |= e->curl->easy_setopt(easy->curl, CURLOPT_KEYPASSWD, foreign ? NULL : o->key_password);
@@ -245,9 +277,9 @@ static int set_certificate(struct xf_engine *e, struct xf_easy *easy, bool forei
     return bad;
 }
 
-static int set_common(struct xf_engine *e, struct xf_easy *easy)
+static int set_common(xf_engine *e, xf_easy *easy)
 {
-    const struct xf_options *o = &e->options;
+    const xf_options *o = &e->options;
     CURL *c = easy->curl;
     int bad = 0;
 #define SET(option, value) (bad |= e->curl->easy_setopt(c, option, value))
@@ -274,25 +306,28 @@ static int set_common(struct xf_engine *e, struct xf_easy *easy)
     SET(CURLOPT_SSL_VERIFYPEER, o->verify ? 1L : 0L);
     SET(CURLOPT_SSL_VERIFYHOST, o->verify ? 2L : 0L);
     SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_1_1);
-    if (o->ca_file) {
+    if (o->ca_file != NULL) {
         SET(CURLOPT_CAINFO, o->ca_file);
         SET(CURLOPT_PROXY_CAINFO, o->ca_file);
     }
-    if (o->proxy)
+    if (o->proxy != NULL) {
         SET(CURLOPT_PROXY, o->proxy);
-    if (o->no_proxy)
+    }
+    if (o->no_proxy != NULL) {
         SET(CURLOPT_NOPROXY, o->no_proxy);
+    }
 #undef SET
     /* Since 7.87: leave a name lookup behind on removal rather than wait for its thread. */
     e->curl->easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
-    if (o->cert_file)
+    if (o->cert_file != NULL) {
         bad |= set_certificate(e, easy, false);
+    }
     easy->connect_timeout_ms = -1;
     easy->set_up = true;
     return bad;
 }
 
-static int set_request(struct xf_engine *e, struct xf_easy *easy, const struct xf_request *r)
+static int set_request(xf_engine *e, xf_easy *easy, const xf_request *r)
 {
     CURL *c = easy->curl;
     int bad = 0;
@@ -302,7 +337,8 @@ static int set_request(struct xf_engine *e, struct xf_easy *easy, const struct x
             bad = e->curl->easy_setopt(c, option, value);                                          \
     } while (0)
     bool post = !strcmp(r->method, "POST");
-    bool bodied = r->body || post || !strcmp(r->method, "PUT") || !strcmp(r->method, "PATCH");
+    bool bodied =
+        r->body != NULL || post || !strcmp(r->method, "PUT") || !strcmp(r->method, "PATCH");
     bool plain_post = post && !r->upload;
     if (!easy->plain_post || !plain_post) {
         SET(CURLOPT_HTTPGET, 1L); /* takes back NOBODY and UPLOAD */
@@ -318,8 +354,9 @@ static int set_request(struct xf_engine *e, struct xf_easy *easy, const struct x
         } else {
             SET(CURLOPT_HTTPGET, 1L);
         }
-        if (!plain_post && strcmp(r->method, "HEAD"))
+        if (!plain_post && strcmp(r->method, "HEAD")) {
             SET(CURLOPT_CUSTOMREQUEST, r->method);
+        }
     }
     easy->plain_post = plain_post;
     if (!r->upload && bodied) {
@@ -338,8 +375,9 @@ static int set_request(struct xf_engine *e, struct xf_easy *easy, const struct x
         SET(CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
         easy->http2 = http2;
     }
-    if (e->options.cert_file && easy->foreign != r->foreign && !bad)
+    if (e->options.cert_file != NULL && easy->foreign != r->foreign && !bad) {
         bad = set_certificate(e, easy, r->foreign);
+    }
     SET(CURLOPT_HTTPHEADER, r->headers);
     SET(CURLOPT_URL, r->url);
 #undef SET
@@ -348,32 +386,37 @@ static int set_request(struct xf_engine *e, struct xf_easy *easy, const struct x
 
 /* ---- life ---- */
 
-void xf_transfer_init(struct xf_transfer *t, const struct xf_request *request)
+void xf_transfer_init(xf_transfer *t, const xf_request *request)
 {
-    *t = (struct xf_transfer){.request = *request, .length = -1};
+    *t = (xf_transfer){.request = *request, .length = -1};
 }
 
-int xf_transfer_start(struct xf_transfer *t, struct xf_engine *e, int64_t now)
+int xf_transfer_start(xf_transfer *t, xf_engine *e, int64_t now)
 {
-    struct xf_easy *easy = xf_easy_get(e);
-    if (!easy)
+    xf_easy *easy = xf_easy_get(e);
+    if (easy == NULL) {
         return XF_E_MEMORY;
+    }
     e->now = now;
     t->started = t->last_io = now;
     easy->transfer = t;
     easy->error[0] = 0;
     int bad = easy->set_up ? 0 : set_common(e, easy);
-    if (!bad)
+    if (!bad) {
         bad = set_request(e, easy, &t->request);
-    const struct xf_request *r = &t->request;
+    }
+    const xf_request *r = &t->request;
     int64_t first = r->total_ns < r->idle_ns ? r->total_ns : r->idle_ns;
-    if (!bad && first != XF_NEVER && xf_deadlines_add(&e->deadlines, &t->deadline, now + first) < 0)
+    if (!bad && first != XF_NO_DEADLINE &&
+        xf_deadlines_add(&e->deadlines, &t->deadline, now + first) < 0) {
         bad = XF_E_MEMORY;
+    }
     if (!bad) {
         t->engine = e;
         t->easy = easy;
-        if (e->curl->multi_add_handle(e->multi, easy->curl))
+        if (e->curl->multi_add_handle(e->multi, easy->curl)) {
             bad = XF_E_MEMORY;
+        }
     }
     if (bad) {
         t->engine = NULL;
@@ -384,8 +427,9 @@ int xf_transfer_start(struct xf_transfer *t, struct xf_engine *e, int64_t now)
     }
     t->next = e->active;
     t->previous = NULL;
-    if (e->active)
+    if (e->active != NULL) {
         e->active->previous = t;
+    }
     e->active = t;
     e->stats.active++;
     e->stats.started++;
@@ -400,48 +444,54 @@ int xf_transfer_start(struct xf_transfer *t, struct xf_engine *e, int64_t now)
 
 /* libcurl bounds a line of the head (100 KB) and later versions the head (300 KB) too, and says so
  * in ways of its own. */
-static bool head_too_large(const struct xf_transfer *t, int code)
+static bool head_too_large(const xf_transfer *t, int code)
 {
     static const char text[] = "Too large response headers";
-    if (t->head_done)
+    if (t->head_done) {
         return false;
-    if (code == CURLE_RECV_ERROR)
+    }
+    if (code == CURLE_RECV_ERROR) {
         return !strncmp(t->easy->error, text, sizeof text - 1);
-    if (code != CURLE_OUT_OF_MEMORY && code != CURLE_TOO_LARGE)
+    }
+    if (code != CURLE_OUT_OF_MEMORY && code != CURLE_TOO_LARGE) {
         return false;
+    }
     long sent = 0;
     t->engine->curl->easy_getinfo(t->easy->curl, CURLINFO_REQUEST_SIZE, &sent);
     return sent > 0;
 }
 
-static void note_outcome(struct xf_transfer *t, int code)
+static void note_outcome(xf_transfer *t, int code)
 {
-    const struct xf_engine *e = t->engine;
+    const xf_engine *e = t->engine;
     CURL *c = t->easy->curl;
-    struct xf_outcome *o = &t->outcome;
-    struct xf_times *times = &t->times;
-    if (code && t->error)
+    xf_ending *o = &t->outcome;
+    xf_times *times = &t->times;
+    if (code && t->error) {
         code = t->error;
-    else if (!code && !t->head_done)
+    } else if (!code && !t->head_done) {
         code = XF_E_CUT;
-    else if (!code && t->gzip && !xf_gzip_whole(t->gzip))
+    } else if (!code && t->gzip != NULL && !xf_gzip_whole(t->gzip)) {
         code = XF_E_GZIP_CUT;
-    else if (code && head_too_large(t, code))
+    } else if (code && head_too_large(t, code)) {
         code = XF_E_HEAD;
+    }
     o->code = code;
     e->curl->easy_getinfo(c, CURLINFO_NUM_CONNECTS, &o->connects);
     e->curl->easy_getinfo(c, CURLINFO_PRETRANSFER_TIME_T, &times->ready);
     e->curl->easy_getinfo(c, CURLINFO_STARTTRANSFER_TIME_T, &times->first_byte);
     times->total = (e->now - t->started) / 1000; /* e->now may lag libcurl's clock a little */
-    if (times->total < times->first_byte)
+    if (times->total < times->first_byte) {
         times->total = times->first_byte;
+    }
     if (o->connects || code) {
         e->curl->easy_getinfo(c, CURLINFO_NAMELOOKUP_TIME_T, &times->lookup);
         e->curl->easy_getinfo(c, CURLINFO_CONNECT_TIME_T, &times->connect);
         e->curl->easy_getinfo(c, CURLINFO_APPCONNECT_TIME_T, &times->tls);
     }
-    if (!code)
+    if (!code) {
         return;
+    }
     long os_errno = 0;
     e->curl->easy_getinfo(c, CURLINFO_OS_ERRNO, &os_errno);
     o->os_errno = (int)os_errno;
@@ -453,19 +503,21 @@ static void note_outcome(struct xf_transfer *t, int code)
     }
 }
 
-void xf_transfer_end(struct xf_transfer *t, int code)
+void xf_transfer_end(xf_transfer *t, int code)
 {
-    struct xf_engine *e = t->engine;
+    xf_engine *e = t->engine;
     note_outcome(t, code);
     e->curl->multi_remove_handle(e->multi, t->easy->curl);
     xf_deadlines_remove(&e->deadlines, &t->deadline);
     xf_easy_put(e, t->easy);
-    if (t->previous)
+    if (t->previous != NULL) {
         t->previous->next = t->next;
-    else
+    } else {
         e->active = t->next;
-    if (t->next)
+    }
+    if (t->next != NULL) {
         t->next->previous = t->previous;
+    }
     t->next = t->previous = NULL;
     t->easy = NULL;
     t->done = true;
@@ -478,31 +530,33 @@ void xf_transfer_end(struct xf_transfer *t, int code)
     t->gzip = NULL;
 }
 
-void xf_transfer_cancel(struct xf_transfer *t)
+void xf_transfer_cancel(xf_transfer *t)
 {
-    struct xf_engine *e = t->engine;
-    if (!e)
+    xf_engine *e = t->engine;
+    if (e == NULL) {
         return;
-    if (t->easy)
+    }
+    if (t->easy != NULL) {
         xf_transfer_end(t, XF_E_ENDED);
+    }
     xf_engine_forget(e, t);
     t->engine = NULL;
     xf_engine_arm(e); /* the removal may let another one start */
 }
 
-static void resume(struct xf_transfer *t)
+static void resume(xf_transfer *t)
 {
-    struct xf_engine *e = t->engine;
+    xf_engine *e = t->engine;
     int paused = (t->receive_paused ? CURL_PAUSE_RECV : 0) | (t->send_paused ? CURL_PAUSE_SEND : 0);
     e->curl->easy_pause(t->easy->curl, paused);
     xf_engine_run(e, CURL_SOCKET_TIMEOUT, 0); /* older versions stall without */
     xf_engine_arm(e);
 }
 
-void xf_transfer_take(struct xf_transfer *t, size_t size, int64_t now)
+void xf_transfer_take(xf_transfer *t, size_t size, int64_t now)
 {
     xf_buffer_take(&t->body, size);
-    if (t->receive_paused && t->easy &&
+    if (t->receive_paused && t->easy != NULL &&
         xf_buffer_size(&t->body) * 2 < t->engine->options.high_water) {
         t->receive_paused = false;
         t->engine->now = t->last_io = now;
@@ -510,13 +564,15 @@ void xf_transfer_take(struct xf_transfer *t, size_t size, int64_t now)
     }
 }
 
-int xf_transfer_send(struct xf_transfer *t, const char *bytes, size_t size, int64_t now)
+int xf_transfer_send(xf_transfer *t, const char *bytes, size_t size, int64_t now)
 {
-    if (t->done)
+    if (t->done) {
         return 0; /* its outcome tells */
-    if (xf_buffer_add(&t->upload, bytes, size) < 0)
+    }
+    if (xf_buffer_add(&t->upload, bytes, size) < 0) {
         return -1;
-    if (t->easy && t->send_paused && size) {
+    }
+    if (t->easy != NULL && t->send_paused && size) {
         t->send_paused = false;
         t->engine->now = now;
         resume(t);
@@ -524,18 +580,18 @@ int xf_transfer_send(struct xf_transfer *t, const char *bytes, size_t size, int6
     return 0;
 }
 
-void xf_transfer_send_end(struct xf_transfer *t, bool aborted, int64_t now)
+void xf_transfer_send_end(xf_transfer *t, bool aborted, int64_t now)
 {
     t->upload_ended = true;
     t->upload_aborted = aborted;
-    if (t->easy && t->send_paused) {
+    if (t->easy != NULL && t->send_paused) {
         t->send_paused = false;
         t->engine->now = now;
         resume(t);
     }
 }
 
-void xf_transfer_free(struct xf_transfer *t)
+void xf_transfer_free(xf_transfer *t)
 {
     xf_transfer_cancel(t);
     xf_buffer_free(&t->head);

@@ -19,7 +19,7 @@ _Static_assert((int)USAGE_NUMBERS <= (int)XF_JSON_NUMBERS, "a place for each");
 
 enum { DOCUMENT, WRAPPER, USAGE, DETAILS };
 
-static const struct xf_json_key usage_keys[] = {
+static const xf_json_key usage_keys[] = {
     XF_JSON_KEY_OF(DOCUMENT, "usage", XF_JSON_ALL_ANEW, USAGE),
     XF_JSON_KEY_OF(DOCUMENT, "usageMetadata", XF_JSON_ALL_ANEW, USAGE),
     XF_JSON_KEY_OF(DOCUMENT, "usage_metadata", XF_JSON_ALL_ANEW, USAGE),
@@ -50,62 +50,70 @@ static const struct xf_json_key usage_keys[] = {
     XF_JSON_KEY_OF(USAGE, "input_tokens_details", XF_JSON_OBJECT, DETAILS),
     XF_JSON_KEY_OF(DETAILS, "cached_tokens", XF_JSON_WHOLE, CACHED + 3),
 };
-static const struct xf_json_keys usage_table = {usage_keys, sizeof usage_keys / sizeof *usage_keys};
+static const xf_json_keys usage_table = {usage_keys, sizeof usage_keys / sizeof *usage_keys};
 
-void xf_usage_begin(struct xf_usage_scan *s)
+void xf_usage_begin(xf_usage_scan *s)
 {
     memset(s, 0, sizeof *s);
-    for (size_t i = 0; i < XF_JSON_NUMBERS; i++)
+    for (size_t i = 0; i < XF_JSON_NUMBERS; i++) {
         s->told[i] = -1;
+    }
     xf_json_begin(&s->json, &usage_table);
 }
 
-static void note_document(struct xf_usage_scan *s)
+static void note_document(xf_usage_scan *s)
 {
-    for (size_t i = 0; i < USAGE_NUMBERS; i++)
-        if (s->json.numbers[i] >= 0 && s->json.numbers[i] <= XF_MOST_TOKENS)
+    for (size_t i = 0; i < USAGE_NUMBERS; i++) {
+        if (s->json.numbers[i] >= 0 && s->json.numbers[i] <= XF_MOST_TOKENS) {
             s->told[i] = s->json.numbers[i];
+        }
+    }
 }
 
 /* Up to `end`, or behind the end of the text. */
-static enum xf_json_result read_text(struct xf_usage_scan *s, const char **at, const char *end)
+static xf_json_result read_text(xf_usage_scan *s, const char **at, const char *end)
 {
-    enum xf_json_result result;
-    while ((result = xf_json_push(&s->json, at, end)) == XF_JSON_DOCUMENT)
+    xf_json_result result;
+    while ((result = xf_json_push(&s->json, at, end)) == XF_JSON_DOCUMENT) {
         note_document(s);
+    }
     return result;
 }
 
 /* JSON, or JSON in lines. */
-static void read_lines_of_json(struct xf_usage_scan *s, const char *at, const char *end)
+static void read_lines_of_json(xf_usage_scan *s, const char *at, const char *end)
 {
-    enum xf_json_result result;
-    while ((result = read_text(s, &at, end)) == XF_JSON_OVER)
+    xf_json_result result;
+    while ((result = read_text(s, &at, end)) == XF_JSON_OVER) {
         xf_json_begin(&s->json, &usage_table);
-    if (result == XF_JSON_BROKEN)
+    }
+    if (result == XF_JSON_BROKEN) {
         s->form = XF_LINES_STRANGE;
+    }
 }
 
 /* Up to the end of a line, or as far as the bytes go. */
 static const char *line_end(const char *at, const char *end)
 {
     const char *lf = memchr(at, '\n', (size_t)(end - at));
-    const char *stop = lf ? lf : end;
+    const char *stop = lf != NULL ? lf : end;
     const char *cr = memchr(at, '\r', (size_t)(stop - at));
-    return cr ? cr : stop;
+    return cr != NULL ? cr : stop;
 }
 
 /* At the start of an event's line: the number of characters read. */
-static size_t begin_line(struct xf_usage_scan *s, char c)
+static size_t begin_line(xf_usage_scan *s, char c)
 {
     static const char name[] = "data:";
     bool second = s->after_cr && c == '\n';
     s->after_cr = false;
-    if (second)
+    if (second) {
         return 1;
+    }
     if (c == name[s->matched]) {
-        if (!name[++s->matched])
+        if (!name[++s->matched]) {
             s->line = XF_LINE_DATA;
+        }
         return 1;
     }
     if (!s->matched && (c == '\n' || c == '\r')) { /* the event has ended */
@@ -117,7 +125,7 @@ static size_t begin_line(struct xf_usage_scan *s, char c)
     return 0;
 }
 
-static void read_lines_of_events(struct xf_usage_scan *s, const char *at, const char *end)
+static void read_lines_of_events(xf_usage_scan *s, const char *at, const char *end)
 {
     while (at < end) {
         if (s->line == XF_LINE_START) {
@@ -125,8 +133,9 @@ static void read_lines_of_events(struct xf_usage_scan *s, const char *at, const 
             continue;
         }
         const char *stop = line_end(at, end);
-        if (s->line == XF_LINE_DATA)
+        if (s->line == XF_LINE_DATA) {
             read_text(s, &at, stop);
+        }
         at = stop;
         if (at < end) {
             s->after_cr = *at++ == '\r';
@@ -137,27 +146,31 @@ static void read_lines_of_events(struct xf_usage_scan *s, const char *at, const 
 }
 
 /* Passes over blanks and a byte order mark, up to what tells the form. */
-static const char *find_form(struct xf_usage_scan *s, const char *at, const char *end)
+static const char *find_form(xf_usage_scan *s, const char *at, const char *end)
 {
-    while (at < end && strchr(" \t\r\n\xef\xbb\xbf", *at) && *at)
+    while (at < end && strchr(" \t\r\n\xef\xbb\xbf", *at) != NULL && *at) {
         at++;
-    if (at < end)
+    }
+    if (at < end) {
         s->form = *at == '{' || *at == '[' ? XF_LINES_JSON : XF_LINES_EVENTS;
+    }
     return at;
 }
 
-void xf_usage_push(struct xf_usage_scan *s, const char *bytes, size_t size)
+void xf_usage_push(xf_usage_scan *s, const char *bytes, size_t size)
 {
     const char *at = bytes, *end = bytes + size;
-    if (s->form == XF_LINES_UNKNOWN)
+    if (s->form == XF_LINES_UNKNOWN) {
         at = find_form(s, at, end);
-    if (s->form == XF_LINES_JSON)
+    }
+    if (s->form == XF_LINES_JSON) {
         read_lines_of_json(s, at, end);
-    else if (s->form == XF_LINES_EVENTS)
+    } else if (s->form == XF_LINES_EVENTS) {
         read_lines_of_events(s, at, end);
+    }
 }
 
-void xf_usage_event(struct xf_usage_scan *s, const char *data, size_t size)
+void xf_usage_event(xf_usage_scan *s, const char *data, size_t size)
 {
     xf_json_begin(&s->json, &usage_table);
     read_text(s, &data, data + size);
@@ -167,9 +180,11 @@ void xf_usage_event(struct xf_usage_scan *s, const char *data, size_t size)
 static int64_t most_of(const int64_t *numbers, int from, int to)
 {
     int64_t most = -1;
-    for (int i = from; i < to; i++)
-        if (numbers[i] > most)
+    for (int i = from; i < to; i++) {
+        if (numbers[i] > most) {
             most = numbers[i];
+        }
+    }
     return most;
 }
 
@@ -178,17 +193,19 @@ static int64_t or_none(int64_t tokens)
     return tokens > 0 ? tokens : 0;
 }
 
-bool xf_usage_read(const struct xf_usage_scan *s, struct xf_usage *usage)
+bool xf_usage_read(const xf_usage_scan *s, xf_usage *usage)
 {
     const int64_t *told = s->told;
     int64_t input = most_of(told, INPUT, OUTPUT), output = most_of(told, OUTPUT, TOTAL);
     int64_t total = most_of(told, TOTAL, THOUGHTS);
-    if (input < 0 && output < 0 && total < 0)
+    if (input < 0 && output < 0 && total < 0) {
         return false;
+    }
     usage->input = or_none(input) + or_none(told[CACHE_READ]) + or_none(told[CACHE_WRITTEN]);
     usage->output = or_none(output) + or_none(most_of(told, THOUGHTS, CACHED));
-    if (total > usage->input + usage->output)
+    if (total > usage->input + usage->output) {
         usage->output = total - usage->input;
+    }
     usage->cached = or_none(most_of(told, CACHED, CACHE_READ)) + or_none(told[CACHE_READ]);
     return true;
 }
@@ -199,7 +216,7 @@ enum { ASKED_FOR, ANSWERS = ASKED_FOR + 7 };
 enum { CONFIG = 1, CONFIG_TOO }; /* Gemini's, in either spelling */
 enum { LONGEST_MODEL = 200 };    /* bytes */
 
-static const struct xf_json_key asked_keys[] = {
+static const xf_json_key asked_keys[] = {
     XF_JSON_KEY_OF(DOCUMENT, "model", XF_JSON_TEXT, 0),
     XF_JSON_KEY_OF(DOCUMENT, "max_completion_tokens", XF_JSON_WHOLE, ASKED_FOR),
     XF_JSON_KEY_OF(DOCUMENT, "max_output_tokens", XF_JSON_WHOLE, ASKED_FOR + 1),
@@ -212,25 +229,30 @@ static const struct xf_json_key asked_keys[] = {
     XF_JSON_KEY_OF(CONFIG_TOO, "maxOutputTokens", XF_JSON_WHOLE, ASKED_FOR + 5),
     XF_JSON_KEY_OF(CONFIG_TOO, "max_output_tokens", XF_JSON_WHOLE, ASKED_FOR + 6),
 };
-static const struct xf_json_keys asked_table = {asked_keys, sizeof asked_keys / sizeof *asked_keys};
+static const xf_json_keys asked_table = {asked_keys, sizeof asked_keys / sizeof *asked_keys};
 
-void xf_asked_read(struct xf_asked *asked, const char *text, size_t size)
+void xf_asked_read(xf_asked *asked, const char *text, size_t size)
 {
-    struct xf_json json;
+    xf_json json;
     const char *at = text;
-    *asked = (struct xf_asked){.most = -1};
+    *asked = (xf_asked){.most = -1};
     xf_json_begin(&json, &asked_table);
-    if (xf_json_push(&json, &at, text + size) != XF_JSON_DOCUMENT)
+    if (xf_json_push(&json, &at, text + size) != XF_JSON_DOCUMENT) {
         return;
-    if (json.text && json.text_size <= LONGEST_MODEL && !memchr(json.text, '\\', json.text_size)) {
+    }
+    if (json.text != NULL && json.text_size <= LONGEST_MODEL &&
+        memchr(json.text, '\\', json.text_size) == NULL) {
         asked->model = json.text;
         asked->model_size = json.text_size;
     }
     int64_t most = -1, answers = json.numbers[ANSWERS];
-    for (int i = ASKED_FOR; i < ANSWERS && most < 0; i++)
-        if (json.numbers[i] <= XF_MOST_TOKENS)
+    for (int i = ASKED_FOR; i < ANSWERS && most < 0; i++) {
+        if (json.numbers[i] <= XF_MOST_TOKENS) {
             most = json.numbers[i];
-    if (most > 0 && answers > 1 && answers <= XF_MOST_TOKENS)
+        }
+    }
+    if (most > 0 && answers > 1 && answers <= XF_MOST_TOKENS) {
         most *= answers;
+    }
     asked->most = most <= XF_MOST_TOKENS ? most : -1;
 }

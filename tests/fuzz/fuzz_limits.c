@@ -8,19 +8,23 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     const char *head = (const char *)data;
-    struct xf_quotas quotas;
-    if (!xf_quotas_read(&quotas, head, size, 1750000000.5))
+    xf_quotas quotas;
+    if (!xf_quotas_read(&quotas, head, size, 1750000000.5)) {
         return 0;
-    if (quotas.count > XF_QUOTAS)
+    }
+    if (quotas.count > XF_QUOTAS) {
         abort();
+    }
     for (size_t i = 0; i < quotas.count; i++) {
         for (int kind = 0; kind < XF_QUOTA_KINDS; kind++) {
             const char *text = quotas.of[i].of[kind].text;
             double value = quotas.of[i].of[kind].value;
-            if (text && (text < head || text + quotas.of[i].of[kind].size > head + size))
+            if (text != NULL && (text < head || text + quotas.of[i].of[kind].size > head + size)) {
                 abort();
-            if (quotas.of[i].of[kind].said && (!text || !(value >= 0) || !isfinite(value)))
+            }
+            if (quotas.of[i].of[kind].said && (text == NULL || !(value >= 0) || !isfinite(value))) {
                 abort();
+            }
         }
     }
     return 0;

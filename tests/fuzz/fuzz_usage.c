@@ -4,12 +4,13 @@
 
 #include <stdlib.h>
 
-static bool scan(const uint8_t *data, size_t size, size_t piece, struct xf_usage *u)
+static bool scan(const uint8_t *data, size_t size, size_t piece, xf_usage *u)
 {
-    struct xf_usage_scan s;
+    xf_usage_scan s;
     xf_usage_begin(&s);
-    for (size_t at = 0; at < size; at += piece)
+    for (size_t at = 0; at < size; at += piece) {
         xf_usage_push(&s, (const char *)data + at, size - at < piece ? size - at : piece);
+    }
     return xf_usage_read(&s, u);
 }
 
@@ -20,26 +21,31 @@ static bool in_bounds(int64_t tokens)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    struct xf_usage whole = {0}, cut = {0};
+    xf_usage whole = {0}, cut = {0};
     bool found = scan(data, size, size + 1, &whole);
     for (size_t piece = 1; piece <= 7; piece += 3) {
         if (scan(data, size, piece, &cut) != found || cut.input != whole.input ||
-            cut.output != whole.output || cut.cached != whole.cached)
+            cut.output != whole.output || cut.cached != whole.cached) {
             abort();
+        }
     }
-    if (!in_bounds(whole.input) || !in_bounds(whole.output) || !in_bounds(whole.cached))
+    if (!in_bounds(whole.input) || !in_bounds(whole.output) || !in_bounds(whole.cached)) {
         abort();
+    }
 
     const char *text = (const char *)data;
-    struct xf_usage_scan event;
+    xf_usage_scan event;
     xf_usage_begin(&event);
     xf_usage_event(&event, text, size);
 
-    struct xf_asked asked;
+    xf_asked asked;
     xf_asked_read(&asked, text, size);
-    if (asked.model && (asked.model < text || asked.model + asked.model_size > text + size))
+    if (asked.model != NULL &&
+        (asked.model < text || asked.model + asked.model_size > text + size)) {
         abort();
-    if (asked.most < -1 || asked.most > XF_MOST_TOKENS)
+    }
+    if (asked.most < -1 || asked.most > XF_MOST_TOKENS) {
         abort();
+    }
     return 0;
 }

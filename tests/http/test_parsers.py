@@ -25,9 +25,9 @@ HANDLES = """
 #include "net/sse.h"
 #include "net/head.h"
 #include <stdlib.h>
-struct xf_sse *new_sse(size_t limit)
-{ struct xf_sse *p = malloc(sizeof *p); xf_sse_init(p, limit); return p; }
-void free_sse(struct xf_sse *p) { xf_sse_free(p); free(p); }
+xf_sse *new_sse(size_t limit)
+{ xf_sse *p = malloc(sizeof *p); xf_sse_init(p, limit); return p; }
+void free_sse(xf_sse *p) { xf_sse_free(p); free(p); }
 """
 
 
@@ -220,10 +220,10 @@ def test_the_stream_of_zlib_is_that_of_its_header(tmp_path: Path) -> None:
     program.write_text(
         include
         + '#include "net/gzip.h"\n'
-        '_Static_assert(sizeof(z_stream) == sizeof(struct xf_zstream), "size");'
+        '_Static_assert(sizeof(z_stream) == sizeof(xf_zstream), "size");'
         + "".join(
             f'\n_Static_assert(offsetof(z_stream, {theirs}) == '
-            f'offsetof(struct xf_zstream, {ours}), "{ours}");'
+            f'offsetof(xf_zstream, {ours}), "{ours}");'
             for ours, theirs in fields.items()
         )
     )  # fmt: skip

@@ -4,7 +4,7 @@
 #include <time.h>
 #include <unistd.h>
 
-int64_t clock_now(void)
+int64_t xf_http_clock_now(void)
 {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -20,26 +20,26 @@ static void after_fork(void)
     forks++;
 }
 
-int forks_watch(void)
+int xf_http_forks_watch(void)
 {
     return pthread_atfork(NULL, NULL, after_fork);
 }
 
-bool engine_is_inherited(const Engine *self)
+bool xf_http_engine_is_inherited(const Engine *self)
 {
     return self->forks != forks;
 }
 
-int engine_check(const Engine *self)
+int xf_http_engine_check(const Engine *self)
 {
-    if (engine_is_inherited(self)) {
+    if (xf_http_engine_is_inherited(self)) {
         PyErr_Format(PyExc_RuntimeError,
                      "this client's connections belong to process %ld, which forked; make a new "
                      "client, in a new event loop, in process %ld",
                      self->pid, (long)getpid());
         return -1;
     }
-    if (!self->net) {
+    if (self->net == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "the client is closed");
         return -1;
     }
@@ -49,52 +49,61 @@ int engine_check(const Engine *self)
 /* The descriptor is readable. */
 static PyObject *turn(Engine *self)
 {
-    if (!self->net)
+    if (self->net == NULL) {
         Py_RETURN_NONE;
-    if (engine_check(self) < 0)
+    }
+    if (xf_http_engine_check(self) < 0) {
         return NULL;
+    }
     Py_INCREF(self); /* a woken task may close the client, or run its loop, and so us, anew */
-    int interrupted = xf_engine_turn(self->net, clock_now());
+    int interrupted = xf_engine_turn(self->net, xf_http_clock_now());
     Py_DECREF(self);
-    if (interrupted < 0)
+    if (interrupted < 0) {
         return NULL;
+    }
     Py_RETURN_NONE;
 }
 
 static PyObject *close_it(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     Engine *self = (Engine *)op;
-    if (!self->net)
+    if (self->net == NULL) {
         Py_RETURN_NONE;
-    if (engine_is_inherited(self)) { /* left alone, connections and all */
+    }
+    if (xf_http_engine_is_inherited(self)) { /* left alone, connections and all */
         self->net = NULL;
         Py_RETURN_NONE;
     }
     PyObject *closed = PyObject_CallMethodNoArgs(self->loop, self->state->str_is_closed);
-    if (!closed)
+    if (closed == NULL) {
         return NULL;
+    }
     bool watched = closed != Py_True;
     Py_DECREF(closed);
-    if (watched && self->net) {
+    if (watched && self->net != NULL) {
         PyObject *fd = PyLong_FromLong(xf_engine_fd(self->net));
         PyObject *done =
-            fd ? PyObject_CallMethodOneArg(self->loop, self->state->str_remove_reader, fd) : NULL;
+            fd != NULL ? PyObject_CallMethodOneArg(self->loop, self->state->str_remove_reader, fd)
+                       : NULL;
         Py_XDECREF(fd);
-        if (!done)
+        if (done == NULL) {
             return NULL;
+        }
         Py_DECREF(done);
     }
-    struct xf_engine *net = self->net;
-    if (!net) /* another thread was faster */
+    xf_engine *net = self->net;
+    if (net == NULL) { /* another thread was faster */
         Py_RETURN_NONE;
+    }
     self->net = NULL;
-    struct xf_transfer *ended = xf_engine_close(net);
-    for (struct xf_transfer *t = ended; t; t = t->next)
-        transfer_hold(t); /* telling one may be the end of others */
-    for (struct xf_transfer *next, *t = ended; t; t = next) {
+    xf_transfer *ended = xf_engine_close(net);
+    for (xf_transfer *t = ended; t != NULL; t = t->next) {
+        xf_http_transfer_hold(t); /* telling one may be the end of others */
+    }
+    for (xf_transfer *next, *t = ended; t != NULL; t = next) {
         next = t->next;
         t->next = NULL;
-        transfer_closed(t);
+        xf_http_transfer_closed(t);
     }
     Py_RETURN_NONE;
 }
@@ -113,9 +122,10 @@ static PyObject *engine_close(PyObject *op, PyObject *ignored)
 static PyObject *engine_stats(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     Engine *self = (Engine *)op;
-    struct xf_stats s = xf_engine_stats(self->memory);
-    if (!self->net)
-        s = (struct xf_stats){0};
+    xf_stats s = xf_engine_stats(self->memory);
+    if (self->net == NULL) {
+        s = (xf_stats){0};
+    }
     return Py_BuildValue("{s:n,s:n,s:K,s:K,s:K,s:K}", "active", (Py_ssize_t)s.active, "sockets",
                          (Py_ssize_t)s.sockets, "started", (unsigned long long)s.started,
                          "finished", (unsigned long long)s.finished, "connects",
@@ -130,7 +140,7 @@ static PyObject *engine_loop(PyObject *op, void *Py_UNUSED(closure))
 
 static PyObject *engine_inherited(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(engine_is_inherited((Engine *)op));
+    return PyBool_FromLong(xf_http_engine_is_inherited((Engine *)op));
 }
 
 static int engine_traverse(PyObject *op, visitproc visit, void *arg)
@@ -155,13 +165,14 @@ static void engine_dealloc(PyObject *op)
     Engine *self = (Engine *)op;
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
-    if (self->net && !engine_is_inherited(self)) {
+    if (self->net != NULL && !xf_http_engine_is_inherited(self)) {
         /* Transfers hold a reference to their engine, so none is in flight. */
         (void)xf_engine_close(self->net);
         self->net = NULL;
     }
-    if (!self->net && self->memory && !engine_is_inherited(self))
+    if (self->net == NULL && self->memory != NULL && !xf_http_engine_is_inherited(self)) {
         xf_engine_free(self->memory);
+    }
     engine_clear(op);
     type->tp_free(op);
     Py_DECREF(type);
@@ -190,7 +201,7 @@ static PyType_Slot engine_slots[] = {
     {0},
 };
 
-PyType_Spec engine_spec = {
+PyType_Spec xf_http_engine_spec = {
     .name = "xtremeflow._http.Engine",
     .basicsize = sizeof(Engine),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
@@ -214,40 +225,47 @@ static PyObject *watch_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *P
 
 static int forget(Session *session, Engine *engine)
 {
-    if (session->engine == engine)
+    if (session->engine == engine) {
         session->engine = NULL;
-    if (!session->engines ||
-        PyDict_GetItemWithError(session->engines, engine->loop) != (PyObject *)engine)
+    }
+    if (session->engines == NULL ||
+        PyDict_GetItemWithError(session->engines, engine->loop) != (PyObject *)engine) {
         return PyErr_Occurred() ? -1 : 0;
+    }
     return PyDict_DelItem(session->engines, engine->loop);
 }
 
 static int close_if_dead(Engine *engine)
 {
     PyObject *closed = PyObject_CallMethodNoArgs(engine->loop, engine->state->str_is_closed);
-    if (!closed)
+    if (closed == NULL) {
         return -1;
+    }
     bool dead = closed == Py_True;
     Py_DECREF(closed);
-    if (!dead)
+    if (!dead) {
         return 0;
+    }
     Py_INCREF(engine);
     PyObject *none = engine_close((PyObject *)engine, NULL);
-    int result = none && engine->session ? forget((Session *)engine->session, engine) : 0;
+    int result =
+        none != NULL && engine->session != NULL ? forget((Session *)engine->session, engine) : 0;
     Py_DECREF(engine);
     Py_XDECREF(none);
-    return none ? result : -1;
+    return none != NULL ? result : -1;
 }
 
 static void watch_finalize(PyObject *op)
 {
     Engine *engine = ((Watch *)op)->engine;
-    if (!engine || !engine->net || !engine->loop)
+    if (engine == NULL || engine->net == NULL || engine->loop == NULL) {
         return;
+    }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    if (close_if_dead(engine) < 0)
+    if (close_if_dead(engine) < 0) {
         PyErr_WriteUnraisable(op);
+    }
     PyErr_Restore(type, value, traceback);
 }
 
@@ -267,8 +285,9 @@ static int watch_clear(PyObject *op)
 static void watch_dealloc(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
-    if (PyObject_CallFinalizerFromDealloc(op) < 0)
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
         return;
+    }
     PyObject_GC_UnTrack(op);
     watch_clear(op);
     type->tp_free(op);
@@ -285,7 +304,7 @@ static PyType_Slot watch_slots[] = {
     {0},
 };
 
-PyType_Spec watch_spec = {
+PyType_Spec xf_http_watch_spec = {
     .name = "xtremeflow._http.Watch",
     .basicsize = sizeof(Watch),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
@@ -295,41 +314,45 @@ PyType_Spec watch_spec = {
 /* 0, or -1 with an exception. */
 static int watch_engine(Engine *engine)
 {
-    struct state *state = engine->state;
+    xf_http_module *state = engine->state;
     Watch *watch = (Watch *)state->watch_type->tp_alloc(state->watch_type, 0);
     PyObject *fd = PyLong_FromLong(xf_engine_fd(engine->net)), *handle = NULL;
-    if (watch)
+    if (watch != NULL) {
         watch->engine = (Engine *)Py_NewRef(engine);
-    if (watch && fd)
+    }
+    if (watch != NULL && fd != NULL) {
         handle = PyObject_CallMethodObjArgs(engine->loop, state->str_add_reader, fd, watch, NULL);
+    }
     Py_XDECREF(fd);
     Py_XDECREF(watch);
     Py_XDECREF(handle);
-    return handle ? 0 : -1;
+    return handle != NULL ? 0 : -1;
 }
 
 /* ---- the session's engines ---- */
 
 static Engine *engine_new(Session *session, PyObject *loop)
 {
-    struct state *state = session->state;
+    xf_http_module *state = session->state;
     Engine *self = (Engine *)state->engine_type->tp_alloc(state->engine_type, 0);
-    if (!self)
+    if (self == NULL) {
         return NULL;
+    }
     self->state = state;
     self->loop = Py_NewRef(loop);
     self->session = Py_NewRef(session);
     self->forks = forks;
     self->pid = (long)getpid();
     self->net =
-        xf_engine_new(&state->curl, &session->options, (struct xf_host){.news = transfer_news});
+        xf_engine_new(&state->curl, &session->options, (xf_host){.news = xf_http_transfer_news});
     self->memory = self->net;
-    if (!self->net) {
+    if (self->net == NULL) {
         PyErr_SetFromErrno(PyExc_OSError);
         goto fail;
     }
-    if (watch_engine(self) < 0 || PyDict_SetItem(session->engines, loop, (PyObject *)self) < 0)
+    if (watch_engine(self) < 0 || PyDict_SetItem(session->engines, loop, (PyObject *)self) < 0) {
         goto fail;
+    }
     return self;
 fail:
     Py_DECREF(self);
@@ -341,11 +364,13 @@ fail:
 static int drop_dead_engines(Session *session)
 {
     PyObject *engines = PyDict_Values(session->engines);
-    if (!engines)
+    if (engines == NULL) {
         return -1;
+    }
     int result = 0;
-    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(engines) && !result; i++)
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(engines) && !result; i++) {
         result = close_if_dead((Engine *)PyList_GET_ITEM(engines, i));
+    }
     Py_DECREF(engines);
     return result;
 }
@@ -354,30 +379,33 @@ static int drop_dead_engines(Session *session)
 static Engine *engine_of(Session *self, PyObject *loop)
 {
     Engine *engine = self->engine;
-    if (!engine || engine->loop != loop) {
+    if (engine == NULL || engine->loop != loop) {
         engine = (Engine *)PyDict_GetItemWithError(self->engines, loop); /* borrowed */
-        if (!engine && !PyErr_Occurred() && !self->closed && drop_dead_engines(self) == 0) {
+        if (engine == NULL && !PyErr_Occurred() && !self->closed && drop_dead_engines(self) == 0) {
             engine = engine_new(self, loop);
             Py_XDECREF(engine); /* the dict has it */
         }
-        if (self->closed && !engine && !PyErr_Occurred())
+        if (self->closed && engine == NULL && !PyErr_Occurred()) {
             PyErr_SetString(PyExc_RuntimeError, "the client is closed");
+        }
         self->engine = engine;
     }
     return engine;
 }
 
-Engine *session_engine(Session *self)
+Engine *xf_http_session_engine(Session *self)
 {
     PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
-    if (!loop)
+    if (loop == NULL) {
         return NULL;
+    }
     Engine *engine;
     XF_LOCK(self);
     engine = engine_of(self, loop);
     XF_UNLOCK();
     Py_DECREF(loop);
-    if (!engine || engine_check(engine) < 0)
+    if (engine == NULL || xf_http_engine_check(engine) < 0) {
         return NULL;
+    }
     return engine;
 }

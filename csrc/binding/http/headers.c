@@ -5,16 +5,16 @@
 #include <strings.h>
 
 /* A header line's parts, borrowed from Python objects. */
-struct view {
+typedef struct xf_view {
     const char *name, *value;
     size_t name_size, value_size;
-};
+} xf_view;
 
-struct views {
-    struct view *items, few[32];
+typedef struct xf_views {
+    xf_view *items, few[32];
     Py_ssize_t count;
     PyObject *held; /* owns the objects that the views point into */
-};
+} xf_views;
 
 static int text_of(PyObject *value, const char **bytes, size_t *size)
 {
@@ -32,7 +32,7 @@ static int text_of(PyObject *value, const char **bytes, size_t *size)
     return -1;
 }
 
-static bool is_named(const struct view *view, const char *name, size_t size)
+static bool is_named(const xf_view *view, const char *name, size_t size)
 {
     return view->name_size == size && !strncasecmp(view->name, name, size);
 }
@@ -40,31 +40,34 @@ static bool is_named(const struct view *view, const char *name, size_t size)
 #define IS(view, name) is_named(view, name, sizeof name - 1)
 
 /* Neither a name nor a value is shown where it may be the other, or a whole line: a secret. */
-static int bad_name(PyObject *name, const struct view *view)
+static int bad_name(PyObject *name, const xf_view *view)
 {
-    if (!view->name && !PyUnicode_Check(name)) {
+    if (view->name == NULL && !PyUnicode_Check(name)) {
         PyErr_Format(PyExc_TypeError, "header name must be str or bytes, not a %s",
                      Py_TYPE(name)->tp_name);
         return -1;
     }
     size_t good = 0;
-    while (good < view->name_size && xf_name_ok(view->name + good, 1))
+    while (good < view->name_size && xf_name_ok(view->name + good, 1)) {
         good++;
+    }
     PyObject *start = PyUnicode_FromStringAndSize(view->name, (Py_ssize_t)good);
-    if (start)
+    if (start != NULL) {
         PyErr_Format(PyExc_ValueError,
                      "header name must be a token of RFC 9110, unlike the one that begins with %R",
                      start);
+    }
     Py_XDECREF(start);
     return -1;
 }
 
-static int view_of(PyObject *name, PyObject *value, struct view *view)
+static int view_of(PyObject *name, PyObject *value, xf_view *view)
 {
-    *view = (struct view){0};
+    *view = (xf_view){0};
     if (text_of(name, &view->name, &view->name_size) < 0 ||
-        !xf_name_ok(view->name, view->name_size))
+        !xf_name_ok(view->name, view->name_size)) {
         return bad_name(name, view);
+    }
     if (IS(view, "proxy-authorization")) {
         PyErr_SetString(PyExc_ValueError,
                         "headers must be without Proxy-Authorization, which the server would get; "
@@ -73,12 +76,13 @@ static int view_of(PyObject *name, PyObject *value, struct view *view)
         return -1;
     }
     if (text_of(value, &view->value, &view->value_size) < 0) {
-        if (PyUnicode_Check(value))
+        if (PyUnicode_Check(value)) {
             PyErr_Format(PyExc_ValueError, "value of header %R must be latin-1 text or bytes",
                          name);
-        else
+        } else {
             PyErr_Format(PyExc_TypeError, "value of header %R must be str or bytes, not a %s", name,
                          Py_TYPE(value)->tp_name);
+        }
         return -1;
     }
     if (!xf_value_ok(view->value, view->value_size)) {
@@ -90,61 +94,69 @@ static int view_of(PyObject *name, PyObject *value, struct view *view)
     return 0;
 }
 
-static void views_free(struct views *views)
+static void views_free(xf_views *views)
 {
-    if (views->items != views->few)
+    if (views->items != views->few) {
         PyMem_Free(views->items);
+    }
     Py_XDECREF(views->held);
 }
 
-static int views_room(struct views *views, Py_ssize_t count)
+static int views_room(xf_views *views, Py_ssize_t count)
 {
     views->items = views->few;
-    if (count <= (Py_ssize_t)(sizeof views->few / sizeof *views->few))
+    if (count <= (Py_ssize_t)(sizeof views->few / sizeof *views->few)) {
         return 0;
-    if (!(views->items = PyMem_New(struct view, count))) {
+    }
+    if ((views->items = PyMem_New(xf_view, count)) == NULL) {
         PyErr_NoMemory();
         return -1;
     }
     return 0;
 }
 
-static int views_of_dict(PyObject *given, struct views *views)
+static int views_of_dict(PyObject *given, xf_views *views)
 {
     PyObject *name, *value;
     Py_ssize_t at = 0;
     views->held = Py_NewRef(given);
-    if (views_room(views, PyDict_GET_SIZE(given)) < 0)
+    if (views_room(views, PyDict_GET_SIZE(given)) < 0) {
         return -1;
-    while (PyDict_Next(given, &at, &name, &value))
-        if (view_of(name, value, &views->items[views->count++]) < 0)
+    }
+    while (PyDict_Next(given, &at, &name, &value)) {
+        if (view_of(name, value, &views->items[views->count++]) < 0) {
             return -1;
+        }
+    }
     return 0;
 }
 
-static int views_of_pairs(PyObject *given, struct views *views)
+static int views_of_pairs(PyObject *given, xf_views *views)
 {
     PyObject *items =
         PyObject_HasAttrString(given, "items") ? PyMapping_Items(given) : Py_NewRef(given);
     /* A list of its own, of tuples: what the views point into must not change. */
-    views->held = items ? PySequence_List(items) : NULL;
+    views->held = items != NULL ? PySequence_List(items) : NULL;
     Py_XDECREF(items);
-    if (!views->held) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError))
+    if (views->held == NULL) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
             PyErr_Format(PyExc_TypeError,
                          "headers must be a mapping or an iterable of (name, value) pairs, "
                          "not a %s",
                          Py_TYPE(given)->tp_name);
+        }
         return -1;
     }
-    if (views_room(views, PyList_GET_SIZE(views->held)) < 0)
+    if (views_room(views, PyList_GET_SIZE(views->held)) < 0) {
         return -1;
+    }
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(views->held); i++) {
         PyObject *item = PyList_GET_ITEM(views->held, i); /* borrowed */
         PyObject *pair = PyTuple_Check(item) || PyList_Check(item) ? PySequence_Tuple(item) : NULL;
-        if (PyErr_Occurred())
+        if (PyErr_Occurred()) {
             return -1;
-        if (!pair || PyTuple_GET_SIZE(pair) != 2) {
+        }
+        if (pair == NULL || PyTuple_GET_SIZE(pair) != 2) {
             Py_XDECREF(pair);
             PyErr_Format(PyExc_TypeError,
                          "headers must be a mapping or hold (name, value) pairs, unlike item %zd",
@@ -153,44 +165,49 @@ static int views_of_pairs(PyObject *given, struct views *views)
         }
         PyList_SetItem(views->held, i, pair);
         if (view_of(PyTuple_GET_ITEM(pair, 0), PyTuple_GET_ITEM(pair, 1),
-                    &views->items[views->count++]) < 0)
+                    &views->items[views->count++]) < 0) {
             return -1;
+        }
     }
     return 0;
 }
 
-static int views_of(PyObject *given, struct views *views)
+static int views_of(PyObject *given, xf_views *views)
 {
     views->items = views->few;
     views->count = 0;
     views->held = NULL;
-    if (given == Py_None)
+    if (given == Py_None) {
         return 0;
+    }
     int result =
         PyDict_CheckExact(given) ? views_of_dict(given, views) : views_of_pairs(given, views);
-    if (result < 0)
+    if (result < 0) {
         views_free(views);
+    }
     return result;
 }
 
-PyObject *headers_pairs(PyObject *given)
+PyObject *xf_http_headers_pairs(PyObject *given)
 {
-    struct views views;
+    xf_views views;
     /* What a collection runs that the allocations below start may change the caller's. */
     PyObject *own = PyDict_CheckExact(given) ? PyDict_Copy(given) : Py_NewRef(given);
-    int bad = own ? views_of(own, &views) : -1;
+    int bad = own != NULL ? views_of(own, &views) : -1;
     Py_XDECREF(own); /* the views hold it */
-    if (bad < 0)
+    if (bad < 0) {
         return NULL;
+    }
     PyObject *pairs = PyTuple_New(views.count);
-    for (Py_ssize_t i = 0; pairs && i < views.count; i++) {
-        struct view *v = &views.items[i];
+    for (Py_ssize_t i = 0; pairs != NULL && i < views.count; i++) {
+        xf_view *v = &views.items[i];
         PyObject *pair = Py_BuildValue("(y#y#)", v->name, (Py_ssize_t)v->name_size, v->value,
                                        (Py_ssize_t)v->value_size);
-        if (pair)
+        if (pair != NULL) {
             PyTuple_SET_ITEM(pairs, i, pair);
-        else
+        } else {
             Py_CLEAR(pairs);
+        }
     }
     views_free(&views);
     return pairs;
@@ -199,27 +216,28 @@ PyObject *headers_pairs(PyObject *given)
 /* ---- building ---- */
 
 /* libcurl makes these itself from what it sends. */
-static bool made_by_libcurl(const struct view *view)
+static bool made_by_libcurl(const xf_view *view)
 {
     return IS(view, "content-length") || IS(view, "transfer-encoding") || IS(view, "expect");
 }
 
-struct builder {
-    struct headers *headers; /* NULL while measuring */
+typedef struct xf_builder {
+    xf_header_list *headers; /* NULL while measuring */
     size_t count, size;
     char *text;
-};
+} xf_builder;
 
-static void add(struct builder *b, const char *name, size_t name_size, const char *between,
+static void add(xf_builder *b, const char *name, size_t name_size, const char *between,
                 const char *value, size_t value_size)
 {
     size_t between_size = strlen(between);
-    if (b->headers) {
+    if (b->headers != NULL) {
         struct curl_slist *node = &b->headers->lines[b->count];
         node->data = b->text;
         node->next = NULL;
-        if (b->count)
+        if (b->count) {
             node[-1].next = node;
+        }
         memcpy(b->text, name, name_size);
         memcpy(b->text + name_size, between, between_size);
         memcpy(b->text + name_size + between_size, value, value_size);
@@ -230,21 +248,23 @@ static void add(struct builder *b, const char *name, size_t name_size, const cha
     b->size += name_size + between_size + value_size + 1;
 }
 
-static void add_view(struct builder *b, const struct view *v)
+static void add_view(xf_builder *b, const xf_view *v)
 {
     add(b, v->name, v->name_size, v->value_size ? ": " : ";", /* libcurl's way of saying "empty" */
         v->value, v->value_size);
 }
 
-static bool named_in(const struct views *views, const struct view *other)
+static bool named_in(const xf_views *views, const xf_view *other)
 {
-    for (Py_ssize_t i = 0; i < views->count; i++)
-        if (is_named(&views->items[i], other->name, other->name_size))
+    for (Py_ssize_t i = 0; i < views->count; i++) {
+        if (is_named(&views->items[i], other->name, other->name_size)) {
             return true;
+        }
+    }
     return false;
 }
 
-static void build(struct builder *b, const struct views *given, PyObject *defaults, bool json)
+static void build(xf_builder *b, const xf_views *given, PyObject *defaults, bool json)
 {
     static const char type[] = "Content-Type", json_type[] = "application/json";
     bool typed = false;
@@ -253,37 +273,41 @@ static void build(struct builder *b, const struct views *given, PyObject *defaul
     add(b, "Expect", 6, ":", "", 0);
     for (Py_ssize_t i = 0; i < given->count; i++) {
         typed |= IS(&given->items[i], "content-type");
-        if (!made_by_libcurl(&given->items[i]))
+        if (!made_by_libcurl(&given->items[i])) {
             add_view(b, &given->items[i]);
+        }
     }
-    for (Py_ssize_t i = 0; defaults && i < PyTuple_GET_SIZE(defaults); i++) {
+    for (Py_ssize_t i = 0; defaults != NULL && i < PyTuple_GET_SIZE(defaults); i++) {
         PyObject *pair = PyTuple_GET_ITEM(defaults, i); /* borrowed, of bytes */
         PyObject *name = PyTuple_GET_ITEM(pair, 0), *value = PyTuple_GET_ITEM(pair, 1);
-        struct view v = {PyBytes_AS_STRING(name), PyBytes_AS_STRING(value),
-                         (size_t)PyBytes_GET_SIZE(name), (size_t)PyBytes_GET_SIZE(value)};
-        if (named_in(given, &v) || made_by_libcurl(&v))
+        xf_view v = {PyBytes_AS_STRING(name), PyBytes_AS_STRING(value),
+                     (size_t)PyBytes_GET_SIZE(name), (size_t)PyBytes_GET_SIZE(value)};
+        if (named_in(given, &v) || made_by_libcurl(&v)) {
             continue;
+        }
         typed |= IS(&v, "content-type");
         add_view(b, &v);
     }
-    if (!typed && json)
+    if (!typed && json) {
         add(b, type, sizeof type - 1, ": ", json_type, sizeof json_type - 1);
-    else if (!typed)
+    } else if (!typed) {
         add(b, type, sizeof type - 1, ":", "", 0);
+    }
 }
 
-struct headers *headers_new(PyObject *given, PyObject *defaults, bool json)
+xf_header_list *xf_http_headers_new(PyObject *given, PyObject *defaults, bool json)
 {
-    struct views views;
-    if (views_of(given, &views) < 0)
+    xf_views views;
+    if (views_of(given, &views) < 0) {
         return NULL;
-    struct builder b = {0};
+    }
+    xf_builder b = {0};
     build(&b, &views, defaults, json);
     size_t nodes = sizeof *b.headers + b.count * sizeof(struct curl_slist);
-    struct headers *headers = PyMem_Malloc(nodes + b.size);
-    if (headers) {
+    xf_header_list *headers = PyMem_Malloc(nodes + b.size);
+    if (headers != NULL) {
         atomic_init(&headers->refs, 1);
-        b = (struct builder){.headers = headers, .text = (char *)headers + nodes};
+        b = (xf_builder){.headers = headers, .text = (char *)headers + nodes};
         build(&b, &views, defaults, json);
     } else {
         PyErr_NoMemory();
@@ -292,13 +316,14 @@ struct headers *headers_new(PyObject *given, PyObject *defaults, bool json)
     return headers;
 }
 
-const struct curl_slist *headers_lines(const struct headers *headers, bool large_body)
+const struct curl_slist *xf_http_headers_lines(const xf_header_list *headers, bool large_body)
 {
     return headers->lines + (large_body ? 0 : 1);
 }
 
-void headers_release(struct headers *headers)
+void xf_http_headers_release(xf_header_list *headers)
 {
-    if (headers && atomic_fetch_sub(&headers->refs, 1) == 1)
+    if (headers != NULL && atomic_fetch_sub(&headers->refs, 1) == 1) {
         PyMem_Free(headers);
+    }
 }

@@ -12,33 +12,36 @@
 #include "net/engine.h"
 #include "net/sse.h"
 
-struct state {
-    struct xf_curl curl;
+typedef struct xf_http_module {
+    xf_curl curl;
     PyTypeObject *session_type, *engine_type, *transfer_type, *waiter_type, *reader_type,
         *response_type, *event_type, *tap_type, *watch_type, *steps_type;
     PyObject *get_running_loop, *cancelled_error, *loads;
     PyObject *str_add_reader, *str_remove_reader, *str_call_soon, *str_is_closed, *str_done,
         *str_set_result, *str_message;
     PyObject *context_kw; /* ("context",) */
-};
+} xf_http_module;
 
 /* A list of header lines for libcurl in one piece of memory, shared by transfers. */
-struct headers {
+typedef struct xf_header_list {
     atomic_size_t refs;        /* of transfers in any thread */
     struct curl_slist lines[]; /* two or more, and behind them the text */
-};
+} xf_header_list;
+
+typedef struct Engine Engine;
+typedef struct Waiter Waiter;
 
 typedef struct {
-    PyObject_HEAD struct state *state; /* borrowed: the type keeps the module */
-    struct xf_options options;
+    PyObject_HEAD xf_http_module *state; /* borrowed: the type keeps the module */
+    xf_options options;
     PyObject *keep; /* owns the strings of options */
     PyObject *response_type, *error_factory;
     PyObject *shown;              /* a function: a URL without its secrets */
     PyObject *defaults;           /* tuple of (name, value) bytes */
     int64_t total_ns, idle_ns;    /* of calls that give no timeouts */
-    struct headers *plain, *json; /* of calls that give no headers */
+    xf_header_list *plain, *json; /* of calls that give no headers */
     PyObject *engines;            /* dict: loop -> Engine */
-    struct Engine *engine;        /* the one used last, or NULL */
+    Engine *engine;               /* the one used last, or NULL */
     bool closed;
 } Session;
 
@@ -46,16 +49,16 @@ typedef struct {
  * what the session keeps of it, go by a lock. What stats() tells another thread may be a moment
  * old. */
 typedef struct Engine {
-    PyObject_HEAD struct state *state;
-    struct xf_engine *net;    /* NULL: closed */
-    struct xf_engine *memory; /* the same to the end: a turn or stats() may be looking at it */
+    PyObject_HEAD xf_http_module *state;
+    xf_engine *net;    /* NULL: closed */
+    xf_engine *memory; /* the same to the end: a turn or stats() may be looking at it */
     PyObject *loop;
     PyObject *session; /* keeps the options */
     unsigned forks;    /* that had happened when it was made */
     long pid;
 } Engine;
 
-enum phase { FRESH, FLYING, ANSWERED };
+typedef enum xf_http_phase { FRESH, FLYING, ANSWERED } xf_http_phase;
 
 /* One call: a coroutine, driven by the task that awaits it.
  *
@@ -63,23 +66,23 @@ enum phase { FRESH, FLYING, ANSWERED };
  * for nothing: while a task waits, they are held from outside, and otherwise they refer to nothing
  * that could refer to them. */
 typedef struct {
-    PyObject_HEAD struct xf_transfer net;
+    PyObject_HEAD xf_transfer net;
     Session *session;
     Engine *engine; /* from the start on */
-    struct Waiter *waiter;
+    Waiter *waiter;
     PyObject *url, *method;
     Py_buffer body;
-    struct headers *headers;
+    xf_header_list *headers;
     PyObject *room; /* a future of the uploading task, or NULL */
     bool entrusted; /* to a coroutine, which warns if nobody awaits it */
-    enum phase phase;
+    xf_http_phase phase;
 } Transfer;
 
 /* The future that a waiting task is given: one a transfer, used again for each wait.
  * While a task waits, the waiter holds a reference to the transfer, and the engine counts as a
  * holder of the waiter: a task that waits for the network is not garbage. */
 typedef struct Waiter {
-    PyObject_HEAD struct state *state;
+    PyObject_HEAD xf_http_module *state;
     Transfer *transfer; /* strong while a task waits, else borrowed, NULL when it is gone */
     PyObject *loop;
     PyObject *callback, *context; /* wakes the task; NULL: none waits */
@@ -92,7 +95,7 @@ typedef struct Waiter {
 typedef struct {
     PyObject_HEAD Transfer *transfer;
     bool events, broken;
-    struct xf_sse sse;
+    xf_sse sse;
     PyObject *last_id;
 } Reader;
 
@@ -103,74 +106,75 @@ typedef struct {
     int status, http_version;
     int sends;
     long connects;
-    struct xf_times times;
+    xf_times times;
 } Response;
 
 typedef struct {
-    PyObject_HEAD struct state *state;
+    PyObject_HEAD xf_http_module *state;
     PyObject *data, *event, *id;
     int64_t retry;
 } Event;
 
-int64_t clock_now(void);
-int forks_watch(void);
+int64_t xf_http_clock_now(void);
+int xf_http_forks_watch(void);
 
-extern PyType_Spec session_spec, engine_spec, watch_spec, transfer_spec, waiter_spec, reader_spec,
-    response_spec, event_spec, tap_spec;
+extern PyType_Spec xf_http_session_spec, xf_http_engine_spec, xf_http_watch_spec,
+    xf_http_transfer_spec, xf_http_waiter_spec, xf_http_reader_spec, xf_http_response_spec,
+    xf_http_event_spec, xf_http_tap_spec;
 
 /* The engine of the running loop; borrowed. NULL with an exception. */
-Engine *session_engine(Session *self);
-int engine_check(const Engine *self);
+Engine *xf_http_session_engine(Session *self);
+int xf_http_engine_check(const Engine *self);
 /* Whether it is the parent's, from before a fork: not to be touched, since the sockets and the
  * epoll set are shared. */
-bool engine_is_inherited(const Engine *self);
+bool xf_http_engine_is_inherited(const Engine *self);
 
 /* A new reference, or NULL with an exception. */
-PyObject *session_shown(const Session *self, PyObject *url);
+PyObject *xf_http_session_shown(const Session *self, PyObject *url);
 
-PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct headers *headers,
-                       const struct xf_request *request, PyObject *body);
-int transfer_news(struct xf_transfer *net, unsigned what);
-/* Takes a reference to it, for transfer_closed() to give back. */
-void transfer_hold(struct xf_transfer *net);
+PyObject *xf_http_transfer_new(Session *session, PyObject *method, PyObject *url,
+                               xf_header_list *headers, const xf_request *request, PyObject *body);
+int xf_http_transfer_news(xf_transfer *net, unsigned what);
+/* Takes a reference to it, for xf_http_transfer_closed() to give back. */
+void xf_http_transfer_hold(xf_transfer *net);
 /* After the engine was closed: the waiting tasks are woken by the loop. Gives the reference back
- * that transfer_hold() took. */
-void transfer_closed(struct xf_transfer *net);
+ * that xf_http_transfer_hold() took. */
+void xf_http_transfer_closed(xf_transfer *net);
 
 /* Lets the calling awaitable wait for news: what it has to yield, or NULL with an exception. */
-PyObject *waiter_park(Transfer *transfer);
+PyObject *xf_http_waiter_park(Transfer *transfer);
 /* Runs the waiting task up to its next wait. 0, or -1 with the exception that it let through. */
-int waiter_wake(Waiter *self);
-void waiter_wake_later(Waiter *self);
+int xf_http_waiter_wake(Waiter *self);
+void xf_http_waiter_wake_later(Waiter *self);
 /* Raises what the outcome says. */
-void transfer_raise(Transfer *self);
-PyObject *times_tuple(const struct xf_times *times, long connects, int sends);
+void xf_http_transfer_raise(Transfer *self);
+PyObject *xf_http_times_tuple(const xf_times *times, long connects, int sends);
 
-PyObject *reader_new(Transfer *transfer, bool events, Py_ssize_t limit);
-PyObject *response_new(Transfer *transfer);
+PyObject *xf_http_reader_new(Transfer *transfer, bool events, Py_ssize_t limit);
+PyObject *xf_http_response_new(Transfer *transfer);
 
 /* usage_in(body) -> (input, output, cached) or None; see learning/usage.py */
-PyObject *usage_in(PyObject *module, PyObject *body);
+PyObject *xf_http_usage_in(PyObject *module, PyObject *body);
 /* quotas(head, now) -> [(name, style, per, limit, remaining, reset, reset_text), ...], or None
  * where the reader in Python has to be asked */
-PyObject *quotas(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *xf_http_quotas(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 /* asked(body) -> (model or "", tokens allowed or None) */
-PyObject *asked(PyObject *module, PyObject *body);
+PyObject *xf_http_asked(PyObject *module, PyObject *body);
 
 /* Checked header lines: `given` (None, a mapping or an iterable of pairs), then those of
  * `defaults` that it does not name. NULL with an exception. */
-struct headers *headers_new(PyObject *given, PyObject *defaults, bool json);
+xf_header_list *xf_http_headers_new(PyObject *given, PyObject *defaults, bool json);
 /* For a request; a large body is one that libcurl would ask the server's leave for. */
-const struct curl_slist *headers_lines(const struct headers *headers, bool large_body);
-void headers_release(struct headers *headers);
+const struct curl_slist *xf_http_headers_lines(const xf_header_list *headers, bool large_body);
+void xf_http_headers_release(xf_header_list *headers);
 /* A tuple of pairs of bytes, checked. */
-PyObject *headers_pairs(PyObject *given);
+PyObject *xf_http_headers_pairs(PyObject *given);
 
 /* The two protocols by which awaitables are driven, over one step function. */
-typedef PySendResult (*step_function)(PyObject *, PyObject **);
-PyObject *await_next(PyObject *self, step_function step);
+typedef PySendResult (*xf_http_step_function)(PyObject *, PyObject **);
+PyObject *xf_http_await_next(PyObject *self, xf_http_step_function step);
 /* Their method __await__. */
-PyObject *await_method(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs,
-                       PyObject *names);
+PyObject *xf_http_await_method(PyObject *self, PyTypeObject *cls, PyObject *const *args,
+                               Py_ssize_t nargs, PyObject *names);
 
 #endif

@@ -2,13 +2,13 @@
 #include "binding/http/http.h"
 #include "net/limits.h"
 
-static PyObject *number_or_none(const struct xf_quota *q, int kind)
+static PyObject *number_or_none(const xf_quota *q, int kind)
 {
     return q->of[kind].said ? PyFloat_FromDouble(q->of[kind].value) : Py_NewRef(Py_None);
 }
 
 /* The fields of learning's Quota. */
-static PyObject *quota_tuple(const struct xf_quota *q)
+static PyObject *quota_tuple(const xf_quota *q)
 {
     static const char *const names[] = {"requests", "tokens", "input_tokens", "output_tokens",
                                         "requests"};
@@ -17,29 +17,33 @@ static PyObject *quota_tuple(const struct xf_quota *q)
     return Py_BuildValue("(ssNNNNs#)", names[q->name], styles[q->style],
                          q->per > 0 ? PyFloat_FromDouble(q->per) : Py_NewRef(Py_None),
                          number_or_none(q, XF_QUOTA_LIMIT), number_or_none(q, XF_QUOTA_REMAINING),
-                         number_or_none(q, XF_QUOTA_RESET), text ? text : "",
+                         number_or_none(q, XF_QUOTA_RESET), text != NULL ? text : "",
                          (Py_ssize_t)q->of[XF_QUOTA_RESET].size);
 }
 
-PyObject *quotas(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+PyObject *xf_http_quotas(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
 {
     char *head;
     Py_ssize_t size;
-    struct xf_quotas read;
-    if (nargs != 2)
+    xf_quotas read;
+    if (nargs != 2) {
         return PyErr_Format(PyExc_TypeError, "quotas() takes 2 arguments, not %zd", nargs);
+    }
     double now = PyFloat_AsDouble(args[1]);
-    if ((now == -1.0 && PyErr_Occurred()) || PyBytes_AsStringAndSize(args[0], &head, &size) < 0)
+    if ((now == -1.0 && PyErr_Occurred()) || PyBytes_AsStringAndSize(args[0], &head, &size) < 0) {
         return NULL;
-    if (!xf_quotas_read(&read, head, (size_t)size, now))
+    }
+    if (!xf_quotas_read(&read, head, (size_t)size, now)) {
         Py_RETURN_NONE;
+    }
     PyObject *list = PyList_New((Py_ssize_t)read.count);
-    for (size_t i = 0; list && i < read.count; i++) {
+    for (size_t i = 0; list != NULL && i < read.count; i++) {
         PyObject *quota = quota_tuple(&read.of[i]);
-        if (!quota)
+        if (quota == NULL) {
             Py_CLEAR(list);
-        else
+        } else {
             PyList_SET_ITEM(list, (Py_ssize_t)i, quota);
+        }
     }
     return list;
 }

@@ -12,30 +12,31 @@ static PyObject *latin1(const char *bytes, Py_ssize_t size)
 }
 
 /* A folded line belongs to the value before it. */
-static int unfold(PyObject *list, const struct xf_field *f, maker make)
+static int unfold(PyObject *list, const xf_field *f, maker make)
 {
     Py_ssize_t last = PyList_GET_SIZE(list) - 1;
-    if (last < 0)
+    if (last < 0) {
         return 0;
+    }
     PyObject *before = PyList_GET_ITEM(list, last); /* borrowed */
     PyObject *value = make(f->value, (Py_ssize_t)f->value_size);
-    PyObject *space = value ? make(" ", 1) : NULL;
-    PyObject *left = space ? PySequence_Concat(PyTuple_GET_ITEM(before, 1), space) : NULL;
-    PyObject *whole = left ? PySequence_Concat(left, value) : NULL;
-    PyObject *pair = whole ? PyTuple_Pack(2, PyTuple_GET_ITEM(before, 0), whole) : NULL;
+    PyObject *space = value != NULL ? make(" ", 1) : NULL;
+    PyObject *left = space != NULL ? PySequence_Concat(PyTuple_GET_ITEM(before, 1), space) : NULL;
+    PyObject *whole = left != NULL ? PySequence_Concat(left, value) : NULL;
+    PyObject *pair = whole != NULL ? PyTuple_Pack(2, PyTuple_GET_ITEM(before, 0), whole) : NULL;
     Py_XDECREF(value);
     Py_XDECREF(space);
     Py_XDECREF(left);
     Py_XDECREF(whole);
-    return pair ? PyList_SetItem(list, last, pair) : -1;
+    return pair != NULL ? PyList_SetItem(list, last, pair) : -1;
 }
 
-static int append(PyObject *list, const struct xf_field *f, maker make)
+static int append(PyObject *list, const xf_field *f, maker make)
 {
     PyObject *name = make(f->name, (Py_ssize_t)f->name_size);
-    PyObject *value = name ? make(f->value, (Py_ssize_t)f->value_size) : NULL;
-    PyObject *pair = value ? PyTuple_Pack(2, name, value) : NULL;
-    int bad = pair ? PyList_Append(list, pair) : -1;
+    PyObject *value = name != NULL ? make(f->value, (Py_ssize_t)f->value_size) : NULL;
+    PyObject *pair = value != NULL ? PyTuple_Pack(2, name, value) : NULL;
+    int bad = pair != NULL ? PyList_Append(list, pair) : -1;
     Py_XDECREF(name);
     Py_XDECREF(value);
     Py_XDECREF(pair);
@@ -46,14 +47,17 @@ static PyObject *pairs_of(PyObject *head, maker make)
 {
     char *bytes;
     Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(head, &bytes, &size) < 0)
+    if (PyBytes_AsStringAndSize(head, &bytes, &size) < 0) {
         return NULL;
+    }
     PyObject *list = PyList_New(0);
     size_t at = 0;
-    struct xf_field f;
-    while (list && xf_head_next(bytes, (size_t)size, &at, &f))
-        if ((f.name_size ? append(list, &f, make) : unfold(list, &f, make)) < 0)
+    xf_field f;
+    while (list != NULL && xf_head_next(bytes, (size_t)size, &at, &f)) {
+        if ((f.name_size ? append(list, &f, make) : unfold(list, &f, make)) < 0) {
             Py_CLEAR(list);
+        }
+    }
     return list;
 }
 
@@ -68,12 +72,14 @@ static PyObject *parse_head_bytes(PyObject *Py_UNUSED(module), PyObject *head)
 }
 
 /* Whether a name has "ratelimit" in it, in any case: what tells of limits, with any provider. */
-static bool tells_of_limits(const struct xf_field *f)
+static bool tells_of_limits(const xf_field *f)
 {
     static const char word[] = "ratelimit";
-    for (size_t i = 0; i + sizeof word - 1 <= f->name_size; i++)
-        if (!strncasecmp(f->name + i, word, sizeof word - 1))
+    for (size_t i = 0; i + sizeof word - 1 <= f->name_size; i++) {
+        if (!strncasecmp(f->name + i, word, sizeof word - 1)) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -83,31 +89,35 @@ static PyObject *limit_fields(PyObject *Py_UNUSED(module), PyObject *head)
     static const char date_name[] = "date";
     char *bytes;
     Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(head, &bytes, &size) < 0)
+    if (PyBytes_AsStringAndSize(head, &bytes, &size) < 0) {
         return NULL;
+    }
     PyObject *list = PyList_New(0);
     size_t at = 0;
-    struct xf_field f, date = {0};
-    while (list && xf_head_next(bytes, (size_t)size, &at, &f)) {
-        if (f.name_size == sizeof date_name - 1 && !strncasecmp(f.name, date_name, f.name_size))
+    xf_field f, date = {0};
+    while (list != NULL && xf_head_next(bytes, (size_t)size, &at, &f)) {
+        if (f.name_size == sizeof date_name - 1 && !strncasecmp(f.name, date_name, f.name_size)) {
             date = f;
-        else if (tells_of_limits(&f) && append(list, &f, latin1) < 0)
+        } else if (tells_of_limits(&f) && append(list, &f, latin1) < 0) {
             Py_CLEAR(list);
+        }
     }
-    if (list && PyList_GET_SIZE(list) && date.name && append(list, &date, latin1) < 0)
+    if (list != NULL && PyList_GET_SIZE(list) && date.name != NULL &&
+        append(list, &date, latin1) < 0) {
         Py_CLEAR(list);
+    }
     return list;
 }
 
 /* check_headers(headers): refuses what cannot be sent */
 static PyObject *check_headers(PyObject *Py_UNUSED(module), PyObject *given)
 {
-    return headers_pairs(given);
+    return xf_http_headers_pairs(given);
 }
 
 static PyObject *set_loads(PyObject *module, PyObject *loads)
 {
-    struct state *state = PyModule_GetState(module);
+    xf_http_module *state = PyModule_GetState(module);
     Py_XSETREF(state->loads, Py_NewRef(loads));
     Py_RETURN_NONE;
 }
@@ -117,12 +127,12 @@ static PyMethodDef methods[] = {
     {"parse_head_bytes", parse_head_bytes, METH_O, "The same as bytes."},
     {"limit_fields", limit_fields, METH_O,
      "Of an answer's head, the pairs that tell of rate limits, and the date if there are any."},
-    {"quotas", (PyCFunction)(void (*)(void))quotas, METH_FASTCALL,
+    {"quotas", (PyCFunction)(void (*)(void))xf_http_quotas, METH_FASTCALL,
      "The limits that an answer's head tells of, as the fields of a Quota each; None where it is "
      "written in a way that only the reader in Python knows."},
-    {"usage_in", usage_in, METH_O,
+    {"usage_in", xf_http_usage_in, METH_O,
      "The (input, output, cached) tokens that the body of an answer says it used; or None."},
-    {"asked", asked, METH_O,
+    {"asked", xf_http_asked, METH_O,
      "The model that a request's body names, or '', and the tokens that it allows its answers, or "
      "None."},
     {"check_headers", check_headers, METH_O, "The given headers as checked pairs of bytes."},
@@ -133,7 +143,7 @@ static PyMethodDef methods[] = {
 static PyObject *imported(const char *module_name, const char *name)
 {
     PyObject *module = PyImport_ImportModule(module_name);
-    PyObject *value = module ? PyObject_GetAttrString(module, name) : NULL;
+    PyObject *value = module != NULL ? PyObject_GetAttrString(module, name) : NULL;
     Py_XDECREF(module);
     return value;
 }
@@ -141,7 +151,7 @@ static PyObject *imported(const char *module_name, const char *name)
 static int make_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
 {
     *slot = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
-    return *slot ? 0 : -1;
+    return *slot != NULL ? 0 : -1;
 }
 
 static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
@@ -151,10 +161,10 @@ static int add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **slot)
 
 static int exec(PyObject *module)
 {
-    struct state *s = PyModule_GetState(module);
+    xf_http_module *s = PyModule_GetState(module);
     char why[256];
     const char *path = getenv("XTREMEFLOW_LIBCURL");
-    if (xf_curl_load(&s->curl, path && *path ? path : NULL, why, sizeof why) < 0) {
+    if (xf_curl_load(&s->curl, path != NULL && *path ? path : NULL, why, sizeof why) < 0) {
 #ifdef __APPLE__
         const char *cure = "install it with `brew install curl`";
 #else
@@ -166,8 +176,9 @@ static int exec(PyObject *module)
         return -1;
     }
     static bool watched; /* once a process, whatever the number of interpreters */
-    if (!watched && forks_watch() != 0)
+    if (!watched && xf_http_forks_watch() != 0) {
         return PyErr_NoMemory(), -1;
+    }
     watched = true;
     const struct {
         PyObject **slot;
@@ -181,35 +192,41 @@ static int exec(PyObject *module)
         {&s->str_set_result, "set_result"},
         {&s->str_message, "message"},
     };
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (!(*names[i].slot = PyUnicode_InternFromString(names[i].text)))
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if ((*names[i].slot = PyUnicode_InternFromString(names[i].text)) == NULL) {
             return -1;
-    if (!(s->context_kw = Py_BuildValue("(s)", "context")) ||
-        !(s->get_running_loop = imported("asyncio", "get_running_loop")) ||
-        !(s->cancelled_error = imported("asyncio", "CancelledError")) ||
-        !(s->loads = imported("json", "loads")))
+        }
+    }
+    if ((s->context_kw = Py_BuildValue("(s)", "context")) == NULL ||
+        (s->get_running_loop = imported("asyncio", "get_running_loop")) == NULL ||
+        (s->cancelled_error = imported("asyncio", "CancelledError")) == NULL ||
+        (s->loads = imported("json", "loads")) == NULL) {
         return -1;
-    if (add_type(module, &session_spec, &s->session_type) < 0 ||
-        add_type(module, &engine_spec, &s->engine_type) < 0 ||
-        add_type(module, &transfer_spec, &s->transfer_type) < 0 ||
-        make_type(module, &waiter_spec, &s->waiter_type) < 0 ||
-        make_type(module, &reader_spec, &s->reader_type) < 0 ||
-        add_type(module, &response_spec, &s->response_type) < 0 ||
-        add_type(module, &event_spec, &s->event_type) < 0 ||
-        add_type(module, &tap_spec, &s->tap_type) < 0 ||
-        make_type(module, &watch_spec, &s->watch_type) < 0 ||
-        make_type(module, &xf_steps_spec, &s->steps_type) < 0)
+    }
+    if (add_type(module, &xf_http_session_spec, &s->session_type) < 0 ||
+        add_type(module, &xf_http_engine_spec, &s->engine_type) < 0 ||
+        add_type(module, &xf_http_transfer_spec, &s->transfer_type) < 0 ||
+        make_type(module, &xf_http_waiter_spec, &s->waiter_type) < 0 ||
+        make_type(module, &xf_http_reader_spec, &s->reader_type) < 0 ||
+        add_type(module, &xf_http_response_spec, &s->response_type) < 0 ||
+        add_type(module, &xf_http_event_spec, &s->event_type) < 0 ||
+        add_type(module, &xf_http_tap_spec, &s->tap_type) < 0 ||
+        make_type(module, &xf_http_watch_spec, &s->watch_type) < 0 ||
+        make_type(module, &xf_steps_spec, &s->steps_type) < 0) {
         return -1;
+    }
     if (PyModule_AddStringConstant(module, "libcurl_version", s->curl.version->version) < 0 ||
         PyModule_AddIntConstant(module, "libcurl_number", (long)s->curl.version->version_num) < 0 ||
-        PyModule_AddStringConstant(module, "tls_version",
-                                   s->curl.version->ssl_version ? s->curl.version->ssl_version
-                                                                : "") < 0 ||
+        PyModule_AddStringConstant(
+            module, "tls_version",
+            s->curl.version->ssl_version != NULL ? s->curl.version->ssl_version : "") < 0 ||
         PyModule_AddObjectRef(module, "has_http2",
                               s->curl.version->features & CURL_FEATURE_HTTP2 ? Py_True : Py_False) <
             0 ||
-        PyModule_AddObjectRef(module, "has_gzip", s->curl.zlib.init ? Py_True : Py_False) < 0)
+        PyModule_AddObjectRef(module, "has_gzip", s->curl.zlib.init != NULL ? Py_True : Py_False) <
+            0) {
         return -1;
+    }
     return 0;
 }
 
@@ -238,7 +255,7 @@ static int exec(PyObject *module)
 
 static int traverse(PyObject *module, visitproc visit, void *arg)
 {
-    struct state *s = PyModule_GetState(module);
+    xf_http_module *s = PyModule_GetState(module);
 #define VISIT(name) Py_VISIT(s->name);
     EACH_OBJECT(VISIT)
     return 0;
@@ -246,7 +263,7 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
 
 static int clear(PyObject *module)
 {
-    struct state *s = PyModule_GetState(module);
+    xf_http_module *s = PyModule_GetState(module);
 #define CLEAR(name) Py_CLEAR(s->name);
     EACH_OBJECT(CLEAR)
     return 0;
@@ -264,7 +281,7 @@ static PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "xtremeflow._http",
     .m_doc = "HTTP transfers of libcurl on an asyncio event loop.",
-    .m_size = sizeof(struct state),
+    .m_size = sizeof(xf_http_module),
     .m_methods = methods,
     .m_slots = slots,
     .m_traverse = traverse,

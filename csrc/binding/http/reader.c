@@ -1,13 +1,15 @@
 #include "binding/http/http.h"
 
-PyObject *reader_new(Transfer *transfer, bool events, Py_ssize_t limit)
+PyObject *xf_http_reader_new(Transfer *transfer, bool events, Py_ssize_t limit)
 {
     PyTypeObject *type = transfer->session->state->reader_type;
-    if (!transfer->engine)
+    if (transfer->engine == NULL) {
         return PyErr_Format(PyExc_RuntimeError, "a call must be awaited before its answer is read");
+    }
     Reader *self = (Reader *)type->tp_alloc(type, 0);
-    if (!self)
+    if (self == NULL) {
         return NULL;
+    }
     self->transfer = (Transfer *)Py_NewRef(transfer);
     self->events = events;
     xf_sse_init(&self->sse, (size_t)limit);
@@ -16,18 +18,20 @@ PyObject *reader_new(Transfer *transfer, bool events, Py_ssize_t limit)
 
 static void take(Transfer *transfer, size_t size)
 {
-    xf_transfer_take(&transfer->net, size, clock_now());
+    xf_transfer_take(&transfer->net, size, xf_http_clock_now());
 }
 
 static PyObject *next_chunk(Reader *self)
 {
-    const struct xf_buffer *body = &self->transfer->net.body;
+    const xf_buffer *body = &self->transfer->net.body;
     size_t size = xf_buffer_size(body);
-    if (!size)
+    if (!size) {
         return NULL;
+    }
     PyObject *chunk = PyBytes_FromStringAndSize(xf_buffer_data(body), (Py_ssize_t)size);
-    if (chunk)
+    if (chunk != NULL) {
         take(self->transfer, size);
+    }
     return chunk;
 }
 
@@ -36,24 +40,27 @@ static PyObject *decode(const char *text, size_t size)
     return PyUnicode_DecodeUTF8(text, (Py_ssize_t)size, "replace");
 }
 
-static PyObject *event_new(Reader *self, const struct xf_sse_event *e)
+static PyObject *event_new(Reader *self, const xf_sse_event *e)
 {
-    struct state *state = self->transfer->session->state;
-    if (!self->last_id || e->id_size != (size_t)PyUnicode_GET_LENGTH(self->last_id) || e->id_size) {
+    xf_http_module *state = self->transfer->session->state;
+    if (self->last_id == NULL || e->id_size != (size_t)PyUnicode_GET_LENGTH(self->last_id) ||
+        e->id_size) {
         PyObject *id = decode(e->id, e->id_size);
-        if (!id)
+        if (id == NULL) {
             return NULL;
+        }
         Py_XSETREF(self->last_id, id);
     }
     Event *event = (Event *)state->event_type->tp_alloc(state->event_type, 0);
-    if (!event)
+    if (event == NULL) {
         return NULL;
+    }
     event->state = state;
     event->id = Py_NewRef(self->last_id);
     event->retry = e->retry;
     event->data = decode(e->data, e->data_size);
     event->event = e->type_size ? decode(e->type, e->type_size) : Py_NewRef(state->str_message);
-    if (!event->data || !event->event) {
+    if (event->data == NULL || event->event == NULL) {
         Py_DECREF(event);
         return NULL;
     }
@@ -63,25 +70,28 @@ static PyObject *event_new(Reader *self, const struct xf_sse_event *e)
 /* NULL without an exception: none is whole. */
 static PyObject *next_event(Reader *self)
 {
-    const struct xf_buffer *body = &self->transfer->net.body;
-    struct xf_sse_event event;
+    const xf_buffer *body = &self->transfer->net.body;
+    xf_sse_event event;
     for (;;) {
         int found = xf_sse_next(&self->sse, &event);
-        if (found == 1)
+        if (found == 1) {
             return event_new(self, &event);
+        }
         size_t size = xf_buffer_size(body);
-        if (!found && !size)
+        if (!found && !size) {
             return NULL;
+        }
         if (!found) {
             found = xf_sse_push(&self->sse, xf_buffer_data(body), size);
             take(self->transfer, size);
         }
         if (found < 0) {
             self->broken = true;
-            if (found == XF_SSE_MEMORY)
+            if (found == XF_SSE_MEMORY) {
                 return PyErr_NoMemory();
+            }
             self->transfer->net.outcome.code = XF_E_EVENT;
-            transfer_raise(self->transfer);
+            xf_http_transfer_raise(self->transfer);
             return NULL;
         }
     }
@@ -92,29 +102,33 @@ static PySendResult reader_step(PyObject *op, PyObject **result)
     Reader *self = (Reader *)op;
     Transfer *transfer = self->transfer;
     *result = NULL;
-    if (engine_is_inherited(transfer->engine)) {
-        (void)engine_check(transfer->engine);
+    if (xf_http_engine_is_inherited(transfer->engine)) {
+        (void)xf_http_engine_check(transfer->engine);
         return PYGEN_ERROR;
     }
-    if (!self->broken)
+    if (!self->broken) {
         *result = self->events ? next_event(self) : next_chunk(self);
-    if (*result)
+    }
+    if (*result != NULL) {
         return PYGEN_RETURN;
-    if (PyErr_Occurred())
+    }
+    if (PyErr_Occurred()) {
         return PYGEN_ERROR;
+    }
     if (self->broken || (transfer->net.done && !transfer->net.outcome.code)) {
         PyErr_SetNone(PyExc_StopAsyncIteration);
         return PYGEN_ERROR;
     }
     if (transfer->net.done) {
         self->broken = true; /* the error is raised once */
-        transfer_raise(transfer);
+        xf_http_transfer_raise(transfer);
         return PYGEN_ERROR;
     }
-    if (engine_check(transfer->engine) < 0)
+    if (xf_http_engine_check(transfer->engine) < 0) {
         return PYGEN_ERROR;
-    *result = waiter_park(transfer);
-    return *result ? PYGEN_NEXT : PYGEN_ERROR;
+    }
+    *result = xf_http_waiter_park(transfer);
+    return *result != NULL ? PYGEN_NEXT : PYGEN_ERROR;
 }
 
 static PySendResult reader_send(PyObject *op, PyObject *Py_UNUSED(value), PyObject **result)
@@ -124,23 +138,25 @@ static PySendResult reader_send(PyObject *op, PyObject *Py_UNUSED(value), PyObje
 
 static PyObject *reader_next(PyObject *op)
 {
-    return await_next(op, reader_step);
+    return xf_http_await_next(op, reader_step);
 }
 
 static PyObject *reader_send_method(PyObject *op, PyObject *Py_UNUSED(value))
 {
-    return await_next(op, reader_step);
+    return xf_http_await_next(op, reader_step);
 }
 
 static PyObject *reader_throw(PyObject *Py_UNUSED(op), PyObject *args)
 {
     PyObject *type, *value = NULL, *traceback = NULL;
-    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback))
+    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback)) {
         return NULL;
-    if (PyExceptionInstance_Check(type))
+    }
+    if (PyExceptionInstance_Check(type)) {
         PyErr_SetObject((PyObject *)Py_TYPE(type), type);
-    else
+    } else {
         PyErr_SetObject(type, value);
+    }
     return NULL;
 }
 
@@ -166,7 +182,7 @@ static PyObject *self_reference(PyObject *self)
 }
 
 static PyMethodDef reader_methods[] = {
-    XF_AWAIT_METHOD(await_method),
+    XF_AWAIT_METHOD(xf_http_await_method),
     {"send", reader_send_method, METH_O, NULL},
     {"throw", reader_throw, METH_VARARGS, NULL},
     {"close", reader_close, METH_NOARGS, NULL},
@@ -186,7 +202,7 @@ static PyType_Slot reader_slots[] = {
     {0},
 };
 
-PyType_Spec reader_spec = {
+PyType_Spec xf_http_reader_spec = {
     .name = "xtremeflow._http.Reader",
     .basicsize = sizeof(Reader),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,

@@ -6,18 +6,19 @@
 
 /* ---- response ---- */
 
-static PyObject *bytes_of(const struct xf_buffer *b)
+static PyObject *bytes_of(const xf_buffer *b)
 {
     return PyBytes_FromStringAndSize(xf_buffer_data(b), (Py_ssize_t)xf_buffer_size(b));
 }
 
-PyObject *response_new(Transfer *transfer)
+PyObject *xf_http_response_new(Transfer *transfer)
 {
     PyTypeObject *type = (PyTypeObject *)transfer->session->response_type;
-    struct xf_transfer *net = &transfer->net;
+    xf_transfer *net = &transfer->net;
     Response *self = (Response *)type->tp_alloc(type, 0);
-    if (!self)
+    if (self == NULL) {
         return NULL;
+    }
     self->url = Py_NewRef(transfer->url);
     self->method = Py_NewRef(transfer->method);
     self->status = net->status;
@@ -29,7 +30,7 @@ PyObject *response_new(Transfer *transfer)
     self->body = bytes_of(&net->body);
     xf_buffer_free(&net->head);
     xf_buffer_free(&net->body);
-    if (!self->head || !self->body) {
+    if (self->head == NULL || self->body == NULL) {
         Py_DECREF(self);
         return NULL;
     }
@@ -44,17 +45,19 @@ static PyObject *response_new_again(PyTypeObject *type, PyObject *args, PyObject
     long connects;
     double queued;
     long long lookup, connect, tls, ready, first_byte, total;
-    if (kwargs && PyDict_GET_SIZE(kwargs)) {
+    if (kwargs != NULL && PyDict_GET_SIZE(kwargs)) {
         PyErr_SetString(PyExc_TypeError, "Response() takes no keyword arguments");
         return NULL;
     }
     if (!PyArg_ParseTuple(args, "UUiSSid(LLLLLLli):Response", &url, &method, &status, &head, &body,
                           &version, &queued, &lookup, &connect, &tls, &ready, &first_byte, &total,
-                          &connects, &sends))
+                          &connects, &sends)) {
         return NULL;
+    }
     Response *self = (Response *)type->tp_alloc(type, 0);
-    if (!self)
+    if (self == NULL) {
         return NULL;
+    }
     self->url = Py_NewRef(url);
     self->method = Py_NewRef(method);
     self->head = Py_NewRef(head);
@@ -64,14 +67,14 @@ static PyObject *response_new_again(PyTypeObject *type, PyObject *args, PyObject
     self->queued = queued;
     self->sends = sends;
     self->connects = connects;
-    self->times = (struct xf_times){lookup, connect, tls, ready, first_byte, total};
+    self->times = (xf_times){lookup, connect, tls, ready, first_byte, total};
     return (PyObject *)self;
 }
 
 static PyObject *response_times(PyObject *op, void *Py_UNUSED(closure))
 {
     Response *self = (Response *)op;
-    return times_tuple(&self->times, self->connects, self->sends);
+    return xf_http_times_tuple(&self->times, self->connects, self->sends);
 }
 
 static void response_dealloc(PyObject *op)
@@ -113,7 +116,7 @@ static PyType_Slot response_slots[] = {
     {0},
 };
 
-PyType_Spec response_spec = {
+PyType_Spec xf_http_response_spec = {
     .name = "xtremeflow._http.Response",
     .basicsize = sizeof(Response),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
@@ -131,8 +134,9 @@ static PyObject *event_json(PyObject *op, PyObject *Py_UNUSED(ignored))
 static PyObject *event_retry(PyObject *op, void *Py_UNUSED(closure))
 {
     int64_t retry = ((Event *)op)->retry;
-    if (retry < 0)
+    if (retry < 0) {
         Py_RETURN_NONE;
+    }
     return PyLong_FromLongLong(retry);
 }
 
@@ -181,7 +185,7 @@ static PyType_Slot event_slots[] = {
     {0},
 };
 
-PyType_Spec event_spec = {
+PyType_Spec xf_http_event_spec = {
     .name = "xtremeflow._http.Event",
     .basicsize = sizeof(Event),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,

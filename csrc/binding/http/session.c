@@ -14,14 +14,14 @@ static int borrow_path(PyObject *value, const char **out)
         return 0;
     }
     *out = PyBytes_AsString(value); /* refuses other types */
-    return *out ? 0 : -1;
+    return *out != NULL ? 0 : -1;
 }
 
 /* None: no bound. */
 static int nanoseconds(PyObject *value, const char *name, int64_t *out)
 {
     if (value == Py_None) {
-        *out = XF_NEVER;
+        *out = XF_NO_DEADLINE;
         return 0;
     }
     bool strange = PyBool_Check(value);
@@ -35,22 +35,23 @@ static int nanoseconds(PyObject *value, const char *name, int64_t *out)
                      "%s must be a number of seconds above 0, or None, not %R", name, value);
         return -1;
     }
-    *out = seconds > 9e9 ? XF_NEVER : (int64_t)(seconds * 1e9);
+    *out = seconds > 9e9 ? XF_NO_DEADLINE : (int64_t)(seconds * 1e9);
     return 0;
 }
 
 static int milliseconds(PyObject *value, const char *name, long *out)
 {
     int64_t ns;
-    if (nanoseconds(value, name, &ns) < 0)
+    if (nanoseconds(value, name, &ns) < 0) {
         return -1;
-    *out = ns == XF_NEVER                       ? 0
+    }
+    *out = ns == XF_NO_DEADLINE                 ? 0
            : ns > INT64_C(2000000000) * 1000000 ? 2000000000L
                                                 : (long)((ns + 999999) / 1000000);
     return 0;
 }
 
-PyObject *session_shown(const Session *self, PyObject *url)
+PyObject *xf_http_session_shown(const Session *self, PyObject *url)
 {
     return PyObject_CallOneArg(self->shown, url);
 }
@@ -90,9 +91,10 @@ static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                                      &response_type, &error_factory, &shown, &headers, &ca, &cert,
                                      &key, &password, &proxy, &no_proxy, &verify, &http2,
                                      &compressed, &connections, &per_host, &idle, &head, &body,
-                                     &water, &total, &idle_time, &connect))
+                                     &water, &total, &idle_time, &connect)) {
         return NULL;
-    struct state *state = PyType_GetModuleState(type);
+    }
+    xf_http_module *state = PyType_GetModuleState(type);
     if (!PyType_Check(response_type) ||
         !PyType_IsSubtype((PyTypeObject *)response_type, state->response_type)) {
         PyErr_Format(PyExc_TypeError, "response_type must be a subclass of Response, not %R",
@@ -100,11 +102,12 @@ static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
         return NULL;
     }
     Session *self = (Session *)type->tp_alloc(type, 0);
-    if (!self)
+    if (self == NULL) {
         return NULL;
+    }
     self->state = state;
-    struct xf_options *o = &self->options;
-    *o = (struct xf_options){
+    xf_options *o = &self->options;
+    *o = (xf_options){
         .verify = verify,
         .http2 = http2 && state->curl.version->features & CURL_FEATURE_HTTP2,
         .compressed = compressed,
@@ -117,24 +120,28 @@ static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     };
     if (nanoseconds(total, "timeout", &self->total_ns) < 0 ||
         nanoseconds(idle_time, "idle_timeout", &self->idle_ns) < 0 ||
-        milliseconds(connect, "connect_timeout", &o->connect_timeout_ms) < 0)
+        milliseconds(connect, "connect_timeout", &o->connect_timeout_ms) < 0) {
         goto fail;
+    }
     if (borrow_path(ca, &o->ca_file) < 0 || borrow_path(cert, &o->cert_file) < 0 ||
         borrow_path(key, &o->key_file) < 0 || borrow_path(password, &o->key_password) < 0 ||
-        borrow_path(proxy, &o->proxy) < 0 || borrow_path(no_proxy, &o->no_proxy) < 0)
+        borrow_path(proxy, &o->proxy) < 0 || borrow_path(no_proxy, &o->no_proxy) < 0) {
         goto fail;
+    }
     self->keep = PyTuple_Pack(6, ca, cert, key, password, proxy, no_proxy);
     self->response_type = Py_NewRef(response_type);
     self->error_factory = Py_NewRef(error_factory);
     self->shown = Py_NewRef(shown);
-    self->defaults = headers_pairs(headers);
+    self->defaults = xf_http_headers_pairs(headers);
     self->engines = PyDict_New();
-    if (!self->keep || !self->defaults || !self->engines)
+    if (self->keep == NULL || self->defaults == NULL || self->engines == NULL) {
         goto fail;
-    self->plain = headers_new(Py_None, self->defaults, false);
-    self->json = headers_new(Py_None, self->defaults, true);
-    if (!self->plain || !self->json)
+    }
+    self->plain = xf_http_headers_new(Py_None, self->defaults, false);
+    self->json = xf_http_headers_new(Py_None, self->defaults, true);
+    if (self->plain == NULL || self->json == NULL) {
         goto fail;
+    }
     return (PyObject *)self;
 fail:
     Py_DECREF(self);
@@ -146,9 +153,11 @@ fail:
 static bool repeatable_method(const char *method)
 {
     static const char *const idempotent[] = {"GET", "HEAD", "PUT", "DELETE", "OPTIONS", "TRACE"};
-    for (size_t i = 0; i < sizeof idempotent / sizeof *idempotent; i++)
-        if (!strcmp(method, idempotent[i]))
+    for (size_t i = 0; i < sizeof idempotent / sizeof *idempotent; i++) {
+        if (!strcmp(method, idempotent[i])) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -156,8 +165,9 @@ static int check_method(PyObject *method)
 {
     Py_ssize_t size;
     const char *text = PyUnicode_Check(method) ? PyUnicode_AsUTF8AndSize(method, &size) : NULL;
-    if (text && xf_name_ok(text, (size_t)size))
+    if (text != NULL && xf_name_ok(text, (size_t)size)) {
         return 0;
+    }
     PyErr_Format(PyExc_ValueError, "method must be a token such as 'POST', not %R", method);
     return -1;
 }
@@ -165,9 +175,10 @@ static int check_method(PyObject *method)
 /* Refuses a URL with what is wrong with it. */
 static int bad_url(const Session *self, PyObject *url, const char *rule)
 {
-    PyObject *shown = session_shown(self, url);
-    if (shown)
+    PyObject *shown = xf_http_session_shown(self, url);
+    if (shown != NULL) {
         PyErr_Format(PyExc_ValueError, "url must %s, not %R", rule, shown);
+    }
     Py_XDECREF(shown);
     return -1;
 }
@@ -180,14 +191,17 @@ static int check_url(const Session *self, PyObject *url)
         return -1;
     }
     const char *text = PyUnicode_AsUTF8AndSize(url, &size);
-    if (!text)
+    if (text == NULL) {
         return -1;
-    if (strncasecmp(text, "http://", 7) && strncasecmp(text, "https://", 8))
+    }
+    if (strncasecmp(text, "http://", 7) && strncasecmp(text, "https://", 8)) {
         return bad_url(self, url, "begin with http:// or https://");
-    if (!xf_url_ok(text, (size_t)size))
+    }
+    if (!xf_url_ok(text, (size_t)size)) {
         return bad_url(self, url,
                        "be without spaces, CR, LF and other control characters "
                        "(percent-encode them)");
+    }
     return 0;
 }
 
@@ -204,18 +218,19 @@ static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t na
     }
     PyObject *method = args[0], *url = args[1], *given = args[2], *body = args[3];
     bool json = args[4] == Py_True;
-    struct xf_request r = {.stream = args[8] == Py_True,
-                           .upload_size = -1,
-                           .total_ns = self->total_ns,
-                           .idle_ns = self->idle_ns,
-                           .foreign = nargs == 13 && args[12] == Py_True,
-                           .connect_timeout_ms = self->options.connect_timeout_ms};
+    xf_request r = {.stream = args[8] == Py_True,
+                    .upload_size = -1,
+                    .total_ns = self->total_ns,
+                    .idle_ns = self->idle_ns,
+                    .foreign = nargs == 13 && args[12] == Py_True,
+                    .connect_timeout_ms = self->options.connect_timeout_ms};
     if (check_method(method) < 0 || check_url(self, url) < 0 ||
         (args[5] != Py_Ellipsis && nanoseconds(args[5], "timeout", &r.total_ns) < 0) ||
         (args[6] != Py_Ellipsis && nanoseconds(args[6], "idle_timeout", &r.idle_ns) < 0) ||
         (args[7] != Py_Ellipsis &&
-         milliseconds(args[7], "connect_timeout", &r.connect_timeout_ms) < 0))
+         milliseconds(args[7], "connect_timeout", &r.connect_timeout_ms) < 0)) {
         return NULL;
+    }
     if (args[9] != Py_None && !PyBool_Check(args[9])) {
         PyErr_Format(PyExc_TypeError, "idempotent must be True, False or None, not %R", args[9]);
         return NULL;
@@ -225,18 +240,19 @@ static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t na
     if (args[10] != Py_None) {
         r.upload = true;
         r.upload_size = PyLong_AsLongLong(args[10]);
-        if (r.upload_size == -1 && PyErr_Occurred())
+        if (r.upload_size == -1 && PyErr_Occurred()) {
             return NULL;
+        }
     }
-    struct headers *headers;
+    xf_header_list *headers;
     bool bare = args[11] == Py_True;
     if (given == Py_None && !bare) {
         headers = json ? self->json : self->plain;
         atomic_fetch_add(&headers->refs, 1);
-    } else if (!(headers = headers_new(given, bare ? NULL : self->defaults, json))) {
+    } else if ((headers = xf_http_headers_new(given, bare ? NULL : self->defaults, json)) == NULL) {
         return NULL;
     }
-    return transfer_new(self, method, url, headers, &r, body); /* takes over the headers */
+    return xf_http_transfer_new(self, method, url, headers, &r, body); /* takes over the headers */
 }
 
 static PyObject *session_close(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -284,8 +300,8 @@ static void session_dealloc(PyObject *op)
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     session_clear(op);
-    headers_release(self->plain);
-    headers_release(self->json);
+    xf_http_headers_release(self->plain);
+    xf_http_headers_release(self->json);
     Py_XDECREF(self->defaults);
     Py_XDECREF(self->keep);
     type->tp_free(op);
@@ -309,7 +325,7 @@ static PyType_Slot session_slots[] = {
     {0},
 };
 
-PyType_Spec session_spec = {
+PyType_Spec xf_http_session_spec = {
     .name = "xtremeflow._http.Session",
     .basicsize = sizeof(Session),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,

@@ -2,16 +2,16 @@
 
 #include <stddef.h>
 
-PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct headers *headers,
-                       const struct xf_request *request, PyObject *body)
+PyObject *xf_http_transfer_new(Session *session, PyObject *method, PyObject *url,
+                               xf_header_list *headers, const xf_request *request, PyObject *body)
 {
     PyTypeObject *type = session->state->transfer_type;
     Transfer *self = (Transfer *)type->tp_alloc(type, 0);
-    if (!self) {
-        headers_release(headers);
+    if (self == NULL) {
+        xf_http_headers_release(headers);
         return NULL;
     }
-    struct xf_request r = *request;
+    xf_request r = *request;
     self->headers = headers;
     self->session = (Session *)Py_NewRef(session);
     self->method = Py_NewRef(method);
@@ -20,10 +20,11 @@ PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct
     r.url = PyUnicode_AsUTF8(url);
     if (body != Py_None && !r.upload) {
         if (PyObject_GetBuffer(body, &self->body, PyBUF_SIMPLE) < 0) {
-            if (PyErr_ExceptionMatches(PyExc_TypeError))
+            if (PyErr_ExceptionMatches(PyExc_TypeError)) {
                 PyErr_Format(PyExc_TypeError,
                              "content must be bytes, str or an async iterable of bytes, not a %s",
                              Py_TYPE(body)->tp_name);
+            }
             self->phase = ANSWERED; /* nobody had it to await */
             Py_DECREF(self);
             return NULL;
@@ -31,7 +32,7 @@ PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct
         r.body = self->body.buf;
         r.body_size = (size_t)self->body.len;
     }
-    r.headers = headers_lines(headers, r.upload || r.body_size > 100000);
+    r.headers = xf_http_headers_lines(headers, r.upload || r.body_size > 100000);
     xf_transfer_init(&self->net, &r);
     return (PyObject *)self;
 }
@@ -39,12 +40,12 @@ PyObject *transfer_new(Session *session, PyObject *method, PyObject *url, struct
 /* Whether csrc/net may be asked to do something about it. */
 static bool is_ours(const Transfer *self)
 {
-    return !self->engine || !engine_is_inherited(self->engine);
+    return self->engine == NULL || !xf_http_engine_is_inherited(self->engine);
 }
 
 /* ---- news ---- */
 
-static Transfer *owner(struct xf_transfer *net)
+static Transfer *owner(xf_transfer *net)
 {
     return (Transfer *)((char *)net - offsetof(Transfer, net));
 }
@@ -53,79 +54,88 @@ static void tell_room(Transfer *self)
 {
     PyObject *room = self->room, *done = NULL;
     self->room = NULL;
-    if (!room)
+    if (room == NULL) {
         return;
-    struct state *state = self->session->state;
+    }
+    xf_http_module *state = self->session->state;
     PyObject *is_done = PyObject_CallMethodNoArgs(room, state->str_done);
-    if (is_done == Py_False)
+    if (is_done == Py_False) {
         done = PyObject_CallMethodOneArg(room, state->str_set_result, Py_None);
-    if (PyErr_Occurred())
+    }
+    if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(room);
+    }
     Py_XDECREF(is_done);
     Py_XDECREF(done);
     Py_DECREF(room);
 }
 
-int transfer_news(struct xf_transfer *net, unsigned what)
+int xf_http_transfer_news(xf_transfer *net, unsigned what)
 {
     Transfer *self = owner(net);
     int result = 0;
     Py_INCREF(self);
-    if (what & (XF_ROOM | XF_DONE) && self->room)
+    if (what & (XF_ROOM | XF_DONE) && self->room != NULL) {
         tell_room(self);
-    if (what & ~XF_ROOM && self->waiter)
-        result = waiter_wake(self->waiter);
+    }
+    if (what & ~XF_ROOM && self->waiter != NULL) {
+        result = xf_http_waiter_wake(self->waiter);
+    }
     Py_DECREF(self);
     return result;
 }
 
-void transfer_hold(struct xf_transfer *net)
+void xf_http_transfer_hold(xf_transfer *net)
 {
     Py_INCREF(owner(net));
 }
 
-void transfer_closed(struct xf_transfer *net)
+void xf_http_transfer_closed(xf_transfer *net)
 {
     Transfer *self = owner(net);
     tell_room(self);
-    if (self->waiter)
-        waiter_wake_later(self->waiter);
+    if (self->waiter != NULL) {
+        xf_http_waiter_wake_later(self->waiter);
+    }
     Py_DECREF(self);
 }
 
 /* ---- the coroutine ---- */
 
-PyObject *times_tuple(const struct xf_times *t, long connects, int sends)
+PyObject *xf_http_times_tuple(const xf_times *t, long connects, int sends)
 {
     return Py_BuildValue("(LLLLLLli)", (long long)t->lookup, (long long)t->connect,
                          (long long)t->tls, (long long)t->ready, (long long)t->first_byte,
                          (long long)t->total, connects, sends);
 }
 
-void transfer_raise(Transfer *self)
+void xf_http_transfer_raise(Transfer *self)
 {
-    const struct xf_outcome *o = &self->net.outcome;
-    PyObject *times = times_tuple(&self->net.times, o->connects, o->sends);
-    if (!times)
+    const xf_ending *o = &self->net.outcome;
+    PyObject *times = xf_http_times_tuple(&self->net.times, o->connects, o->sends);
+    if (times == NULL) {
         return;
+    }
     PyObject *error = PyObject_CallFunction(
         self->session->error_factory, "izOOiOOiN", o->code, o->message, self->method, self->url,
         o->os_errno, o->unsent || self->net.request.repeatable ? Py_True : Py_False,
         o->connected ? Py_True : Py_False, self->net.head_done ? self->net.status : 0, times);
-    if (!error)
+    if (error == NULL) {
         return;
+    }
     PyErr_SetObject((PyObject *)Py_TYPE(error), error);
     Py_DECREF(error);
 }
 
 static int start(Transfer *self)
 {
-    Engine *engine = session_engine(self->session);
-    if (!engine)
+    Engine *engine = xf_http_session_engine(self->session);
+    if (engine == NULL) {
         return -1;
+    }
     self->engine = (Engine *)Py_NewRef(engine);
     self->phase = FLYING;
-    int bad = xf_transfer_start(&self->net, engine->net, clock_now());
+    int bad = xf_transfer_start(&self->net, engine->net, xf_http_clock_now());
     if (bad) {
         self->net.outcome.code = bad;
         self->net.outcome.unsent = true;
@@ -138,11 +148,11 @@ static PySendResult answer(Transfer *self, PyObject **result)
 {
     self->phase = ANSWERED;
     if (self->net.outcome.code && !(self->net.request.stream && self->net.head_done)) {
-        transfer_raise(self);
+        xf_http_transfer_raise(self);
         return PYGEN_ERROR;
     }
-    *result = self->net.request.stream ? Py_NewRef(self) : response_new(self);
-    return *result ? PYGEN_RETURN : PYGEN_ERROR;
+    *result = self->net.request.stream ? Py_NewRef(self) : xf_http_response_new(self);
+    return *result != NULL ? PYGEN_RETURN : PYGEN_ERROR;
 }
 
 static PySendResult transfer_step(PyObject *op, PyObject **result)
@@ -157,10 +167,11 @@ static PySendResult transfer_step(PyObject *op, PyObject **result)
         self->phase = ANSWERED;
         return PYGEN_ERROR;
     }
-    if (self->net.done || (self->net.request.stream && self->net.head_done))
+    if (self->net.done || (self->net.request.stream && self->net.head_done)) {
         return answer(self, result);
-    *result = waiter_park(self);
-    return *result ? PYGEN_NEXT : PYGEN_ERROR;
+    }
+    *result = xf_http_waiter_park(self);
+    return *result != NULL ? PYGEN_NEXT : PYGEN_ERROR;
 }
 
 static PySendResult transfer_send(PyObject *op, PyObject *Py_UNUSED(value), PyObject **result)
@@ -168,7 +179,7 @@ static PySendResult transfer_send(PyObject *op, PyObject *Py_UNUSED(value), PyOb
     return transfer_step(op, result);
 }
 
-PyObject *await_next(PyObject *self, step_function step)
+PyObject *xf_http_await_next(PyObject *self, xf_http_step_function step)
 {
     PyObject *result;
     switch (step(self, &result)) {
@@ -178,7 +189,7 @@ PyObject *await_next(PyObject *self, step_function step)
         /* by call: a tuple given to PyErr_SetObject would be torn apart */
         PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result);
         Py_DECREF(result);
-        if (stop) {
+        if (stop != NULL) {
             PyErr_SetObject(PyExc_StopIteration, stop);
             Py_DECREF(stop);
         }
@@ -189,51 +200,54 @@ PyObject *await_next(PyObject *self, step_function step)
     }
 }
 
-PyObject *await_method(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs,
-                       PyObject *names)
+PyObject *xf_http_await_method(PyObject *self, PyTypeObject *cls, PyObject *const *args,
+                               Py_ssize_t nargs, PyObject *names)
 {
     (void)args;
-    if (nargs || names) {
+    if (nargs || names != NULL) {
         PyErr_SetString(PyExc_TypeError, "__await__() takes no arguments");
         return NULL;
     }
-    struct state *state = PyType_GetModuleState(cls);
+    xf_http_module *state = PyType_GetModuleState(cls);
     return xf_steps_new(state->steps_type, self);
 }
 
 static PyObject *transfer_next(PyObject *op)
 {
-    return await_next(op, transfer_step);
+    return xf_http_await_next(op, transfer_step);
 }
 
 static PyObject *transfer_send_method(PyObject *op, PyObject *Py_UNUSED(value))
 {
-    return await_next(op, transfer_step);
+    return xf_http_await_next(op, transfer_step);
 }
 
 /* Raises the arguments of a coroutine's throw(). */
 static void set_thrown(PyObject *type, PyObject *value)
 {
-    if (PyExceptionInstance_Check(type))
+    if (PyExceptionInstance_Check(type)) {
         PyErr_SetObject((PyObject *)Py_TYPE(type), type);
-    else if (PyExceptionClass_Check(type))
-        PyErr_SetObject(type, value && value != Py_None ? value : NULL);
-    else
+    } else if (PyExceptionClass_Check(type)) {
+        PyErr_SetObject(type, value != NULL && value != Py_None ? value : NULL);
+    } else {
         PyErr_Format(PyExc_TypeError, "throw() takes an exception, not %R", type);
+    }
 }
 
 static void give_up(Transfer *self)
 {
-    if (self->phase == FLYING && is_ours(self))
+    if (self->phase == FLYING && is_ours(self)) {
         xf_transfer_cancel(&self->net);
+    }
     self->phase = ANSWERED;
 }
 
 static PyObject *transfer_throw(PyObject *op, PyObject *args)
 {
     PyObject *type, *value = NULL, *traceback = NULL;
-    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback))
+    if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback)) {
         return NULL;
+    }
     give_up((Transfer *)op);
     set_thrown(type, value);
     return NULL;
@@ -255,24 +269,27 @@ static PyObject *transfer_entrust(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *transfer_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    if (is_ours((Transfer *)op))
+    if (is_ours((Transfer *)op)) {
         xf_transfer_cancel(&((Transfer *)op)->net);
+    }
     Py_RETURN_NONE;
 }
 
 static PyObject *transfer_chunks(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return reader_new((Transfer *)op, false, 0);
+    return xf_http_reader_new((Transfer *)op, false, 0);
 }
 
 static PyObject *transfer_events(PyObject *op, PyObject *limit)
 {
     Py_ssize_t size = PyNumber_AsSsize_t(limit, PyExc_OverflowError);
-    if (size == -1 && PyErr_Occurred())
+    if (size == -1 && PyErr_Occurred()) {
         return NULL;
-    if (size < 1)
+    }
+    if (size < 1) {
         return PyErr_Format(PyExc_ValueError, "max_event must be 1 or more bytes, not %zd", size);
-    return reader_new((Transfer *)op, true, size);
+    }
+    return xf_http_reader_new((Transfer *)op, true, size);
 }
 
 /* ---- of a streamed request ---- */
@@ -281,26 +298,30 @@ static PyObject *transfer_feed(PyObject *op, PyObject *bytes)
 {
     Transfer *self = (Transfer *)op;
     Py_buffer view;
-    if (self->engine && engine_check(self->engine) < 0)
+    if (self->engine != NULL && xf_http_engine_check(self->engine) < 0) {
         return NULL;
+    }
     if (PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError))
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
             PyErr_Format(PyExc_TypeError,
                          "an async iterable as content must give bytes, but it gave a %s",
                          Py_TYPE(bytes)->tp_name);
+        }
         return NULL;
     }
-    int bad = xf_transfer_send(&self->net, view.buf, (size_t)view.len, clock_now());
+    int bad = xf_transfer_send(&self->net, view.buf, (size_t)view.len, xf_http_clock_now());
     PyBuffer_Release(&view);
-    if (bad)
+    if (bad) {
         return PyErr_NoMemory();
+    }
     return PyLong_FromSize_t(xf_buffer_size(&self->net.upload));
 }
 
 static PyObject *transfer_feed_end(PyObject *op, PyObject *aborted)
 {
-    if (is_ours((Transfer *)op))
-        xf_transfer_send_end(&((Transfer *)op)->net, aborted == Py_True, clock_now());
+    if (is_ours((Transfer *)op)) {
+        xf_transfer_send_end(&((Transfer *)op)->net, aborted == Py_True, xf_http_clock_now());
+    }
     Py_RETURN_NONE;
 }
 
@@ -308,8 +329,9 @@ static PyObject *transfer_set_room(PyObject *op, PyObject *future)
 {
     Transfer *self = (Transfer *)op;
     Py_XSETREF(self->room, Py_NewRef(future));
-    if (self->net.done || !xf_buffer_size(&self->net.upload))
+    if (self->net.done || !xf_buffer_size(&self->net.upload)) {
         tell_room(self);
+    }
     Py_RETURN_NONE;
 }
 
@@ -327,14 +349,14 @@ static PyObject *get_http_version(PyObject *op, void *Py_UNUSED(closure))
 
 static PyObject *get_head(PyObject *op, void *Py_UNUSED(closure))
 {
-    const struct xf_buffer *head = &((Transfer *)op)->net.head;
+    const xf_buffer *head = &((Transfer *)op)->net.head;
     return PyBytes_FromStringAndSize(xf_buffer_data(head), (Py_ssize_t)xf_buffer_size(head));
 }
 
 static PyObject *get_times(PyObject *op, void *Py_UNUSED(closure))
 {
-    const struct xf_transfer *net = &((Transfer *)op)->net;
-    return times_tuple(&net->times, net->outcome.connects, net->outcome.sends);
+    const xf_transfer *net = &((Transfer *)op)->net;
+    return xf_http_times_tuple(&net->times, net->outcome.connects, net->outcome.sends);
 }
 
 static PyObject *get_done(PyObject *op, void *Py_UNUSED(closure))
@@ -344,7 +366,7 @@ static PyObject *get_done(PyObject *op, void *Py_UNUSED(closure))
 
 static PyObject *get_done_well(PyObject *op, void *Py_UNUSED(closure))
 {
-    const struct xf_transfer *net = &((Transfer *)op)->net;
+    const xf_transfer *net = &((Transfer *)op)->net;
     return PyBool_FromLong(net->done && !net->outcome.code);
 }
 
@@ -363,14 +385,16 @@ static PyObject *get_method(PyObject *op, void *Py_UNUSED(closure))
 static void transfer_finalize(PyObject *op)
 {
     Transfer *self = (Transfer *)op;
-    if (self->phase != FRESH || self->entrusted || !self->session)
+    if (self->phase != FRESH || self->entrusted || self->session == NULL) {
         return;
+    }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *shown = session_shown(self->session, self->url);
-    if (!shown ||
-        PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "call to %S was never awaited", shown) < 0)
+    PyObject *shown = xf_http_session_shown(self->session, self->url);
+    if (shown == NULL ||
+        PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "call to %S was never awaited", shown) < 0) {
         PyErr_WriteUnraisable(op);
+    }
     Py_XDECREF(shown);
     PyErr_Restore(type, value, traceback);
 }
@@ -379,12 +403,15 @@ static void transfer_dealloc(PyObject *op)
 {
     Transfer *self = (Transfer *)op;
     PyTypeObject *type = Py_TYPE(op);
-    if (PyObject_CallFinalizerFromDealloc(op) < 0)
+    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
         return;
-    if (is_ours(self))
+    }
+    if (is_ours(self)) {
         xf_transfer_free(&self->net);
-    if (self->waiter)
+    }
+    if (self->waiter != NULL) {
         self->waiter->transfer = NULL;
+    }
     Py_XDECREF(self->waiter);
     Py_XDECREF(self->room);
     Py_XDECREF(self->engine);
@@ -392,13 +419,13 @@ static void transfer_dealloc(PyObject *op)
     Py_XDECREF(self->method);
     Py_XDECREF(self->session);
     PyBuffer_Release(&self->body);
-    headers_release(self->headers);
+    xf_http_headers_release(self->headers);
     type->tp_free(op);
     Py_DECREF(type);
 }
 
 static PyMethodDef transfer_methods[] = {
-    XF_AWAIT_METHOD(await_method),
+    XF_AWAIT_METHOD(xf_http_await_method),
     {"send", transfer_send_method, METH_O, NULL},
     {"throw", transfer_throw, METH_VARARGS, NULL},
     {"close", transfer_close, METH_NOARGS, NULL},
@@ -441,7 +468,7 @@ static PyType_Slot transfer_slots[] = {
     {0},
 };
 
-PyType_Spec transfer_spec = {
+PyType_Spec xf_http_transfer_spec = {
     .name = "xtremeflow._http.Transfer",
     .basicsize = sizeof(Transfer),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,

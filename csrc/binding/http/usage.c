@@ -2,38 +2,43 @@
 #include "binding/http/http.h"
 #include "net/usage.h"
 
-static PyObject *usage_tuple(const struct xf_usage_scan *scan)
+static PyObject *usage_tuple(const xf_usage_scan *scan)
 {
-    struct xf_usage u;
-    if (!xf_usage_read(scan, &u))
+    xf_usage u;
+    if (!xf_usage_read(scan, &u)) {
         Py_RETURN_NONE;
+    }
     return Py_BuildValue("(LLL)", (long long)u.input, (long long)u.output, (long long)u.cached);
 }
 
-PyObject *usage_in(PyObject *Py_UNUSED(module), PyObject *body)
+PyObject *xf_http_usage_in(PyObject *Py_UNUSED(module), PyObject *body)
 {
-    struct xf_usage_scan scan;
+    xf_usage_scan scan;
     Py_buffer view;
-    if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) < 0)
+    if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
+    }
     xf_usage_begin(&scan);
     xf_usage_push(&scan, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     return usage_tuple(&scan);
 }
 
-PyObject *asked(PyObject *Py_UNUSED(module), PyObject *body)
+PyObject *xf_http_asked(PyObject *Py_UNUSED(module), PyObject *body)
 {
-    struct xf_asked a;
+    xf_asked a;
     Py_buffer view;
-    if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) < 0)
+    if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
+    }
     xf_asked_read(&a, view.buf, (size_t)view.len);
     PyObject *model =
-        PyUnicode_DecodeUTF8(a.model ? a.model : "", (Py_ssize_t)a.model_size, "replace");
+        PyUnicode_DecodeUTF8(a.model != NULL ? a.model : "", (Py_ssize_t)a.model_size, "replace");
     PyBuffer_Release(&view);
-    PyObject *most = !model ? NULL : a.most >= 0 ? PyLong_FromLongLong(a.most) : Py_NewRef(Py_None);
-    PyObject *both = most ? PyTuple_Pack(2, model, most) : NULL;
+    PyObject *most = model == NULL ? NULL
+                     : a.most >= 0 ? PyLong_FromLongLong(a.most)
+                                   : Py_NewRef(Py_None);
+    PyObject *both = most != NULL ? PyTuple_Pack(2, model, most) : NULL;
     Py_XDECREF(model);
     Py_XDECREF(most);
     return both;
@@ -42,26 +47,28 @@ PyObject *asked(PyObject *Py_UNUSED(module), PyObject *body)
 /* ---- the tap ---- */
 
 typedef struct {
-    PyObject_HEAD struct xf_usage_scan scan;
+    PyObject_HEAD xf_usage_scan scan;
 } Tap;
 
 static PyObject *tap_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) {
+    if (PyTuple_GET_SIZE(args) || (kwargs != NULL && PyDict_GET_SIZE(kwargs))) {
         PyErr_SetString(PyExc_TypeError, "Tap() takes no arguments");
         return NULL;
     }
     Tap *self = (Tap *)type->tp_alloc(type, 0);
-    if (self)
+    if (self != NULL) {
         xf_usage_begin(&self->scan);
+    }
     return (PyObject *)self;
 }
 
 static PyObject *tap_see(PyObject *op, PyObject *piece)
 {
     Py_buffer view;
-    if (PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE) < 0)
+    if (PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
+    }
     xf_usage_push(&((Tap *)op)->scan, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     Py_RETURN_NONE;
@@ -71,8 +78,9 @@ static PyObject *tap_see_event(PyObject *op, PyObject *data)
 {
     Py_ssize_t size;
     const char *text = PyUnicode_AsUTF8AndSize(data, &size);
-    if (!text)
+    if (text == NULL) {
         return NULL;
+    }
     xf_usage_event(&((Tap *)op)->scan, text, (size_t)size);
     Py_RETURN_NONE;
 }
@@ -104,7 +112,7 @@ static PyType_Slot tap_slots[] = {
     {0},
 };
 
-PyType_Spec tap_spec = {
+PyType_Spec xf_http_tap_spec = {
     .name = "xtremeflow._http.Tap",
     .basicsize = sizeof(Tap),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,

@@ -1,19 +1,20 @@
 #include "binding/http/http.h"
 
-PyObject *waiter_park(Transfer *transfer)
+PyObject *xf_http_waiter_park(Transfer *transfer)
 {
     Waiter *self = transfer->waiter;
-    if (!self) {
-        struct state *state = transfer->session->state;
+    if (self == NULL) {
+        xf_http_module *state = transfer->session->state;
         self = (Waiter *)state->waiter_type->tp_alloc(state->waiter_type, 0);
-        if (!self)
+        if (self == NULL) {
             return NULL;
+        }
         self->state = state;
         self->transfer = transfer;
         self->loop = Py_NewRef(transfer->engine->loop);
         transfer->waiter = self;
     }
-    if (self->callback) {
+    if (self->callback != NULL) {
         PyErr_SetString(PyExc_RuntimeError, "another task is already waiting for this answer");
         return NULL;
     }
@@ -44,28 +45,30 @@ static int call_soon(Waiter *self, PyObject *callback, PyObject *context)
     PyObject *handle =
         PyObject_VectorcallMethod(self->state->str_call_soon, args, 3, self->state->context_kw);
     Py_XDECREF(handle);
-    return handle ? 0 : -1;
+    return handle != NULL ? 0 : -1;
 }
 
 /* The task runs here rather than by call_soon: the loop's bookkeeping for a callback costs more
  * than the rest of an answer. No other task is running, since this is a callback of the loop. */
-int waiter_wake(Waiter *self)
+int xf_http_waiter_wake(Waiter *self)
 {
     PyObject *context, *callback = detach(self, &context), *done = NULL;
     int result = 0;
-    if (!callback)
+    if (callback == NULL) {
         return 0;
+    }
     if (PyContext_Enter(context) < 0) {
         PyErr_Clear();
         result = call_soon(self, callback, context);
     } else {
         done = PyObject_CallOneArg(callback, (PyObject *)self);
-        result = done ? 0 : -1;
+        result = done != NULL ? 0 : -1;
         Py_XDECREF(done);
         PyObject *type, *value, *traceback;
         PyErr_Fetch(&type, &value, &traceback);
-        if (PyContext_Exit(context) < 0)
+        if (PyContext_Exit(context) < 0) {
             PyErr_WriteUnraisable(context);
+        }
         PyErr_Restore(type, value, traceback);
     }
     Py_DECREF(callback);
@@ -74,13 +77,15 @@ int waiter_wake(Waiter *self)
     return result;
 }
 
-void waiter_wake_later(Waiter *self)
+void xf_http_waiter_wake_later(Waiter *self)
 {
     PyObject *context, *callback = detach(self, &context);
-    if (!callback)
+    if (callback == NULL) {
         return;
-    if (call_soon(self, callback, context) < 0)
+    }
+    if (call_soon(self, callback, context) < 0) {
         PyErr_Clear(); /* the loop is closed, its tasks are lost */
+    }
     Py_DECREF(callback);
     Py_DECREF(context);
     let_go(self);
@@ -90,25 +95,27 @@ static PyObject *waiter_add_done_callback(PyObject *op, PyObject *const *args, P
                                           PyObject *names)
 {
     Waiter *self = (Waiter *)op;
-    if (nargs != 1 || (names && PyTuple_GET_SIZE(names) > 1)) {
+    if (nargs != 1 || (names != NULL && PyTuple_GET_SIZE(names) > 1)) {
         PyErr_SetString(PyExc_TypeError, "add_done_callback() takes a callable and a context");
         return NULL;
     }
-    if (self->callback || !self->transfer) {
+    if (self->callback != NULL || self->transfer == NULL) {
         PyErr_SetString(PyExc_RuntimeError, "another task is already waiting for this answer");
         return NULL;
     }
-    PyObject *context = names && PyTuple_GET_SIZE(names) && args[1] != Py_None
+    PyObject *context = names != NULL && PyTuple_GET_SIZE(names) && args[1] != Py_None
                             ? Py_NewRef(args[1])
                             : PyContext_CopyCurrent();
-    if (!context)
+    if (context == NULL) {
         return NULL;
+    }
     self->callback = Py_NewRef(args[0]);
     self->context = context;
     Py_INCREF(self);
     Py_INCREF(self->transfer);
-    if (self->transfer->net.done) /* ended between the yield and now */
-        waiter_wake_later(self);
+    if (self->transfer->net.done) { /* ended between the yield and now */
+        xf_http_waiter_wake_later(self);
+    }
     Py_RETURN_NONE;
 }
 
@@ -117,28 +124,32 @@ static PyObject *waiter_cancel(PyObject *op, PyObject *args, PyObject *kwargs)
     static char *keywords[] = {"msg", NULL};
     Waiter *self = (Waiter *)op;
     PyObject *message = Py_None;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:cancel", keywords, &message))
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:cancel", keywords, &message)) {
         return NULL;
-    if (!self->callback || self->cancelled)
+    }
+    if (self->callback == NULL || self->cancelled) {
         Py_RETURN_FALSE;
+    }
     self->cancelled = true;
     Py_XSETREF(self->cancel_message, Py_NewRef(message));
-    if (self->transfer->phase == FLYING && !engine_is_inherited(self->transfer->engine))
+    if (self->transfer->phase == FLYING && !xf_http_engine_is_inherited(self->transfer->engine)) {
         xf_transfer_cancel(&self->transfer->net);
-    waiter_wake_later(self);
+    }
+    xf_http_waiter_wake_later(self);
     Py_RETURN_TRUE;
 }
 
 static PyObject *waiter_result(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
     Waiter *self = (Waiter *)op;
-    if (!self->cancelled)
+    if (!self->cancelled) {
         Py_RETURN_NONE;
-    PyObject *message = self->cancel_message ? self->cancel_message : Py_None;
+    }
+    PyObject *message = self->cancel_message != NULL ? self->cancel_message : Py_None;
     PyObject *error = message == Py_None
                           ? PyObject_CallNoArgs(self->state->cancelled_error)
                           : PyObject_CallOneArg(self->state->cancelled_error, message);
-    if (error) {
+    if (error != NULL) {
         PyErr_SetObject(self->state->cancelled_error, error);
         Py_DECREF(error);
     }
@@ -152,7 +163,7 @@ static PyObject *waiter_get_loop(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *waiter_done(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(!((Waiter *)op)->callback);
+    return PyBool_FromLong(((Waiter *)op)->callback == NULL);
 }
 
 static PyObject *get_blocking(PyObject *op, void *Py_UNUSED(closure))
@@ -162,9 +173,10 @@ static PyObject *get_blocking(PyObject *op, void *Py_UNUSED(closure))
 
 static int set_blocking(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
 {
-    int truth = value ? PyObject_IsTrue(value) : 0;
-    if (truth < 0)
+    int truth = value != NULL ? PyObject_IsTrue(value) : 0;
+    if (truth < 0) {
         return -1;
+    }
     ((Waiter *)op)->blocking = truth;
     return 0;
 }
@@ -201,7 +213,7 @@ static PyType_Slot waiter_slots[] = {
     {0},
 };
 
-PyType_Spec waiter_spec = {
+PyType_Spec xf_http_waiter_spec = {
     .name = "xtremeflow._http.Waiter",
     .basicsize = sizeof(Waiter),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,

@@ -92,7 +92,7 @@ static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
 }
 
 /* What a limit's name says of its cost. */
-static enum xf_kind kind_of(xf_module *st, PyObject *name)
+static xf_kind kind_of(xf_module *st, PyObject *name)
 {
     return PyUnicode_Compare(name, st->s_requests) == 0 ? XF_KIND_REQUESTS
            : PyUnicode_Compare(name, st->s_tokens) == 0 ? XF_KIND_TOKENS
@@ -114,7 +114,7 @@ static int parse_place(PyObject *item, PyObject **name, xf_definition *limit)
 
 /* A plain number of tokens counts for the input as well, which it is most of; the output only costs
    what is said of it. */
-static enum xf_kind kind_of_place(xf_module *st, PyObject *name)
+static xf_kind kind_of_place(xf_module *st, PyObject *name)
 {
     bool is_input = PyUnicode_CompareWithASCIIString(name, "input_tokens") == 0;
     return is_input ? XF_KIND_TOKENS : kind_of(st, name);

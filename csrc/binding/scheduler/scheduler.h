@@ -8,7 +8,7 @@
 
 /* What a limit's name says of its cost: every call counts 1; its tokens do; or only a mapping
  * tells. */
-enum xf_kind { XF_KIND_OTHER, XF_KIND_REQUESTS, XF_KIND_TOKENS };
+typedef enum xf_kind { XF_KIND_OTHER, XF_KIND_REQUESTS, XF_KIND_TOKENS } xf_kind;
 
 struct SchedulerObject {
     PyObject_HEAD xf_module *st;
