@@ -12,8 +12,6 @@
 #define XF_MIN_PRIORITY (-32768) /* priorities are 16 bits, */
 #define XF_MAX_PRIORITY 32767    /* higher goes first */
 
-typedef struct xf_flow xf_flow;
-
 typedef enum xf_state {
     XF_CALL_NEW,       /* not submitted yet */
     XF_CALL_WAITING,   /* in the queue */
@@ -27,18 +25,18 @@ typedef enum xf_state {
 /* Zeroed and with `held` and `priced` filled in before xf_submit(), it must stay until the call is
    done. All else is the core's. */
 typedef struct xf_call {
-    xf_flow *flow;   /* see queue.h; */
-    uint64_t number; /* its place there */
+    uint64_t number; /* its place in its flow */
     union {
         uint32_t deadline_place; /* 0 out of the heap; */
         uint32_t crowd;          /* in flight: how many there were at its dispatch, with it */
     };
-    uint32_t generation; /* of the cooldown, at the last dispatch */
+    uint32_t flow; /* which one, see queue.h */
     union {
         int64_t deadline;      /* of the first admission, or XF_NEVER; */
         int64_t dispatched_at; /* in flight: when it was dispatched */
     };
     struct xf_call *next, *previous; /* in its flow, in the outbox, among those in flight */
+    uint32_t generation;             /* of the cooldown, at the last dispatch */
     uint16_t resets;                 /* at admission, modulo 2**16 */
     uint8_t state;                   /* xf_state */
     bool priced : 1;                 /* its costs are known: a 0 among them is one, too */

@@ -323,7 +323,6 @@ double xf_gate_told(xf_gate *g, uint32_t i, const xf_remaining *left, int64_t no
         return 0;
     }
     seen.doubt += (double)held_until(g, i, left->sent_at, now);
-    seen.answered_at = left->answered_at < now ? left->answered_at : now;
     return xf_limit_told(&g->limits[i], &seen, now);
 }
 

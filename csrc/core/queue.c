@@ -17,6 +17,9 @@ void xf_queue_free(xf_queue *q, const xf_alloc *alloc)
     if (q->known != NULL) {
         alloc->realloc(alloc->ctx, q->known, 0);
     }
+    if (q->ranks != NULL) {
+        alloc->realloc(alloc->ctx, q->ranks, 0);
+    }
     xf_heap_free(&q->flows, alloc);
     xf_heap_free(&q->deadlines, alloc);
     xf_queue_init(q);
@@ -24,13 +27,13 @@ void xf_queue_free(xf_queue *q, const xf_alloc *alloc)
 
 /* ---- flows ---- */
 
-/* Where the flow of that priority is among all of them, or would be. */
+/* Where the flow of that priority is among the ranks, or would be. */
 static uint32_t rank_of(const xf_queue *q, int priority)
 {
     uint32_t low = 0, high = q->n_known;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
-        if (q->known[middle]->priority < priority) {
+        if (q->known[q->ranks[middle]]->priority < priority) {
             low = middle + 1;
         } else {
             high = middle;
@@ -39,40 +42,63 @@ static uint32_t rank_of(const xf_queue *q, int priority)
     return low;
 }
 
-/* Adds a flow. NULL: no memory, and nothing was done. */
-static xf_flow *add_flow(xf_queue *q, uint32_t rank, int priority, const xf_alloc *alloc)
+/* Makes room for one more than the `n` flows there are. False: no memory. */
+static bool reserve_flow(xf_queue *q, uint32_t n, const xf_alloc *alloc)
 {
-    uint32_t n = q->n_known;
-    if (!xf_heap_reserve(&q->flows, n + 1, alloc)) {
-        return NULL;
+    if ((n & (n - 1)) != 0) {
+        return true; /* there is room up to the next power of two */
     }
-    if ((n & (n - 1)) == 0) { /* it is full: there is room for the next power of two */
-        size_t room = n > 0 ? 2 * (size_t)n : 1;
-        xf_flow **known = alloc->realloc(alloc->ctx, q->known, room * sizeof(xf_flow *));
-        if (known == NULL) {
-            return NULL;
-        }
-        q->known = known;
+    size_t room = n > 0 ? 2 * (size_t)n : 1;
+    xf_flow **known = alloc->realloc(alloc->ctx, q->known, room * sizeof(*known));
+    if (known == NULL) {
+        return false;
     }
-    xf_flow *f = alloc->realloc(alloc->ctx, NULL, sizeof(xf_flow));
-    if (f != NULL) {
-        *f = (xf_flow){.priority = priority};
-        memmove(&q->known[rank + 1], &q->known[rank], (n - rank) * sizeof(xf_flow *));
-        q->known[rank] = f;
-        q->n_known++;
+    q->known = known;
+    uint32_t *ranks = alloc->realloc(alloc->ctx, q->ranks, room * sizeof(*ranks));
+    if (ranks == NULL) {
+        return false;
     }
-    return f;
+    q->ranks = ranks;
+    return true;
 }
 
-/* The flow of that priority. NULL: no memory. */
-static xf_flow *flow_of(xf_queue *q, int priority, const xf_alloc *alloc)
+/* Adds a flow of that rank. False: no memory, and nothing was done. */
+static bool add_flow(xf_queue *q, uint32_t rank, int priority, const xf_alloc *alloc)
 {
-    if (q->latest != NULL && q->latest->priority == priority) {
-        return q->latest;
+    uint32_t n = q->n_known;
+    if (!xf_heap_reserve(&q->flows, n + 1, alloc) || !reserve_flow(q, n, alloc)) {
+        return false;
+    }
+    xf_flow *f = alloc->realloc(alloc->ctx, NULL, sizeof(*f));
+    if (f == NULL) {
+        return false;
+    }
+    *f = (xf_flow){.priority = priority};
+    memmove(&q->ranks[rank + 1], &q->ranks[rank], (n - rank) * sizeof(*q->ranks));
+    q->ranks[rank] = n;
+    q->known[n] = f;
+    q->n_known++;
+    return true;
+}
+
+/* Makes the flow of that priority the latest. False: no memory. */
+static bool find_flow(xf_queue *q, int priority, const xf_alloc *alloc)
+{
+    if (q->n_known > 0 && q->known[q->latest]->priority == priority) {
+        return true;
     }
     uint32_t rank = rank_of(q, priority);
-    bool is_known = rank < q->n_known && q->known[rank]->priority == priority;
-    return is_known ? q->known[rank] : add_flow(q, rank, priority, alloc);
+    bool is_known = rank < q->n_known && q->known[q->ranks[rank]]->priority == priority;
+    if (!is_known && !add_flow(q, rank, priority, alloc)) {
+        return false;
+    }
+    q->latest = q->ranks[rank];
+    return true;
+}
+
+static xf_flow *flow_of(const xf_queue *q, const xf_call *c)
+{
+    return q->known[c->flow];
 }
 
 /* Of the calls that have come back to `f`, the last that is older than `c`, or NULL. It is sought
@@ -95,12 +121,11 @@ static xf_call *last_older(const xf_flow *f, const xf_call *c)
 bool xf_queue_number(xf_queue *q, xf_call *c, int priority, int64_t deadline, uint32_t n,
                      const xf_alloc *alloc)
 {
-    xf_flow *f = flow_of(q, priority, alloc);
-    if (f == NULL || (deadline != XF_NEVER && !xf_heap_reserve(&q->deadlines, n, alloc))) {
+    if (!find_flow(q, priority, alloc) ||
+        (deadline != XF_NEVER && !xf_heap_reserve(&q->deadlines, n, alloc))) {
         return false;
     }
-    q->latest = f;
-    c->flow = f;
+    c->flow = q->latest;
     c->number = q->next_number++;
     c->deadline = deadline;
     return true;
@@ -109,7 +134,7 @@ bool xf_queue_number(xf_queue *q, xf_call *c, int priority, int64_t deadline, ui
 /* Puts `c` behind `before`, or first if that is NULL. */
 static void insert(xf_queue *q, xf_call *c, xf_call *before)
 {
-    xf_flow *f = c->flow;
+    xf_flow *f = flow_of(q, c);
     if (f->calls.first == NULL) {
         xf_heap_push(&q->flows, (uint64_t)(XF_MAX_PRIORITY - f->priority), f);
     }
@@ -122,12 +147,12 @@ static void insert(xf_queue *q, xf_call *c, xf_call *before)
 
 void xf_queue_enter(xf_queue *q, xf_call *c)
 {
-    insert(q, c, c->flow->calls.last);
+    insert(q, c, flow_of(q, c)->calls.last);
 }
 
 void xf_queue_return(xf_queue *q, xf_call *c)
 {
-    xf_flow *f = c->flow;
+    xf_flow *f = flow_of(q, c);
     xf_call *before = last_older(f, c);
     insert(q, c, before);
     if (before == f->returned) {
@@ -137,7 +162,7 @@ void xf_queue_return(xf_queue *q, xf_call *c)
 
 void xf_queue_leave(xf_queue *q, xf_call *c)
 {
-    xf_flow *f = c->flow;
+    xf_flow *f = flow_of(q, c);
     if (f->returned == c) {
         f->returned = c->previous;
     }

@@ -34,10 +34,11 @@ typedef struct xf_flow {
 typedef struct xf_queue {
     xf_heap flows;     /* in which calls wait */
     xf_heap deadlines; /* the waiting calls that have one */
-    xf_flow **known;   /* all flows, by priority, */
-    xf_flow *latest;   /* and the one that a call was numbered for last */
+    xf_flow **known; /* all flows, in the order in which they came, which a call has the place of */
+    uint32_t *ranks; /* these places, by priority */
     uint32_t n_known;
-    uint32_t size; /* how many calls wait */
+    uint32_t latest; /* place of the flow that a call was numbered for last */
+    uint32_t size;   /* how many calls wait */
     uint64_t next_number;
 } xf_queue;
 

@@ -435,4 +435,20 @@ TEST(where_the_cost_is_not_known_the_mean_stands_for_it)
     stop();
 }
 
+TEST(an_admitted_call_does_not_start_in_a_cooldown_that_only_was_extended)
+{
+    const xf_backoff short_wait = {.told_ns = SECOND, .base_ns = SECOND, .max_ns = 60 * SECOND};
+    start(NULL, 0, XF_UNLIMITED);
+    xf_call *first = dispatched(0, 0, 0), *late = dispatched(0, 0, 0);
+    CHECK_EQ(xf_failed(&s, first, &short_wait, 0), SECOND);
+    xf_call *next = submit(0, 0, 0);
+    xf_poll(&s, SECOND);
+    CHECK_EQ(next->state, XF_CALL_ADMITTED);
+    CHECK_EQ(xf_failed(&s, late, &short_wait, SECOND), 2 * SECOND);
+    CHECK(!xf_dispatch(&s, next));
+    xf_put_back(&s, next, SECOND);
+    CHECK_EQ(armed(), 2 * SECOND);
+    stop();
+}
+
 TEST_MAIN

@@ -28,6 +28,11 @@ static void number(xf_call *c, int priority)
     CHECK(xf_queue_number(&q, c, priority, XF_NEVER, (uint32_t)q.next_number + 1, &alloc));
 }
 
+static xf_flow *flow_of(const xf_call *c)
+{
+    return q.known[c->flow];
+}
+
 /* `n` calls of priority 0 have been admitted, and `more` behind them wait. */
 static void admitted(size_t n, size_t more)
 {
@@ -105,7 +110,7 @@ TEST(calls_that_come_back_nearly_in_order_are_put_in_at_once)
 
 static bool goes_before(const xf_call *c, const xf_call *other)
 {
-    int32_t priority = c->flow->priority, others = other->flow->priority;
+    int32_t priority = flow_of(c)->priority, others = flow_of(other)->priority;
     return priority != others ? priority > others : c->number < other->number;
 }
 
@@ -139,9 +144,9 @@ TEST(calls_keep_their_places_whatever_comes)
             xf_queue_leave(&q, &calls[first]);
             state[first] = draw(4) == 0 ? OUT : WAS_ADMITTED;
         }
-        for (const xf_call *each = c->flow->calls.first; each != NULL; each = each->next) {
+        for (const xf_call *each = flow_of(c)->calls.first; each != NULL; each = each->next) {
             CHECK(each->next == NULL
-                      ? c->flow->calls.last == each
+                      ? flow_of(c)->calls.last == each
                       : each->next->previous == each && each->number < each->next->number);
         }
     }
@@ -157,12 +162,12 @@ TEST(every_priority_has_a_flow_and_the_highest_goes_first)
         int priority = (int)(INT64_C(40503) * i % ALL) + XF_MIN_PRIORITY; /* each once */
         number(&calls[i], priority);
         xf_queue_enter(&q, &calls[i]);
-        CHECK_EQ(calls[i].flow->priority, priority);
+        CHECK_EQ(flow_of(&calls[i])->priority, priority);
     }
     CHECK_EQ(q.n_known, ALL);
     for (int priority = XF_MAX_PRIORITY; priority >= XF_MIN_PRIORITY; priority--) {
         xf_call *head = xf_queue_head(&q);
-        CHECK_EQ(head->flow->priority, priority);
+        CHECK_EQ(flow_of(head)->priority, priority);
         xf_queue_leave(&q, head);
     }
     CHECK(xf_queue_head(&q) == NULL);
@@ -206,7 +211,7 @@ TEST(without_memory_for_its_flow_a_call_is_not_numbered)
             if (!xf_queue_number(&q, &calls[i], i, deadline, 100, &alloc)) {
                 failures++;
                 CHECK_EQ(q.next_number, before);
-                CHECK(calls[i].flow == NULL);
+                CHECK_EQ(calls[i].number, 0);
                 CHECK(xf_queue_number(&q, &calls[i], i, deadline, 100, &alloc));
             }
             xf_queue_enter(&q, &calls[i]);

@@ -196,4 +196,21 @@ TEST(without_a_base_there_is_no_pause)
     stop();
 }
 
+TEST(a_single_call_that_is_put_back_was_no_try_unless_levels_were_set_meanwhile)
+{
+    const xf_definition tokens = limit(100, 1, 100);
+    start(&tokens, 1, XF_UNLIMITED);
+    break_down(5);
+    xf_poll(&s, BASE + MS);
+    xf_call *single = xf_collect(&s);
+    xf_put_back(&s, single, BASE + 2 * MS);
+    CHECK(xf_collect(&s) == single); /* at once: nothing was tried */
+    xf_set_level(&s, 0, 50, BASE + 3 * MS);
+    CHECK(!xf_dispatch(&s, single));
+    xf_put_back(&s, single, BASE + 3 * MS);
+    CHECK_EQ(single->state, XF_CALL_WAITING);
+    CHECK_EQ(armed(), 2 * BASE + 2 * MS);
+    stop();
+}
+
 TEST_MAIN
