@@ -85,14 +85,17 @@ def as_duration(value: Any) -> float | None:
 
 @lru_cache(maxsize=64)  # the answers of one second have the same date
 def as_instant(text: str) -> float | None:
-    """Seconds since the epoch of an RFC 3339 or an HTTP date."""
+    """Seconds since the epoch of an RFC 3339 or an HTTP date; None for one that does not exist."""
     try:
         if match := _RFC3339.fullmatch(text.strip()):
             date, time, fraction, zone = match.groups()
             zone = "+00:00" if zone in "Zz" else zone
             return datetime.fromisoformat(f"{date}T{time}{zone}").timestamp() + float(fraction or 0)
         parts = parsedate_tz(text)
-        return None if parts is None else float(mktime_tz(parts))
+        if parts is None:
+            return None
+        datetime(*parts[:6])  # raises for one that does not exist
+        return float(mktime_tz(parts))
     except (ValueError, OverflowError, IndexError, TypeError):
         return None
 

@@ -200,23 +200,20 @@ class Tries:
             call.rate_limited(None, verdict.advised, False, LONGEST)
         else:
             call.rate_limited(verdict.wait, persistence.base, True, longest)
-        if most is not None:
-            is_last = self._refused > most
-        else:
-            is_last = _now() - max(since, self._attempts.passed_at or since) >= longest
+        is_last = self._has_nothing_passed(since) if most is None else self._refused > most
         return None if is_last else 0.0
 
     def _fail(self, call: Call, verdict: Verdict, since: float) -> float | None:
         persistence = self._persistence
         self._failed += 1
         call.failed(verdict.wait, persistence.base, True, persistence.max_retry_after)
-        lasts, most = _now() - since, persistence.max_retries
+        most = persistence.max_retries
         if verdict.meaning is Meaning.OVERLOADED:
-            is_last = lasts >= persistence.max_retry_after if most is None else self._failed > most
+            is_last = self._has_nothing_passed(since) if most is None else self._failed > most
         else:
             is_outage = self._attempts.is_outage(self)
             is_last = self._failed > persistence.retries and (
-                not is_outage or lasts >= persistence.patience
+                not is_outage or _now() - since >= persistence.patience
             )
         if is_last:
             return None
@@ -224,6 +221,11 @@ class Tries:
             return 0.0  # the scheduler's cooldown is that long
         pause = min(_FIRST_PAUSE * 2.0 ** min(self._failed - 1, 64), _LONGEST_PAUSE)
         return pause * random.uniform(0.75, 1.0)
+
+    def _has_nothing_passed(self, since: float) -> bool:
+        """Whether no call at all has for `max_retry_after` seconds."""
+        passed_at = max(since, self._attempts.passed_at or since)
+        return _now() - passed_at >= self._persistence.max_retry_after
 
 
 async def admitted_again(call: Call, pause: float = 0.0) -> None:
