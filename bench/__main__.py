@@ -5,6 +5,7 @@
 ./dev bench --requests 1000000  with a larger job for `run`
 ./dev bench --quick             a smoke run of seconds, whose numbers mean nothing
 ./dev bench learning ...        limits that nobody has told: ./dev bench learning --help
+./dev bench soak ...            is anything ever lost? ./dev bench soak --help
 """
 
 from __future__ import annotations
@@ -24,15 +25,15 @@ from bench.peers import versions
 from bench.report import Section, figures_table
 
 PARTS = ("overhead", "queued", "memory", "pacing", "job", "run_job")
+WITH_OPTIONS = ("learning", "soak")  # of their own
 RESULTS = ROOT / "bench" / "RESULTS.md"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
-    if argv and argv[0] == "learning":
-        from bench.learning.__main__ import main as learning  # which has options of its own
-
-        return learning(argv[1:])
+    if argv and argv[0] in WITH_OPTIONS:
+        status: int = importlib.import_module(f"bench.{argv[0]}.__main__").main(argv[1:])
+        return status
     parser = argparse.ArgumentParser(
         prog="./dev bench",
         description=__doc__,

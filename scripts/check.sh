@@ -5,7 +5,7 @@
 
 JOBS=(lint types docs warnings windows analyse c suite sdks sanitized leaks nogil dist wheels)
 for ((minor = OLDEST; minor <= NEWEST; minor++)); do JOBS+=("python3.$minor"); done
-ONLY_NAMED=(fresh) # what a plain `./dev check` leaves out
+ONLY_NAMED=(fresh soak) # what a plain `./dev check` leaves out
 source scripts/fresh.sh
 source scripts/windows.sh
 source scripts/nogil.sh
@@ -212,6 +212,13 @@ need_clang_sanitizers() {
 job_suite() {
     setup test
     in_venv pytest "${SPREAD[@]}"
+}
+
+# 100,000 calls at a provider that is not what it says, in every way in turn: the suite has the same
+# with a few thousand.
+job_soak() {
+    setup test
+    in_venv bench soak
 }
 
 # The tests that need the SDKs whose refusals they are about.
