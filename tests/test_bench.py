@@ -100,7 +100,7 @@ def test_numbers_come_as_json(capsys):
 @pytest.mark.parametrize("profile", jobs.WITH_HEADERS)
 def test_limits_that_nobody_has_told_are_found_in_the_answers(profile):
     result = jobs.measure(profile, "adapt, nothing configured", 4.0, 0)
-    assert result.efficiency > 0.92
+    assert result.efficiency > 0.88
     assert result.refused < 0.01
     assert result.lost == 0
 

@@ -18,6 +18,7 @@ DEEP, SHALLOW = (0.3, 0.15), (0.1, 0.05)  # dips: until the limit is identified,
 DOUBLING = 2.5  # s in which the pace doubles where nothing is known
 SHORTEST, LONGEST = 15.0, 300.0  # s of the stretch
 BUDGET = 0.006  # of the calls may be refused by tests
+DUE = 0.97  # of the rate: a refusal at a lower pace is none that was foretold
 CLOSE = 8  # calls: two refusals within these are no chance
 PATIENCE, MOST_PATIENCE = 1.0, 16.0  # s between two tries while nothing passes: at first, at most
 
@@ -99,7 +100,7 @@ class Control:
             return Kind.STILL
         is_close = calls - self._refused_with <= CLOSE
         self._refused_with = calls
-        is_early = self.episodes > 0 and self.factor(seconds) < 1.0
+        is_early = self.episodes > 0 and self.factor(seconds) < DUE
         if told is None and not is_close and (unlikely or is_early):
             return Kind.CHANCE
         self._refused += 1
@@ -133,7 +134,7 @@ class Control:
         """Choose the stretch after the next dip."""
         share = self._refused / max(calls - self._began_with, 1.0)
         change = 0.7  # what was believed is wrong: try sooner
-        if not self.is_searching and 1.0 <= factor <= 1.0 + 2 * self._depth:
+        if not self.is_searching and DUE <= factor <= 1.0 + 2 * self._depth:
             change = min(max(share / BUDGET, change), 1.6)
         self._stretch = min(max(change * self._stretch, SHORTEST), LONGEST)
         self.episodes += 1

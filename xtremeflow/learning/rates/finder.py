@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xtremeflow.answers.verdict import Meaning, Verdict
-from xtremeflow.learning.rates.control import Control, Kind
+from xtremeflow.learning.rates.control import DUE, Control, Kind
 from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.learning.rates.models import Bank, Model
 from xtremeflow.learning.reading import MINUTE, UNLIMITED, Core, Gauge, Limits
@@ -22,6 +22,7 @@ FEWEST = 16  # calls: before, a refusal says nothing of a rate
 ASSUMED = 0.3  # the doubt of a rate that is configured
 LATE = 2.0  # times the rate: not refused before that, it was no rate to believe in
 EARLY = 0.9  # of the rate that was believed in, after a refusal before it
+SLACK = 1.1  # times its rate is what a limit is kept to that errs more than another
 AT_ONCE = 6.0  # the part of a model's span that may be used at once is one in so many
 FILLING = 1.6  # times the pace, at most, while what was left over is used
 STOPPED = 10.0  # s: no bucket is empty for so long
@@ -66,6 +67,7 @@ class RateFinder:
     def _restart(self) -> None:
         count = len(self.suspects)
         self._control, self._bank, self._ledger = Control(), Bank(count), Ledger(count)
+        self._first: int | None = None  # of the culprits the one that errs the least
         self._held = 0.0  # s for which the culprits were waited for, at the end of the last episode
 
     @property
@@ -209,7 +211,8 @@ class RateFinder:
                 best[i] = model
         if not best:
             return
-        least = min(best.values(), key=lambda model: model.error)
+        self._first = min(best, key=lambda i: best[i].error)
+        least = best[self._first]
         for i in self.culprits:
             if i not in best or best[i].error > 2 * least.error + CLEAR:
                 self._let_go(i)
@@ -217,16 +220,15 @@ class RateFinder:
             if model.error <= 2 * least.error + CLEAR:
                 self.suspects[i].rate = self._rate(i, model, factor)
         is_window = least.span == MINUTE
-        is_foretold = factor >= 1.0 and least.error < 0.1
+        is_foretold = factor >= DUE and least.error < 0.1
         self._control.dip(least.span, identified=is_window or is_foretold)
 
     def _rate(self, i: int, model: Model, factor: float) -> float:
         suspect = self.suspects[i]
         if factor >= LATE and model.span != MINUTE:
             return max(model.rate, suspect.pace / LATE)
-        if factor < 1.0 and suspect.rate > 0:
-            # A cut shows first in what has passed since the last refusal.
-            return min(model.rate, EARLY * suspect.rate, self._bank.bucket(i).rate)
+        if factor < DUE and suspect.rate > 0:
+            return min(model.rate, EARLY * suspect.rate)
         return model.rate
 
     def _empty(self) -> None:
@@ -252,7 +254,8 @@ class RateFinder:
 
     def _set(self, i: int, factor: float, reason: str | None, level: float | None = None) -> None:
         suspect = self.suspects[i]
-        pace = min(factor * suspect.rate, UNLIMITED)
+        slack = 1.0 if self._first in (i, None) else SLACK
+        pace = min(factor * slack * suspect.rate, UNLIMITED)
         if suspect.most is not None:
             pace = min(pace, suspect.most.rate)
         if level is None and abs(pace - suspect.pace) <= CHANGE * suspect.pace:

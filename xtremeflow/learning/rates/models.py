@@ -94,10 +94,6 @@ class Bank:
                     model.contradict()
         self._anchor = time, amounts
 
-    def bucket(self, i: int) -> Model:
-        """The one of what has passed since the last refusal."""
-        return self._models[i][0]
-
     def best(self, i: int) -> Model:
         """The one that errs the least."""
         return min(

@@ -22,8 +22,10 @@ logger = logging.getLogger("xtremeflow.learning")
 KEPT = 0.2  # of a bucket: the level at which one client's pace is the rate; newcomers live on it
 SCALE = 1 / 12  # of a bucket: what e-folds the pace; less answers faster, and more wildly
 FASTEST = 4.0  # times the rate, at most, while others may be spending the same
-FITS, SHARED = 0.9, 0.25  # of what is left: calls that wait and cost no more may go at once, while
-MEMORABLE = 120.0  # nobody else was noticed for so many s; and where somebody was
+# Of what is left: calls that wait and cost no more together may go at once, where nobody else was
+# noticed for so many seconds; and where somebody was, or may be.
+FITS, SHARED = 0.9, 0.25
+MEMORABLE = 120.0
 NOTICED = 0.01  # of a bucket: more that is gone was used by others
 
 Say = Callable[[int, float, float, str], None]
@@ -103,14 +105,16 @@ class ToldFollower:
         return True
 
     def explains(self, gauge: Gauge) -> bool:
-        """Whether the answer's call had to be refused by what is told; or by the level here, where
-        what is told does not say."""
+        """Whether the answer's call may have been refused by what is told: too little is left, or
+        what is left is not told."""
         for index, told in self._last.items():
             reading = gauge.readings[index]
-            left = reading.level
+            if reading.cost <= 0:
+                continue
             if told.remaining is not None and (told.is_level or told.slides is not None):
-                left = min(left, told.remaining)
-            if reading.cost > 0 and left < reading.cost:
+                if min(reading.level, told.remaining) < reading.cost:
+                    return True
+            else:
                 return True
         return False
 
@@ -146,6 +150,7 @@ class ToldFollower:
                 logger.debug("Not followed, the limit cannot be kept: %r", limit)
                 return
             self._told_why(index, told, limit)
+            self._others_at[index] = self._core._now()
         if told.changed or not told.is_level:
             self._pace(index, told, limit)
         if told.remaining is None or (told.changed and not is_bound):

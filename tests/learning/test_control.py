@@ -1,0 +1,112 @@
+"""The law of control, and the bank of models: the parts alone."""
+
+from __future__ import annotations
+
+from math import inf
+
+import pytest
+
+from xtremeflow.learning.rates.control import BUDGET, CLOSE, DEEP, LONGEST, Control, Kind
+from xtremeflow.learning.rates.ledger import Ledger
+from xtremeflow.learning.rates.models import BUCKET, Bank
+from xtremeflow.learning.reading import Reading
+
+
+def known() -> Control:
+    control = Control()
+    control.know()
+    control.dip(inf, identified=False)
+    return control
+
+
+def refused(control: Control, now: float, calls: float, seconds: float, **given: float) -> Kind:
+    """A call that was sent just before."""
+    told = given.get("told")
+    return control.refused(now, now - 0.1, calls, seconds, told, unlikely=False)
+
+
+def test_the_pace_dips_comes_back_and_grows_ever_faster() -> None:
+    control = known()
+    factors = [control.factor(second) for second in range(100)]
+    assert factors == sorted(factors)
+    assert factors[0] in (1 - DEEP[0], 1 - DEEP[1])
+    assert factors[15] == 1.0
+    assert factors[70] - factors[69] > factors[30] - factors[29]
+
+
+def test_where_nothing_is_known_the_pace_doubles() -> None:
+    control = Control()
+    assert control.factor(5.0) == 2 * control.factor(2.5) == 4 * control.factor(0.0)
+
+
+def test_one_refusal_in_a_dip_is_chance_and_two_that_are_close_are_not() -> None:
+    control = known()
+    assert refused(control, 1.0, 100, 1.0) is Kind.CHANCE
+    assert control.wait is None
+    assert refused(control, 50.0, 101 + CLOSE, 1.0) is Kind.CHANCE
+    assert refused(control, 51.0, 102 + CLOSE, 1.0) is Kind.EPISODE
+
+
+def test_a_wait_that_is_told_is_no_chance() -> None:
+    assert refused(known(), 1.0, 100, 1.0, told=2.0) is Kind.EPISODE
+
+
+def test_waits_grow_while_nothing_passes_and_a_pass_ends_that() -> None:
+    control = known()
+    kinds, waits, now = [], [], 10.0
+    for _ in range(8):
+        kinds.append(refused(control, now, 100, 100.0, told=0.0))
+        assert control.wait is not None
+        waits.append(control.wait)
+        now += control.wait + 0.2
+    assert kinds == [Kind.EPISODE, *[Kind.STILL] * 7]
+    assert waits == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0]
+    assert control.passed(now) is not None
+    assert not control.is_closed
+
+
+def test_calls_refused_together_count_once() -> None:
+    control = known()
+    assert refused(control, 10.0, 100, 100.0) is Kind.EPISODE
+    assert control.refused(10.05, 9.95, 101, 100.0, None, unlikely=False) is Kind.SAME
+
+
+def test_tests_become_rarer_until_they_are_within_the_budget() -> None:
+    control, calls, now = known(), 0.0, 0.0
+    shares = []
+    for _ in range(40):
+        seconds = 0.0
+        while control.factor(seconds) < 1.0 + 0.02:
+            seconds += 1.0
+        calls, now = calls + 2.0 * seconds, now + seconds
+        refused(control, now, calls, seconds)
+        control.passed(now + 1.0)
+        control.dip(inf, identified=True)
+        shares.append(1.0 / (2.0 * seconds))
+    assert shares[-1] < 2 * BUDGET
+    assert seconds < 3 * LONGEST
+
+
+def test_a_bucket_is_told_from_a_window_and_its_rate_is_exact() -> None:
+    """A bucket of 10 a second, at paces that differ from refusal to refusal."""
+    bank, past = Bank(1), Ledger(1)
+    admitted, now = 0.0, 0.0
+    for slow, fast in [(7.0, 14.0), (8.5, 13.0), (6.0, 15.0), (9.0, 12.0)] * 2:
+        banked, pace, until = 0.0, slow, now + 30.0
+        while banked >= 0.0:
+            now, admitted, banked = now + 1 / pace, admitted + 1, banked + 10 / pace - 1
+            past.note(now, [Reading(admitted, 0, 1, 0, 0, 0)])
+            pace = slow if now < until else fast
+        bank.refused(now, (admitted,), [1.0], past)
+    best = bank.best(0)
+    assert best.span == BUCKET
+    assert best.rate == pytest.approx(10.0, rel=0.01)
+
+
+def test_what_blocks_for_long_is_no_bucket() -> None:
+    bank, past = Bank(1), Ledger(1)
+    for second in range(100):
+        past.note(second, [Reading(10.0 * second, 0, 1, 0, 0, 0)])
+    bank.refused(50.0, (500.0,), [1.0], past)
+    bank.blocked(20.0, 70.0, (500.0,))
+    assert bank.best(0).span == 60.0
