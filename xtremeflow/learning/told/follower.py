@@ -9,6 +9,7 @@ is shared in the same way: what is left of it is spread over the time that is le
 from __future__ import annotations
 
 import logging
+from math import exp
 from collections.abc import Callable, Sequence
 
 from xtremeflow.learning.reading import MINUTE, Core, Gauge, Key, Limits, defined
@@ -132,8 +133,16 @@ class ToldFollower:
                 sliding.told(gauge.now, word.amount, word.remaining)
             wait = sliding.wait(gauge.now, word.amount)
             self._core._shut(index, wait)
+            self._share(index, word, sliding)
             last = max(last, wait)
         return last
+
+    def _share(self, index: int, told: Told, sliding: Sliding) -> None:
+        """Where others use a window that slides, the pace follows what is left, too."""
+        if told.remaining is not None and sliding.others > SHARED * told.amount:
+            scale = SCALE * told.amount
+            pace = told.limit.rate * exp(min(0.0, told.remaining / scale - 1.0))
+            self._core._pace(index, pace, 0.0, 0.0, 0.0, 0.0)
 
     def _apply(
         self, index: int, told: Told, sent_at: float | None, received_at: float | None

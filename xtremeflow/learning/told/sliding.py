@@ -67,7 +67,8 @@ class Sliding:
         self._charged = Recent(window)
         self._total = 0.0
         self._refused = 0.0
-        self._others = 0.0  # what was charged besides, when that was last told
+        self.others = 0.0
+        """What was charged besides, when that was last told."""
         self._cost = 0.0  # of a call, on average
         self._tries = 0  # that were refused one after another
         self._heard = -1.0  # when the last one's refusal came
@@ -91,11 +92,11 @@ class Sliding:
     def told(self, now: float, amount: float, remaining: float) -> None:
         """It says that of `amount` so much is left."""
         others = amount - remaining - self._charged.sum(now)
-        self._others = others if remaining > 0 else max(others, self._others)
+        self.others = others if remaining > 0 else max(others, self.others)
 
     def wait(self, now: float, amount: float) -> float:
         """Seconds until calls pass if `amount` is the limit, and nothing is charged meanwhile."""
         doubled = 2.0 ** min(self._tries - 1, MOST_DOUBLED) if self._tries else 1.0
         reserve = max(RESERVE * amount, self._cost) * doubled
-        excess = self._charged.sum(now) + self._others + reserve - amount
-        return min(LONGEST, self._charged.wait(now, excess, self._others)) if excess > 0 else 0.0
+        excess = self._charged.sum(now) + self.others + reserve - amount
+        return min(LONGEST, self._charged.wait(now, excess, self.others)) if excess > 0 else 0.0
