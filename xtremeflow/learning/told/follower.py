@@ -9,8 +9,8 @@ is shared in the same way: what is left of it is spread over the time that is le
 from __future__ import annotations
 
 import logging
-from math import exp
 from collections.abc import Callable, Sequence
+from math import exp
 
 from xtremeflow.learning.reading import MINUTE, Core, Gauge, Key, Limits, defined
 from xtremeflow.learning.told.headers import Observation
