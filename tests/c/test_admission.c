@@ -424,10 +424,11 @@ static bool aborts(xf_state from, xf_state to)
 
 TEST(a_call_moves_only_to_the_states_that_may_follow)
 {
-    const char *legal[] = {/* to a new, waiting, admitted, in flight, expired, done one */
-                           [XF_CALL_NEW] = ".WA...",      [XF_CALL_WAITING] = "..A.ED",
-                           [XF_CALL_ADMITTED] = ".W.F.D", [XF_CALL_IN_FLIGHT] = ".W...D",
-                           [XF_CALL_EXPIRED] = ".....D",  [XF_CALL_DONE] = "......"};
+    const char *legal[] = {/* to a new, waiting, admitted, in flight, resting, expired, done one */
+                           [XF_CALL_NEW] = ".WA....",      [XF_CALL_WAITING] = "..A..ED",
+                           [XF_CALL_ADMITTED] = ".W.F..D", [XF_CALL_IN_FLIGHT] = "....R.D",
+                           [XF_CALL_RESTING] = ".W....D",  [XF_CALL_EXPIRED] = "......D",
+                           [XF_CALL_DONE] = "......."};
     for (xf_state from = XF_CALL_NEW; from <= XF_CALL_DONE; from++) {
         for (xf_state to = XF_CALL_NEW; to <= XF_CALL_DONE; to++) {
             CHECK_EQ(aborts(from, to), legal[from][to] == '.');
