@@ -460,3 +460,34 @@ async def test_a_wait_of_0_that_is_never_true_does_not_use_up_the_attempts() -> 
     await asyncio.gather(*(scheduler.submit(call()) for _ in range(40)))
     assert seconds() - start < 5.0
     assert attempts < 40 * 7
+
+
+def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.message for record in caplog.records if "was shown no answer" in record.message]
+
+
+@pytest.mark.parametrize("calls", [29, 30, 90])
+def test_who_learns_without_being_shown_an_answer_is_told_so_once(
+    caplog: pytest.LogCaptureFixture, calls: int
+) -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(adapt=True)
+        await asyncio.gather(*(scheduler.submit(asyncio.sleep(1)) for _ in range(calls)))
+
+    run(main())
+    assert len(warned(caplog)) == (calls >= 30)
+    assert all("scheduler.observe(status, headers, body)" in text for text in warned(caplog))
+
+
+@pytest.mark.parametrize("adapt", [True, False])
+def test_who_shows_an_answer_or_learns_nothing_is_not_told_so(
+    caplog: pytest.LogCaptureFixture, adapt: bool
+) -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(adapt=adapt)
+        if adapt:
+            scheduler.observe(200, {})
+        await asyncio.gather(*(scheduler.submit(asyncio.sleep(1)) for _ in range(60)))
+
+    run(main())
+    assert warned(caplog) == []

@@ -99,6 +99,7 @@ static int add_names(xf_module *st)
         {&st->s_time, "time"},
         {&st->s_is_closed, "is_closed"},
         {&st->s_done, "done"},
+        {&st->s_unshown, "_unshown"},
         {&st->s_set_result, "set_result"},
         {&st->s_get_loop, "get_loop"},
         {&st->s_tokens, "tokens"},
@@ -197,6 +198,7 @@ static int module_exec(PyObject *module)
     DO(s_time)                                                                                     \
     DO(s_is_closed)                                                                                \
     DO(s_done)                                                                                     \
+    DO(s_unshown)                                                                                  \
     DO(s_set_result)                                                                               \
     DO(s_get_loop)                                                                                 \
     DO(s_tokens)                                                                                   \

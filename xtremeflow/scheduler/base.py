@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias, TypeVar, overload
@@ -27,6 +28,10 @@ T = TypeVar("T")
 R = TypeVar("R")
 Adapt: TypeAlias = bool | Literal["bounded"]
 Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
+
+logger = logging.getLogger("xtremeflow")
+
+UNSHOWN = 30  # calls without an answer after which a scheduler that adapts says so
 
 
 class TaskScheduler(_core.Scheduler):
@@ -78,6 +83,7 @@ class TaskScheduler(_core.Scheduler):
         self._units = tuple(unit for unit in UNITS if unit == "tokens" or unit in names)
         if adapt:
             self._following(before)
+            self._alarm_after(UNSHOWN)
 
     def _following(self, before: Learned | None = None) -> Learner:
         if self._learner is None:
@@ -89,6 +95,15 @@ class TaskScheduler(_core.Scheduler):
                 learned=before,
             )
         return self._learner
+
+    def _unshown(self) -> None:
+        logger.warning(
+            "%d calls have ended and %r was shown no answer, so it learns nothing and lets only "
+            "a few calls in at a time: call scheduler.observe(status, headers, body) for each "
+            "answer, or send the calls by xtremeflow.http, which does so",
+            UNSHOWN,
+            self,
+        )
 
     def _defined(self, limit: Limit) -> tuple[str, float, float, float]:
         if not isinstance(limit, Limit):
@@ -213,6 +228,7 @@ class TaskScheduler(_core.Scheduler):
     def _answered(self, answer: Answer, model: str | None = None) -> Verdict:
         """What `observe` does, of an answer that is made."""
         sent_at, received_at = answer.sent_at, answer.received_at
+        self._alarm_after(0)
         verdict = self._following().answered(answer, judged(answer))
         call = self._current()
         if call is not None:

@@ -182,6 +182,19 @@ void xf_set_timeout(const CallObject *c)
                     "the call was not admitted within its timeout");
 }
 
+/* Tells the scheduler that calls go by of which it learns nothing. Keeps a set exception. */
+static void raise_alarm(SchedulerObject *s)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *done = PyObject_CallMethodNoArgs((PyObject *)s, s->st->s_unshown);
+    if (done == NULL) {
+        PyErr_WriteUnraisable((PyObject *)s);
+    }
+    Py_XDECREF(done);
+    PyErr_Restore(type, value, traceback);
+}
+
 void xf_call_end(CallObject *c, xf_outcome outcome)
 {
     SchedulerObject *s = c->scheduler;
@@ -213,6 +226,10 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
     }
     xf_deliver(s);
     xf_call_drop_verdict(c);
+    if (s->alarm_at > 0 && s->core.counters.succeeded >= s->alarm_at) {
+        s->alarm_at = 0;
+        raise_alarm(s);
+    }
     Py_DECREF(c);
 }
 

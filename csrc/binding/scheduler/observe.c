@@ -72,6 +72,17 @@ PyObject *xf_scheduler_retune(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyObject *xf_scheduler_alarm_after(PyObject *self, PyObject *calls)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    unsigned long n = PyLong_AsUnsignedLong(calls);
+    if (n == (unsigned long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    s->alarm_at = n;
+    Py_RETURN_NONE;
+}
+
 PyObject *xf_scheduler_track(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     SchedulerObject *s = (SchedulerObject *)self;

@@ -10,6 +10,7 @@ extern PyStructSequence_Desc xf_flight_desc, xf_gauge_desc, xf_reading_desc;
 PyObject *xf_scheduler_retune(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_now(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_track(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_alarm_after(PyObject *self, PyObject *calls);
 PyObject *xf_scheduler_told(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_withhold(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args);

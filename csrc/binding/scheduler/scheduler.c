@@ -443,6 +443,7 @@ XF_METHOD_DOOR(scheduler_snapshot, self)
 XF_METHOD_DOOR(xf_scheduler_now, self)
 XF_METHOD_DOOR(xf_scheduler_retune, self)
 XF_METHOD_DOOR(xf_scheduler_track, self)
+XF_METHOD_DOOR(xf_scheduler_alarm_after, self)
 XF_METHOD_DOOR(xf_scheduler_told, self)
 XF_METHOD_DOOR(xf_scheduler_withhold, self)
 XF_METHOD_DOOR(xf_scheduler_ascertain, self)
@@ -488,6 +489,9 @@ static PyMethodDef scheduler_methods[] = {
     {"_retune", xf_scheduler_retune_locked, METH_VARARGS,
      PyDoc_STR("_retune($self, index, limit, /)\n--\n\n"
                "Replaces limit `index` by (name, amount, per, capacity).")},
+    {"_alarm_after", xf_scheduler_alarm_after_locked, METH_O,
+     PyDoc_STR("_alarm_after($self, calls, /)\n--\n\nCalls self._unshown() once so many calls have "
+               "succeeded; 0: never.")},
     {"_track", xf_scheduler_track_locked, METH_NOARGS,
      PyDoc_STR("_track($self, /)\n--\n\nKeeps track of the levels from now on, for _told().")},
     {"_told", xf_scheduler_told_locked, METH_VARARGS,

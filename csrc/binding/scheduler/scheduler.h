@@ -25,6 +25,7 @@ struct SchedulerObject {
     bool delivering;            /* see xf_deliver() */
     bool has_tokens, has_other; /* limits by that name; by names other than it and requests */
     uint8_t *kinds;             /* per limit: what its name says, see xf_kind */
+    uint64_t alarm_at;          /* calls that have succeeded, see _alarm_after(); 0: no alarm */
     uint32_t n_configured;      /* limits; those behind them are places for limits yet unknown */
     CallObject *free_calls;     /* linked by `next` */
     int n_free_calls;
