@@ -5,9 +5,10 @@ CPU time (user and system, all threads). The rounds go round all clients, and th
 so that what else the machine does meets all alike. Ratios are the median of those of each round.
 Rows can be chosen by a part of their name.
 
-An SDK over this transport and over one that answers from memory run in one process, in turns of a
-tenth of the calls: nearly all of either is the SDK's own work, and how fast that is differs from
-one process to the next by more than what is measured.
+Calls whose answers tell of limits, by a client with a scheduler that follows them and by one
+without, run in one process, in turns of a tenth of the calls. An SDK over this transport and over
+one that answers from memory do so too: nearly all of either is the SDK's own work, and how fast
+that is differs from one process to the next by more than what is measured.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Row(NamedTuple):
     calls: int
     needs: str = ""  # a module
     tls: bool = False
-    in_turns: bool = False  # with the other rows of the same SDK of which that is said
+    in_turns: bool = False  # with the other rows of the same job of which that is said
 
 
 CALLS = [
@@ -60,6 +61,16 @@ CALLS = [
         in_turns=True,
     ),
     Row("anthropic on this transport", "anthropic:ours", 3000, "anthropic", in_turns=True),
+]
+TOLD = [
+    *(
+        Row(
+            f"JSON, {provider} tells limits, {title}", f"told:{provider}-{how}", 6000, in_turns=True
+        )
+        for provider in ("openai", "anthropic", "azure")
+        for how, title in [("alone", "no scheduler"), ("adapt", "adapt=True")]
+    ),
+    Row("a task that does observe(), openai's head", "told:openai-observe", 6000, in_turns=True),
 ]
 TLS = [
     Row("native, TLS", "xtremeflow", 10000, tls=True),
@@ -88,6 +99,10 @@ TARGETS = [
     ("native, TLS", "pycurl.AsyncCurlMulti, TLS", 0.7),
     ("openai on this transport", "openai, null transport", 1.15),
     ("anthropic on this transport", "anthropic, null transport", 1.3),
+    *(
+        (f"JSON, {p} tells limits, adapt=True", f"JSON, {p} tells limits, no scheduler", 1.25)
+        for p in ("openai", "anthropic", "azure")
+    ),
     ("native, 20 events paced", "pycurl, 20 events paced", 0.9),
     ("native, 20 events in one write", "pycurl, 20 events in one write", 0.7),
     ("an event, 2000 streams at a time", "an event, 64 streams at a time", 1.2),
@@ -114,7 +129,9 @@ def processes(rows: list[Row]) -> list[list[Row]]:
     """The rows that each process measures."""
     together: dict[str, list[Row]] = {}
     for row in rows:
-        together.setdefault(row.needs if row.in_turns else row.title, []).append(row)
+        together.setdefault(row.job.partition(":")[0] if row.in_turns else row.title, []).append(
+            row
+        )
     return list(together.values())
 
 
@@ -139,7 +156,7 @@ def main() -> None:
     options = parser.parse_args()
     rows = [
         row
-        for row in [*CALLS, *TLS, *STREAMS, *MANY]
+        for row in [*CALLS, *TOLD, *TLS, *STREAMS, *MANY]
         if (not options.rows or any(part in row.title for part in options.rows))
         and (not row.needs or importlib.util.find_spec(row.needs))
         and (not row.tls or importlib.util.find_spec("trustme"))

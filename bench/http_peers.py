@@ -94,6 +94,45 @@ async def xtremeflow(url: str, calls: int, how: str = "", ca: str | None = None)
         return await measure(one, calls)
 
 
+async def told(url: str, calls: int, kinds: str) -> list[float]:
+    """Calls whose answers tell of limits: PROVIDER-alone, PROVIDER-adapt or PROVIDER-observe."""
+    from http_server import COMPLETION, told_head
+
+    from xtremeflow import TokenRateScheduler
+    from xtremeflow.http import Client
+
+    def call(client: Any, url: str) -> One:
+        async def one() -> None:
+            response = await client.post(url, json=BODY, headers=HEADERS)
+            assert response.json()["usage"]["total_tokens"] == 429
+
+        return one
+
+    def observation(provider: str) -> One:
+        scheduler = TokenRateScheduler(adapt=True)
+        lines = told_head(provider, int(time.time())).decode().split("\r\n")[1:-2]
+        headers = dict(line.split(": ", 1) for line in lines)
+
+        async def answered() -> None:
+            scheduler.observe(200, headers, COMPLETION)
+
+        async def one() -> None:
+            await scheduler.submit(answered(), 500)
+
+        return one
+
+    async with contextlib.AsyncExitStack() as stack:
+        ones: list[One] = []
+        for provider, _, how in (kind.partition("-") for kind in kinds.split("+")):
+            if how == "observe":
+                ones.append(observation(provider))
+                continue
+            options = {"scheduler": TokenRateScheduler(adapt=True)} if how == "adapt" else {}
+            client = await stack.enter_async_context(Client(**options))
+            ones.append(call(client, f"{url}/{provider}"))
+        return await measure_in_turns(ones, calls)
+
+
 async def many(url: str, streams: int, memory: bool) -> float:
     """CPU of an event with so many streams open at a time, or the memory of a stream in bytes."""
     from xtremeflow.http import Client
@@ -350,6 +389,7 @@ def main(job: str, base: str, calls: int, ca: str | None) -> list[float]:
     url = base + "/v1/chat/completions"
     runs: dict[str, Callable[[], Any]] = {
         "xtremeflow": lambda: xtremeflow(url, calls, how, ca),
+        "told": lambda: told(url, calls, how),
         "xtremeflow-stream": lambda: xtremeflow(f"{url}/{how}", calls, "stream"),
         "many": lambda: many(f"{url}/paced", int(how), False),
         "memory": lambda: many(f"{url}/paced", int(how), True),

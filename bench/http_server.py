@@ -8,6 +8,8 @@ prints its port, and serves until its standard input closes. Paths:
     .../stream     20 events in one write
     .../paced      20 events, 2 ms apart
     .../messages   an Anthropic message
+    .../openai, .../anthropic, .../azure
+                   the completion, with the head that this provider sends
 """
 
 from __future__ import annotations
@@ -17,6 +19,9 @@ import json
 import os
 import ssl
 import sys
+import time
+from email.utils import formatdate
+from functools import lru_cache
 from typing import cast
 
 EVENTS = 20
@@ -70,6 +75,69 @@ def chunked(data: bytes) -> bytes:
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
+# What real answers have besides what tells of limits.
+EDGE = """\
+content-type: application/json
+connection: keep-alive
+x-request-id: req_7c1d0cfa5d3a4f0a9f2b3c4d5e6f7a8b
+strict-transport-security: max-age=31536000; includeSubDomains; preload
+cf-cache-status: DYNAMIC
+x-content-type-options: nosniff
+server: cloudflare
+cf-ray: 9a1b2c3d4e5f6a7b-FRA
+alt-svc: h3=":443"; ma=86400
+"""
+# Limits that the benchmark does not come near to, in the form in which each provider tells them.
+TOLD = {
+    "openai": """\
+openai-organization: org-benchmark
+openai-processing-ms: 412
+openai-version: 2020-10-01
+x-ratelimit-limit-requests: 300000000
+x-ratelimit-limit-tokens: 150000000000
+x-ratelimit-remaining-requests: 299999990
+x-ratelimit-remaining-tokens: 149999996000
+x-ratelimit-reset-requests: 2ms
+x-ratelimit-reset-tokens: 16ms
+""",
+    "anthropic": """\
+anthropic-organization-id: 1c6b1c3e-7a62-4c02-9d0a-8d6b0a4f4b1e
+anthropic-ratelimit-requests-limit: 300000000
+anthropic-ratelimit-requests-remaining: 299999990
+anthropic-ratelimit-requests-reset: {now}
+anthropic-ratelimit-input-tokens-limit: 150000000000
+anthropic-ratelimit-input-tokens-remaining: 149999996000
+anthropic-ratelimit-input-tokens-reset: {now}
+anthropic-ratelimit-output-tokens-limit: 30000000000
+anthropic-ratelimit-output-tokens-remaining: 29999999000
+anthropic-ratelimit-output-tokens-reset: {now}
+anthropic-ratelimit-tokens-limit: 180000000000
+anthropic-ratelimit-tokens-remaining: 179999995000
+anthropic-ratelimit-tokens-reset: {now}
+""",
+    "azure": """\
+apim-request-id: 7b1f5d6a-3a77-4a8e-9a51-2c9a6a1b7d10
+azureml-model-session: d156-20250113133455
+x-ms-region: Sweden Central
+x-ratelimit-limit-requests: 300000000
+x-ratelimit-limit-tokens: 150000000000
+x-ratelimit-remaining-requests: 299999990
+x-ratelimit-remaining-tokens: 149999996000
+x-ratelimit-reset-requests: 10
+x-ratelimit-reset-tokens: 60
+""",
+}
+
+
+@lru_cache(maxsize=8)
+def told_head(provider: str, second: int) -> bytes:
+    """A provider's head in that second, as the dates in it are."""
+    now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(second))
+    lines = f"date: {formatdate(second, usegmt=True)}\n{EDGE}{TOLD[provider]}".format(now=now)
+    head = f"HTTP/1.1 200 OK\n{lines}content-length: {len(COMPLETION)}\n\n"
+    return head.replace("\n", "\r\n").encode()
+
+
 STREAM_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 )
@@ -100,6 +168,8 @@ class Server(asyncio.Protocol):
         path = head[: head.find(b" http/")].rsplit(b"/", 1)[-1]
         if path == b"paced":
             self.task = asyncio.get_running_loop().create_task(self.pace())
+        elif path.decode() in TOLD:
+            self.transport.write(told_head(path.decode(), int(time.time())) + COMPLETION)
         else:
             self.transport.write(ANSWERS.get(path, COMPLETION_ANSWER))
 
