@@ -96,7 +96,7 @@ def test_each_answer_is_shown_once_and_refusals_with_their_bodies(way: str) -> N
         assert refusal[2] == b'{"why": 1}'
         assert ("retry-after-ms", "1") in refusal[1]
         assert answer[0] == 200
-        assert answer[1] == [(name.lower(), value) for name, value in FIELDS]
+        assert {(name.lower(), value) for name, value in FIELDS} <= set(answer[1])
         (tokens,) = s.stats().limits
         assert (tokens.name, tokens.rate, tokens.capacity) == ("tokens", 1_000, 60_000)
 
@@ -114,7 +114,7 @@ def test_what_tells_nothing_is_shown_only_to_who_learns(way: str) -> None:
             for scheduler in (fixed, adapting, free):
                 await ask(way, scheduler, server.url)
             assert (fixed.seen, free.seen) == ([], [])
-            assert [(status, headers) for status, headers, _ in adapting.seen] == [(200, [])]
+            assert [status for status, *_ in adapting.seen] == [200]
         async with serving(telling) as server:
             await ask(way, free, server.url)  # it has no limits, and makes none
             assert free.seen == []

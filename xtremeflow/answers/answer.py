@@ -27,16 +27,19 @@ class Answer:
 
     Args:
         status: The HTTP status; 0 if no answer came.
-        headers: A mapping, or pairs, of names to values, str or bytes.
+        headers: A mapping, or pairs, of names to values, str or bytes; or a function that gives
+            these, called if they are looked at.
         body: Bytes or text of JSON, or what it was decoded to; None if it was not read.
         sent_at, received_at: When the request was sent and when the answer's head came, in seconds
             on the loop's clock; None where that is not known.
         now: Seconds since the epoch when it came, by default now: what dates in it are compared
             with if it has none of its own.
+        quotas: What its head tells of limits, if that has been read: see
+            `xtremeflow.learning.told.headers.quotas_of`.
     """
 
     __slots__ = ("_body", "_errors", "_given", "_headers", "_now", "_value", "observed",
-                 "received_at", "sent_at", "status")  # fmt: skip
+                 "quotas", "received_at", "sent_at", "status")  # fmt: skip
 
     def __init__(
         self,
@@ -47,10 +50,12 @@ class Answer:
         sent_at: float | None = None,
         received_at: float | None = None,
         now: float | None = None,
+        quotas: Any = None,
     ) -> None:
         self.status = status
         self.sent_at = sent_at
         self.received_at = received_at
+        self.quotas = quotas
         self.observed: Any = None
         """What `xtremeflow.learning.told.headers.observed` has read of it."""
         self._now = time.time() if now is None else now
@@ -64,7 +69,8 @@ class Answer:
     def headers(self) -> dict[str, str]:
         """The header fields by their lower-case names; of a repeated one the first."""
         if self._headers is None:
-            self._headers = lowered(self._given)
+            given = self._given
+            self._headers = lowered(given() if callable(given) else given)
             self._given = None
         return self._headers
 
@@ -91,8 +97,11 @@ class Answer:
         stands under `error`, unless that is null: the rest is content.
         """
         if self._errors is None:
+            told = self._told_error()
             # Plain copies: what somebody else has decoded may be of any class.
-            self._errors = [dict.copy(thing) for thing in json_objects(self._told_error())]
+            self._errors = (
+                [] if told is None else [dict.copy(thing) for thing in json_objects(told)]
+            )
         return self._errors
 
     @property
@@ -135,7 +144,12 @@ def lowered(headers: Any) -> dict[str, str]:
     try:
         pairs: Iterable[Any] = headers.items() if hasattr(headers, "items") else headers
         for name, value in pairs:
-            plain.setdefault(_text(name).lower(), _text(value))
+            if type(name) is str and type(value) is str:  # mostly: this is done for every answer
+                lower, text = name.lower(), value
+            else:
+                lower, text = _text(name).lower(), _text(value)
+            if lower not in plain:
+                plain[lower] = text
     except Exception:
         return plain
     return plain

@@ -105,11 +105,12 @@ class Attempts:
         self,
         send: Callable[[], Awaitable[Sent[T]]],
         *,
-        name: str = "a call",
+        name: Callable[[], str] = lambda: "a call",
         is_repeatable: bool = True,
         watch: Watch | None = None,
     ) -> Sent[T]:
         """Makes attempts with `send` until one has an answer for the caller, and returns that.
+        `name` gives what a line of the log calls it.
 
         Its verdict may be any: see `xtremeflow.answers.table.judged`. What `send` raises for want
         of an answer is raised when no further attempt is of use.
@@ -147,7 +148,7 @@ class Attempts:
                 assert sent is not None
                 return sent
             what = f"HTTP {answer.status}" if answer.status else type(failure).__name__
-            logger.warning("Retrying %s: %s (%s)", name, verdict.meaning.value, what)
+            logger.warning("Retrying %s: %s (%s)", name(), verdict.meaning.value, what)
             del sent, failure, answer  # that nothing keeps them meanwhile
             await admitted_again(call, pause)
 

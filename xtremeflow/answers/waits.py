@@ -7,7 +7,7 @@ import re
 from xtremeflow._values import as_duration, as_number, until
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.verdict import LONGEST
-from xtremeflow.learning.told.headers import quotas
+from xtremeflow.learning.told.headers import quotas_of
 
 _AZURE_WINDOW = 60.0  # s; Azure's token limits are counted per minute
 
@@ -57,7 +57,7 @@ def _from_headers(answer: Answer) -> float | None:
         return told
     # When the last of the exhausted limits is open again. The others' resets are no matter: Groq's
     # for requests is a day away while its tokens come back within the minute.
-    seen = quotas(headers, answer.date)
+    seen = quotas_of(answer)
     spent = [q.reset for q in seen if q.remaining == 0 and q.reset is not None]
     if not spent and is_placeholder:
         resets = [q.reset for q in seen if q.name == "tokens" and q.reset]

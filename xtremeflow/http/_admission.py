@@ -18,6 +18,7 @@ from ..answers.attempt import Attempts, Persistence, Sent, Watch
 from ..answers.table import judged
 from ..answers.verdict import Meaning, Verdict
 from ..learning.rules import BY_USAGE
+from ..learning.told.headers import Quota
 from ..learning.usage import Usage
 from ..limits import Cost
 from ..scheduler import TaskScheduler
@@ -117,14 +118,23 @@ class Admission:
     def answer(
         self, status: int, head: bytes, body: bytes | None, sent_at: float, received_at: float
     ) -> Answer:
-        """An answer, with the header fields that matter."""
-        fields = _http.parse_head(head) if status >= 400 else _http.limit_fields(head)
-        return Answer(status, fields or (), body, sent_at=sent_at, received_at=received_at)
+        """An answer. Its head is read in C for what it tells of limits; else only if asked for."""
+        now = time.time()
+        told = _http.quotas(head, now)
+        return Answer(
+            status,
+            partial(_http.parse_head, head),
+            body,
+            sent_at=sent_at,
+            received_at=received_at,
+            now=now,
+            quotas=None if told is None else [Quota(*one) for one in told],
+        )
 
     # What Attempts wants of it.
 
     def shown(self, answer: Answer) -> Verdict:
-        if self._observes and (answer.headers or self.scheduler.adapt or answer.status >= 400):
+        if self._observes and (answer.quotas != [] or self.scheduler.adapt or answer.status >= 400):
             return self.scheduler._answered(answer)
         return judged(answer)
 
@@ -199,7 +209,7 @@ class Admission:
 
         sent = await self.attempts.make(
             attempt,
-            name=f"{request[0]} {shown(request[1])}",
+            name=lambda: f"{request[0]} {shown(request[1])}",
             is_repeatable=call is not None,
             watch=watch,
         )
@@ -243,7 +253,7 @@ class Lease(Generic[T]):
         admission: Admission,
         open: Callable[[], Awaitable[Sent[T]]],
         cost: Cost,
-        name: str,
+        name: Callable[[], str],
         is_repeatable: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -316,7 +326,10 @@ def _close(closed: asyncio.Future[None]) -> None:
 
 
 async def _opening(
-    attempts: Attempts, open: Callable[[], Awaitable[Sent[T]]], name: str, is_repeatable: bool
+    attempts: Attempts,
+    open: Callable[[], Awaitable[Sent[T]]],
+    name: Callable[[], str],
+    is_repeatable: bool,
 ) -> T:
     return passed(await attempts.make(open, name=name, is_repeatable=is_repeatable)).result
 

@@ -504,7 +504,9 @@ class ScheduledStreamContext(StreamContext):
         asked = time.perf_counter()
         transfer = self._transfer
         name = f"{transfer.method} {shown(transfer.url)}"
-        lease = Lease(self._admission, self._attempt, self._cost, name, self._source is None)
+        lease = Lease(
+            self._admission, self._attempt, self._cost, lambda: name, self._source is None
+        )
         try:
             stream = await lease.opened()
             stream._queued = time.perf_counter() - asked - stream.timing.first_byte

@@ -109,7 +109,7 @@ class _Transport:
                 admission,
                 partial(self._attempt, request, body, admission),
                 admission.cost(url, body or b""),
-                f"{request.method} {shown(url)}",
+                lambda: f"{request.method} {shown(url)}",
                 is_repeatable=body is not None,
             )
             try:

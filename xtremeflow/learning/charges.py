@@ -103,7 +103,9 @@ class Charges:
             if left is None or observation.name not in UNITS:
                 continue
             if observation.per in (None, MINUTE):
-                calls = self._keys.setdefault(key, _Calls(self._assumed))
+                calls = self._keys.get(key)
+                if calls is None:
+                    calls = self._keys[key] = _Calls(self._assumed)
                 calls.told(observation, left, sent_at, received_at)
 
     def ended(self, key: str, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
@@ -147,7 +149,7 @@ class _Events:
         del self.times[:gone], self._parts[:gone]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Telling:
     sent_at: float
     received_at: float

@@ -14,6 +14,7 @@ from xtremeflow.learning.rules import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeR
 from xtremeflow.learning.told.headers import Observation
 from xtremeflow.learning.usage import Usage
 
+_NOTHING: Amounts = dict.fromkeys(UNITS, 0)
 _DOUBTFUL = 4096  # calls that are remembered until it is known what they have cost
 
 
@@ -162,8 +163,11 @@ class Costs:
             rule = self.rule(model)
         ascertained = self._ascertained(model, rule)
         amounts, withheld = _doubted(rule, usage, most)
-        if any(withheld.values()):
-            self._doubtful.setdefault(model, _Doubtful(rule)).add(usage, most, withheld)
+        if withheld is not _NOTHING and any(withheld.values()):
+            doubtful = self._doubtful.get(model)
+            if doubtful is None:
+                doubtful = self._doubtful[model] = _Doubtful(rule)
+            doubtful.add(usage, most, withheld)
         return Settlement(amounts, withheld, ascertained)
 
     def _ascertained(self, model: str, rule: ChargeRule) -> Mapping[str, Ascertained]:
@@ -191,7 +195,10 @@ def _plus(a: Amounts, b: Amounts) -> Amounts:
 
 def _doubted(rule: ChargeRule, usage: Usage, most: int) -> tuple[Amounts, Amounts]:
     """What a call has cost by that rule, and by how much that may be too much."""
-    amounts, least = rule.settled(usage, most), rule.least(usage, most)
+    amounts = rule.settled(usage, most)
+    if rule.is_known:
+        return amounts, _NOTHING
+    least = rule.least(usage, most)
     return amounts, {unit: amounts[unit] - least[unit] for unit in amounts}
 
 

@@ -66,6 +66,7 @@ class Learner:
         self._logged: dict[int, float] = {}
         self._told = ToldFollower(core, self._limits, self._say)
         self._finder: RateFinder | None = None
+        self._let: int | None = None  # how many calls the core lets in
         self.slots: Slots | None = None
         """How many calls are let in, where that is learned."""
         core._track()
@@ -91,7 +92,7 @@ class Learner:
 
     def configure(self, index: int, limit: Limit) -> None:
         """The user has replaced a limit."""
-        self._limits.configured[index] = limit
+        self._limits.replace(index, limit)
         self._told.forget(index, key_of(limit))
         self.reasons.pop(index, None)
         if self._finder is not None and key_of(limit) in PLACES[: len(NAMES)]:
@@ -105,7 +106,7 @@ class Learner:
         passed, refused = verdict.meaning is Meaning.PASSED, verdict.meaning is Meaning.RATE
         finder = self._finder
         doubted = frozenset[int]()
-        if finder is not None and self._told:
+        if finder is not None and finder.culprits and self._told:
             doubted = frozenset(finder.suspects[i].index for i in finder.culprits)
         was_told = bool(self._told)
         sliding = self._told.follow(observed(answer), answer.sent_at, answer.received_at, doubted)
@@ -181,7 +182,9 @@ class Learner:
         if self.slots.reason != self._why:
             self._why = self.slots.reason
             logger.info("Calls in flight are now %s: %s", self.slots.size, self._why)
-        self._core._ramp(self.slots.size)
+        if self.slots.size != self._let:
+            self._let = self.slots.size
+            self._core._ramp(self._let)
 
     # -- what is known
 

@@ -117,15 +117,21 @@ class Limits:
 
     def __init__(self, configured: Sequence[Limit], *, bounded: bool, places: bool) -> None:
         self.configured = list(configured)
-        self._bounded, self._places = bounded, places
+        self._bounded, self._places = bounded, PLACES if places else ()
+        self._index()
+
+    def _index(self) -> None:
+        self._indices: dict[Key, int] = {}  # of limits that are alike the first
+        for index, key in enumerate((*map(key_of, self.configured), *self._places)):
+            self._indices.setdefault(key, index)
+
+    def replace(self, index: int, limit: Limit) -> None:
+        """The user has replaced a configured limit."""
+        self.configured[index] = limit
+        self._index()
 
     def index(self, key: Key) -> int | None:
-        for index, limit in enumerate(self.configured):
-            if key_of(limit) == key:
-                return index
-        if self._places and key in PLACES:
-            return len(self.configured) + PLACES.index(key)
-        return None
+        return self._indices.get(key)
 
     def given(self, index: int) -> Limit | None:
         """A limit as it is configured; None for a place."""

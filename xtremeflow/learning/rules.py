@@ -107,8 +107,8 @@ def _used(read: int, written: int) -> Amounts:
 
 
 def _larger(a: Amounts, b: Amounts) -> Amounts:
-    return {unit: max(a[unit], b[unit]) for unit in UNITS}
+    return {unit: b[unit] if b[unit] > n else n for unit, n in a.items()}
 
 
 def _smaller(a: Amounts, b: Amounts) -> Amounts:
-    return {unit: min(a[unit], b[unit]) for unit in UNITS}
+    return {unit: b[unit] if b[unit] < n else n for unit, n in a.items()}

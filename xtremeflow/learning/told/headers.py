@@ -7,7 +7,7 @@ itself or is not understood counts as not said: nothing here raises.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ _NAMES = {"req": "requests", "input-tokens": "input_tokens", "output-tokens": "o
 _GRAIN = 1000.0  # in which Anthropic tells tokens
 _MOST = 1e15  # per period: beyond any provider
 _AZURE_WINDOW = 10.0  # s, in which requests per minute are counted
+_UNIT_ENDS = frozenset("smhd")  # spares the durations from being tried as numbers
 _SURE = 0.01  # s: resets below are mostly the rounding to whole milliseconds
 
 _KIND = "limit|remaining|reset"
@@ -40,9 +41,9 @@ _SENTENCE = re.compile(
 Definition = tuple[str, float | None, float, float | None, bool, float | None]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Observation:
-    """What one answer says of one limit.
+    """What one answer says of one limit. It is not to be changed.
 
     name       "requests", "tokens", "input_tokens" or "output_tokens"
     per        seconds of its period; None where the answer lets that open
@@ -108,16 +109,24 @@ def quotas(headers: Mapping[str, str], server_now: float) -> list[Quota]:
             found.setdefault(key, {})[kind] = value
     return [
         Quota(
-            name=_NAMES.get(name, name),
-            style=style,
-            per=_PERIODS.get(period),
-            amount=as_number(told.get("limit")),
-            remaining=as_number(told.get("remaining")),
-            reset=until(told.get("reset"), server_now),
-            reset_text=told.get("reset", "").strip(),
+            _NAMES.get(name, name),
+            style,
+            _PERIODS.get(period),
+            as_number(told.get("limit")),
+            as_number(told.get("remaining")),
+            until(told.get("reset"), server_now),
+            told.get("reset", "").strip(),
         )
         for (style, name, period), told in found.items()
     ]
+
+
+def quotas_of(answer: Answer) -> Sequence[Quota]:
+    """The same, of an answer. They are read once: of what the own client has received in C."""
+    if answer.quotas is None:
+        answer.quotas = quotas(answer.headers, answer.date)
+    told: Sequence[Quota] = answer.quotas
+    return told
 
 
 def observations(headers: Any, body: Any = None, now: float = 0.0) -> list[Observation]:
@@ -128,7 +137,10 @@ def observations(headers: Any, body: Any = None, now: float = 0.0) -> list[Obser
     """
     plain = lowered(headers)
     date = as_instant(plain.get("date", ""))
-    told = quotas(plain, now if date is None else date)
+    return _observations(quotas(plain, now if date is None else date), body)
+
+
+def _observations(told: Sequence[Quota], body: Any) -> list[Observation]:
     names = {quota.name for quota in told}
     if {"input_tokens", "output_tokens"} & names:
         told = [quota for quota in told if quota.name != "tokens"]  # Anthropic's sum of these
@@ -144,7 +156,7 @@ def observed(answer: Answer) -> list[Observation]:
     """The same, of an answer. It is read once; of its body only what tells of an error."""
     if answer.observed is None:
         errors = answer.errors[:1] if answer.is_error else None
-        answer.observed = observations(answer.headers, errors, answer.date)
+        answer.observed = _observations(quotas_of(answer), errors)
     seen: list[Observation] = answer.observed
     return seen
 
@@ -164,7 +176,9 @@ def _observed(quota: Quota) -> Observation | None:
             remaining = max(0.0, remaining - grain / 2)
     elif quota.style == "period":
         window, slides = per, True  # Mistral's
-    elif as_number(quota.reset_text) is not None:  # without a unit: Azure
+    elif (
+        quota.reset_text[-1:] not in _UNIT_ENDS and as_number(quota.reset_text) is not None
+    ):  # without a unit: Azure
         per = MINUTE
         window = _AZURE_WINDOW if quota.name == "requests" else MINUTE
     else:

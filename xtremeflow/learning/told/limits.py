@@ -19,9 +19,9 @@ REPEATED = 3  # as often a change must be said to be believed
 BURST, SLIDING_BURST = 0.01, 0.15
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Told:
-    """What to make of an observation.
+    """What to make of an observation. It is not to be changed.
 
     amount     what the provider says, in limit.per seconds
     limit      what to keep to
