@@ -118,7 +118,7 @@ class Calls:
         try:
             sent = await self._attempts.make(
                 partial(self._send, call),
-                name=f"line {call.request.line}",
+                name=lambda: f"line {call.request.line}",
                 watch=_Following(self, call),
             )
         except NoReply as no_reply:
