@@ -79,6 +79,15 @@ def test_a_call_that_is_paid_for_twice_is_found(monkeypatch: pytest.MonkeyPatch)
     assert "honest: call 3 was paid for 2 times" in differences
 
 
+def test_nothing_is_lost_over_http(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of the phases those that are quick in real time."""
+    for needed in ("uvicorn", "openai", "httpx2"):
+        pytest.importorskip(needed)
+    phases = ["5 % refused at random", "waits: zero", "waits: date"]
+    assert main(["soak", "http", *phases, "--calls", "30"]) == 0
+    assert capsys.readouterr().out.count("\n") == 2 + len(phases)
+
+
 def test_what_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in ((["friendly"], "no phase has 'friendly'"), (["--calls", "0"], "got 0")):
         with pytest.raises(SystemExit):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import sys
 from collections.abc import Sequence
 
 import bench.soak
 from bench.report import table
+from bench.soak import over_http
 from bench.soak.phases import PHASES
 from bench.soak.virtual import Row, soak
 
@@ -19,16 +21,23 @@ def main(arguments: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("phases", nargs="*", metavar="TEXT", help="only phases with it in them")
-    parser.add_argument("--calls", type=int, default=100_000, metavar="N", help="(default: 1e5)")
+    parser.add_argument("--calls", type=int, metavar="N", help="in all (default: 1e5; http: 500)")
     options = parser.parse_args(arguments)
-    if options.calls < 1:
+    is_http = options.phases[:1] == ["http"]
+    if options.calls is not None and options.calls < 1:
         parser.error(f"--calls must be at least 1, got {options.calls}")
-    texts = options.phases or [""]
-    phases = [phase for phase in PHASES if any(text in phase.name for text in texts)]
-    if not phases:
-        names = "; ".join(phase.name for phase in PHASES)
-        parser.error(f"no phase has {' or '.join(texts)!r} in its name; there are: {names}")
-    soaked = soak(phases, options.calls)
+    texts = options.phases[is_http:] or [""]
+    known = list(over_http.PHASES) if is_http else [phase.name for phase in PHASES]
+    names = [name for name in known if any(text in name for text in texts)]
+    if not names:
+        parser.error(
+            f"no phase has {' or '.join(texts)!r} in its name; there are: {'; '.join(known)}"
+        )
+    if is_http:
+        soaked = asyncio.run(over_http.soak(names, options.calls or 500))
+    else:
+        phases = [phase for phase in PHASES if phase.name in names]
+        soaked = soak(phases, options.calls or 100_000)
     print(shown(soaked.rows))
     for difference in soaked.differences:
         print(f"DIFFERENCE {difference}")
