@@ -6,6 +6,7 @@
 ./dev bench --quick             a smoke run of seconds, whose numbers mean nothing
 ./dev bench learning ...        limits that nobody has told: ./dev bench learning --help
 ./dev bench soak ...            is anything ever lost? ./dev bench soak --help
+./dev bench http ...            the CPU of a call, by HTTP client: ./dev bench http --help
 """
 
 from __future__ import annotations
@@ -25,14 +26,18 @@ from bench.peers import versions
 from bench.report import Section, figures_table
 
 PARTS = ("overhead", "queued", "memory", "pacing", "job", "run_job")
-WITH_OPTIONS = ("learning", "soak")  # of their own
+WITH_OPTIONS = {  # of their own
+    "http": "bench.http_calls",
+    "learning": "bench.learning.__main__",
+    "soak": "bench.soak.__main__",
+}
 RESULTS = ROOT / "bench" / "RESULTS.md"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     if argv and argv[0] in WITH_OPTIONS:
-        status: int = importlib.import_module(f"bench.{argv[0]}.__main__").main(argv[1:])
+        status: int = importlib.import_module(WITH_OPTIONS[argv[0]]).main(argv[1:])
         return status
     parser = argparse.ArgumentParser(
         prog="./dev bench",

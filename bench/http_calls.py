@@ -1,4 +1,4 @@
-"""CPU of an LLM call by HTTP client: python bench/http_calls.py [--rounds N] [ROW ...]
+"""CPU of an LLM call by HTTP client: ./dev bench http [--rounds N] [ROW ...]
 
 Each client runs in a process of its own against a server in another; what counts is the client's
 CPU time (user and system, all threads). The rounds go round all clients, and the median is given,
@@ -20,7 +20,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from operator import truediv
 from pathlib import Path
 from typing import NamedTuple
@@ -149,11 +149,13 @@ def run(rows: list[Row], base: str, ca: str) -> list[float]:
     return [float(line) for line in result.stdout.split()]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("rows", nargs="*", help="parts of the names of the rows to run")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     rows = [
         row
         for row in [*CALLS, *TOLD, *TLS, *STREAMS, *MANY]
@@ -200,7 +202,8 @@ def main() -> None:
         more = medians[scheduled] - medians["native"]
         verdict = "reached" if more <= 10 else "MISSED"
         print(f"a scheduler adds {more:.1f} us to a call (at most 10) {verdict}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
