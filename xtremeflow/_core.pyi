@@ -3,7 +3,7 @@
 from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
-from typing import Any, TypeVar, final
+from typing import Any, Final, TypeVar, final
 
 from _typeshed import structseq
 from typing_extensions import disjoint_base
@@ -93,6 +93,8 @@ class Scheduler:
 class Flight(structseq[float], tuple[float, float, int, int, int]):
     """Of the call in flight that asks: seconds on the loop's clock, and numbers of calls."""
 
+    __match_args__: Final = ("now", "dispatched", "crowd", "in_flight", "waiting")
+
     @property
     def now(self) -> float: ...
     @property
@@ -107,6 +109,8 @@ class Flight(structseq[float], tuple[float, float, int, int, int]):
 @final
 class Reading(structseq[float], tuple[int, int, float, float, int, float]):
     """Of a limit: units, and (held) seconds."""
+
+    __match_args__: Final = ("used", "since", "cost", "held", "flying", "level")
 
     @property
     def used(self) -> int: ...
@@ -124,6 +128,8 @@ class Reading(structseq[float], tuple[int, int, float, float, int, float]):
 @final
 class Gauge(structseq[Any], tuple[float, float, float, float, int, int, tuple[Reading, ...]]):
     """Of a scheduler: seconds on the loop's clock, and numbers of calls."""
+
+    __match_args__: Final = ("now", "sent_at", "first", "resumes", "in_flight", "waiting", "limits")
 
     @property
     def now(self) -> float: ...

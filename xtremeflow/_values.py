@@ -36,7 +36,7 @@ def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
     return isinstance(value, dict)
 
 
-def _is_array(value: Any) -> TypeGuard[list[Any]]:
+def is_array(value: Any) -> TypeGuard[list[Any]]:
     return isinstance(value, list)
 
 
@@ -46,8 +46,8 @@ def json_objects(*bodies: Any) -> Iterator[dict[str, Any]]:
     for value in islice(queue, _MAX_VALUES):
         if is_object(value):
             yield value
-            queue.extend(islice(dict.values(value), _MAX_VALUES))
-        elif _is_array(value):
+            queue.extend(islice(dict[str, Any].values(value), _MAX_VALUES))
+        elif is_array(value):
             queue.extend(islice(value, _MAX_VALUES))
 
 

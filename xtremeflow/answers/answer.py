@@ -7,9 +7,9 @@ import re
 import time
 import zlib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
-from xtremeflow._values import as_instant, is_object, json_objects
+from xtremeflow._values import as_instant, is_array, is_object, json_objects
 
 _MOST_READ = 1 << 20  # bytes of a body, decompressed: what tells of an error is small
 _MOST_TEXT = 10_000  # characters of a message that are looked at
@@ -100,7 +100,7 @@ class Answer:
             told = self._told_error()
             # Plain copies: what somebody else has decoded may be of any class.
             self._errors = (
-                [] if told is None else [dict.copy(thing) for thing in json_objects(told)]
+                [] if told is None else [dict[str, Any].copy(thing) for thing in json_objects(told)]
             )
         return self._errors
 
@@ -128,9 +128,9 @@ class Answer:
         if self._body is None or not _may_name_error(self._body):
             return None
         value = self.body
-        if isinstance(value, list) and len(value) == 1:
+        if is_array(value) and len(value) == 1:
             value = value[0]  # Google's streams
-        error = dict.get(value, "error") if is_object(value) else None
+        error = dict[str, Any].get(value, "error") if is_object(value) else None
         return {"message": error} if error and isinstance(error, str) else error or None
 
     def __repr__(self) -> str:
@@ -159,11 +159,15 @@ def _text(value: Any) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else str(value)
 
 
+def _is_bytes(value: Any) -> TypeGuard[bytes | bytearray | memoryview[int]]:
+    return isinstance(value, (bytes, bytearray, memoryview))
+
+
 def _may_name_error(body: Any) -> bool:
     """Spares most answers from being decoded."""
     if isinstance(body, str):
         return '"error"' in body
-    if isinstance(body, (bytes, bytearray, memoryview)):
+    if _is_bytes(body):
         return bytes(body[:2]) in _WIDE or b"\0" in bytes(body[:4]) or bool(
             _NAMES_ERROR.search(body)
         )  # fmt: skip
@@ -171,7 +175,7 @@ def _may_name_error(body: Any) -> bool:
 
 
 def _decoded(body: Any, encoding: str) -> Any:
-    if not isinstance(body, (str, bytes, bytearray, memoryview)):
+    if not isinstance(body, str) and not _is_bytes(body):
         return body
     try:
         if not isinstance(body, str):

@@ -104,12 +104,12 @@ def _headers(exc: BaseException) -> dict[str, str]:
 
 
 def _bodies(exc: BaseException) -> Iterator[Any]:
-    response = _get(exc, "response")
-    for body in (_get(exc, "body"), _get(exc, "details"), _get(exc, "response_json")):
-        yield Answer(0, (), body).body
+    response: Any = _get(exc, "response")
+    for name in ("body", "details", "response_json"):
+        yield Answer(0, (), _get(exc, name)).body
     yield response if is_object(response) else None  # botocore's
     try:
-        body = response.json()
+        body: Any = _get(response, "json")()
     except Exception:
         return
     if inspect.iscoroutine(body):  # aiohttp: cannot be awaited here, must not be forgotten

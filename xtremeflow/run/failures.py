@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from xtremeflow._values import is_object
 from xtremeflow.run.requests import Json
 from xtremeflow.run.strict import Document
 from xtremeflow.run.transport import NoReply, Reply, Unreachable
@@ -49,9 +50,9 @@ def failure_in(reply: Reply, answer: Document | None) -> StatusFailure | BadRepl
         return StatusFailure(reply, answer)
     if not 200 <= reply.status < 300:
         return BadReply(reply, answer, f"the server answers with status {reply.status}")
-    if answer is None or not isinstance(answer.value, dict):
+    if answer is None or not is_object(answer.value):
         return BadReply(reply, answer, "the server's answers are not JSON objects")
-    if cast(Json, answer.value).get("error"):
+    if answer.value.get("error"):
         return StatusFailure(reply, answer)
     return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any, TypeGuard
 
 from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, LONGEST_ANSWER, Json
@@ -38,11 +39,12 @@ def parsed(data: bytes) -> Any:
 
 def _inside(value: Any) -> list[Any]:
     """The objects and arrays in one."""
-    if isinstance(value, dict):
-        value = value.values()
-    elif not isinstance(value, list):
-        return []
-    return [part for part in value if isinstance(part, (dict, list))]
+    parts: Iterable[Any] = ()
+    if is_object(value):
+        parts = value.values()
+    elif is_array(value):
+        parts = value
+    return [part for part in parts if isinstance(part, (dict, list))]
 
 
 def _finite(text: str) -> float:

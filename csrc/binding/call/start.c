@@ -207,7 +207,7 @@ static PySendResult wait(StartObject *self, PyObject **result)
 {
     CallObject *call = self->call;
     *result = NULL;
-    if (self->state == START_OVER) {
+    if (call == NULL || self->state == START_OVER) {
         xf_already_awaited();
         return PYGEN_ERROR;
     }
