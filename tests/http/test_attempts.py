@@ -158,14 +158,123 @@ def test_a_request_that_may_not_be_executed_twice_is_not_sent_again() -> None:
     run(main())
 
 
-def test_an_error_in_a_200_is_what_it_says() -> None:
+JSON = {"content-type": "application/json"}
+IN_A_200 = b'{"error": {"code": 429, "message": "try again in 2ms"}}'
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_error_in_a_200_is_what_it_says(way: str) -> None:
     async def main() -> None:
         scheduler = TokenRateScheduler(max_rpm=1e6)
-        refused = (200, b'{"error": {"code": 429, "message": "try again in 2ms"}}', {})
-        async with serving(answering(refused)) as server, Client(scheduler=scheduler) as client:
-            assert "usage" in (await client.post(server.url)).json()
+        async with serving(answering((200, IN_A_200, JSON))) as server:
+            assert "usage" in json.loads((await ask(way, scheduler, server.url))[1])
             assert len(server.requests) == 2
             assert scheduler.stats().rate_limited == 1
+        assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_an_error_in_a_200_may_come_piece_by_piece(way: str) -> None:
+    async def handler(request: Request) -> None:
+        if len(server.requests) > 1:
+            await request.answer(b"{}", 200, JSON)
+            return
+        await request.start_stream("application/json; charset=utf-8")
+        for piece in (b"\n \n", IN_A_200[:9], IN_A_200[9:]):  # blanks keep the connection alive
+            await request.chunk(piece)
+            await asyncio.sleep(0.02)
+        await request.end_stream()
+
+    async def main() -> None:
+        nonlocal server
+        scheduler = TokenRateScheduler(max_rpm=1e6)
+        async with serving(handler) as server:
+            assert await ask(way, scheduler, server.url) == (200, b"{}")
+            assert len(server.requests) == 2
+
+    server: Any = None
+    run(main())
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"error": null, "usage": {"prompt_tokens": 4, "completion_tokens": 3}}',
+        b'{"filler": "%s"}' % (b"x" * 70_000),
+        b"",
+    ],
+)
+def test_other_answers_in_json_reach_the_caller_as_they_are(way: str, body: bytes) -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6)
+        async with serving(answering((200, body, JSON))) as server:
+            assert await ask(way, scheduler, server.url) == (200, body)
+            assert len(server.requests) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_was_looked_at_ahead_is_settled_too(way: str) -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_tpm=600, burst_ratio=60)
+        body = b'{"id": 1, "usage": {"prompt_tokens": 4, "completion_tokens": 3}}'
+        async with serving(answering((200, body, JSON))) as server:
+            answer = await ask(way, scheduler, server.url, estimate=lambda url, body: 500)
+            assert answer == (200, body)
+        await asyncio.sleep(0)
+        [tokens] = [limit for limit in scheduler.stats().limits if limit.name == "tokens"]
+        assert tokens.used == 7
+
+    run(main())
+
+
+@pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
+@pytest.mark.parametrize("door", ["client", "transport"])
+def test_what_comes_piece_by_piece_is_not_waited_for(kind: str, door: str) -> None:
+    first = b"data: 1\n\n" if kind == "text/event-stream" else b'[{"part": 1}'
+
+    async def handler(request: Request) -> None:
+        await request.start_stream(kind)
+        await request.chunk(first)
+        await asyncio.wait_for(is_read.wait(), 10)
+        await request.end_stream()
+
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6)
+        async with serving(handler) as server:
+            if door == "client":
+                async with (
+                    Client(scheduler=scheduler) as client,
+                    client.stream("POST", server.url) as stream,
+                ):
+                    is_read.set()
+                    assert await stream.aread() == first
+                return
+            library = pytest.importorskip("httpx2")
+            async with (
+                library.AsyncClient(transport=transport(scheduler=scheduler)) as client,
+                client.stream("POST", server.url) as response,
+            ):
+                is_read.set()
+                assert await response.aread() == first
+
+    is_read = asyncio.Event()
+    run(main())
+
+
+def test_events_that_are_called_json_are_all_there() -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6)
+        async with (
+            serving(answering((200, b"data: 1\n\ndata: 2\n\n", JSON))) as server,
+            Client(scheduler=scheduler) as client,
+            client.stream("POST", server.url) as stream,
+        ):
+            assert [event.data async for event in stream.events()] == ["1", "2"]
 
     run(main())
 

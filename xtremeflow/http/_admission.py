@@ -216,22 +216,38 @@ class Admission:
         return passed(sent)
 
 
-_MOST_ERROR = 64 * 1024  # bytes of an error's body: more says nothing more
+_MOST_AHEAD = 64 * 1024  # bytes of a body: what tells of an error is smaller
 
 
-async def error_body(transfer: _http.Transfer) -> bytes | None:
-    """What there is of the body of an answer of 400 or more, to be judged; None for others."""
-    if transfer.status < 400:
+async def body_ahead(transfer: _http.Transfer) -> bytes | None:
+    """What there is of a body that may tell of an error, to be judged; None of any other.
+
+    It stays in the transfer, to be read. It may tell of one if the status is 400 or more, or if it
+    is a JSON object: of what comes piece by piece (events, a list) no more than its begin is
+    awaited.
+    """
+    is_error = transfer.status >= 400
+    if not is_error and not _is_small_json(transfer.head):
         return None
     body = b""
     try:
-        async for piece in transfer.chunks():
-            body += piece
-            if len(body) >= _MOST_ERROR:
+        async for body in transfer.ahead():
+            may_tell = is_error or body.lstrip()[:1] in (b"", b"{")
+            if not may_tell or len(body) >= _MOST_AHEAD:
                 break
     except TransportError:
         pass  # who reads on is told
+    except BaseException:
+        transfer.abort()
+        raise
     return body
+
+
+def _is_small_json(head: bytes) -> bool:
+    fields = {name.lower(): value for name, value in _http.parse_head_bytes(head)}
+    kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    size = fields.get(b"content-length", b"")
+    return kind == b"application/json" and not (size.isdigit() and int(size) > _MOST_AHEAD)
 
 
 def passed(sent: Sent[T]) -> Sent[T]:
@@ -244,8 +260,8 @@ def passed(sent: Sent[T]) -> Sent[T]:
 class Lease(Generic[T]):
     """A streamed call's slot, held until the stream is closed, or nobody has this any more.
 
-    `open` makes an attempt: it gives the stream once its head is there, the body read if that tells
-    of an error.
+    `open` makes an attempt: it gives the stream once its head is there, and what may tell of an
+    error (see body_ahead).
     """
 
     def __init__(

@@ -17,7 +17,7 @@ from ..answers.attempt import Sent, Watch
 from ..limits import Cost
 from ..scheduler import TaskScheduler
 from . import _options
-from ._admission import Admission, Lease, Request, Unpassed, error_body, make_admission
+from ._admission import Admission, Lease, Request, Unpassed, body_ahead, make_admission
 from ._errors import transport_error
 from ._json import encode
 from ._options import HeadersInput
@@ -331,8 +331,9 @@ class Client:
     ) -> StreamContext:
         """As ``request``, for ``async with client.stream("POST", url, json=...) as answer:``.
 
-        The block is entered when the answer's head is there; at its end the transfer ends, read
-        or not. Redirects are not followed.
+        The block is entered when the answer's head is there (with a scheduler also the body of an
+        error, or of a JSON object, up to 64 KB: it may be a refusal). At its end the transfer
+        ends, read or not. Redirects are not followed.
         """
         request, source = self._request(
             _method(method), url, json, content, headers, params, timeout, idle_timeout,
@@ -496,12 +497,13 @@ class ScheduledStreamContext(StreamContext):
         sent_at = self._admission.now()
         stream = await super().__aenter__()
         received_at = self._admission.now()
-        stream._read = body = await error_body(transfer)
+        stream._queued = time.perf_counter() - self._asked - stream.timing.first_byte
+        body = await body_ahead(transfer)
         answer = self._admission.answer(transfer.status, transfer.head, body, sent_at, received_at)
         return Sent(stream, answer)
 
     async def __aenter__(self) -> StreamResponse:
-        asked = time.perf_counter()
+        self._asked = time.perf_counter()
         transfer = self._transfer
         name = f"{transfer.method} {shown(transfer.url)}"
         lease = Lease(
@@ -509,7 +511,6 @@ class ScheduledStreamContext(StreamContext):
         )
         try:
             stream = await lease.opened()
-            stream._queued = time.perf_counter() - asked - stream.timing.first_byte
             stream._lease = self._lease = lease
         except Unpassed as unpassed:
             stream = unpassed.sent.result

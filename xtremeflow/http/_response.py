@@ -154,7 +154,7 @@ class StreamResponse:
     A reader that does not keep up pauses the transfer, so memory stays bounded. One task reads.
     """
 
-    __slots__ = ("__weakref__", "_headers", "_lease", "_max_event", "_queued", "_read", "_transfer")
+    __slots__ = ("__weakref__", "_headers", "_lease", "_max_event", "_queued", "_transfer")
 
     def __init__(self, transfer: _http.Transfer, max_event: int) -> None:
         self._transfer = transfer
@@ -162,7 +162,6 @@ class StreamResponse:
         self._queued = 0.0
         self._headers: Headers | None = None
         self._lease: Lease[StreamResponse] | None = None
-        self._read: bytes | None = None  # the begin of the body, where it has been read already
 
     @property
     def status(self) -> int:
@@ -202,21 +201,17 @@ class StreamResponse:
 
     def aiter_bytes(self) -> AsyncIterator[bytes]:
         """The body in pieces, as they come."""
-        if self._lease is None and self._read is None:
-            return self._transfer.chunks()
-        return self._pieces()
+        chunks = self._transfer.chunks()
+        return chunks if self._lease is None else self._tapped_chunks(chunks, self._lease)
 
-    async def _pieces(self) -> AsyncIterator[bytes]:
-        begin, self._read = self._read, None
-        if begin:
-            yield begin
-        lease = self._lease
-        async for chunk in self._transfer.chunks():
-            if lease is not None:
-                lease.tap.see(chunk)
+    @staticmethod
+    async def _tapped_chunks(
+        chunks: AsyncIterator[bytes], lease: Lease[StreamResponse]
+    ) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            lease.tap.see(chunk)
             yield chunk
-        if lease is not None:
-            await lease.aclose()
+        await lease.aclose()
 
     async def aiter_lines(self) -> AsyncIterator[str]:
         """The body's lines without their ends (LF, CR or CRLF), decoded as UTF-8."""

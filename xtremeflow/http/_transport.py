@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from .. import _http
 from ..answers.attempt import Sent
 from ..scheduler import TaskScheduler
-from ._admission import Admission, Lease, Unpassed, error_body, make_admission
+from ._admission import Admission, Lease, Unpassed, body_ahead, make_admission
 from ._client import Client
 from ._errors import (
     CertificateError,
@@ -131,12 +131,12 @@ class _Transport:
         opened = await self._open(request, body)
         received_at = admission.now()
         transfer = opened.transfer
-        read = await error_body(transfer)
-        if read is not None and opened.upload is not None:
+        ahead = await body_ahead(transfer)
+        if transfer.status >= 400 and opened.upload is not None:
             await opened.upload.__aexit__(None, None, None)
             opened = opened._replace(upload=None)
-        answer = admission.answer(transfer.status, transfer.head, read, sent_at, received_at)
-        return Sent(opened._replace(read=read or b""), answer)
+        answer = admission.answer(transfer.status, transfer.head, ahead, sent_at, received_at)
+        return Sent(opened, answer)
 
     async def _open(self, request: Any, body: bytes | None) -> _Opened:
         """A transfer whose head is there."""
@@ -203,7 +203,6 @@ def _as_the_sdks(error: Exception) -> bool:
 class _Opened(NamedTuple):
     transfer: _http.Transfer
     upload: uploading | None = None  # goes on while the answer is read
-    read: bytes = b""  # of its body, already
 
 
 class _Family:
@@ -298,18 +297,16 @@ def _body_class(base: Any, family: _Family) -> Any:
         """The body of an answer; closing it ends the transfer and gives the slot back."""
 
         def __init__(self, opened: _Opened, lease: Lease[Any] | None) -> None:
-            self._transfer, self._upload, self._read = opened
+            self._transfer, self._upload = opened
             self._lease = lease
 
         def __aiter__(self) -> AsyncIterator[bytes]:
-            if self._lease is None and not self._read and self._transfer.done_well:
+            if self._lease is None and self._transfer.done_well:
                 return self._transfer.chunks()  # nothing can go wrong any more
             return self._pieces()
 
         async def _pieces(self) -> AsyncIterator[bytes]:
             lease = self._lease
-            if self._read:
-                yield self._read
             try:
                 if lease is not None:
                     lease.is_read = True

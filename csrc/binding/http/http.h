@@ -91,10 +91,18 @@ typedef struct Waiter {
     bool cancelled;
 } Waiter;
 
-/* The answer's body as an async iterator: of events, or of bytes as they come. */
+typedef enum {
+    XF_READ_CHUNKS, /* bytes as they come */
+    XF_READ_EVENTS,
+    XF_READ_AHEAD, /* all that is there, each time there is more; it stays for the others */
+} xf_reading;
+
+/* The answer's body as an async iterator. */
 typedef struct {
     PyObject_HEAD Transfer *transfer;
-    bool events, broken;
+    xf_reading reading;
+    bool broken;
+    size_t seen; /* bytes that a look ahead has given out */
     xf_sse sse;
     PyObject *last_id;
 } Reader;
@@ -150,7 +158,8 @@ void xf_http_waiter_wake_later(Waiter *self);
 void xf_http_transfer_raise(Transfer *self);
 PyObject *xf_http_times_tuple(const xf_times *times, long connects, int sends);
 
-PyObject *xf_http_reader_new(Transfer *transfer, bool events, Py_ssize_t limit);
+/* limit: the most bytes of an event */
+PyObject *xf_http_reader_new(Transfer *transfer, xf_reading reading, Py_ssize_t limit);
 PyObject *xf_http_response_new(Transfer *transfer);
 
 /* usage_in(body) -> (input, output, cached) or None; see learning/usage.py */

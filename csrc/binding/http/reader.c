@@ -1,6 +1,6 @@
 #include "binding/http/http.h"
 
-PyObject *xf_http_reader_new(Transfer *transfer, bool events, Py_ssize_t limit)
+PyObject *xf_http_reader_new(Transfer *transfer, xf_reading reading, Py_ssize_t limit)
 {
     PyTypeObject *type = transfer->session->state->reader_type;
     if (transfer->engine == NULL) {
@@ -11,7 +11,7 @@ PyObject *xf_http_reader_new(Transfer *transfer, bool events, Py_ssize_t limit)
         return NULL;
     }
     self->transfer = (Transfer *)Py_NewRef(transfer);
-    self->events = events;
+    self->reading = reading;
     xf_sse_init(&self->sse, (size_t)limit);
     return (PyObject *)self;
 }
@@ -33,6 +33,17 @@ static PyObject *next_chunk(Reader *self)
         take(self->transfer, size);
     }
     return chunk;
+}
+
+static PyObject *look_ahead(Reader *self)
+{
+    const xf_buffer *body = &self->transfer->net.body;
+    size_t size = xf_buffer_size(body);
+    if (size <= self->seen) {
+        return NULL;
+    }
+    self->seen = size;
+    return PyBytes_FromStringAndSize(xf_buffer_data(body), (Py_ssize_t)size);
 }
 
 static PyObject *decode(const char *text, size_t size)
@@ -97,6 +108,20 @@ static PyObject *next_event(Reader *self)
     }
 }
 
+/* NULL without an exception: nothing yet. */
+static PyObject *next_item(Reader *self)
+{
+    switch (self->reading) {
+    case XF_READ_EVENTS:
+        return next_event(self);
+    case XF_READ_AHEAD:
+        return look_ahead(self);
+    case XF_READ_CHUNKS:
+        break;
+    }
+    return next_chunk(self);
+}
+
 static PySendResult reader_step(PyObject *op, PyObject **result)
 {
     Reader *self = (Reader *)op;
@@ -107,7 +132,7 @@ static PySendResult reader_step(PyObject *op, PyObject **result)
         return PYGEN_ERROR;
     }
     if (!self->broken) {
-        *result = self->events ? next_event(self) : next_chunk(self);
+        *result = next_item(self);
     }
     if (*result != NULL) {
         return PYGEN_RETURN;

@@ -277,7 +277,12 @@ static PyObject *transfer_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *transfer_chunks(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return xf_http_reader_new((Transfer *)op, false, 0);
+    return xf_http_reader_new((Transfer *)op, XF_READ_CHUNKS, 0);
+}
+
+static PyObject *transfer_ahead(PyObject *op, PyObject *Py_UNUSED(ignored))
+{
+    return xf_http_reader_new((Transfer *)op, XF_READ_AHEAD, 0);
 }
 
 static PyObject *transfer_events(PyObject *op, PyObject *limit)
@@ -289,7 +294,7 @@ static PyObject *transfer_events(PyObject *op, PyObject *limit)
     if (size < 1) {
         return PyErr_Format(PyExc_ValueError, "max_event must be 1 or more bytes, not %zd", size);
     }
-    return xf_http_reader_new((Transfer *)op, true, size);
+    return xf_http_reader_new((Transfer *)op, XF_READ_EVENTS, size);
 }
 
 /* ---- of a streamed request ---- */
@@ -432,6 +437,7 @@ static PyMethodDef transfer_methods[] = {
     {"entrust", transfer_entrust, METH_NOARGS, "To a coroutine: unawaited, that one warns."},
     {"abort", transfer_abort, METH_NOARGS, "Frees the connection; what was received stays."},
     {"chunks", transfer_chunks, METH_NOARGS, "The body as it comes, an async iterator of bytes."},
+    {"ahead", transfer_ahead, METH_NOARGS, "What came of the body, each time more did; it stays."},
     {"events", transfer_events, METH_O, "The body's events, an async iterator; argument: limit."},
     {"feed", transfer_feed, METH_O, "Adds to the upload; the number of bytes not yet sent."},
     {"feed_end", transfer_feed_end, METH_O, "Ends the upload; True: it is broken off."},
