@@ -239,7 +239,7 @@ suite_of() {
     (cd "$WORK/elsewhere" && "$environment/bin/python" -m pytest "${SPREAD[@]}" --capture=sys \
         -p no:cacheprovider \
         -c "$ROOT/pyproject.toml" --rootdir="$ROOT" "$ROOT/tests" \
-        --ignore="$ROOT/tests/test_bench.py" --ignore="$ROOT/tests/test_bench_job.py" "$@")
+        --ignore-glob="$ROOT/tests/test_bench*.py" "$@")
 }
 
 # Built once in a run of `./dev check`, which begins by removing it.
@@ -276,7 +276,7 @@ NOT_IN_C="--ignore=$ROOT/tests/test_core_c.py"
 
 # What is Python alone has nothing to show to a sanitizer or to a debug build.
 NOT_OF_C=("$NOT_IN_C" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
-    "--ignore=$ROOT/tests/test_demo.py" "--ignore=$ROOT/tests/test_bench_job.py"
+    "--ignore=$ROOT/tests/test_demo.py"
     "--ignore=$ROOT/tests/test_docs.py" "--ignore=$ROOT/tests/test_examples.py")
 
 job_sanitized() {
