@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable
-from typing import Any, TypeGuard
+from typing import Any
 
+from xtremeflow._values import is_array, is_object
 from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, LONGEST_ANSWER, Json
 
 DEEPEST = 100  # levels of JSON: far above what any API needs, far below Python's own limit
@@ -56,14 +57,6 @@ def _finite(text: str) -> float:
 
 def _not_json(name: str) -> object:
     raise ValueError(f"{name} is not JSON")
-
-
-def is_object(value: Any) -> TypeGuard[Json]:
-    return isinstance(value, dict)
-
-
-def is_array(value: Any) -> TypeGuard[list[Any]]:
-    return isinstance(value, list)
 
 
 def object_in(value: Any, name: str) -> Json:

@@ -10,9 +10,10 @@ from random import Random
 from typing import Any
 from zlib import crc32
 
+from xtremeflow._values import is_array
 from xtremeflow.serve.apis.base import Stream
 from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, Answer, Ask, Json
-from xtremeflow.serve.fields import BadRequestError, count_field, is_array, text_field
+from xtremeflow.serve.fields import BadRequestError, count_field, text_field
 from xtremeflow.serve.profiles import Profile
 
 DIMENSIONS = 1536

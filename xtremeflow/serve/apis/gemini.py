@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from xtremeflow._values import is_array
 from xtremeflow.serve.apis.base import Stream, event
 from xtremeflow.serve.asking import Answer, Ask, Json, Tool, dumps
 from xtremeflow.serve.fields import (
     BadRequestError,
     content_text,
     count_field,
-    is_array,
     object_field,
     objects_field,
     some_objects_field,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from xtremeflow._values import is_array, is_object
 from xtremeflow.serve.apis.base import Stream, event
 from xtremeflow.serve.apis.chat import chosen_tool, functions
 from xtremeflow.serve.asking import Answer, Ask, Json, dumps
@@ -11,8 +12,6 @@ from xtremeflow.serve.fields import (
     BadRequestError,
     content_text,
     count_field,
-    is_array,
-    is_object,
     object_field,
     object_in,
     text_field,
