@@ -189,7 +189,7 @@ job_c() {
         if need_command $compiler $compiler libc6-dev; then
             [ $compiler = gcc ] || need_clang_sanitizers
             echo "$compiler:"
-            try env CC=$compiler "$VENV/bin/python" -m pytest "${SPREAD[@]}" tests/test_core_c.py
+            try env CC=$compiler "$VENV/bin/python" -m pytest "${SPREAD[@]}" tests/core/test_core_c.py
         else
             skip "there is no $compiler"
         fi
@@ -225,7 +225,7 @@ job_soak() {
 job_sdks() {
     setup test
     need_group sdks
-    in_venv pytest "${SPREAD[@]}" tests/test_refusals.py tests/serve
+    in_venv pytest "${SPREAD[@]}" tests/answers tests/serve
 }
 
 # suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in
@@ -239,7 +239,7 @@ suite_of() {
     (cd "$WORK/elsewhere" && "$environment/bin/python" -m pytest "${SPREAD[@]}" --capture=sys \
         -p no:cacheprovider \
         -c "$ROOT/pyproject.toml" --rootdir="$ROOT" "$ROOT/tests" \
-        --ignore-glob="$ROOT/tests/test_bench*.py" "$@")
+        --ignore="$ROOT/tests/bench" "$@")
 }
 
 # Built once in a run of `./dev check`, which begins by removing it.
@@ -272,12 +272,12 @@ unpack_sdist() {
 }
 
 # The C tests have their own sanitizers and do not depend on the interpreter.
-NOT_IN_C="--ignore=$ROOT/tests/test_core_c.py"
+NOT_IN_C="--ignore=$ROOT/tests/core/test_core_c.py"
 
 # What is Python alone has nothing to show to a sanitizer or to a debug build.
 NOT_OF_C=("$NOT_IN_C" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
-    "--ignore=$ROOT/tests/test_demo.py"
-    "--ignore=$ROOT/tests/test_docs.py" "--ignore=$ROOT/tests/test_examples.py")
+    "--ignore=$ROOT/tests/demo"
+    "--ignore=$ROOT/tests/project/test_docs.py" "--ignore=$ROOT/tests/project/test_examples.py")
 
 job_sanitized() {
     local flags library preload=""

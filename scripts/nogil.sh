@@ -17,8 +17,7 @@ print(sysconfig.get_config_var("Py_GIL_DISABLED"))' 2>/dev/null)" = 1 ]; then
 
 # What threads do to each other, and what the lock is in the way of. The packages that the rest of the
 # suite needs have no wheels for all such CPythons.
-NOGIL_TESTS=(test_threads test_loops test_scheduler test_coroutines test_cancellation test_costs
-    test_core_rules)
+NOGIL_TESTS=(binding scheduler core/test_core_rules.py)
 
 job_nogil() {
     local python test tests=() environment=$ROOT/.venv-nogil
@@ -30,7 +29,7 @@ job_nogil() {
         "$environment/bin/python" -m pip install "$WORK/unpacked"
     quietly "installing what its tests need" \
         "$environment/bin/python" -m pip install --only-binary=:all: pytest pytest-xdist hypothesis
-    for test in "${NOGIL_TESTS[@]}"; do tests+=("$ROOT/tests/$test.py"); done
+    for test in "${NOGIL_TESTS[@]}"; do tests+=("$ROOT/tests/$test"); done
     mkdir -p "$WORK/elsewhere"
     cd "$WORK/elsewhere" || return
     "$environment/bin/python" -m pytest "${SPREAD[@]}" -p no:cacheprovider -k "not uvloop" \

@@ -5,18 +5,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "http"))
-
-from httpkit import Request, serving
+from kit.http import Request, serving
 
 from xtremeflow import TokenRateScheduler
 from xtremeflow.answers import attempt

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 import pytest
-from httpkit import Request, echo, serving
+from kit.http import Request, echo, serving
 
 from xtremeflow import TaskScheduler, http
 from xtremeflow.http import Client, transport

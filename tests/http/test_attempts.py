@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from httpkit import Request, serving
+from kit.http import Request, serving
 
 from xtremeflow import TaskScheduler, TokenRateScheduler
 from xtremeflow.http import Client, transport

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from casekit import Cases
+from kit.cases import Cases
 
 from xtremeflow.http import Client
 

@@ -12,7 +12,7 @@ import struct
 from typing import Any
 
 import pytest
-from httpkit import Request, serving
+from kit.http import Request, serving
 
 from xtremeflow import http
 from xtremeflow.http import Client

@@ -9,7 +9,7 @@ import random
 from typing import Any
 
 import pytest
-from httpkit import Request, serving
+from kit.http import Request, serving
 
 from xtremeflow import TokenRateScheduler, http
 from xtremeflow.http import Client

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from httpkit import Request, serving
+from kit.http import Request, serving
 
 from xtremeflow import TokenRateScheduler
 from xtremeflow._http import limit_fields

@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import pytest
-from httpkit import Request, serving
+from kit.http import Request, serving
 
 from xtremeflow import Limit, RateLimitScheduler, TokenRateScheduler
 from xtremeflow.http import Client, StatusError

@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 import pytest
-from httpkit import Request, Server, serving
+from kit.http import Request, Server, serving
 
 from xtremeflow import TokenRateScheduler
 from xtremeflow.http import transport

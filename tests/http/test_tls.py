@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from httpkit import Request, Server, echo, serving
+from kit.http import Request, Server, echo, serving
 
 from xtremeflow import _http, http
 from xtremeflow.http import Client

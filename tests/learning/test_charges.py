@@ -9,9 +9,9 @@ from random import Random
 from typing import Any
 
 import pytest
-from chargekit import RULES, World, is_bold, take_in
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.charges import RULES, World, is_bold, take_in
 
 from xtremeflow.learning.charges import Belief, Charges
 from xtremeflow.learning.rules import UNKNOWN, ChargeRule

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runkit import by_line, errors_in, plain, results_in
+from kit.runs import by_line, errors_in, plain, results_in
 
 zstandard = pytest.importorskip("zstandard")
 KEY = "sk-test-key-that-nobody-may-see"

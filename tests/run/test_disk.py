@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from runkit import by_line, plain
+from kit.runs import by_line, plain
 from test_command import Server, command, environment, write
 
 NAMESPACE = ["unshare", "--mount", "--map-root-user", "sh", "-c"]

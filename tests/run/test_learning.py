@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from runkit import Scripted, answered, by_line, go, plain, results_in
+from kit.runs import Scripted, answered, by_line, go, plain, results_in
 
 from xtremeflow.run.history import History, last_state, past_runs
 from xtremeflow.run.job import Job

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runkit import Scripted, answered, by_line, errors_in, go, make, plain, results_in
+from kit.runs import Scripted, answered, by_line, errors_in, go, make, plain, results_in
 
 from xtremeflow import Limit
 from xtremeflow.run.keys import Key

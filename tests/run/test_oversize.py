@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runkit import Scripted, answered, by_line, errors_in, go, make, plain, results_in
+from kit.runs import Scripted, answered, by_line, errors_in, go, make, plain, results_in
 
 from xtremeflow import Limit
 from xtremeflow.run.oversize import Room, fitted, rooms

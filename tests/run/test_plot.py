@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runkit import Scripted, answered, go, make, plain
+from kit.runs import Scripted, answered, go, make, plain
 
 from xtremeflow import Limit
 from xtremeflow.run.budget import Budget

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from runkit import plain
+from kit.runs import plain
 from test_input import good
 
 from xtremeflow.learning.estimates import Estimator

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runkit import batches_of, by_line, plain, results_in
+from kit.runs import batches_of, by_line, plain, results_in
 from test_command import environment, run, start, until, write
 
 from xtremeflow.learning.estimates import Estimator

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from runkit import plain
+from kit.runs import plain
 from test_command import KEY, Server, environment, run, write
 
 NOWHERE = "http://127.0.0.1:9/v1"

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runkit import (
+from kit.runs import (
     Scripted,
     answered,
     batches_of,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runkit import answered, batches_of, by_line, plain, results_in
+from kit.runs import answered, batches_of, by_line, plain, results_in
 
 from xtremeflow.run.providers import PROVIDERS
 from xtremeflow.run.requests import Request

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runkit import Scripted, answered, go, make, plain
+from kit.runs import Scripted, answered, go, make, plain
 
 from xtremeflow import Limit, LimitStats
 from xtremeflow.run.counts import Counts

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from servekit import SLOW, Client, simulated
+from kit.serve import SLOW, Client, simulated
 
 from xtremeflow.serve import PROFILES
 from xtremeflow.serve.cache import CacheRules, PrefixCache
@@ -99,7 +99,7 @@ async def test_gemini_and_the_responses_api_tell_it_in_their_own_fields():
 
 @simulated
 async def test_a_cached_prompt_is_read_faster():
-    from servekit import now
+    from kit.serve import now
 
     from xtremeflow.testing import LatencyModel
 

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from servekit import SLOW, Client, now, simulated, texts
+from kit.serve import SLOW, Client, now, simulated, texts
 
 from xtremeflow.serve import Fault, Settings
 

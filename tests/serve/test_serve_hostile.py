@@ -6,7 +6,7 @@ import tracemalloc
 from contextlib import closing
 
 import pytest
-from servekit import INSTANT, PATHS, Client, simulated
+from kit.serve import INSTANT, PATHS, Client, simulated
 
 from xtremeflow.serve import heads, serve
 from xtremeflow.serve.fields import BadRequestError

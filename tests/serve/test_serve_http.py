@@ -8,7 +8,7 @@ import time
 import urllib.request
 
 import pytest
-from servekit import INSTANT
+from kit.serve import INSTANT
 
 from xtremeflow.refusals import is_refusal
 from xtremeflow.serve import Fault, serve

@@ -5,7 +5,7 @@ from datetime import datetime, timezone
 from zoneinfo import ZoneInfoNotFoundError
 
 import pytest
-from servekit import EPOCH, PATHS, SLOW, Client, Got, now, simulated
+from kit.serve import EPOCH, PATHS, SLOW, Client, Got, now, simulated
 
 from xtremeflow import Limit, TokenRateScheduler
 from xtremeflow.refusals import is_refusal, is_terminal, retry_delay

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from servekit import EPOCH, Client, simulated
+from kit.serve import EPOCH, Client, simulated
 
 from xtremeflow.testing import Quirks
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from servekit import INSTANT, Client
-from servekit import PATHS as OF_PROFILE
+from kit.serve import INSTANT, Client
+from kit.serve import PATHS as OF_PROFILE
 
 from xtremeflow.serve import PROFILES
 from xtremeflow.serve.asking import prose, tokens_in

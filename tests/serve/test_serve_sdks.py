@@ -4,7 +4,7 @@ import asyncio
 import time
 
 import pytest
-from servekit import INSTANT
+from kit.serve import INSTANT
 
 from xtremeflow.refusals import is_refusal, retry_delay
 from xtremeflow.serve import serve

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from functools import partial
 
 import pytest
-from flowkit import Calls, TaskScheduler, cancel_at_every_step, run, steps
+from kit.flows import Calls, TaskScheduler, cancel_at_every_step, run, steps
 
 from xtremeflow.pipeline import async_chunks, async_pipeline
 

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 import pytest
-from chargekit import World
+from kit.charges import World
 from test_observe import bucket, limit_of, virtual
 
 from xtremeflow import (

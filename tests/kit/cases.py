@@ -28,7 +28,7 @@ class Cases:
     def check(self, name: str) -> None:
         environment = {
             **os.environ,
-            "PYTHONPATH": str(Path(__file__).parent),
+            "PYTHONPATH": str(Path(__file__).parent.parent),
             "PYTHONMALLOC": "debug",
             "MALLOC_PERTURB_": "85",
         }

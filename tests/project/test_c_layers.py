@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-CSRC = Path(__file__).resolve().parent.parent / "csrc"
+CSRC = Path(__file__).resolve().parent.parent.parent / "csrc"
 
 # What the headers of a folder may include, beside one another.
 BELOW = {

@@ -5,7 +5,7 @@ import sys
 from functools import partial
 
 import pytest
-from flowkit import Calls, RecordingScheduler, TaskScheduler, cancel_at_every_step, run, steps
+from kit.flows import Calls, RecordingScheduler, TaskScheduler, cancel_at_every_step, run, steps
 
 from xtremeflow.kvbatch import kv_batch
 

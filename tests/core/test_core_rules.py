@@ -8,10 +8,10 @@ from math import ceil
 from typing import Any
 
 import pytest
-from core_lib import Core
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model import CATCH_UP, MS, Figures, Model
+from kit.core import Core
+from kit.model import CATCH_UP, MS, Figures, Model
 
 SECOND = 1000 * MS
 Scheduler = Model | Core

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 URLS = dict(
     url.split(", ", 1) for url in metadata.metadata("xtremeflow").get_all("Project-URL") or ()

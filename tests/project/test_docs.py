@@ -23,7 +23,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [
     page
     for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
@@ -301,4 +301,4 @@ def test_what_a_command_names_in_vain_is_found() -> None:
     assert missing("./dev test -k pipeline && ./dev check lint types --without c  # all") == []
     assert missing("./dev tset; ./dev check lnit") == ["./dev tset", "./dev check lnit"]
     assert missing("python -m xtremeflow.no_such") == ["python -m xtremeflow.no_such"]
-    assert missing("python examples/none.py tests/test_docs.py") == ["examples/none.py"]
+    assert missing("python examples/none.py tests/project/test_docs.py") == ["examples/none.py"]

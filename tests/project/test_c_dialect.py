@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-CSRC = Path(__file__).resolve().parent.parent / "csrc"
+CSRC = Path(__file__).resolve().parent.parent.parent / "csrc"
 SOURCES = sorted(CSRC.rglob("*.[ch]"))
 # Of the system and of libcurl, whose names are theirs.
 FOREIGN = {

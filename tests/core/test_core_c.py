@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 C_TESTS = ROOT / "tests" / "c"
 CORE = sorted((ROOT / "csrc" / "core").glob("*.c"))
 CC = shlex.split(os.environ.get("CC", "cc"))

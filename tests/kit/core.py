@@ -16,7 +16,7 @@ from ctypes import POINTER, c_bool, c_double, c_int, c_int64, c_uint32, c_uint64
 from fractions import Fraction
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 NEVER = 2**63 - 1
 UNLIMITED = 2**32 - 1
 UNTOLD = -1

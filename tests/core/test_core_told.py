@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from core_lib import Core
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
+from kit.core import Core
 
 from xtremeflow.testing import TokenBucket
 

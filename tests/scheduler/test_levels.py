@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from flowkit import run
+from kit.flows import run
 
 from xtremeflow import RetryException, TaskScheduler, auto_backoff
 from xtremeflow._core import Scheduler, current_call, report_token_usage

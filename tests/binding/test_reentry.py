@@ -11,7 +11,7 @@ from importlib.machinery import ExtensionFileLoader
 from typing import Any
 
 import pytest
-from casekit import Cases
+from kit.cases import Cases
 
 from xtremeflow import _core
 from xtremeflow._core import Scheduler

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 LAST_LINES = {
     "chat.py": r"30 questions in \d+\.\d s, 0 failed, \d+ refusals, 6,000 tokens",
     "score_batch.py": r"36 calls in \d+\.\d s, \d+ refused, \S+ tokens",

@@ -7,7 +7,7 @@ from contextlib import aclosing, suppress
 from functools import partial
 
 import pytest
-from flowkit import Calls, RecordingScheduler, TaskScheduler, cancel_at_every_step, run, steps
+from kit.flows import Calls, RecordingScheduler, TaskScheduler, cancel_at_every_step, run, steps
 
 from xtremeflow.mapping import map_calls
 

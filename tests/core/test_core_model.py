@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from core_lib import UNLIMITED, Core
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -13,7 +12,8 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model import ADMITTED, CATCH_UP, IN_FLIGHT, MS, WAITING, Call, Figures, Model
+from kit.core import UNLIMITED, Core
+from kit.model import ADMITTED, CATCH_UP, IN_FLIGHT, MS, WAITING, Call, Figures, Model
 
 SECOND = 1000 * MS
 SETTINGS = settings(
