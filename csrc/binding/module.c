@@ -2,12 +2,13 @@
 #include "binding/module.h"
 
 #include "binding/call/call.h"
+#include "binding/call/deliver.h"
 #include "binding/call/start.h"
-#include "binding/loop/deliver.h"
+#include "binding/call/usage.h"
+#include "binding/loop/loop.h"
 #include "binding/loop/port.h"
 #include "binding/scheduler/observe.h"
 #include "binding/scheduler/scheduler.h"
-#include "binding/scheduler/usage.h"
 #include "binding/steps.h"
 
 static PyObject *current_call(PyObject *module, PyObject *Py_UNUSED(unused))

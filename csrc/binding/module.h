@@ -1,7 +1,7 @@
 /*
  * The types of xtremeflow._core and who owns whom.
  *
- *   Scheduler --> Port (one per event loop) --> Call (while it waits or is in flight) --> Task
+ *   Scheduler --> Port (one per event loop), and Call (while it waits or is in flight) --> Task
  *   Task --> Call (the coroutine it runs) --> Scheduler, and the coroutine that was given
  *   Start (what start_task() returns) --> Call
  *

@@ -1,14 +1,14 @@
 /* A call: its cost, its place in the core, its stages. */
 #include "binding/call/call.h"
 
-#include "binding/call/future.h"
 #include "binding/call/await.h"
+#include "binding/call/deliver.h"
+#include "binding/call/future.h"
+#include "binding/call/owner.h"
 #include "binding/call/retry.h"
 #include "binding/call/run.h"
-#include "binding/loop/deliver.h"
+#include "binding/call/usage.h"
 #include "binding/loop/port.h"
-#include "binding/scheduler/scheduler.h"
-#include "binding/scheduler/usage.h"
 
 #include <assert.h>
 #include <structmember.h>

@@ -1,8 +1,8 @@
 #include "binding/call/future.h"
 
+#include "binding/call/deliver.h"
+#include "binding/call/owner.h"
 #include "binding/call/retry.h"
-#include "binding/loop/deliver.h"
-#include "binding/scheduler/scheduler.h"
 
 bool xf_call_wake(CallObject *c, PyObject *here)
 {

@@ -2,8 +2,9 @@
 #include "binding/call/retry.h"
 
 #include "binding/call/call.h"
-#include "binding/loop/deliver.h"
-#include "binding/scheduler/scheduler.h"
+#include "binding/call/deliver.h"
+#include "binding/call/owner.h"
+#include "binding/loop/loop.h"
 
 static int64_t to_ns(double seconds)
 {

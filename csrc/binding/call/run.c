@@ -4,7 +4,7 @@
 
 #include "binding/call/await.h"
 #include "binding/call/call.h"
-#include "binding/scheduler/scheduler.h"
+#include "binding/call/owner.h"
 
 static void end(CallObject *c, xf_outcome outcome)
 {

@@ -3,8 +3,8 @@
 
 #include "binding/call/await.h"
 #include "binding/call/call.h"
+#include "binding/call/owner.h"
 #include "binding/call/run.h"
-#include "binding/scheduler/scheduler.h"
 
 /* ---- arguments ---- */
 

@@ -1,74 +1,9 @@
 /* Ports: the event loops in which a scheduler's calls wait and run. */
 #include "binding/loop/port.h"
 
-#include "binding/call/call.h"
-#include "binding/call/run.h"
-#include "binding/loop/deliver.h"
 #include "binding/loop/timer.h"
-#include "binding/scheduler/scheduler.h"
 
-/* ---- loops that were closed ---- */
-
-bool xf_port_is_closed(const PortObject *port)
-{
-    PyObject *closed = PyObject_CallMethodNoArgs(port->loop, port->st->s_is_closed);
-    if (closed == NULL) {
-        PyErr_Clear();
-    }
-    Py_XDECREF(closed);
-    return closed == Py_True;
-}
-
-/* False: another thread has taken it out already. */
-static bool take_out(SchedulerObject *s, PortObject *port)
-{
-    PortObject **link = &s->ports;
-    while (*link != NULL && *link != port) {
-        link = &(*link)->next;
-    }
-    if (*link == NULL) {
-        return false;
-    }
-    *link = port->next;
-    port->next = NULL;
-    if (s->port == port) {
-        s->port = NULL;
-    }
-    return true;
-}
-
-/* Ends the calls of loops that were closed without their tasks having been cancelled, so that
-   their slots are not lost, and lets go of these loops. */
-void xf_port_purge_closed(SchedulerObject *s)
-{
-    PortObject *next, *port = s->ports;
-    for (Py_XINCREF(port); port != NULL; port = next) {
-        bool closed = xf_port_is_closed(port); /* meanwhile the list may have changed */
-        next = port->next;
-        Py_XINCREF(next);
-        if (closed && take_out(s, port)) {
-            while (port->calls != NULL) {
-                CallObject *c = (CallObject *)Py_NewRef(port->calls);
-                Py_CLEAR(c->retries);
-                xf_call_abandon(c);
-                Py_DECREF(c);
-            }
-            Py_CLEAR(port->woken);
-            port->scheduler = NULL;
-            Py_DECREF(port);
-        }
-        Py_DECREF(port);
-    }
-}
-
-void xf_port_purge_others(SchedulerObject *s)
-{
-    if (s->ports != NULL && s->ports->next != NULL) {
-        xf_port_purge_closed(s);
-    }
-}
-
-/* ---- life ---- */
+#include "core/call.h"
 
 static int has_plain_tasks(xf_module *st, PyObject *loop)
 {
@@ -81,43 +16,26 @@ static int has_plain_tasks(xf_module *st, PyObject *loop)
     return plain;
 }
 
-/* The port of `loop`, borrowed, or NULL. */
-static PortObject *find(const SchedulerObject *s, PyObject *loop)
+PortObject *xf_port_new(SchedulerObject *s, xf_module *st, PyObject *loop, PyMethodDef *wake)
 {
-    PortObject *port = s->ports;
-    while (port != NULL && port->loop != loop) {
-        port = port->next;
-    }
-    return port;
-}
-
-static PortObject *port_new(SchedulerObject *s, PyObject *loop)
-{
-    xf_module *st = s->st;
     int own_clock = xf_has_own_clock(st, loop), plain_tasks = has_plain_tasks(st, loop);
     if (own_clock < 0 || plain_tasks < 0) {
         return NULL;
     }
-    PortObject *port = find(s, loop);
-    if (port != NULL) {
-        return port; /* made by what was run meanwhile */
-    }
     PyObject *reference = PyWeakref_NewRef((PyObject *)s, NULL);
-    if (reference == NULL) {
-        return NULL;
-    }
-    port = PyObject_GC_New(PortObject, st->port_type);
+    PortObject *port = reference != NULL ? PyObject_GC_New(PortObject, st->port_type) : NULL;
     if (port == NULL) {
-        Py_DECREF(reference);
+        Py_XDECREF(reference);
         return NULL;
     }
     port->st = st;
     port->scheduler = s;
     port->reference = reference;
     port->loop = Py_NewRef(loop);
-    port->next = s->ports;
+    port->next = NULL;
     port->calls = NULL;
     port->woken = NULL;
+    port->wake = wake;
     port->handle = NULL;
     port->armed_at = XF_NEVER;
     port->not_before = 0;
@@ -126,28 +44,7 @@ static PortObject *port_new(SchedulerObject *s, PyObject *loop)
     port->has_plain_tasks = plain_tasks;
     port->no_reader = false;
     port->prepared = false;
-    s->ports = port;
     PyObject_GC_Track(port);
-    return port;
-}
-
-PortObject *xf_port_running(SchedulerObject *s)
-{
-    PyObject *loop = xf_running_loop(s->st);
-    if (loop == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
-        return NULL;
-    }
-    PortObject *port = s->port;
-    if (port == NULL || port->loop != loop) {
-        port = find(s, loop);
-        if (port == NULL) {
-            xf_port_purge_closed(s);
-            port = port_new(s, loop);
-        }
-        s->port = port;
-    }
-    Py_DECREF(loop);
     return port;
 }
 
@@ -165,6 +62,36 @@ SchedulerObject *xf_port_scheduler(const PortObject *port)
     return (SchedulerObject *)s;
 }
 
+bool xf_port_is_closed(const PortObject *port)
+{
+    PyObject *closed = PyObject_CallMethodNoArgs(port->loop, port->st->s_is_closed);
+    if (closed == NULL) {
+        PyErr_Clear();
+    }
+    Py_XDECREF(closed);
+    return closed == Py_True;
+}
+
+int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,
+                      PyObject *context)
+{
+    xf_module *st = port->st;
+    PyObject *args[4] = {port->loop, callback};
+    size_t n = 2;
+    if (arg != NULL) {
+        args[n++] = arg;
+    }
+    args[n] = context;
+    PyObject *handle = PyObject_VectorcallMethod(
+        port->loop == here ? st->s_call_soon : st->s_call_soon_threadsafe, args,
+        n | PY_VECTORCALL_ARGUMENTS_OFFSET, context != NULL ? st->kw_context : NULL);
+    if (handle == NULL) {
+        return -1;
+    }
+    Py_DECREF(handle);
+    return 0;
+}
+
 /* On the loop's own thread, or when the loop is closed. */
 static PyObject *port_close(PyObject *self, PyObject *Py_UNUSED(unused))
 {
@@ -174,31 +101,20 @@ static PyObject *port_close(PyObject *self, PyObject *Py_UNUSED(unused))
 
 static PyMethodDef close_def = {"close", port_close, METH_NOARGS, NULL};
 
-void xf_port_detach_all(SchedulerObject *s)
+void xf_port_detach(PortObject *port, PyObject *here)
 {
-    PyObject *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);
-    PyObject *here = s->ports != NULL ? xf_running_loop(s->st) : NULL;
-    s->port = NULL;
-    for (PortObject *port; (port = s->ports) != NULL;) {
-        s->ports = port->next;
-        port->next = NULL;
-        port->scheduler = NULL;
-        if (port->loop == NULL) {
-            /* cleared by the garbage collector */
-        } else if (port->loop == here) {
-            xf_timer_close(port);
-        } else if (port->timerfd >= 0 || port->handle != NULL) {
-            PyObject *close = PyCFunction_New(&close_def, (PyObject *)port);
-            if (close == NULL || xf_port_call_soon(port, here, close, NULL, NULL) < 0) {
-                PyErr_Clear();
-            }
-            Py_XDECREF(close);
+    port->scheduler = NULL;
+    if (port->loop == NULL) {
+        /* cleared by the garbage collector */
+    } else if (port->loop == here) {
+        xf_timer_close(port);
+    } else if (port->timerfd >= 0 || port->handle != NULL) {
+        PyObject *close = PyCFunction_New(&close_def, (PyObject *)port);
+        if (close == NULL || xf_port_call_soon(port, here, close, NULL, NULL) < 0) {
+            PyErr_Clear();
         }
-        Py_DECREF(port);
+        Py_XDECREF(close);
     }
-    Py_XDECREF(here);
-    PyErr_Restore(type, value, traceback);
 }
 
 static int port_traverse(PyObject *self, visitproc visit, void *arg)
@@ -209,18 +125,12 @@ static int port_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(port->loop);
     Py_VISIT(port->handle);
     Py_VISIT(port->woken);
-    for (CallObject *c = port->calls; c != NULL; c = c->next) {
-        Py_VISIT(c);
-    }
     return 0;
 }
 
 static int port_clear(PyObject *self)
 {
     PortObject *port = (PortObject *)self;
-    while (port->calls != NULL) {
-        xf_call_unlink(port->calls);
-    }
     Py_CLEAR(port->woken);
     Py_CLEAR(port->handle);
     Py_CLEAR(port->reference);

@@ -12,8 +12,9 @@ struct PortObject {
     PyObject *reference; /* a weak one to it, for who has not; NULL: cleared */
     PyObject *loop;
     PortObject *next;     /* in the scheduler's list, which owns it */
-    CallObject *calls;    /* owned, doubly linked */
+    CallObject *calls;    /* the scheduler's that are here, doubly linked: see call.h */
     PyObject *woken;      /* list of those whose tasks are about to be run, or NULL */
+    PyMethodDef *wake;    /* what the timer calls, a method of the port */
     PyObject *handle;     /* of loop.call_at(), where there is no timerfd */
     int64_t armed_at;     /* ns, or XF_NEVER */
     int64_t not_before;   /* the timer is not armed for an earlier instant, ns */
@@ -26,22 +27,22 @@ struct PortObject {
 
 extern PyType_Spec xf_port_spec;
 
-/* The port of the running loop, made if need be; borrowed. NULL: no loop runs, or no memory. */
-PortObject *xf_port_running(SchedulerObject *s);
+/* The port of `loop` for `s`, new reference, in no list yet; `wake` (kept for ever) is the method
+   that its timer calls. May run Python. NULL with an error set. */
+PortObject *xf_port_new(SchedulerObject *s, xf_module *st, PyObject *loop, PyMethodDef *wake);
 
 /* The scheduler, new reference, or NULL without an error: it is gone. */
 SchedulerObject *xf_port_scheduler(const PortObject *port);
 
+/* Whether its loop is. Runs Python. */
 bool xf_port_is_closed(const PortObject *port);
 
-/* Ends the calls of loops that were closed without their tasks having been cancelled, so that
-   their slots are not lost, and lets go of these loops. */
-void xf_port_purge_closed(SchedulerObject *s);
+/* Has the port's loop call `callback(arg)` soon; arg and context may be NULL; `here` is the running
+   loop (borrowed) or NULL. -1 with an error set: the loop is closed. */
+int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,
+                      PyObject *context);
 
-/* The same, if several loops use `s`. */
-void xf_port_purge_others(SchedulerObject *s);
-
-/* Lets go of all ports of `s`, which is going away. */
-void xf_port_detach_all(SchedulerObject *s);
+/* Its scheduler is going away: gives the timer back, on the port's own thread; `here` as above. */
+void xf_port_detach(PortObject *port, PyObject *here);
 
 #endif

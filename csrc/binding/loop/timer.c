@@ -1,9 +1,7 @@
 /* What a loop's time is, and the one timer that a scheduler has in it. */
 #include "binding/loop/timer.h"
 
-#include "binding/loop/deliver.h"
-#include "binding/loop/port.h"
-#include "binding/scheduler/scheduler.h"
+#include "core/call.h"
 
 #include <math.h>
 
@@ -49,27 +47,19 @@ static double loop_time(const PortObject *port)
     return seconds;
 }
 
-int64_t xf_port_now(SchedulerObject *s, const PortObject *port)
+int64_t xf_clock_now(const PortObject *port)
 {
-    if (port == NULL) {
-        port = s->port;
-    }
-    if (port != NULL && !port->own_clock) {
+    if (port == NULL || !port->own_clock) {
         return system_now();
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    if (port == NULL && ((port = xf_port_running(s)) == NULL || !port->own_clock)) {
-        PyErr_Restore(type, value, traceback); /* drops that no loop runs */
-        return system_now();
-    }
     double seconds = loop_time(port);
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable(port->loop);
     }
     PyErr_Restore(type, value, traceback);
-    /* A clock that fails stands still. */
-    return seconds >= 0 ? (int64_t)nearbyint(seconds * 1e9) : s->core.now;
+    return seconds >= 0 ? (int64_t)nearbyint(seconds * 1e9) : -1;
 }
 
 /* Whether a loop's method time() is uvloop's, which tells the monotonic clock too. */
@@ -96,7 +86,10 @@ int xf_has_own_clock(xf_module *st, PyObject *loop)
 
 /* ---- the timer ---- */
 
-static PyMethodDef wake_def = {"wake", xf_port_wake, METH_NOARGS, NULL};
+static PyObject *wake_function(PortObject *port)
+{
+    return PyCFunction_New(port->wake, (PyObject *)port);
+}
 
 #ifdef __linux__
 static void set_timerfd(int fd, int64_t at)
@@ -121,7 +114,7 @@ static int open_timerfd(PortObject *port)
         PyErr_SetFromErrno(PyExc_OSError);
         return -1;
     }
-    wake = PyCFunction_New(&wake_def, (PyObject *)port);
+    wake = wake_function(port);
     number = PyLong_FromLong(fd);
     if (wake == NULL || number == NULL) {
         goto done;
@@ -179,12 +172,12 @@ static void cancel_handle(PortObject *port)
 /* loop.call_at(), for loops where a timerfd cannot be. */
 static int call_at(PortObject *port, int64_t at)
 {
-    int64_t now = xf_port_now(port->scheduler, port);
+    int64_t now = xf_clock_now(port);
     double seconds = loop_time(port);
     if (PyErr_Occurred()) {
         return -1;
     }
-    PyObject *wake = PyCFunction_New(&wake_def, (PyObject *)port);
+    PyObject *wake = wake_function(port);
     PyObject *when = PyFloat_FromDouble(seconds + (double)(at - now) * 1e-9);
     cancel_handle(port);
     if (wake != NULL && when != NULL) {
@@ -228,7 +221,7 @@ int xf_timer_arm(PortObject *port, PyObject *here, int64_t at)
         return r;
     }
     /* Only the loop's own thread may touch its timers: have it look for itself. */
-    PyObject *wake = PyCFunction_New(&wake_def, (PyObject *)port);
+    PyObject *wake = wake_function(port);
     int r = wake == NULL ? -1 : xf_port_call_soon(port, here, wake, NULL, NULL);
     Py_XDECREF(wake);
     return r;
@@ -241,7 +234,7 @@ bool xf_timer_is_armed(const PortObject *port, int64_t at)
 
 int64_t xf_timer_fired(PortObject *port)
 {
-    int64_t now = xf_port_now(port->scheduler, port);
+    int64_t now = xf_clock_now(port);
     if (port->own_clock && now < port->armed_at && port->armed_at != XF_NEVER &&
         port->armed_at - now < 1000) {
         now = port->armed_at; /* a float clock may fall short by its rounding */

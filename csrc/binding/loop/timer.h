@@ -8,9 +8,9 @@
    with an error set. */
 int xf_has_own_clock(xf_module *st, PyObject *loop);
 
-/* Now, on the clock of `port` (NULL: of the loop used last, else of the running one, else the
-   system's), in ns. */
-int64_t xf_port_now(SchedulerObject *s, const PortObject *port);
+/* Now, on the clock of the port's loop (NULL: on the system's), in ns. -1: the loop's has failed,
+   which is reported. Keeps a set exception. */
+int64_t xf_clock_now(const PortObject *port);
 
 /* Sees to it that the port's timer can be armed. To be called on its own loop. -1 with an error. */
 int xf_port_prepare(PortObject *port);

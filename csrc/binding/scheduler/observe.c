@@ -3,8 +3,9 @@
 #include "binding/scheduler/observe.h"
 
 #include "binding/call/call.h"
-#include "binding/loop/deliver.h"
-#include "binding/scheduler/scheduler.h"
+#include "binding/call/deliver.h"
+#include "binding/call/owner.h"
+#include "binding/scheduler/limits.h"
 
 #include <math.h>
 

@@ -2,7 +2,7 @@
 #ifndef XF_BINDING_OBSERVE_H
 #define XF_BINDING_OBSERVE_H
 
-#include "binding/scheduler/scheduler.h"
+#include "binding/module.h"
 
 /* The types of the records that _flight() and _gauge() return. */
 extern PyStructSequence_Desc xf_flight_desc, xf_gauge_desc, xf_reading_desc;

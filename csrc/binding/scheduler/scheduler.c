@@ -2,62 +2,17 @@
 #include "binding/scheduler/scheduler.h"
 
 #include "binding/call/call.h"
+#include "binding/call/deliver.h"
+#include "binding/call/drain.h"
+#include "binding/call/owner.h"
 #include "binding/call/run.h"
 #include "binding/call/start.h"
-#include "binding/loop/deliver.h"
-#include "binding/loop/port.h"
-#include "binding/module.h"
-#include "binding/scheduler/drain.h"
+#include "binding/call/usage.h"
+#include "binding/scheduler/limits.h"
 #include "binding/scheduler/observe.h"
-#include "binding/scheduler/usage.h"
+#include "binding/scheduler/stats.h"
 
 #include <structmember.h>
-
-/* ---- limits ---- */
-
-int xf_parse_limit(PyObject *item, PyObject **name, xf_definition *limit)
-{
-    double amount, per, capacity;
-    if (!PyTuple_Check(item)) {
-        PyErr_Format(PyExc_TypeError, "a limit is (name, amount, per, capacity), not %R", item);
-        return -1;
-    }
-    if (!PyArg_ParseTuple(item, "Uddd:limit", name, &amount, &per, &capacity)) {
-        return -1;
-    }
-    if (!xf_define(limit, amount, per, capacity)) {
-        PyErr_Format(PyExc_ValueError,
-                     "the limit %R cannot be kept: amount and period must be finite and > 0, the "
-                     "capacity >= 0, the rate from 0.001 to 1e12 per second and the capacity not "
-                     "far above a minute's worth of it",
-                     item);
-        return -1;
-    }
-    return 0;
-}
-
-static int parse_slots(PyObject *value, uint32_t *slots)
-{
-    if (value == NULL || value == Py_None) {
-        *slots = XF_UNLIMITED;
-        return 0;
-    }
-    if (!PyIndex_Check(value)) {
-        PyErr_Format(PyExc_TypeError, "max_concurrency must be a whole number or None, not %R",
-                     value);
-        return -1;
-    }
-    Py_ssize_t n = PyNumber_AsSsize_t(value, NULL);
-    if (n == -1 && PyErr_Occurred()) {
-        return -1;
-    }
-    if (n <= 0) {
-        PyErr_Format(PyExc_ValueError, "max_concurrency must be positive, got %R", value);
-        return -1;
-    }
-    *slots = n < XF_UNLIMITED ? (uint32_t)n : XF_UNLIMITED;
-    return 0;
-}
 
 static void *core_realloc(void *Py_UNUSED(ctx), void *p, size_t size)
 {
@@ -91,35 +46,6 @@ static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     return (PyObject *)s;
 }
 
-/* What a limit's name says of its cost. */
-static xf_kind kind_of(xf_module *st, PyObject *name)
-{
-    return PyUnicode_Compare(name, st->s_requests) == 0 ? XF_KIND_REQUESTS
-           : PyUnicode_Compare(name, st->s_tokens) == 0 ? XF_KIND_TOKENS
-                                                        : XF_KIND_OTHER;
-}
-
-/* A place for a limit of that name that may be learned later: until then so high that nobody can
-   reach it. -1 with an error set. */
-static int parse_place(PyObject *item, PyObject **name, xf_definition *limit)
-{
-    if (!PyUnicode_Check(item)) {
-        PyErr_Format(PyExc_TypeError, "places must be names of limits, not %R", item);
-        return -1;
-    }
-    *name = item;
-    (void)xf_define(limit, 1e12, 1, 1e12);
-    return 0;
-}
-
-/* A plain number of tokens counts for the input as well, which it is most of; the output only costs
-   what is said of it. */
-static xf_kind kind_of_place(xf_module *st, PyObject *name)
-{
-    bool is_input = PyUnicode_CompareWithASCIIString(name, "input_tokens") == 0;
-    return is_input ? XF_KIND_TOKENS : kind_of(st, name);
-}
-
 /* `given` (NULL: nothing) as a tuple of our own, which nothing that its items run can change. */
 static PyObject *items_of(PyObject *given, const char *error)
 {
@@ -144,7 +70,7 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
 
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOO:Scheduler", keywords, &given,
                                      &concurrency, &places) ||
-        parse_slots(concurrency, &slots) < 0) {
+        xf_parse_slots(concurrency, &slots) < 0) {
         return -1;
     }
     limit_items = items_of(given, "limits must be a sequence");
@@ -165,11 +91,11 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
         bool configured = i < n_configured;
         PyObject *name, *item = configured ? PyTuple_GET_ITEM(limit_items, i)
                                            : PyTuple_GET_ITEM(place_items, i - n_configured);
-        if ((configured ? xf_parse_limit : parse_place)(item, &name, &limits[i]) < 0) {
+        if ((configured ? xf_parse_limit : xf_parse_place)(item, &name, &limits[i]) < 0) {
             goto done;
         }
         PyTuple_SET_ITEM(names, i, Py_NewRef(name));
-        kinds[i] = (uint8_t)(configured ? kind_of : kind_of_place)(s->st, name);
+        kinds[i] = (uint8_t)(configured ? xf_kind_of : xf_kind_of_place)(s->st, name);
     }
     /* Asked last: what was given may have run anything. */
     if (s->ready) {
@@ -208,6 +134,9 @@ static int scheduler_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(s->drains);
     for (PortObject *port = s->ports; port != NULL; port = port->next) {
         Py_VISIT(port);
+        for (CallObject *c = port->calls; c != NULL; c = c->next) {
+            Py_VISIT(c);
+        }
     }
     return 0;
 }
@@ -236,16 +165,6 @@ static void scheduler_dealloc(PyObject *self)
     Py_XDECREF(s->module);
     type->tp_free(self);
     Py_DECREF(type);
-}
-
-int xf_scheduler_check(SchedulerObject *s)
-{
-    if (!s->ready) {
-        PyErr_Format(PyExc_RuntimeError, "%.100s.__init__() has not been called",
-                     Py_TYPE(s)->tp_name);
-        return -1;
-    }
-    return 0;
 }
 
 /* ---- calls ---- */
@@ -325,7 +244,7 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
     Py_RETURN_NONE;
 }
 
-/* ---- what it tells ---- */
+/* ---- slots ---- */
 
 static PyObject *get_max_concurrency(PyObject *self, void *Py_UNUSED(closure))
 {
@@ -341,7 +260,7 @@ static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(
         PyErr_SetString(PyExc_AttributeError, "max_concurrency cannot be deleted");
         return -1;
     }
-    if (xf_scheduler_check(s) < 0 || parse_slots(value, &slots) < 0) {
+    if (xf_scheduler_check(s) < 0 || xf_parse_slots(value, &slots) < 0) {
         return -1;
     }
     xf_set_slots(&s->core, slots, xf_port_about_now(s, NULL));
@@ -349,97 +268,11 @@ static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(
     return 0;
 }
 
-static PyObject *get_active_tasks(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyLong_FromUnsignedLong(((SchedulerObject *)self)->core.gate.in_use);
-}
-
-static PyObject *get_waiting(PyObject *self, void *Py_UNUSED(closure))
-{
-    return PyLong_FromUnsignedLong(((SchedulerObject *)self)->core.queue.size);
-}
-
-static PyObject *get_total_completed(PyObject *self, void *Py_UNUSED(closure))
-{
-    const xf_counters *n = &((SchedulerObject *)self)->core.counters;
-    return PyLong_FromUnsignedLongLong(n->succeeded + n->failed + n->cancelled);
-}
-
-static PyObject *get_pending_tasks(PyObject *self, void *Py_UNUSED(closure))
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    /* A list first: hashing a task may run Python code. */
-    PyObject *tasks = PyList_New(0), *set = NULL;
-    for (PortObject *port = s->ports; port != NULL; port = port->next) {
-        for (CallObject *c = port->calls; c != NULL; c = c->next) {
-            if (tasks != NULL && c->task != NULL && PyList_Append(tasks, c->task) < 0) {
-                Py_CLEAR(tasks);
-            }
-        }
-    }
-    if (tasks != NULL) {
-        set = PySet_New(tasks);
-        Py_DECREF(tasks);
-    }
-    return set;
-}
-
-static PyObject *limit_snapshot(const SchedulerObject *s, uint32_t i, int64_t now)
-{
-    const xf_limit *l = &s->core.gate.limits[i];
-    return Py_BuildValue(
-        "{sOsdsdsdsLsKsKsd}", "name", PyTuple_GET_ITEM(s->names, i), "rate", xf_limit_rate(l),
-        "capacity", (double)l->def.capacity / (double)l->def.unit, "level", xf_limit_level(l, now),
-        "used", (long long)l->used, "refunded", (unsigned long long)l->refunded, "charged",
-        (unsigned long long)l->charged, "held", (double)l->held_ns * 1e-9);
-}
-
-static PyObject *scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    if (xf_scheduler_check(s) < 0) {
-        return NULL;
-    }
-    xf_scheduler *core = &s->core;
-    const xf_counters *n = &core->counters;
-    int64_t now = xf_port_now(s, NULL);
-    xf_account(core, now);
-    now = core->now;
-    int64_t rest = core->gate.cooldown.until > now ? core->gate.cooldown.until - now : 0;
-    PyObject *limits = PyTuple_New(core->gate.n_limits);
-    for (uint32_t i = 0; limits != NULL && i < core->gate.n_limits; i++) {
-        PyObject *limit = limit_snapshot(s, i, now);
-        if (limit == NULL) {
-            Py_CLEAR(limits);
-            break;
-        }
-        PyTuple_SET_ITEM(limits, i, limit);
-    }
-    if (limits == NULL) {
-        return NULL;
-    }
-    return Py_BuildValue(
-        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsdsN}", "submitted",
-        (unsigned long long)n->submitted, "admitted", (unsigned long long)core->gate.admitted,
-        "succeeded", (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed,
-        "cancelled", (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired,
-        "refused", (unsigned long long)core->gate.refused, "retries",
-        (unsigned long long)n->retries, "waiting", (unsigned int)core->queue.size, "in_flight",
-        (unsigned int)core->gate.in_use, "tokens_used", (long long)s->tokens_used,
-        "tokens_refunded", (long long)s->tokens_refunded, "episodes",
-        (unsigned int)core->gate.cooldown.generation, "elapsed",
-        n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",
-        (double)(core->gate.cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
-        "idle", (double)n->idle_ns * 1e-9, "no_slot", (double)n->no_slot_ns * 1e-9, "held_cooldown",
-        (double)n->cooldown_ns * 1e-9, "margin", (double)core->gate.margin.ns * 1e-9, "limits",
-        limits);
-}
-
 /* The doors: see lock.h. */
 XF_FASTCALL_DOOR(scheduler_start_task, self)
 XF_FASTCALL_DOOR(scheduler_notify, self)
 XF_METHOD_DOOR(xf_scheduler_wait, self)
-XF_METHOD_DOOR(scheduler_snapshot, self)
+XF_METHOD_DOOR(xf_scheduler_snapshot, self)
 XF_METHOD_DOOR(xf_scheduler_now, self)
 XF_METHOD_DOOR(xf_scheduler_retune, self)
 XF_METHOD_DOOR(xf_scheduler_track, self)
@@ -454,10 +287,10 @@ XF_METHOD_DOOR(xf_scheduler_flight, self)
 XF_METHOD_DOOR(xf_scheduler_ramp, self)
 XF_METHOD_DOOR(xf_scheduler_gauge, self)
 XF_GETTER_DOOR(get_max_concurrency, self)
-XF_GETTER_DOOR(get_active_tasks, self)
-XF_GETTER_DOOR(get_waiting, self)
-XF_GETTER_DOOR(get_total_completed, self)
-XF_GETTER_DOOR(get_pending_tasks, self)
+XF_GETTER_DOOR(xf_scheduler_active_tasks, self)
+XF_GETTER_DOOR(xf_scheduler_waiting, self)
+XF_GETTER_DOOR(xf_scheduler_total_completed, self)
+XF_GETTER_DOOR(xf_scheduler_pending_tasks, self)
 XF_SETTER_DOOR(set_max_concurrency, self)
 
 static PyMethodDef scheduler_methods[] = {
@@ -482,7 +315,7 @@ static PyMethodDef scheduler_methods[] = {
                "(0 to 86400) from now. Extends a cooldown, never shortens it.")},
     {"_drained", xf_scheduler_wait_locked, METH_NOARGS,
      PyDoc_STR("_drained($self, /)\n--\n\nA future: done when no call waits or is in flight.")},
-    {"_snapshot", scheduler_snapshot_locked, METH_NOARGS,
+    {"_snapshot", xf_scheduler_snapshot_locked, METH_NOARGS,
      PyDoc_STR("_snapshot($self, /)\n--\n\nAll counters, as a dict.")},
     {"_now", xf_scheduler_now_locked, METH_NOARGS,
      PyDoc_STR("_now($self, /)\n--\n\nSeconds on the clock of the loop used last.")},
@@ -549,10 +382,12 @@ static PyMemberDef scheduler_members[] = {
 static PyGetSetDef scheduler_getset[] = {
     {"max_concurrency", get_max_concurrency_locked, set_max_concurrency_locked,
      PyDoc_STR("how many calls may be in flight at a time, or None; may be changed"), NULL},
-    {"active_tasks", get_active_tasks_locked, NULL, PyDoc_STR("calls that hold a slot"), NULL},
-    {"waiting", get_waiting_locked, NULL, PyDoc_STR("calls in the queue"), NULL},
-    {"total_completed", get_total_completed_locked, NULL, PyDoc_STR("calls that have ended"), NULL},
-    {"pending_tasks", get_pending_tasks_locked, NULL,
+    {"active_tasks", xf_scheduler_active_tasks_locked, NULL, PyDoc_STR("calls that hold a slot"),
+     NULL},
+    {"waiting", xf_scheduler_waiting_locked, NULL, PyDoc_STR("calls in the queue"), NULL},
+    {"total_completed", xf_scheduler_total_completed_locked, NULL,
+     PyDoc_STR("calls that have ended"), NULL},
+    {"pending_tasks", xf_scheduler_pending_tasks_locked, NULL,
      PyDoc_STR("the tasks of calls that have not ended, as a new set"), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

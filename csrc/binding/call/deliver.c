@@ -2,60 +2,17 @@
    all that became due in one turn of it are run together in the next, as the loop's own work for a
    callback costs as much as a task's step; or at once where the timer has brought us there. Then
    the timer is armed for what comes next. */
-#include "binding/loop/deliver.h"
+#include "binding/call/deliver.h"
 
 #include "binding/call/call.h"
+#include "binding/call/drain.h"
 #include "binding/call/future.h"
+#include "binding/call/owner.h"
 #include "binding/call/run.h"
-#include "binding/loop/port.h"
+#include "binding/loop/loop.h"
 #include "binding/loop/timer.h"
-#include "binding/scheduler/drain.h"
-#include "binding/scheduler/scheduler.h"
 
 #define LOOK_AGAIN_NS INT64_C(1000000000)
-
-int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,
-                      PyObject *context)
-{
-    xf_module *st = port->st;
-    PyObject *args[4] = {port->loop, callback};
-    size_t n = 2;
-    if (arg != NULL) {
-        args[n++] = arg;
-    }
-    args[n] = context;
-    PyObject *handle = PyObject_VectorcallMethod(
-        port->loop == here ? st->s_call_soon : st->s_call_soon_threadsafe, args,
-        n | PY_VECTORCALL_ARGUMENTS_OFFSET, context != NULL ? st->kw_context : NULL);
-    if (handle == NULL) {
-        return -1;
-    }
-    Py_DECREF(handle);
-    return 0;
-}
-
-PyObject *xf_running_loop(xf_module *st)
-{
-    PyObject *loop = PyObject_CallNoArgs(st->get_running_loop);
-    if (loop == NULL) {
-        PyErr_Clear();
-    } else if (loop == Py_None) {
-        Py_CLEAR(loop);
-    }
-    return loop;
-}
-
-PyObject *xf_new_future(xf_module *st)
-{
-    PyObject *future = NULL, *loop = xf_running_loop(st);
-    if (loop == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "no running event loop");
-    } else {
-        future = PyObject_CallMethodNoArgs(loop, st->s_create_future);
-        Py_DECREF(loop);
-    }
-    return future;
-}
 
 static bool is_armed(xf_call *c, int64_t at)
 {
@@ -217,7 +174,7 @@ void xf_deliver(SchedulerObject *s)
 
 /* The timer has fired. What became due is collected, the timer armed anew, and then the tasks are
    run, here and now: another turn of the loop for each would cost more than the task itself. */
-PyObject *xf_port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
+static PyObject *wake(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     PortObject *port = (PortObject *)self;
     SchedulerObject *s = xf_port_scheduler(port);
@@ -236,29 +193,4 @@ PyObject *xf_port_wake(PyObject *self, PyObject *Py_UNUSED(unused))
     return run_woken(self, NULL);
 }
 
-/* Runs on the future's own loop. */
-PyObject *xf_resolve_now(PyObject *module, PyObject *future)
-{
-    xf_module *st = PyModule_GetState(module);
-    PyObject *done = PyObject_CallMethodNoArgs(future, st->s_done);
-    int is_done = done == NULL ? -1 : PyObject_IsTrue(done);
-    Py_XDECREF(done);
-    if (is_done < 0) {
-        return NULL;
-    }
-    return is_done ? Py_NewRef(Py_None)
-                   : PyObject_CallMethodOneArg(future, st->s_set_result, Py_None);
-}
-
-int xf_resolve(xf_module *st, PyObject *future, PyObject *here)
-{
-    PyObject *r = NULL, *loop = PyObject_CallMethodNoArgs(future, st->s_get_loop);
-    if (loop != NULL && loop == here) {
-        r = PyObject_CallOneArg(st->resolve, future);
-    } else if (loop != NULL) {
-        r = PyObject_CallMethodObjArgs(loop, st->s_call_soon_threadsafe, st->resolve, future, NULL);
-    }
-    Py_XDECREF(loop);
-    Py_XDECREF(r);
-    return r == NULL ? -1 : 0;
-}
+PyMethodDef xf_wake_def = {"wake", wake, METH_NOARGS, NULL};

@@ -2,7 +2,7 @@
 #ifndef XF_BINDING_USAGE_H
 #define XF_BINDING_USAGE_H
 
-#include "binding/scheduler/scheduler.h"
+#include "binding/call/owner.h"
 
 extern PyType_Spec xf_reported_spec;
 

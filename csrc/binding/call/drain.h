@@ -2,7 +2,7 @@
 #ifndef XF_BINDING_DRAIN_H
 #define XF_BINDING_DRAIN_H
 
-#include "binding/scheduler/scheduler.h"
+#include "binding/call/owner.h"
 
 /* A future that is done when no call waits or is in flight but those that wait so themselves; the
    method of a scheduler. */

@@ -1,9 +1,10 @@
 /* Waiting until the last call has ended: what wait_pending() awaits. */
-#include "binding/scheduler/drain.h"
+#include "binding/call/drain.h"
 
 #include "binding/call/call.h"
-#include "binding/loop/deliver.h"
-#include "binding/scheduler/scheduler.h"
+#include "binding/call/deliver.h"
+#include "binding/call/owner.h"
+#include "binding/loop/loop.h"
 
 enum { FEW = 8 };
 

@@ -1,10 +1,10 @@
 /* Amounts that users give: estimates and reports of tokens. */
-#include "binding/scheduler/usage.h"
+#include "binding/call/usage.h"
 
 #include "binding/call/await.h"
 #include "binding/call/call.h"
-#include "binding/loop/deliver.h"
-#include "binding/scheduler/scheduler.h"
+#include "binding/call/deliver.h"
+#include "binding/call/owner.h"
 
 #include <math.h>
 
