@@ -25,9 +25,16 @@ from bench.measure import ROOT
 from bench.peers import versions
 from bench.report import Section, figures_table
 
-PARTS = ("overhead", "queued", "memory", "pacing", "job", "run_job")
+PARTS = {
+    "overhead": "cpu.overhead",
+    "queued": "cpu.queued",
+    "memory": "cpu.memory",
+    "pacing": "cpu.pacing",
+    "job": "job.libraries",
+    "run_job": "job.command",
+}
 WITH_OPTIONS = {  # of their own
-    "http": "bench.http_calls",
+    "http": "bench.http.calls",
     "learning": "bench.learning.__main__",
     "soak": "bench.soak.__main__",
 }
@@ -57,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sections = []
     for part in options.parts or PARTS:
         print(f"bench: {part} ...", file=sys.stderr, flush=True)
-        section = importlib.import_module(f"bench.{part}").section
+        section = importlib.import_module(f"bench.{PARTS[part]}").section
         if part == "run_job" and options.requests is not None:
             section = partial(section, requests=options.requests)
         sections.append(section(options.quick))

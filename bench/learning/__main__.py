@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 import bench.learning
-from bench.learning import jobs, over_http, perverse, sharing
+from bench.learning import perverse, sharing
 from bench.learning.ways import WAYS
 
-PARTS = ("perverse", "sharing", "http", "jobs")
+PARTS = ("perverse", "sharing")
+WITH_OPTIONS = {  # of their own
+    "jobs": "bench.learning.jobs.tables",
+    "slots": "bench.learning.slots.tables",
+    "charges": "bench.learning.charges",
+    "http": "bench.learning.over_http",
+    "plot": "bench.learning.plot",
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     part, *rest = arguments or [""]
-    if part == "jobs":
-        return jobs.main(rest)
-    if part == "http":
-        return over_http.main(rest)
+    if part in WITH_OPTIONS:
+        status: int = importlib.import_module(WITH_OPTIONS[part]).main(rest)
+        return status
     if part not in PARTS:
         part, rest = "", list(arguments)
     parser = argparse.ArgumentParser(

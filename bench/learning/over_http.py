@@ -117,7 +117,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     add = parser.add_argument
     add("--profile", choices=PROFILES, default="openai", help="(default: openai)")
-    add("--jobs", type=int, choices=JOBS, default=2, help="on the account (default: 2)")
+    add("--jobs", type=int, choices=(1, *JOBS), default=2, help="on the account (default: 2)")
     add("--apart", type=float, nargs="+", default=[0.0, 6.0], metavar="S", help="(default: 0 6)")
     add("--seconds", type=float, default=60.0, metavar="S", help="measured after a minute of "
         "warming up (default: 60)")  # fmt: skip

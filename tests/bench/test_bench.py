@@ -7,9 +7,11 @@ import math
 
 import pytest
 
-from bench import learning_charges, learning_edges, measure, peers, report, run_job
+from bench import measure, peers, report
 from bench.__main__ import PARTS, main
-from bench.learning import jobs
+from bench.job import command
+from bench.learning import charges
+from bench.learning.jobs import edges, tables
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -23,7 +25,7 @@ def test_a_part_measures_numbers(part, monkeypatch):
         return numbers
 
     monkeypatch.setattr(measure, "run", recorded)
-    module = importlib.import_module(f"bench.{part}")
+    module = importlib.import_module(f"bench.{PARTS[part]}")
     section = module.section(quick=True)
     ways = {way for way in module.WAYS if peers.available(way)}
     assert peers.OURS in {way.split(",")[0] for way in ways}
@@ -40,7 +42,7 @@ def test_ways_take_turns(monkeypatch):
     monkeypatch.setattr(
         measure, "run", lambda part, way, environ, **_: order.append(way) or {"cpu": 1.0}
     )
-    results = measure.rounds("overhead", ["asyncio", "xtremeflow"], 2)
+    results = measure.rounds("cpu.overhead", ["asyncio", "xtremeflow"], 2)
     assert order == ["asyncio", "xtremeflow"] * 2
     assert results == {"asyncio": [{"cpu": 1.0}] * 2, "xtremeflow": [{"cpu": 1.0}] * 2}
 
@@ -62,7 +64,7 @@ def test_a_library_that_is_missing_is_left_out(monkeypatch):
 
 def test_a_failing_measurement_fails(monkeypatch, capfd):
     with pytest.raises(Exception, match="exit status 1"):
-        measure.run("overhead", "no such way", {}, tasks=100, chunk=10)
+        measure.run("cpu.overhead", "no such way", {}, tasks=100, chunk=10)
     assert "no such way" in capfd.readouterr().err
 
 
@@ -79,7 +81,7 @@ def test_the_job_runners_file_may_be_larger(monkeypatch, capsys):
     asked = []
     section = report.Section("Requests", "", ["way"], [["xtremeflow"]])
     monkeypatch.setattr(
-        run_job, "section", lambda quick, requests: asked.append(requests) or section
+        command, "section", lambda quick, requests: asked.append(requests) or section
     )
     assert main(["run_job", "--requests", "1000000"]) == 0
     assert asked == [1_000_000]
@@ -93,51 +95,51 @@ def test_an_unknown_part_is_refused(capsys):
 
 
 def test_numbers_come_as_json(capsys):
-    measure._main("queued", "asyncio.Semaphore", '{"tasks": 100, "slots": 5, "batches": 1}')
+    measure._main("cpu.queued", "asyncio.Semaphore", '{"tasks": 100, "slots": 5, "batches": 1}')
     assert json.loads(capsys.readouterr().out)["cpu"] > 0
 
 
-@pytest.mark.parametrize("profile", jobs.WITH_HEADERS)
+@pytest.mark.parametrize("profile", tables.WITH_HEADERS)
 def test_limits_that_nobody_has_told_are_found_in_the_answers(profile):
-    result = jobs.measure(profile, "adapt, nothing configured", 4.0, 0)
+    result = tables.measure(profile, "adapt, nothing configured", 4.0, 0)
     assert result.efficiency > 0.88
     assert result.refused < 0.01
     assert result.lost == 0
 
 
-@pytest.mark.parametrize("profile", jobs.WITH_RATES)
+@pytest.mark.parametrize("profile", tables.WITH_RATES)
 def test_limits_are_found_without_a_word_of_them(profile):
-    result = jobs.measure(profile, "adapt, nothing configured", 12.0, 0, "nothing")
+    result = tables.measure(profile, "adapt, nothing configured", 12.0, 0, "nothing")
     assert result.in_use > (0.7 if profile == "mistral" else 0.9)
     assert result.refused < 0.03  # half of them in the first minutes, where nothing is known
     assert result.lost == 0
 
 
-@pytest.mark.parametrize("way", jobs.WAYS)
+@pytest.mark.parametrize("way", tables.WAYS)
 def test_the_ways_of_a_job_at_an_unknown_provider_end(way):
-    result = jobs.measure("openai", way, 1.5, 1)
+    result = tables.measure("openai", way, 1.5, 1)
     assert result.lost == 0
     assert 0.3 < result.efficiency < 1.1
 
 
 @pytest.mark.parametrize("tells", ["all", "nothing"])
 def test_moving_limits_are_followed(tells):
-    last, used = learning_edges.after_a_cut(1, tells)
+    last, used = edges.after_a_cut(1, tells)
     assert last < (10 if tells == "all" else 90)
     assert used > 0.95
-    assert learning_edges.after_a_rise(1, tells) < 60
+    assert edges.after_a_rise(1, tells) < 60
 
 
 @pytest.mark.parametrize("tells", ["all", "nothing"])
 def test_an_outage_costs_few_attempts_and_leaves_no_caution(tells):
-    attempts, until_one_passes, used = learning_edges.after_an_outage(1, tells)
+    attempts, until_one_passes, used = edges.after_an_outage(1, tells)
     assert attempts < 40
     assert until_one_passes < 2.5
     assert used > 1.4  # what came in meanwhile, too
 
 
 def test_two_users_of_a_key_share_it():
-    mine, both = learning_edges.two_users(1)
+    mine, both = edges.two_users(1)
     assert mine > 0.4
     assert both > 0.93
 
@@ -146,10 +148,10 @@ def test_two_users_of_a_key_share_it():
 def test_knowing_the_rule_is_worth_it(profile: str) -> None:
     """A job of two minutes: about as quick as by always refunding, with fewer refusals."""
     learned, always, never = (
-        learning_charges.measure(profile, way, adapt=False, minutes=2.0, seed=0)
+        charges.measure(profile, way, adapt=False, minutes=2.0, seed=0)
         for way in ("learned", "always given back", "never given back")
     )
-    assert learned.beliefs[-1][1].rule.settles == learning_charges.RIGHT[profile].settles
+    assert learned.beliefs[-1][1].rule.settles == charges.RIGHT[profile].settles
     assert learned.efficiency > always.efficiency - 0.02
     assert learned.efficiency > never.efficiency + 0.2
     assert learned.refused <= always.refused

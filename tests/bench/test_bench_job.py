@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench.job_result import JobResult, run_job
-from bench.job_ways import expected_answer, run_scheduled, run_usual
-from bench.simulated_job import Job, size_job
+from bench.job.result import JobResult, run_job
+from bench.job.simulated import Job, size_job
+from bench.job.ways import expected_answer, run_scheduled, run_usual
 from xtremeflow import Limit
 from xtremeflow.demo.ideal import earliest_admissions
 from xtremeflow.demo.trace import TraceRequest, load_trace

@@ -1,6 +1,6 @@
 """The server of the HTTP benchmark: answers from memory, in a process of its own.
 
-    python bench/http_server.py [CERTIFICATE KEY]
+    python -m bench.http.server [CERTIFICATE KEY]
 
 prints its port, and serves until its standard input closes. Paths:
 

@@ -25,7 +25,7 @@ from operator import truediv
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
+from bench.measure import ROOT
 
 
 class Row(NamedTuple):
@@ -112,7 +112,8 @@ TARGETS = [
 @contextlib.contextmanager
 def server(*certificate: str) -> Iterator[str]:
     process = subprocess.Popen(
-        [sys.executable, str(HERE / "http_server.py"), *certificate],
+        [sys.executable, "-m", "bench.http.server", *certificate],
+        cwd=ROOT,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -138,9 +139,13 @@ def processes(rows: list[Row]) -> list[list[Row]]:
 def run(rows: list[Row], base: str, ca: str) -> list[float]:
     first = rows[0]
     job = "+".join([first.job, *(row.job.partition(":")[2] for row in rows[1:])])
-    command = [sys.executable, str(HERE / "http_peers.py"), job, base, str(first.calls)]
+    command = [sys.executable, "-m", "bench.http.peers", job, base, str(first.calls)]
     result = subprocess.run(
-        [*command, ca] if first.tls else command, capture_output=True, text=True, timeout=300
+        [*command, ca] if first.tls else command,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     if result.returncode:
         last = result.stderr.strip().splitlines()[-1:]

@@ -26,9 +26,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean
 
-from bench.learning_edges import edges
-from bench.learning_ways import WAYS
-from bench.learning_world import World, requests_for
+from bench.learning.jobs.edges import edges
+from bench.learning.jobs.ways import WAYS
+from bench.learning.jobs.world import World, requests_for
 from bench.report import announce, table
 from xtremeflow.serve.profiles import PROFILES
 from xtremeflow.testing import run

@@ -9,8 +9,8 @@ from itertools import count
 from random import Random
 from statistics import mean, pstdev
 
-from bench.job_result import Call
-from bench.simulated_job import Job
+from bench.job.result import Call
+from bench.job.simulated import Job
 from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.demo.trace import TraceRequest
 from xtremeflow.demo.usual import retry_delay

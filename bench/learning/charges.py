@@ -1,9 +1,9 @@
 """What providers charge and give back, found out on a virtual clock, and what knowing it is worth.
 
-    python -m bench.learning_charges                 both tables, some minutes of computing
-    python -m bench.learning_charges openai groq     only these profiles
+    ./dev bench learning charges                 both tables, some minutes of computing
+    ./dev bench learning charges openai groq     only these profiles
 
-Jobs as in `bench.learning.jobs`, whose requests have a max_tokens of a thousand or more, as people
+Jobs as in `bench.learning.jobs.tables`, whose requests have a max_tokens of a thousand or more, as people
 give it. Some prompts are partly in the provider's cache. The first table has after how many
 answers, and seconds, it was known whether the provider settles, and at the worst; whether anything
 else was believed meanwhile; and the rule believed at the end. The second has jobs with estimates of
@@ -21,8 +21,8 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from statistics import mean
 
-from bench.learning.jobs import WITH_HEADERS
-from bench.learning_world import Refused, World, requests_for
+from bench.learning.jobs.tables import WITH_HEADERS
+from bench.learning.jobs.world import Refused, World, requests_for
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.learning.charges import Belief
@@ -188,7 +188,7 @@ def found(profile: str, results: Sequence[Result]) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.learning_charges",
+        prog="./dev bench learning charges",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -224,7 +224,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     print()
     print(table(["estimates", "ideal / wall", "refused"], worth))
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

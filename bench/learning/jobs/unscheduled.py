@@ -8,7 +8,7 @@ from itertools import count
 from random import Random
 from typing import Protocol
 
-from bench.learning_world import EPOCH, Refused
+from bench.learning.jobs.world import EPOCH, Refused
 from xtremeflow.refusals import is_refusal, retry_delay
 from xtremeflow.testing import CallRequest
 

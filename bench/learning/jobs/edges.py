@@ -6,8 +6,8 @@ import asyncio
 from itertools import pairwise
 from statistics import mean
 
-from bench.learning_ways import adapting
-from bench.learning_world import World, requests_for
+from bench.learning.jobs.ways import adapting
+from bench.learning.jobs.world import World, requests_for
 from xtremeflow.serve.profiles import PROFILES
 from xtremeflow.testing import run
 

@@ -144,9 +144,9 @@ def section(quick: bool) -> Section:
     sizes = {1_000: 1} if quick else {10_000: 3, 100_000: 3, 1_000_000: 1}
     results: dict[tuple[str, int], Numbers] = {}
     for waiters, repeat in sizes.items():
-        usual = rounds("memory", WAYS, repeat, waiters=waiters)
-        malloc = rounds("memory", WAYS, 1, MALLOC, waiters=waiters, collect=False)
-        uncollected = rounds("memory", WAYS, repeat, waiters=waiters, collect=False)
+        usual = rounds("cpu.memory", WAYS, repeat, waiters=waiters)
+        malloc = rounds("cpu.memory", WAYS, 1, MALLOC, waiters=waiters, collect=False)
+        uncollected = rounds("cpu.memory", WAYS, repeat, waiters=waiters, collect=False)
         for way in usual:
             results[way, waiters] = {
                 "rss": middle(usual[way], "rss"),

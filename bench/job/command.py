@@ -82,9 +82,9 @@ def run_to_end(command: Sequence[str]) -> Done:
 @contextlib.contextmanager
 def fast_server() -> Iterator[str]:
     """The benchmark's own, in a process of its own; yields its base URL."""
-    command = [sys.executable, str(ROOT / "bench" / "http_server.py")]
+    command = [sys.executable, "-m", "bench.http.server"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None
         yield f"http://127.0.0.1:{int(server.stdout.readline())}/v1"
@@ -224,8 +224,8 @@ def measure(way: str, requests: int) -> Numbers:
 def section(quick: bool, requests: int = LARGEST) -> Section:
     if quick:
         requests = 100
-    results = rounds("run_job", [JOB, TENTH, GOING_ON, STRICT], 1, requests=requests)
-    results |= rounds("run_job", [START], 1 if quick else 5, requests=requests)
+    results = rounds("job.command", [JOB, TENTH, GOING_ON, STRICT], 1, requests=requests)
+    results |= rounds("job.command", [START], 1 if quick else 5, requests=requests)
 
     def text(way: str, key: str, form: str, scale: float = 1.0) -> str:
         numbers = results[way]

@@ -144,7 +144,7 @@ def section(quick: bool) -> Section:
     results = {}
     for rate in (100, 1_000, 10_000):
         ways = [way for way in WAYS if not way.startswith(TOKEN_THROTTLE) or rate < 10_000]
-        results[rate] = rounds("pacing", ways, repeat, rate=rate, seconds=seconds)
+        results[rate] = rounds("cpu.pacing", ways, repeat, rate=rate, seconds=seconds)
         for way, numbers in results[rate].items():
             us = {key: f"{1e6 * middle(numbers, key):,.0f} us" for key in ("p50", "p99", "max")}
             early = sum(n["early"] for n in numbers)

@@ -1,8 +1,8 @@
-"""One HTTP client's measurement, in a process of its own: python bench/http_peers.py JOB PORT ...
+"""One HTTP client's measurement, in a process of its own: python -m bench.http.peers JOB PORT ...
 
 Prints the CPU time (user and system, all threads) of this process for one call or one stream, in
 microseconds. A job of an SDK may name several transports, as in openai:null+ours: then it prints
-one line for each, measured in turns. What is measured is in `main`; bench/http_calls.py runs all.
+one line for each, measured in turns. What is measured is in `main`; bench/http/calls.py runs all.
 """
 
 from __future__ import annotations
@@ -96,8 +96,7 @@ async def xtremeflow(url: str, calls: int, how: str = "", ca: str | None = None)
 
 async def told(url: str, calls: int, kinds: str) -> list[float]:
     """Calls whose answers tell of limits: PROVIDER-alone, PROVIDER-adapt or PROVIDER-observe."""
-    from http_server import COMPLETION, told_head
-
+    from bench.http.server import COMPLETION, told_head
     from xtremeflow import TokenRateScheduler
     from xtremeflow.http import Client
 
@@ -321,7 +320,7 @@ def sdk_client(kind: str, sdk: str) -> Any:
         from xtremeflow.http import transport
 
         return library.AsyncClient(transport=transport(), timeout=60)
-    from http_server import COMPLETION, MESSAGE, head_fields
+    from bench.http.server import COMPLETION, MESSAGE, head_fields
 
     body = COMPLETION if sdk == "openai" else MESSAGE
     headers = head_fields(body)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from bench.learning_pool import aimd, sdk
-from bench.learning_world import Refused, World
+from bench.learning.jobs.unscheduled import aimd, sdk
+from bench.learning.jobs.world import Refused, World
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.learning.told.headers import Observation
 from xtremeflow.learning.told.limits import kept

@@ -1,19 +1,14 @@
-"""The picture of docs/learning-concurrency.md: how many calls are let in, on a virtual clock.
-
-python -m bench.learning_slots_plot docs/learning-concurrency.png
-"""
+"""The picture of docs/learning-concurrency.md: how many calls are let in, on a virtual clock."""
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.learning_places import END, PLACES, World
-from bench.learning_slots import CHANGE, Event, adapting, play
+from bench.learning.slots.tables import CHANGE, Event, adapting, play
+from bench.learning.slots.world import END, PLACES, World
 
 Steps = list[tuple[float, float]]  # from when on, how many places
 
@@ -58,20 +53,16 @@ PANELS: Sequence[tuple[str, str, dict[float, Event], Steps]] = [
 ]
 
 
-def main(argv: Sequence[str]) -> int:
+def draw(folder: Path) -> None:
+    """Writes learning-concurrency.png."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
 
-    if len(argv) != 1:
-        print(__doc__, file=sys.stderr)
-        return 2
-    logging.getLogger("xtremeflow").setLevel(logging.ERROR)
     figure: Any = Figure(figsize=(9, 10), layout="constrained")
     axes = figure.subplots(len(PANELS), 1, sharex=True)
     for ax, (title, kind, events, steps) in zip(axes, PANELS, strict=True):
         _draw(ax, title, play(kind, adapting, 1, events), steps)
     axes[-1].set_xlabel("time since the start of the job (s)")
-    figure.savefig(Path(argv[0]), dpi=110)
-    return 0
+    figure.savefig(folder / "learning-concurrency.png", dpi=110)
 
 
 def _draw(ax: Any, title: str, world: World, steps: Steps) -> None:
@@ -103,7 +94,3 @@ def _draw(ax: Any, title: str, world: World, steps: Steps) -> None:
     ax.set_ylabel("calls")
     ax.set_title(title, loc="left", fontsize=10)
     ax.legend(loc="upper right", fontsize=8, ncols=2)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -1,7 +1,7 @@
 """Jobs at providers that limit the calls in flight, or queue them, and tell nobody.
 
-    python -m bench.learning_slots                 the tables, some minutes of computing
-    python -m bench.learning_slots deepseek        only this provider's jobs
+    ./dev bench learning slots                 the tables, some minutes of computing
+    ./dev bench learning slots deepseek        only this provider's jobs
 
 A job is a queue that is never empty, of requests of a real trace, for ten minutes on a virtual
 clock. The provider has 48 places. DeepSeek refuses what exceeds them: 429, without a word. vLLM
@@ -24,9 +24,9 @@ from functools import partial
 from statistics import mean
 from typing import Any
 
-from bench.learning_places import END, KINDS, World
-from bench.learning_pool import aimd, sdk
-from bench.learning_world import Refused
+from bench.learning.jobs.unscheduled import aimd, sdk
+from bench.learning.jobs.world import Refused
+from bench.learning.slots.world import END, KINDS, World
 from bench.report import announce, table
 from xtremeflow import RetryException, TokenRateScheduler, auto_backoff
 from xtremeflow.testing import run
@@ -225,7 +225,7 @@ HEADER = ["way", "work", "from 5 min", "refused", "latency", "lost"]
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m bench.learning_slots",
+        prog="./dev bench learning slots",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -247,7 +247,3 @@ def main(argv: Sequence[str] | None = None) -> int:
         header = ["outage", "attempts meanwhile", "seconds until 90 % in use again", "lost"]
         print(table(header, outages(options.seeds)))
     return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

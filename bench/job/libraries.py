@@ -28,9 +28,10 @@ import contextlib
 from random import Random
 from typing import Any
 
-from bench.job_result import Call as Attempt
-from bench.job_result import Runner, run_job
-from bench.job_ways import expected_answer, run_scheduled, run_usual, usual_concurrency
+from bench.job.result import Call as Attempt
+from bench.job.result import Runner, run_job
+from bench.job.simulated import Job, size_job
+from bench.job.ways import expected_answer, run_scheduled, run_usual, usual_concurrency
 from bench.measure import Numbers, middle, rounds
 from bench.peers import (
     AIOLIMITER,
@@ -43,7 +44,6 @@ from bench.peers import (
     token_throttle,
 )
 from bench.report import Figure, Section
-from bench.simulated_job import Job, size_job
 from xtremeflow.demo.trace import TraceRequest, load_trace
 from xtremeflow.demo.usual import retry_delay
 from xtremeflow.testing import RateLimitError, Response
@@ -158,7 +158,9 @@ def section(quick: bool) -> Section:
     seconds, minute, requests = (1.0, 1, 100) if quick else (12.0, 3, 1000)
 
     def run(ways: list[str], repeat: int) -> dict[str, list[Numbers]]:
-        return rounds("job", ways, repeat, seconds=seconds, minute=minute, requests=requests)
+        return rounds(
+            "job.libraries", ways, repeat, seconds=seconds, minute=minute, requests=requests
+        )
 
     results = run([OURS], 1 if quick else 3) | run([way for way in WAYS if way != OURS], 1)
     rows = [

@@ -139,7 +139,7 @@ async def _measure(way: str, tasks: int, chunk: int) -> Numbers:
 
 def section(quick: bool) -> Section:
     tasks, chunk, repeat = (2_000, 100, 1) if quick else (100_000, 100, 7)
-    results = rounds("overhead", list(WAYS), repeat, tasks=tasks, chunk=chunk)
+    results = rounds("cpu.overhead", list(WAYS), repeat, tasks=tasks, chunk=chunk)
     ratios = {way: ratio(numbers, results[BARE], "cpu") for way, numbers in results.items()}
     rows = [
         [way, f"{1e6 * middle(numbers, 'cpu'):.2f} us", f"{ratios[way]:.2f}"]

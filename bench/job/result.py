@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from bench.simulated_job import Job
+from bench.job.simulated import Job
 from xtremeflow.demo.ideal import earliest_admissions
 from xtremeflow.demo.trace import TraceRequest
 from xtremeflow.testing import (

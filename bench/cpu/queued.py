@@ -100,7 +100,7 @@ async def _measure(way: str, tasks: int, slots: int, batches: int) -> Numbers:
 
 def section(quick: bool) -> Section:
     tasks, batches, repeat = (1_000, 1, 1) if quick else (10_000, 5, 7)
-    results = rounds("queued", list(WAYS), repeat, tasks=tasks, slots=50, batches=batches)
+    results = rounds("cpu.queued", list(WAYS), repeat, tasks=tasks, slots=50, batches=batches)
     ratios = {way: ratio(numbers, results[SEMAPHORE], "cpu") for way, numbers in results.items()}
     rows = [
         [way, f"{1e6 * middle(numbers, 'cpu'):.2f} us", f"{ratios[way]:.2f}"]

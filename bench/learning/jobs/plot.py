@@ -1,21 +1,17 @@
 """The pictures of docs/learning.md: how limits are found and followed, on a virtual clock.
 
-    python -m bench.learning_plot docs        writes learning.png and learning_found.png there
-
 The first is of a provider whose headers tell its limits, the second of one that tells nothing.
 """
 
 from __future__ import annotations
 
-import logging
-import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from bench.learning_edges import CHANGE, OUTAGE, moving, sharing
-from bench.learning_world import World
+from bench.learning.jobs.edges import CHANGE, OUTAGE, moving, sharing
+from bench.learning.jobs.world import World
 
 BIN = 10.0  # s
 TITLES = {"all": "", "nothing": "nothing is told, "}
@@ -31,17 +27,12 @@ FOUND = [
 ]
 
 
-def main(argv: Sequence[str]) -> int:
-    if len(argv) != 1:
-        print(__doc__, file=sys.stderr)
-        return 2
-    logging.getLogger("xtremeflow").setLevel(logging.ERROR)
-    folder = Path(argv[0])
+def draw(folder: Path) -> None:
+    """Writes learning.png and learning_found.png."""
     told = [_moved(title, factor, "all") for title, factor in TOLD]
     found = [_moved(title, factor, "nothing") for title, factor in FOUND]
     _save(folder / "learning.png", [*told, _shared("all", 1), _down("all")])
     _save(folder / "learning_found.png", [*found, _shared("nothing", 5), _down("nothing")])
-    return 0
 
 
 def _save(path: Path, panels: Sequence[Callable[[Any], None]]) -> None:
@@ -138,7 +129,3 @@ def _marks(ax: Any, times: Sequence[float], height: float, color: str, label: st
         color=color,
         label=label,
     )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from random import Random
 from statistics import mean
 
-from bench.learning_world import LARGEST, LATENCY, Refused
+from bench.learning.jobs.world import LARGEST, LATENCY, Refused
 from xtremeflow import TokenRateScheduler
 from xtremeflow.demo.trace import load_trace
 from xtremeflow.testing import (

@@ -1,0 +1,1 @@
+"""What a call costs in the scheduler: CPU, memory, and how punctual it is."""

@@ -1,0 +1,1 @@
+"""The CPU of a call over HTTP, by client."""

@@ -1,0 +1,1 @@
+"""Jobs at providers that are what they say, whose limits nobody has told the client."""

@@ -1,0 +1,1 @@
+"""Jobs at providers that limit or queue the calls in flight, and tell nobody."""
