@@ -3,7 +3,7 @@
     ./dev bench learning charges                 both tables, some minutes of computing
     ./dev bench learning charges openai groq     only these profiles
 
-Jobs as in `bench.learning.jobs.tables`, whose requests have a max_tokens of a thousand or more, as people
+Jobs as in `bench.learning.jobs`, whose requests have a max_tokens of a thousand or more, as people
 give it. Some prompts are partly in the provider's cache. The first table has after how many
 answers, and seconds, it was known whether the provider settles, and at the worst; whether anything
 else was believed meanwhile; and the rule believed at the end. The second has jobs with estimates of
