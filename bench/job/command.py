@@ -178,11 +178,11 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, float, float]:
 
 
 def strict(directory: Path, requests: int) -> Numbers:
-    from xtremeflow.demo.ideal import ideal_wall
     from xtremeflow.demo.job import Job
     from xtremeflow.demo.provider import served
     from xtremeflow.demo.scheduled import run_scheduled
-    from xtremeflow.demo.trace import load_trace
+    from xtremeflow.simulation.ideal import ideal_wall
+    from xtremeflow.simulation.traces import load_trace
 
     sent = load_trace()[: min(1000, requests)]
     quick = len(sent) < 1000

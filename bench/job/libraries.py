@@ -44,8 +44,8 @@ from bench.peers import (
     token_throttle,
 )
 from bench.report import Figure, Section
-from xtremeflow.demo.trace import TraceRequest, load_trace
 from xtremeflow.demo.usual import retry_delay
+from xtremeflow.simulation.traces import TraceRequest, load_trace
 from xtremeflow.testing import RateLimitError, Response
 
 

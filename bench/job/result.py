@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from bench.job.simulated import Job
-from xtremeflow.demo.ideal import earliest_admissions
-from xtremeflow.demo.trace import TraceRequest
+from xtremeflow.simulation.ideal import earliest_admissions
+from xtremeflow.simulation.traces import TraceRequest
 from xtremeflow.testing import (
     Arrival,
     ProviderStats,
@@ -55,8 +55,8 @@ class JobResult:
         """The percentile of dispatch lateness; NaN if no call was admitted.
 
         A call's lateness is its arrival at the provider minus the earliest moment at which the
-        limits would have allowed it: the a_i of xtremeflow.demo.ideal, of the calls as they came,
-        counted from the first. Quota once left idle thus makes all later calls late.
+        limits would have allowed it: the a_i of xtremeflow.simulation.ideal, of the calls as they
+        came, counted from the first. Quota once left idle thus makes all later calls late.
         """
         if not self.lateness:
             return math.nan

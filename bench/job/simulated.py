@@ -1,6 +1,6 @@
 """A job at a simulated provider in the same process, and what each way of doing it comes to.
 
-For the lower bound of its time see xtremeflow.demo.ideal.
+For the lower bound of its time see xtremeflow.simulation.ideal.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from itertools import accumulate
 
 from xtremeflow import Limit
-from xtremeflow.demo.ideal import ideal_wall
-from xtremeflow.demo.trace import TraceRequest
+from xtremeflow.simulation.ideal import ideal_wall
+from xtremeflow.simulation.traces import TraceRequest
 from xtremeflow.testing import CallRequest, LatencyModel, SimulatedProvider, TokenBucket
 
 

@@ -12,8 +12,8 @@ from statistics import mean, pstdev
 from bench.job.result import Call
 from bench.job.simulated import Job
 from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.demo.trace import TraceRequest
 from xtremeflow.demo.usual import retry_delay
+from xtremeflow.simulation.traces import TraceRequest
 from xtremeflow.testing import RateLimitError
 
 

@@ -16,8 +16,8 @@ from bench.soak.virtual import Row, Soaked
 from xtremeflow import TokenRateScheduler
 from xtremeflow.http import Client, transport
 from xtremeflow.serve import serve
+from xtremeflow.simulation.quirks import WAITS
 from xtremeflow.testing import LatencyModel
-from xtremeflow.testing.quirks import WAITS
 
 MINUTE = 6.0  # s
 RPM, TPM = 600, 400_000

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from bench.learning.world import Setting
 from xtremeflow.answers.verdict import LONGEST
+from xtremeflow.simulation.quirks import WAITS
 from xtremeflow.testing import Quirks
-from xtremeflow.testing.quirks import WAITS
 
 FALL = 0.6  # of the limits, in the middle of a phase: what is known of them does not do there
 

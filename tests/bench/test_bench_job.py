@@ -12,8 +12,8 @@ from bench.job.result import JobResult, run_job
 from bench.job.simulated import Job, size_job
 from bench.job.ways import expected_answer, run_scheduled, run_usual
 from xtremeflow import Limit
-from xtremeflow.demo.ideal import earliest_admissions
-from xtremeflow.demo.trace import TraceRequest, load_trace
+from xtremeflow.simulation.ideal import earliest_admissions
+from xtremeflow.simulation.traces import TraceRequest, load_trace
 from xtremeflow.testing import LatencyModel, run
 
 SAMPLE = load_trace()

@@ -13,15 +13,15 @@ from random import Random
 import pytest
 
 from xtremeflow.demo.__main__ import main
-from xtremeflow.demo.ideal import ideal_wall
 from xtremeflow.demo.job import Job
 from xtremeflow.demo.outcome import Outcome, table
 from xtremeflow.demo.plot import plot
 from xtremeflow.demo.provider import Observed, Sample, served
-from xtremeflow.demo.trace import TraceRequest, load_trace
 from xtremeflow.demo.usual import SDK_RETRIES, retry_delay, run_usual
 from xtremeflow.http import Client
 from xtremeflow.run.command import main as run_main
+from xtremeflow.simulation.ideal import ideal_wall
+from xtremeflow.simulation.traces import TraceRequest, load_trace
 
 SAMPLE = load_trace()
 

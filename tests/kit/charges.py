@@ -14,8 +14,8 @@ from xtremeflow.learning.rules import ChargeRule
 from xtremeflow.learning.told.headers import Observation, observations
 from xtremeflow.learning.usage import Usage
 from xtremeflow.serve.profiles import PROFILES, Account
+from xtremeflow.simulation.enforcers import NANOSECONDS
 from xtremeflow.testing import CallRequest
-from xtremeflow.testing.limits import NANOSECONDS
 
 LIMITS: dict[str, dict[str, int | None]] = {
     "openai": {"rpm": 5_000, "tpm": 200_000},

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.learning.reading import Gauge, Reading
 from xtremeflow.learning.told.sliding import LONGEST, RESERVE, Recent, Sliding
+from xtremeflow.simulation.charge import charge_later, settle_actual
 from xtremeflow.testing import CallRequest, RateLimitError, SimulatedProvider, SlidingWindow, run
-from xtremeflow.testing.charge import charge_later, settle_actual
 
 SECOND = 1_000_000_000
 AMOUNT = 60_000

@@ -15,10 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xtremeflow.cli import Parser
-from xtremeflow.demo.ideal import ideal_wall
 from xtremeflow.demo.job import Job
-from xtremeflow.demo.trace import load_trace
 from xtremeflow.run.text import printable
+from xtremeflow.simulation.ideal import ideal_wall
+from xtremeflow.simulation.traces import load_trace
 
 DESCRIPTION = """\
 Sends a sample of a real trace to a simulated OpenAI: `xtremeflow serve` in a process of its own,

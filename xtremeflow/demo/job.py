@@ -10,8 +10,8 @@ from pathlib import Path
 from statistics import mean
 
 from xtremeflow import Limit
-from xtremeflow.demo.trace import TraceRequest
-from xtremeflow.testing import LatencyModel
+from xtremeflow.simulation.latency import LatencyModel
+from xtremeflow.simulation.traces import TraceRequest
 
 MODEL = "gpt-5.6-mini"
 _CHARACTERS = 4  # the simulated provider's tokens

@@ -11,7 +11,7 @@ from xtremeflow.serve.asking import Json
 from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.fields import BadRequestError, parsed
 from xtremeflow.serve.profiles import UNITS, period
-from xtremeflow.testing import Quirks
+from xtremeflow.simulation.quirks import Quirks
 
 if TYPE_CHECKING:
     from xtremeflow.serve.service import Service

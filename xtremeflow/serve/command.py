@@ -16,7 +16,8 @@ from xtremeflow.run.amounts import whole
 from xtremeflow.serve.faults import KINDS, Fault
 from xtremeflow.serve.profiles import PROFILES, QUOTAS
 from xtremeflow.serve.settings import Settings
-from xtremeflow.testing import LatencyModel, Quirks
+from xtremeflow.simulation.latency import LatencyModel
+from xtremeflow.simulation.quirks import Quirks
 
 if TYPE_CHECKING:
     from xtremeflow.serve.server import SimulatedServer

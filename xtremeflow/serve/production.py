@@ -14,7 +14,9 @@ from xtremeflow.serve.cache import Lookup
 from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.profiles import Rejection
 from xtremeflow.serve.reply import ConnectionCut, Reply
-from xtremeflow.testing import CallRequest, Latency, Reservation, Usage
+from xtremeflow.simulation.charge import CallRequest
+from xtremeflow.simulation.latency import Latency
+from xtremeflow.simulation.provider import Reservation, Usage
 
 if TYPE_CHECKING:
     from xtremeflow.serve.service import Service

@@ -25,14 +25,14 @@ from xtremeflow.serve.reply import Reply, Request, Sink
 from xtremeflow.serve.schema import instance
 from xtremeflow.serve.settings import Settings
 from xtremeflow.serve.telling import Telling
-from xtremeflow.testing import (
-    CallRequest,
+from xtremeflow.simulation.charge import CallRequest
+from xtremeflow.simulation.clock import Clock
+from xtremeflow.simulation.provider import (
     RateLimitError,
     RequestTooLargeError,
     Reservation,
     SimulatedProvider,
 )
-from xtremeflow.testing.clock import Clock
 
 OUTPUT_HEADER = "x-simulated-output-tokens"
 

@@ -9,7 +9,8 @@ from random import Random
 
 from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.profiles import PROFILES
-from xtremeflow.testing import LatencyModel, Quirks
+from xtremeflow.simulation.latency import LatencyModel
+from xtremeflow.simulation.quirks import Quirks
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from xtremeflow.serve.profiles import Account, Profile, Refusal, Rejection
-from xtremeflow.testing import Quirks, RateLimitError, RequestTooLargeError
+from xtremeflow.simulation.provider import RateLimitError, RequestTooLargeError
+from xtremeflow.simulation.quirks import Quirks
 
 _MESSAGES = {
     "growth": "Slow down: your rate of requests has grown too fast. Reduce it, keep it stable for "

@@ -10,9 +10,10 @@ from statistics import mean
 from types import SimpleNamespace
 
 from xtremeflow._values import json_objects
-from xtremeflow.demo.trace import load_trace
 from xtremeflow.serve.profiles import Account, Profile, Refusal
 from xtremeflow.serve.profiles.base import UNITS, Rejection, period
+from xtremeflow.simulation.enforcers import NANOSECONDS, Concurrency
+from xtremeflow.simulation.traces import load_trace
 from xtremeflow.testing import (
     CallRequest,
     Enforcer,
@@ -21,7 +22,6 @@ from xtremeflow.testing import (
     RequestTooLargeError,
     SimulatedProvider,
 )
-from xtremeflow.testing.limits import NANOSECONDS, Concurrency
 
 EPOCH = 1.8e9  # seconds since the epoch at which the virtual clock starts
 LATENCY = LatencyModel(

@@ -10,7 +10,7 @@ from statistics import mean
 
 from bench.learning.jobs.world import LARGEST, LATENCY, Refused
 from xtremeflow import TokenRateScheduler
-from xtremeflow.demo.trace import load_trace
+from xtremeflow.simulation.traces import load_trace
 from xtremeflow.testing import (
     CallRequest,
     Concurrency,

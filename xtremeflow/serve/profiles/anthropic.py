@@ -13,8 +13,8 @@ from typing import ClassVar
 from xtremeflow.serve.asking import Json
 from xtremeflow.serve.cache import CacheRules
 from xtremeflow.serve.profiles.base import UNITS, Account, Profile, Quotas, Refusal, Rejection
-from xtremeflow.testing import CallRequest, Enforcer, TokenBucket
-from xtremeflow.testing.charge import charge_uncached_input, settle_uncached
+from xtremeflow.simulation.charge import CallRequest, charge_uncached_input, settle_uncached
+from xtremeflow.simulation.enforcers import Enforcer, TokenBucket
 
 KINDS = {
     400: "invalid_request_error",

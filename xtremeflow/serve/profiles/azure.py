@@ -13,8 +13,8 @@ from typing import ClassVar
 from xtremeflow.serve.cache import CacheRules
 from xtremeflow.serve.profiles.base import UNITS, Account, Profile, Quotas, Refusal, Rejection
 from xtremeflow.serve.profiles.openai_like import openai_error, openai_headers, openai_kind
-from xtremeflow.testing import CallRequest, Enforcer, FixedWindow
-from xtremeflow.testing.charge import charge_prompt_and_max_tokens
+from xtremeflow.simulation.charge import CallRequest, charge_prompt_and_max_tokens
+from xtremeflow.simulation.enforcers import Enforcer, FixedWindow
 
 REQUEST_WINDOWS = 6  # of requests, in a minute
 

@@ -11,8 +11,9 @@ from typing import ClassVar
 
 from xtremeflow.serve.asking import Json
 from xtremeflow.serve.cache import CacheRules
-from xtremeflow.testing import CallRequest, Enforcer, RateLimitError, RequestTooLargeError
-from xtremeflow.testing.limits import NANOSECONDS
+from xtremeflow.simulation.charge import CallRequest
+from xtremeflow.simulation.enforcers import NANOSECONDS, Enforcer
+from xtremeflow.simulation.provider import RateLimitError, RequestTooLargeError
 
 QUOTAS: Mapping[str, str] = {
     "rpm": "requests per minute",

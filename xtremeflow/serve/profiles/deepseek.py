@@ -12,8 +12,8 @@ from xtremeflow.serve.asking import Json
 from xtremeflow.serve.cache import CacheRules
 from xtremeflow.serve.profiles.base import Profile, Quotas, Refusal, Rejection
 from xtremeflow.serve.profiles.openai_like import openai_error, openai_kind
-from xtremeflow.testing import CallRequest, Concurrency, Enforcer
-from xtremeflow.testing.charge import charge_actual
+from xtremeflow.simulation.charge import CallRequest, charge_actual
+from xtremeflow.simulation.enforcers import Concurrency, Enforcer
 
 
 class DeepSeek(Profile):

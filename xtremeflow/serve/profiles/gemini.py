@@ -23,8 +23,8 @@ from xtremeflow.serve.profiles.base import (
     Rejection,
     period,
 )
-from xtremeflow.testing import CallRequest, Enforcer, FixedWindow
-from xtremeflow.testing.charge import charge_actual
+from xtremeflow.simulation.charge import CallRequest, charge_actual
+from xtremeflow.simulation.enforcers import Enforcer, FixedWindow
 
 STATUSES = {
     400: "INVALID_ARGUMENT",

@@ -15,8 +15,8 @@ from xtremeflow.serve.profiles.base import (
     period,
 )
 from xtremeflow.serve.profiles.openai_like import duration, openai_headers, openai_kind
-from xtremeflow.testing import CallRequest, Enforcer, TokenBucket
-from xtremeflow.testing.charge import charge_prompt_and_max_tokens, settle_actual
+from xtremeflow.simulation.charge import CallRequest, charge_prompt_and_max_tokens, settle_actual
+from xtremeflow.simulation.enforcers import Enforcer, TokenBucket
 
 SHORT = {
     "rpm": "requests per minute (RPM)",

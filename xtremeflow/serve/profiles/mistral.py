@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from xtremeflow.serve.profiles.base import UNITS, Account, Profile, Quotas, Refusal, Rejection
-from xtremeflow.testing import CallRequest, Enforcer, SlidingWindow
-from xtremeflow.testing.charge import charge_later, settle_actual
+from xtremeflow.simulation.charge import CallRequest, charge_later, settle_actual
+from xtremeflow.simulation.enforcers import Enforcer, SlidingWindow
 
 TYPES = {401: "unauthorized", 404: "invalid_model", 429: "rate_limited"}
 

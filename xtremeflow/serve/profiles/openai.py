@@ -22,8 +22,8 @@ from xtremeflow.serve.profiles.openai_like import (
     openai_headers,
     openai_kind,
 )
-from xtremeflow.testing import CallRequest, Enforcer, TokenBucket
-from xtremeflow.testing.charge import charge_max_tokens
+from xtremeflow.simulation.charge import CallRequest, charge_max_tokens
+from xtremeflow.simulation.enforcers import Enforcer, TokenBucket
 
 SHORT = {"rpm": "min (RPM)", "rpd": "day (RPD)", "tpm": "min (TPM)", "tpd": "day (TPD)"}
 

@@ -9,8 +9,8 @@ from typing import ClassVar
 
 from xtremeflow.serve.cache import CacheRules
 from xtremeflow.serve.profiles.base import Profile, Quotas, Refusal, Rejection
-from xtremeflow.testing import CallRequest, Concurrency, Enforcer
-from xtremeflow.testing.charge import charge_actual
+from xtremeflow.simulation.charge import CallRequest, charge_actual
+from xtremeflow.simulation.enforcers import Concurrency, Enforcer
 
 TYPES = {
     400: "BadRequestError",

@@ -1,16 +1,16 @@
 """Test without an account: a simulated, strictly enforcing provider and a virtual clock."""
 
-from xtremeflow.testing.charge import CallRequest, Charge, Settlement
-from xtremeflow.testing.clock import DeadlockError, VirtualClockLoop, clock_of, run
-from xtremeflow.testing.latency import Latency, LatencyModel, LatencySource
-from xtremeflow.testing.limits import (
+from xtremeflow.simulation.charge import CallRequest, Charge, Settlement
+from xtremeflow.simulation.clock import DeadlockError, VirtualClockLoop, clock_of, run
+from xtremeflow.simulation.enforcers import (
     Concurrency,
     Enforcer,
     FixedWindow,
     SlidingWindow,
     TokenBucket,
 )
-from xtremeflow.testing.provider import (
+from xtremeflow.simulation.latency import Latency, LatencyModel, LatencySource
+from xtremeflow.simulation.provider import (
     Arrival,
     ErrorResponse,
     ProviderError,
@@ -22,7 +22,7 @@ from xtremeflow.testing.provider import (
     SimulatedProvider,
     Usage,
 )
-from xtremeflow.testing.quirks import Quirks
+from xtremeflow.simulation.quirks import Quirks
 
 __all__ = [
     "Arrival",

@@ -32,7 +32,7 @@ def load_trace(path: Path | None = None) -> tuple[TraceRequest, ...]:
     if path is not None:
         with path.open(newline="", encoding="utf-8") as lines:
             return _parse(lines, str(path))
-    text = files("xtremeflow.demo").joinpath(SAMPLE).read_text(encoding="utf-8")
+    text = files("xtremeflow.simulation").joinpath(SAMPLE).read_text(encoding="utf-8")
     return _parse(text.splitlines(), SAMPLE)
 
 

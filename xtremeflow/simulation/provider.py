@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from xtremeflow.testing.charge import CHARGES, CallRequest, Charge
-from xtremeflow.testing.clock import Clock, clock_of
-from xtremeflow.testing.latency import Latency, LatencyModel, LatencySource
-from xtremeflow.testing.limits import NANOSECONDS, Enforcer
-from xtremeflow.testing.quirks import Door, Quirks, Reason
+from xtremeflow.simulation.charge import CHARGES, CallRequest, Charge
+from xtremeflow.simulation.clock import Clock, clock_of
+from xtremeflow.simulation.enforcers import NANOSECONDS, Enforcer
+from xtremeflow.simulation.latency import Latency, LatencyModel, LatencySource
+from xtremeflow.simulation.quirks import Door, Quirks, Reason
 
 NO_QUIRKS = Quirks()
 

@@ -8,6 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xtremeflow.simulation.charge import (
+    charge_later,
+    charge_max_tokens,
+    charge_prompt_and_max_tokens,
+    charge_uncached_input,
+    settle_actual,
+    settle_uncached,
+)
 from xtremeflow.testing import (
     CallRequest,
     Concurrency,
@@ -19,14 +27,6 @@ from xtremeflow.testing import (
     TokenBucket,
     Usage,
     run,
-)
-from xtremeflow.testing.charge import (
-    charge_later,
-    charge_max_tokens,
-    charge_prompt_and_max_tokens,
-    charge_uncached_input,
-    settle_actual,
-    settle_uncached,
 )
 
 EXACT = LatencyModel(
