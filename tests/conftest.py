@@ -29,6 +29,7 @@ def _the_log_is_as_imported() -> None:
     Not what the test before left is put back, but what was at first: a command may also be run by
     a fixture of a whole module, which comes before this one, and outlives it.
     """
+    logging.disable(logging.NOTSET)
     for each, (level, propagate, handlers) in zip(LOGGERS, AS_IMPORTED, strict=True):
         each.setLevel(level)
         each.propagate = propagate

@@ -199,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for profile in options.profiles:
         if profile not in WITH_HEADERS:
             parser.error(f"there is no profile {profile!r} here, only {', '.join(WITH_HEADERS)}")
-    logging.disable(logging.WARNING)
+    logging.getLogger("xtremeflow").setLevel(logging.ERROR)
     learned: list[list[str]] = []
     worth: list[list[str]] = []
     for profile in options.profiles or WITH_HEADERS:

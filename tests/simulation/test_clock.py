@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 import time
 
 import pytest
@@ -123,14 +124,19 @@ def test_a_start_may_be_chosen():
 
 
 def test_a_thread_is_waited_for():
-    async def main():
-        began = now()
-        result = await asyncio.to_thread(lambda: time.sleep(0.02) or "done")
-        return result, now() - began
+    """The clock runs at real speed while a thread works, here until a timer of the loop."""
 
-    result, passed = run(main())
-    assert result == "done"
-    assert 0 < passed < 5
+    async def main():
+        rung = threading.Event()
+        began, real = now(), time.monotonic()
+        asyncio.get_running_loop().call_later(0.02, rung.set)
+        rang = await asyncio.to_thread(rung.wait, 30)
+        return rang, now() - began, time.monotonic() - real
+
+    rang, passed, real = run(main())
+    assert rang
+    assert 0.019 < passed < 5
+    assert real > 0.015  # not a jump of the clock
 
 
 def test_the_clock_runs_at_real_speed_beside_a_thread():
