@@ -16,13 +16,18 @@ from .. import _http
 from .._http import Event
 from ._client import Client, StreamContext
 from ._errors import (
+    AdmissionTimeout,
     CertificateError,
     ClientClosed,
+    ClientForked,
     ConnectError,
     ConnectionLost,
     ConnectTimeout,
     HTTPError,
     IdleTimeout,
+    InvalidJSON,
+    InvalidRequest,
+    InvalidURL,
     ProtocolError,
     ProxyError,
     RedirectError,
@@ -37,7 +42,8 @@ from ._errors import (
     TransportError,
     UploadAborted,
 )
-from ._response import Headers, Response, StreamResponse, Timing
+from ._response import Headers, Request, Response, StreamResponse, Timing
+from ._terms import admission
 from ._transport import transport
 
 #: The version of the libcurl in use, and of its TLS library.
@@ -45,9 +51,11 @@ LIBCURL = f"{_http.libcurl_version} ({_http.tls_version})"
 
 __all__ = [
     "LIBCURL",
+    "AdmissionTimeout",
     "CertificateError",
     "Client",
     "ClientClosed",
+    "ClientForked",
     "ConnectError",
     "ConnectTimeout",
     "ConnectionLost",
@@ -55,9 +63,13 @@ __all__ = [
     "HTTPError",
     "Headers",
     "IdleTimeout",
+    "InvalidJSON",
+    "InvalidRequest",
+    "InvalidURL",
     "ProtocolError",
     "ProxyError",
     "RedirectError",
+    "Request",
     "ResolveError",
     "Response",
     "StatusError",
@@ -72,5 +84,6 @@ __all__ = [
     "TotalTimeout",
     "TransportError",
     "UploadAborted",
+    "admission",
     "transport",
 ]

@@ -6,15 +6,15 @@ import asyncio
 import gc
 import time
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from .. import _http
 from .._arguments import check_int, check_number
 from .._core import current_call
 from ..answers.answer import Answer
-from ..answers.attempt import Attempts, Persistence, Sent, Watch
+from ..answers.attempt import Attempts, Persistence, Sent
 from ..answers.table import judged
 from ..answers.verdict import Meaning, Verdict
 from ..learning.rules import BY_USAGE
@@ -23,15 +23,18 @@ from ..learning.usage import Usage
 from ..limits import Cost
 from ..scheduler import TaskScheduler
 from . import _options
-from ._errors import CertificateError, ClientClosed, TooLarge, TransportError
+from ._errors import AdmissionTimeout, CertificateError, ClientClosed, TooLarge, TransportError
 from ._response import Response
+from ._terms import Terms
 from ._url import shown
 from ._usage import Estimate, Tap, measured, usage_in
 
 T = TypeVar("T")
 
 #: The arguments of Session.call.
-Request = tuple[Any, ...]
+Arguments = tuple[Any, ...]
+#: How a transfer is awaited.
+Send = Callable[[_http.Transfer, Arguments], Coroutine[Any, Any, Response]]
 
 
 def is_safe(error: Exception) -> bool:
@@ -98,7 +101,13 @@ class Admission:
         self.attempts = Attempts(self, persistence, is_safe)
         self.leases = Leases(scheduler)
 
-    def cost(self, url: str, body: Any) -> Cost:
+    def priced(self, terms: Terms, url: str, body: Any) -> Terms:
+        """The terms with what the request is likely to use, if they do not say it."""
+        return terms if terms.estimate is not None else terms._replace(
+            estimate=self._cost(url, body)
+        )  # fmt: skip
+
+    def _cost(self, url: str, body: Any) -> Cost:
         if body is None:
             body = b""
         if self._estimate is not None:
@@ -148,53 +157,54 @@ class Admission:
         self,
         first: _http.Transfer,
         call: Callable[..., _http.Transfer] | None,
-        request: Request,
-        send: Callable[[_http.Transfer, Request], Awaitable[Response]] | None,
+        request: Arguments,
+        send: Send | None,
+        terms: Terms,
     ) -> Response:
         """Awaits the first transfer once admitted; after a refusal another, of `call(*request)`.
 
         The answer to the last attempt is returned, a refusal too. send: how a transfer is awaited.
         """
-        return (await self.sent(first, call, request, send)).result
-
-    async def sent(
-        self,
-        first: _http.Transfer,
-        call: Callable[..., _http.Transfer] | None,
-        request: Request,
-        send: Callable[[_http.Transfer, Request], Awaitable[Response]] | None,
-        watch: Watch | None = None,
-    ) -> Sent[Response]:
-        """The same, with what the last attempt's answer means."""
+        unsent = [first]
         run = None
+        asked = time.perf_counter()
         try:
-            cost = self.cost(request[1], request[3])
-            run = self._run([first], call, request, send, time.perf_counter(), watch)
+            terms = self.priced(terms, request[1], request[3])
+            run = self._run(unsent, call, request, send, asked)
             if self.admitted():
-                return await run
-            task = self.scheduler.submit(run, cost)
+                return (await run).result
+            task = self.submit(run, terms)
             run = None  # the task's
-            return await task
+            return (await task).result
         except Unpassed as unpassed:
-            return unpassed.sent
+            return cast(Response, unpassed.sent.result)
+        except asyncio.TimeoutError:
+            if not unsent:
+                raise
+            raise not_admitted(request[0], request[1], asked) from None
         finally:
             first.close()  # if it was never dispatched
             if run is not None:
                 run.close()
 
+    def submit(self, run: Coroutine[Any, Any, T], terms: Terms) -> asyncio.Task[T]:
+        assert terms.estimate is not None
+        return self.scheduler.submit(
+            run, terms.estimate, priority=terms.priority, timeout=terms.timeout
+        )
+
     async def _run(
         self,
-        transfers: list[_http.Transfer],
+        unsent: list[_http.Transfer],
         call: Callable[..., _http.Transfer] | None,
-        request: Request,
-        send: Callable[[_http.Transfer, Request], Awaitable[Response]] | None,
+        request: Arguments,
+        send: Send | None,
         asked: float,
-        watch: Watch | None,
     ) -> Sent[Response]:
         async def attempt() -> Sent[Response]:
             queued = time.perf_counter() - asked
-            if transfers:
-                transfer = transfers.pop()
+            if unsent:
+                transfer = unsent.pop()
             else:
                 assert call is not None
                 transfer = call(*request)
@@ -211,9 +221,20 @@ class Admission:
             attempt,
             name=lambda: f"{request[0]} {shown(request[1])}",
             is_repeatable=call is not None,
-            watch=watch,
         )
         return passed(sent)
+
+
+def not_admitted(method: str, url: str, asked: float) -> AdmissionTimeout:
+    """For a call that has waited for its admission since `asked` (s, of time.perf_counter)."""
+    waited = time.perf_counter() - asked
+    error = AdmissionTimeout(
+        f"{method} {shown(url)} failed (queue, after {waited:.3f} s): it was not admitted within "
+        "its timeout"
+    )
+    error.method, error.url, error.phase, error.elapsed = method, url, "queue", waited
+    error.retry_safe = True
+    return error
 
 
 _MOST_AHEAD = 64 * 1024  # bytes of a body: what tells of an error is smaller
@@ -268,8 +289,9 @@ class Lease(Generic[T]):
         self,
         admission: Admission,
         open: Callable[[], Awaitable[Sent[T]]],
-        cost: Cost,
-        name: Callable[[], str],
+        terms: Terms,
+        method: str,
+        url: str,
         is_repeatable: bool,
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -277,14 +299,24 @@ class Lease(Generic[T]):
         self.is_read = False
         """Whether somebody waits for what comes next."""
         self._admission = admission
-        self._opening = partial(_opening, admission.attempts, open, name, is_repeatable)
+        self._asked = method, url, time.perf_counter()
+        # Taken out when the call is admitted.
+        self._openings: list[Callable[[], Awaitable[T]]] = [
+            partial(
+                _opening,
+                admission.attempts,
+                open,
+                lambda: f"{method} {shown(url)}",
+                is_repeatable,
+            )
+        ]
         self._opened: asyncio.Future[T] = loop.create_future()
         self._closed: asyncio.Future[None] = loop.create_future()
         self._task: asyncio.Task[None] | None = None
         if not admission.admitted():
-            hold = _hold(self._opening, self._opened, self._closed, self.tap, admission)
+            hold = _hold(self._openings, self._opened, self._closed, self.tap, admission)
             try:
-                self._task = admission.scheduler.submit(hold, cost)
+                self._task = admission.submit(hold, terms)
             except BaseException:
                 hold.close()
                 raise
@@ -295,10 +327,10 @@ class Lease(Generic[T]):
 
     async def opened(self) -> T:
         """The stream. Raises Unpassed for one that the limits have not let pass at last."""
-        opened, task, opening = self._opened, self._task, self._opening
-        del self._opened, self._opening  # else the stream would keep itself alive through this
+        opened, task = self._opened, self._task
+        del self._opened  # else the stream would keep itself alive through this
         if task is None:
-            return await opening()
+            return await self._openings.pop()()
         try:
             # Not the future alone: the task may end without having come to run.
             both: set[asyncio.Future[Any]] = {task, opened}
@@ -307,7 +339,12 @@ class Lease(Generic[T]):
             task.cancel()
             raise
         if not opened.done():
-            task.result()
+            try:
+                task.result()
+            except asyncio.TimeoutError:
+                if not self._openings:
+                    raise
+                raise not_admitted(*self._asked) from None
         return opened.result()
 
     async def aclose(self) -> None:
@@ -351,7 +388,7 @@ async def _opening(
 
 
 async def _hold(
-    opening: Callable[[], Awaitable[T]],
+    openings: list[Callable[[], Awaitable[T]]],
     opened: asyncio.Future[T],
     closed: asyncio.Future[None],
     tap: Tap,
@@ -359,8 +396,8 @@ async def _hold(
 ) -> None:
     """A streamed call, for its task. It keeps nothing of the stream alive: who drops that has left
     it."""
-    opened.set_result(await opening())
-    del opening, opened
+    opened.set_result(await openings.pop()())
+    del opened
     await closed
     usage = tap.usage()
     if usage is not None:

@@ -6,42 +6,42 @@ import asyncio
 import os
 import time
 import warnings
-from collections.abc import AsyncIterable, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
 from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, cast
 
 from .. import _http
 from .._arguments import check_int
-from ..answers.attempt import Sent, Watch
+from ..answers.attempt import Sent
 from ..limits import Cost
 from ..scheduler import TaskScheduler
 from . import _options
-from ._admission import Admission, Lease, Request, Unpassed, body_ahead, make_admission
-from ._errors import transport_error
+from ._admission import Admission, Arguments, Lease, Send, Unpassed, body_ahead, make_admission
+from ._errors import invalid_request, transport_error
 from ._json import encode
 from ._options import HeadersInput
 from ._redirects import Step, follow
 from ._response import Response, StreamResponse
+from ._terms import USUAL, Terms
 from ._upload import Source, uploading
 from ._url import Params, checked_base, full_url, shown
 from ._usage import Estimate
+from ._verbs import NO_JSON, Content, Seconds, Verbs
 
-_NO_JSON: Any = object()
 _MIB = 1 << 20
 
-Content = bytes | bytearray | memoryview | str | AsyncIterable[bytes]
-Seconds = float | None
 
-
-class Client:
+class Client(Verbs):
     """An HTTP client for many calls at a time, on libcurl.
 
     Make one and keep it: its connections are reused. It works in several event loops and threads,
     each with its own connections. Close it with ``await client.aclose()`` or use ``async with``.
 
     Args:
-        base_url: put before URLs that begin with ``/``; without a query.
+        base_url: put before URLs that name no host: ``Client("https://api.example.com/v1")`` sends
+            ``"models"`` and ``"/models"`` to ``https://api.example.com/v1/models``. It has no
+            query.
         headers: sent with each call, unless the call names the same header. Content-Length,
             Transfer-Encoding and Expect are made from the body, and never taken from here.
         timeout: seconds for a whole call; None: no bound.
@@ -83,8 +83,8 @@ class Client:
 
     def __init__(
         self,
-        *,
         base_url: str = "",
+        *,
         headers: HeadersInput | None = None,
         timeout: Seconds = 600.0,
         connect_timeout: Seconds = 10.0,
@@ -163,43 +163,12 @@ class Client:
 
     # ---- calls ----
 
-    def post(
-        self,
-        url: str,
-        *,
-        json: Any = _NO_JSON,
-        content: Content | None = None,
-        headers: HeadersInput | None = None,
-        params: Params | None = None,
-        timeout: Seconds | EllipsisType = ...,
-        idle_timeout: Seconds | EllipsisType = ...,
-        connect_timeout: Seconds | EllipsisType = ...,
-        idempotent: bool | None = None,
-    ) -> Coroutine[Any, Any, Response]:
-        """``request("POST", ...)``."""
-        return self._send("POST", url, json, content, headers, params, timeout, idle_timeout,
-                          connect_timeout, idempotent)  # fmt: skip
-
-    def get(
-        self,
-        url: str,
-        *,
-        headers: HeadersInput | None = None,
-        params: Params | None = None,
-        timeout: Seconds | EllipsisType = ...,
-        idle_timeout: Seconds | EllipsisType = ...,
-        connect_timeout: Seconds | EllipsisType = ...,
-    ) -> Coroutine[Any, Any, Response]:
-        """``request("GET", ...)``."""
-        return self._send("GET", url, _NO_JSON, None, headers, params, timeout, idle_timeout,
-                          connect_timeout, None)  # fmt: skip
-
     def request(
         self,
         method: str,
         url: str,
         *,
-        json: Any = _NO_JSON,
+        json: Any = NO_JSON,
         content: Content | None = None,
         headers: HeadersInput | None = None,
         params: Params | None = None,
@@ -207,6 +176,9 @@ class Client:
         idle_timeout: Seconds | EllipsisType = ...,
         connect_timeout: Seconds | EllipsisType = ...,
         idempotent: bool | None = None,
+        priority: int = 0,
+        admission_timeout: Seconds = None,
+        estimate: Cost | None = None,
     ) -> Coroutine[Any, Any, Response]:
         """Sends a request; awaiting it gives the whole answer, whatever its status.
 
@@ -224,13 +196,19 @@ class Client:
             idempotent: whether the request may be executed twice; by default the method says so
                 (POST and PATCH may not). It decides over repeating a request whose connection
                 broke before an answer.
+            priority: with a scheduler: higher ones are admitted first, -32,768 to 32,767.
+            admission_timeout: with a scheduler: seconds that the call may wait for its admission.
+            estimate: with a scheduler: the tokens that the call is likely to use, or a mapping of
+                limit names to amounts; by default what the client's ``estimate`` says.
 
         Raises:
             TransportError: no whole answer came; its subclasses say why.
-            ValueError, TypeError: an argument cannot be sent, at once.
+            InvalidRequest: it cannot be sent as it is; at once. Also a ValueError.
+            TypeError: an argument is of the wrong type; at once.
         """
         return self._send(_method(method), url, json, content, headers, params, timeout,
-                          idle_timeout, connect_timeout, idempotent)  # fmt: skip
+                          idle_timeout, connect_timeout, idempotent, priority,
+                          admission_timeout, estimate)  # fmt: skip
 
     def _send(
         self,
@@ -244,32 +222,54 @@ class Client:
         idle_timeout: Seconds | EllipsisType,
         connect_timeout: Seconds | EllipsisType,
         idempotent: bool | None,
+        priority: int,
+        admission_timeout: Seconds,
+        estimate: Cost | None,
     ) -> Coroutine[Any, Any, Response]:
-        request, source = self._request(
+        terms = Terms(priority, admission_timeout, estimate)
+        transfer, request, source = self._made(
             method, url, json, content, headers, params, timeout, idle_timeout, connect_timeout,
-            False, idempotent,
+            False, idempotent, terms,
         )  # fmt: skip
-        transfer = self._call(*request)
-        send = self._followed if self._follow else None
+        send: Send | None = self._followed if self._follow else None
         if source is None and send is None and self._admission is None:
             return transfer
         transfer.entrust()
         if source is not None:
-            return self._send_source(transfer, source, request)
-        if self._admission is not None:
-            return self._admission.whole(transfer, self._call, request, send)
-        assert send is not None
-        return send(transfer, request)
+            send = _from_source(source)
+        if self._admission is None:
+            assert send is not None
+            return send(transfer, request)
+        again = None if source is not None else self._call
+        return self._admission.whole(transfer, again, request, send, terms)
 
-    def _post_watched(self, url: str, content: bytes, watch: Watch) -> Awaitable[Sent[Response]]:
-        """For who follows each attempt, as the runner does: the last one, with its verdict."""
-        assert self._admission is not None
-        request, _ = self._request("POST", url, _NO_JSON, content, None, None, ..., ..., ..., False,
-                                   None)  # fmt: skip
-        transfer = self._call(*request)
-        transfer.entrust()
-        send = self._followed if self._follow else None
-        return self._admission.sent(transfer, self._call, request, send, watch)
+    def _made(
+        self,
+        method: str,
+        url: str,
+        json: Any,
+        content: Content | None,
+        headers: HeadersInput | None,
+        params: Params | None,
+        timeout: Seconds | EllipsisType,
+        idle_timeout: Seconds | EllipsisType,
+        connect_timeout: Seconds | EllipsisType,
+        stream: bool,
+        idempotent: bool | None,
+        terms: Terms,
+    ) -> tuple[_http.Transfer, Arguments, Source | None]:
+        """The transfer, what makes another of it, and where the body is to come from, if it is not
+        in there."""
+        try:
+            request, source = self._request(
+                method, url, json, content, headers, params, timeout, idle_timeout,
+                connect_timeout, stream, idempotent,
+            )  # fmt: skip
+            if terms != USUAL:
+                terms.check()
+            return self._call(*request), request, source
+        except ValueError as error:
+            raise invalid_request(error, method, url) from error
 
     def _request(
         self,
@@ -284,14 +284,12 @@ class Client:
         connect_timeout: Seconds | EllipsisType,
         stream: bool,
         idempotent: bool | None,
-    ) -> tuple[Request, Source | None]:
-        """What the session is to be called with, and where the body is to come from, if it is not
-        in there."""
+    ) -> tuple[Arguments, Source | None]:
         if params is not None or self._base_url or (isinstance(url, str) and not url.isascii()):
             url = full_url(self._base_url, url, params)
         source: Source | None = None
         body: Any = content
-        is_json = json is not _NO_JSON
+        is_json = json is not NO_JSON
         if is_json:
             if content is not None:
                 raise ValueError("give json or content, not both")
@@ -304,23 +302,12 @@ class Client:
         return (method, url, headers, body, is_json, timeout, idle_timeout, connect_timeout,
                 stream, idempotent, upload_size, False), source  # fmt: skip
 
-    def _send_source(
-        self, transfer: _http.Transfer, source: Source, request: Request
-    ) -> Coroutine[Any, Any, Response]:
-        async def send(transfer: _http.Transfer, _: Request) -> Response:
-            async with uploading(transfer, source):
-                return cast(Response, await transfer)
-
-        if self._admission is not None:
-            return self._admission.whole(transfer, None, request, send)
-        return send(transfer, request)
-
     def stream(
         self,
         method: str,
         url: str,
         *,
-        json: Any = _NO_JSON,
+        json: Any = NO_JSON,
         content: Content | None = None,
         headers: HeadersInput | None = None,
         params: Params | None = None,
@@ -328,6 +315,9 @@ class Client:
         idle_timeout: Seconds | EllipsisType = ...,
         connect_timeout: Seconds | EllipsisType = ...,
         idempotent: bool | None = None,
+        priority: int = 0,
+        admission_timeout: Seconds = None,
+        estimate: Cost | None = None,
     ) -> StreamContext:
         """As ``request``, for ``async with client.stream("POST", url, json=...) as answer:``.
 
@@ -335,19 +325,20 @@ class Client:
         error, or of a JSON object, up to 64 KB: it may be a refusal). At its end the transfer
         ends, read or not. Redirects are not followed.
         """
-        request, source = self._request(
+        terms = Terms(priority, admission_timeout, estimate)
+        transfer, request, source = self._made(
             _method(method), url, json, content, headers, params, timeout, idle_timeout,
-            connect_timeout, True, idempotent,
+            connect_timeout, True, idempotent, terms,
         )  # fmt: skip
-        again = partial(self._call, *request)
         if self._admission is None:
-            return StreamContext(again(), source, self._max_event)
-        cost = self._admission.cost(request[1], request[3])
+            return StreamContext(transfer, source, self._max_event)
+        again = partial(self._call, *request)
+        terms = self._admission.priced(terms, request[1], request[3])
         return ScheduledStreamContext(
-            again(), source, self._max_event, again, self._admission, cost
+            transfer, source, self._max_event, again, self._admission, terms
         )
 
-    async def _followed(self, transfer: _http.Transfer, request: Request) -> Response:
+    async def _followed(self, transfer: _http.Transfer, request: Arguments) -> Response:
         method, url, headers, body, json, total, idle, connect, *_ = request
         if isinstance(total, EllipsisType):
             total = self._timeout
@@ -410,6 +401,14 @@ class Client:
             for name, value in engine.stats().items():
                 total[name] = total.get(name, 0) + value
         return total
+
+
+def _from_source(source: Source) -> Send:
+    async def send(transfer: _http.Transfer, _: Arguments) -> Response:
+        async with uploading(transfer, source):
+            return cast(Response, await transfer)
+
+    return send
 
 
 _HIGH_WATER = 256 * 1024
@@ -480,13 +479,13 @@ class ScheduledStreamContext(StreamContext):
         max_event: int,
         again: Callable[[], _http.Transfer],
         admission: Admission,
-        cost: Cost,
+        terms: Terms,
     ) -> None:
         super().__init__(first, source, max_event)
         self._unused = True
         self._again = again
         self._admission = admission
-        self._cost = cost
+        self._terms = terms
         self._lease: Lease[StreamResponse] | None = None
 
     async def _attempt(self) -> Sent[StreamResponse]:
@@ -505,9 +504,13 @@ class ScheduledStreamContext(StreamContext):
     async def __aenter__(self) -> StreamResponse:
         self._asked = time.perf_counter()
         transfer = self._transfer
-        name = f"{transfer.method} {shown(transfer.url)}"
         lease = Lease(
-            self._admission, self._attempt, self._cost, lambda: name, self._source is None
+            self._admission,
+            self._attempt,
+            self._terms,
+            transfer.method,
+            transfer.url,
+            is_repeatable=self._source is None,
         )
         try:
             stream = await lease.opened()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,47 @@ if TYPE_CHECKING:
 
 class HTTPError(Exception):
     """The base of all errors of this package."""
+
+
+class InvalidRequest(HTTPError, ValueError):
+    """The request cannot be sent as it is: a header, its JSON, a parameter.
+
+    Attributes:
+        method, url: the request.
+    """
+
+    method: str = ""
+    url: str = ""
+
+
+class InvalidURL(InvalidRequest):
+    """The URL cannot be sent to."""
+
+
+class InvalidJSON(HTTPError, json.JSONDecodeError):
+    """The answer's body, or an event's data, is not JSON.
+
+    Attributes:
+        response: the answer; None for an event.
+        msg, doc, pos, lineno, colno: of json.JSONDecodeError: what is wrong with which text, where.
+    """
+
+    def __init__(self, response: Response | None, error: ValueError) -> None:
+        self.response = response
+        self.error = error
+        if not isinstance(error, json.JSONDecodeError):  # not Unicode, nested too deeply
+            error = json.JSONDecodeError(str(error), "", 0)
+        self.msg, self.doc, self.pos = error.msg, error.doc, error.pos
+        self.lineno, self.colno = error.lineno, error.colno
+        what = (
+            "the event's data"
+            if response is None
+            else f"{response.method} {shown(response.url)} was answered {response.status}: the body"
+        )
+        ValueError.__init__(self, f"{what} is not JSON: {error}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return InvalidJSON, (self.response, self.error)
 
 
 class StatusError(HTTPError):
@@ -54,8 +96,9 @@ class TransportError(HTTPError):
 
     Attributes:
         method, url: the request.
-        phase: where it failed: ``"resolve"``, ``"connect"``, ``"tls"``, ``"send"`` (the request
-            may be under way), ``"wait"`` (for the first byte) or ``"read"``.
+        phase: where it failed: ``"queue"`` (before it was sent), ``"resolve"``, ``"connect"``,
+            ``"tls"``, ``"send"`` (the request may be under way), ``"wait"`` (for the first byte)
+            or ``"read"``.
         elapsed: seconds since the start of the call.
         retry_safe: whether the request may be sent again without being executed twice: the server
             cannot have seen it, or its method (or the caller's ``idempotent=True``) says so.
@@ -110,6 +153,10 @@ class TotalTimeout(Timeout):
     """The whole call took longer than ``timeout``."""
 
 
+class AdmissionTimeout(Timeout):
+    """The scheduler did not admit the call within its ``admission_timeout``."""
+
+
 class ConnectionLost(TransportError):
     """The connection broke before the end of the answer."""
 
@@ -122,8 +169,12 @@ class TooLarge(TransportError):
     """The answer's head or body is above the client's bound."""
 
 
-class ClientClosed(TransportError):
-    """The client was closed during the call."""
+class ClientClosed(TransportError, RuntimeError):
+    """The client was closed, before the call or during it."""
+
+
+class ClientForked(TransportError, RuntimeError):
+    """The connections belong to the process that this one was forked from."""
 
 
 class EventTooLarge(TooLarge, ValueError):
@@ -138,6 +189,15 @@ class UploadAborted(TransportError):
     """The source of a streamed request failed."""
 
 
+def invalid_request(error: ValueError, method: str, url: str) -> InvalidRequest:
+    """The exception for a value that cannot be sent: itself if it is of this package."""
+    if isinstance(error, InvalidRequest):
+        return error
+    invalid = InvalidRequest(f"{method} {shown(url)} cannot be sent: {error}")
+    invalid.method, invalid.url = method, url
+    return invalid
+
+
 _QUOTED_URL = re.compile("'(.*(?:://|@).*)'")
 
 # libcurl's numbers
@@ -149,6 +209,8 @@ _PROTOCOL = {1, 8, 16, 34, 61, 92, 95}
 _LOST = {18, 52, 55, 56}
 _WITH_ERRNO = {7, 55, 56}  # with others, the number may be an older one
 
+_UNSENT = {-6, -7, -16, -18}  # may come before anything was tried
+
 _OWN: dict[int, tuple[type[TransportError], str]] = {
     -1: (TotalTimeout, "the total timeout was reached"),
     -2: (IdleTimeout, "nothing was received for the idle timeout"),
@@ -159,7 +221,7 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
         "the reused connection broke before an answer; the request may have been received and "
         "is not repeated",
     ),
-    -6: (ClientClosed, "the client was closed"),
+    -6: (ClientClosed, "the client is closed"),
     -7: (TransportError, "out of memory"),
     -8: (UploadAborted, "the source of the request's body failed"),
     -9: (ConnectionLost, "the connection ended in the answer's head"),
@@ -174,6 +236,11 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
     -14: (ProtocolError, "the answer's body is not the gzip stream that was announced"),
     -15: (ProtocolError, "the answer's body ends before its gzip stream does"),
     -17: (EventTooLarge, "an event of the stream is larger than max_event"),
+    -18: (
+        ClientForked,
+        "the connections belong to the process that this one was forked from: make a new client, "
+        "in a new event loop",
+    ),
     -16: (
         ConnectError,
         "the process is out of file descriptors, and none of them is a connection that may come "
@@ -215,7 +282,9 @@ def transport_error(
 ) -> Exception:
     """The exception for an outcome of the engine."""
     if code == 3:
-        return ValueError(f"url is malformed: {shown(url)!r}: {message}")
+        invalid = InvalidURL(f"url is malformed: {shown(url)!r}: {message}")
+        invalid.method, invalid.url = method, url
+        return invalid
     if code == 27:
         return MemoryError("libcurl is out of memory")
     lookup, connect, _tls, _ready, first_byte, total, _connects, _sends = times
@@ -226,6 +295,8 @@ def transport_error(
         text = _QUOTED_URL.sub(lambda found: repr(shown(found[1])), text)  # of a proxy
     if status:
         phase = "read"
+    elif code in _UNSENT and not total:
+        phase = "queue"
     elif connected:
         phase = "send" if code == 55 and not first_byte else "wait"
     elif code in _RESOLVE:

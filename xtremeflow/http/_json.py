@@ -12,8 +12,6 @@ from collections.abc import Callable
 from importlib import import_module
 from typing import Any, cast
 
-from .. import _http
-
 __all__ = ["decode", "encode"]
 
 
@@ -98,5 +96,3 @@ if orjson := _library("orjson"):
 elif msgspec := _library("msgspec"):
     encode = with_checks(msgspec.json.encode)
     decode = with_fallback(msgspec.json.decode)
-
-_http.set_loads(decode)

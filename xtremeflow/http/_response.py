@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _http
-from ._errors import StatusError
+from ._errors import InvalidJSON, StatusError
 from ._json import decode
 
 if TYPE_CHECKING:
@@ -72,18 +73,30 @@ class Headers(Mapping[str, str]):
         return list(self._index.get(name.lower(), ()))
 
 
-class Response(_http.Response):
-    """A whole answer.
+class Request(NamedTuple):
+    """What was asked. Headers and body are not kept: they may be secret, and large."""
 
-    It can be pickled, and so can the StatusError with it.
+    method: str
+    url: str
 
-    Attributes:
-        status: the status code (also as ``status_code``).
-        body: the body as bytes, decompressed.
-        url, method: of the request that was answered.
-    """
+
+class Answered:
+    """What a status line and the clock tell of any answer."""
 
     __slots__ = ()
+
+    if TYPE_CHECKING:
+
+        @property
+        def status(self) -> int: ...
+        @property
+        def method(self) -> str: ...
+        @property
+        def url(self) -> str: ...
+        @property
+        def timing(self) -> Timing: ...
+        @property
+        def _head(self) -> bytes: ...
 
     @property
     def status_code(self) -> int:
@@ -93,6 +106,50 @@ class Response(_http.Response):
     def ok(self) -> bool:
         """Whether the status is below 400."""
         return self.status < 400
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 200 to 299."""
+        return 200 <= self.status < 300
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the status is 400 or above."""
+        return self.status >= 400
+
+    @property
+    def reason_phrase(self) -> str:
+        """What the server says beside the status; "" over HTTP/2."""
+        line = self._head.partition(b"\n")[0]
+        return b" ".join(line.split()[2:]).decode("latin-1")
+
+    @property
+    def elapsed(self) -> timedelta:
+        """From the dispatch of the call to the end of its answer: `timing` without its queue."""
+        return timedelta(seconds=self.timing.total - self.timing.queue)
+
+    @property
+    def request(self) -> Request:
+        """The method and the URL that were asked."""
+        return Request(self.method, self.url)
+
+
+class Response(Answered, _http.Response):
+    """A whole answer.
+
+    It can be pickled, and so can the StatusError with it.
+
+    Attributes:
+        status: the status code (also as ``status_code``).
+        body: the body as bytes, decompressed (also as ``content``).
+        url, method: of the request that was answered.
+    """
+
+    __slots__ = ()
+
+    @property
+    def content(self) -> bytes:
+        return self.body
 
     @property
     def http_version(self) -> str:
@@ -115,8 +172,11 @@ class Response(_http.Response):
         return self.body.decode(_charset(self.headers), "replace")
 
     def json(self) -> Any:
-        """The body, decoded from JSON. Raises ValueError if it is not JSON."""
-        return decode(self.body)
+        """The body, decoded from JSON. Raises InvalidJSON, a ValueError, if it is not JSON."""
+        try:
+            return decode(self.body)
+        except ValueError as error:
+            raise InvalidJSON(self, error) from error
 
     def raise_for_status(self) -> Response:
         """Raises StatusError for a status of 400 or above; returns itself otherwise."""
@@ -137,6 +197,16 @@ class Response(_http.Response):
         return f"<Response {self.status}, {len(self.body)} bytes>"
 
 
+def _event_json(data: str) -> Any:
+    try:
+        return decode(data)
+    except ValueError as error:
+        raise InvalidJSON(None, error) from error
+
+
+_http.set_loads(_event_json)
+
+
 def _charset(headers: Headers) -> str:
     for part in headers.get("content-type", "").split(";")[1:]:
         name, _, value = part.partition("=")
@@ -148,7 +218,7 @@ def _charset(headers: Headers) -> str:
     return "utf-8"
 
 
-class StreamResponse:
+class StreamResponse(Answered):
     """An answer whose body is read as it comes; made by ``Client.stream``.
 
     A reader that does not keep up pauses the transfer, so memory stays bounded. One task reads.
@@ -168,13 +238,8 @@ class StreamResponse:
         return self._transfer.status
 
     @property
-    def status_code(self) -> int:
-        return self._transfer.status
-
-    @property
-    def ok(self) -> bool:
-        """Whether the status is below 400."""
-        return self._transfer.status < 400
+    def _head(self) -> bytes:
+        return self._transfer.head
 
     @property
     def url(self) -> str:

@@ -15,21 +15,24 @@ from ..scheduler import TaskScheduler
 from ._admission import Admission, Lease, Unpassed, body_ahead, make_admission
 from ._client import Client
 from ._errors import (
+    AdmissionTimeout,
     CertificateError,
     ConnectError,
     ConnectionLost,
     ConnectTimeout,
     HTTPError,
     IdleTimeout,
+    InvalidRequest,
     ProtocolError,
     ProxyError,
     Timeout,
     TransportError,
     UploadAborted,
+    invalid_request,
 )
 from ._redirects import harmless
+from ._terms import terms_around
 from ._upload import uploading
-from ._url import shown
 from ._usage import Estimate
 
 _HTTP_VERSIONS = {10: b"HTTP/1.0", 11: b"HTTP/1.1", 20: b"HTTP/2", 30: b"HTTP/3"}
@@ -108,8 +111,9 @@ class _Transport:
             lease = Lease(
                 admission,
                 partial(self._attempt, request, body, admission),
-                admission.cost(url, body or b""),
-                lambda: f"{request.method} {shown(url)}",
+                admission.priced(terms_around(), url, body),
+                request.method,
+                url,
                 is_repeatable=body is not None,
             )
             try:
@@ -147,21 +151,25 @@ class _Transport:
             source = request.stream
             size = int(request.headers.get("content-length", -1))
         headers, foreign = _sendable(request)
-        transfer = self._call(
-            request.method,
-            str(request.url),
-            headers,
-            body or None,
-            False,
-            None,
-            _seconds(limits.get("read")),
-            _seconds(limits.get("connect")),
-            True,
-            None,
-            size,
-            True,
-            foreign,
-        )
+        method, url = request.method, str(request.url)
+        try:
+            transfer = self._call(
+                method,
+                url,
+                headers,
+                body or None,
+                False,
+                None,
+                _seconds(limits.get("read")),
+                _seconds(limits.get("connect")),
+                True,
+                None,
+                size,
+                True,
+                foreign,
+            )
+        except ValueError as error:
+            raise invalid_request(error, method, url) from error
         if source is None:
             await transfer
             return _Opened(transfer)
@@ -214,12 +222,14 @@ class _Family:
         self._body = _body_class(library.AsyncByteStream, self)
         self._errors: list[tuple[type[HTTPError], Any]] = [
             (ConnectTimeout, library.ConnectTimeout),
+            (AdmissionTimeout, library.PoolTimeout),
             (Timeout, library.ReadTimeout),
             (ProxyError, library.ProxyError),
             (ConnectError, library.ConnectError),
             (UploadAborted, library.WriteError),
             (ProtocolError, library.RemoteProtocolError),
             (ConnectionLost, library.RemoteProtocolError),
+            (InvalidRequest, library.LocalProtocolError),
             (TransportError, library.ReadError),
         ]
 

@@ -11,6 +11,7 @@ Param = str | int | float | bool
 Params = Mapping[str, Param | Sequence[Param]]
 
 _ASCII = "".join(map(chr, range(128)))
+_ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _AUTHORITY = re.compile(r"(\[[^]]*]|[^][:]*)(:\d*)?")
 
 
@@ -58,11 +59,11 @@ def has_scheme(url: str, schemes: set[str]) -> bool:
 
 
 def full_url(base: str, url: str, params: Params | None) -> str:
-    """The base before a path, the parameters in the query, all after the host in ASCII."""
+    """The base before what names no host, the parameters in the query, all behind it in ASCII."""
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not a {type(url).__name__}")
-    if base and url.startswith("/"):
-        url = base + url
+    if base and not _ABSOLUTE.match(url):
+        url = base + ("" if url[:1] in ("", "/", "?", "#") else "/") + url
     if params is not None:
         url, hash_, fragment = url.partition("#")
         if query := _query(params):

@@ -30,20 +30,12 @@ bool xf_http_engine_is_inherited(const Engine *self)
     return self->forks != forks;
 }
 
-int xf_http_engine_check(const Engine *self)
+int xf_http_engine_fault(const Engine *self)
 {
     if (xf_http_engine_is_inherited(self)) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "this client's connections belong to process %ld, which forked; make a new "
-                     "client, in a new event loop, in process %ld",
-                     self->pid, (long)getpid());
-        return -1;
+        return XF_E_FORKED;
     }
-    if (self->net == NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "the client is closed");
-        return -1;
-    }
-    return 0;
+    return self->net == NULL ? XF_E_CLOSED : 0;
 }
 
 /* The descriptor is readable. */
@@ -52,7 +44,11 @@ static PyObject *turn(Engine *self)
     if (self->net == NULL) {
         Py_RETURN_NONE;
     }
-    if (xf_http_engine_check(self) < 0) {
+    if (xf_http_engine_is_inherited(self)) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "this event loop and its connections belong to process %ld, which forked; "
+                     "make a new loop and a new client in process %ld",
+                     self->pid, (long)getpid());
         return NULL;
     }
     Py_INCREF(self); /* a woken task may close the client, or run its loop, and so us, anew */
@@ -331,7 +327,8 @@ static int watch_engine(Engine *engine)
 
 /* ---- the session's engines ---- */
 
-static Engine *engine_new(Session *session, PyObject *loop)
+/* NULL with an exception, or with the outcome of what asked for it. */
+static Engine *engine_new(Session *session, PyObject *loop, xf_ending *refused)
 {
     xf_http_module *state = session->state;
     Engine *self = (Engine *)state->engine_type->tp_alloc(state->engine_type, 0);
@@ -347,7 +344,8 @@ static Engine *engine_new(Session *session, PyObject *loop)
         xf_engine_new(&state->curl, &session->options, (xf_host){.news = xf_http_transfer_news});
     self->memory = self->net;
     if (self->net == NULL) {
-        PyErr_SetFromErrno(PyExc_OSError);
+        refused->os_errno = errno;
+        refused->code = errno == EMFILE || errno == ENFILE ? XF_E_FILES : XF_E_MEMORY;
         goto fail;
     }
     if (watch_engine(self) < 0 || PyDict_SetItem(session->engines, loop, (PyObject *)self) < 0) {
@@ -376,24 +374,24 @@ static int drop_dead_engines(Session *session)
 }
 
 /* The engine of `loop`, made if need be; borrowed. */
-static Engine *engine_of(Session *self, PyObject *loop)
+static Engine *engine_of(Session *self, PyObject *loop, xf_ending *refused)
 {
     Engine *engine = self->engine;
     if (engine == NULL || engine->loop != loop) {
         engine = (Engine *)PyDict_GetItemWithError(self->engines, loop); /* borrowed */
         if (engine == NULL && !PyErr_Occurred() && !self->closed && drop_dead_engines(self) == 0) {
-            engine = engine_new(self, loop);
+            engine = engine_new(self, loop, refused);
             Py_XDECREF(engine); /* the dict has it */
         }
-        if (self->closed && engine == NULL && !PyErr_Occurred()) {
-            PyErr_SetString(PyExc_RuntimeError, "the client is closed");
+        if (self->closed && engine == NULL) {
+            refused->code = XF_E_CLOSED;
         }
         self->engine = engine;
     }
     return engine;
 }
 
-Engine *xf_http_session_engine(Session *self)
+Engine *xf_http_session_engine(Session *self, xf_ending *refused)
 {
     PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
     if (loop == NULL) {
@@ -401,11 +399,11 @@ Engine *xf_http_session_engine(Session *self)
     }
     Engine *engine;
     XF_LOCK(self);
-    engine = engine_of(self, loop);
+    engine = engine_of(self, loop, refused);
     XF_UNLOCK();
     Py_DECREF(loop);
-    if (engine == NULL || xf_http_engine_check(engine) < 0) {
-        return NULL;
+    if (engine != NULL) {
+        refused->code = xf_http_engine_fault(engine);
     }
-    return engine;
+    return refused->code == 0 ? engine : NULL;
 }

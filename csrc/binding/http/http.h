@@ -130,15 +130,14 @@ extern PyType_Spec xf_http_session_spec, xf_http_engine_spec, xf_http_watch_spec
     xf_http_transfer_spec, xf_http_waiter_spec, xf_http_reader_spec, xf_http_response_spec,
     xf_http_event_spec, xf_http_tap_spec;
 
-/* The engine of the running loop; borrowed. NULL with an exception. */
-Engine *xf_http_session_engine(Session *self);
-int xf_http_engine_check(const Engine *self);
+/* The engine of the running loop; borrowed. NULL with an exception, or with the outcome, an
+ * XF_E_..., of the transfer that asks for it. */
+Engine *xf_http_session_engine(Session *self, xf_ending *refused);
+/* 0, or why nothing can be asked of it: XF_E_CLOSED, XF_E_FORKED. */
+int xf_http_engine_fault(const Engine *self);
 /* Whether it is the parent's, from before a fork: not to be touched, since the sockets and the
  * epoll set are shared. */
 bool xf_http_engine_is_inherited(const Engine *self);
-
-/* A new reference, or NULL with an exception. */
-PyObject *xf_http_session_shown(const Session *self, PyObject *url);
 
 PyObject *xf_http_transfer_new(Session *session, PyObject *method, PyObject *url,
                                xf_header_list *headers, const xf_request *request, PyObject *body);
@@ -156,6 +155,8 @@ int xf_http_waiter_wake(Waiter *self);
 void xf_http_waiter_wake_later(Waiter *self);
 /* Raises what the outcome says. */
 void xf_http_transfer_raise(Transfer *self);
+/* 0, or -1 with an exception: its engine was closed, or is the parent process's. */
+int xf_http_transfer_check(Transfer *self);
 PyObject *xf_http_times_tuple(const xf_times *times, long connects, int sends);
 
 /* limit: the most bytes of an event */

@@ -128,7 +128,7 @@ static PySendResult reader_step(PyObject *op, PyObject **result)
     Transfer *transfer = self->transfer;
     *result = NULL;
     if (xf_http_engine_is_inherited(transfer->engine)) {
-        (void)xf_http_engine_check(transfer->engine);
+        (void)xf_http_transfer_check(transfer);
         return PYGEN_ERROR;
     }
     if (!self->broken) {
@@ -149,7 +149,7 @@ static PySendResult reader_step(PyObject *op, PyObject **result)
         xf_http_transfer_raise(transfer);
         return PYGEN_ERROR;
     }
-    if (xf_http_engine_check(transfer->engine) < 0) {
+    if (xf_http_transfer_check(transfer) < 0) {
         return PYGEN_ERROR;
     }
     *result = xf_http_waiter_park(transfer);

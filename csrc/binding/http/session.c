@@ -51,11 +51,6 @@ static int milliseconds(PyObject *value, const char *name, long *out)
     return 0;
 }
 
-PyObject *xf_http_session_shown(const Session *self, PyObject *url)
-{
-    return PyObject_CallOneArg(self->shown, url);
-}
-
 static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"response_type",
@@ -172,18 +167,22 @@ static int check_method(PyObject *method)
     return -1;
 }
 
-/* Refuses a URL with what is wrong with it. */
-static int bad_url(const Session *self, PyObject *url, const char *rule)
+/* Raises what libcurl's word for it would raise. */
+static int bad_url(const Session *self, PyObject *method, PyObject *url, const char *rule)
 {
-    PyObject *shown = xf_http_session_shown(self, url);
-    if (shown != NULL) {
-        PyErr_Format(PyExc_ValueError, "url must %s, not %R", rule, shown);
+    PyObject *times = xf_http_times_tuple(&(xf_times){0}, 0, 0);
+    PyObject *error = times == NULL ? NULL
+                                    : PyObject_CallFunction(self->error_factory, "isOOiOOiN",
+                                                            (int)CURLE_URL_MALFORMAT, rule, method,
+                                                            url, 0, Py_True, Py_False, 0, times);
+    if (error != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
     }
-    Py_XDECREF(shown);
     return -1;
 }
 
-static int check_url(const Session *self, PyObject *url)
+static int check_url(const Session *self, PyObject *method, PyObject *url)
 {
     Py_ssize_t size;
     if (!PyUnicode_Check(url)) {
@@ -195,11 +194,11 @@ static int check_url(const Session *self, PyObject *url)
         return -1;
     }
     if (strncasecmp(text, "http://", 7) && strncasecmp(text, "https://", 8)) {
-        return bad_url(self, url, "begin with http:// or https://");
+        return bad_url(self, method, url, "it must begin with http:// or https://");
     }
     if (!xf_url_ok(text, (size_t)size)) {
-        return bad_url(self, url,
-                       "be without spaces, CR, LF and other control characters "
+        return bad_url(self, method, url,
+                       "it must be without spaces, CR, LF and other control characters "
                        "(percent-encode them)");
     }
     return 0;
@@ -224,7 +223,7 @@ static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t na
                     .idle_ns = self->idle_ns,
                     .foreign = nargs == 13 && args[12] == Py_True,
                     .connect_timeout_ms = self->options.connect_timeout_ms};
-    if (check_method(method) < 0 || check_url(self, url) < 0 ||
+    if (check_method(method) < 0 || check_url(self, method, url) < 0 ||
         (args[5] != Py_Ellipsis && nanoseconds(args[5], "timeout", &r.total_ns) < 0) ||
         (args[6] != Py_Ellipsis && nanoseconds(args[6], "idle_timeout", &r.idle_ns) < 0) ||
         (args[7] != Py_Ellipsis &&

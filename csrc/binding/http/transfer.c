@@ -109,9 +109,8 @@ PyObject *xf_http_times_tuple(const xf_times *t, long connects, int sends)
                          (long long)t->total, connects, sends);
 }
 
-void xf_http_transfer_raise(Transfer *self)
+static void raise_ending(const Transfer *self, const xf_ending *o)
 {
-    const xf_ending *o = &self->net.outcome;
     PyObject *times = xf_http_times_tuple(&self->net.times, o->connects, o->sends);
     if (times == NULL) {
         return;
@@ -127,10 +126,29 @@ void xf_http_transfer_raise(Transfer *self)
     Py_DECREF(error);
 }
 
+void xf_http_transfer_raise(Transfer *self)
+{
+    raise_ending(self, &self->net.outcome);
+}
+
+int xf_http_transfer_check(Transfer *self)
+{
+    xf_ending ending = {.code = self->engine != NULL ? xf_http_engine_fault(self->engine) : 0};
+    if (!ending.code) {
+        return 0;
+    }
+    raise_ending(self, &ending);
+    return -1;
+}
+
 static int start(Transfer *self)
 {
-    Engine *engine = xf_http_session_engine(self->session);
+    xf_ending refused = {.unsent = true};
+    Engine *engine = xf_http_session_engine(self->session, &refused);
     if (engine == NULL) {
+        if (!PyErr_Occurred()) {
+            raise_ending(self, &refused);
+        }
         return -1;
     }
     self->engine = (Engine *)Py_NewRef(engine);
@@ -303,7 +321,7 @@ static PyObject *transfer_feed(PyObject *op, PyObject *bytes)
 {
     Transfer *self = (Transfer *)op;
     Py_buffer view;
-    if (self->engine != NULL && xf_http_engine_check(self->engine) < 0) {
+    if (xf_http_transfer_check(self) < 0) {
         return NULL;
     }
     if (PyObject_GetBuffer(bytes, &view, PyBUF_SIMPLE) < 0) {
@@ -395,7 +413,7 @@ static void transfer_finalize(PyObject *op)
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    PyObject *shown = xf_http_session_shown(self->session, self->url);
+    PyObject *shown = PyObject_CallOneArg(self->session->shown, self->url);
     if (shown == NULL ||
         PyErr_WarnFormat(PyExc_RuntimeWarning, 1, "call to %S was never awaited", shown) < 0) {
         PyErr_WriteUnraisable(op);

@@ -1,0 +1,90 @@
+"""The terms on which a call is admitted by a scheduler: given with the call, or around it."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar, Token
+from types import TracebackType
+from typing import NamedTuple
+
+from .._arguments import check_int, check_number
+from ..limits import Cost
+
+
+class Terms(NamedTuple):
+    """Of one call.
+
+    priority  higher ones go first, -32,768 to 32,767
+    timeout   seconds that it may wait for its admission; None: no bound
+    estimate  what it is likely to use, instead of what the client's `estimate` says
+    """
+
+    priority: int = 0
+    timeout: float | None = None
+    estimate: Cost | None = None
+
+    def check(self) -> None:
+        """Raises TypeError or ValueError for what no scheduler takes."""
+        check_int("priority", self.priority, _LEAST)
+        if self.priority > _MOST:
+            raise ValueError(f"priority must be {_MOST:,} or less, got {self.priority!r}")
+        if self.timeout is not None:
+            check_number("the timeout of the admission", self.timeout, zero=True)
+
+
+_LEAST, _MOST = -32_768, 32_767  # of priorities, as in the core
+
+USUAL = Terms()
+
+_around: ContextVar[Terms] = ContextVar("xtremeflow.http.admission", default=USUAL)
+
+
+def terms_around() -> Terms:
+    """Those of the innermost `admission` block."""
+    return _around.get()
+
+
+class admission:
+    """The terms of all calls that are made through `transport` in a block.
+
+        with admission(priority=1, timeout=2.0, estimate=900):
+            answer = await openai.chat.completions.create(...)
+
+    It is for code whose calls are made by an SDK, which passes no arguments on. The calls of a
+    `Client` take the same as arguments. Tasks that are started in the block keep its terms.
+
+    Args:
+        priority: as for `TaskScheduler.start_task`: higher ones go first.
+        timeout: seconds that a call may wait for its admission; then the SDK's timeout error is
+            raised.
+        estimate: the tokens that a call is likely to use, or a mapping of limit names to amounts.
+            None, for each of the three: as outside the block.
+    """
+
+    def __init__(
+        self,
+        *,
+        priority: int | None = None,
+        timeout: float | None = None,
+        estimate: Cost | None = None,
+    ) -> None:
+        Terms(0 if priority is None else priority, timeout).check()
+        self._terms = (priority, timeout, estimate)
+        self._tokens: list[Token[Terms]] = []
+
+    def __enter__(self) -> None:
+        priority, timeout, estimate = self._terms
+        outside = _around.get()
+        inside = Terms(
+            outside.priority if priority is None else priority,
+            outside.timeout if timeout is None else timeout,
+            outside.estimate if estimate is None else estimate,
+        )
+        self._tokens.append(_around.set(inside))
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        _around.reset(self._tokens.pop())
