@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from httpkit import Request, echo, serving
+from kit.http import Request, echo, serving
 
 from xtremeflow import TaskScheduler, http
 from xtremeflow.http import Client, transport

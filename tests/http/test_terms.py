@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from httpkit import Request, serving
+from kit.http import Request, serving
 
 from xtremeflow import TokenRateScheduler, http
 from xtremeflow.http import Client, admission, transport
