@@ -1,19 +1,19 @@
 """XtremeFlow: asyncio calls to LLM APIs, dispatched at the provider's limits."""
 
-from ._core import report_token_usage
-from .backoff import RetryException, auto_backoff
-from .kvbatch import kv_batch
-from .learning.estimates import Estimator
-from .learning.rules import ChargeRule
-from .limits import Limit
-from .pipeline import async_chunks, async_pipeline
-from .scheduler import (
+from xtremeflow._core import report_token_usage
+from xtremeflow.backoff import RetryException, auto_backoff
+from xtremeflow.kvbatch import kv_batch
+from xtremeflow.learning.estimates import Estimator
+from xtremeflow.learning.rules import ChargeRule
+from xtremeflow.limits import Limit
+from xtremeflow.pipeline import async_chunks, async_pipeline
+from xtremeflow.scheduler import (
     RateLimitScheduler,
     RequestRateScheduler,
     TaskScheduler,
     TokenRateScheduler,
 )
-from .stats import LimitStats, Stats
+from xtremeflow.stats import LimitStats, Stats
 
 __version__: str
 

@@ -12,7 +12,7 @@ from typing import Any, final
 
 from typing_extensions import Self, disjoint_base
 
-from .http._options import HeadersInput
+from xtremeflow.http._options import HeadersInput
 
 libcurl_version: str
 libcurl_number: int

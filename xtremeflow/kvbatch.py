@@ -20,9 +20,9 @@ from collections.abc import (
 )
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from ._arguments import check_iterable
-from ._tasks import all_ended, cancel, close_source, failed
-from .limits import Cost
+from xtremeflow._arguments import check_iterable
+from xtremeflow._tasks import all_ended, cancel, close_source, failed
+from xtremeflow.limits import Cost
 
 T = TypeVar("T")
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from ._arguments import check_number
+from xtremeflow._arguments import check_number
 
 Cost: TypeAlias = float | Mapping[str, float]
 """What a call takes of the limits: of those on tokens, or by name."""

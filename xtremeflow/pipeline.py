@@ -17,8 +17,8 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable
 from typing import Any, TypeVar, overload
 
-from ._arguments import check_async_iterable, check_callable, check_int, check_number
-from ._tasks import ResultStream
+from xtremeflow._arguments import check_async_iterable, check_callable, check_int, check_number
+from xtremeflow._tasks import ResultStream
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from .learning.charges import Belief
-from .learning.concurrency.slots import Slots
-from .limits import Limit
+from xtremeflow.learning.charges import Belief
+from xtremeflow.learning.concurrency.slots import Slots
+from xtremeflow.limits import Limit
 
 _NONE: Mapping[int, str] = MappingProxyType({})
 

@@ -12,10 +12,10 @@ import sys
 if sys.platform == "win32":
     raise ImportError("xtremeflow.http needs a POSIX system: it is not built on Windows")
 
-from .. import _http
-from .._http import Event
-from ._client import Client, StreamContext
-from ._errors import (
+from xtremeflow import _http
+from xtremeflow._http import Event
+from xtremeflow.http._client import Client, StreamContext
+from xtremeflow.http._errors import (
     AdmissionTimeout,
     CertificateError,
     ClientClosed,
@@ -42,9 +42,9 @@ from ._errors import (
     TransportError,
     UploadAborted,
 )
-from ._response import Headers, Request, Response, StreamResponse, Timing
-from ._terms import admission
-from ._transport import transport
+from xtremeflow.http._response import Headers, Request, Response, StreamResponse, Timing
+from xtremeflow.http._terms import admission
+from xtremeflow.http._transport import transport
 
 #: The version of the libcurl in use, and of its TLS library.
 LIBCURL = f"{_http.libcurl_version} ({_http.tls_version})"

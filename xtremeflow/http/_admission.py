@@ -10,24 +10,30 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
-from .. import _http
-from .._arguments import check_int, check_number
-from .._core import current_call
-from ..answers.answer import Answer
-from ..answers.attempt import Attempts, Persistence, Sent
-from ..answers.table import judged
-from ..answers.verdict import Meaning, Verdict
-from ..learning.rules import BY_USAGE
-from ..learning.told.headers import Quota
-from ..learning.usage import Usage
-from ..limits import Cost
-from ..scheduler import TaskScheduler
-from . import _options
-from ._errors import AdmissionTimeout, CertificateError, ClientClosed, TooLarge, TransportError
-from ._response import Response
-from ._terms import Terms
-from ._url import shown
-from ._usage import Estimate, Tap, measured, usage_in
+from xtremeflow import _http
+from xtremeflow._arguments import check_int, check_number
+from xtremeflow._core import current_call
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.attempt import Attempts, Persistence, Sent
+from xtremeflow.answers.table import judged
+from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.http import _options
+from xtremeflow.http._errors import (
+    AdmissionTimeout,
+    CertificateError,
+    ClientClosed,
+    TooLarge,
+    TransportError,
+)
+from xtremeflow.http._response import Response
+from xtremeflow.http._terms import Terms
+from xtremeflow.http._url import shown
+from xtremeflow.http._usage import Estimate, Tap, measured, usage_in
+from xtremeflow.learning.rules import BY_USAGE
+from xtremeflow.learning.told.headers import Quota
+from xtremeflow.learning.usage import Usage
+from xtremeflow.limits import Cost
+from xtremeflow.scheduler import TaskScheduler
 
 T = TypeVar("T")
 

@@ -11,23 +11,31 @@ from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, cast
 
-from .. import _http
-from .._arguments import check_int
-from ..answers.attempt import Sent
-from ..limits import Cost
-from ..scheduler import TaskScheduler
-from . import _options
-from ._admission import Admission, Arguments, Lease, Send, Unpassed, body_ahead, make_admission
-from ._errors import invalid_request, transport_error
-from ._json import encode
-from ._options import HeadersInput
-from ._redirects import Step, follow
-from ._response import Response, StreamResponse
-from ._terms import USUAL, Terms
-from ._upload import Source, uploading
-from ._url import Params, checked_base, full_url, shown
-from ._usage import Estimate
-from ._verbs import NO_JSON, Content, Seconds, Verbs
+from xtremeflow import _http
+from xtremeflow._arguments import check_int
+from xtremeflow.answers.attempt import Sent
+from xtremeflow.http import _options
+from xtremeflow.http._admission import (
+    Admission,
+    Arguments,
+    Lease,
+    Send,
+    Unpassed,
+    body_ahead,
+    make_admission,
+)
+from xtremeflow.http._errors import invalid_request, transport_error
+from xtremeflow.http._json import encode
+from xtremeflow.http._options import HeadersInput
+from xtremeflow.http._redirects import Step, follow
+from xtremeflow.http._response import Response, StreamResponse
+from xtremeflow.http._terms import USUAL, Terms
+from xtremeflow.http._upload import Source, uploading
+from xtremeflow.http._url import Params, checked_base, full_url, shown
+from xtremeflow.http._usage import Estimate
+from xtremeflow.http._verbs import NO_JSON, Content, Seconds, Verbs
+from xtremeflow.limits import Cost
+from xtremeflow.scheduler import TaskScheduler
 
 _MIB = 1 << 20
 

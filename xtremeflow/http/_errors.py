@@ -7,10 +7,10 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from ._url import shown
+from xtremeflow.http._url import shown
 
 if TYPE_CHECKING:
-    from ._response import Response, StreamResponse
+    from xtremeflow.http._response import Response, StreamResponse
 
 
 class HTTPError(Exception):

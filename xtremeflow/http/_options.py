@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TypeAlias
 
-from .. import _http
-from ._url import has_scheme, shown
+from xtremeflow import _http
+from xtremeflow.http._url import has_scheme, shown
 
 HeadersInput: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 

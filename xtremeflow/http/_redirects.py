@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote, urljoin, urlsplit
 
-from ._errors import RedirectError, TooManyRedirects
-from ._url import is_http, shown
+from xtremeflow.http._errors import RedirectError, TooManyRedirects
+from xtremeflow.http._url import is_http, shown
 
 if TYPE_CHECKING:
-    from ._response import Response
+    from xtremeflow.http._response import Response
 
 # What may go to another host. Any other header may be a credential: x-api-key, cookies, ...
 _HARMLESS = {b"accept", b"accept-encoding", b"accept-language", b"content-type", b"user-agent"}

@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .. import _http
-from ._errors import InvalidJSON, StatusError
-from ._json import decode
+from xtremeflow import _http
+from xtremeflow.http._errors import InvalidJSON, StatusError
+from xtremeflow.http._json import decode
 
 if TYPE_CHECKING:
-    from ._admission import Lease
+    from xtremeflow.http._admission import Lease
 
 _VERSIONS = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2", 30: "HTTP/3"}
 

@@ -6,8 +6,8 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import NamedTuple
 
-from .._arguments import check_int, check_number
-from ..limits import Cost
+from xtremeflow._arguments import check_int, check_number
+from xtremeflow.limits import Cost
 
 
 class Terms(NamedTuple):

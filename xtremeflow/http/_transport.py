@@ -9,12 +9,11 @@ from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, NamedTuple
 
-from .. import _http
-from ..answers.attempt import Sent
-from ..scheduler import TaskScheduler
-from ._admission import Admission, Lease, Unpassed, body_ahead, make_admission
-from ._client import Client
-from ._errors import (
+from xtremeflow import _http
+from xtremeflow.answers.attempt import Sent
+from xtremeflow.http._admission import Admission, Lease, Unpassed, body_ahead, make_admission
+from xtremeflow.http._client import Client
+from xtremeflow.http._errors import (
     AdmissionTimeout,
     CertificateError,
     ConnectError,
@@ -30,10 +29,11 @@ from ._errors import (
     UploadAborted,
     invalid_request,
 )
-from ._redirects import harmless
-from ._terms import terms_around
-from ._upload import uploading
-from ._usage import Estimate
+from xtremeflow.http._redirects import harmless
+from xtremeflow.http._terms import terms_around
+from xtremeflow.http._upload import uploading
+from xtremeflow.http._usage import Estimate
+from xtremeflow.scheduler import TaskScheduler
 
 _HTTP_VERSIONS = {10: b"HTTP/1.0", 11: b"HTTP/1.1", 20: b"HTTP/2", 30: b"HTTP/3"}
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterable
 from types import TracebackType
 
-from .. import _http
+from xtremeflow import _http
 
 Source = AsyncIterable[bytes]
 

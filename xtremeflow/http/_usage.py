@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import _http
-from ..learning.estimates import embeds
-from ..learning.usage import Usage
-from ..limits import Cost
+from xtremeflow import _http
+from xtremeflow.learning.estimates import embeds
+from xtremeflow.learning.usage import Usage
+from xtremeflow.limits import Cost
 
 #: Gives the estimate for a request from its URL and its body (b"" if it has none): a number of
 #: tokens, or a mapping of limit names to amounts.

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterable, Coroutine
 from types import EllipsisType
 from typing import Any
 
-from ..limits import Cost
-from ._options import HeadersInput
-from ._response import Response
-from ._url import Params
+from xtremeflow.http._options import HeadersInput
+from xtremeflow.http._response import Response
+from xtremeflow.http._url import Params
+from xtremeflow.limits import Cost
 
 NO_JSON: Any = object()
 

@@ -7,22 +7,22 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, 
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
-from .. import _core
-from .._arguments import check_int, check_number
-from .._core import current_call, report_token_usage
-from ..answers.answer import Answer
-from ..answers.table import judged
-from ..answers.verdict import Meaning, Verdict
-from ..learning.costs import Costs
-from ..learning.estimates import Estimate, Estimator
-from ..learning.learner import PLACES, UNLIMITED, Learner
-from ..learning.rules import UNITS, ChargeRule
-from ..learning.saved import Learned, restored, saved
-from ..learning.told.headers import observed
-from ..learning.usage import usage_of
-from ..limits import Cost, Limit
-from ..mapping import map_calls
-from ..stats import Stats, stats_from
+from xtremeflow import _core
+from xtremeflow._arguments import check_int, check_number
+from xtremeflow._core import current_call, report_token_usage
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.table import judged
+from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.learning.costs import Costs
+from xtremeflow.learning.estimates import Estimate, Estimator
+from xtremeflow.learning.learner import PLACES, UNLIMITED, Learner
+from xtremeflow.learning.rules import UNITS, ChargeRule
+from xtremeflow.learning.saved import Learned, restored, saved
+from xtremeflow.learning.told.headers import observed
+from xtremeflow.learning.usage import usage_of
+from xtremeflow.limits import Cost, Limit
+from xtremeflow.mapping import map_calls
+from xtremeflow.stats import Stats, stats_from
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from .._core import report_token_usage
-from ..limits import Limit
-from .base import Adapt
-from .rate_limit import rate
-from .request import RequestRateScheduler
+from xtremeflow._core import report_token_usage
+from xtremeflow.limits import Limit
+from xtremeflow.scheduler.base import Adapt
+from xtremeflow.scheduler.rate_limit import rate
+from xtremeflow.scheduler.request import RequestRateScheduler
 
 __all__ = ["TokenRateScheduler", "report_token_usage"]
 
