@@ -1,19 +1,19 @@
 """XtremeFlow: asyncio calls to LLM APIs, dispatched at the provider's limits."""
 
 from xtremeflow._core import report_token_usage
-from xtremeflow.backoff import RetryException, auto_backoff
-from xtremeflow.kvbatch import kv_batch
+from xtremeflow.answers.backoff import RetryException, auto_backoff
+from xtremeflow.batches.kv_batch import kv_batch
+from xtremeflow.batches.pipeline import async_chunks, async_pipeline
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.rules import ChargeRule
-from xtremeflow.limits import Limit
-from xtremeflow.pipeline import async_chunks, async_pipeline
 from xtremeflow.scheduler import (
     RateLimitScheduler,
     RequestRateScheduler,
     TaskScheduler,
     TokenRateScheduler,
 )
-from xtremeflow.stats import LimitStats, Stats
+from xtremeflow.scheduler.stats import LimitStats, Stats
+from xtremeflow.values.limits import Limit
 
 __version__: str
 

@@ -25,9 +25,9 @@ from bench.learning.jobs.tables import WITH_HEADERS
 from bench.learning.jobs.world import Refused, World, requests_for
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
+from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.charges import Belief
 from xtremeflow.learning.rules import ChargeRule
-from xtremeflow.learning.usage import Usage
 from xtremeflow.serve.profiles import PROFILES
 from xtremeflow.serve.profiles.base import UNITS
 from xtremeflow.testing import CallRequest, run

@@ -13,8 +13,8 @@ from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow._core import current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
+from xtremeflow.answers.usage import Usage
 from xtremeflow.answers.verdict import Meaning, Verdict
-from xtremeflow.learning.usage import Usage
 from xtremeflow.refusals import is_outage, is_refusal
 from xtremeflow.testing import CallRequest
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from xtremeflow.backoff import RetryException, auto_backoff
+from xtremeflow.answers.backoff import RetryException, auto_backoff
 
 T = TypeVar("T")
 
@@ -72,13 +72,13 @@ class FakeCall:
 
 @pytest.fixture(autouse=True)
 def outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("xtremeflow.backoff.current_call", lambda: None)
+    monkeypatch.setattr("xtremeflow.answers.backoff.current_call", lambda: None)
 
 
 @pytest.fixture
 def call(outside: None, monkeypatch: pytest.MonkeyPatch) -> FakeCall:
     fake = FakeCall()
-    monkeypatch.setattr("xtremeflow.backoff.current_call", lambda: fake)
+    monkeypatch.setattr("xtremeflow.answers.backoff.current_call", lambda: fake)
     return fake
 
 

@@ -10,8 +10,8 @@ from xtremeflow import TokenRateScheduler
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.table import judged
+from xtremeflow.answers.usage import Usage
 from xtremeflow.answers.verdict import Verdict
-from xtremeflow.learning.usage import Usage
 from xtremeflow.testing import run
 
 

@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from kit.flows import Calls, RecordingScheduler, TaskScheduler, cancel_at_every_step, run, steps
 
-from xtremeflow.mapping import map_calls
+from xtremeflow.batches.map import map_calls
 
 
 async def stream(items):

@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xtremeflow import _http
-from xtremeflow._values import as_instant
-from xtremeflow.learning.told.headers import Quota, lowered, quotas
+from xtremeflow.answers.headers import Quota, lowered, quotas
+from xtremeflow.values.forms import as_instant
 
 CORPUS = Path(__file__).resolve().parent.parent / "fuzz" / "corpus" / "limits"
 NOW = 1_750_000_000.5

@@ -9,10 +9,10 @@ from itertools import count
 from random import Random
 from typing import Any
 
+from xtremeflow.answers.headers import Observation, observations
+from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.charges import Charges
 from xtremeflow.learning.rules import ChargeRule
-from xtremeflow.learning.told.headers import Observation, observations
-from xtremeflow.learning.usage import Usage
 from xtremeflow.serve.profiles import PROFILES, Account
 from xtremeflow.simulation.enforcers import NANOSECONDS
 from xtremeflow.testing import CallRequest

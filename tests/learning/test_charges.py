@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.charges import RULES, World, is_bold, take_in
 
+from xtremeflow.answers.headers import Observation
+from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.charges import Belief, Charges
 from xtremeflow.learning.rules import UNKNOWN, ChargeRule
-from xtremeflow.learning.told.headers import Observation
-from xtremeflow.learning.usage import Usage
 
 PROFILES = sorted(RULES)
 

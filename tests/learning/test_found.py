@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff
-from xtremeflow.stats import LimitStats
+from xtremeflow.scheduler.stats import LimitStats
 from xtremeflow.testing import (
     Enforcer,
     FixedWindow,

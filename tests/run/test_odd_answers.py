@@ -16,8 +16,8 @@ from kit.runs import Scripted, answered, by_line, errors_in, go, make, plain, re
 from xtremeflow import Limit
 from xtremeflow.run.keys import Key
 from xtremeflow.run.strict import document, encoded, quoted
-from xtremeflow.run.text import printable, printable_lines
 from xtremeflow.run.transport import Reply
+from xtremeflow.values.text import printable, printable_lines
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -8,8 +8,8 @@ import pytest
 from kit.runs import plain
 from test_input import good
 
+from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.estimates import Estimator
-from xtremeflow.learning.usage import Usage
 from xtremeflow.run.providers import PROVIDERS
 from xtremeflow.run.tokenizer import TokenizerError, tokenizer
 

@@ -19,9 +19,9 @@ from xtremeflow import (
     report_token_usage,
 )
 from xtremeflow._core import Call, current_call
+from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.costs import Costs, Settlement
 from xtremeflow.learning.rules import UNKNOWN
-from xtremeflow.learning.usage import Usage
 from xtremeflow.testing import run
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "x" * 396}], "max_tokens": 500}

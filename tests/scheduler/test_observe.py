@@ -25,7 +25,7 @@ from xtremeflow import (
 from xtremeflow._core import current_call
 from xtremeflow.answers.verdict import Meaning
 from xtremeflow.learning.concurrency.slots import FIRST_CALLS
-from xtremeflow.stats import LimitStats
+from xtremeflow.scheduler.stats import LimitStats
 from xtremeflow.testing import run
 
 

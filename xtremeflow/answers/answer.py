@@ -9,7 +9,7 @@ import zlib
 from collections.abc import Iterable
 from typing import Any, TypeGuard
 
-from xtremeflow._values import as_instant, is_array, is_object, json_objects
+from xtremeflow.values.forms import as_instant, is_array, is_object, json_objects
 
 _MOST_READ = 1 << 20  # bytes of a body, decompressed: what tells of an error is small
 _MOST_TEXT = 10_000  # characters of a message that are looked at
@@ -35,7 +35,7 @@ class Answer:
         now: Seconds since the epoch when it came, by default now: what dates in it are compared
             with if it has none of its own.
         quotas: What its head tells of limits, if that has been read: see
-            `xtremeflow.learning.told.headers.quotas_of`.
+            `xtremeflow.answers.headers.quotas_of`.
     """
 
     __slots__ = ("_body", "_errors", "_given", "_headers", "_now", "_value", "observed",
@@ -57,7 +57,7 @@ class Answer:
         self.received_at = received_at
         self.quotas = quotas
         self.observed: Any = None
-        """What `xtremeflow.learning.told.headers.observed` has read of it."""
+        """What `xtremeflow.answers.headers.observed` has read of it."""
         self._now = time.time() if now is None else now
         self._given = headers
         self._body = body

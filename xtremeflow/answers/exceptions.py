@@ -12,10 +12,10 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from xtremeflow._values import as_duration, is_object
 from xtremeflow.answers.answer import Answer, lowered
 from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.values.forms import as_duration, is_object
 
 # Of the official SDKs, of httpx and aiohttp: no answer came. Others are of the built-in classes.
 _UNREACHED = {"APIConnectionError", "ClientConnectionError", "TransportError"}

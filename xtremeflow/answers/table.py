@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
-from xtremeflow._values import json_objects
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
 from xtremeflow.answers.waits import told_wait
+from xtremeflow.values.forms import json_objects
 
 _MOST_WORDS = 500  # characters of a message that a verdict keeps
 

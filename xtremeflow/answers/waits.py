@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from xtremeflow._values import as_duration, as_number, until
 from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.headers import quotas_of
 from xtremeflow.answers.verdict import LONGEST
-from xtremeflow.learning.told.headers import quotas_of
+from xtremeflow.values.forms import as_duration, as_number, until
 
 _AZURE_WINDOW = 60.0  # s; Azure's token limits are counted per minute
 

@@ -14,11 +14,11 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from xtremeflow.cli import Parser
+from xtremeflow.cli.parser import Parser
 from xtremeflow.demo.job import Job
-from xtremeflow.run.text import printable
 from xtremeflow.simulation.ideal import ideal_wall
 from xtremeflow.simulation.traces import load_trace
+from xtremeflow.values.text import printable
 
 DESCRIPTION = """\
 Sends a sample of a real trace to a simulated OpenAI: `xtremeflow serve` in a process of its own,

@@ -11,11 +11,12 @@ from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 from xtremeflow import _http
-from xtremeflow._arguments import check_int, check_number
 from xtremeflow._core import current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
+from xtremeflow.answers.headers import Quota
 from xtremeflow.answers.table import judged
+from xtremeflow.answers.usage import Usage
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.http import _options
 from xtremeflow.http._errors import (
@@ -30,10 +31,9 @@ from xtremeflow.http._terms import Terms
 from xtremeflow.http._url import shown
 from xtremeflow.http._usage import Estimate, Tap, measured, usage_in
 from xtremeflow.learning.rules import BY_USAGE
-from xtremeflow.learning.told.headers import Quota
-from xtremeflow.learning.usage import Usage
-from xtremeflow.limits import Cost
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.arguments import check_int, check_number
+from xtremeflow.values.limits import Cost
 
 T = TypeVar("T")
 

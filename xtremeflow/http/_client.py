@@ -12,7 +12,6 @@ from types import EllipsisType, TracebackType
 from typing import Any, cast
 
 from xtremeflow import _http
-from xtremeflow._arguments import check_int
 from xtremeflow.answers.attempt import Sent
 from xtremeflow.http import _options
 from xtremeflow.http._admission import (
@@ -34,8 +33,9 @@ from xtremeflow.http._upload import Source, uploading
 from xtremeflow.http._url import Params, checked_base, full_url, shown
 from xtremeflow.http._usage import Estimate
 from xtremeflow.http._verbs import NO_JSON, Content, Seconds, Verbs
-from xtremeflow.limits import Cost
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.arguments import check_int
+from xtremeflow.values.limits import Cost
 
 _MIB = 1 << 20
 

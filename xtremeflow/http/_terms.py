@@ -6,8 +6,8 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import NamedTuple
 
-from xtremeflow._arguments import check_int, check_number
-from xtremeflow.limits import Cost
+from xtremeflow.values.arguments import check_int, check_number
+from xtremeflow.values.limits import Cost
 
 
 class Terms(NamedTuple):

@@ -10,7 +10,7 @@ from typing import Any
 from xtremeflow.http._options import HeadersInput
 from xtremeflow.http._response import Response
 from xtremeflow.http._url import Params
-from xtremeflow.limits import Cost
+from xtremeflow.values.limits import Cost
 
 NO_JSON: Any = object()
 

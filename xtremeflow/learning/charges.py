@@ -22,10 +22,10 @@ from itertools import product
 from operator import attrgetter
 from typing import Any
 
-from xtremeflow.learning.reading import MINUTE
+from xtremeflow.answers.headers import Observation
+from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.rules import ADMISSIONS, UNITS, UNKNOWN, ChargeRule
-from xtremeflow.learning.told.headers import Observation
-from xtremeflow.learning.usage import Usage
+from xtremeflow.values.limits import MINUTE
 
 logger = logging.getLogger("xtremeflow.learning")
 

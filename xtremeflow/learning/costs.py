@@ -8,11 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
+from xtremeflow.answers.headers import Observation
+from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.charges import LIKELY, Belief, Charges
 from xtremeflow.learning.estimates import Estimate, Estimator, model_of
 from xtremeflow.learning.rules import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
-from xtremeflow.learning.told.headers import Observation
-from xtremeflow.learning.usage import Usage
 
 _NOTHING: Amounts = dict.fromkeys(UNITS, 0)
 _DOUBTFUL = 4096  # calls that are remembered until it is known what they have cost

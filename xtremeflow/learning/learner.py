@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.headers import observed
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.learning.concurrency.crowds import Crowds
 from xtremeflow.learning.concurrency.slots import Slots
 from xtremeflow.learning.rates.finder import ASSUMED, RateFinder
 from xtremeflow.learning.reading import (
-    MINUTE,
     PLACES,
     UNLIMITED,
     Core,
@@ -29,8 +29,7 @@ from xtremeflow.learning.reading import (
 )
 from xtremeflow.learning.saved import NAMES, Learned, Rate
 from xtremeflow.learning.told.follower import ToldFollower
-from xtremeflow.learning.told.headers import observed
-from xtremeflow.limits import Limit
+from xtremeflow.values.limits import MINUTE, Limit
 
 __all__ = ["PLACES", "UNLIMITED", "Learner"]
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from xtremeflow.limits import Limit
+from xtremeflow.values.limits import MINUTE, Limit
 
-MINUTE = 60.0
 UNLIMITED = 1e12  # units per second, and at once
 
 Key = tuple[str, bool]  # a limit's name, and whether it is one per day

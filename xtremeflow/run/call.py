@@ -12,9 +12,9 @@ from xtremeflow import report_token_usage
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.table import judged
+from xtremeflow.answers.usage import Usage, usage_of
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.learning.estimates import Estimate
-from xtremeflow.learning.usage import Usage, usage_of
 from xtremeflow.run import records
 from xtremeflow.run.failures import (
     Failure,

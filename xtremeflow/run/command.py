@@ -34,12 +34,12 @@ from xtremeflow.run.requests import fingerprint
 from xtremeflow.run.results import Done, InputChanged, Results, ResultsError, errors_path
 from xtremeflow.run.source import Source, SourceError
 from xtremeflow.run.summary import INTERRUPTED, STOPPED, USAGE, Summary
-from xtremeflow.run.text import printable
 from xtremeflow.run.tokenizer import TokenizerError, tokenizer
 from xtremeflow.run.views import LogLines, choose
 from xtremeflow.run.voice import Voice
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.scheduler.base import Adapt
+from xtremeflow.values.text import printable
 
 _MOST_CALLS = 1_000_000  # at a time
 

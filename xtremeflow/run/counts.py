@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xtremeflow.learning.usage import Usage
+from xtremeflow.answers.usage import Usage
 
 
 @dataclass(frozen=True)

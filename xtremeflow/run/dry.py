@@ -14,7 +14,7 @@ from xtremeflow.run.oversize import Room, fitted
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import BadLine, Json, fingerprint, parse
 from xtremeflow.run.results import Done
-from xtremeflow.run.text import printable
+from xtremeflow.values.text import printable
 
 
 @dataclass

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from xtremeflow._values import is_object
 from xtremeflow.run.requests import Json
 from xtremeflow.run.strict import Document
 from xtremeflow.run.transport import NoReply, Reply, Unreachable
+from xtremeflow.values.forms import is_object
 
 _SHARED = {401: "the key is not accepted", 402: "the account has no credit",
            403: "access is denied", 404: "there is no such model or address"}  # fmt: skip

@@ -14,8 +14,8 @@ from rich.text import Text
 from xtremeflow.run.amounts import duration, shown
 from xtremeflow.run.monitor import Gauge, Snapshot
 from xtremeflow.run.screen import Screen
-from xtremeflow.run.text import printable
 from xtremeflow.run.views import MINUTE, briefly, explained, explained_concurrency
+from xtremeflow.values.text import printable
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ASCII = "_.-=+*#@"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xtremeflow import Limit
-from xtremeflow.cli import Parser
+from xtremeflow.cli.parser import Parser
 from xtremeflow.run import amounts
 from xtremeflow.run.counts import Policy
 from xtremeflow.run.plot import picture_path

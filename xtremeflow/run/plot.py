@@ -19,13 +19,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from xtremeflow.cli import Parser
+from xtremeflow.cli.parser import Parser
 from xtremeflow.run.amounts import shown
 from xtremeflow.run.history import PastRun, past_runs
 from xtremeflow.run.requests import Json
 from xtremeflow.run.results import errors_path
 from xtremeflow.run.summary import DONE, USAGE
-from xtremeflow.run.text import printable
+from xtremeflow.values.text import printable
 
 _BINS = 240
 _MOST_POINTS = 20_000  # of the latencies; a million dots is a blot

@@ -20,9 +20,9 @@ from xtremeflow.run.oversize import Room, fitted, rooms
 from xtremeflow.run.providers import Provider
 from xtremeflow.run.requests import Json, Request, fingerprint, parse
 from xtremeflow.run.results import Results
-from xtremeflow.run.text import printable
 from xtremeflow.run.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.text import printable
 
 _PROBE_CALLS = 4
 _PROBE_SECONDS = 0.5

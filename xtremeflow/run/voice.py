@@ -8,7 +8,7 @@ import logging
 import sys
 
 from xtremeflow.run.keys import Key
-from xtremeflow.run.text import printable, printable_lines
+from xtremeflow.values.text import printable, printable_lines
 
 
 class Voice:

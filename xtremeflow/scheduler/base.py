@@ -8,21 +8,21 @@ from dataclasses import replace
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from xtremeflow import _core
-from xtremeflow._arguments import check_int, check_number
 from xtremeflow._core import current_call, report_token_usage
 from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.headers import observed
 from xtremeflow.answers.table import judged
+from xtremeflow.answers.usage import usage_of
 from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.batches.map import map_calls
 from xtremeflow.learning.costs import Costs
 from xtremeflow.learning.estimates import Estimate, Estimator
 from xtremeflow.learning.learner import PLACES, UNLIMITED, Learner
 from xtremeflow.learning.rules import UNITS, ChargeRule
 from xtremeflow.learning.saved import Learned, restored, saved
-from xtremeflow.learning.told.headers import observed
-from xtremeflow.learning.usage import usage_of
-from xtremeflow.limits import Cost, Limit
-from xtremeflow.mapping import map_calls
-from xtremeflow.stats import Stats, stats_from
+from xtremeflow.scheduler.stats import Stats, stats_from
+from xtremeflow.values.arguments import check_int, check_number
+from xtremeflow.values.limits import Cost, Limit
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -153,7 +153,7 @@ class TaskScheduler(_core.Scheduler):
     ) -> AsyncGenerator[Any, None]:
         """Call ``fn`` on every item, each call admitted by this scheduler, and yield the results.
 
-        See `xtremeflow.mapping.map_calls`, which says it all.
+        See `xtremeflow.batches.map.map_calls`, which says it all.
         """
         return map_calls(
             self,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xtremeflow._arguments import check_number
 from xtremeflow._core import Call, current_call
-from xtremeflow.backoff import RetryException, auto_backoff
-from xtremeflow.limits import Limit
+from xtremeflow.answers.backoff import RetryException, auto_backoff
 from xtremeflow.scheduler.base import Adapt, TaskScheduler
+from xtremeflow.values.arguments import check_number
+from xtremeflow.values.limits import Limit
 
 __all__ = ["RateLimitScheduler", "RetryException", "auto_backoff", "get_context"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xtremeflow.limits import Limit
 from xtremeflow.scheduler.base import Adapt
 from xtremeflow.scheduler.rate_limit import RateLimitScheduler, rate
+from xtremeflow.values.limits import Limit
 
 
 class RequestRateScheduler(RateLimitScheduler):

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from xtremeflow._core import report_token_usage
-from xtremeflow.limits import Limit
 from xtremeflow.scheduler.base import Adapt
 from xtremeflow.scheduler.rate_limit import rate
 from xtremeflow.scheduler.request import RequestRateScheduler
+from xtremeflow.values.limits import Limit
 
 __all__ = ["TokenRateScheduler", "report_token_usage"]
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from xtremeflow.cli import Parser
+from xtremeflow.cli.parser import Parser
 from xtremeflow.run.amounts import whole
 from xtremeflow.serve.faults import KINDS, Fault
 from xtremeflow.serve.profiles import PROFILES, QUOTAS

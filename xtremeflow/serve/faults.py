@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from random import Random
 from typing import Any
 
-from xtremeflow._values import is_object
+from xtremeflow.values.forms import is_object
 
 KINDS: Mapping[str, str] = {
     "overload": "the call is refused as the provider does when it is overloaded: 503 or 529",

@@ -6,9 +6,9 @@ import json
 import math
 from typing import Any
 
-from xtremeflow._values import is_array, is_object
 from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, LONGEST_ANSWER, Json
 from xtremeflow.serve.fields import BadRequestError, object_field
+from xtremeflow.values.forms import is_array, is_object
 
 SHALLOW = 8  # beyond that depth only what is required is there, so that recursion ends
 DEEPEST = 50

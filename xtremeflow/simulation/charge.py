@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from xtremeflow._arguments import check_int
+from xtremeflow.values.arguments import check_int
 
 
 @dataclass(frozen=True)

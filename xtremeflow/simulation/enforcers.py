@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from fractions import Fraction
 
-from xtremeflow._arguments import check_number
+from xtremeflow.values.arguments import check_number
 
 NANOSECONDS = 1_000_000_000
 

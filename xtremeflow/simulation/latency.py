@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from random import Random
 from typing import Protocol
 
-from xtremeflow._arguments import check_number
+from xtremeflow.values.arguments import check_number
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields, replace
 from random import Random
 from typing import Any, Literal
 
-from xtremeflow._arguments import check_int, check_number
+from xtremeflow.values.arguments import check_int, check_number
 
 Reason = Literal["rate", "growth", "noise", "blocked"]
 """Why a call is refused: for a limit, or for one of the quirks of that name."""

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from bench.learning.jobs.unscheduled import aimd, sdk
 from bench.learning.jobs.world import Refused, World
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.learning.told.headers import Observation
+from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.told.limits import kept
 from xtremeflow.refusals import is_outage, is_refusal
 from xtremeflow.serve.profiles.base import UNITS, period

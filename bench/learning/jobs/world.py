@@ -9,7 +9,6 @@ from random import Random
 from statistics import mean
 from types import SimpleNamespace
 
-from xtremeflow._values import json_objects
 from xtremeflow.serve.profiles import Account, Profile, Refusal
 from xtremeflow.serve.profiles.base import UNITS, Rejection, period
 from xtremeflow.simulation.enforcers import NANOSECONDS, Concurrency
@@ -22,6 +21,7 @@ from xtremeflow.testing import (
     RequestTooLargeError,
     SimulatedProvider,
 )
+from xtremeflow.values.forms import json_objects
 
 EPOCH = 1.8e9  # seconds since the epoch at which the virtual clock starts
 LATENCY = LatencyModel(

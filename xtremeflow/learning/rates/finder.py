@@ -14,9 +14,9 @@ from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.learning.rates.control import DUE, Control, Kind
 from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.learning.rates.models import Bank, Model
-from xtremeflow.learning.reading import MINUTE, UNLIMITED, Core, Gauge, Limits
+from xtremeflow.learning.reading import UNLIMITED, Core, Gauge, Limits
 from xtremeflow.learning.saved import NAMES, Rate
-from xtremeflow.limits import Limit
+from xtremeflow.values.limits import MINUTE, Limit
 
 FEWEST = 16  # calls: before, a refusal says nothing of a rate
 ASSUMED = 0.3  # the doubt of a rate that is configured

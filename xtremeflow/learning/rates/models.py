@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from math import inf, sqrt
 
 from xtremeflow.learning.rates.ledger import Ledger
-from xtremeflow.learning.reading import MINUTE, Amounts
+from xtremeflow.learning.reading import Amounts
+from xtremeflow.values.limits import MINUTE
 
 BUCKET = inf
 SPANS = (BUCKET, 10.0, MINUTE)  # s that a model looks back; BUCKET: to the last refusal

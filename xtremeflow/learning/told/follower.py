@@ -12,11 +12,11 @@ import logging
 from collections.abc import Callable, Sequence
 from math import exp
 
-from xtremeflow.learning.reading import MINUTE, Core, Gauge, Key, Limits, defined
-from xtremeflow.learning.told.headers import Observation
+from xtremeflow.answers.headers import Observation
+from xtremeflow.learning.reading import Core, Gauge, Key, Limits, defined
 from xtremeflow.learning.told.limits import Told, ToldLimits
 from xtremeflow.learning.told.sliding import Sliding
-from xtremeflow.limits import Limit
+from xtremeflow.values.limits import MINUTE, Limit
 
 logger = logging.getLogger("xtremeflow.learning")
 

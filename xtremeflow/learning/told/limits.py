@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xtremeflow.learning.reading import MINUTE, Key
-from xtremeflow.learning.told.headers import DAY, Definition, Observation
-from xtremeflow.limits import Limit
+from xtremeflow.answers.headers import Definition, Observation
+from xtremeflow.learning.reading import Key
+from xtremeflow.values.limits import DAY, MINUTE, Limit
 
 REPEATED = 3  # as often a change must be said to be believed
 # The share of a window's amount that may be used at once: little, for it is a part of what may be

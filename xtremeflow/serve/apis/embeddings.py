@@ -10,11 +10,11 @@ from random import Random
 from typing import Any
 from zlib import crc32
 
-from xtremeflow._values import is_array
 from xtremeflow.serve.apis.base import Stream
 from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, Answer, Ask, Json
 from xtremeflow.serve.fields import BadRequestError, count_field, text_field
 from xtremeflow.serve.profiles import Profile
+from xtremeflow.values.forms import is_array
 
 DIMENSIONS = 1536
 MOST_DIMENSIONS = 4096

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from xtremeflow._values import is_array, is_object
 from xtremeflow.serve.apis.base import Stream, event
 from xtremeflow.serve.asking import Answer, Ask, Json, Tool, dumps
 from xtremeflow.serve.fields import (
@@ -18,6 +17,7 @@ from xtremeflow.serve.fields import (
     text_field,
 )
 from xtremeflow.serve.profiles import Profile
+from xtremeflow.values.forms import is_array, is_object
 
 
 class Messages:

@@ -5,40 +5,29 @@ A command is a module with `main(arguments) -> exit status`, imported only if it
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import NoReturn
 
-from xtremeflow.run.text import printable
+from xtremeflow.cli.parser import USAGE
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("xtremeflow.run.command", "send a file of requests to an LLM API, at its limits"),
     "plot": ("xtremeflow.run.plot", "draw what `run` has done"),
     "serve": ("xtremeflow.serve.command", "serve a simulated provider over HTTP"),
     "demo": ("xtremeflow.demo.__main__", "serve, run and plot a real workload"),
-    "completion": ("xtremeflow.completion", "let the shell complete commands and options"),
+    "completion": ("xtremeflow.cli.completion", "let the shell complete commands and options"),
 }
 
-USAGE = 2  # exit statuses, as shells have them: of bad usage,
-INTERRUPTED = 130  # of Ctrl-C,
+INTERRUPTED = 130  # exit statuses, as shells have them: of Ctrl-C,
 BROKEN_PIPE = 141  # and of what wrote to nobody
-
-
-class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, and where to look."""
-
-    def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {printable(message)} (see {self.prog} --help)", file=sys.stderr)
-        sys.exit(USAGE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name (by default those of the process)."""
     if "_ARGCOMPLETE" in os.environ:
-        import_module("xtremeflow.completion").complete()
+        import_module("xtremeflow.cli.completion").complete()
     try:
         try:
             return _main(sys.argv[1:] if arguments is None else arguments)

@@ -12,9 +12,9 @@ from collections.abc import (
 )
 from typing import Any, Protocol, TypeVar
 
-from xtremeflow._arguments import check_callable, check_int, check_iterable
-from xtremeflow._tasks import ResultStream, close_source
-from xtremeflow.limits import Cost
+from xtremeflow.batches.tasks import ResultStream, close_source
+from xtremeflow.values.arguments import check_callable, check_int, check_iterable
+from xtremeflow.values.limits import Cost
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xtremeflow.learning.told.headers import DAY, MINUTE, Observation, lowered, observations, quotas
+from xtremeflow.answers.headers import Observation, lowered, observations, quotas
 from xtremeflow.learning.told.limits import REPEATED, ToldLimits, kept
-from xtremeflow.limits import Limit
+from xtremeflow.values.limits import DAY, MINUTE, Limit
 
 NOW = 1_800_000_000.0
 

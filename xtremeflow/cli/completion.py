@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from xtremeflow.cli import COMMANDS, Parser
+from xtremeflow.cli.commands import COMMANDS
+from xtremeflow.cli.parser import Parser
 
 SHELLS = ("bash", "zsh", "fish")
 

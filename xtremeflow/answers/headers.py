@@ -12,11 +12,10 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from xtremeflow._values import as_instant, as_number, json_objects, until
 from xtremeflow.answers.answer import Answer, lowered
-from xtremeflow.learning.reading import MINUTE
+from xtremeflow.values.forms import as_instant, as_number, json_objects, until
+from xtremeflow.values.limits import DAY, MINUTE
 
-DAY = 86_400.0
 _PERIODS = {"second": 1.0, "minute": MINUTE, "hour": 3_600.0, "day": DAY, "month": 30 * DAY}
 _NAMES = {"req": "requests", "input-tokens": "input_tokens", "output-tokens": "output_tokens"}
 

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
-from xtremeflow._arguments import check_int
 from xtremeflow._core import Call, current_call
 from xtremeflow.answers.attempt import admitted_again
 from xtremeflow.answers.exceptions import RetryException, verdict_of
+from xtremeflow.answers.refusals import describe, is_refusal
 from xtremeflow.answers.verdict import LONGEST, Meaning, Verdict
-from xtremeflow.refusals import describe, is_refusal
+from xtremeflow.values.arguments import check_int
 
 __all__ = ["RetryException", "auto_backoff"]
 

@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from xtremeflow._arguments import check_number
+from xtremeflow.values.arguments import check_number
+
+MINUTE = 60.0  # s, as are all periods
+DAY = 86_400.0
 
 Cost: TypeAlias = float | Mapping[str, float]
 """What a call takes of the limits: of those on tokens, or by name."""

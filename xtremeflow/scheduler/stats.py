@@ -9,7 +9,7 @@ from typing import Any
 
 from xtremeflow.learning.charges import Belief
 from xtremeflow.learning.concurrency.slots import Slots
-from xtremeflow.limits import Limit
+from xtremeflow.values.limits import Limit
 
 _NONE: Mapping[int, str] = MappingProxyType({})
 

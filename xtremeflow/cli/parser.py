@@ -1,0 +1,19 @@
+"""How a command reads its arguments."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import NoReturn
+
+from xtremeflow.values.text import printable
+
+USAGE = 2  # the exit status of bad usage, as shells have it
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, and where to look."""
+
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {printable(message)} (see {self.prog} --help)", file=sys.stderr)
+        sys.exit(USAGE)
