@@ -8,8 +8,9 @@ from collections.abc import (
     Generator,
 )
 from types import EllipsisType
-from typing import Any, final
+from typing import Any, Final, final
 
+from _typeshed import structseq
 from typing_extensions import Self, disjoint_base
 
 from xtremeflow.http._options import HeadersInput
@@ -31,6 +32,79 @@ def asked(body: bytes, /) -> tuple[str, int | None]: ...  # model, tokens allowe
 def check_headers(headers: HeadersInput | None, /) -> tuple[tuple[bytes, bytes], ...]: ...
 def set_loads(loads: Callable[[str], Any], /) -> None: ...
 
+@final
+class Outgoing:
+    """What Session.call() is to send. Timeouts of ...: the session's."""
+
+    def __new__(
+        cls,
+        method: str,
+        url: str,
+        headers: HeadersInput | None = None,
+        body: Any = None,
+        *,
+        json: bool = False,
+        timeout: float | EllipsisType | None = ...,
+        idle_timeout: float | EllipsisType | None = ...,
+        connect_timeout: float | EllipsisType | None = ...,
+        stream: bool = False,
+        idempotent: bool | None = None,
+        upload_size: int | None = None,
+        bare: bool = False,
+        foreign: bool = False,
+    ) -> Self: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def url(self) -> str: ...
+    @property
+    def headers(self) -> HeadersInput | None: ...
+    @property
+    def body(self) -> Any: ...
+    @property
+    def json(self) -> bool: ...
+    @property
+    def timeout(self) -> float | EllipsisType | None: ...
+    @property
+    def idle_timeout(self) -> float | EllipsisType | None: ...
+    @property
+    def connect_timeout(self) -> float | EllipsisType | None: ...
+    @property
+    def stream(self) -> bool: ...
+    @property
+    def idempotent(self) -> bool | None: ...
+    @property
+    def upload_size(self) -> int | None: ...
+    @property
+    def bare(self) -> bool: ...
+    @property
+    def foreign(self) -> bool: ...
+
+@final
+class Times(structseq[int], tuple[int, int, int, int, int, int, int, int]):
+    """Microseconds from the start of a transfer; and numbers of connections and of sends."""
+
+    __match_args__: Final = (
+        "lookup", "connect", "tls", "ready", "first_byte", "total", "connects", "sends",
+    )  # fmt: skip
+
+    @property
+    def lookup(self) -> int: ...
+    @property
+    def connect(self) -> int: ...
+    @property
+    def tls(self) -> int: ...
+    @property
+    def ready(self) -> int: ...
+    @property
+    def first_byte(self) -> int: ...
+    @property
+    def total(self) -> int: ...
+    @property
+    def connects(self) -> int: ...
+    @property
+    def sends(self) -> int: ...
+
 @disjoint_base
 class Response:
     _headers: Any
@@ -44,7 +118,7 @@ class Response:
         body: bytes,
         version: int,
         queued: float,
-        times: tuple[int, int, int, int, int, int, int, int],
+        times: Times,
         /,
     ) -> Self: ...
     @property
@@ -60,7 +134,7 @@ class Response:
     @property
     def _version(self) -> int: ...
     @property
-    def _times(self) -> tuple[int, int, int, int, int, int, int, int]: ...
+    def _times(self) -> Times: ...
 
 @disjoint_base
 class Tap:
@@ -94,7 +168,7 @@ class Transfer(Coroutine[Any, Any, Any]):
     @property
     def head(self) -> bytes: ...
     @property
-    def times(self) -> tuple[int, int, int, int, int, int, int, int]: ...
+    def times(self) -> Times: ...
     @property
     def done(self) -> bool: ...
     @property
@@ -149,22 +223,6 @@ class Session:
         idle_timeout: float | None,
         connect_timeout: float | None,
     ) -> Self: ...
-    def call(
-        self,
-        method: str,
-        url: str,
-        headers: HeadersInput | None,
-        body: Any,
-        json: bool,
-        total: float | EllipsisType | None,
-        idle: float | EllipsisType | None,
-        connect: float | EllipsisType | None,
-        stream: bool,
-        repeatable: bool | None,
-        upload_size: int | None,
-        bare: bool,
-        foreign: bool = False,
-        /,
-    ) -> Transfer: ...
+    def call(self, outgoing: Outgoing, /) -> Transfer: ...
     def close(self) -> list[Engine]: ...
     def engines(self) -> list[Engine]: ...

@@ -37,10 +37,8 @@ from xtremeflow.values.limits import Cost
 
 T = TypeVar("T")
 
-#: The arguments of Session.call.
-Arguments = tuple[Any, ...]
 #: How a transfer is awaited.
-Send = Callable[[_http.Transfer, Arguments], Coroutine[Any, Any, Response]]
+Send = Callable[[_http.Transfer, _http.Outgoing], Coroutine[Any, Any, Response]]
 
 
 def is_safe(error: Exception) -> bool:
@@ -162,12 +160,12 @@ class Admission:
     async def whole(
         self,
         first: _http.Transfer,
-        call: Callable[..., _http.Transfer] | None,
-        request: Arguments,
+        call: Callable[[_http.Outgoing], _http.Transfer] | None,
+        request: _http.Outgoing,
         send: Send | None,
         terms: Terms,
     ) -> Response:
-        """Awaits the first transfer once admitted; after a refusal another, of `call(*request)`.
+        """Awaits the first transfer once admitted; after a refusal another, of `call(request)`.
 
         The answer to the last attempt is returned, a refusal too. send: how a transfer is awaited.
         """
@@ -175,7 +173,7 @@ class Admission:
         run = None
         asked = time.perf_counter()
         try:
-            terms = self.priced(terms, request[1], request[3])
+            terms = self.priced(terms, request.url, request.body)
             run = self._run(unsent, call, request, send, asked)
             if self.admitted():
                 return (await run).result
@@ -187,7 +185,7 @@ class Admission:
         except asyncio.TimeoutError:
             if not unsent:
                 raise
-            raise not_admitted(request[0], request[1], asked) from None
+            raise not_admitted(request.method, request.url, asked) from None
         finally:
             first.close()  # if it was never dispatched
             if run is not None:
@@ -202,8 +200,8 @@ class Admission:
     async def _run(
         self,
         unsent: list[_http.Transfer],
-        call: Callable[..., _http.Transfer] | None,
-        request: Arguments,
+        call: Callable[[_http.Outgoing], _http.Transfer] | None,
+        request: _http.Outgoing,
         send: Send | None,
         asked: float,
     ) -> Sent[Response]:
@@ -213,19 +211,19 @@ class Admission:
                 transfer = unsent.pop()
             else:
                 assert call is not None
-                transfer = call(*request)
+                transfer = call(request)
             sent_at = self.now()
             response: Response = await (transfer if send is None else send(transfer, request))
             response._queued = queued
-            _, _, _, _, first_byte, total, _, _ = response._times
-            received_at = self.now() - (total - first_byte) / 1e6
+            times = response._times
+            received_at = self.now() - (times.total - times.first_byte) / 1e6
             body = response.body
             answer = self.answer(response.status, response._head, body, sent_at, received_at)
             return Sent(response, answer, usage_in(body) if response.status < 400 else None)
 
         sent = await self.attempts.make(
             attempt,
-            name=lambda: f"{request[0]} {shown(request[1])}",
+            name=lambda: f"{request.method} {shown(request.url)}",
             is_repeatable=call is not None,
         )
         return passed(sent)

@@ -16,7 +16,6 @@ from xtremeflow.answers.attempt import Sent
 from xtremeflow.http import _options
 from xtremeflow.http._admission import (
     Admission,
-    Arguments,
     Lease,
     Send,
     Unpassed,
@@ -265,7 +264,7 @@ class Client(Verbs):
         stream: bool,
         idempotent: bool | None,
         terms: Terms,
-    ) -> tuple[_http.Transfer, Arguments, Source | None]:
+    ) -> tuple[_http.Transfer, _http.Outgoing, Source | None]:
         """The transfer, what makes another of it, and where the body is to come from, if it is not
         in there."""
         try:
@@ -275,7 +274,7 @@ class Client(Verbs):
             )  # fmt: skip
             if terms != USUAL:
                 terms.check()
-            return self._call(*request), request, source
+            return self._call(request), request, source
         except ValueError as error:
             raise invalid_request(error, method, url) from error
 
@@ -292,7 +291,7 @@ class Client(Verbs):
         connect_timeout: Seconds | EllipsisType,
         stream: bool,
         idempotent: bool | None,
-    ) -> tuple[Arguments, Source | None]:
+    ) -> tuple[_http.Outgoing, Source | None]:
         if params is not None or self._base_url or (isinstance(url, str) and not url.isascii()):
             url = full_url(self._base_url, url, params)
         source: Source | None = None
@@ -307,8 +306,11 @@ class Client(Verbs):
         elif type(content) is not bytes and isinstance(content, AsyncIterable):
             body, source = None, content
         upload_size = None if source is None else -1
-        return (method, url, headers, body, is_json, timeout, idle_timeout, connect_timeout,
-                stream, idempotent, upload_size, False), source  # fmt: skip
+        return _http.Outgoing(
+            method, url, headers, body, json=is_json, timeout=timeout, idle_timeout=idle_timeout,
+            connect_timeout=connect_timeout, stream=stream, idempotent=idempotent,
+            upload_size=upload_size,
+        ), source  # fmt: skip
 
     def stream(
         self,
@@ -340,14 +342,14 @@ class Client(Verbs):
         )  # fmt: skip
         if self._admission is None:
             return StreamContext(transfer, source, self._max_event)
-        again = partial(self._call, *request)
-        terms = self._admission.priced(terms, request[1], request[3])
+        again = partial(self._call, request)
+        terms = self._admission.priced(terms, request.url, request.body)
         return ScheduledStreamContext(
             transfer, source, self._max_event, again, self._admission, terms
         )
 
-    async def _followed(self, transfer: _http.Transfer, request: Arguments) -> Response:
-        method, url, headers, body, json, total, idle, connect, *_ = request
+    async def _followed(self, transfer: _http.Transfer, request: _http.Outgoing) -> Response:
+        total = request.timeout
         if isinstance(total, EllipsisType):
             total = self._timeout
         clock = asyncio.get_running_loop().time
@@ -355,10 +357,14 @@ class Client(Verbs):
 
         def send(step: Step) -> _http.Transfer:
             left = None if deadline is None else max(deadline - clock(), 1e-9)
-            return self._call(step.method, step.url, step.headers, step.body, step.json, left, idle,
-                              connect, False, None, None, step.bare, step.bare)  # fmt: skip
+            return self._call(_http.Outgoing(
+                step.method, step.url, step.headers, step.body, json=step.json, timeout=left,
+                idle_timeout=request.idle_timeout, connect_timeout=request.connect_timeout,
+                bare=step.bare, foreign=step.bare,
+            ))  # fmt: skip
 
-        first = Step(method, url, _http.check_headers(headers), body, json, False)
+        first = Step(request.method, request.url, _http.check_headers(request.headers),
+                     request.body, request.json, False)  # fmt: skip
         return await follow(send, first, await transfer, self._follow)
 
     # ---- life ----
@@ -412,7 +418,7 @@ class Client(Verbs):
 
 
 def _from_source(source: Source) -> Send:
-    async def send(transfer: _http.Transfer, _: Arguments) -> Response:
+    async def send(transfer: _http.Transfer, _: _http.Outgoing) -> Response:
         async with uploading(transfer, source):
             return cast(Response, await transfer)
 

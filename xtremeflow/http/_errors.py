@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from xtremeflow.http._url import shown
 
 if TYPE_CHECKING:
+    from xtremeflow import _http
     from xtremeflow.http._response import Response, StreamResponse
 
 
@@ -278,7 +279,7 @@ def transport_error(
     retry_safe: bool,
     connected: bool,
     status: int,
-    times: tuple[int, ...],
+    times: _http.Times,
 ) -> Exception:
     """The exception for an outcome of the engine."""
     if code == 3:
@@ -287,7 +288,6 @@ def transport_error(
         return invalid
     if code == 27:
         return MemoryError("libcurl is out of memory")
-    lookup, connect, _tls, _ready, first_byte, total, _connects, _sends = times
     if code < 0:
         kind, text = _OWN[code]
     else:
@@ -295,23 +295,23 @@ def transport_error(
         text = _QUOTED_URL.sub(lambda found: repr(shown(found[1])), text)  # of a proxy
     if status:
         phase = "read"
-    elif code in _UNSENT and not total:
+    elif code in _UNSENT and not times.total:
         phase = "queue"
     elif connected:
-        phase = "send" if code == 55 and not first_byte else "wait"
+        phase = "send" if code == 55 and not times.first_byte else "wait"
     elif code in _RESOLVE:
         phase = "resolve"
-    elif code in _TLS | _CERTIFICATE or connect:
+    elif code in _TLS | _CERTIFICATE or times.connect:
         phase = "tls"
     else:
-        phase = "connect" if lookup or code in _CONNECT else "resolve"
+        phase = "connect" if times.lookup or code in _CONNECT else "resolve"
     if os_errno and code in _WITH_ERRNO:
         text += f" ({os.strerror(os_errno)})"
-    error = kind(f"{method} {shown(url)} failed ({phase}, after {total / 1e6:.3f} s): {text}")
+    error = kind(f"{method} {shown(url)} failed ({phase}, after {times.total / 1e6:.3f} s): {text}")
     error.method = method
     error.url = url
     error.phase = phase
-    error.elapsed = total / 1e6
+    error.elapsed = times.total / 1e6
     error.retry_safe = retry_safe
     error.status = status
     error.code = max(code, 0)

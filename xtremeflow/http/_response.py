@@ -32,11 +32,10 @@ class Timing(NamedTuple):
     total: float
 
 
-def timing(times: tuple[int, ...], queued: float = 0.0) -> Timing:
-    _lookup, connect, tls, ready, first_byte, total, connects, _sends = times
-    made = max(connect, tls) / 1e6 if connects else 0.0
-    waited = queued + (0.0 if connects else ready / 1e6)
-    return Timing(waited, made, queued + first_byte / 1e6, queued + total / 1e6)
+def timing(times: _http.Times, queued: float = 0.0) -> Timing:
+    made = max(times.connect, times.tls) / 1e6 if times.connects else 0.0
+    waited = queued + (0.0 if times.connects else times.ready / 1e6)
+    return Timing(waited, made, queued + times.first_byte / 1e6, queued + times.total / 1e6)
 
 
 class Headers(Mapping[str, str]):

@@ -153,21 +153,12 @@ class _Transport:
         headers, foreign = _sendable(request)
         method, url = request.method, str(request.url)
         try:
-            transfer = self._call(
-                method,
-                url,
-                headers,
-                body or None,
-                False,
-                None,
-                _seconds(limits.get("read")),
-                _seconds(limits.get("connect")),
-                True,
-                None,
-                size,
-                True,
-                foreign,
-            )
+            transfer = self._call(_http.Outgoing(
+                method, url, headers, body or None, timeout=None,
+                idle_timeout=_seconds(limits.get("read")),
+                connect_timeout=_seconds(limits.get("connect")),
+                stream=True, upload_size=size, bare=True, foreign=foreign,
+            ))  # fmt: skip
         except ValueError as error:
             raise invalid_request(error, method, url) from error
         if source is None:

@@ -12,14 +12,18 @@
 #include "net/engine.h"
 #include "net/sse.h"
 
+enum { XF_OUTGOING_FIELDS = 13 };
+
 typedef struct xf_http_module {
     xf_curl curl;
-    PyTypeObject *session_type, *engine_type, *transfer_type, *waiter_type, *reader_type,
-        *response_type, *event_type, *tap_type, *watch_type, *steps_type;
+    PyTypeObject *session_type, *outgoing_type, *times_type, *engine_type, *transfer_type,
+        *waiter_type, *reader_type, *response_type, *event_type, *tap_type, *watch_type,
+        *steps_type;
     PyObject *get_running_loop, *cancelled_error, *loads;
     PyObject *str_add_reader, *str_remove_reader, *str_call_soon, *str_is_closed, *str_done,
         *str_set_result, *str_message;
     PyObject *context_kw; /* ("context",) */
+    PyObject *outgoing_names[XF_OUTGOING_FIELDS];
 } xf_http_module;
 
 /* A list of header lines for libcurl in one piece of memory, shared by transfers. */
@@ -44,6 +48,14 @@ typedef struct {
     Engine *engine;               /* the one used last, or NULL */
     bool closed;
 } Session;
+
+/* What a session is to send; see outgoing.c for what the fields are. Outside the garbage collector,
+ * as it refers to nothing that could refer to it. */
+typedef struct {
+    PyObject_HEAD PyObject *method, *url, *headers, *body;
+    PyObject *timeout, *idle_timeout, *connect_timeout, *idempotent, *upload_size;
+    PyObject *json, *stream, *bare, *foreign;
+} Outgoing;
 
 /* Of one loop, and so of one thread: only its making and closing, which other threads may do, and
  * what the session keeps of it, go by a lock. What stats() tells another thread may be a moment
@@ -126,9 +138,15 @@ typedef struct {
 int64_t xf_http_clock_now(void);
 int xf_http_forks_watch(void);
 
-extern PyType_Spec xf_http_session_spec, xf_http_engine_spec, xf_http_watch_spec,
-    xf_http_transfer_spec, xf_http_waiter_spec, xf_http_reader_spec, xf_http_response_spec,
-    xf_http_event_spec, xf_http_tap_spec;
+extern PyType_Spec xf_http_session_spec, xf_http_outgoing_spec, xf_http_engine_spec,
+    xf_http_watch_spec, xf_http_transfer_spec, xf_http_waiter_spec, xf_http_reader_spec,
+    xf_http_response_spec, xf_http_event_spec, xf_http_tap_spec;
+
+/* The interned names of a request's fields. -1 with an exception. */
+int xf_http_outgoing_names(xf_http_module *state);
+/* The type's vectorcall. */
+PyObject *xf_http_outgoing_call(PyObject *type, PyObject *const *args, size_t nargsf,
+                                PyObject *kwnames);
 
 /* The engine of the running loop; borrowed. NULL with an exception, or with the outcome, an
  * XF_E_..., of the transfer that asks for it. */
@@ -157,7 +175,12 @@ void xf_http_waiter_wake_later(Waiter *self);
 void xf_http_transfer_raise(Transfer *self);
 /* 0, or -1 with an exception: its engine was closed, or is the parent process's. */
 int xf_http_transfer_check(Transfer *self);
-PyObject *xf_http_times_tuple(const xf_times *times, long connects, int sends);
+
+/* Times: how long a transfer took to get where, as a record; made and read. */
+extern PyStructSequence_Desc xf_http_times_desc;
+PyObject *xf_http_times_new(const xf_http_module *state, const xf_times *times, long connects,
+                            int sends);
+int xf_http_times_read(PyObject *record, xf_times *times, long *connects, int *sends);
 
 /* limit: the most bytes of an event */
 PyObject *xf_http_reader_new(Transfer *transfer, xf_reading reading, Py_ssize_t limit);

@@ -204,6 +204,10 @@ static int exec(PyObject *module)
         return -1;
     }
     if (add_type(module, &xf_http_session_spec, &s->session_type) < 0 ||
+        add_type(module, &xf_http_outgoing_spec, &s->outgoing_type) < 0 ||
+        xf_http_outgoing_names(s) < 0 ||
+        (s->times_type = PyStructSequence_NewType(&xf_http_times_desc)) == NULL ||
+        PyModule_AddType(module, s->times_type) < 0 ||
         add_type(module, &xf_http_engine_spec, &s->engine_type) < 0 ||
         add_type(module, &xf_http_transfer_spec, &s->transfer_type) < 0 ||
         make_type(module, &xf_http_waiter_spec, &s->waiter_type) < 0 ||
@@ -215,6 +219,7 @@ static int exec(PyObject *module)
         make_type(module, &xf_steps_spec, &s->steps_type) < 0) {
         return -1;
     }
+    s->outgoing_type->tp_vectorcall = xf_http_outgoing_call; /* a slot of specs since Python 3.14 */
     if (PyModule_AddStringConstant(module, "libcurl_version", s->curl.version->version) < 0 ||
         PyModule_AddIntConstant(module, "libcurl_number", (long)s->curl.version->version_num) < 0 ||
         PyModule_AddStringConstant(
@@ -232,6 +237,8 @@ static int exec(PyObject *module)
 
 #define EACH_OBJECT(DO)                                                                            \
     DO(session_type)                                                                               \
+    DO(outgoing_type)                                                                              \
+    DO(times_type)                                                                                 \
     DO(engine_type)                                                                                \
     DO(transfer_type)                                                                              \
     DO(waiter_type)                                                                                \
@@ -258,6 +265,9 @@ static int traverse(PyObject *module, visitproc visit, void *arg)
     xf_http_module *s = PyModule_GetState(module);
 #define VISIT(name) Py_VISIT(s->name);
     EACH_OBJECT(VISIT)
+    for (int i = 0; i < XF_OUTGOING_FIELDS; i++) {
+        Py_VISIT(s->outgoing_names[i]);
+    }
     return 0;
 }
 
@@ -266,6 +276,9 @@ static int clear(PyObject *module)
     xf_http_module *s = PyModule_GetState(module);
 #define CLEAR(name) Py_CLEAR(s->name);
     EACH_OBJECT(CLEAR)
+    for (int i = 0; i < XF_OUTGOING_FIELDS; i++) {
+        Py_CLEAR(s->outgoing_names[i]);
+    }
     return 0;
 }
 

@@ -4,6 +4,52 @@
 #include <structmember.h>
 #include <stddef.h>
 
+/* ---- times ---- */
+
+static PyStructSequence_Field times_fields[] = {
+    {"lookup", "microseconds until the name was resolved"},
+    {"connect", "until the connection was made"},
+    {"tls", "until TLS had shaken hands"},
+    {"ready", "until the request could be sent"},
+    {"first_byte", "until the answer's first byte"},
+    {"total", "until the end"},
+    {"connects", "connections that were made for it"},
+    {"sends", "how often it was sent"},
+    {NULL, NULL},
+};
+
+PyStructSequence_Desc xf_http_times_desc = {
+    "xtremeflow._http.Times", "How long a transfer took to get where, from its start.",
+    times_fields, 8};
+
+PyObject *xf_http_times_new(const xf_http_module *state, const xf_times *t, long connects,
+                            int sends)
+{
+    const long long values[] = {t->lookup,     t->connect, t->tls,   t->ready,
+                                t->first_byte, t->total,   connects, sends};
+    PyObject *record = PyStructSequence_New(state->times_type);
+    for (Py_ssize_t i = 0; record != NULL && i < (Py_ssize_t)Py_ARRAY_LENGTH(values); i++) {
+        PyObject *value = PyLong_FromLongLong(values[i]);
+        if (value == NULL) {
+            Py_CLEAR(record);
+            break;
+        }
+        PyStructSequence_SetItem(record, i, value);
+    }
+    return record;
+}
+
+int xf_http_times_read(PyObject *record, xf_times *t, long *connects, int *sends)
+{
+    long long lookup, connect, tls, ready, first_byte, total;
+    if (!PyArg_ParseTuple(record, "LLLLLLli:Times", &lookup, &connect, &tls, &ready, &first_byte,
+                          &total, connects, sends)) {
+        return -1;
+    }
+    *t = (xf_times){lookup, connect, tls, ready, first_byte, total};
+    return 0;
+}
+
 /* ---- response ---- */
 
 static PyObject *bytes_of(const xf_buffer *b)
@@ -37,21 +83,43 @@ PyObject *xf_http_response_new(Transfer *transfer)
     return (PyObject *)self;
 }
 
+static void response_dealloc(PyObject *op)
+{
+    Response *self = (Response *)op;
+    PyTypeObject *type = Py_TYPE(op);
+    Py_XDECREF(self->url);
+    Py_XDECREF(self->method);
+    Py_XDECREF(self->head);
+    Py_XDECREF(self->body);
+    Py_XDECREF(self->headers);
+    type->tp_free(op);
+    Py_DECREF(type);
+}
+
+/* Of this module, which defines the base that classes in Python have. */
+static const xf_http_module *state_of(PyTypeObject *type)
+{
+    while (type->tp_dealloc != response_dealloc) {
+        type = type->tp_base;
+    }
+    return PyType_GetModuleState(type);
+}
+
 /* What __reduce__ of the Python class gives. */
 static PyObject *response_new_again(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    PyObject *url, *method, *head, *body;
+    PyObject *url, *method, *head, *body, *record;
     int status, version, sends;
     long connects;
     double queued;
-    long long lookup, connect, tls, ready, first_byte, total;
+    xf_times times;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs)) {
         PyErr_SetString(PyExc_TypeError, "Response() takes no keyword arguments");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "UUiSSid(LLLLLLli):Response", &url, &method, &status, &head, &body,
-                          &version, &queued, &lookup, &connect, &tls, &ready, &first_byte, &total,
-                          &connects, &sends)) {
+    if (!PyArg_ParseTuple(args, "UUiSSidO!:Response", &url, &method, &status, &head, &body,
+                          &version, &queued, state_of(type)->times_type, &record) ||
+        xf_http_times_read(record, &times, &connects, &sends) < 0) {
         return NULL;
     }
     Response *self = (Response *)type->tp_alloc(type, 0);
@@ -67,27 +135,14 @@ static PyObject *response_new_again(PyTypeObject *type, PyObject *args, PyObject
     self->queued = queued;
     self->sends = sends;
     self->connects = connects;
-    self->times = (xf_times){lookup, connect, tls, ready, first_byte, total};
+    self->times = times;
     return (PyObject *)self;
 }
 
 static PyObject *response_times(PyObject *op, void *Py_UNUSED(closure))
 {
     Response *self = (Response *)op;
-    return xf_http_times_tuple(&self->times, self->connects, self->sends);
-}
-
-static void response_dealloc(PyObject *op)
-{
-    Response *self = (Response *)op;
-    PyTypeObject *type = Py_TYPE(op);
-    Py_XDECREF(self->url);
-    Py_XDECREF(self->method);
-    Py_XDECREF(self->head);
-    Py_XDECREF(self->body);
-    Py_XDECREF(self->headers);
-    type->tp_free(op);
-    Py_DECREF(type);
+    return xf_http_times_new(state_of(Py_TYPE(op)), &self->times, self->connects, self->sends);
 }
 
 static PyMemberDef response_members[] = {

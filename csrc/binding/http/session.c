@@ -170,7 +170,7 @@ static int check_method(PyObject *method)
 /* Raises what libcurl's word for it would raise. */
 static int bad_url(const Session *self, PyObject *method, PyObject *url, const char *rule)
 {
-    PyObject *times = xf_http_times_tuple(&(xf_times){0}, 0, 0);
+    PyObject *times = xf_http_times_new(self->state, &(xf_times){0}, 0, 0);
     PyObject *error = times == NULL ? NULL
                                     : PyObject_CallFunction(self->error_factory, "isOOiOOiN",
                                                             (int)CURLE_URL_MALFORMAT, rule, method,
@@ -204,54 +204,68 @@ static int check_url(const Session *self, PyObject *method, PyObject *url)
     return 0;
 }
 
-/* call(method, url, headers, body, json, total, idle, connect, stream, repeatable, upload_size,
- * bare[, foreign]) */
-/* timeouts of ...: the session's; bare: without the session's headers; foreign: redirected to a
- * host that the caller did not name, so without the session's certificate */
-static PyObject *session_call(PyObject *op, PyObject *const *args, Py_ssize_t nargs)
+/* Reads `given` beside the session's own; ...: that is not changed. */
+static int read_timeouts(const Session *self, const Outgoing *given, xf_request *r)
+{
+    r->total_ns = self->total_ns;
+    r->idle_ns = self->idle_ns;
+    r->connect_timeout_ms = self->options.connect_timeout_ms;
+    return (given->timeout != Py_Ellipsis &&
+            nanoseconds(given->timeout, "timeout", &r->total_ns) < 0) ||
+                   (given->idle_timeout != Py_Ellipsis &&
+                    nanoseconds(given->idle_timeout, "idle_timeout", &r->idle_ns) < 0) ||
+                   (given->connect_timeout != Py_Ellipsis &&
+                    milliseconds(given->connect_timeout, "connect_timeout",
+                                 &r->connect_timeout_ms) < 0)
+               ? -1
+               : 0;
+}
+
+static int read_idempotent(const Outgoing *given, xf_request *r)
+{
+    PyObject *said = given->idempotent;
+    if (said != Py_None && !PyBool_Check(said)) {
+        PyErr_Format(PyExc_TypeError, "idempotent must be True, False or None, not %R", said);
+        return -1;
+    }
+    r->repeatable =
+        said == Py_None ? repeatable_method(PyUnicode_AsUTF8(given->method)) : said == Py_True;
+    return 0;
+}
+
+static PyObject *session_call(PyObject *op, PyObject *request)
 {
     Session *self = (Session *)op;
-    if (nargs != 12 && nargs != 13) {
-        PyErr_Format(PyExc_TypeError, "call() takes 12 or 13 arguments, not %zd", nargs);
+    if (!Py_IS_TYPE(request, self->state->outgoing_type)) {
+        PyErr_Format(PyExc_TypeError, "call() takes a Outgoing, not %R", request);
         return NULL;
     }
-    PyObject *method = args[0], *url = args[1], *given = args[2], *body = args[3];
-    bool json = args[4] == Py_True;
-    xf_request r = {.stream = args[8] == Py_True,
+    const Outgoing *given = (Outgoing *)request;
+    xf_request r = {.stream = given->stream == Py_True,
                     .upload_size = -1,
-                    .total_ns = self->total_ns,
-                    .idle_ns = self->idle_ns,
-                    .foreign = nargs == 13 && args[12] == Py_True,
-                    .connect_timeout_ms = self->options.connect_timeout_ms};
-    if (check_method(method) < 0 || check_url(self, method, url) < 0 ||
-        (args[5] != Py_Ellipsis && nanoseconds(args[5], "timeout", &r.total_ns) < 0) ||
-        (args[6] != Py_Ellipsis && nanoseconds(args[6], "idle_timeout", &r.idle_ns) < 0) ||
-        (args[7] != Py_Ellipsis &&
-         milliseconds(args[7], "connect_timeout", &r.connect_timeout_ms) < 0)) {
+                    .foreign = given->foreign == Py_True};
+    if (check_method(given->method) < 0 || check_url(self, given->method, given->url) < 0 ||
+        read_timeouts(self, given, &r) < 0 || read_idempotent(given, &r) < 0) {
         return NULL;
     }
-    if (args[9] != Py_None && !PyBool_Check(args[9])) {
-        PyErr_Format(PyExc_TypeError, "idempotent must be True, False or None, not %R", args[9]);
-        return NULL;
-    }
-    r.repeatable =
-        args[9] == Py_None ? repeatable_method(PyUnicode_AsUTF8(method)) : args[9] == Py_True;
-    if (args[10] != Py_None) {
+    if (given->upload_size != Py_None) {
         r.upload = true;
-        r.upload_size = PyLong_AsLongLong(args[10]);
+        r.upload_size = PyLong_AsLongLong(given->upload_size);
         if (r.upload_size == -1 && PyErr_Occurred()) {
             return NULL;
         }
     }
     xf_header_list *headers;
-    bool bare = args[11] == Py_True;
-    if (given == Py_None && !bare) {
+    bool bare = given->bare == Py_True, json = given->json == Py_True;
+    if (given->headers == Py_None && !bare) {
         headers = json ? self->json : self->plain;
         atomic_fetch_add(&headers->refs, 1);
-    } else if ((headers = xf_http_headers_new(given, bare ? NULL : self->defaults, json)) == NULL) {
+    } else if ((headers = xf_http_headers_new(given->headers, bare ? NULL : self->defaults,
+                                              json)) == NULL) {
         return NULL;
     }
-    return xf_http_transfer_new(self, method, url, headers, &r, body); /* takes over the headers */
+    return xf_http_transfer_new(self, given->method, given->url, headers, &r,
+                                given->body); /* takes over the headers */
 }
 
 static PyObject *session_close(PyObject *op, PyObject *Py_UNUSED(ignored))
@@ -308,7 +322,7 @@ static void session_dealloc(PyObject *op)
 }
 
 static PyMethodDef session_methods[] = {
-    {"call", (PyCFunction)(void (*)(void))session_call, METH_FASTCALL, "A transfer, not started."},
+    {"call", session_call, METH_O, "A transfer of that Outgoing, not started."},
     {"close", session_close, METH_NOARGS, "Refuses new transfers; the engines still to close."},
     {"engines", session_engine_list, METH_NOARGS, "The engines, one a loop."},
     {0},

@@ -102,16 +102,10 @@ void xf_http_transfer_closed(xf_transfer *net)
 
 /* ---- the coroutine ---- */
 
-PyObject *xf_http_times_tuple(const xf_times *t, long connects, int sends)
-{
-    return Py_BuildValue("(LLLLLLli)", (long long)t->lookup, (long long)t->connect,
-                         (long long)t->tls, (long long)t->ready, (long long)t->first_byte,
-                         (long long)t->total, connects, sends);
-}
-
 static void raise_ending(const Transfer *self, const xf_ending *o)
 {
-    PyObject *times = xf_http_times_tuple(&self->net.times, o->connects, o->sends);
+    PyObject *times =
+        xf_http_times_new(self->session->state, &self->net.times, o->connects, o->sends);
     if (times == NULL) {
         return;
     }
@@ -378,8 +372,9 @@ static PyObject *get_head(PyObject *op, void *Py_UNUSED(closure))
 
 static PyObject *get_times(PyObject *op, void *Py_UNUSED(closure))
 {
-    const xf_transfer *net = &((Transfer *)op)->net;
-    return xf_http_times_tuple(&net->times, net->outcome.connects, net->outcome.sends);
+    Transfer *self = (Transfer *)op;
+    return xf_http_times_new(self->session->state, &self->net.times, self->net.outcome.connects,
+                             self->net.outcome.sends);
 }
 
 static PyObject *get_done(PyObject *op, void *Py_UNUSED(closure))

@@ -1,0 +1,156 @@
+/* Outgoing: what a session is to send, as a record. */
+#include "binding/http/http.h"
+
+#include <stddef.h>
+#include <structmember.h>
+
+/* In the order in which they may be given; the first are given by place or by name, the rest by
+   name alone. */
+static const struct {
+    const char *name;
+    size_t offset;
+} fields[XF_OUTGOING_FIELDS] = {
+    {"method", offsetof(Outgoing, method)},
+    {"url", offsetof(Outgoing, url)},
+    {"headers", offsetof(Outgoing, headers)},
+    {"body", offsetof(Outgoing, body)},
+    {"json", offsetof(Outgoing, json)},
+    {"timeout", offsetof(Outgoing, timeout)},
+    {"idle_timeout", offsetof(Outgoing, idle_timeout)},
+    {"connect_timeout", offsetof(Outgoing, connect_timeout)},
+    {"stream", offsetof(Outgoing, stream)},
+    {"idempotent", offsetof(Outgoing, idempotent)},
+    {"upload_size", offsetof(Outgoing, upload_size)},
+    {"bare", offsetof(Outgoing, bare)},
+    {"foreign", offsetof(Outgoing, foreign)},
+};
+enum { NEEDED = 2, BY_PLACE = 4 };
+
+int xf_http_outgoing_names(xf_http_module *state)
+{
+    for (int i = 0; i < XF_OUTGOING_FIELDS; i++) {
+        if ((state->outgoing_names[i] = PyUnicode_InternFromString(fields[i].name)) == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static PyObject **field(Outgoing *self, Py_ssize_t i)
+{
+    return (PyObject **)((char *)self + fields[i].offset);
+}
+
+/* The number of the field of that name, or -1 with an exception. */
+static int number_of(const xf_http_module *state, PyObject *name)
+{
+    for (int i = 0; i < XF_OUTGOING_FIELDS; i++) {
+        if (name == state->outgoing_names[i]) {
+            return i;
+        }
+    }
+    for (int i = 0; i < XF_OUTGOING_FIELDS; i++) { /* names in a call are interned nearly always */
+        if (PyUnicode_Compare(name, state->outgoing_names[i]) == 0) {
+            return i;
+        }
+    }
+    PyErr_Format(PyExc_TypeError, "a request has no %R", name);
+    return -1;
+}
+
+/* Outgoing(method, url, headers=None, body=None, *, ...); what is not given is as in the stub. */
+PyObject *xf_http_outgoing_call(PyObject *type, PyObject *const *args, size_t nargsf,
+                                PyObject *kwnames)
+{
+    Py_ssize_t given = PyVectorcall_NARGS(nargsf);
+    Py_ssize_t named = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
+    if (given > BY_PLACE) {
+        PyErr_Format(PyExc_TypeError, "a request takes %d arguments by place, not %zd", BY_PLACE,
+                     given);
+        return NULL;
+    }
+    Outgoing *self = PyObject_New(Outgoing, (PyTypeObject *)type);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->method = self->url = NULL;
+    self->headers = self->body = self->idempotent = self->upload_size = Py_None;
+    self->json = self->stream = self->bare = self->foreign = Py_False;
+    self->timeout = self->idle_timeout = self->connect_timeout = Py_Ellipsis;
+    for (Py_ssize_t i = 0; i < given; i++) {
+        *field(self, i) = args[i];
+    }
+    int bad = 0;
+    const xf_http_module *state = PyType_GetModuleState((PyTypeObject *)type);
+    for (Py_ssize_t i = 0; i < named && !bad; i++) {
+        int n = number_of(state, PyTuple_GET_ITEM(kwnames, i));
+        if (n >= 0 && n < given) {
+            PyErr_Format(PyExc_TypeError, "a request got its %s twice", fields[n].name);
+            n = -1;
+        }
+        if (n >= 0) {
+            *field(self, n) = args[given + i];
+        }
+        bad = n < 0;
+    }
+    if (!bad && (self->method == NULL || self->url == NULL)) {
+        PyErr_SetString(PyExc_TypeError, "a request needs a method and a url");
+        bad = 1;
+    }
+    for (Py_ssize_t i = 0; i < XF_OUTGOING_FIELDS; i++) { /* borrowed until here */
+        Py_XINCREF(*field(self, i));
+    }
+    if (bad) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
+static void outgoing_dealloc(PyObject *op)
+{
+    PyTypeObject *type = Py_TYPE(op);
+    for (Py_ssize_t i = 0; i < XF_OUTGOING_FIELDS; i++) {
+        Py_XDECREF(*field((Outgoing *)op, i));
+    }
+    PyObject_Free(op);
+    Py_DECREF(type);
+}
+
+#define MEMBER(name, doc) {#name, T_OBJECT_EX, offsetof(Outgoing, name), READONLY, doc}
+
+static PyMemberDef outgoing_members[] = {
+    MEMBER(method, "str"),
+    MEMBER(url, "str"),
+    MEMBER(headers, "a mapping, or pairs, or None"),
+    MEMBER(body, "a buffer, or None"),
+    MEMBER(json, "whether the body is JSON"),
+    MEMBER(timeout, "seconds, None, or ... for the session's"),
+    MEMBER(idle_timeout, "the same"),
+    MEMBER(connect_timeout, "the same"),
+    MEMBER(stream, "whether the answer's body is read as it comes"),
+    MEMBER(idempotent, "whether it may be sent twice; None: the method tells"),
+    MEMBER(upload_size, "bytes that will be fed, -1: unknown; None: the body is all"),
+    MEMBER(bare, "without the session's headers"),
+    MEMBER(foreign, "redirected to a host that the caller did not name: without the session's "
+                    "certificate"),
+    {0},
+};
+
+static PyType_Slot outgoing_slots[] = {
+    {Py_tp_doc, "Outgoing(method, url, headers=None, body=None, *, json=False, timeout=...,\n"
+                "        idle_timeout=..., connect_timeout=..., stream=False, idempotent=None,\n"
+                "        upload_size=None, bare=False, foreign=False)\n"
+                "--\n\n"
+                "What Session.call() is to send."},
+    {Py_tp_members, outgoing_members},
+    {Py_tp_dealloc, outgoing_dealloc},
+    {0},
+};
+
+/* Made by xf_http_outgoing_call() alone, so that no field is ever missing. */
+PyType_Spec xf_http_outgoing_spec = {
+    .name = "xtremeflow._http.Outgoing",
+    .basicsize = sizeof(Outgoing),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = outgoing_slots,
+};
