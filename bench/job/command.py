@@ -133,7 +133,7 @@ def start(directory: Path, requests: int) -> Numbers:
 
 
 def going_on(directory: Path, requests: int) -> Numbers:
-    from xtremeflow.run.requests import fingerprint
+    from xtremeflow.run.input.requests import fingerprint
 
     write_requests(directory / "requests.jsonl", requests)
     with (directory / "out.jsonl").open("w") as file:

@@ -494,8 +494,8 @@ def test_memory_is_flat(tmp_path: Path, server: Server, out: Path) -> None:
     """40 MB of done lines are passed over without 40 MB of memory."""
     lines = [plain("x" * 4000 + str(i)) for i in range(10_000)]
     path = write(tmp_path / "in.jsonl", lines)
-    from xtremeflow.run.records import record_id
-    from xtremeflow.run.requests import fingerprint
+    from xtremeflow.run.input.requests import fingerprint
+    from xtremeflow.run.output.records import record_id
 
     with open(out, "wb") as file:
         for number, line in enumerate(path.read_bytes().splitlines(), 1):

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xtremeflow.run.input.requests import BadLine, Request, fingerprint, parse
+from xtremeflow.run.input.source import Source, SourceError
 from xtremeflow.run.providers import ANY, PROVIDERS
-from xtremeflow.run.requests import BadLine, Request, fingerprint, parse
-from xtremeflow.run.source import Source, SourceError
 
 
 def taken(line: Any, paths: Any = ANY.paths) -> Request | BadLine:

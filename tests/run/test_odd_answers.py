@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from kit.runs import Scripted, answered, by_line, errors_in, go, make, plain, results_in
 
 from xtremeflow import Limit
-from xtremeflow.run.keys import Key
-from xtremeflow.run.strict import document, encoded, quoted
-from xtremeflow.run.transport import Reply
+from xtremeflow.run.input.keys import Key
+from xtremeflow.run.output.strict import document, encoded, quoted
+from xtremeflow.run.wire.transport import Reply
 from xtremeflow.values.text import printable, printable_lines
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from xtremeflow.run import amounts
-from xtremeflow.run.keys import Key, KeyProblem, check_base_url, find_key, is_loopback
+from xtremeflow.cli import amounts
+from xtremeflow.run.input.keys import Key, KeyProblem, check_base_url, find_key, is_loopback
 from xtremeflow.run.options import limits_of, parser, provider_of
 from xtremeflow.run.providers import PROVIDERS, address
 

@@ -10,7 +10,7 @@ import pytest
 from kit.runs import Scripted, answered, by_line, errors_in, go, make, plain, results_in
 
 from xtremeflow import Limit
-from xtremeflow.run.oversize import Room, fitted, rooms
+from xtremeflow.run.job.oversize import Room, fitted, rooms
 from xtremeflow.run.providers import ANY, PROVIDERS
 from xtremeflow.scheduler import TaskScheduler
 
@@ -115,7 +115,7 @@ def test_an_ordinary_line_is_left_as_it_is() -> None:
 
 
 def test_a_stop_says_what_to_mend(tmp_path: Path) -> None:
-    from xtremeflow.run.keys import Key
+    from xtremeflow.run.input.keys import Key
 
     key = Key("sk-secret-0123", "environment variable OPENAI_API_KEY")
     cases = [

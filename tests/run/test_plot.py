@@ -9,9 +9,9 @@ import pytest
 from kit.runs import Scripted, answered, go, make, plain
 
 from xtremeflow import Limit
-from xtremeflow.run.budget import Budget
-from xtremeflow.run.history import History, PastLimit, PastRun, history_path, past_runs
-from xtremeflow.run.plot import (
+from xtremeflow.run.job.budget import Budget
+from xtremeflow.run.output.history import History, PastLimit, PastRun, history_path, past_runs
+from xtremeflow.run.views.plot import (
     PlotError,
     Steps,
     Timeline,
@@ -113,7 +113,7 @@ def test_what_cannot_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def calls_at(*pairs: tuple[float, float]) -> Any:
-    from xtremeflow.run.plot import Calls
+    from xtremeflow.run.views.plot import Calls
 
     calls = Calls()
     for started, seconds in pairs:

@@ -10,8 +10,8 @@ from test_input import good
 
 from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.estimates import Estimator
+from xtremeflow.run.input.tokenizer import TokenizerError, tokenizer
 from xtremeflow.run.providers import PROVIDERS
-from xtremeflow.run.tokenizer import TokenizerError, tokenizer
 
 
 @pytest.mark.parametrize(

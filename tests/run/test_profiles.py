@@ -20,17 +20,17 @@ from kit.runs import batches_of, by_line, plain, results_in
 from test_command import environment, run, start, until, write
 
 from xtremeflow.learning.estimates import Estimator
-from xtremeflow.run.budget import Budget
-from xtremeflow.run.counts import Policy
+from xtremeflow.run.job.budget import Budget
+from xtremeflow.run.job.policy import Policy
+from xtremeflow.run.job.runner import Runner
+from xtremeflow.run.output.results import Results
 from xtremeflow.run.providers import PROVIDERS
-from xtremeflow.run.results import Results
-from xtremeflow.run.runner import Runner
 from xtremeflow.scheduler import TaskScheduler
 
 pytest.importorskip("uvicorn")
 pytest.importorskip("httptools")
 
-from xtremeflow.run.http import HTTPTransport
+from xtremeflow.run.wire.http import HTTPTransport
 from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.server import SimulatedServer
 from xtremeflow.serve.settings import Settings

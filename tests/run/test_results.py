@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from xtremeflow.run.records import record_id
-from xtremeflow.run.results import Done, Log, Results, ResultsError
+from xtremeflow.run.output.records import record_id
+from xtremeflow.run.output.results import Done, Log, Results, ResultsError
 
 
 @pytest.fixture

@@ -23,13 +23,13 @@ from kit.runs import (
 )
 
 from xtremeflow import Limit
-from xtremeflow.run.budget import Budget
-from xtremeflow.run.counts import Policy
-from xtremeflow.run.keys import Key
+from xtremeflow.run.input.keys import Key
+from xtremeflow.run.job.budget import Budget
+from xtremeflow.run.job.policy import Policy
+from xtremeflow.run.job.runner import Runner
+from xtremeflow.run.output.results import InputChanged, Results
 from xtremeflow.run.providers import PROVIDERS
-from xtremeflow.run.results import InputChanged, Results
-from xtremeflow.run.runner import Runner
-from xtremeflow.run.transport import NoReply, Unreachable
+from xtremeflow.run.wire.transport import NoReply, Unreachable
 from xtremeflow.testing import run
 
 
@@ -402,7 +402,7 @@ def test_no_key_gets_into_the_output(out: Path) -> None:
 
 
 def test_pretty_printed_answers_become_one_line(out: Path) -> None:
-    from xtremeflow.run.transport import Reply
+    from xtremeflow.run.wire.transport import Reply
 
     pretty = json.dumps({"a": "x\ny", "n": 1.0}, indent=2).replace("\n", "\r\n").encode()
     go(make(out, Scripted(lambda r, a: Reply(200, {}, pretty))), [plain()])

@@ -18,14 +18,14 @@ import pytest
 from kit.runs import Scripted, answered, go, make, plain
 
 from xtremeflow import Limit, LimitStats
-from xtremeflow.run.counts import Counts
-from xtremeflow.run.monitor import Gauge, Monitor, Snapshot
-from xtremeflow.run.runner import Runner
-from xtremeflow.run.views import LogLines, Quiet, choose, describe
+from xtremeflow.run.job.runner import Runner
+from xtremeflow.run.output.counts import Counts
+from xtremeflow.run.views.monitor import Gauge, Monitor, Snapshot
+from xtremeflow.run.views.view import LogLines, Quiet, choose, describe
 
 rich_console = pytest.importorskip("rich.console")
-from xtremeflow.run.live import Live  # noqa: E402
-from xtremeflow.run.screen import Screen  # noqa: E402
+from xtremeflow.run.views.live import Live  # noqa: E402
+from xtremeflow.run.views.screen import Screen  # noqa: E402
 
 SAID = "the provider's answers say 720,000 per 60 s"
 
@@ -419,7 +419,7 @@ def test_the_live_view_needs_rich_only(tmp_path: Path) -> None:
     """Without the extra, `run` works and logs lines."""
     code = (
         "import sys; sys.modules['rich'] = None\n"
-        "from xtremeflow.run.views import choose, LogLines\n"
+        "from xtremeflow.run.views.view import choose, LogLines\n"
         "sys.stderr.isatty = lambda: True\n"
         "import os; os.environ['TERM'] = 'xterm'\n"
         "assert isinstance(choose(quiet=False, plain=False, title=''), LogLines)\n"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from xtremeflow.demo.outcome import Outcome, json_lines
 from xtremeflow.demo.provider import observed
-from xtremeflow.run.history import history_path
-from xtremeflow.run.summary import DONE
+from xtremeflow.run.output.history import history_path
+from xtremeflow.run.views.summary import DONE
 
 
 class Stopped(Exception):

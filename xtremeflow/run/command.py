@@ -17,26 +17,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from xtremeflow import Limit
+from xtremeflow.cli import amounts
 from xtremeflow.learning.estimates import Estimator
-from xtremeflow.run import amounts, keys
-from xtremeflow.run.budget import Budget
-from xtremeflow.run.counts import Policy
-from xtremeflow.run.dry import Plan, plan
-from xtremeflow.run.history import history_path
-from xtremeflow.run.job import Job
-from xtremeflow.run.keys import Key, KeyProblem
+from xtremeflow.run.input import keys
+from xtremeflow.run.input.keys import Key, KeyProblem
+from xtremeflow.run.input.requests import fingerprint
+from xtremeflow.run.input.source import Source, SourceError
+from xtremeflow.run.input.tokenizer import TokenizerError, tokenizer
+from xtremeflow.run.job.budget import Budget
+from xtremeflow.run.job.dry import Plan, plan
+from xtremeflow.run.job.job import Job
+from xtremeflow.run.job.oversize import rooms
+from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.options import Usage, assumed, limits_for, limits_of, provider_of
 from xtremeflow.run.options import parser as _parser
-from xtremeflow.run.oversize import rooms
-from xtremeflow.run.plot import PlotError, plot
+from xtremeflow.run.output.history import history_path
+from xtremeflow.run.output.results import Done, InputChanged, Results, ResultsError, errors_path
 from xtremeflow.run.providers import Provider
-from xtremeflow.run.requests import fingerprint
-from xtremeflow.run.results import Done, InputChanged, Results, ResultsError, errors_path
-from xtremeflow.run.source import Source, SourceError
-from xtremeflow.run.summary import INTERRUPTED, STOPPED, USAGE, Summary
-from xtremeflow.run.tokenizer import TokenizerError, tokenizer
-from xtremeflow.run.views import LogLines, choose
-from xtremeflow.run.voice import Voice
+from xtremeflow.run.views.plot import PlotError, plot
+from xtremeflow.run.views.summary import INTERRUPTED, STOPPED, USAGE, Summary
+from xtremeflow.run.views.view import LogLines, choose
+from xtremeflow.run.views.voice import Voice
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.scheduler.base import Adapt
 from xtremeflow.values.text import printable
@@ -186,7 +187,7 @@ def _run(order: Order, voice: Voice, command: str) -> int:
     if options.strict:
         _check_all(order)
     try:
-        from xtremeflow.run.http import HTTPTransport
+        from xtremeflow.run.wire.http import HTTPTransport
     except ImportError as error:  # there is no libcurl
         raise Usage(str(error)) from None
     results = Results(options.output, skip_failed=options.skip_failed)

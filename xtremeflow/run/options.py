@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from xtremeflow import Limit
+from xtremeflow.cli import amounts
 from xtremeflow.cli.parser import Parser
-from xtremeflow.run import amounts
-from xtremeflow.run.counts import Policy
-from xtremeflow.run.plot import picture_path
+from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
+from xtremeflow.run.views.plot import picture_path
 from xtremeflow.scheduler.base import Adapt
 
 _FEW_CALLS = 64  # at a time, where there is no limit

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from xtremeflow.cli.amounts import whole
 from xtremeflow.cli.parser import Parser
-from xtremeflow.run.amounts import whole
 from xtremeflow.serve.faults import KINDS, Fault
 from xtremeflow.serve.profiles import PROFILES, QUOTAS
 from xtremeflow.serve.settings import Settings

@@ -9,9 +9,9 @@ import sys
 from typing import Protocol
 
 from xtremeflow import LimitStats
+from xtremeflow.cli.amounts import duration, shown
 from xtremeflow.learning.learner import UNLIMITED
-from xtremeflow.run.amounts import duration, shown
-from xtremeflow.run.monitor import Snapshot
+from xtremeflow.run.views.monitor import Snapshot
 
 logger = logging.getLogger("xtremeflow.run")
 
@@ -135,6 +135,6 @@ def choose(*, quiet: bool, plain: bool, title: str) -> View:
     if importlib.util.find_spec("rich") is None:
         logger.info("log lines, as the live view needs rich: pip install 'xtremeflow[run]'")
         return LogLines()
-    from xtremeflow.run.live import Live
+    from xtremeflow.run.views.live import Live
 
     return Live(title)

@@ -6,9 +6,9 @@ import asyncio
 import logging
 from collections.abc import Callable
 
-from xtremeflow.run.counts import Counts
-from xtremeflow.run.keys import Key
-from xtremeflow.run.results import Results
+from xtremeflow.run.input.keys import Key
+from xtremeflow.run.output.counts import Counts
+from xtremeflow.run.output.results import Results
 
 logger = logging.getLogger("xtremeflow.run")
 

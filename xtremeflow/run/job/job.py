@@ -17,19 +17,19 @@ from xtremeflow import Limit
 from xtremeflow.learning.concurrency.slots import FIRST_CALLS
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.saved import Learned, restored, saved
-from xtremeflow.run.budget import Budget
-from xtremeflow.run.counts import Policy
-from xtremeflow.run.history import History, last_state, past_runs
-from xtremeflow.run.keys import Key
-from xtremeflow.run.monitor import Monitor, Snapshot
+from xtremeflow.run.input.keys import Key
+from xtremeflow.run.input.requests import Json
+from xtremeflow.run.input.source import Source, SourceError
+from xtremeflow.run.job.budget import Budget
+from xtremeflow.run.job.policy import Policy
+from xtremeflow.run.job.runner import Runner
+from xtremeflow.run.output.history import History, last_state, past_runs
+from xtremeflow.run.output.results import InputChanged, Results, ResultsError
 from xtremeflow.run.providers import Provider
-from xtremeflow.run.requests import Json
-from xtremeflow.run.results import InputChanged, Results, ResultsError
-from xtremeflow.run.runner import Runner
-from xtremeflow.run.source import Source, SourceError
-from xtremeflow.run.summary import Summary
-from xtremeflow.run.transport import Transport
-from xtremeflow.run.views import View
+from xtremeflow.run.views.monitor import Monitor, Snapshot
+from xtremeflow.run.views.summary import Summary
+from xtremeflow.run.views.view import View
+from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.scheduler.base import Adapt
 

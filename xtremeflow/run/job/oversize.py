@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from xtremeflow import LimitStats
+from xtremeflow.cli.amounts import shown
 from xtremeflow.learning.estimates import Estimate
 from xtremeflow.learning.rules import BY_USAGE, ChargeRule
-from xtremeflow.run.amounts import shown
 
 _MINUTE = 60.0
 _ABSURD = 10**9  # tokens that no model writes in one answer

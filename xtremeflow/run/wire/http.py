@@ -7,9 +7,9 @@ from collections.abc import Mapping
 
 from xtremeflow._http import limit_fields
 from xtremeflow.http import Client, ConnectError, HTTPError
+from xtremeflow.run.input.requests import Request
 from xtremeflow.run.providers import address
-from xtremeflow.run.requests import Request
-from xtremeflow.run.transport import NoReply, Reply, Unreachable
+from xtremeflow.run.wire.transport import NoReply, Reply, Unreachable
 
 # Looked for by itself: of most answers no other field of the head matters.
 _REQUEST_ID = re.compile(rb"^(?:x-)?request-id:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)

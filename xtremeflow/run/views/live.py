@@ -11,10 +11,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from xtremeflow.run.amounts import duration, shown
-from xtremeflow.run.monitor import Gauge, Snapshot
-from xtremeflow.run.screen import Screen
-from xtremeflow.run.views import MINUTE, briefly, explained, explained_concurrency
+from xtremeflow.cli.amounts import duration, shown
+from xtremeflow.run.views.monitor import Gauge, Snapshot
+from xtremeflow.run.views.screen import Screen
+from xtremeflow.run.views.view import MINUTE, briefly, explained, explained_concurrency
 from xtremeflow.values.text import printable
 
 _BLOCKS = "▁▂▃▄▅▆▇█"

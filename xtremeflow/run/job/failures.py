@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from xtremeflow.run.requests import Json
-from xtremeflow.run.strict import Document
-from xtremeflow.run.transport import NoReply, Reply, Unreachable
+from xtremeflow.run.input.requests import Json
+from xtremeflow.run.output.strict import Document
+from xtremeflow.run.wire.transport import NoReply, Reply, Unreachable
 from xtremeflow.values.forms import is_object
 
 _SHARED = {401: "the key is not accepted", 402: "the account has no credit",

@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from xtremeflow.cli.amounts import shown
 from xtremeflow.cli.parser import Parser
-from xtremeflow.run.amounts import shown
-from xtremeflow.run.history import PastRun, past_runs
-from xtremeflow.run.requests import Json
-from xtremeflow.run.results import errors_path
-from xtremeflow.run.summary import DONE, USAGE
+from xtremeflow.run.input.requests import Json
+from xtremeflow.run.output.history import PastRun, past_runs
+from xtremeflow.run.output.results import errors_path
+from xtremeflow.run.views.summary import DONE, USAGE
 from xtremeflow.values.text import printable
 
 _BINS = 240

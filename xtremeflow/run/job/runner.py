@@ -10,17 +10,18 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from xtremeflow.learning.estimates import Estimator
-from xtremeflow.run import records
-from xtremeflow.run.budget import Budget
-from xtremeflow.run.call import Call, Calls, Left, Unpassed
-from xtremeflow.run.counts import Counts, Policy
-from xtremeflow.run.keys import Key
-from xtremeflow.run.outbox import Outbox
-from xtremeflow.run.oversize import Room, fitted, rooms
+from xtremeflow.run.input.keys import Key
+from xtremeflow.run.input.requests import Json, Request, fingerprint, parse
+from xtremeflow.run.job.budget import Budget
+from xtremeflow.run.job.call import Call, Calls, Left, Unpassed
+from xtremeflow.run.job.oversize import Room, fitted, rooms
+from xtremeflow.run.job.policy import Policy
+from xtremeflow.run.output import records
+from xtremeflow.run.output.counts import Counts
+from xtremeflow.run.output.outbox import Outbox
+from xtremeflow.run.output.results import Results
 from xtremeflow.run.providers import Provider
-from xtremeflow.run.requests import Json, Request, fingerprint, parse
-from xtremeflow.run.results import Results
-from xtremeflow.run.transport import Transport
+from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.text import printable
 

@@ -15,8 +15,8 @@ from xtremeflow.answers.table import judged
 from xtremeflow.answers.usage import Usage, usage_of
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.learning.estimates import Estimate
-from xtremeflow.run import records
-from xtremeflow.run.failures import (
+from xtremeflow.run.input.requests import Json, Request
+from xtremeflow.run.job.failures import (
     Failure,
     StatusFailure,
     Watch,
@@ -26,12 +26,12 @@ from xtremeflow.run.failures import (
     likeness,
     message_of,
 )
-from xtremeflow.run.requests import Json, Request
-from xtremeflow.run.strict import Document, document
-from xtremeflow.run.transport import NoReply, Reply, Unreachable
+from xtremeflow.run.output import records
+from xtremeflow.run.output.strict import Document, document
+from xtremeflow.run.wire.transport import NoReply, Reply, Unreachable
 
 if TYPE_CHECKING:
-    from xtremeflow.run.runner import Runner
+    from xtremeflow.run.job.runner import Runner
 
 _FIRST_PAUSE = 1.0  # s, after a refusal that does not say how long
 

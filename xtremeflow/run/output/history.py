@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from xtremeflow import Limit, LimitStats
 from xtremeflow.learning.learner import UNLIMITED
-from xtremeflow.run.requests import Json
+from xtremeflow.run.input.requests import Json
 
 logger = logging.getLogger("xtremeflow.run")
 

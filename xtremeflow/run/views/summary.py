@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from xtremeflow import LimitStats
-from xtremeflow.run.amounts import counted, duration, shown
-from xtremeflow.run.counts import Counts
-from xtremeflow.run.requests import Json
-from xtremeflow.run.views import explained, explained_concurrency
+from xtremeflow.cli.amounts import counted, duration, shown
+from xtremeflow.run.input.requests import Json
+from xtremeflow.run.output.counts import Counts
+from xtremeflow.run.views.view import explained, explained_concurrency
 
 DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 

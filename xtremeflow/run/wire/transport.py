@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from xtremeflow.run.requests import Request
+from xtremeflow.run.input.requests import Request
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 
-from xtremeflow.run.keys import Key
+from xtremeflow.run.input.keys import Key
 from xtremeflow.values.text import printable, printable_lines
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii
 from typing import cast
 
-from xtremeflow.run.requests import BadLine, Json, Request
-from xtremeflow.run.strict import Document, encoded, quoted
-from xtremeflow.run.transport import Reply
+from xtremeflow.run.input.requests import BadLine, Json, Request
+from xtremeflow.run.output.strict import Document, encoded, quoted
+from xtremeflow.run.wire.transport import Reply
 
 
 def record_id(line: int, fingerprint: int) -> str:

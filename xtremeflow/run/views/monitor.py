@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xtremeflow import LimitStats, Stats
 from xtremeflow.learning.learner import UNLIMITED
-from xtremeflow.run.counts import Counts
+from xtremeflow.run.output.counts import Counts
 
 _WINDOW = 5.0  # s, over which rates are taken
 _PACE = 60.0  # s, over which the pace is taken that says how long the rest takes

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from xtremeflow.run.redaction import Redaction
+from xtremeflow.run.input.redaction import Redaction
 
 _SECRET = 8  # characters
 

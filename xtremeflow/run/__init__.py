@@ -1,0 +1,1 @@
+"""`xtremeflow run`: a file of requests through an LLM API, at its limits."""

@@ -1,0 +1,1 @@
+"""The run itself: each line a call, each call a line of the output."""

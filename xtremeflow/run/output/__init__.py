@@ -1,0 +1,1 @@
+"""What a run leaves behind: results, errors, and what is kept about the runs."""

@@ -1,0 +1,1 @@
+"""How a line is sent: the seam to HTTP, and what is behind it."""
