@@ -40,6 +40,14 @@ class Scheduler:
         timeout: float | None = None,
         name: str | None = None,
     ) -> Task[_T]: ...
+    def _exchange(
+        self,
+        coro: Coroutine[Any, Any, Any],
+        terms: Callable[[Any], tuple[int, float | None, float | Mapping[str, float] | None]],
+        answered: Callable[..., Coroutine[Any, Any, tuple[Any, bool]] | None],
+        request: object,
+        /,
+    ) -> Coroutine[Any, Any, Any]: ...
     def notify_rate_limit_exceeded(self, retry_after: float) -> None: ...
     @property
     def max_concurrency(self) -> int | None: ...

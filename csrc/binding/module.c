@@ -3,6 +3,7 @@
 
 #include "binding/call/call.h"
 #include "binding/call/deliver.h"
+#include "binding/call/exchange.h"
 #include "binding/call/start.h"
 #include "binding/call/usage.h"
 #include "binding/loop/loop.h"
@@ -50,6 +51,7 @@ static int add_types(PyObject *module, xf_module *st)
         {&st->scheduler_type, &xf_scheduler_spec, true}, {&st->call_type, &xf_call_spec, true},
         {&st->port_type, &xf_port_spec, false},          {&st->start_type, &xf_start_spec, false},
         {&st->reported_type, &xf_reported_spec, false},  {&st->steps_type, &xf_steps_spec, false},
+        {&st->exchange_type, &xf_exchange_spec, false},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         *types[i].type = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
@@ -136,6 +138,7 @@ static int import_asyncio(xf_module *st)
         return -1;
     }
     st->get_running_loop = PyObject_GetAttrString(asyncio, "_get_running_loop");
+    st->current_task = PyObject_GetAttrString(asyncio, "current_task");
     st->cancelled_error = PyObject_GetAttrString(asyncio, "CancelledError");
     st->timeout_error = PyObject_GetAttrString(asyncio, "TimeoutError");
     st->task_type = PyObject_GetAttrString(asyncio, "Task");
@@ -144,9 +147,9 @@ static int import_asyncio(xf_module *st)
     st->base_create_task = base != NULL ? PyObject_GetAttr(base, st->s_create_task) : NULL;
     Py_XDECREF(base);
     Py_DECREF(asyncio);
-    return st->get_running_loop != NULL && st->cancelled_error != NULL &&
-                   st->timeout_error != NULL && st->task_type != NULL && st->base_time != NULL &&
-                   st->base_create_task != NULL
+    return st->get_running_loop != NULL && st->current_task != NULL &&
+                   st->cancelled_error != NULL && st->timeout_error != NULL &&
+                   st->task_type != NULL && st->base_time != NULL && st->base_create_task != NULL
                ? 0
                : -1;
 }
@@ -170,6 +173,7 @@ static int module_exec(PyObject *module)
     DO(call_type)                                                                                  \
     DO(port_type)                                                                                  \
     DO(start_type)                                                                                 \
+    DO(exchange_type)                                                                              \
     DO(reported_type)                                                                              \
     DO(steps_type)                                                                                 \
     DO(flight_type)                                                                                \
@@ -182,6 +186,7 @@ static int module_exec(PyObject *module)
 #define EACH_OTHER(DO)                                                                             \
     DO(current_call)                                                                               \
     DO(get_running_loop)                                                                           \
+    DO(current_task)                                                                               \
     DO(cancelled_error)                                                                            \
     DO(timeout_error)                                                                              \
     DO(base_time)                                                                                  \

@@ -36,6 +36,7 @@ typedef struct xf_module {
     PyTypeObject *port_type;
     PyTypeObject *call_type;
     PyTypeObject *start_type;
+    PyTypeObject *exchange_type;
     PyTypeObject *reported_type;
     PyTypeObject *steps_type;                              /* see steps.h */
     PyTypeObject *flight_type, *gauge_type, *reading_type; /* see observe.h */
@@ -43,6 +44,7 @@ typedef struct xf_module {
     PyObject *current_call;     /* the context variable */
     PyObject *reported;         /* what report_token_usage() returns: done, always */
     PyObject *get_running_loop; /* asyncio._get_running_loop: None where none runs */
+    PyObject *current_task;     /* asyncio.current_task */
     PyObject *cancelled_error;
     PyObject *timeout_error; /* asyncio's: not the built-in one before Python 3.11 */
     PyObject *task_type;     /* asyncio.Task */

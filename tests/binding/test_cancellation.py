@@ -68,7 +68,27 @@ def submit(scheduler: TaskScheduler, coro: Any) -> Any:
     return scheduler.submit(coro, TOKENS)
 
 
-WAYS = [start, start_cancelling, start_in_a_task_of_its_own, submit]
+async def exchange(scheduler: TaskScheduler, coro: Any) -> Any:
+    return await scheduler._exchange(coro, lambda _: (0, None, TOKENS), lambda *_: None, None)
+
+
+async def exchange_that_goes_on(scheduler: TaskScheduler, coro: Any) -> Any:
+    """What is cancelled is what `answered` has given, mostly."""
+
+    async def nothing() -> None:
+        pass
+
+    async def go_on() -> tuple[Any, bool]:
+        return await coro, True
+
+    exchange = scheduler._exchange(nothing(), lambda _: (0, None, TOKENS), lambda *_: go_on(), None)
+    try:
+        return await exchange
+    finally:
+        coro.close()
+
+
+WAYS = [start, start_cancelling, start_in_a_task_of_its_own, submit, exchange]
 
 
 def at_every_step(scenario: Callable[[int], Coroutine[Any, Any, bool]]) -> int:
@@ -395,3 +415,18 @@ def test_cancelled_by_a_task_group_or_timeout() -> None:
         await blocker
 
     run(main())
+
+
+def test_while_an_exchange_goes_on() -> None:
+    async def scenario(k: int) -> bool:
+        scheduler = TokenRateScheduler(max_tps=1, burst_ratio=100, max_concurrency=1)
+        victim = Victim(short)
+        over = await cancel_at(
+            asyncio.ensure_future(exchange_that_goes_on(scheduler, victim.coro)), k
+        )
+        assert await scheduler.submit(short(), TOKENS) == "done"
+        assert victim.is_closed
+        assert scheduler.active_tasks == scheduler.waiting == 0
+        return over
+
+    assert at_every_step(scenario) > 3

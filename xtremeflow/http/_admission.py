@@ -8,10 +8,10 @@ import time
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from xtremeflow import _http
-from xtremeflow._core import current_call
+from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.headers import Quota
@@ -39,6 +39,15 @@ T = TypeVar("T")
 
 #: How a transfer is awaited.
 Send = Callable[[_http.Transfer, _http.Outgoing], Coroutine[Any, Any, Response]]
+
+
+class _Wanted(NamedTuple):
+    """What a call is to send. `call` makes a transfer of `request`; None: there is only one."""
+
+    call: Callable[[_http.Outgoing], _http.Transfer] | None
+    request: _http.Outgoing
+    send: Send | None
+    terms: Terms
 
 
 def is_safe(error: Exception) -> bool:
@@ -157,76 +166,90 @@ class Admission:
 
     # ---- whole answers ----
 
-    async def whole(
+    def whole(
         self,
         first: _http.Transfer,
         call: Callable[[_http.Outgoing], _http.Transfer] | None,
         request: _http.Outgoing,
         send: Send | None,
         terms: Terms,
-    ) -> Response:
+    ) -> Coroutine[Any, Any, Response]:
         """Awaits the first transfer once admitted; after a refusal another, of `call(request)`.
 
         The answer to the last attempt is returned, a refusal too. send: how a transfer is awaited.
         """
-        unsent = [first]
-        run = None
-        asked = time.perf_counter()
-        try:
-            terms = self.priced(terms, request.url, request.body)
-            run = self._run(unsent, call, request, send, asked)
-            if self.admitted():
-                return (await run).result
-            task = self.submit(run, terms)
-            run = None  # the task's
-            return (await task).result
-        except Unpassed as unpassed:
-            return cast(Response, unpassed.sent.result)
-        except asyncio.TimeoutError:
-            if not unsent:
-                raise
-            raise not_admitted(request.method, request.url, asked) from None
-        finally:
-            first.close()  # if it was never dispatched
-            if run is not None:
-                run.close()
+        wanted = _Wanted(call, request, send, terms)
+        if send is None:
+            return self.scheduler._exchange(first, self._terms_of, self._answered, wanted)
+        first.entrust()
+        return self.scheduler._exchange(
+            send(first, request), self._terms_of, self._answered, wanted
+        )
+
+    def _terms_of(self, wanted: _Wanted) -> Terms:
+        return self.priced(wanted.terms, wanted.request.url, wanted.request.body)
+
+    def _answered(
+        self,
+        wanted: _Wanted,
+        call: Call,
+        asked_at: float,
+        sent_at: float | None,
+        response: Response | None,
+        error: Exception | None,
+    ) -> Coroutine[Any, Any, tuple[Response, bool]] | None:
+        """What an attempt was answered with; see `xtremeflow._core.Scheduler._exchange`."""
+        if sent_at is None:
+            asked = time.perf_counter() - (self.now() - asked_at)
+            raise not_admitted(wanted.request.method, wanted.request.url, asked) from None
+        first = error if response is None else self._sent(response, asked_at, sent_at)
+        assert first is not None
+        return self._go_on(wanted, asked_at, first)
+
+    async def _go_on(
+        self, wanted: _Wanted, asked_at: float, first: Exception | Sent[Response]
+    ) -> tuple[Response, bool]:
+        """Goes on with a call whose first attempt has come to that; returns the last one's answer,
+        and whether the limits have let it pass."""
+        known = [first]
+
+        async def attempt() -> Sent[Response]:
+            if known:
+                outcome = known.pop()
+                if isinstance(outcome, Exception):
+                    raise outcome
+                return outcome
+            assert wanted.call is not None
+            transfer = wanted.call(wanted.request)
+            sent_at = self.now()
+            if wanted.send is None:
+                response: Response = await transfer
+            else:
+                response = await wanted.send(transfer, wanted.request)
+            return self._sent(response, asked_at, sent_at)
+
+        sent = await self.attempts.make(
+            attempt,
+            name=lambda: f"{wanted.request.method} {shown(wanted.request.url)}",
+            is_repeatable=wanted.call is not None,
+        )
+        return sent.result, has_passed(sent)
+
+    def _sent(self, response: Response, asked_at: float, sent_at: float) -> Sent[Response]:
+        response._queued = sent_at - asked_at
+        times = response._times
+        received_at = self.now() - (times.total - times.first_byte) / 1e6
+        body = response.body
+        answer = self.answer(response.status, response._head, body, sent_at, received_at)
+        return Sent(response, answer, usage_in(body) if response.status < 400 else None)
+
+    # ---- streams ----
 
     def submit(self, run: Coroutine[Any, Any, T], terms: Terms) -> asyncio.Task[T]:
         assert terms.estimate is not None
         return self.scheduler.submit(
             run, terms.estimate, priority=terms.priority, timeout=terms.timeout
         )
-
-    async def _run(
-        self,
-        unsent: list[_http.Transfer],
-        call: Callable[[_http.Outgoing], _http.Transfer] | None,
-        request: _http.Outgoing,
-        send: Send | None,
-        asked: float,
-    ) -> Sent[Response]:
-        async def attempt() -> Sent[Response]:
-            queued = time.perf_counter() - asked
-            if unsent:
-                transfer = unsent.pop()
-            else:
-                assert call is not None
-                transfer = call(request)
-            sent_at = self.now()
-            response: Response = await (transfer if send is None else send(transfer, request))
-            response._queued = queued
-            times = response._times
-            received_at = self.now() - (times.total - times.first_byte) / 1e6
-            body = response.body
-            answer = self.answer(response.status, response._head, body, sent_at, received_at)
-            return Sent(response, answer, usage_in(body) if response.status < 400 else None)
-
-        sent = await self.attempts.make(
-            attempt,
-            name=lambda: f"{request.method} {shown(request.url)}",
-            is_repeatable=call is not None,
-        )
-        return passed(sent)
 
 
 def not_admitted(method: str, url: str, asked: float) -> AdmissionTimeout:
@@ -275,9 +298,14 @@ def _is_small_json(head: bytes) -> bool:
     return kind == b"application/json" and not (size.isdigit() and int(size) > _MOST_AHEAD)
 
 
+def has_passed(sent: Sent[Any]) -> bool:
+    """Whether the limits have let an attempt pass."""
+    return not (sent.verdict.is_passing or sent.verdict.meaning is Meaning.SPENT)
+
+
 def passed(sent: Sent[T]) -> Sent[T]:
     """The last attempt. Raises Unpassed if the limits did not let it pass."""
-    if sent.verdict.is_passing or sent.verdict.meaning is Meaning.SPENT:
+    if not has_passed(sent):
         raise Unpassed(sent)
     return sent
 

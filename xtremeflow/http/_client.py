@@ -239,16 +239,15 @@ class Client(Verbs):
             False, idempotent, terms,
         )  # fmt: skip
         send: Send | None = self._followed if self._follow else None
-        if source is None and send is None and self._admission is None:
-            return transfer
-        transfer.entrust()
         if source is not None:
             send = _from_source(source)
-        if self._admission is None:
-            assert send is not None
-            return send(transfer, request)
-        again = None if source is not None else self._call
-        return self._admission.whole(transfer, again, request, send, terms)
+        if self._admission is not None:
+            again = None if source is not None else self._call
+            return self._admission.whole(transfer, again, request, send, terms)
+        if send is None:
+            return transfer
+        transfer.entrust()
+        return send(transfer, request)
 
     def _made(
         self,

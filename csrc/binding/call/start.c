@@ -13,7 +13,7 @@ static bool is_awaitable(PyObject *o)
     return Py_TYPE(o)->tp_as_async != NULL && Py_TYPE(o)->tp_as_async->am_await != NULL;
 }
 
-static int parse_priority(PyObject *value, int *priority)
+int xf_parse_priority(PyObject *value, int *priority)
 {
     int overflow = 0;
     long n = PyLong_Check(value) ? PyLong_AsLongAndOverflow(value, &overflow) : LONG_MIN;
@@ -27,7 +27,7 @@ static int parse_priority(PyObject *value, int *priority)
     return 0;
 }
 
-static int parse_timeout(PyObject *value, int64_t *timeout_ns)
+int xf_parse_timeout(PyObject *value, int64_t *timeout_ns)
 {
     if (value == Py_None) {
         return 0;
@@ -60,10 +60,10 @@ static int parse_keyword(xf_module *st, const char *method, PyObject *key, PyObj
         return 0;
     }
     if (key == st->s_priority || PyUnicode_Compare(key, st->s_priority) == 0) {
-        return parse_priority(value, &r->priority);
+        return xf_parse_priority(value, &r->priority);
     }
     if (key == st->s_timeout || PyUnicode_Compare(key, st->s_timeout) == 0) {
-        return parse_timeout(value, &r->timeout_ns);
+        return xf_parse_timeout(value, &r->timeout_ns);
     }
     if (key == st->s_name || PyUnicode_Compare(key, st->s_name) == 0) {
         r->name = value == Py_None ? NULL : value;

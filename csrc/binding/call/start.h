@@ -15,6 +15,10 @@ typedef struct xf_submission {
     int64_t timeout_ns; /* -1: none */
 } xf_submission;
 
+/* A priority; and seconds, or None, which leaves *timeout_ns alone. -1 with an error set. */
+int xf_parse_priority(PyObject *value, int *priority);
+int xf_parse_timeout(PyObject *value, int64_t *timeout_ns);
+
 /* Reads the arguments of start_task() and submit(); `method` names it in errors. -1 with an error
    set, the coroutine closed. */
 int xf_submission_parse(SchedulerObject *s, const char *method, PyObject *const *args,

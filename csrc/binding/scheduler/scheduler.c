@@ -5,6 +5,7 @@
 #include "binding/call/deliver.h"
 #include "binding/call/drain.h"
 #include "binding/call/owner.h"
+#include "binding/call/exchange.h"
 #include "binding/call/run.h"
 #include "binding/call/start.h"
 #include "binding/call/usage.h"
@@ -308,6 +309,16 @@ static PyMethodDef scheduler_methods[] = {
          "submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
          "--\n\n"
          "Queues the call and returns its asyncio.Task at once; see start_task().")},
+    {"_exchange", XF_FUNCTION(xf_scheduler_exchange), METH_FASTCALL,
+     PyDoc_STR(
+         "_exchange($self, coro, terms, answered, request, /)\n--\n\n"
+         "A call to be awaited, which runs in the task that does. terms(request) gives its\n"
+         "(priority, timeout of the admission, cost). First it runs `coro`, whose result, or\n"
+         "exception, goes to answered(request, call, asked_at, sent_at, result, exception), in\n"
+         "seconds on the loop's clock. That returns None if this is the call's result, or a\n"
+         "coroutine, which goes on with the call, and returns (its result, whether it has\n"
+         "passed). sent_at is None where it was not admitted in time: then `answered` raises.\n"
+         "Within a call of this scheduler it is a part of that one.")},
     {"notify_rate_limit_exceeded", XF_FUNCTION(scheduler_notify_locked),
      METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
