@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import datetime
-import os
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -297,7 +297,21 @@ def test_http2_is_on_by_default_only_where_it_is_known_to_work() -> None:
     from xtremeflow.http._options import http2_default
 
     assert http2_default() == (_http.has_http2 and _http.libcurl_number >= 0x081700)
-    assert os.environ.get("XTREMEFLOW_LIBCURL") or http.LIBCURL.startswith(_http.libcurl_version)
+
+
+def test_the_version_told_is_that_of_the_library_that_is_loaded() -> None:
+    major, minor, patch = (int(part) for part in _http.libcurl_version.split("-")[0].split("."))
+    assert _http.libcurl_number == major << 16 | minor << 8 | patch
+    mapped = Path("/proc/self/maps")
+    if not mapped.exists():
+        pytest.skip("what is loaded is looked up in /proc")
+    paths = {line.split()[-1] for line in mapped.read_text().splitlines() if "libcurl" in line}
+    told = set()
+    for path in paths:
+        library = ctypes.CDLL(path)
+        library.curl_version.restype = ctypes.c_char_p
+        told.add(library.curl_version().decode().split()[0])
+    assert f"libcurl/{_http.libcurl_version}" in told
 
 
 def test_https_falls_back_to_http1(authority: Authority) -> None:

@@ -31,6 +31,14 @@ RULES = {
     "mistral": ChargeRule("nothing", settles=True, cached_free=False),
     "groq": ChargeRule("sum", settles=True, cached_free=False),
 }
+CALLS = [
+    (Usage(prompt, written, cached), most)
+    for prompt in (10, 1_000)
+    for written in (10, 1_000)
+    for cached in (0, prompt // 2)
+    for most in (written, 2_000)
+]
+"""By what is told of calls of these kinds, rules are told apart."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +161,9 @@ def take_in(charges: Charges, answer: Answered, key: str = "m") -> None:
 
 
 def is_bold(believed: ChargeRule, right: ChargeRule) -> bool:
-    """Whether by what is believed a call costs less than it does."""
-    return bool(believed.settles and not right.settles) or bool(
-        believed.cached_free and not right.cached_free
+    """Whether by what is believed some call costs less than it does."""
+    return any(
+        believed.settled(usage, most)[unit] < cost
+        for usage, most in CALLS
+        for unit, cost in right.settled(usage, most).items()
     )

@@ -13,42 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from typing import Any
 
-try:
-    from xtremeflow import TaskScheduler
-except ImportError:  # not built yet: the same semantics in a few lines
-
-    class TaskScheduler:  # type: ignore[no-redef]
-        def __init__(self, max_concurrency: int | None = None) -> None:
-            self.max_concurrency = max_concurrency
-            self._slots = asyncio.Semaphore(max_concurrency or 1_000_000)
-
-        async def start_task(
-            self,
-            coro: Coroutine[Any, Any, Any],
-            estimated_tokens: Any = 0,
-            *,
-            priority: int = 0,
-            timeout: float | None = None,
-            name: str | None = None,
-        ) -> asyncio.Task[Any]:
-            try:
-                await asyncio.wait_for(self._slots.acquire(), timeout)
-            except BaseException:
-                coro.close()
-                raise
-            task = asyncio.create_task(coro, name=name)
-            task.add_done_callback(lambda _: self._slots.release())
-            return task
-
-        def submit(
-            self, coro: Coroutine[Any, Any, Any], estimated_tokens: Any = 0, **kwargs: Any
-        ) -> asyncio.Task[Any]:
-            async def admitted() -> Any:
-                return await (await self.start_task(coro, estimated_tokens, **kwargs))
-
-            task = asyncio.create_task(admitted())
-            task.add_done_callback(lambda _: coro.close())
-            return task
+from xtremeflow import TaskScheduler
 
 
 class RecordingScheduler:

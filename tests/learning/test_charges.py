@@ -75,7 +75,23 @@ def test_somebody_else_on_the_key_makes_it_cautious_and_never_bold(
 ) -> None:
     for seed in range(2):
         beliefs = World(profile, seed, others=others).learn(400)
+        assert beliefs[-1] != UNKNOWN
         assert not any(is_bold(belief, RULES[profile]) for belief in beliefs)
+
+
+@pytest.mark.parametrize(
+    ("profile", "bold"),
+    [
+        ("openai", ChargeRule("nothing", settles=False)),
+        ("openai", ChargeRule("max", settles=True)),
+        ("openai", ChargeRule("max", settles=False, cached_free=True)),
+        ("azure", ChargeRule("max", settles=False)),
+        ("groq", ChargeRule(cached_free=True)),
+    ],
+)
+def test_a_bold_belief_is_seen(profile: str, bold: ChargeRule) -> None:
+    assert is_bold(bold, RULES[profile])
+    assert not is_bold(UNKNOWN, RULES[profile])
 
 
 def test_a_change_is_followed() -> None:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from xtremeflow import Limit
 from xtremeflow.simulation.latency import LatencyModel
 from xtremeflow.simulation.traces import TraceRequest
+from xtremeflow.values.limits import Limit
 
 MODEL = "gpt-5.6-mini"
 _CHARACTERS = 4  # the simulated provider's tokens

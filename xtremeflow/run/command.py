@@ -16,7 +16,6 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
-from xtremeflow import Limit
 from xtremeflow.cli import amounts
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.run.input import keys
@@ -40,6 +39,7 @@ from xtremeflow.run.views.view import LogLines, choose
 from xtremeflow.run.views.voice import Voice
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.scheduler.base import Adapt
+from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
 
 _MOST_CALLS = 1_000_000  # at a time

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from xtremeflow import Limit
 from xtremeflow.cli import amounts
 from xtremeflow.cli.parser import Parser
 from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
 from xtremeflow.run.views.plot import picture_path
 from xtremeflow.scheduler.base import Adapt
+from xtremeflow.values.limits import Limit
 
 _FEW_CALLS = 64  # at a time, where there is no limit
 _MANY_CALLS = 1024  # where one is given or learned

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from xtremeflow import Limit
 from xtremeflow.learning.rules import ChargeRule
+from xtremeflow.values.limits import Limit
 
 UNITS: Mapping[str, str] = {
     "rpm": "requests",

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from xtremeflow import Limit
+from xtremeflow.values.limits import Limit
 
 
 def earliest_admissions(

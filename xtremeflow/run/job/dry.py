@@ -7,13 +7,13 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from xtremeflow import Limit
 from xtremeflow.cli.amounts import counted, duration, shown
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.run.input.requests import BadLine, Json, fingerprint, parse
 from xtremeflow.run.job.oversize import Room, fitted
 from xtremeflow.run.output.results import Done
 from xtremeflow.run.providers import Provider
+from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
 
 

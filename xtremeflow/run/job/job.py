@@ -13,7 +13,6 @@ from collections.abc import Generator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from xtremeflow import Limit
 from xtremeflow.learning.concurrency.slots import FIRST_CALLS
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.saved import Learned, restored, saved
@@ -32,6 +31,7 @@ from xtremeflow.run.views.view import View
 from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.scheduler.base import Adapt
+from xtremeflow.values.limits import Limit
 
 logger = logging.getLogger("xtremeflow.run")
 

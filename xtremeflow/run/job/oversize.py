@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from xtremeflow import LimitStats
 from xtremeflow.cli.amounts import shown
 from xtremeflow.learning.estimates import Estimate
 from xtremeflow.learning.rules import BY_USAGE, ChargeRule
+from xtremeflow.scheduler.stats import LimitStats
 
 _MINUTE = 60.0
 _ABSURD = 10**9  # tokens that no model writes in one answer

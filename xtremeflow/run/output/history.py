@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from xtremeflow import Limit, LimitStats
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.input.requests import Json
+from xtremeflow.scheduler.stats import LimitStats
+from xtremeflow.values.limits import Limit
 
 logger = logging.getLogger("xtremeflow.run")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from xtremeflow import LimitStats, Stats
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.output.counts import Counts
+from xtremeflow.scheduler.stats import LimitStats, Stats
 
 _WINDOW = 5.0  # s, over which rates are taken
 _PACE = 60.0  # s, over which the pace is taken that says how long the rest takes

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xtremeflow import LimitStats
 from xtremeflow.cli.amounts import counted, duration, shown
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.views.view import explained, explained_concurrency
+from xtremeflow.scheduler.stats import LimitStats
 
 DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 

@@ -8,10 +8,10 @@ import os
 import sys
 from typing import Protocol
 
-from xtremeflow import LimitStats
 from xtremeflow.cli.amounts import duration, shown
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.views.monitor import Snapshot
+from xtremeflow.scheduler.stats import LimitStats
 
 logger = logging.getLogger("xtremeflow.run")
 
