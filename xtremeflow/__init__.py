@@ -39,7 +39,7 @@ __all__ = [
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
-        # Looked up when it is asked for: that takes a fourth of the time of this import.
+        # Looked up on demand: the look-up takes a fourth of the time of this import.
         from importlib.metadata import version
 
         return version(__name__)

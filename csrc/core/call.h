@@ -22,31 +22,31 @@ typedef enum xf_state {
     XF_CALL_DONE,      /* finished or cancelled; holds nothing */
 } xf_state;
 
-/* Zeroed and with `held` and `priced` filled in before xf_submit(), it must stay until the call is
-   done. All else is the core's. */
+/* The caller zeroes it, fills in `held` and `priced` before xf_submit(), and keeps it until the
+   call is done. All else is the core's. */
 typedef struct xf_call {
     uint64_t number; /* its place in its flow */
     union {
-        uint32_t deadline_place; /* 0 out of the heap; */
-        uint32_t crowd;          /* in flight: how many there were at its dispatch, with it */
+        uint32_t deadline_place; /* waiting: its place in the heap of deadlines, 0 outside; */
+        uint32_t crowd;          /* in flight: calls in flight at its dispatch, itself included */
     };
-    uint32_t flow; /* which one, see queue.h */
+    uint32_t flow; /* index of its flow, see queue.h */
     union {
         int64_t deadline;      /* of the first admission, or XF_NEVER; */
         int64_t dispatched_at; /* in flight: when it was dispatched */
     };
     struct xf_call *next, *previous; /* in its flow, in the outbox, among those in flight */
     uint32_t generation;             /* of the cooldown, at the last dispatch */
-    uint16_t resets;                 /* at admission, modulo 2**16 */
+    uint16_t resets;                 /* the gate's `resets` at its admission, modulo 2**16 */
     uint8_t state;                   /* xf_state */
-    bool priced : 1;                 /* its costs are known: a 0 among them is one, too */
+    bool priced : 1;                 /* its costs are known, those of 0 too */
     bool repeated : 1;               /* `held` is the next attempt's, not the last one's */
-    bool refused : 1;                /* in flight: this attempt was, in the last cooldown */
-    bool foreseen : 1;               /* in flight: the level at its end has paid for it */
-    int64_t held[];                  /* per limit, in units: the cost, later what was reported */
+    bool refused : 1;                /* in flight: refused in the last cooldown */
+    bool foreseen : 1; /* in flight: the level at the cooldown's end has paid for it */
+    int64_t held[];    /* per limit, in units: the cost, later the reported usage */
 } xf_call;
 
-/* Moves `c` to that state; a debug build aborts where no call may go there. */
+/* Moves `c` to `state`. A debug build aborts if that may not follow the present state. */
 static inline void xf_call_become(xf_call *c, xf_state state)
 {
 #ifndef NDEBUG

@@ -12,8 +12,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The least wait after one that has turned out untrue. The next is twice that, and so on up to the
-   guessed base. */
+/* The least wait after a told wait that turned out untrue. The next one is twice that, and so on up
+   to `base_ns`. */
 #define XF_UNTRUE_NS INT64_C(50000000) /* 50 ms */
 
 typedef struct xf_cooldown {
@@ -23,27 +23,27 @@ typedef struct xf_cooldown {
     int64_t total_ns;    /* length of all cooldowns, overlaps counted once */
 } xf_cooldown;
 
-/* How long a cooldown is to be. */
+/* How to choose the length of a cooldown, ns. */
 typedef struct xf_backoff {
-    int64_t told_ns;  /* what the provider said, or XF_UNTOLD */
+    int64_t told_ns;  /* the provider's wait, or XF_UNTOLD */
     int64_t base_ns;  /* else base x 2^step, */
-    bool exponential; /* or just base, */
+    bool exponential; /* or just base if this is false, */
     int64_t max_ns;   /* but never more than this */
-    bool alone;       /* of a failure: untold, it concerns this call only, unless more fail */
+    bool alone;       /* of a failure without a told wait: it pauses no other call */
 } xf_backoff;
 
 #define XF_UNTOLD ((int64_t)-1)
 
-/* Opens an episode at `now` (`fresh`: the refused call was dispatched after the last one began),
-   or extends the running one: its end is never moved to an earlier instant, and the exponent steps
-   once an episode. Returns the end. */
+/* Opens an episode at `now` if `fresh`, that is, if the refused call was dispatched after the last
+   episode began. Else it extends the last episode. The end never moves to an earlier instant, and
+   the exponent steps once an episode. Returns the end. */
 int64_t xf_cooldown_open(xf_cooldown *c, const xf_backoff *b, bool fresh, int64_t now);
 
-/* The same for a pause that says nothing of the next one: the exponent stays. */
+/* The same for a pause whose end is given and which leaves the exponent as it is. */
 int64_t xf_cooldown_extend(xf_cooldown *c, int64_t until, bool fresh, int64_t now);
 
-/* A call dispatched in `generation` succeeded: after the last episode, so the next guess starts
-   from the base again. */
+/* Notes the success of a call dispatched in `generation`. If that is the current generation, the
+   next guess starts from the base again. */
 void xf_cooldown_success(xf_cooldown *c, uint32_t generation);
 
 #endif

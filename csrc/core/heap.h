@@ -28,14 +28,14 @@ typedef struct xf_heap {
 /* Makes `h` an empty heap that owns no memory. */
 void xf_heap_init(xf_heap *h, size_t place_offset);
 
-/* Gives the memory back. The items are not touched. */
+/* Frees the memory. Does not touch the items. */
 void xf_heap_free(xf_heap *h, const xf_alloc *alloc);
 
-/* Makes room for `n` items in all. False: no memory, and the heap is as it was. O(n) when it
-   grows, which it does by doubling. */
+/* Makes room for `n` items in all. False, and the heap stays as it is, if there is no memory. The
+   heap grows by doubling; then this is O(n). */
 bool xf_heap_reserve(xf_heap *h, uint32_t n, const xf_alloc *alloc);
 
-/* Gives memory back when `n` items would fill less than a quarter of it. Never fails. */
+/* Frees memory if `n` items would fill less than a quarter of it. Never fails. */
 void xf_heap_shrink(xf_heap *h, uint32_t n, const xf_alloc *alloc);
 
 /* Adds `item`; its room must have been reserved. O(log n), O(1) for the largest key. */

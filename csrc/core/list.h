@@ -34,7 +34,7 @@ static inline void xf_list_append(xf_list *l, xf_call *c)
     xf_list_insert(l, c, l->last);
 }
 
-/* Takes `c` out of the list, in which it is. */
+/* Takes `c`, which is in this list, out of it. */
 static inline void xf_list_remove(xf_list *l, xf_call *c)
 {
     *(c->next != NULL ? &c->next->previous : &l->last) = c->previous;

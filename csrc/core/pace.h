@@ -1,15 +1,16 @@
 /*
- * How fast calls may follow each other while their bucket would let them pass at once.
+ * The pace: the rate at which calls may follow each other while their bucket would let them pass at
+ * once.
  *
- * Several clients may use one bucket, and each hears of the others only when its answers come. A
- * client that sends all that the bucket holds finds that the others did, too. So the pace is a
- * function of the level alone:
+ * Several clients may use one bucket, and each hears of the others only when its answers come. When
+ * each client sends all that the bucket holds, the others have done the same, and most calls are
+ * refused. So the pace is a function of the level alone:
  *
  *     pace = min(most, rate * e^((level - kept) / scale))
  *
- * Whoever knows the level then keeps the same pace, so the clients share evenly. The level settles
- * where they use together what comes in: at `kept` for one client, at scale * log(n) less for n.
- * By how much the pace answers to a change of the level does not depend on n either.
+ * All clients that know the level keep the same pace, so they share evenly. The level settles where
+ * together they use the refill: at `kept` for one client, at scale * log(n) less for n clients. The
+ * relative change of the pace for a change of the level does not depend on n.
  */
 #ifndef XF_PACE_H
 #define XF_PACE_H
@@ -21,17 +22,17 @@ typedef struct xf_pace {
     double rate;   /* credits per ns when the level is `kept` */
     double kept;   /* credits */
     double scale;  /* credits; 0: the pace is always `most` */
-    double fits;   /* the part of the level that the waiting calls may cost to pass at once */
-    int64_t until; /* from then on any pace is right, ns */
+    double fits;   /* waiting calls that cost at most this part of the level pass at once */
+    int64_t until; /* the pace ends at this instant, ns */
     int64_t next;  /* no call passes before this instant, ns */
 } xf_pace;
 
-/* In credits: what a call has cost, the level after it, and what all that wait will cost. */
+/* In credits: the cost of a call, the level after it, and the cost of all calls that wait. */
 typedef struct xf_spent {
     double cost, level, waiting;
 } xf_spent;
 
-/* A call was admitted at `when`: chooses when the next one may pass. */
+/* Sets the instant at which the next call may pass, after one was admitted at `when`. */
 void xf_pace_took(xf_pace *p, const xf_spent *spent, int64_t when);
 
 #endif

@@ -1,19 +1,19 @@
 /*
- * In which order calls go; and which of those that wait runs out of patience first.
+ * The order in which calls go, and the deadlines of those that wait.
  *
  * The calls that keep their order among themselves are a *flow*: a list. The queue is a heap of the
- * flows in which calls wait. As long as nobody names flows there is one for each priority: the
- * highest priority goes first, and within one the call that was submitted first, its retries
- * included. So a call that waits costs no room in a heap.
+ * flows in which calls wait. There is one flow for each priority. The highest priority goes first,
+ * and within it the call that was submitted first, its retries included. So a waiting call takes no
+ * room in a heap.
  *
- * What that costs, with f flows:
- * - entering, leaving (as the first, cancelled or overdue): O(1), and O(log f) for the first and
- * the last call of a flow; O(log n) more for a call with a deadline, n of which wait.
- * - coming back after an admission: O(1) for one that is older or newer than all others that have
- *   come back to its flow and still wait, so when calls come back in their order or in its reverse;
- *   else O(d), d being how many of those it is away from the nearer end.
- * - a new call of another priority than the last one's: O(log f); of one that was never used: O(f).
- *   A flow is kept as long as the queue: there are at most 65,536.
+ * The cost of operations, with f flows:
+ * - Entering, and leaving (as the first, cancelled or overdue): O(1), and O(log f) for the first
+ * and the last call of a flow. A call with a deadline, of which n wait, costs O(log n) more.
+ * - Returning after an admission: O(1) for a call that is older or newer than all others that have
+ *   returned to its flow and still wait. So it is O(1) for calls that return in their order or in
+ * its reverse. Else O(d), with d the number of those between the call and the nearer end.
+ * - A new call of another priority than the last one's: O(log f). If the priority was never used
+ *   before: O(f). A flow is kept as long as the queue; there are at most 65,536.
  */
 #ifndef XF_QUEUE_H
 #define XF_QUEUE_H
@@ -24,46 +24,46 @@
 #include "core/list.h"
 
 typedef struct xf_flow {
-    xf_list calls;     /* that wait, in the order of their numbers */
-    xf_call *returned; /* the last of those that had been admitted before, all of which are older
-                          than the others: only a first one is admitted. NULL: none */
+    xf_list calls;     /* the waiting ones, in the order of their numbers */
+    xf_call *returned; /* the last of those that had been admitted before, or NULL. They are older
+                          than the others, because only a first call is admitted. */
     int32_t priority;
     uint32_t place; /* see heap.h */
 } xf_flow;
 
 typedef struct xf_queue {
-    xf_heap flows;     /* in which calls wait */
+    xf_heap flows;     /* those in which calls wait */
     xf_heap deadlines; /* the waiting calls that have one */
-    xf_flow **known; /* all flows, in the order in which they came, which a call has the place of */
-    uint32_t *ranks; /* these places, by priority */
+    xf_flow **known;   /* all flows, in the order of their creation; a call has its flow's index */
+    uint32_t *ranks;   /* these indexes, by priority */
     uint32_t n_known;
-    uint32_t latest; /* place of the flow that a call was numbered for last */
-    uint32_t size;   /* how many calls wait */
+    uint32_t latest; /* index of the flow that the last call was numbered for */
+    uint32_t size;   /* calls that wait */
     uint64_t next_number;
 } xf_queue;
 
 /* Makes `q` an empty queue that owns no memory. */
 void xf_queue_init(xf_queue *q);
 
-/* Gives the memory back. The calls are not touched. */
+/* Frees the memory. Does not touch the calls. */
 void xf_queue_free(xf_queue *q, const xf_alloc *alloc);
 
-/* Gives a new call its flow, its place there, behind all others, and its deadline (or XF_NEVER). It
-   keeps the place to its end, and needs no more memory for it. `n`: how many calls there are, with
-   it. False: no memory, and nothing was done. */
+/* Gives a new call its flow, its place there behind all others, and its deadline (or XF_NEVER). The
+   call keeps the place to its end, and needs no more memory for it. `n` is the number of calls,
+   this one included. False, and nothing is done, if there is no memory. */
 bool xf_queue_number(xf_queue *q, xf_call *c, int priority, int64_t deadline, uint32_t n,
                      const xf_alloc *alloc);
 
-/* A numbered call that has not waited yet waits from now on. */
+/* Puts a numbered call that has not waited yet into the queue. */
 void xf_queue_enter(xf_queue *q, xf_call *c);
 
-/* One that was admitted waits again, in its old place. */
+/* Puts a call that was admitted back into the queue, in its old place. */
 void xf_queue_return(xf_queue *q, xf_call *c);
 
 /* Takes `c` out, wherever it waits. */
 void xf_queue_leave(xf_queue *q, xf_call *c);
 
-/* Gives memory back where there is room for many more than `n` calls. */
+/* Frees memory if there is room for many more than `n` calls. */
 void xf_queue_shrink(xf_queue *q, uint32_t n, const xf_alloc *alloc);
 
 /* The call that goes first, or NULL. */
@@ -73,7 +73,8 @@ static inline xf_call *xf_queue_head(const xf_queue *q)
     return top != NULL ? ((const xf_flow *)top->item)->calls.first : NULL;
 }
 
-/* The waiting call with the earliest deadline (NULL: none has one), and that deadline. */
+/* The waiting call with the earliest deadline, or NULL if none has one. Stores that deadline in
+   `at`. */
 xf_call *xf_queue_first_deadline(const xf_queue *q, int64_t *at);
 
 #endif

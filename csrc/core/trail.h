@@ -1,10 +1,10 @@
 /*
- * Where the level of a bucket has been in the last minute: the lowest and the highest value in each
- * of a thousand slices of time. With it, what a provider says of some instant in the past can be
- * compared with what the bucket held then.
+ * A trail: the past of a bucket's level in the last minute, as the lowest and the highest value in
+ * each of a thousand slices of time. With it, an answer that speaks of some instant in the past can
+ * be compared with the level of that instant.
  *
- * Levels are credits. When the bucket is corrected its whole past is shifted along, so that the
- * difference between two instants is always what calls took and time gave back in between.
+ * Levels are credits. A correction of the bucket shifts its whole past along. So the difference
+ * between two instants is always the refill less the costs of calls in between.
  */
 #ifndef XF_TRAIL_H
 #define XF_TRAIL_H
@@ -12,47 +12,51 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define XF_RISING_NS INT64_C(2000000000) /* 2 s */
+/* All answers of this time must say that a level is too low before it rises: 2 s. */
+#define XF_RISING_NS INT64_C(2000000000)
 
 enum { XF_SLICES = 1024, XF_SLICE_BITS = 26 }; /* of 67 ms each */
 
 typedef struct xf_trail {
-    int64_t begin;  /* nothing is known of the time before, ns */
+    int64_t begin;  /* the trail knows nothing of the time before, ns */
     int64_t newest; /* the slice noted last */
-    int64_t level;  /* as noted last, like all of them before `shift` is added */
-    int64_t shift;  /* all corrections so far */
+    int64_t level;  /* noted last; like all levels here, without `shift` */
+    int64_t shift;  /* sum of all corrections so far */
     /* Since the bucket was last full: */
-    int64_t lowered;  /* by how much they took more than they gave, */
-    int64_t withheld; /* and what settlements did not give back, though the provider may have */
-    int64_t sent_at;  /* the latest of the calls whose answers were listened to */
-    int64_t rise; /* by how much all answers since `rising_since` (-1: none) say it is too low */
-    int64_t rising_since;
+    int64_t lowered; /* credits by which corrections have lowered the level, on balance */
+    int64_t
+        withheld;    /* credits that settlements kept, though the provider may have refunded them */
+    int64_t sent_at; /* when the latest call was sent whose answer was heard, ns */
+    int64_t rise;    /* credits by which all answers since `rising_since` call the level too low */
+    int64_t rising_since; /* ns; -1: the last answer did not */
     int64_t least[XF_SLICES], most[XF_SLICES];
 } xf_trail;
 
-/* Forgets the past: the level is `level` at `at`. */
+/* Starts the trail anew, with the level `level` at `at`. */
 void xf_trail_start(xf_trail *t, int64_t at, int64_t level);
 
-/* The level is `level` at `at`, which is not before what was noted last. To be called before and
-   after each change but the bucket's own refilling. */
+/* Notes the level `level` at `at`, which is not earlier than the last note. The limit calls it
+   before and after each change of the level except refilling. */
 void xf_trail_note(xf_trail *t, int64_t at, int64_t level, bool is_full);
 
-/* The lowest and the highest level from `from` to `to`, or in a slice more. False: that is not
-   known, or an answer to a call sent after `from` has been asked for before. */
+/* Stores the lowest and the highest level from `from` to `to`, rounded out to whole slices. False
+   if the trail does not reach back to `from`, or if it was asked before about a call sent after
+   `from`. */
 bool xf_trail_range(xf_trail *t, int64_t from, int64_t to, int64_t *least, int64_t *most);
 
-/* An answer says that the level is too low by `rise`, or (0) that it is not. Returns what is to be
-   believed of that: what was withheld at once, as there is a reason for it; of the rest the least
-   that was said, once nothing else was for XF_RISING_NS. An answer whose call has overtaken others
-   that were sent before, in a burst that keeps a slow client or a slow network busy, does not know
-   of them; others will. */
+/* Takes the word of an answer that the level is too low by `rise` credits, or (<= 0) that it is
+   not. Returns the credits to believe. Withheld credits are believed at once, because they explain
+   the rise. The rest is believed once all answers of XF_RISING_NS have said so, at the least of
+   what they say. A single answer may be wrong: in a burst its call can overtake calls that were
+   sent before, and then the answer does not count those. */
 int64_t xf_trail_rise(xf_trail *t, int64_t rise, int64_t now);
 
-/* `credits` of what a call has cost were not given back, though the provider may have: an answer
-   that says so is believed. */
+/* Notes that a settlement kept `credits` of a call's cost that the provider may have refunded. An
+   answer that says so is believed. */
 void xf_trail_withhold(xf_trail *t, int64_t credits);
 
-/* The level was corrected by `shift`, of what was withheld first. */
+/* Notes that the level was corrected by `shift` credits. A rise uses up the withheld credits
+   first. */
 void xf_trail_shift(xf_trail *t, int64_t shift);
 
 #endif

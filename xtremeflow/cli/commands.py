@@ -21,7 +21,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 
 INTERRUPTED = 130  # exit statuses, as shells have them: of Ctrl-C,
-BROKEN_PIPE = 141  # and of what wrote to nobody
+BROKEN_PIPE = 141  # and of a closed output pipe
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
                 sys.stdout.flush()
-    except KeyboardInterrupt:  # before the command could see to it
+    except KeyboardInterrupt:  # before the command handles it
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output, such as head, has seen enough of it
+    except BrokenPipeError:  # the reader of the output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
 

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def complete() -> None:
-    """Answers the shell that asks by what can go on, and ends the process."""
+    """Answers a shell that asks for completions, and ends the process. Returns if none does."""
     try:
         argcomplete: Any = importlib.import_module("argcomplete")
     except ImportError:

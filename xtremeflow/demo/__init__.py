@@ -1,6 +1,6 @@
 """`python -m xtremeflow.demo`: the whole chain, on this machine and without an account.
 
-A sample of a real trace is written as a file of requests, `xtremeflow serve` plays the provider in
-a process of its own, `xtremeflow run` sends the file through it, and then the usual way of doing
-it does the same.
+It writes a sample of a real trace as a file of requests. `xtremeflow serve` plays the provider in a
+process of its own, and `xtremeflow run` sends the file through it. Then the usual way, a semaphore
+with retries, does the same job.
 """

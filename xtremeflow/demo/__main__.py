@@ -21,9 +21,9 @@ from xtremeflow.simulation.traces import load_trace
 from xtremeflow.values.text import printable
 
 DESCRIPTION = """\
-Sends a sample of a real trace to a simulated OpenAI: `xtremeflow serve` in a process of its own,
-`xtremeflow run` on a file of requests, a picture. Beside it the usual way of doing it, an
-asyncio.Semaphore and the official SDKs' retries, at the same provider.
+Sends a sample of a real trace to a simulated OpenAI: starts `xtremeflow serve` in a process of its
+own, runs `xtremeflow run` on a file of requests, and draws a picture. Then does the same job at the
+same provider the usual way, with an asyncio.Semaphore and the retries of the official SDKs.
 """
 NEEDED = ("uvicorn", "httptools", "matplotlib")
 REQUESTS = "requests.jsonl"
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if missing:
         parser.error(f"{', '.join(missing)} missing: pip install 'xtremeflow[demo]'")
     try:
-        importlib.import_module("xtremeflow.http")  # which looks for libcurl
+        importlib.import_module("xtremeflow.http")  # looks for libcurl
     except ImportError as error:
         parser.error(str(error))
     try:
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _write(parser: Parser, options: argparse.Namespace) -> int:
-    """Only the file of requests, to try `xtremeflow run` with; over no other file."""
+    """Writes only the file of requests, to try `xtremeflow run` with. Overwrites no file."""
     try:
         trace = load_trace(options.trace)[: options.requests]
         job = Job(trace, tpm=options.tpm, rpm=options.rpm, speed=options.speed)
@@ -75,7 +75,7 @@ def _write(parser: Parser, options: argparse.Namespace) -> int:
 
 def _prepare(job: Job, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    for name in FILES:  # of an earlier demo, which `run` would go on with
+    for name in FILES:  # `run` would go on with those of an earlier demo
         (directory / name).unlink(missing_ok=True)
     job.write(directory / REQUESTS)
     tokens = sum(request.total_tokens for request in job.requests)
@@ -112,7 +112,7 @@ def _demo(job: Job, options: argparse.Namespace) -> int:
             concurrency = options.concurrency or math.ceil(2 * job.busy())
             retries = options.retries or SDK_RETRIES
             _say(
-                f"The same the usual way: asyncio.Semaphore({concurrency}) and up to {retries} "
+                f"The same job the usual way: asyncio.Semaphore({concurrency}) and up to {retries} "
                 "retries of a call, as\nthe official SDKs make them (after what the 429 announces, "
                 "else 0.5 s doubled up\nto 8 s, jittered):"
             )
@@ -155,22 +155,23 @@ def _parser() -> Parser:
     add = parser.add_argument
     add(
         "--directory", type=Path, metavar="DIR", default=Path("xtremeflow-demo"),
-        help="where the files go (default: xtremeflow-demo)",
+        help="directory of the files (default: xtremeflow-demo)",
     )  # fmt: skip
     add("--write", type=Path, metavar="FILE", help="only write the requests there, to try "
         "`xtremeflow run` with")  # fmt: skip
-    add("--trace", type=Path, metavar="CSV", help="another trace than the sample of Azure's")
-    add("--requests", type=_count, metavar="N", help="only the first N of the trace")
+    add("--trace", type=Path, metavar="CSV", help="a trace other than the sample of Azure's")
+    add("--requests", type=_count, metavar="N", help="take only the first N requests of the trace")
     add("--tpm", type=_count, default=300_000, metavar="N", help="the provider's tokens per minute "
         "(default: 300000)")  # fmt: skip
-    add("--rpm", type=_count, default=250, metavar="N", help="and its requests (default: 250)")
-    add("--speed", type=_speed, default=8.0, metavar="X", help="by how much the provider's time "
-        "is faster (default: 8; 1 takes some four minutes for each way)")  # fmt: skip
-    add("--concurrency", type=_count, metavar="N", help="of the usual way (default: twice what the "
-        "limits can keep busy)")  # fmt: skip
-    add("--retries", type=_count, metavar="N", help="of a call of the usual way, after which it is "
-        "lost (default: 2, as the official SDKs')")  # fmt: skip
-    add("--alone", action="store_true", help="leave out the usual way")
+    add("--rpm", type=_count, default=250, metavar="N", help="the provider's requests per minute "
+        "(default: 250)")  # fmt: skip
+    add("--speed", type=_speed, default=8.0, metavar="X", help="factor of the provider's time "
+        "(default: 8; 1 takes some four minutes for each way)")  # fmt: skip
+    add("--concurrency", type=_count, metavar="N", help="calls at a time of the usual way "
+        "(default: twice those that the limits can keep busy)")  # fmt: skip
+    add("--retries", type=_count, metavar="N", help="retries of a call of the usual way, "
+        "after which the call is lost (default: 2, as of the official SDKs)")  # fmt: skip
+    add("--alone", action="store_true", help="skip the usual way")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""The job: the requests of a trace as a file, and the provider that they go to."""
+"""The job: the requests of a trace as a file, and the provider that receives them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from xtremeflow.simulation.traces import TraceRequest
 from xtremeflow.values.limits import Limit
 
 MODEL = "gpt-5.6-mini"
-_CHARACTERS = 4  # the simulated provider's tokens
-_AROUND = len("user\n\n")  # what it counts of a message beside its text
+_CHARACTERS = 4  # of a token of the simulated provider
+_AROUND = len("user\n\n")  # it counts these characters of a message beside its text
 _TEXT = "Better to know when the door opens, and to be there in that moment. "
 
 
 @dataclass(frozen=True)
 class Job:
-    """Requests, and a simulated OpenAI with limits per minute; its time runs `speed` times faster.
+    """Requests, and a simulated OpenAI with limits per minute, whose time runs `speed` times
+    faster.
 
     It charges a call at its arrival, the larger of the prompt and `max_completion_tokens`.
     """
@@ -33,37 +34,38 @@ class Job:
 
     @property
     def minute(self) -> float:
-        """The seconds that the provider's minute lasts."""
+        """The length of the provider's minute, in seconds."""
         return 60.0 / self.speed
 
     @property
     def most(self) -> int:
-        """The `max_completion_tokens` of each request: no answer of the trace is longer."""
+        """Returns the `max_completion_tokens` of each request: no answer of the trace is longer."""
         return 500 * max(1, math.ceil(max(r.output_tokens for r in self.requests) / 500))
 
     def limits(self) -> list[Limit]:
-        """The provider's buckets, which start full."""
+        """Returns the provider's buckets, which start full."""
         return [
             Limit("tokens", self.tpm, per=self.minute, capacity=self.tpm),
             Limit("requests", self.rpm, per=self.minute, capacity=self.rpm),
         ]
 
     def costs(self) -> list[Mapping[str, int]]:
-        """What the provider charges for each request."""
+        """Returns the provider's charge for each request."""
         return [{"tokens": max(self.most, r.prompt_tokens), "requests": 1} for r in self.requests]
 
     def serve_options(self) -> list[str]:
-        """The provider as options of `xtremeflow serve`."""
+        """Returns the provider as options of `xtremeflow serve`."""
         return [
             *("--profile", "openai", "--tpm", f"{self.tpm}", "--rpm", f"{self.rpm}"),
             *("--speed", f"{self.speed:g}"),
         ]
 
     def run_options(self) -> list[str]:
-        """Its limits as options of `xtremeflow run`, whose minutes are those of the clock.
+        """Returns the limits as options of `xtremeflow run`, whose minutes are those of the clock.
 
-        The preset's burst is a minute less a second, which the network may take; so is this one.
-        What the answers say of limits per minute is not followed: they mean the provider's.
+        The burst is that of the preset: a minute less a second, which the network may take. The run
+        does not follow the limits per minute in the answers, because they mean the provider's
+        minute.
         """
         tpm, rpm = self.tpm * self.speed, self.rpm * self.speed
         return [
@@ -72,7 +74,7 @@ class Job:
         ]
 
     def busy(self) -> float:
-        """How many calls at a time the limit on tokens can keep busy."""
+        """Returns the calls at a time that the limit on tokens can keep busy."""
         latency = LatencyModel()
         seconds = mean(
             latency.round_trip
@@ -84,10 +86,10 @@ class Job:
         return self.tpm / 60.0 / mean(cost["tokens"] for cost in self.costs()) * seconds
 
     def write(self, path: Path, *, new: bool = False) -> None:
-        """Writes the requests in OpenAI's Batch format; what they ask is as long as in the trace.
+        """Writes the requests in OpenAI's Batch format, with prompts as long as in the trace.
 
-        The simulated provider reads from `metadata` how long the answer is to be. `new`: raises
-        FileExistsError if the file is there.
+        The simulated provider reads the length of the answer from `metadata`. With `new` it raises
+        FileExistsError if the file exists.
         """
         with path.open("x" if new else "w", encoding="utf-8") as file:
             for request in self.requests:

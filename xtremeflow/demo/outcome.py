@@ -1,4 +1,4 @@
-"""What came of a job done in one way, and the figures of several side by side."""
+"""The outcome of a job done in one way, and the figures of several side by side."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from xtremeflow.demo.provider import Observed
 
 @dataclass(frozen=True)
 class Outcome:
-    """`retries` and `seconds` (of the last attempt) are those of each of the calls answered."""
+    """The outcome of a job. `retries`, and `seconds` of the last attempt, are of each answered
+    call."""
 
     wall: float
     calls: int
@@ -33,7 +34,7 @@ class Outcome:
 
     @property
     def quota_used(self) -> float:
-        """The share used of all tokens that the limit has allowed up to the last admission."""
+        """The share used of all tokens that the limit allowed up to the last admission."""
         return float(self.observed.seen["limits"]["tpm"]["quota_used"])
 
 
@@ -55,7 +56,8 @@ _ROWS: Mapping[str, _Row] = {
 
 
 def table(outcomes: Mapping[str, Outcome], ideal: float) -> str:
-    """A line for each figure, a column for each named outcome; it fits 80 columns."""
+    """Formats a table with a line for each figure and a column for each outcome, within 80
+    columns."""
     cells = [["", *outcomes]]
     cells += [
         [name, *(text(way, ideal) for way in outcomes.values())] for name, text in _ROWS.items()
@@ -73,5 +75,5 @@ def table(outcomes: Mapping[str, Outcome], ideal: float) -> str:
 
 
 def json_lines(path: Path) -> list[Any]:
-    """What the lines of a file say."""
+    """Yields the objects in the lines of a file."""
     return [json.loads(line) for line in path.read_bytes().splitlines()]

@@ -1,4 +1,4 @@
-"""The picture: what the provider saw of each way, side by side on the same axes."""
+"""The picture: the provider's counts of each way, side by side on the same axes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REFUSED = "#dc2626"
 
 
 def plot(job: Job, outcomes: Mapping[str, Outcome], ideal: float, path: Path) -> None:
-    """Draws the outcomes, by name, into `path`: PNG, or what its suffix says."""
+    """Draws the outcomes, by name, into `path`, in the format of its suffix (by default PNG)."""
     figure_module: Any = importlib.import_module("matplotlib.figure")  # no pyplot, no display
     rc: Any = importlib.import_module("matplotlib").rc_context
     style = {
@@ -113,7 +113,7 @@ def _charged(seen: dict[str, Any]) -> int:
 def _rates(
     observed: Observed, edges: list[float], count: Callable[[dict[str, Any]], int]
 ) -> list[float]:
-    """By how much a count of what the provider saw grew per second, from edge to edge."""
+    """Returns the growth per second of a count of the provider's, from edge to edge."""
     np: Any = importlib.import_module("numpy")
     counts = [count(sample.seen) for sample in observed.samples]
     at_edges = np.interp([-BIN, *edges[1:]], observed.since_first(), counts)

@@ -1,4 +1,4 @@
-"""How far a job is, for as long as it goes on."""
+"""The progress of a job while it goes on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ _LOG_INTERVAL = 10.0  # s
 
 
 class Progress:
-    """A line that is written over, in a terminal; elsewhere a new one every ten seconds."""
+    """A line of progress: in a terminal it is overwritten; elsewhere a new one every ten
+    seconds."""
 
     def __init__(self, total: int) -> None:
         self._total = total
@@ -19,7 +20,7 @@ class Progress:
         self._next = _LOG_INTERVAL
 
     def show(self, seen: dict[str, Any]) -> None:
-        """`seen` is what the provider has seen so far."""
+        """Shows the counts `seen` of the provider so far."""
         elapsed = time.monotonic() - self._began
         done = seen["completed"]
         text = (

@@ -1,4 +1,4 @@
-"""The provider: `xtremeflow serve` in a process of its own, and what it has seen."""
+"""The provider: `xtremeflow serve` in a process of its own, and its counts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _INTERVAL = 0.2  # s, between two looks
 
 @contextlib.contextmanager
 def served(options: Sequence[str]) -> Generator[str, None, None]:
-    """Serves on a free port for as long as the block lasts, and yields the base URL.
+    """Serves on a free port while the block lasts, and yields the base URL.
 
-    Raises RuntimeError if it does not start. A Ctrl-C in the terminal is not for the server, which
-    still has to answer the calls in flight.
+    Raises RuntimeError if it does not start. The server ignores a Ctrl-C in the terminal, because
+    it still has to answer the calls in flight.
     """
     command = [sys.executable, "-m", "xtremeflow", "serve", "--port", "0", *options]
     with subprocess.Popen(
@@ -37,30 +37,30 @@ def served(options: Sequence[str]) -> Generator[str, None, None]:
             raise RuntimeError(f"xtremeflow serve ended with status {process.wait()}")
         finally:
             process.terminate()
-            process.communicate()  # so that its last words find a reader
+            process.communicate()  # reads its last output, so that it does not block
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What the provider had seen by a moment, in seconds of the monotonic clock."""
+    """The counts of the provider at a moment, in seconds of the monotonic clock."""
 
     time: float
     seen: dict[str, Any]
 
 
 class Observed:
-    """What a provider sees while a job is done."""
+    """The counts of a provider during a job."""
 
     def __init__(self) -> None:
         self.samples: list[Sample] = []
 
     @property
     def seen(self) -> dict[str, Any]:
-        """Its last word: see /admin/stats in docs/serve.md."""
+        """The last counts: see /admin/stats in docs/serve.md."""
         return self.samples[-1].seen
 
     def since_first(self) -> list[float]:
-        """When the samples were taken, in seconds since the first call was admitted."""
+        """The times of the samples, in seconds since the first admission."""
         last = self.samples[-1]
         first = last.time - (last.seen["seconds_since_first_admission"] or 0.0)
         return [sample.time - first for sample in self.samples]
@@ -70,9 +70,9 @@ class Observed:
 async def observed(
     base_url: str, show: Callable[[dict[str, Any]], None] = lambda seen: None
 ) -> AsyncGenerator[Observed, None]:
-    """Has the provider forget all before the block, and watches it for as long as that lasts.
+    """Resets the provider before the block, and watches it while the block lasts.
 
-    `show` is told several times a second what it has seen.
+    Calls `show` with its counts several times a second.
     """
     admin = base_url.removesuffix("/v1") + "/admin"
     seen = Observed()

@@ -16,7 +16,7 @@ from xtremeflow.run.views.summary import DONE
 
 
 class Stopped(Exception):
-    """`xtremeflow run` did not come to its end; has its exit status."""
+    """`xtremeflow run` stopped before its end. `status` is its exit status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"xtremeflow run ended with status {status}")
@@ -24,15 +24,18 @@ class Stopped(Exception):
 
 
 async def run_scheduled(options: list[str], results: Path, base_url: str) -> Outcome:
-    """Runs it with the options, which name the same results. Raises Stopped."""
+    """Runs `xtremeflow run` with `options`, which name the same `results`. Raises Stopped."""
     loop = asyncio.get_running_loop()
-    # A Ctrl-C in the terminal reaches both. It is for `run`, which lets the calls in flight finish.
+    # A Ctrl-C in the terminal reaches both processes. `run` handles it: calls in flight finish.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     try:
         async with observed(base_url) as seen:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "xtremeflow", "run", *options),
-                env={**os.environ, "OPENAI_API_KEY": "any"},  # the user's own is not for this
+                env={
+                    **os.environ,
+                    "OPENAI_API_KEY": "any",
+                },  # the user's own key is not sent to the simulator
             )
             try:
                 status = await process.wait()
@@ -42,7 +45,7 @@ async def run_scheduled(options: list[str], results: Path, base_url: str) -> Out
     finally:
         loop.remove_signal_handler(signal.SIGINT)
     if status != DONE:
-        raise Stopped(status if status > 0 else 128 - status)  # a signal that it did not catch
+        raise Stopped(status if status > 0 else 128 - status)  # a signal killed it
     summary = json_lines(history_path(results))[-1]["summary"]
     calls = sorted((line["xtremeflow"] for line in json_lines(results)), key=itemgetter("line"))
     return Outcome(

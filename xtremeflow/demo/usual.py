@@ -17,14 +17,14 @@ from xtremeflow.run.providers import address
 SDK_RETRIES = 2  # their default
 FIRST_DELAY = 0.5  # seconds of the provider's time; doubled with each retry, up to
 LONGEST_DELAY = 8.0
-LONGEST_RETRY_AFTER = 120.0  # a longer one is not followed
+LONGEST_RETRY_AFTER = 120.0  # the SDKs ignore a longer one
 
 
 async def run_usual(
     requests: Path, base_url: str, *, concurrency: int, retries: int, speed: float
 ) -> Outcome:
-    """Starts all calls at once behind an asyncio.Semaphore; each is sent again up to `retries`
-    times, on its own, and is lost then.
+    """Starts all calls at once behind an asyncio.Semaphore. Retries each up to `retries` times, on
+    its own; after that the call is lost.
     """
     lines = json_lines(requests)
     semaphore = asyncio.Semaphore(concurrency)
@@ -56,7 +56,8 @@ async def run_usual(
 
 
 def retry_delay(headers: Mapping[str, str], retries: int, random: Random, speed: float) -> float:
-    """Seconds to wait, as the SDKs do: what the headers say, else exponential with jitter."""
+    """Returns the seconds to wait, as the SDKs do: the wait of the headers, else exponential with
+    jitter."""
     announced = headers.get("retry-after-ms")
     if announced is not None and 0 < float(announced) / 1000 <= LONGEST_RETRY_AFTER:
         return float(announced) / 1000

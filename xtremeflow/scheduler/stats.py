@@ -1,4 +1,4 @@
-"""What a scheduler can tell about its work: a snapshot, in plain dataclasses."""
+"""Snapshots of a scheduler's work, as plain dataclasses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _NONE: Mapping[int, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class LimitStats:
-    """One limit. Amounts are in its own unit (requests, tokens), times in seconds."""
+    """A snapshot of one limit. Amounts are in its own unit (requests, tokens), times in seconds."""
 
     name: str
     rate: float
@@ -48,8 +48,8 @@ class LimitStats:
 class Stats:
     """A snapshot of a scheduler. Counts are of calls, times in seconds, shares from 0 to 1.
 
-    The three shares here and the ``held_back`` of the limits add up to 1: they say what left
-    quota idle since the first call.
+    ``idle``, ``held_by_concurrency``, ``held_by_cooldown`` and the ``held_back`` of all limits add
+    up to 1. They say why quota was idle since the first call.
     """
 
     elapsed: float
@@ -107,11 +107,11 @@ def stats_from(
     slots: Slots | None = None,
     charges: Mapping[str, Belief] | None = None,
 ) -> Stats:
-    """Build Stats from the C core's counters.
+    """Builds Stats from the C core's counters.
 
-    `configured` are the first of its limits, `learned` says by index why a limit is as it is,
-    and `confidence` how sure that is; limits of which neither is known are places that are not
-    taken yet. `slots` is what learns the concurrency.
+    `configured` are the first limits. `learned` has, by index, the reason for a limit's figures,
+    and `confidence` how sure they are. Limits without either are places not taken yet. `slots`
+    learns the concurrency.
     """
     if slots is not None and slots.known is None:
         slots = None

@@ -5,7 +5,7 @@
         ...
         print(server.stats()["refused"])
 
-`with serve(...)` does the same in a thread of its own. It needs `pip install xtremeflow[serve]`.
+`with serve(...)` does the same in a thread of its own. Both need `pip install xtremeflow[serve]`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 def serve(
     profile: str = "openai", *, host: str = "127.0.0.1", port: int = 0, **settings: Any
 ) -> SimulatedServer:
-    """A SimulatedServer with these Settings, not yet listening.
+    """Returns a SimulatedServer with these Settings, which does not listen yet.
 
     Raises ValueError for a setting with a wrong value, TypeError for one that does not exist.
     """
-    # Here, so that profiles and Service can be used without the extra's packages.
+    # Imported here, so that profiles and Service work without the packages of the extra.
     from xtremeflow.serve.server import SimulatedServer
 
     return SimulatedServer(Settings(profile, **settings), host=host, port=port)

@@ -1,4 +1,4 @@
-"""What /admin/... tells and does: what the provider has seen, its faults, limits and quirks."""
+"""The admin endpoints, /admin/...: counts of calls, faults, limits and quirks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def answer(service: Service, method: str, path: str, body: bytes) -> tuple[int, Json]:
-    """The status and the JSON that answer a request to the admin endpoint."""
+    """Returns the status and the JSON that answer a request to an admin endpoint."""
     commands = _COMMANDS.get(path.removeprefix("/admin/").rstrip("/"))
     if commands is None:
         return 404, {"error": f"there is no {path}; there are: {', '.join(map(_path, _COMMANDS))}"}
@@ -32,7 +32,7 @@ def answer(service: Service, method: str, path: str, body: bytes) -> tuple[int, 
 
 
 def stats(service: Service) -> Json:
-    """What the provider has seen since its start, or since the last reset."""
+    """Returns the counts of calls since the start, or since the last reset."""
     provider = service.provider
     seen = asdict(provider.stats)
     for name in ("first_admission", "last_admission"):
@@ -50,8 +50,8 @@ def stats(service: Service) -> Json:
 
 
 def _limit(service: Service, name: str) -> Json:
-    """A limit; `quota_used` is the share used of all that it has allowed up to the last admission,
-    which is one period's amount at the first and then that again in each period."""
+    """Describes a limit. `quota_used` is the share used of the quota up to the last admission. That
+    quota is one period's amount at the first admission, and the same again in each period."""
     account, seen = service.account, service.provider.stats
     amount = account.amounts[name]
     told: Json = {"amount": amount, "unit": UNITS[name], "remaining": account.remaining(name)}

@@ -1,4 +1,4 @@
-"""The service as an ASGI application; no framework, for routes are few and calls are many."""
+"""The service as an ASGI application. It uses no framework: routes are few and calls are many."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LARGEST_BODY = 64 * 2**20  # bytes
 
 
 class App:
-    """Serves HTTP requests; a client that goes away cancels its call."""
+    """Serves HTTP requests. When a client disconnects, its call is cancelled."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
@@ -74,7 +74,7 @@ class _Sink:
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The body of a request; None if it is too large."""
+    """Reads the body of a request. Returns None if it is too large."""
     parts: list[bytes] = []
     size = 0
     while True:

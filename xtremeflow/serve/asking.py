@@ -1,4 +1,4 @@
-"""What requests ask for and what answers say, whatever API they are written for."""
+"""Requests and answers in a form that is the same for every API."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ class Tool:
 
 @dataclass(frozen=True)
 class Ask:
-    """What a request asks for.
+    """A request.
 
-    prompt       all that counts as input, in its order
-    answers      how many are wanted (OpenAI's n)
-    tool         what the answer has to call
-    schema       what the answer has to be an instance of
+    prompt       all text that counts as input, in its order
+    answers      number of answers (OpenAI's n)
+    tool         the tool that the answer must call
+    schema       the JSON schema that the answer must satisfy
     cache_key    OpenAI's prompt_cache_key
-    marks        where Anthropic's cache_control stands: numbers of characters from the start
-    told         the length of the answer, in tokens, where the request says it
-    usage        whether a stream tells it
+    marks        places of Anthropic's cache_control, in characters from the start
+    told         the length of the answer, in tokens, if the request states it
+    usage        whether a stream tells its usage
     inputs       the texts to embed
     body         the request itself
     """
@@ -60,7 +60,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """What comes of an Ask. The `text` is that of the arguments where a `tool` is called."""
+    """The answer to an Ask. If it calls a `tool`, `text` has the arguments."""
 
     id: str
     created: int  # seconds since the epoch
@@ -82,7 +82,7 @@ def tokens_in(text: str) -> int:
 
 
 def prose(tokens: int) -> str:
-    """A text of so many tokens."""
+    """Returns a text of that many tokens."""
     length = CHARACTERS_PER_TOKEN * min(tokens, LONGEST_ANSWER)
     return (PASSAGE * (length // len(PASSAGE) + 1))[:length]
 

@@ -1,4 +1,5 @@
-"""A provider's prefix cache: which part of a prompt is read from it, by each provider's rules."""
+"""A provider's prefix cache: the part of a prompt that is read from it, by each provider's
+rules."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Literal
 
 from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN
 
-MOST_BLOCKS = 200_000  # remembered; the longest unused are forgotten first
+MOST_BLOCKS = 200_000  # kept; those unused for longest are dropped first
 MOST_ROUTES = 100_000
 
 
@@ -18,15 +19,15 @@ MOST_ROUTES = 100_000
 class CacheRules:
     """How a provider's cache works. Lengths are in tokens, times in seconds.
 
-    minimum     shorter prefixes are not cached
-    unit        a hit is a multiple of it
+    minimum     the shortest prefix that is cached
+    unit        every hit is a multiple of this
     lifetime    after the last use; None is until there is no more room
-    usable      whether a prefix can be read as soon as its call is "scheduled", or only once that
-                is being "answered"
-    delay       and so long after that
-    sightings   in how many calls it must have been seen before
-    marked      whether only what the request marks is cached (Anthropic's cache_control)
-    per_minute  calls of one prompt_cache_key beyond this rate meet a machine with a cold cache
+    usable      "scheduled" if a prefix can be read once its call is scheduled, "answered" if only
+                once an answer to it has begun
+    delay       the time after that until it can be read
+    sightings   calls with the prefix before it can be read
+    marked      whether only marked prefixes are cached (Anthropic's cache_control)
+    per_minute  calls of one prompt_cache_key above this rate meet a machine with a cold cache
     """
 
     minimum: int
@@ -41,7 +42,7 @@ class CacheRules:
 
 @dataclass(frozen=True)
 class Lookup:
-    """What the cache does for one prompt: tokens `read` from it, and `written` to it."""
+    """A prompt in the cache: the tokens `read` from it, and `written` to it."""
 
     read: int = 0
     written: int = 0
@@ -51,20 +52,21 @@ class Lookup:
 @dataclass(slots=True)
 class _Entry:
     sightings: int
-    usable: float  # from when on
-    used: float  # when last
+    usable: float  # readable from then on
+    used: float  # time of the last use
 
 
 @dataclass(slots=True)
 class _Route:
-    """The calls of one key in one minute, which decide on the machine that the next goes to."""
+    """The calls of one key in one minute. They decide to which machine the next one goes."""
 
     minute: int
     calls: int = 0
 
 
 class PrefixCache:
-    """Of one account. Every method takes `now` in seconds; `minute` is how long a minute lasts."""
+    """The cache of one account. Every method takes `now`; `minute` is the length of a minute. Both
+    are in seconds."""
 
     def __init__(self, rules: CacheRules, minute: float = 60.0) -> None:
         self.rules = rules
@@ -75,10 +77,10 @@ class PrefixCache:
     def lookup(
         self, model: str, prompt: str, now: float, *, key: str = "", marks: Sequence[int] = ()
     ) -> Lookup:
-        """How much of `prompt` is read from the cache, and what `store` may make of it.
+        """Looks `prompt` up in the cache. Pass the result to `store` to cache the prompt.
 
         key    the request's prompt_cache_key
-        marks  where the request has cache_control: numbers of characters from the prompt's start
+        marks  places of the request's cache_control, in characters from the prompt's start
         """
         rules = self.rules
         lengths = self._lengths(len(prompt), marks)
@@ -101,7 +103,7 @@ class PrefixCache:
         return Lookup(read, written, blocks)
 
     def store(self, lookup: Lookup, now: float) -> None:
-        """The prompt's prefixes are in the cache from now on, or soon."""
+        """Puts the prompt's prefixes into the cache, where they can be read after the `delay`."""
         for digest in lookup.blocks:
             entry = self._entries.get(digest)
             if entry is None or not self._alive(entry, now):
@@ -115,7 +117,8 @@ class PrefixCache:
             self._entries.popitem(last=False)
 
     def _lengths(self, characters: int, marks: Sequence[int]) -> Sequence[int]:
-        """Of the prefixes that may be cached and of those that lead to them, in tokens."""
+        """Returns the lengths, in tokens, of the prefixes that may be cached and of those that lead
+        to them."""
         rules = self.rules
         whole = characters // CHARACTERS_PER_TOKEN
         if whole < rules.minimum:
@@ -129,7 +132,8 @@ class PrefixCache:
         return self.rules.lifetime is None or now < entry.used + self.rules.lifetime
 
     def _machine(self, model: str, prompt: str, key: str, now: float) -> int:
-        """Calls go where the key, or else the prompt's beginning, sends them; too many overflow."""
+        """Returns the machine for a call: that of its key, or else of the prompt's beginning. Calls
+        above the rate overflow to others."""
         if self.rules.per_minute is None:
             return 0
         name = hash((model, key or prompt[: self.rules.minimum]))

@@ -12,7 +12,7 @@ CREATED_TEXT = "2025-01-01T00:00:00Z"
 
 
 def models(profile: Profile, only: Sequence[str] | None, path: str) -> Json | None:
-    """The answer to GET .../models and .../models/NAME; None if the path is neither."""
+    """Answers GET .../models and .../models/NAME. Returns None for any other path."""
     head, found, name = path.partition("/models")
     if not found or not profile.serves("models", head) or (name and not name.startswith("/")):
         return None

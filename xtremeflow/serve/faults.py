@@ -1,4 +1,4 @@
-"""Faults on demand: a share of the calls, or the next few, go wrong in a chosen way."""
+"""Faults on demand: a share of the calls, or the next few, fail in a chosen way."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ NOT_TAKEN_ON = frozenset({429, 503, 529})  # statuses of calls that are refused 
 
 @dataclass
 class Fault:
-    """What goes wrong with a share `rate` of the calls, `count` times or without an end.
+    """A fault of a share `rate` (0 to 1) of the calls, `count` times or without an end.
 
-    kind     one of KINDS, or an HTTP status from 400 to 599, as a text
-    seconds  how long it stalls or pauses
+    kind     one of KINDS, or an HTTP status from 400 to 599, as text
+    seconds  the length of a stall or pause
     """
 
     kind: str
@@ -43,17 +43,17 @@ class Fault:
 
     @property
     def status(self) -> int | None:
-        """The HTTP status that it answers with, if it is of that kind."""
+        """The HTTP status of the answer, or None if the fault is not a status."""
         return int(self.kind) if self.kind.isdecimal() and 400 <= int(self.kind) <= 599 else None
 
     @property
     def at_the_door(self) -> bool:
-        """Whether the call is refused, instead of being admitted and going wrong then."""
+        """Whether the call is refused. Otherwise it is admitted and fails later."""
         return self.kind == "overload" or self.status in NOT_TAKEN_ON
 
     @staticmethod
     def from_json(value: Any) -> Fault:
-        """Raises ValueError."""
+        """Reads a fault from decoded JSON. Raises ValueError."""
         if not is_object(value) or "kind" not in value:
             raise ValueError(f"a fault must be an object with a 'kind', got {value!r}")
         known = [field.name for field in fields(Fault)]
@@ -65,7 +65,7 @@ class Fault:
 
     @staticmethod
     def from_text(text: str) -> Fault:
-        """`KIND=RATE`: `529=0.01`, `cut=0.005`. Raises ValueError."""
+        """Reads `KIND=RATE`, such as `529=0.01` or `cut=0.005`. Raises ValueError."""
         kind, equals, rate = text.partition("=")
         try:
             share = float(rate) if equals else 1.0
@@ -80,14 +80,14 @@ def _check_number(name: str, value: object, most: float) -> None:
 
 
 class FaultPlan:
-    """The faults that are on, each drawn for every call in their order."""
+    """The faults that are on. Each is drawn for every call, in their order."""
 
     def __init__(self, faults: Iterable[Fault], seed: int) -> None:
         self.faults = list(faults)
         self._random = Random(seed)
 
     def draw(self) -> Fault | None:
-        """What goes wrong with the next call."""
+        """Returns the fault of the next call, or None."""
         for fault in self.faults:
             if self._random.random() < fault.rate:
                 if fault.count is not None:

@@ -1,4 +1,4 @@
-"""How the fields of a request are read: each function names the one that is wrong."""
+"""Reading the fields of a request. Each function's error names the field that is wrong."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from xtremeflow.values.forms import is_array, is_object
 
 DEEPEST = 100  # levels of JSON: far above what any API needs, far below Python's own limit
 LARGEST_COUNT = 2**63 - 1
-MEDIA_TOKENS = 85  # of an image, or of another part that is not text
+MEDIA_TOKENS = 85  # an image, or another part that is not text, counts as so many
 
 
 class BadRequestError(Exception):
-    """A request that no provider would understand."""
+    """The request is one that no provider would understand."""
 
 
 def parsed(data: bytes) -> Any:
-    """The JSON value of a body: strict, of a bounded depth, and of texts that can be written."""
+    """Decodes a body as strict JSON of bounded depth, with strings that can be encoded."""
     try:
         text = data.decode("utf-8-sig")
         value = json.loads(text, parse_constant=_not_json, parse_float=_finite)
@@ -39,7 +39,7 @@ def parsed(data: bytes) -> Any:
 
 
 def _inside(value: Any) -> list[Any]:
-    """The objects and arrays in one."""
+    """Returns the objects and arrays in `value`."""
     parts: Iterable[Any] = ()
     if is_object(value):
         parts = value.values()
@@ -66,13 +66,13 @@ def object_in(value: Any, name: str) -> Json:
 
 
 def object_field(body: Json, *names: str) -> Json:
-    """The first of these fields that is there; empty if none is."""
+    """Returns the object in the first of these fields that exists, or an empty one."""
     name = next((name for name in names if body.get(name) is not None), None)
     return {} if name is None else object_in(body[name], name)
 
 
 def objects_field(body: Json, name: str) -> list[Json]:
-    """An array of objects; empty if it is not there."""
+    """Returns an array of objects, or an empty one if the field is missing."""
     value = body.get(name)
     if value is None:
         return []
@@ -82,7 +82,7 @@ def objects_field(body: Json, name: str) -> list[Json]:
 
 
 def some_objects_field(body: Json, name: str) -> list[Json]:
-    """An array of at least one object."""
+    """Returns an array of at least one object."""
     objects = objects_field(body, name)
     if not objects:
         raise BadRequestError(f"'{name}' must be a non-empty array")
@@ -97,7 +97,7 @@ def text_field(body: Json, name: str) -> str:
 
 
 def count_field(body: Json, name: str, most: int | None = None) -> int | None:
-    """A whole number from 1 on; None if it is not there."""
+    """Returns a whole number of at least 1, or None if the field is missing."""
     value = body.get(name)
     if value is None:
         return None
@@ -110,7 +110,7 @@ def count_field(body: Json, name: str, most: int | None = None) -> int | None:
 
 
 def length_of(value: Any, name: str) -> int | None:
-    """A number of tokens, also as text; None for None."""
+    """Returns a number of tokens, which may be given as text; None for None."""
     if value is None:
         return None
     try:
@@ -125,13 +125,14 @@ def length_of(value: Any, name: str) -> int | None:
 
 
 def told_length(body: Json) -> int | None:
-    """`metadata: {"output_tokens": "57"}`, where the API has such a field."""
+    """Returns the length of the answer that the request states, or None. The field is
+    `metadata: {"output_tokens": "57"}`, in APIs that have metadata."""
     metadata = object_field(body, "metadata")
     return length_of(metadata.get("output_tokens"), "metadata.output_tokens")
 
 
 def content_text(content: Any) -> str:
-    """All the text of a message's content: a string, or parts that have some."""
+    """Returns all text of a message's content, which is a string or a list of parts."""
     if isinstance(content, str):
         return content
     if is_array(content):

@@ -8,11 +8,11 @@ from http import HTTPStatus
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LARGEST_HEAD = 64 * 1024  # bytes
-LONGEST_HEAD = 20.0  # s, from the connection or from the head's first byte
+LONGEST_HEAD = 20.0  # s, from the start of the connection or the head's first byte
 
 
 class BoundedHeads(HttpToolsProtocol):
-    """Answers a head that is too large with 431, one that is too slow with 408, and hangs up."""
+    """Answers a head that is too large with 431, one that is too slow with 408, and closes."""
 
     _size = 0  # of the head that is being read, in bytes
     _watch: asyncio.TimerHandle | None = None  # while there is one
@@ -27,7 +27,7 @@ class BoundedHeads(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        # What the parser keeps to itself until a header is whole is counted here.
+        # The parser keeps a header until it is whole, so its bytes are counted here.
         if self._watch is not None:
             self._size += len(data)
             if self._size > LARGEST_HEAD:

@@ -1,4 +1,4 @@
-"""How an admitted call is answered in time: the wait for the first token, then piece by piece."""
+"""The answer to an admitted call over time: the wait for the first token, then piece by piece."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from xtremeflow.simulation.provider import Reservation, Usage
 if TYPE_CHECKING:
     from xtremeflow.serve.service import Service
 
-SLICE = 1.0  # seconds of production after which an answer that is no stream is charged
+SLICE = 1.0  # seconds of production; an answer that is no stream is charged after each
 
 
 @dataclass(frozen=True)
 class Production:
-    """An admitted call, and all that its answer is made of."""
+    """An admitted call, and the parts of its answer."""
 
     api: Api
     ask: Ask
@@ -38,13 +38,14 @@ class Production:
     reservation: Reservation
 
     def wants(self, kind: str) -> Fault | None:
-        """The fault, if it is of that kind."""
+        """Returns the call's fault if it is of that kind, else None."""
         return self.fault if self.fault is not None and self.fault.kind == kind else None
 
 
 async def produce(service: Service, job: Production, reply: Reply) -> None:
-    """Answers the call, in the time that its latency says once it is being worked on. Raises
-    Rejection, ConnectionCut."""
+    """Answers the call. Once work on it begins, this takes the time of its latency.
+
+    Raises Rejection, ConnectionCut."""
     async with service.provider.working():
         await _work(service, job, reply)
 
@@ -119,7 +120,8 @@ async def _first_token(service: Service, job: Production, reply: Reply, at: floa
 
 
 async def _until(service: Service, at: float, reply: Reply | None = None) -> None:
-    """Waits; what is in `reply` leaves first. Without a wait it leaves later, with more."""
+    """Waits until `at`, and sends the content of `reply` first. Without a wait the content is sent
+    later, with more."""
     wait = at - service.provider.now()
     if wait > 0:
         if reply is not None:
@@ -139,7 +141,7 @@ def _store(service: Service, job: Production, when: str) -> None:
 
 
 def _settle(service: Service, job: Production, share: float) -> None:
-    """Charges the produced share, if this provider does so while an answer is produced."""
+    """Charges the produced share, if this provider charges an answer while it is produced."""
     if service.profile.as_produced:
         _charge(service, job, round(share * job.call.completion_tokens))
 

@@ -1,4 +1,4 @@
-"""A request as it comes from whatever server there is, and the one answer that it gets."""
+"""A request as any server passes it on, and its one answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """`headers` by their lower-case names; `path` without its query."""
+    """A request. `headers` have lower-case names; `path` has no query."""
 
     method: str
     path: str
@@ -24,7 +24,7 @@ class Request:
 
 
 class Sink(Protocol):
-    """Where an answer goes: `start` once, then `write` until there is no more."""
+    """The receiver of an answer: `start` is called once, then `write` for each part."""
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None: ...
 
@@ -32,7 +32,7 @@ class Sink(Protocol):
 
 
 class ConnectionCut(Exception):
-    """The connection is to be closed in the middle of the answer that has been begun."""
+    """The server must close the connection in the middle of the answer."""
 
 
 JSON = "application/json"
@@ -40,14 +40,14 @@ EVENTS = "text/event-stream; charset=utf-8"
 
 
 class Reply:
-    """The answer to one request; its headers leave with its first byte."""
+    """The answer to one request. Its headers are sent with its first byte."""
 
     def __init__(self, service: Service, sink: Sink) -> None:
         self._service = service
         self._sink = sink
         self._began = service.provider.now()
         self._pending: list[bytes] = []
-        self._content: str | None = None  # its type, once the headers have left
+        self._content: str | None = None  # its type, once the headers are sent
         self.streams = False  # whether a stream was asked for
 
     async def _start(
@@ -75,26 +75,26 @@ class Reply:
         )
 
     async def plain(self, status: int, value: object) -> None:
-        """JSON that is no provider's."""
+        """Answers with JSON that has not the form of a provider."""
         data = dumps(value)
         await self._sink.start(status, {"content-type": JSON, "content-length": str(len(data))})
         await self._sink.write(data, more=False)
 
     async def whole(self, value: object) -> None:
-        """All of an answer that is no stream."""
+        """Answers with all of an answer that is no stream."""
         data = dumps(value)
         await self._start(JSON, more={"content-length": str(len(data))})
         await self._sink.write(data, more=False)
 
     async def half(self, value: object) -> None:
-        """As much of it as comes before the connection is cut."""
+        """Answers with the first half, before the connection is cut."""
         data = dumps(value)
         await self._start(JSON, more={"content-length": str(len(data))})
         await self._sink.write(data[: len(data) // 2], more=True)
 
     async def reject(self, rejection: Rejection) -> None:
-        """An answer other than what was asked for; after a sign of life only its body is left to
-        say, and in a stream it is an event.
+        """Answers with a rejection. After a sign of life the status is sent already, so only its
+        body follows. In a stream it is an event.
         """
         data = dumps(rejection.body)
         headers = dict(rejection.headers)
@@ -107,12 +107,12 @@ class Reply:
         await self._sink.write(data, more=False)
 
     async def keep_alive(self, *, stream: bool) -> None:
-        """A sign of life while there is nothing yet."""
+        """Sends a sign of life before the first token."""
         await self._start(EVENTS if stream else JSON)
         await self._sink.write(b": keep-alive\n\n" if stream else b"\n", more=True)
 
     def event(self, data: bytes) -> None:
-        """Adds to a stream; it leaves with the next `flush`."""
+        """Adds an event to a stream. The next `flush` sends it."""
         self._pending.append(data)
 
     async def flush(self, *, more: bool = True) -> None:

@@ -10,7 +10,7 @@ from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, LONGEST_ANSWER, Json
 from xtremeflow.serve.fields import BadRequestError, object_field
 from xtremeflow.values.forms import is_array, is_object
 
-SHALLOW = 8  # beyond that depth only what is required is there, so that recursion ends
+SHALLOW = 8  # deeper values have only required properties, so that recursion ends
 DEEPEST = 50
 LARGEST = 10_000  # values
 LONGEST = (
@@ -29,10 +29,11 @@ TEXTS = {  # by format
 
 
 def instance(schema: Json) -> Any:
-    """A value for a schema of the kind that tools and structured outputs have: types, required
-    properties, bounds of numbers, lengths and common formats of texts; not patterns.
+    """Returns a value that satisfies a schema of the kind that tools and structured outputs have:
+    types, required properties, bounds of numbers, lengths and common formats of texts; not
+    patterns.
 
-    Raises BadRequestError for one that is none, or has no end.
+    Raises BadRequestError for a schema that is not valid, or has no finite value.
     """
     return _Instance(schema).of(schema, 0)
 
@@ -73,12 +74,13 @@ class _Instance:
         return self._typed(schema, depth)
 
     def _given(self, value: Any) -> Any:
-        """A value that stands in the schema itself."""
+        """Returns a value that the schema itself states."""
         self._spend(len(json.dumps(value)))
         return value
 
     def _all(self, parts: list[Any], depth: int) -> Any:
-        """What has all properties of objects, or else satisfies the first part."""
+        """Returns a value with the properties of all parts, or else one that satisfies the first
+        part."""
         values = [self.of(part, depth + 1) for part in parts]
         if all(is_object(value) for value in values):
             return {name: part for value in values for name, part in value.items()}
@@ -126,7 +128,7 @@ class _Instance:
 
 
 def _choice(options: list[Any], depth: int) -> Any:
-    """The first; deep down null, where it is among them."""
+    """Returns a value of the first option, or deep down null, if that is an option."""
     nothing = [option for option in options if is_object(option) and option.get("type") == "null"]
     return nothing[0] if nothing and depth > SHALLOW else options[0]
 
@@ -141,7 +143,8 @@ def _number(schema: Json, name: str, default: float) -> float:
 
 
 def _within(schema: Json, usual: float, step: float) -> float:
-    """A number within the bounds, a multiple of what it must be one of; the usual one if it may."""
+    """Returns a number within the bounds and of the required multiple; `usual` if that is
+    allowed."""
     multiple = _number(schema, "multipleOf", 0.0)
     step = multiple if multiple > 1e-9 else step
     low = max(
@@ -168,7 +171,7 @@ def _text(schema: Json) -> str:
 
 
 def _distinct(items: list[Any]) -> list[Any]:
-    """Numbers and texts that are all different; of others nothing is known."""
+    """Makes numbers and texts all different. Other values stay as they are."""
     if items and all(type(item) in (int, float) for item in items):
         return [item + place for place, item in enumerate(items)]
     if items and all(isinstance(item, str) for item in items):

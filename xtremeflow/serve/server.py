@@ -30,7 +30,7 @@ class SimulatedServer:
     `async with` runs it in the running loop, `with` in a thread of its own; inside the block:
 
         url       "http://127.0.0.1:41234"
-        base_url  what the provider's SDK takes as its base URL
+        base_url  the base URL in the form that the provider's SDK takes
         service   the Service behind it
     """
 
@@ -53,11 +53,11 @@ class SimulatedServer:
         return self.url + self.service.profile.base_path
 
     def stats(self) -> Json:
-        """What the provider has seen so far, as GET /admin/stats tells it."""
+        """Returns the counts of calls so far, those of GET /admin/stats."""
         return admin.stats(self.service)
 
     async def __aenter__(self) -> SimulatedServer:
-        """Raises OSError where it cannot listen."""
+        """Begins to listen. Raises OSError if it cannot."""
         if self._running is not None:
             raise RuntimeError(f"the server is running already, at {self.url}")
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
@@ -79,7 +79,7 @@ class SimulatedServer:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        """Stops at once; calls in flight are cut off."""
+        """Stops at once. Calls in flight are cut off."""
         assert self._running is not None
         running, self._running = self._running, None
         running.server.should_exit = True

@@ -1,4 +1,4 @@
-"""The simulated provider as a service: requests in, answers out, whatever server is around it."""
+"""The simulated provider as a service: requests in, answers out, under any server."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ OUTPUT_HEADER = "x-simulated-output-tokens"
 class Service:
     """A simulated provider with its state.
 
-    clock  seconds as a float, by default the running loop's
-    wall   seconds since the epoch
+    clock  a function that returns seconds; by default the running loop's clock
+    wall   a function that returns seconds since the epoch
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Service:
     ) -> None:
         self.settings = settings
         self.profile = PROFILES[settings.profile]
-        self.limits = dict(settings.limits)  # may be changed while it runs, as quirks may
+        self.limits = dict(settings.limits)  # may change while it runs, and so may quirks
         self.quirks = settings.quirks
         self._clock = clock
         self._wall = wall
@@ -63,7 +63,7 @@ class Service:
         self.reset()
 
     def reset(self) -> None:
-        """As if just started: limits full, cache empty, nothing seen, the first faults on."""
+        """Starts anew: limits full, cache empty, counts at 0, the first faults on."""
         settings = self.settings
         amounts = self.profile.amounts(self.limits)
         enforcers = {
@@ -96,7 +96,7 @@ class Service:
         self.spent = False
 
     async def handle(self, request: Request, sink: Sink) -> None:
-        """Answers one request. Raises ConnectionCut where the connection is to be closed."""
+        """Answers one request. Raises ConnectionCut if the server must close the connection."""
         reply = Reply(self, sink)
         if request.path.startswith("/admin/"):
             status, answer = 401, {"error": "/admin/ needs the key, too: --only-key is set"}
@@ -157,7 +157,8 @@ class Service:
         return Rejection(status, self.profile.error(status, message, code))
 
     def overload(self, status: int | None = None) -> Rejection:
-        """What the provider says when it is overloaded, by default with its own status."""
+        """Returns the answer of an overloaded provider, by default with the provider's own
+        status."""
         message = "The server is overloaded, please try again later."
         return self._rejection(
             status or self.profile.overloaded, message, self.profile.overloaded_code
@@ -196,7 +197,7 @@ class Service:
         )
 
     def _plan(self, ask: Ask, lookup: Lookup) -> tuple[CallRequest, Answer]:
-        """The call and its answer, the same for the same prompt."""
+        """Returns the call and its answer, which are the same for the same prompt."""
         schema = ask.tool.parameters if ask.tool else ask.schema
         text = None
         if schema is not None:

@@ -1,4 +1,4 @@
-"""All that a simulated provider can be told when it is started."""
+"""The settings of a simulated provider."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ class Settings:
 
     profile           one of PROFILES
     limits            other amounts than the profile's, by name ("rpm", ...); None is no limit
-    speed             by how much the provider's time is faster: its minute lasts 60 / speed seconds
-    latency           of its answers, in the seconds of a real provider; requests come as they come
-    output_tokens     the mean length of answers whose request does not tell it
-    output_spread     of those lengths: the standard deviation of their logarithm
-    tokens_per_event  in a stream
-    credit            tokens after which the account is spent; None is never
-    only_key          the only one that is let in; None lets everybody in
-    only_models       those that exist; None lets any name pass
-    faults            from the start
-    quirks            how it is not what it says, in the seconds of a real provider
+    speed             factor of the provider's time: its minute lasts 60 / speed seconds
+    latency           of its answers, in the seconds of a real provider, without uplink jitter
+    output_tokens     mean length of answers whose request does not state it
+    output_spread     standard deviation of the logarithm of those lengths
+    tokens_per_event  tokens of an event in a stream
+    credit            tokens after which the account's credit is spent; None is never
+    only_key          the only API key that works; None takes any key
+    only_models       the models that exist; None takes any name
+    faults            those that are on at the start
+    quirks            ways of not keeping to what it says, in the seconds of a real provider
     batch             calls worked on at a time, the others waiting; None is the profile's own
     keep_alive        seconds between signs of life; None is the profile's own
     seed              of latencies, lengths and faults
@@ -70,7 +70,7 @@ class Settings:
 
     @property
     def minute(self) -> float:
-        """The seconds that the provider's minute lasts."""
+        """The length of the provider's minute, in seconds."""
         return 60.0 / self.speed
 
     def answer_length(self, random: Random) -> int:

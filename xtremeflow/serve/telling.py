@@ -1,4 +1,4 @@
-"""What answers tell of the limits: as the profile does, or as its quirks have it."""
+"""The headers and refusals that tell of the limits, by the profile and its quirks."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Telling:
         self._profile = profile
         self._account = replace(account, dated=quirks.headers == "unix")
         self._quirks = quirks
-        self._first: dict[str, str] | None = None  # what static headers repeat
+        self._first: dict[str, str] | None = None  # the headers that the quirk "static" repeats
 
     def headers(self) -> Mapping[str, str]:
-        """What any answer tells of the limits now."""
+        """Returns the headers of any answer on the limits as they are now."""
         if self._quirks.headers == "none":
             return {}
         if self._quirks.headers == "static" and self._first is not None:
@@ -35,7 +35,7 @@ class Telling:
         return self._first
 
     def refusal(self, error: RateLimitError | RequestTooLargeError, model: str) -> Rejection:
-        """The answer to a call that was not let pass."""
+        """Returns the answer to a refused call."""
         quirks = self._quirks
         rejection = self._rejection(error, model)
         if quirks.refused_in_200 and isinstance(error, RateLimitError):

@@ -1,4 +1,5 @@
-"""What a provider charges a call, in every unit that a limit may count: first and in the end."""
+"""Charges: the cost of a call at its admission and at its end, in every unit that a limit
+counts."""
 
 from __future__ import annotations
 
@@ -10,10 +11,10 @@ from xtremeflow.values.arguments import check_int
 
 @dataclass(frozen=True)
 class CallRequest:
-    """What a simulated call asks for, and how long its answer would get if nothing cut it.
+    """A simulated call, and the length that its answer would have if nothing cut it.
 
-    `answers` of up to `max_tokens` tokens each are asked for; `cached_tokens` of the prompt are
-    read from the provider's cache.
+    The call asks for `answers` answers of up to `max_tokens` tokens each. `cached_tokens` of its
+    prompt are in the provider's cache.
     """
 
     prompt_tokens: int
@@ -32,7 +33,7 @@ class CallRequest:
 
     @property
     def answer_tokens(self) -> int:
-        """The length of one answer as it comes, cut at `max_tokens`."""
+        """The length of one answer, cut at `max_tokens`."""
         if self.max_tokens is None:
             return self.output_tokens
         return min(self.output_tokens, self.max_tokens)
@@ -51,7 +52,7 @@ Settlement = Callable[[CallRequest, int], Mapping[str, int]]
 
 
 def charge_max_tokens(request: CallRequest) -> Mapping[str, int]:
-    """What may come, as OpenAI does: the larger of `max_tokens` and the prompt's estimate.
+    """Charges the larger of `max_tokens` and the prompt's estimate, as OpenAI does.
 
     The simulator's estimate of a prompt is its true length.
     """
@@ -60,32 +61,32 @@ def charge_max_tokens(request: CallRequest) -> Mapping[str, int]:
 
 
 def charge_prompt_and_max_tokens(request: CallRequest) -> Mapping[str, int]:
-    """The prompt and what may come, as Azure and Groq do."""
+    """Charges the prompt and `max_tokens`, as Azure and Groq do."""
     return _costs(request, (request.max_tokens or 0) * request.answers)
 
 
 def charge_actual(request: CallRequest) -> Mapping[str, int]:
-    """What the call will have used in the end, which a simulator knows beforehand."""
+    """Charges the usage of the whole call, which a simulator knows beforehand."""
     return _costs(request, request.completion_tokens)
 
 
 def charge_later(request: CallRequest) -> Mapping[str, int]:
-    """Next to nothing, as Mistral does: the limit only must not be used up already."""
+    """Charges next to nothing, as Mistral does: the limit only must not be used up already."""
     return {"requests": 1, "tokens": 1, "input_tokens": 1, "output_tokens": 0}
 
 
 def charge_uncached_input(request: CallRequest) -> Mapping[str, int]:
-    """The input that is not read from the cache, as Anthropic does; no output before it exists."""
+    """Charges the input that is not read from the cache, as Anthropic does, and no output yet."""
     return settle_uncached(request, 0)
 
 
 def settle_actual(request: CallRequest, produced: int) -> Mapping[str, int]:
-    """The prompt and what has been produced."""
+    """Returns the cost of the prompt and of the `produced` tokens."""
     return _costs(request, produced)
 
 
 def settle_uncached(request: CallRequest, produced: int) -> Mapping[str, int]:
-    """The same, but for what was read from the cache."""
+    """Returns the same without the tokens read from the cache."""
     read = request.cached_tokens
     return {
         "requests": 1,

@@ -1,4 +1,4 @@
-"""An asyncio event loop on virtual time: sleeping costs nothing, and every run is alike.
+"""An asyncio event loop on virtual time: sleeping costs nothing, and every run is the same.
 
 When no callback is ready, the loop does not wait for its next timer: it moves its clock to it.
 An hour of `asyncio.sleep` passes in milliseconds, and the clock stands still while code runs.
@@ -20,23 +20,24 @@ _Events = list[tuple[selectors.SelectorKey, int]]
 
 
 class DeadlockError(RuntimeError):
-    """Nothing is ready, no timer is set and no input is awaited: the loop would hang for ever."""
+    """The loop would hang for ever: no callback is ready, no timer is set and no input is
+    awaited."""
 
 
 class VirtualClockLoop(asyncio.SelectorEventLoop):
     """A selector event loop whose `time()` is virtual and jumps from timer to timer.
 
-    The clock starts at `start` (seconds); by default not before `time.monotonic()`, nor before the
-    end of earlier loops of that kind, so an object that outlives its loop never sees time go back.
-    While a thread started by `asyncio.to_thread` or `run_in_executor` works, the clock runs at
-    real speed. Other threads must not be what the loop waits for: it takes that for a deadlock.
+    The clock starts at `start` (seconds). By default it starts at `time.monotonic()`, or at the end
+    of earlier loops of this kind if that is later. So an object that outlives its loop never sees
+    time go back. While a thread started by `asyncio.to_thread` or `run_in_executor` works, the
+    clock runs at real speed. The loop takes waiting for any other thread for a deadlock.
     """
 
-    _latest: ClassVar[float] = 0.0  # where the clocks of closed loops with no chosen start ended
+    _latest: ClassVar[float] = 0.0  # the latest end of closed loops whose start was not chosen
 
     def __init__(self, start: float | None = None) -> None:
         super().__init__(_HookedSelector(self._select))
-        self._threads = 0  # executor calls under way
+        self._threads = 0  # running executor calls
         self._follows = start is None
         if start is None:
             start = float(math.ceil(max(time.monotonic(), VirtualClockLoop._latest)))
@@ -55,7 +56,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         self._clock_resolution = math.ulp(now)
 
     def _select(self, selector: _HookedSelector, timeout: float | None) -> _Events:
-        """Polls where asyncio would wait, and moves the clock by what it did not wait."""
+        """Polls where asyncio would wait, and moves the clock by the wait that it skips."""
         if timeout is not None and timeout <= 0:
             return selector.wait(0)
         if self._threads:
@@ -109,7 +110,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
 
 class _HookedSelector(selectors.DefaultSelector):
-    """Lets its owner decide how a `select` waits."""
+    """A selector that lets its owner decide how a `select` waits."""
 
     def __init__(self, hook: Callable[[_HookedSelector, float | None], _Events]) -> None:
         super().__init__()
@@ -135,7 +136,9 @@ def _describe_deadlock(loop: asyncio.AbstractEventLoop) -> str:
 
 
 def run(main: Coroutine[Any, Any, T], *, start: float | None = None, debug: bool = False) -> T:
-    """`asyncio.run` on a fresh `VirtualClockLoop`: cancels what is left over and closes the loop.
+    """Runs `main` as `asyncio.run` does, on a new `VirtualClockLoop`, and returns its result.
+
+    Cancels the tasks that are left over and closes the loop.
 
     Raises DeadlockError where `asyncio.run` would hang.
     """
@@ -171,9 +174,10 @@ def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def clock_of(loop: asyncio.AbstractEventLoop) -> Clock:
-    """The clock, in seconds, that `loop`'s timers follow, at its full resolution.
+    """Returns the clock that `loop`'s timers follow, a function that returns seconds.
 
-    asyncio's own loops tell it by `time()`, virtual or not. Others (uvloop) may only give a value
-    cached once per iteration and cut to milliseconds: theirs is `time.monotonic`.
+    For asyncio's own loops, virtual or not, that is `time()`. Other loops (uvloop) may return a
+    value there that is cached once per iteration and cut to milliseconds. For these it is
+    `time.monotonic`.
     """
     return loop.time if isinstance(loop, asyncio.BaseEventLoop) else time.monotonic

@@ -1,7 +1,7 @@
 """The algorithms by which providers enforce a limit: strict, exact and without a clock.
 
 Every method takes `now`, an integer count of nanoseconds on any clock that does not go back.
-All arithmetic is on integers, so a cost passes at exactly the instant promised and at none before.
+All arithmetic is on integers, so a cost passes at exactly the promised instant, and never earlier.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ NANOSECONDS = 1_000_000_000
 class Enforcer(ABC):
     """One limit of a provider and its state.
 
-    unit     what it counts: "requests", "tokens", "input_tokens" or "output_tokens"
-    largest  the largest cost that it can ever let pass
-    per      the seconds that it is counted over; None for what is counted at once
+    unit     the unit that it counts: "requests", "tokens", "input_tokens" or "output_tokens"
+    largest  the largest cost that can ever pass
+    per      its period in seconds; None for a limit on calls in flight
     """
 
     def __init__(self, unit: str, largest: int, per: float | None = None) -> None:
@@ -34,51 +34,57 @@ class Enforcer(ABC):
 
     @abstractmethod
     def wait(self, cost: int, now: int) -> int | None:
-        """Nanoseconds until `cost` passes if nothing else comes: 0 is now, None is unknown.
+        """Returns the nanoseconds until `cost` passes if no other call comes: 0 is now, None is
+        unknown.
 
-        A cost above `largest` never passes and must not be asked for.
+        `cost` must not be above `largest`, since such a call never passes.
         """
 
     @abstractmethod
     def take(self, cost: int, now: int) -> None:
-        """Charges `cost`, for which `wait(cost, now)` has just said 0."""
+        """Charges `cost`, for which `wait(cost, now)` has just returned 0."""
 
     @abstractmethod
     def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
-        """Replaces the `cost` taken at the instant `taken` by `actual`, as far as it still counts.
+        """Replaces the `cost` taken at the instant `taken` by `actual`, as far as that still
+        counts.
 
-        A charge always succeeds, so more than `largest` may then be taken.
+        It always succeeds, so afterwards more than `largest` may be taken.
         """
 
     @abstractmethod
     def remaining(self, now: int) -> int:
-        """The largest cost that passes now; 0 also where it is overdrawn."""
+        """Returns the largest cost that passes now; 0 if the limit is overdrawn."""
 
     @abstractmethod
     def reset(self, now: int) -> int | None:
-        """Nanoseconds until all of it is there again if nothing else comes; None is unknown."""
+        """Returns the nanoseconds until the limit is full if no other call comes; None is
+        unknown."""
 
     def count(self, cost: int, now: int) -> None:
-        """Charges a refused call nonetheless, as far as something is left."""
+        """Charges a refused call, as far as something is left."""
         left = min(cost, self.remaining(now))
         if left:
             self.take(left, now)
 
     def part(self, seconds: float) -> Enforcer | None:
-        """One of the same kind that allows in so many seconds that part of it; None: it has none.
+        """Returns a limit of the same kind that allows, in a period of `seconds`, its part of the
+        amount.
+        None: there is no such limit.
 
-        Asked only of a limit that is counted over a longer time.
+        Only called on a limit whose period is longer.
         """
         return None
 
     def release(self, cost: int) -> None:  # noqa: B027 - only a limit on concurrency cares
-        """The call that took `cost` has ended."""
+        """Called when the call that took `cost` has ended."""
 
 
 class TokenBucket(Enforcer):
-    """Refills continuously at `amount` per `per` seconds up to `capacity`; full at the start.
+    """A bucket that refills continuously at `amount` per `per` seconds up to `capacity`. It starts
+    full.
 
-    `capacity` is `amount` unless given: a full period's worth may be taken at once.
+    `capacity` is `amount` by default: a full period's worth may be taken at once.
     """
 
     def __init__(
@@ -96,7 +102,7 @@ class TokenBucket(Enforcer):
         self._refill = int(rate * self._scale)  # per nanosecond
         self._full = int(full * self._scale)
         self._level = self._full
-        self._at: int | None = None  # when _level was true; full at any time until the first take
+        self._at: int | None = None  # the instant of _level; None, and full, until the first take
 
     def _level_at(self, now: int) -> int:
         if self._at is None:
@@ -112,7 +118,7 @@ class TokenBucket(Enforcer):
         self._at = now
 
     def count(self, cost: int, now: int) -> None:
-        """The part of a call that has come back by then is gone, too."""
+        """Charges a refused call. The part of a unit that has refilled so far is lost, too."""
         level = self._level_at(now)
         self._level = min(level, max(level - cost * self._scale, 0))
         self._at = now
@@ -136,8 +142,8 @@ class TokenBucket(Enforcer):
 
 
 class FixedWindow(Enforcer):
-    """At most `amount` in each window of `per` seconds; the first window opens at the first cost,
-    if `first_window` does not say otherwise.
+    """A limit of `amount` in each window of `per` seconds. The first window opens at the first
+    cost, unless `first_window` says otherwise.
 
     The windows follow one another without a gap, whether used or not.
     """
@@ -150,13 +156,13 @@ class FixedWindow(Enforcer):
         self._passed: Callable[[], float] = lambda: 0.0
 
     def first_window(self, passed: Callable[[], float]) -> None:
-        """Has the first window be one that has begun before: `passed` tells, at the first cost,
-        what share of it is over.
+        """Lets the first window begin before the first cost. `passed` returns, at the first cost,
+        the share of the window that is over.
         """
         self._passed = passed
 
     def _roll(self, now: int) -> int:
-        """Moves to the window that `now` is in and returns its start."""
+        """Moves to the window of `now` and returns its start."""
         if self._opened is None:
             return now - int(self._passed() * self._per)
         passed = (now - self._opened) // self._per
@@ -196,7 +202,7 @@ class FixedWindow(Enforcer):
 
 
 class SlidingWindow(Enforcer):
-    """At most `amount` in any window of `per` seconds, wherever it lies: a log of the costs.
+    """A limit of `amount` in any `per` seconds, kept by a log of the costs.
 
     A cost taken at t counts up to, and no longer at, t + per.
     """
@@ -235,7 +241,8 @@ class SlidingWindow(Enforcer):
             self._log.pop(expires, None)
 
     def settle(self, cost: int, actual: int, taken: int, now: int) -> None:
-        """A refund ends with the cost that it is of; a charge counts from now on."""
+        """Settles a cost. A refund ends when that cost ends to count; a charge counts from now
+        on."""
         self._forget(now)
         if actual > cost:
             self._add(now + self._per, actual - cost)
@@ -260,9 +267,9 @@ class SlidingWindow(Enforcer):
 
 
 class Concurrency(Enforcer):
-    """At most `amount` held at once, each from its admission to the end of its call.
+    """A limit of `amount` held at once, each from its admission to the end of its call.
 
-    When a place becomes free is not known beforehand, so a refusal promises no time.
+    The moment at which a place becomes free is unknown, so a refusal promises no time.
     """
 
     def __init__(self, amount: int, unit: str = "requests") -> None:
@@ -279,7 +286,7 @@ class Concurrency(Enforcer):
         self._held += actual - cost
 
     def count(self, cost: int, now: int) -> None:
-        """A refused call holds no place."""
+        """Does nothing: a refused call holds no place."""
 
     def remaining(self, now: int) -> int:
         return max(0, self.largest - self._held)

@@ -7,7 +7,7 @@ C - r (f - t), and a call needs its cost there. So the i-th call is admitted at
     a_i = max(a_(i-1), f - (C - c_i) / r for each limit),    which makes f = max(f, a_i) + c_i / r
 
 and no earlier. For a bucket that is never full again this is (c_1 + ... + c_i - C) / r. The job
-cannot be over before the largest a_i + (how long call i takes once admitted).
+cannot be over before the largest a_i + (duration of call i).
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from xtremeflow.values.limits import Limit
 def earliest_admissions(
     costs: Iterable[Mapping[str, int]], limits: Sequence[Limit]
 ) -> Iterable[float]:
-    """The a_i of calls admitted in this order, in seconds; each limit holds one period's amount."""
+    """Returns the a_i of calls admitted in this order, in seconds. Each limit holds one period's
+    amount."""
     full = [0.0] * len(limits)
     earliest = 0.0
     for cost in costs:
@@ -37,6 +38,7 @@ def earliest_admissions(
 def ideal_wall(
     costs: Iterable[Mapping[str, int]], seconds: Iterable[float], limits: Sequence[Limit]
 ) -> float:
-    """The lower bound in seconds, for calls admitted in this order that take so long each."""
+    """Returns the lower bound in seconds, for calls admitted in this order. `seconds` are their
+    durations."""
     earliest = earliest_admissions(costs, limits)
     return max(a + took for a, took in zip(earliest, seconds, strict=True))

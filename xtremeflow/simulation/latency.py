@@ -1,4 +1,4 @@
-"""How long a simulated call takes: a model of its network and of a model's inference."""
+"""The duration of a simulated call: a model of its network and of a model's inference."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from xtremeflow.values.arguments import check_number
 class Latency:
     """The parts of one call's duration, in seconds."""
 
-    uplink: float  # from the client to the decision about the call
-    first_token: float  # from there to the first token of the answer
+    uplink: float  # from the client to the admission or refusal
+    first_token: float  # from the admission to the first token of the answer
     generation: float  # from the first token to the last
-    downlink: float  # from the decision, or from the last token, back to the client
+    downlink: float  # from the refusal, or from the last token, back to the client
 
     @property
     def total(self) -> float:
@@ -24,19 +24,21 @@ class Latency:
 
 
 class LatencySource(Protocol):
-    """Anything that draws a call's Latency from its lengths, with `random` as its only chance."""
+    """An object that draws a call's Latency from its lengths. `random` is its only source of
+    chance."""
 
     def draw(self, prompt_tokens: int, output_tokens: int, random: Random) -> Latency: ...
 
 
 @dataclass(frozen=True)
 class LatencyModel:
-    """First token after a fixed time plus a time per prompt token; then a time per output token.
+    """The first token comes after a fixed time plus a time per prompt token. Each further token
+    takes a time per output token.
 
-    All in seconds, but for `jitter`: the standard deviation of the logarithm of a factor (of mean
-    1) on a call's service time. The network's way back takes the whole `round_trip`, and its way
-    up a time between 0 and `uplink_jitter`: the constant part of the way up would only move all
-    arrivals alike. With an `uplink_jitter` calls may overtake one another.
+    All times are in seconds. `jitter` is the standard deviation of the logarithm of a factor (of
+    mean 1) on a call's service time. The network's way back takes the whole `round_trip`, and its
+    way up a random time from 0 to `uplink_jitter`. (A constant part of the way up would move all
+    arrivals by the same time.) With an `uplink_jitter` calls may overtake one another.
     """
 
     round_trip: float = 0.02
@@ -51,7 +53,7 @@ class LatencyModel:
             check_number(field.name, getattr(self, field.name), zero=True)
 
     def faster(self, speed: float) -> LatencyModel:
-        """The same model with all its times divided by `speed`."""
+        """Returns the same model with all its times divided by `speed`."""
         times = {field.name: getattr(self, field.name) / speed for field in fields(self)}
         return LatencyModel(**{**times, "jitter": self.jitter})
 

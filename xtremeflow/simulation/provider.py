@@ -1,9 +1,9 @@
-"""A simulated LLM provider, in process, that enforces its limits strictly and counts all it sees.
+"""A simulated LLM provider, in process, that enforces its limits strictly and counts all calls.
 
     provider = SimulatedProvider([TokenBucket("tokens", 60_000, per=60.0)], charge="actual")
     response = await provider.call(prompt_tokens=800, output_tokens=200)
 
-It runs on the clock of the loop that calls it, real or virtual.
+It runs on the clock of the loop of its caller, real or virtual.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Usage:
 
 @dataclass(frozen=True)
 class Response:
-    """An answer; `finish_reason` is "length" where `max_tokens` cut it, else "stop"."""
+    """An answer. `finish_reason` is "length" if `max_tokens` cut it, else "stop"."""
 
     usage: Usage
     finish_reason: str
@@ -61,12 +61,13 @@ class ProviderError(Exception):
 
 
 class RateLimitError(ProviderError):
-    """A 429. `retry_after` (seconds) is exact where the headers round up; None where unknown, or
-    where the provider's quirks have the headers say something else: `wait` is what it is then.
+    """A refusal, status 429.
 
-    `limits` are those that refused the call, `costs` what it would have cost, by unit; `reason` is
-    "rate", or the quirk that refused it: "growth" (a `code` of "slow_down" goes with it, and the
-    status may be 503), "noise" or "blocked".
+    `retry_after` is the exact wait in seconds, which the headers round up. It is None if the wait
+    is unknown, or if the provider's quirks falsify the headers; then `wait` has it. `limits` are
+    those that refused the call, and `costs` its costs by unit. `reason` is "rate", or the quirk
+    that refused it: "growth", "noise" or "blocked". With "growth" the `code` is "slow_down" and the
+    status may be 503.
     """
 
     def __init__(
@@ -91,9 +92,9 @@ class RateLimitError(ProviderError):
 
 
 class RequestTooLargeError(ProviderError):
-    """A 413: the call costs more than one of the limits, the only one of `limits`, ever lets pass.
+    """A call that costs more than a limit ever lets pass, status 413.
 
-    `costs` is what it would have cost, by unit.
+    `limits` has that one limit, `costs` the call's costs by unit.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class RequestTooLargeError(ProviderError):
 
 
 class Arrival(NamedTuple):
-    """A call as the provider saw it arrive."""
+    """The arrival of a call at the provider."""
 
     time: float  # seconds on the provider's clock
     costs: Mapping[str, int]  # charged, or refused, by unit
@@ -117,11 +118,11 @@ class Arrival(NamedTuple):
 
 @dataclass
 class ProviderStats:
-    """What a provider has seen so far."""
+    """The counts of a provider so far."""
 
     attempts: int = 0  # calls sent
-    refused: int = 0  # 429: violations of a limit, and the quirks'
-    unruly: int = 0  # of these the refusals that no limit explains
+    refused: int = 0  # 429, by a limit or a quirk
+    unruly: int = 0  # of these the refusals by quirks, which no limit explains
     too_large: int = 0  # 413
     early: int = 0  # calls sent before the end of a wait that a 429 had announced by then
     completed: int = 0
@@ -140,9 +141,9 @@ class ProviderStats:
 
 
 class Reservation:
-    """An admitted call: what it holds until the end of the `with` block that it is used in.
+    """An admitted call. It holds its costs until the end of its `with` block.
 
-    Left by a cancellation, the call counts as abandoned; by an exception, as failed.
+    If a cancellation ends the block, the call counts as abandoned; if an exception does, as failed.
     """
 
     def __init__(self, provider: SimulatedProvider, costs: Mapping[str, int], instant: int) -> None:
@@ -151,18 +152,19 @@ class Reservation:
         self._instant = instant
 
     def settle(self, costs: Mapping[str, int]) -> None:
-        """Replaces what has been charged so far."""
+        """Replaces the costs charged so far."""
         if costs != self.costs:
             self._provider._settle(self.costs, costs, self._instant)
             self.costs = costs
 
     def complete(self, usage: Usage) -> None:
-        """The call has been answered."""
+        """Notes that the call has been answered."""
         self._provider.stats.completed += 1
         self._provider.stats.tokens_served += usage.total_tokens
 
     def fail(self) -> None:
-        """The call has ended by an error of the provider, of which the client has been told."""
+        """Notes that the call has ended by an error of the provider, which the client has
+        received."""
         self._provider.stats.failed += 1
 
     def __enter__(self) -> Reservation:
@@ -178,22 +180,23 @@ class Reservation:
 
 
 class SimulatedProvider:
-    """Admits a call if every one of its limits lets it pass, else charges nothing and answers 429.
+    """A provider that admits a call if all of its limits let it pass, else charges nothing and
+    refuses.
 
-    Any number of clients may call one provider: they share its limits.
+    Any number of clients may call one provider. They share its limits.
 
     limits    the Enforcers, each the state of one limit; two providers may share one
     latency   draws each call's duration; a refusal takes the network's part of it
     charge    "max_tokens", "actual" or a function from a CallRequest to its cost by unit
-    batch     how many of the admitted calls are worked on at a time: the others wait, in their
-              order, so that answers take longer the more there are; None is all of them
-    clock     seconds as a float; by default that of the loop a call is made on
+    batch     admitted calls that it works on at a time; the others wait in their order, so that
+              answers take longer the more calls there are; None is all of them
+    clock     a function that returns seconds; by default the clock of the caller's loop
     seed      of the latencies: calls made in the same order, or with the same keys, draw the same
     record    whether `arrivals` keeps every call's arrival
-    quirks    how it is not what it says
+    quirks    ways in which it does not keep to what it says
 
-    `call` is a whole call. What is more than that goes step by step: `arrive`, `admit`, `working`,
-    the Reservation's `settle` and `complete`; a refusal that the client has been told, `announce`.
+    `call` plays a whole call. Step by step, that is `arrive`, `admit`, `working`, and the
+    Reservation's `settle` and `complete`. `announce` notes a wait that a client has been told.
     """
 
     def __init__(
@@ -222,7 +225,7 @@ class SimulatedProvider:
             raise ValueError(f"batch must be a whole number of at least 1, got {batch!r}")
         self._quirks = quirks
         self._door = Door(quirks, seed)
-        # What is enforced: each limit as it is told, and its part where there is a quantum.
+        # The enforced limits: each as it is told, and its part if there is a quantum.
         self._enforced = [(limit, limit) for limit in self._limits]
         parts = ((limit, _part(limit, quirks)) for limit in self._limits)
         self._enforced += [(limit, part) for limit, part in parts if part is not None]
@@ -232,12 +235,12 @@ class SimulatedProvider:
         self._seed = seed
         self._random = Random(seed)
         self._record = record
-        self._announced_end = float("-inf")  # of all waits that clients have been told so far
+        self._announced_end = float("-inf")  # the latest end of all waits told so far
         self.arrivals: list[Arrival] = []
         self.stats = ProviderStats()
 
     def latency_of(self, request: CallRequest, key: int | None = None) -> Latency:
-        """Draws a call's latency: with a `key`, always the same for the same request."""
+        """Draws a call's latency. With a `key` it is always the same for the same request."""
         random = self._random if key is None else Random(f"{self._seed}/{key}")
         prompt = request.prompt_tokens - request.cached_tokens
         return self._latency.draw(prompt, request.answer_tokens, random)
@@ -250,10 +253,13 @@ class SimulatedProvider:
         max_tokens: int | None = None,
         key: int | None = None,
     ) -> Response:
-        """One attempt of a call whose answer would be `output_tokens` long, at its real duration.
+        """Makes one attempt of a call whose answer would be `output_tokens` long.
 
-        `key` makes the latency that of the call and not of its turn. Raises RateLimitError when a
-        limit refuses it, RequestTooLargeError when one would refuse it for ever.
+        It takes the time of its latency. With a `key` that does not depend on the order of the
+        calls.
+
+        Raises RateLimitError if a limit refuses the call, RequestTooLargeError if one would refuse
+        it for ever.
         """
         request = CallRequest(prompt_tokens, output_tokens, max_tokens)
         latency = self.latency_of(request, key)
@@ -277,21 +283,22 @@ class SimulatedProvider:
         return Response(usage, "length" if request.answer_tokens < output_tokens else "stop")
 
     def now(self) -> float:
-        """The time in seconds on the provider's clock."""
+        """Returns the time in seconds on the provider's clock."""
         clock = self._clock or clock_of(asyncio.get_running_loop())
         return clock()
 
     def arrive(self) -> None:
-        """A call has been sent."""
+        """Notes that a call has been sent."""
         self.stats.attempts += 1
         self.stats.early += self.now() < self._announced_end
 
     def announce(self, end: float) -> None:
-        """A client has been told not to come before `end`, in seconds on the provider's clock."""
+        """Notes that a client was told to wait until `end`, in seconds on the provider's clock."""
         self._announced_end = max(self._announced_end, end)
 
     def admit(self, request: CallRequest) -> Reservation:
-        """Charges all limits now; or none, and raises RateLimitError or RequestTooLargeError."""
+        """Charges all limits now, or charges none and raises RateLimitError or
+        RequestTooLargeError."""
         now = self.now()
         costs = self._charge(request)
         instant = round(now * NANOSECONDS)
@@ -313,7 +320,7 @@ class SimulatedProvider:
 
     @asynccontextmanager
     async def working(self) -> AsyncGenerator[None, None]:
-        """An admitted call's place in the batch: waits until there is one."""
+        """Waits for an admitted call's place in the batch, and holds it in a `with` block."""
         if self._places is None:
             yield
             return
@@ -373,7 +380,7 @@ class SimulatedProvider:
     def _refusing(
         self, costs: Mapping[str, int], instant: int
     ) -> list[tuple[Enforcer, int | None]]:
-        """The limits that refuse a call, and for how long: they, or their parts."""
+        """Returns the limits (or parts of limits) that refuse a call, and the wait."""
         waits = [
             (limit, enforcer.wait(min(costs[limit.unit], enforcer.largest), instant))
             for limit, enforcer in self._enforced
@@ -402,7 +409,7 @@ class SimulatedProvider:
 
 
 def _part(limit: Enforcer, quirks: Quirks) -> Enforcer | None:
-    """What enforces a limit beside itself, where there is a quantum."""
+    """Returns the part of a limit that is enforced too, if there is a quantum."""
     quantum, per = quirks.quantum, limit.per
     if quantum is None or per is None or not quantum < per <= quirks.longest:
         return None

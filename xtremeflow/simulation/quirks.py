@@ -1,4 +1,7 @@
-"""Ways in which providers and gateways are not what they say, each seen or documented somewhere."""
+"""Ways in which providers and gateways do not keep to what they say.
+
+Each is documented by a provider or was reported by users; docs/serve.md names the sources.
+"""
 
 from __future__ import annotations
 
@@ -46,26 +49,26 @@ WAITS: Mapping[str, Mapping[str, Callable[[float, float], str]]] = {
 
 @dataclass(frozen=True)
 class Quirks:
-    """How a provider is not what it says. By default it is.
+    """How a provider breaks what it says. By default it breaks nothing.
 
-    quantum          enforces each limit by its part of so many seconds: 1,200 requests per minute
-                     with a quantum of 1 are 20 per second. What it tells is of the whole. A call
-                     above that part passes when the part is whole
+    quantum          seconds: each limit is enforced by its part of this time. 1,200 requests per
+                     minute with a quantum of 1 are 20 per second. Headers tell of the minute. A
+                     call above the part passes when the part is full
     refused_count    whether a refused call takes a request from the limits on requests, as far as
-                     something is left. None: as the profile does (OpenAI's); without one no.
-    longest          limits that are counted over more than so many seconds (those of a day) have
-                     none of these two quirks
-    growth           refuses requests when there are more than so many times those of the time
+                     something is left. None: as the profile does (OpenAI's does); without one no
+    longest          seconds: limits with a longer period (those of a day) have neither of these two
+                     quirks
+    growth           refuses requests when there are more than this many times those of the time
                      before, although they are within the limits
     growth_over      that time, in seconds
-    growth_free      so many in that time are never too many
-    growth_status    of those refusals; their code is `slow_down`
+    growth_free      this many requests in that time are never too many
+    growth_status    the status of those refusals; their code is `slow_down`
     noise            refuses this share of the calls at random, with a 429 that tells nothing
-    noise_first      and the first so many calls
-    blocked          refuses all calls for so many seconds, from the first on
-    waits            how refusals tell the wait: one of WAITS; "text" in their message only
-    headers          over HTTP: what the answers tell of the limits; "static" repeats the first
-                     answer's for ever, "none" leaves them out, "unix" has the time of a reset
+    noise_first      refuses also this many calls at the start
+    blocked          refuses all calls for this many seconds, from the first on
+    waits            how refusals tell the wait: one of WAITS; "text" is in their message only
+    headers          over HTTP: how answers tell the limits; "static" repeats the first answer's
+                     headers for ever, "none" leaves them out, "unix" has the time of a reset
                      where others have the seconds until then
     refused_in_200   over HTTP: whether refusals are an error object in an answer with status 200
     """
@@ -102,7 +105,7 @@ class Quirks:
 
     @staticmethod
     def of(values: Mapping[str, Any]) -> Quirks:
-        """Those of that name. Raises ValueError or TypeError."""
+        """Makes Quirks of values by name. Raises ValueError or TypeError."""
         known = [field.name for field in fields(Quirks)]
         for name in values:
             if name not in known:
@@ -111,7 +114,7 @@ class Quirks:
 
     @staticmethod
     def from_texts(texts: Iterable[str]) -> Quirks:
-        """Each `NAME=VALUE`, or `NAME` for what is true or not. Raises ValueError or TypeError."""
+        """Reads texts `NAME=VALUE`, or `NAME` for a boolean. Raises ValueError or TypeError."""
         values: dict[str, Any] = {}
         for text in texts:
             name, equals, value = text.partition("=")
@@ -122,7 +125,7 @@ class Quirks:
         return Quirks.of(values)
 
     def faster(self, speed: float) -> Quirks:
-        """The same with all its times divided by `speed`."""
+        """Returns the same quirks with all times divided by `speed`."""
         return replace(
             self,
             quantum=None if self.quantum is None else self.quantum / speed,
@@ -132,8 +135,8 @@ class Quirks:
         )
 
     def told_wait(self, wait: float | None, wall: float) -> tuple[dict[str, str], str]:
-        """The headers that tell a wait (s), and what the message says of it; `wall` is the time
-        since the epoch (s). A wait that nobody knows (None) is not told.
+        """Returns the headers that tell a wait (s), and the words of the message. `wall` is in
+        seconds since the epoch. An unknown wait (None) is not told.
         """
         if wait is None:
             return {}, ""
@@ -143,17 +146,18 @@ class Quirks:
 
 
 class Door:
-    """Refuses calls for what has nothing to do with the limits, as Quirks say. Times in seconds."""
+    """Refuses calls for causes other than the limits, as Quirks say. Times are in seconds."""
 
     def __init__(self, quirks: Quirks, seed: int) -> None:
         self._quirks = quirks
         self._random = Random(f"{seed}/noise")
         self._first = quirks.noise_first
         self._opens: float | None = None
-        self._passed: deque[float] = deque()  # when calls passed, for two times `growth_over`
+        self._passed: deque[float] = deque()  # times of passed calls, for two times `growth_over`
 
     def refuses(self, now: float) -> tuple[Reason, float | None] | None:
-        """Before the limits are asked: why it refuses the call, and for how long."""
+        """Called before the limits are asked. Returns the cause and the wait of a refusal, or
+        None."""
         quirks = self._quirks
         if self._opens is None:
             self._opens = now + quirks.blocked
@@ -167,7 +171,8 @@ class Door:
         return None
 
     def too_steep(self, now: float) -> bool:
-        """After the limits have let the call pass: whether there are too many of late."""
+        """Called after the limits have let a call pass. Returns whether calls have grown too
+        fast."""
         quirks = self._quirks
         if quirks.growth is None:
             return False

@@ -13,7 +13,7 @@ SAMPLE = "azure_conv_sample.csv"
 
 @dataclass(frozen=True)
 class TraceRequest:
-    """One request of a trace; `index` is its place in it."""
+    """One request of a trace. `index` is its place there."""
 
     index: int
     prompt_tokens: int

@@ -20,16 +20,17 @@ class Limit:
     """An amount per period of something that calls cost.
 
     Args:
-        name: What is counted. ``"requests"`` costs every call 1, ``"tokens"`` its
-            ``estimated_tokens``; any other name costs what the call's mapping of estimates says.
-            Several limits may have the same name: requests per minute and per day.
+        name: The unit that the limit counts. Every call costs 1 of ``"requests"``, and its
+            ``estimated_tokens`` of ``"tokens"``. Of any other name it costs what the call's mapping
+            of estimates says. Several limits may have the same name: requests per minute and per
+            day.
         amount: Units per period, above 0.
         per: The period in seconds, above 0.
-        capacity: Units that may be used at once when none were used for long, at least 0; a
-            bucket starts full. ``None``: the scheduler's ``burst_ratio`` seconds of the rate.
+        capacity: Units that may be used at once after a pause, at least 0. A bucket starts full.
+            ``None``: the scheduler's ``burst_ratio`` seconds of the rate.
 
     Raises:
-        TypeError: A number is not a number, or the name not a string.
+        TypeError: An amount is not a number, or the name not a string.
         ValueError: A number is not finite or out of its range, or the name is empty.
     """
 
@@ -50,5 +51,5 @@ class Limit:
 
     @property
     def rate(self) -> float:
-        """Units per second."""
+        """The rate in units per second."""
         return self.amount / self.per

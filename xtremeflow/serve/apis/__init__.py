@@ -32,7 +32,7 @@ _ENDINGS = {
 
 
 def api_of(path: str, profile: Profile) -> str | None:
-    """The name of the API that a path of that provider's belongs to."""
+    """Returns the name of the API that a path of that provider belongs to."""
     for ending, name in _ENDINGS.items():
         if path.endswith(ending) and profile.serves(name, path[: -len(ending)]):
             return name

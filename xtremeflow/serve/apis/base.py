@@ -1,4 +1,4 @@
-"""What an API is: how it writes requests, answers and the events of a stream."""
+"""An API: the form of its requests, answers and events of a stream."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from xtremeflow.serve.profiles import Profile
 
 
 class Stream(Protocol):
-    """The events of one answer, as bytes: `begin`, each piece of the text, `end` or `fail`."""
+    """Writes the events of one answer, as bytes: `begin`, each piece of the text, `end` or
+    `fail`."""
 
     def begin(self) -> bytes: ...
 
@@ -18,13 +19,13 @@ class Stream(Protocol):
     def end(self) -> bytes: ...
 
     def fail(self, body: object) -> bytes:
-        """The event that the answer breaks off with; `body` is that of the provider's errors."""
+        """Returns the event that breaks the answer off. `body` is that of the provider's errors."""
         ...
 
 
 class Api(Protocol):
     def ask(self, body: Json, path: str) -> Ask:
-        """Raises BadRequestError."""
+        """Reads a request. Raises BadRequestError."""
         ...
 
     def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json: ...
@@ -33,6 +34,6 @@ class Api(Protocol):
 
 
 def event(data: object, name: str | None = None) -> bytes:
-    """A server-sent event."""
+    """Encodes a server-sent event."""
     line = b"data: " + dumps(data) + b"\n\n"
     return line if name is None else b"event: " + name.encode() + b"\n" + line

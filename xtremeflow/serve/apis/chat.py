@@ -176,7 +176,8 @@ def _schema(body: Json) -> Json | None:
 
 
 def functions(body: Json) -> list[Tool]:
-    """The functions among the tools of a request, nested or flat (as in the responses API)."""
+    """Returns the functions among the tools of a request, nested or flat (as in the responses
+    API)."""
     found: list[Tool] = []
     for tool in objects_field(body, "tools"):
         if tool.get("type") == "function":
@@ -187,7 +188,7 @@ def functions(body: Json) -> list[Tool]:
 
 
 def chosen_tool(tools: list[Tool], choice: Any, *, answered: bool) -> Tool | None:
-    """The tool to call: the one that is named, or the first, but none in answer to its result."""
+    """Returns the tool to call: the named one, or the first, but none in answer to its result."""
     if is_object(choice):
         name = (object_field(choice, "function") or choice).get("name")
         named = [tool for tool in tools if tool.name == name]

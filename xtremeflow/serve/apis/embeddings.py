@@ -57,7 +57,7 @@ class Embeddings:
 
 
 def _inputs(given: Any) -> list[str]:
-    """One text, many, one list of token numbers, or many."""
+    """Reads one text, many, one list of token numbers, or many."""
     if isinstance(given, str) or (given and _is_numbers(given)):
         given = [given]
     if not is_array(given) or not 0 < len(given) <= MOST_INPUTS:
@@ -80,7 +80,7 @@ def _is_numbers(value: Any) -> bool:
 
 
 def embedding(text: str, dimensions: int) -> array[float]:
-    """A unit vector, always the same for the same text: one fixed noise, rotated."""
+    """Returns a unit vector, the same for the same text: one fixed noise, rotated."""
     start = crc32(text.encode()) % MOST_DIMENSIONS
     vector = (_NOISE + _NOISE)[start : start + dimensions]
     length = math.sqrt(sum(value * value for value in vector))

@@ -54,7 +54,7 @@ class GenerateContent:
 
 
 class _GeminiStream:
-    """Each event is a response of its own; arguments of a function come in one piece."""
+    """Events that are responses of their own. Arguments of a function come in one piece."""
 
     def __init__(self, ask: Ask, answer: Answer) -> None:
         self._ask = ask

@@ -59,7 +59,7 @@ class Messages:
 
 
 class _Prompt:
-    """The text of a request, and where its cache_control marks stand in it."""
+    """The text of a request, and the places of its cache_control marks."""
 
     def __init__(self) -> None:
         self.parts: list[str] = []

@@ -1,6 +1,7 @@
 """Anthropic: continuous buckets of requests, input and output; cache reads are free.
 
-The requests of a minute may not be made in one of its seconds: that bucket holds a second's worth.
+The bucket of requests holds a second's worth, because 60 requests per minute may be enforced as one
+per second. Source: https://docs.anthropic.com/en/api/rate-limits
 """
 
 from __future__ import annotations
@@ -103,6 +104,6 @@ class Anthropic(Profile):
 
 
 def rfc3339(seconds: float) -> str:
-    """A whole second, not before `seconds`."""
+    """Formats a time, rounded up to a whole second."""
     moment = datetime.fromtimestamp(math.ceil(seconds), timezone.utc)
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,7 +1,9 @@
-"""Azure OpenAI: tokens by the minute's window, requests by that of ten seconds.
+"""Azure OpenAI: tokens in windows of a minute, requests in windows of ten seconds.
 
-Its trap: a call refused for want of tokens is told `retry-after: 1` and `retry-after-ms: 0`, and
+Its trap: a refusal for lack of tokens says `retry-after: 1` and `retry-after-ms: 0`, while the call
 truly has to wait for the next window.
+
+Source: https://learn.microsoft.com/en-us/azure/ai-services/openai/how-to/quota
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from xtremeflow.serve.profiles.openai_like import openai_error, openai_headers, 
 from xtremeflow.simulation.charge import CallRequest, charge_prompt_and_max_tokens
 from xtremeflow.simulation.enforcers import Enforcer, FixedWindow
 
-REQUEST_WINDOWS = 6  # of requests, in a minute
+REQUEST_WINDOWS = 6  # windows of requests in a minute
 
 
 class Azure(Profile):

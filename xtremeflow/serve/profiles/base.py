@@ -1,4 +1,4 @@
-"""What tells one provider from another: its limits, its charges, and how it speaks of them."""
+"""A profile: the limits and charges of a provider, and the form in which it tells them."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ Quotas = Mapping[str, int | None]
 
 
 def period(name: str, minute: float) -> float:
-    """The seconds that a limit of that name is counted over."""
+    """Returns the period of the limit of that name, in seconds."""
     return 1440 * minute if name.endswith("pd") else minute
 
 
 class Rejection(Exception):
-    """An answer other than what was asked for. `wait` is how many seconds it tells the client to
-    wait, `told` whether its headers tell of the limits too.
+    """An answer that rejects the request. `wait` is the told wait in seconds, and `told` says
+    whether its headers tell of the limits too.
     """
 
     def __init__(
@@ -66,13 +66,13 @@ class Rejection(Exception):
 
 @dataclass(frozen=True)
 class Account:
-    """The state of a client's limits, as far as a provider tells of it.
+    """The part of a client's limits that the provider's headers tell.
 
     limits  by their names in QUOTAS
-    amounts what the provider says that they are; what an enforcer holds at once may be less
+    amounts those that the headers tell; an enforcer may hold less at once
     clock   seconds on the clock of the limits
     wall    seconds since the epoch
-    dated   whether resets that are a delay at the provider are told as a Unix time
+    dated   whether headers tell resets as a Unix time instead of a delay
     """
 
     limits: Mapping[str, Enforcer]
@@ -92,11 +92,11 @@ class Account:
         return max(0, self.amounts[name] - self.used(name))
 
     def reset(self, name: str) -> float:
-        """Seconds until the limit is whole again; 0 where that is unknown."""
+        """Returns the seconds until the limit is full again; 0 if that is unknown."""
         return (self.limits[name].reset(self.now()) or 0) / NANOSECONDS
 
     def told_reset(self, name: str, write: Callable[[float], str]) -> str:
-        """The same as a header tells it, where `write` is the provider's way."""
+        """Returns the reset as a header tells it. `write` formats a delay in the provider's way."""
         seconds = self.reset(name)
         return str(math.ceil(self.wall() + seconds)) if self.dated else write(seconds)
 
@@ -106,13 +106,13 @@ class Account:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A call that the limits do not let pass: what a provider's answer is made of."""
+    """A call that the limits refuse, as the provider's answer needs it."""
 
     account: Account
     model: str
-    names: Sequence[str]  # of the limits that refuse it
+    names: Sequence[str]  # the limits that refuse it
     costs: Mapping[str, int]
-    wait: float | None  # seconds after which it passes; None where that is unknown, or never
+    wait: float | None  # seconds until it passes; None is unknown, or never
 
     @staticmethod
     def of(error: RateLimitError | RequestTooLargeError, account: Account, model: str) -> Refusal:
@@ -137,14 +137,14 @@ class Refusal:
 class Profile(ABC):
     """A provider; stateless.
 
-    base_path      what its SDK's base URL has after the host
-    heads          the APIs that it serves, by name, and what their paths begin with: a pattern
-    models         those it lists
-    quotas         its usual limits, by their names in QUOTAS; None is: known, but not set
+    base_path      the path of its SDK's base URL
+    heads          the APIs that it serves, by name, with a pattern of the beginning of their paths
+    models         those that it lists
+    quotas         its usual limits, by their names in QUOTAS; None is a limit that is not set
     as_produced    whether `settle` is applied while the answer is produced, not only at its end
     cache          the rules of its prefix cache
-    overloaded     the status by which it says that it is, and the code
-    batch          how many calls it works on at a time, the others waiting; None is all of them
+    overloaded     the status and the code of an overloaded provider
+    batch          calls that it works on at a time, the others waiting; None is all of them
     keep_alive     seconds between signs of life while a call waits for its first token
     refused_count  whether a refused call takes a request from the limits on requests
     usage_always   whether a stream of chat completions tells its usage unasked
@@ -166,51 +166,51 @@ class Profile(ABC):
     usage_always: ClassVar[bool] = False
 
     def serves(self, api: str, head: str) -> bool:
-        """Whether it has that API under paths that begin so."""
+        """Whether it serves that API under paths that begin with `head`."""
         pattern = self.heads.get(api)
         return pattern is not None and re.fullmatch(pattern, head) is not None
 
     def begin(self, account: Account) -> None:  # noqa: B027 - only some go by the wall's clock
-        """Before the first call: for limits that go by the clock on the wall."""
+        """Called before the first call, for limits that follow the time of day."""
 
     @abstractmethod
     def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
-        """The limit of that name; `minute` is how many seconds a minute lasts."""
+        """Returns the limit of that name. `minute` is the length of a minute in seconds."""
 
     @abstractmethod
     def charge(self, request: CallRequest) -> Mapping[str, int]:
-        """What a call costs at its admission, by unit."""
+        """Returns the cost of a call at its admission, by unit."""
 
     def settle(self, request: CallRequest, produced: int) -> Mapping[str, int] | None:
-        """What it has cost once so many tokens are produced; None is: the estimate stays."""
+        """Returns the cost once `produced` tokens exist, by unit; None keeps the estimate."""
         return None
 
     @abstractmethod
     def error(self, status: int, message: str, code: str | None = None) -> object:
-        """The body of any other error; `code` is OpenAI's word for it where it has one."""
+        """Returns the body of any other error. `code` is OpenAI's word for it, if there is one."""
 
     @abstractmethod
     def refusal(self, refusal: Refusal) -> Rejection:
-        """The answer to a call that the limits do not let pass."""
+        """Returns the answer to a call that the limits refuse."""
 
     @abstractmethod
     def spent(self) -> Rejection:
-        """The refusal that no wait cures."""
+        """Returns the refusal that no wait cures."""
 
     def headers(self, account: Account) -> dict[str, str]:
-        """What the answers tell of the limits."""
+        """Returns the headers that tell the limits."""
         return {}
 
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
-        """What else the headers of each answer have."""
+        """Returns the other headers of each answer."""
         return {"x-request-id": request_id}
 
     def chat_usage(self, cached_tokens: int, prompt_tokens: int) -> Json:
-        """What the usage of a chat completion tells of the cache."""
+        """Returns the fields of a chat completion's usage that tell the cached tokens."""
         return {"prompt_tokens_details": {"cached_tokens": cached_tokens, "audio_tokens": 0}}
 
     def amounts(self, overrides: Quotas) -> dict[str, int]:
-        """The usual limits, but for `overrides`, in which None is no limit."""
+        """Returns the usual limits with `overrides` in their place; None there is no limit."""
         for name, amount in overrides.items():
             if name not in self.quotas:
                 known = ", ".join(self.quotas)

@@ -1,6 +1,7 @@
-"""DeepSeek: no rates, but so many requests at once, each held until its answer is complete.
+"""DeepSeek: a limit on requests in flight, each held until its answer is complete; no rates.
 
-While a call waits for its first token it is kept alive: by empty lines, in a stream by comments.
+A call that waits for its first token gets signs of life: empty lines, or in a stream comments.
+Source: https://api-docs.deepseek.com/quick_start/rate_limit
 """
 
 from __future__ import annotations

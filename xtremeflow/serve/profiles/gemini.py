@@ -1,7 +1,9 @@
-"""Gemini: requests and input tokens by the minute, requests by the day, told in bodies only.
+"""Gemini: requests and input tokens per minute, requests per day; only bodies tell of them.
 
-A day begins at midnight in California, or at 8:00 UTC where no time zones are installed. Its quota,
-once used up, is terminal: `QuotaFailure` names a PerDay quota.
+A day begins at midnight in California, or at 8:00 UTC where no time zones are installed. A spent
+day is terminal: `QuotaFailure` names a PerDay quota.
+
+Source: https://ai.google.dev/gemini-api/docs/rate-limits
 """
 
 from __future__ import annotations
@@ -127,8 +129,8 @@ class Gemini(Profile):
 
 
 def until_midnight(wall: float) -> float:
-    """Seconds from a moment, in seconds since the epoch, to the next midnight in California; at
-    most a day.
+    """Returns the seconds from `wall` (seconds since the epoch) to the next midnight in California,
+    at most a day.
     """
     zone: tzinfo
     try:

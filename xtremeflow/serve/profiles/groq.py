@@ -1,4 +1,7 @@
-"""Groq: OpenAI's names, but `-requests` is per day; what does not fit the limit is a 413."""
+"""Groq: OpenAI's names, but `-requests` is per day; a request above the limit is a 413.
+
+Source: https://console.groq.com/docs/rate-limits
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Mistral: sliding minutes of what was really used.
+"""Mistral: sliding minutes of actual usage.
 
-Its headers say what is left but not when it comes back, its refusals not how long to wait.
+Its headers tell what is left but not when it returns, and its refusals tell no wait.
+Source: https://docs.mistral.ai/deployment/ai-studio/tier, and its answers' headers.
 """
 
 from __future__ import annotations

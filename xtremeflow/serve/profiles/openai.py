@@ -1,4 +1,7 @@
-"""OpenAI: continuous buckets, charged the larger of max_tokens and the prompt's estimate."""
+"""OpenAI: continuous buckets, charged the larger of max_tokens and the prompt's estimate.
+
+Source: https://developers.openai.com/api/docs/guides/rate-limits
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,7 @@ class OpenAI(Profile):
     quotas: ClassVar[Quotas] = {"rpm": 5_000, "tpm": 800_000, "rpd": None, "tpd": None}
     cache = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15)
     overloaded_code = "slow_down"
-    refused_count = True  # "unsuccessful requests contribute to your per-minute limit"
+    refused_count = True  # see https://help.openai.com/en/articles/5955604
 
     def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
         return TokenBucket(UNITS[name], amount, period(name, minute))

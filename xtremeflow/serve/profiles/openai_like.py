@@ -1,4 +1,4 @@
-"""How OpenAI speaks of limits and errors, and those who took it over from there."""
+"""OpenAI's headers and errors, which other providers have adopted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xtremeflow.serve.profiles.base import Account
 def openai_headers(
     account: Account, limits: Mapping[str, str], reset: Callable[[float], str]
 ) -> dict[str, str]:
-    """The `x-ratelimit-*` headers: `limits` has the limit that each of their units tells of."""
+    """Returns the `x-ratelimit-*` headers. `limits` maps their units to names of limits."""
     told: dict[str, str] = {}
     for unit, name in limits.items():
         if name in account.limits:
@@ -28,12 +28,13 @@ def openai_error(
 
 
 def openai_kind(status: int) -> str:
-    """The type that OpenAI gives errors of that status."""
+    """Returns the type that OpenAI gives errors of that status."""
     return "server_error" if status >= 500 else "invalid_request_error"
 
 
 def duration(seconds: float) -> str:
-    """As Go writes it: `20ms`, `1s`, `7.66s`, `6m0s`, `23h59m4.2s`; milliseconds rounded up."""
+    """Formats a duration as Go does: `20ms`, `1s`, `7.66s`, `6m0s`, `23h59m4.2s`. Milliseconds are
+    rounded up."""
     milliseconds = -int(-(round(seconds * 1e6)) // 1000) if seconds > 0 else 0
     if milliseconds < 1000:
         return f"{milliseconds}ms" if milliseconds else "0s"

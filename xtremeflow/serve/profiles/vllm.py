@@ -1,5 +1,6 @@
-"""vLLM: a server of one's own. It works on a batch of calls and lets the others wait: answers take
-longer the more there are. Its only limit is on all of these at once, and only if asked for.
+"""vLLM: a self-hosted server. It works on a batch of calls and lets the others wait, so answers
+take longer the more calls there are. Its only limit is on all of these at once, and only if it is
+set.
 """
 
 from __future__ import annotations
