@@ -17,6 +17,8 @@ from xtremeflow import Limit
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.output.strict import document, encoded, quoted
 from xtremeflow.run.wire.transport import Reply
+from xtremeflow.run.output.counts import Counts
+from xtremeflow.run.output.summary import Summary
 from xtremeflow.values.text import printable, printable_lines
 
 
@@ -221,3 +223,19 @@ def test_text_of_others_commands_no_terminal() -> None:
     assert printable(text) == ("a\\x1b]0;title\\x07\\x9b2J\\r\\n\\t\\x7f\\u202e\\ud800é😀")
     assert printable_lines("a\nb\x1b") == "a\nb\\x1b"
     assert printable(printable(text)) == printable(text)
+
+
+@pytest.mark.parametrize("said", ["no credit is left", "no credit is left."])
+def test_a_sentence_of_the_provider_ends_with_one_full_stop(said: str, tmp_path: Path) -> None:
+    summary = Summary(
+        counts=Counts(),
+        seconds=1.0,
+        left=None,
+        stopped=said,
+        to_be_mended=True,
+        unusable=False,
+        signal=None,
+        results=tmp_path / "r.jsonl",
+        errors_path=tmp_path / "r.errors.jsonl",
+    )
+    assert summary.as_text().splitlines()[0] == "Stopped: no credit is left."

@@ -119,8 +119,8 @@ def test_a_stop_says_what_to_mend(tmp_path: Path) -> None:
 
     key = Key("sk-secret-0123", "environment variable OPENAI_API_KEY")
     cases = [
-        (401, {"error": {"message": "Incorrect API key"}},
-         "the key is not accepted (HTTP 401): Incorrect API key (it came from the environment "
+        (401, {"error": {"message": "Incorrect API key."}},
+         "the key is not accepted (HTTP 401): Incorrect API key (the key came from the environment "
          "variable OPENAI_API_KEY)"),
         (404, {"error": {"message": "The model does not exist", "code": "model_not_found"}},
          "there is no such model (HTTP 404), model gpt-9: The model does not exist"),

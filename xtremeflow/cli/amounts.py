@@ -1,4 +1,4 @@
-"""Amounts and durations as people write them, and how they are shown."""
+"""Amounts and durations in the forms that people write and read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
 
 
 def amount(text: str) -> float:
-    """`800000`, `800_000`, `800k`, `2M`."""
+    """Reads an amount: `800000`, `800_000`, `800k`, `2M`."""
     match = _AMOUNT.fullmatch(text)
     value = float(match[1].replace("_", "").replace(",", "")) if match else 0.0
     if match is None or value <= 0:
@@ -27,12 +27,12 @@ def amount(text: str) -> float:
 
 
 def limit(text: str) -> float | None:
-    """An amount, or `none`."""
+    """Reads an amount or `none`, which is None."""
     return None if text == "none" else amount(text)
 
 
 def whole(text: str) -> int:
-    """A whole amount of 1 or more."""
+    """Reads a whole amount of at least 1."""
     value = amount(text)
     if value != int(value):
         raise ArgumentTypeError(f"must be a whole number, got {text!r}")
@@ -40,14 +40,14 @@ def whole(text: str) -> int:
 
 
 def count(text: str) -> int:
-    """A whole number, 0 or more."""
+    """Reads a whole number of at least 0."""
     if not text.isascii() or not text.isdigit():
         raise ArgumentTypeError(f"must be a whole number, 0 or more, got {text!r}")
     return int(text)
 
 
 def seconds(text: str) -> float:
-    """`90`, `90s`, `1.5h`, `2h30m`: seconds."""
+    """Reads a duration in seconds: `90`, `90s`, `1.5h`, `2h30m`."""
     try:
         value = float(text)
     except ValueError:
@@ -61,7 +61,7 @@ def seconds(text: str) -> float:
 
 
 def some_seconds(text: str) -> float:
-    """The same, above 0."""
+    """Reads a duration above 0, in seconds."""
     value = seconds(text)
     if not value:
         raise ArgumentTypeError(f"must be more than 0 seconds, got {text!r}")
@@ -69,7 +69,8 @@ def some_seconds(text: str) -> float:
 
 
 def deadline(text: str) -> float:
-    """Seconds from now: a duration, or a moment such as `2031-05-01T06:00` in local time."""
+    """Reads a duration, or a moment such as `2031-05-01T06:00` in local time. Returns seconds from
+    now."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
@@ -89,7 +90,8 @@ def deadline(text: str) -> float:
 
 
 def shown(value: float) -> str:
-    """`1,234` and `0.25`; from ten thousand on three digits: `45.3k`, `720k`, `1.25M`."""
+    """Formats an amount: `1,234`, `0.25`; from ten thousand on with three digits: `45.3k`,
+    `1.25M`."""
     if value < 9999.5:
         return f"{value:,.0f}" if value >= 10 or value == int(value) else f"{value:,.2g}"
     for scale, letter in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
@@ -99,12 +101,12 @@ def shown(value: float) -> str:
 
 
 def counted(number: int, what: str) -> str:
-    """`1 bad line`, `1,234 bad lines`."""
+    """Formats a count: `1 bad line`, `1,234 bad lines`."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def duration(value: float) -> str:
-    """`3.2 s`, `4 min 10 s`, `2 h 05 min`."""
+    """Formats a duration in seconds: `3.2 s`, `4 min 10 s`, `2 h 05 min`."""
     if value < 60:
         return f"{value:.1f} s"
     minutes, rest = divmod(round(value), 60)

@@ -1,4 +1,4 @@
-"""The options of `xtremeflow run`, and what they come to: where to, and by which limits."""
+"""The options of `xtremeflow run`, and the provider and limits that they result in."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ exit status: 0 all done, 1 some failed, 2 bad usage, 3 stopped before the end, 1
 
 
 class Usage(Exception):
-    """What was asked for cannot be done; says why."""
+    """The options cannot be carried out. The message says why."""
 
 
 def provider_of(options: argparse.Namespace) -> Provider:
@@ -52,10 +52,10 @@ def provider_of(options: argparse.Namespace) -> Provider:
 
 
 def limits_of(options: argparse.Namespace, provider: Provider) -> tuple[list[Limit], Adapt, int]:
-    """The limits that were given; what may become of them; and how many calls at a time.
+    """Returns the limits, how answers may change them, and the calls at a time.
 
-    The preset's are taken only where nothing can be learned, and as a guess where answers tell of
-    no limits before they refuse.
+    The preset's limits are used where nothing is learned, and as a guess where answers tell of no
+    limits before they refuse.
     """
     rates: dict[str, float | None] = {n: vars(options)[n] for n in UNITS if n in options}
     adapt = ADAPT[options.adapt]
@@ -71,7 +71,7 @@ def limits_of(options: argparse.Namespace, provider: Provider) -> tuple[list[Lim
 
 
 def assumed(provider: Provider) -> dict[str, float | None]:
-    """The amounts per minute of the preset."""
+    """Returns the amounts per minute of the preset."""
     return {name: amount for name, amount in provider.amounts.items() if name in UNITS}
 
 
@@ -91,53 +91,53 @@ def parser() -> Parser:
     )
     add = parser.add_argument
     add("input", help="file of requests (.jsonl; also gzip or zstd), or - for standard input")
-    add("-o", "--output", type=Path, required=True, metavar="FILE", help="file of results; what "
-        "is in there is not sent again")  # fmt: skip
-    add("--dry-run", action="store_true", help="say what would be sent, what it would cost, and "
-        "how long it would take at the shortest; send nothing")  # fmt: skip
+    add("-o", "--output", type=Path, required=True, metavar="FILE", help="file of results; lines "
+        "whose results are there are not sent again")  # fmt: skip
+    add("--dry-run", action="store_true", help="send nothing; print the number of requests, their "
+        "cost, and the shortest time that the limits allow")  # fmt: skip
     add("--strict", action="store_true", help="send nothing if the input has a bad line")
-    add("--skip-failed", action="store_true", help="do not try again what failed in earlier runs")
+    add("--skip-failed", action="store_true", help="do not retry lines that failed in earlier runs")
 
     group = parser.add_argument_group("where to")
     add = group.add_argument
     add("--provider", choices=PROVIDERS, metavar="NAME", help=f"preset: {', '.join(PROVIDERS)}")
-    add("--base-url", metavar="URL", help="another address than the preset's, such as "
+    add("--base-url", metavar="URL", help="an address other than the preset's, such as "
         "https://example.openai.azure.com/openai/v1")  # fmt: skip
     add("--insecure", action="store_true", help="allow http to hosts other than this one")
     add("--endpoint", metavar="PATH", help="path for lines that are only a body "
-        "(default: by what is in them)")  # fmt: skip
+        "(default: by the keys of the body)")  # fmt: skip
     add("--key-env", metavar="NAME", help="environment variable that holds the API key "
         "(default: the provider's usual one, such as OPENAI_API_KEY)")  # fmt: skip
     add("--key-file", type=Path, metavar="FILE", help="file that holds the API key")
 
     group = parser.add_argument_group(
-        "limits", "as on your provider's limits page, if you know them: what the answers tell "
-        "is\nfollowed, and what is not given is learned"
+        "limits", "as on your provider's limits page, if you know them; limits that are not given\n"
+        "are learned from the answers"
     )  # fmt: skip
     add = group.add_argument
     for name, unit in UNITS.items():
         words = unit.replace("_", " ")
         add(f"--{name}", type=amounts.limit, default=argparse.SUPPRESS, metavar="N",
             help=f"{words} per minute, such as 5000, 800k or 2M; none for no limit")  # fmt: skip
-    add("--adapt", choices=tuple(ADAPT), default="bounded", help="what the answers may change: "
-        "with bounded, limits that are given are upper bounds (the default); with yes, they are "
-        "only a first guess; with no, nothing is learned, and the preset's limits stand for what "
-        "is not given")  # fmt: skip
-    add("--concurrency", type=amounts.whole, metavar="N", help=f"calls at a time, at the most "
+    add("--adapt", choices=tuple(ADAPT), default="bounded", help="how answers may change the "
+        "limits. bounded (the default): given limits are upper bounds; yes: they are a first "
+        "guess; no: nothing is learned, the preset's limits stand for those not given")  # fmt: skip
+    add("--concurrency", type=amounts.whole, metavar="N", help=f"calls at a time, at most "
         f"(default: the preset's; else {_MANY_CALLS}, but {_FEW_CALLS} where no limit is given or "
         "learned)")  # fmt: skip
-    add("--burst", type=amounts.seconds, metavar="SECONDS", help="how many seconds of the rates "
-        "may be used at once (default: the preset's; else 0)")  # fmt: skip
+    add("--burst", type=amounts.seconds, metavar="SECONDS", help="seconds of the rates that may "
+        "be used at once (default: the preset's; else 0)")  # fmt: skip
     add("--tokenizer", metavar="NAME", help="count tokens with tiktoken's encoding or model of "
         "that name, or with a tokenizer.json (default: by characters, learning from the "
         "answers)")  # fmt: skip
 
     group = parser.add_argument_group("budgets", "end dispatching; calls in flight still finish")
     add = group.add_argument
-    add("--max-requests", type=amounts.whole, metavar="N", help="calls of this run")
-    add("--max-tokens", type=amounts.whole, metavar="N", help="tokens of this run, in and out")
-    add("--deadline", type=amounts.deadline, metavar="TIME", help="such as 45m, 2h30m or "
-        "2031-05-01T06:00")  # fmt: skip
+    add("--max-requests", type=amounts.whole, metavar="N", help="calls that this run may make")
+    add("--max-tokens", type=amounts.whole, metavar="N", help="tokens that this run may use, in "
+        "and out")  # fmt: skip
+    add("--deadline", type=amounts.deadline, metavar="TIME", help="a duration or a moment, such as "
+        "45m, 2h30m or 2031-05-01T06:00")  # fmt: skip
 
     group = parser.add_argument_group("when calls fail")
     add = group.add_argument
@@ -150,7 +150,7 @@ def parser() -> Parser:
         help="stop if the provider asks for a longer wait "
         f"(default: {policy.max_wait:g})")  # fmt: skip
     add("--patience", type=amounts.seconds, default=policy.patience, metavar="SECONDS",
-        help="stop if there was no answer for so long, or no room to write one "
+        help="stop if no call passes for so long, or an answer cannot be written "
         f"(default: {policy.patience:g})")  # fmt: skip
     add("--keep-going", action="store_true", help="do not stop for failures that every call would "
         "share, such as a wrong key")  # fmt: skip
@@ -165,6 +165,6 @@ def parser() -> Parser:
     )
     add("--json", action="store_true", help="print the summary as JSON, on standard output")
     add("--plain", action="store_true", help="log lines instead of the live view")
-    add("-q", "--quiet", action="store_true", help="nothing but problems")
-    add("-v", "--verbose", action="store_true", help="also each refused call")
+    add("-q", "--quiet", action="store_true", help="show only problems")
+    add("-v", "--verbose", action="store_true", help="show each refused call too")
     return parser

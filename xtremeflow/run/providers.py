@@ -1,4 +1,7 @@
-"""The presets: how a provider is reached, and how it counts."""
+"""The presets: the address, the key and the rules of each provider.
+
+The sources are in docs/limits.md, "Real providers".
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ UNITS: Mapping[str, str] = {
 }
 """What the amounts per minute count."""
 
-# What remains unused of a bucket, lest a call that the network has sped up come too early.
+# This part of a bucket stays free, because the network may deliver a call early.
 _JITTER = 1.0  # s
 _OPENAI_PATHS = {
     "messages": "/v1/chat/completions",
@@ -32,17 +35,17 @@ _AS_USED = ChargeRule("nothing", settles=True, cached_free=False)
 class Provider:
     """A preset.
 
-    base_url     None: it is the user's own
-    key_variable the environment variable with the key; None: it needs none
-    key_header   the header that carries it, "{}" standing for the key
-    headers      sent with every call beside it
-    paths        of bodies without a url, by what they have: see `requests.parse`
-    prefix       what OpenAI's paths begin with and this provider's do not
+    base_url     its address; None if each user has one of their own
+    key_variable the environment variable with the key; None if it needs no key
+    key_header   the header with the key; "{}" stands for the key
+    headers      other headers of every call
+    paths        paths for bodies without a url, by their fields: see `requests.parse`
+    prefix       the beginning of OpenAI's paths that this provider's do not have
     amounts      the limits of a middle tier, per minute ("concurrency": at a time)
-    tells        whether its answers tell of its limits: then no amounts need be assumed
-    burst        how many seconds of its rate a limit allows at once
-    headroom     what part of the amounts may be used: a window's edge is not hit exactly
-    rule         how it charges tokens, as far as its answers do not tell otherwise
+    tells        whether its answers tell of its limits, so that no amounts need be assumed
+    burst        seconds of its rate that a limit allows at once
+    headroom     the part of the amounts that may be used, since a window's edge is not hit exactly
+    rule         the rule by which it charges tokens, until its answers show another
     """
 
     name: str
@@ -60,7 +63,8 @@ class Provider:
     rule: ChargeRule = _AS_USED
 
     def limits(self, amounts: Mapping[str, float], burst: float | None) -> list[Limit]:
-        """The scheduler's limits for amounts per minute; `burst` in seconds replaces the own."""
+        """Returns the scheduler's limits for amounts per minute. `burst` (s) replaces the
+        preset's."""
         found: list[Limit] = []
         for name, amount in amounts.items():
             seconds = self.burst.get(name, 0.0) if burst is None else burst
@@ -72,7 +76,7 @@ class Provider:
 _MINUTE = 60.0 - _JITTER
 _BUCKETS = {"rpm": _MINUTE, "tpm": _MINUTE, "itpm": _MINUTE, "otpm": _MINUTE}
 
-# The amounts are those of a middle tier; what an account has stands on its provider's limits page.
+# The amounts are those of a middle tier. Those of an account are on its provider's limits page.
 _ALL = (
     Provider(
         "openai",
@@ -156,7 +160,8 @@ ANY = Provider("any", "any OpenAI-compatible server", None, "XTREMEFLOW_API_KEY"
 
 
 def address(base_url: str, url: str, prefix: str = "") -> str:
-    """Puts the path, without the prefix, behind the base; what both have (mostly `/v1`) once.
+    """Joins the base and the path of `url` without the prefix. A part of both, such as `/v1`,
+    counts once.
 
     https://host/openai/v1 and /v1/chat/completions are https://host/openai/v1/chat/completions.
     """

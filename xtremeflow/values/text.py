@@ -1,11 +1,11 @@
-"""Text of others for people to read: no character of it commands the terminal."""
+"""Text of others, for people: no character of it controls the terminal."""
 
 from __future__ import annotations
 
 import re
 
-# C0, DEL and C1; lone surrogates, which no terminal can be sent; and what turns the direction of
-# writing or ends a line unseen.
+# C0, DEL and C1; lone surrogates, which cannot be encoded; and characters that turn the direction
+# of writing or end a line unseen.
 _COMMANDS = re.compile(
     "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 )
@@ -13,12 +13,12 @@ _NAMES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def printable(text: str) -> str:
-    """The text in one line, characters that a terminal would obey as escapes (`\\x1b`)."""
+    """Returns the text in one line, with control characters as escapes (`\\x1b`)."""
     return _COMMANDS.sub(_escaped, text)
 
 
 def printable_lines(text: str) -> str:
-    """The same of a text of our own, whose lines stay lines."""
+    """Returns the same for a text of our own, whose lines stay lines."""
     return "\n".join(map(printable, text.split("\n")))
 
 

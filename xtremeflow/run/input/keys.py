@@ -1,4 +1,4 @@
-"""The key: where it comes from, and that it goes nowhere but into its header."""
+"""The API key: its source, and the rule that it goes only into its header."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ _SECRET = 8  # characters
 
 
 class KeyProblem(Exception):
-    """There is no usable key, or no safe way to send it; never quotes it."""
+    """There is no usable key, or no safe way to send it. The message never quotes the key."""
 
 
 class Key:
-    """A secret that shows itself only when it is asked to."""
+    """A secret that shows itself only on demand."""
 
     __slots__ = ("_bytes", "_redaction", "source")
 
     def __init__(self, text: str, source: str = "") -> None:
-        """`source` says where it was found. Raises KeyProblem if no header can carry it."""
+        """`source` names the place of the key. Raises KeyProblem if no header can carry it."""
         text = text.strip()
         if not text:
             raise KeyProblem("the key is empty")
         if not text.isascii() or not text.isprintable() or set(text) & set(' "\\'):
             raise KeyProblem("the key has characters that no key has: is it the right one?")
         self._bytes = text.encode()
-        # A few letters, as local servers take them for a key, are no secret but part of words.
+        # Local servers take a few letters as a key. These are no secret, and parts of words.
         self._redaction = Redaction(self._bytes) if len(text) >= _SECRET else None
         self.source = source
 
@@ -38,8 +38,8 @@ class Key:
         return self._bytes.decode()
 
     def hidden(self, text: bytes) -> bytes:
-        """The text with the key struck out in every form in which it may be quoted; JSON stays
-        JSON. The text itself if there is nothing to strike out."""
+        """Strikes the key out of `text` in every form in which it may be quoted. JSON stays JSON.
+        Returns `text` itself if there is nothing to strike out."""
         return text if self._redaction is None else self._redaction(text)
 
     def __repr__(self) -> str:
@@ -53,9 +53,9 @@ def find_key(
     required: bool,
     environment: Mapping[str, str] = os.environ,
 ) -> Key | None:
-    """The key in `file`, else that in the environment variable.
+    """Returns the key in `file`, else that in the environment variable.
 
-    Raises KeyProblem if it is required, or its file is given, and it is not there.
+    Raises KeyProblem if the key is missing and is required, or its file is given.
     """
     if file is not None:
         try:
@@ -81,7 +81,7 @@ def find_key(
 
 
 def check_base_url(url: str, *, insecure: bool) -> str:
-    """The URL without a final slash. Raises KeyProblem if a key should not be sent there."""
+    """Returns the URL without a final slash. Raises KeyProblem if it is not safe for a key."""
     parts = urlsplit(url)
     if parts.username is not None or parts.password is not None:
         raise KeyProblem("--base-url must be without a user and a password")

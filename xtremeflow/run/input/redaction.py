@@ -1,4 +1,4 @@
-"""Strikes a secret out of what others write, in whatever form they quote it.
+"""Strikes a secret out of texts of others, in every form in which they may quote it.
 
 Providers quote keys whole, escaped as JSON or as in a URL, in the base64 of an `Authorization`
 header that they echo, and truncated (`sk-ab****wxyz`, `sk-ab...`).
@@ -10,7 +10,7 @@ import re
 from base64 import b64encode, urlsafe_b64encode
 
 STRUCK = b"[key]"
-_SHOWN = 4  # characters of the key beside a mask: fewer are no secret
+_SHOWN = 4  # characters of the key beside a mask; fewer are no secret
 # Stars, dots and the like, also the typographic ones, as UTF-8 and as JSON's escapes.
 _MASK = re.compile(
     rb"(?:[*.#]{2,}|[xX]{3,}|\xe2\x80\xa6|\xe2\x80\xa2|\xc2\xb7|\\u2026|\\u2022|\\u00b7)+"
@@ -27,7 +27,7 @@ class Redaction:
         self._head, self._tail = secret[: _SHOWN - 1], secret[-_SHOWN:]
 
     def __call__(self, text: bytes) -> bytes:
-        """The text itself if nothing is struck out; JSON stays JSON."""
+        """Strikes the secret out. Returns `text` itself if it is not in there. JSON stays JSON."""
         for form in self._forms:
             if form in text:
                 text = text.replace(form, STRUCK)
@@ -40,7 +40,7 @@ class Redaction:
         return text
 
     def _without_truncated(self, text: bytes) -> bytes:
-        """Without beginnings of the secret before a mask, and ends of it behind one."""
+        """Removes beginnings of the secret before a mask, and ends of it behind one."""
         parts: list[bytes] = []
         kept = 0
         for mask in _MASK.finditer(text):
@@ -55,12 +55,12 @@ class Redaction:
 
 
 def _in_base64(secret: bytes) -> list[bytes]:
-    """What is in any base64 of a text with the secret in it, wherever in that it begins."""
+    """Returns the strings of which one is in any base64 of a text that has the secret."""
     forms: list[bytes] = []
     for before in range(3):
         padded = bytes(before) + secret
-        first = -(-8 * before // 6)  # characters that depend on what is before it
-        whole = 8 * len(padded) // 6  # and none of those on what is behind
+        first = -(-8 * before // 6)  # characters that depend on the bytes before it
+        whole = 8 * len(padded) // 6  # and none that depend on the bytes behind
         for encode in (b64encode, urlsafe_b64encode):
             form = encode(padded)[first:whole]
             if form not in forms:
@@ -69,7 +69,7 @@ def _in_base64(secret: bytes) -> list[bytes]:
 
 
 def _escaped(form: bytes) -> bytes:
-    """The form with any of its characters escaped, as in JSON or in a URL."""
+    """Returns a pattern of the form with any of its characters escaped, as in JSON or in a URL."""
     return b"".join(
         rb"(?:%s|%%%s|\\u00%s%s)"
         % (re.escape(bytes([c])), _hex(c), _hex(c), rb"|\\/" if c == ord("/") else b"")

@@ -1,6 +1,6 @@
-"""A line of the input: a request, or why it is none.
+"""A line of the input: a request, or the reason why it is none.
 
-Three forms are told apart by their keys: a line of OpenAI's Batch format (`custom_id`, `method`,
+Its keys distinguish three forms: a line of OpenAI's Batch format (`custom_id`, `method`,
 `url`, `body`), one of Anthropic's (`custom_id`, `params`), and a request body by itself.
 """
 
@@ -26,8 +26,8 @@ class Request:
     """A request that can be sent.
 
     line         its number in the input, from 1
-    fingerprint  of the line's bytes; with the number it says which result belongs to it
-    url          the path that is put behind the base URL
+    fingerprint  of the line's bytes; with the number it identifies the result
+    url          the path behind the base URL
     body         the decoded body
     content      the body's bytes as they are sent
     """
@@ -45,7 +45,7 @@ class Request:
 
     @property
     def embeds(self) -> bool:
-        """Whether its answer has no text."""
+        """Whether the request is for embeddings, so that its answer has no text."""
         return embeds(self.url)
 
 
@@ -62,15 +62,15 @@ class _Bad(Exception):
 
 
 def fingerprint(line: bytes) -> int:
-    """64 bits of a hash of the line, never 0."""
+    """Returns 64 bits of a hash of the line, never 0."""
     return int.from_bytes(blake2b(line, digest_size=8).digest(), "big") or 1
 
 
 def parse(line: bytes, number: int, mark: int, endpoints: Mapping[str, str]) -> Request | BadLine:
-    """Decodes a line that is not blank; `mark` is its fingerprint.
+    """Decodes a line that is not blank. `mark` is its fingerprint.
 
-    `endpoints` tells the path for a body without a url by the field that it has: "messages",
-    "input" (and "embedding", for models of that name), "prompt", or "" for any.
+    `endpoints` has the paths for bodies without a url, by their fields: "messages", "input" (and
+    "embedding", for models of that name), "prompt", or "" for any.
     """
     custom_id: str | None = None
     try:
@@ -105,7 +105,7 @@ def _decoded(line: bytes) -> Json:
         raise _Bad(f"is not JSON: {error.msg} at character {error.pos + 1}") from None
     except RecursionError:
         raise _Bad("is nested too deep") from None
-    except ValueError as error:  # a constant that JSON does not have, or thousands of digits
+    except ValueError as error:  # a constant that is not JSON, or thousands of digits
         raise _Bad(f"is not JSON: {error}") from None
     if not isinstance(value, dict):
         raise _Bad(f"must be a JSON object, not {_kind(value)}")
@@ -178,15 +178,15 @@ def _endpoint(body: Json, endpoints: Mapping[str, str]) -> str:
 
 
 def _as_it_stands(line: bytes, key: str, value: Json) -> bytes:
-    """The value of a key of the line, which is an object, as the bytes that are there: a number
-    may have more digits than fit in a float. Of a key that is there twice the last counts."""
+    """Returns the value of a key of the line, an object, as its own bytes, because a number may
+    have more digits than fit in a float. The last of repeated keys counts."""
     text = line.decode()
     for match in reversed(list(_KEYS[key].finditer(text))):
         try:
             found, end = _DECODER.raw_decode(text, match.end())
         except ValueError:
             continue
-        if found == value:  # else it is a key of that name deeper in the line
+        if found == value:  # else it is a key of the same name deeper in the line
             return text[match.end() : end].encode()
     raise _Bad(f"{key} must be written without escapes in its name")
 

@@ -15,7 +15,7 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from typing import Any
 
 _CHUNK = 1 << 18  # bytes
-_AHEAD = 4  # chunks that a slow source's thread may be ahead of the loop
+_AHEAD = 4  # chunks by which the thread of a slow source may be ahead of the loop
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
 _SKIPPABLE = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")  # a frame of zstd that is no text
@@ -24,18 +24,18 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 class SourceError(Exception):
-    """The input cannot be read; says which and why."""
+    """The input cannot be read. The message names it and says why."""
 
 
 class Source:
     """The lines of a file, or of standard input if its name is "-".
 
-    Read with os.read throughout: a thread that waits for standard input holds no lock that the
-    end of the process would have to wait for.
+    All reading uses os.read: a thread that waits for standard input then holds no lock that the end
+    of the process would wait for.
     """
 
     def __init__(self, name: str) -> None:
-        """Opens it. Raises SourceError if that cannot be."""
+        """Opens the input. Raises SourceError if it cannot."""
         self.name = "standard input" if name == "-" else name
         self._path = name
         try:
@@ -55,9 +55,10 @@ class Source:
         return os.path.samestat(os.fstat(self._file), other)
 
     async def batches(self) -> AsyncGenerator[list[bytes], None]:
-        """The lines without their ends, as many at a time as came in one piece; once.
+        """Yields the lines without their ends, in lists of those that came in one piece. Works
+        once.
 
-        Raises SourceError where it breaks off or cannot be read.
+        Raises SourceError if the input breaks off or cannot be read.
         """
         rest = b""
         async with contextlib.aclosing(self._chunks()) as chunks:
@@ -69,7 +70,8 @@ class Source:
             yield [rest]
 
     def count(self) -> int:
-        """How many lines there are, read anew: for a thread. Only where `repeatable`."""
+        """Reads the input anew and returns its number of lines. Runs in a thread, if
+        `repeatable`."""
         total, last = 0, b"\n"
         file = self._open()
         try:
@@ -94,7 +96,7 @@ class Source:
             os.close(self._file)
 
     def _pieces(self, file: int) -> Iterator[bytes]:
-        """The text without its byte order mark, whatever it is packed in."""
+        """Yields the decompressed text without its byte order mark."""
         pieces = self._unpacked(file)
         try:
             start = _enough(pieces, b"", len(_BYTE_ORDER_MARK))
@@ -122,21 +124,21 @@ class Source:
 
 
 def _enough(pieces: Iterator[bytes], start: bytes, length: int) -> bytes:
-    """The start and what follows it, until there is so much, or all."""
+    """Reads pieces behind `start` until there are `length` bytes, or no more."""
     while len(start) < length and (more := next(pieces, b"")):
         start += more
     return start
 
 
 def _padding(file: int, data: bytes) -> bytes:
-    """Passes over the zeros that a tape's blocks are filled up with, as gzip does."""
+    """Skips the zeros that fill up the blocks of a tape, as gzip does."""
     while data and not (data := data.lstrip(b"\0")):
         data = os.read(file, _CHUNK)
     return data
 
 
 def _skippable(file: int, data: bytes) -> bytes:
-    """Passes over frames that hold no text, such as the table of a seekable file."""
+    """Skips frames without text, such as the table of a seekable file."""
     more = iter(lambda: os.read(file, _CHUNK), b"")
     while _SKIPPABLE.match(data := _enough(more, data, 8)):
         length = 8 + int.from_bytes(data[4:8], "little")
@@ -154,7 +156,7 @@ def _decompressed(
     new_frame: Callable[[], Any],
     without_filling: Callable[[int, bytes], bytes],
 ) -> Iterator[bytes]:
-    """The frames of a compressed file one after the other; raises EOFError if the last is torn."""
+    """Yields the frames of a compressed file. Raises EOFError if the last one is torn."""
     while data := without_filling(file, data):
         frame = new_frame()
         while True:

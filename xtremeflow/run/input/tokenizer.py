@@ -1,4 +1,4 @@
-"""`--tokenizer`: counts tokens with a library that is installed, instead of characters."""
+"""`--tokenizer`: counts tokens with an installed library, instead of characters."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ class TokenizerError(Exception):
 
 
 def tokenizer(name: str) -> Measure:
-    """A Hugging Face tokenizer.json, by its path, or an encoding or a model that tiktoken knows.
+    """Returns a function that counts the tokens of a text.
 
-    Raises TokenizerError if it, or the library for it, is not there.
+    `name` is the path of a Hugging Face tokenizer.json, or an encoding or model that tiktoken
+    knows. Raises TokenizerError if the tokenizer, or the library for it, is missing.
     """
     try:
         return _from_file(name) if Path(name).is_file() else _from_tiktoken(name)
@@ -48,7 +49,7 @@ def _from_tiktoken(name: str) -> Measure:
             f"--tokenizer must be a file, a model that tiktoken knows, or one of {known}; "
             f"got {name!r}"
         ) from None
-    except Exception as error:  # it loads its tables from the network the first time
+    except Exception as error:  # the library loads its tables from the network the first time
         raise TokenizerError(f"--tokenizer {name} cannot be loaded: {error}") from None
     encode = encoding.encode_ordinary
     return lambda text: len(encode(text))

@@ -1,4 +1,4 @@
-"""Budgets: how many requests and tokens this run may use."""
+"""Budgets: the requests and tokens that this run may use."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Budget:
-    """Amounts are for one run; None is no limit. Estimates count until their calls have ended."""
+    """The budgets of one run; None is no limit. Estimates count until their calls have ended."""
 
     max_requests: int | None = None
     max_tokens: int | None = None
@@ -16,7 +16,7 @@ class Budget:
     reserved: int = 0
 
     def exceeded_by(self, tokens: int) -> str | None:
-        """Which budget does not allow another call of so many tokens, if one does not."""
+        """Returns the budget that does not allow another call of so many tokens, or None."""
         if self.max_requests is not None and self.requests >= self.max_requests:
             return f"--max-requests {self.max_requests} is used up"
         if self.max_tokens is not None and self.tokens + self.reserved + tokens > self.max_tokens:
@@ -27,11 +27,11 @@ class Budget:
         return None
 
     def reserve(self, tokens: int) -> None:
-        """A call of an estimated size begins."""
+        """Reserves the estimate of a call that begins."""
         self.requests += 1
         self.reserved += tokens
 
     def settle(self, estimate: int, used: int) -> None:
-        """It has ended, having used so many."""
+        """Replaces the estimate of a call that has ended by the tokens used."""
         self.reserved -= estimate
         self.tokens += used

@@ -1,4 +1,4 @@
-"""A call of the runner: its attempts, and what the verdict on the last one makes of its line."""
+"""A call of the runner: its attempts, and the result of its line by the last verdict."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ from xtremeflow.run.wire.transport import NoReply, Reply, Unreachable
 if TYPE_CHECKING:
     from xtremeflow.run.job.runner import Runner
 
-_FIRST_PAUSE = 1.0  # s, after a refusal that does not say how long
+_FIRST_PAUSE = 1.0  # s, after a refusal that tells no wait
 
 
 class Left(Exception):
-    """The run was stopped before this call was done: the next one does it."""
+    """The run was stopped before this call was done. The next run does it."""
 
 
 class Unpassed(Exception):
-    """What a call that has failed ends with, so that its scheduler takes it for no success."""
+    """Raised by a failed call, so that its scheduler does not count it as a success."""
 
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """A request on its way, and what has become of it. Times are in seconds."""
+    """A request on its way, and its outcome so far. Times are in seconds."""
 
     request: Request
     cost: Estimate
-    charged: Mapping[str, int]  # what the last attempt has cost of each limit
+    charged: Mapping[str, int]  # the cost of the last attempt, of each limit
     task: asyncio.Task[None] | None = None
-    in_flight: bool = True  # from its admission on; False while it waits for another
+    in_flight: bool = True  # from its admission on; False while it waits for another attempt
     attempts: int = 0
     refusals: int = 0
     since: float | None = None  # the first attempt that did not pass, on the loop's clock
@@ -73,11 +73,11 @@ class Call:
         return about
 
 
-Read = tuple[Reply, Document | None]  # an answer as it came, and its body read
+Read = tuple[Reply, Document | None]  # an answer as it came, and its decoded body
 
 
 class Calls:
-    """How the calls of a run are made: by the attempts that all of the package's are made by."""
+    """Makes the calls of a run, by the Attempts that the whole package uses."""
 
     def __init__(self, runner: Runner) -> None:
         self.failures = 0
@@ -100,10 +100,10 @@ class Calls:
         return self._runner.stopped is not None
 
     def start(self) -> None:
-        """The run begins: from now on somebody is patient."""
+        """Begins the run: the policy's patience counts from now on."""
         self._passed_at = self._runner.now()
 
-    # What Attempts wants of a scheduler's client.
+    # The interface of a client that Attempts needs.
 
     def shown(self, answer: Answer) -> Verdict:
         return self._scheduler._answered(answer) if self._scheduler.adapt else judged(answer)
@@ -114,7 +114,8 @@ class Calls:
     # ---- a call ----
 
     async def make(self, call: Call) -> None:
-        """Raises Left or Unpassed where no result comes of it."""
+        """Makes the attempts of a call and writes its line. Raises Left or Unpassed without a
+        result."""
         try:
             sent = await self._attempts.make(
                 partial(self._send, call),
@@ -131,7 +132,7 @@ class Calls:
         if failure is None:
             self._watch.success()
             self._runner.has_passed()
-            assert read is not None  # else that were the failure
+            assert read is not None  # or failure_in() had returned a failure
             self._settle(call, read.value)
             self._runner.outbox.succeeded(
                 records.result_line(call.request, reply, read, call.about())
@@ -185,21 +186,21 @@ class Calls:
             counts.passed[unit] += amount - call.cost[unit]
 
     async def _uncharge(self, call: Call) -> None:
-        """It cannot have been charged."""
+        """Returns the cost of a call that the provider cannot have charged."""
         await report_token_usage(dict.fromkeys(self._runner.units, 0))
         self.count(call, -1)
 
     def count(self, call: Call, sign: int = 1) -> None:
-        """That an attempt has begun, or that it was refused."""
+        """Counts an attempt that begins (`sign` 1), or that was refused (-1)."""
         passed = self._runner.counts.passed
         passed["requests"] = passed.get("requests", 0) + sign
         for unit in self._runner.units:
             passed[unit] = passed.get(unit, 0) + sign * call.cost[unit]
 
-    # ---- what an answer means for the others ----
+    # ---- what an answer means for the other calls ----
 
     def ended(self, call: Call, answer: Answer, verdict: Verdict) -> None:
-        """An attempt has got this answer. Raises Left where there is to be no other."""
+        """Notes the answer to an attempt. Raises Left if no other attempt may follow."""
         runner = self._runner
         if verdict.meaning is Meaning.PASSED:
             self._passed_at = runner.now()
@@ -224,42 +225,42 @@ class Calls:
             raise Left
 
     def _is_alone(self, call: Call, verdict: Verdict) -> bool:
-        """Whether others have passed while this call did not: then it is its own failure."""
+        """Whether others have passed while this call did not. Then the failure is its own."""
         is_told = verdict.wait is not None and verdict.wait > self._runner.policy.max_wait
         return not is_told and call.since is not None and call.since < self._passed_at
 
     def _note_cooldown(self) -> None:
-        # By now the scheduler has been told of the refusal, and knows how long.
+        # By now the scheduler knows of the refusal, and the length of the cooldown.
         left = self._scheduler.stats().cooldown_left
         if left > 0:
             now = self._runner.wall()
             self._runner.on_cooldown(now, now + left)
 
     def _consider(self, call: Call, failure: Failure) -> None:
-        """Stops the run for what all calls share."""
+        """Stops the run for a failure that all calls share."""
         cause = self._watch.failure(failure)
         if cause and not self._runner.policy.keep_going:
             more = self._more_of(call, failure)
             self._runner.stop(f"every call would fail: {cause}{more}", mend=True)
 
     def _more_of(self, call: Call, failure: Failure) -> str:
-        """What helps to mend it."""
+        """Returns the details that help to mend a failure."""
         if not isinstance(failure, StatusFailure):
             return ""
         more = f", model {call.request.model}" if concerns_model(failure) else ""
-        said = message_of(failure)
+        said = message_of(failure).removesuffix(".")
         more += "" if said == str(failure) else f": {said}"
         if failure.status_code in (401, 403):
             key, variable = self._runner.key, self._runner.provider.key_variable
             more += (
                 f" (no key was sent: {variable} is not set)"
                 if key is None
-                else f" (it came from the {key.source})"
+                else f" (the key came from the {key.source})"
             )
         return more
 
     def _give_up(self, verdict: Verdict, failure: Failure) -> None:
-        """A call was refused for the last time. That is not its fault: the run stops."""
+        """Stops the run after the last refusal of a call, which is not the call's own fault."""
         runner = self._runner
         said = verdict.words or message_of(failure)
         if verdict.wait is not None and verdict.wait > runner.policy.max_wait:
@@ -272,7 +273,7 @@ class Calls:
             runner.stop(f"nothing has passed for {silence:.0f} s: {said}")
 
     def _failed(self, call: Call, failure: Failure, meaning: Meaning) -> None:
-        """It has, for good."""
+        """Writes the line of a call that has failed for good."""
         runner = self._runner
         silence = runner.now() - self._passed_at
         if meaning is Meaning.DOWN and silence >= runner.policy.max_wait:
@@ -289,7 +290,7 @@ class Calls:
 
 
 class _Following:
-    """Follows the attempts of one call, for the run."""
+    """Follows the attempts of one call for the run."""
 
     def __init__(self, calls: Calls, call: Call) -> None:
         self._calls = calls

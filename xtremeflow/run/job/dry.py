@@ -1,4 +1,4 @@
-"""`--dry-run`: what would be sent, what it would cost, and how fast it could be at best."""
+"""`--dry-run`: the requests that a run would send, their cost, and its shortest time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xtremeflow.values.text import printable
 
 @dataclass
 class Plan:
-    """What a run would do; amounts are of the lines that are still to be done."""
+    """The work of a run. Amounts are of the lines that are not done yet."""
 
     lines: int = 0
     done_before: int = 0
@@ -37,7 +37,7 @@ class Plan:
             self.examples.append(line)
 
     def shortest(self, limits: Iterable[Limit]) -> tuple[float, str]:
-        """The least seconds in which the limits let it all pass, and which limit says so."""
+        """Returns the shortest time in seconds that the limits allow, and the limit that binds."""
         least, which = 0.0, ""
         for limit in limits:
             waits = (self.charged[limit.name] - (limit.capacity or 0.0)) / limit.rate
@@ -63,7 +63,7 @@ class Plan:
         }
 
     def as_text(self, limits: Sequence[Limit], *, presets: bool) -> str:
-        """`presets`: whether the limits are the preset's, for want of others."""
+        """Formats the plan. `presets` says that no limits were given and these are the preset's."""
         models = ", ".join(
             f"{count:,} to {printable(name) or '?'}" for name, count in self.models.items()
         )
@@ -110,7 +110,7 @@ async def plan(
     *,
     examples: int = 5,
 ) -> Plan:
-    """Reads everything and sends nothing. `limits`: what they can let pass of one call."""
+    """Reads everything and sends nothing. `limits` has the most that each lets one call take."""
     found = Plan()
     number = 0
     async with aclosing(batches):

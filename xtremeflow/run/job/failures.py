@@ -1,6 +1,6 @@
-"""How a call has failed, in words; and whether every other would fail in the same way.
+"""The failure of a call in words, and whether every other call would fail in the same way.
 
-What an answer means for its own call is the verdict's: see xtremeflow.answers.
+The verdict says what an answer means for its own call: see xtremeflow.answers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SHARED = {401: "the key is not accepted", 402: "the account has no credit",
 _UNKNOWN_MODEL = {"model_not_found", "deploymentnotfound", "invalid_model", "unknown_model"}
 
 SHARED_AFTER = 3
-"""So many calls in a row have to fail alike before the run is stopped."""
+"""This many calls in a row must fail alike before the run stops."""
 
 
 class StatusFailure(Exception):
@@ -33,7 +33,7 @@ class StatusFailure(Exception):
 
 
 class BadReply(Exception):
-    """An answer of status 200 that is none, such as a proxy's page."""
+    """An answer of status 200 that is not the API's, such as a proxy's page."""
 
     def __init__(self, reply: Reply, answer: Document | None, reason: str) -> None:
         super().__init__(reason)
@@ -45,7 +45,7 @@ Failure = StatusFailure | BadReply | NoReply
 
 
 def failure_in(reply: Reply, answer: Document | None) -> StatusFailure | BadReply | None:
-    """What is wrong with a reply whose body was read as that."""
+    """Returns the failure in a reply with that decoded body, or None."""
     if reply.status >= 400:
         return StatusFailure(reply, answer)
     if not 200 <= reply.status < 300:
@@ -58,14 +58,14 @@ def failure_in(reply: Reply, answer: Document | None) -> StatusFailure | BadRepl
 
 
 def is_shared(failure: Failure) -> bool:
-    """Whether it is that of a wrong key, model or address, which all calls have in common."""
+    """Whether the failure is of a wrong key, model or address, which all calls share."""
     if isinstance(failure, StatusFailure):
         return failure.status_code in _SHARED or _code(failure) in _UNKNOWN_MODEL
     return isinstance(failure, BadReply)
 
 
 def likeness(failure: Failure) -> str:
-    """Equal for failures that have one cause, and what to call that."""
+    """Returns the cause of a failure in words, equal for failures of the same cause."""
     if isinstance(failure, StatusFailure):
         status = failure.status_code
         if _code(failure) in _UNKNOWN_MODEL:
@@ -77,12 +77,12 @@ def likeness(failure: Failure) -> str:
 
 
 def concerns_model(failure: StatusFailure) -> bool:
-    """Whether it may be that there is no such model."""
+    """Whether the cause may be an unknown model."""
     return failure.status_code == 404 or _code(failure) in _UNKNOWN_MODEL
 
 
 def code_of(failure: Failure) -> str:
-    """A word for the errors file."""
+    """Returns the failure's code for the errors file."""
     if isinstance(failure, StatusFailure):
         code = failure.status_code
         return "error_in_answer" if code is None else f"http_{code}"
@@ -92,7 +92,7 @@ def code_of(failure: Failure) -> str:
 
 
 def message_of(failure: Failure) -> str:
-    """What the provider said, else what the failure is."""
+    """Returns the provider's message, else the failure's own."""
     if isinstance(failure, StatusFailure):
         error = _error(failure)
         said = error.get("message")
@@ -114,7 +114,8 @@ def _error(failure: StatusFailure) -> Json:
 
 
 def _status_inside(error: Json) -> int | None:
-    """The HTTP status that an error in an answer names, as gateways' do."""
+    """Returns the HTTP status that an error inside an answer names, as gateways send it, or
+    None."""
     for name in ("code", "status", "status_code"):
         status = error.get(name)
         if isinstance(status, str) and status.isascii() and status.isdigit():
@@ -125,7 +126,7 @@ def _status_inside(error: Json) -> int | None:
 
 
 class Watch:
-    """Follows the failures of all calls, for what they have in common."""
+    """Follows the failures of all calls, to find a common cause."""
 
     def __init__(self) -> None:
         self._answered = False  # whether there was any answer at all
@@ -136,7 +137,7 @@ class Watch:
         self._alike.clear()
 
     def failure(self, failure: Failure) -> str | None:
-        """Notes it; returns why the run is to be stopped, if it is."""
+        """Notes a failure. Returns the cause for which the run must stop, or None."""
         first_contact = isinstance(failure, Unreachable) and not self._answered
         self._answered |= not isinstance(failure, NoReply)
         if is_shared(failure) or first_contact:

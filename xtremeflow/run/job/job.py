@@ -35,7 +35,7 @@ from xtremeflow.values.limits import Limit
 
 logger = logging.getLogger("xtremeflow.run")
 
-_SYNC_INTERVAL = 5.0  # s; what a power failure may cost
+_SYNC_INTERVAL = 5.0  # s; a power failure may lose the results of this time
 _HARDLY_NOTICED = 100  # calls
 _LOOK_INTERVAL = 0.5  # s, between looks at the limits
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -43,14 +43,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @dataclass(frozen=True)
 class Job:
-    """All that a run needs.
+    """The parts and settings of a run.
 
     limits       those to begin with
     target       the address that they belong to
-    adapt        what may become of them, and of those that only the answers tell of: see
-                 `TaskScheduler`
-    concurrency  calls at a time, at the most
-    command      what to give again to go on
+    adapt        how answers may change them: see `TaskScheduler`
+    concurrency  calls at a time, at most
+    command      the command that goes on with the run
     """
 
     source: Source
@@ -68,12 +67,12 @@ class Job:
     command: str
 
     async def run(self, transport: Transport, view: View) -> Summary:
-        """Runs it, and closes the transport."""
+        """Runs the job, closes the transport and returns the summary."""
         return await _Run(self, transport, view).to_its_end()
 
     def scheduler(self) -> TaskScheduler:
-        """Its buckets are full, but for a run that goes on with one that has just ended: they hold
-        what has been refilled since, as that one may have used all there was.
+        """Makes the scheduler. Its buckets are full, unless a run on this output has just ended.
+        Then they hold the refill since that end, as that run may have used everything.
         """
         idle = math.inf
         if self.results.done.count >= _HARDLY_NOTICED:
@@ -94,12 +93,12 @@ class Job:
         return scheduler
 
     def _learned(self, idle: float) -> Json | None:
-        """What the last run has learned of the limits, if there is any use in it."""
+        """Returns what the last run has learned of the limits, if it is still of use."""
         state = last_state(past_runs(self.results.path), self.target)
         try:
             before = restored(state) if state is not None else self._assumed()
         except (TypeError, ValueError) as error:
-            logger.warning("nothing is made of what was learned of the limits: %s", error)
+            logger.warning("the limits that earlier runs have learned are not used: %s", error)
             return None
         rates = {
             name: replace(rate, burst=min(rate.burst, rate.rate * idle))
@@ -108,13 +107,13 @@ class Job:
         return saved(replace(before, rates=rates))
 
     def _assumed(self) -> Learned:
-        """Of a provider that limits nothing but the calls in flight: that it does."""
+        """Returns the assumption for a provider that limits only calls in flight."""
         limits_calls = set(self.provider.amounts) == {"concurrency"}
         return Learned(concurrency=FIRST_CALLS if limits_calls else None)
 
 
 class _Run:
-    """A job under way: what it is made of, and what goes on beside its calls."""
+    """A running job: its parts, and the tasks beside its calls."""
 
     def __init__(self, job: Job, transport: Transport, view: View) -> None:
         self._job = job
@@ -184,7 +183,7 @@ class _Run:
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(_SYNC_INTERVAL)
-            with contextlib.suppress(OSError):  # the next write will tell
+            with contextlib.suppress(OSError):  # the next write raises it again
                 await asyncio.to_thread(self._job.results.sync)
 
     async def _follow(self) -> None:
@@ -213,7 +212,7 @@ class _Run:
         self._view.update(self._look())
         self._view.stop()
         await self._transport.aclose()
-        with contextlib.suppress(OSError):  # told already, when it could not be written
+        with contextlib.suppress(OSError):  # the failed write has been reported
             self._job.results.sync()
 
     def _summary(self, unusable: Exception | None, signal: int | None) -> Summary:
@@ -245,7 +244,7 @@ class _Run:
 
 
 class LineCount:
-    """The number of lines, counted in a thread that nobody has to wait for."""
+    """Counts lines in a daemon thread, which the end of the process does not wait for."""
 
     def __init__(self, source: Source) -> None:
         self.value: int | None = None
@@ -254,13 +253,13 @@ class LineCount:
             threading.Thread(target=self._count, name="xtremeflow-count", daemon=True).start()
 
     def _count(self) -> None:
-        with contextlib.suppress(SourceError, OSError):  # the reader will meet it as well
+        with contextlib.suppress(SourceError, OSError):  # the reader raises it as well
             self.value = self._source.count()
 
 
 @contextlib.contextmanager
 def _stops(runner: Runner, came: list[int]) -> Generator[None, None, None]:
-    """The first signal stops the run, the second ends it; puts into `came` which have come."""
+    """Handles signals: the first stops the run, the second ends it. Appends them to `came`."""
     loop = asyncio.get_running_loop()
 
     def handle(number: int) -> None:
@@ -276,7 +275,7 @@ def _stops(runner: Runner, came: list[int]) -> Generator[None, None, None]:
         else:
             runner.abort(name)
 
-    # What whoever started this (nohup, a script's &) has it ignore stays ignored.
+    # A signal that the parent (nohup, a script's &) lets us ignore stays ignored.
     heard = [number for number in _SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
     for number in heard:
         loop.add_signal_handler(number, handle, number)

@@ -1,4 +1,4 @@
-"""A line that asks for longer answers than a limit can ever let pass holds up no line behind it."""
+"""Lines whose `max_tokens` exceed a limit hold up no line behind them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _CHARGED = ("max", "sum")  # at admission, with max_tokens in it
 
 @dataclass(frozen=True)
 class Room:
-    """The most that one call can take of a limit: what its bucket holds, or gets in a minute.
+    """The most that one call can take of a limit: its capacity, or its refill of a minute.
 
-    surely  whether that is known: it was given as an upper bound, or the provider has told it
+    surely  whether that is known: given as an upper bound, or told by the provider
     """
 
     tokens: float
@@ -27,7 +27,7 @@ class Room:
 
 
 def rooms(limits: Sequence[LimitStats], *, bounded: bool) -> dict[str, Room]:
-    """By the limits' names; `bounded`: what was given is an upper bound."""
+    """Returns the rooms by the limits' names. `bounded`: given limits are upper bounds."""
     found: dict[str, Room] = {}
     for limit in limits:
         room = max(limit.capacity, _MINUTE * limit.rate)
@@ -38,11 +38,11 @@ def rooms(limits: Sequence[LimitStats], *, bounded: bool) -> dict[str, Room]:
 
 
 def fitted(cost: Estimate, limits: Mapping[str, Room], rule: ChargeRule) -> Estimate | str:
-    """The estimate with which the call is to be sent, or why it is not.
+    """Returns the estimate with which to send a call, or the reason not to send it.
 
-    A provider that charges `max_tokens` can never let such a call pass: where both are known, it
-    is not sent. Otherwise it is, and holds what it will probably use, for one of two things will
-    come of it: a refusal, which costs nothing, or a pass, which shows that more is not charged.
+    A provider that charges `max_tokens` can never let a call above its limit pass. Where both the
+    charge and the limit are known, the call is not sent. Otherwise it is sent and reserves its
+    probable usage. A refusal then costs nothing, and a pass shows that the provider charges less.
     """
     most = cost.most or 0
     if most > _ABSURD:

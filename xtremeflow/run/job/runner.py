@@ -27,13 +27,13 @@ from xtremeflow.values.text import printable
 
 _PROBE_CALLS = 4
 _PROBE_SECONDS = 0.5
-_LOOK_INTERVAL = 1.0  # s, between looks at what the limits can let pass of one call
+_LOOK_INTERVAL = 1.0  # s, between looks at the most that the limits let one call take
 TOO_LARGE = "too_large"
 
 
 @dataclass(eq=False)
 class Runner:
-    """Sends what is not done yet, in the order of the input, and writes down what comes of it."""
+    """Sends the lines that are not done, in the order of the input, and writes their outcomes."""
 
     transport: Transport
     scheduler: TaskScheduler
@@ -76,9 +76,9 @@ class Runner:
     # ---- the run ----
 
     async def run(self, batches: AsyncGenerator[list[bytes], None]) -> None:
-        """Returns when all lines are done, or when the calls in flight are after `stop()`.
+        """Returns when all lines are done, or after `stop()` when the calls in flight have ended.
 
-        Raises SourceError and InputChanged, the calls in flight then being done as well.
+        Raises SourceError and InputChanged, also after the calls in flight have ended.
         """
         self.start_clock()
         self._calls.start()
@@ -97,26 +97,26 @@ class Runner:
             self._feeder.result()
 
     def start_clock(self) -> float:
-        """From now on `wall` tells the time; returns it."""
+        """Starts the clock of `wall`, and returns its time."""
         if self._clock is None:
             self._clock = asyncio.get_running_loop().time
             self._ahead = time.time() - self._clock()
         return self.wall()
 
     def wall(self) -> float:
-        """Seconds since the epoch, by a clock that no step of the system's clock disturbs."""
+        """Returns seconds since the epoch, by a clock that steps of the system's clock do not
+        move."""
         return self.now() + self._ahead
 
     def now(self) -> float:
-        """Seconds on the loop's clock."""
+        """Returns seconds on the loop's clock."""
         assert self._clock is not None
         return self._clock()
 
     def stop(self, reason: str, *, mend: bool = False) -> None:
-        """Dispatches nothing more; the calls in flight go on.
+        """Dispatches no more calls. The calls in flight go on.
 
-        The reason may quote anybody. `mend`: it will be the same again, unless somebody does
-        something about it.
+        The reason may quote the provider. `mend` says that it stays until the user mends it.
         """
         if self.stopped is None:
             self.to_be_mended = mend
@@ -127,7 +127,7 @@ class Runner:
             self._cancel_calls(in_flight=False)
 
     def abort(self, reason: str) -> None:
-        """Ends the calls in flight as well; what they would have answered is lost."""
+        """Ends the calls in flight as well. Their answers are lost."""
         self.stop(reason)
         self._aborted = True
         self._cancel_calls(in_flight=True)
@@ -156,7 +156,7 @@ class Runner:
         self._begin()
 
     def _read(self, line: bytes, number: int) -> Request | None:
-        """The request that the line asks for, if it is still to be sent."""
+        """Returns the request of the line, or None if it is not to be sent."""
         if not line:
             self.blank += 1
             return None
@@ -173,7 +173,7 @@ class Runner:
         return None
 
     def _begin(self) -> None:
-        """From now on the run changes files: the lines that were done are where they were."""
+        """Lets the run change files, since the done lines are where they were."""
         if not self._begun:
             self.results.begin()
             self._begun = True
@@ -191,7 +191,7 @@ class Runner:
         while exceeded := self.budget.exceeded_by(cost.total):
             if not self._running:
                 self.stop(exceeded)
-            await self._change()  # they may use less than was thought
+            await self._change()  # calls may use less than their estimates
         call = Call(request, cost, {unit: cost[unit] for unit in self.units})
         task = await self.scheduler.start_task(self._run(call), cost)
         if self._probe is None:
@@ -206,7 +206,7 @@ class Runner:
         await self._calls.make(call)
 
     def _rooms(self) -> Mapping[str, Room]:
-        """What the limits can let pass of one call, as of a second ago at the most."""
+        """Returns the most that the limits let one call take, at most a second old."""
         now = self.now()
         if now >= self._rooms_until:
             limits = self.scheduler.stats().limits
@@ -221,7 +221,8 @@ class Runner:
         self.outbox.failed(records.error_line(request, TOO_LARGE, message, None, None, about))
 
     def _own(self, call: Call, task: asyncio.Task[None]) -> None:
-        """The call is this task's; it may have begun, or even ended, before its start returned."""
+        """Notes the task of a call, which may have begun, or even ended, before its start
+        returned."""
         if call.task is None:
             call.task = task
             self._running.add(call)
@@ -243,12 +244,12 @@ class Runner:
     # ---- waiting ----
 
     def has_passed(self) -> None:
-        """A call has passed: there may be more of them."""
+        """Notes that a call has passed, so that more may be in flight."""
         if self._probing:
             self._end_probe(True)
 
     def _end_probe(self, success: bool) -> None:
-        """A few calls at first; more once one has succeeded, or as none fails at once."""
+        """Ends the probe by a few calls: one has succeeded, or none has failed at once."""
         if success or not self._calls.failures:
             self._probing = False
             self._wake()
@@ -258,5 +259,5 @@ class Runner:
         self._changed = asyncio.Event()
 
     async def _change(self) -> None:
-        """Returns when a call has ended, the probe has, or the input."""
+        """Returns when a call, the probe or the input has ended."""
         await self._changed.wait()

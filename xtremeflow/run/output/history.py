@@ -1,7 +1,7 @@
-"""What is kept about the runs beside their results: for pictures and for people.
+"""The history of runs, beside their results: for pictures, for the next run and for people.
 
 `results.runs.jsonl` has a line for each start with the limits, for each cooldown, and for each end
-with the summary. Nothing depends on it: it may be deleted, and a crash may tear it.
+with the summary. No result depends on it: it may be deleted, and a crash may tear it.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ def history_path(results: Path) -> Path:
     return results.with_name(f"{results.stem}.runs{results.suffix}")
 
 
-Known = tuple[str, float, float]  # a limit's name, rate and capacity; of the concurrency its size
-_NOTED = 0.02  # the least change that is noted, as a share
+Known = tuple[str, float, float]  # a limit's name, rate and capacity, or the concurrency's size
+_NOTED = 0.02  # the smallest change that is noted, as a share
 _STORE = 600.0  # s, for which a bucket's capacity lasts at its rate
 
 
@@ -46,8 +46,8 @@ class History:
         self._add({"event": "start", "time": now, "limits": described, **about})
 
     def limits(self, now: float, limits: Sequence[LimitStats], learned: Json) -> None:
-        """What the limits are by now, and what to give to the next run of it, where that is not
-        what was noted last."""
+        """Notes the limits as they are now, and what is learned of them, if that differs from the
+        last note."""
         found = [(limit.name, limit.rate, limit.capacity) for limit in limits]
         concurrency = learned.get("concurrency")
         if concurrency is not None:
@@ -63,7 +63,7 @@ class History:
                        "concurrency": concurrency, "state": learned})  # fmt: skip
 
     def cooldown(self, start: float, end: float) -> None:
-        """One that overlaps the one before only extends it."""
+        """Notes a cooldown. If it overlaps the one before, it extends that."""
         if self._cooldown is not None and start <= self._cooldown[1]:
             self._cooldown[1] = max(self._cooldown[1], end)
             return
@@ -82,7 +82,7 @@ class History:
 
     def _add(self, event: Json) -> None:
         if not self._started:
-            return  # the run is refused: it leaves no trace
+            return  # a refused run leaves no trace
         try:
             with open(self._path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(event) + "\n")
@@ -91,7 +91,7 @@ class History:
 
 
 def last_state(runs: Sequence[PastRun], target: str) -> Json | None:
-    """What the last run to this address had learned of its limits."""
+    """Returns what the last run to this address had learned of its limits."""
     states = [run.state for run in runs if run.target == target and run.state is not None]
     return states[-1] if states else None
 
@@ -104,7 +104,7 @@ def _differ(one: Known, other: Known) -> bool:
 
 @dataclass(frozen=True)
 class PastLimit:
-    """A limit as it was for a while; rate is per second, `learned` says why."""
+    """A limit as it was for some time. The rate is per second; `learned` gives the reason."""
 
     name: str
     rate: float
@@ -113,13 +113,13 @@ class PastLimit:
 
     @property
     def is_felt(self) -> bool:
-        """Whether it is one on the pace: a day's holds more than any run has use for."""
+        """Whether the limit affects the pace. The limit of a day holds more than a run can use."""
         return self.capacity < _STORE * self.rate and self.rate < UNLIMITED
 
 
 @dataclass
 class PastRun:
-    """What the history tells of one run. Times are on the wall clock, in seconds."""
+    """The history of one run. Times are on the wall clock, in seconds."""
 
     start: float
     target: str = ""
@@ -138,7 +138,7 @@ class PastRun:
 
 
 def past_runs(results: Path) -> list[PastRun]:
-    """The runs in their order; lines that cannot be read are passed over."""
+    """Reads the runs in their order. Skips lines that cannot be read."""
     runs: list[PastRun] = []
     try:
         lines = history_path(results).read_bytes().splitlines()

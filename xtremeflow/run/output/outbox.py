@@ -1,4 +1,4 @@
-"""Lines on their way to the disk: without the key, and kept where there is no room for them."""
+"""Lines on their way to the disk: without the key, and kept while the disk has no room."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from xtremeflow.run.output.results import Results
 
 logger = logging.getLogger("xtremeflow.run")
 
-_ROOM_INTERVAL = 1.0  # s, between looks whether the disk has room again
+_ROOM_INTERVAL = 1.0  # s, between two attempts to write to a full disk
 
 
 class Outbox:
     """Writes results and errors, and counts them.
 
-    stop  called with why nothing can be written any more
+    stop  called with the reason why no line can be written any more
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Outbox:
         self._save("bad", self._hidden(line))
 
     def _hidden(self, line: bytes) -> bytes:
-        """Without the key, which some providers quote."""
+        """Strikes the key out of a line, since some providers quote it."""
         if self._key is None:
             return line
-        start = line.index(b",")  # behind the id, by which a later run knows the line
+        start = line.index(b",")  # behind the id, which a later run needs
         return line[:start] + self._key.hidden(line[start:])
 
     def _save(self, outcome: str, line: bytes) -> None:
@@ -58,7 +58,8 @@ class Outbox:
             setattr(self._counts, outcome, getattr(self._counts, outcome) + 1)
 
     async def wait_for_room(self, patience: float, is_over: Callable[[], bool]) -> None:
-        """Answers that could not be written are kept for a while, in seconds: they are paid for."""
+        """Keeps answers that could not be written for `patience` seconds, because they are paid
+        for."""
         self._save_again()
         if self._unsaved:
             logger.warning(

@@ -12,12 +12,12 @@ from xtremeflow.run.wire.transport import Reply
 
 
 def record_id(line: int, fingerprint: int) -> str:
-    """What a later run knows the line by."""
+    """Returns the id by which a later run finds the line."""
     return f"xf-{line}-{fingerprint:016x}"
 
 
 def result_line(request: Request, reply: Reply, answer: Document, about: Json) -> bytes:
-    """The line of an answer, its JSON body passed on as it came."""
+    """Returns the line of an answer, with its JSON body as it came."""
     return _line(request, _response(reply, answer.line), None, about)
 
 
@@ -29,7 +29,7 @@ def error_line(
     answer: Document | None,
     about: Json,
 ) -> bytes:
-    """The line of a call that failed, with what was answered, if anything was."""
+    """Returns the line of a failed call, with the answer if there was one."""
     response = None
     if reply is not None:
         response = _response(reply, quoted(reply.body) if answer is None else answer.line)
@@ -53,7 +53,7 @@ def _line(of: Request | BadLine, response: bytes | None, error: Json | None, abo
 
 
 def _about(about: Mapping[str, object]) -> str:
-    """As JSON, of numbers and of objects of numbers: the encoder takes its time to be set up."""
+    """Encodes numbers and objects of numbers as JSON, without the slow set-up of json's encoder."""
     parts = [
         f'"{name}": {_about(cast(Json, value)) if isinstance(value, dict) else repr(value)}'
         for name, value in about.items()
@@ -74,5 +74,5 @@ def _response(reply: Reply, body: bytes) -> bytes:
 def _text(value: str | None) -> bytes:
     if value is None:
         return b"null"
-    # The encoder behind json.dumps takes its time to be set up: too long for a mere string.
+    # The set-up of json.dumps' encoder takes too long for a mere string.
     return encode_basestring_ascii(value).encode() if value.isascii() else encoded(value)

@@ -1,8 +1,8 @@
-"""The results on disk, which are also what a later run goes on from.
+"""The results on disk, from which a later run goes on.
 
 A result is one line, appended by one write. Its id carries the number and the fingerprint of the
-line of the input that it answers, so no other file has to be kept in step with this one: what is
-in here is done, the rest is not. A line that a crash has torn is the last one and is cut off.
+line of the input that it answers, so no other file must be kept in step with this one: the lines in
+here are done, the rest are not. A line that a crash has torn is the last one and is cut off.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _ID = re.compile(rb'\{"id": "xf-(\d{1,15})-([0-9a-f]{16})"')
 
 
 class ResultsError(Exception):
-    """The output cannot be used; says which and why."""
+    """The output cannot be used. The message names it and says why."""
 
 
 class InputChanged(Exception):
-    """Lines that are done are not where they were; says which."""
+    """Lines that are done are not where they were. The message names them."""
 
 
 class Done:
-    """Which lines are done: 8 bytes a line, however large the results."""
+    """The lines that are done: 8 bytes a line, however large the results."""
 
     def __init__(self) -> None:
         self._marks = array("Q")
@@ -50,7 +50,7 @@ class Done:
         self._marks[line] = fingerprint
 
     def add_all(self, others: Done) -> int:
-        """Returns how many of them are new."""
+        """Adds the lines of `others`, and returns the number of new ones."""
         before = self.count
         for line, mark in enumerate(others._marks):
             if mark:
@@ -58,7 +58,7 @@ class Done:
         return self.count - before
 
     def check(self, line: int, fingerprint: int) -> bool:
-        """Whether that line is done. Raises InputChanged if another one is, under its number."""
+        """Whether that line is done. Raises InputChanged if another line with its number is."""
         before = self.get(line)
         if before not in (0, fingerprint):
             raise InputChanged(
@@ -69,7 +69,7 @@ class Done:
         return before != 0
 
     def check_end(self, lines: int) -> None:
-        """Raises InputChanged if lines are done that the input, of so many lines, does not have."""
+        """Raises InputChanged if lines are done that an input of `lines` lines does not have."""
         if self.last > lines:
             raise InputChanged(
                 f"the input ends after {lines} lines, but line {self.last} was done before: to go "
@@ -78,14 +78,14 @@ class Done:
             )
 
     def get(self, line: int) -> int:
-        """The fingerprint of the line that was done, or 0."""
+        """Returns the fingerprint of a done line, or 0."""
         return self._marks[line] if line < len(self._marks) else 0
 
 
 class Log:
-    """A file of lines that grows by whole lines only.
+    """A file of lines that grows only by whole lines.
 
-    It is locked for as long as it is open; the lock ends with the process, however that ends.
+    It is locked while it is open. The lock ends with the process, however that ends.
     """
 
     def __init__(self, path: Path) -> None:
@@ -112,7 +112,7 @@ class Log:
 
     @classmethod
     def of_existing(cls, path: Path) -> Log | None:
-        """Opens it, if it is there. Raises ResultsError."""
+        """Opens the file, or returns None if it does not exist. Raises ResultsError."""
         try:
             path.stat()
         except FileNotFoundError:
@@ -129,9 +129,9 @@ class Log:
         return os.fstat(self._file)
 
     def recover(self, done: Done) -> None:
-        """Notes in `done` what is there. A torn end is mended by `mend`, not yet by this.
+        """Notes in `done` the lines of the file. It leaves a torn end for `mend`.
 
-        Raises ResultsError for what is not of this command.
+        Raises ResultsError for a line that is not of this command.
         """
         start, rest = _scan(self._file, self.path, done)
         if not rest:
@@ -149,7 +149,7 @@ class Log:
             self._mend = None
 
     def append(self, line: bytes) -> None:
-        """Adds the line, or nothing: raises OSError if it cannot be written."""
+        """Adds the whole line. Raises OSError, and adds nothing, if it cannot be written."""
         written = 0
         try:
             while written < len(line):
@@ -165,7 +165,7 @@ class Log:
         self._end = end
 
     def sync(self) -> None:
-        """Has the disk keep what was written, even if the power fails."""
+        """Writes everything to the disk, so that a power failure does not lose it."""
         os.fsync(self._file)
 
     def close(self) -> None:
@@ -173,7 +173,7 @@ class Log:
 
 
 def _scan(file: int, path: Path, done: Done) -> tuple[int, bytes]:
-    """Notes all whole lines; returns where the rest begins, and the rest."""
+    """Notes all whole lines. Returns the position of the rest, and the rest."""
     size = os.fstat(file).st_size
     if not size:
         return 0, b""
@@ -197,7 +197,8 @@ def _note(line: bytes, done: Done) -> bool:
 
 
 def _is_torn(rest: bytes) -> bool:
-    """Whether it is the beginning of a line of ours, or of none: the zeros of a power failure."""
+    """Whether `rest` is the beginning of a line of ours, or the zeros that a power failure
+    leaves."""
     return rest[: len(_START)] == _START[: len(rest)] or not rest.strip(b"\0")
 
 
@@ -208,13 +209,13 @@ def _foreign(what: str, path: Path) -> ResultsError:
 class Results:
     """The results, and beside them the errors: bad lines and calls that failed.
 
-    What failed is tried again by the next run, so its errors begin anew; with `skip_failed` it is
-    left alone and stays. Nothing on the disk changes before `begin`, which the first line to be
-    written brings about at the latest: until then the run may still be refused.
+    The next run retries failed lines, so its errors begin anew. With `skip_failed` they stay.
+    Nothing on the disk changes before `begin`, at the latest with the first written line, because
+    until then the run may still be refused.
     """
 
     def __init__(self, path: Path, *, skip_failed: bool = False) -> None:
-        """Locks and reads what is there. Raises ResultsError if one of them cannot be used."""
+        """Locks and reads the files. Raises ResultsError if one of them cannot be used."""
         self.path = path
         self.errors_path = errors_path(path)
         self.done = Done()
@@ -233,7 +234,7 @@ class Results:
                 self._results.recover(self.done)
             if self._errors is not None:
                 failed = Done()
-                self._errors.recover(failed)  # also where they go: they must be ours
+                self._errors.recover(failed)  # even if they are not kept: the file must be ours
                 if skip_failed:
                     self.failed_before = self.done.add_all(failed)
         except OSError as error:
@@ -244,7 +245,7 @@ class Results:
             raise
 
     def begin(self) -> None:
-        """Makes the files ready to be written. Raises ResultsError."""
+        """Makes the files ready for writing. Raises ResultsError."""
         if self._begun:
             return
         try:
@@ -287,7 +288,7 @@ class Results:
 
 
 def errors_path(path: Path) -> Path:
-    """`results.jsonl` has its errors in `results.errors.jsonl`."""
+    """Returns the path of the errors: `results.errors.jsonl` for `results.jsonl`."""
     return path.with_name(f"{path.stem}.errors{path.suffix}")
 
 

@@ -1,6 +1,6 @@
 """JSON as servers really send it, read leniently and passed on strictly.
 
-What is written is always one line of strict JSON in UTF-8. So a byte order mark goes, UTF-16 and
+The output is always one line of strict JSON in UTF-8. So a byte order mark is removed, UTF-16 and
 UTF-32 are decoded, half of a surrogate pair becomes U+FFFD, raw control characters in a string
 become escapes, and `NaN` and the infinities, which JSON does not have, become null. All else stays
 as it came: numbers to their last digit, the order and the number of keys.
@@ -12,11 +12,11 @@ import json
 import re
 from typing import Any, NamedTuple, NoReturn
 
-_DEEPEST = 500  # arrays and objects in one another; from some 900 on Python's own parser gives up
+_DEEPEST = 500  # levels of arrays and objects; Python's own parser gives up at some 900
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _STRINGS_AND_CONSTANTS = re.compile(rf"({_STRING})|-?Infinity|NaN", re.DOTALL)
 _STRINGS_AND_BRACKETS = re.compile(rf"{_STRING}|[\[\]{{}}]".encode(), re.DOTALL)
-# All escapes, one after the other, so that the end of `\\ud800` is not taken for one.
+# All escapes in order, so that the end of `\\ud800` is not taken for one.
 _ESCAPES = re.compile(
     r"(?P<pair>\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
     r"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -28,7 +28,9 @@ _OPENS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
 class Document(NamedTuple):
-    """value  decoded
+    """A decoded body.
+
+    value  the decoded value
     line   the same as one line of strict JSON in UTF-8
     """
 
@@ -37,7 +39,7 @@ class Document(NamedTuple):
 
 
 def document(body: bytes) -> Document | None:
-    """Reads a body. None for what is no JSON, and for what is nested deeper than others read."""
+    """Decodes a body. Returns None if it is no JSON, or nested too deep for other programs."""
     line = _one_line(body)
     if b"\\" not in line or (b"\\ud" not in line and b"\\uD" not in line):
         try:
@@ -55,12 +57,12 @@ def document(body: bytes) -> Document | None:
 
 
 def quoted(body: bytes) -> bytes:
-    """A body that is no JSON, as a JSON string."""
+    """Encodes a body that is no JSON as a JSON string."""
     return encoded(body.decode(_encoding(body), "replace"))
 
 
 def encoded(value: Any) -> bytes:
-    """A value of our own, whose strings may be anybody's."""
+    """Encodes a value of our own, whose strings may come from others."""
     text = _ENCODER.encode(value)
     return (_without_halves(text) if "\\ud" in text else text).encode()
 
@@ -71,7 +73,7 @@ def _mended(body: bytes) -> bytes:
 
 
 def _encoding(body: bytes) -> str:
-    # json's own function looks at where the zeros are.
+    # json's own function finds the encoding by the zeros.
     return json.detect_encoding(body) if b"\0" in body[:4] or body[:1] in b"\xff\xfe" else "utf-8"
 
 
@@ -88,7 +90,7 @@ def _without_halves(text: str) -> str:
 
 
 def _one_line(body: bytes) -> bytes:
-    """JSON has no line ends but between its values."""
+    """Removes line ends, which JSON has only between its values."""
     if b"\n" in body or b"\r" in body:
         body = body.replace(b"\r", b" ").replace(b"\n", b" ")
     return body.strip(b" \t")

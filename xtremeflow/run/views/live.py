@@ -45,8 +45,8 @@ class Live:
         self._screen.stop()
 
     def frame(self, now: Snapshot) -> list[str]:
-        """As many lines as the terminal has room for: why the limits are what they are comes last,
-        what goes on and why nothing does comes first."""
+        """Returns as many lines as the terminal has room for. The first say what goes on or holds
+        the run back, the last explain the limits."""
         height = max(2, self._console.height - 1)
         table, limits = self._lines(self._table(now)), self._lines(self._limits(now))
         essential = [self._lines(self._head(now)), self._lines(self._counts(now)),
@@ -58,7 +58,7 @@ class Live:
         return [*head, *table, *limits, *counts, *state][-height:]
 
     def draw(self, now: Snapshot) -> RenderableType:
-        """All of it."""
+        """Returns all lines."""
         limits = [self._limits(now)] if self._explanations(now) else []
         return Group(
             self._head(now), self._table(now), *limits, self._counts(now), self._state(now)
@@ -71,7 +71,7 @@ class Live:
 
     def _table(self, now: Snapshot) -> Table:
         width = self._console.width
-        # The bar and the sparkline share what the names and figures leave.
+        # The bar and the sparkline share the room beside names and figures.
         room = max(8, width - _NAMES - _FIGURES - _SPARE)
         spark = room // 2 if room >= 24 else 0
         bar = room - spark
@@ -123,7 +123,7 @@ class Live:
         return "".join(self._blocks[round(min(value / top, 1.0) * steps)] for value in history)
 
     def _explanations(self, now: Snapshot) -> list[tuple[str, str]]:
-        """What each limit is, and why."""
+        """Returns the lines that explain each limit."""
         rows = [(f"{limit.name.replace('_', ' ')} limit", explained(limit)) for limit in now.limits]
         if now.learned_concurrency is not None:
             said = explained_concurrency(
@@ -138,7 +138,8 @@ class Live:
         return rows
 
     def _limits(self, now: Snapshot) -> Table:
-        """A reason is never cut: it goes on in the next line."""
+        """Yields the limits and their reasons. A reason is never cut: it goes on in the next
+        line."""
         table: Any = Table.grid(padding=(0, 1), pad_edge=False)
         table.add_column(no_wrap=True, style="dim")
         table.add_column(overflow="fold", style="dim")

@@ -1,4 +1,4 @@
-"""What a run is doing now, sampled: for the views."""
+"""Samples of a run for the views."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from xtremeflow.run.output.counts import Counts
 from xtremeflow.scheduler.stats import LimitStats, Stats
 
 _WINDOW = 5.0  # s, over which rates are taken
-_PACE = 60.0  # s, over which the pace is taken that says how long the rest takes
+_PACE = 60.0  # s, over which the pace for the time left is taken
 _HISTORY = 240  # seconds that a sparkline can show
-_PLENTY = 600.0  # s: a bucket with so much in store limits no rate for now, as one per day
+_PLENTY = 600.0  # s: a bucket with so much in store does not bind now, such as one per day
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """A rate per second, its limit if it has one, and how it was in each of the last seconds."""
+    """A rate per second, its limit if it has one, and its value in each of the last seconds."""
 
     name: str
     rate: float
@@ -26,7 +26,7 @@ class Gauge:
 
     @property
     def share(self) -> str:
-        """Of the limit; more than that is a full bucket that is used at once."""
+        """The share of the limit. Above 1 a full bucket is being used at once."""
         if not self.limit:
             return ""
         share = self.rate / self.limit
@@ -35,10 +35,12 @@ class Gauge:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Rates are of what the provider has let pass, `refusals` of what it has not. `total` is the
-    number of lines, None while it is not known; times are in seconds. `concurrency` is how many
-    calls at a time were allowed, `learned_concurrency` how many of them the provider takes, None
-    while that is not known; the next two say why, and how sure that is."""
+    """A sample of a run. Times are in seconds.
+
+    The rates are of passed calls, `refusals` of refused ones. `total` is the number of lines, None
+    while it is unknown. `concurrency` is the given bound on calls at a time. `learned_concurrency`
+    is the number that the provider takes, None while it is unknown; the next two give the reason
+    and the confidence."""
 
     elapsed: float
     counts: Counts
@@ -73,14 +75,14 @@ class _Sample:
 
 
 class Monitor:
-    """Call `look` several times a second."""
+    """Takes samples of a run. Call `look` several times a second."""
 
     def __init__(self, start: float) -> None:
         self._start = start
         self._recent: deque[_Sample] = deque()
         self._seconds: dict[str, deque[float]] = {}
         self._last_second = _Sample(start, 0, 0, {}, {})
-        self._paces: deque[tuple[float, int]] = deque()  # when, how many were finished
+        self._paces: deque[tuple[float, int]] = deque()  # times and numbers of finished lines
 
     def look(
         self,
@@ -157,8 +159,8 @@ class Monitor:
         in_flight: int,
         concurrency: int | None,
     ) -> float | None:
-        """What the limits allow, and not faster than it went in the last minute: at first a full
-        bucket is used, which says nothing of the rest."""
+        """Returns the time left that the limits allow, but not less than the last minute's pace
+        needs. (At first a full bucket is used, and that pace says nothing of the rest.)"""
         if total is None or not counts.succeeded:
             return None
         self._paces.append((now, counts.finished))
@@ -182,9 +184,9 @@ class Monitor:
 
 
 def _held(stats: Stats) -> dict[str, float]:
-    """For how many seconds each thing held the queue back so far."""
+    """Returns the seconds for which each cause has held the queue back so far."""
     shares: dict[str, float] = {}
-    for limit in stats.limits:  # two may have one name
+    for limit in stats.limits:  # two may have the same name
         shares[limit.name] = shares.get(limit.name, 0.0) + limit.held_back
     shares["concurrency"] = stats.held_by_concurrency
     shares["a cooldown"] = stats.held_by_cooldown

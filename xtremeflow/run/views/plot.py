@@ -1,5 +1,4 @@
-"""`--plot` and `xtremeflow plot`: what was sent against the limits, cooldowns and latency, in one
-picture.
+"""`--plot` and `xtremeflow plot`: charges against the limits, cooldowns and latency in one picture.
 
 Runs that went on with one file are drawn one after the other, without the time between them.
 """
@@ -28,8 +27,8 @@ from xtremeflow.run.views.summary import DONE, USAGE
 from xtremeflow.values.text import printable
 
 _BINS = 240
-_MOST_POINTS = 20_000  # of the latencies; a million dots is a blot
-_GAP = 60.0  # s without any call in which nothing ran, where the history does not tell
+_MOST_POINTS = 20_000  # dots of latencies; a million would be a blot
+_GAP = 60.0  # s without a call that count as a gap between runs, if the history has none
 _COLORS = {"tokens": "#2563eb", "requests": "#059669"}
 _LIMIT, _COOLDOWN, _LATENCY, _FAILED = "#111827", "#f59e0b", "#7c3aed", "#dc2626"
 _FLIGHT = "#0891b2"
@@ -38,7 +37,7 @@ _MARK = b'"xtremeflow": '
 
 
 class PlotError(Exception):
-    """There is nothing to draw, or nothing to draw with; says why."""
+    """There is nothing to draw, or no library to draw with. The message says which."""
 
 
 def _column() -> array[float]:
@@ -60,7 +59,7 @@ class Calls:
     failed: array[float] = field(default_factory=_column)
 
     def amounts(self, unit: str) -> Any:
-        """What of a limit each call has cost, as numpy's array."""
+        """Returns the cost of each call of a limit, as an array of numpy."""
         np = _numpy()
 
         return np.ones(len(self.started)) if unit == "requests" else np.asarray(self.charged[unit])
@@ -83,7 +82,7 @@ def _numpy() -> Any:
 
 
 def read_calls(results: Path) -> Calls:
-    """Reads the results, and of the errors when they came. Raises PlotError."""
+    """Reads the results, and the times of the errors. Raises PlotError."""
     calls = Calls()
     try:
         for about in _abouts(results):
@@ -114,7 +113,7 @@ def _abouts(path: Path) -> Iterator[Json]:
 
 
 class Timeline:
-    """Puts the runs one after the other: seconds of running instead of the wall clock."""
+    """A time axis without the gaps between runs: seconds of running instead of the wall clock."""
 
     def __init__(self, spans: Sequence[tuple[float, float]]) -> None:
         self.breaks: list[float] = []
@@ -138,7 +137,7 @@ class Timeline:
 
 
 def spans_of(calls: Calls, runs: Sequence[PastRun]) -> list[tuple[float, float]]:
-    """From when to when something ran: by the calls, a gap between them being one between runs."""
+    """Returns the spans in which a run ran. A long gap between calls separates two runs."""
     np = _numpy()
 
     started = np.asarray(calls.started)
@@ -164,7 +163,7 @@ def spans_of(calls: Calls, runs: Sequence[PastRun]) -> list[tuple[float, float]]
 
 @dataclass(frozen=True)
 class Steps:
-    """A limit over the time: each value holds from its moment to the next one's."""
+    """A limit over time. Each value holds from its moment to the next one's."""
 
     moments: list[float]
     values: list[float]  # rates per second, or calls at a time; nan for a time without a limit
@@ -204,7 +203,7 @@ class Steps:
 
 
 def plot(results: Path, picture: Path) -> None:
-    """Draws the results into a PNG or, by its suffix, an SVG. Raises PlotError."""
+    """Draws the results into a PNG or SVG, by the suffix of `picture`. Raises PlotError."""
     if importlib.util.find_spec("matplotlib") is None:
         raise PlotError("pictures need matplotlib: pip install 'xtremeflow[plot]'")
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
@@ -274,7 +273,7 @@ def _draw_rate(ax: Any, unit: str, at: Any, amounts: Any, end: float, limit: Ste
     if limit.known:
         limit.draw(ax, "limit", "/s")
         rate = max(limit.known)
-        top = max(1.3 * rate, min(top, 3.0 * rate))  # what a full bucket allows at first is far up
+        top = max(1.3 * rate, min(top, 3.0 * rate))  # the burst of a full bucket is cut off
         burst = float(rates.max(initial=0.0))
         if burst > top:
             left = float(edges[int(rates.argmax())])

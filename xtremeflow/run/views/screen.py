@@ -1,8 +1,7 @@
-"""A frame of lines at the bottom of a terminal that is drawn again and again in its place.
+"""A frame of lines at the bottom of a terminal, which is redrawn in its place.
 
-It leaves no remains behind: not when the terminal is made narrower, which breaks its lines; not
-when the process is stopped by Ctrl-Z, and its shell writes below it; and not when something else
-is written, which appears above it.
+It leaves nothing behind when the terminal becomes narrower, which breaks its lines, or when Ctrl-Z
+stops the process and the shell writes below. Other output appears above it.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
 class Screen:
-    """Draws on the terminal that `file` writes to; `start` and `stop` in the loop's thread."""
+    """Draws on the terminal of `file`. Call `start` and `stop` in the loop's thread."""
 
     def __init__(self, file: IO[str]) -> None:
         self._file = file
-        self._widths: list[int] = []  # of the lines that are there, in cells
+        self._widths: list[int] = []  # of the lines on the screen, in cells
         self._lines: Sequence[str] = ()
         self._before: TextIO | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -37,14 +36,14 @@ class Screen:
     def start(self) -> None:
         self._write(_HIDE)
         self._before, sys.stderr = sys.stderr, _Above(self)
-        # Where Ctrl-Z does nothing else, as below an editor, it is left alone.
+        # Where Ctrl-Z is ignored, as below an editor, it stays ignored.
         if signal.getsignal(signal.SIGTSTP) == signal.SIG_DFL:
             with contextlib.suppress(RuntimeError, ValueError):  # there is no loop; other thread
                 self._loop = asyncio.get_running_loop()
                 self._loop.add_signal_handler(signal.SIGTSTP, self._suspend)
 
     def stop(self) -> None:
-        """The last frame stays."""
+        """Stops drawing. The last frame stays."""
         if self._loop is not None:
             self._loop.remove_signal_handler(signal.SIGTSTP)
         if self._before is not None:
@@ -53,7 +52,7 @@ class Screen:
         self._widths = []
 
     def show(self, lines: Sequence[str]) -> None:
-        """The lines, of which none is wider than the terminal, take the place of those before."""
+        """Draws lines, none wider than the terminal, in place of those before."""
         if self._is_in_front():
             self._write(self._erased() + "\n".join(lines))
             self._lines = lines
@@ -64,12 +63,12 @@ class Screen:
         self._write(self._erased() + text + "\n".join(self._lines if self._widths else ()))
 
     def _erased(self) -> str:
-        """What takes the frame away; the cursor stands at its end."""
+        """Returns the sequence that erases the frame. The cursor is at its end."""
         if not self._widths:
             return ""
         columns = max(1, self._columns())
         rows = sum(max(1, -(-width // columns)) for width in self._widths)
-        # Line by line: what tmux is told to clear whole, it keeps in its history.
+        # Line by line, because tmux keeps an area that is cleared at once in its history.
         return "\r" + (rows - 1) * "\x1b[2K\x1b[A" + "\x1b[2K"
 
     def _suspend(self) -> None:
@@ -80,7 +79,7 @@ class Screen:
         self.show(self._lines)
 
     def _is_in_front(self) -> bool:
-        """Whether the terminal is this job's: one in the background draws nothing."""
+        """Whether this job is in the foreground. A job in the background draws nothing."""
         try:
             return os.tcgetpgrp(self._file.fileno()) == os.getpgrp()
         except (OSError, ValueError):
@@ -99,11 +98,11 @@ class Screen:
             self._file.write(text)
             self._file.flush()
         except OSError:
-            self._gone = True  # the terminal was closed: the run goes on without
+            self._gone = True  # the terminal was closed, and the run goes on without it
 
 
 class _Above(io.TextIOBase):
-    """sys.stderr for as long as there is a frame."""
+    """sys.stderr while there is a frame."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen

@@ -1,4 +1,4 @@
-"""What a run has come to: for people, for programs, and as an exit status."""
+"""The summary of a run: for people, for programs, and as an exit status."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
 @dataclass(frozen=True)
 class Summary:
-    """`left` is the number of lines still to be done, None where it is not known; `unusable` says
-    that the input was what stopped it."""
+    """The outcome of a run. `left` is the number of lines not done yet, None if it is unknown.
+    `unusable` says that the input stopped the run."""
 
     counts: Counts
     seconds: float
@@ -96,7 +96,7 @@ class Summary:
         return about
 
     def _utilisation(self) -> dict[str, float]:
-        """Of the limits of each name, the share that was used of the one that was used most."""
+        """Returns, by the limits' names, the used share of the limit that was used most."""
         found: dict[str, float] = {}
         for limit in self.limits:
             found[limit.name] = max(found.get(limit.name, 0.0), round(limit.utilisation, 4))
@@ -111,7 +111,7 @@ class Summary:
             "interrupted": f"Interrupted: {self.stopped}",
         }[self.outcome]
         rate = counts.succeeded / self.seconds if self.seconds else 0.0
-        lines = [f"{head}."]
+        lines = [f"{head.removesuffix('.')}."]  # the provider's words may end a sentence
         done = f"  {counted(counts.succeeded, 'call')} in {duration(self.seconds)}"
         done += f" ({shown(60 * rate)}/min)" if counts.succeeded else ""
         if counts.attempts and not counts.succeeded:

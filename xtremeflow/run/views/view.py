@@ -1,4 +1,4 @@
-"""What is to be seen of a run while it goes on: nothing, log lines, or a live view."""
+"""The views of a run while it goes on: none, log lines, or a live view."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("xtremeflow.run")
 
 _LOG_INTERVAL = 10.0  # s
 MINUTE, DAY = 60.0, 86_400.0  # s
-_PLENTY = 3600.0  # s: what holds an hour's worth of its rate is a limit per day
+_PLENTY = 3600.0  # s: a limit that holds an hour of its rate is one per day
 
 
 class View(Protocol):
@@ -43,7 +43,7 @@ class Quiet:
 
 
 class LogLines(Quiet):
-    """A line every ten seconds, for files and for terminals that cannot do more."""
+    """Logs a line every ten seconds, for files and for terminals that cannot do more."""
 
     def __init__(self) -> None:
         self._next = _LOG_INTERVAL
@@ -55,7 +55,7 @@ class LogLines(Quiet):
 
 
 def describe(now: Snapshot) -> str:
-    """A snapshot in one line."""
+    """Formats a snapshot in one line."""
     counts = now.counts
     parts = [f"{now.done:,} done" if now.total is None else _progress(now.done, now.total)]
     if counts.failed or counts.bad:
@@ -86,7 +86,7 @@ def describe(now: Snapshot) -> str:
 
 
 def explained(limit: LimitStats) -> str:
-    """What a limit is, and why."""
+    """Returns the figures of a limit and their reason."""
     if limit.rate >= UNLIMITED:
         return "none"
     per, unit = (DAY, "day") if limit.capacity >= _PLENTY * limit.rate else (MINUTE, "min")
@@ -104,7 +104,7 @@ def explained(limit: LimitStats) -> str:
 def explained_concurrency(
     size: int, learned: str | None, confidence: float | None, given: int | None = None
 ) -> str:
-    """How many calls the provider takes at a time, and why."""
+    """Returns the number of calls that the provider takes at a time, and its reason."""
     parts = [f"{size:,} calls at a time"]
     if given is not None:
         parts.append(f"given {given:,}")
@@ -116,7 +116,7 @@ def explained_concurrency(
 
 
 def briefly(seconds: float) -> str:
-    """`12 ms`, `2.0 s`."""
+    """Formats a duration in seconds: `12 ms`, `2.0 s`."""
     return duration(seconds) if seconds >= 0.9995 else f"{shown(1000 * seconds)} ms"
 
 
@@ -126,7 +126,7 @@ def _progress(done: int, total: int) -> str:
 
 
 def choose(*, quiet: bool, plain: bool, title: str) -> View:
-    """The live view where it can be shown: a terminal, and rich installed."""
+    """Returns the live view, if there is a terminal and rich is installed, else log lines."""
     if quiet:
         return Quiet()
     dumb = os.environ.get("TERM", "dumb") in ("dumb", "unknown", "")

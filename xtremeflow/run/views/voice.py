@@ -1,4 +1,4 @@
-"""What is said to a person: on standard error, without the key and without any command to the
+"""Output for people: on standard error, without the key, and without control characters for the
 terminal."""
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from xtremeflow.values.text import printable, printable_lines
 
 
 class Voice:
-    """The one door for it. `key` is set as soon as it is known."""
+    """The only way to standard error. `key` is set as soon as it is known."""
 
     def __init__(self) -> None:
         self.key: Key | None = None
 
     def clean(self, text: str) -> str:
-        """A text of lines as it may be shown."""
+        """Returns a text of lines without the key and control characters."""
         return printable_lines(self.without_key(text))
 
     def clean_line(self, text: str) -> str:
@@ -31,21 +31,21 @@ class Voice:
         return self.key.hidden(data).decode("utf-8", "surrogatepass")
 
     def say(self, text: str) -> None:
-        """To nobody, if nobody listens any more: the run is none the worse for it."""
+        """Writes to standard error. If that is closed, the text is dropped and the run goes on."""
         with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
             print(self.clean(text), file=sys.stderr, flush=True)
 
     def take_the_log(self, *, verbose: bool, quiet: bool) -> None:
-        """Says what the package logs."""
+        """Writes the package's log to standard error from now on."""
         root = logging.getLogger("xtremeflow")
         root.handlers = [_Handler(self)]
         root.propagate = False
-        root.setLevel(logging.INFO if verbose else logging.ERROR)  # of each refused call: a flood
+        root.setLevel(logging.INFO if verbose else logging.ERROR)  # a warning for each refused call
         logging.getLogger("xtremeflow.run").setLevel(logging.WARNING if quiet else logging.INFO)
 
 
 class _Handler(logging.Handler):
-    """Writes to what sys.stderr is at the time: the live view puts itself there."""
+    """Writes to the present sys.stderr, which the live view replaces."""
 
     def __init__(self, voice: Voice) -> None:
         super().__init__()
@@ -62,7 +62,7 @@ class _Handler(logging.Handler):
 
 
 class _Formatter(logging.Formatter):
-    """A record's message is one line, whoever is quoted in it; a traceback has its lines."""
+    """Formats a record's message as one line, whatever it quotes. A traceback has its lines."""
 
     def __init__(self, voice: Voice) -> None:
         super().__init__("%(asctime)s %(message)s", "%H:%M:%S")

@@ -11,14 +11,14 @@ from xtremeflow.run.input.requests import Request
 from xtremeflow.run.providers import address
 from xtremeflow.run.wire.transport import NoReply, Reply, Unreachable
 
-# Looked for by itself: of most answers no other field of the head matters.
+# Looked up first: in most answers no other field of the head matters.
 _REQUEST_ID = re.compile(rb"^(?:x-)?request-id:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
 class HTTPTransport:
-    """Posts requests to `base_url`; `timeout` is that of one attempt, in seconds.
+    """Posts requests to `base_url`. `timeout` is that of one attempt, in seconds.
 
-    `prefix` is left out of their paths: see `providers.Provider`.
+    `prefix` is removed from their paths: see `providers.Provider`.
     """
 
     def __init__(

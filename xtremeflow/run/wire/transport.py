@@ -1,4 +1,4 @@
-"""The seam to HTTP: all that the runner knows of it."""
+"""The runner's interface to HTTP."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from xtremeflow.run.input.requests import Request
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of any status. The headers are at least those that tell of limits, and of an error
-    all; their names are found in any case, or in lower case."""
+    """An answer of any status. `headers` has at least those that tell of limits, and all those of
+    an error. Their names are in lower case, or are found in any case."""
 
     status: int
     headers: Mapping[str, str]
@@ -21,18 +21,18 @@ class Reply:
 
 
 class NoReply(ConnectionError):
-    """There was no whole answer; its text says why and quotes no secret."""
+    """There was no whole answer. The message says why and quotes no secret."""
 
 
 class Unreachable(NoReply):
-    """There was not even a connection: no route, no such name, refused, no TLS."""
+    """There was no connection: no route, no such name, refused, no TLS."""
 
 
 class Transport(Protocol):
     async def send(self, request: Request) -> Reply:
-        """One attempt. Raises NoReply."""
+        """Makes one attempt. Raises NoReply."""
         ...
 
     async def aclose(self) -> None:
-        """Ends what is still under way."""
+        """Ends the calls in flight and closes all connections."""
         ...
