@@ -1,4 +1,4 @@
-"""What an exception says about a provider's refusal: is it one, is waiting any use, how long."""
+"""Questions about an exception: is it a refusal, does waiting help, and how long."""
 
 from xtremeflow.answers.exceptions import RetryException
 from xtremeflow.answers.refusals import (

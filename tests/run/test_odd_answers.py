@@ -18,7 +18,7 @@ from xtremeflow.run.input.keys import Key
 from xtremeflow.run.output.strict import document, encoded, quoted
 from xtremeflow.run.wire.transport import Reply
 from xtremeflow.run.output.counts import Counts
-from xtremeflow.run.output.summary import Summary
+from xtremeflow.run.views.summary import Summary
 from xtremeflow.values.text import printable, printable_lines
 
 

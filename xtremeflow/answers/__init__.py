@@ -1,1 +1,1 @@
-"""What an answer is, and what it means: one value, and one verdict for all that ask."""
+"""Answers of providers: one value for each, and one verdict on its meaning."""

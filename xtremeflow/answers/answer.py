@@ -1,4 +1,4 @@
-"""An answer of a provider as a value: read once, whatever it is made of. Nothing here raises."""
+"""An answer of a provider as a value, whatever client it comes from. No function here raises."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any, TypeGuard
 
 from xtremeflow.values.forms import as_instant, is_array, is_object, json_objects
 
-_MOST_READ = 1 << 20  # bytes of a body, decompressed: what tells of an error is small
-_MOST_TEXT = 10_000  # characters of a message that are looked at
+_MOST_READ = 1 << 20  # bytes of a body, decompressed; errors are small
+_MOST_TEXT = 10_000  # characters of a message that are read
 
 # A key whose value is neither null nor missing. In a JSON text a quote within a string is \", so
-# no text of the model looks like this; a key of the same name deeper in the answer may.
+# no text of the model looks like this. A key of the same name deeper in the answer may.
 _NAMES_ERROR = re.compile(rb'"error"\s*:\s*[^\sn]')
 _WIDE = (b"\xff\xfe", b"\xfe\xff")  # the byte order marks of UTF-16 and UTF-32
 _MESSAGES = ("message", "Message", "detail", "error", "error_message", "msg")
@@ -23,18 +23,18 @@ _UNREAD: Any = object()
 
 
 class Answer:
-    """What came back for one attempt.
+    """The answer to one attempt.
 
     Args:
         status: The HTTP status; 0 if no answer came.
-        headers: A mapping, or pairs, of names to values, str or bytes; or a function that gives
-            these, called if they are looked at.
-        body: Bytes or text of JSON, or what it was decoded to; None if it was not read.
+        headers: A mapping, or pairs, of names to values, str or bytes; or a function that returns
+            these, called when they are needed.
+        body: Bytes or text of JSON, or the decoded value; None if it was not read.
         sent_at, received_at: When the request was sent and when the answer's head came, in seconds
-            on the loop's clock; None where that is not known.
-        now: Seconds since the epoch when it came, by default now: what dates in it are compared
-            with if it has none of its own.
-        quotas: What its head tells of limits, if that has been read: see
+            on the loop's clock; None if that is unknown.
+        now: When the answer came, in seconds since the epoch, by default now. Dates in the answer
+            are compared with it if the answer has no date of its own.
+        quotas: The limits that its head tells, if that has been read: see
             `xtremeflow.answers.headers.quotas_of`.
     """
 
@@ -67,7 +67,7 @@ class Answer:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header fields by their lower-case names; of a repeated one the first."""
+        """The header fields by their lower-case names. The first of repeated ones counts."""
         if self._headers is None:
             given = self._given
             self._headers = lowered(given() if callable(given) else given)
@@ -76,29 +76,28 @@ class Answer:
 
     @property
     def date(self) -> float:
-        """When it was made, in seconds since the epoch, by the provider's own clock if it says so:
-        then it does not matter whether that is right."""
+        """The time of the answer in seconds since the epoch, by the provider's own clock if it
+        tells that. A wrong clock does no harm then."""
         told = as_instant(self.headers.get("date", ""))
         return self._now if told is None else told
 
     @property
     def body(self) -> Any:
-        """What the body was decoded to: a JSON value; a text if it is none; None if there is
-        none."""
+        """The decoded body: a JSON value; a text if it is not JSON; None if there is no body."""
         if self._value is _UNREAD:
             self._value = _decoded(self._body, self.headers.get("content-encoding", ""))
         return self._value
 
     @property
     def errors(self) -> list[dict[str, Any]]:
-        """The objects that tell what went wrong, outermost first; empty if nothing did.
+        """The objects that describe the error, outermost first; empty if there is no error.
 
-        In an answer with a status of 400 or more that is the whole body. In any other it is what
-        stands under `error`, unless that is null: the rest is content.
+        In an answer with a status of 400 or more that is the whole body. In any other it is the
+        value of `error`, unless that is null; the rest is content.
         """
         if self._errors is None:
             told = self._told_error()
-            # Plain copies: what somebody else has decoded may be of any class.
+            # Plain copies, since a caller's decoder may have made objects of any class.
             self._errors = (
                 [] if told is None else [dict[str, Any].copy(thing) for thing in json_objects(told)]
             )
@@ -106,12 +105,12 @@ class Answer:
 
     @property
     def is_error(self) -> bool:
-        """Whether it is no success: no answer, a status of 400 or more, or an error in it."""
+        """Whether there was no answer, a status of 400 or more, or an error in the answer."""
         return not 0 < self.status < 400 or bool(self.errors)
 
     @property
     def messages(self) -> list[str]:
-        """What it says went wrong, in its own words, the likeliest first."""
+        """The error's messages in the provider's words, the likeliest first."""
         found = [
             thing[name][:_MOST_TEXT]
             for name in _MESSAGES
@@ -138,13 +137,13 @@ class Answer:
 
 
 def lowered(headers: Any) -> dict[str, str]:
-    """Header fields (a mapping, or pairs, of str or bytes) by their lower-case names, the first of
-    each counts."""
+    """Returns header fields (a mapping, or pairs, of str or bytes) by their lower-case names. The
+    first of repeated ones counts."""
     plain: dict[str, str] = {}
     try:
         pairs: Iterable[Any] = headers.items() if hasattr(headers, "items") else headers
         for name, value in pairs:
-            if type(name) is str and type(value) is str:  # mostly: this is done for every answer
+            if type(name) is str and type(value) is str:  # the usual case, for every answer
                 lower, text = name.lower(), value
             else:
                 lower, text = _text(name).lower(), _text(value)
@@ -164,7 +163,7 @@ def _is_bytes(value: Any) -> TypeGuard[bytes | bytearray | memoryview[int]]:
 
 
 def _may_name_error(body: Any) -> bool:
-    """Spares most answers from being decoded."""
+    """Whether a body may name an error, so that most answers need not be decoded."""
     if isinstance(body, str):
         return '"error"' in body
     if _is_bytes(body):
@@ -191,11 +190,11 @@ def _decoded(body: Any, encoding: str) -> Any:
 
 
 def _plain(data: bytes, encoding: str) -> bytes:
-    """Decompressed, where an HTTP client has left that to its user."""
+    """Decompresses a body, if the HTTP client has not done so."""
     encoding = encoding.strip().lower()
     if encoding in ("gzip", "x-gzip", "deflate"):
         try:
             return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, _MOST_READ)
         except zlib.error:
-            pass  # somebody has decompressed it
+            pass  # the client has decompressed it
     return data

@@ -1,7 +1,7 @@
-"""One attempt after another of one call, until its answer is for the caller.
+"""The attempts of one call, until its answer is for the caller.
 
-An attempt is: send, look at the answer, judge it, settle what it has used. What comes then is the
-same for all that make calls: the client, its streams, the transport under the SDKs, the runner.
+An attempt sends the request, judges the answer and settles its usage. The rules of what follows are
+the same for the client, its streams, the transport under the SDKs, and the runner.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ logger = logging.getLogger("xtremeflow")
 
 T = TypeVar("T")
 
-_MOST_PLACES = 20  # that one call may have to wait for, before it counts as refused
-_OUTAGE = 5  # calls that fail, and none that passes between them
+_MOST_PLACES = 20  # refusals for lack of a place, before a call counts as refused
+_OUTAGE = 5  # calls that fail with no passed call between them
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # s, after failures: as the official SDKs
 
 
 @dataclass(frozen=True)
 class Persistence:
-    """How long a call goes on.
+    """The bounds on the attempts of a call.
 
     retries          further attempts after failures: a status of 500 and more, a broken connection
-    max_retries      after refusals; None: as long as others pass
-    max_retry_after  seconds: a longer wait that the provider asks for ends the call; and so it ends
-                     when nothing at all has passed for so long
+    max_retries      further attempts after refusals; None: as long as others pass
+    max_retry_after  seconds: a longer wait that the provider asks for ends the call, and so does
+                     this time without any passed call
     base             seconds of the first guessed pause after a refusal
-    patience         seconds for which a call goes on failing where nothing at all passes, although
-                     its `retries` are used up: how long an outage may last
+    patience         seconds for which a call with no `retries` left goes on while no call passes,
+                     that is, the longest outage
     """
 
     retries: int = 2
@@ -50,8 +50,8 @@ class Persistence:
 
 @dataclass(slots=True)
 class Sent(Generic[T]):
-    """What an attempt has come to: an answer, and what it was made into for the caller. Its verdict
-    is put down by Attempts."""
+    """The outcome of an attempt: an answer, and the result for the caller. Attempts sets its
+    verdict."""
 
     result: T
     answer: Answer
@@ -60,35 +60,35 @@ class Sent(Generic[T]):
 
 
 class Watch(Protocol):
-    """Follows the attempts of one call. What it raises ends the call."""
+    """Follows the attempts of one call. An exception of it ends the call."""
 
     def begins(self) -> None:
-        """An attempt is about to be sent."""
+        """Called before an attempt is sent."""
         ...
 
     def ended(self, answer: Answer, verdict: Verdict) -> None:
-        """It has got this answer, whose status is 0 if none came."""
+        """Called with the answer to an attempt, of status 0 if none came."""
         ...
 
 
 class Line(Protocol):
-    """What the attempts of a client's calls go through: its scheduler, as they see it."""
+    """The part of a client's scheduler that attempts need."""
 
     def shown(self, answer: Answer) -> Verdict:
-        """Shows the scheduler an answer; returns what it means."""
+        """Shows the scheduler an answer and returns the verdict."""
         ...
 
     def settle(self, usage: Usage) -> None:
-        """Settles the current call."""
+        """Settles the current call by its usage."""
         ...
 
 
 class Attempts:
-    """How all the calls of one client are made, each within a call of its scheduler.
+    """Makes all calls of one client, each within a call of its scheduler.
 
     line         see Line
-    persistence  how long each goes on
-    is_safe      whether a request that met this error may be sent again
+    persistence  the bounds on each call's attempts
+    is_safe      a function that says whether a request may be sent again after this error
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Attempts:
         self.passed_at: float | None = None
         """When an answer has passed last, in seconds on the loop's clock."""
         self.persistence = persistence
-        self._down: set[Tries] = set()  # calls that have failed since, as many as matter
+        self._down: set[Tries] = set()  # calls that have failed since the last pass, up to _OUTAGE
         self._line = line
         self._is_safe = is_safe
 
@@ -110,10 +110,10 @@ class Attempts:
         watch: Watch | None = None,
     ) -> Sent[T]:
         """Makes attempts with `send` until one has an answer for the caller, and returns that.
-        `name` gives what a line of the log calls it.
 
-        Its verdict may be any: see `xtremeflow.answers.table.judged`. What `send` raises for want
-        of an answer is raised when no further attempt is of use.
+        `name` returns the call's name for the log. The answer's verdict may be any: see
+        `xtremeflow.answers.table.judged`. If the last attempt has no answer, the exception of
+        `send` is raised.
         """
         tries = Tries(self)
         while True:
@@ -149,19 +149,19 @@ class Attempts:
                 return sent
             what = f"HTTP {answer.status}" if answer.status else type(failure).__name__
             logger.warning("Retrying %s: %s (%s)", name(), verdict.meaning.value, what)
-            del sent, failure, answer  # that nothing keeps them meanwhile
+            del sent, failure, answer  # so that no reference keeps them meanwhile
             await admitted_again(call, pause)
 
     def is_outage(self, failed: Tries) -> bool:
-        """Notes that this call has failed; returns whether calls fail whatever is asked: several
-        have, and none has passed between them."""
+        """Notes that this call has failed. Returns whether it is an outage: several calls have
+        failed with no passed call between them."""
         if len(self._down) < _OUTAGE:
             self._down.add(failed)
         return len(self._down) == _OUTAGE
 
 
 class Tries:
-    """The attempts of one call, from the first that did not pass."""
+    """The attempts of one call, from the first failure or refusal on."""
 
     def __init__(self, attempts: Attempts) -> None:
         self._attempts = attempts
@@ -169,14 +169,14 @@ class Tries:
         self._refused = 0
         self._failed = 0
         self._places = 0
-        self._since: float | None = None  # the first that did not pass
+        self._since: float | None = None  # the first failure or refusal
 
     def after(self, call: Call, verdict: Verdict) -> float | None:
-        """The seconds to rest before the call goes back to the queue; None if there is to be no
+        """Returns the seconds to rest before the call returns to the queue, or None if there is no
         further attempt.
 
-        Tells the scheduler of the refusal or failure, also of the last attempt's: the other calls
-        are to know even if this one gives up.
+        Tells the scheduler of each refusal or failure, also of the last attempt's, because the
+        other calls depend on it even if this one gives up.
         """
         if not verdict.is_passing:
             return None
@@ -219,18 +219,18 @@ class Tries:
         if is_last:
             return None
         if verdict.wait is not None:
-            return 0.0  # the scheduler's cooldown is that long
+            return 0.0  # the scheduler's cooldown is the wait
         pause = min(_FIRST_PAUSE * 2.0 ** min(self._failed - 1, 64), _LONGEST_PAUSE)
         return pause * random.uniform(0.75, 1.0)
 
     def _has_nothing_passed(self, since: float) -> bool:
-        """Whether no call at all has for `max_retry_after` seconds."""
+        """Whether no call has passed for `max_retry_after` seconds."""
         passed_at = max(since, self._attempts.passed_at or since)
         return _now() - passed_at >= self._persistence.max_retry_after
 
 
 async def admitted_again(call: Call, pause: float = 0.0) -> None:
-    """Waits for the call's next attempt, holding no slot: first for `pause` seconds, then in the
+    """Waits for the call's next attempt without a slot: first for `pause` seconds, then in the
     queue, before all newer calls."""
     if pause > 0:
         call.rest()

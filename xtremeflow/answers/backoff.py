@@ -1,4 +1,4 @@
-"""The reflex: a call that its provider refused is tried again, as soon as that makes sense."""
+"""auto_backoff: retries a call that its provider has refused, as soon as the provider allows it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["RetryException", "auto_backoff"]
 
 logger = logging.getLogger("xtremeflow")
 
-MOST_PLACES = 20  # that one call may have to wait for, before it counts as refused
+MOST_PLACES = 20  # refusals for lack of a place, before a call counts as refused
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,31 +47,40 @@ def auto_backoff(
     exponential: bool = True,
     max_retry_after: float = 120.0,
 ) -> _Decorator:
-    """Decorates an async function or async generator so that refused calls are tried again.
+    """Decorates an async function or async generator so that refused calls are retried.
 
-    Inside a scheduled call a refusal opens the scheduler's one cooldown, and the call goes back
-    into the queue before newer ones, giving its slot back and paying admission again. Outside of
-    one, the decorator waits by itself. How long is what the provider says (see
-    `xtremeflow.refusals.retry_delay`), else `base_retry_after` seconds, doubled with every episode
-    (outside a scheduler: every attempt) if `exponential`.
+    Inside a scheduled call a refusal opens the scheduler's cooldown. The call gives its slot back,
+    returns to the queue before newer calls, and pays admission again. Outside a scheduled call the
+    decorator waits by itself.
 
-    What says that the provider is down (`xtremeflow.refusals.is_outage`), where `retry_for` names
-    it, is no refusal: inside a scheduled call the cooldown is not doubled, and after some failures
-    in a row only single calls are sent, one every `base_retry_after` seconds, until one is
-    answered. Then the others follow at once. A call gives up no sooner than the doubled waits would
-    have ended.
+    The wait is the provider's (see `xtremeflow.refusals.retry_delay`). If the provider tells none,
+    it is ``base_retry_after`` seconds, doubled with every episode (outside a scheduler: every
+    attempt) if ``exponential``. A guessed wait is cut to ``max_retry_after``.
 
-    The provider's own exception is raised when `max_retries` retries were refused as well, and at
-    once when waiting is no use (spent credit, a daily quota) or would take longer than
-    `max_retry_after` seconds. Its default of two minutes is twice the window that providers count
-    over, so that only daily quotas and the like exceed it. Guessed waits are cut to it.
+    The decorator raises the provider's own exception when ``max_retries`` retries were refused too.
+    It raises it at once when no wait cures the refusal (spent credit, a daily quota) or the wait
+    exceeds ``max_retry_after`` seconds. The default of two minutes is twice the window that
+    providers count over, so only daily quotas and the like exceed it.
 
-    An async generator is tried again only until its first item; what follows is passed through.
+    An exception that says that the provider is down (`xtremeflow.refusals.is_outage`) is no
+    refusal. If ``retry_for`` names it, the cooldown of a scheduled call is not doubled. After some
+    failures in a row the scheduler sends only single calls, one every ``base_retry_after`` seconds,
+    until one is answered. Then the others follow at once. A call gives up no sooner than doubled
+    waits would have ended.
 
-    `retry_for` says which exceptions are refusals: a class, a tuple or list of classes, or a
-    predicate; by default RetryException and what providers' SDKs raise for HTTP 429
-    (`xtremeflow.refusals.is_refusal`). Raises TypeError or ValueError for arguments that are not
-    as said here.
+    An async generator is retried only until its first item. Later items pass through.
+
+    Args:
+        retry_for: The exceptions that are refusals: a class, a tuple or list of classes, or a
+            function of the exception. By default RetryException and the exceptions that providers'
+            SDKs raise for HTTP 429 and the like (`xtremeflow.refusals.is_refusal`).
+        max_retries: Further attempts of a call that is refused, at least 0.
+        base_retry_after: Seconds of the first guessed wait.
+        exponential: Whether guessed waits double.
+        max_retry_after: Longest wait in seconds.
+
+    Raises:
+        TypeError, ValueError: An argument is of the wrong type or out of its range.
     """
     if exponential not in (True, False):
         raise TypeError(f"exponential must be True or False, not {exponential!r}")
@@ -82,7 +91,7 @@ def auto_backoff(
         max_retries=max_retries,
         base=base,
         exponential=bool(exponential),
-        # A base above the default maximum is the program's word against ours.
+        # A program that chooses a base above the default maximum wants that maximum, too.
         longest=max(_seconds("max_retry_after", max_retry_after), base),
     )
 
@@ -108,7 +117,7 @@ class _Policy:
 
     @property
     def patience(self) -> float:
-        """The seconds that all the guessed waits of one call last together."""
+        """The sum of all guessed waits of one call, in seconds."""
         return sum(self.guess(attempt) for attempt in range(1, min(self.max_retries, 64) + 1))
 
     def guess(self, attempt: int) -> float:
@@ -117,20 +126,20 @@ class _Policy:
 
 
 class _Tries:
-    """The attempts of one call, from the first that failed."""
+    """The attempts of one call, from the first failure on."""
 
     def __init__(self, policy: _Policy, name: str) -> None:
         self._policy = policy
         self._name = name
         self._failed = 0  # attempts
-        self._places = 0  # further ones, for which there was no place at the provider
-        self._down_since: float | None = None  # the provider, for all that this call knows
+        self._places = 0  # further attempts, refused for lack of a place
+        self._down_since: float | None = None  # the first failure of this call without an answer
 
     def answer(self, exc: Exception) -> Awaitable[object] | None:
-        """What to await before the next attempt, or None if `exc` is to be raised.
+        """Returns an awaitable to await before the next attempt, or None if `exc` is to be raised.
 
-        Tells the scheduler of the failure, also of the last attempt's: the other calls are to cool
-        down even if this one gives up.
+        Tells the scheduler of each failure, also of the last attempt's, because the other calls
+        must cool down even if this one gives up.
         """
         policy, call = self._policy, current_call()
         if not policy.matches(exc):
@@ -165,7 +174,7 @@ class _Tries:
             wait = call.rate_limited(*waits)
         if is_last:
             return None
-        # Of an xtremeflow.http call the method and the URL.
+        # For a call of xtremeflow.http, the method and the URL.
         what = getattr(exc, "_xtremeflow_call", self._name)
         logger.warning(
             "Retrying %s in %.3f s: attempt %d of %d failed (%s)",
@@ -186,8 +195,8 @@ class _Tries:
 
 
 def _verdict(exc: Exception, call: Call | None) -> Verdict:
-    """What the exception says; or, where it is about the answer that the scheduler was shown, what
-    is known there as well."""
+    """Returns the verdict on an exception. If the scheduler was shown the answer behind it, that
+    verdict counts."""
     own = verdict_of(exc)
     kept: Verdict | None = None if call is None else call.verdict
     if kept is None or not kept.is_refusal:
@@ -214,7 +223,7 @@ def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., A
                     raise
             else:
                 raise TypeError(f"{name} must be async to be tried again, but returned {result!r}")
-            await pause  # after the except block, so that nothing keeps the exception meanwhile
+            await pause  # after the except block, so that no reference keeps the exception
 
     return wrapper
 
@@ -223,13 +232,13 @@ def _wrap_generator(func: Callable[..., Any], policy: _Policy) -> Callable[..., 
     name = _name(func)
 
     async def begin(*args: Any, **kwargs: Any) -> tuple[AsyncGenerator[Any, Any], Any]:
-        """A generator that has come to its first item, and that item."""
+        """Returns a generator that has reached its first item, and that item."""
         tries: _Tries | None = None
         while True:
             generator = func(*args, **kwargs)
             try:
                 return generator, await generator.__anext__()
-            except StopAsyncIteration:  # empty, which is no failure, whatever retry_for says
+            except StopAsyncIteration:  # an empty generator is no failure, whatever retry_for says
                 raise
             except Exception as exc:
                 tries = tries or _Tries(policy, name)

@@ -1,6 +1,6 @@
 """The answer that an exception of an SDK carries.
 
-SDKs are recognised by the shape of their exceptions, so none is imported and any may be missing.
+It recognises SDKs by the shape of their exceptions, so it imports none and any may be missing.
 No function here raises, whatever the exception object does: a call must not be lost because the
 error that could have saved it was odd.
 """
@@ -17,18 +17,18 @@ from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.values.forms import as_duration, is_object
 
-# Of the official SDKs, of httpx and aiohttp: no answer came. Others are of the built-in classes.
+# Exceptions of the official SDKs, httpx and aiohttp without an answer. Others are built-in classes.
 _UNREACHED = {"APIConnectionError", "ClientConnectionError", "TransportError"}
-# Of grpc, botocore and others: such an attribute of an exception says what it is.
+# Attributes of exceptions of grpc, botocore and others that name the error.
 _SAYING = ("code", "type", "error_code", "status")
 
 _NOT_OURS = Verdict(Meaning.FAULT)
 
 
 class RetryException(Exception):
-    """Raised by a program to say: refused, try this call again.
+    """Raised by a program whose call was refused, so that `auto_backoff` retries the call.
 
-    `retry_after` is the wait in seconds, 0 to try again at once, None when it is not known.
+    `retry_after` is the wait in seconds; 0 to retry at once, None if it is unknown.
     """
 
     def __init__(self, message: str = "", retry_after: float | None = None) -> None:
@@ -37,10 +37,10 @@ class RetryException(Exception):
 
 
 def answer_of(exc: BaseException, now: float | None = None) -> Answer | None:
-    """The answer that `exc` tells of; None if it tells of none.
+    """Returns the answer that `exc` carries, or None if it carries none.
 
-    Its status is 0 where no answer came, and the wait that the exception names itself stands in
-    its `retry-after`. now: as for Answer.
+    Its status is 0 if no answer came. A wait that the exception itself names becomes its
+    `retry-after`. now: as for Answer.
     """
     try:
         return _answer_of(exc, now)
@@ -49,7 +49,8 @@ def answer_of(exc: BaseException, now: float | None = None) -> Answer | None:
 
 
 def verdict_of(exc: BaseException) -> Verdict:
-    """The verdict on the answer that `exc` tells of; the caller's own fault if it tells of none."""
+    """Returns the verdict on the answer that `exc` carries; the caller's fault if it carries
+    none."""
     answer = answer_of(exc)
     return _NOT_OURS if answer is None else judged(answer)
 
@@ -70,8 +71,8 @@ def _answer_of(exc: BaseException, now: float | None) -> Answer | None:
 
 
 def _status(exc: BaseException) -> int:
-    """The likeliest of what may be the HTTP status; 0 if there is none. In the middle of a stream
-    it is 200, and the error has its own."""
+    """Returns the likeliest HTTP status of an exception, or 0. In the middle of a stream that is
+    200, and the error has its own."""
     response = _get(exc, "response")
     found = [
         int(status)
@@ -112,7 +113,7 @@ def _bodies(exc: BaseException) -> Iterator[Any]:
         body: Any = _get(response, "json")()
     except Exception:
         return
-    if inspect.iscoroutine(body):  # aiohttp: cannot be awaited here, must not be forgotten
+    if inspect.iscoroutine(body):  # aiohttp: it cannot be awaited here, so close it
         body.close()
         return
     yield body
@@ -125,7 +126,7 @@ def _is_unreached(exc: BaseException) -> bool:
 
 
 def _get(thing: Any, name: str) -> Any:
-    """The attribute, of a dict the item; None where there is none or it cannot be had."""
+    """Returns the attribute, or the item of a dict; None if there is none or reading it fails."""
     try:
         return thing.get(name) if is_object(thing) else getattr(thing, name, None)
     except Exception:
@@ -133,7 +134,7 @@ def _get(thing: Any, name: str) -> Any:
 
 
 def _code(exc: BaseException) -> Any:
-    # aiohttp keeps the number in `status`, and its `code` warns that it is deprecated.
+    # aiohttp has the number in `status`; its `code` warns that it is deprecated.
     return None if isinstance(_get(exc, "status"), int) else _get(exc, "code")
 
 

@@ -1,7 +1,12 @@
-"""What answers mean: the one table of statuses, codes and words, for all providers.
+"""The meaning of answers: the one table of statuses, codes and words, for all providers.
 
-The first line that fits counts. Codes and types are casefolded. Words are looked for only where a
-provider gives no code that says the same.
+The first line that fits counts. Codes and types are casefolded. Words count only where a provider
+gives no code with the same meaning.
+
+Sources: the error references of OpenAI (https://developers.openai.com/api/docs/guides/error-codes),
+Anthropic (https://docs.anthropic.com/en/api/errors), Groq (https://console.groq.com/docs/errors),
+Google (https://ai.google.dev/gemini-api/docs/troubleshooting), AWS
+(https://docs.aws.amazon.com/bedrock/latest/APIReference/CommonErrors.html), Moonshot and Mistral.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from xtremeflow.values.forms import json_objects
 
 _MOST_WORDS = 500  # characters of a message that a verdict keeps
 
-# Codes that say it whatever the status: an error in the middle of a stream has none or 200, AWS
+# Codes that count whatever the status: an error in the middle of a stream has none or 200, AWS
 # throttles with 400, OpenAI says "slow down" with 503.
 _BY_CODE: dict[Meaning, frozenset[str]] = {
     Meaning.SPENT: frozenset({
@@ -77,7 +82,7 @@ _BY_CODE: dict[Meaning, frozenset[str]] = {
     }),
 }  # fmt: skip
 
-# What a refusal's code and status leave open, its words say.
+# Words that decide where a refusal's code and status leave the meaning open.
 _BY_WORDS: dict[Meaning, re.Pattern[str]] = {
     Meaning.SPENT: re.compile(
         r"insufficient (?:quota|balance|credits?|funds)|(?:out of|no|any|not enough) credits\b|"
@@ -92,13 +97,13 @@ _BY_WORDS: dict[Meaning, re.Pattern[str]] = {
         re.IGNORECASE,
     ),
 }
-# In an error of the caller's own (400) only this, at the beginning: it may quote the request.
+# In a caller's error (400) only these words count, at the beginning, as it may quote the request.
 _NO_CREDIT = re.compile(r"\s*your credit balance is too low", re.IGNORECASE)  # Anthropic
 
 _BY_STATUS = {
     402: Meaning.SPENT,
     408: Meaning.DOWN,
-    409: Meaning.DOWN,  # what the SDKs try again: a lock that was not to be had in time
+    409: Meaning.DOWN,  # a lock was not free in time; the SDKs retry this too
     413: Meaning.TOO_LARGE,
     425: Meaning.DOWN,
     429: Meaning.RATE,
@@ -107,7 +112,7 @@ _BY_STATUS = {
     529: Meaning.OVERLOADED,
 }
 
-# OpenAI says with a 429, and with no wait, that a request is larger than its limit.
+# OpenAI refuses a request that is larger than its limit with a 429 without a wait.
 _LIMIT_AND_REQUESTED = re.compile(r"\bLimit:? ([\d,]+)\b.*\bRequested:? ([\d,]+)\b", re.DOTALL)
 
 _CODES = ("code", "Code", "type", "__type", "error_code", "error_type", "status")
@@ -115,7 +120,7 @@ _LONGEST_CODE = 200  # characters
 
 
 def judged(answer: Answer) -> Verdict:
-    """The verdict on an answer, the same whoever asks. It never raises."""
+    """Returns the verdict on an answer. Never raises."""
     if not answer.is_error:
         return PASSED
     messages = answer.messages
@@ -130,11 +135,11 @@ def judged(answer: Answer) -> Verdict:
 
 
 def meaning_of(status: int, codes: Collection[str], messages: Sequence[str]) -> Meaning:
-    """The meaning of an error.
+    """Returns the meaning of an error.
 
     status    400 or more; 0 if it has none
     codes     every code and type that it names, casefolded
-    messages  what it says
+    messages  its messages
     """
     named = [meaning for meaning, known in _BY_CODE.items() if not known.isdisjoint(codes)]
     if status == 413 or any(map(_asks_too_much, messages)):
@@ -155,7 +160,8 @@ def meaning_of(status: int, codes: Collection[str], messages: Sequence[str]) -> 
 
 
 def codes_of(answer: Answer) -> list[str]:
-    """Every code, type and status that the answer's error names, casefolded, outermost first."""
+    """Returns every code, type and status that the answer's error names, casefolded, outermost
+    first."""
     found: list[str] = []
     for thing in answer.errors:
         for name in _CODES:
@@ -168,7 +174,7 @@ def codes_of(answer: Answer) -> list[str]:
 
 
 def _status(answer: Answer, codes: list[str]) -> int:
-    """The answer's; or of an error in the middle of one, what it names."""
+    """Returns the answer's status, or the one that an error in the middle of an answer names."""
     if answer.status >= 400:
         return answer.status
     return next((int(code) for code in codes if re.fullmatch("[45][0-9][0-9]", code)), 0)
@@ -183,7 +189,7 @@ def _asks_too_much(message: str) -> bool:
 
 
 def _is_of_a_day(answer: Answer) -> bool:
-    """Whether it is Google's, and a quota of the day is used up."""
+    """Whether the answer is Google's and says that a quota of the day is used up."""
     return any(
         "perday" in f"{violation.get('quotaId')} {violation.get('quotaMetric')}".replace(
             "_", ""

@@ -1,4 +1,4 @@
-"""What an answer means, for its call and for the limits."""
+"""The verdict: the meaning of an answer for its call and for the limits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LONGEST = 86_400.0
 
 
 class Meaning(enum.Enum):
-    """What an answer means. The names are those of the causes, each of which has one cure."""
+    """The meaning of an answer. Each name is a cause, and each cause has one cure."""
 
     PASSED = "passed"
     """The limits have let the call pass."""
@@ -32,13 +32,12 @@ class Meaning(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The meaning of an answer.
+    """The verdict on an answer.
 
-    meaning  what it means
-    wait     seconds after which the provider wants the call again, 0 to LONGEST; None where it does
-             not say
-    words    what it says went wrong, in its own words; "" if it says nothing
-    advised  seconds to wait instead, where a learner knows better; None: it does not
+    meaning  its meaning
+    wait     the told wait in seconds, 0 to LONGEST; None if none is told
+    words    the error in the provider's words; "" if there are none
+    advised  the wait in seconds that a learner advises instead, or None
     """
 
     meaning: Meaning
@@ -48,7 +47,7 @@ class Verdict:
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the provider did not take the call on, and it is welcome again later."""
+        """Whether the provider did not accept the call and will accept it later."""
         return self.meaning in _REFUSALS
 
     @property

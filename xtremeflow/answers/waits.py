@@ -1,4 +1,4 @@
-"""How long a provider asks to wait: in headers, details or sentences. Nothing here raises."""
+"""The wait that a provider tells, in headers, details or sentences. No function here raises."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from xtremeflow.answers.headers import quotas_of
 from xtremeflow.answers.verdict import LONGEST
 from xtremeflow.values.forms import as_duration, as_number, until
 
-_AZURE_WINDOW = 60.0  # s; Azure's token limits are counted per minute
+# s; Azure's token limits are counted per minute:
+# https://learn.microsoft.com/en-us/azure/ai-services/openai/how-to/quota
+_AZURE_WINDOW = 60.0
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _AMOUNT = (
@@ -26,12 +28,11 @@ _PARTS = re.compile(_AMOUNT, re.IGNORECASE)
 
 
 def told_wait(answer: Answer) -> float | None:
-    """The seconds after which the provider wants the call again, 0 to LONGEST; None if it does not
-    say.
+    """Returns the told wait in seconds, 0 to LONGEST, or None if none is told.
 
-    The first that speaks of: the headers `retry-after-ms` and `retry-after`; the reset headers of
-    the limits that are exhausted; Google's RetryInfo; a sentence of the error's message. What is
-    negative, not finite or not understood counts as not said.
+    The first of these counts: the headers `retry-after-ms` and `retry-after`; the reset headers of
+    exhausted limits; Google's RetryInfo; a sentence of the error's message. A wait that is
+    negative, not finite or not understood counts as not told.
     """
     for source in (_from_headers, _from_retry_info, _from_messages):
         try:
@@ -48,15 +49,15 @@ def _from_headers(answer: Answer) -> float | None:
     milliseconds = as_number(headers.get("retry-after-ms"))
     if milliseconds:
         return milliseconds / 1000
-    # 0 ms says nothing, for Azure refuses for want of tokens with 0 ms beside 1 s, where the true
-    # wait is up to a window. Unless a reset header knows better, take the window: a wait of 1 s
-    # would only use up the retries.
+    # 0 ms says nothing: Azure refuses for lack of tokens with 0 ms beside 1 s, while the true wait
+    # is up to a window. Without a reset header take the window, since waits of 1 s would only use
+    # up the retries.
     told = until(headers.get("retry-after"), answer.date)
     is_placeholder = milliseconds == 0 and told is not None and 0 < told <= 1
     if told is not None and not is_placeholder:
         return told
-    # When the last of the exhausted limits is open again. The others' resets are no matter: Groq's
-    # for requests is a day away while its tokens come back within the minute.
+    # The moment at which the last of the exhausted limits is open again. Resets of other limits do
+    # not count: Groq's for requests is a day away while its tokens return within the minute.
     seen = quotas_of(answer)
     spent = [q.reset for q in seen if q.remaining == 0 and q.reset is not None]
     if not spent and is_placeholder:

@@ -41,17 +41,17 @@ def kv_batch(
     scheduler: _Scheduler | None = None,
     estimated_tokens: Cost | Sequence[Cost] = 0,
 ) -> asyncio.Task[list[T]]:
-    """Run the first of `aws` to its end (the warm-up), then all the others at once.
+    """Runs the first of `aws` to its end (the warm-up), then all the others at once.
 
     Args:
         aws: An iterable or async iterable of coroutines, or of zero-argument callables that
-            return an awaitable and are called only when it is their turn. Without `scheduler` the
-            first may be any awaitable. A Task or Future among the rest is refused: it runs
-            already, so it cannot wait for the warm-up. An iterable is read before kv_batch
-            returns; an async iterable is read on while the warm-up runs, and what it yields after
-            the warm-up starts at once.
-        scheduler: Admits every item, the warm-up included: `scheduler.submit(coro, estimate)`.
-            A callable is called once admitted.
+            return an awaitable, which are called only when it is their turn. Without `scheduler`
+            the first may be any awaitable. A Task or Future behind the first is refused, because it
+            runs already and cannot wait for the warm-up. An iterable is read before kv_batch
+            returns. An async iterable is read on while the warm-up runs; items that it yields after
+            the warm-up start at once.
+        scheduler: The scheduler that admits every item, the warm-up included, by
+            `scheduler.submit(coro, estimate)`. A callable is called once it is admitted.
         estimated_tokens: For `scheduler`: one estimate for every item, or a sequence with the
             estimate of each. An estimate is a number of tokens or a mapping of limit name to
             amount.
@@ -59,10 +59,10 @@ def kv_batch(
     Returns:
         A Task of the results in the order of `aws`; of an empty list if there are none.
 
-    The first error, of an item or of an async source, ends the batch and is raised by the Task.
-    On an error, and when the Task is cancelled, what runs is cancelled and awaited, what has not
-    started is closed, and an async generator is closed too. The error of a plain iterable is
-    raised by kv_batch itself.
+    The first error, of an item or of an async source, ends the batch, and the Task raises it. On an
+    error, and when the Task is cancelled, running items are cancelled and awaited, items that have
+    not started are closed, and so is an async generator. kv_batch itself raises the error of a
+    plain iterable.
 
     Example:
         >>> scores = await kv_batch(score(resume, job) for resume in resumes)
@@ -147,7 +147,7 @@ class _Batch(Generic[T]):
 
     def start_held(self) -> None:
         while self.held:
-            # Left in `held` if refused, so that it is closed with the others.
+            # A refused item stays in `held`, so that it is closed with the others.
             task = self.start(self.held[0], len(self.rest) + 1)
             self.held.popleft()
             self.rest.append(self.watch(task))
@@ -173,14 +173,15 @@ class _Batch(Generic[T]):
         return task
 
     def settle(self, task: asyncio.Task[Any]) -> None:
-        """One of the tasks has ended: the first failure and the last task end the batch."""
+        """Notes an ended task. The first failure, or the last task, ends the batch."""
         self.open.discard(task)
         failure = task if failed(task) else None
         if not self.end.done() and (failure is not None or not self.open):
             self.end.set_result(failure)
 
     def hold_all(self, aws: Iterable[Item[T]]) -> None:
-        """Read a plain iterable at once: its items may depend on what the caller changes next."""
+        """Reads a plain iterable at once, since the caller may change later what its items depend
+        on."""
         try:
             for item in aws:
                 self.held.append(item)
@@ -201,7 +202,7 @@ class _Batch(Generic[T]):
 
 
 def _coroutine(item: Item[T], index: int) -> Coroutine[Any, Any, T]:
-    """The item as a coroutine that has not started."""
+    """Returns the item as a coroutine that has not started."""
     if asyncio.iscoroutine(item):
         return item
     if callable(item) and not asyncio.isfuture(item):

@@ -19,7 +19,7 @@ from xtremeflow.values.limits import Cost
 T = TypeVar("T")
 R = TypeVar("R")
 
-# The window of a scheduler without max_concurrency, where nothing else bounds what is in flight.
+# The window of a scheduler without max_concurrency, which bounds its calls in flight.
 _WINDOW = 1024
 
 
@@ -50,7 +50,7 @@ def map_calls(
     return_exceptions: bool = False,
     window: int | None = None,
 ) -> AsyncGenerator[R | BaseException, None]:
-    """Call `fn` on every item, each call admitted by the scheduler, and yield the results.
+    """Calls `fn` on every item, each call admitted by the scheduler, and yields the results.
 
     Args:
         fn: Returns a coroutine for an item.
@@ -58,15 +58,15 @@ def map_calls(
         estimated_tokens: The cost of a call: a number of tokens, a mapping of limit name to
             amount, or a function of the item that returns one of these.
         priority, timeout: As for `start_task`; `timeout` is of each call, in seconds.
-        ordered: Yield in the order of the items rather than of completion.
-        return_exceptions: Yield the exceptions of calls in their results' place and go on.
-            Otherwise the first ends the map.
-        window: How many calls may be in flight or wait for the consumer. Default: twice the
-            scheduler's max_concurrency, or 1024 if it has none.
+        ordered: Whether to yield in the order of the items, or of completion.
+        return_exceptions: Whether to yield the exceptions of calls in place of results and go on.
+            Otherwise the first exception ends the map.
+        window: Calls that may be in flight or wait for the consumer. Default: twice the scheduler's
+            max_concurrency, or 1024 if it has none.
 
-    An exception of a call (also one raised by `fn`, or by a refused or timed out admission) is
-    raised after the results that are ready by then; with `ordered`, in its item's place. An
-    exception of `items` is raised after the results of all the items before it. Whichever way the
+    An exception of a call is raised after the results that are ready by then; with `ordered`, in
+    its item's place. That holds also for one of `fn`, or of a refused or timed out admission. An
+    exception of `items` is raised after the results of all items before it. Whichever way the
     generator ends, an `aclose()` included, the remaining calls have been cancelled and have ended,
     and an async generator given as `items` is closed.
     """

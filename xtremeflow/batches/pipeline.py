@@ -3,7 +3,7 @@
     producer --put--> queue --> process_item (at most `workers` at a time) --> results
 
 Each side waits when the next is full, so a slow consumer slows the producer down. A worker is a
-task that exists only while there are items for it: nothing waits in the queue's `get`, so the end
+task that exists only while there are items for it. No task waits in the queue's `get`, so the end
 needs no marks among the items, and the number of workers is just a number.
 """
 
@@ -64,26 +64,26 @@ def async_pipeline(
     maxsize: int = 1024,
     ordered: bool = False,
 ) -> AsyncGenerator[Any, None]:
-    """Yield `await process_item(item)` for every item that the producer puts into its queue.
+    """Yields `await process_item(item)` for every item that the producer puts into its queue.
 
     Args:
-        producer: `async def producer(queue)`: writes items, None included, with
+        producer: `async def producer(queue)`. It writes items, None included, with
             `await queue.put(item)`, which waits while the queue is full. `put_nowait` never
             refuses, as on an unbounded queue. The pipeline ends when the producer has returned
             and all its items are done.
-        process_item: An async function of one item; None passes the items on as they are.
-        workers: How many items are processed at a time.
-        max_workers: Lets the number of workers grow up to this while items pile up, and fall
-            back to `workers` when none wait. None: no growth.
+        process_item: An async function of one item. None passes the items on as they are.
+        workers: Items that are processed at a time.
+        max_workers: The number of workers grows up to this while items pile up, and falls back to
+            `workers` when no item waits. None: no growth.
         load_factor: Items (waiting or in process) per worker that growth aims at.
         check_interval: Seconds between two looks at the load.
-        maxsize: How many items may wait for a worker, and how many results for the consumer
+        maxsize: Items that may wait for a worker, and results that may wait for the consumer
             besides those of the items in process. 0: no bound.
-        ordered: Yield in the order of the queue rather than of completion.
+        ordered: Whether to yield in the order of the queue, or of completion.
 
     Processing runs ahead of the consumer within these bounds. A producer's error is raised after
-    the items it had put are processed and yielded. An error of process_item stops the producer
-    and what waits, and is raised after the results that are ready by then; with `ordered`, in its
+    its items have been processed and yielded. An error of process_item stops the producer and the
+    waiting items. It is raised after the results that are ready by then; with `ordered`, in its
     item's place. Whichever way the generator ends, an `aclose()` included, the producer and the
     items in process have ended too: wrap it in `contextlib.aclosing` if you may leave it early.
     """
@@ -107,7 +107,7 @@ def async_pipeline(
 
 
 def async_chunks(iterable: AsyncIterable[T], size: int) -> AsyncGenerator[list[T], None]:
-    """Yield the items of an async iterable in lists of `size`; the last may be shorter.
+    """Yields the items of an async iterable in lists of `size`; the last may be shorter.
 
     If the iterable raises, the items read so far are yielded before its error is raised.
     """
@@ -135,7 +135,7 @@ async def _chunks(iterable: AsyncIterable[T], size: int) -> AsyncGenerator[list[
 class _ProducerQueue(asyncio.Queue[Any]):
     """A queue whose `put` waits while it is full, and whose `put_nowait` never refuses.
 
-    Producers were once given an unbounded queue; those that use put_nowait keep working.
+    In 0.4.4 producers had an unbounded queue. Those that use put_nowait keep working.
     """
 
     def __init__(self, maxsize: int, on_put: Callable[[], None]) -> None:
@@ -156,7 +156,7 @@ class _ProducerQueue(asyncio.Queue[Any]):
 
 
 class _Pipeline:
-    # Whoever makes room starts the next worker, but all work in the consumer's context.
+    # Whichever side makes room starts the next worker, but all work in the consumer's context.
     context: contextvars.Context
 
     def __init__(
@@ -173,9 +173,9 @@ class _Pipeline:
         self.workers = workers
         self.max_workers = max_workers
         self.maxsize = maxsize
-        self.limit = workers  # how many may work now
+        self.limit = workers  # workers allowed now
         self.working = 0
-        self.taken = 0  # items taken from the queue whose results the consumer has not got
+        self.taken = 0  # items taken from the queue whose results the consumer has not received
         self.produced = False
         self.stream: ResultStream[Any] = ResultStream(ordered=ordered)
         self.queue = _ProducerQueue(maxsize, self.dispatch)
@@ -196,13 +196,14 @@ class _Pipeline:
             await self.stream.close()
 
     def dispatch(self) -> None:
-        """Start workers for what may be taken now. Called whenever that may have changed."""
+        """Starts workers for the items that may be taken now. Called whenever these may have
+        changed."""
         while self.working < self.limit and self.may_take():
             self.working += 1
             # A copy: an eager task may come back here while its context is entered.
             self.stream.run(self.context.copy().run(asyncio.create_task, self.work()))
         if self.stream.stopped:
-            while not self.queue.empty():  # lets go of whoever waits in put()
+            while not self.queue.empty():  # wakes the tasks that wait in put()
                 self.queue.get_nowait()
         if self.produced and self.queue.empty():
             self.stream.complete()
@@ -212,7 +213,7 @@ class _Pipeline:
         return room and not self.queue.empty() and not self.stream.stopped
 
     async def work(self) -> None:
-        """Process items for as long as some may be taken and no worker is too many."""
+        """Processes items while some may be taken and there are not too many workers."""
         loop = asyncio.get_running_loop()
         try:
             while self.working <= self.limit and self.may_take():
@@ -251,7 +252,7 @@ class _Pipeline:
     async def adapt(self, load_factor: float, check_interval: float) -> None:
         while True:
             await asyncio.sleep(check_interval)
-            if self.queue.full():  # and so the load has no known end
+            if self.queue.full():  # the producer waits, so the load has no known end
                 wanted = self.max_workers
             else:
                 load = self.queue.qsize() + self.stream.unsettled

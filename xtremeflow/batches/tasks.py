@@ -1,4 +1,4 @@
-"""Tasks that belong to one piece of work: ended together, their results read as a stream."""
+"""Tasks of one piece of work, which end together and whose results are read as a stream."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def cancel(tasks: Iterable[asyncio.Future[Any]]) -> None:
 
 
 async def all_ended(tasks: Iterable[asyncio.Future[Any]]) -> None:
-    """Return once every one of the cancelled tasks has ended; their outcomes count as seen.
+    """Returns when all of the cancelled tasks have ended. Their outcomes count as retrieved.
 
-    A caller cancelled meanwhile passes the cancellation on to what still runs, waits all the
-    same, and is cancelled afterwards: nothing is left running behind it.
+    If the caller is cancelled meanwhile, it cancels the running tasks again, waits for them all the
+    same, and is cancelled afterwards. So no task is left running.
     """
     tasks = list(tasks)
     interrupted: asyncio.CancelledError | None = None
@@ -36,22 +36,23 @@ async def all_ended(tasks: Iterable[asyncio.Future[Any]]) -> None:
 
 
 async def close_source(source: object) -> None:
-    """Close an async generator that will not be read any further; leave other sources alone."""
+    """Closes an async generator that will not be read any further. Does nothing to other
+    sources."""
     if isinstance(source, AsyncGenerator):
         await source.aclose()
 
 
 def failed(task: asyncio.Future[Any]) -> bool:
-    """Whether an ended task was cancelled or raised; its exception counts as retrieved."""
+    """Whether an ended task was cancelled or raised. Its exception counts as retrieved."""
     return task.cancelled() or task.exception() is not None
 
 
 class ResultStream(Generic[T]):
-    """Hands ended futures to one consumer: in the order in which they were announced, or ended.
+    """Hands ended futures to one consumer, in the order of announcement or of ending.
 
-    A failure stops the stream (unless `keep_going`): the tasks that feed it are cancelled, and
-    `stopped` asks the owner to start nothing more. The failed future is handed out where its
-    result would have been if ordered, and after every result that is ready by then if not.
+    A failure stops the stream (unless `keep_going`). The tasks that feed it are cancelled, and
+    `stopped` tells the owner to start nothing more. An ordered stream hands out the failed future
+    in its result's place, another one after all results that are ready by then.
     """
 
     def __init__(self, *, ordered: bool, keep_going: bool = False) -> None:
@@ -67,20 +68,20 @@ class ResultStream(Generic[T]):
         self._changed = asyncio.Event()
 
     def feed(self, coro: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        """Start a task that ends with the stream at the latest."""
+        """Starts a task that ends with the stream at the latest."""
         task = asyncio.create_task(coro)
         self.feeders.append(task)
         return task
 
     def run(self, task: asyncio.Task[Any]) -> None:
-        """Take charge of a task that works on results: it will not outlive the stream."""
+        """Takes charge of a task that works on results, so that it does not outlive the stream."""
         self.running.add(task)
         task.add_done_callback(self.running.discard)
-        if self.stopped:  # the feeder was slow to end
+        if self.stopped:  # the feeder ends late
             task.cancel()
 
     def announce(self, future: asyncio.Future[T]) -> None:
-        """There will be a result: `settle` must follow when the future has ended."""
+        """Announces a result. `settle` must follow when the future has ended."""
         self.unsettled += 1
         if self._ordered:
             self._outcomes.append(future)
@@ -98,12 +99,12 @@ class ResultStream(Generic[T]):
         self._changed.set()
 
     def complete(self) -> None:
-        """Nothing more will be announced: the stream ends with what is."""
+        """Ends the announcements: the stream ends with those so far."""
         self._complete = True
         self._changed.set()
 
     async def next(self) -> asyncio.Future[T] | None:
-        """The next ended future; None at the end of the stream."""
+        """Returns the next ended future, or None at the end of the stream."""
         while True:
             if self._outcomes and self._outcomes[0].done():
                 return self._outcomes.popleft()
@@ -115,7 +116,7 @@ class ResultStream(Generic[T]):
             await self._changed.wait()
 
     async def close(self) -> None:
-        """Cancel what still runs and return once all of it has ended."""
+        """Cancels all running tasks and returns when they have ended."""
         self._stop()
         cancel(self.running)
         try:
@@ -124,6 +125,6 @@ class ResultStream(Generic[T]):
             await all_ended(self.running)
 
     def _stop(self) -> None:
-        if not self.stopped:  # once: a second cancellation would break into their clean-up
+        if not self.stopped:  # only once: a second cancellation would interrupt their clean-up
             self.stopped = True
             cancel(self.feeders)

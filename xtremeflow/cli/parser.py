@@ -12,7 +12,7 @@ USAGE = 2  # the exit status of bad usage, as shells have it
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, and where to look."""
+    """An argument parser whose errors are one line and a hint."""
 
     def error(self, message: str) -> NoReturn:
         print(f"{self.prog}: {printable(message)} (see {self.prog} --help)", file=sys.stderr)

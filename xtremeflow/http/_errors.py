@@ -1,4 +1,4 @@
-"""What can go wrong with a call, as exceptions that say what, where, when and what now."""
+"""The errors of a call. Each says what failed, where and when, and whether a retry is safe."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class StatusError(HTTPError):
         status, status_code: the status.
     """
 
-    _xtremeflow_call: str  # what was refused, for the log of the retries
+    _xtremeflow_call: str  # the refused request, for the log of retries
 
     def __init__(self, response: Response | StreamResponse, body: bytes) -> None:
         self.response = response
@@ -84,8 +84,8 @@ class StatusError(HTTPError):
 
 
 class RedirectError(HTTPError):
-    """The server redirects to where it must not be followed: from https to http, to another scheme,
-    or to what is no URL."""
+    """The server redirects to an address that must not be followed: from https to http, to another
+    scheme, or to an invalid URL."""
 
 
 class TooManyRedirects(RedirectError):
@@ -163,7 +163,7 @@ class ConnectionLost(TransportError):
 
 
 class ProtocolError(TransportError):
-    """What the server sent is not HTTP, or not what it announced."""
+    """The server sent something other than HTTP, or than it announced."""
 
 
 class TooLarge(TransportError):
@@ -208,7 +208,7 @@ _TLS = {35, 53, 54, 58, 59, 64, 66, 77, 80, 82, 83, 90, 91, 98}
 _CERTIFICATE = {51, 60}
 _PROTOCOL = {1, 8, 16, 34, 61, 92, 95}
 _LOST = {18, 52, 55, 56}
-_WITH_ERRNO = {7, 55, 56}  # with others, the number may be an older one
+_WITH_ERRNO = {7, 55, 56}  # with other codes errno may be an old one
 
 _UNSENT = {-6, -7, -16, -18}  # may come before anything was tried
 
@@ -251,7 +251,7 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
 
 
 def _classify(code: int, connected: bool) -> type[TransportError]:
-    if code == 28:  # libcurl's own timeout is set for connecting only
+    if code == 28:  # libcurl's own timeout is set only for connecting
         return ConnectTimeout if not connected else TotalTimeout
     if code in _CERTIFICATE:
         return CertificateError
@@ -281,7 +281,7 @@ def transport_error(
     status: int,
     times: _http.Times,
 ) -> Exception:
-    """The exception for an outcome of the engine."""
+    """Returns the exception for an outcome of the engine."""
     if code == 3:
         invalid = InvalidURL(f"url is malformed: {shown(url)!r}: {message}")
         invalid.method, invalid.url = method, url
@@ -292,7 +292,7 @@ def transport_error(
         kind, text = _OWN[code]
     else:
         kind, text = _classify(code, connected), message or f"libcurl error {code}"
-        text = _QUOTED_URL.sub(lambda found: repr(shown(found[1])), text)  # of a proxy
+        text = _QUOTED_URL.sub(lambda found: repr(shown(found[1])), text)  # a proxy's URL
     if status:
         phase = "read"
     elif code in _UNSENT and not times.total:

@@ -16,7 +16,7 @@ __all__ = ["decode", "encode"]
 
 
 def _library(name: str) -> Any:
-    """The module, or None: type checkers too have to do without it."""
+    """Imports the module, or returns None. Type checkers too need not find it."""
     try:
         return import_module(name)
     except ImportError:
@@ -45,7 +45,7 @@ def _standard_decode(text: bytes | str) -> Any:
 
 
 def _check_numbers(value: Any) -> None:
-    """Refuses what is no number in JSON."""
+    """Raises ValueError for NaN and infinities, which JSON does not have."""
     values: list[Any] = [value]
     seen: set[int] = set()
     for part in values:
@@ -57,7 +57,7 @@ def _check_numbers(value: Any) -> None:
 
 
 def with_checks(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
-    """A library's function that writes no null for a NaN, and every whole number as it stands."""
+    """Wraps a library's function so that it refuses NaN and writes every whole number."""
 
     def encoded(value: Any) -> bytes:
         try:
@@ -75,8 +75,8 @@ def with_checks(encode: Callable[[Any], bytes]) -> Callable[[Any], bytes]:
 
 
 def with_fallback(decode: Callable[[bytes | str], Any]) -> Callable[[bytes | str], Any]:
-    """A library's function, and the standard one for what it refuses: a byte order mark, UTF-16,
-    NaN."""
+    """Wraps a library's function so that the standard one reads bodies that it refuses: with a byte
+    order mark, in UTF-16, with NaN."""
 
     def decoded(text: bytes | str) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""What a client's options become for libcurl."""
+"""The options of a client in the form that libcurl takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xtremeflow.http._url import has_scheme, shown
 
 HeadersInput: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
-# Where distributions and macOS keep their certificate authorities.
+# The places of certificate authorities in distributions and macOS.
 _CA_BUNDLES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem",
@@ -28,7 +28,7 @@ _HTTP2_SINCE = 0x081700
 
 
 def http2_default() -> bool:
-    """Whether HTTP/2 is used over TLS unless told otherwise."""
+    """Whether HTTP/2 over TLS is on by default."""
     return _http.has_http2 and _http.libcurl_number >= _HTTP2_SINCE
 
 
@@ -40,9 +40,10 @@ def existing_file(value: str | os.PathLike[str], name: str) -> bytes:
 
 
 def ca_file(given: str | os.PathLike[str] | None, environment: Mapping[str, str]) -> bytes | None:
-    """The bundle to trust: the given one, SSL_CERT_FILE, the system's, certifi's, in this order.
+    """Returns the bundle to trust: the given one, SSL_CERT_FILE, the system's, certifi's, in this
+    order.
 
-    None leaves it to libcurl, whose built-in path is right unless it was built elsewhere.
+    None leaves the choice to libcurl, whose built-in path is right unless it was built elsewhere.
     """
     if given is not None:
         return existing_file(given, "ca")
@@ -63,7 +64,8 @@ def ca_file(given: str | os.PathLike[str] | None, environment: Mapping[str, str]
 def proxy_options(
     proxy: str | None, trust_env: bool, environment: Mapping[str, str]
 ) -> tuple[bytes | None, bytes | None]:
-    """CURLOPT_PROXY and CURLOPT_NOPROXY: a proxy of None leaves both to the environment."""
+    """Returns CURLOPT_PROXY and CURLOPT_NOPROXY. A `proxy` of None leaves both to the
+    environment."""
     if proxy is not None:
         if not isinstance(proxy, str):
             raise TypeError(f"proxy must be a str or None, not a {type(proxy).__name__}")
@@ -76,7 +78,7 @@ def proxy_options(
     names = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")
     if trust_env and any(environment.get(name) for name in names):
         return None, None
-    return b"", None  # libcurl need not look for it with every call
+    return b"", None  # spares libcurl the look-up in every call
 
 
 def flag(value: bool, name: str) -> bool:

@@ -1,4 +1,4 @@
-"""Following redirects, without taking credentials along to another host."""
+"""Follows redirects without sending credentials to another host."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from xtremeflow.http._url import is_http, shown
 if TYPE_CHECKING:
     from xtremeflow.http._response import Response
 
-# What may go to another host. Any other header may be a credential: x-api-key, cookies, ...
+# The headers that may go to another host. Any other may be a credential: x-api-key, cookies, ...
 _HARMLESS = {b"accept", b"accept-encoding", b"accept-language", b"content-type", b"user-agent"}
 _PRINTABLE = "".join(map(chr, range(33, 127)))
 
 
 def harmless(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes], ...]:
-    """Those that may go to another host than the one that they were meant for."""
+    """Returns the headers that may go to a host other than the intended one."""
     return tuple(pair for pair in headers if pair[0].lower() in _HARMLESS)
 
 
 class Step(NamedTuple):
-    """A request on the way; bare: to another host, so without the client's own headers and its
-    certificate."""
+    """A request on the way. `bare` says that it goes to another host, so without the client's own
+    headers and certificate."""
 
     method: str
     url: str
@@ -52,7 +52,7 @@ def _next(step: Step, response: Response) -> Step:
     if response.status == 303 or (response.status in {301, 302} and step.method == "POST"):
         method = "HEAD" if step.method == "HEAD" else "GET"
         step = step._replace(method=method, body=None, json=False)
-    if here != there:  # for good: a way back would not make it less of a leak
+    if here != there:  # for good, also if a later step leads back
         step = step._replace(headers=harmless(step.headers), bare=True)
     return step
 

@@ -18,10 +18,10 @@ _VERSIONS = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2", 30: "HTTP/3"}
 
 
 class Timing(NamedTuple):
-    """Where the time of a call went, in seconds.
+    """The times of a call, in seconds.
 
-    queue: before it was dispatched: in the scheduler, or waiting for a free connection.
-    connect: making the connection, TLS included; 0.0 on a connection that was there.
+    queue: before its dispatch: in the scheduler, or waiting for a free connection.
+    connect: making the connection, TLS included; 0.0 on a reused one.
     first_byte: from the start of the call to the first byte of the answer.
     total: from the start of the call to the end of the answer.
     """
@@ -39,9 +39,10 @@ def timing(times: _http.Times, queued: float = 0.0) -> Timing:
 
 
 class Headers(Mapping[str, str]):
-    """Header fields in the order received: names in any case, repeated ones joined by ``", "``.
+    """Header fields in the order received. Names are in any case; repeated fields are joined by
+    ``", "``.
 
-    ``get_all(name)`` gives the values one by one, ``pairs`` everything as it came.
+    ``get_all(name)`` returns the values one by one, ``pairs`` all fields as they came.
     """
 
     __slots__ = ("_index", "pairs")
@@ -68,19 +69,20 @@ class Headers(Mapping[str, str]):
         return f"Headers({list(self.pairs)!r})"
 
     def get_all(self, name: str) -> list[str]:
-        """All values of a field, [] if it is not there."""
+        """Returns all values of a field, or [] if there are none."""
         return list(self._index.get(name.lower(), ()))
 
 
 class Request(NamedTuple):
-    """What was asked. Headers and body are not kept: they may be secret, and large."""
+    """The method and URL of a request. Headers and body are not kept, since they may be secret or
+    large."""
 
     method: str
     url: str
 
 
 class Answered:
-    """What a status line and the clock tell of any answer."""
+    """The attributes of any answer that follow from its status line and the clock."""
 
     __slots__ = ()
 
@@ -118,18 +120,19 @@ class Answered:
 
     @property
     def reason_phrase(self) -> str:
-        """What the server says beside the status; "" over HTTP/2."""
+        """The server's words beside the status; "" over HTTP/2."""
         line = self._head.partition(b"\n")[0]
         return b" ".join(line.split()[2:]).decode("latin-1")
 
     @property
     def elapsed(self) -> timedelta:
-        """From the dispatch of the call to the end of its answer: `timing` without its queue."""
+        """The time from the dispatch of the call to the end of its answer: `timing` without its
+        queue."""
         return timedelta(seconds=self.timing.total - self.timing.queue)
 
     @property
     def request(self) -> Request:
-        """The method and the URL that were asked."""
+        """The method and the URL of the request."""
         return Request(self.method, self.url)
 
 
@@ -167,18 +170,18 @@ class Response(Answered, _http.Response):
 
     @property
     def text(self) -> str:
-        """The body as text: of the charset that the headers name, else UTF-8."""
+        """The body as text, in the charset that the headers name, else UTF-8."""
         return self.body.decode(_charset(self.headers), "replace")
 
     def json(self) -> Any:
-        """The body, decoded from JSON. Raises InvalidJSON, a ValueError, if it is not JSON."""
+        """Decodes the body from JSON. Raises InvalidJSON, a ValueError, if it is not JSON."""
         try:
             return decode(self.body)
         except ValueError as error:
             raise InvalidJSON(self, error) from error
 
     def raise_for_status(self) -> Response:
-        """Raises StatusError for a status of 400 or above; returns itself otherwise."""
+        """Raises StatusError for a status of 400 or above. Returns the Response otherwise."""
         if self.status >= 400:
             raise StatusError(self, self.body)
         return self
@@ -218,7 +221,7 @@ def _charset(headers: Headers) -> str:
 
 
 class StreamResponse(Answered):
-    """An answer whose body is read as it comes; made by ``Client.stream``.
+    """An answer whose body is read as it arrives, made by ``Client.stream``.
 
     A reader that does not keep up pauses the transfer, so memory stays bounded. One task reads.
     """
@@ -260,11 +263,11 @@ class StreamResponse(Answered):
 
     @property
     def timing(self) -> Timing:
-        """As of now; complete once the body is read."""
+        """The times so far; complete once the body is read."""
         return timing(self._transfer.times, self._queued)
 
     def aiter_bytes(self) -> AsyncIterator[bytes]:
-        """The body in pieces, as they come."""
+        """Yields the body in pieces, as they arrive."""
         chunks = self._transfer.chunks()
         return chunks if self._lease is None else self._tapped_chunks(chunks, self._lease)
 
@@ -278,7 +281,7 @@ class StreamResponse(Answered):
         await lease.aclose()
 
     async def aiter_lines(self) -> AsyncIterator[str]:
-        """The body's lines without their ends (LF, CR or CRLF), decoded as UTF-8."""
+        """Yields the body's lines without their ends (LF, CR or CRLF), decoded as UTF-8."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         rest = ""
         async for chunk in self.aiter_bytes():
@@ -295,10 +298,11 @@ class StreamResponse(Answered):
                 yield line
 
     def events(self) -> AsyncIterator[_http.Event]:
-        """The server-sent events of the body: ``event.event``, ``.data``, ``.id``, ``.json()``.
+        """Yields the server-sent events of the body: ``event.event``, ``.data``, ``.id``,
+        ``.json()``.
 
-        An event that the end of the stream cuts off is not given out. One that is larger than
-        the client's ``max_event`` raises TooLarge.
+        Drops an event that the end of the stream cuts off. An event larger than the client's
+        ``max_event`` raises TooLarge.
         """
         events = self._transfer.events(self._max_event)
         return events if self._lease is None else self._tapped(events, self._lease)
@@ -313,7 +317,7 @@ class StreamResponse(Answered):
         await lease.aclose()
 
     async def aread(self) -> bytes:
-        """The rest of the body."""
+        """Reads and returns the rest of the body."""
         return b"".join([chunk async for chunk in self.aiter_bytes()])
 
     async def raise_for_status(self) -> StreamResponse:
@@ -329,7 +333,7 @@ class StreamResponse(Answered):
             await self._lease.aclose()
 
     def _whole(self, body: bytes) -> Response:
-        """It with its body, as an answer that does not stream."""
+        """Returns the answer with its body, as one that does not stream."""
         t = self._transfer
         return Response(
             t.url, t.method, t.status, t.head, body, t.http_version, self._queued, t.times

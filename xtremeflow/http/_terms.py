@@ -11,11 +11,11 @@ from xtremeflow.values.limits import Cost
 
 
 class Terms(NamedTuple):
-    """Of one call.
+    """The terms of one call.
 
     priority  higher ones go first, -32,768 to 32,767
-    timeout   seconds that it may wait for its admission; None: no bound
-    estimate  what it is likely to use, instead of what the client's `estimate` says
+    timeout   seconds that the call may wait for its admission; None: no bound
+    estimate  its likely cost, instead of the client's `estimate`
     """
 
     priority: int = 0
@@ -23,7 +23,7 @@ class Terms(NamedTuple):
     estimate: Cost | None = None
 
     def check(self) -> None:
-        """Raises TypeError or ValueError for what no scheduler takes."""
+        """Raises TypeError or ValueError for terms that no scheduler takes."""
         check_int("priority", self.priority, _LEAST)
         if self.priority > _MOST:
             raise ValueError(f"priority must be {_MOST:,} or less, got {self.priority!r}")
@@ -39,7 +39,7 @@ _around: ContextVar[Terms] = ContextVar("xtremeflow.http.admission", default=USU
 
 
 def terms_around() -> Terms:
-    """Those of the innermost `admission` block."""
+    """Returns the terms of the innermost `admission` block."""
     return _around.get()
 
 
@@ -49,15 +49,16 @@ class admission:
         with admission(priority=1, timeout=2.0, estimate=900):
             answer = await openai.chat.completions.create(...)
 
-    It is for code whose calls are made by an SDK, which passes no arguments on. The calls of a
-    `Client` take the same as arguments. Tasks that are started in the block keep its terms.
+    Use it where an SDK makes the calls, since SDKs pass no arguments on. The calls of a `Client`
+    take the same as arguments. Tasks that are started in the block keep its terms.
 
     Args:
         priority: as for `TaskScheduler.start_task`: higher ones go first.
-        timeout: seconds that a call may wait for its admission; then the SDK's timeout error is
-            raised.
-        estimate: the tokens that a call is likely to use, or a mapping of limit names to amounts.
-            None, for each of the three: as outside the block.
+        timeout: seconds that a call may wait for its admission. After that the SDK raises its
+            timeout error.
+        estimate: the likely tokens of a call, or a mapping of limit names to units.
+
+    None, for each of the three, keeps the value outside the block.
     """
 
     def __init__(

@@ -56,19 +56,21 @@ def transport(
     max_connections_per_host: int | None = None,
     max_idle_connections: int = 256,
 ) -> Any:
-    """A transport for ``httpx2.AsyncClient`` (openai 3, anthropic 2) or ``httpx.AsyncClient``.
+    """Returns a transport for ``httpx2.AsyncClient`` (openai 3, anthropic 2) or
+    ``httpx.AsyncClient``.
 
         AsyncOpenAI(max_retries=0, http_client=httpx2.AsyncClient(transport=transport()))
 
-    With a scheduler every call of the SDK is admitted by it, settled from the usage of its answer
-    (a streamed one's from its last event), and retried by its rules when it is refused; set the
-    SDK's own max_retries to 0. One that has limits or adapts is shown what each answer tells of
-    the provider's limits, and learns from that whether it gives back what was not used;
-    settle=True and settle=False say so. The slot of a streamed call is held until the stream is
-    closed or read to its end. The other arguments are those of `Client`.
+    With a scheduler, the scheduler admits every call of the SDK, settles it from the usage of its
+    answer (of a stream, from the last event), and retries it by its rules when it is refused. Set
+    the SDK's own max_retries to 0. A scheduler that has limits or adapts is shown each answer. It
+    learns from the answers whether the provider refunds tokens that were not used; settle=True and
+    settle=False state it. A streamed call holds its slot until the stream is closed or read to its
+    end. The other arguments are those of `Client`.
 
-    The client's timeouts hold: connect and read (between two receptions, while the server is
-    due); the time in the scheduler's queue does not count. Exceptions are the client's own.
+    The client's timeouts connect and read hold. (Read is the time between two receptions while the
+    server is due.) The time in the scheduler's queue does not count. Exceptions are the client's
+    own.
     """
     admission = make_admission(
         scheduler, estimate, settle, retries, max_retries, max_retry_after, _as_the_sdks
@@ -90,7 +92,7 @@ def transport(
 
 
 class _Transport:
-    """See `transport`."""
+    """The transport that `transport` returns."""
 
     def __init__(self, client: Client, admission: Admission | None) -> None:
         self._client = client
@@ -143,7 +145,7 @@ class _Transport:
         return Sent(opened, answer)
 
     async def _open(self, request: Any, body: bytes | None) -> _Opened:
-        """A transfer whose head is there."""
+        """Returns a transfer whose head has arrived."""
         limits: dict[str, float | None] = request.extensions.get("timeout", {})
         source = None
         size = None
@@ -193,8 +195,8 @@ def _seconds(value: float | None) -> float | EllipsisType | None:
 
 
 def _as_the_sdks(error: Exception) -> bool:
-    """Whether the SDKs send a request again after this error: they do not ask whether it was
-    executed, for to pay for a second answer is better than to have none."""
+    """Whether the SDKs send a request again after this error. They do so even if it may have been
+    executed, since paying twice is better than having no answer."""
     passing = (ConnectError, ConnectionLost, IdleTimeout)
     return isinstance(error, passing) and not isinstance(error, CertificateError)
 
@@ -205,7 +207,7 @@ class _Opened(NamedTuple):
 
 
 class _Family:
-    """What has to be of the client's own library: httpx2 or httpx."""
+    """The classes of the client's own library: httpx2 or httpx."""
 
     def __init__(self, library: Any) -> None:
         self._library = library
@@ -234,7 +236,7 @@ class _Family:
         )
 
     def translated(self, error: HTTPError, request: Any) -> Exception:
-        """The library's exception for one of ours."""
+        """Returns the library's exception for one of ours."""
         kind = next(theirs for ours, theirs in self._errors if isinstance(error, ours))
         if (
             kind is self._library.RemoteProtocolError
@@ -253,12 +255,11 @@ _MEANT = "xtremeflow.origin"
 
 
 def _sendable(request: Any) -> tuple[_Pairs, bool]:
-    """A request's headers, and whether it was redirected to another host than it was made for.
+    """Returns a request's headers, and whether it was redirected to a host other than its own.
 
-    Of the codings offered only the one that is decoded here is left: what an answer says has to be
-    read in any case, also of a refusal and while it streams. The SDK's own client follows
-    redirects, and of all credentials it leaves only Authorization behind; the request's extensions
-    go along with it.
+    Only gzip is left of the accepted codings, because every answer must be readable here, also a
+    refusal and a stream. The SDK's own client follows redirects, and of all credentials it removes
+    only Authorization. The request's extensions go along with it.
     """
     url = request.url
     origin = url.scheme, url.host, url.port
@@ -277,7 +278,8 @@ def _accepted(offered: bytes) -> bytes:
 
 
 def _decoded(head: bytes) -> _Pairs:
-    """The headers of an answer whose body is decoded: those of the coding are true no longer."""
+    """Returns the headers of a decoded answer, without those of its coding, which no longer
+    apply."""
     pairs = _http.parse_head_bytes(head)
     if not any(name.lower() == b"content-encoding" for name, _ in pairs):
         return pairs
@@ -295,7 +297,7 @@ def _extensions(head: bytes, version: int) -> dict[str, bytes]:
 
 def _body_class(base: Any, family: _Family) -> Any:
     class Body(base):  # type: ignore[misc]
-        """The body of an answer; closing it ends the transfer and gives the slot back."""
+        """The body of an answer. Closing it ends the transfer and returns the slot."""
 
         def __init__(self, opened: _Opened, lease: Lease[Any] | None) -> None:
             self._transfer, self._upload = opened
@@ -303,7 +305,7 @@ def _body_class(base: Any, family: _Family) -> Any:
 
         def __aiter__(self) -> AsyncIterator[bytes]:
             if self._lease is None and self._transfer.done_well:
-                return self._transfer.chunks()  # nothing can go wrong any more
+                return self._transfer.chunks()  # whole, so it raises no error
             return self._pieces()
 
         async def _pieces(self) -> AsyncIterator[bytes]:
@@ -321,7 +323,7 @@ def _body_class(base: Any, family: _Family) -> Any:
             except HTTPError as error:
                 raise family.translated(error, None) from error
             finally:
-                # At the end; and where the reader was cancelled, or has left, as far as that shows.
+                # At the end, and when the reader was cancelled or has left, if that is visible.
                 if lease is not None:
                     self._transfer.abort()
                     lease.close()

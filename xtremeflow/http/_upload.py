@@ -10,11 +10,11 @@ from xtremeflow import _http
 
 Source = AsyncIterable[bytes]
 
-_AHEAD = 256 * 1024  # bytes taken from the source before libcurl asks for them
+_AHEAD = 256 * 1024  # bytes read from the source ahead of libcurl
 
 
 class uploading:
-    """Feeds a transfer from a source while the block runs; a failure of the source is raised."""
+    """Feeds a transfer from a source while the block runs. Raises a failure of the source."""
 
     def __init__(self, transfer: _http.Transfer, source: Source) -> None:
         self._transfer = transfer
@@ -30,7 +30,7 @@ class uploading:
         traceback: TracebackType | None,
     ) -> None:
         task = self._task
-        if not task.done():  # the server has answered before it read everything, or the call failed
+        if not task.done():  # the server answered before it read everything, or the call failed
             task.cancel()
         await asyncio.wait([task])
         if not task.cancelled() and (failure := task.exception()) is not None:

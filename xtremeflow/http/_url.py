@@ -1,4 +1,4 @@
-"""URLs: put together, made fit for sending, and shown without what may be secret."""
+"""URLs: joined, encoded for sending, and shown without secrets."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _AUTHORITY = re.compile(r"(\[[^]]*]|[^][:]*)(:\d*)?")
 
 
 def shown(url: str) -> str:
-    """A URL without user, password, query and fragment, and without all that is not clearly
-    anything else."""
+    """Returns a URL for messages: without user, password, query and fragment, and without any part
+    that might be one of these."""
     scheme, there, rest = re.split(r"[?#]", url, maxsplit=1)[0].partition("://")
     if not there:
         return scheme.rpartition("@")[2]
@@ -29,7 +29,7 @@ def shown(url: str) -> str:
 
 
 def checked_base(url: object) -> str:
-    """A client's base_url without its final slash."""
+    """Returns a client's base_url without its final slash. Raises ValueError if it is none."""
     if not isinstance(url, str):
         raise TypeError(f"base_url must be a str, not a {type(url).__name__}")
     if not url:
@@ -44,12 +44,12 @@ def checked_base(url: object) -> str:
 
 
 def is_http(url: str) -> bool:
-    """Whether it can be sent to, as far as that can be seen."""
+    """Whether requests can be sent to this URL, as far as its text shows."""
     return has_scheme(url, {"http", "https"}) and not re.search(r"[\0-\x20\x7f]", url)
 
 
 def has_scheme(url: str, schemes: set[str]) -> bool:
-    """Whether it is of one of these schemes and names a host."""
+    """Whether the URL has one of these schemes and names a host."""
     try:
         parts = urlsplit(url)
         _ = parts.port
@@ -59,7 +59,8 @@ def has_scheme(url: str, schemes: set[str]) -> bool:
 
 
 def full_url(base: str, url: str, params: Params | None) -> str:
-    """The base before what names no host, the parameters in the query, all behind it in ASCII."""
+    """Joins the base and a URL without a host, and the parameters to the query. All behind the host
+    is ASCII."""
     if not isinstance(url, str):
         raise TypeError(f"url must be a str, not a {type(url).__name__}")
     if base and not _ABSOLUTE.match(url):
@@ -95,7 +96,7 @@ def _text(name: object, value: object) -> str:
         raise TypeError(f"params must have names of type str, not {name!r}")
     if isinstance(value, bool):
         return "true" if value else "false"
-    if not isinstance(value, (str, int, float)):  # the value is not shown, it may be a secret
+    if not isinstance(value, (str, int, float)):  # the error omits the value, maybe a secret
         raise TypeError(
             f"params[{name!r}] must be a str, a number, a bool, or a list of them, "
             f"not a {type(value).__name__}; leave out what has no value"

@@ -1,5 +1,5 @@
-"""The methods of HTTP as methods of a client: what they take is said once more for each of them, so
-that an editor can tell it. `Client.request` explains it."""
+"""The methods of HTTP as methods of a client. Each repeats its arguments, so that an editor can
+show them. `Client.request` describes them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Verbs:
         admission_timeout: Seconds = None,
         estimate: Cost | None = None,
     ) -> Coroutine[Any, Any, Response]:
-        """``request("POST", ...)``."""
+        """Sends a POST: ``request("POST", ...)``."""
         return self._send("POST", url, json, content, headers, params, timeout, idle_timeout,
                           connect_timeout, idempotent, priority, admission_timeout,
                           estimate)  # fmt: skip
@@ -73,7 +73,7 @@ class Verbs:
         admission_timeout: Seconds = None,
         estimate: Cost | None = None,
     ) -> Coroutine[Any, Any, Response]:
-        """``request("GET", ...)``."""
+        """Sends a GET: ``request("GET", ...)``."""
         return self._send("GET", url, NO_JSON, None, headers, params, timeout, idle_timeout,
                           connect_timeout, None, priority, admission_timeout, estimate)  # fmt: skip
 
@@ -93,7 +93,7 @@ class Verbs:
         admission_timeout: Seconds = None,
         estimate: Cost | None = None,
     ) -> Coroutine[Any, Any, Response]:
-        """``request("PUT", ...)``."""
+        """Sends a PUT: ``request("PUT", ...)``."""
         return self._send("PUT", url, json, content, headers, params, timeout, idle_timeout,
                           connect_timeout, idempotent, priority, admission_timeout,
                           estimate)  # fmt: skip
@@ -114,7 +114,7 @@ class Verbs:
         admission_timeout: Seconds = None,
         estimate: Cost | None = None,
     ) -> Coroutine[Any, Any, Response]:
-        """``request("PATCH", ...)``."""
+        """Sends a PATCH: ``request("PATCH", ...)``."""
         return self._send("PATCH", url, json, content, headers, params, timeout, idle_timeout,
                           connect_timeout, idempotent, priority, admission_timeout,
                           estimate)  # fmt: skip
@@ -135,7 +135,7 @@ class Verbs:
         admission_timeout: Seconds = None,
         estimate: Cost | None = None,
     ) -> Coroutine[Any, Any, Response]:
-        """``request("DELETE", ...)``."""
+        """Sends a DELETE: ``request("DELETE", ...)``."""
         return self._send("DELETE", url, json, content, headers, params, timeout, idle_timeout,
                           connect_timeout, idempotent, priority, admission_timeout,
                           estimate)  # fmt: skip

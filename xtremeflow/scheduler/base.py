@@ -1,4 +1,4 @@
-"""TaskScheduler: the native queue with a number of slots, and what all schedulers can do."""
+"""TaskScheduler: the native queue with slots, and the methods of all schedulers."""
 
 from __future__ import annotations
 
@@ -31,23 +31,22 @@ Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes
 
 logger = logging.getLogger("xtremeflow")
 
-UNSHOWN = 30  # calls without an answer after which a scheduler that adapts says so
+UNSHOWN = 30  # calls without an observed answer, after which an adapting scheduler warns
 
 
 class TaskScheduler(_core.Scheduler):
-    """Runs coroutines in order of submission, no more than ``max_concurrency`` at a time.
+    """Runs coroutines in the order of their submission, at most ``max_concurrency`` at a time.
 
     Args:
         max_concurrency: Calls in flight at a time, at least 1; ``None`` is no limit. May be
             changed later by assignment.
         limits: Rate limits that every call must pass as well.
         burst_ratio: Seconds of its rate that a limit without a capacity allows at once.
-        adapt: Whether limits are learned that are not given: from what the provider's answers tell
-            of them, or where they tell nothing from what is refused. Then every answer is to be
-            shown to `observe`: until one has told of a limit only a few calls are in flight.
-            ``True``: the limits given are only what is assumed until answers say otherwise.
-            ``"bounded"``: they stay upper bounds.
-        learned: What `learned` of an earlier scheduler was, to begin with; goes with ``adapt``.
+        adapt: Whether the scheduler learns limits that are not given, from the provider's answers,
+            or from refusals where the answers tell nothing. Show it every answer with `observe`:
+            until one tells of a limit, only a few calls are in flight. With ``"bounded"`` the given
+            limits stay upper bounds. With ``True`` they are only a first guess.
+        learned: The value of `learned` of an earlier scheduler, to begin with. Needs ``adapt``.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -151,9 +150,9 @@ class TaskScheduler(_core.Scheduler):
         return_exceptions: bool = False,
         window: int | None = None,
     ) -> AsyncGenerator[Any, None]:
-        """Call ``fn`` on every item, each call admitted by this scheduler, and yield the results.
+        """Calls ``fn`` on every item, each call admitted by this scheduler, and yields the results.
 
-        See `xtremeflow.batches.map.map_calls`, which says it all.
+        `xtremeflow.batches.map.map_calls` describes the arguments.
         """
         return map_calls(
             self,
@@ -168,10 +167,10 @@ class TaskScheduler(_core.Scheduler):
         )
 
     async def wait_pending(self) -> None:
-        """Wait until no call waits or is in flight, those that start meanwhile included.
+        """Waits until no call waits or is in flight, including calls that start meanwhile.
 
-        Called from within a call of this scheduler, it waits for all the others. The results and
-        exceptions stay in the tasks.
+        Within a call of this scheduler, it waits for all other calls. The results and exceptions
+        stay in the tasks.
         """
         await self._drained()
 
@@ -186,30 +185,29 @@ class TaskScheduler(_core.Scheduler):
         model: str | None = None,
         usage: Any = None,
     ) -> Verdict:
-        """Learn from an answer what the provider says of its limits, and keep to it.
+        """Learns the provider's limits from an answer, and keeps to them.
 
-        To be called for every answer, good or bad, with the headers as the HTTP client has them.
-        Amounts lower than a limit here lower it; what is left corrects its bucket, calls that the
-        answer could not or may not know of taken into account. Whether limits can be raised, and
-        new ones come, is what ``adapt`` says. What the answer means for its call
-        is kept until the attempt ends, for `auto_backoff`. Headers that make no sense are passed
-        over.
+        Call it for every answer, good or bad, with the headers of your HTTP client. If the answer
+        tells a lower amount than a limit here, that limit is lowered. The rest that it tells
+        corrects the limit's bucket; calls that the answer cannot count are subtracted. ``adapt``
+        decides whether limits can be raised and added. The verdict on the answer is kept for
+        `auto_backoff` until the attempt ends. Headers that make no sense are ignored.
 
         Args:
             status: The HTTP status, 100 to 599.
             headers: A mapping, or pairs, of names to values.
-            body: JSON, as text or parsed. Of an answer that is no error it matters only whether
-                there is one in it.
+            body: JSON, as text or decoded. Of a successful answer it matters only if there is an
+                error in it.
             sent_at: When the call was sent, in seconds on the running loop's clock (``loop.time()``
-                or, for uvloop, ``time.monotonic()``). By default when the current call was
-                dispatched; outside a call then only amounts are learned, not what is left of them.
-            received_at: When its headers came, by default now.
-            model: Of which the charges are learned, by default that of the call's `estimate`; or
+                or, for uvloop, ``time.monotonic()``). By default the dispatch of the current call.
+                Without it, outside a call, only amounts are learned, not the rest that is left.
+            received_at: When the headers came, by default now.
+            model: The model whose charges are learned, by default that of the call's `estimate`; or
                 any other key, where models share a limit.
-            usage: What the call has used, if that is known: `settle` is called with it.
+            usage: The usage of the call, if you know it. It is passed to `settle`.
 
         Returns:
-            What the answer means, see `xtremeflow.answers.verdict.Verdict`.
+            The meaning of the answer, an `xtremeflow.answers.verdict.Verdict`.
 
         Raises:
             TypeError, ValueError: The status or a time is of the wrong type or out of its range.
@@ -226,7 +224,7 @@ class TaskScheduler(_core.Scheduler):
         return verdict
 
     def _answered(self, answer: Answer, model: str | None = None) -> Verdict:
-        """What `observe` does, of an answer that is made."""
+        """Does the work of `observe`, on an Answer."""
         sent_at, received_at = answer.sent_at, answer.received_at
         self._alarm_after(0)
         verdict = self._following().answered(answer, judged(answer))
@@ -243,18 +241,18 @@ class TaskScheduler(_core.Scheduler):
     def settle(
         self, usage: Any, *, model: str | None = None, rule: ChargeRule | None = None
     ) -> dict[str, int]:
-        """Settle the current call by what it has used, learn from that, and say what it has cost
-        of limits on tokens.
+        """Settles the current call by its usage, learns from it, and returns the call's cost of the
+        limits on tokens, by name.
 
-        That is what the provider is believed to charge: see `stats().charges`. While it is not
-        known, nothing is given back; where its answers do not tell what is left, the usage is what
-        counts. `report_token_usage` settles by what you say.
+        The cost follows from the rule by which the provider is believed to charge: see
+        `stats().charges`. While the rule is unknown, nothing is refunded. Where the answers do not
+        tell what is left, the cost is the usage. `report_token_usage` settles by your own figure.
 
         Args:
-            usage: The answer's, in any provider's words: the decoded answer or its ``usage``, or
-                such objects of an SDK. Nothing is settled if there is none in it.
+            usage: The usage in any provider's words: the decoded answer or its ``usage``, or such
+                an object of an SDK. Without a usage in it, nothing is settled.
             model: As for `observe`.
-            rule: How it is charged, where you know better than what is believed.
+            rule: The rule of charging, if you know better than the scheduler.
 
         Raises:
             RuntimeError: The running code belongs to no call of this scheduler.
@@ -283,13 +281,13 @@ class TaskScheduler(_core.Scheduler):
         model: str | None = None,
         most: int | None = None,
     ) -> Estimate:
-        """What a call is likely to take of the limits: what `start_task` and the like are to be
-        given as ``estimated_tokens``. It is learned from what `settle` is told.
+        """Returns the likely cost of a call, for the argument ``estimated_tokens`` of `start_task`,
+        `submit` and `map`. It is learned from the usages that `settle` receives.
 
         Args:
-            request: The body, decoded; or just the text of the prompt; or its size as measured.
-            model: By default what the body says.
-            most: The most tokens that the answer may have, by default what the body says.
+            request: The decoded body, the text of the prompt, or its measured size.
+            model: The model, by default that of the body.
+            most: The most tokens that the answer may have, by default those of the body.
 
         Raises:
             TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -302,7 +300,7 @@ class TaskScheduler(_core.Scheduler):
 
     @property
     def estimator(self) -> Estimator:
-        """What `estimate` has learned; may be replaced, by one with a tokenizer for example."""
+        """The estimator behind `estimate`. Assign another one, for example with a tokenizer."""
         return self._costs.estimator
 
     @estimator.setter
@@ -312,8 +310,8 @@ class TaskScheduler(_core.Scheduler):
         self._costs.estimator = estimator
 
     def charge_by(self, rule: ChargeRule, *, until_learned: bool = False) -> None:
-        """Say how the provider charges tokens, for good, or only until its answers show it. What
-        the rule leaves open is learned in any case."""
+        """States the rule by which the provider charges tokens, for good, or with ``until_learned``
+        only until its answers show it. Parts that the rule leaves open are learned in any case."""
         if not isinstance(rule, ChargeRule):
             raise TypeError(f"rule must be a ChargeRule, got {rule!r}")
         self._costs.charge_by(rule, until_learned=until_learned)
@@ -324,30 +322,30 @@ class TaskScheduler(_core.Scheduler):
 
     @property
     def adapt(self) -> Adapt:
-        """Whether limits that only the provider's answers tell of are followed, as was given."""
+        """The argument ``adapt``: whether limits are learned from the provider's answers."""
         return self._adapt
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """The rate limits, as they are configured."""
+        """The configured rate limits."""
         return tuple(self._limits)
 
     @property
     def learned(self) -> dict[str, Any]:
-        """What is known of the provider's limits by now, to be written as JSON and to be given to
+        """The knowledge of the provider's limits so far, which can be written as JSON. Pass it to
         the next scheduler as ``learned``. Empty without ``adapt``."""
         if self._learner is None:
             return saved(Learned())
         return saved(replace(self._learner.learned, charges=self._costs.learned))
 
     def set_limit(self, limit: Limit) -> None:
-        """Replace the limit of the same name; the bucket's level stays, up to the new capacity.
+        """Replaces the limit of the same name. The bucket's level stays, up to the new capacity.
 
-        Where several limits have that name, the one of the same period is meant. Calls that wait
-        are looked at again at once.
+        If several limits have that name, it replaces the one with the same period. Waiting calls
+        are considered again at once.
 
         Raises:
-            ValueError: There is no such limit.
+            ValueError: No limit has that name and period.
         """
         definition = self._defined(limit)
         named = [i for i, own in enumerate(self._limits) if own.name == limit.name]
@@ -361,7 +359,7 @@ class TaskScheduler(_core.Scheduler):
             self._learner.configure(named[0], Limit(*definition))
 
     def stats(self) -> Stats:
-        """Return what has happened so far, and what left quota idle."""
+        """Returns a snapshot of the counts so far, and of the causes that left quota idle."""
         snapshot = self._snapshot()
         charges, learner = self._costs.beliefs, self._learner
         if learner is None:
@@ -394,12 +392,12 @@ class TaskScheduler(_core.Scheduler):
 
     @property
     def semaphore(self) -> Slots:
-        """The free slots, for programs that look at the semaphore of version 0.4.4."""
+        """The free slots, for programs that read the semaphore of version 0.4.4."""
         return Slots(self)
 
 
 def _key(model: str | None, call: _core.Call | None) -> str:
-    """By what a call's charges are learned."""
+    """Returns the key under which a call's charges are learned."""
     if model is None and call is not None:
         estimate = call.extra["estimated_tokens"]
         model = estimate.model if isinstance(estimate, Estimate) else None
@@ -407,7 +405,7 @@ def _key(model: str | None, call: _core.Call | None) -> str:
 
 
 class Slots:
-    """A view of a scheduler's slots that answers as the asyncio.Semaphore of 0.4.4 did."""
+    """A view of a scheduler's slots with the methods of 0.4.4's asyncio.Semaphore."""
 
     def __init__(self, scheduler: _core.Scheduler) -> None:
         self._scheduler = scheduler

@@ -15,7 +15,7 @@ __all__ = ["RateLimitScheduler", "RetryException", "auto_backoff", "get_context"
 
 
 def get_context() -> Call | None:
-    """Return the scheduled call to which the running code belongs, or None."""
+    """Returns the scheduled call to which the running code belongs, or None."""
     return current_call()
 
 
@@ -27,7 +27,7 @@ class RateLimitScheduler(TaskScheduler):
         burst_ratio: Seconds of its rate that a limit without a capacity allows at once.
         limits: The rate limits.
         adapt: Whether to learn the provider's limits, see `TaskScheduler`.
-        learned: What was learned before.
+        learned: The value of `learned` of an earlier scheduler.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -52,7 +52,7 @@ class RateLimitScheduler(TaskScheduler):
 
 
 def rate(argument: str, name: str, amount: float | None, per: float) -> list[Limit]:
-    """The limit that an argument such as ``max_rpm`` stands for, if it was given."""
+    """Returns the limit of an argument such as ``max_rpm``, or none if it is None."""
     if amount is None:
         return []
     check_number(argument, amount, zero=False)

@@ -11,7 +11,7 @@ from xtremeflow.values.limits import Limit
 
 
 class RequestRateScheduler(RateLimitScheduler):
-    """Dispatches no more than so many calls per second or minute.
+    """A scheduler that dispatches at most so many calls per second or minute.
 
     Args:
         max_rps: Requests per second, above 0; ``None`` is no limit.
@@ -22,7 +22,7 @@ class RequestRateScheduler(RateLimitScheduler):
         max_tpm: Tokens per minute, above 0; ``None`` is no limit.
         limits: Further limits.
         adapt: Whether to learn the provider's limits, see `TaskScheduler`.
-        learned: What was learned before.
+        learned: The value of `learned` of an earlier scheduler.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.

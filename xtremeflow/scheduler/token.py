@@ -15,7 +15,7 @@ __all__ = ["TokenRateScheduler", "report_token_usage"]
 
 
 class TokenRateScheduler(RequestRateScheduler):
-    """Dispatches calls so that they use all of a provider's tokens and requests, and no more.
+    """A scheduler whose calls use all of a provider's tokens and requests per minute, and no more.
 
     Args:
         max_tps: Tokens per second, above 0; ``None`` is no limit.
@@ -26,9 +26,9 @@ class TokenRateScheduler(RequestRateScheduler):
             has tokens; at 60 a whole minute's quota may be used at once.
         max_rpm: Requests per minute, above 0; ``None`` is no limit.
         max_tpm: Tokens per minute, above 0; ``None`` is no limit.
-        limits: Further limits, or these with a capacity of their own.
+        limits: Further limits, or the same with a capacity of their own.
         adapt: Whether to learn the provider's limits, see `TaskScheduler`.
-        learned: What was learned before.
+        learned: The value of `learned` of an earlier scheduler.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.

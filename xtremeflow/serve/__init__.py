@@ -26,10 +26,14 @@ def serve(
 ) -> SimulatedServer:
     """Returns a SimulatedServer with these Settings, which does not listen yet.
 
-    Raises ValueError for a setting with a wrong value, TypeError for one that does not exist.
+    Raises ValueError for a setting with a wrong value, TypeError for one that does not exist, and
+    ImportError if the extra ``serve`` is not installed.
     """
     # Imported here, so that profiles and Service work without the packages of the extra.
-    from xtremeflow.serve.server import SimulatedServer
+    try:
+        from xtremeflow.serve.server import SimulatedServer
+    except ModuleNotFoundError as error:
+        raise ImportError(f"{error.name} missing: pip install 'xtremeflow[serve]'") from None
 
     return SimulatedServer(Settings(profile, **settings), host=host, port=port)
 

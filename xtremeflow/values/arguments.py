@@ -1,4 +1,4 @@
-"""Checks of arguments: each error names the argument, what is allowed, and the value given."""
+"""Checks of arguments. Each error names the argument, the allowed values, and the given one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def check_int(name: str, value: object, least: int | None = None) -> None:
 
 
 def check_number(name: str, value: object, *, zero: bool) -> None:
-    """Check for a finite number above zero, or with `zero` from zero up."""
+    """Checks for a finite number above 0, or with `zero` of at least 0. Raises TypeError,
+    ValueError."""
     allowed = "a number, 0 or more" if zero else "a number above 0"
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be {allowed}, got {value!r}")

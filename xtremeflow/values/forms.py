@@ -1,4 +1,4 @@
-"""The forms in which providers write numbers, durations, instants and JSON; none of it raises."""
+"""Numbers, durations, instants and JSON as providers write them. No function here raises."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, TypeGuard
 
-_MAX_VALUES = 1000  # of a body are looked at, lest it contain itself; real ones have a dozen
+_MAX_VALUES = 1000  # looked at in a body, in case it contains itself; real ones have a dozen
 
 _UNITS = {
     "d": 86400.0,
@@ -41,7 +41,7 @@ def is_array(value: Any) -> TypeGuard[list[Any]]:
 
 
 def json_objects(*bodies: Any) -> Iterator[dict[str, Any]]:
-    """Every JSON object in `bodies` (values, or texts of them), however deep, outermost first."""
+    """Yields every JSON object in `bodies` (values or texts), at any depth, outermost first."""
     queue = [_parsed(body) for body in bodies]
     for value in islice(queue, _MAX_VALUES):
         if is_object(value):
@@ -52,7 +52,7 @@ def json_objects(*bodies: Any) -> Iterator[dict[str, Any]]:
 
 
 def _parsed(body: Any) -> Any:
-    """JSON if `body` is a text of it, else `body` as it is."""
+    """Decodes `body` if it is text of JSON, else returns it as it is."""
     try:
         return json.loads(body) if isinstance(body, (str, bytes)) else body
     except (ValueError, RecursionError):
@@ -60,7 +60,7 @@ def _parsed(body: Any) -> Any:
 
 
 def as_number(value: Any) -> float | None:
-    """A number >= 0, also as text."""
+    """Returns a number >= 0, which may be given as text, or None."""
     if isinstance(value, bool) or not isinstance(value, (int, float, str)):
         return None
     try:
@@ -71,10 +71,11 @@ def as_number(value: Any) -> float | None:
 
 
 def as_duration(value: Any) -> float | None:
-    """Seconds: a number, or Go's way of writing them (`194ms`, `2m52.8s`, `1h2m3s`)."""
+    """Returns seconds from a number, or from Go's format (`194ms`, `2m52.8s`, `1h2m3s`), or
+    None."""
     if not isinstance(value, str):
         return as_number(value)
-    if match := _PARTS.fullmatch(value):  # mostly it is one
+    if match := _PARTS.fullmatch(value):  # the usual case
         total = float(match[1]) * _UNITS[match[2]]
     elif _DURATION.fullmatch(value.strip()):
         total = sum(float(amount) * _UNITS[unit] for amount, unit in _PARTS.findall(value))
@@ -85,7 +86,8 @@ def as_duration(value: Any) -> float | None:
 
 @lru_cache(maxsize=64)  # the answers of one second have the same date
 def as_instant(text: str) -> float | None:
-    """Seconds since the epoch of an RFC 3339 or an HTTP date; None for one that does not exist."""
+    """Returns seconds since the epoch from an RFC 3339 or an HTTP date, or None if it is not
+    one."""
     try:
         if match := _RFC3339.fullmatch(text.strip()):
             date, time, fraction, zone = match.groups()
@@ -100,13 +102,13 @@ def as_instant(text: str) -> float | None:
         return None
 
 
-_EPOCH = 1e9  # what is larger is no delay, it would be of 30 years, but a time of day
+_EPOCH = 1e9  # seconds: a larger number is a Unix time, since a delay would be of 30 years
 
 
 def until(text: str | None, now: float) -> float | None:
-    """The seconds from `now` on, from a duration, a date or a Unix time; None for one in the past.
+    """Returns the seconds from `now` to a duration, a date or a Unix time; None if that is past.
 
-    Of several, which a gateway has joined by commas, the longest.
+    Of several, which a gateway has joined by commas, the longest counts.
     """
     if text is None:
         return None
