@@ -12,7 +12,7 @@ _T = TypeVar("_T")
 
 @disjoint_base
 class Scheduler:
-    """The native queue. limits: (name, amount, per, capacity) each, per in seconds; places: names
+    """The native queue. limits: tuples (name, amount, per, capacity), per in seconds; places: names
     of limits that may be learned later."""
 
     def __init__(
@@ -99,7 +99,7 @@ class Scheduler:
 
 @final
 class Flight(structseq[float], tuple[float, float, int, int, int]):
-    """Of the call in flight that asks: seconds on the loop's clock, and numbers of calls."""
+    """A reading of the current call: seconds on the loop's clock, and numbers of calls."""
 
     __match_args__: Final = ("now", "dispatched", "crowd", "in_flight", "waiting")
 
@@ -116,7 +116,7 @@ class Flight(structseq[float], tuple[float, float, int, int, int]):
 
 @final
 class Reading(structseq[float], tuple[int, int, float, float, int, float]):
-    """Of a limit: units, and (held) seconds."""
+    """A reading of a limit, in units; `held` is in seconds."""
 
     __match_args__: Final = ("used", "since", "cost", "held", "flying", "level")
 
@@ -135,7 +135,7 @@ class Reading(structseq[float], tuple[int, int, float, float, int, float]):
 
 @final
 class Gauge(structseq[Any], tuple[float, float, float, float, int, int, tuple[Reading, ...]]):
-    """Of a scheduler: seconds on the loop's clock, and numbers of calls."""
+    """A reading of a scheduler: seconds on the loop's clock, and numbers of calls."""
 
     __match_args__: Final = ("now", "sent_at", "first", "resumes", "in_flight", "waiting", "limits")
 

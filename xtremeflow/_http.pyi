@@ -1,4 +1,4 @@
-"""Transfers by libcurl on an event loop, and the parsers of what they carry."""
+"""Transfers by libcurl on an event loop, and the parsers of their bodies and heads."""
 
 from asyncio import AbstractEventLoop, Future
 from collections.abc import (

@@ -1,11 +1,12 @@
 /* One lock for each scheduler, where there is no GIL.
  *
  * It is the critical section of the scheduler object, and guards the scheduler, its core, its ports
- * and its calls. Whatever Python calls takes it at the door; what is behind the doors has it. It is
- * what the GIL is: whoever calls Python may lose it until that returns, so state is moved before
- * and never after such a call, and two schedulers never wait for each other. Outside of it run the
- * steps of coroutines, or threads would not run at the same time, and what is of one thread only: a
- * port's woken calls, and a call's own coroutine.
+ * and its calls. Every function that Python calls takes the lock at its door; the functions behind
+ * the doors hold it. Like the GIL, the lock may be lost during a call into Python. So state is
+ * changed before such a call and never after it, and two schedulers never wait for each other.
+ *
+ * The steps of coroutines run outside the lock, so that threads run at the same time. So does code
+ * that belongs to one thread: a port's woken calls, and a call's own coroutine.
  *
  * With the GIL all of this compiles to nothing.
  */
@@ -22,8 +23,8 @@
 #define XF_UNLOCK() Py_END_CRITICAL_SECTION()
 #endif
 
-/* Doors, by the form of the function behind them: each defines name_locked, which is `name` with
-   the lock of `scheduler`, an expression of `self`. */
+/* Doors, by the signature of the function behind them. Each defines name_locked, which calls `name`
+   with the lock of `scheduler`, an expression of `self`. */
 #define XF_DOOR(result_type, name, scheduler, parameters, ...)                                     \
     static result_type name##_locked parameters                                                    \
     {                                                                                              \

@@ -30,14 +30,17 @@ static PyMethodDef resolve_def = {"resolve", xf_resolve_now, METH_O, NULL};
 static PyMethodDef module_methods[] = {
     {"current_call", current_call, METH_NOARGS,
      PyDoc_STR("current_call($module, /)\n--\n\n"
-               "The scheduled call to which the running task, child task or thread belongs, or\n"
-               "None.")},
+               "Returns the scheduled call to which the running task, child task or thread\n"
+               "belongs, or None.")},
     {"report_token_usage", XF_FUNCTION(xf_report_token_usage), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR("report_token_usage($module, /, actual)\n--\n\n"
-               "Replaces the estimate of the current call by what it actually used: a number of\n"
-               "tokens or a mapping of limit names to amounts. Settles at once, wakes whom the\n"
-               "refund frees, and may be called again: it settles against the last report. What\n"
-               "it returns may be awaited or not. RuntimeError outside a scheduled call.")},
+               "Replaces the estimate of the current call by its actual usage.\n\n"
+               "It settles at once, whether the result is awaited or not, and a refund lets\n"
+               "waiting calls pass. A further report settles against the last one.\n\n"
+               "Args:\n"
+               "    actual: Tokens, or a mapping of limit names to units.\n\n"
+               "Raises:\n"
+               "    RuntimeError: The running code belongs to no scheduled call.")},
     {NULL, NULL, 0, NULL},
 };
 

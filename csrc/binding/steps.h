@@ -1,8 +1,9 @@
-/* What `awaitable.__await__()` gives: an iterator over the awaitable's steps, for `yield from`.
+/* The return value of `awaitable.__await__()`: an iterator over the awaitable's steps, for
+ * `yield from`.
  *
- * `await x` takes the awaitable's own slots. They are reachable without being iterable: `*x`, a
- * star too many, would take steps for ever, since the same future comes each time it is asked.
- * Both extensions are built with it; each has the type for itself.
+ * `await x` uses the awaitable's own slots. The awaitable itself is not iterable, because `*x`, a
+ * star too many, would take steps for ever: the same future comes each time. Both extensions are
+ * built with this file, and each has a type of its own.
  */
 #ifndef XF_STEPS_H
 #define XF_STEPS_H
@@ -11,11 +12,12 @@
 
 extern PyType_Spec xf_steps_spec;
 
-/* A new reference, or NULL with an exception. `awaitable` has tp_iternext, send(), throw() and
-   close(). */
+/* Makes the iterator of `awaitable`, which has tp_iternext, send(), throw() and close(). A new
+   reference, or NULL with an exception. */
 PyObject *xf_steps_new(PyTypeObject *steps_type, PyObject *awaitable);
 
-/* The entry of a type's methods for a PyCMethod; it stands beside the slot that `await` takes. */
+/* The entry of a type's methods for __await__, a PyCMethod. It exists beside the slot that `await`
+   uses. */
 #define XF_AWAIT_METHOD(method)                                                                    \
     {"__await__", (PyCFunction)(void (*)(void))(method),                                           \
      METH_METHOD | METH_FASTCALL | METH_KEYWORDS | METH_COEXIST,                                   \

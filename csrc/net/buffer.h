@@ -18,9 +18,13 @@ static inline const char *xf_buffer_data(const xf_buffer *b)
     return b->bytes != NULL ? b->bytes + b->start : "";
 }
 
-/* 0, or -1 for want of memory: then nothing has changed. */
+/* Adds bytes at the end. 0, or -1 if there is no memory; then nothing has changed. */
 int xf_buffer_add(xf_buffer *b, const char *bytes, size_t size);
+
+/* Takes `size` bytes from the front. */
 void xf_buffer_take(xf_buffer *b, size_t size);
+
+/* Frees the memory. */
 void xf_buffer_free(xf_buffer *b);
 
 #endif

@@ -1,4 +1,4 @@
-/* libcurl's ABI, as far as the engine uses it, and a loader for it.
+/* The part of libcurl's ABI that the engine uses, and a loader for it.
  *
  * The library is found at run time, so the extension builds without libcurl's headers and imports
  * on machines where only its shared object (or a wheel's own copy) is present. The values below are

@@ -1,4 +1,4 @@
-/* A min-heap of transfers by the time at which they have to be looked at again. */
+/* A min-heap of transfers by the time of their next deadline. */
 #ifndef XF_NET_DEADLINES_H
 #define XF_NET_DEADLINES_H
 
@@ -17,10 +17,16 @@ typedef struct xf_deadlines {
     size_t size, room;
 } xf_deadlines;
 
-/* 0, or -1 for want of memory. */
+/* Adds an entry. 0, or -1 if there is no memory. */
 int xf_deadlines_add(xf_deadlines *d, xf_deadline *entry, int64_t when);
+
+/* Removes an entry, if it is in the heap. */
 void xf_deadlines_remove(xf_deadlines *d, xf_deadline *entry);
+
+/* Moves an entry to another time. */
 void xf_deadlines_move(xf_deadlines *d, xf_deadline *entry, int64_t when);
+
+/* Frees the memory. Does not touch the entries. */
 void xf_deadlines_free(xf_deadlines *d);
 
 static inline xf_deadline *xf_deadlines_first(const xf_deadlines *d)

@@ -1,5 +1,5 @@
-/* Decoding a gzip body as it comes, and telling whether its end has come: libcurl's own decoding
- * takes a stream that was cut off for a whole one. The zlib is the one that libcurl brings along.
+/* Decodes a gzip body as it arrives, and knows whether its end has come. (libcurl's own decoding
+ * takes a stream that was cut off for a whole one.) It uses the zlib that libcurl brings along.
  */
 #ifndef XF_NET_GZIP_H
 #define XF_NET_GZIP_H
@@ -9,7 +9,7 @@
 
 #include "net/buffer.h"
 
-/* zlib's z_stream, as far as its size and what is used of it; zlib itself checks the size. */
+/* zlib's z_stream: its size, and the fields used here. zlib itself checks the size. */
 typedef struct xf_zstream {
     const unsigned char *next_in;
     unsigned avail_in;
@@ -30,20 +30,22 @@ typedef struct xf_zlib {
     int (*end)(xf_zstream *);
 } xf_zlib;
 
-/* From a library, or one that it is linked with; false if there is none. */
+/* Loads zlib from a library, or from one that it is linked with. False if there is none. */
 bool xf_zlib_load(xf_zlib *zlib, void *library);
 
 typedef struct xf_gzip xf_gzip;
 
 enum { XF_GZIP_MEMORY = -1, XF_GZIP_BAD = -2, XF_GZIP_LARGE = -3 };
 
-/* NULL for want of memory, or of zlib. */
+/* Makes a decoder. NULL if there is no memory, or no zlib. */
 xf_gzip *xf_gzip_new(const xf_zlib *zlib);
-/* Adds what the bytes decode to. 0, or XF_GZIP_...: bad data, or more than `most` bytes in `out`.
- */
+/* Decodes bytes and adds them to `out`. 0, or XF_GZIP_... for bad data, or for more than `most`
+ * bytes in `out`. */
 int xf_gzip_push(xf_gzip *, const char *bytes, size_t size, xf_buffer *out, size_t most);
-/* Whether the bytes up to now were a whole stream. */
+/* Whether the bytes so far were a whole stream. */
 bool xf_gzip_whole(const xf_gzip *);
-void xf_gzip_free(xf_gzip *); /* or NULL */
+
+/* Frees a decoder, or NULL. */
+void xf_gzip_free(xf_gzip *);
 
 #endif

@@ -1,4 +1,4 @@
-/* Shared by the files of csrc/net only. */
+/* Private to csrc/net. */
 #ifndef XF_NET_INTERNAL_H
 #define XF_NET_INTERNAL_H
 
@@ -7,8 +7,8 @@
 
 #define XF_ERROR_SIZE 256 /* CURL_ERROR_SIZE */
 
-/* A libcurl handle with the options that all requests share already set. Making one costs more
- * than the rest of a call, so they are kept. */
+/* A libcurl handle with the options that all requests share. Making one costs more than the rest of
+ * a call, so handles are kept. */
 typedef struct xf_easy {
     CURL *curl;
     xf_transfer *transfer; /* NULL: in the pool */
@@ -21,17 +21,17 @@ typedef struct xf_easy {
     char error[XF_ERROR_SIZE];
 } xf_easy;
 
-/* What is known of a descriptor number. */
+/* The state of a descriptor number. */
 typedef struct xf_socket {
     uint8_t wanted;  /* by libcurl */
     uint8_t watched; /* by the poller */
-    bool ours;       /* opened by the engine, so its close will be seen */
+    bool ours;       /* opened by the engine, which will see it close */
 } xf_socket;
 
-/* What is known of a connection that was closed. */
+/* A connection that was closed. */
 typedef struct xf_closed {
-    int port;        /* its own, by which a transfer knows it; 0: none */
-    int64_t untaken; /* bytes that were sent and that the peer's kernel has not acknowledged */
+    int port;        /* its local port, by which a transfer finds it; 0: none */
+    int64_t untaken; /* bytes sent that the peer's kernel has not acknowledged */
     bool alive;      /* the peer had not closed its end */
 } xf_closed;
 
@@ -53,17 +53,21 @@ typedef struct xf_engine {
     xf_easy *pool;
     size_t pool_size;
     xf_transfer *active, *news, **news_end;
-    bool telling;   /* the host's tasks run, one after another */
-    unsigned added; /* transfers started by them that libcurl was not run for yet */
-    bool failed;    /* a socket could not be watched: everything in flight ends */
+    bool telling;   /* news are being delivered: the host's tasks run, one after another */
+    unsigned added; /* transfers that they started and that libcurl has not run yet */
+    bool failed;    /* a socket could not be watched, so all transfers in flight end */
     xf_stats stats;
 } xf_engine;
 
-/* Runs libcurl on one descriptor (or CURL_SOCKET_TIMEOUT) and collects what ended. */
+/* Runs libcurl on one descriptor (or CURL_SOCKET_TIMEOUT) and collects the ended transfers. */
 void xf_engine_run(xf_engine *e, int fd, int events);
-/* Makes the descriptor readable in time for what is due next. */
+/* Arms the poller's timer for the next time that work is due. */
 void xf_engine_arm(xf_engine *e);
+
+/* Adds news of a transfer. */
 void xf_engine_note(xf_engine *e, xf_transfer *t, unsigned what);
+
+/* Drops the news of a transfer. */
 void xf_engine_forget(xf_engine *e, xf_transfer *t);
 
 int xf_engine_open_socket(void *easy, int purpose, struct curl_sockaddr *address);
@@ -74,7 +78,7 @@ xf_easy *xf_easy_get(xf_engine *e);
 void xf_easy_put(xf_engine *e, xf_easy *easy);
 void xf_easy_free(xf_engine *e, xf_easy *easy);
 
-/* Takes t out of libcurl and of the engine, with its outcome. */
+/* Takes a transfer out of libcurl and of the engine, and stores its outcome. */
 void xf_transfer_end(xf_transfer *t, int code);
 
 #endif

@@ -1,8 +1,8 @@
-/* What an answer's head tells of rate limits, in one pass and without an allocation.
+/* Reads the rate limits in an answer's head, in one pass and without an allocation.
  *
- * It reads what providers write. What is written in any other way (a folded line, 1_000, a date of
- * another century's form) it leaves to the reader in Python, xtremeflow/learning's `quotas`, which
- * is the reference: where this one reads a head, both give the same, to the last bit.
+ * It reads the forms that providers write. Any other form (a folded line, 1_000, an obsolete form
+ * of date) it leaves to the reader in Python, xtremeflow/learning's `quotas`, which is the
+ * reference: where this one reads a head, both return the same, to the last bit.
  */
 #ifndef XF_NET_LIMITS_H
 #define XF_NET_LIMITS_H
@@ -27,14 +27,14 @@ typedef enum xf_quota_style {
 
 enum { XF_QUOTA_LIMIT, XF_QUOTA_REMAINING, XF_QUOTA_RESET, XF_QUOTA_KINDS };
 
-/* One limit, of which up to three fields tell. */
+/* One limit, in up to three fields. */
 typedef struct xf_quota {
     uint8_t style, name;
-    double per; /* seconds; 0: the fields' names do not say */
+    double per; /* seconds; 0: not in the fields' names */
     struct {
         const char *text; /* borrowed from the head, without blanks around; NULL: no such field */
         size_t size;
-        bool said;    /* whether it is a number: >= 0, finite */
+        bool said;    /* the text is a number: >= 0, finite */
         double value; /* units; of the reset, seconds after the answer */
     } of[XF_QUOTA_KINDS];
 } xf_quota;
@@ -42,12 +42,13 @@ typedef struct xf_quota {
 #define XF_QUOTAS 16 /* more in one head are none that a provider tells of */
 
 typedef struct xf_quotas {
-    xf_quota of[XF_QUOTAS]; /* in the order in which they first came */
+    xf_quota of[XF_QUOTAS]; /* in the order of their first fields */
     size_t count;
 } xf_quotas;
 
-/* Reads them. `now`, in seconds since the epoch, is what dates are compared with where the head has
- * no date of its own. False: something in it is for the other reader, and `quotas` is of no use. */
+/* Reads the limits in a head. Dates are compared with the head's own date, else with `now` (seconds
+ * since the epoch). False, and `quotas` is of no use, if the reader in Python must read the head.
+ */
 bool xf_quotas_read(xf_quotas *quotas, const char *head, size_t size, double now);
 
 #endif

@@ -1,7 +1,8 @@
-/* Tokens in a provider's JSON: what an answer says it used, and what a request asks for at most.
+/* Token counts in a provider's JSON: the usage in an answer, and the most tokens that a request
+ * asks for.
  *
- * Read at their places only: what a tool is called with, or a schema or metadata hold, is content,
- * whatever its keys are.
+ * They are read only at their places. The arguments of a tool, a schema and metadata are content,
+ * whatever their keys are.
  */
 #ifndef XF_NET_USAGE_H
 #define XF_NET_USAGE_H
@@ -12,7 +13,7 @@
 
 #include "net/json.h"
 
-/* A larger number is no one call's, and counts as not said. */
+/* A larger number cannot be of one call, and counts as not given. */
 #define XF_MOST_TOKENS INT64_C(1000000000)
 
 /* Tokens of a call. */
@@ -22,8 +23,8 @@ typedef struct xf_usage {
     int64_t cached; /* of the input, read from a cache */
 } xf_usage;
 
-/* Reads an answer as it goes by, cut anywhere: JSON, JSON in lines, an array of chunks, or
- * server-sent events. Of several documents a later number replaces an earlier one. */
+/* Reads an answer as it passes, cut anywhere: JSON, JSON in lines, an array of chunks, or
+ * server-sent events. In several documents a later number replaces an earlier one. */
 typedef struct xf_usage_scan {
     xf_json json;
     int64_t told[XF_JSON_NUMBERS];
@@ -33,20 +34,24 @@ typedef struct xf_usage_scan {
     bool after_cr;   /* a LF belongs to the line end before it */
 } xf_usage_scan;
 
+/* Begins an answer. */
 void xf_usage_begin(xf_usage_scan *s);
+
+/* Reads the next bytes of an answer. */
 void xf_usage_push(xf_usage_scan *s, const char *bytes, size_t size);
-/* Instead of pushing bytes: the data of one event, whole. */
+/* Reads the whole data of one event, instead of pushing bytes. */
 void xf_usage_event(xf_usage_scan *s, const char *data, size_t size);
-/* What the documents that have ended say; false: nothing. */
+/* Stores the usage in the documents that have ended. False if there is none. */
 bool xf_usage_read(const xf_usage_scan *s, xf_usage *usage);
 
-/* What a request says of itself. */
+/* The model and the token bound of a request. */
 typedef struct xf_asked {
-    const char *model; /* borrowed from the text; NULL: not said, or no plain name */
+    const char *model; /* borrowed from the text; NULL: not given, or not a plain name */
     size_t model_size;
-    int64_t most; /* tokens of all answers together that it allows; -1: not said */
+    int64_t most; /* tokens that all answers together may have; -1: not given */
 } xf_asked;
 
+/* Reads a request's body. */
 void xf_asked_read(xf_asked *asked, const char *text, size_t size);
 
 #endif

@@ -15,10 +15,10 @@ from kit.runs import Scripted, answered, by_line, errors_in, go, make, plain, re
 
 from xtremeflow import Limit
 from xtremeflow.run.input.keys import Key
-from xtremeflow.run.output.strict import document, encoded, quoted
-from xtremeflow.run.wire.transport import Reply
 from xtremeflow.run.output.counts import Counts
+from xtremeflow.run.output.strict import document, encoded, quoted
 from xtremeflow.run.views.summary import Summary
+from xtremeflow.run.wire.transport import Reply
 from xtremeflow.values.text import printable, printable_lines
 
 

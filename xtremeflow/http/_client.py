@@ -47,45 +47,44 @@ class Client(Verbs):
 
     Args:
         base_url: put before URLs that name no host: ``Client("https://api.example.com/v1")`` sends
-            ``"models"`` and ``"/models"`` to ``https://api.example.com/v1/models``. It has no
-            query.
+            ``"models"`` and ``"/models"`` to ``https://api.example.com/v1/models``. It must have
+            no query.
         headers: sent with each call, unless the call names the same header. Content-Length,
             Transfer-Encoding and Expect are made from the body, and never taken from here.
         timeout: seconds for a whole call; None: no bound.
         connect_timeout: seconds for name lookup, connection and TLS together.
         idle_timeout: seconds in which the server must send something; None: no bound.
-        http2: HTTP/2 over TLS. None: where libcurl's version is known to be good at it.
+        http2: HTTP/2 over TLS. None: if libcurl's version is known to handle it well.
         verify: check the server's certificate. False is for tests only.
         ca: a file of trusted certificates (PEM), instead of the system's or ``SSL_CERT_FILE``.
         cert: a client certificate: a file, or (file, key file), or (file, key file, password).
-        proxy: a proxy's URL, for all calls. None: what ``http_proxy``, ``https_proxy``,
-            ``all_proxy`` and ``no_proxy`` say, unless trust_env is False.
+        proxy: a proxy's URL, for all calls. None: the proxy of ``http_proxy``, ``https_proxy``,
+            ``all_proxy`` and ``no_proxy``, unless trust_env is False.
         max_connections: connections at a time; None: no bound. Calls above it wait.
         max_connections_per_host: the same for each host.
-        max_idle_connections: kept open for reuse.
-        follow_redirects: how many to follow; 0: a redirect is an answer like others. Credentials
+        max_idle_connections: connections kept open for reuse.
+        follow_redirects: redirects to follow; 0: a redirect is an answer like others. Credentials
             never go to another host.
-        compressed: ask for answers compressed by gzip, and decompress them. An answer in another
-            content encoding, or one whose gzip stream is not whole, raises ProtocolError. False:
-            bodies are given as they come.
-        max_head: the largest head of an answer in bytes; above it TooLarge is raised.
+        compressed: whether to accept gzip and decompress answers. An answer in another content
+            encoding, or one whose gzip stream is not whole, raises ProtocolError. False: bodies
+            stay as they come.
+        max_head: the largest head of an answer in bytes. A larger one raises TooLarge.
         max_body: the same for the body. A streamed body is not bounded.
         max_event: the largest server-sent event in bytes.
-        scheduler: every call is admitted by it, settled from the `usage` of its answer, and
-            retried by its rules when it is refused or fails; the answer to the last attempt is
-            returned. The calls' timeouts begin with their dispatch. A scheduler that
-            has limits or adapts is shown what each answer tells of the provider's limits:
-            `TaskScheduler.observe`.
-        estimate: the tokens that a request is likely to use, from its URL and its body; by
-            default `TaskScheduler.estimate`, at first with four bytes to a token.
-        settle: whether the estimate is replaced by the usage of the answer. False for providers
-            that charge at admission and give nothing back, as OpenAI and Azure do. None: by what
-            the scheduler learns from the answers, see `TaskScheduler.settle`.
-        retries: how often a call through a scheduler is sent again that failed (a status of 500
-            and more, a broken connection), if that is safe.
-        max_retries: how often one is sent again that was refused. None: until it passes.
-        max_retry_after: the longest wait in seconds that a refusal may ask for, and for which
-            nothing at all may pass; then the refusal is the call's answer.
+        scheduler: admits every call, settles it from the `usage` of its answer, and retries it by
+            its rules when it is refused or fails. The call returns the answer to the last attempt.
+            Its timeouts begin with its dispatch. A scheduler that has limits or adapts is shown
+            each answer: see `TaskScheduler.observe`.
+        estimate: a function that returns the likely tokens of a request from its URL and its body;
+            by default `TaskScheduler.estimate`, at first with four bytes to a token.
+        settle: whether the usage of the answer replaces the estimate. False for providers that
+            charge at admission and refund nothing, as OpenAI and Azure do. None: as the scheduler
+            learns from the answers, see `TaskScheduler.settle`.
+        retries: further attempts of a call through a scheduler that failed (a status of 500 and
+            more, a broken connection), if that is safe.
+        max_retries: further attempts of a call that was refused. None: until it passes.
+        max_retry_after: the longest wait in seconds that a refusal may ask for, and the longest
+            time without a passed call. Beyond it the refusal is the call's answer.
     """
 
     def __init__(
@@ -187,31 +186,31 @@ class Client(Verbs):
         admission_timeout: Seconds = None,
         estimate: Cost | None = None,
     ) -> Coroutine[Any, Any, Response]:
-        """Sends a request; awaiting it gives the whole answer, whatever its status.
+        """Sends a request. Awaiting it returns the whole answer, whatever its status.
 
         Args:
             method: the method; the usual ones may be in lower case.
-            json: a value to send as JSON (a content-type header is added).
-            content: or a body: bytes, str (sent as UTF-8), or an async iterable of bytes.
+            json: a value to send as JSON, with a content-type header.
+            content: another body: bytes, str (sent as UTF-8), or an async iterable of bytes.
             headers: added to the client's, which they override. Content-Length,
                 Transfer-Encoding and Expect are made from the body, and never taken from here.
             params: added to the URL's query: names with a str, a number, a bool, or a list of
                 them, which repeats the name. None is refused.
-            timeout: instead of the client's, which ``...`` stands for.
+            timeout: instead of the client's; ``...`` is the client's.
             idle_timeout: likewise.
             connect_timeout: likewise.
-            idempotent: whether the request may be executed twice; by default the method says so
-                (POST and PATCH may not). It decides over repeating a request whose connection
-                broke before an answer.
+            idempotent: whether the request may be executed twice; by default the method decides
+                (POST and PATCH may not). If so, a request whose connection broke before an answer
+                is repeated.
             priority: with a scheduler: higher ones are admitted first, -32,768 to 32,767.
             admission_timeout: with a scheduler: seconds that the call may wait for its admission.
-            estimate: with a scheduler: the tokens that the call is likely to use, or a mapping of
-                limit names to amounts; by default what the client's ``estimate`` says.
+            estimate: with a scheduler: the likely tokens of the call, or a mapping of limit names
+                to units; by default the client's ``estimate`` of it.
 
         Raises:
-            TransportError: no whole answer came; its subclasses say why.
-            InvalidRequest: it cannot be sent as it is; at once. Also a ValueError.
-            TypeError: an argument is of the wrong type; at once.
+            TransportError: no whole answer came. Its subclasses say why.
+            InvalidRequest: the request cannot be sent as it is. Raised at once; also a ValueError.
+            TypeError: an argument is of the wrong type. Raised at once.
         """
         return self._send(_method(method), url, json, content, headers, params, timeout,
                           idle_timeout, connect_timeout, idempotent, priority,
@@ -264,8 +263,8 @@ class Client(Verbs):
         idempotent: bool | None,
         terms: Terms,
     ) -> tuple[_http.Transfer, _http.Outgoing, Source | None]:
-        """The transfer, what makes another of it, and where the body is to come from, if it is not
-        in there."""
+        """Makes a transfer. Returns it, the arguments that make another one, and the source of the
+        body if that is streamed."""
         try:
             request, source = self._request(
                 method, url, json, content, headers, params, timeout, idle_timeout,
@@ -330,9 +329,9 @@ class Client(Verbs):
     ) -> StreamContext:
         """As ``request``, for ``async with client.stream("POST", url, json=...) as answer:``.
 
-        The block is entered when the answer's head is there (with a scheduler also the body of an
-        error, or of a JSON object, up to 64 KB: it may be a refusal). At its end the transfer
-        ends, read or not. Redirects are not followed.
+        The block begins when the answer's head has arrived. With a scheduler it also waits for the
+        body of an error, or of a JSON object, up to 64 KB, which may be a refusal. At its end the
+        transfer ends, read or not. Redirects are not followed.
         """
         terms = Terms(priority, admission_timeout, estimate)
         transfer, request, source = self._made(
@@ -381,7 +380,7 @@ class Client(Verbs):
         for engine in self._session.close():
             if engine.inherited or engine.loop is running or not engine.loop.is_running():
                 engine.close()
-            else:  # another thread's
+            else:  # the loop of another thread
                 engine.loop.call_soon_threadsafe(engine.close)
 
     async def __aenter__(self) -> Client:
@@ -407,8 +406,9 @@ class Client(Verbs):
         return f"<Client{of}, {'closed' if self._closed else 'open'}>"
 
     def stats(self) -> dict[str, int]:
-        """Counters over all loops: calls active, started and finished; sockets open, connections
-        made, requests repeated because a reused connection broke before an answer."""
+        """Returns counters over all loops: calls active, started and finished; open sockets,
+        connections made, and requests repeated because a reused connection broke before an
+        answer."""
         total: dict[str, int] = {}
         for engine in self._session.engines():
             for name, value in engine.stats().items():
@@ -430,7 +430,7 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE",
 
 
 def _method(method: str) -> str:
-    """The usual ones in upper case; others are what they are, since case counts."""
+    """Returns the usual methods in upper case, others as they are, since case counts."""
     if not isinstance(method, str) or method in _METHODS:
         return method
     return upper if (upper := method.upper()) in _METHODS else method
@@ -450,7 +450,7 @@ def _certificate(
 
 
 class StreamContext:
-    """What ``Client.stream`` returns: enter it with ``async with``."""
+    """The stream of ``Client.stream``, to be entered with ``async with``."""
 
     def __init__(self, transfer: _http.Transfer, source: Source | None, max_event: int) -> None:
         self._transfer = transfer
@@ -483,7 +483,7 @@ class StreamContext:
 
 
 class ScheduledStreamContext(StreamContext):
-    """The same through a scheduler: its slot is held until the block ends, or the body does."""
+    """The same through a scheduler. It holds its slot until the block or the body ends."""
 
     def __init__(
         self,

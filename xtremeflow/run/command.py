@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        raise  # the command line's
+        raise  # handled by xtremeflow.cli
     except Exception:
         voice.say(traceback.format_exc().rstrip())
         return STOPPED
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 @dataclass(frozen=True)
 class Order:
-    """What was asked for, as far as it can be checked without looking at the output.
+    """The checked options, as far as they can be checked without looking at the output.
 
     limits, adapt, concurrency  see `limits_of`
     """
@@ -87,7 +87,8 @@ class Order:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Order:
-        """Raises Usage and the errors of its parts. Reads and writes nothing but the tokenizer."""
+        """Checks the options. Raises Usage and the errors of its parts. Reads only the
+        tokenizer."""
         provider = provider_of(options)
         base_url: str | None = options.base_url or provider.base_url
         if base_url is None and options.provider:
@@ -121,7 +122,8 @@ class Order:
         return order
 
     def _check_files(self) -> None:
-        """No file is written that is read, or written for something else."""
+        """Checks that no written file is also read, or written for another purpose. Raises
+        Usage."""
         output: Path = self.options.output
         written = {
             "output": output,
@@ -188,7 +190,7 @@ def _run(order: Order, voice: Voice, command: str) -> int:
         _check_all(order)
     try:
         from xtremeflow.run.wire.http import HTTPTransport
-    except ImportError as error:  # there is no libcurl
+    except ImportError as error:  # libcurl is missing
         raise Usage(str(error)) from None
     results = Results(options.output, skip_failed=options.skip_failed)
     try:
@@ -219,7 +221,7 @@ def _run(order: Order, voice: Voice, command: str) -> int:
             plain=options.plain,
             title=f"xtremeflow run {order.source.name} -o {options.output}",
         )
-        if isinstance(view, LogLines):  # the live view tells by itself what becomes of the limits
+        if isinstance(view, LogLines):  # the live view shows changes of limits by itself
             logging.getLogger("xtremeflow.learning").setLevel(logging.INFO)
         logger.info("%s", _greeting(job, order.base_url))
 
@@ -247,7 +249,7 @@ def _plot(results: Path, picture: Path) -> None:
     try:
         plot(results, picture)
         logger.info("picture: %s", picture)
-    except PlotError as error:  # the run itself is none the worse for it
+    except PlotError as error:  # the run itself has succeeded
         logger.error("no picture: %s", error)
 
 
@@ -256,16 +258,16 @@ def _tell(summary: Summary, options: argparse.Namespace, voice: Voice) -> None:
         try:
             text = voice.without_key(json.dumps(summary.as_json(), indent=2))
             print(text, flush=True)
-        except OSError as error:  # the results are none the worse for it
-            if not isinstance(error, BrokenPipeError):  # else nobody wants to know
+        except OSError as error:  # the results are written
+            if not isinstance(error, BrokenPipeError):  # its reader has closed the pipe
                 logger.error("the summary cannot be written: %s", error.strerror)
-            sys.stdout = None  # or the interpreter tries again as it ends
+            sys.stdout = None  # or the interpreter flushes it again at exit
     elif not options.quiet or summary.exit_status:
         voice.say(summary.as_text())
 
 
 def _check_all(order: Order) -> None:
-    """--strict: reads everything before the first call."""
+    """Reads everything before the first call, for --strict. Raises Usage if a line is bad."""
     source = Source(order.options.input)
     if not source.repeatable:
         raise Usage(f"--strict must read its input twice, which {source.name} cannot be")
@@ -278,7 +280,7 @@ def _check_all(order: Order) -> None:
 
 
 async def _check_unchanged(source: Source, done: Done) -> None:
-    """That the lines that are done are where they were: before anything is sent or written.
+    """Checks that the done lines are where they were, before anything is sent or written.
 
     Raises InputChanged and SourceError.
     """
@@ -308,7 +310,7 @@ def _greeting(job: Job, base_url: str) -> str:
 
 
 def _allow_files(wanted: int) -> None:
-    """Raises the limit of open files, as far as it may be."""
+    """Raises the limit of open files to `wanted`, as far as the system allows."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -392,29 +392,31 @@ XF_SETTER_DOOR(set_verdict, xf_scheduler_of(self))
 static PyMethodDef call_methods[] = {
     XF_AWAIT_METHOD(xf_await_method),
     {"rate_limited", xf_call_rate_limited_locked, METH_VARARGS,
-     PyDoc_STR("rate_limited($self, retry_after, base, exponential, max_retry_after, /)\n--\n\n"
-               "The provider refused this call with a 429: opens or extends the scheduler's\n"
-               "cooldown. `retry_after` is what it said, in seconds, or None: then base * 2**n\n"
-               "is taken, n the number of episodes since the last success, or just base. No\n"
-               "more than max_retry_after in any case. Returns the seconds until its end.")},
+     PyDoc_STR(
+         "rate_limited($self, retry_after, base, exponential, max_retry_after, /)\n--\n\n"
+         "Opens or extends the scheduler's cooldown, because the provider refused this call.\n"
+         "`retry_after` is the told wait in seconds. If it is None, the cooldown is base *\n"
+         "2**n, n the number of episodes since the last success, or just base. It is at most\n"
+         "max_retry_after. Returns the seconds until its end.")},
     {"failed", xf_call_failed_locked, METH_VARARGS,
-     PyDoc_STR("failed($self, retry_after, base, alone, max_retry_after, /)\n--\n\n"
-               "The provider failed to answer this call, for a reason that may pass and is no\n"
-               "rate: the same, but for a wait that is `retry_after` or base; after some failures\n"
-               "in a row single calls are let in every `base` seconds, until one is answered.\n"
-               "`alone`: until then nobody pauses for a failure without a `retry_after`.")},
+     PyDoc_STR(
+         "failed($self, retry_after, base, alone, max_retry_after, /)\n--\n\n"
+         "Opens or extends the cooldown, because the provider failed to answer this call for\n"
+         "a reason that may pass and is no rate. The wait is `retry_after` or base. After some\n"
+         "failures in a row single calls are let in every `base` seconds, until one is\n"
+         "answered. alone: before that, a failure without a `retry_after` pauses no call.")},
     {"rest", xf_call_rest_locked, METH_NOARGS,
      PyDoc_STR("rest($self, /)\n--\n\n"
-               "Gives the slot back for a wait before retry(), out of the queue.")},
+               "Returns the slot. The call waits outside the queue until retry().")},
     {"retry", xf_call_retry_locked, METH_NOARGS,
      PyDoc_STR("retry($self, /)\n--\n\n"
-               "Gives the slot back and queues the call again, before newer ones of its\n"
-               "priority; returns a future that is done when it is admitted again. Then comes\n"
+               "Returns the slot and queues the call again, before newer ones of its priority.\n"
+               "Returns a future that is done when the call is admitted again. Then call\n"
                "resume().")},
     {"resume", xf_call_resume_locked, METH_NOARGS,
      PyDoc_STR("resume($self, /)\n--\n\n"
-               "Starts the next attempt, which is paid for from here on. False: a cooldown has\n"
-               "begun since it was admitted, so it waits again, and retry() says for how long.")},
+               "Dispatches the next attempt. False if a cooldown has begun since its admission.\n"
+               "Then the call waits again: await retry() once more.")},
     {"send", xf_call_send, METH_O, PyDoc_STR("The coroutine protocol, for its task.")},
     {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
      PyDoc_STR("The coroutine protocol, for its task.")},
@@ -445,11 +447,11 @@ static PyGetSetDef call_getset[] = {
     {"cr_running", xf_call_get_inner, NULL, NULL, (void *)"cr_running"},
     {"_asyncio_future_blocking", xf_future_get_blocking, xf_future_set_blocking, NULL, NULL},
     {"dispatched_at", get_dispatched_at_locked, NULL,
-     PyDoc_STR("when it was dispatched, in seconds on the loop's clock; None unless in flight"),
+     PyDoc_STR("the time of its dispatch, in seconds on the loop's clock; None unless in flight"),
      NULL},
     {"verdict", get_verdict_locked, set_verdict_locked,
-     PyDoc_STR("what the last answer to this attempt means, as its scheduler's observe() has put\n"
-               "it down; None where there is none. It goes with the attempt."),
+     PyDoc_STR("the verdict on the last answer to this attempt, as its scheduler's observe() has\n"
+               "noted it; None if there is none. It ends with the attempt."),
      NULL},
     {"extra", get_extra_locked, NULL, PyDoc_STR("{'estimated_tokens': as given}"), NULL},
     {"state", get_state_locked, NULL,

@@ -1,14 +1,14 @@
-/* asyncio's future protocol: what a task sees of the call for whose admission it waits. */
+/* asyncio's future protocol, for the task that waits for the admission of a call. */
 #ifndef XF_BINDING_FUTURE_H
 #define XF_BINDING_FUTURE_H
 
 #include "binding/call/call.h"
 
-/* Wakes whoever waits for `c` after the core took it from the queue; `here` is the running loop
-   (borrowed) or NULL. False: nobody can be woken, and the call is to be ended. */
+/* Wakes the task that waits for `c` after the core took it from the queue. `here` is the running
+   loop (borrowed) or NULL. False if no task can be woken; then the caller must end the call. */
 bool xf_call_wake(CallObject *c, PyObject *here);
 
-/* Wakes the task that waits for `c` whatever has become of it. Keeps a set exception. */
+/* Wakes the task that waits for `c`, whatever its state. Keeps a set exception. */
 void xf_future_settle(CallObject *c);
 
 /* Methods and attributes of Call. */

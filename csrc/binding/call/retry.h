@@ -1,4 +1,4 @@
-/* A call that its provider refused, or failed to answer. Methods of Call. */
+/* Calls that the provider refused, or failed to answer. Methods of Call. */
 #ifndef XF_BINDING_RETRY_H
 #define XF_BINDING_RETRY_H
 
@@ -10,10 +10,10 @@ PyObject *xf_call_rest(PyObject *self, PyObject *unused);
 PyObject *xf_call_retry(PyObject *self, PyObject *unused);
 PyObject *xf_call_resume(PyObject *self, PyObject *unused);
 
-/* xf_call_wake() for a call that waited to be repeated. */
+/* Does the work of xf_call_wake() for a call that waited for another attempt. */
 bool xf_call_repeat(CallObject *c, PyObject *here);
 
-/* Whether attempts of `c` wait to be repeated for somebody. */
+/* Whether attempts of `c` wait to be repeated, and a task awaits one of them. */
 bool xf_call_has_retries(const CallObject *c);
 
 #endif

@@ -1,4 +1,4 @@
-/* Running a call: what its task does with it. */
+/* Running a call: the coroutine methods that its task uses. */
 #ifndef XF_BINDING_RUN_H
 #define XF_BINDING_RUN_H
 
@@ -13,11 +13,11 @@ PyObject *xf_call_get_inner(PyObject *self, void *name);
 PyObject *xf_call_get_name(PyObject *self, void *name);
 PyObject *xf_call_get_await(PyObject *self, void *name);
 
-/* Ends a call whose coroutine was not started, and closes that. Else does nothing. */
+/* Ends a call whose coroutine was not started, and closes the coroutine. Does nothing to others. */
 void xf_call_give_up(CallObject *c);
 
-/* Ends a call that nobody will run any further: its loop is closed, or it was an attempt of a call
-   that has ended. */
+/* Ends a call that no task will run any further, because its loop is closed, or because it was an
+   attempt of a call that has ended. */
 void xf_call_abandon(CallObject *c);
 
 #endif

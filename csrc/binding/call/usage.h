@@ -1,4 +1,4 @@
-/* Amounts that users give: estimates and reports of tokens. */
+/* Amounts from users: estimates and reports of tokens. */
 #ifndef XF_BINDING_USAGE_H
 #define XF_BINDING_USAGE_H
 
@@ -6,13 +6,12 @@
 
 extern PyType_Spec xf_reported_spec;
 
-/* Reads what `amounts` (a number or a mapping; errors call it `what`) means for each limit into
-   out[], where it says something about it, else leaves out[i] alone; returns what it means in
-   tokens. -1 with an error set. */
+/* Reads `amounts`, a number or a mapping, into out[], one number for each limit. Leaves out[i]
+   alone where `amounts` says nothing of limit i. Errors call it `what`. Returns its tokens, or -1
+   with an error set. */
 int64_t xf_amounts(SchedulerObject *s, PyObject *amounts, const char *what, int64_t *out);
 
-/* The one argument of a function that takes it by position or by name; borrowed. NULL with an
-   error set. */
+/* The one argument of a function, by position or by name. Borrowed, or NULL with an error set. */
 PyObject *xf_only_argument(const char *function, PyObject *name, PyObject *const *args,
                            Py_ssize_t nargs, PyObject *kwnames);
 

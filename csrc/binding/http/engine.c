@@ -291,7 +291,7 @@ static void watch_dealloc(PyObject *op)
 }
 
 static PyType_Slot watch_slots[] = {
-    {Py_tp_doc, "What the loop calls when an engine has something to do."},
+    {Py_tp_doc, "The callback of the loop when an engine has work to do."},
     {Py_tp_call, watch_call},
     {Py_tp_finalize, watch_finalize},
     {Py_tp_traverse, watch_traverse},

@@ -57,9 +57,9 @@ typedef struct {
     PyObject *json, *stream, *bare, *foreign;
 } Outgoing;
 
-/* Of one loop, and so of one thread: only its making and closing, which other threads may do, and
- * what the session keeps of it, go by a lock. What stats() tells another thread may be a moment
- * old. */
+/* The transfers of a session in one loop, and so in one thread. Other threads may only create and
+ * close it; that, and the session's references to it, use a lock. The counters that stats() returns
+ * in another thread may be a moment old. */
 typedef struct Engine {
     PyObject_HEAD xf_http_module *state;
     xf_engine *net;    /* NULL: closed */
@@ -74,9 +74,9 @@ typedef enum xf_http_phase { FRESH, FLYING, ANSWERED } xf_http_phase;
 
 /* One call: a coroutine, driven by the task that awaits it.
  *
- * It, its waiter and its reader are outside the garbage collector, which would visit each of them
- * for nothing: while a task waits, they are held from outside, and otherwise they refer to nothing
- * that could refer to them. */
+ * The garbage collector does not track it, its waiter and its reader, since visiting them would be
+ * of no use. While a task waits, they are held from outside. Otherwise they refer to no object that
+ * could refer to them. */
 typedef struct {
     PyObject_HEAD xf_transfer net;
     Session *session;
@@ -86,13 +86,13 @@ typedef struct {
     Py_buffer body;
     xf_header_list *headers;
     PyObject *room; /* a future of the uploading task, or NULL */
-    bool entrusted; /* to a coroutine, which warns if nobody awaits it */
+    bool entrusted; /* to a coroutine, which warns if it is never awaited */
     xf_http_phase phase;
 } Transfer;
 
-/* The future that a waiting task is given: one a transfer, used again for each wait.
- * While a task waits, the waiter holds a reference to the transfer, and the engine counts as a
- * holder of the waiter: a task that waits for the network is not garbage. */
+/* The future that a waiting task awaits: one for each transfer, reused for each wait.
+ * While a task waits, the waiter holds a reference to the transfer, and the engine holds the
+ * waiter. So a task that waits for the network is not garbage. */
 typedef struct Waiter {
     PyObject_HEAD xf_http_module *state;
     Transfer *transfer; /* strong while a task waits, else borrowed, NULL when it is gone */
@@ -106,7 +106,7 @@ typedef struct Waiter {
 typedef enum {
     XF_READ_CHUNKS, /* bytes as they come */
     XF_READ_EVENTS,
-    XF_READ_AHEAD, /* all that is there, each time there is more; it stays for the others */
+    XF_READ_AHEAD, /* all bytes so far, each time there are more; they stay for other readers */
 } xf_reading;
 
 /* The answer's body as an async iterator. */
@@ -114,7 +114,7 @@ typedef struct {
     PyObject_HEAD Transfer *transfer;
     xf_reading reading;
     bool broken;
-    size_t seen; /* bytes that a look ahead has given out */
+    size_t seen; /* bytes that a look ahead has returned */
     xf_sse sse;
     PyObject *last_id;
 } Reader;
@@ -148,32 +148,33 @@ int xf_http_outgoing_names(xf_http_module *state);
 PyObject *xf_http_outgoing_call(PyObject *type, PyObject *const *args, size_t nargsf,
                                 PyObject *kwnames);
 
-/* The engine of the running loop; borrowed. NULL with an exception, or with the outcome, an
- * XF_E_..., of the transfer that asks for it. */
+/* The engine of the running loop, borrowed. NULL with an exception, or with the XF_E_... outcome in
+ * `refused` for the transfer that asks for it. */
 Engine *xf_http_session_engine(Session *self, xf_ending *refused);
-/* 0, or why nothing can be asked of it: XF_E_CLOSED, XF_E_FORKED. */
+/* 0, or the reason why the engine cannot be used: XF_E_CLOSED, XF_E_FORKED. */
 int xf_http_engine_fault(const Engine *self);
-/* Whether it is the parent's, from before a fork: not to be touched, since the sockets and the
- * epoll set are shared. */
+/* Whether the engine is the parent's, from before a fork. Then it must not be used, since its
+ * sockets and epoll set are shared with the parent. */
 bool xf_http_engine_is_inherited(const Engine *self);
 
 PyObject *xf_http_transfer_new(Session *session, PyObject *method, PyObject *url,
                                xf_header_list *headers, const xf_request *request, PyObject *body);
 int xf_http_transfer_news(xf_transfer *net, unsigned what);
-/* Takes a reference to it, for xf_http_transfer_closed() to give back. */
+/* Takes a reference to the transfer, which xf_http_transfer_closed() drops. */
 void xf_http_transfer_hold(xf_transfer *net);
-/* After the engine was closed: the waiting tasks are woken by the loop. Gives the reference back
- * that xf_http_transfer_hold() took. */
+/* Lets the loop wake the waiting task after the engine was closed. Drops the reference that
+ * xf_http_transfer_hold() took. */
 void xf_http_transfer_closed(xf_transfer *net);
 
-/* Lets the calling awaitable wait for news: what it has to yield, or NULL with an exception. */
+/* Lets the calling awaitable wait for events of the transfer. Returns the object that it must
+ * yield, or NULL with an exception. */
 PyObject *xf_http_waiter_park(Transfer *transfer);
-/* Runs the waiting task up to its next wait. 0, or -1 with the exception that it let through. */
+/* Runs the waiting task up to its next wait. 0, or -1 with the exception that it raised. */
 int xf_http_waiter_wake(Waiter *self);
 void xf_http_waiter_wake_later(Waiter *self);
-/* Raises what the outcome says. */
+/* Raises the exception for the transfer's outcome. */
 void xf_http_transfer_raise(Transfer *self);
-/* 0, or -1 with an exception: its engine was closed, or is the parent process's. */
+/* 0, or -1 with an exception if the transfer's engine was closed or is the parent process's. */
 int xf_http_transfer_check(Transfer *self);
 
 /* Times: how long a transfer took to get where, as a record; made and read. */
@@ -182,14 +183,14 @@ PyObject *xf_http_times_new(const xf_http_module *state, const xf_times *times, 
                             int sends);
 int xf_http_times_read(PyObject *record, xf_times *times, long *connects, int *sends);
 
-/* limit: the most bytes of an event */
+/* Makes a reader. limit: the largest event in bytes. */
 PyObject *xf_http_reader_new(Transfer *transfer, xf_reading reading, Py_ssize_t limit);
 PyObject *xf_http_response_new(Transfer *transfer);
 
 /* usage_in(body) -> (input, output, cached) or None; see learning/usage.py */
 PyObject *xf_http_usage_in(PyObject *module, PyObject *body);
-/* quotas(head, now) -> [(name, style, per, limit, remaining, reset, reset_text), ...], or None
- * where the reader in Python has to be asked */
+/* quotas(head, now) -> [(name, style, per, limit, remaining, reset, reset_text), ...], or None if
+ * the head must be read in Python */
 PyObject *xf_http_quotas(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 /* asked(body) -> (model or "", tokens allowed or None) */
 PyObject *xf_http_asked(PyObject *module, PyObject *body);
@@ -197,16 +198,17 @@ PyObject *xf_http_asked(PyObject *module, PyObject *body);
 /* Checked header lines: `given` (None, a mapping or an iterable of pairs), then those of
  * `defaults` that it does not name. NULL with an exception. */
 xf_header_list *xf_http_headers_new(PyObject *given, PyObject *defaults, bool json);
-/* For a request; a large body is one that libcurl would ask the server's leave for. */
+/* The header lines of a request. A large body is one for which libcurl would send
+ * "Expect: 100-continue". */
 const struct curl_slist *xf_http_headers_lines(const xf_header_list *headers, bool large_body);
 void xf_http_headers_release(xf_header_list *headers);
-/* A tuple of pairs of bytes, checked. */
+/* Checks header fields and returns them as a tuple of pairs of bytes. NULL with an exception. */
 PyObject *xf_http_headers_pairs(PyObject *given);
 
-/* The two protocols by which awaitables are driven, over one step function. */
+/* The two protocols that drive awaitables, over one step function. */
 typedef PySendResult (*xf_http_step_function)(PyObject *, PyObject **);
 PyObject *xf_http_await_next(PyObject *self, xf_http_step_function step);
-/* Their method __await__. */
+/* The method __await__ of these awaitables. */
 PyObject *xf_http_await_method(PyObject *self, PyTypeObject *cls, PyObject *const *args,
                                Py_ssize_t nargs, PyObject *names);
 

@@ -163,7 +163,7 @@ static PyGetSetDef response_getset[] = {
 };
 
 static PyType_Slot response_slots[] = {
-    {Py_tp_doc, "What xtremeflow.http.Response is made of."},
+    {Py_tp_doc, "The base of xtremeflow.http.Response."},
     {Py_tp_new, response_new_again},
     {Py_tp_members, response_members},
     {Py_tp_getset, response_getset},

@@ -105,7 +105,7 @@ static PyMethodDef tap_methods[] = {
 };
 
 static PyType_Slot tap_slots[] = {
-    {Py_tp_doc, "Reads what a streamed answer has used as it goes by."},
+    {Py_tp_doc, "Reads the usage of a streamed answer as it passes."},
     {Py_tp_new, tap_new},
     {Py_tp_methods, tap_methods},
     {Py_tp_dealloc, tap_dealloc},

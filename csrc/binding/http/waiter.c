@@ -206,7 +206,7 @@ static PyGetSetDef waiter_getset[] = {
 };
 
 static PyType_Slot waiter_slots[] = {
-    {Py_tp_doc, "What a task that waits for an answer has to wait for."},
+    {Py_tp_doc, "The future that a task awaits while it waits for an answer."},
     {Py_tp_methods, waiter_methods},
     {Py_tp_getset, waiter_getset},
     {Py_tp_dealloc, waiter_dealloc},

@@ -1,4 +1,4 @@
-/* What a learner sees and moves. Methods of Scheduler. */
+/* The readings and moves of a learner. Methods of Scheduler, whose docstrings describe them. */
 #ifndef XF_BINDING_OBSERVE_H
 #define XF_BINDING_OBSERVE_H
 

@@ -1,4 +1,4 @@
-/* What a scheduler tells of itself: methods and attributes of Scheduler. */
+/* The counters of a scheduler: methods and attributes of Scheduler. */
 #ifndef XF_BINDING_STATS_H
 #define XF_BINDING_STATS_H
 

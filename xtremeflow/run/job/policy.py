@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Policy:
-    """How long to go on trying.
+    """The policy on failures.
 
     retries      further tries of a call after failures that may pass
     max_wait     the longest pause after a refusal, in seconds; a longer one stops the run
-    patience     seconds in which no call at all passes, after which the run stops; and for which
-                 answers are kept that cannot be written
-    keep_going   whether failures that every call shares stop nothing
+    patience     seconds without a passed call after which the run stops; and the time for which it
+                 keeps answers that cannot be written
+    keep_going   whether the run goes on after failures that every call shares
     """
 
     retries: int = 5

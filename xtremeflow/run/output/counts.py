@@ -9,7 +9,7 @@ from xtremeflow.answers.usage import Usage
 
 @dataclass
 class Counts:
-    """What has become of the lines so far; tokens are those used in this run."""
+    """The lines and calls so far, by outcome. Tokens are those used in this run."""
 
     read: int = 0
     done_before: int = 0
@@ -32,7 +32,7 @@ class Counts:
         return self.succeeded + self.failed + self.bad
 
     def use(self, usage: Usage) -> None:
-        """A call has told what it has used."""
+        """Adds the usage of a call."""
         self.reported += 1
         self.input_tokens += usage.input
         self.output_tokens += usage.output
