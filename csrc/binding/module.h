@@ -1,16 +1,16 @@
 /*
- * The types of xtremeflow._core and who owns whom.
+ * The types of xtremeflow._core and their ownership.
  *
  *   Scheduler --> Port (one per event loop), and Call (while it waits or is in flight) --> Task
  *   Task --> Call (the coroutine it runs) --> Scheduler, and the coroutine that was given
  *   Start (what start_task() returns) --> Call
  *
- * The cycle through Call is there while the call is alive and is cut when it ends: a task that
- * waits or runs is kept alive by its scheduler, as asyncio itself holds tasks weakly.
+ * The cycle through Call exists while the call lives, and is cut when it ends. The scheduler keeps
+ * a waiting or running task alive, because asyncio itself holds tasks weakly.
  *
  * All of it runs under the GIL, or under the scheduler's lock: see lock.h. Calls into Python may
- * run anything, so state is moved before and never after such a call, and the core is never in the
- * middle of an operation then.
+ * run any code. So state is changed before such a call and never after it, and the core is never in
+ * the middle of an operation then.
  */
 #ifndef XF_BINDING_MODULE_H
 #define XF_BINDING_MODULE_H
@@ -23,10 +23,10 @@
 
 #include "binding/lock.h"
 
-/* A function of any calling convention as a PyMethodDef wants it. */
+/* Casts a function of any calling convention to the type of PyMethodDef. */
 #define XF_FUNCTION(f) ((PyCFunction)(void (*)(void))(f))
 
-/* Only their own layers, and those above, know what is in them. */
+/* Opaque here: only their own layers, and those above, know their fields. */
 typedef struct PortObject PortObject;
 typedef struct CallObject CallObject;
 typedef struct SchedulerObject SchedulerObject;
@@ -42,13 +42,13 @@ typedef struct xf_module {
     PyTypeObject *flight_type, *gauge_type, *reading_type; /* see observe.h */
 
     PyObject *current_call;     /* the context variable */
-    PyObject *reported;         /* what report_token_usage() returns: done, always */
-    PyObject *get_running_loop; /* asyncio._get_running_loop: None where none runs */
+    PyObject *reported;         /* the awaitable of report_token_usage(): always done */
+    PyObject *get_running_loop; /* asyncio._get_running_loop: returns None if none runs */
     PyObject *current_task;     /* asyncio.current_task */
     PyObject *cancelled_error;
-    PyObject *timeout_error; /* asyncio's: not the built-in one before Python 3.11 */
-    PyObject *task_type;     /* asyncio.Task */
-    PyObject *base_time;     /* BaseEventLoop.time: loops that have another have their own clock */
+    PyObject *timeout_error;    /* asyncio's: not the built-in one before Python 3.11 */
+    PyObject *task_type;        /* asyncio.Task */
+    PyObject *base_time;        /* BaseEventLoop.time: a loop with another has its own clock */
     PyObject *base_create_task; /* BaseEventLoop.create_task */
 
     /* Interned names. */
@@ -62,7 +62,7 @@ typedef struct xf_module {
     PyObject *resolve; /* see xf_resolve() */
 } xf_module;
 
-/* The state of `module` (borrowed) if it is this one, else NULL; clears an exception. */
+/* The state of `module` (borrowed) if that is this module, else NULL. Clears an exception. */
 xf_module *xf_module_state(PyObject *module);
 
 #endif

@@ -11,8 +11,8 @@ static int64_t guess(const xf_backoff *b, uint32_t step)
     return length < b->max_ns ? length : b->max_ns;
 }
 
-/* The least that a told wait is after `step` episodes since the last success: if nothing has passed
-   since the last one, its wait was untrue, and who told it knows no better now. */
+/* The least length of a told wait after `step` episodes since the last success. If no call has
+   passed since the last episode, its told wait was untrue, and this one may be untrue too. */
 static int64_t least(const xf_backoff *b, uint32_t step)
 {
     int64_t length = step > 0 ? XF_UNTRUE_NS << (step < 20 ? step - 1 : 19) : 0;

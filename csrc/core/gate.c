@@ -3,13 +3,13 @@
 #include "core/sum.h"
 #include "core/trail.h"
 
-/* Calls overtake one another by no more, so a provider has counted those sent that long before. */
+/* Calls overtake one another by at most this. So a provider has counted calls sent longer ago. */
 #define OVERTAKING_NS INT64_C(1000000000) /* 1 s */
 
 /* A full bucket may let in thousands of calls at once. All their tasks would run up to their first
-   wait before anything of them is sent, for seconds if the client is a slow one; meanwhile the
-   bucket here fills again, and the provider's, full as it is, cannot. So they come in as fast as
-   they are dispatched, some in each turn of the loop, which then sends what they have begun. */
+   wait before any of them is sent, for seconds with a slow client. Meanwhile the bucket here
+   refills, and the provider's, which is full, cannot. So calls are let in as fast as they are
+   dispatched, some in each turn of the loop, which then sends them. */
 enum { CALLS_A_TURN = 16 };
 
 /* ---- life ---- */
@@ -30,7 +30,7 @@ bool xf_gate_init(xf_gate *g, const xf_definition *limits, uint32_t n, uint32_t 
     return true;
 }
 
-/* The trails of all limits are one block, which the first one's begins. */
+/* The trails of all limits are one block, which begins with that of the first limit. */
 static bool is_followed(const xf_gate *g)
 {
     return g->n_limits > 0 && g->limits[0].trail != NULL;
@@ -63,7 +63,7 @@ bool xf_gate_follow(xf_gate *g, const xf_alloc *alloc, int64_t now)
     return true;
 }
 
-/* ---- what calls do ---- */
+/* ---- calls ---- */
 
 int64_t xf_gate_ready(const xf_gate *g, const xf_call *c, int64_t from, int *held_by)
 {
@@ -96,7 +96,7 @@ void xf_gate_admit(xf_gate *g, xf_call *c, uint32_t waiting, int64_t at)
 {
     for (uint32_t i = 0; i < g->n_limits; i++) {
         xf_limit_take(&g->limits[i], c->held[i], at);
-        /* What those that wait will cost: as much each as the calls so far. */
+        /* The cost of the waiting calls: each as much as the mean of the calls so far. */
         double mean = (double)(int64_t)g->limits[i].used / (double)(g->admitted + 1);
         xf_limit_took(&g->limits[i], c->held[i], mean * waiting, at);
     }
@@ -131,7 +131,7 @@ void xf_gate_dispatch(xf_gate *g, xf_call *c, int64_t now)
     xf_call_become(c, XF_CALL_IN_FLIGHT);
     c->generation = g->cooldown.generation;
     c->repeated = c->refused = c->foreseen = false;
-    c->dispatched_at = now; /* instead of the deadline, which it has kept */
+    c->dispatched_at = now; /* in place of the deadline, which the call has met */
     c->crowd = ++g->n_flying;
 }
 
@@ -157,7 +157,7 @@ void xf_gate_settle(xf_gate *g, xf_call *c, uint32_t i, int64_t actual, int64_t 
         l->charged += (uint64_t)-less;
     }
     c->held[i] = actual;
-    c->priced &= actual > 0; /* what a call that fails reports is not what it needs */
+    c->priced &= actual > 0; /* a failed call may report 0, which it does not cost */
 }
 
 /* ---- refusals ---- */
@@ -172,7 +172,7 @@ static void keep_margin(xf_gate *g, int64_t now)
 void xf_gate_accepted(xf_gate *g, const xf_call *c, int64_t now)
 {
     if (g->cooldown.step == 0 && g->margin.ns == 0 && g->outage.failures == 0) {
-        return; /* there is nothing to make good */
+        return; /* nothing to reset */
     }
     xf_cooldown_success(&g->cooldown, c->generation);
     xf_outage_answered(&g->outage, c->dispatched_at);
@@ -181,8 +181,8 @@ void xf_gate_accepted(xf_gate *g, const xf_call *c, int64_t now)
     }
 }
 
-/* What the refused call cost of limit `i`; or, where that is not known, what a call has cost so
-   far on average. */
+/* The cost of the refused call of limit `i`; if that is unknown, the mean cost of the calls so
+   far. */
 static int64_t refused_cost(const xf_gate *g, const xf_call *c, uint32_t i)
 {
     if (c != NULL && (c->priced || c->held[i] > 0)) {
@@ -191,20 +191,21 @@ static int64_t refused_cost(const xf_gate *g, const xf_call *c, uint32_t i)
     return g->admitted ? (int64_t)(g->limits[i].used / g->admitted) : 1;
 }
 
-/* Which calls on their way may take the quota meanwhile that the provider has promised to `c`:
-   those that followed it, unless they are refused too. Where `c` is not in flight, so that nobody
-   knows who followed, those foreseen by the cooldown that this one `extends`. */
+/* Marks the calls in flight that may take the quota which the provider has promised to `c`: those
+   that followed it, unless they are refused too. If `c` is not in flight, the followers are
+   unknown. Then it keeps the marks of the cooldown that this one `extends`. */
 static void foresee(xf_gate *g, const xf_call *c, bool extends)
 {
     bool flies = c != NULL && c->state == XF_CALL_IN_FLIGHT, follows = false;
     for (xf_call *f = g->flying.first; f != NULL; f = f->next) {
-        f->refused &= extends || f == c; /* else it was sent again, without our knowing */
+        f->refused &= extends || f == c; /* in a new cooldown, others have been sent again */
         f->foreseen = !f->refused && (flies ? follows : extends && f->foreseen);
         follows |= f == c;
     }
 }
 
-/* The provider has promised that `c` will pass at the end of the cooldown. */
+/* Sets the levels for the end of the cooldown, at which the provider has promised that `c` passes.
+ */
 static void promise(xf_gate *g, const xf_call *c, bool extends, int64_t now)
 {
     foresee(g, c, extends);
@@ -221,7 +222,7 @@ static void promise(xf_gate *g, const xf_call *c, bool extends, int64_t now)
     }
 }
 
-/* A call that the level at the cooldown's end has paid for has cost nothing. */
+/* Returns the cost of a refused call that the level at the cooldown's end has paid for. */
 static void unforesee(xf_gate *g, xf_call *c, int64_t now)
 {
     for (uint32_t i = 0; c->foreseen && i < g->n_limits; i++) {
@@ -269,12 +270,12 @@ int64_t xf_gate_failed(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_
         xf_cooldown_extend(cooldown, extends ? xf_sum(now, wait) : 0, fresh, now);
         const xf_outage_failure failure = {c->dispatched_at, now, fresh};
         xf_outage_failed(&g->outage, &failure, interval, cooldown->until);
-        g->resets += fresh; /* who was admitted before is not to go now */
+        g->resets += fresh; /* calls admitted before must not be dispatched now */
     }
     return cooldown->until > now ? cooldown->until : now;
 }
 
-/* ---- what is left ---- */
+/* ---- told levels ---- */
 
 /* Units of limit `i` held by a call in flight. One that was refused and waits for the cooldown's
    end holds nothing. */
@@ -333,7 +334,7 @@ void xf_gate_set_level(xf_gate *g, uint32_t i, double units, int64_t now)
     }
 }
 
-/* ---- what is changed, and asked ---- */
+/* ---- changes and questions ---- */
 
 void xf_gate_retune(xf_gate *g, uint32_t i, const xf_definition *definition, int64_t now)
 {

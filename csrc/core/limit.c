@@ -7,8 +7,7 @@
 
 #define NS_PER_S 1e9
 
-/* A refusal says nothing of a bucket that takes longer to fill than this, and than so many waits.
- */
+/* A refusal leaves a bucket alone that takes longer to fill than this, and than so many waits. */
 #define MINUTES_NS ((int64_t)120 * 1000000000)
 #define WAITS 100
 
@@ -107,7 +106,7 @@ void xf_limit_init(xf_limit *l, const xf_definition *definition)
 
 /* ---- units and credits ---- */
 
-/* What may be used at once. */
+/* The credits that calls may use at once. */
 static int64_t room(const xf_limit *l)
 {
     return l->def.capacity - l->reserve;
@@ -129,7 +128,7 @@ static int64_t needed(const xf_limit *l, int64_t cost)
     return credits < most ? credits : most;
 }
 
-/* `units` in credits, or the nearest that can be told. */
+/* `units` in credits, or the nearest that can be represented. */
 static int64_t credits_of(const xf_limit *l, int64_t units)
 {
     int64_t credits;
@@ -158,7 +157,7 @@ static void note(xf_limit *l)
     }
 }
 
-/* The past says nothing of the level as it is now. */
+/* Starts the trail anew, since the past does not lead to the present level. */
 static void forget(xf_limit *l)
 {
     if (l->trail != NULL) {
@@ -166,7 +165,7 @@ static void forget(xf_limit *l)
     }
 }
 
-/* ---- what calls do ---- */
+/* ---- calls ---- */
 
 double xf_limit_level(const xf_limit *l, int64_t now)
 {
@@ -222,7 +221,7 @@ void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
 {
     l->used -= (uint64_t)units;
     if (now < l->bucket.at) {
-        return; /* a cooldown runs: the level at its end is the provider's word */
+        return; /* a cooldown runs: the provider has told the level at its end */
     }
     refill(l, now);
     note(l);
@@ -233,7 +232,7 @@ void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now)
 void xf_limit_give_back(xf_limit *l, int64_t cost, int64_t now)
 {
     xf_limit_adjust(l, cost, now);
-    /* Whoever took what was due was the first since then: if others took after it, paid is 0. */
+    /* The call that took the due credits was the first: if others took after it, paid is 0. */
     xf_bucket_untake_due(&l->bucket, refill_of(l));
     note(l);
 }
@@ -335,7 +334,7 @@ double xf_limit_told(xf_limit *l, const xf_remaining *left, int64_t now)
     double at_least = told - left->doubt * (double)l->def.unit + (double)(l->bucket.level - most);
     double level = (double)l->bucket.level, aim = level;
     if (level > at_most) {
-        aim = fmax(at_most, fmin(level, 0)); /* no answer puts anybody into debt */
+        aim = fmax(at_most, fmin(level, 0)); /* no answer puts a bucket into debt */
     } else if (level < at_least) {
         aim = fmin(at_least, (double)xf_refill_full(refill_of(l)));
         double owed = (double)trail->lowered + (double)trail->withheld;

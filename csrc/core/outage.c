@@ -2,7 +2,7 @@
 
 #include "core/sum.h"
 
-/* When the first of the single calls will have lived for too long to be failing. */
+/* The instant at which the first single call has lived longer than failures do. */
 static int64_t convinced_at(const xf_outage *o)
 {
     int64_t twice = xf_sum(o->longest, o->longest);
@@ -15,7 +15,7 @@ void xf_outage_failed(xf_outage *o, const xf_outage_failure *f, int64_t interval
     int64_t took = f->now - f->sent;
     o->sent = f->sent > o->sent ? f->sent : o->sent;
     if (begun && !f->fresh) {
-        return; /* sent before it: how long it took to fail says nothing of the single calls */
+        return; /* sent before the outage: its time to fail says nothing of single calls */
     }
     o->failures += o->failures < UINT32_MAX;
     o->longest = begun ? o->longest / 2 : o->longest;

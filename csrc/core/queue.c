@@ -27,7 +27,7 @@ void xf_queue_free(xf_queue *q, const xf_alloc *alloc)
 
 /* ---- flows ---- */
 
-/* Where the flow of that priority is among the ranks, or would be. */
+/* The place of the flow of that priority among the ranks, or the place for it. */
 static uint32_t rank_of(const xf_queue *q, int priority)
 {
     uint32_t low = 0, high = q->n_known;
@@ -42,7 +42,7 @@ static uint32_t rank_of(const xf_queue *q, int priority)
     return low;
 }
 
-/* Makes room for one more than the `n` flows there are. False: no memory. */
+/* Makes room for one flow more than the present `n`. False if there is no memory. */
 static bool reserve_flow(xf_queue *q, uint32_t n, const xf_alloc *alloc)
 {
     if ((n & (n - 1)) != 0) {
@@ -62,7 +62,7 @@ static bool reserve_flow(xf_queue *q, uint32_t n, const xf_alloc *alloc)
     return true;
 }
 
-/* Adds a flow of that rank. False: no memory, and nothing was done. */
+/* Adds a flow of that rank. False, and nothing is done, if there is no memory. */
 static bool add_flow(xf_queue *q, uint32_t rank, int priority, const xf_alloc *alloc)
 {
     uint32_t n = q->n_known;
@@ -81,7 +81,7 @@ static bool add_flow(xf_queue *q, uint32_t rank, int priority, const xf_alloc *a
     return true;
 }
 
-/* Makes the flow of that priority the latest. False: no memory. */
+/* Makes the flow of that priority the latest. False if there is no memory. */
 static bool find_flow(xf_queue *q, int priority, const xf_alloc *alloc)
 {
     if (q->n_known > 0 && q->known[q->latest]->priority == priority) {
@@ -101,8 +101,8 @@ static xf_flow *flow_of(const xf_queue *q, const xf_call *c)
     return q->known[c->flow];
 }
 
-/* Of the calls that have come back to `f`, the last that is older than `c`, or NULL. It is sought
-   from both ends at once. */
+/* The last of the calls returned to `f` that is older than `c`, or NULL. Searches from both ends at
+   once. */
 static xf_call *last_older(const xf_flow *f, const xf_call *c)
 {
     xf_call *old = f->returned, *young = f->calls.first;

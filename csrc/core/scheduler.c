@@ -1,6 +1,6 @@
 #include "core/scheduler.h"
 
-/* ---- time and what it was spent on ---- */
+/* ---- time and its causes ---- */
 
 static int64_t *cause(xf_scheduler *s, int held_by)
 {
@@ -16,7 +16,7 @@ static int64_t *cause(xf_scheduler *s, int held_by)
     }
 }
 
-/* From s->now on it is `held_by` that holds the head back. */
+/* Notes that `held_by` holds the head back from s->now on. */
 static void blame(xf_scheduler *s, int held_by)
 {
     if (held_by != s->held_by) {
@@ -25,7 +25,7 @@ static void blame(xf_scheduler *s, int held_by)
     }
 }
 
-/* Moves the scheduler's time; a clock that runs backward stands still. */
+/* Moves the scheduler's time. A clock that runs backward counts as standing still. */
 static int64_t tick(xf_scheduler *s, int64_t now)
 {
     if (now > s->now) {
@@ -55,7 +55,7 @@ static void leave_queue(xf_scheduler *s, xf_call *c)
     xf_queue_leave(&s->queue, c);
 }
 
-/* Bounds what lateness gives back. */
+/* Bounds the time that is played back. */
 static void catch_up(xf_scheduler *s)
 {
     if (s->anchor < s->now - XF_CATCH_UP_NS) {
@@ -63,8 +63,9 @@ static void catch_up(xf_scheduler *s)
     }
 }
 
-/* `c` arrives. In an empty queue it starts the schedule anew; but if the last admission was waited
-   for, and was just now, it continues it: this is the next call of who waited. */
+/* Notes the arrival of `c`. In an empty queue it starts the schedule anew. But if the last
+   admission was just now, and was waited for, it continues the schedule: the same producer asks
+   again. */
 static void arrive(xf_scheduler *s, const xf_call *c)
 {
     if (s->queue.size > 0) {
@@ -127,7 +128,7 @@ static void advance(xf_scheduler *s)
             break;
         }
         if (overdue == head && s->anchor < first_deadline) {
-            s->anchor = first_deadline; /* until then it stood in the way */
+            s->anchor = first_deadline; /* until then that call stood in the way */
         }
         leave_queue(s, overdue);
         forget(s, overdue, XF_CALL_EXPIRED);
@@ -149,14 +150,14 @@ static int64_t begin(xf_scheduler *s, int64_t now)
     return s->now;
 }
 
-/* Ends one that may have changed when the head of the queue passes. */
+/* Ends an operation that may have changed the moment at which the head passes. */
 static void look_again(xf_scheduler *s)
 {
     s->changed = true;
     advance(s);
 }
 
-/* What slots come free, come free now: nobody could have had them earlier. */
+/* Slots become free now, so no call could have had them earlier. */
 static void slots_free_from_now(xf_scheduler *s)
 {
     if (xf_gate_is_full(&s->gate)) {
@@ -165,7 +166,7 @@ static void slots_free_from_now(xf_scheduler *s)
     s->changed = true;
 }
 
-/* It need not be there: it may have been collected. */
+/* Takes `c` out of the outbox, if it has not been collected. */
 static void take_from_outbox(xf_scheduler *s, xf_call *c)
 {
     if (xf_list_has(&s->outbox, c)) {
@@ -173,7 +174,7 @@ static void take_from_outbox(xf_scheduler *s, xf_call *c)
     }
 }
 
-/* Takes an admission back that did not lead to a dispatch. */
+/* Revokes an admission that did not lead to a dispatch. */
 static void revoke(xf_scheduler *s, xf_call *c)
 {
     take_from_outbox(s, c);
@@ -181,7 +182,7 @@ static void revoke(xf_scheduler *s, xf_call *c)
     xf_gate_revoke(&s->gate, c, s->now);
 }
 
-/* ---- the operations ---- */
+/* ---- operations ---- */
 
 bool xf_scheduler_init(xf_scheduler *s, const xf_definition *limits, uint32_t n, uint32_t slots,
                        const xf_alloc *alloc)
@@ -210,7 +211,7 @@ size_t xf_call_size(const xf_scheduler *s)
 
 bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int64_t now)
 {
-    /* Room for every live call, so that no retry can ever fail for want of memory. */
+    /* Room for every live call, so that no retry can ever fail for lack of memory. */
     if (!xf_queue_number(&s->queue, c, priority, deadline, s->live + 1, &s->alloc)) {
         return false;
     }
@@ -252,7 +253,7 @@ void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
     advance(s);
 }
 
-/* An attempt that is to be followed by another gives its slot back. */
+/* Returns the slot of an attempt that another one will follow. */
 static void end_attempt(xf_scheduler *s, xf_call *c)
 {
     slots_free_from_now(s);
@@ -352,7 +353,7 @@ void xf_ramp_up(xf_scheduler *s, int64_t now)
     look_again(s);
 }
 
-/* ---- what a provider answers ---- */
+/* ---- answers of the provider ---- */
 
 int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now)
 {
@@ -424,7 +425,7 @@ void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now)
     look_again(s);
 }
 
-/* ---- what time does ---- */
+/* ---- time ---- */
 
 void xf_poll(xf_scheduler *s, int64_t now)
 {

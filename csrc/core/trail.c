@@ -31,7 +31,7 @@ void xf_trail_note(xf_trail *t, int64_t at, int64_t level, bool is_full)
     if (slice - t->newest > XF_SLICES) {
         t->newest = slice - XF_SLICES;
     }
-    /* In the slices in between it rose from the one to the other. */
+    /* In the slices in between the level rose from the one to the other. */
     while (t->newest < slice) {
         t->newest++;
         t->least[t->newest % XF_SLICES] = t->most[t->newest % XF_SLICES] = t->level;

@@ -37,7 +37,7 @@ from xtremeflow.values.limits import Cost
 
 T = TypeVar("T")
 
-#: How a transfer is awaited.
+#: Awaits a transfer.
 Send = Callable[[_http.Transfer, _http.Outgoing], Coroutine[Any, Any, Response]]
 
 
@@ -51,7 +51,7 @@ class _Wanted(NamedTuple):
 
 
 def is_safe(error: Exception) -> bool:
-    """Whether the request that met this error may be sent again, and it is of use."""
+    """Whether a request may be sent again after this error, and that is of use."""
     return (
         isinstance(error, TransportError)
         and error.retry_safe
@@ -68,7 +68,8 @@ def make_admission(
     max_retry_after: float,
     is_safe: Callable[[Exception], bool] = is_safe,
 ) -> Admission | None:
-    """None without a scheduler. Raises TypeError or ValueError for what is wrong, either way."""
+    """Makes an Admission, or returns None without a scheduler. Raises TypeError or ValueError for
+    bad arguments in both cases."""
     if scheduler is not None and not isinstance(scheduler, TaskScheduler):
         raise TypeError(f"scheduler must be one of xtremeflow's schedulers, not {scheduler!r}")
     if estimate is not None and not callable(estimate):
@@ -88,8 +89,8 @@ def make_admission(
 
 
 class Unpassed(Exception):
-    """The last attempt of a call was refused or failed, and this came of it: for the task of the
-    call to end with, so that its scheduler does not take it for a success."""
+    """Raised in the task of a call whose last attempt was refused or failed, so that its scheduler
+    does not count it as a success. It carries the outcome."""
 
     def __init__(self, sent: Sent[Any]) -> None:
         super().__init__()
@@ -97,7 +98,7 @@ class Unpassed(Exception):
 
 
 class Admission:
-    """The scheduler of a client, and how its calls use it."""
+    """The scheduler of a client, and the way in which calls use it."""
 
     def __init__(
         self,
@@ -110,12 +111,12 @@ class Admission:
         self.scheduler = scheduler
         self._estimate = estimate
         self._settles = settle
-        self._observes = bool(scheduler.limit_names)  # else there is nothing to move
+        self._observes = bool(scheduler.limit_names)  # without limits nothing can be learned
         self.attempts = Attempts(self, persistence, is_safe)
         self.leases = Leases(scheduler)
 
     def priced(self, terms: Terms, url: str, body: Any) -> Terms:
-        """The terms with what the request is likely to use, if they do not say it."""
+        """Returns the terms with the likely cost of the request, if they do not state one."""
         return terms if terms.estimate is not None else terms._replace(
             estimate=self._cost(url, body)
         )  # fmt: skip
@@ -129,18 +130,20 @@ class Admission:
         return self.scheduler.estimate(size, model=model, most=most)
 
     def admitted(self) -> bool:
-        """Whether the running code belongs to a call of this scheduler: it has its slot."""
+        """Whether the running code belongs to a call of this scheduler, which has a slot
+        already."""
         call = current_call()
         return call is not None and call.scheduler is self.scheduler
 
     def now(self) -> float:
-        """Seconds on the scheduler's clock."""
+        """Returns seconds on the scheduler's clock."""
         return self.scheduler._now()
 
     def answer(
         self, status: int, head: bytes, body: bytes | None, sent_at: float, received_at: float
     ) -> Answer:
-        """An answer. Its head is read in C for what it tells of limits; else only if asked for."""
+        """Makes an Answer. The limits in its head are read in C; all other fields only on
+        demand."""
         now = time.time()
         told = _http.quotas(head, now)
         return Answer(
@@ -153,7 +156,7 @@ class Admission:
             quotas=None if told is None else [Quota(*one) for one in told],
         )
 
-    # What Attempts wants of it.
+    # The interface that Attempts needs.
 
     def shown(self, answer: Answer) -> Verdict:
         if self._observes and (answer.quotas != [] or self.scheduler.adapt or answer.status >= 400):
@@ -253,7 +256,8 @@ class Admission:
 
 
 def not_admitted(method: str, url: str, asked: float) -> AdmissionTimeout:
-    """For a call that has waited for its admission since `asked` (s, of time.perf_counter)."""
+    """Returns the error of a call that has waited for its admission in vain since `asked` (seconds
+    of time.perf_counter)."""
     waited = time.perf_counter() - asked
     error = AdmissionTimeout(
         f"{method} {shown(url)} failed (queue, after {waited:.3f} s): it was not admitted within "
@@ -264,15 +268,15 @@ def not_admitted(method: str, url: str, asked: float) -> AdmissionTimeout:
     return error
 
 
-_MOST_AHEAD = 64 * 1024  # bytes of a body: what tells of an error is smaller
+_MOST_AHEAD = 64 * 1024  # bytes of a body; errors are smaller
 
 
 async def body_ahead(transfer: _http.Transfer) -> bytes | None:
-    """What there is of a body that may tell of an error, to be judged; None of any other.
+    """Returns the beginning of a body that may tell of an error; None for any other.
 
-    It stays in the transfer, to be read. It may tell of one if the status is 400 or more, or if it
-    is a JSON object: of what comes piece by piece (events, a list) no more than its begin is
-    awaited.
+    A body may tell of an error if the status is 400 or more, or if it is a JSON object. Of a body
+    that comes piece by piece (events, a list) only the beginning is awaited. The bytes stay in the
+    transfer for its reader.
     """
     is_error = transfer.status >= 400
     if not is_error and not _is_small_json(transfer.head):
@@ -284,7 +288,7 @@ async def body_ahead(transfer: _http.Transfer) -> bytes | None:
             if not may_tell or len(body) >= _MOST_AHEAD:
                 break
     except TransportError:
-        pass  # who reads on is told
+        pass  # the reader of the rest gets the error
     except BaseException:
         transfer.abort()
         raise
@@ -304,17 +308,17 @@ def has_passed(sent: Sent[Any]) -> bool:
 
 
 def passed(sent: Sent[T]) -> Sent[T]:
-    """The last attempt. Raises Unpassed if the limits did not let it pass."""
+    """Returns the last attempt. Raises Unpassed if it was refused or failed."""
     if not has_passed(sent):
         raise Unpassed(sent)
     return sent
 
 
 class Lease(Generic[T]):
-    """A streamed call's slot, held until the stream is closed, or nobody has this any more.
+    """A streamed call's slot, held until the stream is closed or this object is dropped.
 
-    `open` makes an attempt: it gives the stream once its head is there, and what may tell of an
-    error (see body_ahead).
+    `open` makes an attempt. It returns the stream once its head is there, and the part of the body
+    that may tell of an error (see body_ahead).
     """
 
     def __init__(
@@ -358,13 +362,13 @@ class Lease(Generic[T]):
         return self._closed.done()
 
     async def opened(self) -> T:
-        """The stream. Raises Unpassed for one that the limits have not let pass at last."""
+        """Waits for the stream. Raises Unpassed if its last attempt was refused or failed."""
         opened, task = self._opened, self._task
-        del self._opened  # else the stream would keep itself alive through this
+        del self._opened  # or the stream would keep itself alive through this
         if task is None:
             return await self._openings.pop()()
         try:
-            # Not the future alone: the task may end without having come to run.
+            # Not only the future, since the task may end before its first step.
             both: set[asyncio.Future[Any]] = {task, opened}
             await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
@@ -390,7 +394,7 @@ class Lease(Generic[T]):
         await asyncio.wait({self._task})
 
     def close(self) -> None:
-        """The same, by the loop's next turn."""
+        """Does the same in the loop's next turn."""
         if not self._closed.done() and not self._closed.get_loop().is_closed():
             self._closed.set_result(None)
 
@@ -426,8 +430,8 @@ async def _hold(
     tap: Tap,
     admission: Admission,
 ) -> None:
-    """A streamed call, for its task. It keeps nothing of the stream alive: who drops that has left
-    it."""
+    """Runs a streamed call in its task. It keeps no reference to the stream, so that dropping the
+    stream ends the call."""
     opened.set_result(await openings.pop()())
     del opened
     await closed
@@ -437,15 +441,15 @@ async def _hold(
 
 
 class Leases:
-    """The streams that hold slots, and whether somebody reads them.
+    """The streams that hold slots, and whether they are being read.
 
-    The SDKs' streams are cycles of references: one that is left by `break` lies there until the
-    collector comes by, its slot held. So where calls wait for a slot, and streams hold some that
-    nobody reads, the collector is run: again soon if that was of use, else rarely.
+    The SDKs' streams are cycles of references. One that is left by `break` holds its slot until the
+    garbage collector runs. So the collector is run when calls wait for a slot and streams that are
+    not being read hold some: again soon if that freed a slot, else rarely.
     """
 
     INTERVAL = 0.1  # s
-    SHARE = 0.02  # of the time, for collections of no use
+    SHARE = 0.02  # of the time, for collections that free no slot
 
     def __init__(self, scheduler: TaskScheduler) -> None:
         self._scheduler = scheduler

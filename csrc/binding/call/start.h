@@ -1,4 +1,4 @@
-/* What start_task() and submit() are given, and make of it. */
+/* start_task() and submit(): their arguments, and the task. */
 #ifndef XF_BINDING_START_H
 #define XF_BINDING_START_H
 
@@ -6,7 +6,7 @@
 
 extern PyType_Spec xf_start_spec;
 
-/* What start_task() and submit() were given. */
+/* The arguments of start_task() and submit(). */
 typedef struct xf_submission {
     PyObject *coro;     /* borrowed */
     PyObject *estimate; /* borrowed, NULL: none */
@@ -19,16 +19,16 @@ typedef struct xf_submission {
 int xf_parse_priority(PyObject *value, int *priority);
 int xf_parse_timeout(PyObject *value, int64_t *timeout_ns);
 
-/* Reads the arguments of start_task() and submit(); `method` names it in errors. -1 with an error
-   set, the coroutine closed. */
+/* Reads the arguments of start_task() or submit(). Errors call it `method`. 0, or -1 with an error
+   set and the coroutine closed. */
 int xf_submission_parse(SchedulerObject *s, const char *method, PyObject *const *args,
                         Py_ssize_t nargs, PyObject *kwnames, xf_submission *r);
 
-/* What start_task() returns: takes over `c`. */
+/* Makes the awaitable that start_task() returns. Takes over `c`. */
 PyObject *xf_start_new(CallObject *c, const xf_submission *r);
 
-/* Creates the task that runs the submitted call `c`. NULL with an error set, the call ended and its
-   coroutine closed. */
+/* Creates the task that runs the submitted call `c`. On failure ends the call, closes its coroutine
+   and returns NULL with an error set. */
 PyObject *xf_create_task(CallObject *c, PyObject *name);
 
 #endif

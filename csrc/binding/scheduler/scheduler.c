@@ -300,15 +300,22 @@ static PyMethodDef scheduler_methods[] = {
          "start_task($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
          "--\n\n"
          "Waits until the call is admitted, starts `coro` and returns its asyncio.Task.\n\n"
-         "estimated_tokens: what the call will cost of the limit 'tokens'; or a mapping of limit\n"
-         "names to amounts. priority: higher goes first, -32768 to 32767. timeout: seconds to\n"
-         "wait for the admission before asyncio.TimeoutError. name: of the task. Refused,\n"
-         "cancelled or timed out, `coro` is closed.")},
+         "Args:\n"
+         "    coro: The coroutine of the call. It is closed if the call is never started.\n"
+         "    estimated_tokens: The call's cost of the limit 'tokens', or a mapping of limit\n"
+         "        names to units.\n"
+         "    priority: -32768 to 32767. Higher ones go first.\n"
+         "    timeout: Seconds to wait for the admission; None is for ever.\n"
+         "    name: The name of the task.\n\n"
+         "Raises:\n"
+         "    asyncio.TimeoutError: The call was not admitted within `timeout`.\n"
+         "    TypeError, ValueError: An argument is of the wrong type or out of its range.")},
     {"submit", XF_FUNCTION(scheduler_submit), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
          "submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
          "--\n\n"
-         "Queues the call and returns its asyncio.Task at once; see start_task().")},
+         "Queues the call and returns its asyncio.Task at once. The task waits for the\n"
+         "admission. The arguments are those of start_task().")},
     {"_exchange", XF_FUNCTION(xf_scheduler_exchange), METH_FASTCALL,
      PyDoc_STR(
          "_exchange($self, coro, terms, answered, request, /)\n--\n\n"
@@ -321,65 +328,69 @@ static PyMethodDef scheduler_methods[] = {
          "Within a call of this scheduler it is a part of that one.")},
     {"notify_rate_limit_exceeded", XF_FUNCTION(scheduler_notify_locked),
      METH_FASTCALL | METH_KEYWORDS,
-     PyDoc_STR("notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
-               "A provider refused a call: nothing is dispatched for `retry_after` seconds\n"
-               "(0 to 86400) from now. Extends a cooldown, never shortens it.")},
+     PyDoc_STR(
+         "notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
+         "Starts a cooldown after a provider's refusal: no call is dispatched for\n"
+         "`retry_after` seconds (0 to 86400). Extends a running cooldown, never shortens it.")},
     {"_drained", xf_scheduler_wait_locked, METH_NOARGS,
-     PyDoc_STR("_drained($self, /)\n--\n\nA future: done when no call waits or is in flight.")},
+     PyDoc_STR("_drained($self, /)\n--\n\nReturns a future that is done when no call waits or is "
+               "in flight.")},
     {"_snapshot", xf_scheduler_snapshot_locked, METH_NOARGS,
-     PyDoc_STR("_snapshot($self, /)\n--\n\nAll counters, as a dict.")},
+     PyDoc_STR("_snapshot($self, /)\n--\n\nReturns all counters, as a dict.")},
     {"_now", xf_scheduler_now_locked, METH_NOARGS,
-     PyDoc_STR("_now($self, /)\n--\n\nSeconds on the clock of the loop used last.")},
+     PyDoc_STR("_now($self, /)\n--\n\nReturns seconds on the clock of the loop used last.")},
     {"_retune", xf_scheduler_retune_locked, METH_VARARGS,
      PyDoc_STR("_retune($self, index, limit, /)\n--\n\n"
                "Replaces limit `index` by (name, amount, per, capacity).")},
     {"_alarm_after", xf_scheduler_alarm_after_locked, METH_O,
-     PyDoc_STR("_alarm_after($self, calls, /)\n--\n\nCalls self._unshown() once so many calls have "
-               "succeeded; 0: never.")},
+     PyDoc_STR("_alarm_after($self, calls, /)\n--\n\nCalls self._unshown() when so many calls have "
+               "succeeded; 0 is never.")},
     {"_track", xf_scheduler_track_locked, METH_NOARGS,
-     PyDoc_STR("_track($self, /)\n--\n\nKeeps track of the levels from now on, for _told().")},
+     PyDoc_STR("_track($self, /)\n--\n\nFollows the levels from now on, which _told() needs.")},
     {"_told", xf_scheduler_told_locked, METH_VARARGS,
-     PyDoc_STR("_told($self, index, remaining, late, bounded, sent_at, answered_at, /)\n--\n\n"
-               "The provider had `remaining` units of limit `index` left at some time between the\n"
-               "two, seconds on the loop's clock or None: the dispatch of the current call, now.\n"
-               "late: calls in flight may not be charged yet. bounded: see xf_limit_told().\n"
-               "Returns by how many units the level was moved, 0.0 if the time is not known.")},
+     PyDoc_STR(
+         "_told($self, index, remaining, late, bounded, sent_at, answered_at, /)\n--\n\n"
+         "Corrects limit `index` by an answer: the provider had `remaining` units left at\n"
+         "some time between `sent_at` and `answered_at`. Both are seconds on the loop's clock;\n"
+         "None is the dispatch of the current call, and now. late: calls in flight may not be\n"
+         "charged yet. bounded: see xf_limit_told(). Returns the units by which the level\n"
+         "moved; 0.0 if the time is unknown.")},
     {"_withhold", xf_scheduler_withhold_locked, METH_VARARGS,
      PyDoc_STR("_withhold($self, index, units, /)\n--\n\n"
-               "So many units of limit `index` were not given back by a settlement that the\n"
-               "provider may give back: an answer that says so raises the level by them.")},
+               "Notes that a settlement kept `units` of limit `index` which the provider may have\n"
+               "refunded. An answer that says so raises the level by them.")},
     {"_ascertain", xf_scheduler_ascertain_locked, METH_VARARGS,
      PyDoc_STR(
          "_ascertain($self, index, withheld, due, doubtful, /)\n--\n\n"
-         "Of `withheld` units, which are all that were withheld so far, the provider has\n"
-         "given back `due`, and may have given back `doubtful`. The level rises by those that\n"
-         "are due, but for what answers have raised it by.")},
+         "Raises the level by the `due` units of the `withheld` ones, which are all so far, that\n"
+         "the provider has refunded. Subtracts the units by which answers have raised it. The\n"
+         "provider may have refunded `doubtful` units too.")},
     {"_shut", xf_scheduler_shut_locked, METH_VARARGS,
      PyDoc_STR("_shut($self, index, seconds, /)\n--\n\n"
-               "Limit `index` lets no call pass for so long, however much is left of it.")},
+               "Lets no call pass limit `index` for so many seconds, whatever its level.")},
     {"_pace", xf_scheduler_pace_locked, METH_VARARGS,
      PyDoc_STR("_pace($self, index, most, kept, scale, fits, seconds, /)\n--\n\n"
-               "Calls pass limit `index` at min(most, rate * exp((level - kept) / scale)) units\n"
-               "per second, or at `most` if scale is 0; unless all that wait cost no more than\n"
-               "the part `fits` of the level. For so many seconds, or with 0 until it is retuned.\n"
-               "most = 0 is: at any pace.")},
+               "Paces limit `index`: calls pass at min(most, rate * exp((level - kept) / scale))\n"
+               "units per second, or at `most` if scale is 0. If all waiting calls cost at most\n"
+               "the part `fits` of the level, they pass at once. The pace holds for so many\n"
+               "seconds; 0 is until the limit is retuned. most = 0 is any pace.")},
     {"_begin", xf_scheduler_begin_locked, METH_VARARGS,
      PyDoc_STR(
          "_begin($self, index, limit, remaining, sent_at, /)\n--\n\n"
-         "Replaces limit `index` by one whose level is not known yet: `remaining` units were\n"
-         "left some time after `sent_at`, less what was dispatched since.")},
+         "Replaces limit `index` by another one. Its level is `remaining`, which were left some\n"
+         "time after `sent_at`, less the costs of the calls dispatched since.")},
     {"_flight", xf_scheduler_flight_locked, METH_NOARGS,
      PyDoc_STR("_flight($self, /)\n--\n\n"
-               "A Flight: what is so of the current call. None outside of a call in flight.")},
+               "Returns a Flight of the current call, or None outside of a call in flight.")},
     {"_ramp", xf_scheduler_ramp_locked, METH_O,
      PyDoc_STR("_ramp($self, slots, /)\n--\n\n"
-               "No more than so many calls in flight for now, whatever max_concurrency says;\n"
-               "None: as it says.")},
+               "Bounds the calls in flight by `slots` for now, whatever max_concurrency is; None\n"
+               "removes the bound.")},
     {"_gauge", xf_scheduler_gauge_locked, METH_O,
      PyDoc_STR(
          "_gauge($self, sent_at, /)\n--\n\n"
-         "A Gauge: what the scheduler and each limit hold, as of the current call's dispatch\n"
-         "or as given; seconds on the loop's clock.")},
+         "Returns a Gauge of the scheduler and each limit, as of the current call's dispatch, or\n"
+         "of `sent_at` in seconds on the loop's clock.")},
     {NULL, NULL, 0, NULL},
 };
 
@@ -392,7 +403,7 @@ static PyMemberDef scheduler_members[] = {
 
 static PyGetSetDef scheduler_getset[] = {
     {"max_concurrency", get_max_concurrency_locked, set_max_concurrency_locked,
-     PyDoc_STR("how many calls may be in flight at a time, or None; may be changed"), NULL},
+     PyDoc_STR("the most calls in flight at a time, or None; may be assigned"), NULL},
     {"active_tasks", xf_scheduler_active_tasks_locked, NULL, PyDoc_STR("calls that hold a slot"),
      NULL},
     {"waiting", xf_scheduler_waiting_locked, NULL, PyDoc_STR("calls in the queue"), NULL},
@@ -405,7 +416,7 @@ static PyGetSetDef scheduler_getset[] = {
 
 static PyType_Slot scheduler_slots[] = {
     {Py_tp_doc, (void *)"Scheduler(*, limits=(), max_concurrency=None, places=())\n--\n\n"
-                        "The native queue. limits: (name, amount, per, capacity) each, per in "
+                        "The native queue. limits: tuples (name, amount, per, capacity), per in "
                         "seconds.\nplaces: names of limits that may be learned later."},
     {Py_tp_new, scheduler_new},
     {Py_tp_init, scheduler_init},
