@@ -703,3 +703,11 @@ def test_what_is_not_async_is_refused_as_early_as_it_can_be_told() -> None:
         return 2
 
     assert asyncio.run(auto_backoff()(lambda: later())()) == 2
+
+
+def test_a_provider_that_wants_no_other_attempt_gets_none(call: FakeCall) -> None:
+    for code in (None, "too_many_concurrent_requests"):
+        refusal = Refused(code=code, x_should_retry="false")
+        assert Script(refusal).fail() is refusal
+    assert len(call.told) == 2  # the other calls are to know
+    assert call.retries == 0

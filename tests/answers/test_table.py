@@ -238,3 +238,25 @@ def test_odd_bodies(status: int, body: Any) -> None:
     assert judged(Answer(status, (), body)).meaning in (
         (Meaning.PASSED, Meaning.FAULT) if status == 200 else (Meaning.RATE,)
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "word", "meaning", "is_repeatable"),
+    [
+        (429, "false", Meaning.RATE, False),
+        (429, "true", Meaning.RATE, True),
+        (503, "False ", Meaning.OVERLOADED, False),
+        (500, "false", Meaning.DOWN, False),
+        (500, "no", Meaning.DOWN, True),
+        (400, "true", Meaning.DOWN, True),
+        (400, "false", Meaning.FAULT, False),
+        (402, "true", Meaning.SPENT, False),
+        (413, "true", Meaning.TOO_LARGE, False),
+        (200, "false", Meaning.PASSED, False),
+    ],
+)
+def test_the_provider_has_the_last_word_on_another_attempt(
+    status: int, word: str, meaning: Meaning, is_repeatable: bool
+) -> None:
+    verdict = judged(Answer(status, {"X-Should-Retry": word}, b"{}"))
+    assert (verdict.meaning, verdict.is_repeatable) == (meaning, is_repeatable)

@@ -15,8 +15,9 @@ _MOST_READ = 1 << 20  # bytes of a body, decompressed; errors are small
 _MOST_TEXT = 10_000  # characters of a message that are read
 
 # A key whose value is neither null nor missing. In a JSON text a quote within a string is \", so
-# no text of the model looks like this. A key of the same name deeper in the answer may.
-_NAMES_ERROR = re.compile(rb'"error"\s*:\s*[^\sn]')
+# no text of the model looks like this. A key of the same name deeper in the answer may. Or the name
+# of an event.
+_NAMES_ERROR = re.compile(rb'"error"\s*:\s*[^\sn]|^event:[ \t]?error\s', re.MULTILINE)
 _WIDE = (b"\xff\xfe", b"\xfe\xff")  # the byte order marks of UTF-16 and UTF-32
 _MESSAGES = ("message", "Message", "detail", "error", "error_message", "msg")
 _UNREAD: Any = object()
@@ -38,7 +39,7 @@ class Answer:
             `xtremeflow.answers.headers.quotas_of`.
     """
 
-    __slots__ = ("_body", "_errors", "_given", "_headers", "_now", "_value", "observed",
+    __slots__ = ("_body", "_errors", "_given", "_headers", "_now", "_value", "followed", "observed",
                  "quotas", "received_at", "sent_at", "status")  # fmt: skip
 
     def __init__(
@@ -58,6 +59,8 @@ class Answer:
         self.quotas = quotas
         self.observed: Any = None
         """What `xtremeflow.answers.headers.observed` has read of it."""
+        self.followed: Any = None
+        """What came of following that: see `xtremeflow.learning.learner.Learner.told`."""
         self._now = time.time() if now is None else now
         self._given = headers
         self._body = body
@@ -88,12 +91,17 @@ class Answer:
             self._value = _decoded(self._body, self.headers.get("content-encoding", ""))
         return self._value
 
+    def has_come(self, body: bytes | None) -> None:
+        """Its body, or what there is of it, for an answer that was made of its head alone."""
+        self._body, self._value, self._errors = body, _UNREAD, None
+
     @property
     def errors(self) -> list[dict[str, Any]]:
         """The objects that describe the error, outermost first; empty if there is no error.
 
         In an answer with a status of 400 or more that is the whole body. In any other it is the
-        value of `error`, unless that is null; the rest is content.
+        value of `error`, unless that is null; the rest is content. In a stream of server-sent
+        events it is the value of `error` in the first, or all of an event named `error`.
         """
         if self._errors is None:
             told = self._told_error()
@@ -165,7 +173,7 @@ def _is_bytes(value: Any) -> TypeGuard[bytes | bytearray | memoryview[int]]:
 def _may_name_error(body: Any) -> bool:
     """Whether a body may name an error, so that most answers need not be decoded."""
     if isinstance(body, str):
-        return '"error"' in body
+        body = body.encode("utf-8", "replace")
     if _is_bytes(body):
         return bytes(body[:2]) in _WIDE or b"\0" in bytes(body[:4]) or bool(
             _NAMES_ERROR.search(body)
@@ -186,7 +194,41 @@ def _decoded(body: Any, encoding: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
-        return text or None
+        pass
+    if _BEGINS_EVENT.match(text):
+        return _of_first_event(text)
+    if text[:1] == "{":  # the first of several, one a line
+        try:
+            return json.JSONDecoder().raw_decode(text)[0]
+        except (ValueError, RecursionError):
+            pass
+    return text or None
+
+
+_BEGINS_EVENT = re.compile(r"(?:data|event|id|retry)?:")
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+def _of_first_event(text: str) -> Any:
+    """The data of a stream's first event that has any, decoded; under `error` if it is named so."""
+    name = ""
+    data: list[str] = []
+    for line in _LINE_END.split(text):
+        field, _, value = line.partition(":")
+        if field == "data":
+            data.append(value.removeprefix(" "))
+        elif field == "event":
+            name = value.strip()
+        elif not line and data:
+            break
+    told = "\n".join(data)
+    try:
+        value = json.loads(told)
+    except (ValueError, RecursionError):
+        value = told or None
+    if name == "error" and not (is_object(value) and "error" in value):
+        return {"error": value}
+    return value
 
 
 def _plain(data: bytes, encoding: str) -> bytes:

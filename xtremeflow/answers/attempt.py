@@ -185,8 +185,10 @@ class Tries:
         if verdict.wait is not None and verdict.wait > self._persistence.max_retry_after:
             return None
         if verdict.meaning in (Meaning.RATE, Meaning.PLACES):
-            return self._refuse(call, verdict, self._since)
-        return self._fail(call, verdict, self._since)
+            pause = self._refuse(call, verdict, self._since)
+        else:
+            pause = self._fail(call, verdict, self._since)
+        return None if verdict.is_final else pause
 
     def _refuse(self, call: Call, verdict: Verdict, since: float) -> float | None:
         persistence = self._persistence

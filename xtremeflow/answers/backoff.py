@@ -58,9 +58,10 @@ def auto_backoff(
     attempt) if ``exponential``. A guessed wait is cut to ``max_retry_after``.
 
     The decorator raises the provider's own exception when ``max_retries`` retries were refused too.
-    It raises it at once when no wait cures the refusal (spent credit, a daily quota) or the wait
-    exceeds ``max_retry_after`` seconds. The default of two minutes is twice the window that
-    providers count over, so only daily quotas and the like exceed it.
+    It raises it at once when no wait cures the refusal (spent credit, a daily quota), when the
+    provider says ``x-should-retry: false``, or when the wait exceeds ``max_retry_after`` seconds.
+    The default of two minutes is twice the window that providers count over, so only daily quotas
+    and the like exceed it.
 
     An exception that says that the provider is down (`xtremeflow.refusals.is_outage`) is no
     refusal. If ``retry_for`` names it, the cooldown of a scheduled call is not doubled. After some
@@ -156,18 +157,19 @@ class _Tries:
             )
             return None
 
-        if call is not None and self._places < MOST_PLACES and verdict.meaning is Meaning.PLACES:
+        has_places = verdict.meaning is Meaning.PLACES and not verdict.is_final
+        if call is not None and self._places < MOST_PLACES and has_places:
             self._places += 1
             call.rate_limited(0.0, 0.0, False, 0.0)
             return admitted_again(call)
         self._failed += 1
-        is_last = self._failed > policy.max_retries
+        is_last = self._failed > policy.max_retries or verdict.is_final
         waits = (told, policy.base, policy.exponential, policy.longest)
         if call is None:
             wait = policy.guess(self._failed) if told is None else told
         elif verdict.meaning in (Meaning.DOWN, Meaning.OVERLOADED):
             wait = call.failed(told, policy.base, False, policy.longest)
-            is_last &= self._has_lasted()
+            is_last &= self._has_lasted() or verdict.is_final
         elif verdict.advised is not None:
             wait = call.rate_limited(None, verdict.advised, False, LONGEST)
         else:

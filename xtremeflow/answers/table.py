@@ -131,7 +131,12 @@ def judged(answer: Answer) -> Verdict:
     else:
         codes = codes_of(answer)
         meaning = meaning_of(_status(answer, codes), codes, messages)
-    return Verdict(meaning, told_wait(answer), messages[0][:_MOST_WORDS] if messages else "")
+    # OpenAI and Anthropic send it, and their SDKs obey it.
+    again = answer.headers.get("x-should-retry", "").strip().lower()
+    if again == "true" and meaning is Meaning.FAULT:
+        meaning = Meaning.DOWN
+    words = messages[0][:_MOST_WORDS] if messages else ""
+    return Verdict(meaning, told_wait(answer), words, is_final=again == "false")
 
 
 def meaning_of(status: int, codes: Collection[str], messages: Sequence[str]) -> Meaning:

@@ -38,22 +38,29 @@ class Verdict:
     wait     the told wait in seconds, 0 to LONGEST; None if none is told
     words    the error in the provider's words; "" if there are none
     advised  the wait in seconds that a learner advises instead, or None
+    is_final whether the provider asks for no further attempt, whatever the meaning
     """
 
     meaning: Meaning
     wait: float | None = None
     words: str = ""
     advised: float | None = None
+    is_final: bool = False
 
     @property
     def is_refusal(self) -> bool:
-        """Whether the provider did not accept the call and will accept it later."""
+        """Whether the provider did not accept the call, for a reason that passes with time."""
         return self.meaning in _REFUSALS
 
     @property
     def is_passing(self) -> bool:
-        """Whether the same call may succeed later."""
+        """Whether what stood in the call's way passes with time."""
         return self.meaning in _REFUSALS or self.meaning is Meaning.DOWN
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same call may succeed later, and is welcome."""
+        return self.is_passing and not self.is_final
 
 
 _REFUSALS = frozenset({Meaning.RATE, Meaning.PLACES, Meaning.OVERLOADED})

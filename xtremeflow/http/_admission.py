@@ -158,6 +158,11 @@ class Admission:
 
     # The interface that Attempts needs.
 
+    def told(self, answer: Answer) -> None:
+        """Shows the scheduler the head of an answer whose body may take its time."""
+        if self._observes and answer.quotas != []:
+            self.scheduler._learn_head(answer)
+
     def shown(self, answer: Answer) -> Verdict:
         if self._observes and (answer.quotas != [] or self.scheduler.adapt or answer.status >= 400):
             return self.scheduler._answered(answer)
@@ -266,40 +271,6 @@ def not_admitted(method: str, url: str, asked: float) -> AdmissionTimeout:
     error.method, error.url, error.phase, error.elapsed = method, url, "queue", waited
     error.retry_safe = True
     return error
-
-
-_MOST_AHEAD = 64 * 1024  # bytes of a body; errors are smaller
-
-
-async def body_ahead(transfer: _http.Transfer) -> bytes | None:
-    """Returns the beginning of a body that may tell of an error; None for any other.
-
-    A body may tell of an error if the status is 400 or more, or if it is a JSON object. Of a body
-    that comes piece by piece (events, a list) only the beginning is awaited. The bytes stay in the
-    transfer for its reader.
-    """
-    is_error = transfer.status >= 400
-    if not is_error and not _is_small_json(transfer.head):
-        return None
-    body = b""
-    try:
-        async for body in transfer.ahead():
-            may_tell = is_error or body.lstrip()[:1] in (b"", b"{")
-            if not may_tell or len(body) >= _MOST_AHEAD:
-                break
-    except TransportError:
-        pass  # the reader of the rest gets the error
-    except BaseException:
-        transfer.abort()
-        raise
-    return body
-
-
-def _is_small_json(head: bytes) -> bool:
-    fields = {name.lower(): value for name, value in _http.parse_head_bytes(head)}
-    kind = fields.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    size = fields.get(b"content-length", b"")
-    return kind == b"application/json" and not (size.isdigit() and int(size) > _MOST_AHEAD)
 
 
 def has_passed(sent: Sent[Any]) -> bool:

@@ -19,9 +19,9 @@ from xtremeflow.http._admission import (
     Lease,
     Send,
     Unpassed,
-    body_ahead,
     make_admission,
 )
+from xtremeflow.http._ahead import body_ahead
 from xtremeflow.http._errors import invalid_request, transport_error
 from xtremeflow.http._json import encode
 from xtremeflow.http._options import HeadersInput
@@ -330,8 +330,8 @@ class Client(Verbs):
         """As ``request``, for ``async with client.stream("POST", url, json=...) as answer:``.
 
         The block begins when the answer's head has arrived. With a scheduler it also waits for the
-        body of an error, or of a JSON object, up to 64 KB, which may be a refusal. At its end the
-        transfer ends, read or not. Redirects are not followed.
+        first event, or for up to 64 KB of the first JSON object or of an error, which may be a
+        refusal. At its end the transfer ends, read or not. Redirects are not followed.
         """
         terms = Terms(priority, admission_timeout, estimate)
         transfer, request, source = self._made(
@@ -510,8 +510,9 @@ class ScheduledStreamContext(StreamContext):
         stream = await super().__aenter__()
         received_at = self._admission.now()
         stream._queued = time.perf_counter() - self._asked - stream.timing.first_byte
-        body = await body_ahead(transfer)
-        answer = self._admission.answer(transfer.status, transfer.head, body, sent_at, received_at)
+        answer = self._admission.answer(transfer.status, transfer.head, None, sent_at, received_at)
+        self._admission.told(answer)
+        answer.has_come(await body_ahead(transfer))
         return Sent(stream, answer)
 
     async def __aenter__(self) -> StreamResponse:

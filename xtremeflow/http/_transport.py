@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 from xtremeflow import _http
 from xtremeflow.answers.attempt import Sent
-from xtremeflow.http._admission import Admission, Lease, Unpassed, body_ahead, make_admission
+from xtremeflow.http._admission import Admission, Lease, Unpassed, make_admission
+from xtremeflow.http._ahead import body_ahead
 from xtremeflow.http._client import Client
 from xtremeflow.http._errors import (
     AdmissionTimeout,
@@ -137,11 +138,12 @@ class _Transport:
         opened = await self._open(request, body)
         received_at = admission.now()
         transfer = opened.transfer
-        ahead = await body_ahead(transfer)
+        answer = admission.answer(transfer.status, transfer.head, None, sent_at, received_at)
+        admission.told(answer)
+        answer.has_come(await body_ahead(transfer))
         if transfer.status >= 400 and opened.upload is not None:
             await opened.upload.__aexit__(None, None, None)
             opened = opened._replace(upload=None)
-        answer = admission.answer(transfer.status, transfer.head, ahead, sent_at, received_at)
         return Sent(opened, answer)
 
     async def _open(self, request: Any, body: bytes | None) -> _Opened:

@@ -103,14 +103,8 @@ class Learner:
         """Follow what an answer says, and that it came; returns its verdict, with what is known
         here of its meaning and wait. The answer's times may be None: of the current call, now."""
         passed, refused = verdict.meaning is Meaning.PASSED, verdict.meaning is Meaning.RATE
-        finder = self._finder
-        doubted = frozenset[int]()
-        if finder is not None and finder.culprits and self._told:
-            doubted = frozenset(finder.suspects[i].index for i in finder.culprits)
-        was_told = bool(self._told)
-        sliding = self._told.follow(observed(answer), answer.sent_at, answer.received_at, doubted)
-        if self._told and not was_told:
-            self._is_told()
+        self.told(answer)
+        finder, sliding = self._finder, answer.followed
         looks = finder is not None and (refused or (passed and finder.is_due))
         if sliding or looks:
             gauge = gauge_of(self._core._gauge(answer.sent_at))
@@ -129,6 +123,24 @@ class Learner:
                 self.slots.answered(*flight)
             self._let_in()
         return verdict
+
+    def told(self, answer: Answer) -> None:
+        """Follow what an answer's head tells of limits, once: before it is known what the answer
+        means, where that takes its time."""
+        if answer.followed is not None:
+            return
+        finder = self._finder
+        doubted = frozenset[int]()
+        if finder is not None and finder.culprits and self._told:
+            doubted = frozenset(finder.suspects[i].index for i in finder.culprits)
+        was_told = bool(self._told)
+        answer.followed = self._told.follow(
+            observed(answer), answer.sent_at, answer.received_at, doubted
+        )
+        if self._told and not was_told:
+            self._is_told()
+            if self.slots is not None:
+                self._let_in()
 
     def _refused(self, finder: RateFinder, gauge: Gauge, verdict: Verdict) -> Verdict:
         if self._told and self._told.explains(gauge):

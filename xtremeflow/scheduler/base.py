@@ -223,6 +223,11 @@ class TaskScheduler(_core.Scheduler):
             self.settle(usage, model=model)
         return verdict
 
+    def _learn_head(self, answer: Answer) -> None:
+        """Follows the limits that an answer's head tells, before `_answered` has its body."""
+        self._alarm_after(0)
+        self._following().told(answer)
+
     def _answered(self, answer: Answer, model: str | None = None) -> Verdict:
         """Does the work of `observe`, on an Answer."""
         sent_at, received_at = answer.sent_at, answer.received_at

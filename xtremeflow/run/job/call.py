@@ -143,7 +143,8 @@ class Calls:
         self._consider(call, failure)
         if meaning is Meaning.TOO_LARGE:
             await self._uncharge(call)
-        if sent.verdict.is_refusal and not self._is_alone(call, sent.verdict):
+        is_refused = sent.verdict.is_refusal and sent.verdict.is_repeatable
+        if is_refused and not self._is_alone(call, sent.verdict):
             self._give_up(sent.verdict, failure)
             raise Left
         if meaning is Meaning.SPENT:
