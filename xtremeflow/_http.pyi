@@ -34,7 +34,7 @@ def set_loads(loads: Callable[[str], Any], /) -> None: ...
 
 @final
 class Outgoing:
-    """What Session.call() is to send. Timeouts of ...: the session's."""
+    """A request for Session.call(). A timeout of ``...`` is the session's."""
 
     def __new__(
         cls,

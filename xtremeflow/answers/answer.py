@@ -58,9 +58,9 @@ class Answer:
         self.received_at = received_at
         self.quotas = quotas
         self.observed: Any = None
-        """What `xtremeflow.answers.headers.observed` has read of it."""
+        """The result of `xtremeflow.answers.headers.observed`."""
         self.followed: Any = None
-        """What came of following that: see `xtremeflow.learning.learner.Learner.told`."""
+        """The result of following that: see `xtremeflow.learning.learner.Learner.told`."""
         self._now = time.time() if now is None else now
         self._given = headers
         self._body = body
@@ -92,7 +92,7 @@ class Answer:
         return self._value
 
     def has_come(self, body: bytes | None) -> None:
-        """Its body, or what there is of it, for an answer that was made of its head alone."""
+        """Adds the body, or its beginning, to an answer that was made of its head alone."""
         self._body, self._value, self._errors = body, _UNREAD, None
 
     @property

@@ -1,7 +1,8 @@
-"""What an answer's headers, or a refusal's body, say of the provider's limits.
+"""The provider's limits in an answer's headers, or in a refusal's body.
 
-Every provider has its own names, units and traps. Whatever is negative, not finite, contradicts
-itself or is not understood counts as not said: nothing here raises.
+Every provider has its own names, units and traps; docs/limits.md names their documents. A number
+that is negative, not finite, contradicts itself or is not understood counts as not told. No
+function here raises.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ from xtremeflow.values.limits import DAY, MINUTE
 _PERIODS = {"second": 1.0, "minute": MINUTE, "hour": 3_600.0, "day": DAY, "month": 30 * DAY}
 _NAMES = {"req": "requests", "input-tokens": "input_tokens", "output-tokens": "output_tokens"}
 
-_GRAIN = 1000.0  # in which Anthropic tells tokens
+_GRAIN = 1000.0  # Anthropic rounds tokens to this
 _MOST = 1e15  # per period: beyond any provider
 _AZURE_WINDOW = 10.0  # s, in which requests per minute are counted
-_UNIT_ENDS = frozenset("smhd")  # spares the durations from being tried as numbers
-_SURE = 0.01  # s: resets below are mostly the rounding to whole milliseconds
+_UNIT_ENDS = frozenset("smhd")  # durations end so, and need not be tried as numbers
+_SURE = 0.01  # s: shorter resets are mostly rounding to whole milliseconds
 
 _KIND = "limit|remaining|reset"
 _PLAIN = re.compile(
@@ -42,17 +43,17 @@ Definition = tuple[str, float | None, float, float | None, bool, float | None]
 
 @dataclass(slots=True)
 class Observation:
-    """What one answer says of one limit. It is not to be changed.
+    """One limit in one answer. Do not change it.
 
     name       "requests", "tokens", "input_tokens" or "output_tokens"
-    per        seconds of its period; None where the answer lets that open
+    per        its period in seconds; None if the answer leaves it open
     amount     units per period
-    remaining  of them at the time of the answer; None where it is not said
-    window     seconds of the window over which it is counted; None for a continuous bucket
-    slides     whether that window has no end of its own
-    burst      the seconds' worth that a bucket holds; None for the whole period's
-    grain      what `remaining` is rounded to
-    reset      seconds until all of it is there again; None where it is not said
+    remaining  units left at the time of the answer; None if they are not told
+    window     the window over which it is counted, in seconds; None for a continuous bucket
+    slides     whether that window slides
+    burst      seconds of its rate that a bucket holds; None for the whole period
+    grain      the unit to which `remaining` is rounded
+    reset      seconds until the limit is full again; None if they are not told
     """
 
     name: str
@@ -67,15 +68,15 @@ class Observation:
 
     @property
     def definition(self) -> Definition:
-        """The limit, whatever is left of it."""
+        """The limit without the rest that is left."""
         return self.name, self.per, self.amount, self.window, self.slides, self.burst
 
 
 class Quota(NamedTuple):
-    """One limit as a provider's headers have it; `reset` is in seconds after the answer."""
+    """One limit in a provider's headers. `reset` is in seconds after the answer."""
 
     name: str
-    style: str  # "anthropic", "period" (which the header's name tells) or "plain"
+    style: str  # "anthropic", "period" (the header's name has it) or "plain"
     per: float | None
     amount: float | None
     remaining: float | None
@@ -83,9 +84,9 @@ class Quota(NamedTuple):
     reset_text: str
 
 
-@lru_cache(maxsize=256)  # every answer has the same names
+@lru_cache(maxsize=256)  # all answers have the same names
 def _meaning(header: str) -> tuple[tuple[str, str, str], str] | None:
-    """The style, name and period of the limit that a header is about, and what it says of it."""
+    """Returns the style, name and period of a header's limit, and the kind of its value."""
     if match := _PLAIN.fullmatch(header):
         kind, name, period = match.groups("")
         return ("period" if period else "plain", name, period), kind
@@ -96,9 +97,9 @@ def _meaning(header: str) -> tuple[tuple[str, str, str], str] | None:
 
 
 def quotas(headers: Mapping[str, str], server_now: float) -> list[Quota]:
-    """The limits that `headers`, as lowered() gives them, tell of.
+    """Returns the limits in `headers`, which have lower-case names.
 
-    `server_now` is what dates are compared with, in seconds since the epoch.
+    Dates are compared with `server_now`, in seconds since the epoch.
     """
     found: dict[tuple[str, str, str], dict[str, str]] = {}
     for header, value in headers.items():
@@ -121,7 +122,7 @@ def quotas(headers: Mapping[str, str], server_now: float) -> list[Quota]:
 
 
 def quotas_of(answer: Answer) -> Sequence[Quota]:
-    """The same, of an answer. They are read once: of what the own client has received in C."""
+    """Returns the limits in an answer's headers. They are read once; the client reads them in C."""
     if answer.quotas is None:
         answer.quotas = quotas(answer.headers, answer.date)
     told: Sequence[Quota] = answer.quotas
@@ -129,9 +130,9 @@ def quotas_of(answer: Answer) -> Sequence[Quota]:
 
 
 def observations(headers: Any, body: Any = None, now: float = 0.0) -> list[Observation]:
-    """All that an answer says of limits, each at most once.
+    """Returns all limits that an answer tells, each at most once.
 
-    headers, body  as any HTTP client has them; the body matters of refusals only
+    headers, body  as any HTTP client has them; only the body of a refusal matters
     now            seconds since the epoch, for dates in answers that have no `date` of their own
     """
     plain = lowered(headers)
@@ -152,7 +153,7 @@ def _observations(told: Sequence[Quota], body: Any) -> list[Observation]:
 
 
 def observed(answer: Answer) -> list[Observation]:
-    """The same, of an answer. It is read once; of its body only what tells of an error."""
+    """Returns the same for an Answer. It is read once; only the error in its body matters."""
     if answer.observed is None:
         errors = answer.errors[:1] if answer.is_error else None
         answer.observed = _observations(quotas_of(answer), errors)
@@ -165,11 +166,11 @@ def _observed(quota: Quota) -> Observation | None:
     if amount is None or not 1 <= amount <= _MOST:
         return None
     if remaining is not None and remaining > amount:
-        return None  # of another limit, or the wrong way round
+        return None  # of another limit, or more left than the amount
     per, window, slides, burst, grain = quota.per, None, False, None, 1.0
     if quota.style == "anthropic":
         if quota.name == "requests":
-            burst = 1.0  # "60 per minute may be enforced as 1 per second"
+            burst = 1.0  # Anthropic: "60 per minute may be enforced as 1 per second"
         elif remaining is not None:
             grain = _GRAIN
             remaining = max(0.0, remaining - grain / 2)
@@ -188,8 +189,8 @@ def _observed(quota: Quota) -> Observation | None:
 
 
 def _period(quota: Quota) -> float | None:
-    """The period of a bucket, from how long it takes to refill what is used: Groq's requests, and
-    OpenAI's of some accounts, are per day and do not say so."""
+    """Returns the period of a bucket, from the time in which its used part refills. Groq's
+    requests, and OpenAI's of some accounts, are per day and do not say so."""
     amount, remaining, reset = quota.amount, quota.remaining, quota.reset
     if reset is None or amount is None or remaining is None:
         return None if quota.style == "plain" and quota.reset_text else MINUTE
@@ -197,12 +198,14 @@ def _period(quota: Quota) -> float | None:
     if used > 0 and reset >= _SURE and DAY / 2 < reset * amount / used < DAY * 2:
         return DAY
     if reset <= 1.1 * MINUTE:
-        return MINUTE  # also of a full bucket: the first answer may be the only one for a while
+        return (
+            MINUTE  # also for a full bucket, since the first answer may be the only one for a while
+        )
     return None
 
 
 def _from_body(body: Any) -> Iterator[Observation]:
-    """What a refusal's text or Google's QuotaFailure names: a limit, and that it is used up."""
+    """Returns the limits that a refusal's text or Google's QuotaFailure names as used up."""
     if body is None:
         return
     for thing in json_objects(body):

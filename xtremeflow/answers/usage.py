@@ -1,4 +1,4 @@
-"""What a call has used, in every provider's words."""
+"""The usage of a call, in every provider's words."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _OUTPUT = ("output_tokens", "completion_tokens", "candidatesTokenCount", "candid
 _THOUGHTS = ("thoughtsTokenCount", "thoughts_token_count")
 _TOTAL = ("total_tokens", "totalTokenCount", "total_token_count")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details")
-_MOST = 10**9  # tokens that one call can use: a count above it is a mistake, and tells nothing
+_MOST = 10**9  # tokens of one call; a count above it is a mistake and counts as not told
 _CACHED = ("prompt_cache_hit_tokens", "cachedContentTokenCount", "cached_content_token_count")
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens. `input` includes `cached`, those of the prompt that were read from a cache."""
+    """The tokens of a call. `input` includes `cached`, the tokens read from a cache."""
 
     input: int
     output: int
@@ -32,7 +32,7 @@ class Usage:
 
 
 def usage_of(answer: Any) -> Usage | None:
-    """The usage that an answer tells; None where it says nothing.
+    """Returns the usage that an answer tells, or None.
 
     `answer` is decoded JSON or an SDK's object: the whole answer, or the usage in it.
     """
@@ -52,7 +52,7 @@ def usage_of(answer: Any) -> Usage | None:
         _count(usage, *_CACHED) or 0,
         *(_count(_field(usage, name), "cached_tokens") or 0 for name in _DETAILS),
     )
-    # Anthropic counts what its cache read and wrote apart from the rest of the input.
+    # Anthropic counts the tokens that its cache read and wrote apart from the rest of the input.
     apart = _count(usage, "cache_read_input_tokens") or 0
     read += apart + (_count(usage, "cache_creation_input_tokens") or 0)
     written += _count(usage, *_THOUGHTS) or 0
@@ -60,7 +60,7 @@ def usage_of(answer: Any) -> Usage | None:
 
 
 def _field(value: Any, name: str) -> Any:
-    if type(value) is dict:  # asked first: what an ABC is asked takes its time
+    if type(value) is dict:  # tested first, since the test of an ABC is slow
         return cast("dict[str, Any]", value).get(name)
     if isinstance(value, Mapping):
         return cast("Mapping[str, Any]", value).get(name)
@@ -68,7 +68,7 @@ def _field(value: Any, name: str) -> Any:
 
 
 def _count(usage: Any, *names: str) -> int | None:
-    """The largest of them: gateways that translate give the other API's names too, as 0."""
+    """Returns the largest count, since gateways that translate send the other API's names as 0."""
     largest: int | None = None
     for name in names:
         value = _field(usage, name)

@@ -1,4 +1,4 @@
-"""The command line: `xtremeflow COMMAND ...`, and what its commands share."""
+"""The command line: `xtremeflow COMMAND ...`, and the parts that its commands share."""
 
 from xtremeflow.cli.commands import COMMANDS, main
 

@@ -1,4 +1,4 @@
-"""How a command reads its arguments."""
+"""The argument parser of all commands."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ Send = Callable[[_http.Transfer, _http.Outgoing], Coroutine[Any, Any, Response]]
 
 
 class _Wanted(NamedTuple):
-    """What a call is to send. `call` makes a transfer of `request`; None: there is only one."""
+    """The request of a call. `call` makes another transfer of it; None if there can be only one."""
 
     call: Callable[[_http.Outgoing], _http.Transfer] | None
     request: _http.Outgoing
@@ -182,9 +182,10 @@ class Admission:
         send: Send | None,
         terms: Terms,
     ) -> Coroutine[Any, Any, Response]:
-        """Awaits the first transfer once admitted; after a refusal another, of `call(request)`.
+        """Awaits the transfer `first` once the call is admitted, and after a refusal another one of
+        `call(request)`.
 
-        The answer to the last attempt is returned, a refusal too. send: how a transfer is awaited.
+        Returns the answer to the last attempt, which may be a refusal. `send` awaits a transfer.
         """
         wanted = _Wanted(call, request, send, terms)
         if send is None:
@@ -206,7 +207,8 @@ class Admission:
         response: Response | None,
         error: Exception | None,
     ) -> Coroutine[Any, Any, tuple[Response, bool]] | None:
-        """What an attempt was answered with; see `xtremeflow._core.Scheduler._exchange`."""
+        """Takes the answer to an attempt, or its error; see
+        `xtremeflow._core.Scheduler._exchange`."""
         if sent_at is None:
             asked = time.perf_counter() - (self.now() - asked_at)
             raise not_admitted(wanted.request.method, wanted.request.url, asked) from None
@@ -217,8 +219,8 @@ class Admission:
     async def _go_on(
         self, wanted: _Wanted, asked_at: float, first: Exception | Sent[Response]
     ) -> tuple[Response, bool]:
-        """Goes on with a call whose first attempt has come to that; returns the last one's answer,
-        and whether the limits have let it pass."""
+        """Goes on with a call after its first attempt. Returns the last one's answer, and whether
+        the limits have let it pass."""
         known = [first]
 
         async def attempt() -> Sent[Response]:

@@ -38,7 +38,7 @@ class InvalidJSON(HTTPError, json.JSONDecodeError):
 
     Attributes:
         response: the answer; None for an event.
-        msg, doc, pos, lineno, colno: of json.JSONDecodeError: what is wrong with which text, where.
+        msg, doc, pos, lineno, colno: of json.JSONDecodeError: the error, the text, and the place.
     """
 
     def __init__(self, response: Response | None, error: ValueError) -> None:

@@ -17,7 +17,7 @@ UNITS: Mapping[str, str] = {
     "itpm": "input_tokens",
     "otpm": "output_tokens",
 }
-"""What the amounts per minute count."""
+"""The units of the amounts per minute."""
 
 # This part of a bucket stays free, because the network may deliver a call early.
 _JITTER = 1.0  # s
@@ -156,7 +156,7 @@ _ALL = (
 PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in _ALL}
 
 ANY = Provider("any", "any OpenAI-compatible server", None, "XTREMEFLOW_API_KEY")
-"""What is assumed of a server of which only the address is given."""
+"""The preset for a server of which only the address is given."""
 
 
 def address(base_url: str, url: str, prefix: str = "") -> str:

@@ -23,25 +23,25 @@ class LimitStats:
     """Units per second."""
     capacity: float
     level: float
-    """What may be used now; negative when calls used more than was there."""
+    """Units that may be used now. Negative if calls have used more than the bucket held."""
     used: int
-    """Admitted so far, estimates replaced by what was reported."""
+    """Units of admitted calls so far, estimates replaced by reports."""
     refunded: int
-    """Given back by reports below the estimate."""
+    """Units returned by reports below the estimate."""
     charged: int
-    """Taken in addition by reports above the estimate."""
+    """Units taken in addition by reports above the estimate."""
     utilisation: float
     """``used`` as a share of all that the limit has allowed since the first call:
     capacity + rate * elapsed."""
     held_back: float
-    """Share of the time in which this limit was what the head of the queue waited for."""
+    """Share of the time in which the head of the queue waited for this limit."""
     configured: Limit | None = None
-    """As it was given; None for one that was learned."""
+    """The limit as you gave it; None for one that was learned."""
     learned: str | None = None
-    """Why it is as it is, where the provider's answers have told or shown; see `observe`."""
+    """The reason for its figures, if the provider's answers have shown one; see `observe`."""
     confidence: float | None = None
-    """Of a limit that was learned: 1 less the doubt of its rate, relative to it. 0.98 says that
-    the rate is right to within 2 %; 1 that the provider's answers tell it."""
+    """For a learned limit, 1 less the relative doubt of its rate. 0.98 says that the rate is right
+    to within 2 %, 1 that the provider's answers tell it."""
 
 
 @dataclass(frozen=True)
@@ -53,50 +53,50 @@ class Stats:
     """
 
     elapsed: float
-    """Since the first call was submitted."""
+    """Time since the first call was submitted."""
     submitted: int
     admitted: int
-    """Attempts admitted, repeated ones included."""
+    """Attempts admitted, retries included."""
     finished: int
-    """Ended with a result."""
+    """Calls that ended with a result."""
     failed: int
-    """Ended with an exception."""
+    """Calls that ended with an exception."""
     cancelled: int
     timed_out: int
-    """Not admitted within their timeout."""
+    """Calls that were not admitted within their timeout."""
     waiting: int
     in_flight: int
     tokens_used: int
-    """Estimates of dispatched attempts, replaced by what was reported."""
+    """Tokens of dispatched attempts, estimates replaced by reports."""
     tokens_refunded: int
     rate_limited: int
-    """429s, as told by auto_backoff or notify_rate_limit_exceeded()."""
+    """429s of which auto_backoff or notify_rate_limit_exceeded() told the scheduler."""
     retries: int
     cooldowns: int
     """Episodes: cooldowns, however many 429s arrived in each."""
     cooldown_seconds: float
-    """How long they lasted in all."""
+    """Length of all cooldowns together."""
     cooldown_left: float
-    """What is left of the running one."""
+    """Time until the running cooldown ends."""
     limits: tuple[LimitStats, ...]
     idle: float
-    """Share of the time in which nothing waited."""
+    """Share of the time in which no call waited."""
     held_by_concurrency: float
     """Share of the time in which the head of the queue waited for a free slot."""
     held_by_cooldown: float
     """Share of the time in which it waited for the end of a cooldown."""
     learned_concurrency: int | None = None
-    """Calls at a time that the provider takes, as its answers show; None where none have."""
+    """Calls that the provider takes at a time, as its answers show; None if they have not."""
     concurrency_learned: str | None = None
-    """Why it is so many."""
+    """The reason for that number."""
     concurrency_confidence: float | None = None
-    """How well refusals agree that it is the number of calls in flight that is limited, from 0 to
-    1; None where none was for that."""
+    """The confidence, from 0 to 1, that the number of calls in flight is limited; None if no
+    refusal was for that."""
     margin: float = 0.0
-    """Seconds of each limit's rate that are kept in reserve of its capacity, as measured: by so
-    much the way to the provider seems to vary."""
+    """The measured variation of the delay to the provider. So many seconds of each limit's rate are
+    kept in reserve of its capacity."""
     charges: Mapping[str, Belief] = field(default_factory=dict[str, Belief])
-    """By model what is believed of how its calls are charged, where the answers tell."""
+    """The believed rule of charging of each model whose answers tell what is left."""
 
 
 def stats_from(

@@ -45,10 +45,10 @@ class CallRequest:
 
 
 Charge = Callable[[CallRequest], Mapping[str, int]]
-"""What a call costs at its admission, by unit."""
+"""Returns the cost of a call at its admission, by unit."""
 
 Settlement = Callable[[CallRequest, int], Mapping[str, int]]
-"""What a call has cost once so many tokens of its answers exist, by unit."""
+"""Returns the cost of a call once so many tokens of its answers exist, by unit."""
 
 
 def charge_max_tokens(request: CallRequest) -> Mapping[str, int]:

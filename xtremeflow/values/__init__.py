@@ -1,1 +1,1 @@
-"""What all the rest is written in: limits, checked arguments, numbers and texts of others."""
+"""The values of all packages: limits, checked arguments, numbers and texts of others."""

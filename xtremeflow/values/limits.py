@@ -12,7 +12,7 @@ MINUTE = 60.0  # s, as are all periods
 DAY = 86_400.0
 
 Cost: TypeAlias = float | Mapping[str, float]
-"""What a call takes of the limits: of those on tokens, or by name."""
+"""The cost of a call: tokens, or units by the limits' names."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What a run is given: lines, where they come from, and the key."""
+"""The input of a run: lines, their source, and the key."""

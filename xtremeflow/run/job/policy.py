@@ -1,4 +1,4 @@
-"""How a run is to go on where calls fail."""
+"""The policy of a run on calls that fail."""
 
 from __future__ import annotations
 

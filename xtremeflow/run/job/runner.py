@@ -51,10 +51,10 @@ class Runner:
     def __post_init__(self) -> None:
         self.counts = Counts()
         self.stopped: str | None = None
-        """Why nothing is dispatched any more, if so."""
+        """The reason why no more calls are dispatched, or None."""
         self.to_be_mended = False
         self.errors: dict[str, int] = {}
-        """How many calls failed of what."""
+        """Failed calls by their code."""
         self.blank = 0  # lines
         self.outbox = Outbox(self.results, self.counts, self.key, self.stop)
         self.scheduler.estimator = self.estimator

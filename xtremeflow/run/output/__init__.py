@@ -1,1 +1,1 @@
-"""What a run leaves behind: results, errors, and what is kept about the runs."""
+"""The output of a run: results, errors, and the history of runs."""

@@ -1,4 +1,4 @@
-"""What has become of a run so far."""
+"""The counts of a run."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Counts:
     reported: int = 0  # answers that told their usage
     seconds: float = 0.0  # of the last attempts of those that succeeded
     passed: dict[str, int] = field(default_factory=dict[str, int])
-    """What attempts that were not refused have cost of each limit; "requests" is their number."""
+    """The cost of the attempts that were not refused, of each limit; "requests" is their number."""
     unsaved: int = 0  # calls that ended, and whose lines could not be written
 
     @property

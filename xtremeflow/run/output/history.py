@@ -129,11 +129,11 @@ class PastRun:
     changes: list[tuple[float, list[PastLimit]]] = field(
         default_factory=list[tuple[float, list[PastLimit]]]
     )
-    """From when on the limits were what."""
+    """The limits over time, with the start of each."""
     concurrency: list[tuple[float, int | None]] = field(
         default_factory=list[tuple[float, int | None]]
     )
-    """From when on the provider was known to take how many calls at a time; None: not known."""
+    """The calls at a time that the provider was known to take, with their start; None: unknown."""
     cooldowns: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
 
 

@@ -1,1 +1,1 @@
-"""What is to be seen of a run: while it goes on, at its end, and as a picture."""
+"""The views of a run: while it goes on, at its end, and as a picture."""

@@ -55,7 +55,7 @@ class Calls:
     charged: dict[str, array[float]] = field(
         default_factory=lambda: {unit: _column() for unit in TOKENS}
     )
-    """What the provider counts against its limits, which may be other amounts than the usage."""
+    """The amounts that the provider counts against its limits, which may differ from the usage."""
     failed: array[float] = field(default_factory=_column)
 
     def amounts(self, unit: str) -> Any:

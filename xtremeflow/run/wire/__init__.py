@@ -1,1 +1,1 @@
-"""How a line is sent: the seam to HTTP, and what is behind it."""
+"""The interface to HTTP, and its implementation."""
