@@ -1,13 +1,12 @@
-"""What a provider charges a call, and whether it gives a part of it back: found out from what its
-answers say was left.
+"""Learns the rule by which a provider charges calls, from the rests that its answers tell.
 
-Between two answers what is left has changed by what was refilled and by what calls took and gave
-back meanwhile; and how much that is each rule says differently. So each such span of answers is a
-vote: the less of the change a rule leaves unexplained, the more it is believed. The more calls are
-in flight the longer are the spans, as answers do not come in the order in which all was counted.
+Between two answers the rest changes by the refill, the charges of calls and their refunds. Each
+rule predicts another change. So each span between answers is a vote: the less of the change a rule
+leaves unexplained, the more it is believed. Spans are longer the more calls are in flight, because
+answers do not come in the order in which the provider counted.
 
-What else uses the limit, a colleague with the same key, makes every rule look too cheap. Then
-either none explains what is left, or one that gives nothing back: too cautious, never too bold.
+Another user of the limit, such as a colleague with the same key, makes every rule look too cheap.
+Then no rule explains the change, or one that refunds nothing does: too cautious, never too bold.
 """
 
 from __future__ import annotations
@@ -29,39 +28,39 @@ from xtremeflow.values.limits import MINUTE
 
 logger = logging.getLogger("xtremeflow.learning")
 
-# What providers may do. What is never settled is the most that a call may use, whatever the cache
-# has of it.
+# The possible rules. A charge that is never settled is the most that a call may use, whatever the
+# cache has of it.
 RULES = tuple(
     ChargeRule(admission, settles, cached_free)
     for admission, settles, cached_free in product(ADMISSIONS, (False, True), (False, True))
     if settles or (admission in ("max", "sum") and not cached_free)
 )
 
-_SURE, _UNSURE = 0.95, 0.3  # believed from the first on, and no longer below the second
+_SURE, _UNSURE = 0.95, 0.3  # a part is believed from the first on, until below the second
 LIKELY = 0.5
-"""Confidence from which on a belief is more than a guess."""
+"""The confidence above which a belief is more than a guess."""
 _FEWEST = 4.0  # votes
 _WEIGHT = 0.7  # of a vote: it shares an answer with the one before
-_CROWD = 8  # calls in flight, for each of which a span is one answer longer
-_MEMORY = 60.0  # votes after which one counts 1/e: providers change
-_FIT = 0.2  # share of what was charged that the best rule may leave unexplained
-_CONTRADICTED = 0.1  # share by which an assumed rule leaves more unexplained than the best one
-_NOISE = 0.03  # share that says nothing, however it differs
-_PATIENCE = 3.0  # of a call's mean duration, until all that were in flight have ended
-_GRAINS = 4.0  # a span's charges, in units of what the answers are rounded to
-_ROUNDED_UP = 1.0  # s: in some answers the time until a window's end
-_ENOUGH, _OPEN = 25, 100  # spans looked at, when it is known whether it settles, and when not:
-_RARELY = 8  # after that all but one span in nine are left out, since looking takes time
+_CROWD = 8  # a span is one answer longer for each so many calls in flight
+_MEMORY = 60.0  # votes after which a vote counts 1/e, because providers change
+_FIT = 0.2  # share of the charges that the best rule may leave unexplained
+_CONTRADICTED = 0.1  # a contradicted assumption leaves so much more unexplained than the best rule
+_NOISE = 0.03  # shares below it say nothing
+_PATIENCE = 3.0  # times a call's mean duration: by then all calls in flight have ended
+_GRAINS = 4.0  # the least charges of a span, in units of the answers' rounding
+_ROUNDED_UP = 1.0  # s: some answers round the time until a window's end
+_ENOUGH, _OPEN = 25, 100  # spans judged, if it is known whether the provider settles, and if not:
+_RARELY = 8  # after that only one span in nine is judged, since judging takes time
 _KEPT = 8192  # calls
 
 
 @dataclass(frozen=True)
 class Belief:
-    """What is believed of a provider's charges.
+    """The belief about a provider's charges.
 
-    rule        with None for what is not decided
-    confidence  from 0 to 1: how sure it is whether it settles
-    answers     that it is learned from
+    rule        its undecided parts are None
+    confidence  from 0 to 1: the confidence in whether the provider settles
+    answers     the number of answers behind it
     """
 
     rule: ChargeRule = UNKNOWN
@@ -70,34 +69,34 @@ class Belief:
 
 
 class Charges:
-    """The beliefs, by model (or any other key of calls that share a limit and a rule)."""
+    """The beliefs by model, or by any other key of calls that share a limit and a rule."""
 
     def __init__(self) -> None:
         self._keys: dict[str, _Calls] = {}
         self._assumed: ChargeRule | None = None
 
     def assume(self, rule: ChargeRule | None) -> None:
-        """A rule that is known, as from a provider's documents: it is believed for as long as the
-        answers do not contradict it. That another explains them a little better is noise."""
+        """Assumes a rule, for example from a provider's documents, until answers contradict it. A
+        rule that explains them only a little better does not count."""
         self._assumed = rule
         for calls in self._keys.values():
             calls.assumed = rule
 
     @property
     def beliefs(self) -> dict[str, Belief]:
-        """Of the keys whose answers tell what is left."""
+        """Returns the beliefs of the keys whose answers tell the rest."""
         return {key: calls.belief for key, calls in self._keys.items()}
 
     def rule(self, key: str) -> ChargeRule | None:
-        """What is believed of a key's charges; None where the answers do not tell what is left."""
+        """Returns the believed rule of a key, or None if its answers do not tell the rest."""
         calls = self._keys.get(key)
         return None if calls is None else calls.belief.rule
 
     def told(
         self, key: str, seen: Sequence[Observation], sent_at: float, received_at: float
     ) -> None:
-        """An answer, of a call that was not refused, has told what is left. In seconds of any
-        clock; to be called before `ended` with the same call."""
+        """Takes the rest that the answer to a passed call tells. Times are in seconds of any clock.
+        Must be called before `ended` of the same call."""
         for observation in seen:
             left = observation.remaining
             if left is None or observation.name not in UNITS:
@@ -109,23 +108,23 @@ class Charges:
                 calls.told(observation, left, sent_at, received_at)
 
     def ended(self, key: str, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
-        """A call that could have written `most` tokens has ended and used so much."""
+        """Takes the usage of an ended call whose answer could have had `most` tokens."""
         calls = self._keys.get(key)
         if calls is None:
-            return  # no answer has told what is left
+            return  # no answer has told a rest
         calls.ended(most, usage, sent_at, ended_at)
         if calls.judge():
             logger.info("Charges of %s: %s", key or "calls", calls.reason)
 
 
-# Of a call: its input, what of it is cached, max_tokens, the larger of input and max_tokens with
-# and without the cached, and its output. All that any rule charges is a sum of these.
+# The parts of a call: its input, the cached part of it, max_tokens, the larger of input and
+# max_tokens with and without the cached part, and its output. Every rule charges a sum of these.
 _Parts = tuple[int, int, int, int, int, int]
 _NONE: _Parts = (0, 0, 0, 0, 0, 0)
 
 
 class _Events:
-    """Points in time at which calls were charged."""
+    """The times at which calls were charged."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
@@ -137,7 +136,8 @@ class _Events:
         self._parts.insert(index, parts)
 
     def sums(self, first: int, last: int) -> tuple[int, ...]:
-        """Of the parts from index to index; negative where they are the wrong way round."""
+        """Returns the sums of the parts from index to index; negative if `last` is before
+        `first`."""
         if first == last:
             return _NONE
         if first > last:
@@ -154,11 +154,11 @@ class _Telling:
     sent_at: float
     received_at: float
     remaining: float
-    until: float  # when a fixed window ends, at the earliest
+    until: float  # the earliest end of a fixed window
 
 
-# When an answer's word on what is left was true: at its own call's admission, or when it came,
-# before or after its own call was settled.
+# The moment at which an answer's rest was true: its own call's admission, or its arrival, before or
+# after its own call was settled.
 _INSTANTS = (
     (attrgetter("sent_at"), bisect_right, bisect_left),
     (attrgetter("received_at"), bisect_left, bisect_left),
@@ -169,16 +169,16 @@ _HYPOTHESES = tuple(product(range(len(_INSTANTS)), RULES))
 
 @dataclass
 class _Track:
-    """One limit, and its answers that have not voted yet."""
+    """One limit, and the answers that have not voted yet."""
 
     limit: Observation
     waiting: deque[_Telling] = field(default_factory=lambda: deque[_Telling](maxlen=_KEPT))
     start: _Telling | None = None
-    left: int = 0  # answers until the span's end
+    left: int = 0  # further answers until the span's end
 
 
 class _Calls:
-    """One key's calls and answers."""
+    """The calls and answers of one key."""
 
     def __init__(self, assumed: ChargeRule | None) -> None:
         self.belief = Belief()
@@ -190,7 +190,7 @@ class _Calls:
         self._votes = 0.0
         self._misses = [0.0] * len(_HYPOTHESES)
         self._answers = 0
-        self._looks = 0  # since the rule was last another
+        self._looks = 0  # since the last change of the rule
 
     @property
     def reason(self) -> str:
@@ -221,7 +221,7 @@ class _Calls:
             self._ended.forget(oldest)
 
     def judge(self) -> bool:
-        """Lets all spans vote of which everything is known. Returns whether the rule changed."""
+        """Lets all complete spans vote. Returns whether the rule has changed."""
         known = self._ended.times[-1] - _PATIENCE * self._duration
         voted = False
         for track in self.tracks.values():
@@ -240,7 +240,7 @@ class _Calls:
         if track.start is not None:
             vote = self._vote(track.limit, track.start, telling)
             if vote is None:
-                return False  # too little was charged to be seen: the span goes on
+                return False  # the charges are too small to be seen: the span goes on
             if vote:
                 keep = 1 - 1 / _MEMORY
                 self._votes = keep * self._votes + 1
@@ -254,14 +254,14 @@ class _Calls:
         return voted
 
     def _vote(self, limit: Observation, a: _Telling, b: _Telling) -> list[float] | None:
-        """For each hypothesis the share, up to 1, of what was charged that it leaves unexplained.
-        Empty: this span says nothing; None: it is too short."""
+        """Returns for each hypothesis the share of the charges, up to 1, that it leaves
+        unexplained. Empty if the span tells nothing; None if it is too short."""
         gain = 0.0 if limit.window else limit.amount / (limit.per or MINUTE)
         most = a.remaining + gain * (b.received_at - a.sent_at) + limit.grain
         if most >= limit.amount or b.received_at >= a.until:
-            return []  # it may have been full meanwhile: refilling was lost
+            return []  # the bucket may have been full meanwhile, and lost refill
         if a.remaining <= 0 or b.remaining <= 0:
-            return []  # overdrawn, and nobody knows how far
+            return []  # overdrawn, by an unknown amount
         changes: list[float] = []
         charged: list[float] = []
         for when, *sides in _INSTANTS:
@@ -279,18 +279,18 @@ class _Calls:
             return None
         moved = b.remaining - a.remaining
         if moved - max(changes) > _FIT * whole:
-            return []  # more is there than any rule gives: a new window, or a new limit
+            return []  # more is left than any rule allows: a new window, or a new limit
         return [min(1.0, abs(moved - change) / whole) for change in changes]
 
     def _charged(self, since: float, until: float, sides: Any) -> list[tuple[int, ...]]:
-        """Of the calls sent, and of those that ended, in that time."""
+        """Returns the parts of the calls sent, and of those that ended, in that time."""
         return [
             events.sums(side(events.times, since), side(events.times, until))
             for events, side in zip((self._sent, self._ended), sides, strict=True)
         ]
 
     def _conclude(self) -> bool:
-        """Whether the believed rule is another now."""
+        """Decides the rule anew. Returns whether it has changed."""
         scores = [math.log(miss / self._votes + _NOISE) for miss in self._misses]
         best = min(scores)
         weights = [math.exp(-_WEIGHT * self._votes * (score - best)) for score in scores]
@@ -316,8 +316,8 @@ class _Calls:
         return changed
 
     def _assumption(self) -> tuple[ChargeRule, float] | None:
-        """The assumed rule and the share of all charges that it explains, if the answers do not
-        contradict it."""
+        """Returns the assumed rule and the share of all charges that it explains, if the answers do
+        not contradict it."""
         if self.assumed is None:
             return None
         own = [miss for miss, (_, rule) in zip(self._misses, _HYPOTHESES, strict=True)
@@ -335,7 +335,7 @@ for _index, (_, _rule) in enumerate(_HYPOTHESES):
 
 
 def _decided(before: Any, shares: dict[Any, float]) -> Any:
-    """The value of a part of the rule, by what was believed of it and is now."""
+    """Returns the value of a part of the rule, from the former belief and the present shares."""
     likeliest = max(shares, key=shares.__getitem__)
     if shares[likeliest] >= _SURE:
         return likeliest
@@ -343,7 +343,7 @@ def _decided(before: Any, shares: dict[Any, float]) -> Any:
 
 
 def _charges(unit: str, sent: Sequence[int], ended: Sequence[int]) -> list[int]:
-    """By each rule, of the calls sent and of those that ended in some time."""
+    """Returns the charges by each rule for the calls sent and ended in some time."""
     taken, gone = _admitted(unit, sent), _admitted(unit, ended)
     read, cached, *_, written = ended
     used = {"tokens": read + written, "input_tokens": read, "output_tokens": written}[unit]
@@ -358,7 +358,7 @@ _ADMITTED = [2 * ADMISSIONS.index(r.admission or "nothing") + bool(r.cached_free
 
 
 def _admitted(unit: str, calls: Sequence[int]) -> tuple[int, ...]:
-    """What is taken at admission, by ADMISSIONS, with cached input and without."""
+    """Returns the charges at admission, by ADMISSIONS, with cached input and without."""
     read, cached, most, larger, larger_uncached, _ = calls
     bare = read - cached
     if unit == "input_tokens":

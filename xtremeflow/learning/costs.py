@@ -1,4 +1,4 @@
-"""What calls cost: estimated before they are sent, and settled by what they have used."""
+"""The costs of calls: estimated before they are sent, and settled by their usage."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from xtremeflow.learning.estimates import Estimate, Estimator, model_of
 from xtremeflow.learning.rules import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
 
 _NOTHING: Amounts = dict.fromkeys(UNITS, 0)
-_DOUBTFUL = 4096  # calls that are remembered until it is known what they have cost
+_DOUBTFUL = 4096  # calls kept until their cost is known
 
 
 class Ascertained(NamedTuple):
-    """What has turned out of the calls that were perhaps charged too much here, in tokens.
+    """The truth about calls that may have been charged too much here, in tokens.
 
-    withheld  from all of them until now
-    due       what of that they have not cost
-    doubtful  what of that they still may not have cost
+    withheld  tokens kept of all of them so far
+    due       tokens of these that the provider has refunded
+    doubtful  tokens of these that the provider may have refunded
     """
 
     withheld: int
@@ -32,11 +32,11 @@ class Ascertained(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What a call has cost of each limit, by its name, in tokens.
+    """The cost of a call of each limit, by its name, in tokens.
 
-    amounts      the most that it may have, for all that is known
-    withheld     by how much that may be too much
-    ascertained  of the calls before it, where something has turned out
+    amounts      the most that it may be, by present knowledge
+    withheld     the amount by which that may be too much
+    ascertained  the truth about the calls before it, where it became known
     """
 
     amounts: Amounts
@@ -46,7 +46,7 @@ class Settlement(NamedTuple):
 
 @dataclass
 class _Doubtful:
-    """Calls that may have cost less than was charged for them here, by `rule`; and by how much."""
+    """Calls that may have cost less than their charge here, by `rule`, and by how much."""
 
     rule: ChargeRule
     withheld: Amounts = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
@@ -59,7 +59,7 @@ class _Doubtful:
         self.withheld = _plus(self.withheld, withheld)
 
     def judge(self, rule: ChargeRule) -> Amounts:
-        """It has turned out to be that rule. What was charged too much by the one before?"""
+        """Returns the truth about the calls, now that the rule is known."""
         due = dict.fromkeys(UNITS, 0)
         self.withheld = dict.fromkeys(UNITS, 0)
         for usage, most in self.calls:
@@ -74,7 +74,7 @@ class _Doubtful:
 class Costs:
     """Estimates and charges of a scheduler's calls, learned by model, or by another key.
 
-    known  what was learned of the charges before, by model
+    known  the charges learned before, by model
     """
 
     def __init__(self, known: Mapping[str, ChargeRule]) -> None:
@@ -93,7 +93,7 @@ class Costs:
 
     @property
     def learned(self) -> dict[str, ChargeRule]:
-        """What is known of the charges by now, by model."""
+        """Returns the charges learned so far, by model."""
         rules = dict(self._known)
         for model, belief in self.beliefs.items():
             if belief.confidence < LIKELY:
@@ -108,7 +108,7 @@ class Costs:
         self._charges.assume(self._assumed)
 
     def rule(self, model: str) -> ChargeRule:
-        """How that model's calls are charged, as far as anybody knows."""
+        """Returns the rule by which that model's calls are charged, as far as it is known."""
         learned = self._charges.rule(model)
         known = self._rules.get(model)
         if known is not None and known[0] is learned:
@@ -118,7 +118,7 @@ class Costs:
         if self._assumed is not None:
             rule = rule.over(self._assumed)
         elif learned is None:
-            rule = rule.over(BY_USAGE)  # nothing can be learned: the usage is all there is
+            rule = rule.over(BY_USAGE)  # the rule cannot be learned, so the usage counts
         self._rules[model] = learned, rule
         return rule
 
@@ -153,7 +153,7 @@ class Costs:
         ended_at: float,
         rule: ChargeRule | None = None,
     ) -> Settlement:
-        """Learn from a call that has ended, and say what it has cost."""
+        """Learns from a call that has ended, and returns its cost."""
         if isinstance(estimate, Estimate):
             self.estimator.learn(estimate, usage)
         most = _most(estimate, usage)
@@ -171,7 +171,7 @@ class Costs:
         return Settlement(amounts, withheld, ascertained)
 
     def _ascertained(self, model: str, rule: ChargeRule) -> Mapping[str, Ascertained]:
-        """What has turned out of the doubtful calls, if that rule is a new one."""
+        """Returns the truth about the doubtful calls, if that rule is a new one."""
         doubtful = self._doubtful.get(model)
         if doubtful is None or doubtful.rule == rule:
             return {}
@@ -194,7 +194,7 @@ def _plus(a: Amounts, b: Amounts) -> Amounts:
 
 
 def _doubted(rule: ChargeRule, usage: Usage, most: int) -> tuple[Amounts, Amounts]:
-    """What a call has cost by that rule, and by how much that may be too much."""
+    """Returns the cost of a call by that rule, and the amount by which it may be too much."""
     amounts = rule.settled(usage, most)
     if rule.is_known:
         return amounts, _NOTHING
@@ -203,7 +203,7 @@ def _doubted(rule: ChargeRule, usage: Usage, most: int) -> tuple[Amounts, Amount
 
 
 def _most(estimate: object, usage: Usage) -> int:
-    """The max_tokens that an estimate had in it, of a call that has used so much."""
+    """Returns the max_tokens of an estimate, for a call with that usage."""
     if isinstance(estimate, Estimate):
         return estimate.most or 0
     if isinstance(estimate, Mapping):

@@ -1,9 +1,9 @@
-"""What a call will use: learned, for each model, from what earlier calls said they had used.
+"""Estimates of the usage of calls, learned for each model from the usages of earlier calls.
 
-The input is measured (in characters, or by a tokenizer), and the tokens for each unit of measure
-are learned. Of the output the mean and the spread are learned. An estimate only has to hold until
-the call's own usage settles it, so what matters is the sum over the calls in flight: for n of
-them it is off by about spread * sqrt(n), and each carries its share of twice that.
+The input is measured (in characters, or by a tokenizer), and the tokens of a unit of measure are
+learned. The mean and the spread of the output are learned too. An estimate must only hold until the
+call's own usage settles it, so the sum over the calls in flight matters. For n calls that sum is
+off by about spread * sqrt(n), and each call carries its share of twice that.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ Measure: TypeAlias = Callable[[str], int]
 """The size of a text: len, or the number of a tokenizer's tokens."""
 
 _TEXTS = ("messages", "input", "prompt", "system", "instructions", "tools", "contents")
-_CHARACTERS_PER_TOKEN = 4.0  # of English; what is assumed before the first report
+_CHARACTERS_PER_TOKEN = 4.0  # of English, as assumed before the first report
 _FIRST_MEASURE = 400.0  # the assumption's weight, in units of measure
 _FIRST_OUTPUT = 256  # tokens
-_MEMORY = 500.0  # calls after which what was learned counts half: a file's middle may be different
+_MEMORY = 500.0  # calls after which a usage counts half, since later calls may differ
 
 
 @dataclass(frozen=True, eq=False)
 class Estimate(Mapping[str, int]):
-    """What a call is expected to use, in tokens; and, as a mapping, what it is to hold of each
-    limit while it is in flight: what `start_task`, `submit` and `map` take.
+    """The expected usage of a call, in tokens. As a mapping it is the call's reservation of each
+    limit, for the argument ``estimated_tokens`` of `start_task`, `submit` and `map`.
 
-    model   the model, or whatever key its costs are learned by
-    input   of the prompt
-    output  of the answer
-    most    that the answer may have; None where the request does not say
+    model   the model, or another key by which costs are learned
+    input   tokens of the prompt
+    output  tokens of the answer
+    most    tokens that the answer may have; None if the request does not state them
     size    the measured prompt, from which `input` was computed
     """
 
@@ -70,7 +70,8 @@ class _Model:
 
 @dataclass
 class Estimator:
-    """Estimates by `measure`, of which `per_token` units are a token until reports say better."""
+    """Estimates calls by `measure`, of which `per_token` units are a token until usages show
+    better."""
 
     measure: Measure = len
     per_token: float = _CHARACTERS_PER_TOKEN
@@ -92,14 +93,14 @@ class Estimator:
         rule: ChargeRule = UNKNOWN,
         units: Iterable[str] = UNITS,
     ) -> Estimate:
-        """The estimate for a request: its JSON body, decoded, or just the prompt's text, or the
-        size of that as measured.
+        """Returns the estimate for a request: its decoded JSON body, the prompt's text, or the
+        measured size of that.
 
-        model      by default what the body says
-        most       the most tokens that the answer may have, by default what the body says
-        in_flight  how many calls are; the more, the less each has to allow for
-        rule       how the provider charges
-        units      the limits of which it is to say what the call holds
+        model      by default the body's
+        most       the most tokens that the answer may have, by default the body's
+        in_flight  the number of calls in flight; the more, the less doubt each carries
+        rule       the provider's rule of charging
+        units      the limits that the estimate reserves
         """
         if model is None:
             model = model_of(request)
@@ -124,7 +125,7 @@ class Estimator:
         return Estimate(model, read, output, most, size, {unit: held[unit] for unit in units})
 
     def learn(self, estimate: Estimate, usage: Usage) -> None:
-        """The call that was estimated so has used this."""
+        """Learns from the usage of a call with that estimate."""
         model = self._model(estimate.model)
         keep = 1 - 1 / _MEMORY
         model.tokens = keep * model.tokens + usage.input
@@ -136,7 +137,7 @@ class Estimator:
         model.variance = (1 - weight) * (model.variance + weight * away * away)
 
     def learned(self) -> dict[str, dict[str, float]]:
-        """For each model what a token is worth, and how long its answers are."""
+        """Returns for each model the units of a token, and the length of its answers."""
         return {
             name: {
                 "units_per_token": round(model.measure / model.tokens, 3),
@@ -155,7 +156,7 @@ class Estimator:
 
 
 def measure_body(body: Mapping[str, Any], measure: Measure) -> int:
-    """The size of all text that the model is to read; pictures and other data do not count."""
+    """Returns the size of all text for the model. Pictures and other data do not count."""
     size = 0
     parts: list[Any] = [body[name] for name in _TEXTS if name in body]
     while parts:
@@ -170,7 +171,7 @@ def measure_body(body: Mapping[str, Any], measure: Measure) -> int:
 
 
 def most_output(body: Mapping[str, Any]) -> int | None:
-    """The most tokens that the answers may have together; None where nothing is said."""
+    """Returns the most tokens that the answers may have together, or None if none is stated."""
     for place, name in _asked(body):
         most = place.get(name)
         if isinstance(most, int) and not isinstance(most, bool) and most >= 0:
@@ -182,7 +183,7 @@ def most_output(body: Mapping[str, Any]) -> int | None:
 
 
 def _asked(body: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Where a request may say it."""
+    """Yields the places where a request may state it."""
     for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
         yield body, name
     for config in (body.get("generationConfig"), body.get("generation_config")):  # Gemini's
@@ -192,12 +193,12 @@ def _asked(body: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
 
 
 def embeds(url: str) -> bool:
-    """Whether the answer to a request there has no text, but numbers."""
+    """Whether answers from that URL have numbers instead of text."""
     return url.partition("?")[0].endswith("/embeddings")
 
 
 def model_of(request: object) -> str:
-    """The model that a decoded body names; of anything else the empty string."""
+    """Returns the model that a decoded body names, or the empty string."""
     model: object = None
     if isinstance(request, Mapping):
         model = cast("Mapping[str, Any]", request).get("model")

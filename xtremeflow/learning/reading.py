@@ -1,4 +1,4 @@
-"""What a learner sees of a scheduler, and what it moves there."""
+"""The learner's view of a scheduler: readings, and the parts that it moves."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PLACES: tuple[Key, ...] = (
 
 
 class Core(Protocol):
-    """What of a scheduler is moved; see `xtremeflow._core.Scheduler`."""
+    """The part of a scheduler that a learner moves; see `xtremeflow._core.Scheduler`."""
 
     def _now(self, /) -> float: ...
     def _track(self, /) -> None: ...
@@ -56,14 +56,14 @@ class Core(Protocol):
 
 
 class Reading(NamedTuple):
-    """Of one limit, in its units and in seconds.
+    """A reading of one limit, in its units and in seconds.
 
-    used    admitted so far, refused attempts and all
-    since   of these in flight and dispatched not before the answer's call
-    cost    of the answer's call
-    held    how long the head of the queue waited for this limit
-    flying  of the units used those of all calls in flight
-    level   what may be used now
+    used    units admitted so far, refused attempts included
+    since   those of calls in flight dispatched not before the answer's call
+    cost    those of the answer's call
+    held    seconds for which the head of the queue waited for this limit
+    flying  units of all calls in flight
+    level   units that may be used now
     """
 
     used: float
@@ -75,13 +75,13 @@ class Reading(NamedTuple):
 
 
 class Gauge(NamedTuple):
-    """Times are in seconds on the loop's clock.
+    """A reading of a scheduler. Times are in seconds on the loop's clock.
 
-    now        when the answer came
-    sent_at    when its call was dispatched
-    first      when the first call was submitted
-    resumes    the end of the cooldown; now where there is none
-    in_flight  calls, the answer's included
+    now        the arrival of the answer
+    sent_at    the dispatch of its call
+    first      the submission of the first call
+    resumes    the end of the cooldown; `now` if there is none
+    in_flight  calls in flight, the answer's included
     waiting    calls in the queue
     """
 
@@ -95,13 +95,13 @@ class Gauge(NamedTuple):
 
 
 def gauge_of(seen: Seen) -> Gauge:
-    """From what the scheduler's native part tells."""
+    """Makes a Gauge of the reading of the scheduler's native part."""
     *_, readings = seen
     return Gauge(*seen[:6], [Reading(*reading) for reading in readings])
 
 
 def defined(limit: Limit) -> Definition:
-    """A limit that has a capacity."""
+    """Returns the definition of a limit with a capacity."""
     assert limit.capacity is not None
     return limit.name, float(limit.amount), float(limit.per), float(limit.capacity)
 
@@ -111,8 +111,8 @@ def key_of(limit: Limit) -> Key:
 
 
 class Limits:
-    """The scheduler's limits: those that are configured, with their capacities, and behind them
-    PLACES, if it has them."""
+    """The scheduler's limits: the configured ones, with their capacities, and behind them PLACES,
+    if it has them."""
 
     def __init__(self, configured: Sequence[Limit], *, bounded: bool, places: bool) -> None:
         self.configured = list(configured)
@@ -120,12 +120,12 @@ class Limits:
         self._index()
 
     def _index(self) -> None:
-        self._indices: dict[Key, int] = {}  # of limits that are alike the first
+        self._indices: dict[Key, int] = {}  # of equal limits the first
         for index, key in enumerate((*map(key_of, self.configured), *self._places)):
             self._indices.setdefault(key, index)
 
     def replace(self, index: int, limit: Limit) -> None:
-        """The user has replaced a configured limit."""
+        """Called when the user has replaced a configured limit."""
         self.configured[index] = limit
         self._index()
 
@@ -133,9 +133,9 @@ class Limits:
         return self._indices.get(key)
 
     def given(self, index: int) -> Limit | None:
-        """A limit as it is configured; None for a place."""
+        """Returns the configured limit; None for a place."""
         return self.configured[index] if index < len(self.configured) else None
 
     def bound(self, index: int) -> Limit | None:
-        """What it must not exceed."""
+        """Returns the limit that must not be exceeded, or None."""
         return self.given(index) if self._bounded else None

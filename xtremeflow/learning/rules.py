@@ -1,4 +1,4 @@
-"""How providers charge tokens: a small number of rules, of which a part may not be known."""
+"""Rules by which providers charge tokens. Parts of a rule may be unknown."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _ADMISSIONS: Mapping[Admission | None, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ChargeRule:
-    """How a provider charges tokens; None where that is not known.
+    """A provider's rule of charging tokens. A part that is None is unknown.
 
-    admission    what a call takes when it is admitted: "nothing", its "input", the "sum" of input
-                 and max_tokens, or the larger of the two ("max")
-    settles      whether that is replaced by what the call has used
+    admission    the charge when a call is admitted: "nothing", its "input", the "sum" of input and
+                 max_tokens, or the larger of the two ("max")
+    settles      whether the usage replaces that charge
     cached_free  whether input that was read from a cache costs nothing
     """
 
@@ -49,17 +49,17 @@ class ChargeRule:
         return None not in (self.admission, self.settles, self.cached_free)
 
     def reserved(self, read: int, written: int, most: int | None) -> Amounts:
-        """What a call is to hold of each limit while it is in flight: what is taken from it now,
-        or what it will have cost, if that is more.
+        """Returns a call's reservation of each limit: the charge at admission, or the final cost if
+        that is more.
 
-        read, written  the tokens that its prompt and its answer are expected to have
-        most           that its answer may have; None where the request does not say
+        read, written  expected tokens of its prompt and its answer
+        most           tokens that its answer may have; None if the request does not state them
         """
         now = _taken(self.admission or "sum", read, most or 0)
         return now if self.settles is False else _larger(now, _used(read, written))
 
     def settled(self, usage: Usage, most: int | None) -> Amounts:
-        """What it has cost of each limit in the end: the most that it may have."""
+        """Returns the final cost of a call of each limit, at most."""
         read = max(0, usage.input - (usage.cached if self.cached_free else 0))
         used = _used(read, usage.output)
         if self.settles:
@@ -68,7 +68,7 @@ class ChargeRule:
         return kept if self.settles is False else _larger(kept, used)
 
     def least(self, usage: Usage, most: int | None) -> Amounts:
-        """The least that it may have cost."""
+        """Returns the least that a call may have cost."""
         read = max(0, usage.input - (0 if self.cached_free is False else usage.cached))
         used = _used(read, usage.output)
         if self.settles:
@@ -77,7 +77,7 @@ class ChargeRule:
         return kept if self.settles is False else _smaller(kept, used)
 
     def over(self, other: ChargeRule) -> ChargeRule:
-        """This rule, its unknown parts from the other."""
+        """Returns this rule, with its unknown parts from `other`."""
         return ChargeRule(
             self.admission if self.admission is not None else other.admission,
             self.settles if self.settles is not None else other.settles,

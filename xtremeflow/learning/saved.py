@@ -1,4 +1,4 @@
-"""What was learned, as a dict that can be written as JSON and given back the next time."""
+"""The learned knowledge as a dict that can be written as JSON and read by the next scheduler."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ NAMES = ("requests", "tokens", "input_tokens", "output_tokens")
 
 @dataclass(frozen=True)
 class Rate:
-    """rate   units per second
-    doubt  by so many units per second it may be wrong
+    """A learned rate.
+
+    rate   units per second
+    doubt  its possible error in units per second
     burst  units that may be used at once, as far as is known
     """
 
@@ -28,9 +30,11 @@ class Rate:
 
 @dataclass(frozen=True)
 class Learned:
-    """rates        by the limits' names
-    concurrency  calls that the provider takes at a time; None where nothing has shown it
-    charges      how calls are charged, by model
+    """The learned knowledge.
+
+    rates        by the limits' names
+    concurrency  calls that the provider takes at a time; None if unknown
+    charges      the rules of charging, by model
     """
 
     rates: Mapping[str, Rate] = field(default_factory=dict[str, Rate])
@@ -39,7 +43,7 @@ class Learned:
 
 
 def saved(learned: Learned) -> dict[str, Any]:
-    """Rates of which nothing is sure are guesses, and no knowledge to begin with."""
+    """Returns the dict. Rates with full doubt are guesses, and are left out."""
     return {
         "version": VERSION,
         "rates": {
@@ -51,9 +55,9 @@ def saved(learned: Learned) -> dict[str, Any]:
 
 
 def restored(learned: object) -> Learned:
-    """What saved() has made a dict of.
+    """Returns the knowledge in a dict of saved().
 
-    Raises TypeError or ValueError, naming what is wrong, for anything else.
+    Raises TypeError or ValueError, which name the fault, for any other value.
     """
     given = _mapping("learned", learned)
     _known("learned", given, ("version", "rates", "concurrency", "charges"))

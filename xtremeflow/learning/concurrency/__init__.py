@@ -1,1 +1,1 @@
-"""How many calls at a time a provider takes."""
+"""The number of calls that a provider takes at a time."""

@@ -1,85 +1,86 @@
-"""How many calls a server that queues can work on at once: more only wait there.
+"""Finds the number of calls that a queueing server works on at once. More calls only wait there.
 
-A server of this kind refuses nothing, or late: what exceeds its batch waits, and answers take
-longer. How long an answer takes depends above all on its length, so a mean says little of waiting.
-But a wait is added to every answer, to the shortest as well: how much later the quick ones come
-than they once did is the wait, and times the answers per second that is how many calls wait
-(Little). A server that has become slower, and answers that have become longer, draw the quick and
-the middling ones apart, which a wait does not.
+Such a server refuses no call, or only late: the calls that exceed its batch wait, and answers take
+longer. The time of an answer depends mainly on its length, so a mean says little of waiting. But a
+wait is added to every answer, also to the shortest. So the delay of the quick answers, compared
+with the quickest so far, is the wait. The wait times the answers per second is the number of calls
+that wait (Little's law, https://doi.org/10.1287/opre.9.3.383). A slower server, or longer answers,
+draw the quick answers and the median apart, which a wait does not.
 
-Fewer calls must not cost throughput. So each step down is a trial: if quick answers do not come
-sooner after it, or fewer come per second, nothing had waited, and it is undone.
+Fewer calls must not cost throughput. So each step down is a trial. If quick answers do not come
+sooner after it, or fewer come per second, no calls had waited, and the step is undone.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-WINDOW = 64  # answers, at least, that are looked at together,
-TURNS = 2  # and so many for each call in flight
-QUICK = 0.1  # the share of the answers that are quicker
+WINDOW = 64  # answers of a window, at least,
+TURNS = 2  # and at least so many for each call in flight
+QUICK = 0.1  # the share of the answers that are quicker than a quick one
 FEW, ENOUGH, MANY = 0.05, 0.1, 0.2  # waiting calls, as a share of those in flight
-DRAWN = 1.75  # times as far apart, the answers have become others
-DEEPEST = 0.25  # the share of the calls in flight that is taken off at a time
-LOOK = 8  # windows until a step down is tried without need; then twice as many, and so on
+DRAWN = 1.75  # times as far apart: the answers have changed
+DEEPEST = 0.25  # the largest step down, as a share of the calls in flight
+LOOK = 8  # windows until a step down without need; then twice as many, and so on
 
 
 @dataclass(frozen=True)
 class _Window:
-    """Answers one after another, to calls that were sent with the same number in flight."""
+    """A window of answers to calls that were sent with the same number in flight."""
 
     now: float
     size: int  # calls in flight when the last of them was sent
-    quick: float  # s, of a quick answer
-    spread: float  # s more, of a middling one
+    quick: float  # s: the time of a quick answer
+    spread: float  # s: by how much the median is longer
     rate: float  # answers per second, those to earlier calls included
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """A step down, and what was before it."""
+    """A step down, and the state before it."""
 
     cap: int | None
     before: _Window
 
     def is_quicker(self, after: _Window) -> bool:
-        """Whether the calls that are fewer now had made the others wait."""
+        """Whether answers are quicker, so that calls had waited before."""
         wait = (self.before.size - after.size) / self.before.rate
         return after.quick < self.before.quick - wait / 2
 
     def costs(self, after: _Window) -> bool:
-        """Whether they are missed."""
+        """Whether fewer answers come per second, so that the step costs throughput."""
         return after.rate < self.before.rate * (1 + after.size / self.before.size) / 2
 
 
 class Knee:
-    """Fed with answers that came while the queue here was not empty. Times are in seconds."""
+    """Takes answers that came while the queue here was not empty. Times are in seconds."""
 
     def __init__(self) -> None:
         self.cap: int | None = None
         """No more calls than this; None while no wait was seen."""
         self.waiting = 0.0
         """How many calls seem to wait at the server."""
-        self._base: float | None = None  # s, of a quick answer without a wait
-        self._spread = 0.0  # s, then
+        self._base: float | None = None  # s: a quick answer without a wait
+        self._spread = 0.0  # s: the spread then
         self._trial: _Trial | None = None
         self._windows = 0  # since the last look
         self._look = LOOK
         # The window so far:
         self._latencies: list[float] = []
         self._began = 0.0
-        self._wanted = 0  # answers
+        self._wanted = 0  # answers that it needs
         self._others = 0  # answers meanwhile to calls sent before `_limited_at`
         self._limited_at = float("-inf")
         self._settling = 0  # answers until it begins
 
     def restart(self) -> None:
-        """The calls were fewer for a while than they could be: their answers tell nothing."""
+        """Drops the window, because fewer calls were in flight than allowed, and answers tell
+        nothing."""
         self._latencies.clear()
 
     def answered(self, now: float, sent_at: float, crowd: int, in_flight: int) -> bool:
-        """A call sent with `crowd` in flight was answered, with `in_flight` now. True: `cap` is
-        lower now, for calls wait."""
+        """Takes the answer to a call sent with `crowd` in flight, with `in_flight` now. Returns
+        whether `cap` is lower now, because calls wait."""
         latencies = self._latencies
         if self._settling > 0 or sent_at < self._limited_at:
             self._settling -= 1
@@ -99,7 +100,7 @@ class Knee:
 
     def _judge(self, window: _Window, in_flight: int) -> bool:
         size, quick = window.size, window.quick
-        if in_flight <= size and self._base is not None:  # while they become more, waits differ
+        if in_flight <= size and self._base is not None:  # while calls become more, waits differ
             self._draw(window.spread)
         trial, self._trial = self._trial, None
         if trial is not None and not trial.is_quicker(window):
@@ -115,7 +116,7 @@ class Knee:
         self._windows += 1
         if share > MANY:
             if self.cap is None:
-                # No more for now; what fewer would do shows when they are constant.
+                # No more for now. The effect of fewer calls shows when the number is constant.
                 self._limit(window.now, in_flight)
             else:
                 self._step_down(window, min(share - ENOUGH, DEEPEST))
@@ -144,4 +145,4 @@ class Knee:
     def _limit(self, now: float, cap: int) -> None:
         self.cap = cap
         self._limited_at = now
-        self._settling = cap  # the first answers of many sent together are the quick ones
+        self._settling = cap  # of many calls sent together the quick answers come first

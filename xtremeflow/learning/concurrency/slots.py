@@ -1,13 +1,13 @@
-"""How many calls a provider takes at once, from which of them it refuses.
+"""Finds the number of calls that a provider takes at once, from its refusals.
 
-A provider that limits concurrency refuses what exceeds K calls in flight, and says nothing of K. A
-call refused with c in flight shows that K < c, so the calls are kept one below the lowest such c:
-there nothing is refused. Whether K has grown only more calls can show. Most of those are refused,
-so they come out of a budget, which gets smaller as long as the limit stays.
+A provider that limits concurrency refuses calls that exceed K in flight, and does not tell K. A
+call refused with c in flight shows that K < c. So the calls are kept one below the lowest such c,
+where none is refused. Only more calls can show that K has grown. Most of those are refused, so they
+come out of a budget, which shrinks as long as the limit stays.
 
-That it is concurrency is for `Crowds` to find out. Whether it is still, shows in where calls are
-refused: always with about as many in flight, and never before another call has ended since the last
-refusal. Else it was another provider, or has become another limit.
+`Crowds` decides whether concurrency is limited. It is no longer so if calls are refused with other
+numbers in flight, or before another call has ended since the last refusal. Then the provider is
+down, or another limit has taken over.
 """
 
 from __future__ import annotations
@@ -15,22 +15,24 @@ from __future__ import annotations
 from xtremeflow.learning.concurrency.knee import Knee
 
 FIRST_CALLS = 8  # in flight, until more is known
-SOON, LATE = 8, 256  # answers for each refusal that finding out may cost: at first, and later on
-CALM = 8.0  # s after a cut without trying for more
-DEBT = 3.0  # refusals beyond that which are made up for later
-DELAY = 0.125  # s until a refusal is known here, until one has shown it,
-SLOW = 1.0  # and at the most
-SPACED = 20  # after a cut: the part of them that may be added until a refusal is known
+SOON, LATE = 8, 256  # answers for each refusal that tests may cost: at first, and later
+CALM = 8.0  # s after a cut without tests
+DEBT = 3.0  # refusals beyond the budget that later answers make up for
+DELAY = 0.125  # s until a refusal arrives, as assumed before the first one
+SLOW = 1.0  # s: the most that counts
+SPACED = 20  # after a cut, 1/20 of the calls may be added in the delay of a refusal
 SLACK = 4  # calls, see _slack
-SCORE, MOST = 3.0, 8.0  # how well refusals agree: at first, and at the most. Each at the usual
-OUTLIER = 1.5  # level adds 1, each elsewhere takes that off; below 0 it is not concurrency
-REST = 60.0  # s until concurrency is considered again, then twice as long
+# The score of how well refusals agree: at first, and at most. A refusal at the usual number in
+# flight adds 1, any other subtracts OUTLIER. Below 0 the limit is not on concurrency.
+SCORE, MOST = 3.0, 8.0
+OUTLIER = 1.5
+REST = 60.0  # s until concurrency is considered again; then twice as long
 
 
 class Slots:
-    """Says how many calls to let in. Times are in seconds, on any one clock.
+    """Decides the number of calls to let in. Times are in seconds, on any one clock.
 
-    known  what `known` of an earlier one was, to begin with
+    known  the value of `known` of an earlier one, to begin with
     """
 
     def __init__(self, known: int | None = None) -> None:
@@ -39,56 +41,56 @@ class Slots:
         """Calls to let in at a time; None: any number."""
         self.reason = "nothing is known yet"
         """Of the last change of `size` that was more than one step."""
-        self._free = False  # not to be limited unless a refusal, or waiting, says so
+        self._free = False  # no bound unless a refusal, or waiting, shows one
         self._knee = Knee()
-        self._edge = first  # what refusals allow
-        self._refused_at: int | None = None  # calls in flight: with so many one was refused
-        self._floor = 0  # refusals of calls beyond what is known to pass say nothing below that
-        self._climbing = False  # now such calls are let in,
+        self._edge = first  # the calls that refusals allow
+        self._refused_at: int | None = None  # the number in flight at which a call was refused
+        self._floor = 0  # the number known to pass; refusals of tests say nothing below it
+        self._climbing = False  # whether tests are running
         self._grown_at = float("-inf")
-        self._climbed_at = float("-inf")  # the last one then
+        self._climbed_at = float("-inf")  # the time of the last test
         self._budget = 1.0  # refusals
-        self._thrift = SOON  # answers for each of them
+        self._thrift = SOON  # answers that pay for one
         # Since the edge was lowered:
         self._lowered_at = float("-inf")
         self._dispatched = 0  # calls
-        self._in_a_row = 0  # times that it was, and no call has passed between
+        self._in_a_row = 0  # times in a row, with no passed call between
         self._unanswered = 0  # of these since the last answer
-        self._before: tuple[int, int | None] = (first, None)  # edge and refused_at then
-        # What the provider is like:
+        self._before: tuple[int, int | None] = (first, None)  # edge and refused_at before it
+        # Measures of the provider:
         self._delay = DELAY
         self._rate = 0.0  # answers per second, lately
         self._answered_at: float | None = None
-        # Is it still concurrency?
-        self._level: float | None = None  # of calls in flight, at which calls were refused lately
+        # Whether it is still concurrency:
+        self._level: float | None = None  # the usual number in flight at refusals
         self._score = SCORE
         self._rest = REST
         self._resting_until = float("-inf")
 
     @property
     def known(self) -> int | None:
-        """How many calls the provider takes; None where nothing has shown it."""
+        """The number of calls that the provider takes, or None if it is unknown."""
         return None if self._refused_at is None and self._knee.cap is None else self.size
 
     @property
     def confidence(self) -> float | None:
-        """From 0 to 1: that it is the number of calls in flight that is limited; None where none
-        was refused for that."""
+        """The confidence, from 0 to 1, that the number of calls in flight is limited; None if no
+        call was refused for that."""
         return None if self._refused_at is None else max(0.0, self._score) / MOST
 
     def open(self) -> None:
-        """Another limit is known that keeps the calls in check: let in any number, unless calls are
-        refused or wait at the server."""
+        """Lets in any number of calls, because another limit is known that bounds them, unless
+        calls are refused or wait at the server."""
         self._free = True
         self._settle()
 
-    # ---- what happens ----
+    # ---- answers ----
 
     def answered(
         self, now: float, sent_at: float, crowd: int, in_flight: int, waiting: int
     ) -> None:
-        """A call was answered that had been sent with `crowd` in flight, it included; now there are
-        `in_flight`, it still included, and `waiting` in the queue."""
+        """Takes the answer to a call that was sent with `crowd` in flight, itself included. Now
+        there are `in_flight`, the call still included, and `waiting` in the queue."""
         self._note_rate(now)
         self._budget = min(1.0, self._budget + 1 / self._thrift)
         self._unanswered = 0
@@ -98,7 +100,7 @@ class Slots:
         size = self.size
         if size is None:
             return
-        if not waiting or in_flight < size:  # that more calls make no sense is not for the slots
+        if not waiting or in_flight < size:  # the slots do not bound the calls now
             self._knee.restart()
             self._climbing = False
             return
@@ -110,9 +112,9 @@ class Slots:
         self._settle()
 
     def refused(self, now: float, sent_at: float, crowd: int) -> bool:
-        """A call was refused that had been sent with `crowd` in flight, it included, and without
-        word on how long to wait. Returns whether concurrency explains it: then there is nothing to
-        wait for but the end of another call.
+        """Takes the refusal of a call that was sent with `crowd` in flight, itself included, and
+        without a told wait. Returns whether concurrency explains it. Then the call only waits for
+        the end of another one.
         """
         if now < self._resting_until:
             return False
@@ -120,11 +122,11 @@ class Slots:
         self._budget = max(-DEBT, self._budget - 1.0)
         if self.size is None:
             self._edge = crowd
-        if sent_at < self._lowered_at:  # it was on its way then
+        if sent_at < self._lowered_at:  # sent before the last cut
             self._lower(crowd, 1)
             return True
         self._unanswered += 1
-        if self._unanswered > 2:  # nothing has ended that could have made room: it is no such limit
+        if self._unanswered > 2:  # no call has ended to make room, so it is no such limit
             self._edge, self._refused_at = self._before
             self._settle()
             return False
@@ -136,7 +138,7 @@ class Slots:
             self._give_up(now)
             return False
         self._in_a_row += 1
-        # In a row: the limit was cut, and who knows how far. 1, then 1/8, 1/4, 1/2 of what is left.
+        # In a row: the limit was cut by an unknown amount. Take off 1, then 1/8, 1/4, 1/2.
         share = crowd >> max(1, 5 - self._in_a_row)
         self._lower(crowd, 1 if self._in_a_row == 1 else max(2, share))
         self._climbing = False
@@ -147,12 +149,12 @@ class Slots:
 
     @property
     def _slack(self) -> float:
-        """By so much the calls in flight here may exceed those that the provider counts: some have
-        just ended there, or been refused, and are not known of."""
+        """The number by which the calls in flight here may exceed those that the provider counts,
+        since the news of ended and refused calls is still on its way."""
         return SLACK + 2 * self._rate * self._delay
 
     def _begin(self, crowd: int) -> bool:
-        """Calls have passed, now one is refused. False: for want of something else than a place."""
+        """Takes the first refusal after passed calls. False if it is not for lack of a place."""
         self._before = self._edge, self._refused_at
         if self._climbing:
             self._thrift = min(LATE, 2 * self._thrift)
@@ -167,7 +169,7 @@ class Slots:
         self._refused_at = max(self._floor, 2, crowd if limit is None else min(crowd, limit))
         if limit is None or self._refused_at < limit - self._slack:
             self.reason = f"a call was refused with {crowd} in flight"
-            # Not at once after a cut: what it has left shows by itself.
+            # Not at once after a cut, whose effect shows by itself.
             self._thrift = SOON if limit is None else max(SOON, min(LATE, int(CALM * self._rate)))
         self._edge = max(1, min(self._edge, self._refused_at - by))
         self._settle()
@@ -184,8 +186,8 @@ class Slots:
             self._climb(now, limit)
 
     def _climb(self, now: float, limit: int) -> None:
-        """Let more in than is known to pass, one by one, until a call is refused. If none is, the
-        limit has grown."""
+        """Tests: lets in more calls than are known to pass, one by one, until one is refused. If
+        none is, the limit has grown."""
         if not self._climbing:
             self._climbing, self._floor = True, limit
         if now - self._climbed_at < 2 * self._delay:
@@ -210,14 +212,14 @@ class Slots:
     def _note_rate(self, now: float) -> None:
         if self._answered_at is not None and now > self._answered_at:
             gap = now - self._answered_at
-            weight = min(1.0, gap)  # of a rate of 1 / gap, which may be beyond all numbers
+            weight = min(1.0, gap)  # of a rate of 1 / gap, which may overflow
             self._rate += (weight / gap - weight * self._rate) / 4  # over some seconds
         self._answered_at = now
 
-    # ---- is it still concurrency? ----
+    # ---- whether it is still concurrency ----
 
     def _agrees(self, crowd: int) -> bool:
-        """Whether refusals agree well enough, this one taken in."""
+        """Whether refusals agree well enough, this one included."""
         level = self._level
         if level is not None and abs(crowd - level) <= self._slack:
             self._level = (level + crowd) / 2

@@ -1,1 +1,1 @@
-"""Rates that nobody tells: found from what is let pass and what is refused."""
+"""Rates that answers do not tell, found from the calls that pass and that are refused."""

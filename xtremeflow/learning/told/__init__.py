@@ -1,1 +1,1 @@
-"""Limits that the provider's answers tell of."""
+"""Limits that the provider's answers tell."""

@@ -1,9 +1,9 @@
-"""Keeps a scheduler's limits to what its provider's answers say of them.
+"""Keeps a scheduler's limits to the limits that its provider's answers tell.
 
-A bucket's level follows what the answers say is left (see the core's trail), and the pace follows
+A bucket's level follows the rest that the answers tell (see the core's trail), and the pace follows
 the level: the law of headers, `csrc/core/pace.h`. All clients of a key see the same level, so they
 share it evenly although none knows of the others. A window that all clients use up before its end
-is shared in the same way: what is left of it is spread over the time that is left.
+is shared in the same way: its rest is spread over the remaining time.
 """
 
 from __future__ import annotations
@@ -20,20 +20,23 @@ from xtremeflow.values.limits import MINUTE, Limit
 
 logger = logging.getLogger("xtremeflow.learning")
 
-KEPT = 0.2  # of a bucket: the level at which one client's pace is the rate; newcomers live on it
-SCALE = 1 / 12  # of a bucket: what e-folds the pace; less answers faster, and more wildly
-FASTEST = 4.0  # times the rate, at most, while others may be spending the same
-# Of what is left: calls that wait and cost no more together may go at once, where nobody else was
-# noticed for so many seconds; and where somebody was, or may be.
+KEPT = 0.2  # of a bucket: the level at which one client's pace is the rate, kept for newcomers
+SCALE = 1 / 12  # of a bucket: the change that e-folds the pace; less is faster, and wilder
+FASTEST = 4.0  # times the rate, at most, while others may use the same bucket
+# Parts of the rest: waiting calls that cost no more together may go at once, if no other user was
+# noticed for so many seconds; and if one was, or may be there.
 FITS, SHARED = 0.9, 0.25
 MEMORABLE = 120.0
-NOTICED = 0.01  # of a bucket: more that is gone was used by others
+NOTICED = 0.01  # of a bucket: if more is missing, others have used it
 
 Say = Callable[[int, float, float, str], None]
 
 
 class ToldFollower:
-    """say  is told why a limit is what it is: its index, rate (per s), capacity and the reason"""
+    """Follows told limits.
+
+    say  a function that takes a limit's index, rate (per s), capacity and the reason for them
+    """
 
     def __init__(self, core: Core, limits: Limits, say: Say) -> None:
         self._core = core
@@ -42,24 +45,24 @@ class ToldFollower:
         self._told = ToldLimits()
         self._last: dict[int, Told] = {}
         self._sliding: dict[int, Sliding] = {}
-        self._others_at: dict[int, float] = {}  # when others were noticed last
+        self._others_at: dict[int, float] = {}  # when other users were last noticed
 
     def __bool__(self) -> bool:
-        """Whether anything was told."""
+        """Whether answers have told a limit."""
         return bool(self._last)
 
     @property
     def known(self) -> Sequence[Limit]:
-        """What is kept to."""
+        """Returns the limits that are kept."""
         return self._told.limits
 
     def limit(self, index: int) -> Limit | None:
-        """What is told of a limit."""
+        """Returns the told state of a limit, or None."""
         told = self._last.get(index)
         return None if told is None else told.limit
 
     def forget(self, index: int, key: Key) -> None:
-        """The user has replaced a limit; the next answer tells what the provider says of it."""
+        """Called when the user has replaced a limit. The next answer tells the provider's."""
         self._told.forget(key)
         self._last.pop(index, None)
         if self._sliding.pop(index, None) is not None:
@@ -72,10 +75,9 @@ class ToldFollower:
         received_at: float | None,
         doubted: frozenset[int],
     ) -> list[Told]:
-        """Follow what an answer says; returns what it has told of windows that slide.
+        """Follows an answer. Returns what it has told of sliding windows.
 
-        Of limits that are `doubted`, as refusals have contradicted what was told of them, what is
-        told only lowers the level.
+        Answers only lower the level of `doubted` limits, which refusals have contradicted.
         """
         sliding: list[Told] = []
         for observation in seen:
@@ -95,7 +97,7 @@ class ToldFollower:
         return sliding
 
     def restore(self, index: int) -> bool:
-        """Keep to what was told of a limit; False if nothing was."""
+        """Keeps a limit to the told one again. False if none was told."""
         told = self._last.get(index)
         if told is None:
             return False
@@ -106,8 +108,8 @@ class ToldFollower:
         return True
 
     def explains(self, gauge: Gauge) -> bool:
-        """Whether the answer's call may have been refused by what is told: too little is left, or
-        what is left is not told."""
+        """Whether a told limit explains the refusal of the answer's call: too little is left, or
+        the rest is not told."""
         for index, told in self._last.items():
             reading = gauge.readings[index]
             if reading.cost <= 0:
@@ -120,8 +122,8 @@ class ToldFollower:
         return False
 
     def slide(self, told: Sequence[Told], gauge: Gauge, *, passed: bool, refused: bool) -> float:
-        """Shut limits until what was used up of them has slid out of their windows; returns the
-        seconds until the last is open."""
+        """Shuts limits until enough usage has slid out of their windows. Returns the seconds until
+        the last one is open."""
         last = 0.0
         for word in told:
             index = self._limits.index(word.key)
@@ -138,7 +140,7 @@ class ToldFollower:
         return last
 
     def _share(self, index: int, told: Told, sliding: Sliding) -> None:
-        """Where others use a window that slides, the pace follows what is left, too."""
+        """Lets the pace follow the rest, if others use a sliding window."""
         if told.remaining is not None and sliding.others > SHARED * told.amount:
             scale = SCALE * told.amount
             pace = told.limit.rate * exp(min(0.0, told.remaining / scale - 1.0))
@@ -165,7 +167,7 @@ class ToldFollower:
         if told.remaining is None or (told.changed and not is_bound):
             return
         if told.is_late and told.slides is not None:
-            return  # what is left is also for the calls in flight that are about to end
+            return  # the rest is also for the calls in flight that are about to end
         is_bound |= not told.is_level
         late, remaining = told.is_late, told.remaining
         moved = self._core._told(index, remaining, late, is_bound, sent_at, received_at)
@@ -173,7 +175,7 @@ class ToldFollower:
             self._notice(index, told, limit, moved)
 
     def _notice(self, index: int, told: Told, limit: Limit, moved: float) -> None:
-        """An answer has moved the level by so much: down, where others use the bucket, too."""
+        """Notes other users, if an answer has moved the level down."""
         assert limit.capacity is not None
         now, was = self._core._now(), self._others_at.get(index)
         if -moved > NOTICED * limit.capacity:
@@ -196,7 +198,7 @@ class ToldFollower:
             self._core._pace(index, told.remaining / left, 0.0, 0.0, 0.0, left)
 
     def _kept(self, index: int, told: Told) -> Limit:
-        """What is told, but no more than what the limit must not exceed."""
+        """Returns the told limit, but no more than its bound."""
         bound, limit = self._limits.bound(index), told.limit
         if bound is None:
             return limit

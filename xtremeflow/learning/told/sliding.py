@@ -1,9 +1,9 @@
-"""A window that slides: what counts is what was charged in the last minute when a call arrives.
+"""A sliding window: when a call arrives, the charges of the last minute count.
 
 A bucket of its rate keeps to that on average. But calls that are charged when they end do not end
-as evenly as they were sent, so at times too much was charged. Then nothing passes until enough of
-it was a minute ago. The client knows when that is, as it knows what its calls have cost and when
-they ended. Pure: times and amounts come with each answer.
+as evenly as they were sent, so at times the charges are too high. Then no call passes until enough
+of them are a minute old. The client knows that moment from the costs and ends of its calls. Pure:
+times and amounts come with each answer.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections import deque
 
 from xtremeflow.learning.reading import Gauge
 
-APART = 1 / 2_000  # of the window: what comes sooner after another counts as if it had come with it
-# Of the amount, or a call's cost: it may be charged and not be known here yet. Twice that after a
-# second refusal in a row, and so on: more was charged than could be known.
+APART = 1 / 2_000  # of the window: charges closer together count as one
+# The part of the amount, or a call's cost, that may be charged and not be known here yet. It
+# doubles with each further refusal in a row, since more was charged than could be known.
 RESERVE = 0.02
 MOST_DOUBLED = 3
 MEAN_OF = 16  # calls
-LONGEST = 60.0  # s: while nothing passes no answer tells that enough has slid out
+LONGEST = 60.0  # s: while no call passes, no answer tells that enough has slid out
 
 
 class Recent:
-    """A sum of what came in the last `seconds`."""
+    """The sum of the charges in the last `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
@@ -43,8 +43,8 @@ class Recent:
         return self._sum
 
     def wait(self, now: float, amount: float, others: float) -> float:
-        """Seconds until `amount` no longer counts of it and of what `others` have used, evenly as
-        far as is known."""
+        """Returns the seconds until `amount` of it, and of the usage of `others`, has slid out. The
+        usage of others counts as spread evenly."""
         pace = max(0.0, others) / self._seconds
         for time, part in self._parts:
             until = time + self._seconds - now
@@ -57,7 +57,7 @@ class Recent:
 
 
 class Sliding:
-    """What was charged of a limit in any `window` seconds.
+    """The charges of a limit in any `window` seconds.
 
     is_late  whether calls are charged when they end, not when they arrive
     """
@@ -69,12 +69,12 @@ class Sliding:
         self._refused = 0.0
         self.others = 0.0
         """What was charged besides, when that was last told."""
-        self._cost = 0.0  # of a call, on average
-        self._tries = 0  # that were refused one after another
-        self._heard = -1.0  # when the last one's refusal came
+        self._cost = 0.0  # the mean cost of a call
+        self._tries = 0  # refusals in a row
+        self._heard = -1.0  # when the last refusal came
 
     def see(self, gauge: Gauge, i: int, *, passed: bool, refused: bool) -> None:
-        """An answer has come; the limit is the one of index `i`."""
+        """Takes an answer. The limit has the index `i`."""
         now, reading = gauge.now, gauge.readings[i]
         if refused:
             self._refused += reading.cost
@@ -90,12 +90,12 @@ class Sliding:
         self._cost += (reading.cost - self._cost) / MEAN_OF
 
     def told(self, now: float, amount: float, remaining: float) -> None:
-        """It says that of `amount` so much is left."""
+        """Takes the told rest of `amount`."""
         others = amount - remaining - self._charged.sum(now)
         self.others = others if remaining > 0 else max(others, self.others)
 
     def wait(self, now: float, amount: float) -> float:
-        """Seconds until calls pass if `amount` is the limit, and nothing is charged meanwhile."""
+        """Returns the seconds until calls pass if `amount` is the limit and no charge is added."""
         doubled = 2.0 ** min(self._tries - 1, MOST_DOUBLED) if self._tries else 1.0
         reserve = max(RESERVE * amount, self._cost) * doubled
         excess = self._charged.sum(now) + self.others + reserve - amount
