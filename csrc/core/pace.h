@@ -32,7 +32,8 @@ typedef struct xf_spent {
     double cost, level, waiting;
 } xf_spent;
 
-/* Sets the instant at which the next call may pass, after one was admitted at `when`. */
+/* Sets the instant at which the next call may pass, after one was admitted at `when`; that was not
+   before p->next, unless the call was free. */
 void xf_pace_took(xf_pace *p, const xf_spent *spent, int64_t when);
 
 #endif

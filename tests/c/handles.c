@@ -68,11 +68,17 @@ int64_t handle_refused(xf_scheduler *s, xf_call *c, int64_t told, int64_t base, 
     return xf_refused(s, c, &backoff, now);
 }
 
-int64_t handle_failed(xf_scheduler *s, const xf_call *c, int64_t told, int64_t base, int64_t max,
-                      int64_t now)
+int64_t handle_failed(xf_scheduler *s, const xf_call *c, int64_t told, int64_t base, bool alone,
+                      int64_t max, int64_t now)
 {
-    const xf_backoff backoff = {.told_ns = told, .base_ns = base, .max_ns = max};
+    const xf_backoff backoff = {told, base, false, max, alone};
     return xf_failed(s, c, &backoff, now);
+}
+
+void handle_pace(xf_scheduler *s, uint32_t i, const double law[4], int64_t until, int64_t now)
+{
+    const xf_pacing pacing = {law[0], law[1], law[2], law[3], until};
+    xf_set_pace(s, i, &pacing, now);
 }
 
 double handle_told(xf_scheduler *s, uint32_t i, double units, bool bounded, int64_t sent_at,

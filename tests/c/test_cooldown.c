@@ -451,4 +451,32 @@ TEST(an_admitted_call_does_not_start_in_a_cooldown_that_only_was_extended)
     stop();
 }
 
+TEST(what_a_call_that_failed_reports_is_not_what_it_needs)
+{
+    const xf_definition tokens = limit(100, 1, 10000);
+    start(&tokens, 1, XF_UNLIMITED);
+    dispatched(1000, 0, 0);
+    dispatched(1000, 0, 0);
+    xf_call *c = dispatched(3000, 0, 0);
+    xf_settle(&s, c, 0, 0, 0); /* it used nothing */
+    refuse(c, 14 * SECOND, 0);
+    /* Its estimate is gone: the mean of all three, of which two have cost anything. */
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 14 * SECOND), 666, 0);
+    stop();
+}
+
+TEST(a_call_refused_in_a_cooldown_that_is_over_was_sent_again)
+{
+    const xf_definition tokens = limit(100, 1, 10000);
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_call *before = dispatched(10, 0, 0), *other = dispatched(200, 0, 0);
+    refuse(before, SECOND, 0);
+    CHECK_EQ(xf_gate_held(&s.gate, 0, 0, MS).all, 200); /* it waits for the end */
+    refuse(other, SECOND, 3 * SECOND);
+    CHECK_EQ(xf_gate_held(&s.gate, 0, 0, 3 * SECOND).all, 10); /* its attempt goes on */
+    refuse(NULL, 2 * SECOND, 3 * SECOND); /* the same cooldown, which only lasts longer */
+    CHECK_EQ(xf_gate_held(&s.gate, 0, 0, 3 * SECOND).all, 10);
+    stop();
+}
+
 TEST_MAIN

@@ -92,4 +92,19 @@ TEST(successes_narrow_it_again)
     stop();
 }
 
+TEST(a_limit_that_is_retuned_keeps_it_too)
+{
+    const xf_definition requests = limit(100, 1, 20), more = limit(200, 1, 50);
+    const xf_remaining left = {.units = 50};
+    start(&requests, 1, XF_UNLIMITED);
+    xf_call *c = dispatched(1, 0, 0);
+    refuse(c, 5 * MS, 0);
+    CHECK_EQ(s.gate.margin.ns, 10 * MS); /* a request, of the next one two */
+    xf_retune(&s, 0, &more, SECOND);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 10 * SECOND), 48, 0);
+    xf_replace(&s, 0, &requests, &left, NULL, 10 * SECOND);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 10 * SECOND), 19, 0);
+    stop();
+}
+
 TEST_MAIN

@@ -213,4 +213,20 @@ TEST(a_single_call_that_is_put_back_was_no_try_unless_levels_were_set_meanwhile)
     stop();
 }
 
+TEST(who_was_admitted_before_a_failure_does_not_go_after_its_pause_either)
+{
+    const xf_backoff pause = {.told_ns = XF_UNTOLD, .base_ns = SECOND, .max_ns = 60 * SECOND};
+    start(NULL, 0, XF_UNLIMITED);
+    xf_call *first = dispatched(0, 0, 0), *late = dispatched(0, 0, 0), *next = submit(0, 0, 0);
+    CHECK_EQ(next->state, XF_CALL_ADMITTED);
+    CHECK_EQ(xf_failed(&s, first, &pause, 0), SECOND);
+    xf_poll(&s, 2 * SECOND);
+    CHECK(!xf_dispatch(&s, next));
+    xf_put_back(&s, next, 2 * SECOND);
+    CHECK_EQ(next->state, XF_CALL_ADMITTED);
+    CHECK_EQ(xf_failed(&s, late, &pause, 2 * SECOND), 2 * SECOND); /* sent before: no news */
+    CHECK(xf_dispatch(&s, next));
+    stop();
+}
+
 TEST_MAIN

@@ -43,4 +43,83 @@ TEST(a_pace_ends)
     CHECK_NEAR((double)second_at(1300, &brief), SECOND / 2, 0);
 }
 
+TEST(a_call_waits_for_a_minute_at_most)
+{
+    const xf_pacing steep = {.most = 400, .kept = 6000, .scale = 1, .until = XF_NEVER};
+    CHECK_NEAR((double)second_at(600, &steep), 60e9, 0); /* e^-5400 is nothing */
+}
+
+TEST(what_is_free_waits_for_nobody_and_holds_nobody_up)
+{
+    const xf_pacing steep = {.most = 400, .kept = 6000, .scale = 1, .until = XF_NEVER};
+    const xf_definition limits[] = {limit(100, 1, 6000), limit(100, 1, 6000)};
+    start(limits, 2, XF_UNLIMITED);
+    xf_set_level(&s, 0, 600, 0);
+    xf_set_pace(&s, 0, &steep, 0);
+    CHECK_EQ(submit(0, 1, 0)->state, XF_CALL_ADMITTED);
+    CHECK_EQ(submit(1, 1, 0)->state, XF_CALL_ADMITTED); /* the pace is of those that cost */
+    CHECK_EQ(submit(0, 1, 0)->state, XF_CALL_ADMITTED);
+    CHECK_EQ(submit(1, 1, 0)->state, XF_CALL_WAITING);
+    CHECK_EQ(armed(), 60 * SECOND);
+    stop();
+}
+
+TEST(what_waits_fits_up_to_the_part_it_may_cost)
+{
+    const xf_definition l = limit(100, 1, 6000);
+    xf_pacing law = LAW;
+    for (int more = 0; more < 2; more++) {
+        start(&l, 1, 1);
+        (void)dispatched(100, 0, 0);
+        for (int i = 0; i < 5; i++) { /* when one is taken there are four, of 100 each */
+            submit(100, 0, 0);
+        }
+        xf_set_level(&s, 0, 1100, 0);
+        law.fits = more ? 0.4 : 0.399; /* of the 1,000 that are left then */
+        xf_set_pace(&s, 0, &law, 0);
+        xf_set_slots(&s, XF_UNLIMITED, 0);
+        CHECK_EQ(collect_all(), more ? 5 : 1);
+        stop();
+    }
+}
+
+/* A call has been admitted, and the next may come after a second. */
+static void paced(void)
+{
+    const xf_definition l = limit(100, 1, 6000);
+    start(&l, 1, XF_UNLIMITED);
+    xf_set_level(&s, 0, 1300, 0);
+    xf_set_pace(&s, 0, &LAW, 0);
+    (void)dispatched(100, 0, 0);
+    submit(100, 0, 0);
+    CHECK_NEAR((double)armed(), 1e9, 1e6);
+}
+
+TEST(another_pace_or_definition_does_not_hasten_the_next_call)
+{
+    const xf_definition other = limit(100, 1, 5000);
+    const xf_pacing faster = {.most = 1000, .until = XF_NEVER};
+    paced();
+    xf_set_pace(&s, 0, &faster, 0);
+    CHECK_NEAR((double)armed(), 1e9, 1e6);
+    submit(100, 0, 0);
+    xf_poll(&s, armed());
+    CHECK_EQ(collect_all(), 1);
+    CHECK_NEAR((double)armed(), 1.1e9, 1e6);
+    xf_retune(&s, 0, &other, armed() - 1);
+    CHECK_NEAR((double)armed(), 1.1e9, 1e6);
+    submit(100, 0, armed() - 1);
+    xf_poll(&s, armed());
+    CHECK_EQ(collect_all(), 2); /* the definition is another one, so the pace is gone */
+    stop();
+}
+
+TEST(after_a_refusal_the_provider_says_when_the_next_call_comes)
+{
+    paced();
+    refuse(NULL, SECOND / 2, 0);
+    CHECK_EQ(armed(), SECOND / 2);
+    stop();
+}
+
 TEST_MAIN

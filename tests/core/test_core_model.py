@@ -13,7 +13,8 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from kit.core import UNLIMITED, Core
-from kit.model import ADMITTED, CATCH_UP, IN_FLIGHT, MS, WAITING, Call, Figures, Model
+from kit.model import ADMITTED, CATCH_UP, IN_FLIGHT, RESTING, WAITING, Call, Model
+from kit.model_limit import MS, Figures
 
 SECOND = 1000 * MS
 SETTINGS = settings(
@@ -185,10 +186,10 @@ class CoreAndModel(RuleBasedStateMachine):
     def finish(self, data: st.DataObject, delay: int, ok: bool) -> None:
         self.end(self.later(delay), self.pick(data, IN_FLIGHT), ok)
 
-    @precondition(lambda self: self.has(WAITING, ADMITTED))
+    @precondition(lambda self: self.has(WAITING, ADMITTED, RESTING))
     @rule(data=st.data(), delay=delays)
     def cancel(self, data: st.DataObject, delay: int) -> None:
-        self.end(self.later(delay), self.pick(data, WAITING, ADMITTED), False)
+        self.end(self.later(delay), self.pick(data, WAITING, ADMITTED, RESTING), False)
 
     def end(self, now: int, call: Call, ok: bool) -> None:
         self.model.finish(now, call.number, ok)
@@ -197,8 +198,16 @@ class CoreAndModel(RuleBasedStateMachine):
 
     @precondition(lambda self: self.has(IN_FLIGHT))
     @rule(data=st.data(), delay=delays)
-    def retry(self, data: st.DataObject, delay: int) -> None:
+    def rest(self, data: st.DataObject, delay: int) -> None:
         now, call = self.later(delay), self.pick(data, IN_FLIGHT)
+        self.model.rest(now, call.number)
+        self.core.rest(now, call.number)
+        self.compare()
+
+    @precondition(lambda self: self.has(IN_FLIGHT, RESTING))
+    @rule(data=st.data(), delay=delays)
+    def retry(self, data: st.DataObject, delay: int) -> None:
+        now, call = self.later(delay), self.pick(data, IN_FLIGHT, RESTING)
         self.model.retry(now, call.number)
         self.core.retry(now, call.number)
         self.compare(call)
@@ -252,18 +261,26 @@ class CoreAndModel(RuleBasedStateMachine):
         told=st.one_of(st.none(), st.none(), short_spans),
         base=st.sampled_from([0, 5, 2 * MS, SECOND]),
         cap=st.sampled_from([MS, 60 * SECOND]),
+        alone=st.booleans(),
         times=st.sampled_from([1, 1, 2, 4]),
     )
     def fail(
-        self, data: st.DataObject, delay: int, told: int | None, base: int, cap: int, times: int
+        self,
+        data: st.DataObject,
+        delay: int,
+        told: int | None,
+        base: int,
+        cap: int,
+        alone: bool,
+        times: int,
     ) -> None:
         now = self.later(delay)
         for _ in range(times):
             if not self.has(IN_FLIGHT):
                 return
             call = self.pick(data, IN_FLIGHT)
-            end = self.model.failed(now, call.number, told, base, cap)
-            assert self.core.failed(now, call.number, told, base, cap) == end
+            end = self.model.failed(now, call.number, told, base, cap, alone)
+            assert self.core.failed(now, call.number, told, base, cap, alone) == end
             self.compare()
             self.model.retry(now, call.number)
             self.core.retry(now, call.number)
@@ -305,6 +322,34 @@ class CoreAndModel(RuleBasedStateMachine):
         self.core.shut(now, index, now + length)
         self.compare()
 
+    @precondition(lambda self: self.model.limits)
+    @rule(
+        data=st.data(),
+        delay=delays,
+        speed=st.sampled_from([0.0, 0.01, 0.5, 4.0]),
+        scale=st.sampled_from([0.0, 0.001, 0.5, 3.0]),
+        fits=st.sampled_from([0.0, 0.5, 1.0]),
+        length=st.one_of(st.none(), spans),
+    )
+    def pace(
+        self,
+        data: st.DataObject,
+        delay: int,
+        speed: float,
+        scale: float,
+        fits: float,
+        length: int | None,
+    ) -> None:
+        now = self.later(delay)
+        index = data.draw(st.integers(0, len(self.model.limits) - 1))
+        limit = self.model.limits[index]
+        kept = data.draw(st.floats(-1.0, 1.0)) * (limit.capacity + 1)
+        law = (speed * limit.amount / limit.per * 1e9, kept, scale * (limit.capacity + 1), fits)
+        until = None if length is None else now + length
+        self.model.pace(now, index, law, until)
+        self.core.pace(now, index, law, until)
+        self.compare()
+
     @rule(delay=delays, slots=slot_counts)
     def set_slots(self, delay: int, slots: int | None) -> None:
         now = self.later(delay)
@@ -341,7 +386,7 @@ class CoreAndModel(RuleBasedStateMachine):
         earliest = self.model.now - CATCH_UP
         assert max(self.core.anchor, earliest) == max(self.model.anchor, earliest)
         assert self.core.in_use == self.model.in_use
-        states = (WAITING, ADMITTED, IN_FLIGHT)
+        states = (WAITING, ADMITTED, IN_FLIGHT, RESTING)
         assert self.core.live == sum(call.state in states for call in self.model.calls)
         for index, limit in enumerate(self.model.limits):
             assert self.core.rate(index) == limit.rate
@@ -364,7 +409,7 @@ class CoreAndModel(RuleBasedStateMachine):
         for _ in range(10 * len(self.model.calls) + 10):
             self.dispatch_all()
             for call in self.model.calls:
-                if call.state == IN_FLIGHT:
+                if call.state in (IN_FLIGHT, RESTING):
                     self.end(self.now, call, True)
             if self.model.armed is not None:
                 self.wake(0, 1)

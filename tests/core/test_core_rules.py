@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.core import Core
-from kit.model import CATCH_UP, MS, Figures, Model
+from kit.model import CATCH_UP, Model
+from kit.model_limit import MS, Figures
 
 SECOND = 1000 * MS
 Scheduler = Model | Core

@@ -33,7 +33,11 @@ SIGNATURES = {
         c_int64,
         [c_void_p, c_void_p, c_int64, c_int64, c_bool, c_int64, c_int64],
     ),
-    "handle_failed": (c_int64, [c_void_p, c_void_p, c_int64, c_int64, c_int64, c_int64]),
+    "handle_failed": (
+        c_int64,
+        [c_void_p, c_void_p, c_int64, c_int64, c_bool, c_int64, c_int64],
+    ),
+    "handle_pace": (None, [c_void_p, c_uint32, POINTER(c_double), c_int64, c_int64]),
     "handle_armed": (c_int64, [c_void_p]),
     "handle_state": (c_uint32, [c_void_p]),
     "handle_anchor": (c_int64, [c_void_p]),
@@ -44,6 +48,7 @@ SIGNATURES = {
     "xf_submit": (c_bool, [c_void_p, c_void_p, c_int, c_int64, c_int64]),
     "xf_dispatch": (c_bool, [c_void_p, c_void_p]),
     "xf_put_back": (None, [c_void_p, c_void_p, c_int64]),
+    "xf_rest": (None, [c_void_p, c_void_p, c_int64]),
     "xf_retry": (None, [c_void_p, c_void_p, c_int64]),
     "xf_finish": (None, [c_void_p, c_void_p, c_int, c_int64]),
     "xf_settle": (None, [c_void_p, c_void_p, c_uint32, c_int64, c_int64]),
@@ -136,6 +141,9 @@ class Core:
     def put_back(self, now: int, number: int) -> None:
         self.lib.xf_put_back(self.scheduler, self.calls[number], now)
 
+    def rest(self, now: int, number: int) -> None:
+        self.lib.xf_rest(self.scheduler, self.calls[number], now)
+
     def retry(self, now: int, number: int) -> None:
         self.lib.xf_retry(self.scheduler, self.calls[number], now)
 
@@ -160,10 +168,18 @@ class Core:
         end: int = self.lib.handle_refused(self.scheduler, call, told, base, exponential, cap, now)
         return end
 
-    def failed(self, now: int, number: int, told: int | None, base: int, cap: int) -> int:
-        told = UNTOLD if told is None else told
-        end: int = self.lib.handle_failed(self.scheduler, self.calls[number], told, base, cap, now)
+    def failed(
+        self, now: int, number: int, told: int | None, base: int, cap: int, alone: bool = False
+    ) -> int:
+        call, told = self.calls[number], UNTOLD if told is None else told
+        end: int = self.lib.handle_failed(self.scheduler, call, told, base, alone, cap, now)
         return end
+
+    def pace(
+        self, now: int, index: int, law: tuple[float, float, float, float], until: int | None
+    ) -> None:
+        figures = (c_double * 4)(*law)
+        self.lib.handle_pace(self.scheduler, index, figures, never_or(until), now)
 
     def retune(self, now: int, index: int, limit: Figures) -> None:
         definition = self.definition(limit)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
-from math import ceil
 
-MS = 1_000_000
+from kit.model_limit import MS, Figures, Law, Limit, Pace
+
 CATCH_UP = 25 * MS  # lateness beyond this is not made good
-HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
 MARGIN_GRAIN = 1_000 * MS
 UNTRUE = 50_000_000
 OUTAGE_AFTER = 3  # failures in a row
@@ -24,114 +23,6 @@ MARGIN_MOST = 2_000 * MS
 MARGIN_KEPT = 60_000 * MS
 OVERTAKING = 1_000 * MS  # calls overtake one another by no more
 CALLS_A_TURN = 16
-
-
-Figures = tuple[int, int, int]  # of a limit: amount, period in ns, capacity
-
-
-@dataclass
-class Limit:
-    """`amount` units every `per` ns, at most `capacity` at once; `level` is as of the instant `at`,
-    which lies in the future while a cooldown lasts that the limit was the cause of.
-    """
-
-    amount: int
-    per: int
-    capacity: int
-    level: Fraction = field(init=False)
-    at: int = 0
-    used: int = 0  # units, with settlements counted in
-    reserve: Fraction = Fraction(0)  # of the capacity, which is not used
-    due: Fraction = Fraction(0)  # what the next call takes in addition
-    paid: Fraction = Fraction(0)  # how much of that the last call took
-    reset: int = 0  # number of the reset that set the level
-    shut: int = 0  # nothing passes before that instant
-
-    def __post_init__(self) -> None:
-        self.level = Fraction(self.capacity)
-
-    @property
-    def rate(self) -> Fraction:
-        return Fraction(self.amount, self.per)
-
-    @property
-    def room(self) -> Fraction:
-        """What may be used at once."""
-        return self.capacity - self.reserve
-
-    @property
-    def top(self) -> Fraction:
-        """Where refilling ends: less than one ns of refill above that.
-
-        Without that remainder a bucket read at whole nanoseconds would lose a part of one at each
-        admission of a call as large as the capacity.
-        """
-        return self.room + Fraction(self.rate.numerator - 1, self.rate.denominator)
-
-    def need(self, cost: int) -> Fraction:
-        return min(Fraction(cost), self.room)
-
-    def ready(self, cost: int) -> int:
-        """The first whole nanosecond at which `cost` passes."""
-        return max(self.shut, self.at + max(0, ceil((self.need(cost) - self.level) / self.rate)))
-
-    def advance(self, t: int) -> None:
-        if t > self.at:
-            self.level = min(self.level + self.rate * (t - self.at), self.top)
-            self.at = t
-
-    def take(self, cost: int, t: int) -> None:
-        self.advance(t)
-        assert self.level >= self.need(cost)
-        self.level -= cost + self.due
-        self.paid, self.due = self.due, Fraction(0)
-        self.used += cost
-
-    def untake(self, cost: int, now: int) -> None:
-        """Give back what a call took, also in addition: the next one has to."""
-        self.give_back(cost, now)
-        self.level = min(self.level + self.paid, self.top)
-        self.paid, self.due = Fraction(0), self.due + self.paid
-
-    def give_back(self, units: int, now: int) -> None:
-        """A refund, or with `units` below 0 a charge. The level after a cooldown is the provider's
-        word, which nothing moves before.
-        """
-        self.advance(now)
-        if now >= self.at:
-            self.level = min(self.level + units, self.top)
-        self.used -= units
-
-    def keep(self, margin: int, now: int) -> None:
-        """Hold back what `margin` ns bring in."""
-        self.advance(now)
-        self.reserve = min(Fraction(self.capacity), self.rate * margin)
-        self.level = min(self.level, self.top)
-
-    def refuse(self, cost: int, taken: int, now: int, end: int) -> bool:
-        """A provider has sent a call away until `end`: then the bucket holds what this call needs,
-        less what calls take that are on their way; the reserve is refilled after it. But another
-        limit was the cause if the call costs nothing of this one, or if the bucket is one of hours
-        and the wait is short.
-        """
-        wait, fill = end - now, self.capacity // self.rate
-        if cost == 0 or (fill > HOURS and fill // 100 > wait):
-            return False
-        self.level, self.at = self.need(cost) - taken, end
-        self.due, self.paid = self.reserve, Fraction(0)
-        return True
-
-    def set_level(self, units: int, now: int) -> bool:
-        """A provider has that much left; not while a cooldown lasts."""
-        if now < self.at:
-            return False
-        self.level, self.at = min(Fraction(units), self.room), now
-        return True
-
-    def amend(self, units: int, now: int) -> None:
-        """What was expected to be taken by the end of a cooldown was not."""
-        if now < self.at:
-            self.level = min(self.level + units, self.top)
 
 
 @dataclass
@@ -158,7 +49,9 @@ class Outage:
         return self.next if self.first is None else min(self.next, self.convinced_at)
 
 
-WAITING, ADMITTED, IN_FLIGHT, EXPIRED, DONE = "waiting", "admitted", "in flight", "expired", "done"
+WAITING, ADMITTED, IN_FLIGHT, RESTING, EXPIRED, DONE = (
+    "waiting", "admitted", "in flight", "resting", "expired", "done",
+)  # fmt: skip
 
 
 @dataclass(eq=False)
@@ -251,8 +144,11 @@ class Model:
         return any(n is not None and self.in_use >= n for n in (self.slots, self.ramp))
 
     def admit(self, call: Call, at: int) -> None:
+        behind = len(self.waiting()) - 1  # they will cost as much each as the calls so far
         for limit, cost in zip(self.limits, call.costs, strict=True):
             limit.take(cost, at)
+            waiting = float(limit.used) / float(self.admitted + 1) * behind
+            limit.pace.took(cost, min(limit.level, limit.room), waiting, limit.rate, at)
         self.try_one(at)
         self.admitted += 1
         self.in_use += 1
@@ -376,15 +272,25 @@ class Model:
         self.take_back(call)
         self.enqueue(call)
 
-    def retry(self, now: int, number: int) -> None:
-        """The attempt is over and stays paid for; the call waits for the next one, which costs the
-        same again, in its old place.
-        """
-        self.begin(now)
-        call = self.calls[number]
+    def end_attempt(self, call: Call) -> None:
+        """It stays paid for; the next one costs the same again."""
         self.land(call)
         call.repeated = True
+        call.state = RESTING
         self.free_slot()
+
+    def rest(self, now: int, number: int) -> None:
+        """A call waits out of the queue, and holds nothing."""
+        self.begin(now)
+        self.end_attempt(self.calls[number])
+        self.poll(self.now)
+
+    def retry(self, now: int, number: int) -> None:
+        """A call waits for its next attempt, in its old place."""
+        self.begin(now)
+        call = self.calls[number]
+        if call.state == IN_FLIGHT:
+            self.end_attempt(call)
         self.enqueue(call)
 
     def finish(self, now: int, number: int, ok: bool) -> None:
@@ -449,6 +355,13 @@ class Model:
         self.limits[index].shut = until
         self.poll(self.now)
 
+    def pace(self, now: int, index: int, law: Law, until: int | None) -> None:
+        """Calls follow each other no faster than that; what was chosen for the next one stays."""
+        self.begin(now)
+        pace = self.limits[index].pace
+        pace.law, pace.until = law, until
+        self.poll(self.now)
+
     def set_slots(self, now: int, slots: int | None) -> None:
         self.begin(now)
         self.slots_change()
@@ -487,6 +400,7 @@ class Model:
         parts = limit.rate.denominator
         limit.level = min(Fraction(int(limit.level * parts), parts), Fraction(limit.capacity))
         limit.due = limit.paid = Fraction(0)
+        limit.pace = Pace(next=limit.pace.next)
         limit.keep(self.margin, self.now)
 
     def replace(
@@ -554,18 +468,23 @@ class Model:
         self.poll(self.now)
         return max(self.end, self.now)
 
-    def failed(self, now: int, number: int, told: int | None, base: int, cap: int) -> int:
-        """The provider failed to answer a call. Returns the end of the cooldown."""
+    def failed(
+        self, now: int, number: int, told: int | None, base: int, cap: int, alone: bool = False
+    ) -> int:
+        """The provider failed to answer a call. Returns the end of the cooldown. `alone`: while
+        such failures are few, and the provider asks for nothing, they concern nobody else.
+        """
         self.begin(now)
         call, outage = self.calls[number], self.outage
         interval = min(base, cap)
         wait = interval if told is None else told
         if wait:
             opens = call.generation == self.generation
-            self.generation += opens
-            self.resets += opens
-            if opens or told is not None:
-                self.end = max(self.end, self.now + wait)
+            if not alone or told is not None or outage.failures + 1 >= OUTAGE_AFTER:
+                self.generation += opens
+                self.resets += opens
+                if opens or told is not None:
+                    self.end = max(self.end, self.now + wait)
             outage.sent = max(outage.sent, call.dispatched)
             if opens or not outage.interval:
                 outage.failures += 1

@@ -1,0 +1,155 @@
+"""A limit of the reference model, model.py: its bucket, and the pace at which calls pass it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from math import ceil, exp
+
+MS = 1_000_000
+HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
+LONGEST_GAP = 60_000 * MS  # between two calls that a pace holds apart
+
+Figures = tuple[int, int, int]  # of a limit: amount, period in ns, capacity
+Law = tuple[float, float, float, float]  # of a pace: most, kept, scale, fits; see Pace
+
+
+@dataclass
+class Pace:
+    """Calls follow each other no faster than at `most` units a second, or at the limit's rate times
+    e^((level - kept) / scale) if that is less; but if all that wait cost no more than the part
+    `fits` of the level, they go at once. A pace ends at `until`.
+
+    It alone is reckoned in floating point: in the core's smallest parts of a unit, `parts` each,
+    and step by step as there, as only so the same instants come out.
+    """
+
+    law: Law = (0.0, 0.0, 0.0, 0.0)
+    until: int | None = None
+    next: int = 0  # no call that costs anything passes before this instant
+
+    def took(self, cost: int, level: Fraction, waiting: float, rate: Fraction, when: int) -> None:
+        """A call was admitted, and left that level."""
+        most, kept, scale, fits = self.law
+        parts = rate.denominator
+        if most <= 0 or cost == 0:
+            return
+        left = float(int(level * parts)) / float(parts) * float(parts)
+        if fits > 0 and waiting * parts <= fits * left:
+            return
+        pace = most * parts / 1e9
+        if scale > 0:
+            steepness = (left - kept * parts) / (scale * parts)
+            pace = min(pace, rate.numerator * exp(steepness) if steepness < 700 else pace)
+        gap = min(float(cost * parts) / pace, float(LONGEST_GAP)) if pace else float(LONGEST_GAP)
+        self.next = when + int(gap)
+        if self.until is not None:
+            self.next = min(self.next, self.until)
+
+
+@dataclass
+class Limit:
+    """`amount` units every `per` ns, at most `capacity` at once; `level` is as of the instant `at`,
+    which lies in the future while a cooldown lasts that the limit was the cause of.
+    """
+
+    amount: int
+    per: int
+    capacity: int
+    level: Fraction = field(init=False)
+    at: int = 0
+    used: int = 0  # units, with settlements counted in
+    reserve: Fraction = Fraction(0)  # of the capacity, which is not used
+    due: Fraction = Fraction(0)  # what the next call takes in addition
+    paid: Fraction = Fraction(0)  # how much of that the last call took
+    reset: int = 0  # number of the reset that set the level
+    shut: int = 0  # nothing passes before that instant
+    pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        self.level = Fraction(self.capacity)
+
+    @property
+    def rate(self) -> Fraction:
+        return Fraction(self.amount, self.per)
+
+    @property
+    def room(self) -> Fraction:
+        """What may be used at once."""
+        return self.capacity - self.reserve
+
+    @property
+    def top(self) -> Fraction:
+        """Where refilling ends: less than one ns of refill above that.
+
+        Without that remainder a bucket read at whole nanoseconds would lose a part of one at each
+        admission of a call as large as the capacity.
+        """
+        return self.room + Fraction(self.rate.numerator - 1, self.rate.denominator)
+
+    def need(self, cost: int) -> Fraction:
+        return min(Fraction(cost), self.room)
+
+    def ready(self, cost: int) -> int:
+        """The first whole nanosecond at which `cost` passes."""
+        filled = self.at + max(0, ceil((self.need(cost) - self.level) / self.rate))
+        return max(self.shut, filled, self.pace.next if cost else 0)
+
+    def advance(self, t: int) -> None:
+        if t > self.at:
+            self.level = min(self.level + self.rate * (t - self.at), self.top)
+            self.at = t
+
+    def take(self, cost: int, t: int) -> None:
+        self.advance(t)
+        assert self.level >= self.need(cost)
+        self.level -= cost + self.due
+        self.paid, self.due = self.due, Fraction(0)
+        self.used += cost
+
+    def untake(self, cost: int, now: int) -> None:
+        """Give back what a call took, also in addition: the next one has to."""
+        self.give_back(cost, now)
+        self.level = min(self.level + self.paid, self.top)
+        self.paid, self.due = Fraction(0), self.due + self.paid
+
+    def give_back(self, units: int, now: int) -> None:
+        """A refund, or with `units` below 0 a charge. The level after a cooldown is the provider's
+        word, which nothing moves before.
+        """
+        self.advance(now)
+        if now >= self.at:
+            self.level = min(self.level + units, self.top)
+        self.used -= units
+
+    def keep(self, margin: int, now: int) -> None:
+        """Hold back what `margin` ns bring in."""
+        self.advance(now)
+        self.reserve = min(Fraction(self.capacity), self.rate * margin)
+        self.level = min(self.level, self.top)
+
+    def refuse(self, cost: int, taken: int, now: int, end: int) -> bool:
+        """A provider has sent a call away until `end`: then the bucket holds what this call needs,
+        less what calls take that are on their way; the reserve is refilled after it. But another
+        limit was the cause if the call costs nothing of this one, or if the bucket is one of hours
+        and the wait is short.
+        """
+        wait, fill = end - now, self.capacity // self.rate
+        if cost == 0 or (fill > HOURS and fill // 100 > wait):
+            return False
+        self.level, self.at = self.need(cost) - taken, end
+        self.due, self.paid = self.reserve, Fraction(0)
+        self.pace.next = 0
+        return True
+
+    def set_level(self, units: int, now: int) -> bool:
+        """A provider has that much left; not while a cooldown lasts."""
+        if now < self.at:
+            return False
+        self.level, self.at = min(Fraction(units), self.room), now
+        return True
+
+    def amend(self, units: int, now: int) -> None:
+        """What was expected to be taken by the end of a cooldown was not."""
+        if now < self.at:
+            self.level = min(self.level + units, self.top)
