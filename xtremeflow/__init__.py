@@ -5,7 +5,6 @@ from xtremeflow.answers.backoff import RetryException, auto_backoff
 from xtremeflow.batches.kv_batch import kv_batch
 from xtremeflow.batches.pipeline import async_chunks, async_pipeline
 from xtremeflow.learning.estimates import Estimator
-from xtremeflow.learning.rules import ChargeRule
 from xtremeflow.scheduler import (
     RateLimitScheduler,
     RequestRateScheduler,
@@ -13,6 +12,7 @@ from xtremeflow.scheduler import (
     TokenRateScheduler,
 )
 from xtremeflow.scheduler.stats import LimitStats, Stats
+from xtremeflow.values.charges import ChargeRule
 from xtremeflow.values.limits import Limit
 
 __version__: str

@@ -25,22 +25,16 @@ from bench.learning.jobs.tables import WITH_HEADERS
 from bench.learning.jobs.world import Refused, World, requests_for
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.charges import Belief
-from xtremeflow.learning.rules import ChargeRule
+from xtremeflow.providers import PROVIDERS
+from xtremeflow.providers.provider import UNITS
 from xtremeflow.serve.profiles import PROFILES
-from xtremeflow.serve.profiles.base import UNITS
 from xtremeflow.testing import CallRequest, run
+from xtremeflow.values.usage import Usage
 
 MOST = 1_000  # max_tokens, where the answer is not longer
 CACHED = 0.5  # of the calls have a part of their prompt in the cache
-RIGHT: Mapping[str, ChargeRule] = {
-    "openai": ChargeRule("max", settles=False, cached_free=False),
-    "azure": ChargeRule("sum", settles=False, cached_free=False),
-    "anthropic": ChargeRule("input", settles=True, cached_free=True),
-    "mistral": ChargeRule("nothing", settles=True, cached_free=False),
-    "groq": ChargeRule("sum", settles=True, cached_free=False),
-}
+RIGHT = {name: provider.rule for name, provider in PROVIDERS.items()}
 
 
 @dataclass
@@ -132,7 +126,7 @@ def limits(world: World) -> list[Limit]:
     found: list[Limit] = []
     for name, amount in world.amounts.items():
         if name.endswith("pm"):
-            at_once = amount / 60 if (world.profile.name, name) == ("anthropic", "rpm") else amount
+            at_once = amount / world.profile.provider.quotas[name].parts
             found.append(Limit(UNITS[name], amount, 60.0, at_once))
     return found
 

@@ -12,7 +12,7 @@ from bench.learning.pool import each
 from bench.learning.ways import WAYS
 from bench.learning.world import FIRST, Setting, World
 from bench.report import table
-from xtremeflow.serve.profiles import UNITS
+from xtremeflow.providers.provider import UNITS
 from xtremeflow.testing import Quirks, run
 
 TEXT = """\

@@ -9,8 +9,9 @@ from random import Random
 
 from bench.learning.world import Refused, World
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
+from xtremeflow.providers import PROVIDERS
+from xtremeflow.providers.provider import UNITS
 from xtremeflow.refusals import is_outage, is_refusal, retry_delay
-from xtremeflow.serve.profiles import UNITS
 from xtremeflow.testing import CallRequest
 
 Way = Callable[[World, int, float], Awaitable[None]]
@@ -96,13 +97,10 @@ def right_limits(world: World) -> list[Limit]:
     profile, quantum = world.setting.profile, world.setting.quirks.quantum
     limits: list[Limit] = []
     for name, amount in world.setting.amounts().items():
-        seconds = 60.0 if quantum is None else quantum
-        if profile == "azure" and name == "rpm":
-            seconds = min(seconds, 10.0)
-        if profile == "anthropic" and name == "rpm":
-            seconds = 1.0
+        quota = PROVIDERS[profile].quotas[name]
+        seconds = min(60.0 if quantum is None else quantum, quota.seconds or 60.0)
         part = amount * seconds / 60.0
-        if profile in ("mistral", "azure", "gemini"):
+        if quota.counted in ("window", "sliding"):
             limits.append(Limit(UNITS[name], 0.97 * part, seconds, 0.03 * part))
         else:
             capacity = max(1.0, part - amount * 0.05 / 60.0)

@@ -17,8 +17,8 @@ from random import Random
 from statistics import mean
 from types import SimpleNamespace
 
-from xtremeflow.serve.profiles import PROFILES, UNITS, Account, Profile
-from xtremeflow.serve.profiles.base import period
+from xtremeflow.providers.provider import UNITS, period
+from xtremeflow.serve.profiles import PROFILES, Account, Profile
 from xtremeflow.serve.telling import Telling
 from xtremeflow.testing import (
     CallRequest,

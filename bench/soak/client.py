@@ -13,10 +13,10 @@ from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow._core import current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
-from xtremeflow.answers.usage import Usage
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.refusals import is_outage, is_refusal
 from xtremeflow.testing import CallRequest
+from xtremeflow.values.usage import Usage
 
 RETRIES = 10_000  # of `auto_backoff`: a refused call is not given up
 

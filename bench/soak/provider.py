@@ -7,7 +7,8 @@ from collections import Counter
 
 from bench.learning.world import Answer, Refused, World
 from bench.soak.phases import Phase, Stage
-from xtremeflow.serve.profiles import UNITS, Account
+from xtremeflow.providers.provider import UNITS
+from xtremeflow.serve.profiles import Account
 from xtremeflow.serve.telling import Telling
 from xtremeflow.testing import CallRequest, SimulatedProvider
 

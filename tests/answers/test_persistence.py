@@ -10,9 +10,9 @@ from xtremeflow import TokenRateScheduler
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.table import judged
-from xtremeflow.answers.usage import Usage
 from xtremeflow.answers.verdict import Verdict
 from xtremeflow.testing import run
+from xtremeflow.values.usage import Usage
 
 
 class Line:

@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xtremeflow import _http
-from xtremeflow.answers.usage import Usage, usage_of
+from xtremeflow.answers.usage import usage_of
 from xtremeflow.http._usage import Tap, measured, usage_in
 from xtremeflow.learning.estimates import model_of, most_output
+from xtremeflow.values.usage import Usage
 
 ABSURD = 10**30
 

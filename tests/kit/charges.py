@@ -10,12 +10,13 @@ from random import Random
 from typing import Any
 
 from xtremeflow.answers.headers import Observation, observations
-from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.charges import Charges
-from xtremeflow.learning.rules import ChargeRule
+from xtremeflow.providers import PROVIDERS
 from xtremeflow.serve.profiles import PROFILES, Account
 from xtremeflow.simulation.enforcers import NANOSECONDS
 from xtremeflow.testing import CallRequest
+from xtremeflow.values.charges import ChargeRule
+from xtremeflow.values.usage import Usage
 
 LIMITS: dict[str, dict[str, int | None]] = {
     "openai": {"rpm": 5_000, "tpm": 200_000},
@@ -24,13 +25,7 @@ LIMITS: dict[str, dict[str, int | None]] = {
     "mistral": {"rpm": 5_000, "tpm": 200_000},
     "groq": {"rpm": 5_000, "rpd": 500_000, "tpm": 200_000},
 }
-RULES = {
-    "openai": ChargeRule("max", settles=False, cached_free=False),
-    "azure": ChargeRule("sum", settles=False, cached_free=False),
-    "anthropic": ChargeRule("input", settles=True, cached_free=True),
-    "mistral": ChargeRule("nothing", settles=True, cached_free=False),
-    "groq": ChargeRule("sum", settles=True, cached_free=False),
-}
+RULES = {name: PROVIDERS[name].rule for name in LIMITS}
 CALLS = [
     (Usage(prompt, written, cached), most)
     for prompt in (10, 1_000)

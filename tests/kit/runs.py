@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from xtremeflow import Limit
+from xtremeflow.providers.provider import ANY
 from xtremeflow.run.input.requests import Request
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.results import Results, errors_path
-from xtremeflow.run.providers import ANY
 from xtremeflow.run.wire.transport import Reply
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.testing import run

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from kit.charges import RULES, World, is_bold, take_in
 
 from xtremeflow.answers.headers import Observation
-from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.charges import Belief, Charges
-from xtremeflow.learning.rules import UNKNOWN, ChargeRule
+from xtremeflow.values.charges import UNKNOWN, ChargeRule
+from xtremeflow.values.usage import Usage
 
 PROFILES = sorted(RULES)
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from xtremeflow.answers.usage import Usage, usage_of
+from xtremeflow.answers.usage import usage_of
 from xtremeflow.learning.estimates import Estimate, Estimator, measure_body, most_output
-from xtremeflow.learning.rules import ChargeRule
+from xtremeflow.values.charges import ChargeRule
+from xtremeflow.values.usage import Usage
 
 
 def plain(text: str = "hello", model: str = "m", **more: Any) -> dict[str, Any]:

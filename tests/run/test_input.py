@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xtremeflow.providers import PROVIDERS
+from xtremeflow.providers.provider import ANY
 from xtremeflow.run.input.requests import BadLine, Request, fingerprint, parse
 from xtremeflow.run.input.source import Source, SourceError
-from xtremeflow.run.providers import ANY, PROVIDERS
 
 
 def taken(line: Any, paths: Any = ANY.paths) -> Request | BadLine:

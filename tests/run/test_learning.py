@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from kit.runs import Scripted, answered, by_line, go, plain, results_in
 
+from xtremeflow.providers import PROVIDERS, Provider
+from xtremeflow.providers.provider import ANY
 from xtremeflow.run.input.requests import Request
 from xtremeflow.run.job.job import Job
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.history import History, last_state, past_runs
 from xtremeflow.run.output.results import Results
-from xtremeflow.run.providers import ANY, PROVIDERS, Provider
 from xtremeflow.run.wire.transport import Reply
 from xtremeflow.scheduler import TaskScheduler
 

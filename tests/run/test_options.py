@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from xtremeflow.cli import amounts
+from xtremeflow.providers import PROVIDERS
+from xtremeflow.providers.address import address
 from xtremeflow.run.input.keys import Key, KeyProblem, check_base_url, find_key, is_loopback
 from xtremeflow.run.options import limits_of, parser, provider_of
-from xtremeflow.run.providers import PROVIDERS, address
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,9 @@ import pytest
 from kit.runs import Scripted, answered, by_line, errors_in, go, make, plain, results_in
 
 from xtremeflow import Limit
+from xtremeflow.providers import PROVIDERS
+from xtremeflow.providers.provider import ANY
 from xtremeflow.run.job.oversize import Room, fitted, rooms
-from xtremeflow.run.providers import ANY, PROVIDERS
 from xtremeflow.scheduler import TaskScheduler
 
 OPENAI, MINUTE = PROVIDERS["openai"], [Limit("tokens", 60_000, 60.0, 60_000)]

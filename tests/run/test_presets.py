@@ -8,10 +8,10 @@ import pytest
 from kit.runs import plain
 from test_input import good
 
-from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.estimates import Estimator
+from xtremeflow.providers import PROVIDERS
 from xtremeflow.run.input.tokenizer import TokenizerError, tokenizer
-from xtremeflow.run.providers import PROVIDERS
+from xtremeflow.values.usage import Usage
 
 
 @pytest.mark.parametrize(

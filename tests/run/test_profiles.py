@@ -20,11 +20,11 @@ from kit.runs import batches_of, by_line, plain, results_in
 from test_command import environment, run, start, until, write
 
 from xtremeflow.learning.estimates import Estimator
+from xtremeflow.providers import PROVIDERS
 from xtremeflow.run.job.budget import Budget
 from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.results import Results
-from xtremeflow.run.providers import PROVIDERS
 from xtremeflow.scheduler import TaskScheduler
 
 pytest.importorskip("uvicorn")

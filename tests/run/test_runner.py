@@ -23,12 +23,12 @@ from kit.runs import (
 )
 
 from xtremeflow import Limit
+from xtremeflow.providers import PROVIDERS
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.job.budget import Budget
 from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.results import InputChanged, Results
-from xtremeflow.run.providers import PROVIDERS
 from xtremeflow.run.wire.transport import NoReply, Unreachable
 from xtremeflow.testing import run
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from kit.runs import answered, batches_of, by_line, plain, results_in
 
+from xtremeflow.providers import PROVIDERS
 from xtremeflow.run.input.requests import Request
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.results import Results, errors_path
-from xtremeflow.run.providers import PROVIDERS
 from xtremeflow.run.wire.transport import Reply
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.testing import run

@@ -19,10 +19,10 @@ from xtremeflow import (
     report_token_usage,
 )
 from xtremeflow._core import Call, current_call
-from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.costs import Costs, Settlement
-from xtremeflow.learning.rules import UNKNOWN
 from xtremeflow.testing import run
+from xtremeflow.values.charges import UNKNOWN
+from xtremeflow.values.usage import Usage
 
 BODY = {"model": "m", "messages": [{"role": "user", "content": "x" * 396}], "max_tokens": 500}
 USAGE = {"usage": {"prompt_tokens": 100, "completion_tokens": 20}}

@@ -5,8 +5,9 @@ import asyncio
 import pytest
 from kit.serve import SLOW, Client, simulated
 
+from xtremeflow.providers.provider import CacheRules
 from xtremeflow.serve import PROFILES
-from xtremeflow.serve.cache import CacheRules, PrefixCache
+from xtremeflow.serve.cache import PrefixCache
 
 LONG = "z" * 8000  # 2,000 tokens
 
@@ -114,7 +115,7 @@ async def test_a_cached_prompt_is_read_faster():
 
 
 def test_nothing_is_cached_by_those_who_say_nothing_of_it():
-    assert {name for name, profile in PROFILES.items() if profile.cache is None} == {
+    assert {name for name, profile in PROFILES.items() if profile.provider.cache is None} == {
         "mistral",
         "groq",
     }

@@ -16,8 +16,8 @@ from typing import Generic, Protocol, TypeVar
 from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.exceptions import verdict_of
-from xtremeflow.answers.usage import Usage
 from xtremeflow.answers.verdict import LONGEST, PASSED, Meaning, Verdict
+from xtremeflow.values.usage import Usage
 
 logger = logging.getLogger("xtremeflow")
 

@@ -14,15 +14,15 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from xtremeflow.answers.answer import Answer, lowered
+from xtremeflow.providers.anthropic import ANTHROPIC, DIALECT
+from xtremeflow.providers.azure import AZURE
 from xtremeflow.values.forms import as_instant, as_number, json_objects, until
 from xtremeflow.values.limits import DAY, MINUTE
 
 _PERIODS = {"second": 1.0, "minute": MINUTE, "hour": 3_600.0, "day": DAY, "month": 30 * DAY}
 _NAMES = {"req": "requests", "input-tokens": "input_tokens", "output-tokens": "output_tokens"}
 
-_GRAIN = 1000.0  # Anthropic rounds tokens to this
 _MOST = 1e15  # per period: beyond any provider
-_AZURE_WINDOW = 10.0  # s, in which requests per minute are counted
 _UNIT_ENDS = frozenset("smhd")  # durations end so, and need not be tried as numbers
 _SURE = 0.01  # s: shorter resets are mostly rounding to whole milliseconds
 
@@ -170,9 +170,9 @@ def _observed(quota: Quota) -> Observation | None:
     per, window, slides, burst, grain = quota.per, None, False, None, 1.0
     if quota.style == "anthropic":
         if quota.name == "requests":
-            burst = 1.0  # Anthropic: "60 per minute may be enforced as 1 per second"
+            burst = ANTHROPIC.quotas["rpm"].seconds
         elif remaining is not None:
-            grain = _GRAIN
+            grain = float(DIALECT.grain)
             remaining = max(0.0, remaining - grain / 2)
     elif quota.style == "period":
         window, slides = per, True  # Mistral's
@@ -180,7 +180,7 @@ def _observed(quota: Quota) -> Observation | None:
         quota.reset_text[-1:] not in _UNIT_ENDS and as_number(quota.reset_text) is not None
     ):  # without a unit: Azure
         per = MINUTE
-        window = _AZURE_WINDOW if quota.name == "requests" else MINUTE
+        window = AZURE.quotas["rpm"].seconds if quota.name == "requests" else MINUTE
     else:
         per = _period(quota)
     return Observation(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
+
+from xtremeflow.values.usage import Usage
 
 _INPUT = ("input_tokens", "prompt_tokens", "promptTokenCount", "prompt_token_count")
 _OUTPUT = ("output_tokens", "completion_tokens", "candidatesTokenCount", "candidates_token_count")
@@ -13,22 +14,6 @@ _TOTAL = ("total_tokens", "totalTokenCount", "total_token_count")
 _DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _MOST = 10**9  # tokens of one call; a count above it is a mistake and counts as not told
 _CACHED = ("prompt_cache_hit_tokens", "cachedContentTokenCount", "cached_content_token_count")
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """The tokens of a call. `input` includes `cached`, the tokens read from a cache."""
-
-    input: int
-    output: int
-    cached: int = 0
-
-    @property
-    def total(self) -> int:
-        return self.input + self.output
-
-    def as_json(self) -> dict[str, int]:
-        return {"input_tokens": self.input, "output_tokens": self.output, "cached": self.cached}
 
 
 def usage_of(answer: Any) -> Usage | None:

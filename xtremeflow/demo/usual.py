@@ -12,7 +12,7 @@ from xtremeflow.demo.outcome import Outcome, json_lines
 from xtremeflow.demo.progress import Progress
 from xtremeflow.demo.provider import observed
 from xtremeflow.http import Client
-from xtremeflow.run.providers import address
+from xtremeflow.providers.address import address
 
 SDK_RETRIES = 2  # their default
 FIRST_DELAY = 0.5  # seconds of the provider's time; doubled with each retry, up to

@@ -16,7 +16,6 @@ from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.headers import Quota
 from xtremeflow.answers.table import judged
-from xtremeflow.answers.usage import Usage
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.http import _options
 from xtremeflow.http._errors import (
@@ -30,10 +29,11 @@ from xtremeflow.http._response import Response
 from xtremeflow.http._terms import Terms
 from xtremeflow.http._url import shown
 from xtremeflow.http._usage import Estimate, Tap, measured, usage_in
-from xtremeflow.learning.rules import BY_USAGE
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.arguments import check_int, check_number
+from xtremeflow.values.charges import BY_USAGE
 from xtremeflow.values.limits import Cost
+from xtremeflow.values.usage import Usage
 
 T = TypeVar("T")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xtremeflow import _http
-from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.estimates import embeds
 from xtremeflow.values.limits import Cost
+from xtremeflow.values.usage import Usage
 
 #: Returns the estimate for a request from its URL and its body (b"" if it has none): a number of
 #: tokens, or a mapping of limit names to amounts.

@@ -22,9 +22,9 @@ from operator import attrgetter
 from typing import Any
 
 from xtremeflow.answers.headers import Observation
-from xtremeflow.answers.usage import Usage
-from xtremeflow.learning.rules import ADMISSIONS, UNITS, UNKNOWN, ChargeRule
+from xtremeflow.values.charges import ADMISSIONS, UNITS, UNKNOWN, ChargeRule
 from xtremeflow.values.limits import MINUTE
+from xtremeflow.values.usage import Usage
 
 logger = logging.getLogger("xtremeflow.learning")
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 from xtremeflow.answers.headers import Observation
-from xtremeflow.answers.usage import Usage
 from xtremeflow.learning.charges import LIKELY, Belief, Charges
 from xtremeflow.learning.estimates import Estimate, Estimator, model_of
-from xtremeflow.learning.rules import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
+from xtremeflow.values.charges import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
+from xtremeflow.values.usage import Usage
 
 _NOTHING: Amounts = dict.fromkeys(UNITS, 0)
 _DOUBTFUL = 4096  # calls kept until their cost is known

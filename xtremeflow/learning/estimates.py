@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
-from xtremeflow.answers.usage import Usage
-from xtremeflow.learning.rules import UNITS, UNKNOWN, ChargeRule
+from xtremeflow.values.charges import UNITS, UNKNOWN, ChargeRule
+from xtremeflow.values.usage import Usage
 
 Measure: TypeAlias = Callable[[str], int]
 """The size of a text: len, or the number of a tokenizer's tokens."""

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
-from xtremeflow.learning.rules import ChargeRule
 from xtremeflow.values.arguments import check_int, check_number
+from xtremeflow.values.charges import ChargeRule
 
 VERSION = 1
 NAMES = ("requests", "tokens", "input_tokens", "output_tokens")

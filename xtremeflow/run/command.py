@@ -18,6 +18,7 @@ from pathlib import Path
 
 from xtremeflow.cli import amounts
 from xtremeflow.learning.estimates import Estimator
+from xtremeflow.providers import Provider
 from xtremeflow.run.input import keys
 from xtremeflow.run.input.keys import Key, KeyProblem
 from xtremeflow.run.input.requests import fingerprint
@@ -32,7 +33,6 @@ from xtremeflow.run.options import Usage, assumed, limits_for, limits_of, provid
 from xtremeflow.run.options import parser as _parser
 from xtremeflow.run.output.history import history_path
 from xtremeflow.run.output.results import Done, InputChanged, Results, ResultsError, errors_path
-from xtremeflow.run.providers import Provider
 from xtremeflow.run.views.plot import PlotError, plot
 from xtremeflow.run.views.summary import INTERRUPTED, STOPPED, USAGE, Summary
 from xtremeflow.run.views.view import LogLines, choose

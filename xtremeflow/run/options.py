@@ -9,8 +9,9 @@ from pathlib import Path
 
 from xtremeflow.cli import amounts
 from xtremeflow.cli.parser import Parser
+from xtremeflow.providers import PROVIDERS, Provider
+from xtremeflow.providers.provider import ANY, PER_MINUTE
 from xtremeflow.run.job.policy import Policy
-from xtremeflow.run.providers import ANY, PROVIDERS, UNITS, Provider
 from xtremeflow.run.views.plot import picture_path
 from xtremeflow.scheduler.base import Adapt
 from xtremeflow.values.limits import Limit
@@ -57,14 +58,14 @@ def limits_of(options: argparse.Namespace, provider: Provider) -> tuple[list[Lim
     The preset's limits are used where nothing is learned, and as a guess where answers tell of no
     limits before they refuse.
     """
-    rates: dict[str, float | None] = {n: vars(options)[n] for n in UNITS if n in options}
+    rates: dict[str, float | None] = {n: vars(options)[n] for n in PER_MINUTE if n in options}
     adapt = ADAPT[options.adapt]
     if not adapt:
         rates = {**assumed(provider), **rates}
     elif not (rates or provider.tells):
         rates, adapt = dict(assumed(provider)), True
     limits = limits_for(provider, rates, options.burst)
-    concurrency = options.concurrency or provider.amounts.get("concurrency")
+    concurrency = options.concurrency or provider.concurrency
     if concurrency is None:
         concurrency = _MANY_CALLS if limits or adapt else _FEW_CALLS
     return limits, adapt, concurrency
@@ -72,7 +73,7 @@ def limits_of(options: argparse.Namespace, provider: Provider) -> tuple[list[Lim
 
 def assumed(provider: Provider) -> dict[str, float | None]:
     """Returns the amounts per minute of the preset."""
-    return {name: amount for name, amount in provider.amounts.items() if name in UNITS}
+    return dict(provider.amounts)
 
 
 def limits_for(
@@ -115,7 +116,7 @@ def parser() -> Parser:
         "are learned from the answers"
     )  # fmt: skip
     add = group.add_argument
-    for name, unit in UNITS.items():
+    for name, unit in PER_MINUTE.items():
         words = unit.replace("_", " ")
         add(f"--{name}", type=amounts.limit, default=argparse.SUPPRESS, metavar="N",
             help=f"{words} per minute, such as 5000, 800k or 2M; none for no limit")  # fmt: skip

@@ -18,10 +18,10 @@ from xtremeflow.batches.map import map_calls
 from xtremeflow.learning.costs import Costs
 from xtremeflow.learning.estimates import Estimate, Estimator
 from xtremeflow.learning.learner import PLACES, UNLIMITED, Learner
-from xtremeflow.learning.rules import UNITS, ChargeRule
 from xtremeflow.learning.saved import Learned, restored, saved
 from xtremeflow.scheduler.stats import Stats, stats_from
 from xtremeflow.values.arguments import check_int, check_number
+from xtremeflow.values.charges import UNITS, ChargeRule
 from xtremeflow.values.limits import Cost, Limit
 
 T = TypeVar("T")

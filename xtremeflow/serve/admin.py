@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from xtremeflow.providers.provider import UNITS, period
 from xtremeflow.serve.asking import Json
 from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.fields import BadRequestError, parsed
-from xtremeflow.serve.profiles import UNITS, period
 from xtremeflow.simulation.quirks import Quirks
 from xtremeflow.values.forms import is_array, is_object
 

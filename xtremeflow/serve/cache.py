@@ -7,37 +7,12 @@ import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
+from xtremeflow.providers.provider import CacheRules
 from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN
 
 MOST_BLOCKS = 200_000  # kept; those unused for longest are dropped first
 MOST_ROUTES = 100_000
-
-
-@dataclass(frozen=True)
-class CacheRules:
-    """How a provider's cache works. Lengths are in tokens, times in seconds.
-
-    minimum     the shortest prefix that is cached
-    unit        every hit is a multiple of this
-    lifetime    after the last use; None is until there is no more room
-    usable      "scheduled" if a prefix can be read once its call is scheduled, "answered" if only
-                once an answer to it has begun
-    delay       the time after that until it can be read
-    sightings   calls with the prefix before it can be read
-    marked      whether only marked prefixes are cached (Anthropic's cache_control)
-    per_minute  calls of one prompt_cache_key above this rate meet a machine with a cold cache
-    """
-
-    minimum: int
-    unit: int
-    lifetime: float | None = None
-    usable: Literal["scheduled", "answered"] = "answered"
-    delay: float = 0.0
-    sightings: int = 1
-    marked: bool = False
-    per_minute: int | None = None
 
 
 @dataclass(frozen=True)

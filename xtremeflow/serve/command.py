@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from xtremeflow.cli.amounts import whole
 from xtremeflow.cli.parser import Parser
+from xtremeflow.providers.provider import QUOTAS
 from xtremeflow.serve.faults import KINDS, Fault
-from xtremeflow.serve.profiles import PROFILES, QUOTAS
+from xtremeflow.serve.profiles import PROFILES
 from xtremeflow.serve.settings import Settings
 from xtremeflow.simulation.latency import LatencyModel
 from xtremeflow.simulation.quirks import Quirks

@@ -72,12 +72,12 @@ class Service:
         }
         quirks = self.quirks.faster(settings.speed)
         if quirks.refused_count is None:
-            quirks = replace(quirks, refused_count=self.profile.refused_count)
+            quirks = replace(quirks, refused_count=self.profile.provider.refused_count)
         self.provider = SimulatedProvider(
             enforcers.values(),
             latency=self._latency,
             charge=self.profile.charge,
-            batch=settings.batch or self.profile.batch,
+            batch=settings.batch or self.profile.provider.batch,
             clock=self._clock,
             seed=settings.seed,
             record=False,
@@ -86,7 +86,7 @@ class Service:
         self.account = Account(enforcers, amounts, self.provider.now, self._wall)
         self.profile.begin(self.account)
         self.telling = Telling(self.profile, self.account, quirks)
-        rules = self.profile.cache
+        rules = self.profile.provider.cache
         self.cache = PrefixCache(rules, settings.minute) if rules else None
         self.faults = FaultPlan(
             (Fault(f.kind, f.rate, f.count, f.seconds) for f in settings.faults), settings.seed

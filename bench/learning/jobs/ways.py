@@ -10,8 +10,9 @@ from bench.learning.jobs.world import Refused, World
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.told.limits import kept
+from xtremeflow.providers import PROVIDERS
+from xtremeflow.providers.provider import UNITS, period
 from xtremeflow.refusals import is_outage, is_refusal
-from xtremeflow.serve.profiles.base import UNITS, period
 from xtremeflow.testing import CallRequest
 
 Way = Callable[[World], Awaitable[None]]
@@ -72,8 +73,9 @@ def best(profile: str, name: str, amount: int) -> Limit:
     """The bucket for a limit of which nothing is known but the limit."""
     if profile == "mistral":  # within any minute no more than the amount
         return Limit(UNITS[name], 0.97 * amount, 60.0, 0.03 * amount)
-    window = {"rpm": 10.0, "tpm": 60.0}[name] if profile == "azure" else None
-    burst = 1.0 if (profile, name) == ("anthropic", "rpm") else None
+    quota = PROVIDERS[profile].quotas[name]
+    window = (quota.seconds or 60.0) if profile == "azure" else None
+    burst = quota.seconds if profile == "anthropic" else None
     return kept(Observation(UNITS[name], period(name, 60.0), amount, window=window, burst=burst))
 
 

@@ -9,8 +9,9 @@ from random import Random
 from statistics import mean
 from types import SimpleNamespace
 
+from xtremeflow.providers.provider import UNITS, period
 from xtremeflow.serve.profiles import Account, Profile, Refusal
-from xtremeflow.serve.profiles.base import UNITS, Rejection, period
+from xtremeflow.serve.profiles.base import Rejection
 from xtremeflow.simulation.enforcers import NANOSECONDS, Concurrency
 from xtremeflow.simulation.traces import load_trace
 from xtremeflow.testing import (

@@ -12,7 +12,7 @@ from xtremeflow._core import report_token_usage
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.table import judged
-from xtremeflow.answers.usage import Usage, usage_of
+from xtremeflow.answers.usage import usage_of
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.learning.estimates import Estimate
 from xtremeflow.run.input.requests import Json, Request
@@ -29,6 +29,7 @@ from xtremeflow.run.job.failures import (
 from xtremeflow.run.output import records
 from xtremeflow.run.output.strict import Document, document
 from xtremeflow.run.wire.transport import NoReply, Reply, Unreachable
+from xtremeflow.values.usage import Usage
 
 if TYPE_CHECKING:
     from xtremeflow.run.job.runner import Runner

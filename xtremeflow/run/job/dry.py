@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 from xtremeflow.cli.amounts import counted, duration, shown
 from xtremeflow.learning.estimates import Estimator
+from xtremeflow.providers import Provider
 from xtremeflow.run.input.requests import BadLine, Json, fingerprint, parse
 from xtremeflow.run.job.oversize import Room, fitted
 from xtremeflow.run.output.results import Done
-from xtremeflow.run.providers import Provider
 from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
 

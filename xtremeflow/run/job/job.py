@@ -16,6 +16,7 @@ from functools import partial
 from xtremeflow.learning.concurrency.slots import FIRST_CALLS
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.saved import Learned, restored, saved
+from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.input.source import Source, SourceError
@@ -24,7 +25,6 @@ from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.history import History, last_state, past_runs
 from xtremeflow.run.output.results import InputChanged, Results, ResultsError
-from xtremeflow.run.providers import Provider
 from xtremeflow.run.views.monitor import Monitor, Snapshot
 from xtremeflow.run.views.summary import Summary
 from xtremeflow.run.views.view import View
@@ -108,8 +108,7 @@ class Job:
 
     def _assumed(self) -> Learned:
         """Returns the assumption for a provider that limits only calls in flight."""
-        limits_calls = set(self.provider.amounts) == {"concurrency"}
-        return Learned(concurrency=FIRST_CALLS if limits_calls else None)
+        return Learned(concurrency=FIRST_CALLS if self.provider.limits_calls_only else None)
 
 
 class _Run:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from xtremeflow.cli.amounts import shown
 from xtremeflow.learning.estimates import Estimate
-from xtremeflow.learning.rules import BY_USAGE, ChargeRule
 from xtremeflow.scheduler.stats import LimitStats
+from xtremeflow.values.charges import BY_USAGE, ChargeRule
 
 _MINUTE = 60.0
 _ABSURD = 10**9  # tokens that no model writes in one answer

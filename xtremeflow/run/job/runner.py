@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from xtremeflow.learning.estimates import Estimator
+from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.input.requests import Json, Request, fingerprint, parse
 from xtremeflow.run.job.budget import Budget
@@ -20,7 +21,6 @@ from xtremeflow.run.output import records
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.output.outbox import Outbox
 from xtremeflow.run.output.results import Results
-from xtremeflow.run.providers import Provider
 from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.text import printable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from xtremeflow.answers.usage import Usage
+from xtremeflow.values.usage import Usage
 
 
 @dataclass

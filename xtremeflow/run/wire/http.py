@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 from xtremeflow._http import limit_fields
 from xtremeflow.http import Client, ConnectError, HTTPError
+from xtremeflow.providers.address import address
 from xtremeflow.run.input.requests import Request
-from xtremeflow.run.providers import address
 from xtremeflow.run.wire.transport import NoReply, Reply, Unreachable
 
 # Looked up first: in most answers no other field of the head matters.

@@ -7,15 +7,12 @@ per second. Source: https://docs.anthropic.com/en/api/rate-limits
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import ClassVar
 
+from xtremeflow.providers.anthropic import ANTHROPIC, DIALECT
 from xtremeflow.serve.asking import Json
-from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import UNITS, Account, Profile, Quotas, Refusal, Rejection
-from xtremeflow.simulation.charge import CallRequest, charge_uncached_input, settle_uncached
-from xtremeflow.simulation.enforcers import Enforcer, TokenBucket
+from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
 
 KINDS = {
     400: "invalid_request_error",
@@ -36,46 +33,29 @@ WORDS = {
 
 
 class Anthropic(Profile):
-    name = "anthropic"
-    title = "Anthropic"
+    provider = ANTHROPIC
     base_path = ""
     heads = dict.fromkeys(("messages", "models"), "/v1")
     models = ("claude-opus-5", "claude-sonnet-5", "claude-haiku-5")
-    quotas: ClassVar[Quotas] = {"rpm": 4_000, "itpm": 2_000_000, "otpm": 400_000}
     as_produced = True
-    cache = CacheRules(minimum=1024, unit=1, lifetime=300.0, marked=True, usable="answered")
     overloaded = 529
-
-    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
-        capacity = max(1.0, amount / 60) if name == "rpm" else amount
-        return TokenBucket(UNITS[name], amount, minute, capacity)
-
-    def charge(self, request: CallRequest) -> Mapping[str, int]:
-        return charge_uncached_input(request)
-
-    def settle(self, request: CallRequest, produced: int) -> Mapping[str, int]:
-        return settle_uncached(request, produced)
 
     def headers(self, account: Account) -> dict[str, str]:
         told: dict[str, str] = {}
 
-        def tell(what: str, *names: str) -> None:
+        def tell(what: str, names: Sequence[str]) -> None:
             remaining = sum(account.remaining(name) for name in names)
             if what != "requests":
-                remaining = round(remaining, -3)
+                remaining = round(remaining / DIALECT.grain) * DIALECT.grain
             reset = max(account.reset(name) for name in names)
             limit = sum(account.amounts[name] for name in names)
             told[f"anthropic-ratelimit-{what}-limit"] = str(limit)
             told[f"anthropic-ratelimit-{what}-remaining"] = str(remaining)
             told[f"anthropic-ratelimit-{what}-reset"] = rfc3339(account.wall() + reset)
 
-        if "rpm" in account.limits:
-            tell("requests", "rpm")
-        tokens = [name for name in ("itpm", "otpm") if name in account.limits]
-        if tokens:
-            tell("tokens", *tokens)
-        for name in tokens:
-            tell("input-tokens" if name == "itpm" else "output-tokens", name)
+        for what, names in DIALECT.units.items():
+            if limited := [name for name in names if name in account.limits]:
+                tell(what, limited)
         return told
 
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:

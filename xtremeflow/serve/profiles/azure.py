@@ -12,18 +12,15 @@ import math
 from collections.abc import Mapping
 from typing import ClassVar
 
-from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import UNITS, Account, Profile, Quotas, Refusal, Rejection
+from xtremeflow.providers.azure import AZURE, DIALECT
+from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
 from xtremeflow.serve.profiles.openai_like import openai_error, openai_headers, openai_kind
-from xtremeflow.simulation.charge import CallRequest, charge_prompt_and_max_tokens
-from xtremeflow.simulation.enforcers import Enforcer, FixedWindow
 
 REQUEST_WINDOWS = 6  # windows of requests in a minute
 
 
 class Azure(Profile):
-    name = "azure"
-    title = "Azure OpenAI"
+    provider = AZURE
     base_path = "/openai/v1"
     heads: ClassVar[Mapping[str, str]] = {
         "chat": "/openai/v1|/openai/deployments/[^/]+",
@@ -32,20 +29,9 @@ class Azure(Profile):
         "models": "/openai/v1|/openai",
     }
     models = ("gpt-5.6", "gpt-5.6-mini", "text-embedding-3-small")
-    quotas: ClassVar[Quotas] = {"rpm": 1_440, "tpm": 240_000}
-    cache = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15)
-
-    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
-        if name == "rpm":
-            share = max(1, amount // REQUEST_WINDOWS)
-            return FixedWindow("requests", share, minute / REQUEST_WINDOWS)
-        return FixedWindow(UNITS[name], amount, minute)
-
-    def charge(self, request: CallRequest) -> Mapping[str, int]:
-        return charge_prompt_and_max_tokens(request)
 
     def headers(self, account: Account) -> dict[str, str]:
-        return openai_headers(account, {"requests": "rpm", "tokens": "tpm"}, _whole_seconds)
+        return openai_headers(account, DIALECT, _whole_seconds)
 
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
         return {"apim-request-id": request_id, "x-ms-region": "Simulated"}

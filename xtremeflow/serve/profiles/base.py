@@ -9,37 +9,37 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from xtremeflow.providers.provider import UNITS, Provider, period
 from xtremeflow.serve.asking import Json
-from xtremeflow.serve.cache import CacheRules
-from xtremeflow.simulation.charge import CallRequest
-from xtremeflow.simulation.enforcers import NANOSECONDS, Enforcer
+from xtremeflow.simulation.charge import (
+    CallRequest,
+    Charge,
+    charge_actual,
+    charge_later,
+    charge_max_tokens,
+    charge_prompt_and_max_tokens,
+    charge_uncached_input,
+    settle_actual,
+    settle_uncached,
+)
+from xtremeflow.simulation.enforcers import (
+    NANOSECONDS,
+    Concurrency,
+    Enforcer,
+    FixedWindow,
+    SlidingWindow,
+    TokenBucket,
+)
 from xtremeflow.simulation.provider import RateLimitError, RequestTooLargeError
-
-QUOTAS: Mapping[str, str] = {
-    "rpm": "requests per minute",
-    "rpd": "requests per day",
-    "tpm": "tokens per minute",
-    "tpd": "tokens per day",
-    "itpm": "input tokens per minute",
-    "otpm": "output tokens per minute",
-    "concurrency": "requests at once",
-}
-UNITS: Mapping[str, str] = {
-    "rpm": "requests",
-    "rpd": "requests",
-    "tpm": "tokens",
-    "tpd": "tokens",
-    "itpm": "input_tokens",
-    "otpm": "output_tokens",
-    "concurrency": "requests",
-}
 
 Quotas = Mapping[str, int | None]
 
-
-def period(name: str, minute: float) -> float:
-    """Returns the period of the limit of that name, in seconds."""
-    return 1440 * minute if name.endswith("pd") else minute
+_CHARGES: Mapping[str | None, Charge] = {
+    "nothing": charge_later,
+    "input": charge_uncached_input,
+    "max": charge_max_tokens,
+    "sum": charge_prompt_and_max_tokens,
+}
 
 
 class Rejection(Exception):
@@ -135,35 +135,40 @@ class Refusal:
 
 
 class Profile(ABC):
-    """A provider; stateless.
+    """A provider as it answers; stateless.
 
+    provider       what is known of it
     base_path      the path of its SDK's base URL
     heads          the APIs that it serves, by name, with a pattern of the beginning of their paths
     models         those that it lists
-    quotas         its usual limits, by their names in QUOTAS; None is a limit that is not set
     as_produced    whether `settle` is applied while the answer is produced, not only at its end
-    cache          the rules of its prefix cache
     overloaded     the status and the code of an overloaded provider
-    batch          calls that it works on at a time, the others waiting; None is all of them
     keep_alive     seconds between signs of life while a call waits for its first token
-    refused_count  whether a refused call takes a request from the limits on requests
     usage_always   whether a stream of chat completions tells its usage unasked
     """
 
-    name: ClassVar[str]
-    title: ClassVar[str]
+    provider: ClassVar[Provider]
     base_path: ClassVar[str] = "/v1"
     heads: ClassVar[Mapping[str, str]]
     models: ClassVar[tuple[str, ...]]
-    quotas: ClassVar[Quotas]
     as_produced: ClassVar[bool] = False
-    cache: ClassVar[CacheRules | None] = None
     overloaded: ClassVar[int] = 503
     overloaded_code: ClassVar[str | None] = None
-    batch: ClassVar[int | None] = None
     keep_alive: ClassVar[float | None] = None
-    refused_count: ClassVar[bool] = False
     usage_always: ClassVar[bool] = False
+
+    @property
+    def name(self) -> str:
+        return self.provider.name
+
+    @property
+    def title(self) -> str:
+        return self.provider.title
+
+    @property
+    def quotas(self) -> Quotas:
+        """Its usual limits; None is a limit that is not set."""
+        return {name: quota.amount for name, quota in self.provider.quotas.items()}
 
     def serves(self, api: str, head: str) -> bool:
         """Whether it serves that API under paths that begin with `head`."""
@@ -173,17 +178,28 @@ class Profile(ABC):
     def begin(self, account: Account) -> None:  # noqa: B027 - only some go by the wall's clock
         """Called before the first call, for limits that follow the time of day."""
 
-    @abstractmethod
     def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
         """Returns the limit of that name. `minute` is the length of a minute in seconds."""
+        quota, unit, seconds = self.provider.quotas[name], UNITS[name], period(name, minute)
+        if quota.counted == "at once":
+            return Concurrency(amount)
+        if quota.counted == "sliding":
+            return SlidingWindow(unit, amount, seconds)
+        if quota.counted == "window":
+            return FixedWindow(unit, max(1, amount // quota.parts), seconds / quota.parts)
+        capacity = None if quota.parts == 1 else max(1.0, amount / quota.parts)
+        return TokenBucket(unit, amount, seconds, capacity)
 
-    @abstractmethod
     def charge(self, request: CallRequest) -> Mapping[str, int]:
         """Returns the cost of a call at its admission, by unit."""
+        return _CHARGES[self.provider.rule.admission](request)
 
     def settle(self, request: CallRequest, produced: int) -> Mapping[str, int] | None:
-        """Returns the cost once `produced` tokens exist, by unit; None keeps the estimate."""
-        return None
+        """Returns its cost once `produced` tokens exist; None if the estimate stays."""
+        rule = self.provider.rule
+        if not rule.settles:
+            return None
+        return (settle_uncached if rule.cached_free else settle_actual)(request, produced)
 
     @abstractmethod
     def error(self, status: int, message: str, code: str | None = None) -> object:
@@ -219,3 +235,14 @@ class Profile(ABC):
                 raise ValueError(f"{name} must be at least 1, got {amount!r}")
         amounts = {**self.quotas, **overrides}
         return {name: amount for name, amount in amounts.items() if amount is not None}
+
+
+class AtOnce(Profile):
+    """A provider whose limits count only what is known when a call comes. It charges a call at once
+    for all that the call will use."""
+
+    def charge(self, request: CallRequest) -> Mapping[str, int]:
+        return charge_actual(request)
+
+    def settle(self, request: CallRequest, produced: int) -> None:
+        return None

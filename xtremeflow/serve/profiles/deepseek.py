@@ -9,17 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+from xtremeflow.providers.deepseek import DEEPSEEK
 from xtremeflow.serve.asking import Json
-from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import Profile, Quotas, Refusal, Rejection
+from xtremeflow.serve.profiles.base import AtOnce, Refusal, Rejection
 from xtremeflow.serve.profiles.openai_like import openai_error, openai_kind
-from xtremeflow.simulation.charge import CallRequest, charge_actual
-from xtremeflow.simulation.enforcers import Concurrency, Enforcer
 
 
-class DeepSeek(Profile):
-    name = "deepseek"
-    title = "DeepSeek"
+class DeepSeek(AtOnce):
+    provider = DEEPSEEK
     base_path = ""
     heads: ClassVar[Mapping[str, str]] = {
         "chat": "|/v1|/beta",
@@ -27,16 +24,8 @@ class DeepSeek(Profile):
         "models": "|/v1|/beta|/anthropic/v1",
     }
     models = ("deepseek-chat", "deepseek-reasoner")
-    quotas: ClassVar[Quotas] = {"concurrency": 500}
-    cache = CacheRules(minimum=64, unit=64, lifetime=3600.0, sightings=2, delay=3.0)
     keep_alive = 5.0
     usage_always = True
-
-    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
-        return Concurrency(amount)
-
-    def charge(self, request: CallRequest) -> Mapping[str, int]:
-        return charge_actual(request)
 
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
         return {"x-ds-trace-id": request_id}

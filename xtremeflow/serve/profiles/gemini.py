@@ -14,19 +14,10 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from xtremeflow.providers.gemini import GEMINI
 from xtremeflow.serve.asking import Json
-from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import (
-    UNITS,
-    Account,
-    Profile,
-    Quotas,
-    Refusal,
-    Rejection,
-    period,
-)
-from xtremeflow.simulation.charge import CallRequest, charge_actual
-from xtremeflow.simulation.enforcers import Enforcer, FixedWindow
+from xtremeflow.serve.profiles.base import Account, AtOnce, Refusal, Rejection
+from xtremeflow.simulation.enforcers import FixedWindow
 
 STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -48,9 +39,8 @@ DAY = 86400.0  # s
 HELP = "https://ai.google.dev/gemini-api/docs/rate-limits"
 
 
-class Gemini(Profile):
-    name = "gemini"
-    title = "Gemini"
+class Gemini(AtOnce):
+    provider = GEMINI
     base_path = "/v1beta/openai"
     heads: ClassVar[Mapping[str, str]] = {
         "chat": "/v1beta/openai",
@@ -59,20 +49,12 @@ class Gemini(Profile):
         "models": "/v1beta/openai|/v1(alpha|beta)?",
     }
     models = ("gemini-3-pro", "gemini-3-flash", "gemini-embedding-001")
-    quotas: ClassVar[Quotas] = {"rpm": 1_000, "itpm": 1_000_000, "rpd": 10_000}
-    cache = CacheRules(minimum=1024, unit=128, lifetime=300.0)
     usage_always = True
-
-    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
-        return FixedWindow(UNITS[name], amount, period(name, minute))
 
     def begin(self, account: Account) -> None:
         day = account.limits.get("rpd")
         if isinstance(day, FixedWindow):
             day.first_window(lambda: 1 - until_midnight(account.wall()) / DAY)
-
-    def charge(self, request: CallRequest) -> Mapping[str, int]:
-        return charge_actual(request)
 
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
         return {"server-timing": f"gfet4t7; dur={milliseconds}"}

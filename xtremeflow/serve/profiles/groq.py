@@ -5,21 +5,10 @@ Source: https://console.groq.com/docs/rate-limits
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
-from xtremeflow.serve.profiles.base import (
-    UNITS,
-    Account,
-    Profile,
-    Quotas,
-    Refusal,
-    Rejection,
-    period,
-)
+from xtremeflow.providers.groq import DIALECT, GROQ
+from xtremeflow.providers.provider import UNITS
+from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
 from xtremeflow.serve.profiles.openai_like import duration, openai_headers, openai_kind
-from xtremeflow.simulation.charge import CallRequest, charge_prompt_and_max_tokens, settle_actual
-from xtremeflow.simulation.enforcers import Enforcer, TokenBucket
 
 SHORT = {
     "rpm": "requests per minute (RPM)",
@@ -30,24 +19,13 @@ SHORT = {
 
 
 class Groq(Profile):
-    name = "groq"
-    title = "Groq"
+    provider = GROQ
     base_path = "/openai/v1"
     heads = dict.fromkeys(("chat", "responses", "models"), "/openai/v1")
     models = ("llama-3.3-70b-versatile", "openai/gpt-oss-120b")
-    quotas: ClassVar[Quotas] = {"rpm": 1_000, "rpd": 500_000, "tpm": 300_000, "tpd": None}
-
-    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
-        return TokenBucket(UNITS[name], amount, period(name, minute))
-
-    def charge(self, request: CallRequest) -> Mapping[str, int]:
-        return charge_prompt_and_max_tokens(request)
-
-    def settle(self, request: CallRequest, produced: int) -> Mapping[str, int]:
-        return settle_actual(request, produced)
 
     def headers(self, account: Account) -> dict[str, str]:
-        return openai_headers(account, {"requests": "rpd", "tokens": "tpm"}, duration)
+        return openai_headers(account, DIALECT, duration)
 
     def error(self, status: int, message: str, code: str | None = None) -> object:
         kind = "internal_server_error" if status >= 500 else openai_kind(status)

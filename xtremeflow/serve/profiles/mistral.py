@@ -6,36 +6,21 @@ Source: https://docs.mistral.ai/deployment/ai-studio/tier, and its answers' head
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
-from xtremeflow.serve.profiles.base import UNITS, Account, Profile, Quotas, Refusal, Rejection
-from xtremeflow.simulation.charge import CallRequest, charge_later, settle_actual
-from xtremeflow.simulation.enforcers import Enforcer, SlidingWindow
+from xtremeflow.providers.mistral import DIALECT, MISTRAL
+from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
 
 TYPES = {401: "unauthorized", 404: "invalid_model", 429: "rate_limited"}
 
 
 class Mistral(Profile):
-    name = "mistral"
-    title = "Mistral"
+    provider = MISTRAL
     heads = dict.fromkeys(("chat", "embeddings", "models"), "/v1")
     models = ("mistral-large-latest", "mistral-small-latest", "mistral-embed")
-    quotas: ClassVar[Quotas] = {"rpm": 360, "tpm": 2_000_000}
     usage_always = True
-
-    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
-        return SlidingWindow(UNITS[name], amount, minute)
-
-    def charge(self, request: CallRequest) -> Mapping[str, int]:
-        return charge_later(request)
-
-    def settle(self, request: CallRequest, produced: int) -> Mapping[str, int]:
-        return settle_actual(request, produced)
 
     def headers(self, account: Account) -> dict[str, str]:
         told: dict[str, str] = {}
-        for unit, name in (("req", "rpm"), ("tokens", "tpm")):
+        for unit, (name, *_) in DIALECT.units.items():
             if name in account.limits:
                 told[f"x-ratelimit-limit-{unit}-minute"] = str(account.amounts[name])
                 told[f"x-ratelimit-remaining-{unit}-minute"] = str(account.remaining(name))

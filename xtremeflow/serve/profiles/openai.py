@@ -6,49 +6,28 @@ Source: https://developers.openai.com/api/docs/guides/rate-limits
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import ClassVar
 
-from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import (
-    UNITS,
-    Account,
-    Profile,
-    Quotas,
-    Refusal,
-    Rejection,
-    period,
-)
+from xtremeflow.providers.openai import DIALECT, OPENAI
+from xtremeflow.providers.provider import UNITS
+from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
 from xtremeflow.serve.profiles.openai_like import (
     duration,
     openai_error,
     openai_headers,
     openai_kind,
 )
-from xtremeflow.simulation.charge import CallRequest, charge_max_tokens
-from xtremeflow.simulation.enforcers import Enforcer, TokenBucket
 
 SHORT = {"rpm": "min (RPM)", "rpd": "day (RPD)", "tpm": "min (TPM)", "tpd": "day (TPD)"}
 
 
 class OpenAI(Profile):
-    name = "openai"
-    title = "OpenAI"
+    provider = OPENAI
     heads = dict.fromkeys(("chat", "responses", "embeddings", "models"), "/v1")
     models = ("gpt-5.6", "gpt-5.6-mini", "text-embedding-3-small")
-    quotas: ClassVar[Quotas] = {"rpm": 5_000, "tpm": 800_000, "rpd": None, "tpd": None}
-    cache = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15)
     overloaded_code = "slow_down"
-    refused_count = True  # see https://help.openai.com/en/articles/5955604
-
-    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
-        return TokenBucket(UNITS[name], amount, period(name, minute))
-
-    def charge(self, request: CallRequest) -> Mapping[str, int]:
-        return charge_max_tokens(request)
 
     def headers(self, account: Account) -> dict[str, str]:
-        return openai_headers(account, {"requests": "rpm", "tokens": "tpm"}, duration)
+        return openai_headers(account, DIALECT, duration)
 
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
         return {

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
+from xtremeflow.providers.provider import Dialect
 from xtremeflow.serve.asking import Json
 from xtremeflow.serve.profiles.base import Account
 
 
 def openai_headers(
-    account: Account, limits: Mapping[str, str], reset: Callable[[float], str]
+    account: Account, dialect: Dialect, reset: Callable[[float], str]
 ) -> dict[str, str]:
-    """Returns the `x-ratelimit-*` headers. `limits` maps their units to names of limits."""
+    """The `x-ratelimit-*` headers; `reset` writes seconds as the provider does."""
     told: dict[str, str] = {}
-    for unit, name in limits.items():
+    for unit, (name, *_) in dialect.units.items():
         if name in account.limits:
             told[f"x-ratelimit-limit-{unit}"] = str(account.amounts[name])
             told[f"x-ratelimit-remaining-{unit}"] = str(account.remaining(name))

@@ -5,13 +5,8 @@ set.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar
-
-from xtremeflow.serve.cache import CacheRules
-from xtremeflow.serve.profiles.base import Profile, Quotas, Refusal, Rejection
-from xtremeflow.simulation.charge import CallRequest, charge_actual
-from xtremeflow.simulation.enforcers import Concurrency, Enforcer
+from xtremeflow.providers.vllm import VLLM
+from xtremeflow.serve.profiles.base import AtOnce, Refusal, Rejection
 
 TYPES = {
     400: "BadRequestError",
@@ -22,20 +17,10 @@ TYPES = {
 }
 
 
-class VLLM(Profile):
-    name = "vllm"
-    title = "vLLM"
+class VLLMServer(AtOnce):
+    provider = VLLM
     heads = dict.fromkeys(("chat", "responses", "embeddings", "messages", "models"), "/v1")
     models = ("Qwen/Qwen3-32B",)
-    quotas: ClassVar[Quotas] = {"concurrency": None}
-    batch = 256
-    cache = CacheRules(minimum=16, unit=16, usable="scheduled")
-
-    def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
-        return Concurrency(amount)
-
-    def charge(self, request: CallRequest) -> Mapping[str, int]:
-        return charge_actual(request)
 
     def error(self, status: int, message: str, code: str | None = None) -> object:
         kind = TYPES.get(status, "InternalServerError" if status >= 500 else "BadRequestError")

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from xtremeflow.answers.usage import Usage
+from xtremeflow.values.usage import Usage
 
 Admission: TypeAlias = Literal["nothing", "input", "max", "sum"]
 Amounts: TypeAlias = dict[str, int]

@@ -1,0 +1,37 @@
+"""Anthropic: continuous buckets of requests, input and output; cache reads are free.
+
+The requests of a minute may not be made in one of its seconds: that bucket holds a second's worth.
+"""
+
+from __future__ import annotations
+
+from xtremeflow.providers.provider import CacheRules, Dialect, Provider, Quota
+from xtremeflow.values.charges import ChargeRule
+
+DIALECT = Dialect(
+    {
+        "requests": ["rpm"],
+        "tokens": ["itpm", "otpm"],
+        "input-tokens": ["itpm"],
+        "output-tokens": ["otpm"],
+    },
+    grain=1000,
+)
+
+ANTHROPIC = Provider(
+    "anthropic",
+    "Anthropic",
+    "https://api.anthropic.com",
+    "ANTHROPIC_API_KEY",
+    ("x-api-key", "{}"),
+    headers={"anthropic-version": "2023-06-01"},
+    paths={"messages": "/v1/messages"},
+    quotas={
+        "rpm": Quota(4_000, seconds=1.0),  # "60 per minute may be enforced as 1 per second"
+        "itpm": Quota(2_000_000),
+        "otpm": Quota(400_000),
+    },
+    tells=DIALECT,
+    rule=ChargeRule("input", settles=True, cached_free=True),
+    cache=CacheRules(minimum=1024, unit=1, lifetime=300.0, marked=True, usable="answered"),
+)

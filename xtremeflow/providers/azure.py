@@ -1,0 +1,20 @@
+"""Azure OpenAI: tokens by the minute's window, requests by that of ten seconds."""
+
+from __future__ import annotations
+
+from xtremeflow.providers.provider import CacheRules, Dialect, Provider, Quota
+from xtremeflow.values.charges import ChargeRule
+
+DIALECT = Dialect({"requests": ["rpm"], "tokens": ["tpm"]})
+
+AZURE = Provider(
+    "azure",
+    "Azure OpenAI",
+    None,
+    "AZURE_OPENAI_API_KEY",
+    ("api-key", "{}"),
+    quotas={"rpm": Quota(1_440, "window", seconds=10.0), "tpm": Quota(240_000, "window")},
+    tells=DIALECT,
+    rule=ChargeRule("sum", settles=False, cached_free=False),
+    cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15),
+)

@@ -1,0 +1,15 @@
+"""DeepSeek: no rates, but so many requests at once, each held until its answer is complete."""
+
+from __future__ import annotations
+
+from xtremeflow.providers.provider import CacheRules, Provider, Quota
+
+DEEPSEEK = Provider(
+    "deepseek",
+    "DeepSeek",
+    "https://api.deepseek.com",
+    "DEEPSEEK_API_KEY",
+    paths={"messages": "/chat/completions"},
+    quotas={"concurrency": Quota(500, "at once")},
+    cache=CacheRules(minimum=64, unit=64, lifetime=3600.0, sightings=2, delay=3.0),
+)

@@ -1,0 +1,20 @@
+"""Gemini: requests and input tokens by the minute, requests by the day, told in refusals only."""
+
+from __future__ import annotations
+
+from xtremeflow.providers.provider import CacheRules, Provider, Quota
+
+GEMINI = Provider(
+    "gemini",
+    "Gemini",
+    "https://generativelanguage.googleapis.com/v1beta/openai",
+    "GEMINI_API_KEY",
+    paths={"messages": "/chat/completions", "embedding": "/embeddings"},
+    prefix="/v1",
+    quotas={
+        "rpm": Quota(1_000, "window"),
+        "itpm": Quota(1_000_000, "window"),
+        "rpd": Quota(10_000, "window"),
+    },
+    cache=CacheRules(minimum=1024, unit=128, lifetime=300.0),
+)

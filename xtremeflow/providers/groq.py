@@ -1,0 +1,23 @@
+"""Groq: continuous buckets; of requests, its headers tell those of the day."""
+
+from __future__ import annotations
+
+from xtremeflow.providers.provider import Dialect, Provider, Quota
+from xtremeflow.values.charges import ChargeRule
+
+DIALECT = Dialect({"requests": ["rpd"], "tokens": ["tpm"]})
+
+GROQ = Provider(
+    "groq",
+    "Groq",
+    "https://api.groq.com/openai/v1",
+    "GROQ_API_KEY",
+    quotas={
+        "rpm": Quota(1_000),
+        "rpd": Quota(500_000),
+        "tpm": Quota(300_000),
+        "tpd": Quota(None),
+    },
+    tells=DIALECT,
+    rule=ChargeRule("sum", settles=True, cached_free=False),
+)

@@ -1,0 +1,17 @@
+"""Mistral: sliding minutes of what was really used."""
+
+from __future__ import annotations
+
+from xtremeflow.providers.provider import Dialect, Provider, Quota
+
+DIALECT = Dialect({"req": ["rpm"], "tokens": ["tpm"]})
+
+MISTRAL = Provider(
+    "mistral",
+    "Mistral",
+    "https://api.mistral.ai/v1",
+    "MISTRAL_API_KEY",
+    paths={"messages": "/v1/chat/completions", "embedding": "/v1/embeddings"},
+    quotas={"rpm": Quota(360, "sliding"), "tpm": Quota(2_000_000, "sliding")},
+    tells=DIALECT,
+)

@@ -1,0 +1,25 @@
+"""OpenAI: continuous buckets, charged the larger of max_tokens and the prompt, for good."""
+
+from __future__ import annotations
+
+from xtremeflow.providers.provider import CacheRules, Dialect, Provider, Quota
+from xtremeflow.values.charges import ChargeRule
+
+DIALECT = Dialect({"requests": ["rpm"], "tokens": ["tpm"]})
+
+OPENAI = Provider(
+    "openai",
+    "OpenAI",
+    "https://api.openai.com/v1",
+    "OPENAI_API_KEY",
+    quotas={
+        "rpm": Quota(5_000),
+        "tpm": Quota(800_000),
+        "rpd": Quota(None),
+        "tpd": Quota(None),
+    },
+    tells=DIALECT,
+    rule=ChargeRule("max", settles=False, cached_free=False),
+    cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15),
+    refused_count=True,  # "unsuccessful requests contribute to your per-minute limit"
+)

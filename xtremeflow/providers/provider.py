@@ -1,0 +1,182 @@
+"""The address, the limits, the charges, the headers and the cache of a provider."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from xtremeflow.values.charges import ChargeRule
+from xtremeflow.values.limits import MINUTE, Limit
+
+QUOTAS: Mapping[str, str] = {
+    "rpm": "requests per minute",
+    "rpd": "requests per day",
+    "tpm": "tokens per minute",
+    "tpd": "tokens per day",
+    "itpm": "input tokens per minute",
+    "otpm": "output tokens per minute",
+    "concurrency": "requests at once",
+}
+"""The limits of providers, by the names that people use."""
+
+UNITS: Mapping[str, str] = {
+    "rpm": "requests",
+    "rpd": "requests",
+    "tpm": "tokens",
+    "tpd": "tokens",
+    "itpm": "input_tokens",
+    "otpm": "output_tokens",
+    "concurrency": "requests",
+}
+"""The unit that each of them counts."""
+
+PER_MINUTE: Mapping[str, str] = {n: unit for n, unit in UNITS.items() if n.endswith("pm")}
+
+# This part of a bucket stays free, because the network may deliver a call early.
+_JITTER = 1.0  # s
+_HEADROOM = 0.98  # of a window's amount: its edge is not hit exactly
+_OPENAI_PATHS = {
+    "messages": "/v1/chat/completions",
+    "input": "/v1/responses",
+    "embedding": "/v1/embeddings",
+    "prompt": "/v1/completions",
+}
+
+
+def period(name: str, minute: float) -> float:
+    """Returns the period of the limit of that name, in seconds."""
+    return 1440 * minute if name.endswith("pd") else minute
+
+
+@dataclass(frozen=True)
+class Quota:
+    """One limit of a provider.
+
+    amount   that of a middle tier; None: there is one, but not usually
+    counted  in a "bucket" that refills continuously, in fixed "window"s, in a "sliding" one, or
+             calls "at once"
+    seconds  of its rate that a bucket holds, or of which a window is; None: of the whole period
+    """
+
+    amount: int | None
+    counted: Literal["bucket", "window", "sliding", "at once"] = "bucket"
+    seconds: float | None = None
+
+    @property
+    def parts(self) -> int:
+        """Windows, or full buckets, in its period."""
+        return 1 if self.seconds is None else round(MINUTE / self.seconds)
+
+
+@dataclass(frozen=True)
+class Dialect:
+    """The headers in which answers tell of limits.
+
+    units  what a header's unit tells of: the names of quotas, whose sum it is
+    grain  to which the tokens that are left are rounded
+    """
+
+    units: Mapping[str, Sequence[str]]
+    grain: int = 1
+
+
+@dataclass(frozen=True)
+class CacheRules:
+    """How a provider's cache works. Lengths are in tokens, times in seconds.
+
+    minimum     the shortest prefix that is cached
+    unit        every hit is a multiple of this
+    lifetime    after the last use; None is until there is no more room
+    usable      "scheduled" if a prefix can be read once its call is scheduled, "answered" if only
+                once an answer to it has begun
+    delay       the time after that until it can be read
+    sightings   calls with the prefix before it can be read
+    marked      whether only marked prefixes are cached (Anthropic's cache_control)
+    per_minute  calls of one prompt_cache_key above this rate meet a machine with a cold cache
+    """
+
+    minimum: int
+    unit: int
+    lifetime: float | None = None
+    usable: Literal["scheduled", "answered"] = "answered"
+    delay: float = 0.0
+    sightings: int = 1
+    marked: bool = False
+    per_minute: int | None = None
+
+
+@dataclass(frozen=True)
+class Provider:
+    """A provider. The sources are in docs/limits.md, "Real providers".
+
+    base_url      its address; None if each user has one of their own
+    key_variable  the environment variable with the key; None if it needs no key
+    key_header    the header with the key; "{}" stands for the key
+    headers       other headers of every call
+    paths         paths for bodies without a url, by their fields: see `requests.parse`
+    prefix        the beginning of OpenAI's paths that this provider's do not have
+    quotas        its limits, by their names in QUOTAS
+    tells         the headers that tell of limits; None if answers tell of none until they refuse
+    rule          the rule by which it charges tokens
+    cache         the rules of its prefix cache
+    batch         calls that it works on at a time, the others waiting; None is all of them
+    refused_count whether a refused call takes a request from the limits on requests
+    """
+
+    name: str
+    title: str
+    base_url: str | None = None
+    key_variable: str | None = None
+    key_header: tuple[str, str] = ("Authorization", "Bearer {}")
+    headers: Mapping[str, str] = field(default_factory=dict[str, str])
+    paths: Mapping[str, str] = field(default_factory=lambda: _OPENAI_PATHS)
+    prefix: str = ""
+    quotas: Mapping[str, Quota] = field(default_factory=dict[str, Quota])
+    tells: Dialect | None = None
+    rule: ChargeRule = ChargeRule("nothing", settles=True, cached_free=False)  # noqa: RUF009
+    cache: CacheRules | None = None
+    batch: int | None = None
+    refused_count: bool = False
+
+    @property
+    def amounts(self) -> Mapping[str, int]:
+        """The usual amounts per minute."""
+        return {
+            name: quota.amount
+            for name, quota in self.quotas.items()
+            if quota.amount is not None and name in PER_MINUTE
+        }
+
+    @property
+    def concurrency(self) -> int | None:
+        """Calls that it takes at a time; None if it limits none."""
+        quota = self.quotas.get("concurrency")
+        return self.batch if quota is None or quota.amount is None else quota.amount
+
+    @property
+    def limits_calls_only(self) -> bool:
+        """Whether it limits nothing but the calls at a time."""
+        return set(self.quotas) == {"concurrency"}
+
+    def limits(self, amounts: Mapping[str, float], burst: float | None) -> list[Limit]:
+        """Returns the scheduler's limits for amounts per minute. `burst` (s) replaces the
+        provider's."""
+        windows = any(quota.counted in ("window", "sliding") for quota in self.quotas.values())
+        found: list[Limit] = []
+        for name, amount in amounts.items():
+            seconds = self._burst(name) if burst is None else burst
+            usable = amount * (_HEADROOM if windows else 1.0)
+            found.append(Limit(UNITS[name], usable, MINUTE, usable / MINUTE * seconds))
+        return found
+
+    def _burst(self, name: str) -> float:
+        """Returns the seconds of its rate that a limit allows at once."""
+        quota = self.quotas.get(name)
+        if quota is None or quota.counted != "bucket":
+            return 0.0
+        return (MINUTE if quota.seconds is None else quota.seconds) - _JITTER
+
+
+ANY = Provider("any", "any OpenAI-compatible server", None, "XTREMEFLOW_API_KEY")
+"""What is assumed of a server of which only the address is given."""

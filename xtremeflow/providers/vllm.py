@@ -1,0 +1,15 @@
+"""vLLM: a server of one's own, which works on a batch of calls and lets the others wait."""
+
+from __future__ import annotations
+
+from xtremeflow.providers.provider import CacheRules, Provider, Quota
+
+VLLM = Provider(
+    "vllm",
+    "vLLM",
+    "http://127.0.0.1:8000/v1",
+    None,
+    quotas={"concurrency": Quota(None, "at once")},
+    cache=CacheRules(minimum=16, unit=16, usable="scheduled"),
+    batch=256,
+)

@@ -1,0 +1,21 @@
+"""What a call has used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """The tokens of a call. `input` includes `cached`, the tokens read from a cache."""
+
+    input: int
+    output: int
+    cached: int = 0
+
+    @property
+    def total(self) -> int:
+        return self.input + self.output
+
+    def as_json(self) -> dict[str, int]:
+        return {"input_tokens": self.input, "output_tokens": self.output, "cached": self.cached}
