@@ -170,7 +170,7 @@ static int module_exec(PyObject *module)
     return st->current_call != NULL && st->reported != NULL && st->resolve != NULL ? 0 : -1;
 }
 
-/* What refers back to the module. */
+/* The references back to the module. */
 #define EACH_CYCLE(DO)                                                                             \
     DO(scheduler_type)                                                                             \
     DO(call_type)                                                                                  \
@@ -185,7 +185,7 @@ static int module_exec(PyObject *module)
     DO(reported)                                                                                   \
     DO(resolve)
 
-/* All the rest of the state: schedulers that are collected together with the module need it. */
+/* All other state, which schedulers that are collected together with the module still need. */
 #define EACH_OTHER(DO)                                                                             \
     DO(current_call)                                                                               \
     DO(get_running_loop)                                                                           \

@@ -1,4 +1,4 @@
-/* What the coroutine types, Start and Call, have in common. */
+/* The common part of the coroutine types, Start and Call. */
 #include "binding/call/await.h"
 
 #include "binding/steps.h"
@@ -8,7 +8,7 @@
 PyObject *xf_send_result(PySendResult status, PyObject *result_steal_ref)
 {
     if (status == PYGEN_RETURN) {
-        /* Not PyErr_SetObject with the bare value: a tuple would be taken for arguments. */
+        /* Not PyErr_SetObject() with the bare value, which would take a tuple for arguments. */
         PyObject *stop = PyObject_CallOneArg(PyExc_StopIteration, result_steal_ref);
         Py_CLEAR(result_steal_ref);
         if (stop != NULL) {

@@ -13,13 +13,13 @@
 #include <assert.h>
 #include <structmember.h>
 
-/* Some 100 KB per scheduler at the most. */
+/* At most some 100 KB per scheduler. */
 enum { MAX_FREE_CALLS = 500 };
 
 /* ---- stages ---- */
 
 #ifndef NDEBUG
-/* For each stage, those that may follow it, as bits. */
+/* For each stage the stages that may follow it, as bits. */
 static const uint8_t next_stages[] = {
     [XF_STAGE_PENDING] = 1 << XF_STAGE_STEPPING | 1 << XF_STAGE_ENDED,
     [XF_STAGE_STEPPING] = 1 << XF_STAGE_PAUSED | 1 << XF_STAGE_ENDED,
@@ -46,8 +46,8 @@ int64_t xf_call_cost(CallObject *c, int64_t *cost)
     return c->estimate != NULL ? xf_amounts(s, c->estimate, "estimated_tokens", cost) : 0;
 }
 
-/* Memory for a call: that of one that is gone, if there is any. It saves more than the allocation:
-   what is not newly allocated does not bring the next run of the garbage collector nearer. */
+/* Memory for a call: that of a freed one, if there is any. Reused memory also does not count
+   towards the next run of the garbage collector. */
 static CallObject *allocate(SchedulerObject *s)
 {
     CallObject *c = s->free_calls;
@@ -60,7 +60,7 @@ static CallObject *allocate(SchedulerObject *s)
     return c;
 }
 
-/* Takes the memory of a call of `s`, which it keeps alive no longer; its type has been let go. */
+/* Keeps the memory of a freed call of `s`, whose references have been dropped. */
 static void recycle(SchedulerObject *s, CallObject *c)
 {
     if (s->n_free_calls < MAX_FREE_CALLS) {
@@ -92,7 +92,7 @@ CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, 
     c->scheduler = (SchedulerObject *)Py_NewRef(s);
     c->priority = (int16_t)priority;
     c->coro = Py_NewRef(coro);
-    /* A retry reads it again: nobody may change it until then. */
+    /* A copy, since a retry reads it again and it must not change until then. */
     c->estimate =
         estimate != NULL && PyDict_Check(estimate) ? PyDict_Copy(estimate) : Py_XNewRef(estimate);
     if ((estimate != NULL && c->estimate == NULL) ||
@@ -142,7 +142,7 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns)
         return -1;
     }
     int64_t now = xf_port_now(s, port);
-    if (c->stage == XF_STAGE_ENDED) { /* given up by what that has run */
+    if (c->stage == XF_STAGE_ENDED) { /* ended by code that this has run */
         (void)xf_already_awaited();
         return -1;
     }
@@ -182,7 +182,7 @@ void xf_set_timeout(const CallObject *c)
                     "the call was not admitted within its timeout");
 }
 
-/* Tells the scheduler that calls go by of which it learns nothing. Keeps a set exception. */
+/* Tells the scheduler that calls pass without an observed answer. Keeps a set exception. */
 static void raise_alarm(SchedulerObject *s)
 {
     PyObject *type, *value, *traceback;
@@ -222,7 +222,7 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
     xf_finish(&s->core, &c->core, outcome, xf_port_about_now(s, c->port));
     xf_call_unlink(c);
     if (c->callback != NULL) {
-        xf_future_settle(c); /* ended by somebody else than the task that waits */
+        xf_future_settle(c); /* ended by other code than the task that waits */
     }
     xf_deliver(s);
     xf_call_drop_verdict(c);

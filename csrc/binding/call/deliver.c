@@ -1,7 +1,7 @@
-/* Delivery: what the core has decided is handed out. Tasks are woken in the loop they belong to:
-   all that became due in one turn of it are run together in the next, as the loop's own work for a
-   callback costs as much as a task's step; or at once where the timer has brought us there. Then
-   the timer is armed for what comes next. */
+/* Delivery: hands out the decisions of the core. It wakes tasks in their own loops. All that became
+   due in one turn of a loop run together in the next, since the loop's own work for a callback
+   costs as much as a task's step. From the timer's callback they run at once. Then it arms the
+   timer for the next moment. */
 #include "binding/call/deliver.h"
 
 #include "binding/call/call.h"
@@ -19,8 +19,8 @@ static bool is_armed(xf_call *c, int64_t at)
     return c == NULL || xf_timer_is_armed(xf_call_of(c)->port, at);
 }
 
-/* When to wake for the head. Where other loops have calls, too, also now and then to see whether
-   one was closed and has left a slot behind. */
+/* The moment to wake for the head. If other loops have calls too, also now and then, to find a
+   closed loop that still holds a slot. */
 static int64_t head_wakes_at(const SchedulerObject *s, xf_call *head, int64_t at)
 {
     bool has_others = head != NULL && s->ports != NULL && s->ports->next != NULL &&
@@ -42,7 +42,7 @@ static void arm_for(SchedulerObject *s, xf_call *c, PyObject *here, int64_t at)
     }
 }
 
-/* Takes what the waiting task of `c` has put down to be called; NULL: ended and woken meanwhile. */
+/* Takes the callback of the task that waits for `c`; NULL if the call has ended and woken it. */
 static PyObject *take_callback(CallObject *c, PyObject **context)
 {
     PyObject *callback;
@@ -55,8 +55,8 @@ static PyObject *take_callback(CallObject *c, PyObject **context)
     return callback;
 }
 
-/* Runs it, or has the loop run it, if its context is in use or `later`. -1 with an error set: it
-   has raised what a loop stops for. */
+/* Runs the callback, or lets the loop run it if its context is in use or `later` is set. 0, or -1
+   with an error set if it raised an exception that stops a loop. */
 static int run_callback(CallObject *c, bool later)
 {
     PyObject *context, *callback = take_callback(c, &context);
@@ -87,14 +87,14 @@ static int run_callback(CallObject *c, bool later)
     return result;
 }
 
-/* Runs the tasks of the calls that have been woken. NULL with an error set: one has raised what a
-   loop stops for; the others are woken all the same. */
+/* Runs the tasks of the woken calls. NULL with an error set if one raised an exception that stops a
+   loop; the others are woken all the same. */
 static PyObject *run_woken(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     PortObject *port = (PortObject *)self;
     PyObject *woken = port->woken;
     int result = 0;
-    port->woken = NULL; /* whom they wake in turn is run in the next turn */
+    port->woken = NULL; /* tasks that these wake run in the next turn */
     for (Py_ssize_t i = 0; woken != NULL && i < PyList_GET_SIZE(woken); i++) {
         if (run_callback((CallObject *)PyList_GET_ITEM(woken, i), result < 0) < 0) {
             result = -1;
@@ -106,8 +106,8 @@ static PyObject *run_woken(PyObject *self, PyObject *Py_UNUSED(unused))
 
 static PyMethodDef run_woken_def = {"run_woken", run_woken, METH_NOARGS, NULL};
 
-/* Puts `c` down to be run, and sees to it that it will be, unless the caller does. False: no
-   memory. */
+/* Adds `c` to the calls whose tasks are to run, and schedules that, unless the caller does. False
+   if there is no memory. */
 static bool run_later(PortObject *port, CallObject *c, bool is_seen_to)
 {
     if (port->woken == NULL) {
@@ -127,8 +127,8 @@ static bool run_later(PortObject *port, CallObject *c, bool is_seen_to)
     return done;
 }
 
-/* See xf_deliver(). `timer` (or NULL) is the port whose timer has fired: the caller runs what is
-   woken there. */
+/* See xf_deliver(). `timer` (or NULL) is the port whose timer has fired. The caller runs the tasks
+   that are woken there. */
 static void deliver(SchedulerObject *s, const PortObject *timer)
 {
     int64_t head_at, deadline;
@@ -172,8 +172,8 @@ void xf_deliver(SchedulerObject *s)
     deliver(s, NULL);
 }
 
-/* The timer has fired. What became due is collected, the timer armed anew, and then the tasks are
-   run, here and now: another turn of the loop for each would cost more than the task itself. */
+/* Handles a timer that has fired: collects the due calls, arms the timer anew, and then runs their
+   tasks at once. Another turn of the loop for each would cost more than the task itself. */
 static PyObject *wake(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     PortObject *port = (PortObject *)self;
@@ -184,7 +184,7 @@ static PyObject *wake(PyObject *self, PyObject *Py_UNUSED(unused))
     XF_LOCK(s);
     xf_poll(&s->core, xf_timer_fired(port));
     if (s->core.outbox.first == NULL) {
-        xf_port_purge_others(s); /* nobody was due: see head_wakes_at() */
+        xf_port_purge_others(s); /* no call was due: see head_wakes_at() */
     }
     deliver(s, port);
     xf_timer_rest(port);

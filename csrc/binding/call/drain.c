@@ -1,4 +1,4 @@
-/* Waiting until the last call has ended: what wait_pending() awaits. */
+/* Waiting until the last call has ended, for wait_pending(). */
 #include "binding/call/drain.h"
 
 #include "binding/call/call.h"
@@ -14,7 +14,7 @@ static CallObject *waiter_call(PyObject *waiter)
     return call != Py_None ? (CallObject *)call : NULL;
 }
 
-/* A call that waits for all the others does not wait for itself, nor for others of its kind. */
+/* A call that waits for all others does not wait for itself, nor for other such calls. */
 static bool waits_inside(PyObject *waiter)
 {
     CallObject *c = waiter_call(waiter);
@@ -29,7 +29,7 @@ static void count_inside(SchedulerObject *s, PyObject *waiter)
     }
 }
 
-/* Forgets those who no longer wait, and counts the calls among the rest anew. */
+/* Drops the drains that are done, and counts the calls among the rest anew. */
 static void recount(SchedulerObject *s)
 {
     PyObject *drains = Py_NewRef(s->drains);
@@ -74,7 +74,7 @@ PyObject *xf_scheduler_wait(PyObject *self, PyObject *Py_UNUSED(unused))
     }
     Py_XDECREF(c);
     if (waiter != NULL && s->drains != NULL && PyList_GET_SIZE(s->drains) >= s->recount_at) {
-        recount(s); /* or waits that are given up again and again would pile up */
+        recount(s); /* or cancelled waits would pile up */
     }
     if (waiter == NULL || (s->drains == NULL && (s->drains = PyList_New(0)) == NULL) ||
         PyList_Append(s->drains, waiter) < 0) {
@@ -95,7 +95,7 @@ void xf_scheduler_drained(SchedulerObject *s, PyObject *here)
     if (!xf_scheduler_may_be_drained(s)) {
         return;
     }
-    /* Nothing lives but calls that wait here: they go on, and when they have ended the others. */
+    /* Only calls that wait here are live: they go on, and when they have ended the others do. */
     bool all = s->core.live == 0;
     PyObject *drains = Py_NewRef(s->drains);
     if (all) {

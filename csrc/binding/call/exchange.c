@@ -44,7 +44,7 @@ static void let_go(ExchangeObject *x)
     Py_CLEAR(x->call);
 }
 
-/* Its own call ends so. Keeps a set exception. */
+/* Ends its own call with that outcome. Keeps a set exception. */
 static void end(ExchangeObject *x, xf_outcome outcome)
 {
     if (!x->is_part && x->call != NULL) {
@@ -64,7 +64,7 @@ static void end_failed(ExchangeObject *x)
     end(x, is_cancelled ? XF_CANCELLED : XF_FAILED);
 }
 
-/* The request will not be sent. Keeps a set exception. */
+/* Closes a request that will not be sent. Keeps a set exception. */
 static void give_up(ExchangeObject *x)
 {
     if (x->phase == EXCHANGE_QUEUED) {

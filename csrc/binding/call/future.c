@@ -101,7 +101,7 @@ PyObject *xf_future_get_loop(PyObject *self, PyObject *Py_UNUSED(unused))
     return Py_NewRef(c->port != NULL ? c->port->loop : Py_None);
 }
 
-/* None unless the call was just yielded to a task: asyncio takes an object for a future by this
+/* None unless the call was just yielded to a task, since asyncio recognises a future by this
    attribute. */
 PyObject *xf_future_get_blocking(PyObject *self, void *Py_UNUSED(closure))
 {

@@ -18,7 +18,7 @@ int xf_scheduler_check(SchedulerObject *s)
 
 /* ---- its ports ---- */
 
-/* That of `loop`, borrowed, or NULL. */
+/* The port of `loop`, borrowed, or NULL. */
 static PortObject *find(const SchedulerObject *s, PyObject *loop)
 {
     PortObject *port = s->ports;
@@ -33,7 +33,7 @@ static PortObject *make(SchedulerObject *s, PyObject *loop)
     xf_port_purge_closed(s);
     PortObject *port = xf_port_new(s, s->st, loop, &xf_wake_def);
     PortObject *other = find(s, loop);
-    if (port == NULL || other != NULL) { /* made by what was run meanwhile */
+    if (port == NULL || other != NULL) { /* made by code that ran meanwhile */
         Py_XDECREF(port);
         return port != NULL ? other : NULL;
     }
@@ -79,8 +79,8 @@ static bool take_out(SchedulerObject *s, PortObject *port)
     return true;
 }
 
-/* Ends the calls of loops that were closed without their tasks having been cancelled, so that
-   their slots are not lost, and lets go of these loops. */
+/* Ends the calls of loops that were closed before their tasks had ended, so that their slots are
+   not lost. Drops these loops. */
 void xf_port_purge_closed(SchedulerObject *s)
 {
     PortObject *next, *port = s->ports;
@@ -143,5 +143,5 @@ int64_t xf_port_now(SchedulerObject *s, const PortObject *port)
         PyErr_Restore(type, value, traceback); /* drops that no loop runs */
     }
     int64_t now = xf_clock_now(port);
-    return now >= 0 ? now : s->core.now; /* a clock that fails stands still */
+    return now >= 0 ? now : s->core.now; /* a failing clock counts as standing still */
 }

@@ -1,4 +1,4 @@
-/* A call that its provider refused: the cooldown, and its next attempt. Methods of Call. */
+/* Calls that the provider refused: the cooldown, and the next attempt. Methods of Call. */
 #include "binding/call/retry.h"
 
 #include "binding/call/call.h"
@@ -11,7 +11,7 @@ static int64_t to_ns(double seconds)
     return seconds >= 9e9 ? (int64_t)9e18 : (int64_t)(seconds * 1e9);
 }
 
-/* How long to wait, from (retry_after or None, base, exponential, max_retry_after). -1 with an
+/* Reads a backoff from (retry_after or None, base, exponential, max_retry_after). 0, or -1 with an
    error set. */
 static int parse_backoff(PyObject *args, const char *format, xf_backoff *b)
 {
@@ -74,7 +74,7 @@ PyObject *xf_call_failed(PyObject *self, PyObject *args)
     return wait_until(c, until, now);
 }
 
-/* Tells those who wait that `c` is admitted again; `here` as in xf_resolve(). */
+/* Wakes the attempts that wait, since `c` is admitted again. `here` as in xf_resolve(). */
 static void resolve_retries(CallObject *c, PyObject *here)
 {
     PyObject *retries = c->retries;
@@ -87,7 +87,7 @@ static void resolve_retries(CallObject *c, PyObject *here)
     Py_DECREF(retries);
 }
 
-/* What the next attempt of `c` costs, in new memory. NULL with an error set. */
+/* The cost of the next attempt of `c`, in new memory. NULL with an error set. */
 static int64_t *next_cost(CallObject *c, int64_t *tokens)
 {
     int64_t *cost = PyMem_Malloc(c->scheduler->core.gate.n_limits * sizeof(*cost));
@@ -111,7 +111,8 @@ PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
     }
     PyObject *future = xf_new_future(st);
     int64_t tokens = 0, *cost = future != NULL ? next_cost(c, &tokens) : NULL;
-    /* Attempts of one call that fail together wait together: the call paid for them together. */
+    /* Attempts of one call that fail together wait together, since the call paid for them together.
+     */
     bool is_granted = c->core.state == XF_CALL_ADMITTED && c->retries == NULL;
     if (cost == NULL || (c->retries == NULL && (c->retries = PyList_New(0)) == NULL) ||
         PyList_Append(c->retries, future) < 0) {
@@ -119,12 +120,12 @@ PyObject *xf_call_retry(PyObject *self, PyObject *Py_UNUSED(unused))
         Py_XDECREF(future);
         return NULL;
     }
-    /* Who asks while no step of the call's own coroutine runs is a child task of it. */
+    /* Code that runs outside a step of the call's own coroutine is in a child task of it. */
     bool is_first = c->core.state == XF_CALL_IN_FLIGHT || c->core.state == XF_CALL_RESTING;
     c->child_waits = c->stage != XF_STAGE_STEPPING || (c->child_waits && !is_first);
     int64_t now = xf_port_now(s, c->port);
     if (is_first) {
-        /* Whatever was reported for this attempt: the next is a new one. */
+        /* Whatever this attempt has reported, the next one is new. */
         memcpy(c->core.held, cost, s->core.gate.n_limits * sizeof(*cost));
         c->core.priced = tokens > 0;
         c->tokens = tokens;
@@ -159,7 +160,7 @@ PyObject *xf_call_resume(PyObject *self, PyObject *Py_UNUSED(unused))
 
 bool xf_call_repeat(CallObject *c, PyObject *here)
 {
-    /* Who waits dispatches it, if it is not cancelled until it runs. But a call that has ended is
+    /* The waiting task dispatches the call, unless it is cancelled before. A call that has ended is
        not kept for that. */
     bool has_left = c->stage == XF_STAGE_LEFT;
     if (has_left && !xf_call_dispatch(c)) {

@@ -1,5 +1,5 @@
-/* Running a call: as a coroutine, a call waits until it is admitted, then is the coroutine it was
-   given, step by step, and ends with it. This is what its task runs. */
+/* Running a call. The call is the coroutine that its task runs: it waits until it is admitted, then
+   passes each step on to the given coroutine, and ends with it. */
 #include "binding/call/run.h"
 
 #include "binding/call/await.h"
@@ -15,7 +15,7 @@ static void end(CallObject *c, xf_outcome outcome)
     XF_UNLOCK();
 }
 
-/* Ends with the exception that is set. */
+/* Ends the call with the exception that is set. */
 static void end_failed(CallObject *c)
 {
     xf_outcome outcome = XF_FAILED;
@@ -47,7 +47,7 @@ void xf_call_abandon(CallObject *c)
     }
 }
 
-/* What `await coro` sends to; NULL with an error set. */
+/* The object that `await coro` sends to; NULL with an error set. */
 static PyObject *steps_of(PyObject *coro)
 {
     if (PyCoro_CheckExact(coro)) {
@@ -62,8 +62,8 @@ static PyObject *steps_of(PyObject *coro)
     return steps;
 }
 
-/* Starts the coroutine if the call is admitted. PYGEN_RETURN: it is started. PYGEN_NEXT: *result
-   is what to wait for. */
+/* Starts the coroutine if the call is admitted. PYGEN_RETURN if it is started. PYGEN_NEXT if
+ *result is to be awaited first. */
 static PySendResult start(CallObject *c, PyObject **result)
 {
     if (c->core.state == XF_CALL_ADMITTED && xf_call_dispatch(c)) {
@@ -95,7 +95,7 @@ static PySendResult start(CallObject *c, PyObject **result)
     return PYGEN_ERROR;
 }
 
-/* Whoever sends to a call in the middle of a step is that step itself. */
+/* Only the step itself can send to a call in the middle of a step. */
 static bool is_executing(const CallObject *c)
 {
     bool is = c->stage == XF_STAGE_STEPPING;

@@ -1,4 +1,5 @@
-/* Start: what start_task() returns. Awaiting it waits for the admission and gives the task. */
+/* Start: the return value of start_task(). Awaiting it waits for the admission and returns the
+   task. */
 #include "binding/call/start.h"
 
 #include "binding/call/await.h"
@@ -50,7 +51,7 @@ int xf_parse_timeout(PyObject *value, int64_t *timeout_ns)
 static int parse_keyword(xf_module *st, const char *method, PyObject *key, PyObject *value,
                          xf_submission *r)
 {
-    /* Names of keywords are interned nearly always; the comparison is for the other times. */
+    /* Names of keywords are nearly always interned. The comparison is for those that are not. */
     if (key == st->s_estimated_tokens || PyUnicode_Compare(key, st->s_estimated_tokens) == 0) {
         if (r->estimate != NULL) {
             PyErr_Format(PyExc_TypeError, "%s() got estimated_tokens twice", method);
@@ -125,8 +126,8 @@ fail:
 
 /* ---- tasks ---- */
 
-/* loop.create_task(c, name=name). Where that is asyncio's own method and no task factory is set, it
-   would do nothing but what is done here; the detour through Python costs 7 % of a whole task. */
+/* Does the work of loop.create_task(c, name=name). If that is asyncio's own method, without a task
+   factory, it would do the same; the detour through Python costs 7 % of a whole task. */
 static PyObject *new_task(CallObject *c, PyObject *name)
 {
     xf_module *st = c->scheduler->st;
@@ -190,7 +191,7 @@ PyObject *xf_start_new(CallObject *c_steal_ref, const xf_submission *r)
     return (PyObject *)self;
 }
 
-/* The call will not be started: it leaves the queue and its coroutine is closed. */
+/* Gives up a call that will not be started: it leaves the queue and its coroutine is closed. */
 static void give_up(StartObject *self)
 {
     CallObject *call = self->call;
@@ -202,7 +203,7 @@ static void give_up(StartObject *self)
     }
 }
 
-/* Up to the admission, which is PYGEN_RETURN without a result. */
+/* Steps up to the admission, which is PYGEN_RETURN without a result. */
 static PySendResult wait(StartObject *self, PyObject **result)
 {
     CallObject *call = self->call;
@@ -213,7 +214,7 @@ static PySendResult wait(StartObject *self, PyObject **result)
     }
     if (self->state == START_NEW) {
         self->state = START_WAITING;
-        Py_INCREF(call); /* what a loop's own clock runs may close this coroutine */
+        Py_INCREF(call); /* code of a loop's own clock may close this coroutine */
         int r = xf_call_submit(call, self->timeout_ns);
         Py_DECREF(call);
         if (r < 0) {

@@ -1,4 +1,4 @@
-/* Amounts that users give: estimates and reports of tokens. */
+/* Amounts from users: estimates and reports of tokens. */
 #include "binding/call/usage.h"
 
 #include "binding/call/await.h"
@@ -56,7 +56,7 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
     return result;
 }
 
-/* Sets out[i], or an error (-1) if so much could never be paid for. */
+/* Sets out[i]. -1 with an error set if the bucket could never pay for so much. */
 static int set_cost(SchedulerObject *s, uint32_t i, int64_t value, const char *what, int64_t *out)
 {
     if (value > s->core.gate.limits[i].def.max_cost) {
@@ -70,7 +70,7 @@ static int set_cost(SchedulerObject *s, uint32_t i, int64_t value, const char *w
     return 0;
 }
 
-/* Sets out[] for every limit of that name. Returns how many there are, or -1 with an error set. */
+/* Sets out[] for every limit of that name. Returns their number, or -1 with an error set. */
 static int set_named(SchedulerObject *s, PyObject *name, int64_t value, const char *what,
                      int64_t *out)
 {
@@ -118,7 +118,7 @@ static int64_t mapping_amounts(SchedulerObject *s, PyObject *amounts, const char
     }
     Py_DECREF(items);
     tokens = tokens >= 0 ? tokens : all;
-    /* Limits that the user does not know of cannot be named. */
+    /* Users cannot name limits that they do not know. */
     for (uint32_t i = s->n_configured; i < s->core.gate.n_limits; i++) {
         if (s->kinds[i] == XF_KIND_TOKENS &&
             !PyMapping_HasKey(amounts, PyTuple_GET_ITEM(s->names, i)) &&
@@ -180,7 +180,7 @@ static int settle(CallObject *c, PyObject *actual)
     memcpy(amounts, c->core.held, n * sizeof(int64_t));
     int64_t tokens = xf_amounts(s, actual, "actual", amounts);
     if (tokens >= 0 &&
-        !c->core.repeated) { /* else it waits for its next attempt, which costs anew */
+        !c->core.repeated) { /* else it waits for its next attempt, which has a cost of its own */
         for (uint32_t i = 0; i < n; i++) {
             if (amounts[i] != c->core.held[i]) {
                 bool refund = amounts[i] < c->core.held[i];

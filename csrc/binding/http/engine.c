@@ -66,7 +66,7 @@ static PyObject *close_it(PyObject *op, PyObject *Py_UNUSED(ignored))
     if (self->net == NULL) {
         Py_RETURN_NONE;
     }
-    if (xf_http_engine_is_inherited(self)) { /* left alone, connections and all */
+    if (xf_http_engine_is_inherited(self)) { /* left alone with its connections */
         self->net = NULL;
         Py_RETURN_NONE;
     }
@@ -94,7 +94,7 @@ static PyObject *close_it(PyObject *op, PyObject *Py_UNUSED(ignored))
     self->net = NULL;
     xf_transfer *ended = xf_engine_close(net);
     for (xf_transfer *t = ended; t != NULL; t = t->next) {
-        xf_http_transfer_hold(t); /* telling one may be the end of others */
+        xf_http_transfer_hold(t); /* waking one may end others */
     }
     for (xf_transfer *next, *t = ended; t != NULL; t = next) {
         next = t->next;
@@ -104,7 +104,7 @@ static PyObject *close_it(PyObject *op, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* Ends what is in flight with an error. Must run in the thread of the loop, or when that is
+/* Ends all transfers in flight with an error. Must run in the thread of the loop, or when that is
  * closed. */
 static PyObject *engine_close(PyObject *op, PyObject *ignored)
 {
@@ -327,7 +327,7 @@ static int watch_engine(Engine *engine)
 
 /* ---- the session's engines ---- */
 
-/* NULL with an exception, or with the outcome of what asked for it. */
+/* NULL with an exception, or with the outcome for the transfer that asked. */
 static Engine *engine_new(Session *session, PyObject *loop, xf_ending *refused)
 {
     xf_http_module *state = session->state;
@@ -357,8 +357,7 @@ fail:
     return NULL;
 }
 
-/* Engines of loops that are gone, and did not tell their watch, are closed when a new one is made.
- */
+/* Engines of loops that are gone without closing their watch are closed when a new one is made. */
 static int drop_dead_engines(Session *session)
 {
     PyObject *engines = PyDict_Values(session->engines);
@@ -373,7 +372,7 @@ static int drop_dead_engines(Session *session)
     return result;
 }
 
-/* The engine of `loop`, made if need be; borrowed. */
+/* The engine of `loop`, created if need be. Borrowed. */
 static Engine *engine_of(Session *self, PyObject *loop, xf_ending *refused)
 {
     Engine *engine = self->engine;

@@ -39,7 +39,7 @@ static bool is_named(const xf_view *view, const char *name, size_t size)
 
 #define IS(view, name) is_named(view, name, sizeof name - 1)
 
-/* Neither a name nor a value is shown where it may be the other, or a whole line: a secret. */
+/* Neither a name nor a value is shown if it may be the other, or a whole line, and so a secret. */
 static int bad_name(PyObject *name, const xf_view *view)
 {
     if (view->name == NULL && !PyUnicode_Check(name)) {
@@ -135,7 +135,7 @@ static int views_of_pairs(PyObject *given, xf_views *views)
 {
     PyObject *items =
         PyObject_HasAttrString(given, "items") ? PyMapping_Items(given) : Py_NewRef(given);
-    /* A list of its own, of tuples: what the views point into must not change. */
+    /* A list of our own, of tuples, since the objects behind the views must not change. */
     views->held = items != NULL ? PySequence_List(items) : NULL;
     Py_XDECREF(items);
     if (views->held == NULL) {
@@ -191,7 +191,7 @@ static int views_of(PyObject *given, xf_views *views)
 PyObject *xf_http_headers_pairs(PyObject *given)
 {
     xf_views views;
-    /* What a collection runs that the allocations below start may change the caller's. */
+    /* The allocations below may start a collection, whose code may change the caller's list. */
     PyObject *own = PyDict_CheckExact(given) ? PyDict_Copy(given) : Py_NewRef(given);
     int bad = own != NULL ? views_of(own, &views) : -1;
     Py_XDECREF(own); /* the views hold it */
@@ -215,7 +215,7 @@ PyObject *xf_http_headers_pairs(PyObject *given)
 
 /* ---- building ---- */
 
-/* libcurl makes these itself from what it sends. */
+/* libcurl makes these itself from the body. */
 static bool made_by_libcurl(const xf_view *view)
 {
     return IS(view, "content-length") || IS(view, "transfer-encoding") || IS(view, "expect");
@@ -268,8 +268,8 @@ static void build(xf_builder *b, const xf_views *given, PyObject *defaults, bool
 {
     static const char type[] = "Content-Type", json_type[] = "application/json";
     bool typed = false;
-    /* A name without a value takes back what libcurl would add. This one it adds to large bodies
-     * only, so it is first and can be left out. */
+    /* A name without a value removes a header that libcurl would add. It adds this one to large
+     * bodies only, so this line is first and can be left out. */
     add(b, "Expect", 6, ":", "", 0);
     for (Py_ssize_t i = 0; i < given->count; i++) {
         typed |= IS(&given->items[i], "content-type");

@@ -1,4 +1,4 @@
-/* What heads tell of limits, for Python: csrc/net/limits.h. */
+/* The limits in heads, for Python: csrc/net/limits.h. */
 #include "binding/http/http.h"
 #include "net/limits.h"
 

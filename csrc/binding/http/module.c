@@ -71,7 +71,7 @@ static PyObject *parse_head_bytes(PyObject *Py_UNUSED(module), PyObject *head)
     return pairs_of(head, PyBytes_FromStringAndSize);
 }
 
-/* Whether a name has "ratelimit" in it, in any case: what tells of limits, with any provider. */
+/* Whether a name has "ratelimit" in it, in any case. All providers' headers on limits have. */
 static bool tells_of_limits(const xf_field *f)
 {
     static const char word[] = "ratelimit";
@@ -83,7 +83,7 @@ static bool tells_of_limits(const xf_field *f)
     return false;
 }
 
-/* limit_fields(head) -> the pairs that tell of limits, and then the date that theirs go by */
+/* limit_fields(head) -> the pairs that tell of limits, and the date to compare them with */
 static PyObject *limit_fields(PyObject *Py_UNUSED(module), PyObject *head)
 {
     static const char date_name[] = "date";
@@ -109,7 +109,7 @@ static PyObject *limit_fields(PyObject *Py_UNUSED(module), PyObject *head)
     return list;
 }
 
-/* check_headers(headers): refuses what cannot be sent */
+/* check_headers(headers): raises for headers that cannot be sent */
 static PyObject *check_headers(PyObject *Py_UNUSED(module), PyObject *given)
 {
     return xf_http_headers_pairs(given);

@@ -214,7 +214,7 @@ static PyMethodDef reader_methods[] = {
     {0},
 };
 
-/* It is its own awaitable: a step for each item, without an object for each wait. */
+/* The reader is its own awaitable: one step for each item, without an object for each wait. */
 static PyType_Slot reader_slots[] = {
     {Py_tp_doc, "An answer's body as an async iterator."},
     {Py_am_aiter, self_reference},

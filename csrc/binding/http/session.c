@@ -167,7 +167,7 @@ static int check_method(PyObject *method)
     return -1;
 }
 
-/* Raises what libcurl's word for it would raise. */
+/* Raises the exception for a libcurl code. */
 static int bad_url(const Session *self, PyObject *method, PyObject *url, const char *rule)
 {
     PyObject *times = xf_http_times_new(self->state, &(xf_times){0}, 0, 0);
@@ -204,7 +204,7 @@ static int check_url(const Session *self, PyObject *method, PyObject *url)
     return 0;
 }
 
-/* Reads `given` beside the session's own; ...: that is not changed. */
+/* Reads `given`, a timeout that replaces the session's; `...` keeps that. */
 static int read_timeouts(const Session *self, const Outgoing *given, xf_request *r)
 {
     r->total_ns = self->total_ns;

@@ -25,7 +25,7 @@ PyObject *xf_http_transfer_new(Session *session, PyObject *method, PyObject *url
                              "content must be bytes, str or an async iterable of bytes, not a %s",
                              Py_TYPE(body)->tp_name);
             }
-            self->phase = ANSWERED; /* nobody had it to await */
+            self->phase = ANSWERED; /* it could never be awaited */
             Py_DECREF(self);
             return NULL;
         }
@@ -37,7 +37,7 @@ PyObject *xf_http_transfer_new(Session *session, PyObject *method, PyObject *url
     return (PyObject *)self;
 }
 
-/* Whether csrc/net may be asked to do something about it. */
+/* Whether the transfer may be passed to csrc/net. */
 static bool is_ours(const Transfer *self)
 {
     return self->engine == NULL || !xf_http_engine_is_inherited(self->engine);

@@ -1,4 +1,4 @@
-/* What answers have used and requests ask for: csrc/net/usage.h for Python. */
+/* The usage in answers and the bounds in requests, for Python: csrc/net/usage.h. */
 #include "binding/http/http.h"
 #include "net/usage.h"
 

@@ -24,7 +24,7 @@ PyObject *xf_http_waiter_park(Transfer *transfer)
     return Py_NewRef(self);
 }
 
-/* What the task left; the references are the caller's. */
+/* Takes the callback and context that the task left. The references are the caller's. */
 static PyObject *detach(Waiter *self, PyObject **context)
 {
     PyObject *callback = self->callback;
@@ -48,8 +48,8 @@ static int call_soon(Waiter *self, PyObject *callback, PyObject *context)
     return handle != NULL ? 0 : -1;
 }
 
-/* The task runs here rather than by call_soon: the loop's bookkeeping for a callback costs more
- * than the rest of an answer. No other task is running, since this is a callback of the loop. */
+/* The task runs here instead of by call_soon(), since the loop's bookkeeping for a callback costs
+ * more than the rest of an answer. No other task is running, as this is a callback of the loop. */
 int xf_http_waiter_wake(Waiter *self)
 {
     PyObject *context, *callback = detach(self, &context), *done = NULL;
@@ -84,7 +84,7 @@ void xf_http_waiter_wake_later(Waiter *self)
         return;
     }
     if (call_soon(self, callback, context) < 0) {
-        PyErr_Clear(); /* the loop is closed, its tasks are lost */
+        PyErr_Clear(); /* the loop is closed, and its tasks are lost */
     }
     Py_DECREF(callback);
     Py_DECREF(context);

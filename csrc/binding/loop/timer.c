@@ -1,4 +1,4 @@
-/* What a loop's time is, and the one timer that a scheduler has in it. */
+/* A loop's time, and the one timer that a scheduler has in it. */
 #include "binding/loop/timer.h"
 
 #include "core/call.h"
@@ -17,8 +17,8 @@
 
 #define NS_PER_S 1000000000
 
-/* At rates of many thousands per second a wake-up for each call would cost more than the calls.
-   So a timer fires no more often than this: what is due in between goes together, in order, and
+/* At rates of many thousands per second a wake-up for each call would cost more than the calls. So
+   a timer fires no more often than this. Calls that are due in between go together, in order, and
    the schedule catches up. */
 #define MIN_WAKE_NS 200000
 
@@ -141,7 +141,7 @@ int xf_port_prepare(PortObject *port)
 {
 #ifdef __linux__
     if (port->timerfd < 0 && !port->own_clock && !port->no_reader && open_timerfd(port) < 0) {
-        /* A loop without add_reader(), or no descriptor to be had: its own timer will do. */
+        /* A loop without add_reader(), or no free descriptor: the loop's own timer is used. */
         if (!PyErr_ExceptionMatches(PyExc_NotImplementedError) &&
             !PyErr_ExceptionMatches(PyExc_AttributeError) &&
             !PyErr_ExceptionMatches(PyExc_OSError)) {
@@ -169,7 +169,7 @@ static void cancel_handle(PortObject *port)
     }
 }
 
-/* loop.call_at(), for loops where a timerfd cannot be. */
+/* Arms loop.call_at(), for loops without a timerfd. */
 static int call_at(PortObject *port, int64_t at)
 {
     int64_t now = xf_clock_now(port);
@@ -189,7 +189,7 @@ static int call_at(PortObject *port, int64_t at)
     return port->handle != NULL ? 0 : -1;
 }
 
-/* When the port is to wake for what is due at `at`. */
+/* The moment at which the port wakes for calls that are due at `at`. */
 static int64_t wake_at(const PortObject *port, int64_t at)
 {
     return at > port->not_before ? at : port->not_before;
@@ -220,7 +220,7 @@ int xf_timer_arm(PortObject *port, PyObject *here, int64_t at)
         port->armed_at = r < 0 ? XF_NEVER : port->armed_at;
         return r;
     }
-    /* Only the loop's own thread may touch its timers: have it look for itself. */
+    /* Only the loop's own thread may touch its timers, so let that thread look. */
     PyObject *wake = wake_function(port);
     int r = wake == NULL ? -1 : xf_port_call_soon(port, here, wake, NULL, NULL);
     Py_XDECREF(wake);
@@ -241,7 +241,7 @@ int64_t xf_timer_fired(PortObject *port)
     }
     port->armed_at = XF_NEVER;
     port->not_before = port->own_clock ? 0 : now + MIN_WAKE_NS;
-    cancel_handle(port); /* another thread may have had the loop wake before its timer */
+    cancel_handle(port); /* another thread may have woken the loop before its timer */
     return now;
 }
 

@@ -1,5 +1,5 @@
-/* What a learner moves: definitions of limits, their levels, and how many calls are let in. Methods
-   of Scheduler. */
+/* The moves of a learner: definitions of limits, their levels, and the calls let in. Methods of
+   Scheduler. */
 #include "binding/scheduler/observe.h"
 
 #include "binding/call/call.h"

@@ -47,7 +47,7 @@ static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
     return (PyObject *)s;
 }
 
-/* `given` (NULL: nothing) as a tuple of our own, which nothing that its items run can change. */
+/* Copies `given` (NULL is empty) into a tuple of our own, which code of its items cannot change. */
 static PyObject *items_of(PyObject *given, const char *error)
 {
     PyObject *list = given != NULL ? PySequence_Fast(given, error) : PyTuple_New(0);
@@ -98,7 +98,7 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
         PyTuple_SET_ITEM(names, i, Py_NewRef(name));
         kinds[i] = (uint8_t)(configured ? xf_kind_of : xf_kind_of_place)(s->st, name);
     }
-    /* Asked last: what was given may have run anything. */
+    /* Checked last, since reading the arguments may have run any code. */
     if (s->ready) {
         PyErr_SetString(PyExc_RuntimeError, "a scheduler can be initialised once only");
         goto done;
