@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
-from xtremeflow._core import Call, current_call
+from xtremeflow._core import Call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.exceptions import verdict_of
 from xtremeflow.answers.verdict import LONGEST, PASSED, Meaning, Verdict
@@ -72,7 +72,11 @@ class Watch(Protocol):
 
 
 class Line(Protocol):
-    """The part of a client's scheduler that attempts need."""
+    """What a client's attempts go through: the part of its scheduler that they need."""
+
+    def call(self) -> Call | None:
+        """Returns the running call of the scheduler; None if the client has no scheduler."""
+        ...
 
     def shown(self, answer: Answer) -> Verdict:
         """Shows the scheduler an answer and returns the verdict."""
@@ -84,7 +88,7 @@ class Line(Protocol):
 
 
 class Attempts:
-    """Makes all calls of one client, each within a call of its scheduler.
+    """Makes all calls of one client, each within a call of its scheduler if it has one.
 
     line         see Line
     persistence  the bounds on each call's attempts
@@ -107,11 +111,13 @@ class Attempts:
         *,
         name: Callable[[], str] = lambda: "a call",
         is_repeatable: bool = True,
+        deadline: float | None = None,
         watch: Watch | None = None,
     ) -> Sent[T]:
         """Makes attempts with `send` until one has an answer for the caller, and returns that.
 
-        `name` returns the call's name for the log. The answer's verdict may be any: see
+        `name` returns the call's name for the log. No attempt begins after `deadline`, in seconds
+        on the loop's clock. The answer's verdict may be any: see
         `xtremeflow.answers.table.judged`. If the last attempt has no answer, the exception of
         `send` is raised.
         """
@@ -139,10 +145,12 @@ class Attempts:
                     self._line.settle(sent.usage)
             if watch is not None:
                 watch.ended(answer, verdict)
-            call = current_call()
-            pause = None if call is None else tries.after(call, verdict)
+            call = self._line.call()
+            pause = tries.alone(verdict) if call is None else tries.after(call, verdict)
             may_go_on = is_repeatable and (failure is None or self._is_safe(failure))
-            if call is None or pause is None or not may_go_on:
+            if deadline is not None and _now() + (pause or 0.0) >= deadline:
+                pause = None
+            if pause is None or not may_go_on:
                 if failure is not None:
                     raise failure
                 assert sent is not None
@@ -150,7 +158,10 @@ class Attempts:
             what = f"HTTP {answer.status}" if answer.status else type(failure).__name__
             logger.warning("Retrying %s: %s (%s)", name(), verdict.meaning.value, what)
             del sent, failure, answer  # so that no reference keeps them meanwhile
-            await admitted_again(call, pause)
+            if call is None:
+                await asyncio.sleep(pause)
+            else:
+                await admitted_again(call, pause)
 
     def is_outage(self, failed: Tries) -> bool:
         """Notes that this call has failed. Returns whether it is an outage: several calls have
@@ -222,6 +233,23 @@ class Tries:
             return None
         if verdict.wait is not None:
             return 0.0  # the scheduler's cooldown is the wait
+        return self._pause()
+
+    def alone(self, verdict: Verdict) -> float | None:
+        """As `after`, for a call without a scheduler: the wait that the provider asks for, or a
+        doubled one, and `retries` of them, as the official SDKs do it."""
+        persistence = self._persistence
+        if not verdict.is_repeatable:
+            return None
+        if verdict.wait is not None and verdict.wait > persistence.max_retry_after:
+            return None
+        self._failed += 1
+        most = persistence.max_retries if verdict.is_refusal else None
+        if self._failed > (persistence.retries if most is None else most):
+            return None
+        return self._pause() if verdict.wait is None else verdict.wait
+
+    def _pause(self) -> float:
         pause = min(_FIRST_PAUSE * 2.0 ** min(self._failed - 1, 64), _LONGEST_PAUSE)
         return pause * random.uniform(0.75, 1.0)
 

@@ -33,7 +33,7 @@ async def run_usual(
 
     async with (
         observed(base_url, Progress(len(lines)).show) as seen,
-        Client(headers=headers, timeout=600.0) as client,
+        Client(headers=headers, timeout=600.0, retries=0) as client,
     ):
 
         async def one(url: str, body: object) -> tuple[int, float] | None:

@@ -14,7 +14,7 @@ if sys.platform == "win32":
 
 from xtremeflow import _http
 from xtremeflow._http import Event
-from xtremeflow.http._client import Client, StreamContext
+from xtremeflow.http._client import Client
 from xtremeflow.http._errors import (
     AdmissionTimeout,
     CertificateError,
@@ -43,6 +43,7 @@ from xtremeflow.http._errors import (
     UploadAborted,
 )
 from xtremeflow.http._response import Headers, Request, Response, StreamResponse, Timing
+from xtremeflow.http._streams import StreamContext
 from xtremeflow.http._terms import admission
 from xtremeflow.http._transport import transport
 

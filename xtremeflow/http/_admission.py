@@ -163,6 +163,9 @@ class Admission:
         if self._observes and answer.quotas != []:
             self.scheduler._learn_head(answer)
 
+    def call(self) -> Call | None:
+        return current_call()
+
     def shown(self, answer: Answer) -> Verdict:
         if self._observes and (answer.quotas != [] or self.scheduler.adapt or answer.status >= 400):
             return self.scheduler._answered(answer)

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 import warnings
-from collections.abc import AsyncIterable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Coroutine, Mapping
 from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, cast
 
 from xtremeflow import _http
-from xtremeflow.answers.attempt import Sent
 from xtremeflow.http import _options
 from xtremeflow.http._admission import (
-    Admission,
-    Lease,
     Send,
-    Unpassed,
     make_admission,
 )
-from xtremeflow.http._ahead import body_ahead
+from xtremeflow.http._alone import Alone, make_alone
 from xtremeflow.http._errors import invalid_request, transport_error
 from xtremeflow.http._json import encode
 from xtremeflow.http._options import HeadersInput
 from xtremeflow.http._redirects import Step, follow
-from xtremeflow.http._response import Response, StreamResponse
+from xtremeflow.http._response import Response
+from xtremeflow.http._streams import (
+    RepeatedStreamContext,
+    ScheduledStreamContext,
+    StreamContext,
+)
 from xtremeflow.http._terms import USUAL, Terms
 from xtremeflow.http._upload import Source, uploading
 from xtremeflow.http._url import Params, checked_base, full_url, shown
@@ -80,9 +80,11 @@ class Client(Verbs):
         settle: whether the usage of the answer replaces the estimate. False for providers that
             charge at admission and refund nothing, as OpenAI and Azure do. None: as the scheduler
             learns from the answers, see `TaskScheduler.settle`.
-        retries: further attempts of a call through a scheduler that failed (a status of 500 and
-            more, a broken connection), if that is safe.
-        max_retries: further attempts of a call that was refused. None: until it passes.
+        retries: further attempts of a call that failed (a status of 500 and more, a broken
+            connection), if that is safe. Without a scheduler also of a refused call, after the wait
+            that the answer asks for, or 0.5 s, doubled each time, all within the call's timeout.
+        max_retries: further attempts of a call that was refused. None: with a scheduler until it
+            passes, without one as `retries` says.
         max_retry_after: the longest wait in seconds that a refusal may ask for, and the longest
             time without a passed call. Beyond it the refusal is the call's answer.
     """
@@ -120,6 +122,9 @@ class Client(Verbs):
         self._admission = make_admission(
             scheduler, estimate, settle, retries, max_retries, max_retry_after
         )
+        self._alone: Alone | None = None
+        if scheduler is None:
+            self._alone = make_alone(retries, max_retries, max_retry_after, timeout)
         environment: Mapping[str, str] = os.environ if _options.flag(trust_env, "trust_env") else {}
         cert_file, key_file, key_password = _certificate(cert)
         proxy_url, no_proxy = _options.proxy_options(proxy, trust_env, environment)
@@ -243,6 +248,9 @@ class Client(Verbs):
         if self._admission is not None:
             again = None if source is not None else self._call
             return self._admission.whole(transfer, again, request, send, terms)
+        if self._alone is not None and source is None:
+            transfer.entrust()
+            return self._alone.whole(transfer, self._call, request, send)
         if send is None:
             return transfer
         transfer.entrust()
@@ -329,22 +337,27 @@ class Client(Verbs):
     ) -> StreamContext:
         """As ``request``, for ``async with client.stream("POST", url, json=...) as answer:``.
 
-        The block begins when the answer's head has arrived. With a scheduler it also waits for the
-        first event, or for up to 64 KB of the first JSON object or of an error, which may be a
-        refusal. At its end the transfer ends, read or not. Redirects are not followed.
+        The block begins when the answer's head has arrived and its first event, or up to 64 KB of
+        its first JSON object or of an error, which may be a refusal. A client without a scheduler
+        and retries waits for the head alone. At its end the transfer ends, read or not. Redirects
+        are not followed.
         """
         terms = Terms(priority, admission_timeout, estimate)
         transfer, request, source = self._made(
             _method(method), url, json, content, headers, params, timeout, idle_timeout,
             connect_timeout, True, idempotent, terms,
         )  # fmt: skip
-        if self._admission is None:
-            return StreamContext(transfer, source, self._max_event)
-        again = partial(self._call, request)
-        terms = self._admission.priced(terms, request.url, request.body)
-        return ScheduledStreamContext(
-            transfer, source, self._max_event, again, self._admission, terms
-        )
+        if self._admission is not None:
+            again = partial(self._call, request)
+            terms = self._admission.priced(terms, request.url, request.body)
+            return ScheduledStreamContext(
+                transfer, source, self._max_event, again, self._admission, terms
+            )
+        if self._alone is not None and source is None:
+            return RepeatedStreamContext(
+                transfer, self._max_event, self._call, self._alone, request
+            )
+        return StreamContext(transfer, source, self._max_event)
 
     async def _followed(self, transfer: _http.Transfer, request: _http.Outgoing) -> Response:
         total = request.timeout
@@ -447,104 +460,3 @@ def _certificate(
     files = [_options.existing_file(part, "cert") for part in parts[:2]]
     password = os.fsencode(parts[2]) if len(parts) == 3 else None
     return files[0], files[1] if len(files) == 2 else None, password
-
-
-class StreamContext:
-    """The stream of ``Client.stream``, to be entered with ``async with``."""
-
-    def __init__(self, transfer: _http.Transfer, source: Source | None, max_event: int) -> None:
-        self._transfer = transfer
-        self._source = source
-        self._max_event = max_event
-
-    async def __aenter__(self) -> StreamResponse:
-        transfer = self._transfer
-        if self._source is None:
-            await transfer
-        else:
-            self._uploading = uploading(transfer, self._source)
-            await self._uploading.__aenter__()
-            try:
-                await transfer
-            except BaseException as error:
-                await self._uploading.__aexit__(type(error), error, error.__traceback__)
-                raise
-        return StreamResponse(transfer, self._max_event)
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._transfer.abort()
-        if self._source is not None:
-            await self._uploading.__aexit__(kind, error, traceback)
-
-
-class ScheduledStreamContext(StreamContext):
-    """The same through a scheduler. It holds its slot until the block or the body ends."""
-
-    def __init__(
-        self,
-        first: _http.Transfer,
-        source: Source | None,
-        max_event: int,
-        again: Callable[[], _http.Transfer],
-        admission: Admission,
-        terms: Terms,
-    ) -> None:
-        super().__init__(first, source, max_event)
-        self._unused = True
-        self._again = again
-        self._admission = admission
-        self._terms = terms
-        self._lease: Lease[StreamResponse] | None = None
-
-    async def _attempt(self) -> Sent[StreamResponse]:
-        if not self._unused:
-            self._transfer = self._again()
-        self._unused = False
-        transfer = self._transfer
-        sent_at = self._admission.now()
-        stream = await super().__aenter__()
-        received_at = self._admission.now()
-        stream._queued = time.perf_counter() - self._asked - stream.timing.first_byte
-        answer = self._admission.answer(transfer.status, transfer.head, None, sent_at, received_at)
-        self._admission.told(answer)
-        answer.has_come(await body_ahead(transfer))
-        return Sent(stream, answer)
-
-    async def __aenter__(self) -> StreamResponse:
-        self._asked = time.perf_counter()
-        transfer = self._transfer
-        lease = Lease(
-            self._admission,
-            self._attempt,
-            self._terms,
-            transfer.method,
-            transfer.url,
-            is_repeatable=self._source is None,
-        )
-        try:
-            stream = await lease.opened()
-            stream._lease = self._lease = lease
-        except Unpassed as unpassed:
-            stream = unpassed.sent.result
-        except BaseException:
-            self._transfer.close()
-            await lease.aclose()
-            raise
-        return stream
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        try:
-            await super().__aexit__(kind, error, traceback)
-        finally:
-            if self._lease is not None:
-                await self._lease.aclose()

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from xtremeflow._core import report_token_usage
+from xtremeflow import _core
+from xtremeflow._core import current_call, report_token_usage
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.table import judged
@@ -105,6 +106,9 @@ class Calls:
         self._passed_at = self._runner.now()
 
     # The interface of a client that Attempts needs.
+
+    def call(self) -> _core.Call | None:
+        return current_call()
 
     def shown(self, answer: Answer) -> Verdict:
         return self._scheduler._answered(answer) if self._scheduler.adapt else judged(answer)

@@ -37,6 +37,7 @@ class HTTPTransport:
             headers={"Content-Type": "application/json", **headers},
             timeout=timeout,
             max_idle_connections=connections,
+            retries=0,  # the run's own attempts see each failure
         )
 
     async def send(self, request: Request) -> Reply:

@@ -1,0 +1,151 @@
+"""Streamed answers as blocks: entered when the answer has begun, left with the transfer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from types import TracebackType
+
+from xtremeflow import _http
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.attempt import Sent
+from xtremeflow.http._admission import Admission, Lease, Unpassed
+from xtremeflow.http._ahead import body_ahead
+from xtremeflow.http._alone import Alone
+from xtremeflow.http._response import StreamResponse
+from xtremeflow.http._terms import Terms
+from xtremeflow.http._upload import Source, uploading
+
+
+class StreamContext:
+    """The stream of ``Client.stream``, to be entered with ``async with``."""
+
+    def __init__(self, transfer: _http.Transfer, source: Source | None, max_event: int) -> None:
+        self._transfer = transfer
+        self._source = source
+        self._max_event = max_event
+
+    async def __aenter__(self) -> StreamResponse:
+        transfer = self._transfer
+        if self._source is None:
+            await transfer
+        else:
+            self._uploading = uploading(transfer, self._source)
+            await self._uploading.__aenter__()
+            try:
+                await transfer
+            except BaseException as error:
+                await self._uploading.__aexit__(type(error), error, error.__traceback__)
+                raise
+        return StreamResponse(transfer, self._max_event)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._transfer.abort()
+        if self._source is not None:
+            await self._uploading.__aexit__(kind, error, traceback)
+
+
+class RepeatedStreamContext(StreamContext):
+    """The same without a scheduler, with a few attempts until an answer has begun."""
+
+    def __init__(
+        self,
+        first: _http.Transfer,
+        max_event: int,
+        call: Callable[[_http.Outgoing], _http.Transfer],
+        alone: Alone,
+        request: _http.Outgoing,
+    ) -> None:
+        super().__init__(first, None, max_event)
+        self._first: _http.Transfer | None = first
+        self._call = call
+        self._alone = alone
+        self._request = request
+
+    async def __aenter__(self) -> StreamResponse:
+        deadline = self._alone.deadline(self._request)
+
+        async def attempt() -> Sent[StreamResponse]:
+            if self._first is None:
+                self._transfer = self._call(self._alone.within(self._request, deadline))
+            self._first = None
+            transfer = self._transfer
+            stream = await super(RepeatedStreamContext, self).__aenter__()
+            head = partial(_http.parse_head, transfer.head)
+            return Sent(stream, Answer(transfer.status, head, await body_ahead(transfer)))
+
+        return await self._alone.made(attempt, self._request, deadline)
+
+
+class ScheduledStreamContext(StreamContext):
+    """The same through a scheduler. It holds its slot until the block or the body ends."""
+
+    def __init__(
+        self,
+        first: _http.Transfer,
+        source: Source | None,
+        max_event: int,
+        again: Callable[[], _http.Transfer],
+        admission: Admission,
+        terms: Terms,
+    ) -> None:
+        super().__init__(first, source, max_event)
+        self._unused = True
+        self._again = again
+        self._admission = admission
+        self._terms = terms
+        self._lease: Lease[StreamResponse] | None = None
+
+    async def _attempt(self) -> Sent[StreamResponse]:
+        if not self._unused:
+            self._transfer = self._again()
+        self._unused = False
+        transfer = self._transfer
+        sent_at = self._admission.now()
+        stream = await super().__aenter__()
+        received_at = self._admission.now()
+        stream._queued = time.perf_counter() - self._asked - stream.timing.first_byte
+        answer = self._admission.answer(transfer.status, transfer.head, None, sent_at, received_at)
+        self._admission.told(answer)
+        answer.has_come(await body_ahead(transfer))
+        return Sent(stream, answer)
+
+    async def __aenter__(self) -> StreamResponse:
+        self._asked = time.perf_counter()
+        transfer = self._transfer
+        lease = Lease(
+            self._admission,
+            self._attempt,
+            self._terms,
+            transfer.method,
+            transfer.url,
+            is_repeatable=self._source is None,
+        )
+        try:
+            stream = await lease.opened()
+            stream._lease = self._lease = lease
+        except Unpassed as unpassed:
+            stream = unpassed.sent.result
+        except BaseException:
+            self._transfer.close()
+            await lease.aclose()
+            raise
+        return stream
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            await super().__aexit__(kind, error, traceback)
+        finally:
+            if self._lease is not None:
+                await self._lease.aclose()
