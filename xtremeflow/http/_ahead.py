@@ -25,8 +25,7 @@ async def body_ahead(transfer: _http.Transfer) -> bytes | None:
     anything else nothing.
     """
     is_error = transfer.status >= 400
-    length = _LENGTH.search(transfer.head)
-    if not is_error and length is not None and int(length[1]) > _MOST:
+    if not is_error and (_length(transfer) or 0) > _MOST:
         return None
     body = b""
     try:
@@ -39,6 +38,17 @@ async def body_ahead(transfer: _http.Transfer) -> bytes | None:
         transfer.abort()
         raise
     return body
+
+
+def is_at_hand(transfer: _http.Transfer) -> bool:
+    """Whether a body is to come at once, as it seems: to look ahead costs its reader no time."""
+    length = _length(transfer)
+    return transfer.status >= 400 or (length is not None and length <= _MOST)
+
+
+def _length(transfer: _http.Transfer) -> int | None:
+    found = _LENGTH.search(transfer.head)
+    return None if found is None else int(found[1])
 
 
 def _goes_on(body: bytes) -> bool:

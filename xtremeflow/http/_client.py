@@ -337,10 +337,9 @@ class Client(Verbs):
     ) -> StreamContext:
         """As ``request``, for ``async with client.stream("POST", url, json=...) as answer:``.
 
-        The block begins when the answer's head has arrived and its first event, or up to 64 KB of
-        its first JSON object or of an error, which may be a refusal. A client without a scheduler
-        and retries waits for the head alone. At its end the transfer ends, read or not. Redirects
-        are not followed.
+        The block begins when the answer's head has arrived. With a scheduler it also waits for the
+        first event, or for up to 64 KB of the first JSON object or of an error, which may be a
+        refusal. At its end the transfer ends, read or not. Redirects are not followed.
         """
         terms = Terms(priority, admission_timeout, estimate)
         transfer, request, source = self._made(

@@ -11,7 +11,7 @@ from xtremeflow import _http
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Sent
 from xtremeflow.http._admission import Admission, Lease, Unpassed
-from xtremeflow.http._ahead import body_ahead
+from xtremeflow.http._ahead import body_ahead, is_at_hand
 from xtremeflow.http._alone import Alone
 from xtremeflow.http._response import StreamResponse
 from xtremeflow.http._terms import Terms
@@ -78,7 +78,8 @@ class RepeatedStreamContext(StreamContext):
             transfer = self._transfer
             stream = await super(RepeatedStreamContext, self).__aenter__()
             head = partial(_http.parse_head, transfer.head)
-            return Sent(stream, Answer(transfer.status, head, await body_ahead(transfer)))
+            body = await body_ahead(transfer) if is_at_hand(transfer) else None
+            return Sent(stream, Answer(transfer.status, head, body))
 
         return await self._alone.made(attempt, self._request, deadline)
 
