@@ -14,12 +14,12 @@ from xtremeflow._core import current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.table import judged
-from xtremeflow.answers.usage import Usage
 from xtremeflow.answers.verdict import Verdict
 from xtremeflow.http._admission import Send, is_safe
 from xtremeflow.http._errors import TransportError
 from xtremeflow.http._response import Response
 from xtremeflow.http._url import shown
+from xtremeflow.values.usage import Usage
 
 T = TypeVar("T")
 
