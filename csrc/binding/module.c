@@ -10,6 +10,7 @@
 #include "binding/loop/port.h"
 #include "binding/scheduler/observe.h"
 #include "binding/scheduler/scheduler.h"
+#include "binding/scheduler/share.h"
 #include "binding/steps.h"
 
 static PyObject *current_call(PyObject *module, PyObject *Py_UNUSED(unused))
@@ -41,6 +42,14 @@ static PyMethodDef module_methods[] = {
                "    actual: Tokens, or a mapping of limit names to units.\n\n"
                "Raises:\n"
                "    RuntimeError: The running code belongs to no scheduled call.")},
+    {"share_layout", xf_share_layout, METH_O,
+     PyDoc_STR("share_layout($module, seat, /)\n--\n\n"
+               "Bytes of a share's memory, and where in it a seat's part begins and how long\n"
+               "that is.")},
+    {"share_state", xf_share_state, METH_VARARGS,
+     PyDoc_STR("share_state($module, memory, now, /)\n--\n\n"
+               "What lies in a share's memory, as a dict; None: nothing. now: seconds on the\n"
+               "members' clock.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -30,6 +30,7 @@
 typedef struct PortObject PortObject;
 typedef struct CallObject CallObject;
 typedef struct SchedulerObject SchedulerObject;
+typedef struct xf_member xf_member;
 
 typedef struct xf_module {
     PyTypeObject *scheduler_type;

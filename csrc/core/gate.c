@@ -1,5 +1,6 @@
 #include "core/gate.h"
 
+#include "core/share.h"
 #include "core/sum.h"
 #include "core/trail.h"
 
@@ -50,8 +51,8 @@ void xf_gate_free(xf_gate *g, const xf_alloc *alloc)
 
 bool xf_gate_follow(xf_gate *g, const xf_alloc *alloc, int64_t now)
 {
-    if (g->n_limits == 0 || is_followed(g)) {
-        return true;
+    if (g->n_limits == 0 || is_followed(g) || g->share != NULL) {
+        return true; /* where a level has been that others move, too, nobody knows */
     }
     xf_trail *trails = alloc->realloc(alloc->ctx, NULL, g->n_limits * sizeof(xf_trail));
     if (trails == NULL) {
@@ -65,14 +66,10 @@ bool xf_gate_follow(xf_gate *g, const xf_alloc *alloc, int64_t now)
 
 /* ---- calls ---- */
 
-int64_t xf_gate_ready(const xf_gate *g, const xf_call *c, int64_t from, int *held_by)
+int64_t xf_gate_due(const xf_gate *g, const int64_t *costs, int64_t from, int *held_by)
 {
     int64_t at = from;
     *held_by = XF_BY_NOTHING;
-    if (xf_gate_is_full(g)) {
-        *held_by = XF_BY_SLOTS;
-        return XF_NEVER;
-    }
     if (g->cooldown.until > at) {
         at = g->cooldown.until;
         *held_by = XF_BY_COOLDOWN;
@@ -83,7 +80,7 @@ int64_t xf_gate_ready(const xf_gate *g, const xf_call *c, int64_t from, int *hel
         *held_by = XF_BY_COOLDOWN;
     }
     for (uint32_t i = 0; i < g->n_limits; i++) {
-        int64_t ready = xf_limit_ready(&g->limits[i], c->held[i], at);
+        int64_t ready = xf_limit_ready(&g->limits[i], costs[i], at);
         if (ready > at) {
             at = ready;
             *held_by = (int)i;
@@ -92,37 +89,86 @@ int64_t xf_gate_ready(const xf_gate *g, const xf_call *c, int64_t from, int *hel
     return at;
 }
 
-void xf_gate_admit(xf_gate *g, xf_call *c, uint32_t waiting, int64_t at)
+void xf_gate_pay(xf_gate *g, const int64_t *costs, int64_t at)
 {
     for (uint32_t i = 0; i < g->n_limits; i++) {
-        xf_limit_take(&g->limits[i], c->held[i], at);
-        /* The cost of the waiting calls: each as much as the mean of the calls so far. */
-        double mean = (double)(int64_t)g->limits[i].used / (double)(g->admitted + 1);
-        xf_limit_took(&g->limits[i], c->held[i], mean * waiting, at);
+        xf_limit_take(&g->limits[i], costs[i], at);
     }
     xf_outage_admitted(&g->outage, at);
-    g->in_use++;
-    g->admitted++;
-    c->resets = (uint16_t)g->resets;
-    xf_call_become(c, XF_CALL_ADMITTED);
 }
 
-void xf_gate_revoke(xf_gate *g, xf_call *c, int64_t now)
+void xf_gate_unpay(xf_gate *g, const int64_t *costs, uint16_t resets, int64_t now)
 {
-    uint32_t since = (uint16_t)(g->resets - c->resets);
+    uint32_t since = (uint16_t)(g->resets - resets);
     for (uint32_t i = 0; i < g->n_limits; i++) {
         xf_limit *l = &g->limits[i];
         if (g->resets - l->reset < since) {
-            l->used -= (uint64_t)c->held[i];
+            l->used -= (uint64_t)costs[i];
         } else {
-            xf_limit_give_back(l, c->held[i], now);
+            xf_limit_give_back(l, costs[i], now);
         }
     }
     if (since == 0) {
         xf_outage_revoked(&g->outage, now);
     }
+}
+
+/* What those that wait behind `c` will cost: as much each as the calls so far. */
+static void keep_pace(xf_gate *g, const xf_call *c, uint32_t waiting, int64_t at)
+{
+    for (uint32_t i = 0; i < g->n_limits; i++) {
+        double mean = (double)(int64_t)g->limits[i].used / (double)(g->admitted + 1);
+        xf_limit_took(&g->limits[i], c->held[i], mean * waiting, at);
+    }
+}
+
+int64_t xf_gate_pass(xf_gate *g, xf_call *c, const xf_turn *turn, int *held_by)
+{
+    int64_t at;
+    uint32_t resets = g->resets;
+    if (g->share != NULL) {
+        at = xf_share_pass(g, c->held, turn, &resets, held_by);
+    } else if (xf_gate_is_full(g)) {
+        *held_by = XF_BY_SLOTS;
+        return XF_NEVER;
+    } else {
+        at = xf_gate_due(g, c->held, turn->from, held_by);
+    }
+    if (at > turn->until) {
+        return at;
+    }
+    if (g->share == NULL) {
+        xf_gate_pay(g, c->held, at);
+        keep_pace(g, c, turn->waiting, at);
+    }
+    g->in_use++;
+    g->admitted++;
+    c->resets = (uint16_t)resets;
+    xf_call_become(c, XF_CALL_ADMITTED);
+    return at;
+}
+
+void xf_gate_leave(xf_gate *g, int64_t now)
+{
+    if (g->share != NULL) {
+        xf_share_withdraw(g, now);
+    }
+}
+
+void xf_gate_revoke(xf_gate *g, xf_call *c, int64_t now)
+{
     g->in_use--;
     g->admitted--;
+    do {
+        xf_share_open(g, now);
+        xf_gate_unpay(g, c->held, c->resets, now);
+    } while (!xf_share_close(g, now));
+}
+
+bool xf_gate_may_dispatch(xf_gate *g, const xf_call *c, int64_t now)
+{
+    xf_share_refresh(g);
+    return c->resets == (uint16_t)g->resets && g->cooldown.until <= now;
 }
 
 void xf_gate_dispatch(xf_gate *g, xf_call *c, int64_t now)
@@ -135,22 +181,30 @@ void xf_gate_dispatch(xf_gate *g, xf_call *c, int64_t now)
     c->crowd = ++g->n_flying;
 }
 
-void xf_gate_land(xf_gate *g, xf_call *c)
+void xf_gate_land(xf_gate *g, xf_call *c, int64_t now)
 {
     xf_list_remove(&g->flying, c);
     c->crowd = 0;
     g->n_flying--;
     g->in_use--;
+    if (g->share != NULL) {
+        do {
+            xf_share_open(g, now);
+        } while (!xf_share_close(g, now));
+    }
 }
 
 void xf_gate_settle(xf_gate *g, xf_call *c, uint32_t i, int64_t actual, int64_t now)
 {
     xf_limit *l = &g->limits[i];
     int64_t less = c->held[i] - actual;
-    xf_limit_adjust(l, less, now);
-    if (c->foreseen && c->state == XF_CALL_IN_FLIGHT) {
-        xf_limit_amend(l, less, now);
-    }
+    do {
+        xf_share_open(g, now);
+        xf_limit_adjust(l, less, now);
+        if (c->foreseen && c->state == XF_CALL_IN_FLIGHT) {
+            xf_limit_amend(l, less, now);
+        }
+    } while (!xf_share_close(g, now));
     if (less > 0) {
         l->refunded += (uint64_t)less;
     } else {
@@ -171,14 +225,18 @@ static void keep_margin(xf_gate *g, int64_t now)
 
 void xf_gate_accepted(xf_gate *g, const xf_call *c, int64_t now)
 {
+    xf_share_refresh(g);
     if (g->cooldown.step == 0 && g->margin.ns == 0 && g->outage.failures == 0) {
         return; /* nothing to reset */
     }
-    xf_cooldown_success(&g->cooldown, c->generation);
-    xf_outage_answered(&g->outage, c->dispatched_at);
-    if (xf_margin_shrink(&g->margin, now)) {
-        keep_margin(g, now);
-    }
+    do {
+        xf_share_open(g, now);
+        xf_cooldown_success(&g->cooldown, c->generation);
+        xf_outage_answered(&g->outage, c->dispatched_at);
+        if (xf_margin_shrink(&g->margin, now)) {
+            keep_margin(g, now);
+        }
+    } while (!xf_share_close(g, now));
 }
 
 /* The cost of the refused call of limit `i`; if that is unknown, the mean cost of the calls so
@@ -191,88 +249,141 @@ static int64_t refused_cost(const xf_gate *g, const xf_call *c, uint32_t i)
     return g->admitted ? (int64_t)(g->limits[i].used / g->admitted) : 1;
 }
 
-/* Marks the calls in flight that may take the quota which the provider has promised to `c`: those
-   that followed it, unless they are refused too. If `c` is not in flight, the followers are
-   unknown. Then it keeps the marks of the cooldown that this one `extends`. */
-static void foresee(xf_gate *g, const xf_call *c, bool extends)
+/* A refusal, as it is worked out: nothing that is only ours moves before it is known to count. */
+typedef struct xf_refusal {
+    xf_call *c;   /* refused, or NULL */
+    bool flies;   /* it is in flight, */
+    bool repaid;  /* and the level at the cooldown's end had paid for it: it has cost nothing */
+    bool extends; /* a cooldown runs already */
+    bool promises;
+} xf_refusal;
+
+/* Whether `f`, in flight, is refused, and foreseen, after this refusal. Foreseen are the calls on
+   their way that may take the quota meanwhile that the provider has promised to the refused one:
+   those that `follow` it, unless they are refused too. Where that is not in flight, so that nobody
+   knows who followed, those foreseen by the cooldown that this one extends. */
+static bool is_refused(const xf_refusal *r, const xf_call *f)
 {
-    bool flies = c != NULL && c->state == XF_CALL_IN_FLIGHT, follows = false;
-    for (xf_call *f = g->flying.first; f != NULL; f = f->next) {
-        f->refused &= extends || f == c; /* in a new cooldown, others have been sent again */
-        f->foreseen = !f->refused && (flies ? follows : extends && f->foreseen);
-        follows |= f == c;
-    }
+    /* What was refused in an earlier cooldown was sent again, without our knowing. */
+    return (f->refused || f == r->c) && (r->extends || f == r->c);
 }
 
-/* Sets the levels for the end of the cooldown, at which the provider has promised that `c` passes.
- */
-static void promise(xf_gate *g, const xf_call *c, bool extends, int64_t now)
+static bool is_foreseen(const xf_refusal *r, const xf_call *f, bool follows)
 {
-    foresee(g, c, extends);
+    return !is_refused(r, f) && (r->flies ? follows : r->extends && f->foreseen);
+}
+
+/* What those foreseen hold of limit `i`. */
+static int64_t foreseen(const xf_gate *g, const xf_refusal *r, uint32_t i)
+{
+    bool follows = false;
+    int64_t held = 0;
+    for (const xf_call *f = g->flying.first; f != NULL; f = f->next) {
+        held = xf_sum(held, is_foreseen(r, f, follows) ? f->held[i] : 0);
+        follows |= f == r->c;
+    }
+    return held;
+}
+
+/* The provider has promised that the refused call will pass at the end of the cooldown. */
+static void promise(xf_gate *g, const xf_refusal *r, int64_t now)
+{
     g->resets++;
     for (uint32_t i = 0; i < g->n_limits; i++) {
         xf_limit *l = &g->limits[i];
-        int64_t taken = 0;
-        for (const xf_call *f = g->flying.first; f != NULL; f = f->next) {
-            taken = xf_sum(taken, f->foreseen ? f->held[i] : 0);
-        }
-        if (xf_limit_refuse(l, refused_cost(g, c, i), taken, now, g->cooldown.until)) {
+        int64_t taken = foreseen(g, r, i);
+        if (xf_limit_refuse(l, refused_cost(g, r->c, i), taken, now, g->cooldown.until)) {
             l->reset = g->resets;
         }
     }
 }
 
-/* Returns the cost of a refused call that the level at the cooldown's end has paid for. */
-static void unforesee(xf_gate *g, xf_call *c, int64_t now)
+/* It counts. */
+static void mark(xf_gate *g, const xf_refusal *r)
 {
-    for (uint32_t i = 0; c->foreseen && i < g->n_limits; i++) {
-        xf_limit_amend(&g->limits[i], c->held[i], now);
+    bool follows = false;
+    if (r->flies) {
+        r->c->refused = true;
+        r->c->foreseen = false;
     }
-    c->foreseen = false;
+    for (xf_call *f = g->flying.first; r->promises && f != NULL; f = f->next) {
+        bool refused = is_refused(r, f);
+        f->foreseen = is_foreseen(r, f, follows);
+        f->refused = refused;
+        follows |= f == r->c;
+    }
 }
 
-int64_t xf_gate_refused(xf_gate *g, xf_call *c, const xf_backoff *b, int64_t now)
+/* Works it out. Returns the end of the cooldown. */
+static int64_t refuse(xf_gate *g, xf_refusal *r, const xf_backoff *b, int64_t now)
 {
     xf_cooldown *cooldown = &g->cooldown;
-    g->refused++;
-    if (b->told_ns == 0 && b->base_ns == 0) {
-        return cooldown->until > now ? cooldown->until : now;
-    }
+    const xf_call *c = r->c;
     bool fresh = c != NULL ? c->generation == cooldown->generation : cooldown->until <= now;
-    if (c != NULL && c->state == XF_CALL_IN_FLIGHT) {
+    if (r->flies) {
         xf_outage_answered(&g->outage, c->dispatched_at);
     }
     int64_t before = cooldown->until, until = xf_cooldown_open(cooldown, b, fresh, now);
     if (fresh && c != NULL && xf_margin_widen(&g->margin, b->told_ns, now)) {
         keep_margin(g, now);
     }
-    if (c != NULL && c->state == XF_CALL_IN_FLIGHT) {
-        c->refused = true;
-        unforesee(g, c, now);
+    for (uint32_t i = 0; r->repaid && i < g->n_limits; i++) {
+        xf_limit_amend(&g->limits[i], c->held[i], now);
     }
-    if (until > before && until > now) {
-        promise(g, c, before > now, now);
+    r->extends = before > now;
+    r->promises = until > before && until > now;
+    if (r->promises) {
+        promise(g, r, now);
     }
     return until;
 }
 
-int64_t xf_gate_failed(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_t now)
+int64_t xf_gate_refused(xf_gate *g, xf_call *c, const xf_backoff *b, int64_t now)
+{
+    bool flies = c != NULL && c->state == XF_CALL_IN_FLIGHT;
+    xf_refusal r = {.c = c, .flies = flies, .repaid = flies && c->foreseen};
+    int64_t until;
+    g->refused++;
+    if (b->told_ns == 0 && b->base_ns == 0) {
+        return g->cooldown.until > now ? g->cooldown.until : now;
+    }
+    do {
+        xf_share_open(g, now);
+        until = refuse(g, &r, b, now);
+    } while (!xf_share_close(g, now));
+    mark(g, &r);
+    return until;
+}
+
+/* Works a failure out, see xf_gate_failed(). */
+static void fail(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_t wait, int64_t now)
 {
     xf_cooldown *cooldown = &g->cooldown;
     int64_t interval = b->base_ns < b->max_ns ? b->base_ns : b->max_ns;
-    int64_t wait = b->told_ns != XF_UNTOLD ? b->told_ns : interval;
     bool fresh = c->generation == cooldown->generation;
     bool extends = fresh || b->told_ns != XF_UNTOLD;
     bool is_alone = b->alone && b->told_ns == XF_UNTOLD && g->outage.failures + 1 < XF_OUTAGE_AFTER;
-    if (wait > 0 && is_alone) {
-        xf_outage_failed(&g->outage, &(xf_outage_failure){c->dispatched_at, now, fresh}, 0, now);
-    } else if (wait > 0) {
+    const xf_outage_failure failure = {c->dispatched_at, now, fresh};
+    if (is_alone) {
+        xf_outage_failed(&g->outage, &failure, 0, now);
+    } else {
         xf_cooldown_extend(cooldown, extends ? xf_sum(now, wait) : 0, fresh, now);
-        const xf_outage_failure failure = {c->dispatched_at, now, fresh};
         xf_outage_failed(&g->outage, &failure, interval, cooldown->until);
         g->resets += fresh; /* calls admitted before must not be dispatched now */
     }
-    return cooldown->until > now ? cooldown->until : now;
+}
+
+int64_t xf_gate_failed(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_t now)
+{
+    int64_t interval = b->base_ns < b->max_ns ? b->base_ns : b->max_ns;
+    int64_t wait = b->told_ns != XF_UNTOLD ? b->told_ns : interval;
+    if (wait > 0) {
+        do {
+            xf_share_open(g, now);
+            fail(g, c, b, wait, now);
+        } while (!xf_share_close(g, now));
+    }
+    return g->cooldown.until > now ? g->cooldown.until : now;
 }
 
 /* ---- told levels ---- */
@@ -329,17 +440,23 @@ double xf_gate_told(xf_gate *g, uint32_t i, const xf_remaining *left, int64_t no
 
 void xf_gate_set_level(xf_gate *g, uint32_t i, double units, int64_t now)
 {
-    if (xf_limit_set_level(&g->limits[i], units, now)) {
-        g->limits[i].reset = ++g->resets;
-    }
+    do {
+        xf_share_open(g, now);
+        if (xf_limit_set_level(&g->limits[i], units, now)) {
+            g->limits[i].reset = ++g->resets;
+        }
+    } while (!xf_share_close(g, now));
 }
 
 /* ---- changes and questions ---- */
 
 void xf_gate_retune(xf_gate *g, uint32_t i, const xf_definition *definition, int64_t now)
 {
-    xf_limit_retune(&g->limits[i], definition, now);
-    xf_limit_reserve(&g->limits[i], g->margin.ns, now);
+    do {
+        xf_share_open(g, now);
+        xf_limit_retune(&g->limits[i], definition, now);
+        xf_limit_reserve(&g->limits[i], g->margin.ns, now);
+    } while (!xf_share_close(g, now));
 }
 
 void xf_gate_replace(xf_gate *g, uint32_t i, const xf_definition *definition,
@@ -348,6 +465,30 @@ void xf_gate_replace(xf_gate *g, uint32_t i, const xf_definition *definition,
     int64_t held = xf_gate_held_since(g, i, left->sent_at - OVERTAKING_NS, c, now);
     xf_gate_retune(g, i, definition, now);
     xf_gate_set_level(g, i, left->units - (double)held, now);
+}
+
+void xf_gate_set_slots(xf_gate *g, uint32_t slots, int64_t now)
+{
+    do {
+        xf_share_open(g, now);
+        g->slots = slots;
+    } while (!xf_share_close(g, now));
+}
+
+void xf_gate_shut(xf_gate *g, uint32_t i, int64_t until, int64_t now)
+{
+    do {
+        xf_share_open(g, now);
+        g->limits[i].bucket.shut = until;
+    } while (!xf_share_close(g, now));
+}
+
+void xf_gate_pace(xf_gate *g, uint32_t i, const xf_pacing *pacing, int64_t now)
+{
+    do {
+        xf_share_open(g, now);
+        xf_limit_pace(&g->limits[i], pacing);
+    } while (!xf_share_close(g, now));
 }
 
 void xf_gate_let_in(xf_gate *g, uint32_t n)

@@ -26,9 +26,13 @@
 #define XF_UNLIMITED UINT32_MAX /* slots */
 
 /* The cause that holds a call back: a limit's index, or one of these. */
-enum { XF_BY_NOTHING = -1, XF_BY_SLOTS = -2, XF_BY_COOLDOWN = -3 };
+enum { XF_BY_NOTHING = -1, XF_BY_SLOTS = -2, XF_BY_COOLDOWN = -3, XF_BY_SHARE = -4 };
+
+/* The parts that a gate has in common with those of other members of an account, see share.h. */
+typedef struct xf_share xf_share;
 
 typedef struct xf_gate {
+    xf_share *share; /* NULL: it is alone, and all of this is its own */
     xf_limit *limits;
     uint32_t n_limits;
     uint32_t slots;    /* calls that may hold a slot at a time, or XF_UNLIMITED */
@@ -61,13 +65,17 @@ static inline bool xf_gate_is_full(const xf_gate *g)
     return g->in_use >= g->slots || g->in_use >= g->ramp;
 }
 
-/* The first instant >= `from` at which `c` passes, or XF_NEVER if time alone does not let it pass.
-   Stores in `held_by` the cause that makes it wait until then. */
-int64_t xf_gate_ready(const xf_gate *g, const xf_call *c, int64_t from, int *held_by);
+/* The turn of a call. It passes if it can at some instant from `from` to `until`, which is not
+   after `now`. `waiting` calls wait behind it. */
+typedef struct xf_turn {
+    int64_t from, until, now;
+    uint32_t waiting;
+} xf_turn;
 
-/* Admits `c` at `at`, which xf_gate_ready() has allowed: takes a slot and the call's cost.
-   `waiting` calls wait behind it. */
-void xf_gate_admit(xf_gate *g, xf_call *c, uint32_t waiting, int64_t at);
+/* Returns the first instant at which `c` can pass, or XF_NEVER if time alone does not let it pass.
+   If that is not after turn->until, admits `c`: takes a slot and the call's cost. Stores in
+   `held_by` the cause that makes it wait until then. */
+int64_t xf_gate_pass(xf_gate *g, xf_call *c, const xf_turn *turn, int *held_by);
 
 /* Revokes an admission that did not lead to a dispatch: returns the slot and the cost. A level that
    was set since gets nothing back, because the call has not paid from it. */
@@ -75,16 +83,16 @@ void xf_gate_revoke(xf_gate *g, xf_call *c, int64_t now);
 
 /* Whether an admitted call may be dispatched: no cooldown runs, and no level was set since its
    admission. (The call has not paid from a level that was.) */
-static inline bool xf_gate_may_dispatch(const xf_gate *g, const xf_call *c, int64_t now)
-{
-    return c->resets == (uint16_t)g->resets && g->cooldown.until <= now;
-}
+bool xf_gate_may_dispatch(xf_gate *g, const xf_call *c, int64_t now);
 
 /* Dispatches an admitted call: from here on its cost is spent. */
 void xf_gate_dispatch(xf_gate *g, xf_call *c, int64_t now);
 
 /* Returns the slot of a call in flight that has ended, or that waits for another attempt. */
-void xf_gate_land(xf_gate *g, xf_call *c);
+void xf_gate_land(xf_gate *g, xf_call *c, int64_t now);
+
+/* No call waits any more for the instant at which it passes. */
+void xf_gate_leave(xf_gate *g, int64_t now);
 
 /* Settles limit `i` of a call that was dispatched: `actual` units replace its cost. */
 void xf_gate_settle(xf_gate *g, xf_call *c, uint32_t i, int64_t actual, int64_t now);
@@ -102,7 +110,8 @@ int64_t xf_gate_refused(xf_gate *g, xf_call *c, const xf_backoff *b, int64_t now
    cooldown. */
 int64_t xf_gate_failed(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_t now);
 
-/* Follows the levels of all limits from now on. False if there is no memory. Once is enough. */
+/* Follows the levels of all limits from now on, unless they are shared. False if there is no
+   memory. Once is enough. */
 bool xf_gate_follow(xf_gate *g, const xf_alloc *alloc, int64_t now);
 
 /* Corrects limit `i` by an answer that says how much is left, see xf_told(). O(calls in flight). */
@@ -120,6 +129,13 @@ void xf_gate_retune(xf_gate *g, uint32_t i, const xf_definition *definition, int
 /* Replaces limit `i` by another one, see xf_replace(). O(calls dispatched since). */
 void xf_gate_replace(xf_gate *g, uint32_t i, const xf_definition *definition,
                      const xf_remaining *left, const xf_call *c, int64_t now);
+
+/* Changes the number of slots. */
+void xf_gate_set_slots(xf_gate *g, uint32_t slots, int64_t now);
+
+/* Shuts limit `i` until an instant; sets the pace of the calls that pass it (see limit.h). */
+void xf_gate_shut(xf_gate *g, uint32_t i, int64_t until, int64_t now);
+void xf_gate_pace(xf_gate *g, uint32_t i, const xf_pacing *pacing, int64_t now);
 
 /* Bounds the calls that hold a slot by `n` for now (XF_UNLIMITED: only the slots count). Lets them
    in as fast as they are dispatched. */
@@ -149,5 +165,16 @@ typedef struct xf_held {
 
 /* Both of limit `i`, for the instant `instant`, in one walk. O(calls in flight). */
 xf_held xf_gate_held(const xf_gate *g, uint32_t i, int64_t instant, int64_t now);
+
+/* ---- what passing is made of: for share.h, where several members' calls pass ---- */
+
+/* The instant, not before `from`, at which what costs `costs` passes, whatever the slots. */
+int64_t xf_gate_due(const xf_gate *g, const int64_t *costs, int64_t from, int *held_by);
+
+/* It passes at `at`, an instant that this has allowed: its costs are taken. */
+void xf_gate_pay(xf_gate *g, const int64_t *costs, int64_t at);
+
+/* It did not go: they are given back, but for levels that were set after `resets`. */
+void xf_gate_unpay(xf_gate *g, const int64_t *costs, uint16_t resets, int64_t now);
 
 #endif

@@ -11,6 +11,8 @@ static int64_t *cause(xf_scheduler *s, int held_by)
         return &s->counters.no_slot_ns;
     case XF_BY_COOLDOWN:
         return &s->counters.cooldown_ns;
+    case XF_BY_SHARE:
+        return &s->counters.share_ns;
     default:
         return &s->gate.limits[held_by].held_ns;
     }
@@ -36,12 +38,18 @@ static int64_t tick(xf_scheduler *s, int64_t now)
 
 /* ---- admission ---- */
 
-static void admit(xf_scheduler *s, xf_call *c, int64_t at)
+/* Has `c` pass the gate, if it can by now and within its deadline; returns when it can. */
+static int64_t pass(xf_scheduler *s, xf_call *c, int64_t deadline, uint32_t waiting, int *held_by)
 {
-    xf_gate_admit(&s->gate, c, s->queue.size, at);
-    s->anchor = at;
-    s->waited = c != s->arriving || (s->waited && at < s->now);
-    s->admitted_at = s->now;
+    int64_t until = deadline < s->now ? deadline : s->now;
+    const xf_turn turn = {.from = s->anchor, .until = until, .now = s->now, .waiting = waiting};
+    int64_t at = xf_gate_pass(&s->gate, c, &turn, held_by);
+    if (at <= until) {
+        s->anchor = at;
+        s->waited = c != s->arriving || (s->waited && at < s->now);
+        s->admitted_at = s->now;
+    }
+    return at;
 }
 
 static bool is_head(const xf_scheduler *s, const xf_call *c)
@@ -114,10 +122,9 @@ static void advance(xf_scheduler *s)
     s->head_at = XF_NEVER;
     int held_by = XF_BY_NOTHING;
     for (xf_call *head; (head = xf_queue_head(&s->queue)) != NULL;) {
-        int64_t at = xf_gate_ready(&s->gate, head, s->anchor, &held_by);
-        if (at <= now && at <= head->deadline) {
+        int64_t at = pass(s, head, head->deadline, s->queue.size - 1, &held_by);
+        if (head->state == XF_CALL_ADMITTED) {
             leave_queue(s, head);
-            admit(s, head, at);
             xf_list_append(&s->outbox, head);
             held_by = XF_BY_NOTHING;
             continue;
@@ -134,6 +141,9 @@ static void advance(xf_scheduler *s)
         forget(s, overdue, XF_CALL_EXPIRED);
         s->counters.expired++;
         xf_list_append(&s->outbox, overdue);
+    }
+    if (s->queue.size == 0) {
+        xf_gate_leave(&s->gate, now);
     }
     s->changed = false;
     blame(s, s->queue.size > 0 ? held_by : XF_BY_NOTHING);
@@ -224,9 +234,8 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
     if (s->queue.size == 0) {
         int held_by;
         arrive(s, c);
-        int64_t at = xf_gate_ready(&s->gate, c, s->anchor, &held_by);
-        if (at <= now && at <= deadline) {
-            admit(s, c, at);
+        (void)pass(s, c, deadline, 0, &held_by);
+        if (c->state == XF_CALL_ADMITTED) {
             return true;
         }
     }
@@ -257,7 +266,7 @@ void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
 static void end_attempt(xf_scheduler *s, xf_call *c)
 {
     slots_free_from_now(s);
-    xf_gate_land(&s->gate, c);
+    xf_gate_land(&s->gate, c, s->now);
     c->deadline = XF_NEVER;
     c->repeated = true;
     xf_call_become(c, XF_CALL_RESTING);
@@ -293,7 +302,7 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
         break;
     case XF_CALL_IN_FLIGHT:
         slots_free_from_now(s);
-        xf_gate_land(&s->gate, c);
+        xf_gate_land(&s->gate, c, s->now);
         if (outcome == XF_SUCCEEDED) {
             xf_gate_accepted(&s->gate, c, s->now);
         }
@@ -333,7 +342,7 @@ void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now)
 {
     begin(s, now);
     slots_free_from_now(s);
-    s->gate.slots = slots;
+    xf_gate_set_slots(&s->gate, slots, s->now);
     look_again(s);
 }
 
@@ -407,15 +416,13 @@ void xf_ascertain(xf_scheduler *s, uint32_t i, const xf_ascertained *found)
 
 void xf_shut(xf_scheduler *s, uint32_t i, int64_t until, int64_t now)
 {
-    begin(s, now);
-    s->gate.limits[i].bucket.shut = until;
+    xf_gate_shut(&s->gate, i, until, begin(s, now));
     look_again(s);
 }
 
 void xf_set_pace(xf_scheduler *s, uint32_t i, const xf_pacing *pacing, int64_t now)
 {
-    begin(s, now);
-    xf_limit_pace(&s->gate.limits[i], pacing);
+    xf_gate_pace(&s->gate, i, pacing, begin(s, now));
     look_again(s);
 }
 
@@ -432,6 +439,12 @@ void xf_poll(xf_scheduler *s, int64_t now)
     tick(s, now);
     s->arriving = NULL;
     advance(s);
+}
+
+void xf_look(xf_scheduler *s, int64_t now)
+{
+    s->changed = true;
+    xf_poll(s, now);
 }
 
 xf_call *xf_collect(xf_scheduler *s)

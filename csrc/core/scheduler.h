@@ -44,9 +44,9 @@ typedef struct xf_counters {
     uint64_t succeeded, failed, cancelled, expired;
     uint64_t retries;
     int64_t first_ns; /* the first xf_submit(), or -1 */
-    /* Time in which no call waited, or the head waited for a slot or for a cooldown. The limits'
-       held_ns is the rest. */
-    int64_t idle_ns, no_slot_ns, cooldown_ns;
+    /* Time in which no call waited, or the head waited for a slot, for a cooldown, or for the heads
+       of other members of a share. The limits' held_ns is the rest. */
+    int64_t idle_ns, no_slot_ns, cooldown_ns, share_ns;
 } xf_counters;
 
 typedef struct xf_scheduler {
@@ -182,6 +182,10 @@ void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now);
 
 /* Lets time pass up to `now`: admits the calls that may go and expires those that are overdue. */
 void xf_poll(xf_scheduler *s, int64_t now);
+
+/* The same, after another member of a share may have changed the instant at which the head
+   passes. */
+void xf_look(xf_scheduler *s, int64_t now);
 
 /* Takes the next call out of the outbox and returns it, or NULL. Its state is XF_CALL_ADMITTED or
    XF_CALL_EXPIRED. */

@@ -25,6 +25,7 @@ MODES = {
         "-fsanitize=address,undefined",
         "-fno-sanitize-recover=all",
     ],
+    "threaded": ["-O1", "-fsanitize=thread"],  # of programs that have threads
 }
 # A preloaded sanitizer of the interpreter under test must not get into these programs.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
@@ -37,7 +38,7 @@ def declared_tests(source: Path) -> list[str]:
 ALL_TESTS = [
     pytest.param(mode, source, name, id=f"{mode}-{source.stem}-{name}")
     for mode in MODES
-    for source in sorted(C_TESTS.glob("test_*.c"))
+    for source in sorted(C_TESTS.glob("test_*_threads.c" if mode == "threaded" else "test_*.c"))
     for name in declared_tests(source)
 ]
 

@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 LAST_LINES = {
     "chat.py": r"30 questions in \d+\.\d s, 0 failed, \d+ refusals, 6,000 tokens",
     "score_batch.py": r"36 calls in \d+\.\d s, \d+ refused, \S+ tokens",
+    "two_processes.py": r"200 calls in \d+\.\d s, at the most \d+ in half a second",
     "two_tiers.py": r"40 documents, \d+ refused, \d+\.\d s",
 }
 FROM_OUTSIDE = ("OPENAI_", "MAX_RPM", "MAX_TPM", "MODEL")

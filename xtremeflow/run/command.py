@@ -39,6 +39,7 @@ from xtremeflow.run.views.view import LogLines, choose
 from xtremeflow.run.views.voice import Voice
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.scheduler.base import Adapt
+from xtremeflow.share.place import ShareError, path_of
 from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
 
@@ -116,6 +117,11 @@ class Order:
             TaskScheduler(concurrency, limits=limits)
         except ValueError as error:
             raise Usage(f"no scheduler can keep these limits: {error}") from None
+        if options.share is not None:
+            try:
+                path_of(options.share)
+            except (ValueError, ShareError, OSError) as error:
+                raise Usage(f"--share: {error}") from None
         source = Source(options.input)
         order = cls(options, provider, base_url, limits, adapt, concurrency, estimator, source)
         order._check_files()
@@ -204,6 +210,7 @@ def _run(order: Order, voice: Voice, command: str) -> int:
             target=order.base_url,
             adapt=order.adapt,
             concurrency=order.concurrency,
+            share=options.share,
             estimator=order.estimator,
             policy=Policy(
                 retries=options.retries,

@@ -59,7 +59,10 @@ def limits_of(options: argparse.Namespace, provider: Provider) -> tuple[list[Lim
     limits before they refuse.
     """
     rates: dict[str, float | None] = {n: vars(options)[n] for n in PER_MINUTE if n in options}
-    adapt = ADAPT[options.adapt]
+    if options.share is not None and options.adapt not in (None, "no"):
+        raise Usage(f"--share goes with --adapt no, got --adapt {options.adapt}: a share's limits "
+                    "are given, not learned")  # fmt: skip
+    adapt = ADAPT[options.adapt or ("bounded" if options.share is None else "no")]
     if not adapt:
         rates = {**assumed(provider), **rates}
     elif not (rates or provider.tells):
@@ -120,9 +123,12 @@ def parser() -> Parser:
         words = unit.replace("_", " ")
         add(f"--{name}", type=amounts.limit, default=argparse.SUPPRESS, metavar="N",
             help=f"{words} per minute, such as 5000, 800k or 2M; none for no limit")  # fmt: skip
-    add("--adapt", choices=tuple(ADAPT), default="bounded", help="how answers may change the "
-        "limits. bounded (the default): given limits are upper bounds; yes: they are a first "
-        "guess; no: nothing is learned, the preset's limits stand for those not given")  # fmt: skip
+    add("--adapt", choices=tuple(ADAPT), help="how answers may change the limits. bounded (the "
+        "default): given limits are upper bounds; yes: they are a first guess; no: nothing is "
+        "learned, the preset's limits stand for those not given")  # fmt: skip
+    add("--share", metavar="SHARE", help="keep these limits together with all other processes of "
+        "this machine that name the same share, such as shm:openai or file:/var/run/openai; "
+        "implies --adapt no")  # fmt: skip
     add("--concurrency", type=amounts.whole, metavar="N", help=f"calls at a time, at most "
         f"(default: the preset's; else {_MANY_CALLS}, but {_FEW_CALLS} where no limit is given or "
         "learned)")  # fmt: skip

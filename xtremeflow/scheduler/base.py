@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
+from math import isclose
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from xtremeflow import _core
@@ -19,7 +20,8 @@ from xtremeflow.learning.costs import Costs
 from xtremeflow.learning.estimates import Estimate, Estimator
 from xtremeflow.learning.learner import PLACES, UNLIMITED, Learner
 from xtremeflow.learning.saved import Learned, restored, saved
-from xtremeflow.scheduler.stats import Stats, stats_from
+from xtremeflow.scheduler.stats import ShareStats, Stats, share_from, stats_from
+from xtremeflow.share.member import Member
 from xtremeflow.values.arguments import check_int, check_number
 from xtremeflow.values.charges import UNITS, ChargeRule
 from xtremeflow.values.limits import Cost, Limit
@@ -47,9 +49,14 @@ class TaskScheduler(_core.Scheduler):
             until one tells of a limit, only a few calls are in flight. With ``"bounded"`` the given
             limits stay upper bounds. With ``True`` they are only a first guess.
         learned: The value of `learned` of an earlier scheduler, to begin with. Needs ``adapt``.
+        share: The account of which this is a member: all schedulers of this machine that name the
+            same one have limits, slots, cooldowns and outages together, see docs/sharing.md.
+            ``"shm:NAME"`` lies in shared memory, ``"file:/PATH"`` in a file. The first member's
+            limits count.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
+        ShareError: The share cannot be used; the message says why.
     """
 
     def __init__(
@@ -60,29 +67,57 @@ class TaskScheduler(_core.Scheduler):
         burst_ratio: float = 0.0,
         adapt: Adapt = False,
         learned: Mapping[str, Any] | None = None,
+        share: str | None = None,
     ) -> None:
         check_number("burst_ratio", burst_ratio, zero=True)
         if adapt not in (True, False, "bounded"):
             raise ValueError(f"adapt must be True, False or 'bounded', got {adapt!r}")
         if learned is not None and not adapt:
             raise ValueError("learned is of use with adapt=True or adapt='bounded' only")
+        if share is not None and adapt:
+            raise ValueError(
+                f"a share's limits are given, not learned: adapt must be False, got {adapt!r}"
+            )
         before = Learned() if learned is None else restored(learned)
         self._burst_ratio = burst_ratio
         self._limits = list(limits)
         self._adapt: Adapt = adapt
         self._learner: Learner | None = None
         self._costs = Costs(before.charges)
-        super().__init__(
-            limits=[self._defined(limit) for limit in self._limits],
-            max_concurrency=max_concurrency,
-            places=[name for name, _ in PLACES] if adapt else (),
-        )
+        self._share = None if share is None else Member(share)
+        if self._share is None:
+            super().__init__(
+                limits=[self._defined(limit) for limit in self._limits],
+                max_concurrency=max_concurrency,
+                places=[name for name, _ in PLACES] if adapt else (),
+            )
+        else:
+            self._enter(self._share, max_concurrency)
         names = self.limit_names
         self._on_tokens = [(index, name) for index, name in enumerate(names) if name in UNITS]
         self._units = tuple(unit for unit in UNITS if unit == "tokens" or unit in names)
         if adapt:
             self._following(before)
             self._alarm_after(UNSHOWN)
+
+    def _enter(self, share: Member, max_concurrency: int | None) -> None:
+        """Join it, with the limits of whoever was first."""
+        given = [self._defined(limit) for limit in self._limits]
+        with share.joining():
+            counts = given if share.alone else share.limits
+            slots = max_concurrency if share.alone else share.max_concurrency
+            super().__init__(limits=counts, max_concurrency=slots)
+            if share.alone:
+                share.describe(counts, self.max_concurrency)
+            share.join(self)
+        if (given, max_concurrency) != (counts, slots):
+            self._limits = [Limit(*definition) for definition in counts]
+            logger.warning(
+                "the share %r has a member, whose limits count: %s; not those given here: %s",
+                share.share,
+                _described(counts, slots),
+                _described(given, max_concurrency),
+            )
 
     def _following(self, before: Learned | None = None) -> Learner:
         if self._learner is None:
@@ -332,7 +367,15 @@ class TaskScheduler(_core.Scheduler):
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """The configured rate limits."""
+        """The configured rate limits; of a share, as any member has set them."""
+        shared = self._shared()
+        if shared is not None:
+            for index, now in enumerate(shared["limits"]):
+                own = self._limits[index]
+                _, amount, per, capacity = self._defined(own)
+                if not (isclose(amount / per, now["rate"]) and isclose(capacity, now["capacity"])):
+                    amount = now["rate"] * own.per
+                    self._limits[index] = Limit(own.name, amount, own.per, now["capacity"])
         return tuple(self._limits)
 
     @property
@@ -360,12 +403,16 @@ class TaskScheduler(_core.Scheduler):
             raise ValueError(f"limit must be like one of {self._limits!r}, got {limit!r}")
         self._retune(named[0], definition)
         self._limits[named[0]] = limit
+        if self._share is not None:
+            definitions = [self._defined(each) for each in self.limits]
+            self._share.redescribe(definitions, self.max_concurrency)
         if self._learner is not None:
             self._learner.configure(named[0], Limit(*definition))
 
     def stats(self) -> Stats:
         """Returns a snapshot of the counts so far, and of the causes that left quota idle."""
         snapshot = self._snapshot()
+        snapshot["share"] = self._share_stats()
         charges, learner = self._costs.beliefs, self._learner
         if learner is None:
             return stats_from(snapshot, self._limits, charges=charges)
@@ -377,6 +424,13 @@ class TaskScheduler(_core.Scheduler):
             learner.slots,
             charges,
         )
+
+    def _share_stats(self) -> ShareStats | None:
+        if self._share is None:
+            return None
+        self._share.sweep(self, self._seats())
+        shared = self._shared()
+        return None if shared is None else share_from(self._share.share, shared)
 
     def __repr__(self) -> str:
         stats, slots = self.stats(), self.max_concurrency
@@ -399,6 +453,14 @@ class TaskScheduler(_core.Scheduler):
     def semaphore(self) -> Slots:
         """The free slots, for programs that read the semaphore of version 0.4.4."""
         return Slots(self)
+
+
+def _described(limits: Iterable[tuple[str, float, float, float]], slots: int | None) -> str:
+    parts = [
+        f"{amount:g} {name} in {per:g} s, {capacity:g} at once"
+        for name, amount, per, capacity in limits
+    ]
+    return "; ".join([*parts, *([] if slots is None else [f"{slots} at a time"])]) or "none"
 
 
 def _key(model: str | None, call: _core.Call | None) -> str:

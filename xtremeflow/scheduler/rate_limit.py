@@ -28,6 +28,7 @@ class RateLimitScheduler(TaskScheduler):
         limits: The rate limits.
         adapt: Whether to learn the provider's limits, see `TaskScheduler`.
         learned: The value of `learned` of an earlier scheduler.
+        share: The account of which this is a member, see `TaskScheduler`.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -41,6 +42,7 @@ class RateLimitScheduler(TaskScheduler):
         limits: Iterable[Limit] = (),
         adapt: Adapt = False,
         learned: Mapping[str, Any] | None = None,
+        share: str | None = None,
     ) -> None:
         super().__init__(
             max_concurrency,
@@ -48,6 +50,7 @@ class RateLimitScheduler(TaskScheduler):
             burst_ratio=burst_ratio,
             adapt=adapt,
             learned=learned,
+            share=share,
         )
 
 

@@ -23,6 +23,7 @@ class RequestRateScheduler(RateLimitScheduler):
         limits: Further limits.
         adapt: Whether to learn the provider's limits, see `TaskScheduler`.
         learned: The value of `learned` of an earlier scheduler.
+        share: The account of which this is a member, see `TaskScheduler`.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -39,6 +40,7 @@ class RequestRateScheduler(RateLimitScheduler):
         limits: Iterable[Limit] = (),
         adapt: Adapt = False,
         learned: Mapping[str, Any] | None = None,
+        share: str | None = None,
     ) -> None:
         super().__init__(
             max_concurrency,
@@ -51,4 +53,5 @@ class RequestRateScheduler(RateLimitScheduler):
             ],
             adapt=adapt,
             learned=learned,
+            share=share,
         )

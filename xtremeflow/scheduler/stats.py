@@ -45,11 +45,27 @@ class LimitStats:
 
 
 @dataclass(frozen=True)
+class ShareStats:
+    """What a scheduler has in common with others, see ``share``."""
+
+    name: str
+    members: int
+    """Schedulers that are members, this one included."""
+    own: float
+    """Of all that was used of the limits since the share began, the part of this one, from 0 to 1:
+    of the limit of which that is the most."""
+    in_flight: int
+    """Calls of all members."""
+    waiting: int
+    """Members whose next call waits."""
+
+
+@dataclass(frozen=True)
 class Stats:
     """A snapshot of a scheduler. Counts are of calls, times in seconds, shares from 0 to 1.
 
-    ``idle``, ``held_by_concurrency``, ``held_by_cooldown`` and the ``held_back`` of all limits add
-    up to 1. They say why quota was idle since the first call.
+    ``idle``, ``held_by_concurrency``, ``held_by_cooldown``, ``held_by_share`` and the ``held_back``
+    of all limits add up to 1. They say why quota was idle since the first call.
     """
 
     elapsed: float
@@ -85,6 +101,10 @@ class Stats:
     """Share of the time in which the head of the queue waited for a free slot."""
     held_by_cooldown: float
     """Share of the time in which it waited for the end of a cooldown."""
+    held_by_share: float = 0.0
+    """Share of the time in which it waited for the calls of other members, see ``share``."""
+    share: ShareStats | None = None
+    """What is in common with other schedulers; None where nothing is."""
     learned_concurrency: int | None = None
     """Calls that the provider takes at a time, as its answers show; None if they have not."""
     concurrency_learned: str | None = None
@@ -97,6 +117,24 @@ class Stats:
     kept in reserve of its capacity."""
     charges: Mapping[str, Belief] = field(default_factory=dict[str, Belief])
     """The believed rule of charging of each model whose answers tell what is left."""
+
+
+def share_from(name: str, shared: Mapping[str, Any]) -> ShareStats:
+    """Build ShareStats from what the C core tells of the account."""
+    members = shared["members"]
+    own = next(each for each in members if each["seat"] == shared["seat"])
+    parts = [
+        used / limit["used"]
+        for used, limit in zip(own["used"], shared["limits"], strict=True)
+        if limit["used"] > 0
+    ]
+    return ShareStats(
+        name=name,
+        members=len(members),
+        own=min(1.0, max(parts, default=0.0)),
+        in_flight=sum(each["held"] for each in members),
+        waiting=sum(each["state"] != "quiet" for each in members),
+    )
 
 
 def stats_from(
@@ -162,6 +200,8 @@ def stats_from(
         idle=share(snapshot["idle"]),
         held_by_concurrency=share(snapshot["no_slot"]),
         held_by_cooldown=share(snapshot["held_cooldown"]),
+        held_by_share=share(snapshot["held_share"]),
+        share=snapshot.get("share"),
         learned_concurrency=None if slots is None else slots.known,
         concurrency_learned=None if slots is None else slots.reason,
         concurrency_confidence=None if slots is None else slots.confidence,

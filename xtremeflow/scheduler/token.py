@@ -29,6 +29,7 @@ class TokenRateScheduler(RequestRateScheduler):
         limits: Further limits, or the same with a capacity of their own.
         adapt: Whether to learn the provider's limits, see `TaskScheduler`.
         learned: The value of `learned` of an earlier scheduler.
+        share: The account of which this is a member, see `TaskScheduler`.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -46,6 +47,7 @@ class TokenRateScheduler(RequestRateScheduler):
         limits: Iterable[Limit] = (),
         adapt: Adapt = False,
         learned: Mapping[str, Any] | None = None,
+        share: str | None = None,
     ) -> None:
         super().__init__(
             max_rps,
@@ -56,4 +58,5 @@ class TokenRateScheduler(RequestRateScheduler):
             limits=[*rate("max_tps", "tokens", max_tps, 1.0), *limits],
             adapt=adapt,
             learned=learned,
+            share=share,
         )

@@ -4,6 +4,7 @@
 #include "binding/call/await.h"
 #include "binding/call/deliver.h"
 #include "binding/call/future.h"
+#include "binding/call/member.h"
 #include "binding/call/owner.h"
 #include "binding/call/retry.h"
 #include "binding/call/run.h"
@@ -139,6 +140,9 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns)
     SchedulerObject *s = c->scheduler;
     PortObject *port = xf_port_running(s);
     if (port == NULL) {
+        return -1;
+    }
+    if (s->member != NULL && xf_member_enter(s, port) < 0) {
         return -1;
     }
     int64_t now = xf_port_now(s, port);

@@ -7,12 +7,14 @@
 #include "binding/call/call.h"
 #include "binding/call/drain.h"
 #include "binding/call/future.h"
+#include "binding/call/member.h"
 #include "binding/call/owner.h"
 #include "binding/call/run.h"
 #include "binding/loop/loop.h"
 #include "binding/loop/timer.h"
 
 #define LOOK_AGAIN_NS INT64_C(1000000000)
+#define LOOK_FOR_THE_DEAD_NS INT64_C(50000000)
 
 static bool is_armed(xf_call *c, int64_t at)
 {
@@ -20,12 +22,15 @@ static bool is_armed(xf_call *c, int64_t at)
 }
 
 /* The moment to wake for the head. If other loops have calls too, also now and then, to find a
-   closed loop that still holds a slot. */
+   closed loop that still holds a slot; and if other members do, to find one that has died, or whose
+   poke was lost. */
 static int64_t head_wakes_at(const SchedulerObject *s, xf_call *head, int64_t at)
 {
-    bool has_others = head != NULL && s->ports != NULL && s->ports->next != NULL &&
-                      !xf_call_of(head)->port->own_clock;
-    int64_t look_at = s->core.now + LOOK_AGAIN_NS;
+    bool has_loops = s->ports != NULL && s->ports->next != NULL;
+    bool has_others =
+        head != NULL && (has_loops || s->member != NULL) && !xf_call_of(head)->port->own_clock;
+    bool may_die = s->member != NULL && at == XF_NEVER;
+    int64_t look_at = s->core.now + (may_die ? LOOK_FOR_THE_DEAD_NS : LOOK_AGAIN_NS);
     return has_others && look_at < at ? look_at : at;
 }
 
@@ -136,7 +141,7 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
     xf_call *first = xf_first_deadline(&s->core, &deadline);
     head_at = head_wakes_at(s, head, head_at);
     if (s->core.outbox.first == NULL && is_armed(head, head_at) && is_armed(first, deadline) &&
-        !xf_scheduler_may_be_drained(s)) {
+        !xf_scheduler_may_be_drained(s) && (s->member == NULL || !xf_member_has_news(s))) {
         return;
     }
     if (s->delivering) {
@@ -161,6 +166,9 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
     arm_for(s, head, here, head_wakes_at(s, head, head_at));
     first = xf_first_deadline(&s->core, &deadline);
     arm_for(s, first, here, deadline);
+    if (s->member != NULL && xf_member_has_news(s)) {
+        xf_member_tell(s);
+    }
     xf_scheduler_drained(s, here);
     Py_XDECREF(here);
     Py_DECREF(s);
@@ -182,9 +190,12 @@ static PyObject *wake(PyObject *self, PyObject *Py_UNUSED(unused))
         Py_RETURN_NONE;
     }
     XF_LOCK(s);
-    xf_poll(&s->core, xf_timer_fired(port));
-    if (s->core.outbox.first == NULL) {
-        xf_port_purge_others(s); /* no call was due: see head_wakes_at() */
+    (s->member != NULL ? xf_look : xf_poll)(&s->core, xf_timer_fired(port));
+    if (s->core.outbox.first == NULL) { /* no call was due: see head_wakes_at() */
+        xf_port_purge_others(s);
+        if (s->core.gate.share != NULL) {
+            xf_member_sweep(s);
+        }
     }
     deliver(s, port);
     xf_timer_rest(port);

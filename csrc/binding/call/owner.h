@@ -29,6 +29,7 @@ struct SchedulerObject {
     uint32_t n_configured;      /* limits; behind them are places for unknown limits */
     CallObject *free_calls;     /* linked by `next` */
     int n_free_calls;
+    xf_member *member; /* of a share, see member.h; NULL: of none */
     xf_scheduler core;
 };
 
@@ -62,7 +63,8 @@ int64_t xf_port_now(SchedulerObject *s, const PortObject *port);
    which saves reading the clock. */
 static inline int64_t xf_port_about_now(SchedulerObject *s, const PortObject *port)
 {
-    bool is_waited_for = s->core.queue.size > 0 || s->core.now < s->core.gate.cooldown.until;
+    bool is_waited_for = s->core.queue.size > 0 || s->core.now < s->core.gate.cooldown.until ||
+                         s->core.gate.share != NULL; /* others may wait */
     return is_waited_for ? xf_port_now(s, port) : s->core.now;
 }
 #endif

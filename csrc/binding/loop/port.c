@@ -1,6 +1,7 @@
 /* Ports: the event loops in which a scheduler's calls wait and run. */
 #include "binding/loop/port.h"
 
+#include "binding/loop/poke.h"
 #include "binding/loop/timer.h"
 
 #include "core/call.h"
@@ -39,6 +40,7 @@ PortObject *xf_port_new(SchedulerObject *s, xf_module *st, PyObject *loop, PyMet
     port->handle = NULL;
     port->armed_at = XF_NEVER;
     port->not_before = 0;
+    port->poke_fd = -1;
     port->timerfd = -1;
     port->own_clock = own_clock;
     port->has_plain_tasks = plain_tasks;
@@ -96,6 +98,7 @@ int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyOb
 static PyObject *port_close(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     xf_timer_close((PortObject *)self);
+    xf_poke_close((PortObject *)self);
     Py_RETURN_NONE;
 }
 
@@ -108,7 +111,8 @@ void xf_port_detach(PortObject *port, PyObject *here)
         /* cleared by the garbage collector */
     } else if (port->loop == here) {
         xf_timer_close(port);
-    } else if (port->timerfd >= 0 || port->handle != NULL) {
+        xf_poke_close(port);
+    } else if (port->timerfd >= 0 || port->poke_fd >= 0 || port->handle != NULL) {
         PyObject *close = PyCFunction_New(&close_def, (PyObject *)port);
         if (close == NULL || xf_port_call_soon(port, here, close, NULL, NULL) < 0) {
             PyErr_Clear();
@@ -144,6 +148,7 @@ static void port_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     xf_timer_drop(port);
+    xf_poke_drop(port);
     (void)port_clear(self);
     PyObject_GC_Del(self);
     Py_DECREF(type);

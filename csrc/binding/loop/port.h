@@ -18,6 +18,7 @@ struct PortObject {
     PyObject *handle;     /* of loop.call_at(), if there is no timerfd */
     int64_t armed_at;     /* ns, or XF_NEVER */
     int64_t not_before;   /* the timer is not armed for an earlier instant, ns */
+    int poke_fd;          /* see poke.h, or -1 */
     int timerfd;          /* or -1 */
     bool own_clock;       /* loop.time() is not the system's monotonic clock */
     bool has_plain_tasks; /* its create_task() is asyncio's own */

@@ -4,6 +4,7 @@
 #include "binding/call/call.h"
 #include "binding/call/deliver.h"
 #include "binding/call/drain.h"
+#include "binding/call/member.h"
 #include "binding/call/owner.h"
 #include "binding/call/exchange.h"
 #include "binding/call/run.h"
@@ -11,6 +12,7 @@
 #include "binding/call/usage.h"
 #include "binding/scheduler/limits.h"
 #include "binding/scheduler/observe.h"
+#include "binding/scheduler/share.h"
 #include "binding/scheduler/stats.h"
 
 #include <structmember.h>
@@ -133,6 +135,9 @@ static int scheduler_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(s->module);
     Py_VISIT(s->names);
     Py_VISIT(s->drains);
+    if (s->member != NULL) {
+        Py_VISIT(s->member->ways);
+    }
     for (PortObject *port = s->ports; port != NULL; port = port->next) {
         Py_VISIT(port);
         for (CallObject *c = port->calls; c != NULL; c = c->next) {
@@ -158,9 +163,11 @@ static void scheduler_dealloc(PyObject *self)
     if (s->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
+    xf_member_leave(s); /* on the clock of its ports */
     (void)scheduler_clear(self);
     Py_CLEAR(s->names);
     xf_call_free_all(s);
+    xf_member_free(s);
     xf_scheduler_free(&s->core);
     PyMem_Free(s->kinds);
     Py_XDECREF(s->module);
@@ -249,7 +256,9 @@ static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssiz
 
 static PyObject *get_max_concurrency(PyObject *self, void *Py_UNUSED(closure))
 {
-    uint32_t slots = ((SchedulerObject *)self)->core.gate.slots;
+    SchedulerObject *s = (SchedulerObject *)self;
+    xf_share_refresh(&s->core.gate);
+    uint32_t slots = s->core.gate.slots;
     return slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(slots);
 }
 
@@ -287,6 +296,13 @@ XF_METHOD_DOOR(xf_scheduler_begin, self)
 XF_METHOD_DOOR(xf_scheduler_flight, self)
 XF_METHOD_DOOR(xf_scheduler_ramp, self)
 XF_METHOD_DOOR(xf_scheduler_gauge, self)
+XF_METHOD_DOOR(xf_scheduler_join, self)
+XF_METHOD_DOOR(xf_scheduler_leave, self)
+XF_METHOD_DOOR(xf_scheduler_forget, self)
+XF_METHOD_DOOR(xf_scheduler_bury, self)
+XF_METHOD_DOOR(xf_scheduler_poked, self)
+XF_METHOD_DOOR(xf_scheduler_seats, self)
+XF_METHOD_DOOR(xf_scheduler_shared, self)
 XF_GETTER_DOOR(get_max_concurrency, self)
 XF_GETTER_DOOR(xf_scheduler_active_tasks, self)
 XF_GETTER_DOOR(xf_scheduler_waiting, self)
@@ -391,6 +407,24 @@ static PyMethodDef scheduler_methods[] = {
          "_gauge($self, sent_at, /)\n--\n\n"
          "Returns a Gauge of the scheduler and each limit, as of the current call's dispatch, or\n"
          "of `sent_at` in seconds on the loop's clock.")},
+    {"_join", xf_scheduler_join_locked, METH_VARARGS,
+     PyDoc_STR("_join($self, ways, memory, seat, poked, alone, empty, /)\n--\n\n"
+               "Joins the account in `memory`, see csrc/core/share.h. ways: an object with\n"
+               "poke(seats), sweep(scheduler, seats) and close(). poked: a descriptor that is\n"
+               "readable when another process pokes this seat, or -1. False: the account has\n"
+               "other limits.")},
+    {"_leave", xf_scheduler_leave_locked, METH_NOARGS,
+     PyDoc_STR("_leave($self, /)\n--\n\nGives back what it holds of its share.")},
+    {"_forget", xf_scheduler_forget_locked, METH_NOARGS,
+     PyDoc_STR("_forget($self, /)\n--\n\nThis process was forked: the share is its parent's.")},
+    {"_bury", xf_scheduler_bury_locked, METH_O,
+     PyDoc_STR("_bury($self, seat, /)\n--\n\nGives back what a dead member holds.")},
+    {"_poked", xf_scheduler_poked_locked, METH_NOARGS,
+     PyDoc_STR("_poked($self, /)\n--\n\nAnother member has found that the head may pass.")},
+    {"_seats", xf_scheduler_seats_locked, METH_NOARGS,
+     PyDoc_STR("_seats($self, /)\n--\n\nThe seats of the other members of its share.")},
+    {"_shared", xf_scheduler_shared_locked, METH_NOARGS,
+     PyDoc_STR("_shared($self, /)\n--\n\nThe account of its share, as a dict, or None.")},
     {NULL, NULL, 0, NULL},
 };
 

@@ -2,6 +2,7 @@
 
 #include "binding/call/call.h"
 #include "binding/call/owner.h"
+#include "core/share.h"
 
 PyObject *xf_scheduler_active_tasks(PyObject *self, void *Py_UNUSED(closure))
 {
@@ -57,6 +58,7 @@ PyObject *xf_scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
     xf_scheduler *core = &s->core;
     const xf_counters *n = &core->counters;
     int64_t now = xf_port_now(s, NULL);
+    xf_share_refresh(&core->gate);
     xf_account(core, now);
     now = core->now;
     int64_t rest = core->gate.cooldown.until > now ? core->gate.cooldown.until - now : 0;
@@ -73,7 +75,7 @@ PyObject *xf_scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     return Py_BuildValue(
-        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsdsN}", "submitted",
+        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsdsdsN}", "submitted",
         (unsigned long long)n->submitted, "admitted", (unsigned long long)core->gate.admitted,
         "succeeded", (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed,
         "cancelled", (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired,
@@ -84,7 +86,7 @@ PyObject *xf_scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         (unsigned int)core->gate.cooldown.generation, "elapsed",
         n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",
         (double)(core->gate.cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
-        "idle", (double)n->idle_ns * 1e-9, "no_slot", (double)n->no_slot_ns * 1e-9, "held_cooldown",
-        (double)n->cooldown_ns * 1e-9, "margin", (double)core->gate.margin.ns * 1e-9, "limits",
-        limits);
+        "idle", (double)n->idle_ns * 1e-9, "held_share", (double)n->share_ns * 1e-9, "no_slot",
+        (double)n->no_slot_ns * 1e-9, "held_cooldown", (double)n->cooldown_ns * 1e-9, "margin",
+        (double)core->gate.margin.ns * 1e-9, "limits", limits);
 }

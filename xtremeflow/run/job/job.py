@@ -50,6 +50,7 @@ class Job:
     adapt        how answers may change them: see `TaskScheduler`
     concurrency  calls at a time, at most
     command      the command that goes on with the run
+    share        the account of which the run is a member, or None
     """
 
     source: Source
@@ -65,6 +66,7 @@ class Job:
     deadline: float | None
     key: Key | None
     command: str
+    share: str | None = None
 
     async def run(self, transport: Transport, view: View) -> Summary:
         """Runs the job, closes the transport and returns the summary."""
@@ -72,8 +74,11 @@ class Job:
 
     def scheduler(self) -> TaskScheduler:
         """Makes the scheduler. Its buckets are full, unless a run on this output has just ended.
-        Then they hold the refill since that end, as that run may have used everything.
+        Then they hold the refill since that end, as that run may have used everything. A share
+        knows its own levels.
         """
+        if self.share is not None:
+            return TaskScheduler(self.concurrency, limits=self.limits, share=self.share)
         idle = math.inf
         if self.results.done.count >= _HARDLY_NOTICED:
             idle = max(0.0, time.time() - self.results.last_written)

@@ -189,6 +189,7 @@ def _held(stats: Stats) -> dict[str, float]:
     for limit in stats.limits:  # two may have the same name
         shares[limit.name] = shares.get(limit.name, 0.0) + limit.held_back
     shares["concurrency"] = stats.held_by_concurrency
+    shares["other members of the share"] = stats.held_by_share
     shares["a cooldown"] = stats.held_by_cooldown
     shares[""] = stats.idle
     return {name: share * stats.elapsed for name, share in shares.items()}

@@ -1,0 +1,19 @@
+/* What xtremeflow/share/ asks of a scheduler: methods of Scheduler, and of the module. */
+#ifndef XF_BINDING_SHARE_H
+#define XF_BINDING_SHARE_H
+
+#include "binding/module.h"
+
+PyObject *xf_scheduler_join(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_leave(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_forget(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_bury(PyObject *self, PyObject *seat);
+PyObject *xf_scheduler_poked(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_seats(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_shared(PyObject *self, PyObject *unused);
+
+/* How a share's memory is laid out, and what lies in it. */
+PyObject *xf_share_layout(PyObject *module, PyObject *seat);
+PyObject *xf_share_state(PyObject *module, PyObject *args);
+
+#endif

@@ -1,0 +1,75 @@
+"""What the tests of shares have in common: names that are cleared, members in other processes."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from xtremeflow.share import ShareError
+from xtremeflow.share.member import clear
+
+_numbers = itertools.count()
+
+
+@contextmanager
+def share_name() -> Iterator[str]:
+    """A share that nobody else has, and of which nothing is left."""
+    name = f"shm:xtremeflow-test-{os.getpid()}-{next(_numbers)}"
+    try:
+        yield name
+    finally:
+        with suppress(ShareError):
+            clear(name)
+
+
+class Process:
+    """A Python process that runs `program`, with `arguments` in sys.argv."""
+
+    def __init__(self, program: str, *arguments: object) -> None:
+        command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
+        self.popen = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
+        )
+
+    def says(self) -> str:
+        """Its next line."""
+        assert self.popen.stdout is not None
+        return self.popen.stdout.readline().strip()
+
+    def tell(self, line: str) -> None:
+        assert self.popen.stdin is not None
+        print(line, file=self.popen.stdin, flush=True)
+
+    def kill(self) -> None:
+        self.popen.kill()
+        self.close()
+
+    def close(self) -> int:
+        """Waits for its end, and returns its status."""
+        for stream in (self.popen.stdin, self.popen.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        return self.popen.wait(60)
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.popen.poll() is None:
+            self.popen.kill()
+        self.close()
+
+
+def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> None:
+    """It comes to hold; how soon is no matter of a test's."""
+    give_up = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < give_up, "it does not come to hold"
+        time.sleep(0.005)

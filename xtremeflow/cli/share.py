@@ -1,0 +1,84 @@
+"""`xtremeflow share status|clear SHARE`: who the members are, and what is left for them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from xtremeflow.cli.parser import Parser
+from xtremeflow.share.member import clear, state_of
+from xtremeflow.share.place import ShareError
+
+FAILED = 1
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        if options.do == "clear":
+            return _clear(options.share)
+        return _status(options.share, as_json=options.json)
+    except ValueError as error:
+        parser.error(str(error))
+    except (ShareError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return FAILED
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="xtremeflow share",
+        description="Shows what schedulers that share an account have used, wait for and hold; or "
+        "clears what they have left.",
+    )
+    parser.add_argument("do", choices=("status", "clear"), help="status: show it; clear: forget "
+                        "what was used, if there is no member")  # fmt: skip
+    parser.add_argument("share", metavar="SHARE", help="as it was given to the schedulers: "
+                        "shm:NAME or file:/PATH")  # fmt: skip
+    parser.add_argument("--json", action="store_true", help="print the status as JSON")
+    return parser
+
+
+def _clear(share: str) -> int:
+    done = clear(share)
+    print(f"{share} is cleared" if done else f"there is no share {share}")
+    return 0 if done else FAILED
+
+
+def _status(share: str, *, as_json: bool) -> int:
+    state = state_of(share)
+    if as_json:
+        print(json.dumps(state, indent=2))
+    else:
+        print(f"there is no share {share}" if state is None else _as_text(share, state))
+    return 0 if state is not None else FAILED
+
+
+def _as_text(share: str, state: Mapping[str, Any]) -> str:
+    limits, members = state["limits"], state["members"]
+    lines = [f"{share}: {len(members)} {'member' if len(members) == 1 else 'members'}"]
+    for limit in limits:
+        lines.append(
+            f"  {limit['name']}: {limit['rate'] * limit['per']:g} in {limit['per']:g} s; "
+            f"{limit['level']:.6g} of {limit['capacity']:g} left, {limit['used']} used"
+        )
+    held = sum(member["held"] for member in members)
+    slots = state["slots"]
+    lines.append(f"  slots: {held} held of {'any number' if slots is None else slots}")
+    if state["cooldown_left"] > 0:
+        lines.append(f"  a cooldown, for another {state['cooldown_left']:.3g} s")
+    if state["outage"]:
+        lines.append("  an outage: single calls are tried")
+    for member in members:
+        costs = zip(limits, member["costs"], strict=True)
+        waits = ", ".join(f"{cost} {limit['name']}" for limit, cost in costs if cost)
+        used = zip(limits, member["used"], strict=True)
+        lines.append(
+            f"  seat {member['seat']}, process {member['pid']}: holds {member['held']}; "
+            + "; ".join(f"{units} {limit['name']} used" for limit, units in used)
+            + (f"; waits for {waits or 'a slot'}" if member["state"] != "quiet" else "")
+        )
+    return "\n".join(lines)
