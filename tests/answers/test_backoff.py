@@ -381,7 +381,7 @@ def test_the_last_refusal_is_told_too(call: FakeCall) -> None:
 @pytest.mark.parametrize(
     "refusal", [Refused(code="insufficient_quota"), Refused(retry_after="3600")]
 )
-def test_what_no_wait_cures_cools_nobody_down(call: FakeCall, refusal: Refused) -> None:
+def test_a_refusal_that_no_wait_cures_pauses_no_call(call: FakeCall, refusal: Refused) -> None:
     script = Script(refusal)
     assert script.fail() is refusal
     assert call.told == []

@@ -100,7 +100,7 @@ def test_numbers_come_as_json(capsys):
 
 
 @pytest.mark.parametrize("profile", tables.WITH_HEADERS)
-def test_limits_that_nobody_has_told_are_found_in_the_answers(profile):
+def test_limits_that_are_not_given_are_learned_from_the_answers(profile):
     result = tables.measure(profile, "adapt, nothing configured", 4.0, 0)
     assert result.efficiency > 0.88
     assert result.refused < 0.01

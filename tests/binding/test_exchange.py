@@ -80,7 +80,7 @@ def test_what_came_is_shown_with_its_times() -> None:
     run(main())
 
 
-def test_the_first_in_priority_goes_first_and_who_waits_too_long_is_told() -> None:
+def test_the_first_in_priority_goes_first_and_a_call_that_waits_too_long_times_out() -> None:
     class NotAdmitted(Exception):
         pass
 

@@ -258,7 +258,7 @@ def test_a_closed_loop_does_not_hold_up_another_that_lives_on(make: Any) -> None
 
 
 @pytest.mark.parametrize("make", [asyncio.SelectorEventLoop, NoReaderLoop, uvloop_loop])
-def test_a_loop_closed_in_another_thread_does_not_hold_up_who_waits_already(make: Any) -> None:
+def test_a_loop_closed_in_another_thread_does_not_hold_up_waiting_calls(make: Any) -> None:
     scheduler = TaskScheduler(1)
     holding, waiting = threading.Event(), threading.Event()
 

@@ -26,7 +26,7 @@ TEST(a_wait_that_turns_out_untrue_grows_until_a_call_passes)
     stop();
 }
 
-TEST(nobody_is_admitted_before_the_end_and_one_at_it)
+TEST(no_call_is_admitted_before_the_end_and_one_at_it)
 {
     start(NULL, 0, XF_UNLIMITED);
     xf_call *c = dispatched(0, 0, 0);
@@ -176,7 +176,7 @@ TEST(the_first_call_waits_for_a_slot_without_losing_the_promise)
     stop();
 }
 
-TEST(what_is_given_back_during_a_cooldown_lets_no_herd_out_at_its_end)
+TEST(refunds_during_a_cooldown_let_no_herd_out_at_its_end)
 {
     enum { N = 20 };
     const xf_definition tokens = limit(1000, 1, 20000);

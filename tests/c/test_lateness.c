@@ -63,7 +63,7 @@ TEST(an_arrival_after_a_pause_starts_a_new_schedule)
 
 /* Only the passing of time is played back. Here nothing is late, so not even a bucket of one call
    may be exceeded, whatever unblocks the queue. */
-TEST(whatever_stood_in_the_way_its_going_is_not_dated_back)
+TEST(the_end_of_an_obstacle_is_not_dated_back)
 {
     enum { CANCELLED_HEAD, EXPIRED_HEAD, HIGHER_PRIORITY, REFUND, MORE_QUOTA, CASES };
     const xf_definition limits[] = {limit(1000, 1, 1), limit(1, 1000, 1)};
@@ -147,7 +147,7 @@ TEST(a_call_that_ends_where_slots_are_free_moves_no_schedule)
     stop();
 }
 
-TEST(what_is_let_in_later_was_not_let_in_before)
+TEST(calls_let_in_later_were_not_let_in_before)
 {
     enum { A_TURN = 16 };
     const xf_definition requests = limit(1000, 1, 1);

@@ -52,7 +52,7 @@ TEST(one_failure_is_bad_luck_and_its_pause_is_short_for_all)
     stop();
 }
 
-TEST(a_failure_that_stands_alone_pauses_nobody_else)
+TEST(a_single_failure_pauses_no_other_call)
 {
     static const xf_backoff alone = {
         .told_ns = XF_UNTOLD, .base_ns = BASE, .max_ns = 60 * SECOND, .alone = true};
@@ -213,7 +213,7 @@ TEST(a_single_call_that_is_put_back_was_no_try_unless_levels_were_set_meanwhile)
     stop();
 }
 
-TEST(who_was_admitted_before_a_failure_does_not_go_after_its_pause_either)
+TEST(a_call_admitted_before_a_failure_does_not_go_after_its_pause)
 {
     const xf_backoff pause = {.told_ns = XF_UNTOLD, .base_ns = SECOND, .max_ns = 60 * SECOND};
     start(NULL, 0, XF_UNLIMITED);

@@ -29,7 +29,7 @@ TEST(the_pace_follows_the_level)
     CHECK_NEAR((double)second_at(6000, &LAW), 0.25e9, 1e6);      /* four times the rate at most */
 }
 
-TEST(what_waits_and_fits_goes_at_once)
+TEST(waiting_calls_that_fit_go_at_once)
 {
     xf_pacing generous = LAW;
     generous.fits = 0.5;
@@ -49,7 +49,7 @@ TEST(a_call_waits_for_a_minute_at_most)
     CHECK_NEAR((double)second_at(600, &steep), 60e9, 0); /* e^-5400 is nothing */
 }
 
-TEST(what_is_free_waits_for_nobody_and_holds_nobody_up)
+TEST(a_free_call_waits_for_none_and_holds_none_up)
 {
     const xf_pacing steep = {.most = 400, .kept = 6000, .scale = 1, .until = XF_NEVER};
     const xf_definition limits[] = {limit(100, 1, 6000), limit(100, 1, 6000)};
@@ -64,7 +64,7 @@ TEST(what_is_free_waits_for_nobody_and_holds_nobody_up)
     stop();
 }
 
-TEST(what_waits_fits_up_to_the_part_it_may_cost)
+TEST(waiting_calls_fit_up_to_their_part_of_the_level)
 {
     const xf_definition l = limit(100, 1, 6000);
     xf_pacing law = LAW;

@@ -36,7 +36,7 @@ TEST(a_level_that_the_answer_rules_out_is_lowered)
     stop();
 }
 
-TEST(what_was_dispatched_since_the_call_was_sent_is_not_in_the_answer_or_is_and_neither_is_known)
+TEST(an_answer_may_or_may_not_count_calls_dispatched_since)
 {
     follow(limit(100, 1, 6000));
     (void)dispatched(1000, 0, 0);
@@ -62,7 +62,7 @@ static double told_full(int64_t now)
     return told(1e18, 0, true, now, now, now);
 }
 
-TEST(a_bounded_limit_is_raised_by_what_was_withheld_at_once)
+TEST(a_bounded_limit_rises_by_withheld_units_at_once)
 {
     follow(limit(100, 1, 6000));
     (void)dispatched(3000, 0, 0);
@@ -82,7 +82,7 @@ TEST(a_bounded_limit_is_raised_by_what_was_withheld_at_once)
     stop();
 }
 
-TEST(what_was_withheld_does_not_hasten_what_was_not)
+TEST(withheld_units_do_not_hasten_the_rest)
 {
     follow(limit(100, 1, 6000));
     xf_finish(&s, dispatched(5000, 0, 0), XF_SUCCEEDED, SECOND);
@@ -100,7 +100,7 @@ static void ascertain(int64_t withheld, int64_t due, int64_t doubtful)
     xf_ascertain(&s, 0, &found);
 }
 
-TEST(what_was_withheld_and_is_due_is_given_back_but_for_what_answers_have_given_back)
+TEST(due_units_are_refunded_less_those_that_answers_refunded)
 {
     follow(limit(100, 1, 6000));
     xf_finish(&s, dispatched(5000, 0, 0), XF_SUCCEEDED, SECOND);
@@ -117,7 +117,7 @@ TEST(what_was_withheld_and_is_due_is_given_back_but_for_what_answers_have_given_
     stop();
 }
 
-TEST(a_cooldown_forgets_what_was_withheld)
+TEST(a_cooldown_forgets_withheld_units)
 {
     follow(limit(100, 1, 6000));
     xf_call *c = dispatched(3000, 0, 0);
@@ -131,7 +131,7 @@ TEST(a_cooldown_forgets_what_was_withheld)
     stop();
 }
 
-TEST(a_bounded_limit_is_raised_only_by_what_it_was_lowered)
+TEST(a_bounded_limit_rises_only_as_far_as_it_was_lowered)
 {
     follow(limit(100, 1, 6000));
     (void)dispatched(3000, 0, 0);
@@ -145,7 +145,7 @@ TEST(a_bounded_limit_is_raised_only_by_what_it_was_lowered)
     stop();
 }
 
-TEST(what_a_refund_may_have_given_back_is_not_counted_twice)
+TEST(a_possible_refund_is_not_counted_twice)
 {
     follow(limit(100, 1, 6000));
     xf_finish(&s, dispatched(3000, 0, 0), XF_SUCCEEDED, 0);
@@ -187,7 +187,7 @@ TEST(stale_answers_are_not_listened_to)
     stop();
 }
 
-TEST(what_was_sent_before_a_refusal_is_overruled_by_it)
+TEST(a_refusal_overrules_answers_to_calls_sent_before)
 {
     follow(limit(100, 1, 6000));
     xf_call *c = dispatched(1000, 0, 0);
@@ -256,7 +256,7 @@ TEST(a_trail_spans_idle_times_and_forgets_after_a_minute)
     stop();
 }
 
-TEST(the_quota_is_known_of_what_was_sent_since)
+TEST(the_quota_of_calls_sent_since_is_known)
 {
     follow(limit(100, 1, 6000));
     (void)dispatched(1, 0, 0);
@@ -305,7 +305,7 @@ TEST(an_answer_moves_the_past_by_no_more_than_the_level)
     stop();
 }
 
-TEST(an_answer_that_contradicts_itself_or_that_nobody_asked_for_does_nothing)
+TEST(an_answer_that_contradicts_itself_or_is_not_followed_does_nothing)
 {
     const xf_definition tokens = limit(1000, 1, 5000);
     start(&tokens, 1, XF_UNLIMITED);

@@ -156,7 +156,7 @@ def test_lateness_is_not_lost_but_bounded(make: Make) -> None:
     assert len(wake(scheduler, late=SECOND)) == 1 + CATCH_UP // MS
 
 
-def test_who_asks_more_slowly_than_the_limit_saves_nothing_up(make: Make) -> None:
+def test_a_producer_slower_than_the_limit_saves_nothing_up(make: Make) -> None:
     scheduler = make((1000, SECOND, 1))
     pace = CATCH_UP - MS // 10
     for i in range(50):

@@ -289,7 +289,7 @@ def test_methods_in_lower_case_are_the_usual_ones() -> None:
 
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "http://h:port/", "mailto:a@b"])
-def test_redirects_to_where_nobody_should_go(location: str) -> None:
+def test_redirects_to_forbidden_addresses(location: str) -> None:
     async def handler(request: Request) -> None:
         await request.answer(b"", 307, {"location": location})
 

@@ -102,7 +102,7 @@ def test_each_answer_is_shown_once_and_refusals_with_their_bodies(way: str) -> N
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_tells_nothing_is_shown_only_to_who_learns(way: str) -> None:
+def test_answers_without_limits_are_shown_only_to_learners(way: str) -> None:
     async def handler(request: Request) -> None:
         await request.answer(b"{}", headers={"x-request-id": "1", "date": "now"})
 

@@ -70,7 +70,7 @@ def test_cached_input_is_free_where_it_is() -> None:
 
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("others", [0.1, 0.5])
-def test_somebody_else_on_the_key_makes_it_cautious_and_never_bold(
+def test_another_user_of_the_key_makes_it_cautious_and_never_bold(
     profile: str, others: float
 ) -> None:
     for seed in range(2):

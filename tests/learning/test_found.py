@@ -377,7 +377,7 @@ def test_a_limit_that_is_cut_by_half_refuses_no_more_after_a_moment(after: float
     assert len(refused) - len(soon) <= 2  # and a test, as always
 
 
-def test_who_comes_second_is_not_starved() -> None:
+def test_a_second_client_is_not_starved() -> None:
     async def main() -> list[float]:
         first = Job(
             [TokenBucket("tokens", 18_000, 60.0)],

@@ -358,7 +358,7 @@ async def work(
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def test_a_scheduler_finds_the_limit_pauses_nobody_and_loses_nothing(
+def test_a_scheduler_finds_the_limit_pauses_no_call_and_loses_none(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def main() -> None:

@@ -77,9 +77,7 @@ def test_what_cannot_begin_leaves_nothing_behind(path: Path) -> None:
 
 @pytest.mark.parametrize("foreign", [b"hello", b"sk-key", b'{"a": 1}', b"xf-1", b"0\0"])
 @pytest.mark.parametrize("name", ["out.jsonl", "out.errors.jsonl"])
-def test_a_file_of_somebody_else_is_not_taken_for_a_torn_line(
-    path: Path, name: str, foreign: bytes
-) -> None:
+def test_a_foreign_file_is_not_taken_for_a_torn_line(path: Path, name: str, foreign: bytes) -> None:
     path.with_name(name).write_bytes(foreign)
     with pytest.raises(ResultsError, match=r"the end of .* is not a result"):
         Results(path)

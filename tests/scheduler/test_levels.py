@@ -93,7 +93,7 @@ def test_attempts_of_one_call_that_are_refused_one_by_one_fly_again_together(att
 
 @pytest.mark.parametrize("attempts", [1, 2])
 @pytest.mark.parametrize("outside", [False, True])
-def test_whoever_followed_a_refused_call_takes_its_quota_meanwhile(
+def test_calls_that_followed_a_refused_one_take_its_quota_meanwhile(
     attempts: int, outside: bool
 ) -> None:
     async def main() -> None:

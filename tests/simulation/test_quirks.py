@@ -100,7 +100,7 @@ def test_a_refused_request_takes_what_has_come_back():
     run(main())
 
 
-def test_who_keeps_coming_gets_nothing_where_refused_requests_count():
+def test_a_client_that_keeps_retrying_gets_nothing_where_refused_requests_count():
     async def main():
         for counted, passed in ((True, 60), (False, 60 + 60)):
             provider = provider_of(TokenBucket("requests", 60), refused_count=counted)

@@ -1,6 +1,6 @@
-"""The providers, one a module. What is known of one is typed there, and nowhere else.
+"""The providers, one a module. The facts about a provider are typed there, and nowhere else.
 
-The amounts are those of a middle tier; what an account has stands on its provider's limits page.
+The amounts are those of a middle tier. Those of an account are on its provider's limits page.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a request goes."""
+"""The address of a request."""
 
 from __future__ import annotations
 

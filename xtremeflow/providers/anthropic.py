@@ -1,6 +1,7 @@
 """Anthropic: continuous buckets of requests, input and output; cache reads are free.
 
-The requests of a minute may not be made in one of its seconds: that bucket holds a second's worth.
+The bucket of requests holds a second's worth, because 60 requests per minute may be enforced as one
+per second. Source: https://docs.anthropic.com/en/api/rate-limits
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ ANTHROPIC = Provider(
     headers={"anthropic-version": "2023-06-01"},
     paths={"messages": "/v1/messages"},
     quotas={
-        "rpm": Quota(4_000, seconds=1.0),  # "60 per minute may be enforced as 1 per second"
+        "rpm": Quota(4_000, seconds=1.0),  # enforced by the second
         "itpm": Quota(2_000_000),
         "otpm": Quota(400_000),
     },

@@ -1,4 +1,7 @@
-"""Azure OpenAI: tokens by the minute's window, requests by that of ten seconds."""
+"""Azure OpenAI: tokens in windows of a minute, requests in windows of ten seconds.
+
+Source: https://learn.microsoft.com/en-us/azure/ai-services/openai/how-to/quota
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""DeepSeek: no rates, but so many requests at once, each held until its answer is complete."""
+"""DeepSeek: a limit on requests in flight, each held until its answer is complete; no rates.
+
+Source: https://api-docs.deepseek.com/quick_start/rate_limit
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Gemini: requests and input tokens by the minute, requests by the day, told in refusals only."""
+"""Gemini: requests and input tokens per minute, requests per day; only refusals tell of them.
+
+Source: https://ai.google.dev/gemini-api/docs/rate-limits
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Groq: continuous buckets; of requests, its headers tell those of the day."""
+"""Groq: continuous buckets; its headers on requests tell those of the day.
+
+Source: https://console.groq.com/docs/rate-limits
+"""
 
 from __future__ import annotations
 

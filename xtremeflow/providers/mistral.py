@@ -1,4 +1,7 @@
-"""Mistral: sliding minutes of what was really used."""
+"""Mistral: sliding minutes of actual usage.
+
+Source: https://docs.mistral.ai/deployment/ai-studio/tier, and its answers' headers.
+"""
 
 from __future__ import annotations
 

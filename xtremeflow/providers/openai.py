@@ -1,4 +1,7 @@
-"""OpenAI: continuous buckets, charged the larger of max_tokens and the prompt, for good."""
+"""OpenAI: continuous buckets, charged the larger of max_tokens and the prompt, without refunds.
+
+Source: https://developers.openai.com/api/docs/guides/rate-limits
+"""
 
 from __future__ import annotations
 
@@ -21,5 +24,5 @@ OPENAI = Provider(
     tells=DIALECT,
     rule=ChargeRule("max", settles=False, cached_free=False),
     cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15),
-    refused_count=True,  # "unsuccessful requests contribute to your per-minute limit"
+    refused_count=True,  # see https://help.openai.com/en/articles/5955604
 )

@@ -35,7 +35,7 @@ PER_MINUTE: Mapping[str, str] = {n: unit for n, unit in UNITS.items() if n.endsw
 
 # This part of a bucket stays free, because the network may deliver a call early.
 _JITTER = 1.0  # s
-_HEADROOM = 0.98  # of a window's amount: its edge is not hit exactly
+_HEADROOM = 0.98  # of a window's amount, since its edge is not hit exactly
 _OPENAI_PATHS = {
     "messages": "/v1/chat/completions",
     "input": "/v1/responses",
@@ -53,10 +53,10 @@ def period(name: str, minute: float) -> float:
 class Quota:
     """One limit of a provider.
 
-    amount   that of a middle tier; None: there is one, but not usually
-    counted  in a "bucket" that refills continuously, in fixed "window"s, in a "sliding" one, or
-             calls "at once"
-    seconds  of its rate that a bucket holds, or of which a window is; None: of the whole period
+    amount   that of a middle tier; None: the limit exists, but is not usual
+    counted  "bucket" (refills continuously), "window" (fixed), "sliding" or "at once" (calls in
+             flight)
+    seconds  of its rate that a bucket holds, or the length of a window; None: the whole period
     """
 
     amount: int | None
@@ -65,7 +65,7 @@ class Quota:
 
     @property
     def parts(self) -> int:
-        """Windows, or full buckets, in its period."""
+        """The number of windows, or full buckets, in its period."""
         return 1 if self.seconds is None else round(MINUTE / self.seconds)
 
 
@@ -73,8 +73,8 @@ class Quota:
 class Dialect:
     """The headers in which answers tell of limits.
 
-    units  what a header's unit tells of: the names of quotas, whose sum it is
-    grain  to which the tokens that are left are rounded
+    units  the names of the quotas whose sum a header's unit tells
+    grain  the unit to which the remaining tokens are rounded
     """
 
     units: Mapping[str, Sequence[str]]
@@ -150,13 +150,13 @@ class Provider:
 
     @property
     def concurrency(self) -> int | None:
-        """Calls that it takes at a time; None if it limits none."""
+        """The calls that it takes at a time; None if it does not limit them."""
         quota = self.quotas.get("concurrency")
         return self.batch if quota is None or quota.amount is None else quota.amount
 
     @property
     def limits_calls_only(self) -> bool:
-        """Whether it limits nothing but the calls at a time."""
+        """Whether it limits only the calls at a time."""
         return set(self.quotas) == {"concurrency"}
 
     def limits(self, amounts: Mapping[str, float], burst: float | None) -> list[Limit]:

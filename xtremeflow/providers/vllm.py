@@ -1,4 +1,4 @@
-"""vLLM: a server of one's own, which works on a batch of calls and lets the others wait."""
+"""vLLM: a self-hosted server, which works on a batch of calls and lets the others wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a call has used."""
+"""The usage of a call."""
 
 from __future__ import annotations
 
