@@ -309,7 +309,7 @@ class Lease(Generic[T]):
         loop = asyncio.get_running_loop()
         self.tap = Tap()
         self.is_read = False
-        """Whether somebody waits for what comes next."""
+        """Whether a task waits for the next part of the stream."""
         self._admission = admission
         self._asked = method, url, time.perf_counter()
         # Taken out when the call is admitted.

@@ -1,4 +1,4 @@
-"""RateLimitScheduler, the base of the schedulers with rates; and the reflex to their 429s."""
+"""RateLimitScheduler, the base of the schedulers with rates."""
 
 from __future__ import annotations
 

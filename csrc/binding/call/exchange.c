@@ -30,7 +30,7 @@ typedef struct ExchangeObject {
     CallObject *call; /* from the start on: its own, or the one that it is a part of */
     int64_t asked_at, sent_at;
     uint8_t phase; /* exchange_phase */
-    bool is_part;  /* of somebody else's call */
+    bool is_part;  /* of another call */
     bool is_stepping;
 } ExchangeObject;
 
