@@ -1,8 +1,8 @@
-"""What a scheduler learns from its provider's answers: the one name that schedulers import.
+"""The learner of a scheduler: the one name that schedulers import.
 
-What answers tell of limits is followed (told/). What they do not tell, or what refusals contradict,
-is found from what is refused (rates/), and so is how many calls are taken at a time (concurrency/).
-Each limit is kept to the lowest of what is known of it.
+It follows the limits that answers tell (told/). It finds limits that answers do not tell, or that
+refusals contradict, from refusals (rates/), and so the number of calls at a time (concurrency/).
+Each limit is kept to the lowest of these.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ TRIVIAL = 0.02  # changes of a rate by less are not worth a line of the log
 
 
 class Learner:
-    """Applies what answers say, and what is concluded from them, to a scheduler.
+    """Applies answers, and the conclusions from them, to a scheduler.
 
-    core        its native part
+    core        the scheduler's native part
     configured  its limits as given, with their capacities
-    bounded     whether these are upper bounds; else they are only what is assumed at first
-    places      whether it has PLACES, behind the configured limits, for others
-    learned     what was learned before
+    bounded     whether these are upper bounds; else they are only a first guess
+    places      whether it has PLACES for other limits, behind the configured ones
+    learned     the knowledge of an earlier learner
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Learner:
         self._logged: dict[int, float] = {}
         self._told = ToldFollower(core, self._limits, self._say)
         self._finder: RateFinder | None = None
-        self._let: int | None = None  # how many calls the core lets in
+        self._let: int | None = None  # the number of calls that the core lets in
         self.slots: Slots | None = None
         """How many calls are let in, where that is learned."""
         core._track()
@@ -90,7 +90,7 @@ class Learner:
         }
 
     def configure(self, index: int, limit: Limit) -> None:
-        """The user has replaced a limit."""
+        """Called when the user has replaced a limit."""
         self._limits.replace(index, limit)
         self._told.forget(index, key_of(limit))
         self.reasons.pop(index, None)
@@ -100,8 +100,9 @@ class Learner:
     # -- answers
 
     def answered(self, answer: Answer, verdict: Verdict) -> Verdict:
-        """Follow what an answer says, and that it came; returns its verdict, with what is known
-        here of its meaning and wait. The answer's times may be None: of the current call, now."""
+        """Learns from an answer. Returns its verdict, corrected by the meaning and wait that are
+        known here. If the answer's times are None, they are the current call's dispatch, and
+        now."""
         passed, refused = verdict.meaning is Meaning.PASSED, verdict.meaning is Meaning.RATE
         self.told(answer)
         finder, sliding = self._finder, answer.followed
@@ -169,14 +170,14 @@ class Learner:
         return replace(verdict, meaning=Meaning.PLACES)
 
     def _is_told(self) -> None:
-        """The provider tells its limits: nothing that was assumed or found before is kept."""
+        """Drops all assumed and found limits, because the provider tells its limits."""
         if self.slots is not None:
             self.slots.open()
         if self._finder is not None:
             self._finder.give_up()
 
     def _free(self, index: int) -> None:
-        """A limit that is not found any more is what answers tell, or what it must not exceed."""
+        """Resets a limit that is no longer found to the told one, or to its bound."""
         if self._told.restore(index):
             return
         self.reasons.pop(index, None)
@@ -197,11 +198,11 @@ class Learner:
             self._let = self.slots.size
             self._core._ramp(self._let)
 
-    # -- what is known
+    # -- knowledge
 
     @property
     def learned(self) -> Learned:
-        """What is known by now."""
+        """Returns the knowledge so far."""
         rates = {
             limit.name: Rate(limit.rate, TOLD * limit.rate, limit.capacity or 0.0)
             for limit in self._told.known
@@ -212,7 +213,7 @@ class Learner:
         return Learned(rates, None if self.slots is None else self.slots.known)
 
     def confidence(self, index: int) -> float | None:
-        """1 less the doubt of a limit's rate, relative to it; None where nothing is learned."""
+        """Returns 1 less the relative doubt of a limit's rate; None if nothing is learned of it."""
         if index not in self.reasons:
             return None
         found = None if self._finder is None else self._finder.confidence(index)

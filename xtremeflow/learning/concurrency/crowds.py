@@ -16,7 +16,7 @@ CONVINCING = 3  # refusals in a row
 
 
 class Crowds:
-    """Fed with how many calls were in flight when a call was dispatched, it included."""
+    """Takes the numbers of calls in flight at each dispatch, the call itself included."""
 
     def __init__(self, *, convinced: bool = False) -> None:
         self.convinced = convinced

@@ -17,14 +17,14 @@ from enum import Enum
 DEEP, SHALLOW = (0.3, 0.15), (0.1, 0.05)  # dips: until the limit is identified, and then
 DOUBLING = 2.5  # s in which the pace doubles where nothing is known
 SHORTEST, LONGEST = 15.0, 300.0  # s of the stretch
-BUDGET = 0.006  # of the calls may be refused by tests
+BUDGET = 0.006  # the share of the calls that tests may have refused
 DUE = 0.97  # of the rate: a refusal at a lower pace is none that was foretold
 CLOSE = 8  # calls: two refusals within these are no chance
 PATIENCE, MOST_PATIENCE = 1.0, 16.0  # s between two tries while nothing passes: at first, at most
 
 
 class Kind(Enum):
-    """What a refusal is."""
+    """The kind of a refusal."""
 
     SAME = "of the same moment as the one before"
     CHANCE = "not for the rate"
@@ -33,7 +33,7 @@ class Kind(Enum):
 
 
 class Control:
-    """Times are in seconds on any one clock."""
+    """The control of the pace. Times are in seconds on any one clock."""
 
     def __init__(self) -> None:
         self.episodes = 0
@@ -58,14 +58,14 @@ class Control:
         self._refused_with = float("-inf")  # calls, when the last one was refused
 
     def factor(self, seconds: float) -> float:
-        """The pace, as a multiple of the rate, so many seconds after the last episode."""
+        """Returns the pace as a multiple of the rate, `seconds` after the last episode."""
         if self.is_searching:
             return float(2.0 ** min(seconds / DOUBLING, 30.0))
         x = (seconds + self._ahead) / self._stretch - 1.0
         return 1.0 + self._depth * x * x * x
 
     def know(self) -> None:
-        """A rate is known: begin with it."""
+        """Begins with a known rate."""
         self.is_searching = False
         self._depth, self._ahead, self.episodes = SHALLOW[0], SHORTEST, 1
 
@@ -79,12 +79,12 @@ class Control:
         *,
         unlikely: bool,
     ) -> Kind:
-        """A call was refused.
+        """Takes a refusal. Returns its kind.
 
-        calls     admitted before it
-        seconds   after the last episode
-        told      the wait that the provider asks for
-        unlikely  whether what the provider tells speaks against a limit
+        calls     calls admitted before it
+        seconds   time after the last episode
+        told      the wait that the provider tells
+        unlikely  whether the provider's headers speak against a limit
         """
         self.wait = told
         if sent_at <= self._heard:
@@ -110,9 +110,9 @@ class Control:
         return Kind.EPISODE
 
     def passed(self, sent_at: float) -> float | None:
-        """A call that was sent then has passed. The seconds for which none did, where that has
-        ended an episode."""
-        # Or with the last try: it was refused together with calls that were not.
+        """Takes the pass of a call sent at `sent_at`. If that ends an episode, returns the seconds
+        for which no call had passed."""
+        # Or with the last try, which was refused together with calls that passed.
         if not self.is_closed or sent_at <= self._heard_before:
             return None
         if sent_at <= self._heard and self._tries < 2:
@@ -123,17 +123,17 @@ class Control:
         return lasted
 
     def dip(self, span: float, *, identified: bool) -> None:
-        """The rate is known by a model that looks back so far: begin below it."""
-        if span < LONGEST:  # a window answers to the pace only as it slides
+        """Begins below a rate that a model with that span has found."""
+        if span < LONGEST:  # a window follows the pace only as it slides
             self._stretch = max(self._stretch, span / 2)
         self._depth = (SHALLOW if identified else DEEP)[self.episodes % 2]
         self._ahead = 0.0
         self.is_searching = False
 
     def _plan(self, calls: float, factor: float) -> None:
-        """Choose the stretch after the next dip."""
+        """Chooses the stretch after the next dip."""
         share = self._refused / max(calls - self._began_with, 1.0)
-        change = 0.7  # what was believed is wrong: try sooner
+        change = 0.7  # the belief is wrong: test sooner
         if not self.is_searching and DUE <= factor <= 1.0 + 2 * self._depth:
             change = min(max(share / BUDGET, change), 1.6)
         self._stretch = min(max(change * self._stretch, SHORTEST), LONGEST)

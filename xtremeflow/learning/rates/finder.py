@@ -1,8 +1,8 @@
 """Finds the rates of limits from admissions and refusals alone, where a provider tells nothing.
 
-After each refusal that is for a rate, the models of all limits that may have caused it say what
-they are (models.py); those that err clearly more than the best are let go. How fast to send then is
-up to the control law (control.py).
+After each refusal for a rate, the models of all limits that may have caused it estimate the rate
+(models.py). Limits that err clearly more than the best are dropped. The control law (control.py)
+then decides the pace.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ LATE = 2.0  # times the rate: not refused before that, it was no rate to believe
 EARLY = 0.9  # of the rate that was believed in, after a refusal before it
 SLACK = 1.1  # times its rate is what a limit is kept to that errs more than another
 AT_ONCE = 6.0  # the part of a model's span that may be used at once is one in so many
-FILLING = 1.6  # times the pace, at most, while what was left over is used
-STOPPED = 10.0  # s: no bucket is empty for so long
-CLEAR = 0.005  # by which a limit must err more than twice the least to be let go
-CHANGE = 0.005  # of the pace, that is worth telling the scheduler
+FILLING = 1.6  # times the pace, at most, while unused quota is used
+STOPPED = 10.0  # s: no bucket stays empty for so long
+CLEAR = 0.005  # a limit that errs by so much more than twice the least error is dropped
+CHANGE = 0.005  # smaller relative changes of the pace are not passed to the scheduler
 
 Say = Callable[[int, float, float, str], None]
 
 
 @dataclass
 class Suspect:
-    """A limit that may be there.
+    """A limit that may exist.
 
     index  in the scheduler
-    most   what it must not exceed, or what answers tell that it is
-    rate   units per second, as believed; 0: it is not limited, as far as is known
-    pace   as set last
+    most   its bound, or the told limit
+    rate   the believed rate in units per second; 0: no limit is known
+    pace   the pace set last
     """
 
     name: str
@@ -50,8 +50,10 @@ class Suspect:
 
 
 class RateFinder:
-    """free  lets a limit be again what it is without this law
-    say   is told why a limit is what it is: its index, rate (per s), capacity and the reason
+    """Finds the rates of limits.
+
+    free  a function that resets a limit to its state without this law
+    say   a function that takes a limit's index, rate (per s), capacity and the reason for them
     """
 
     def __init__(self, core: Core, limits: Limits, free: Callable[[int], None], say: Say) -> None:
@@ -68,21 +70,23 @@ class RateFinder:
         count = len(self.suspects)
         self._control, self._bank, self._ledger = Control(), Bank(count), Ledger(count)
         self._first: int | None = None  # of the culprits the one that errs the least
-        self._held = 0.0  # s for which the culprits were waited for, at the end of the last episode
+        self._held = (
+            0.0  # s for which the queue waited for culprits, at the end of the last episode
+        )
 
     @property
     def culprits(self) -> list[int]:
-        """Of the suspects those that are thought to be limits."""
+        """Returns the suspects that are believed to be limits."""
         return [i for i, suspect in enumerate(self.suspects) if suspect.rate > 0]
 
     @property
     def is_due(self) -> bool:
-        """Whether an answer to a call that passed is worth to be looked at."""
+        """Whether the answer to a passed call is worth a look."""
         return self._control.is_closed or self._ledger.is_due(self._core._now())
 
     @property
     def rates(self) -> dict[str, Rate]:
-        """What is believed, and has proved itself."""
+        """Returns the believed rates that have proved themselves."""
         found: dict[str, Rate] = {}
         for i in self.culprits:
             suspect, model = self.suspects[i], self._bank.best(i)
@@ -93,7 +97,7 @@ class RateFinder:
         return found
 
     def confidence(self, index: int) -> float | None:
-        """1 less the doubt of a limit's rate, relative to it; None where nothing is found."""
+        """Returns 1 less the relative doubt of a limit's rate; None if none is found."""
         for name, rate in self.rates.items():
             if self.suspects[NAMES.index(name)].index == index:
                 return 1.0 - rate.doubt / rate.rate
@@ -107,7 +111,7 @@ class RateFinder:
         return self._control.is_closed or is_beyond
 
     def begin(self, given: Mapping[str, Rate]) -> None:
-        """Begin with rates that were given or learned before."""
+        """Begins with rates that were given or learned before."""
         for i, suspect in enumerate(self.suspects):
             rate = given.get(suspect.name)
             if rate is not None:
@@ -116,14 +120,14 @@ class RateFinder:
                 self._control.know()
 
     def resume(self, learned: Mapping[str, Rate]) -> None:
-        """Keep to what was learned before: of its burst some may be left."""
+        """Keeps to rates that were learned before. Some of their burst may be left."""
         for i in self.culprits:
             if (rate := learned.get(self.suspects[i].name)) is not None:
                 level = max(rate.burst, rate.rate)
                 self._set(i, 1.0, "as it was when last used", level=level)
 
     def replace(self, index: int, limit: Limit, bound: Limit | None) -> None:
-        """The user has given another limit."""
+        """Called when the user has replaced a limit."""
         for i, suspect in enumerate(self.suspects):
             if suspect.index == index:
                 suspect.most, suspect.rate, suspect.pace = bound, limit.rate, limit.rate
@@ -131,7 +135,7 @@ class RateFinder:
                 self._control.know()
 
     def give_up(self) -> None:
-        """Nothing of what was found is kept: it was something else."""
+        """Drops all found rates, because the limit was another one."""
         for i in self.culprits:
             self._let_go(i)
         self._restart()
@@ -139,7 +143,7 @@ class RateFinder:
     # -- answers
 
     def passed(self, gauge: Gauge) -> None:
-        """A call was let pass."""
+        """Takes the pass of a call."""
         gauge = self._own(gauge)
         self._ledger.note(gauge.now, gauge.readings)
         blocked = self._control.passed(gauge.sent_at)
@@ -191,7 +195,7 @@ class RateFinder:
         self._ledger.note(gauge.now, gauge.readings)
         if self.culprits:
             self._believe(gauge, factor)
-        else:  # as if a bucket had held a minute's worth: mostly it has
+        else:  # as if a bucket had held a minute's worth, which most do
             for i in self._paid(costs, amounts):
                 self.suspects[i].rate = before[i] / (MINUTE + gauge.sent_at - gauge.first)
         self._mark(gauge)
@@ -202,7 +206,7 @@ class RateFinder:
         return [i for i, cost in enumerate(costs) if cost > 0 and amounts[i] not in amounts[:i]]
 
     def _believe(self, gauge: Gauge, factor: float) -> None:
-        """Believe in the best models, at whose `factor` of the rate a call was refused."""
+        """Believes the best models. A call was refused at `factor` times their rate."""
         used = [reading.used for reading in gauge.readings]
         best: dict[int, Model] = {}
         for i in self._paid([reading.cost for reading in gauge.readings], used):
@@ -232,7 +236,7 @@ class RateFinder:
         return model.rate
 
     def _empty(self) -> None:
-        """Go on at the pace of a dip, with nothing at once."""
+        """Goes on at the pace of a dip, without a burst."""
         factor = self._control.factor(0.0)
         for i in self.culprits:
             self._set(i, factor, f"as {self._how(i)}", level=0.0)
@@ -244,7 +248,7 @@ class RateFinder:
         return "passed between refusals" if model.span > MINUTE else f"passed in {model.span:g} s"
 
     def _opens(self, gauge: Gauge) -> float:
-        """Seconds until a window that is used up lets a call pass, as far as is known."""
+        """Returns the seconds until a used up window lets a call pass, as far as is known."""
         wait = 0.0
         for i in self.culprits:
             if self._bank.best(i).span == MINUTE:
@@ -277,11 +281,11 @@ class RateFinder:
         self._free(suspect.index)
 
     def _mark(self, gauge: Gauge) -> None:
-        """Growth begins anew."""
+        """Begins growth anew."""
         self._held = sum(gauge.readings[i].held for i in self.culprits)
 
     def _seconds(self, gauge: Gauge) -> float:
-        """For which the pace was what the queue waited for, since the last episode."""
+        """Returns the seconds since the last episode in which the queue waited for the pace."""
         return max(0.0, sum(gauge.readings[i].held for i in self.culprits) - self._held)
 
     def _own(self, gauge: Gauge) -> Gauge:

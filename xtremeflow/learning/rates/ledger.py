@@ -1,4 +1,4 @@
-"""What was admitted of each limit, and when."""
+"""The admitted units of each limit over time."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 from xtremeflow.learning.reading import Amounts, Reading
 
-KEPT = 120.0  # s: twice the longest that anybody looks back
+KEPT = 120.0  # s: twice the longest span of a model
 APART = 0.03  # s between two notes
 
 
 class Ledger:
-    """Of so many limits, what was admitted less what was refused: that is not charged."""
+    """The units admitted of each limit, without refused ones, which are not charged."""
 
     def __init__(self, limits: int) -> None:
         self._refused = [0.0] * limits
@@ -33,23 +33,23 @@ class Ledger:
             del self._times[:gone], self._amounts[:gone]
 
     def before(self, readings: Sequence[Reading]) -> Amounts:
-        """What had been admitted before the answer's call was dispatched."""
+        """Returns the units admitted before the answer's call was dispatched."""
         pairs = zip(readings, self._refused, strict=True)
         return tuple(reading.used - reading.since - refused for reading, refused in pairs)
 
     def refuse(self, readings: Sequence[Reading]) -> None:
-        """The answer's call was refused."""
+        """Subtracts the cost of the answer's refused call."""
         for i, reading in enumerate(readings):
             self._refused[i] += reading.cost
 
     def at(self, time: float) -> Amounts:
-        """What had been admitted by then."""
+        """Returns the units admitted by `time`."""
         index = bisect_right(self._times, time) - 1
         return self._amounts[index] if index >= 0 else self._nothing
 
     def reached(self, i: int, amount: float, since: float) -> float:
-        """When `amount` more of limit `i` had been admitted than at `since`; at the latest at the
-        last note."""
+        """Returns the time at which `amount` more units of limit `i` had been admitted than at
+        `since`, at the latest that of the last note."""
         if not self._times:
             return since
         aim, first = self.at(since)[i] + amount, bisect_right(self._times, since)

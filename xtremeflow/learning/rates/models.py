@@ -56,7 +56,7 @@ class Model:
 
 
 class Bank:
-    """The models of each of so many limits."""
+    """The models of each limit."""
 
     def __init__(self, limits: int) -> None:
         self._models = [[Model(span) for span in SPANS] for _ in range(limits)]
@@ -82,7 +82,7 @@ class Bank:
         self._anchor, self._costs = (time, amounts), costs
 
     def still_empty(self, time: float, amounts: Amounts) -> None:
-        """So it was a moment later."""
+        """Notes that the bucket was still empty at `time`."""
         if self._anchor is not None and time > self._anchor[0]:
             self._anchor = time, amounts
 

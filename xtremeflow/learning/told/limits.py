@@ -1,8 +1,7 @@
-"""The limits that a provider's answers tell of: which of them to believe, and what to keep to.
+"""The limits that a provider's answers tell: which of them to believe, and the bucket to keep.
 
-The first word on a limit counts at once, a change when it was said three times in a row: the
-answers of another model with another limit, between ours, then neither change the limit nor say
-how much of it is left.
+The first word on a limit counts at once, a change when three answers in a row tell it. So answers
+of another model with another limit neither change the limit nor move its level.
 """
 
 from __future__ import annotations
@@ -13,26 +12,25 @@ from xtremeflow.answers.headers import Definition, Observation
 from xtremeflow.learning.reading import Key
 from xtremeflow.values.limits import DAY, MINUTE, Limit
 
-REPEATED = 3  # as often a change must be said to be believed
-# The share of a window's amount that may be used at once: little, for it is a part of what may be
-# used at all. Where the window slides it is to make up for the times in which nothing passes.
+REPEATED = 3  # answers that must tell a change before it is believed
+# The share of a window's amount that may be used at once. It is small, because the rate has only
+# the rest. In a sliding window it makes up for the times in which no call passes.
 BURST, SLIDING_BURST = 0.01, 0.15
 
 
 @dataclass(slots=True)
 class Told:
-    """What to make of an observation. It is not to be changed.
+    """An observation and its consequences. Do not change it.
 
-    amount     what the provider says, in limit.per seconds
-    limit      what to keep to
+    amount     the told amount, in limit.per seconds
+    limit      the bucket to keep
     changed    whether that is new
-    remaining  how much of it is left; None where that is not to be relied on
-    is_level   whether that is just what may be used now: a window leaves more than may be used at
-               its pace
-    is_late    whether calls in flight are not charged yet: output is only as it is produced, and
-               tokens in a window that slides only when they end
-    slides     seconds of that window; None: it is none
-    reset      seconds until all of it is there again; None where that is not said
+    remaining  units left; None if they are not reliable
+    is_level   whether that is the level of the bucket; a window leaves more than its pace may use
+    is_late    whether calls in flight are not charged yet: output is charged as it is produced, and
+               tokens in a sliding window when calls end
+    slides     seconds of a sliding window; None if it is none
+    reset      seconds until the limit is full again; None if they are not told
     """
 
     key: Key
@@ -51,11 +49,11 @@ class _Belief:
     told: Observation
     limit: Limit
     rival: Definition | None = None
-    times: int = 0  # that the rival was said, in a row
+    times: int = 0  # answers in a row that have told the rival
 
 
 class ToldLimits:
-    """What is believed so far."""
+    """The believed limits so far."""
 
     def __init__(self) -> None:
         self._beliefs: dict[Key, _Belief] = {}
@@ -65,11 +63,11 @@ class ToldLimits:
 
     @property
     def limits(self) -> list[Limit]:
-        """What to keep to."""
+        """Returns the buckets to keep."""
         return [belief.limit for belief in self._beliefs.values()]
 
     def learn(self, seen: Observation) -> Told | None:
-        """Take in an observation; None if it is of no use."""
+        """Takes an observation. Returns its consequences, or None if it is of no use."""
         key = self._key(seen)
         if key is None:
             return None
@@ -90,12 +88,12 @@ class ToldLimits:
         return _told(key, belief.limit, True, seen)
 
     def forget(self, key: Key) -> None:
-        """The next word on that limit is the first one again."""
+        """Forgets a limit: the next word on it is the first one again."""
         self._beliefs.pop(key, None)
 
     def _key(self, seen: Observation) -> Key | None:
         if seen.per is not None:
-            # What is counted over longer is months: a matter of payment, not of pace.
+            # Longer periods are months: a matter of payment, not of pace.
             return (seen.name, seen.per > MINUTE) if seen.per <= DAY else None
         for daily in (False, True):
             belief = self._beliefs.get((seen.name, daily))
@@ -114,11 +112,11 @@ def _told(key: Key, limit: Limit, changed: bool, seen: Observation) -> Told:
 
 
 def kept(told: Observation) -> Limit:
-    """The bucket that keeps within a provider's limit.
+    """Returns the bucket that keeps within a provider's limit.
 
-    Like the provider's where that is one. A window lets pass what comes at any pace: the capacity
-    plus what refills during the window must not exceed it. If it slides, its amount is kept to
-    otherwise (sliding.py), by the bucket only on average.
+    For a bucket it is the same bucket. For a window, the capacity plus the refill during the window
+    must not exceed the amount. A sliding window's amount is kept by sliding.py, and by the bucket
+    only on average.
     """
     per = MINUTE if told.per is None else told.per
     if told.window is None:
