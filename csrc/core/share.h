@@ -1,20 +1,20 @@
 /*
- * A share: what makes the gates of several schedulers, in as many processes, one account. They have
- * limits, slots, cooldown and outage in common; each keeps its own queue, and the calls in flight.
+ * A share makes the gates of several schedulers, in as many processes, one account. They have
+ * limits, slots, cooldown and outage in common. Each keeps its own queue, and its own calls in
+ * flight.
  *
- * The state lies in memory that they share (snapshot.h, joint.h), which is given: who opens it,
- * and knows whether a member is still alive, is not told here. What changes the gate is written as
+ * The state lies in memory that they share (snapshot.h, joint.h). The caller opens that memory, and
+ * finds out whether a member is still alive. A change of the gate is written as
  *
  *     do {
  *         xf_share_open(g, now);
- *         ... changes of the shared part only, from what is the account's state now ...
+ *         ... changes of the shared part only, from the account's present state ...
  *     } while (!xf_share_close(g, now));
  *
- * and is done once more if another member was faster. What is only ours moves before or after. A
- * gate without a share does it once, on its own state.
+ * and repeated if another member was faster. A member's own counters move before or after the loop.
+ * A gate without a share does the loop once, on its own state.
  *
- * The instants of all members are of one clock. Each keeps its seat's memory to itself: no two
- * members may have the same seat at a time.
+ * The instants of all members are of one clock. No two members may have the same seat at a time.
  */
 #ifndef XF_SHARE_H
 #define XF_SHARE_H
@@ -27,64 +27,65 @@
 #include "core/gate.h"
 #include "core/line.h"
 
-/* The binding's, like the memory; the fields are the share's. */
+/* The caller owns it, like the memory. Its fields are private to the share. */
 typedef struct xf_share {
     void *memory;
-    uint64_t head; /* the state that is in `joint` */
+    uint64_t head; /* the number of the state in `joint` */
     uint32_t seat;
-    bool in_line;                   /* our head is there, as far as we know */
-    xf_pokes pokes;                 /* members to be poked: to be taken by the caller */
-    xf_pokes found;                 /* of these, what the change under way has found */
-    uint64_t used[XF_JOINT_LIMITS]; /* our gate's, before that */
+    bool in_line;                   /* our head is in the line, as far as we know */
+    xf_pokes pokes;                 /* members to poke, for the caller to take */
+    xf_pokes found;                 /* those that the running change has found */
+    uint64_t used[XF_JOINT_LIMITS]; /* our gate's `used` before that change */
     xf_joint joint;
     xf_limit room[XF_JOINT_LIMITS];
     uint64_t words[XF_SNAPSHOT_WORDS];
 } xf_share;
 
-/* What a member tells of itself, words of its cell: admitted calls, and from XF_TELLS_USED on the
-   units used of each limit. */
+/* The words of a member's cell: its admitted calls, and from XF_TELLS_USED on its used units of
+   each limit. */
 enum { XF_TELLS_ADMITTED, XF_TELLS_USED };
 
 /* How to join. */
 typedef struct xf_joining {
     uint32_t seat;
-    bool alone; /* nobody else is there: the limits are the gate's, whatever they were before */
-    bool empty; /* and the buckets are empty, where nothing is known of them */
+    bool alone; /* no other member is there: the limits are the gate's, whatever they were before */
+    bool empty; /* alone, and buckets of unknown level are empty */
 } xf_joining;
 
-/* `g`, which knows no calls yet and keeps no track of its levels, joins the account in `memory`,
-   of xf_snapshot_size() bytes, as `joining` says; what the seat's last member has left is given
-   back. The account has the limits of the first. False: it has other limits than the gate has
-   room for, or too many, and nothing was done. */
+/* Joins `g` to the account in `memory`, of xf_snapshot_size() bytes, as `joining` says. The gate
+   must have no calls yet and not follow its levels. Slots and costs that the seat's last member has
+   left return. The account has the limits of its first member. False, and nothing is done, if it
+   has other limits than the gate has room for, or too many. */
 bool xf_share_join(xf_gate *g, xf_share *share, void *memory, const xf_joining *joining,
                    int64_t now);
 
-/* Gives back what the seat holds. The gate is alone from then on, and must not be used. */
+/* Leaves the account: returns the seat's slots and costs. The gate must not be used any more. */
 void xf_share_leave(xf_gate *g, int64_t now);
 
-/* Another seat's member is dead: gives back what that held. */
+/* Returns the slots and costs of another seat, whose member is dead. */
 void xf_share_bury(xf_gate *g, uint32_t seat, int64_t now);
 
-/* See xf_gate_pass(): the head costs `costs`. In `resets`, those of the levels that it was paid
-   from. */
+/* Does the work of xf_gate_pass() for a head of these `costs`. Stores in `resets` those of the
+   levels that have paid. */
 int64_t xf_share_pass(xf_gate *g, const int64_t *costs, const xf_turn *turn, uint32_t *resets,
                       int *held_by);
 
-/* No call waits. */
+/* Takes our head out of the line, because no call waits. */
 void xf_share_withdraw(xf_gate *g, int64_t now);
 
-/* Whether another member that still sits there may hold what our head waits for. */
+/* Whether another member, which still has its seat, may hold the slot or quota that our head waits
+   for. */
 bool xf_share_is_held(const xf_share *share, uint32_t seat);
 
-/* Reads the account's state into share->joint, by who is no member. False: there is none. */
+/* Reads the account's state into share->joint, without being a member. False if there is none. */
 bool xf_share_look(xf_share *share, void *memory);
 
-/* What the functions below are, where there is a share. */
+/* The work of the functions below, for a gate with a share. */
 void xf_share_load(xf_gate *g);
 void xf_share_begin(xf_gate *g, int64_t now);
 bool xf_share_end(xf_gate *g, int64_t now);
 
-/* The gate is what the account is now: to be looked at. */
+/* Brings the gate up to the account's present state, for reading. */
 static inline void xf_share_refresh(xf_gate *g)
 {
     if (g->share != NULL && xf_snapshot_head(g->share->memory) != g->share->head) {
@@ -92,7 +93,7 @@ static inline void xf_share_refresh(xf_gate *g)
     }
 }
 
-/* The same, and time has passed: to be changed. */
+/* Does the same and lets time pass, for a change. */
 static inline void xf_share_open(xf_gate *g, int64_t now)
 {
     if (g->share != NULL) {
@@ -100,7 +101,7 @@ static inline void xf_share_open(xf_gate *g, int64_t now)
     }
 }
 
-/* The change counts. False: another member was faster. */
+/* Makes the change count. False if another member was faster. */
 static inline bool xf_share_close(xf_gate *g, int64_t now)
 {
     return g->share == NULL || xf_share_end(g, now);

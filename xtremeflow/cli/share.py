@@ -1,4 +1,4 @@
-"""`xtremeflow share status|clear SHARE`: who the members are, and what is left for them."""
+"""`xtremeflow share status|clear SHARE`: shows the members and the rest of the limits."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class LimitStats:
 
 @dataclass(frozen=True)
 class ShareStats:
-    """What a scheduler has in common with others, see ``share``."""
+    """A snapshot of the share of a scheduler; see the argument ``share``."""
 
     name: str
     members: int

@@ -1,6 +1,6 @@
-"""One account for many schedulers, in as many processes: what the argument ``share`` names.
+"""Shares: one account for many schedulers, in as many processes. The argument ``share`` names it.
 
-`place` says where it lies, `member` how a scheduler joins it.
+`place` finds its file, and `member` joins a scheduler to it.
 """
 
 from xtremeflow.share.place import ShareError

@@ -1,9 +1,9 @@
-"""How a scheduler joins a share that lies in a file: who is a member, and how they are reached.
+"""Joins a scheduler to a share in a file, and finds and wakes the other members.
 
-The file begins with a page that says what it is and which limits it has; then comes the memory in
-which the core keeps the account (csrc/core/snapshot.h). Beside it, for each seat, lie a file which
-its member keeps locked as long as it lives, and a pipe into which others write to wake it. What a
-killed process had locked the kernel unlocks, whatever the process was doing.
+The file begins with a page that names its kind and its limits. Then comes the memory in which the
+core keeps the account (csrc/core/snapshot.h). Beside the file each seat has a file that its member
+keeps locked while it lives, and a pipe into which others write to wake it. The kernel unlocks the
+files of a killed process, whatever the process was doing.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ if sys.platform != "win32":
 
 MAGIC = b"xtremefl"
 PAGE = 4096
-_HEAD = struct.Struct("<8sI32sI")  # magic, version, clock, and which of two texts counts
+_HEAD = struct.Struct("<8sI32sI")  # magic, version, clock, and the number of the valid text
 _LENGTH = struct.Struct("<I")
 _TEXT, _TEXT_BYTES = 64, 2016  # where the first text begins, and the room for each
-_AGREED = PAGE // 2  # where the core's memory says which clock the members are on
+_AGREED = PAGE // 2  # place of the members' clock in the core's memory
 SEATS = 256
-PATIENCE = 5.0  # seconds for another process to join, before something is wrong
+PATIENCE = 5.0  # seconds to wait for another process that joins
 
 Definition = tuple[str, float, float, float]
 """Of a limit: name, amount, period in seconds, capacity."""
@@ -50,8 +50,8 @@ class Member:
         share: As given by the user.
 
     Raises:
-        TypeError, ValueError: It is no share.
-        ShareError, OSError: It cannot be used.
+        TypeError, ValueError: The name is not that of a share.
+        ShareError, OSError: The share cannot be used.
     """
 
     def __init__(self, share: str) -> None:
@@ -65,14 +65,15 @@ class Member:
         self.max_concurrency: int | None = None
         self.seat = -1
         self._file = self._lock = self._pipe = -1
-        self._ways: dict[int, int] = {}  # to other processes' members, by their seats
+        self._ways: dict[int, int] = {}  # pipes to members of other processes, by their seats
         self._key = (0, 0)
 
     # -- joining
 
     @contextmanager
     def joining(self) -> Iterator[None]:
-        """Takes a seat; within, nobody else joins. Gives it back if that fails."""
+        """Takes a seat. Within the block no other process joins. Returns the seat if the block
+        fails."""
         try:
             self._file = _opened(self.path)
             with _locked(self._file, self.share):
@@ -88,7 +89,7 @@ class Member:
             raise
 
     def _sit_down(self) -> None:
-        """Takes the first seat that nobody keeps locked."""
+        """Takes the first seat that is not locked."""
         taken = free = -1
         for seat in range(SEATS):
             path = self._beside(seat, "lock")
@@ -131,29 +132,30 @@ class Member:
         self.memory = memoryview(self._all)[PAGE:]
         if described is None or (self.alone and _is_virtual(self.memory)):
             self._begin()
-        elif self.alone:  # whichever clock the first to wait is on
+        elif self.alone:  # the clock of the first member that waits
             self.memory[_AGREED : _AGREED + 8] = bytes(8)
         if described is not None:
             self.limits, self.max_concurrency = described
 
     def _begin(self) -> None:
-        """Forgets all that was used."""
+        """Begins the account anew."""
         self.memory[:PAGE] = bytes(PAGE)
 
     def describe(self, limits: Sequence[Definition], max_concurrency: int | None) -> None:
-        """Writes down which limits the share has, for those who join later; within `joining`."""
+        """Writes the limits of the share, for members that join later. Call it within `joining`."""
         if self.alone and [each[0] for each in limits] != [each[0] for each in self.limits]:
             self._begin()
         self._write(limits, max_concurrency)
 
     def redescribe(self, limits: Sequence[Definition], max_concurrency: int | None) -> None:
-        """The same for a member, whose scheduler has changed them for all."""
+        """Does the same for a member whose scheduler has changed the limits for all."""
         if self._file >= 0:
             with _locked(self._file, self.share):
                 self._write(limits, max_concurrency)
 
     def _write(self, limits: Sequence[Definition], max_concurrency: int | None) -> None:
-        """What counts at last is written last: this process may be killed anywhere."""
+        """Writes a text, and last the number that makes it valid, as this process may be killed
+        anywhere."""
         text = json.dumps([list(map(list, limits)), max_concurrency]).encode()
         if len(text) > _TEXT_BYTES - _LENGTH.size:
             raise ValueError("the names of the limits are too long for a share")
@@ -166,20 +168,21 @@ class Member:
         self._all[:8] = MAGIC
 
     def join(self, scheduler: _core.Scheduler) -> None:
-        """The scheduler, which has our limits, becomes the member; within `joining`."""
+        """Makes the scheduler, which has the share's limits, the member. Call it within
+        `joining`."""
         pipe = self._pipe
         if not scheduler._join(self, self.memory, self.seat, pipe, self.alone, self.empty):
             raise ShareError(f"the share {self.share!r} has other limits, or more than 16")
         _here[(*self._key, self.seat)] = weakref.ref(scheduler), self
         self.sweep(scheduler, scheduler._seats())
 
-    # -- the others
+    # -- other members
 
     def _beside(self, seat: int, kind: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{seat}.{kind}")
 
     def poke(self, seats: Sequence[int]) -> None:
-        """Wakes these members, as far as they live."""
+        """Wakes these members, if they live."""
         for seat in seats:
             here, _ = _here.get((*self._key, seat), (None, None))
             scheduler = here() if here is not None else None
@@ -195,23 +198,23 @@ class Member:
                 self._ways[seat] = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             os.write(self._ways[seat], b"\0")
         except BlockingIOError:
-            pass  # it has been poked often enough to wake
-        except OSError:  # it is gone, and found out later
+            pass  # the pipe is full, which wakes it too
+        except OSError:  # the member is gone, which a sweep finds later
             if (way := self._ways.pop(seat, None)) is not None:
                 os.close(way)
 
     def sweep(self, scheduler: _core.Scheduler, seats: Sequence[int]) -> None:
-        """Has the scheduler give back what those of these members hold that are dead."""
+        """Lets the scheduler return the slots and quota of those of these members that are dead."""
         for seat in seats:
             lock = _try_lock(self._beside(seat, "lock"))
-            if lock is not None:  # and nobody sits down there meanwhile
+            if lock is not None:  # and no other process can take the seat meanwhile
                 try:
                     scheduler._bury(seat)
                 finally:
                     os.close(lock)
 
     def close(self) -> None:
-        """Lets go of the seat, which the scheduler has left; once is enough."""
+        """Releases the seat, which the scheduler has left. Once is enough."""
         here = _here.get((*self._key, self.seat))
         if here is not None and here[1] is self:
             del _here[(*self._key, self.seat)]
@@ -227,7 +230,7 @@ _here: dict[tuple[int, int, int], tuple[weakref.ref[_core.Scheduler], Member]] =
 
 
 def _forget_all() -> None:
-    """This process was forked: the seats are its parent's, which alone may hold them."""
+    """Drops the seats after a fork, since they are the parent's."""
     for reference, member in list(_here.values()):
         scheduler = reference()
         if scheduler is not None:
@@ -264,7 +267,8 @@ def _opened(path: Path) -> int:
 
 
 def _try_lock(path: Path) -> int | None:
-    """A descriptor that has the file locked, which is made if need be; None: somebody else has."""
+    """Locks a file, created if need be. Returns its descriptor, or None if another process has
+    it."""
     lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -276,7 +280,8 @@ def _try_lock(path: Path) -> int | None:
 
 @contextmanager
 def _locked(file: int, share: str) -> Iterator[None]:
-    """Nobody else joins meanwhile. That takes moments, so whoever takes longer is stopped."""
+    """Lets no other process join during the block. Joining takes moments, so a longer wait
+    fails."""
     give_up = time.monotonic() + PATIENCE
     while True:
         try:
@@ -296,14 +301,14 @@ def _locked(file: int, share: str) -> Iterator[None]:
 
 
 def _allocate(file: int, offset: int, length: int) -> None:
-    """Memory that is written to later must be there: or the process would be killed then."""
+    """Allocates a part of the file, or a later write to its memory would kill the process."""
     if sys.platform == "linux":
         os.posix_fallocate(file, offset, length)
 
 
 def _description(page: bytes) -> tuple[list[Definition], int | None] | None:
-    """The limits and slots that a file's first page tells of. None: it is not of our kind, or of
-    another clock."""
+    """Returns the limits and slots in a file's first page, or None if the file is of another kind
+    or clock."""
     magic, version, clock, which = _HEAD.unpack_from(page)
     if (magic, version, clock) != (MAGIC, VERSION, clock_id()) or which > 1:
         return None
@@ -319,18 +324,18 @@ def _description(page: bytes) -> tuple[list[Definition], int | None] | None:
 
 
 def _is_virtual(memory: memoryview) -> bool:
-    """Whether the members there were on loops with clocks of their own."""
+    """Whether the members were on loops with clocks of their own."""
     agreed: int = struct.unpack_from("=Q", memory, _AGREED)[0]
     return agreed > 1
 
 
-# -- looking on
+# -- looking from outside
 
 
 def state_of(share: str) -> dict[str, Any] | None:
-    """What is known of a share, without joining it: limits, members, who of them lives.
+    """Returns the state of a share without joining it: limits, members, and those that live.
 
-    None where there is none.
+    None if there is no such share.
     """
     path = path_of(share)
     try:
@@ -358,7 +363,7 @@ def state_of(share: str) -> dict[str, Any] | None:
 
 
 def _living(path: Path) -> dict[int, int | None]:
-    """The seats whose members live, with their process numbers as far as they can be told."""
+    """Returns the seats whose members live, with their process numbers if known."""
     seats: dict[int, int | None] = {}
     for file in path.parent.glob(f"{path.name}.*.lock"):
         number = re.fullmatch(r".*\.(\d+)\.lock", file.name)
@@ -372,10 +377,10 @@ def _living(path: Path) -> dict[int, int | None]:
 
 
 def clear(share: str) -> bool:
-    """Removes the files of a share. False: there are none.
+    """Removes the files of a share. Returns False if there are none.
 
     Raises:
-        ShareError: It has members.
+        ShareError: The share has members.
     """
     path = path_of(share)
     if not path.exists():

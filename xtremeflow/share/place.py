@@ -1,4 +1,4 @@
-"""Where a share lies: the file of ``"shm:NAME"`` and of ``"file:/PATH"``."""
+"""The place of a share: the file of ``"shm:NAME"`` and of ``"file:/PATH"``."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ import sys
 import tempfile
 from pathlib import Path
 
-VERSION = 1  # of what lies in the file
+VERSION = 1  # of the file's format
 FORMS = "'shm:NAME' or 'file:/PATH'"
 
-# Whose locks and memory are not those of one machine.
+# File systems whose locks and memory are not those of one machine.
 _REMOTE = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "9p", "ceph", "glusterfs", "lustre", "fuse.sshfs", "afs"}
 )
 
 
 class ShareError(RuntimeError):
-    """A share cannot be used as it is; the message says why, and what can be done."""
+    """A share cannot be used as it is. The message says why, and how to mend it."""
 
 
 def path_of(share: str) -> Path:
-    """The file of a share; the directory of ``shm:`` is made if need be.
+    """Returns the file of a share. Creates the directory of ``shm:`` if need be.
 
     Raises:
-        TypeError, ValueError: It is no share.
-        ShareError: Its directory is not ours alone, or of another machine.
+        TypeError, ValueError: The name is not that of a share.
+        ShareError: Its directory belongs to other users too, or to another machine.
     """
     if not isinstance(share, str):
         raise TypeError(f"share must be {FORMS}, got {share!r}")
@@ -48,7 +48,7 @@ def path_of(share: str) -> Path:
 
 
 def _own_directory() -> Path:
-    """Of shared memory on Linux; elsewhere of the temporary files, which are mapped as well."""
+    """Returns the directory of shared memory on Linux; elsewhere that of temporary files."""
     memory = Path("/dev/shm")
     above = memory if memory.is_dir() else Path(tempfile.gettempdir())
     directory = above / f"xtremeflow-{os.geteuid()}"
@@ -62,7 +62,8 @@ def _own_directory() -> Path:
 
 
 def _check_machine(share: str, directory: Path) -> None:
-    """Processes of several machines do not see each other's memory, whatever the file says."""
+    """Refuses network file systems, since machines do not see each other's memory. Raises
+    ShareError."""
     try:
         mounts = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
     except OSError:
@@ -79,9 +80,9 @@ def _check_machine(share: str, directory: Path) -> None:
 
 
 def clock_id() -> bytes:
-    """By what the instants in a file are known to be of our clock: 32 bytes.
+    """Returns 32 bytes that identify the clock of the instants in a file.
 
-    The monotonic clock begins anew at each boot, and another time namespace has another one.
+    The monotonic clock begins anew at each boot, and each time namespace has its own.
     """
     parts: list[str] = []
     for path in ("/proc/sys/kernel/random/boot_id", "/proc/self/timens_offsets"):
