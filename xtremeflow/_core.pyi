@@ -79,25 +79,35 @@ class Scheduler:
         self,
         index: int,
         remaining: float,
-        late: bool,
-        bounded: bool,
-        sent_at: float | None,
-        answered_at: float | None,
         /,
+        *,
+        late: bool = False,
+        bounded: bool = False,
+        sent_at: float | None = None,
+        answered_at: float | None = None,
     ) -> float: ...
     def _withhold(self, index: int, units: int, /) -> None: ...
-    def _ascertain(self, index: int, withheld: int, due: int, doubtful: int, /) -> None: ...
+    def _ascertain(self, index: int, /, *, withheld: int, due: int, doubtful: int) -> None: ...
     def _shut(self, index: int, seconds: float, /) -> None: ...
     def _pace(
-        self, index: int, most: float, kept: float, scale: float, fits: float, seconds: float, /
+        self,
+        index: int,
+        most: float,
+        /,
+        *,
+        kept: float = 0.0,
+        scale: float = 0.0,
+        fits: float = 0.0,
+        seconds: float = 0.0,
     ) -> None: ...
     def _begin(
         self,
         index: int,
         limit: tuple[str, float, float, float],
         remaining: float,
-        sent_at: float | None,
         /,
+        *,
+        sent_at: float | None = None,
     ) -> None: ...
     def _flight(self, /) -> Flight | None: ...
     def _ramp(self, slots: int | None, /) -> None: ...

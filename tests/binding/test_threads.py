@@ -9,6 +9,7 @@ import sysconfig
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -203,6 +204,53 @@ def test_schedulers_that_threads_let_go_of_are_collected_while_their_loops_run_o
             del scheduler  # its timer may be about to fire
 
     in_threads(lambda i: asyncio.run(work()))
+
+
+def test_answers_that_threads_observe_teach_one_at_a_time() -> None:
+    scheduler = TaskScheduler(adapt=True)
+    learning = Crowd()
+    headers = {
+        "x-ratelimit-limit-requests": "1000000",
+        "x-ratelimit-remaining-requests": "900000",
+        "x-ratelimit-reset-requests": "6s",
+    }
+    usage = {"prompt_tokens": 7, "completion_tokens": 3}
+
+    def alone(learn: Callable[..., Any]) -> Callable[..., Any]:
+        def learns(*args: Any) -> Any:
+            learning.enter()
+            time.sleep(1e-4)  # others run meanwhile
+            try:
+                return learn(*args)
+            finally:
+                learning.leave()
+
+        return learns
+
+    for what, names in (
+        (scheduler._following(), ["answered", "configure"]),
+        (scheduler._costs, ["told", "settled", "estimate"]),
+    ):
+        for name in names:
+            setattr(what, name, alone(getattr(what, name)))
+
+    async def call() -> None:
+        await asyncio.sleep(0)
+        scheduler.observe(200, headers, {}, usage=usage)
+
+    async def work() -> None:
+        estimate = scheduler.estimate(100, model="m")
+        tasks = [scheduler.submit(call(), estimate) for _ in range(50)]
+        await asyncio.gather(*tasks)
+        assert scheduler.learned
+        assert scheduler.stats().finished > 0
+
+    in_threads(lambda i: asyncio.run(work()))
+    assert learning.most == 1
+    assert len(learning.entered) > 2 * 50 * THREADS
+    stats = scheduler.stats()
+    assert (stats.finished, stats.waiting, stats.in_flight) == (50 * THREADS, 0, 0)
+    assert 1e6 / 60 in [pytest.approx(limit.rate) for limit in stats.limits]
 
 
 @pytest.mark.skipif(

@@ -83,7 +83,7 @@ def test_attempts_of_one_call_that_are_refused_one_by_one_fly_again_together(att
         task = await scheduler.start_task(call(), 1000)
         await asyncio.sleep(30)
         # What it holds is in flight again: an answer to another call does not count it.
-        scheduler._begin(0, ("tokens", 1000.0, 1.0, 10000.0), 5000.0, 0.0)
+        scheduler._begin(0, ("tokens", 1000.0, 1.0, 10000.0), 5000.0, sent_at=0.0)
         assert limit(scheduler)["level"] == 4000
         done.set()
         await task

@@ -36,21 +36,30 @@ class Core(Protocol):
     def _ramp(self, slots: int | None, /) -> None: ...
     def _retune(self, index: int, limit: Definition, /) -> None: ...
     def _begin(
-        self, index: int, limit: Definition, remaining: float, sent_at: float | None, /
+        self, index: int, limit: Definition, remaining: float, /, *, sent_at: float | None = None
     ) -> None: ...
     def _told(
         self,
         index: int,
         remaining: float,
-        late: bool,
-        bounded: bool,
-        sent_at: float | None,
-        answered_at: float | None,
         /,
+        *,
+        late: bool = False,
+        bounded: bool = False,
+        sent_at: float | None = None,
+        answered_at: float | None = None,
     ) -> float: ...
     def _shut(self, index: int, seconds: float, /) -> None: ...
     def _pace(
-        self, index: int, most: float, kept: float, scale: float, fits: float, seconds: float, /
+        self,
+        index: int,
+        most: float,
+        /,
+        *,
+        kept: float = 0.0,
+        scale: float = 0.0,
+        fits: float = 0.0,
+        seconds: float = 0.0,
     ) -> None: ...
     def _gauge(self, sent_at: float | None, /) -> Seen: ...
 

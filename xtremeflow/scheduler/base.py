@@ -6,6 +6,7 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import replace
 from math import isclose
+from threading import RLock
 from typing import Any, Literal, TypeAlias, TypeVar, overload
 
 from xtremeflow import _core
@@ -82,6 +83,7 @@ class TaskScheduler(_core.Scheduler):
         self._burst_ratio = burst_ratio
         self._limits = list(limits)
         self._adapt: Adapt = adapt
+        self._learning = RLock()  # held by whoever works with these two, of several threads
         self._learner: Learner | None = None
         self._costs = Costs(before.charges)
         self._share = None if share is None else Member(share)
@@ -267,15 +269,17 @@ class TaskScheduler(_core.Scheduler):
         """Does the work of `observe`, on an Answer."""
         sent_at, received_at = answer.sent_at, answer.received_at
         self._alarm_after(0)
-        verdict = self._following().answered(answer, judged(answer))
         call = self._current()
-        if call is not None:
-            call.verdict = verdict
-        if verdict.meaning is Meaning.PASSED and (seen := observed(answer)):
-            came = self._now() if received_at is None else received_at
-            sent = call.dispatched_at if sent_at is None and call is not None else sent_at
-            if sent is not None:
-                self._costs.told(_key(model, call), seen, sent, came)
+        meant = judged(answer)
+        with self._learning:
+            verdict = self._following().answered(answer, meant)
+            if call is not None:
+                call.verdict = verdict
+            if verdict.meaning is Meaning.PASSED and (seen := observed(answer)):
+                came = self._now() if received_at is None else received_at
+                sent = call.dispatched_at if sent_at is None and call is not None else sent_at
+                if sent is not None:
+                    self._costs.told(_key(model, call), seen, sent, came)
         return verdict
 
     def settle(
@@ -305,13 +309,14 @@ class TaskScheduler(_core.Scheduler):
             return {}
         estimate, sent_at = call.extra["estimated_tokens"], call.dispatched_at
         key = _key(model, call)
-        settled = self._costs.settled(key, estimate, used, sent_at, self._now(), rule)
-        report_token_usage({unit: settled.amounts[unit] for unit in self._units}).close()
-        for index, name in self._on_tokens:
-            if name in settled.ascertained:
-                self._ascertain(index, *settled.ascertained[name])
-            if settled.withheld[name]:
-                self._withhold(index, settled.withheld[name])
+        with self._learning:
+            settled = self._costs.settled(key, estimate, used, sent_at, self._now(), rule)
+            report_token_usage({unit: settled.amounts[unit] for unit in self._units}).close()
+            for index, name in self._on_tokens:
+                if name in settled.ascertained:
+                    self._ascertain(index, **settled.ascertained[name]._asdict())
+                if settled.withheld[name]:
+                    self._withhold(index, settled.withheld[name])
         return settled.amounts
 
     def estimate(
@@ -323,6 +328,8 @@ class TaskScheduler(_core.Scheduler):
     ) -> Estimate:
         """Returns the likely cost of a call, for the argument ``estimated_tokens`` of `start_task`,
         `submit` and `map`. It is learned from the usages that `settle` receives.
+
+        One thread estimates, or learns, at a time: a tokenizer of yours holds up the others.
 
         Args:
             request: The decoded body, the text of the prompt, or its measured size.
@@ -336,7 +343,8 @@ class TaskScheduler(_core.Scheduler):
             raise TypeError(f"request must be a decoded body, a text or a size, got {request!r}")
         if most is not None:
             check_int("most", most, 0)
-        return self._costs.estimate(request, model, most, self.active_tasks, self._units)
+        with self._learning:
+            return self._costs.estimate(request, model, most, self.active_tasks, self._units)
 
     @property
     def estimator(self) -> Estimator:
@@ -354,7 +362,8 @@ class TaskScheduler(_core.Scheduler):
         only until its answers show it. Parts that the rule leaves open are learned in any case."""
         if not isinstance(rule, ChargeRule):
             raise TypeError(f"rule must be a ChargeRule, got {rule!r}")
-        self._costs.charge_by(rule, until_learned=until_learned)
+        with self._learning:
+            self._costs.charge_by(rule, until_learned=until_learned)
 
     def _current(self) -> _core.Call | None:
         call = current_call()
@@ -382,9 +391,10 @@ class TaskScheduler(_core.Scheduler):
     def learned(self) -> dict[str, Any]:
         """The knowledge of the provider's limits so far, which can be written as JSON. Pass it to
         the next scheduler as ``learned``. Empty without ``adapt``."""
-        if self._learner is None:
-            return saved(Learned())
-        return saved(replace(self._learner.learned, charges=self._costs.learned))
+        with self._learning:
+            if self._learner is None:
+                return saved(Learned())
+            return saved(replace(self._learner.learned, charges=self._costs.learned))
 
     def set_limit(self, limit: Limit) -> None:
         """Replaces the limit of the same name. The bucket's level stays, up to the new capacity.
@@ -401,29 +411,31 @@ class TaskScheduler(_core.Scheduler):
             named = [i for i in named if self._limits[i].per == limit.per]
         if not named:
             raise ValueError(f"limit must be like one of {self._limits!r}, got {limit!r}")
-        self._retune(named[0], definition)
-        self._limits[named[0]] = limit
-        if self._share is not None:
-            definitions = [self._defined(each) for each in self.limits]
-            self._share.redescribe(definitions, self.max_concurrency)
-        if self._learner is not None:
-            self._learner.configure(named[0], Limit(*definition))
+        with self._learning:
+            self._retune(named[0], definition)
+            self._limits[named[0]] = limit
+            if self._share is not None:
+                definitions = [self._defined(each) for each in self.limits]
+                self._share.redescribe(definitions, self.max_concurrency)
+            if self._learner is not None:
+                self._learner.configure(named[0], Limit(*definition))
 
     def stats(self) -> Stats:
         """Returns a snapshot of the counts so far, and of the causes that left quota idle."""
         snapshot = self._snapshot()
         snapshot["share"] = self._share_stats()
-        charges, learner = self._costs.beliefs, self._learner
-        if learner is None:
-            return stats_from(snapshot, self._limits, charges=charges)
-        return stats_from(
-            snapshot,
-            self._limits,
-            learner.reasons,
-            learner.confidence,
-            learner.slots,
-            charges,
-        )
+        with self._learning:
+            charges, learner = self._costs.beliefs, self._learner
+            if learner is None:
+                return stats_from(snapshot, self._limits, charges=charges)
+            return stats_from(
+                snapshot,
+                self._limits,
+                learner.reasons,
+                learner.confidence,
+                learner.slots,
+                charges,
+            )
 
     def _share_stats(self) -> ShareStats | None:
         if self._share is None:

@@ -96,16 +96,17 @@ PyObject *xf_scheduler_track(PyObject *self, PyObject *Py_UNUSED(unused))
     Py_RETURN_NONE;
 }
 
-PyObject *xf_scheduler_told(PyObject *self, PyObject *args)
+PyObject *xf_scheduler_told(PyObject *self, PyObject *args, PyObject *kwargs)
 {
+    static char *keywords[] = {"", "", "late", "bounded", "sent_at", "answered_at", NULL};
     SchedulerObject *s = (SchedulerObject *)self;
     unsigned int i;
     xf_remaining left;
-    int late, bounded;
-    PyObject *sent, *answered;
+    int late = 0, bounded = 0;
+    PyObject *sent = Py_None, *answered = Py_None;
     if (xf_scheduler_check(s) < 0 ||
-        !PyArg_ParseTuple(args, "IdppOO:_told", &i, &left.units, &late, &bounded, &sent,
-                          &answered) ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "Id|$ppOO:_told", keywords, &i, &left.units,
+                                     &late, &bounded, &sent, &answered) ||
         check_index(s, i) < 0) {
         return NULL;
     }
@@ -142,13 +143,15 @@ PyObject *xf_scheduler_withhold(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args)
+PyObject *xf_scheduler_ascertain(PyObject *self, PyObject *args, PyObject *kwargs)
 {
+    static char *keywords[] = {"", "withheld", "due", "doubtful", NULL};
     SchedulerObject *s = (SchedulerObject *)self;
     unsigned int i;
     long long withheld, due, doubtful;
     if (xf_scheduler_check(s) < 0 ||
-        !PyArg_ParseTuple(args, "ILLL:_ascertain", &i, &withheld, &due, &doubtful) ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "I$LLL:_ascertain", keywords, &i, &withheld,
+                                     &due, &doubtful) ||
         check_index(s, i) < 0) {
         return NULL;
     }
@@ -175,15 +178,16 @@ PyObject *xf_scheduler_shut(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyObject *xf_scheduler_pace(PyObject *self, PyObject *args)
+PyObject *xf_scheduler_pace(PyObject *self, PyObject *args, PyObject *kwargs)
 {
+    static char *keywords[] = {"", "", "kept", "scale", "fits", "seconds", NULL};
     SchedulerObject *s = (SchedulerObject *)self;
     unsigned int i;
-    double seconds;
-    xf_pacing pacing;
+    double seconds = 0;
+    xf_pacing pacing = {0};
     if (xf_scheduler_check(s) < 0 ||
-        !PyArg_ParseTuple(args, "Iddddd:_pace", &i, &pacing.most, &pacing.kept, &pacing.scale,
-                          &pacing.fits, &seconds) ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "Id|$dddd:_pace", keywords, &i, &pacing.most,
+                                     &pacing.kept, &pacing.scale, &pacing.fits, &seconds) ||
         check_index(s, i) < 0 || check_wait(seconds) < 0) {
         return NULL;
     }
@@ -194,15 +198,17 @@ PyObject *xf_scheduler_pace(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
-PyObject *xf_scheduler_begin(PyObject *self, PyObject *args)
+PyObject *xf_scheduler_begin(PyObject *self, PyObject *args, PyObject *kwargs)
 {
+    static char *keywords[] = {"", "", "", "sent_at", NULL};
     SchedulerObject *s = (SchedulerObject *)self;
     unsigned int i;
     xf_remaining left = {0};
-    PyObject *item, *sent, *name;
+    PyObject *item, *sent = Py_None, *name;
     xf_definition limit;
     if (xf_scheduler_check(s) < 0 ||
-        !PyArg_ParseTuple(args, "IOdO:_begin", &i, &item, &left.units, &sent) ||
+        !PyArg_ParseTupleAndKeywords(args, kwargs, "IOd|$O:_begin", keywords, &i, &item,
+                                     &left.units, &sent) ||
         check_index(s, i) < 0 || xf_parse_limit(item, &name, &limit) < 0) {
         return NULL;
     }

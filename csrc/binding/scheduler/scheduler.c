@@ -287,12 +287,12 @@ XF_METHOD_DOOR(xf_scheduler_now, self)
 XF_METHOD_DOOR(xf_scheduler_retune, self)
 XF_METHOD_DOOR(xf_scheduler_track, self)
 XF_METHOD_DOOR(xf_scheduler_alarm_after, self)
-XF_METHOD_DOOR(xf_scheduler_told, self)
+XF_KEYWORDS_DOOR(xf_scheduler_told, self)
 XF_METHOD_DOOR(xf_scheduler_withhold, self)
-XF_METHOD_DOOR(xf_scheduler_ascertain, self)
+XF_KEYWORDS_DOOR(xf_scheduler_ascertain, self)
 XF_METHOD_DOOR(xf_scheduler_shut, self)
-XF_METHOD_DOOR(xf_scheduler_pace, self)
-XF_METHOD_DOOR(xf_scheduler_begin, self)
+XF_KEYWORDS_DOOR(xf_scheduler_pace, self)
+XF_KEYWORDS_DOOR(xf_scheduler_begin, self)
 XF_METHOD_DOOR(xf_scheduler_flight, self)
 XF_METHOD_DOOR(xf_scheduler_ramp, self)
 XF_METHOD_DOOR(xf_scheduler_gauge, self)
@@ -363,9 +363,10 @@ static PyMethodDef scheduler_methods[] = {
                "succeeded; 0 is never.")},
     {"_track", xf_scheduler_track_locked, METH_NOARGS,
      PyDoc_STR("_track($self, /)\n--\n\nFollows the levels from now on, which _told() needs.")},
-    {"_told", xf_scheduler_told_locked, METH_VARARGS,
+    {"_told", XF_FUNCTION(xf_scheduler_told_locked), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
-         "_told($self, index, remaining, late, bounded, sent_at, answered_at, /)\n--\n\n"
+         "_told($self, index, remaining, /, *, late=False, bounded=False, sent_at=None,\n"
+         "      answered_at=None)\n--\n\n"
          "Corrects limit `index` by an answer: the provider had `remaining` units left at\n"
          "some time between `sent_at` and `answered_at`. Both are seconds on the loop's clock;\n"
          "None is the dispatch of the current call, and now. late: calls in flight may not be\n"
@@ -375,24 +376,24 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_withhold($self, index, units, /)\n--\n\n"
                "Notes that a settlement kept `units` of limit `index` which the provider may have\n"
                "refunded. An answer that says so raises the level by them.")},
-    {"_ascertain", xf_scheduler_ascertain_locked, METH_VARARGS,
+    {"_ascertain", XF_FUNCTION(xf_scheduler_ascertain_locked), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
-         "_ascertain($self, index, withheld, due, doubtful, /)\n--\n\n"
+         "_ascertain($self, index, /, *, withheld, due, doubtful)\n--\n\n"
          "Raises the level by the `due` units of the `withheld` ones, which are all so far, that\n"
          "the provider has refunded. Subtracts the units by which answers have raised it. The\n"
          "provider may have refunded `doubtful` units too.")},
     {"_shut", xf_scheduler_shut_locked, METH_VARARGS,
      PyDoc_STR("_shut($self, index, seconds, /)\n--\n\n"
                "Lets no call pass limit `index` for so many seconds, whatever its level.")},
-    {"_pace", xf_scheduler_pace_locked, METH_VARARGS,
-     PyDoc_STR("_pace($self, index, most, kept, scale, fits, seconds, /)\n--\n\n"
+    {"_pace", XF_FUNCTION(xf_scheduler_pace_locked), METH_VARARGS | METH_KEYWORDS,
+     PyDoc_STR("_pace($self, index, most, /, *, kept=0.0, scale=0.0, fits=0.0, seconds=0.0)\n--\n\n"
                "Paces limit `index`: calls pass at min(most, rate * exp((level - kept) / scale))\n"
                "units per second, or at `most` if scale is 0. If all waiting calls cost at most\n"
                "the part `fits` of the level, they pass at once. The pace holds for so many\n"
                "seconds; 0 is until the limit is retuned. most = 0 is any pace.")},
-    {"_begin", xf_scheduler_begin_locked, METH_VARARGS,
+    {"_begin", XF_FUNCTION(xf_scheduler_begin_locked), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
-         "_begin($self, index, limit, remaining, sent_at, /)\n--\n\n"
+         "_begin($self, index, limit, remaining, /, *, sent_at=None)\n--\n\n"
          "Replaces limit `index` by another one. Its level is `remaining`, which were left some\n"
          "time after `sent_at`, less the costs of the calls dispatched since.")},
     {"_flight", xf_scheduler_flight_locked, METH_NOARGS,

@@ -270,8 +270,9 @@ class RateFinder:
         if level is None:
             self._core._retune(suspect.index, definition)
         else:
-            self._core._begin(suspect.index, definition, level, self._core._now() + 1.0)
-        self._core._pace(suspect.index, FILLING * pace, 0.0, 0.0, 0.0, 0.0)
+            began = self._core._now() + 1.0
+            self._core._begin(suspect.index, definition, level, sent_at=began)
+        self._core._pace(suspect.index, FILLING * pace)
         if reason is not None:
             self._say(suspect.index, pace, capacity, reason)
 

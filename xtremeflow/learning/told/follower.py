@@ -93,7 +93,13 @@ class ToldFollower:
             if index not in doubted:
                 self._apply(index, told, sent_at, received_at)
             elif told.remaining is not None and not told.is_late:
-                self._core._told(index, told.remaining, False, True, sent_at, received_at)
+                self._core._told(
+                    index,
+                    told.remaining,
+                    bounded=True,
+                    sent_at=sent_at,
+                    answered_at=received_at,
+                )
         return sliding
 
     def restore(self, index: int) -> bool:
@@ -144,7 +150,7 @@ class ToldFollower:
         if told.remaining is not None and sliding.others > SHARED * told.amount:
             scale = SCALE * told.amount
             pace = told.limit.rate * exp(min(0.0, told.remaining / scale - 1.0))
-            self._core._pace(index, pace, 0.0, 0.0, 0.0, 0.0)
+            self._core._pace(index, pace)
 
     def _apply(
         self, index: int, told: Told, sent_at: float | None, received_at: float | None
@@ -156,7 +162,7 @@ class ToldFollower:
                 if is_bound or told.remaining is None:
                     self._core._retune(index, defined(limit))
                 else:
-                    self._core._begin(index, defined(limit), told.remaining, sent_at)
+                    self._core._begin(index, defined(limit), told.remaining, sent_at=sent_at)
             except ValueError:
                 logger.debug("Not followed, the limit cannot be kept: %r", limit)
                 return
@@ -169,8 +175,14 @@ class ToldFollower:
         if told.is_late and told.slides is not None:
             return  # the rest is also for the calls in flight that are about to end
         is_bound |= not told.is_level
-        late, remaining = told.is_late, told.remaining
-        moved = self._core._told(index, remaining, late, is_bound, sent_at, received_at)
+        moved = self._core._told(
+            index,
+            told.remaining,
+            late=told.is_late,
+            bounded=is_bound,
+            sent_at=sent_at,
+            answered_at=received_at,
+        )
         if told.is_level and (moved < 0 or index in self._others_at):
             self._notice(index, told, limit, moved)
 
@@ -192,10 +204,11 @@ class ToldFollower:
         if told.is_level:
             kept, scale = KEPT * limit.capacity, SCALE * limit.capacity
             fits = SHARED if index in self._others_at else FITS
-            self._core._pace(index, FASTEST * limit.rate, kept, scale, fits, 0.0)
+            most = FASTEST * limit.rate
+            self._core._pace(index, most, kept=kept, scale=scale, fits=fits)
         elif told.remaining and told.reset:
             left = min(max(told.reset, 1.0), limit.per)
-            self._core._pace(index, told.remaining / left, 0.0, 0.0, 0.0, left)
+            self._core._pace(index, told.remaining / left, seconds=left)
 
     def _kept(self, index: int, told: Told) -> Limit:
         """Returns the told limit, but no more than its bound."""
