@@ -32,6 +32,7 @@ PARTS = {
     "pacing": "cpu.pacing",
     "job": "job.libraries",
     "run_job": "job.command",
+    "share": "share.processes",
 }
 WITH_OPTIONS = {  # of their own
     "http": "bench.http.calls",

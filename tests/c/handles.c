@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "core/scheduler.h"
+#include "core/share.h"
 
 static void *plain_realloc(void *context, void *block, size_t size)
 {
@@ -42,8 +43,31 @@ xf_scheduler *handle_scheduler(xf_definition *const *limits, uint32_t n, uint32_
 
 void handle_scheduler_free(xf_scheduler *s)
 {
+    free(s->gate.share);
     xf_scheduler_free(s);
     free(s);
+}
+
+/* Memory for a share, of zeros. */
+void *handle_share_memory(void)
+{
+    return calloc(1, xf_snapshot_size());
+}
+
+bool handle_join(xf_scheduler *s, void *memory, uint32_t seat, int64_t now)
+{
+    xf_share *share = malloc(sizeof(*share));
+    const xf_joining joining = {.seat = seat};
+    bool joined = share != NULL && xf_share_join(&s->gate, share, memory, &joining, now);
+    if (!joined) {
+        free(share);
+    }
+    return joined;
+}
+
+void handle_bury(xf_scheduler *s, uint32_t seat, int64_t now)
+{
+    xf_share_bury(&s->gate, seat, now);
 }
 
 xf_call *handle_call(const xf_scheduler *s, const int64_t *costs)
@@ -136,8 +160,9 @@ uint64_t handle_used(const xf_scheduler *s, uint32_t i)
 }
 
 /* A limit's level at `now`, in whole credits, and how many make a unit and a nanosecond. */
-void handle_level(const xf_scheduler *s, uint32_t i, int64_t now, int64_t credits[3])
+void handle_level(xf_scheduler *s, uint32_t i, int64_t now, int64_t credits[3])
 {
+    xf_share_refresh(&s->gate);
     xf_limit l = s->gate.limits[i];
     xf_limit_adjust(&l, 0, now);
     credits[0] = l.bucket.level;

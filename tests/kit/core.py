@@ -28,6 +28,10 @@ SIGNATURES = {
     "handle_scheduler": (c_void_p, [POINTER(c_void_p), c_uint32, c_uint32]),
     "handle_scheduler_free": (None, [c_void_p]),
     "handle_call": (c_void_p, [c_void_p, POINTER(c_int64)]),
+    "handle_share_memory": (c_void_p, []),
+    "handle_join": (c_bool, [c_void_p, c_void_p, c_uint32, c_int64]),
+    "handle_bury": (None, [c_void_p, c_uint32, c_int64]),
+    "xf_look": (None, [c_void_p, c_int64]),
     "handle_free": (None, [c_void_p]),
     "handle_refused": (
         c_int64,
@@ -120,6 +124,17 @@ class Core:
         self.lib.handle_scheduler_free(self.scheduler)
         for call in self.calls:
             self.lib.handle_free(call)
+
+    def join(self, memory: SharedMemory, seat: int, now: int) -> bool:
+        """Become a member of the account there."""
+        joined: bool = self.lib.handle_join(self.scheduler, memory.address, seat, now)
+        return joined
+
+    def bury(self, seat: int, now: int) -> None:
+        self.lib.handle_bury(self.scheduler, seat, now)
+
+    def look(self, now: int) -> None:
+        self.lib.xf_look(self.scheduler, now)
 
     def submit(
         self, now: int, costs: Sequence[int], priority: int = 0, deadline: int | None = None
@@ -273,6 +288,16 @@ class Core:
     def live(self) -> int:
         live: int = self.lib.handle_live(self.scheduler)
         return live
+
+
+class SharedMemory:
+    """Of an account's members, in this process."""
+
+    def __init__(self) -> None:
+        self.address: int = load().handle_share_memory()
+
+    def close(self) -> None:
+        load().handle_free(self.address)
 
 
 def never_or(deadline: int | None) -> int:

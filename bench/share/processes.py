@@ -1,0 +1,245 @@
+"""Several processes on one account: what they use of its limit, and what that costs them.
+
+All processes begin at once and have very different numbers of calls, the first as many as all the
+others together (1, 1/2, 1/3, ...). Calls are short, so the limit alone decides.
+
+- xtremeflow: the members of one share, `share="shm:..."`.
+- xtremeflow, divided: each process has its part of the limit, as programs without a share must.
+
+"used" is what was dispatched between the first call and the last one, of what the limit allows in
+that time; in all of it some call waits. "refused" is what a provider would have refused that counts
+a bucket of one call and of 125 ms of the rate, the time by which members may differ: the calls are
+replayed by their times on the machine's clock. "CPU" is the process's own of a call that waits for
+nothing. "calls/s" is how many calls the processes send through one limit together that holds none
+back. "slot back" is how long a call waits for the slot of a process that is killed with SIGKILL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import multiprocessing
+import os
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from statistics import median
+from typing import Any
+
+from bench.measure import Numbers, middle, rounds
+from bench.peers import OURS
+from bench.report import Figure, Section
+from xtremeflow import RequestRateScheduler, TaskScheduler, TokenRateScheduler
+from xtremeflow.share import ShareError
+from xtremeflow.share.member import clear
+
+DIVIDED = f"{OURS}, divided"
+WAYS = (OURS, DIVIDED)
+TOLERANCE = 0.125  # seconds of the rate, see csrc/core/line.h
+GET_READY = 0.2  # seconds for a process to begin
+
+_numbers = itertools.count()
+
+
+async def _sent() -> float:
+    return time.monotonic()
+
+
+# -- in the processes
+
+
+def _calls(share: str | None, rate: float, calls: int, begin: float) -> list[float]:
+    """Sends the calls, from `begin` on; when each was dispatched."""
+
+    async def main() -> list[float]:
+        scheduler = RequestRateScheduler(max_rps=rate, share=share)
+        await asyncio.sleep(max(0.0, begin - time.monotonic()))
+        return await asyncio.gather(*(scheduler.submit(_sent()) for _ in range(calls)))
+
+    return asyncio.run(main())
+
+
+def _stream(share: str | None, calls: int, begin: float) -> tuple[float, float]:
+    """Sends the calls as fast as it can; its first and its last instant."""
+
+    async def main() -> tuple[float, float]:
+        scheduler = _free_scheduler(share)
+        await asyncio.sleep(max(0.0, begin - time.monotonic()))
+        first = time.monotonic()
+        await _send(scheduler, calls)
+        return first, time.monotonic()
+
+    return asyncio.run(main())
+
+
+def _hold(share: str, ready: Any) -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(1, share=share)
+        await scheduler.start_task(asyncio.sleep(3600))
+        ready.send(None)
+        await asyncio.sleep(3600)
+
+    asyncio.run(main())
+
+
+def _free_scheduler(share: str | None) -> TokenRateScheduler:
+    return TokenRateScheduler(1e9, 1e9, 10_000, burst_ratio=1, share=share)
+
+
+async def _send(scheduler: TokenRateScheduler, calls: int) -> None:
+    for _ in range(calls // 100):
+        await asyncio.gather(*(scheduler.submit(_sent(), 10) for _ in range(100)))
+
+
+# -- measured
+
+
+def _job(share: str | None, rate: float, calls: int, processes: int) -> Numbers:
+    weights = [1 / (n + 1) for n in range(processes)]
+    parts = [max(1, round(calls * weight / sum(weights))) for weight in weights]
+    own = rate if share is not None else rate / processes
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.map(_warm, range(4 * processes))
+        begin = time.monotonic() + GET_READY
+        found = pool.starmap(_calls, [(share, own, part, begin) for part in parts], chunksize=1)
+    times = sorted(instant for each in found for instant in each)
+    return {
+        "used": (len(times) - 1) / rate / (times[-1] - times[0]),
+        "refused": float(_refused(times, rate)),
+    }
+
+
+def _warm(_: int) -> None:
+    """Imports what is needed."""
+    time.sleep(0.05)
+
+
+def _refused(times: Sequence[float], rate: float) -> int:
+    capacity = level = 1 + TOLERANCE * rate
+    refused, last = 0, times[0]
+    for instant in times:
+        level, last = min(capacity, level + rate * (instant - last)), instant
+        if level >= 1:
+            level -= 1
+        else:
+            refused += 1
+    return refused
+
+
+def _cpu(share: str | None, calls: int) -> float:
+    """Microseconds of a call."""
+
+    async def main() -> float:
+        scheduler = _free_scheduler(share)
+        await _send(scheduler, calls // 10)
+        begun = time.process_time()
+        await _send(scheduler, calls)
+        return (time.process_time() - begun) / calls * 1e6
+
+    return asyncio.run(main())
+
+
+def _throughput(share: str | None, calls: int, processes: int) -> float:
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        pool.map(_warm, range(4 * processes))
+        begin = time.monotonic() + GET_READY
+        found = pool.starmap(_stream, [(share, calls, begin)] * processes, chunksize=1)
+    return processes * calls / (max(last for _, last in found) - min(first for first, _ in found))
+
+
+async def _slots_back(share: str, kills: int) -> list[float]:
+    context, seconds = multiprocessing.get_context("spawn"), list[float]()
+    scheduler = TaskScheduler(1, share=share)
+    for _ in range(kills):
+        ready, told = context.Pipe(duplex=False)
+        process = context.Process(target=_hold, args=(share, told))
+        process.start()
+        await asyncio.to_thread(ready.recv)
+        waits = scheduler.submit(_sent())
+        await asyncio.sleep(0.02)
+        killed = time.monotonic()
+        process.kill()
+        seconds.append(await waits - killed)
+        process.join()
+    return seconds
+
+
+def measure(
+    way: str, *, rate: float, calls: int, processes: int, stream: int, kills: int
+) -> Numbers:
+    def share() -> str | None:
+        if way != OURS:
+            return None
+        names.append(f"shm:bench-{os.getpid()}-{next(_numbers)}")
+        return names[-1]
+
+    names: list[str] = []
+    numbers = _job(share(), rate, calls, processes)
+    numbers["cpu"] = _cpu(share(), stream)
+    numbers["calls_per_s"] = _throughput(share(), stream, processes)
+    name = share()
+    if name is not None:
+        back = sorted(asyncio.run(_slots_back(name, kills)))
+        numbers["back"] = median(back)
+        numbers["back_p99"] = back[min(len(back) - 1, int(0.99 * len(back)))]
+    for each in names:
+        with suppress(ShareError):
+            clear(each)
+    return numbers
+
+
+def section(quick: bool = False) -> Section:
+    rate, calls, processes, stream, kills, repeat = 400.0, 2000, 8, 20_000, 100, 3
+    if quick:
+        rate, calls, processes, stream, kills, repeat = 400.0, 40, 2, 500, 1, 1
+    found = rounds(
+        "share.processes",
+        WAYS,
+        repeat,
+        rate=rate,
+        calls=calls,
+        processes=processes,
+        stream=stream,
+        kills=kills,
+    )
+    rows = [
+        [
+            way,
+            f"{middle(numbers, 'used'):.3f}",
+            f"{middle(numbers, 'refused'):.0f}",
+            f"{middle(numbers, 'cpu'):.2f}",
+            f"{middle(numbers, 'calls_per_s'):,.0f}",
+            f"{middle(numbers, 'back') * 1e3:.0f}" if way == OURS else "-",
+            f"{middle(numbers, 'back_p99') * 1e3:.0f}" if way == OURS else "-",
+        ]
+        for way, numbers in found.items()
+    ]
+    ours, divided = found[OURS], found[DIVIDED]
+    used, refused = middle(ours, "used"), middle(ours, "refused")
+    added = middle(ours, "cpu") - middle(divided, "cpu")
+    rapid, back = middle(ours, "calls_per_s"), middle(ours, "back_p99") * 1e3
+    title = f"One limit, {processes} processes"
+    return Section(
+        title=title,
+        text=f"{rate:.0f} requests per second, {calls:,} calls. See bench/share/processes.py.",
+        header=["way", "used", "refused", "CPU, us", "calls/s", "slot back, ms", "p99"],
+        rows=rows,
+        figures=[
+            Figure(
+                f"{title}, skewed: quota in use / refused",
+                f"{used:.3f} / {refused:.0f}",
+                ">= 0.99 / 0",
+                used >= 0.99 and refused == 0,
+                {DIVIDED: f"{middle(divided, 'used'):.3f} / {middle(divided, 'refused'):.0f}"},
+            ),
+            Figure("CPU that a share adds to a call, us", f"{added:.2f}", "<= 1", added <= 1, {}),
+            Figure(
+                f"calls/s through one limit, {processes} processes",
+                f"{rapid:,.0f}",
+                ">= 100,000",
+                rapid >= 100_000,
+                {},
+            ),
+            Figure("slot back after SIGKILL, p99, ms", f"{back:.0f}", "<= 100", back <= 100, {}),
+        ],
+    )
