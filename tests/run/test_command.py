@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import logging
 import os
 import random
 import resource
@@ -17,6 +18,8 @@ from typing import Any
 
 import pytest
 from kit.runs import by_line, errors_in, plain, results_in
+
+from xtremeflow.run.command import main
 
 zstandard = pytest.importorskip("zstandard")
 KEY = "sk-test-key-that-nobody-may-see"
@@ -530,3 +533,19 @@ def test_a_line_that_was_done_and_is_another_now(tmp_path: Path, server: Server,
     write(path, [plain("a"), plain("b"), plain("c")])
     assert run(path, *options).returncode == 0
     assert server.asked()[2:] == ["c"]
+
+
+def test_a_program_that_calls_the_command_has_its_own_log_back(tmp_path: Path) -> None:
+    names = ["xtremeflow", "xtremeflow.run", "xtremeflow.learning"]
+    own = logging.NullHandler()
+    logs = [logging.getLogger(name) for name in names]
+    logs[0].handlers = [own]
+    logs[0].setLevel(logging.CRITICAL)
+    before = [(log.handlers, log.propagate, log.level) for log in logs]
+    requests = tmp_path / "requests.jsonl"
+    requests.write_text('{"model": "m", "messages": []}\n')
+    arguments = [str(requests), "-o", str(tmp_path / "results.jsonl"), "--dry-run", "--quiet"]
+    assert main([*arguments, "--base-url", "http://127.0.0.1:1/v1"]) == 0
+    assert main(arguments) == 2  # it does not say where to send them
+    assert [(log.handlers, log.propagate, log.level) for log in logs] == before
+    assert logs[0].handlers == [own]

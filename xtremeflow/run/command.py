@@ -52,12 +52,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     given = sys.argv[1:] if arguments is None else ["run", *arguments]
     voice = Voice()
-    voice.take_the_log(verbose=options.verbose, quiet=options.quiet)
+    with voice.logging(verbose=options.verbose, quiet=options.quiet):
+        return _main(options, voice, shlex.join(["xtremeflow", *given]))
+
+
+def _main(options: argparse.Namespace, voice: Voice, command: str) -> int:
     try:
         order = Order.of(options)
         if options.dry_run:
             return _dry_run(order, voice)
-        return _run(order, voice, shlex.join(["xtremeflow", *given]))
+        return _run(order, voice, command)
     except (InputChanged, KeyProblem, ResultsError, SourceError, TokenizerError, Usage) as error:
         voice.say(f"xtremeflow run: {error}")
         return USAGE

@@ -79,7 +79,7 @@ class Summary:
             "output_tokens": counts.output_tokens,
             "cached_tokens": counts.cached_tokens,
             "utilisation": self._utilisation(),
-            "limits": [_limit_json(limit) for limit in self.limits],
+            "limits": [_limit_json(limit, self._used(limit)) for limit in self.limits],
             "margin_seconds": round(self.margin, 6),
             "concurrency": None
             if self.learned_concurrency is None
@@ -96,11 +96,17 @@ class Summary:
         return about
 
     def _utilisation(self) -> dict[str, float]:
-        """Returns, by the limits' names, the used share of the limit that was used most."""
+        """Returns by name the utilisation of the limit that was used most."""
         found: dict[str, float] = {}
         for limit in self.limits:
-            found[limit.name] = max(found.get(limit.name, 0.0), round(limit.utilisation, 4))
+            found[limit.name] = max(found.get(limit.name, 0.0), self._used(limit))
         return found
+
+    def _used(self, limit: LimitStats) -> float:
+        """The share of what the limit has allowed that calls have taken which were not refused."""
+        allowed = limit.capacity + limit.rate * self.seconds
+        passed = self.counts.passed.get(limit.name, 0)
+        return round(passed / allowed, 4) if allowed > 0 else 0.0
 
     def as_text(self) -> str:
         counts = self.counts
@@ -155,7 +161,7 @@ class Summary:
         return "\n".join(lines)
 
 
-def _limit_json(limit: LimitStats) -> Json:
+def _limit_json(limit: LimitStats, utilisation: float) -> Json:
     configured = limit.configured
     return {
         "name": limit.name,
@@ -166,5 +172,5 @@ def _limit_json(limit: LimitStats) -> Json:
         },
         "learned": limit.learned,
         "confidence": limit.confidence,
-        "utilisation": round(limit.utilisation, 4),
+        "utilisation": utilisation,
     }  # fmt: skip

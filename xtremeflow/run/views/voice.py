@@ -6,9 +6,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 
 from xtremeflow.run.input.keys import Key
 from xtremeflow.values.text import printable, printable_lines
+
+_LOGS = ("xtremeflow", "xtremeflow.run", "xtremeflow.learning")  # that a command may set
 
 
 class Voice:
@@ -35,13 +38,23 @@ class Voice:
         with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
             print(self.clean(text), file=sys.stderr, flush=True)
 
-    def take_the_log(self, *, verbose: bool, quiet: bool) -> None:
-        """Writes the package's log to standard error from now on."""
-        root = logging.getLogger("xtremeflow")
+    @contextlib.contextmanager
+    def logging(self, *, verbose: bool, quiet: bool) -> Iterator[None]:
+        """Writes the package's log to standard error within the block. Then the log is what it was:
+        the command may be called by a program that has its own."""
+        loggers = [logging.getLogger(name) for name in _LOGS]
+        before = [(log, log.handlers, log.propagate, log.level) for log in loggers]
+        root, run, _ = loggers
         root.handlers = [_Handler(self)]
         root.propagate = False
         root.setLevel(logging.INFO if verbose else logging.ERROR)  # a warning for each refused call
-        logging.getLogger("xtremeflow.run").setLevel(logging.WARNING if quiet else logging.INFO)
+        run.setLevel(logging.WARNING if quiet else logging.INFO)
+        try:
+            yield
+        finally:
+            for log, handlers, propagate, level in before:
+                log.handlers, log.propagate = handlers, propagate
+                log.setLevel(level)
 
 
 class _Handler(logging.Handler):
