@@ -42,16 +42,16 @@ class Alone:
         """Awaits the first transfer; after a refusal or a failure another, of `call(request)`.
         send: how to await a transfer."""
         deadline = self.deadline(request)
-        outcome: Response | TransportError
+        known: list[Response | TransportError] = []
         try:
-            outcome = await first if send is None else await send(first, request)
+            answer: Response = await (first if send is None else send(first, request))
         except TransportError as error:
-            outcome = error
+            known.append(error)
         else:
-            if outcome.status < 400 and b"error" not in outcome.body:
-                return outcome
-        known = [outcome]
-        del outcome
+            if answer.status < 400 and b"error" not in answer.body:
+                return answer
+            known.append(answer)
+            del answer
 
         async def attempt() -> Sent[Response]:
             if known:

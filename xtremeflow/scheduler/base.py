@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Coroutine,
+    Generator,
+    Iterable,
+    Mapping,
+)
 from dataclasses import replace
 from math import isclose
 from threading import RLock
-from typing import Any, Literal, TypeAlias, TypeVar, overload
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, overload
 
 from xtremeflow import _core
 from xtremeflow._core import current_call, report_token_usage
@@ -17,15 +27,20 @@ from xtremeflow.answers.table import judged
 from xtremeflow.answers.usage import usage_of
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.batches.map import map_calls
+from xtremeflow.batches.sync import results_of
 from xtremeflow.learning.costs import Costs
 from xtremeflow.learning.estimates import Estimate, Estimator
 from xtremeflow.learning.learner import PLACES, UNLIMITED, Learner
 from xtremeflow.learning.saved import Learned, restored, saved
+from xtremeflow.scheduler.debug import is_debugged, watch_slots
 from xtremeflow.scheduler.stats import ShareStats, Stats, share_from, stats_from
 from xtremeflow.share.member import Member
 from xtremeflow.values.arguments import check_int, check_number
 from xtremeflow.values.charges import UNITS, ChargeRule
 from xtremeflow.values.limits import Cost, Limit
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -101,6 +116,8 @@ class TaskScheduler(_core.Scheduler):
         if adapt:
             self._following(before)
             self._alarm_after(UNSHOWN)
+        if is_debugged():
+            watch_slots(self)
 
     def _enter(self, share: Member, max_concurrency: int | None) -> None:
         """Join it, with the limits of whoever was first."""
@@ -202,6 +219,35 @@ class TaskScheduler(_core.Scheduler):
             return_exceptions=return_exceptions,
             window=window,
         )
+
+    def map_sync(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        items: Iterable[T] | AsyncIterable[T],
+        **options: Any,
+    ) -> Generator[R, None, None]:
+        """`map` for code without an event loop: a script, or a notebook, where one runs already.
+
+        The loop has a thread of its own, in which `fn` and `items` are called; it ends with the
+        iteration. The arguments are those of `map`.
+        """
+        results: AsyncGenerator[Any, None] = self.map(fn, items, **options)
+        return results_of(results)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Waits until no call waits or is in flight. If the block raises, it cancels them first."""
+        if error is not None:
+            for task in self.pending_tasks - {asyncio.current_task()}:
+                task.cancel()
+        await self._drained()
 
     async def wait_pending(self) -> None:
         """Waits until no call waits or is in flight, including calls that start meanwhile.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from xtremeflow.run.input.keys import Key
 from xtremeflow.values.text import printable, printable_lines
@@ -39,7 +39,7 @@ class Voice:
             print(self.clean(text), file=sys.stderr, flush=True)
 
     @contextlib.contextmanager
-    def logging(self, *, verbose: bool, quiet: bool) -> Iterator[None]:
+    def logging(self, *, verbose: bool, quiet: bool) -> Generator[None, None, None]:
         """Writes the package's log to standard error within the block. Then the log is what it was:
         the command may be called by a program that has its own."""
         loggers = [logging.getLogger(name) for name in _LOGS]

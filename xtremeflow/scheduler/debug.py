@@ -1,0 +1,54 @@
+"""What a scheduler looks for in asyncio's debug mode."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections.abc import Coroutine
+from typing import Any
+
+from xtremeflow import _core
+
+logger = logging.getLogger("xtremeflow")
+
+
+def is_debugged() -> bool:
+    """Whether asyncio is in debug mode: for the process, or in the running loop."""
+    if sys.flags.dev_mode or (
+        not sys.flags.ignore_environment and os.environ.get("PYTHONASYNCIODEBUG")
+    ):
+        return True
+    try:
+        return asyncio.get_running_loop().get_debug()
+    except RuntimeError:
+        return False
+
+
+def watch_slots(scheduler: _core.Scheduler) -> None:
+    """From now on `start_task` warns where a call waits for a slot while its caller holds one. When
+    such callers hold all of them, nobody goes on."""
+    start = scheduler.start_task
+
+    async def start_task(coro: Any, *args: Any, **kwargs: Any) -> asyncio.Task[Any]:
+        caller, slots = _core.current_call(), scheduler.max_concurrency
+        if (
+            caller is not None
+            and caller.scheduler is scheduler
+            and slots is not None
+            and scheduler.active_tasks >= slots
+        ):
+            logger.warning(
+                "%r waits for a slot of %r, while the call that starts it holds one: if such calls "
+                "hold all slots, none goes on. Start it from outside the call, or give it a "
+                "scheduler of its own",
+                coro,
+                scheduler,
+            )
+        return await start(coro, *args, **kwargs)
+
+    def started(coro: Any, *args: Any, **kwargs: Any) -> Coroutine[Any, Any, asyncio.Task[Any]]:
+        return start_task(coro, *args, **kwargs)
+
+    scheduler.start_task = started  # type: ignore[method-assign]
