@@ -19,7 +19,7 @@ from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.exceptions import verdict_of
 from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import Meaning
-from xtremeflow.http import Client, transport
+from xtremeflow.http import Client, ConnectionLost, transport
 
 MAX_RETRY_AFTER = 5.0
 
@@ -112,10 +112,12 @@ def test_an_exception_and_observe_mean_what_the_answer_does(answer: Any) -> None
         assert raised.wait == pytest.approx(verdict.wait, abs=1.0)
 
 
-def expected(told: list[tuple[int, Any, bytes]]) -> tuple[int, int]:
-    """The status that the caller gets, and after how many attempts."""
+def expected(told: list[tuple[int, Any, bytes] | None]) -> tuple[int, int]:
+    """The status that the caller gets, and after how many attempts; None and 0: a connection that
+    broke."""
     failed = 0
-    for attempts, (status, fields, body) in enumerate(told, 1):
+    for attempts, one in enumerate(told, 1):
+        status, fields, body = one or (0, {}, None)
         verdict = judged(Answer(status, fields, body))
         if not verdict.is_repeatable or (verdict.wait or 0.0) > MAX_RETRY_AFTER:
             return status, attempts
@@ -132,14 +134,20 @@ async def through(door: str, scheduler: TokenRateScheduler, url: str) -> int:
         way = transport(scheduler=scheduler, max_retry_after=MAX_RETRY_AFTER)
         impatient(way._admission)
         async with httpx2.AsyncClient(transport=way) as client:
-            return int((await client.post(url)).status_code)
+            try:
+                return int((await client.post(url)).status_code)
+            except httpx2.TransportError:
+                return 0
     async with Client(scheduler=scheduler, max_retry_after=MAX_RETRY_AFTER) as client:
         impatient(client._admission)
-        if door == "call":
-            return (await client.post(url)).status
-        async with client.stream("POST", url) as stream:
-            await stream.aread()
-            return stream.status
+        try:
+            if door == "call":
+                return (await client.post(url, idempotent=True)).status
+            async with client.stream("POST", url, idempotent=True) as stream:
+                await stream.aread()
+                return stream.status
+        except ConnectionLost:
+            return 0
 
 
 def impatient(admission: Any) -> None:
@@ -147,15 +155,20 @@ def impatient(admission: Any) -> None:
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(answers, min_size=1, max_size=6))
-def test_every_door_goes_on_and_ends_alike(told: list[tuple[int, Any, bytes]]) -> None:
+@given(st.lists(st.one_of(answers, st.none()), min_size=1, max_size=6))
+def test_every_door_goes_on_and_ends_alike(told: list[tuple[int, Any, bytes] | None]) -> None:
     async def main() -> None:
         for door in ("call", "stream", "transport"):
             left = list(told)
 
             async def handler(request: Request, left: Any = left) -> None:
-                status, fields, body = left.pop(0) if left else (200, {}, b"{}")
-                await request.answer(body, status, fields)
+                answer = left.pop(0) if left else (200, {}, b"{}")
+                if answer is None:
+                    request.reset()
+                    raise ConnectionResetError
+                status, fields, body = answer
+                # A request on a kept connection that breaks is sent again within the attempt.
+                await request.answer(body, status, {**fields, "connection": "close"})
 
             scheduler = TokenRateScheduler(max_rpm=1e6, max_concurrency=1)
             async with serving(handler) as server:
