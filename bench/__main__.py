@@ -7,6 +7,7 @@
 ./dev bench learning ...        limits that nobody has told: ./dev bench learning --help
 ./dev bench soak ...            is anything ever lost? ./dev bench soak --help
 ./dev bench http ...            the CPU of a call, by HTTP client: ./dev bench http --help
+./dev bench threads ...         what a second thread brings, without the GIL: --help
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ WITH_OPTIONS = {  # of their own
     "http": "bench.http.calls",
     "learning": "bench.learning.__main__",
     "soak": "bench.soak.__main__",
+    "threads": "bench.cpu.threads",
 }
 RESULTS = ROOT / "bench" / "RESULTS.md"
 

@@ -50,7 +50,7 @@ static int on_prereq(void *userdata, char *ip, char *own_ip, int port, int own_p
     return CURL_PREREQ_OK;
 }
 
-/* Of "HTTP/1.1 200 OK" or "HTTP/2 200"; 0 where it is no such line. */
+/* Of "HTTP/1.1 200 OK" or "HTTP/2 200"; 0 where it is no such line, -1 for more than 3 digits. */
 static int status_of(const char *line, size_t size, int *version)
 {
     static const char start[] = "HTTP/";
@@ -72,7 +72,7 @@ static int status_of(const char *line, size_t size, int *version)
         status = status * 10 + *p - '0';
     }
     *version = v < 10 ? v * 10 : v;
-    return status;
+    return p < end && *p >= '0' && *p <= '9' ? -1 : status;
 }
 
 /* The length that a Content-Length line gives, also if it says it twice ("5, 5"), or -1. */
@@ -165,7 +165,10 @@ static size_t on_header(char *line, size_t one, size_t size, void *userdata)
         t->length = -1;
         t->coding = XF_PLAIN;
     }
-    t->error = t->status == 101 ? XF_E_SWITCH : see_field(t, line, size);
+    t->error = t->status == 101 ? XF_E_SWITCH
+               : t->status == -1
+                   ? XF_E_STATUS /* some versions of libcurl take it for one of three */
+                   : see_field(t, line, size);
     if (t->error) {
         return 0;
     }

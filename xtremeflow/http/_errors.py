@@ -228,6 +228,7 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
     -9: (ConnectionLost, "the connection ended in the answer's head"),
     -10: (StreamClosed, "the stream was closed before its end"),
     -11: (ProtocolError, "the answer's Content-Length contradicts itself or is not a number"),
+    -19: (ProtocolError, "the answer's status has more than three digits"),
     -12: (ProtocolError, "101 (Switching Protocols) was answered, which was not asked for"),
     -13: (
         ProtocolError,

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 from collections.abc import Generator
 
@@ -36,7 +37,10 @@ class Voice:
     def say(self, text: str) -> None:
         """Writes to standard error. If that is closed, the text is dropped and the run goes on."""
         with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
-            print(self.clean(text), file=sys.stderr, flush=True)
+            try:
+                print(self.clean(text), file=sys.stderr, flush=True)
+            except BrokenPipeError:  # or the interpreter flushes it again at exit, and fails
+                os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
 
     @contextlib.contextmanager
     def logging(self, *, verbose: bool, quiet: bool) -> Generator[None, None, None]:
