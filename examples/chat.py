@@ -96,7 +96,7 @@ async def main() -> None:
     stats = scheduler.stats()
     print(
         f"{len(questions)} questions in {stats.elapsed:.1f} s, {failed} failed, "
-        f"{stats.rate_limited} refusals, {stats.tokens_used:,} tokens"
+        f"{stats.refused} refusals, {stats.tokens_used:,} tokens"
     )
 
 

@@ -47,7 +47,7 @@ async def main() -> None:
         print(f"{job}: resume {best} with {scores[best]} of 99 points")
     stats = scheduler.stats()
     print(
-        f"{stats.finished} calls in {stats.elapsed:.1f} s, {provider.stats.refused} refused, "
+        f"{stats.succeeded} calls in {stats.elapsed:.1f} s, {provider.stats.refused} refused, "
         f"{stats.tokens_used:,} tokens"
     )
 

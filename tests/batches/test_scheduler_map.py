@@ -42,7 +42,7 @@ def test_map_yields_the_results_in_order_and_within_the_limits() -> None:
         assert [r async for r in scheduler.map(square, items())] == [n * n for n in range(20)]
         assert most == 3
         assert now() - began == pytest.approx(19 / 10 + 0.25, abs=0.2)
-        assert scheduler.stats().finished == 20
+        assert scheduler.stats().succeeded == 20
 
     run(main())
 

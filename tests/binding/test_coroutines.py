@@ -93,7 +93,7 @@ def test_other_awaitables() -> None:
         assert await (await scheduler.start_task(future)) == "future"
         assert await scheduler.submit(asyncio.create_task(nap("task"))) == "task"
         assert await scheduler.submit(scheduler.submit(nap("twice"))) == "twice"
-        assert scheduler.stats().finished == 5
+        assert scheduler.stats().succeeded == 5
 
     asyncio.run(main())
 
@@ -285,7 +285,7 @@ def test_throw_that_is_caught_goes_on_and_may_return() -> None:
         assert coro.throw(KeyError) is None
         with pytest.raises(StopIteration, match="returned"):
             coro.send(None)
-        assert scheduler.stats().finished == 1
+        assert scheduler.stats().succeeded == 1
         task.cancel()
 
     asyncio.run(main())
@@ -360,7 +360,7 @@ def test_a_call_cannot_step_close_or_throw_into_itself() -> None:
     async def main() -> None:
         scheduler = TaskScheduler(1)
         assert await scheduler.submit(reaches_for_itself()) == "went on"
-        assert scheduler.stats().finished == 1
+        assert scheduler.stats().succeeded == 1
 
     asyncio.run(main())
 
@@ -505,7 +505,7 @@ def test_eager_tasks() -> None:
         assert nested.result() is scheduler
         assert get_context() is None
         stats = scheduler.stats()
-        assert (stats.finished, stats.failed, stats.in_flight) == (7, 1, 0)
+        assert (stats.succeeded, stats.failed, stats.in_flight) == (7, 1, 0)
 
     async def fail_at_once() -> None:
         raise KeyError

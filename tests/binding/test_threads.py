@@ -62,7 +62,7 @@ def in_threads(run: Callable[[int], None], n: int = THREADS) -> None:
 def assert_settled(scheduler: TaskScheduler, calls: int, tokens: int) -> None:
     stats = scheduler.stats()
     assert stats.submitted == stats.admitted == calls
-    assert stats.finished + stats.failed + stats.cancelled == calls
+    assert stats.succeeded + stats.failed + stats.cancelled == calls
     assert (stats.waiting, stats.in_flight, scheduler.active_tasks) == (0, 0, 0)
     assert stats.tokens_used == tokens
     assert scheduler.pending_tasks == set()
@@ -187,7 +187,7 @@ def test_what_is_changed_cancelled_and_asked_from_threads_at_once_loses_nothing(
     in_threads(run, THREADS + 1)
     assert seen > 0
     stats = scheduler.stats()
-    assert stats.finished + stats.failed + stats.cancelled == stats.submitted == THREADS * CALLS
+    assert stats.succeeded + stats.failed + stats.cancelled == stats.submitted == THREADS * CALLS
     assert stats.failed > 0
     assert stats.cancelled > 0
     assert (stats.waiting, stats.in_flight, scheduler.pending_tasks) == (0, 0, set())

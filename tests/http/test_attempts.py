@@ -169,7 +169,7 @@ def test_an_error_in_a_200_is_what_it_says(way: str) -> None:
         async with serving(answering((200, IN_A_200, JSON))) as server:
             assert "usage" in json.loads((await ask(way, scheduler, server.url))[1])
             assert len(server.requests) == 2
-            assert scheduler.stats().rate_limited == 1
+            assert scheduler.stats().refused == 1
         assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
 
     run(main())

@@ -370,9 +370,11 @@ def test_a_scheduler_finds_the_limit_pauses_no_call_and_loses_none(
         assert 1 <= provider.stats.refused <= 40
         assert scheduler.stats().cooldowns <= 2 * CONVINCING  # until it is known what it is
         assert provider.stats.peak_concurrency == 30
-        assert 15 <= (scheduler.stats().learned_concurrency or 0) <= 31
+        concurrency = scheduler.stats().concurrency
+        assert concurrency is not None
+        assert 15 <= concurrency.calls <= 31
         again = TokenRateScheduler(adapt=True, learned=scheduler.learned)
-        assert again.stats().learned_concurrency is None  # until this one is shown it as well
+        assert again.stats().concurrency is None  # until this one is shown it as well
         refused = provider.stats.refused
         assert await work(again, provider, 500) == [None] * 500
         assert provider.stats.refused - refused <= 10

@@ -22,6 +22,7 @@ from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.views.monitor import Gauge, Monitor, Snapshot
 from xtremeflow.run.views.view import LogLines, Quiet, choose, describe
+from xtremeflow.scheduler.stats import LearnedConcurrency
 
 rich_console = pytest.importorskip("rich.console")
 from xtremeflow.run.views.live import Live  # noqa: E402
@@ -61,9 +62,7 @@ def snapshot(**more: Any) -> Snapshot:
         "in_flight": 123,
         "waiting": 1,
         "concurrency": 1024,
-        "learned_concurrency": None,
-        "concurrency_learned": None,
-        "concurrency_confidence": None,
+        "learned": None,
         "cooldown": 0.0,
         "held_back_by": "tokens",
         "left": 75.0,
@@ -98,7 +97,7 @@ def drawn(width: int, now: Snapshot, **console: Any) -> str:
         {"stopping": "Ctrl-C"},
         {"gauges": (Gauge("requests", 5e6, None, ()),)},
         {"limits": (), "margin": 0.0},
-        {"learned_concurrency": 200},
+        {"learned": LearnedConcurrency(200, "a call was refused", None)},
         {"counts": Counts(succeeded=10**9, attempts=10**9, refused=10**8, failed=10**7)},
     ],
 )
@@ -163,8 +162,7 @@ def test_all_is_told() -> None:
 @pytest.mark.parametrize(("given", "said"), [(1024, "; given 1,024"), (None, "")])
 def test_learned_concurrency_is_told(given: int | None, said: str) -> None:
     why = "a call was refused with 201 in flight"
-    now = snapshot(concurrency=given, learned_concurrency=200, concurrency_learned=why,
-                   concurrency_confidence=0.5)  # fmt: skip
+    now = snapshot(concurrency=given, learned=LearnedConcurrency(200, why, 0.5))
     text = drawn(120, now, no_color=True, color_system=None)
     assert f"concurrency        200 calls at a time{said}; {why}; 50% sure" in text
     assert "in flight 123/200" in text
@@ -230,7 +228,7 @@ def test_the_monitor_tells_rates_and_what_holds_back(tmp_path: Path) -> None:
     assert steady.left == pytest.approx(100 / 4 - 12, abs=1.0)
     cooling = at[20.0]
     assert cooling.cooldown > 0
-    assert cooling.learned_concurrency is None
+    assert cooling.learned is None
     assert cooling.held_back_by in ("a cooldown", "requests")
     assert at[23.0].held_back_by == "a cooldown"
 

@@ -28,7 +28,7 @@ def test_a_notification_holds_all_calls_back() -> None:
         await (await scheduler.start_task(result()))
         assert now() == began + 2
         stats = scheduler.stats()
-        assert (stats.rate_limited, stats.cooldowns, stats.cooldown_seconds) == (2, 1, 2)
+        assert (stats.refused, stats.cooldowns, stats.cooldown_seconds) == (2, 1, 2)
         assert stats.held_by_cooldown == 1
         scheduler.notify_rate_limit_exceeded(0)
         assert scheduler.stats().cooldowns == 1

@@ -315,7 +315,7 @@ def test_refusals_of_one_episode_extend_it_and_step_the_exponent_once() -> None:
         assert log.times[10:20] == at(*[1.59] * 10)
         assert log.times[20:] == at(*[1.59 + 0.5 + 0.09 + 2] * 10)
         stats = scheduler.stats()
-        assert (stats.cooldowns, stats.rate_limited, stats.retries) == (2, 20, 20)
+        assert (stats.cooldowns, stats.refused, stats.retries) == (2, 20, 20)
         assert stats.cooldown_seconds == pytest.approx(1.09 + 2.09)
 
     paced(main)

@@ -120,7 +120,7 @@ def test_a_timeout_bounds_the_admission_only(method: str) -> None:
         with pytest.raises(asyncio.TimeoutError):
             await (await start(never, timeout=0))
         assert closed(never)
-        assert scheduler.stats().timed_out == 2
+        assert scheduler.stats().expired == 2
         assert scheduler.waiting == 0
         assert await long == "long"
         assert await (await start(result("next"), timeout=0)) == "next"

@@ -44,7 +44,7 @@ def test_stats_count_each_way_to_end() -> None:
         await scheduler.wait_pending()
         await asyncio.gather(*tasks, return_exceptions=True)
         stats = scheduler.stats()
-        ended = (stats.finished, stats.failed, stats.cancelled, stats.timed_out)
+        ended = (stats.succeeded, stats.failed, stats.cancelled, stats.expired)
         assert ended == (2, 1, 1, 1)
         assert (stats.admitted, stats.waiting, stats.in_flight) == (3, 0, 0)
         assert stats.elapsed == 3

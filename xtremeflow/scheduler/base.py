@@ -497,8 +497,8 @@ class TaskScheduler(_core.Scheduler):
             for limit in stats.limits
             if limit.rate < UNLIMITED
         ]
-        if stats.learned_concurrency is not None:
-            parts.append(f"{stats.learned_concurrency} at a time (learned)")
+        if stats.concurrency is not None:
+            parts.append(f"{stats.concurrency.calls} at a time (learned)")
         elif slots is not None:
             parts.append(f"{slots} at a time")
         limits = ", ".join(parts) or "no limits"

@@ -61,6 +61,18 @@ class ShareStats:
 
 
 @dataclass(frozen=True)
+class LearnedConcurrency:
+    """The number of calls that a provider takes at a time, as its answers show."""
+
+    calls: int
+    learned: str
+    """The reason for that number."""
+    confidence: float | None
+    """The confidence, from 0 to 1, that the number of calls in flight is limited; None if no
+    refusal was for that."""
+
+
+@dataclass(frozen=True)
 class Stats:
     """A snapshot of a scheduler. Counts are of calls, times in seconds, shares from 0 to 1.
 
@@ -73,19 +85,19 @@ class Stats:
     submitted: int
     admitted: int
     """Attempts admitted, retries included."""
-    finished: int
+    succeeded: int
     """Calls that ended with a result."""
     failed: int
     """Calls that ended with an exception."""
     cancelled: int
-    timed_out: int
+    expired: int
     """Calls that were not admitted within their timeout."""
     waiting: int
     in_flight: int
     tokens_used: int
     """Tokens of dispatched attempts, estimates replaced by reports."""
     tokens_refunded: int
-    rate_limited: int
+    refused: int
     """429s of which auto_backoff or notify_rate_limit_exceeded() told the scheduler."""
     retries: int
     cooldowns: int
@@ -105,13 +117,8 @@ class Stats:
     """Share of the time in which it waited for the calls of other members, see ``share``."""
     share: ShareStats | None = None
     """What is in common with other schedulers; None where nothing is."""
-    learned_concurrency: int | None = None
-    """Calls that the provider takes at a time, as its answers show; None if they have not."""
-    concurrency_learned: str | None = None
-    """The reason for that number."""
-    concurrency_confidence: float | None = None
-    """The confidence, from 0 to 1, that the number of calls in flight is limited; None if no
-    refusal was for that."""
+    concurrency: LearnedConcurrency | None = None
+    """The calls that the provider takes at a time; None if its answers have not shown them."""
     margin: float = 0.0
     """The measured variation of the delay to the provider. So many seconds of each limit's rate are
     kept in reserve of its capacity."""
@@ -151,8 +158,9 @@ def stats_from(
     and `confidence` how sure they are. Limits without either are places not taken yet. `slots`
     learns the concurrency.
     """
-    if slots is not None and slots.known is None:
-        slots = None
+    concurrency = None
+    if slots is not None and slots.known is not None:
+        concurrency = LearnedConcurrency(slots.known, slots.reason, slots.confidence)
     elapsed = snapshot["elapsed"]
 
     def share(seconds: float) -> float:
@@ -179,15 +187,15 @@ def stats_from(
         elapsed=elapsed,
         submitted=snapshot["submitted"],
         admitted=snapshot["admitted"],
-        finished=snapshot["succeeded"],
+        succeeded=snapshot["succeeded"],
         failed=snapshot["failed"],
         cancelled=snapshot["cancelled"],
-        timed_out=snapshot["expired"],
+        expired=snapshot["expired"],
         waiting=snapshot["waiting"],
         in_flight=snapshot["in_flight"],
         tokens_used=snapshot["tokens_used"],
         tokens_refunded=snapshot["tokens_refunded"],
-        rate_limited=snapshot["refused"],
+        refused=snapshot["refused"],
         retries=snapshot["retries"],
         cooldowns=snapshot["episodes"],
         cooldown_seconds=snapshot["cooldown"],
@@ -202,9 +210,7 @@ def stats_from(
         held_by_cooldown=share(snapshot["held_cooldown"]),
         held_by_share=share(snapshot["held_share"]),
         share=snapshot.get("share"),
-        learned_concurrency=None if slots is None else slots.known,
-        concurrency_learned=None if slots is None else slots.reason,
-        concurrency_confidence=None if slots is None else slots.confidence,
+        concurrency=concurrency,
         margin=snapshot["margin"],
         charges=charges or {},
     )

@@ -239,9 +239,7 @@ class _Run:
             cooldown_seconds=stats.cooldown_seconds,
             limits=stats.limits,
             margin=stats.margin,
-            learned_concurrency=stats.learned_concurrency,
-            concurrency_learned=stats.concurrency_learned,
-            concurrency_confidence=stats.concurrency_confidence,
+            concurrency=stats.concurrency,
             learned=job.estimator.learned(),
             command=job.command,
         )

@@ -125,14 +125,8 @@ class Live:
     def _explanations(self, now: Snapshot) -> list[tuple[str, str]]:
         """Returns the lines that explain each limit."""
         rows = [(f"{limit.name.replace('_', ' ')} limit", explained(limit)) for limit in now.limits]
-        if now.learned_concurrency is not None:
-            said = explained_concurrency(
-                now.learned_concurrency,
-                now.concurrency_learned,
-                now.concurrency_confidence,
-                now.concurrency,
-            )
-            rows.append(("concurrency", said))
+        if now.learned is not None:
+            rows.append(("concurrency", explained_concurrency(now.learned, now.concurrency)))
         if now.margin:
             rows.append(("margin", f"{briefly(now.margin)} of each rate are kept in reserve"))
         return rows
@@ -150,7 +144,7 @@ class Live:
     def _counts(self, now: Snapshot) -> Text:
         counts = now.counts
         share = counts.refused / counts.attempts if counts.attempts else 0.0
-        most = now.concurrency if now.learned_concurrency is None else now.learned_concurrency
+        most = now.concurrency if now.learned is None else now.learned.calls
         slots = "" if most is None else f"/{most:,}"
         refused = f"refused {counts.refused:,} ({share:.1%})"
         if now.refusals >= 0.5 / MINUTE:

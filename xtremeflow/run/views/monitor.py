@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.output.counts import Counts
-from xtremeflow.scheduler.stats import LimitStats, Stats
+from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, Stats
 
 _WINDOW = 5.0  # s, over which rates are taken
 _PACE = 60.0  # s, over which the pace for the time left is taken
@@ -38,9 +38,8 @@ class Snapshot:
     """A sample of a run. Times are in seconds.
 
     The rates are of passed calls, `refusals` of refused ones. `total` is the number of lines, None
-    while it is unknown. `concurrency` is the given bound on calls at a time. `learned_concurrency`
-    is the number that the provider takes, None while it is unknown; the next two give the reason
-    and the confidence."""
+    while it is unknown. `concurrency` is the given bound on calls at a time. `learned`
+    is the number that the provider takes, None while it is unknown."""
 
     elapsed: float
     counts: Counts
@@ -52,9 +51,7 @@ class Snapshot:
     in_flight: int
     waiting: int
     concurrency: int | None
-    learned_concurrency: int | None
-    concurrency_learned: str | None
-    concurrency_confidence: float | None
+    learned: LearnedConcurrency | None
     cooldown: float
     held_back_by: str
     left: float | None
@@ -131,9 +128,7 @@ class Monitor:
             in_flight=in_flight,
             waiting=stats.waiting,
             concurrency=concurrency,
-            learned_concurrency=stats.learned_concurrency,
-            concurrency_learned=stats.concurrency_learned,
-            concurrency_confidence=stats.concurrency_confidence,
+            learned=stats.concurrency,
             cooldown=stats.cooldown_left,
             held_back_by=_holding(first.held, sample.held),
             left=self._left(now, counts, stats, total, in_flight, concurrency),
@@ -174,7 +169,7 @@ class Monitor:
             if 0 < limit.rate < UNLIMITED:
                 each = counts.passed.get(limit.name, 0) / max(1, counts.passed.get("requests", 0))
                 times.append((waiting * each - limit.level) / limit.rate)
-        slots = stats.learned_concurrency or concurrency
+        slots = concurrency if stats.concurrency is None else stats.concurrency.calls
         if slots:
             times.append(waiting * seconds / slots)
         since, before = self._paces[0]

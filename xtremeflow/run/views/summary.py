@@ -10,7 +10,7 @@ from xtremeflow.cli.amounts import counted, duration, shown
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.views.view import explained, explained_concurrency
-from xtremeflow.scheduler.stats import LimitStats
+from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats
 
 DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -34,9 +34,7 @@ class Summary:
     cooldown_seconds: float = 0.0
     limits: tuple[LimitStats, ...] = ()
     margin: float = 0.0
-    learned_concurrency: int | None = None
-    concurrency_learned: str | None = None
-    concurrency_confidence: float | None = None
+    concurrency: LearnedConcurrency | None = None
     learned: dict[str, Json] = field(default_factory=dict[str, Json])
     command: str = ""
 
@@ -82,11 +80,11 @@ class Summary:
             "limits": [_limit_json(limit, self._used(limit)) for limit in self.limits],
             "margin_seconds": round(self.margin, 6),
             "concurrency": None
-            if self.learned_concurrency is None
+            if self.concurrency is None
             else {
-                "size": self.learned_concurrency,
-                "learned": self.concurrency_learned,
-                "confidence": self.concurrency_confidence,
+                "size": self.concurrency.calls,
+                "learned": self.concurrency.learned,
+                "confidence": self.concurrency.confidence,
             },
             "errors_by_code": self.errors,
             "learned": self.learned,
@@ -139,10 +137,8 @@ class Summary:
         for limit in self.limits:
             if limit.learned is not None:
                 lines.append(f"  limit of {limit.name.replace('_', ' ')}: {explained(limit)}")
-        if self.learned_concurrency is not None:
-            said = explained_concurrency(
-                self.learned_concurrency, self.concurrency_learned, self.concurrency_confidence
-            )
+        if self.concurrency is not None:
+            said = explained_concurrency(self.concurrency)
             lines.append(f"  limit of concurrency: {said}")
         if counts.failed or counts.bad:
             parts = [f"{count:,} {code}" for code, count in sorted(self.errors.items())]

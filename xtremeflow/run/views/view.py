@@ -11,7 +11,7 @@ from typing import Protocol
 from xtremeflow.cli.amounts import duration, shown
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.views.monitor import Snapshot
-from xtremeflow.scheduler.stats import LimitStats
+from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats
 
 logger = logging.getLogger("xtremeflow.run")
 
@@ -67,7 +67,7 @@ def describe(now: Snapshot) -> str:
             parts.append(f"{shown(MINUTE * gauge.rate)} of {limit} {name}/min ({gauge.share})")
         else:
             parts.append(f"{shown(MINUTE * gauge.rate)} {name}/min")
-    of_all = "" if now.learned_concurrency is None else f" of {now.learned_concurrency:,}"
+    of_all = "" if now.learned is None else f" of {now.learned.calls:,}"
     parts.append(f"{now.in_flight:,}{of_all} in flight")
     if counts.refused:
         lately = shown(MINUTE * now.refusals)
@@ -101,17 +101,14 @@ def explained(limit: LimitStats) -> str:
     return "; ".join(parts)
 
 
-def explained_concurrency(
-    size: int, learned: str | None, confidence: float | None, given: int | None = None
-) -> str:
+def explained_concurrency(learned: LearnedConcurrency, given: int | None = None) -> str:
     """Returns the number of calls that the provider takes at a time, and its reason."""
-    parts = [f"{size:,} calls at a time"]
+    parts = [f"{learned.calls:,} calls at a time"]
     if given is not None:
         parts.append(f"given {given:,}")
-    if learned is not None:
-        parts.append(learned)
-    if confidence is not None and confidence < 1.0:
-        parts.append(f"{confidence:.0%} sure")
+    parts.append(learned.learned)
+    if learned.confidence is not None and learned.confidence < 1.0:
+        parts.append(f"{learned.confidence:.0%} sure")
     return "; ".join(parts)
 
 
