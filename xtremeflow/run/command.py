@@ -38,7 +38,7 @@ from xtremeflow.run.views.summary import INTERRUPTED, STOPPED, USAGE, Summary
 from xtremeflow.run.views.view import LogLines, choose
 from xtremeflow.run.views.voice import Voice
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.scheduler.base import Adapt
+from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.share.place import ShareError, path_of
 from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable

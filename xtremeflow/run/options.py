@@ -13,7 +13,7 @@ from xtremeflow.providers import PROVIDERS, Provider
 from xtremeflow.providers.provider import ANY, PER_MINUTE
 from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.views.plot import picture_path
-from xtremeflow.scheduler.base import Adapt
+from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.values.limits import Limit
 
 _FEW_CALLS = 64  # at a time, where there is no limit

@@ -7,7 +7,8 @@ from typing import Any
 
 from xtremeflow._core import Call, current_call
 from xtremeflow.answers.backoff import RetryException, auto_backoff
-from xtremeflow.scheduler.base import Adapt, TaskScheduler
+from xtremeflow.scheduler.base import TaskScheduler
+from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.values.arguments import check_number
 from xtremeflow.values.limits import Limit
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xtremeflow.scheduler.base import Adapt
+from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.scheduler.rate_limit import RateLimitScheduler, rate
 from xtremeflow.values.limits import Limit
 

@@ -30,7 +30,7 @@ from xtremeflow.run.views.summary import Summary
 from xtremeflow.run.views.view import View
 from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.scheduler.base import Adapt
+from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.values.limits import Limit
 
 logger = logging.getLogger("xtremeflow.run")

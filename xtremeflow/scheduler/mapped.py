@@ -1,0 +1,86 @@
+"""One call for each of many items: a scheduler's `map` and `map_sync`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable
+from typing import Any, Literal, TypeVar, overload
+
+from xtremeflow import _core
+from xtremeflow.batches.map import map_calls
+from xtremeflow.batches.sync import results_of
+from xtremeflow.values.limits import Cost
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Mapped(_core.Scheduler):
+    """The native scheduler, with `map` and `map_sync`."""
+
+    @overload
+    def map(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        estimated_tokens: Cost | Callable[[T], Cost] = 0,
+        priority: int = 0,
+        timeout: float | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[False] = False,
+        window: int | None = None,
+    ) -> AsyncGenerator[R, None]: ...
+    @overload
+    def map(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        estimated_tokens: Cost | Callable[[T], Cost] = 0,
+        priority: int = 0,
+        timeout: float | None = None,
+        ordered: bool = True,
+        return_exceptions: Literal[True],
+        window: int | None = None,
+    ) -> AsyncGenerator[R | BaseException, None]: ...
+    def map(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        items: Iterable[T] | AsyncIterable[T],
+        *,
+        estimated_tokens: Cost | Callable[[T], Cost] = 0,
+        priority: int = 0,
+        timeout: float | None = None,
+        ordered: bool = True,
+        return_exceptions: bool = False,
+        window: int | None = None,
+    ) -> AsyncGenerator[Any, None]:
+        """Calls ``fn`` on every item, each call admitted by this scheduler, and yields the results.
+
+        `xtremeflow.batches.map.map_calls` describes the arguments.
+        """
+        return map_calls(
+            self,
+            fn,
+            items,
+            estimated_tokens=estimated_tokens,
+            priority=priority,
+            timeout=timeout,
+            ordered=ordered,
+            return_exceptions=return_exceptions,
+            window=window,
+        )
+
+    def map_sync(
+        self,
+        fn: Callable[[T], Coroutine[Any, Any, R]],
+        items: Iterable[T] | AsyncIterable[T],
+        **options: Any,
+    ) -> Generator[R, None, None]:
+        """`map` for code without an event loop: a script, or a notebook, where one runs already.
+
+        The loop has a thread of its own, in which `fn` and `items` are called; it ends with the
+        iteration. The arguments are those of `map`.
+        """
+        results: AsyncGenerator[Any, None] = self.map(fn, items, **options)
+        return results_of(results)
