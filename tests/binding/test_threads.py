@@ -243,13 +243,13 @@ def test_answers_that_threads_observe_teach_one_at_a_time() -> None:
         tasks = [scheduler.submit(call(), estimate) for _ in range(50)]
         await asyncio.gather(*tasks)
         assert scheduler.learned
-        assert scheduler.stats().finished > 0
+        assert scheduler.stats().succeeded > 0
 
     in_threads(lambda i: asyncio.run(work()))
     assert learning.most == 1
     assert len(learning.entered) > 2 * 50 * THREADS
     stats = scheduler.stats()
-    assert (stats.finished, stats.waiting, stats.in_flight) == (50 * THREADS, 0, 0)
+    assert (stats.succeeded, stats.waiting, stats.in_flight) == (50 * THREADS, 0, 0)
     assert 1e6 / 60 in [pytest.approx(limit.rate) for limit in stats.limits]
 
 

@@ -11,9 +11,10 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from xtremeflow.cli import amounts
@@ -35,8 +36,9 @@ from xtremeflow.run.output.history import history_path
 from xtremeflow.run.output.results import Done, InputChanged, Results, ResultsError, errors_path
 from xtremeflow.run.views.plot import PlotError, plot
 from xtremeflow.run.views.summary import INTERRUPTED, STOPPED, USAGE, Summary
-from xtremeflow.run.views.view import LogLines, choose
+from xtremeflow.run.views.view import LogLines, View, choose
 from xtremeflow.run.views.voice import Voice
+from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.share.place import ShareError, path_of
@@ -61,7 +63,7 @@ def _main(options: argparse.Namespace, voice: Voice, command: str) -> int:
         order = Order.of(options)
         if options.dry_run:
             return _dry_run(order, voice)
-        return _run(order, voice, command)
+        return _Run(order, voice, command).to_its_end()
     except (InputChanged, KeyProblem, ResultsError, SourceError, TokenizerError, Usage) as error:
         voice.say(f"xtremeflow run: {error}")
         return USAGE
@@ -193,17 +195,42 @@ def _dry_run(order: Order, voice: Voice) -> int:
     return USAGE if options.strict and found.bad else 0
 
 
-def _run(order: Order, voice: Voice, command: str) -> int:
-    options = order.options
-    voice.key = key = order.find_key()
-    if options.strict:
-        _check_all(order)
-    try:
-        from xtremeflow.run.wire.http import HTTPTransport
-    except ImportError as error:  # libcurl is missing
-        raise Usage(str(error)) from None
-    results = Results(options.output, skip_failed=options.skip_failed)
-    try:
+class _Run:
+    """One run: `start` makes its job and its view, `watch` waits for its end, `finish` tells it."""
+
+    def __init__(self, order: Order, voice: Voice, command: str) -> None:
+        self._order = order
+        self._voice = voice
+        self._command = command
+
+    def to_its_end(self) -> int:
+        """Returns the exit status."""
+        order, options = self._order, self._order.options
+        self._voice.key = key = order.find_key()
+        if options.strict:
+            _check_all(order)
+        try:
+            from xtremeflow.run.wire.http import HTTPTransport
+        except ImportError as error:  # libcurl is missing
+            raise Usage(str(error)) from None
+        connect = partial(
+            HTTPTransport,
+            order.base_url,
+            order.headers(key),
+            timeout=options.timeout,
+            connections=order.concurrency,
+            prefix=order.provider.prefix,
+        )
+        results = Results(options.output, skip_failed=options.skip_failed)
+        try:
+            job, view = self._start(results, key)
+            summary = asyncio.run(self._watch(job, view, connect))
+        finally:
+            results.close()
+        return self._finish(summary)
+
+    def _start(self, results: Results, key: Key | None) -> tuple[Job, View]:
+        order, options = self._order, self._order.options
         if order.source.repeatable:
             asyncio.run(_check_unchanged(Source(options.input), results.done))
         job = Job(
@@ -225,7 +252,7 @@ def _run(order: Order, voice: Voice, command: str) -> int:
             budget=Budget(options.max_requests, options.max_tokens),
             deadline=options.deadline,
             key=key,
-            command=command,
+            command=self._command,
         )
         view = choose(
             quiet=options.quiet,
@@ -235,25 +262,18 @@ def _run(order: Order, voice: Voice, command: str) -> int:
         if isinstance(view, LogLines):  # the live view shows changes of limits by itself
             logging.getLogger("xtremeflow.learning").setLevel(logging.INFO)
         logger.info("%s", _greeting(job, order.base_url))
-
-        async def run() -> Summary:
-            transport = HTTPTransport(
-                order.base_url,
-                order.headers(key),
-                timeout=options.timeout,
-                connections=order.concurrency,
-                prefix=order.provider.prefix,
-            )
-            return await job.run(transport, view)
-
         _allow_files(order.concurrency + 64)
-        summary = asyncio.run(run())
-    finally:
-        results.close()
-    if options.plot is not None:
-        _plot(options.output, options.plot)
-    _tell(summary, options, voice)
-    return summary.exit_status
+        return job, view
+
+    async def _watch(self, job: Job, view: View, connect: Callable[[], Transport]) -> Summary:
+        return await job.run(connect(), view)  # which needs the loop
+
+    def _finish(self, summary: Summary) -> int:
+        options = self._order.options
+        if options.plot is not None:
+            _plot(options.output, options.plot)
+        _tell(summary, options, self._voice)
+        return summary.exit_status
 
 
 def _plot(results: Path, picture: Path) -> None:
