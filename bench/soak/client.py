@@ -127,12 +127,12 @@ class Client:
         stats, asked = self.scheduler.stats(), len(self._asked)
         expected = {
             "submitted": asked,
-            "finished": asked,
+            "succeeded": asked,
             "admitted": self.attempts,
             "retries": self.attempts - asked,
             "tokens_used": self._tokens,
         }
-        zero = ("failed", "cancelled", "timed_out", "waiting", "in_flight")
+        zero = ("failed", "cancelled", "expired", "waiting", "in_flight")
         for name, number in {**expected, **dict.fromkeys(zero, 0)}.items():
             if getattr(stats, name) != number:
                 found.append(f"{name} is {getattr(stats, name)} and should be {number}")

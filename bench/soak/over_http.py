@@ -130,7 +130,7 @@ class _Soak:
             "refused and failed": (seen["refused"] + failed, attempts - len(sizes)),
             "in flight at the provider": (seen["in_flight"] + seen["abandoned"], 0),
             "charged": (seen["charged"].get("requests"), len(sizes)),
-            "finished": (stats.succeeded, self._asked),
+            "succeeded": (stats.succeeded, self._asked),
             "waiting or in flight": (scheduler.waiting + scheduler.active_tasks, 0),
             "failed": (stats.failed + stats.cancelled + stats.expired, 0),
         }
