@@ -129,9 +129,9 @@ class Setting:
     def whole_quirks(self) -> Quirks:
         """With what the profile does by itself."""
         counted = self.quirks.refused_count
-        return replace(
-            self.quirks, refused_count=self.kind.refused_count if counted is None else counted
-        )
+        if counted is None:
+            counted = self.kind.provider.refused_count
+        return replace(self.quirks, refused_count=counted)
 
 
 class World:
