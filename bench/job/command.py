@@ -178,15 +178,15 @@ def ended(process: subprocess.Popen[bytes]) -> tuple[int, float, float]:
 
 
 def strict(directory: Path, requests: int) -> Numbers:
-    from xtremeflow.demo.job import Job
     from xtremeflow.demo.provider import served
     from xtremeflow.demo.scheduled import run_scheduled
+    from xtremeflow.demo.workload import Workload
     from xtremeflow.simulation.ideal import ideal_wall
     from xtremeflow.simulation.traces import load_trace
 
     sent = load_trace()[: min(1000, requests)]
     quick = len(sent) < 1000
-    todo = Job(sent, tpm=300_000, rpm=500, speed=60.0 if quick else 8.0)
+    todo = Workload(sent, tpm=300_000, rpm=500, speed=60.0 if quick else 8.0)
     todo.write(directory / "requests.jsonl")
     results = directory / "out.jsonl"
     with served(todo.serve_options()) as base_url:

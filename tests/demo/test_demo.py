@@ -13,11 +13,11 @@ from random import Random
 import pytest
 
 from xtremeflow.demo.__main__ import main
-from xtremeflow.demo.job import Job
 from xtremeflow.demo.outcome import Outcome, table
 from xtremeflow.demo.plot import plot
 from xtremeflow.demo.provider import Observed, Sample, served
 from xtremeflow.demo.usual import SDK_RETRIES, retry_delay, run_usual
+from xtremeflow.demo.workload import Workload
 from xtremeflow.http import Client
 from xtremeflow.run.command import main as run_main
 from xtremeflow.simulation.ideal import ideal_wall
@@ -69,7 +69,7 @@ def test_only_the_requests_may_be_written(tmp_path, capsys):
 
 class TestJob:
     def test_the_file_is_what_the_trace_asks_for(self, tmp_path):
-        job = Job(SAMPLE[:50], tpm=300_000, rpm=500, speed=8.0)
+        job = Workload(SAMPLE[:50], tpm=300_000, rpm=500, speed=8.0)
         job.write(tmp_path / "requests.jsonl")
 
         async def send_all():
@@ -86,16 +86,16 @@ class TestJob:
         assert lengths == [(r.prompt_tokens, r.output_tokens) for r in SAMPLE[:50]]
 
     def test_what_each_is_charged(self):
-        job = Job([TraceRequest(0, 2000, 400), TraceRequest(1, 10, 501)], 1, 1, 1.0)
+        job = Workload([TraceRequest(0, 2000, 400), TraceRequest(1, 10, 501)], 1, 1, 1.0)
         assert job.most == 1000
         assert [cost["tokens"] for cost in job.costs()] == [2000, 1000]
 
     def test_the_sample_takes_half_a_minute(self):
-        job = Job(SAMPLE, tpm=300_000, rpm=500, speed=8.0)
+        job = Workload(SAMPLE, tpm=300_000, rpm=500, speed=8.0)
         assert 29 < ideal_wall(job.costs(), [0.3] * 1000, job.limits()) < 31
 
     def test_both_commands_understand_its_limits(self, tmp_path, capsys):
-        job = Job(SAMPLE[:3], tpm=300_000, rpm=500, speed=8.0)
+        job = Workload(SAMPLE[:3], tpm=300_000, rpm=500, speed=8.0)
         job.write(tmp_path / "requests.jsonl")
         options = [str(tmp_path / "requests.jsonl"), "-o", str(tmp_path / "out.jsonl")]
         assert run_main([*options, *job.run_options(), "--dry-run", "--json"]) == 0
@@ -105,7 +105,7 @@ class TestJob:
 class TestUsual:
     @pytest.mark.parametrize("retries", [1, 4])
     def test_a_call_is_lost_after_so_many_retries(self, tmp_path, retries):
-        Job(SAMPLE[:3], tpm=300_000, rpm=1, speed=600.0).write(tmp_path / "requests.jsonl")
+        Workload(SAMPLE[:3], tpm=300_000, rpm=1, speed=600.0).write(tmp_path / "requests.jsonl")
         refuse_all = ("--instant", "--speed", "600", "--quirk", "blocked=600000")
         with served(refuse_all) as base_url:
             done = run_usual(
@@ -165,12 +165,12 @@ class TestOutput:
         assert outcome().observed.since_first() == [0.0, 0.5, 2.0]
 
     def test_the_picture(self, tmp_path):
-        job = Job(SAMPLE, tpm=60_000, rpm=500, speed=1.0)
+        job = Workload(SAMPLE, tpm=60_000, rpm=500, speed=1.0)
         plot(job, self.ways, 1.9, tmp_path / "demo.svg")
         assert (tmp_path / "demo.svg").read_bytes().startswith(b"<?xml")
 
     def test_the_picture_of_one_way(self, tmp_path):
-        job = Job(SAMPLE, tpm=60_000, rpm=500, speed=1.0)
+        job = Workload(SAMPLE, tpm=60_000, rpm=500, speed=1.0)
         plot(job, {"XtremeFlow": outcome()}, 1.9, tmp_path / "demo.png")
         assert (tmp_path / "demo.png").stat().st_size > 10_000
 

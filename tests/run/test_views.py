@@ -20,7 +20,7 @@ from kit.runs import Scripted, answered, go, make, plain
 from xtremeflow import Limit, LimitStats
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.counts import Counts
-from xtremeflow.run.views.monitor import Gauge, Monitor, Snapshot
+from xtremeflow.run.views.monitor import Meter, Monitor, Snapshot
 from xtremeflow.run.views.view import LogLines, Quiet, choose, describe
 from xtremeflow.scheduler.stats import LearnedConcurrency
 
@@ -48,9 +48,9 @@ def snapshot(**more: Any) -> Snapshot:
         "elapsed": 75.0,
         "counts": Counts(read=500, succeeded=400_000, failed=2, bad=1, attempts=450, refused=9),
         "total": 1_000_000,
-        "gauges": (
-            Gauge("tokens", 11_900.0, 12_000.0, history),
-            Gauge("requests", 41.0, 83.3, history),
+        "meters": (
+            Meter("tokens", 11_900.0, 12_000.0, history),
+            Meter("requests", 41.0, 83.3, history),
         ),
         "refusals": 0.0,
         "limits": (
@@ -95,7 +95,7 @@ def drawn(width: int, now: Snapshot, **console: Any) -> str:
         {"total": None, "left": None},
         {"cooldown": 12.3},
         {"stopping": "Ctrl-C"},
-        {"gauges": (Gauge("requests", 5e6, None, ()),)},
+        {"meters": (Meter("requests", 5e6, None, ()),)},
         {"limits": (), "margin": 0.0},
         {"learned": LearnedConcurrency(200, "a call was refused", None)},
         {"counts": Counts(succeeded=10**9, attempts=10**9, refused=10**8, failed=10**7)},
@@ -133,9 +133,9 @@ def test_what_is_cut_ends_in_an_ellipsis() -> None:
 
 
 def test_more_than_the_limit_is_a_burst_and_no_percentage() -> None:
-    assert Gauge("tokens", 13.31, 1.0, ()).share == "burst"
-    assert Gauge("tokens", 1.01, 1.0, ()).share == "100%"
-    now = snapshot(gauges=(Gauge("tokens", 160_000.0, 12_000.0, ()),), margin=2.0, refusals=1.5)
+    assert Meter("tokens", 13.31, 1.0, ()).share == "burst"
+    assert Meter("tokens", 1.01, 1.0, ()).share == "100%"
+    now = snapshot(meters=(Meter("tokens", 160_000.0, 12_000.0, ()),), margin=2.0, refusals=1.5)
     text = drawn(120, now, no_color=True, color_system=None)
     assert "9.6M of 720k/min burst" in text
     assert "2.0 s of each rate" in text
@@ -220,7 +220,7 @@ def test_the_monitor_tells_rates_and_what_holds_back(tmp_path: Path) -> None:
     go(runner, [plain()] * 100, watch)
     at = {round(now.elapsed, 1): now for now in seen}
     steady = at[12.0]
-    requests = next(gauge for gauge in steady.gauges if gauge.name == "requests")
+    requests = next(meter for meter in steady.meters if meter.name == "requests")
     assert requests.rate == pytest.approx(4.0, rel=0.1)
     assert requests.limit == 4.0
     assert requests.history[-3:] == pytest.approx([4.0] * 3, abs=1.1)
@@ -297,10 +297,10 @@ def test_rates_count_what_passed_and_not_what_was_refused(tmp_path: Path) -> Non
     runner = make(tmp_path / "o", Scripted(script, 0.05), limits=[Limit("requests", 10, 1.0, 10)])
     go(runner, [plain()] * 60, looked_at(runner, seen, 0.5, 60))
     steady = [now for now in seen if 15 < now.elapsed < 45]
-    rates = [gauge.rate for now in steady for gauge in now.gauges if gauge.name == "requests"]
+    rates = [meter.rate for now in steady for meter in now.meters if meter.name == "requests"]
     assert sum(rates) / len(rates) == pytest.approx(1.0, abs=0.15)
     assert sum(now.refusals for now in steady) / len(steady) > 0.5
-    bars = [value for gauge in steady[-1].gauges for value in gauge.history[15:]]
+    bars = [value for meter in steady[-1].meters for value in meter.history[15:]]
     assert sum(bars) / len(bars) < 20  # tokens: 8 a call
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from xtremeflow.cli.parser import Parser
-from xtremeflow.demo.job import Job
+from xtremeflow.demo.workload import Workload
 from xtremeflow.simulation.ideal import ideal_wall
 from xtremeflow.simulation.traces import load_trace
 from xtremeflow.values.text import printable
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(str(error))
     try:
         trace = load_trace(options.trace)[: options.requests]
-        job = Job(trace, tpm=options.tpm, rpm=options.rpm, speed=options.speed)
+        job = Workload(trace, tpm=options.tpm, rpm=options.rpm, speed=options.speed)
         _prepare(job, options.directory)
     except (OSError, ValueError) as error:
         parser.error(str(error))
@@ -63,7 +63,7 @@ def _write(parser: Parser, options: argparse.Namespace) -> int:
     """Writes only the file of requests, to try `xtremeflow run` with. Overwrites no file."""
     try:
         trace = load_trace(options.trace)[: options.requests]
-        job = Job(trace, tpm=options.tpm, rpm=options.rpm, speed=options.speed)
+        job = Workload(trace, tpm=options.tpm, rpm=options.rpm, speed=options.speed)
         job.write(options.write, new=True)
     except FileExistsError:
         parser.error(f"{options.write} is there already: choose another name")
@@ -73,7 +73,7 @@ def _write(parser: Parser, options: argparse.Namespace) -> int:
     return 0
 
 
-def _prepare(job: Job, directory: Path) -> None:
+def _prepare(job: Workload, directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name in FILES:  # `run` would go on with those of an earlier demo
         (directory / name).unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def _prepare(job: Job, directory: Path) -> None:
     )
 
 
-def _demo(job: Job, options: argparse.Namespace) -> int:
+def _demo(job: Workload, options: argparse.Namespace) -> int:
     from xtremeflow.demo.outcome import Outcome, table
     from xtremeflow.demo.plot import plot
     from xtremeflow.demo.provider import served

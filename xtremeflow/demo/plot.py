@@ -9,9 +9,9 @@ from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
-from xtremeflow.demo.job import Job
 from xtremeflow.demo.outcome import Outcome
 from xtremeflow.demo.provider import Observed
+from xtremeflow.demo.workload import Workload
 
 BIN = 1.0  # seconds
 HEADROOM = 3.2  # the axis of tokens ends at this many times the limit
@@ -20,7 +20,7 @@ COLORS = ("#2563eb", "#d97706")
 REFUSED = "#dc2626"
 
 
-def plot(job: Job, outcomes: Mapping[str, Outcome], ideal: float, path: Path) -> None:
+def plot(job: Workload, outcomes: Mapping[str, Outcome], ideal: float, path: Path) -> None:
     """Draws the outcomes, by name, into `path`, in the format of its suffix (by default PNG)."""
     figure_module: Any = importlib.import_module("matplotlib.figure")  # no pyplot, no display
     rc: Any = importlib.import_module("matplotlib").rc_context
@@ -69,7 +69,7 @@ def _summary(way: Outcome, ideal: float) -> str:
     )
 
 
-def _tokens(ax: Any, job: Job, way: Outcome, edges: list[float], color: str) -> None:
+def _tokens(ax: Any, job: Workload, way: Outcome, edges: list[float], color: str) -> None:
     rates = _rates(way.observed, edges, _charged)
     limit = job.tpm / job.minute
     ax.stairs(rates, edges, fill=True, color=color, alpha=0.85)

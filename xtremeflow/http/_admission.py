@@ -28,7 +28,7 @@ from xtremeflow.http._errors import (
 from xtremeflow.http._response import Response
 from xtremeflow.http._terms import Terms
 from xtremeflow.http._url import shown
-from xtremeflow.http._usage import Estimate, Tap, measured, usage_in
+from xtremeflow.http._usage import Estimating, Tap, measured, usage_in
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.arguments import check_int, check_number
 from xtremeflow.values.charges import BY_USAGE
@@ -61,7 +61,7 @@ def is_safe(error: Exception) -> bool:
 
 def make_admission(
     scheduler: TaskScheduler | None,
-    estimate: Estimate | None,
+    estimate: Estimating | None,
     settle: bool | None,
     retries: int,
     max_retries: int | None,
@@ -103,7 +103,7 @@ class Admission:
     def __init__(
         self,
         scheduler: TaskScheduler,
-        estimate: Estimate | None,
+        estimate: Estimating | None,
         settle: bool | None,
         persistence: Persistence,
         is_safe: Callable[[Exception], bool],

@@ -30,7 +30,7 @@ from xtremeflow.http._streams import (
 from xtremeflow.http._terms import USUAL, Terms
 from xtremeflow.http._upload import Source, uploading
 from xtremeflow.http._url import Params, checked_base, full_url, shown
-from xtremeflow.http._usage import Estimate
+from xtremeflow.http._usage import Estimating
 from xtremeflow.http._verbs import NO_JSON, Content, Seconds, Verbs
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.arguments import check_int
@@ -112,7 +112,7 @@ class Client(Verbs):
         max_body: int = 1024 * _MIB,
         max_event: int = 16 * _MIB,
         scheduler: TaskScheduler | None = None,
-        estimate: Estimate | None = None,
+        estimate: Estimating | None = None,
         settle: bool | None = None,
         retries: int = 2,
         max_retries: int | None = None,

@@ -33,7 +33,7 @@ from xtremeflow.http._errors import (
 from xtremeflow.http._redirects import harmless
 from xtremeflow.http._terms import terms_around
 from xtremeflow.http._upload import uploading
-from xtremeflow.http._usage import Estimate
+from xtremeflow.http._usage import Estimating
 from xtremeflow.scheduler import TaskScheduler
 
 _HTTP_VERSIONS = {10: b"HTTP/1.0", 11: b"HTTP/1.1", 20: b"HTTP/2", 30: b"HTTP/3"}
@@ -42,7 +42,7 @@ _HTTP_VERSIONS = {10: b"HTTP/1.0", 11: b"HTTP/1.1", 20: b"HTTP/2", 30: b"HTTP/3"
 def transport(
     *,
     scheduler: TaskScheduler | None = None,
-    estimate: Estimate | None = None,
+    estimate: Estimating | None = None,
     settle: bool | None = None,
     retries: int = 2,
     max_retries: int | None = None,

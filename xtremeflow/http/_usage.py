@@ -11,7 +11,7 @@ from xtremeflow.values.usage import Usage
 
 #: Returns the estimate for a request from its URL and its body (b"" if it has none): a number of
 #: tokens, or a mapping of limit names to amounts.
-Estimate = Callable[[str, bytes], Cost]
+Estimating = Callable[[str, bytes], Cost]
 
 
 def measured(url: str, body: bytes) -> tuple[str, int, int | None]:

@@ -6,7 +6,7 @@ per second. Source: https://docs.anthropic.com/en/api/rate-limits
 
 from __future__ import annotations
 
-from xtremeflow.providers.provider import CacheRules, Dialect, Provider, Quota
+from xtremeflow.providers.provider import CacheRules, Dialect, Provider, UsualLimit
 from xtremeflow.values.charges import ChargeRule
 
 DIALECT = Dialect(
@@ -28,9 +28,9 @@ ANTHROPIC = Provider(
     headers={"anthropic-version": "2023-06-01"},
     paths={"messages": "/v1/messages"},
     quotas={
-        "rpm": Quota(4_000, seconds=1.0),  # enforced by the second
-        "itpm": Quota(2_000_000),
-        "otpm": Quota(400_000),
+        "rpm": UsualLimit(4_000, seconds=1.0),  # enforced by the second
+        "itpm": UsualLimit(2_000_000),
+        "otpm": UsualLimit(400_000),
     },
     tells=DIALECT,
     rule=ChargeRule("input", settles=True, cached_free=True),

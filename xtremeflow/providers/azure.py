@@ -5,7 +5,7 @@ Source: https://learn.microsoft.com/en-us/azure/ai-services/openai/how-to/quota
 
 from __future__ import annotations
 
-from xtremeflow.providers.provider import CacheRules, Dialect, Provider, Quota
+from xtremeflow.providers.provider import CacheRules, Dialect, Provider, UsualLimit
 from xtremeflow.values.charges import ChargeRule
 
 DIALECT = Dialect({"requests": ["rpm"], "tokens": ["tpm"]})
@@ -16,7 +16,7 @@ AZURE = Provider(
     None,
     "AZURE_OPENAI_API_KEY",
     ("api-key", "{}"),
-    quotas={"rpm": Quota(1_440, "window", seconds=10.0), "tpm": Quota(240_000, "window")},
+    quotas={"rpm": UsualLimit(1_440, "window", seconds=10.0), "tpm": UsualLimit(240_000, "window")},
     tells=DIALECT,
     rule=ChargeRule("sum", settles=False, cached_free=False),
     cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15),

@@ -5,7 +5,7 @@ Source: https://api-docs.deepseek.com/quick_start/rate_limit
 
 from __future__ import annotations
 
-from xtremeflow.providers.provider import CacheRules, Provider, Quota
+from xtremeflow.providers.provider import CacheRules, Provider, UsualLimit
 
 DEEPSEEK = Provider(
     "deepseek",
@@ -13,6 +13,6 @@ DEEPSEEK = Provider(
     "https://api.deepseek.com",
     "DEEPSEEK_API_KEY",
     paths={"messages": "/chat/completions"},
-    quotas={"concurrency": Quota(500, "at once")},
+    quotas={"concurrency": UsualLimit(500, "at once")},
     cache=CacheRules(minimum=64, unit=64, lifetime=3600.0, sightings=2, delay=3.0),
 )

@@ -5,7 +5,7 @@ Source: https://ai.google.dev/gemini-api/docs/rate-limits
 
 from __future__ import annotations
 
-from xtremeflow.providers.provider import CacheRules, Provider, Quota
+from xtremeflow.providers.provider import CacheRules, Provider, UsualLimit
 
 GEMINI = Provider(
     "gemini",
@@ -15,9 +15,9 @@ GEMINI = Provider(
     paths={"messages": "/chat/completions", "embedding": "/embeddings"},
     prefix="/v1",
     quotas={
-        "rpm": Quota(1_000, "window"),
-        "itpm": Quota(1_000_000, "window"),
-        "rpd": Quota(10_000, "window"),
+        "rpm": UsualLimit(1_000, "window"),
+        "itpm": UsualLimit(1_000_000, "window"),
+        "rpd": UsualLimit(10_000, "window"),
     },
     cache=CacheRules(minimum=1024, unit=128, lifetime=300.0),
 )

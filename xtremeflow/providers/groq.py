@@ -5,7 +5,7 @@ Source: https://console.groq.com/docs/rate-limits
 
 from __future__ import annotations
 
-from xtremeflow.providers.provider import Dialect, Provider, Quota
+from xtremeflow.providers.provider import Dialect, Provider, UsualLimit
 from xtremeflow.values.charges import ChargeRule
 
 DIALECT = Dialect({"requests": ["rpd"], "tokens": ["tpm"]})
@@ -16,10 +16,10 @@ GROQ = Provider(
     "https://api.groq.com/openai/v1",
     "GROQ_API_KEY",
     quotas={
-        "rpm": Quota(1_000),
-        "rpd": Quota(500_000),
-        "tpm": Quota(300_000),
-        "tpd": Quota(None),
+        "rpm": UsualLimit(1_000),
+        "rpd": UsualLimit(500_000),
+        "tpm": UsualLimit(300_000),
+        "tpd": UsualLimit(None),
     },
     tells=DIALECT,
     rule=ChargeRule("sum", settles=True, cached_free=False),

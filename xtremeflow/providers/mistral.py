@@ -5,7 +5,7 @@ Source: https://docs.mistral.ai/deployment/ai-studio/tier, and its answers' head
 
 from __future__ import annotations
 
-from xtremeflow.providers.provider import Dialect, Provider, Quota
+from xtremeflow.providers.provider import Dialect, Provider, UsualLimit
 
 DIALECT = Dialect({"req": ["rpm"], "tokens": ["tpm"]})
 
@@ -15,6 +15,6 @@ MISTRAL = Provider(
     "https://api.mistral.ai/v1",
     "MISTRAL_API_KEY",
     paths={"messages": "/v1/chat/completions", "embedding": "/v1/embeddings"},
-    quotas={"rpm": Quota(360, "sliding"), "tpm": Quota(2_000_000, "sliding")},
+    quotas={"rpm": UsualLimit(360, "sliding"), "tpm": UsualLimit(2_000_000, "sliding")},
     tells=DIALECT,
 )

@@ -5,7 +5,7 @@ Source: https://developers.openai.com/api/docs/guides/rate-limits
 
 from __future__ import annotations
 
-from xtremeflow.providers.provider import CacheRules, Dialect, Provider, Quota
+from xtremeflow.providers.provider import CacheRules, Dialect, Provider, UsualLimit
 from xtremeflow.values.charges import ChargeRule
 
 DIALECT = Dialect({"requests": ["rpm"], "tokens": ["tpm"]})
@@ -16,10 +16,10 @@ OPENAI = Provider(
     "https://api.openai.com/v1",
     "OPENAI_API_KEY",
     quotas={
-        "rpm": Quota(5_000),
-        "tpm": Quota(800_000),
-        "rpd": Quota(None),
-        "tpd": Quota(None),
+        "rpm": UsualLimit(5_000),
+        "tpm": UsualLimit(800_000),
+        "rpd": UsualLimit(None),
+        "tpd": UsualLimit(None),
     },
     tells=DIALECT,
     rule=ChargeRule("max", settles=False, cached_free=False),

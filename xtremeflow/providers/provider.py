@@ -50,7 +50,7 @@ def period(name: str, minute: float) -> float:
 
 
 @dataclass(frozen=True)
-class Quota:
+class UsualLimit:
     """One limit of a provider.
 
     amount   that of a middle tier; None: the limit exists, but is not usual
@@ -132,7 +132,7 @@ class Provider:
     headers: Mapping[str, str] = field(default_factory=dict[str, str])
     paths: Mapping[str, str] = field(default_factory=lambda: _OPENAI_PATHS)
     prefix: str = ""
-    quotas: Mapping[str, Quota] = field(default_factory=dict[str, Quota])
+    quotas: Mapping[str, UsualLimit] = field(default_factory=dict[str, UsualLimit])
     tells: Dialect | None = None
     rule: ChargeRule = ChargeRule("nothing", settles=True, cached_free=False)  # noqa: RUF009
     cache: CacheRules | None = None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from xtremeflow.providers.provider import CacheRules, Provider, Quota
+from xtremeflow.providers.provider import CacheRules, Provider, UsualLimit
 
 VLLM = Provider(
     "vllm",
     "vLLM",
     "http://127.0.0.1:8000/v1",
     None,
-    quotas={"concurrency": Quota(None, "at once")},
+    quotas={"concurrency": UsualLimit(None, "at once")},
     cache=CacheRules(minimum=16, unit=16, usable="scheduled"),
     batch=256,
 )

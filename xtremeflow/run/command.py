@@ -30,7 +30,7 @@ from xtremeflow.run.job.dry import Plan, plan
 from xtremeflow.run.job.job import Job
 from xtremeflow.run.job.oversize import rooms
 from xtremeflow.run.job.policy import Policy
-from xtremeflow.run.options import Usage, assumed, limits_for, limits_of, provider_of
+from xtremeflow.run.options import Misuse, assumed, limits_for, limits_of, provider_of
 from xtremeflow.run.options import parser as _parser
 from xtremeflow.run.output.history import history_path
 from xtremeflow.run.output.results import Done, InputChanged, Results, ResultsError, errors_path
@@ -63,8 +63,15 @@ def _main(options: argparse.Namespace, voice: Voice, command: str) -> int:
         order = Order.of(options)
         if options.dry_run:
             return _dry_run(order, voice)
-        return _Run(order, voice, command).to_its_end()
-    except (InputChanged, KeyProblem, ResultsError, SourceError, TokenizerError, Usage) as error:
+        return _Command(order, voice, command).to_its_end()
+    except (
+        InputChanged,
+        KeyProblem,
+        ResultsError,
+        SourceError,
+        TokenizerError,
+        Misuse,
+    ) as error:
         voice.say(f"xtremeflow run: {error}")
         return USAGE
     except KeyboardInterrupt:
@@ -94,40 +101,42 @@ class Order:
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Order:
-        """Checks the options. Raises Usage and the errors of its parts. Reads only the
+        """Checks the options. Raises Misuse and the errors of its parts. Reads only the
         tokenizer."""
         provider = provider_of(options)
         base_url: str | None = options.base_url or provider.base_url
         if base_url is None and options.provider:
-            raise Usage(
+            raise Misuse(
                 f"--provider {provider.name} needs --base-url, as each account has its own address:"
                 " https://NAME.openai.azure.com/openai/v1"
             )
         if base_url is None:
-            raise Usage("tell where to send the requests, by --provider or --base-url (see --help)")
+            raise Misuse(
+                "tell where to send the requests, by --provider or --base-url (see --help)"
+            )
         base_url = keys.check_base_url(base_url, insecure=options.insecure)
         if options.plot is not None:
             if importlib.util.find_spec("matplotlib") is None:
-                raise Usage("--plot needs matplotlib: pip install 'xtremeflow[plot]'")
+                raise Misuse("--plot needs matplotlib: pip install 'xtremeflow[plot]'")
             if not os.access(options.plot.parent, os.W_OK):
-                raise Usage(f"--plot {options.plot}: no file can be written there")
+                raise Misuse(f"--plot {options.plot}: no file can be written there")
         limits, adapt, concurrency = limits_of(options, provider)
         estimator = Estimator()
         if options.tokenizer is not None:
             estimator = Estimator(tokenizer(options.tokenizer), per_token=1.0)
         if not options.output.name:
-            raise Usage(f"--output must name a file, got {str(options.output)!r}")
+            raise Misuse(f"--output must name a file, got {str(options.output)!r}")
         if concurrency > _MOST_CALLS:
-            raise Usage(f"--concurrency must be at most {_MOST_CALLS:,}, got {concurrency:,}")
+            raise Misuse(f"--concurrency must be at most {_MOST_CALLS:,}, got {concurrency:,}")
         try:
             TaskScheduler(concurrency, limits=limits)
         except ValueError as error:
-            raise Usage(f"no scheduler can keep these limits: {error}") from None
+            raise Misuse(f"no scheduler can keep these limits: {error}") from None
         if options.share is not None:
             try:
                 path_of(options.share)
             except (ValueError, ShareError, OSError) as error:
-                raise Usage(f"--share: {error}") from None
+                raise Misuse(f"--share: {error}") from None
         source = Source(options.input)
         order = cls(options, provider, base_url, limits, adapt, concurrency, estimator, source)
         order._check_files()
@@ -135,7 +144,7 @@ class Order:
 
     def _check_files(self) -> None:
         """Checks that no written file is also read, or written for another purpose. Raises
-        Usage."""
+        Misuse."""
         output: Path = self.options.output
         written = {
             "output": output,
@@ -147,15 +156,15 @@ class Order:
         names: dict[Path, str] = {}
         for what, path in written.items():
             if path.exists() and self.source.is_same(path.stat()):
-                raise Usage(f"{path} is the input: choose another output")
+                raise Misuse(f"{path} is the input: choose another output")
             other = names.setdefault(path.resolve(), what)
             if other != what:
-                raise Usage(f"{path} would be the {other} and the {what}: choose another name")
+                raise Misuse(f"{path} would be the {other} and the {what}: choose another name")
             if (
                 self.options.key_file is not None
                 and path.resolve() == self.options.key_file.resolve()
             ):
-                raise Usage(f"{path} is the key's file: choose another output")
+                raise Misuse(f"{path} is the key's file: choose another output")
 
     def find_key(self) -> Key | None:
         options = self.options
@@ -195,7 +204,7 @@ def _dry_run(order: Order, voice: Voice) -> int:
     return USAGE if options.strict and found.bad else 0
 
 
-class _Run:
+class _Command:
     """One run: `start` makes its job and its view, `watch` waits for its end, `finish` tells it."""
 
     def __init__(self, order: Order, voice: Voice, command: str) -> None:
@@ -212,7 +221,7 @@ class _Run:
         try:
             from xtremeflow.run.wire.http import HTTPTransport
         except ImportError as error:  # libcurl is missing
-            raise Usage(str(error)) from None
+            raise Misuse(str(error)) from None
         connect = partial(
             HTTPTransport,
             order.base_url,
@@ -298,16 +307,16 @@ def _tell(summary: Summary, options: argparse.Namespace, voice: Voice) -> None:
 
 
 def _check_all(order: Order) -> None:
-    """Reads everything before the first call, for --strict. Raises Usage if a line is bad."""
+    """Reads everything before the first call, for --strict. Raises Misuse if a line is bad."""
     source = Source(order.options.input)
     if not source.repeatable:
-        raise Usage(f"--strict must read its input twice, which {source.name} cannot be")
+        raise Misuse(f"--strict must read its input twice, which {source.name} cannot be")
     found: Plan = asyncio.run(
         plan(source.batches(), Done(), order.provider, Estimator(lambda text: 1), {})
     )
     if found.bad:
         lines = "".join(f"\n  line {bad.line} {printable(bad.reason)}" for bad in found.examples)
-        raise Usage(f"{source.name} has {amounts.counted(found.bad, 'bad line')}, such as:{lines}")
+        raise Misuse(f"{source.name} has {amounts.counted(found.bad, 'bad line')}, such as:{lines}")
 
 
 async def _check_unchanged(source: Source, done: Done) -> None:

@@ -39,7 +39,7 @@ exit status: 0 all done, 1 some failed, 2 bad usage, 3 stopped before the end, 1
 """
 
 
-class Usage(Exception):
+class Misuse(Exception):
     """The options cannot be carried out. The message says why."""
 
 
@@ -47,7 +47,7 @@ def provider_of(options: argparse.Namespace) -> Provider:
     provider = PROVIDERS[options.provider] if options.provider else ANY
     if options.endpoint is not None:
         if not options.endpoint.startswith("/"):
-            raise Usage(f"--endpoint must be a path that begins with /, got {options.endpoint!r}")
+            raise Misuse(f"--endpoint must be a path that begins with /, got {options.endpoint!r}")
         provider = replace(provider, paths={"": options.endpoint})
     return provider
 
@@ -60,7 +60,7 @@ def limits_of(options: argparse.Namespace, provider: Provider) -> tuple[list[Lim
     """
     rates: dict[str, float | None] = {n: vars(options)[n] for n in PER_MINUTE if n in options}
     if options.share is not None and options.adapt not in (None, "no"):
-        raise Usage(f"--share goes with --adapt no, got --adapt {options.adapt}: a share's limits "
+        raise Misuse(f"--share goes with --adapt no, got --adapt {options.adapt}: a share's limits "
                     "are given, not learned")  # fmt: skip
     adapt = ADAPT[options.adapt or ("bounded" if options.share is None else "no")]
     if not adapt:

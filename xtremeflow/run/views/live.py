@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from xtremeflow.cli.amounts import duration, shown
-from xtremeflow.run.views.monitor import Gauge, Snapshot
+from xtremeflow.run.views.monitor import Meter, Snapshot
 from xtremeflow.run.views.screen import Screen
 from xtremeflow.run.views.view import MINUTE, briefly, explained, explained_concurrency
 from xtremeflow.values.text import printable
@@ -82,11 +82,11 @@ class Live:
         if spark:
             table.add_column(width=spark, no_wrap=True)
         table.add_row("lines", self._progress_bar(now, bar), self._progress(now))
-        for gauge in now.gauges:
-            name = gauge.name.replace("_", " ")
-            row: list[RenderableType] = [name, _gauge_bar(gauge, bar), _figures(gauge)]
+        for meter in now.meters:
+            name = meter.name.replace("_", " ")
+            row: list[RenderableType] = [name, _meter_bar(meter, bar), _figures(meter)]
             if spark:
-                row.append(Text(self._sparkline(gauge, spark), style="cyan"))
+                row.append(Text(self._sparkline(meter, spark), style="cyan"))
             table.add_row(*row)
         return table  # type: ignore[no-any-return]
 
@@ -114,9 +114,9 @@ class Live:
         share = now.done / now.total if now.total else 1.0
         return f"{now.done:,}/{now.total:,} {share:.0%}"
 
-    def _sparkline(self, gauge: Gauge, width: int) -> str:
-        history = gauge.history[-width:]
-        top = gauge.limit or max(history, default=0.0)
+    def _sparkline(self, meter: Meter, width: int) -> str:
+        history = meter.history[-width:]
+        top = meter.limit or max(history, default=0.0)
         if top <= 0:
             return ""
         steps = len(self._blocks) - 1
@@ -170,23 +170,23 @@ class Live:
         return Text("nothing holds it back")
 
 
-def _gauge_bar(gauge: Gauge, width: int) -> RenderableType:
-    if not gauge.limit:
+def _meter_bar(meter: Meter, width: int) -> RenderableType:
+    if not meter.limit:
         return Text("")
     return ProgressBar(
-        total=gauge.limit,
-        completed=min(gauge.rate, gauge.limit),
+        total=meter.limit,
+        completed=min(meter.rate, meter.limit),
         width=width,
         complete_style="green",
         finished_style="green",
     )
 
 
-def _figures(gauge: Gauge) -> str:
-    rate = shown(MINUTE * gauge.rate)
-    if not gauge.limit:
+def _figures(meter: Meter) -> str:
+    rate = shown(MINUTE * meter.rate)
+    if not meter.limit:
         return f"{rate}/min, no limit"
-    return f"{rate} of {shown(MINUTE * gauge.limit)}/min {gauge.share}"
+    return f"{rate} of {shown(MINUTE * meter.limit)}/min {meter.share}"
 
 
 def _joined(parts: Sequence[tuple[str, str]]) -> Text:

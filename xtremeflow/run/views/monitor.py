@@ -16,7 +16,7 @@ _PLENTY = 600.0  # s: a bucket with so much in store does not bind now, such as 
 
 
 @dataclass(frozen=True)
-class Gauge:
+class Meter:
     """A rate per second, its limit if it has one, and its value in each of the last seconds."""
 
     name: str
@@ -44,7 +44,7 @@ class Snapshot:
     elapsed: float
     counts: Counts
     total: int | None
-    gauges: tuple[Gauge, ...]
+    meters: tuple[Meter, ...]
     refusals: float
     limits: tuple[LimitStats, ...]
     margin: float
@@ -108,8 +108,8 @@ class Monitor:
         self._note_second(sample)
         first = self._recent[0]
         span = max(now - first.time, 1e-9)
-        gauges = tuple(
-            Gauge(
+        meters = tuple(
+            Meter(
                 name,
                 max(0.0, amount - first.used.get(name, 0.0)) / span,
                 limits.get(name),
@@ -121,7 +121,7 @@ class Monitor:
             elapsed=now - self._start,
             counts=counts,
             total=total,
-            gauges=gauges,
+            meters=meters,
             refusals=(sample.refused - first.refused) / span,
             limits=stats.limits,
             margin=stats.margin,

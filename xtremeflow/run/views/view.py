@@ -60,13 +60,13 @@ def describe(now: Snapshot) -> str:
     parts = [f"{now.done:,} done" if now.total is None else _progress(now.done, now.total)]
     if counts.failed or counts.bad:
         parts.append(f"{counts.failed + counts.bad:,} of them failed")
-    for gauge in now.gauges:
-        name = gauge.name.replace("_", " ")
-        if gauge.limit:
-            limit = shown(MINUTE * gauge.limit)
-            parts.append(f"{shown(MINUTE * gauge.rate)} of {limit} {name}/min ({gauge.share})")
+    for meter in now.meters:
+        name = meter.name.replace("_", " ")
+        if meter.limit:
+            limit = shown(MINUTE * meter.limit)
+            parts.append(f"{shown(MINUTE * meter.rate)} of {limit} {name}/min ({meter.share})")
         else:
-            parts.append(f"{shown(MINUTE * gauge.rate)} {name}/min")
+            parts.append(f"{shown(MINUTE * meter.rate)} {name}/min")
     of_all = "" if now.learned is None else f" of {now.learned.calls:,}"
     parts.append(f"{now.in_flight:,}{of_all} in flight")
     if counts.refused:

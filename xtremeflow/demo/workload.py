@@ -20,7 +20,7 @@ _TEXT = "Better to know when the door opens, and to be there in that moment. "
 
 
 @dataclass(frozen=True)
-class Job:
+class Workload:
     """Requests, and a simulated OpenAI with limits per minute, whose time runs `speed` times
     faster.
 
