@@ -11,7 +11,7 @@ from xtremeflow.scheduler import (
     TaskScheduler,
     TokenRateScheduler,
 )
-from xtremeflow.scheduler.stats import LimitStats, Stats
+from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, Stats
 from xtremeflow.values.charges import ChargeRule
 from xtremeflow.values.limits import Limit
 
@@ -20,6 +20,7 @@ __version__: str
 __all__ = [
     "ChargeRule",
     "Estimator",
+    "LearnedConcurrency",
     "Limit",
     "LimitStats",
     "RateLimitScheduler",
