@@ -247,7 +247,7 @@ def test_a_timeout_in_the_line_is_kept(share: str) -> None:
         with pytest.raises(asyncio.TimeoutError):
             await second.submit(now(), 1, timeout=2)
         await waits
-        assert second.stats().timed_out == 1
+        assert second.stats().expired == 1
 
     run(main())
 
