@@ -93,6 +93,16 @@ def parser() -> Parser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _files(parser)
+    _where_to(parser)
+    _limits(parser)
+    _budgets(parser)
+    _failures(parser)
+    _views(parser)
+    return parser
+
+
+def _files(parser: Parser) -> None:
     add = parser.add_argument
     add("input", help="file of requests (.jsonl; also gzip or zstd), or - for standard input")
     add("-o", "--output", type=Path, required=True, metavar="FILE", help="file of results; lines "
@@ -102,6 +112,8 @@ def parser() -> Parser:
     add("--strict", action="store_true", help="send nothing if the input has a bad line")
     add("--skip-failed", action="store_true", help="do not retry lines that failed in earlier runs")
 
+
+def _where_to(parser: Parser) -> None:
     group = parser.add_argument_group("where to")
     add = group.add_argument
     add("--provider", choices=PROVIDERS, metavar="NAME", help=f"preset: {', '.join(PROVIDERS)}")
@@ -114,6 +126,8 @@ def parser() -> Parser:
         "(default: the provider's usual one, such as OPENAI_API_KEY)")  # fmt: skip
     add("--key-file", type=Path, metavar="FILE", help="file that holds the API key")
 
+
+def _limits(parser: Parser) -> None:
     group = parser.add_argument_group(
         "limits", "as on your provider's limits page, if you know them; limits that are not given\n"
         "are learned from the answers"
@@ -138,6 +152,8 @@ def parser() -> Parser:
         "that name, or with a tokenizer.json (default: by characters, learning from the "
         "answers)")  # fmt: skip
 
+
+def _budgets(parser: Parser) -> None:
     group = parser.add_argument_group("budgets", "end dispatching; calls in flight still finish")
     add = group.add_argument
     add("--max-requests", type=amounts.whole, metavar="N", help="calls that this run may make")
@@ -146,6 +162,8 @@ def parser() -> Parser:
     add("--deadline", type=amounts.deadline, metavar="TIME", help="a duration or a moment, such as "
         "45m, 2h30m or 2031-05-01T06:00")  # fmt: skip
 
+
+def _failures(parser: Parser) -> None:
     group = parser.add_argument_group("when calls fail")
     add = group.add_argument
     policy = Policy()
@@ -162,6 +180,8 @@ def parser() -> Parser:
     add("--keep-going", action="store_true", help="do not stop for failures that every call would "
         "share, such as a wrong key")  # fmt: skip
 
+
+def _views(parser: Parser) -> None:
     group = parser.add_argument_group("what to see")
     add = group.add_argument
     add(
@@ -174,4 +194,3 @@ def parser() -> Parser:
     add("--plain", action="store_true", help="log lines instead of the live view")
     add("-q", "--quiet", action="store_true", help="show only problems")
     add("-v", "--verbose", action="store_true", help="show each refused call too")
-    return parser
