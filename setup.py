@@ -8,12 +8,21 @@ from setuptools import Extension, setup
 
 CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"]
 
+# Of what answers tell; they need no libcurl.
+READERS = ["head", "json", "limits", "observation", "usage"]
+
 BINDING = ["csrc/binding", *(f"csrc/binding/{layer}" for layer in ("loop", "call", "scheduler"))]
 
 core = Extension(
     "xtremeflow._core",
-    sources=sorted(glob("csrc/core/*.c") + [f for d in BINDING for f in glob(f"{d}/*.c")]),
-    depends=sorted(glob("csrc/core/*.h") + [f for d in BINDING for f in glob(f"{d}/*.h")]),
+    sources=[
+        *sorted(glob("csrc/core/*.c") + [f for d in BINDING for f in glob(f"{d}/*.c")]),
+        *(f"csrc/net/{reader}.c" for reader in READERS),
+    ],
+    depends=[
+        *sorted(glob("csrc/core/*.h") + [f for d in BINDING for f in glob(f"{d}/*.h")]),
+        *(f"csrc/net/{reader}.h" for reader in READERS),
+    ],
     include_dirs=["csrc"],
     extra_compile_args=CFLAGS,
 )

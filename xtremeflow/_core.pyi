@@ -75,6 +75,32 @@ class Scheduler:
     def _now(self, /) -> float: ...
     def _alarm_after(self, calls: int, /) -> None: ...
     def _track(self, /) -> None: ...
+    def _foretell(
+        self,
+        words: tuple[Any, ...],
+        look_at: float,
+        slots: int,
+        blind: bool,
+        passed: object,
+        estimate_type: type[Any],
+        /,
+    ) -> None: ...
+    def _unforetell(self, /) -> list[tuple[int, float, float]]: ...
+    def _charged_as(
+        self, model: str | None, rule: tuple[int, int, int, bool] | None, /
+    ) -> None: ...
+    def _unread(self, /) -> list[tuple[Any, ...]]: ...
+    def _foreseen(
+        self,
+        call: Call | None,
+        status: int,
+        headers: object,
+        body: object,
+        sent_at: float | None,
+        received_at: float | None,
+        settle: int,
+        /,
+    ) -> bool: ...
     def _told(
         self,
         index: int,

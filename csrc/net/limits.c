@@ -434,12 +434,13 @@ static bool find_fields(xf_quotas *quotas, const char *head, size_t size, text *
 }
 
 /* When the limit is whole again, in seconds from now on. */
-static found read_reset(text t, text date, double now, double *reset)
+static found read_reset(text t, text date, double now, double *reset, bool *is_bare)
 {
     double instant;
     found reading = read_duration(t, reset);
     if (reading == NOTHING || t.at == t.end) {
         reading = read_number(t, reset);
+        *is_bare = reading == FOUND;
     }
     if (reading == FOUND) {
         return *reset < LONGEST ? FOUND : ODD;
@@ -471,9 +472,10 @@ bool xf_quotas_read(xf_quotas *quotas, const char *head, size_t size, double now
                 continue;
             }
             text t = {q->of[kind].text, q->of[kind].text + q->of[kind].size};
-            found reading = !is_plain(t)             ? ODD
-                            : kind == XF_QUOTA_RESET ? read_reset(t, date, now, &q->of[kind].value)
-                                                     : read_number(t, &q->of[kind].value);
+            found reading = !is_plain(t) ? ODD
+                            : kind == XF_QUOTA_RESET
+                                ? read_reset(t, date, now, &q->of[kind].value, &q->bare)
+                                : read_number(t, &q->of[kind].value);
             if (reading == ODD) {
                 return false;
             }

@@ -30,6 +30,7 @@ enum { XF_QUOTA_LIMIT, XF_QUOTA_REMAINING, XF_QUOTA_RESET, XF_QUOTA_KINDS };
 /* One limit, in up to three fields. */
 typedef struct xf_quota {
     uint8_t style, name;
+    bool bare;  /* its reset is a number without a unit */
     double per; /* seconds; 0: not in the fields' names */
     struct {
         const char *text; /* borrowed from the head, without blanks around; NULL: no such field */

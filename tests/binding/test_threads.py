@@ -229,7 +229,7 @@ def test_answers_that_threads_observe_teach_one_at_a_time() -> None:
 
     for what, names in (
         (scheduler._following(), ["answered", "configure"]),
-        (scheduler._costs, ["told", "settled", "estimate"]),
+        (scheduler._costs, ["told", "settled", "estimate", "caught_up"]),
     ):
         for name in names:
             setattr(what, name, alone(getattr(what, name)))
@@ -247,7 +247,7 @@ def test_answers_that_threads_observe_teach_one_at_a_time() -> None:
 
     in_threads(lambda i: asyncio.run(work()))
     assert learning.most == 1
-    assert len(learning.entered) > 2 * 50 * THREADS
+    assert len(learning.entered) > 50 * THREADS  # each is settled; most answers tell nothing new
     stats = scheduler.stats()
     assert (stats.succeeded, stats.waiting, stats.in_flight) == (50 * THREADS, 0, 0)
     assert 1e6 / 60 in [pytest.approx(limit.rate) for limit in stats.limits]

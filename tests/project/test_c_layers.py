@@ -14,7 +14,7 @@ BELOW = {
     "binding": set(),
     "binding/loop": {"binding", "core"},
     "binding/call": {"binding", "binding/loop", "core"},
-    "binding/scheduler": {"binding", "binding/loop", "binding/call", "core"},
+    "binding/scheduler": {"binding", "binding/loop", "binding/call", "core", "net"},
     "binding/http": {"binding", "net"},
 }
 # The modules: they put together what is in the layers.

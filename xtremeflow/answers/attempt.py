@@ -139,8 +139,7 @@ class Attempts:
                 answer = sent.answer
                 verdict = sent.verdict = self._line.shown(answer)
                 if verdict.meaning is Meaning.PASSED:
-                    self.passed_at = _now()
-                    self._down.clear()
+                    self.passed()
                 if sent.usage is not None:
                     self._line.settle(sent.usage)
             if watch is not None:
@@ -162,6 +161,11 @@ class Attempts:
                 await asyncio.sleep(pause)
             else:
                 await admitted_again(call, pause)
+
+    def passed(self) -> None:
+        """Notes that an answer has passed."""
+        self.passed_at = _now()
+        self._down.clear()
 
     def is_outage(self, failed: Tries) -> bool:
         """Notes that this call has failed. Returns whether it is an outage: several calls have

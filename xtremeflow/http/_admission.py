@@ -15,7 +15,6 @@ from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.headers import Quota
-from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.http import _options
 from xtremeflow.http._errors import (
@@ -112,14 +111,16 @@ class Admission:
         self._estimate = estimate
         self._settles = settle
         self._observes = bool(scheduler.limit_names)  # without limits nothing can be learned
+        self._settling = {False: 0, None: 1, True: 2}[settle]  # for _foreseen
         self.attempts = Attempts(self, persistence, is_safe)
         self.leases = Leases(scheduler)
 
     def priced(self, terms: Terms, url: str, body: Any) -> Terms:
         """Returns the terms with the likely cost of the request, if they do not state one."""
-        return terms if terms.estimate is not None else terms._replace(
-            estimate=self._cost(url, body)
-        )  # fmt: skip
+        priority, timeout, estimate = terms
+        if estimate is not None:
+            return terms
+        return Terms(priority, timeout, self._cost(url, body))
 
     def _cost(self, url: str, body: Any) -> Cost:
         if body is None:
@@ -167,9 +168,7 @@ class Admission:
         return current_call()
 
     def shown(self, answer: Answer) -> Verdict:
-        if self._observes and (answer.quotas != [] or self.scheduler.adapt or answer.status >= 400):
-            return self.scheduler._answered(answer)
-        return judged(answer)
+        return self.scheduler._shown(answer)
 
     def settle(self, usage: Usage) -> None:
         if self._settles is not False:
@@ -215,9 +214,19 @@ class Admission:
         if sent_at is None:
             asked = time.perf_counter() - (self.now() - asked_at)
             raise not_admitted(wanted.request.method, wanted.request.url, asked) from None
-        first = error if response is None else self._sent(response, asked_at, sent_at)
-        assert first is not None
-        return self._go_on(wanted, asked_at, first)
+        if response is None:
+            assert error is not None
+            return self._go_on(wanted, asked_at, error)
+        received_at = self.now() - response._lag
+        is_foreseen = self.scheduler._foreseen(
+            call, response.status, response._head, response.body, sent_at, received_at,
+            self._settling,
+        )  # fmt: skip
+        if not is_foreseen:
+            return self._go_on(wanted, asked_at, self._sent(response, asked_at, sent_at))
+        response._queued = sent_at - asked_at
+        self.attempts.passed()
+        return None
 
     async def _go_on(
         self, wanted: _Wanted, asked_at: float, first: Exception | Sent[Response]
@@ -250,8 +259,7 @@ class Admission:
 
     def _sent(self, response: Response, asked_at: float, sent_at: float) -> Sent[Response]:
         response._queued = sent_at - asked_at
-        times = response._times
-        received_at = self.now() - (times.total - times.first_byte) / 1e6
+        received_at = self.now() - response._lag
         body = response.body
         answer = self.answer(response.status, response._head, body, sent_at, received_at)
         return Sent(response, answer, usage_in(body) if response.status < 400 else None)

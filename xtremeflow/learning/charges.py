@@ -102,18 +102,47 @@ class Charges:
             if left is None or observation.name not in UNITS:
                 continue
             if observation.per in (None, MINUTE):
-                calls = self._keys.get(key)
-                if calls is None:
-                    calls = self._keys[key] = _Calls(self._assumed)
-                calls.told(observation, left, sent_at, received_at)
+                self.left(key, observation, left, observation.reset, sent_at, received_at)
+
+    def left(
+        self,
+        key: str,
+        limit: Observation,
+        left: float,
+        reset: float | None,
+        sent_at: float,
+        received_at: float,
+    ) -> None:
+        """It has told so of a limit on tokens per minute."""
+        calls = self._keys.get(key)
+        if calls is None:
+            calls = self._keys[key] = _Calls(self._assumed)
+        calls.told(limit, left, reset, sent_at, received_at)
 
     def ended(self, key: str, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
         """Takes the usage of an ended call whose answer could have had `most` tokens."""
+        self.note(key, most, usage.input, usage.output, usage.cached, sent_at, ended_at)
+        self.judge(key)
+
+    def note(
+        self,
+        key: str,
+        most: int,
+        read: int,
+        written: int,
+        cached: int,
+        sent_at: float,
+        ended_at: float,
+    ) -> None:
+        """The same, of so many tokens. What follows from it, judge() says."""
         calls = self._keys.get(key)
-        if calls is None:
-            return  # no answer has told a rest
-        calls.ended(most, usage, sent_at, ended_at)
-        if calls.judge():
+        if calls is not None:  # else no answer has told what is left
+            calls.ended(most, read, written, cached, sent_at, ended_at)
+
+    def judge(self, key: str) -> None:
+        """Concludes from the calls that have ended what is charged."""
+        calls = self._keys.get(key)
+        if calls is not None and calls.judge():
             logger.info("Charges of %s: %s", key or "calls", calls.reason)
 
 
@@ -131,8 +160,13 @@ class _Events:
         self._parts: list[_Parts] = []
 
     def add(self, at: float, parts: _Parts) -> None:
-        index = bisect_right(self.times, at)
-        self.times.insert(index, at)
+        times = self.times
+        if not times or at >= times[-1]:  # mostly
+            times.append(at)
+            self._parts.append(parts)
+            return
+        index = bisect_right(times, at)
+        times.insert(index, at)
         self._parts.insert(index, parts)
 
     def sums(self, first: int, last: int) -> tuple[int, ...]:
@@ -197,19 +231,30 @@ class _Calls:
         belief = self.belief
         return f"{belief.rule} ({belief.confidence:.0%} sure after {belief.answers} answers)"
 
-    def told(self, seen: Observation, left: float, sent_at: float, received_at: float) -> None:
+    def told(
+        self,
+        seen: Observation,
+        left: float,
+        reset: float | None,
+        sent_at: float,
+        received_at: float,
+    ) -> None:
         track = self.tracks.get(seen.name)
-        if track is None or (track.limit.amount, track.limit.window) != (seen.amount, seen.window):
+        if track is None or track.limit.amount != seen.amount or track.limit.window != seen.window:
             track = self.tracks[seen.name] = _Track(seen)
         until = math.inf
-        if seen.window and not seen.slides and seen.reset is not None:
-            until = sent_at + seen.reset - _ROUNDED_UP
+        if seen.window and not seen.slides and reset is not None:
+            until = sent_at + reset - _ROUNDED_UP
         track.waiting.append(_Telling(sent_at, received_at, left, until))
 
-    def ended(self, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
-        read = usage.input
-        uncached = max(0, read - usage.cached)
-        parts = (read, read - uncached, most, max(read, most), max(uncached, most), usage.output)
+    def ended(
+        self, most: int, read: int, written: int, cached: int, sent_at: float, ended_at: float
+    ) -> None:
+        uncached = read - cached if cached < read else 0
+        larger = read if read > most else most
+        parts = (
+            read, read - uncached, most, larger, uncached if uncached > most else most, written
+        )  # fmt: skip
         self._sent.add(sent_at, parts)
         self._ended.add(ended_at, parts)
         self._answers += 1

@@ -9,7 +9,7 @@ off by about spread * sqrt(n), and each call carries its share of twice that.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -26,10 +26,11 @@ _FIRST_OUTPUT = 256  # tokens
 _MEMORY = 500.0  # calls after which a usage counts half, since later calls may differ
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Estimate(Mapping[str, int]):
     """The expected usage of a call, in tokens. As a mapping it is the call's reservation of each
-    limit, for the argument ``estimated_tokens`` of `start_task`, `submit` and `map`.
+    limit, for the argument ``estimated_tokens`` of `start_task`, `submit` and `map`. It is not
+    to be changed.
 
     model   the model, or another key by which costs are learned
     input   tokens of the prompt
@@ -53,6 +54,9 @@ class Estimate(Mapping[str, int]):
 
     def __len__(self) -> int:
         return len(self.amounts)
+
+    def items(self) -> ItemsView[str, int]:
+        return self.amounts.items()  # the inherited one takes its time, and each call asks it
 
     @property
     def total(self) -> int:
@@ -122,17 +126,23 @@ class Estimator:
             output = min(output, most)
         read = math.ceil(size * known.tokens / known.measure)
         held = rule.reserved(read, output, most)
-        return Estimate(model, read, output, most, size, {unit: held[unit] for unit in units})
+        if units != UNITS:
+            held = {unit: held[unit] for unit in units}
+        return Estimate(model, read, output, most, size, held)
 
     def learn(self, estimate: Estimate, usage: Usage) -> None:
         """Learns from the usage of a call with that estimate."""
+        self.note(estimate, usage.input, usage.output)
+
+    def note(self, estimate: Estimate, read: int, written: int) -> None:
+        """The same, of so many tokens of input and output."""
         model = self._model(estimate.model)
         keep = 1 - 1 / _MEMORY
-        model.tokens = keep * model.tokens + usage.input
+        model.tokens = keep * model.tokens + read
         model.measure = keep * model.measure + estimate.size
         model.reports = keep * model.reports + 1
         weight = 1 / model.reports
-        away = usage.output - model.mean
+        away = written - model.mean
         model.mean += weight * away
         model.variance = (1 - weight) * (model.variance + weight * away * away)
 

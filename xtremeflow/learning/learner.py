@@ -8,8 +8,10 @@ Each limit is kept to the lowest of these.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from math import inf
+from typing import Any, NamedTuple
 
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.headers import observed
@@ -28,7 +30,7 @@ from xtremeflow.learning.reading import (
     key_of,
 )
 from xtremeflow.learning.saved import NAMES, Learned, Rate
-from xtremeflow.learning.told.follower import ToldFollower
+from xtremeflow.learning.told.follower import ToldFollower, Word
 from xtremeflow.values.limits import MINUTE, Limit
 
 __all__ = ["PLACES", "UNLIMITED", "Learner"]
@@ -37,6 +39,19 @@ logger = logging.getLogger("xtremeflow.learning")
 
 TOLD = 1e-9  # the doubt of a limit that the provider's answers tell, relative to it
 TRIVIAL = 0.02  # changes of a rate by less are not worth a line of the log
+
+
+class Expected(NamedTuple):
+    """What the next answer tells if it tells nothing new.
+
+    words    of limits: see ToldFollower.expected
+    look_at  seconds on the loop's clock: from then on an answer is worth to be looked at anyway
+    slots    so many calls in flight, while others wait, make it so, too; -1: any number
+    """
+
+    words: tuple[Word, ...] = ()
+    look_at: float = inf
+    slots: int = -1
 
 
 class Learner:
@@ -120,8 +135,7 @@ class Learner:
             verdict = self._for_a_place(verdict, certain=True)
         if self.slots is not None:
             if passed and (flight := self._core._flight()) is not None:
-                self._crowds.passed(flight[2])
-                self.slots.answered(*flight)
+                self.passed([flight])
             self._let_in()
         return verdict
 
@@ -142,6 +156,36 @@ class Learner:
             self._is_told()
             if self.slots is not None:
                 self._let_in()
+
+    # -- answers that tell nothing new: see csrc/binding/scheduler/foretold.c
+
+    def expected(self) -> Expected | None:
+        """What the next answer tells if that is nothing new; None if it may be anything."""
+        finder, slots = self._finder, self.slots
+        words = self._told.expected()
+        if words is None or (finder is not None and finder.culprits and self._told):
+            return None
+        return Expected(
+            tuple(words),
+            inf if finder is None else finder.due_at,
+            -1 if slots is None or slots.size is None else slots.size,
+        )
+
+    def noticed(self, index: int, moved: float) -> float:
+        """See `ToldFollower.noticed`."""
+        return self._told.noticed(index, moved)
+
+    def caught_up(self, index: int, remaining: float, reset: float | None) -> None:
+        """See `ToldFollower.caught_up`."""
+        self._told.caught_up(index, remaining, reset)
+
+    def passed(self, flights: Iterable[tuple[Any, ...]]) -> None:
+        """Such answers have come: each as `_flight` of the scheduler's native part, and more."""
+        if self.slots is not None:
+            crowded, answered = self._crowds.passed, self.slots.answered
+            for now, dispatched, crowd, in_flight, waiting, *_ in flights:
+                crowded(crowd)
+                answered(now, dispatched, crowd, in_flight, waiting)
 
     def _refused(self, finder: RateFinder, gauge: Gauge, verdict: Verdict) -> Verdict:
         if self._told and self._told.explains(gauge):

@@ -76,6 +76,7 @@ class TaskScheduler(Observing):
         self._adapt: Adapt = adapt
         self._learning = RLock()  # held by whoever works with these two, of several threads
         self._learner: Learner | None = None
+        self._expects = False
         self._costs = Costs(before.charges)
         self._share = None if share is None else Member(share)
         if self._share is None:
@@ -171,6 +172,7 @@ class TaskScheduler(Observing):
         if not named:
             raise ValueError(f"limit must be like one of {self._limits!r}, got {limit!r}")
         with self._learning:
+            self._look()
             self._retune(named[0], definition)
             self._limits[named[0]] = limit
             if self._share is not None:
@@ -181,6 +183,7 @@ class TaskScheduler(Observing):
 
     def stats(self) -> Stats:
         """Returns a snapshot of the counts so far, and of the causes that left quota idle."""
+        self._catch_up()
         snapshot = self._snapshot()
         snapshot["share"] = self._share_stats()
         with self._learning:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -14,12 +15,13 @@ from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.headers import observed
 from xtremeflow.answers.table import judged
 from xtremeflow.answers.usage import usage_of
-from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
 from xtremeflow.learning.costs import Costs
 from xtremeflow.learning.estimates import Estimate, Estimator
-from xtremeflow.learning.learner import Learner
+from xtremeflow.learning.learner import Expected, Learner
 from xtremeflow.learning.saved import Learned, saved
 from xtremeflow.scheduler.mapped import Mapped
+from xtremeflow.share.member import Member
 from xtremeflow.values.arguments import check_int, check_number
 from xtremeflow.values.charges import ChargeRule
 from xtremeflow.values.limits import Limit
@@ -29,6 +31,7 @@ Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes
 
 logger = logging.getLogger("xtremeflow")
 
+_NOT_SETTLED = 0  # see _foreseen
 UNSHOWN = 30  # calls without an observed answer, after which an adapting scheduler warns
 
 
@@ -41,6 +44,8 @@ class Observing(Mapped):
     _learning: AbstractContextManager[bool]
     _learner: Learner | None
     _costs: Costs
+    _expects: bool  # something of the next answer
+    _share: Member | None
     _units: tuple[str, ...]
     _on_tokens: list[tuple[int, str]]
 
@@ -87,14 +92,20 @@ class Observing(Mapped):
             check_number("sent_at", sent_at, zero=True)
         if received_at is not None:
             check_number("received_at", received_at, zero=True)
-        answer = Answer(status, headers, body, sent_at=sent_at, received_at=received_at)
-        verdict = self._answered(answer, model)
+        if model is None and self._foreseen(
+            None, status, headers, body, sent_at, received_at, _NOT_SETTLED
+        ):
+            verdict = PASSED
+        else:
+            answer = Answer(status, headers, body, sent_at=sent_at, received_at=received_at)
+            verdict = self._answered(answer, model)
         if usage is not None:
             self.settle(usage, model=model)
         return verdict
 
     def _learn_head(self, answer: Answer) -> None:
         """Follows the limits that an answer's head tells, before `_answered` has its body."""
+        self._look()
         self._alarm_after(0)
         self._following().told(answer)
 
@@ -105,6 +116,7 @@ class Observing(Mapped):
         call = self._current()
         meant = judged(answer)
         with self._learning:
+            self._look()
             verdict = self._following().answered(answer, meant)
             if call is not None:
                 call.verdict = verdict
@@ -113,7 +125,54 @@ class Observing(Mapped):
                 sent = call.dispatched_at if sent_at is None and call is not None else sent_at
                 if sent is not None:
                     self._costs.told(_key(model, call), seen, sent, came)
+            if verdict.meaning is Meaning.PASSED:
+                self._expect()
         return verdict
+
+    # Answers that tell nothing new the native part takes in: csrc/binding/scheduler/foretold.c
+
+    def _shown(self, answer: Answer) -> Verdict:
+        """Looks at an answer as far as there is anything to be moved by it."""
+        is_told = answer.quotas != [] or self._adapt or answer.status >= 400
+        if self.limit_names and is_told:
+            return self._answered(answer)
+        verdict = judged(answer)
+        if verdict.meaning is Meaning.PASSED and not self._expects:
+            self._expect()
+        return verdict
+
+    def _expect(self) -> None:
+        """Tells the native part what the next answer says if it tells nothing new."""
+        with self._learning:
+            expected = Expected() if self._learner is None else self._learner.expected()
+            if expected is not None and self._share is None:  # others move what is shared
+                self._foretell(*expected, not self.limit_names, PASSED, Estimate)
+                self._expects = True
+
+    def _look(self) -> None:
+        """Has the native part take in nothing by itself any more, and tell what it has: for whoever
+        is about to look at what is known, or to change it."""
+        with self._learning:
+            self._expects = False
+            last = self._unforetell()
+            self._catch_up()
+            if self._learner is not None:
+                for index, remaining, reset in last:
+                    self._learner.caught_up(index, remaining, None if reset < 0 else reset)
+
+    def _catch_up(self) -> None:
+        """Tells the learner and the costs of the answers that told nothing new."""
+        with self._learning:
+            records = self._unread()
+            if records and self._learner is not None:
+                self._learner.passed(records)
+            for model in self._costs.caught_up(records):
+                self._charged_as(model, self._costs.charged_as(model))
+
+    def _noticed(self, index: int, moved: float) -> float:
+        """See `ToldFollower.noticed`."""
+        with self._learning:
+            return math.inf if self._learner is None else self._learner.noticed(index, moved)
 
     def settle(
         self, usage: Any, *, model: str | None = None, rule: ChargeRule | None = None
@@ -143,6 +202,7 @@ class Observing(Mapped):
         estimate, sent_at = call.extra["estimated_tokens"], call.dispatched_at
         key = _key(model, call)
         with self._learning:
+            self._catch_up()
             settled = self._costs.settled(key, estimate, used, sent_at, self._now(), rule)
             report_token_usage({unit: settled.amounts[unit] for unit in self._units}).close()
             for index, name in self._on_tokens:
@@ -150,6 +210,7 @@ class Observing(Mapped):
                     self._ascertain(index, **settled.ascertained[name]._asdict())
                 if settled.withheld[name]:
                     self._withhold(index, settled.withheld[name])
+            self._charged_as(key, self._costs.charged_as(key))
         return settled.amounts
 
     def estimate(
@@ -182,12 +243,14 @@ class Observing(Mapped):
     @property
     def estimator(self) -> Estimator:
         """The estimator behind `estimate`. Assign another one, for example with a tokenizer."""
+        self._catch_up()
         return self._costs.estimator
 
     @estimator.setter
     def estimator(self, estimator: Estimator) -> None:
         if not isinstance(estimator, Estimator):
             raise TypeError(f"estimator must be an Estimator, got {estimator!r}")
+        self._catch_up()
         self._costs.estimator = estimator
 
     def charge_by(self, rule: ChargeRule, *, until_learned: bool = False) -> None:
@@ -196,6 +259,8 @@ class Observing(Mapped):
         if not isinstance(rule, ChargeRule):
             raise TypeError(f"rule must be a ChargeRule, got {rule!r}")
         with self._learning:
+            self._look()
+            self._charged_as(None, None)
             self._costs.charge_by(rule, until_learned=until_learned)
 
     def _current(self) -> _core.Call | None:
@@ -209,6 +274,7 @@ class Observing(Mapped):
         with self._learning:
             if self._learner is None:
                 return saved(Learned())
+            self._look()
             return saved(replace(self._learner.learned, charges=self._costs.learned))
 
     def _following(self, before: Learned | None = None) -> Learner:

@@ -10,6 +10,9 @@
    a mapping. */
 typedef enum xf_kind { XF_KIND_OTHER, XF_KIND_REQUESTS, XF_KIND_TOKENS } xf_kind;
 
+/* Of the layer above: see scheduler/foretold.h. */
+typedef struct xf_foretold xf_foretold;
+
 struct SchedulerObject {
     PyObject_HEAD xf_module *st;
     PyObject *module; /* owns `st`, since types drop it when they are garbage */
@@ -29,7 +32,8 @@ struct SchedulerObject {
     uint32_t n_configured;      /* limits; behind them are places for unknown limits */
     CallObject *free_calls;     /* linked by `next` */
     int n_free_calls;
-    xf_member *member; /* of a share, see member.h; NULL: of none */
+    xf_member *member;     /* of a share, see member.h; NULL: of none */
+    xf_foretold *foretold; /* what the next answer is expected to tell, or NULL */
     xf_scheduler core;
 };
 

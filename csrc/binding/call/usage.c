@@ -70,9 +70,10 @@ static int set_cost(SchedulerObject *s, uint32_t i, int64_t value, const char *w
     return 0;
 }
 
-/* Sets out[] for every limit of that name. Returns their number, or -1 with an error set. */
+/* Sets out[] for every limit of that name, and its bit in `named`, for the first 64. Returns how
+   many there are, or -1 with an error set. */
 static int set_named(SchedulerObject *s, PyObject *name, int64_t value, const char *what,
-                     int64_t *out)
+                     int64_t *out, uint64_t *named)
 {
     int found = 0;
     for (uint32_t i = 0; i < s->core.gate.n_limits; i++) {
@@ -81,6 +82,7 @@ static int set_named(SchedulerObject *s, PyObject *name, int64_t value, const ch
             return -1;
         }
         found += same;
+        *named |= same && i < 64 ? UINT64_C(1) << i : 0;
     }
     return found;
 }
@@ -89,6 +91,7 @@ static int64_t mapping_amounts(SchedulerObject *s, PyObject *amounts, const char
                                int64_t *out)
 {
     int64_t all = 0, tokens = -1;
+    uint64_t named = 0;
     PyObject *items = PyMapping_Items(amounts);
     if (items == NULL) {
         return -1;
@@ -99,7 +102,7 @@ static int64_t mapping_amounts(SchedulerObject *s, PyObject *amounts, const char
             goto fail;
         }
         int64_t n = amount(value, what, key);
-        int found = n < 0 ? -1 : set_named(s, key, n, what, out);
+        int found = n < 0 ? -1 : set_named(s, key, n, what, out, &named);
         if (found < 0) {
             goto fail;
         }
@@ -120,9 +123,9 @@ static int64_t mapping_amounts(SchedulerObject *s, PyObject *amounts, const char
     tokens = tokens >= 0 ? tokens : all;
     /* Users cannot name limits that they do not know. */
     for (uint32_t i = s->n_configured; i < s->core.gate.n_limits; i++) {
-        if (s->kinds[i] == XF_KIND_TOKENS &&
-            !PyMapping_HasKey(amounts, PyTuple_GET_ITEM(s->names, i)) &&
-            set_cost(s, i, tokens, what, out) < 0) {
+        const bool is_named = i < 64 ? (named >> i & 1) != 0
+                                     : PyMapping_HasKey(amounts, PyTuple_GET_ITEM(s->names, i));
+        if (s->kinds[i] == XF_KIND_TOKENS && !is_named && set_cost(s, i, tokens, what, out) < 0) {
             return -1;
         }
     }
@@ -168,6 +171,25 @@ PyObject *xf_only_argument(const char *function, PyObject *name, PyObject *const
 
 /* ---- report_token_usage() ---- */
 
+void xf_call_settle(CallObject *c, const int64_t *amounts, int64_t tokens)
+{
+    SchedulerObject *s = c->scheduler;
+    if (c->core.repeated) {
+        return; /* it waits for its next attempt, which costs anew */
+    }
+    for (uint32_t i = 0; i < s->core.gate.n_limits; i++) {
+        if (amounts[i] != c->core.held[i]) {
+            bool refund = amounts[i] < c->core.held[i];
+            xf_settle(&s->core, &c->core, i, amounts[i],
+                      refund ? xf_port_about_now(s, c->port) : xf_port_now(s, c->port));
+        }
+    }
+    s->tokens_used += tokens - c->tokens;
+    s->tokens_refunded += tokens < c->tokens ? c->tokens - tokens : 0;
+    c->tokens = tokens;
+    xf_deliver(s);
+}
+
 static int settle(CallObject *c, PyObject *actual)
 {
     SchedulerObject *s = c->scheduler;
@@ -179,19 +201,8 @@ static int settle(CallObject *c, PyObject *actual)
     }
     memcpy(amounts, c->core.held, n * sizeof(int64_t));
     int64_t tokens = xf_amounts(s, actual, "actual", amounts);
-    if (tokens >= 0 &&
-        !c->core.repeated) { /* else it waits for its next attempt, which has a cost of its own */
-        for (uint32_t i = 0; i < n; i++) {
-            if (amounts[i] != c->core.held[i]) {
-                bool refund = amounts[i] < c->core.held[i];
-                xf_settle(&s->core, &c->core, i, amounts[i],
-                          refund ? xf_port_about_now(s, c->port) : xf_port_now(s, c->port));
-            }
-        }
-        s->tokens_used += tokens - c->tokens;
-        s->tokens_refunded += tokens < c->tokens ? c->tokens - tokens : 0;
-        c->tokens = tokens;
-        xf_deliver(s);
+    if (tokens >= 0) {
+        xf_call_settle(c, amounts, tokens);
     }
     if (amounts != small) {
         PyMem_Free(amounts);

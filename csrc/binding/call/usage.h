@@ -15,6 +15,9 @@ int64_t xf_amounts(SchedulerObject *s, PyObject *amounts, const char *what, int6
 PyObject *xf_only_argument(const char *function, PyObject *name, PyObject *const *args,
                            Py_ssize_t nargs, PyObject *kwnames);
 
+/* Replaces what `c` holds of each limit by amounts[], and what it counts for by `tokens`. */
+void xf_call_settle(CallObject *c, const int64_t *amounts, int64_t tokens);
+
 PyObject *xf_report_token_usage(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *kwnames);
 

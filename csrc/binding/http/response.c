@@ -83,6 +83,13 @@ PyObject *xf_http_response_new(Transfer *transfer)
     return (PyObject *)self;
 }
 
+/* How long ago the head had come when the answer was whole, in seconds. */
+static PyObject *response_lag(PyObject *op, void *Py_UNUSED(closure))
+{
+    const xf_times *t = &((Response *)op)->times;
+    return PyFloat_FromDouble((double)(t->total - t->first_byte) / 1e6);
+}
+
 static void response_dealloc(PyObject *op)
 {
     Response *self = (Response *)op;
@@ -158,6 +165,7 @@ static PyMemberDef response_members[] = {
 };
 
 static PyGetSetDef response_getset[] = {
+    {"_lag", response_lag, NULL, NULL, NULL},
     {"_times", response_times, NULL, NULL, NULL},
     {0},
 };

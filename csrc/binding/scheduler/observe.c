@@ -33,9 +33,7 @@ static int check_wait(double seconds)
     return -1;
 }
 
-/* An instant in ns from seconds on the loop's clock, or from None `unsaid`. -1 with an error set.
- */
-static int64_t instant(PyObject *seconds, const char *name, int64_t unsaid)
+int64_t xf_instant(PyObject *seconds, const char *name, int64_t unsaid)
 {
     if (seconds == Py_None) {
         return unsaid;
@@ -115,8 +113,8 @@ PyObject *xf_scheduler_told(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
-    left.sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : XF_NEVER);
-    left.answered_at = left.sent_at < 0 ? -1 : instant(answered, "received_at", now);
+    left.sent_at = xf_instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : XF_NEVER);
+    left.answered_at = left.sent_at < 0 ? -1 : xf_instant(answered, "received_at", now);
     left.doubt = xf_doubt(&s->core, i, c != NULL ? &c->core : NULL, late);
     left.bounded = bounded;
     Py_XDECREF(c);
@@ -217,7 +215,7 @@ PyObject *xf_scheduler_begin(PyObject *self, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
-    left.sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : -1);
+    left.sent_at = xf_instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : -1);
     if (left.sent_at >= 0 || !PyErr_Occurred()) {
         xf_replace(&s->core, i, &limit, &left, c != NULL ? &c->core : NULL, now);
         xf_deliver(s);
@@ -333,7 +331,7 @@ PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)
     }
     xf_scheduler *core = &s->core;
     int64_t now = xf_port_now(s, c != NULL ? c->port : NULL);
-    int64_t sent_at = instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : now);
+    int64_t sent_at = xf_instant(sent, "sent_at", c != NULL ? c->core.dispatched_at : now);
     PyObject *readings = sent_at >= 0 ? PyTuple_New(core->gate.n_limits) : NULL;
     xf_account(core, now);
     for (uint32_t i = 0; readings != NULL && i < core->gate.n_limits; i++) {

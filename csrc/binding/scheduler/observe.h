@@ -7,6 +7,10 @@
 /* The types of the records that _flight() and _gauge() return. */
 extern PyStructSequence_Desc xf_flight_desc, xf_gauge_desc, xf_reading_desc;
 
+/* An instant in ns from seconds on the loop's clock, or from None `unsaid`. -1 with an error set.
+ */
+int64_t xf_instant(PyObject *seconds, const char *name, int64_t unsaid);
+
 PyObject *xf_scheduler_retune(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_now(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_track(PyObject *self, PyObject *unused);

@@ -10,6 +10,7 @@
 #include "binding/call/run.h"
 #include "binding/call/start.h"
 #include "binding/call/usage.h"
+#include "binding/scheduler/foretold.h"
 #include "binding/scheduler/limits.h"
 #include "binding/scheduler/observe.h"
 #include "binding/scheduler/share.h"
@@ -135,6 +136,9 @@ static int scheduler_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(s->module);
     Py_VISIT(s->names);
     Py_VISIT(s->drains);
+    if (xf_foretold_traverse(s, visit, arg) != 0) {
+        return -1;
+    }
     if (s->member != NULL) {
         Py_VISIT(s->member->ways);
     }
@@ -151,6 +155,7 @@ static int scheduler_clear(PyObject *self)
 {
     SchedulerObject *s = (SchedulerObject *)self;
     Py_CLEAR(s->drains);
+    xf_foretold_free(s);
     xf_port_detach_all(s);
     return 0;
 }
@@ -279,6 +284,16 @@ static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(
 }
 
 /* The doors: see lock.h. */
+static PyObject *xf_scheduler_foreseen_locked(PyObject *self, PyObject *const *args,
+                                              Py_ssize_t nargs)
+{
+    PyObject *result;
+    XF_LOCK(self);
+    result = xf_scheduler_foreseen(self, args, nargs);
+    XF_UNLOCK();
+    return result;
+}
+
 XF_FASTCALL_DOOR(scheduler_start_task, self)
 XF_FASTCALL_DOOR(scheduler_notify, self)
 XF_METHOD_DOOR(xf_scheduler_wait, self)
@@ -287,6 +302,10 @@ XF_METHOD_DOOR(xf_scheduler_now, self)
 XF_METHOD_DOOR(xf_scheduler_retune, self)
 XF_METHOD_DOOR(xf_scheduler_track, self)
 XF_METHOD_DOOR(xf_scheduler_alarm_after, self)
+XF_METHOD_DOOR(xf_scheduler_foretell, self)
+XF_METHOD_DOOR(xf_scheduler_unforetell, self)
+XF_METHOD_DOOR(xf_scheduler_charged_as, self)
+XF_METHOD_DOOR(xf_scheduler_unread, self)
 XF_KEYWORDS_DOOR(xf_scheduler_told, self)
 XF_METHOD_DOOR(xf_scheduler_withhold, self)
 XF_KEYWORDS_DOOR(xf_scheduler_ascertain, self)
@@ -363,6 +382,34 @@ static PyMethodDef scheduler_methods[] = {
                "succeeded; 0 is never.")},
     {"_track", xf_scheduler_track_locked, METH_NOARGS,
      PyDoc_STR("_track($self, /)\n--\n\nFollows the levels from now on, which _told() needs.")},
+    {"_foretell", xf_scheduler_foretell_locked, METH_VARARGS,
+     PyDoc_STR(
+         "_foretell($self, words, look_at, slots, blind, passed, estimate_type, /)\n--\n\n"
+         "Says what answers are expected to tell, for _foreseen(): of each limit ((unit, period,\n"
+         "amount, window, burst, slides), index, late, bounded, level, period that is kept to,\n"
+         "units that nobody else takes, when others are forgotten), in seconds on the loop's\n"
+         "clock; the unit as in UNITS from 1 on, 0: requests. From look_at on no answer is\n"
+         "foreseen, nor one while others wait for one of so many slots (-1: any).")},
+    {"_unforetell", xf_scheduler_unforetell_locked, METH_NOARGS,
+     PyDoc_STR("_unforetell($self, /)\n--\n\n"
+               "Nothing is foretold any more. Returns what was told last: a list of (index,\n"
+               "remaining, reset or a negative number).")},
+    {"_charged_as", xf_scheduler_charged_as_locked, METH_VARARGS,
+     PyDoc_STR(
+         "_charged_as($self, model, rule, /)\n--\n\n"
+         "How the calls of a model are charged: (admission, settles, cached_free, whether\n"
+         "older ones are in doubt), -1: not known. rule None: to be asked; model None: of all.")},
+    {"_unread", xf_scheduler_unread_locked, METH_NOARGS,
+     PyDoc_STR(
+         "_unread($self, /)\n--\n\n"
+         "The answers that were foreseen since the last time, as a list of (now, dispatched,\n"
+         "crowd, in flight, waiting, sent_at, received_at, estimate, usage, seen).")},
+    {"_foreseen", XF_FUNCTION(xf_scheduler_foreseen_locked), METH_FASTCALL,
+     PyDoc_STR("_foreseen($self, call, status, headers, body, sent_at, received_at, settle, /)\n"
+               "--\n\n"
+               "Whether an answer to the call (None: the current one) tells nothing new; then it\n"
+               "is taken in, and the call settled (settle: 0 not, 1 as charged, 2 by its usage).\n"
+               "Else nothing is done. headers: a head, or a dict.")},
     {"_told", XF_FUNCTION(xf_scheduler_told_locked), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "_told($self, index, remaining, /, *, late=False, bounded=False, sent_at=None,\n"

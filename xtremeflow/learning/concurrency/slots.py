@@ -92,7 +92,8 @@ class Slots:
         """Takes the answer to a call that was sent with `crowd` in flight, itself included. Now
         there are `in_flight`, the call still included, and `waiting` in the queue."""
         self._note_rate(now)
-        self._budget = min(1.0, self._budget + 1 / self._thrift)
+        if self._budget < 1.0:
+            self._budget = min(1.0, self._budget + 1 / self._thrift)
         self._unanswered = 0
         has_passed = sent_at >= self._lowered_at
         if has_passed:

@@ -80,9 +80,14 @@ class RateFinder:
         return [i for i, suspect in enumerate(self.suspects) if suspect.rate > 0]
 
     @property
+    def due_at(self) -> float:
+        """From when on an answer to a call that passed is worth to be looked at."""
+        return 0.0 if self._control.is_closed else self._ledger.due_at
+
+    @property
     def is_due(self) -> bool:
         """Whether the answer to a passed call is worth a look."""
-        return self._control.is_closed or self._ledger.is_due(self._core._now())
+        return self._core._now() >= self.due_at
 
     @property
     def rates(self) -> dict[str, Rate]:

@@ -20,9 +20,10 @@ class Ledger:
         self._amounts: list[Amounts] = []
         self._nothing = (0.0,) * limits
 
-    def is_due(self, now: float) -> bool:
-        """Whether it is time for another note."""
-        return not self._times or now >= self._times[-1] + APART
+    @property
+    def due_at(self) -> float:
+        """When it is time for another note."""
+        return self._times[-1] + APART if self._times else 0.0
 
     def note(self, now: float, readings: Sequence[Reading]) -> None:
         pairs = zip(readings, self._refused, strict=True)

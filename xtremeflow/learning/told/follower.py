@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from math import exp
+from dataclasses import replace
+from math import exp, inf
 
 from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.reading import Core, Gauge, Key, Limits, defined
@@ -29,7 +30,22 @@ FITS, SHARED = 0.9, 0.25
 MEMORABLE = 120.0
 NOTICED = 0.01  # of a bucket: if more is missing, others have used it
 
+NAMES = ("requests", "tokens", "input_tokens", "output_tokens")  # in the order of the reader in C
+
 Say = Callable[[int, float, float, str], None]
+# The limit's definition; its index, late, bounded, level, period, notice, when to forget others;
+# and what was told of it.
+Word = tuple[
+    tuple[int, float, float, float, float, bool],
+    int,
+    bool,
+    bool,
+    bool,
+    float,
+    float,
+    float,
+    Observation,
+]
 
 
 class ToldFollower:
@@ -67,6 +83,53 @@ class ToldFollower:
         self._last.pop(index, None)
         if self._sliding.pop(index, None) is not None:
             self._core._shut(index, 0.0)
+
+    # -- answers that tell nothing new: see csrc/binding/scheduler/foretold.c
+
+    def expected(self) -> list[Word] | None:
+        """What the next answer says of limits if it tells nothing new; None if that is not sure."""
+        words: list[Word] = []
+        for key, seen, is_sure in self._told.beliefs:
+            index = self._limits.index(key)
+            told = None if index is None else self._last.get(index)
+            if not is_sure or (told is None and index is not None):
+                return None
+            definition = (
+                NAMES.index(seen.name), seen.per or 0.0, seen.amount, seen.window or 0.0,
+                seen.burst or 0.0, seen.slides,
+            )  # fmt: skip
+            if index is None or told is None:
+                words.append((definition, -1, False, False, False, 0.0, 0.0, inf, seen))
+                continue
+            limit = self._kept(index, told)
+            assert limit.capacity is not None
+            is_bound = self._limits.bound(index) is not None
+            notice, forget_at = NOTICED * limit.capacity, self._forget_at(index)
+            words.append(
+                (definition, index, told.is_late, is_bound, told.is_level, limit.per, notice,
+                 forget_at, seen)
+            )  # fmt: skip
+        return words
+
+    def _forget_at(self, index: int) -> float:
+        """When others are forgotten who were noticed, in seconds on the loop's clock."""
+        was = self._others_at.get(index)
+        return inf if was is None else was + MEMORABLE
+
+    def noticed(self, index: int, moved: float) -> float:
+        """An answer that told nothing new has moved the level by so much; see `_forget_at`."""
+        told = self._last.get(index)
+        if told is not None:
+            self._notice(index, told, self._kept(index, told), moved)
+        return self._forget_at(index)
+
+    def caught_up(self, index: int, remaining: float, reset: float | None) -> None:
+        """Such answers have said at last that so much is left."""
+        told = self._last.get(index)
+        if told is not None:
+            self._last[index] = replace(told, remaining=remaining, reset=reset, changed=False)
+
+    # -- answers
 
     def follow(
         self,

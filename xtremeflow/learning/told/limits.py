@@ -6,6 +6,7 @@ of another model with another limit neither change the limit nor move its level.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from xtremeflow.answers.headers import Definition, Observation
@@ -65,6 +66,14 @@ class ToldLimits:
     def limits(self) -> list[Limit]:
         """Returns the buckets to keep."""
         return [belief.limit for belief in self._beliefs.values()]
+
+    @property
+    def beliefs(self) -> Iterator[tuple[Key, Observation, bool]]:
+        """What is believed of each limit, and whether nothing contradicts it; of a name that of
+        minutes first."""
+        for key in sorted(self._beliefs):
+            belief = self._beliefs[key]
+            yield key, belief.told, belief.rival is None
 
     def learn(self, seen: Observation) -> Told | None:
         """Takes an observation. Returns its consequences, or None if it is of no use."""

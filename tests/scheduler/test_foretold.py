@@ -1,0 +1,296 @@
+"""Answers that tell nothing new are taken in natively, and all is as if Python had looked at them.
+
+The same random answers go to two schedulers on a virtual clock. One takes in what is foreseen, the
+other, the reference, shows every answer to the learner in Python.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xtremeflow import Limit, TaskScheduler
+from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.usage import usage_of
+from xtremeflow.answers.verdict import PASSED, Meaning
+from xtremeflow.testing import run
+from xtremeflow.values.charges import BY_USAGE
+
+DATE = "date: Sun, 06 Nov 1994 08:49:37 GMT"
+AMOUNT = 60_000
+
+
+def openai(left: float, amount: int) -> list[str]:
+    return [
+        f"x-ratelimit-limit-requests: {amount // 10}",
+        f"x-ratelimit-limit-tokens: {amount}",
+        f"x-ratelimit-remaining-requests: {int(left * amount / 10)}",
+        f"x-ratelimit-remaining-tokens: {int(left * amount)}",
+        "x-ratelimit-reset-requests: 120ms",
+        f"x-ratelimit-reset-tokens: {(1 - left) * 60:.3f}s",
+    ]
+
+
+def anthropic(left: float, amount: int) -> list[str]:
+    lines = []
+    for name, share in (
+        ("requests", 100),
+        ("input-tokens", 2),
+        ("output-tokens", 2),
+        ("tokens", 1),
+    ):
+        lines += [
+            f"anthropic-ratelimit-{name}-limit: {amount // share}",
+            f"anthropic-ratelimit-{name}-remaining: {int(left * amount / share)}",
+            f"anthropic-ratelimit-{name}-reset: 1994-11-06T08:50:07Z",
+        ]
+    return lines
+
+
+def azure(left: float, amount: int) -> list[str]:
+    return [
+        line.replace("120ms", "10").split("reset-tokens")[0] + "reset-tokens: 30"
+        if "reset-tokens" in line
+        else line.replace("120ms", "10")
+        for line in openai(left, amount)
+    ]
+
+
+def groq(left: float, amount: int) -> list[str]:
+    day = f"{(1 - left) * 86400:.0f}s"
+    return [line.replace("120ms", day) for line in openai(left, amount)]
+
+
+def mistral(left: float, amount: int) -> list[str]:
+    return [
+        f"x-ratelimit-limit-tokens-minute: {amount}",
+        f"x-ratelimit-remaining-tokens-minute: {int(left * amount)}",
+    ]
+
+
+def silent(left: float, amount: int) -> list[str]:
+    return ["x-request-id: r"]
+
+
+def twisted(left: float, amount: int) -> list[str]:
+    return [
+        "x-ratelimit-limit-tokens: 1_000",
+        f"X-RateLimit-Remaining-Tokens: {left}",
+        "x-ratelimit-limit-requests: 100",
+        "x-ratelimit-remaining-requests: 200",
+    ]
+
+
+STYLES = [openai, anthropic, azure, groq, mistral, silent, twisted]
+
+# Of an answer: what it costs, how long it takes, what is left, whether it is an odd one, and how.
+ANSWERS = st.lists(
+    st.tuples(
+        st.integers(0, 900),
+        st.integers(1, 400),
+        st.floats(0.05, 1.0),
+        st.sampled_from(
+            ["fine"] * 30 + ["other limit", "429", "500", "error", "no usage", "cached"]
+        ),
+    ),
+    min_size=4,
+    max_size=60,
+)
+
+
+def answer_of(style: Any, size: int, left: float, kind: str) -> tuple[int, bytes, bytes]:
+    status = int(kind) if kind.isdigit() else 200
+    amount = AMOUNT // 2 if kind == "other limit" else AMOUNT
+    lines = [f"HTTP/1.1 {status} OK", DATE, *style(left, amount), "", ""]
+    cached = size // 2 if kind == "cached" else 0
+    body: dict[str, Any] = {"choices": [], "error": None}
+    if kind != "no usage":
+        body["usage"] = {"prompt_tokens": size, "completion_tokens": size // 3,
+                         "prompt_tokens_details": {"cached_tokens": cached}}  # fmt: skip
+    if kind == "error":
+        body["error"] = {"message": "overloaded"}
+    return status, "\r\n".join(lines).encode(), json.dumps(body).encode()
+
+
+class Fed:
+    """A scheduler that is fed with answers, natively or not."""
+
+    def __init__(self, scheduler: TaskScheduler, is_native: bool) -> None:
+        self.scheduler = scheduler
+        self.foreseen = 0
+        self._is_native = is_native
+
+    async def call(self, style: Any, size: int, seconds: float, left: float, kind: str) -> None:
+        scheduler = self.scheduler
+        estimate = scheduler.estimate(max(1, 3 * size), model="m", most=size % 7 * 100)
+
+        async def attempt() -> None:
+            await asyncio.sleep(seconds)
+            status, head, body = answer_of(style, size, left, kind)
+            if self._is_native and scheduler._foreseen(None, status, head, body, None, None, 1):
+                self.foreseen += 1
+                scheduler._catch_up()
+                return
+            pairs = [line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2]]
+            verdict = scheduler._shown(Answer(status, pairs, body))
+            usage = usage_of(json.loads(body)) if status < 400 else None
+            if usage is not None:
+                scheduler.settle(usage)
+            if verdict.meaning is not Meaning.PASSED:
+                raise ConnectionError
+
+        await asyncio.gather(scheduler.submit(attempt(), estimate), return_exceptions=True)
+
+    def books(self) -> Any:
+        counts = self.scheduler._snapshot()
+        limits = [
+            tuple(
+                limit[key] for key in ("rate", "capacity", "level", "used", "refunded", "charged")
+            )
+            for limit in counts["limits"]
+        ]
+        return limits, counts["tokens_used"], counts["tokens_refunded"], counts["succeeded"]
+
+    def learned(self) -> Any:
+        """All that the learner and the costs know."""
+        scheduler = self.scheduler
+        scheduler._look()
+        costs = scheduler._costs
+        calls = costs._charges._keys
+        learned: list[Any] = [
+            {name: vars_of(model) for name, model in costs.estimator._models.items()},
+            {
+                key: (own._sent.times, own._sent._parts, own._ended.times)
+                for key, own in calls.items()
+            },
+            {
+                key: {name: list(map(vars_of, track.waiting)) for name, track in own.tracks.items()}
+                for key, own in calls.items()
+            },
+            {key: (own.belief, own._votes, own._misses) for key, own in calls.items()},
+            {key: (doubt.withheld, list(doubt.calls)) for key, doubt in costs._doubtful.items()},
+        ]
+        learner = scheduler._learner
+        if learner is not None:
+            told = learner._told
+            learned += [
+                {i: (last.limit, last.remaining, last.reset) for i, last in told._last.items()},
+                told._others_at,
+            ]
+            if learner.slots is not None:
+                state = {k: v for k, v in vars(learner.slots).items() if k != "_knee"}
+                learned += [state, list(learner._crowds._passed)]
+        return learned
+
+
+def vars_of(thing: Any) -> list[Any]:
+    return [getattr(thing, name) for name in thing.__slots__]
+
+
+def rounded(value: Any) -> Any:
+    """That nothing depends on the last bits of a float."""
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
+    if isinstance(value, dict):
+        return {key: rounded(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [rounded(inner) for inner in value]
+    return value
+
+
+MAKERS: dict[str, Any] = {
+    "adapt": lambda: TaskScheduler(adapt=True),
+    "bounded": lambda: TaskScheduler(
+        adapt="bounded", limits=[Limit("tokens", 30_000, 60.0, 30_000), Limit("requests", 900)]
+    ),
+    "limits": lambda: TaskScheduler(4, limits=[Limit("tokens", 90_000, 60.0, 90_000)]),
+    "none": lambda: TaskScheduler(3),
+}
+
+
+async def feed(fed: Fed, style: Any, answers: list[Any], by_usage: bool) -> list[Any]:
+    if by_usage:
+        fed.scheduler.charge_by(BY_USAGE)
+    books = []
+    for at in range(0, len(answers), 2):  # two at a time
+        calls = [
+            fed.call(style, size, seconds / 1000, left, kind)
+            for size, seconds, left, kind in answers[at : at + 2]
+        ]
+        await asyncio.gather(*calls)
+        books.append(rounded(fed.books()))
+    return books
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("style", STYLES)
+@settings(max_examples=25, deadline=None)
+@given(answers=ANSWERS, by_usage=st.booleans())
+def test_all_is_as_if_python_had_looked(
+    maker: str, style: Any, answers: list[Any], by_usage: bool
+) -> None:
+    native, reference = Fed(MAKERS[maker](), True), Fed(MAKERS[maker](), False)
+    assert run(feed(native, style, answers, by_usage), start=1e6) == run(
+        feed(reference, style, answers, by_usage), start=1e6
+    )
+    assert rounded(native.learned()) == rounded(reference.learned())
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("style", [openai, anthropic, azure, silent])
+def test_what_is_foretold_is_foreseen(maker: str, style: Any) -> None:
+    """Nearly all of a calm provider's answers, in every form."""
+    if style is silent and maker in ("adapt", "bounded"):
+        pytest.skip("the number of calls in flight is being found: each answer is looked at")
+    answers = [(100, 1, 0.9, "fine")] * 200
+    fed = Fed(MAKERS[maker](), True)
+    run(feed(fed, lambda left, amount: style(left, 1000 * amount), answers, by_usage=True))
+    # Where limits may be found, one answer in 30 ms is looked at anyway.
+    assert fed.foreseen > (100 if maker in ("adapt", "bounded") else 190)
+
+
+def test_observe_takes_what_clients_have() -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(adapt=True)
+        _, head, body = answer_of(openai, 10, 0.5, "fine")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2])
+        seen: list[bool] = []
+        foreseen = scheduler._foreseen
+
+        async def call(body: Any, headers: Any) -> None:
+            scheduler._foreseen = lambda *args: (seen.append(foreseen(*args)), seen[-1])[1]  # type: ignore
+            assert scheduler.observe(200, headers, body) is PASSED
+
+        for each in (body, body, body.decode().replace("error", "fault"), json.loads(body), None):
+            await scheduler.submit(call(each, headers), 1)
+        assert seen == [False, True, True, True, True]
+        await scheduler.submit(call(body, list(headers.items())), 1)
+        await scheduler.submit(call(body, {**headers, "x-ratelimit-limit-tokens": "5\n"}), 1)
+        assert seen[5:] == [False, False]
+
+    run(main())
+
+
+def test_the_learner_catches_up_before_it_is_asked() -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(adapt=True)
+        fed = Fed(scheduler, True)
+        fed._is_native = True
+        caught: list[int] = []
+        catch_up = scheduler._catch_up
+        scheduler._catch_up = lambda: None  # type: ignore[method-assign]
+        for _ in range(6):
+            await fed.call(openai, 30, 0.001, 0.5, "fine")
+        scheduler._catch_up = catch_up  # type: ignore[method-assign]
+        assert fed.foreseen > 2
+        before = scheduler.estimator.learned()["m"]["output_tokens"]
+        caught.append(len(scheduler._unread()))
+        assert before == 10.0
+        assert caught == [0]
+
+    run(main())
