@@ -1,4 +1,4 @@
-"""What a scheduler looks for in asyncio's debug mode."""
+"""Faults of a program that a scheduler finds in asyncio's debug mode."""
 
 from __future__ import annotations
 
