@@ -19,7 +19,7 @@ import struct
 import sys
 import time
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,12 +66,12 @@ class Member:
         self.seat = -1
         self._file = self._lock = self._pipe = -1
         self._ways: dict[int, int] = {}  # pipes to members of other processes, by their seats
-        self._key = (0, 0)
+        self._key: tuple[int, int] = (0, 0)
 
     # -- joining
 
     @contextmanager
-    def joining(self) -> Iterator[None]:
+    def joining(self) -> Generator[None, None, None]:
         """Takes a seat. Within the block no other process joins. Returns the seat if the block
         fails."""
         try:
@@ -279,7 +279,7 @@ def _try_lock(path: Path) -> int | None:
 
 
 @contextmanager
-def _locked(file: int, share: str) -> Iterator[None]:
+def _locked(file: int, share: str) -> Generator[None, None, None]:
     """Lets no other process join during the block. Joining takes moments, so a longer wait
     fails."""
     give_up = time.monotonic() + PATIENCE
