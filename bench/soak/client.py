@@ -10,7 +10,7 @@ from bench.learning.ways import estimate
 from bench.learning.world import Refused
 from bench.soak.provider import Provider
 from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow._core import current_call
+from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.verdict import Meaning, Verdict
@@ -95,6 +95,10 @@ class Client:
         if sent.result is None or sent.verdict.meaning is not Meaning.PASSED:
             raise ValueError(f"the caller is given {sent.answer.status}, {sent.verdict}")
         return sent.result
+
+    def call(self) -> Call | None:
+        """For Attempts: returns the current call."""
+        return current_call()
 
     def shown(self, answer: Answer) -> Verdict:
         """For Attempts: shows the scheduler an answer."""

@@ -1,4 +1,4 @@
-/* What one answer's head says of one limit: what the fields of limits.h mean.
+/* What one answer's head says of one limit: the meaning of the fields of limits.h.
  *
  * The reader in Python, xtremeflow/answers/headers.py, is the reference, and knows what each of
  * these is for. */

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from xtremeflow import TokenRateScheduler
+from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.table import judged
@@ -17,6 +18,9 @@ from xtremeflow.values.usage import Usage
 
 class Line:
     """Learns nothing."""
+
+    def call(self) -> Call | None:
+        return current_call()
 
     def shown(self, answer: Answer) -> Verdict:
         return judged(answer)

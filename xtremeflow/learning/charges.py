@@ -134,7 +134,7 @@ class Charges:
         sent_at: float,
         ended_at: float,
     ) -> None:
-        """The same, of so many tokens. What follows from it, judge() says."""
+        """The same, of so many tokens. judge() says what follows from it."""
         calls = self._keys.get(key)
         if calls is not None:  # else no answer has told what is left
             calls.ended(most, read, written, cached, sent_at, ended_at)

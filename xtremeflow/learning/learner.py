@@ -42,7 +42,7 @@ TRIVIAL = 0.02  # changes of a rate by less are not worth a line of the log
 
 
 class Expected(NamedTuple):
-    """What the next answer tells if it tells nothing new.
+    """The words of an answer that tells nothing new.
 
     words    of limits: see ToldFollower.expected
     look_at  seconds on the loop's clock: from then on an answer is worth to be looked at anyway
@@ -160,7 +160,7 @@ class Learner:
     # -- answers that tell nothing new: see csrc/binding/scheduler/foretold.c
 
     def expected(self) -> Expected | None:
-        """What the next answer tells if that is nothing new; None if it may be anything."""
+        """Returns the words of an answer that tells nothing new; None if it may be anything."""
         finder, slots = self._finder, self.slots
         words = self._told.expected()
         if words is None or (finder is not None and finder.culprits and self._told):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
@@ -41,7 +41,8 @@ class Observing(Mapped):
     _limits: list[Limit]
     _burst_ratio: float
     _adapt: Adapt
-    _learning: AbstractContextManager[bool]
+    # Before __init__ a lock of nobody: the native part then says that it has not been called.
+    _learning: AbstractContextManager[bool] = nullcontext(True)
     _learner: Learner | None
     _costs: Costs
     _expects: bool  # something of the next answer
@@ -164,7 +165,9 @@ class Observing(Mapped):
         """Tells the learner and the costs of the answers that told nothing new."""
         with self._learning:
             records = self._unread()
-            if records and self._learner is not None:
+            if not records:
+                return
+            if self._learner is not None:
                 self._learner.passed(records)
             for model in self._costs.caught_up(records):
                 self._charged_as(model, self._costs.charged_as(model))

@@ -39,6 +39,20 @@ static int64_t system_now(void)
 #endif
 }
 
+double xf_unix_time(void)
+{
+#ifdef _WIN32
+    FILETIME since_1601; /* in units of 100 ns */
+    GetSystemTimeAsFileTime(&since_1601);
+    uint64_t units = (uint64_t)since_1601.dwHighDateTime << 32 | since_1601.dwLowDateTime;
+    return (double)units * 1e-7 - 11644473600.0;
+#else
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+#endif
+}
+
 static double loop_time(const PortObject *port)
 {
     PyObject *t = PyObject_CallMethodNoArgs(port->loop, port->st->s_time);

@@ -12,6 +12,9 @@ int xf_has_own_clock(xf_module *st, PyObject *loop);
    failed, which is reported. Keeps a set exception. */
 int64_t xf_clock_now(const PortObject *port);
 
+/* The time of day in seconds since 1970 (UTC), as dates in answers are told. */
+double xf_unix_time(void);
+
 /* Makes sure that the port's timer can be armed. Must be called on the port's own loop. 0, or -1
    with an error set. */
 int xf_port_prepare(PortObject *port);

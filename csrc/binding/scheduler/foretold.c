@@ -8,13 +8,13 @@
 #include "binding/call/call.h"
 #include "binding/call/deliver.h"
 #include "binding/call/usage.h"
+#include "binding/loop/timer.h"
 #include "binding/scheduler/observe.h"
 #include "net/observation.h"
 #include "net/usage.h"
 
 #include <math.h>
 #include <string.h>
-#include <time.h>
 
 enum { UNREAD = 32 };                  /* answers at most that the learner has not seen yet, */
 #define UNREAD_NS INT64_C(50000000)    /* and for no longer */
@@ -340,7 +340,6 @@ static bool read_head(xf_foretold *f, PyObject *headers, answer *a)
     Py_ssize_t length;
     size_t size;
     xf_quotas quotas;
-    struct timespec now;
     a->n_seen = 0;
     if (f->is_blind) {
         return true;
@@ -351,8 +350,7 @@ static bool read_head(xf_foretold *f, PyObject *headers, answer *a)
     } else if (!write_head(headers, text, &size)) {
         return false;
     }
-    (void)timespec_get(&now, TIME_UTC);
-    if (!xf_quotas_read(&quotas, head, size, (double)now.tv_sec + (double)now.tv_nsec * 1e-9) ||
+    if (!xf_quotas_read(&quotas, head, size, xf_unix_time()) ||
         (a->n_seen = xf_observe(&quotas, a->seen)) < 0) {
         return false;
     }
