@@ -13,7 +13,8 @@ job_windows() {
     python=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
     cp -RL "$python" "$windows/include"
     cp scripts/windows/pyconfig.h "$windows/include/pyconfig.h"
-    for file in csrc/core/*.c csrc/binding/*.c csrc/binding/{loop,call,scheduler}/*.c; do
+    for file in csrc/core/*.c csrc/binding/*.c csrc/binding/{loop,call,scheduler}/*.c \
+        csrc/net/{head,json,limits,observation,usage}.c; do # as setup.py has them
         objects+=("$windows/$(basename "$(dirname "$file")")-$(basename "$file" .c).o")
         try $CROSS-gcc "${WARNINGS[@]}" -isystem "$windows/include" -c "$file" -o "${objects[-1]}"
     done
