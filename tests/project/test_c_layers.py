@@ -58,3 +58,17 @@ def test_every_header_is_guarded_by_a_name_of_its_own() -> None:
     ]
     names = [guard.group(1) for guard in guards if guard is not None]
     assert len(names) == len(HEADERS) == len(set(names))
+
+
+def test_the_architecture_names_the_files_of_each_layer_of_the_binding() -> None:
+    text = (CSRC.parent / "docs" / "architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| (?:`(loop|call|scheduler)` )?\| `(\w+)` \| ", text, flags=re.MULTILINE)
+    told: dict[str, list[str]] = {"loop": [], "call": [], "scheduler": []}
+    layer = ""
+    for begins, file in rows:
+        layer = begins or layer
+        told[layer].append(file)
+    there = {
+        each: [header.stem for header in HEADERS if header.parent.name == each] for each in told
+    }
+    assert {each: sorted(files) for each, files in told.items()} == there
