@@ -97,9 +97,9 @@ class World:
 
     def watch(self) -> None:
         self.held.append(self.provider.stats.in_flight)
-        follower = None if self.scheduler is None else self.scheduler._follower
-        if follower is not None and follower.slots is not None:
-            self.let_in.append(follower.slots.size or 0)
+        learner = None if self.scheduler is None else self.scheduler._learner
+        if learner is not None and learner.slots is not None:
+            self.let_in.append(learner.slots.size or 0)
 
     async def call(self, index: int) -> None:
         request, provider = self.requests[index], self.provider
