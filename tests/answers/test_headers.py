@@ -80,6 +80,23 @@ def test_azure_counts_windows_and_tells_plain_seconds() -> None:
     }
 
 
+@pytest.mark.parametrize("unit", [1, 1000])
+@pytest.mark.parametrize(
+    ("limit", "used", "reset", "per"),
+    [
+        (600, 60, 6, MINUTE),
+        (1_200_000, 10, 1, MINUTE),  # rounded up
+        (10_000, 10, 87, DAY),
+    ],
+)
+def test_a_time_at_which_it_is_full_again_is_no_number_of_seconds(
+    limit: int, used: int, reset: int, per: float, unit: int
+) -> None:
+    told = seen(plain("requests", limit, limit - used, int(NOW + reset) * unit))["requests"]
+    assert told == Observation("requests", per, limit, limit - used)
+    assert told.reset == pytest.approx(reset, abs=1.0)
+
+
 def anthropic(what: str, limit: int, remaining: int, reset: str) -> dict[str, str]:
     prefix = f"Anthropic-RateLimit-{what}"
     return {

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from xtremeflow.answers.answer import Answer, lowered
 from xtremeflow.providers.anthropic import ANTHROPIC, DIALECT
 from xtremeflow.providers.azure import AZURE
-from xtremeflow.values.forms import as_instant, as_number, json_objects, until
+from xtremeflow.values.forms import EPOCH, as_instant, as_number, json_objects, until
 from xtremeflow.values.limits import DAY, MINUTE
 
 _PERIODS = {"second": 1.0, "minute": MINUTE, "hour": 3_600.0, "day": DAY, "month": 30 * DAY}
@@ -24,7 +24,9 @@ _NAMES = {"req": "requests", "input-tokens": "input_tokens", "output-tokens": "o
 
 _MOST = 1e15  # per period: beyond any provider
 _UNIT_ENDS = frozenset("smhd")  # durations end so, and need not be tried as numbers
-_SURE = 0.01  # s: shorter resets are mostly rounding to whole milliseconds
+# s: shorter resets are mostly rounding, to whole milliseconds; of a time, and of the answer's date,
+# to whole seconds.
+_SURE, _SURE_TIME = 0.01, 3.0
 
 _KIND = "limit|remaining|reset"
 _PLAIN = re.compile(
@@ -176,9 +178,7 @@ def _observed(quota: Quota) -> Observation | None:
             remaining = max(0.0, remaining - grain / 2)
     elif quota.style == "period":
         window, slides = per, True  # Mistral's
-    elif (
-        quota.reset_text[-1:] not in _UNIT_ENDS and as_number(quota.reset_text) is not None
-    ):  # without a unit: Azure
+    elif _is_plain_seconds(quota.reset_text):  # Azure
         per = MINUTE
         window = AZURE.quotas["rpm"].seconds if quota.name == "requests" else MINUTE
     else:
@@ -188,6 +188,11 @@ def _observed(quota: Quota) -> Observation | None:
     )
 
 
+def _is_plain_seconds(text: str) -> bool:
+    number = None if text[-1:] in _UNIT_ENDS else as_number(text)
+    return number is not None and number < EPOCH
+
+
 def _period(quota: Quota) -> float | None:
     """Returns the period of a bucket, from the time in which its used part refills. Groq's
     requests, and OpenAI's of some accounts, are per day and do not say so."""
@@ -195,7 +200,8 @@ def _period(quota: Quota) -> float | None:
     if reset is None or amount is None or remaining is None:
         return None if quota.style == "plain" and quota.reset_text else MINUTE
     used = amount - remaining
-    if used > 0 and reset >= _SURE and DAY / 2 < reset * amount / used < DAY * 2:
+    sure = _SURE if quota.reset_text[-1:] in _UNIT_ENDS else _SURE_TIME
+    if used > 0 and reset >= sure and DAY / 2 < reset * amount / used < DAY * 2:
         return DAY
     if reset <= 1.1 * MINUTE:
         return (

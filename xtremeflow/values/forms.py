@@ -102,7 +102,7 @@ def as_instant(text: str) -> float | None:
         return None
 
 
-_EPOCH = 1e9  # seconds: a larger number is a Unix time, since a delay would be of 30 years
+EPOCH = 1e9  # seconds: a larger number is a Unix time, since a delay would be of 30 years
 
 
 def until(text: str | None, now: float) -> float | None:
@@ -113,8 +113,8 @@ def until(text: str | None, now: float) -> float | None:
     if text is None:
         return None
     delay = as_duration(text)
-    if delay is not None and delay >= _EPOCH:
-        while delay >= 1000 * _EPOCH:  # in milliseconds or less
+    if delay is not None and delay >= EPOCH:
+        while delay >= 1000 * EPOCH:  # in milliseconds or less
             delay /= 1000
         return as_number(delay - now)
     if delay is None and (instant := as_instant(text)) is not None:
