@@ -20,6 +20,7 @@ from xtremeflow.testing import (
     Enforcer,
     FixedWindow,
     LatencyModel,
+    Quirks,
     RateLimitError,
     SimulatedProvider,
     TokenBucket,
@@ -71,8 +72,9 @@ class Job:
                 await asyncio.sleep(0.05)
                 raise RateLimitError("no", None)
             await self.provider.call(prompt_tokens=tokens, output_tokens=0, key=index)
-        except RateLimitError:
-            self.scheduler.observe(429, {})
+        except RateLimitError as error:
+            busy = {"error": {"message": str(error)}} if error.reason == "noise" else None
+            self.scheduler.observe(429, {}, busy)
             raise RetryException from None
         self.scheduler.observe(200, {})
         self.done += 1
@@ -259,6 +261,22 @@ def test_no_sequence_of_answers_stops_the_queue(script: list[str]) -> None:
     done, took = run(main())
     assert done == 400
     assert took < 1_200.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_model_that_is_busy_now_and_then_does_not_slow_the_job(seed: int) -> None:
+    async def main() -> Job:
+        limits = [TokenBucket("requests", 600, 60.0)]
+        job = Job(limits, TokenRateScheduler(adapt=True))
+        job.provider = SimulatedProvider(
+            limits, latency=SLOW, charge="actual", seed=seed, quirks=Quirks(noise=0.01)
+        )
+        await job.run(300.0)
+        return job
+
+    job = run(main())
+    assert job.passed(60.0, 300.0) > 0.97 * 10
+    assert job.refused(60.0) < 0.04  # with the noise
 
 
 def test_after_an_outage_the_rate_is_used_again() -> None:

@@ -343,15 +343,19 @@ class Refused(Exception):
 
 
 async def work(
-    scheduler: TokenRateScheduler, provider: SimulatedProvider, calls: int, max_retries: int = 3
+    scheduler: TokenRateScheduler,
+    provider: SimulatedProvider,
+    calls: int,
+    max_retries: int = 3,
+    status: int = 429,
 ) -> list[Any]:
     @auto_backoff(max_retries=max_retries)
     async def call(key: int) -> None:
         try:
             await provider.call(prompt_tokens=10, output_tokens=key % 200, key=key)
         except RateLimitError:
-            scheduler.observe(429, {}, {})
-            raise Refused(429) from None
+            scheduler.observe(status, {}, {})
+            raise Refused(status) from None
         scheduler.observe(200, {})
 
     tasks = [scheduler.submit(call(key)) for key in range(calls)]
@@ -384,6 +388,21 @@ def test_a_scheduler_finds_the_limit_pauses_no_call_and_loses_none(
     messages = [r.getMessage() for r in caplog.records if r.name == "xtremeflow.learning"]
     assert any("in flight are now" in message for message in messages)
     assert len(messages) <= 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_limit_is_found_too_where_refusals_call_the_provider_overloaded(seed: int) -> None:
+    async def main() -> None:
+        latency = LatencyModel(uplink_jitter=0.02)
+        provider = SimulatedProvider([Concurrency(30)], latency=latency, seed=seed)
+        scheduler = TokenRateScheduler(adapt=True)
+        assert await work(scheduler, provider, 3_000, status=503) == [None] * 3_000
+        assert 1 <= provider.stats.refused <= 60
+        concurrency = scheduler.stats().concurrency
+        assert concurrency is not None
+        assert 15 <= concurrency.calls <= 31
+
+    run(main())
 
 
 def test_max_concurrency_stays_the_upper_bound() -> None:

@@ -132,7 +132,7 @@ class Learner:
             elif finder is not None and refused and gauge.now > gauge.first:
                 verdict = self._refused(finder, gauge, verdict)
         if verdict.meaning is Meaning.OVERLOADED and verdict.wait is None and not self._told:
-            verdict = self._for_a_place(verdict, certain=True)
+            verdict = self._for_a_place(verdict, busy=True)
         if self.slots is not None:
             if passed and (flight := self._core._flight()) is not None:
                 self.passed([flight])
@@ -191,25 +191,26 @@ class Learner:
         if self._told and self._told.explains(gauge):
             return verdict
         if verdict.wait is None and not self._told and not finder.expects(gauge):
-            found = self._for_a_place(verdict, certain=False)
+            found = self._for_a_place(verdict, busy=False)
             if found.meaning is Meaning.PLACES:
                 return found
         limits = ((suspect.index, self._told.limit(suspect.index)) for suspect in finder.suspects)
         told = {index: limit for index, limit in limits if limit is not None}
         return finder.refused(gauge, verdict, told)
 
-    def _for_a_place(self, verdict: Verdict, *, certain: bool) -> Verdict:
-        """The verdict on a refusal that may be for the number of calls in flight, or is."""
+    def _for_a_place(self, verdict: Verdict, *, busy: bool) -> Verdict:
+        """The verdict on a refusal that may be for the number of calls in flight."""
         flight = self._core._flight()
         if self.slots is None or flight is None:
             return verdict
         was_convinced, when = self._crowds.convinced, flight[:3]
-        if not self._crowds.refused(*when) and not certain:
+        is_found = self._crowds.refused(*when, busy=busy)
+        if not is_found and not (busy and self._crowds.is_suspected):
             return verdict
         if not self.slots.refused(*when):
             self._crowds = Crowds()
             return verdict
-        if self._finder is not None and not was_convinced:
+        if self._finder is not None and is_found and not was_convinced:
             self._finder.give_up()
         return replace(verdict, meaning=Meaning.PLACES)
 

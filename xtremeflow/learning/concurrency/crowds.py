@@ -2,8 +2,9 @@
 
 Where concurrency is limited, calls are refused just when more are in flight than ever pass. Where a
 rate is, that number is what it happens to be: sometimes large, sometimes small. So each refusal is
-ranked among the calls that passed lately; only a row of highest ranks tells of concurrency. The
-first calls prove nothing, for then there are more and more in flight anyway.
+ranked among the calls that passed lately; only a row of highest ranks, at about the same number,
+tells of concurrency. While there are more and more in flight, every refusal has the highest rank,
+but not the same number.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections import deque
 
 REMEMBERED, FEWEST = 256, 16  # calls that passed
 HIGH = 0.95  # rank: of all that passed, the share sent with fewer in flight
+SAME = 0.05  # by this share, and one call, the numbers of a row may differ
 CONVINCING = 3  # refusals in a row
 
 
@@ -21,23 +23,36 @@ class Crowds:
     def __init__(self, *, convinced: bool = False) -> None:
         self.convinced = convinced
         self._passed: deque[int] = deque(maxlen=REMEMBERED)
-        self._row = 0
+        self._row: list[int] = []  # the numbers at the last refusals, one for each moment
+        self._before: list[int] = []  # the same before the last moment,
+        self._highest = 0  # and the number that counts in it
         self._heard = float("-inf")
 
     def passed(self, crowd: int) -> None:
         self._passed.append(crowd)
 
-    def refused(self, now: float, sent_at: float, crowd: int) -> bool:
-        """Whether concurrency is what is limited. Times are in seconds on any clock."""
-        if not self.convinced and sent_at > self._heard and len(self._passed) >= FEWEST:
-            self._row = self._row + 1 if self._rank(crowd) >= HIGH else 0
-            self.convinced = self._row >= CONVINCING
-        self._heard = max(self._heard, now)  # what was sent before is of the same moment
+    def refused(self, now: float, sent_at: float, crowd: int, *, busy: bool = False) -> bool:
+        """Whether concurrency is what is limited. Times are in seconds on any clock.
+
+        busy  whether the provider has said so, or that it is overloaded; no rate is meant then
+        """
+        is_new = sent_at > self._heard  # what was sent before is of the same moment
+        if is_new:
+            self._before, self._highest = self._row, crowd
+        # Calls sent together arrive in any order. Where no rate is meant the highest counts.
+        counts = is_new or (busy and crowd > self._highest)
+        if counts and not self.convinced and len(self._passed) >= FEWEST:
+            self._highest = crowd
+            near = [c for c in self._before if abs(c - crowd) <= 1 + SAME * crowd]
+            self._row = [*near, crowd] if self._rank(crowd) >= HIGH else []
+            self.convinced = len(self._row) >= CONVINCING
+        self._heard = max(self._heard, now)
         return self.convinced
 
-    def explained(self) -> None:
-        """A call was refused for want of something else."""
-        self._row = 0
+    @property
+    def is_suspected(self) -> bool:
+        """Whether the last refusal may have been for that."""
+        return self.convinced or len(self._row) > 1
 
     def _rank(self, crowd: int) -> float:
         fewer = sum(other < crowd for other in self._passed)
