@@ -276,8 +276,7 @@ NOT_IN_C="--ignore=$ROOT/tests/core/test_core_c.py"
 
 # What is Python alone has nothing to show to a sanitizer or to a debug build.
 NOT_OF_C=("$NOT_IN_C" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
-    "--ignore=$ROOT/tests/demo"
-    "--ignore=$ROOT/tests/project/test_docs.py" "--ignore=$ROOT/tests/project/test_examples.py")
+    "--ignore=$ROOT/tests/demo" "--ignore=$ROOT/tests/project")
 
 job_sanitized() {
     local flags library preload=""
