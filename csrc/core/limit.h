@@ -17,6 +17,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "core/bucket.h"
 #include "core/pace.h"
@@ -164,5 +165,13 @@ typedef struct xf_remaining {
  * already.
  */
 double xf_limit_told(xf_limit *l, const xf_remaining *left, int64_t now);
+
+/* Copies `n` limits. Of none, `to` and `from` may be NULL, which memcpy() does not allow. */
+static inline void xf_limits_copy(xf_limit *to, const xf_limit *from, size_t n)
+{
+    if (n > 0) {
+        memcpy(to, from, n * sizeof(*to));
+    }
+}
 
 #endif

@@ -1,7 +1,5 @@
 #include "core/line.h"
 
-#include <string.h>
-
 /* Who is about to look by itself is not poked. */
 #define SLACK_NS INT64_C(1000000) /* 1 ms */
 
@@ -124,7 +122,7 @@ int64_t xf_line_foresee(xf_gate *g, const xf_joint *a, uint32_t self, int64_t no
     uint64_t slots = held(a);
     int64_t at = now;
     bool is_first = true;
-    memcpy(room, g->limits, g->n_limits * sizeof(*room));
+    xf_limits_copy(room, g->limits, g->n_limits);
     for (uint32_t i = 0; i < a->n_line; i++) {
         const xf_seat *e = &a->seats[a->line[i]];
         if (e->state == XF_SEAT_GRANTED) {
@@ -143,7 +141,7 @@ int64_t xf_line_foresee(xf_gate *g, const xf_joint *a, uint32_t self, int64_t no
         xf_gate_pay(g, e->costs, at);
     }
     if (!is_first) {
-        memcpy(g->limits, room, g->n_limits * sizeof(*room));
+        xf_limits_copy(g->limits, room, g->n_limits);
         g->outage = outage;
         *held_by = *held_by == XF_BY_SLOTS ? XF_BY_SLOTS : XF_BY_SHARE;
     }

@@ -140,12 +140,12 @@ bool xf_share_join(xf_gate *g, xf_share *share, void *memory, const xf_joining *
         (read_state(share) && a->n_limits != g->n_limits && !joining->alone)) {
         return false;
     }
-    memcpy(share->room, g->limits, g->n_limits * sizeof(*share->room));
+    xf_limits_copy(share->room, g->limits, g->n_limits);
     g->share = share;
     const xf_gate given = *g;
     do {
         *g = given;
-        memcpy(g->limits, share->room, g->n_limits * sizeof(*share->room));
+        xf_limits_copy(g->limits, share->room, g->n_limits);
         bool known = load(g);
         for (uint32_t i = 0; i < a->n_seats; i++) {
             if (joining->alone || i == joining->seat) {

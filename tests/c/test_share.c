@@ -12,6 +12,20 @@ TEST(members_use_one_bucket)
     part(3);
 }
 
+TEST(members_may_share_slots_alone)
+{
+    share_memory();
+    for (uint32_t i = 0; i < 2; i++) {
+        CHECK(join(i, NULL, 0, 1, 0));
+    }
+    xf_call *first = dispatched(0, 0, 0), *second = submit(1, 0, 0);
+    CHECK_EQ(second->state, XF_CALL_WAITING);
+    xf_finish(&members[0].s, first, XF_SUCCEEDED, MS);
+    xf_look(&members[1].s, MS);
+    CHECK_EQ(second->state, XF_CALL_ADMITTED);
+    part(2);
+}
+
 TEST(they_go_in_the_order_in_which_they_asked)
 {
     gather(3, limit(100, 1, 0), XF_UNLIMITED);
