@@ -47,8 +47,7 @@ int xf_poke_watch(PortObject *port, int descriptor)
     if (added == NULL) {
         port->poke_fd = -1;
         close(fd);
-        if (!PyErr_ExceptionMatches(PyExc_NotImplementedError) &&
-            !PyErr_ExceptionMatches(PyExc_AttributeError)) {
+        if (!xf_port_cannot_watch()) {
             return -1;
         }
         PyErr_Clear();
@@ -60,20 +59,7 @@ int xf_poke_watch(PortObject *port, int descriptor)
 
 void xf_poke_close(PortObject *port)
 {
-    int fd = port->poke_fd;
-    port->poke_fd = -1;
-    if (fd >= 0) {
-        PyObject *number = PyLong_FromLong(fd), *r = NULL;
-        if (number != NULL) {
-            r = PyObject_CallMethodOneArg(port->loop, port->st->s_remove_reader, number);
-        }
-        if (r == NULL) {
-            PyErr_Clear(); /* the loop is closed, and has forgotten it itself */
-        }
-        Py_XDECREF(r);
-        Py_XDECREF(number);
-        close(fd);
-    }
+    xf_port_unwatch(port, &port->poke_fd);
 }
 
 void xf_poke_drop(PortObject *port)

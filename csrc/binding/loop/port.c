@@ -6,6 +6,10 @@
 
 #include "core/call.h"
 
+#ifndef _WIN32
+#include <unistd.h>
+#endif
+
 static int has_plain_tasks(xf_module *st, PyObject *loop)
 {
     PyObject *method = PyObject_GetAttr(loop, st->s_create_task);
@@ -92,6 +96,35 @@ int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyOb
     }
     Py_DECREF(handle);
     return 0;
+}
+
+bool xf_port_cannot_watch(void)
+{
+    return PyErr_ExceptionMatches(PyExc_NotImplementedError) ||
+           PyErr_ExceptionMatches(PyExc_AttributeError);
+}
+
+void xf_port_unwatch(PortObject *port, int *watched)
+{
+    int fd = *watched;
+    *watched = -1;
+#ifdef _WIN32
+    (void)port; /* there is none */
+    (void)fd;
+#else
+    if (fd >= 0) {
+        PyObject *number = PyLong_FromLong(fd), *r = NULL;
+        if (number != NULL) {
+            r = PyObject_CallMethodOneArg(port->loop, port->st->s_remove_reader, number);
+        }
+        if (r == NULL) {
+            PyErr_Clear(); /* the loop is closed, and has forgotten it itself */
+        }
+        Py_XDECREF(r);
+        Py_XDECREF(number);
+        close(fd);
+    }
+#endif
 }
 
 /* On the loop's own thread, or when the loop is closed. */

@@ -43,6 +43,13 @@ bool xf_port_is_closed(const PortObject *port);
 int xf_port_call_soon(PortObject *port, PyObject *here, PyObject *callback, PyObject *arg,
                       PyObject *context);
 
+/* Whether the error that is set says that the loop has no add_reader(). */
+bool xf_port_cannot_watch(void);
+
+/* Closes a descriptor that the port's loop watches, unless it is -1, and sets it to -1. On the
+   port's own thread, or when the loop is closed. */
+void xf_port_unwatch(PortObject *port, int *fd);
+
 /* Closes the timer of a port whose scheduler is being freed, on the port's own thread. `here` as
    above. */
 void xf_port_detach(PortObject *port, PyObject *here);

@@ -156,9 +156,7 @@ int xf_port_prepare(PortObject *port)
 #ifdef __linux__
     if (port->timerfd < 0 && !port->own_clock && !port->no_reader && open_timerfd(port) < 0) {
         /* A loop without add_reader(), or no free descriptor: the loop's own timer is used. */
-        if (!PyErr_ExceptionMatches(PyExc_NotImplementedError) &&
-            !PyErr_ExceptionMatches(PyExc_AttributeError) &&
-            !PyErr_ExceptionMatches(PyExc_OSError)) {
+        if (!xf_port_cannot_watch() && !PyErr_ExceptionMatches(PyExc_OSError)) {
             return -1;
         }
         PyErr_Clear();
@@ -274,20 +272,7 @@ void xf_timer_close(PortObject *port)
 {
     cancel_handle(port);
 #ifdef __linux__
-    int fd = port->timerfd;
-    port->timerfd = -1;
-    if (fd >= 0) {
-        PyObject *number = PyLong_FromLong(fd), *r = NULL;
-        if (number != NULL) {
-            r = PyObject_CallMethodOneArg(port->loop, port->st->s_remove_reader, number);
-        }
-        if (r == NULL) {
-            PyErr_Clear(); /* the loop is closed, and has forgotten it itself */
-        }
-        Py_XDECREF(r);
-        Py_XDECREF(number);
-        close(fd);
-    }
+    xf_port_unwatch(port, &port->timerfd);
 #endif
 }
 
