@@ -19,6 +19,10 @@ bool xf_head_next(const char *head, size_t size, size_t *at, xf_field *field);
 bool xf_name_ok(const char *name, size_t size);
 /* Whether a value has no CR, LF or NUL, and no control character but TAB. */
 bool xf_value_ok(const char *value, size_t size);
+/* The bytes that a request's URL and header fields may have together. libcurl builds a head of
+ * 1 MiB at most, its own fields included (its DYN_HTTP_REQUEST), and calls more "out of memory". */
+enum { XF_LARGEST_REQUEST_HEAD = 1000000 };
+
 /* Whether a URL is printable and without spaces. Other characters must be percent-encoded. */
 bool xf_url_ok(const char *url, size_t size);
 

@@ -75,6 +75,15 @@ def test_errors_over_urls_show_no_secret(url: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "given", [{"url": NOWHERE + "/" + "a" * 1_000_000}, {"headers": {"x-a": "b" * 1_000_000}}]
+)
+def test_a_head_that_libcurl_cannot_build_is_refused_at_once(given: dict[str, Any]) -> None:
+    with pytest.raises(http.InvalidRequest, match="no more than 1000000 bytes together") as caught:
+        Client().post(**{"url": NOWHERE, **given})
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize(
     "url", ["http://host:bad/?key=SECRET", "http://u:SECRET@host:99999/", "http://u:S/SECRET@h/"]
 )
 def test_neither_do_those_of_libcurl(url: str) -> None:

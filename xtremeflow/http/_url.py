@@ -12,12 +12,18 @@ Params = Mapping[str, Param | Sequence[Param]]
 
 _ASCII = "".join(map(chr, range(128)))
 _ABSOLUTE = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_MOST_SHOWN = 500  # characters
 _AUTHORITY = re.compile(r"(\[[^]]*]|[^][:]*)(:\d*)?")
 
 
 def shown(url: str) -> str:
     """Returns a URL for messages: without user, password, query and fragment, and without any part
-    that might be one of these."""
+    that might be one of these. A long URL is cut."""
+    text = _bare(url)
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}..."
+
+
+def _bare(url: str) -> str:
     scheme, there, rest = re.split(r"[?#]", url, maxsplit=1)[0].partition("://")
     if not there:
         return scheme.rpartition("@")[2]

@@ -307,6 +307,7 @@ xf_header_list *xf_http_headers_new(PyObject *given, PyObject *defaults, bool js
     xf_header_list *headers = PyMem_Malloc(nodes + b.size);
     if (headers != NULL) {
         atomic_init(&headers->refs, 1);
+        headers->size = b.size;
         b = (xf_builder){.headers = headers, .text = (char *)headers + nodes};
         build(&b, &views, defaults, json);
     } else {

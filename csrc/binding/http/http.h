@@ -29,6 +29,7 @@ typedef struct xf_http_module {
 /* A list of header lines for libcurl in one piece of memory, shared by transfers. */
 typedef struct xf_header_list {
     atomic_size_t refs;        /* of transfers in any thread */
+    size_t size;               /* bytes of the text */
     struct curl_slist lines[]; /* two or more, and behind them the text */
 } xf_header_list;
 

@@ -204,6 +204,18 @@ static int check_url(const Session *self, PyObject *method, PyObject *url)
     return 0;
 }
 
+static int check_head_size(PyObject *url, const xf_header_list *headers)
+{
+    size_t size = (size_t)PyUnicode_GET_LENGTH(url) + headers->size;
+    if (size <= XF_LARGEST_REQUEST_HEAD) {
+        return 0;
+    }
+    PyErr_Format(PyExc_ValueError,
+                 "the URL and the headers must have no more than %d bytes together, not %zu",
+                 XF_LARGEST_REQUEST_HEAD, size);
+    return -1;
+}
+
 /* Reads `given`, a timeout that replaces the session's; `...` keeps that. */
 static int read_timeouts(const Session *self, const Outgoing *given, xf_request *r)
 {
@@ -262,6 +274,10 @@ static PyObject *session_call(PyObject *op, PyObject *request)
         atomic_fetch_add(&headers->refs, 1);
     } else if ((headers = xf_http_headers_new(given->headers, bare ? NULL : self->defaults,
                                               json)) == NULL) {
+        return NULL;
+    }
+    if (check_head_size(given->url, headers) < 0) {
+        xf_http_headers_release(headers);
         return NULL;
     }
     return xf_http_transfer_new(self, given->method, given->url, headers, &r,

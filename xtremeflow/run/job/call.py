@@ -29,7 +29,7 @@ from xtremeflow.run.job.failures import (
 )
 from xtremeflow.run.output import records
 from xtremeflow.run.output.strict import Document, document
-from xtremeflow.run.wire.transport import NoReply, Reply, Unreachable
+from xtremeflow.run.wire.transport import NoReply, Reply, Unfit, Unreachable
 from xtremeflow.values.usage import Usage
 
 if TYPE_CHECKING:
@@ -131,6 +131,11 @@ class Calls:
             if isinstance(no_reply, Unreachable):
                 await self._uncharge(call)
             self._failed(call, no_reply, Meaning.DOWN)
+            raise Unpassed from None
+        except Unfit as unfit:
+            if not unfit.is_sent:
+                await self._uncharge(call)
+            self._failed(call, unfit, Meaning.FAULT)
             raise Unpassed from None
         reply, read = sent.result
         failure = failure_in(reply, read)
@@ -288,7 +293,7 @@ class Calls:
         code = code_of(failure)
         runner.errors[code] = runner.errors.get(code, 0) + 1
         reply = answer = None
-        if not isinstance(failure, NoReply):
+        if not isinstance(failure, (NoReply, Unfit)):
             reply, answer = failure.reply, failure.answer
         about = call.about()
         message = message_of(failure)

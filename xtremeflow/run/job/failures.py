@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.strict import Document
-from xtremeflow.run.wire.transport import NoReply, Reply, Unreachable
+from xtremeflow.run.wire.transport import NoReply, Reply, Unfit, Unreachable
 from xtremeflow.values.forms import is_object
 
 _SHARED = {401: "the key is not accepted", 402: "the account has no credit",
@@ -41,7 +41,7 @@ class BadReply(Exception):
         self.answer = answer
 
 
-Failure = StatusFailure | BadReply | NoReply
+Failure = StatusFailure | BadReply | NoReply | Unfit
 
 
 def failure_in(reply: Reply, answer: Document | None) -> StatusFailure | BadReply | None:
@@ -88,6 +88,8 @@ def code_of(failure: Failure) -> str:
         return "error_in_answer" if code is None else f"http_{code}"
     if isinstance(failure, BadReply):
         return "bad_reply"
+    if isinstance(failure, Unfit):
+        return failure.code
     return "unreachable" if isinstance(failure, Unreachable) else "no_reply"
 
 

@@ -6,10 +6,10 @@ import re
 from collections.abc import Mapping
 
 from xtremeflow._http import limit_fields
-from xtremeflow.http import Client, ConnectError, HTTPError
+from xtremeflow.http import Client, ConnectError, HTTPError, InvalidRequest, TooLarge
 from xtremeflow.providers.address import address
 from xtremeflow.run.input.requests import Request
-from xtremeflow.run.wire.transport import NoReply, Reply, Unreachable
+from xtremeflow.run.wire.transport import NoReply, Reply, Unfit, Unreachable
 
 # Looked up first: in most answers no other field of the head matters.
 _REQUEST_ID = re.compile(rb"^(?:x-)?request-id:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
@@ -48,6 +48,10 @@ class HTTPTransport:
             response = await self._client.post(url, content=request.content)
         except ConnectError as error:
             raise Unreachable(str(error)) from None
+        except InvalidRequest as error:
+            raise Unfit(str(error), "invalid_request", is_sent=False) from None
+        except TooLarge as error:
+            raise Unfit(str(error), "answer_too_large", is_sent=True) from None
         except HTTPError as error:
             raise NoReply(str(error)) from None
         head = response._head

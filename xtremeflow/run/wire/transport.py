@@ -28,9 +28,23 @@ class Unreachable(NoReply):
     """There was no connection: no route, no such name, refused, no TLS."""
 
 
+class Unfit(Exception):
+    """The fault is the request's own, and no other attempt mends it. It tells nothing of the
+    server.
+
+    code     the kind of fault, for the errors file
+    is_sent  whether the server may have seen the request
+    """
+
+    def __init__(self, message: str, code: str, *, is_sent: bool) -> None:
+        super().__init__(message)
+        self.code = code
+        self.is_sent = is_sent
+
+
 class Transport(Protocol):
     async def send(self, request: Request) -> Reply:
-        """Makes one attempt. Raises NoReply."""
+        """Makes one attempt. Raises NoReply, or Unfit."""
         ...
 
     async def aclose(self) -> None:
