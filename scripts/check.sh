@@ -274,9 +274,11 @@ unpack_sdist() {
 # The C tests have their own sanitizers and do not depend on the interpreter.
 NOT_IN_C="--ignore=$ROOT/tests/core/test_core_c.py"
 
-# What is Python alone has nothing to show to a sanitizer or to a debug build.
+# What is Python alone has nothing to show to a sanitizer or to a debug build, and what it needs of
+# an older interpreter the type checkers know.
 NOT_OF_C=("$NOT_IN_C" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
-    "--ignore=$ROOT/tests/demo" "--ignore=$ROOT/tests/project")
+    "--ignore=$ROOT/tests/demo" "--ignore=$ROOT/tests/project" "--ignore=$ROOT/tests/learning"
+    "--ignore=$ROOT/tests/simulation")
 
 job_sanitized() {
     local flags library preload=""
@@ -347,10 +349,10 @@ has_newer() {
 }
 
 # The suite against what users get, on each further CPython of this machine; what is Python alone on
-# the oldest and the newest.
+# the newest.
 job_python() {
     local version=$1 candidate tests=("$NOT_IN_C")
-    if [ "$version" != "3.$OLDEST" ] && has_newer "$version"; then
+    if has_newer "$version"; then
         tests=("${NOT_OF_C[@]}")
     fi
     need_venv

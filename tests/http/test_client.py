@@ -299,7 +299,7 @@ def test_error_status_is_an_answer_and_raises_on_demand() -> None:
         await request.answer(b'{"error": "no"}', 429, {"retry-after": "3"})
 
     async def main() -> None:
-        async with serving(handler) as server, Client() as client:
+        async with serving(handler) as server, Client(retries=0) as client:
             response = await client.get(server.url + "/x?key=secret")
             assert not response.ok
             with pytest.raises(http.StatusError, match=r"answered 429: \{\"error\"") as caught:

@@ -173,7 +173,7 @@ class Member:
         pipe = self._pipe
         if not scheduler._join(self, self.memory, self.seat, pipe, self.alone, self.empty):
             raise ShareError(f"the share {self.share!r} has other limits, or more than 16")
-        _here[(*self._key, self.seat)] = weakref.ref(scheduler), self
+        _here[self._where(self.seat)] = weakref.ref(scheduler), self
         self.sweep(scheduler, scheduler._seats())
 
     # -- other members
@@ -181,10 +181,14 @@ class Member:
     def _beside(self, seat: int, kind: str) -> Path:
         return self.path.with_name(f"{self.path.name}.{seat}.{kind}")
 
+    def _where(self, seat: int) -> tuple[int, int, int]:
+        """The seat, told from those of other shares in this process."""
+        return (*self._key, seat)
+
     def poke(self, seats: Sequence[int]) -> None:
         """Wakes these members, if they live."""
         for seat in seats:
-            here, _ = _here.get((*self._key, seat), (None, None))
+            here, _ = _here.get(self._where(seat), (None, None))
             scheduler = here() if here is not None else None
             if scheduler is not None:
                 scheduler._poked()
@@ -215,9 +219,10 @@ class Member:
 
     def close(self) -> None:
         """Releases the seat, which the scheduler has left. Once is enough."""
-        here = _here.get((*self._key, self.seat))
+        where = self._where(self.seat)
+        here = _here.get(where)
         if here is not None and here[1] is self:
-            del _here[(*self._key, self.seat)]
+            del _here[where]
         for descriptor in (self._pipe, self._lock, self._file, *self._ways.values()):
             if descriptor >= 0:
                 os.close(descriptor)
