@@ -53,6 +53,8 @@ class Outgoing:
         bare: bool = False,
         foreign: bool = False,
     ) -> Self: ...
+    def replace(self, **fields: Any) -> Self:
+        """Returns the same request with other values of these fields."""
     @property
     def method(self) -> str: ...
     @property

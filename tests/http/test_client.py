@@ -355,6 +355,30 @@ def test_redirects_are_answers_unless_followed_and_keep_credentials_home() -> No
     run(main())
 
 
+@pytest.mark.parametrize("idempotent", [None, True])
+def test_a_redirected_request_may_be_repeated_as_the_caller_said(idempotent: bool | None) -> None:
+    async def handler(request: Request) -> None:
+        if request.path == "/start":
+            await request.answer(b"", 307, {"location": "/end"})
+        elif sum(r.path == "/end" for r in server.requests) == 1:
+            raise ConnectionResetError
+        else:
+            await request.answer(b"done")
+
+    async def main() -> None:
+        nonlocal server
+        async with serving(handler) as server, Client(follow_redirects=3, retries=0) as client:
+            call = client.post(server.url + "/start", content=b"b", idempotent=idempotent)
+            if idempotent:
+                assert (await call).body == b"done"
+            else:
+                with pytest.raises(http.ConnectionLost):
+                    await call
+
+    server: Any = None
+    run(main())
+
+
 CREDENTIALS = {
     "authorization": "Bearer s", "api-key": "k1", "x-api-key": "k2", "x-goog-api-key": "k3",
     "cookie": "session=k4", "x-anything": "k5",

@@ -61,7 +61,7 @@ def a_task_with_two_streams_goes_with_its_loop() -> None:
         loop = asyncio.new_event_loop()
         loop.run_until_complete(main())
         loop.close()
-        client._close()
+        client._connections.close()
         gc.collect()
     for connection in connections:
         connection.close()
@@ -136,7 +136,7 @@ def a_loop_that_is_closed_in_the_middle_leaves_nothing_behind() -> None:
             descriptors, objects = before
             assert len(os.listdir("/dev/fd")) == descriptors
             assert len(gc.get_objects()) <= objects + 5
-            assert not kept._session.engines()
+            assert not kept._connections.session.engines()
     asyncio.run(kept.aclose())
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from xtremeflow import Limit, TaskScheduler, TokenRateScheduler, _http
 from xtremeflow.http._admission import make_admission
+from xtremeflow.http._options import Options
 from xtremeflow.testing import run
 
 Answer = tuple[int, dict[str, str], bytes]  # status, head, body
@@ -111,7 +112,7 @@ def test_client_and_observe_come_to_the_same(
 ) -> None:
     async def follow(by_head: bool) -> list[Any]:
         scheduler = SCHEDULERS[kind]()
-        admission = make_admission(scheduler, None, None, 2, None, 120.0)
+        admission = make_admission(Options(scheduler=scheduler))
         assert admission is not None
 
         async def call(status: int, head: dict[str, str], body: bytes) -> Any:
@@ -142,7 +143,7 @@ def test_a_200_with_an_error_in_it_is_asked_when_to_come_again() -> None:
     """The head of an answer that has passed is not read whole, but it is when it matters."""
 
     async def main() -> None:
-        admission = make_admission(TokenRateScheduler(adapt=True), None, None, 2, None, 120.0)
+        admission = make_admission(Options(scheduler=TokenRateScheduler(adapt=True)))
         assert admission is not None
         body = b'{"error": {"code": "rate_limit_exceeded"}}'
         answer = admission.answer(200, b"HTTP/1.1 200 OK\r\nretry-after: 3\r\n\r\n", body, 0.0, 1.0)
@@ -155,7 +156,7 @@ def test_most_heads_are_left_to_c(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else this file would compare the reader in Python with itself."""
 
     async def main() -> None:
-        admission = make_admission(TokenRateScheduler(adapt=True), None, None, 2, None, 120.0)
+        admission = make_admission(Options(scheduler=TokenRateScheduler(adapt=True)))
         assert admission is not None
         parsed: list[bytes] = []
         monkeypatch.setattr(_http, "parse_head", parsed.append)

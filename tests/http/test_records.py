@@ -33,6 +33,26 @@ def test_what_a_request_is_not_given_is_what_its_signature_says() -> None:
             assert getattr(request, name) is parameter.default
 
 
+def test_a_replaced_request_keeps_all_other_fields() -> None:
+    given = {name: object() for name in FIELDS}
+    made: Any = _http.Outgoing
+    request = made(**given)
+    for name in FIELDS:
+        other = object()
+        replaced = request.replace(**{name: other})
+        assert {each: getattr(replaced, each) for each in FIELDS} == {**given, name: other}
+    assert {each: getattr(request, each) for each in FIELDS} == given
+    assert request.replace() is not request
+    before = [sys.getrefcount(value) for value in given.values()]
+    for _ in range(5):
+        with pytest.raises(TypeError, match="a request has no 'jsn'"):
+            request.replace(url="u", jsn=True)
+        with pytest.raises(TypeError, match="takes names and values, not 2 values alone"):
+            request.replace("url", "u")
+        request.replace(url="u")
+    assert [sys.getrefcount(value) for value in given.values()] == before
+
+
 @pytest.mark.parametrize(
     ("args", "named", "match"),
     [

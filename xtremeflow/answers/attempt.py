@@ -275,5 +275,26 @@ async def admitted_again(call: Call, pause: float = 0.0) -> None:
             return
 
 
+def after(
+    first: Sent[T] | Exception, send: Callable[[], Awaitable[Sent[T]]]
+) -> Callable[[], Awaitable[Sent[T]]]:
+    """Returns `send`, for attempts of which the first has been made, with this outcome."""
+    known = [first]
+    del first
+
+    async def outcome() -> Sent[T]:
+        if not known:
+            return await send()
+        one = known.pop()
+        if not isinstance(one, Exception):
+            return one
+        try:
+            raise one
+        finally:
+            del one  # or the error would keep itself alive through this frame
+
+    return outcome
+
+
 def _now() -> float:
     return asyncio.get_running_loop().time()

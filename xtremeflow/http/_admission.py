@@ -13,10 +13,9 @@ from typing import Any, Generic, NamedTuple, TypeVar
 from xtremeflow import _http
 from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
-from xtremeflow.answers.attempt import Attempts, Persistence, Sent
+from xtremeflow.answers.attempt import Attempts, Sent, after
 from xtremeflow.answers.headers import Quota
 from xtremeflow.answers.verdict import Meaning, Verdict
-from xtremeflow.http import _options
 from xtremeflow.http._errors import (
     AdmissionTimeout,
     CertificateError,
@@ -24,12 +23,12 @@ from xtremeflow.http._errors import (
     TooLarge,
     TransportError,
 )
+from xtremeflow.http._options import Options
 from xtremeflow.http._response import Response
 from xtremeflow.http._terms import Terms
 from xtremeflow.http._url import shown
-from xtremeflow.http._usage import Estimating, Tap, measured, usage_in
+from xtremeflow.http._usage import Tap, measured, usage_in
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.values.arguments import check_int, check_number
 from xtremeflow.values.charges import BY_USAGE
 from xtremeflow.values.limits import Cost
 from xtremeflow.values.usage import Usage
@@ -59,32 +58,10 @@ def is_safe(error: Exception) -> bool:
 
 
 def make_admission(
-    scheduler: TaskScheduler | None,
-    estimate: Estimating | None,
-    settle: bool | None,
-    retries: int,
-    max_retries: int | None,
-    max_retry_after: float,
-    is_safe: Callable[[Exception], bool] = is_safe,
+    options: Options, is_safe: Callable[[Exception], bool] = is_safe
 ) -> Admission | None:
-    """Makes an Admission, or returns None without a scheduler. Raises TypeError or ValueError for
-    bad arguments in both cases."""
-    if scheduler is not None and not isinstance(scheduler, TaskScheduler):
-        raise TypeError(f"scheduler must be one of xtremeflow's schedulers, not {scheduler!r}")
-    if estimate is not None and not callable(estimate):
-        raise TypeError(
-            f"estimate must be a function of a URL and a body, or None, not {estimate!r}"
-        )
-    if settle is not None:
-        _options.flag(settle, "settle")
-    check_int("retries", retries, 0)
-    if max_retries is not None:
-        check_int("max_retries", max_retries, 0)
-    check_number("max_retry_after", max_retry_after, zero=True)
-    if scheduler is None:
-        return None
-    persistence = Persistence(retries, max_retries, float(max_retry_after))
-    return Admission(scheduler, estimate, settle, persistence, is_safe)
+    """Makes an Admission, or returns None without a scheduler."""
+    return None if options.scheduler is None else Admission(options.scheduler, options, is_safe)
 
 
 class Unpassed(Exception):
@@ -102,17 +79,15 @@ class Admission:
     def __init__(
         self,
         scheduler: TaskScheduler,
-        estimate: Estimating | None,
-        settle: bool | None,
-        persistence: Persistence,
+        options: Options,
         is_safe: Callable[[Exception], bool],
     ) -> None:
         self.scheduler = scheduler
-        self._estimate = estimate
-        self._settles = settle
+        self._estimate = options.estimate
+        self._settles = options.settle
         self._observes = bool(scheduler.limit_names)  # without limits nothing can be learned
-        self._settling = {False: 0, None: 1, True: 2}[settle]  # for _foreseen
-        self.attempts = Attempts(self, persistence, is_safe)
+        self._settling = {False: 0, None: 1, True: 2}[options.settle]  # for _foreseen
+        self.attempts = Attempts(self, options.persistence, is_safe)
         self.leases = Leases(scheduler)
 
     def priced(self, terms: Terms, url: str, body: Any) -> Terms:
@@ -233,14 +208,8 @@ class Admission:
     ) -> tuple[Response, bool]:
         """Goes on with a call after its first attempt. Returns the last one's answer, and whether
         the limits have let it pass."""
-        known = [first]
 
         async def attempt() -> Sent[Response]:
-            if known:
-                outcome = known.pop()
-                if isinstance(outcome, Exception):
-                    raise outcome
-                return outcome
             assert wanted.call is not None
             transfer = wanted.call(wanted.request)
             sent_at = self.now()
@@ -251,7 +220,7 @@ class Admission:
             return self._sent(response, asked_at, sent_at)
 
         sent = await self.attempts.make(
-            attempt,
+            after(first, attempt),
             name=lambda: f"{wanted.request.method} {shown(wanted.request.url)}",
             is_repeatable=wanted.call is not None,
         )

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from functools import partial
-from types import EllipsisType
 from typing import TypeVar
 
 from xtremeflow import _http
 from xtremeflow._core import current_call
 from xtremeflow.answers.answer import Answer
-from xtremeflow.answers.attempt import Attempts, Persistence, Sent
+from xtremeflow.answers.attempt import Attempts, Persistence, Sent, after
 from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import Verdict
 from xtremeflow.http._admission import Send, is_safe
+from xtremeflow.http._deadline import deadline_of, within
 from xtremeflow.http._errors import TransportError
+from xtremeflow.http._options import Options
 from xtremeflow.http._response import Response
 from xtremeflow.http._url import shown
 from xtremeflow.values.usage import Usage
@@ -29,8 +29,8 @@ class Alone:
     attempts, in seconds."""
 
     def __init__(self, persistence: Persistence, timeout: float | None) -> None:
+        self.timeout = timeout
         self._attempts = Attempts(self, persistence, is_safe)
-        self._timeout = timeout
 
     async def whole(
         self,
@@ -41,49 +41,26 @@ class Alone:
     ) -> Response:
         """Awaits the first transfer; after a refusal or a failure another, of `call(request)`.
         send: how to await a transfer."""
-        deadline = self.deadline(request)
-        known: list[Response | TransportError] = []
+        deadline = deadline_of(request, self.timeout)
+        outcome: Sent[Response] | TransportError
         try:
             answer: Response = await (first if send is None else send(first, request))
         except TransportError as error:
-            known.append(error)
+            outcome = error
         else:
             if answer.status < 400 and b"error" not in answer.body:
                 return answer
-            known.append(answer)
+            outcome = _sent(answer)
             del answer
 
         async def attempt() -> Sent[Response]:
-            if known:
-                response = known.pop()
-                if isinstance(response, TransportError):
-                    raise response
-            else:
-                again = self.within(request, deadline)
-                response = await (call(again) if send is None else send(call(again), again))
-            head = partial(_http.parse_head, response._head)
-            return Sent(response, Answer(response.status, head, response.body))
+            again = within(request, deadline)
+            transfer = call(again)
+            return _sent(await (transfer if send is None else send(transfer, again)))
 
-        return await self.made(attempt, request, deadline)
-
-    def deadline(self, request: _http.Outgoing) -> float | None:
-        """When a call that begins now has to be over, in seconds on the loop's clock."""
-        total = request.timeout
-        if isinstance(total, EllipsisType):
-            total = self._timeout
-        return None if total is None else asyncio.get_running_loop().time() + total
-
-    def within(self, request: _http.Outgoing, deadline: float | None) -> _http.Outgoing:
-        """The same request with the time that is left for it."""
-        left = deadline
-        if deadline is not None:
-            left = max(deadline - asyncio.get_running_loop().time(), 1e-9)
-        return _http.Outgoing(
-            request.method, request.url, request.headers, request.body, json=request.json,
-            timeout=left, idle_timeout=request.idle_timeout,
-            connect_timeout=request.connect_timeout, stream=request.stream,
-            idempotent=request.idempotent,
-        )  # fmt: skip
+        attempts = after(outcome, attempt)
+        del outcome
+        return await self.made(attempts, request, deadline)
 
     async def made(
         self,
@@ -113,10 +90,13 @@ class Alone:
         return None
 
 
-def make_alone(
-    retries: int, max_retries: int | None, max_retry_after: float, timeout: float | None
-) -> Alone | None:
-    """Makes an Alone, or returns None if no call would be sent again. Checks nothing."""
-    if not retries and not max_retries:
+def make_alone(options: Options) -> Alone | None:
+    """Makes an Alone, or returns None with a scheduler, or if no call would be sent again."""
+    if options.scheduler is not None or not (options.retries or options.max_retries):
         return None
-    return Alone(Persistence(retries, max_retries, float(max_retry_after)), timeout)
+    return Alone(options.persistence, options.timeout)
+
+
+def _sent(response: Response) -> Sent[Response]:
+    head = partial(_http.parse_head, response._head)
+    return Sent(response, Answer(response.status, head, response.body))

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import warnings
-from collections.abc import AsyncIterable, Coroutine, Mapping
+from collections.abc import AsyncIterable, Coroutine
 from functools import partial
 from types import EllipsisType, TracebackType
 from typing import Any, cast
 
 from xtremeflow import _http
-from xtremeflow.http import _options
-from xtremeflow.http._admission import (
-    Send,
-    make_admission,
-)
-from xtremeflow.http._alone import Alone, make_alone
-from xtremeflow.http._errors import invalid_request, transport_error
+from xtremeflow.http._admission import Send, make_admission
+from xtremeflow.http._alone import make_alone
+from xtremeflow.http._connections import Connections
+from xtremeflow.http._deadline import deadline_of, within
+from xtremeflow.http._errors import invalid_request
 from xtremeflow.http._json import encode
-from xtremeflow.http._options import HeadersInput
-from xtremeflow.http._redirects import Step, follow
+from xtremeflow.http._options import CertInput, FileInput, HeadersInput, Options, Seconds
+from xtremeflow.http._redirects import follow
 from xtremeflow.http._response import Response
 from xtremeflow.http._streams import (
     RepeatedStreamContext,
@@ -31,9 +26,8 @@ from xtremeflow.http._terms import USUAL, Terms
 from xtremeflow.http._upload import Source, uploading
 from xtremeflow.http._url import Params, checked_base, full_url, shown
 from xtremeflow.http._usage import Estimating
-from xtremeflow.http._verbs import NO_JSON, Content, Seconds, Verbs
+from xtremeflow.http._verbs import NO_JSON, Content, Verbs
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.values.arguments import check_int
 from xtremeflow.values.limits import Cost
 
 _MIB = 1 << 20
@@ -99,8 +93,8 @@ class Client(Verbs):
         idle_timeout: Seconds = None,
         http2: bool | None = None,
         verify: bool = True,
-        ca: str | os.PathLike[str] | None = None,
-        cert: str | os.PathLike[str] | tuple[str, str] | tuple[str, str, str] | None = None,
+        ca: FileInput | None = None,
+        cert: CertInput | None = None,
         proxy: str | None = None,
         trust_env: bool = True,
         max_connections: int | None = None,
@@ -118,59 +112,23 @@ class Client(Verbs):
         max_retries: int | None = None,
         max_retry_after: float = 120.0,
     ) -> None:
-        base = checked_base(base_url)
-        self._admission = make_admission(
-            scheduler, estimate, settle, retries, max_retries, max_retry_after
-        )
-        self._alone: Alone | None = None
-        if scheduler is None:
-            self._alone = make_alone(retries, max_retries, max_retry_after, timeout)
-        environment: Mapping[str, str] = os.environ if _options.flag(trust_env, "trust_env") else {}
-        cert_file, key_file, key_password = _certificate(cert)
-        proxy_url, no_proxy = _options.proxy_options(proxy, trust_env, environment)
-        check_int("follow_redirects", follow_redirects, 0)
-        _options.flag(verify, "verify")
-        _options.flag(compressed, "compressed")
-        if http2 is not None:
-            _options.flag(http2, "http2")
-        given = _http.check_headers(headers)
-        named = {name.lower() for name, _ in given}
-        if b"user-agent" not in named:
-            given = (*given, (b"User-Agent", b"xtremeflow"))
-        if compressed and _http.has_gzip and b"accept-encoding" not in named:
-            given = (*given, (b"Accept-Encoding", b"gzip"))
-        self._session = _http.Session(
-            response_type=Response,
-            error_factory=transport_error,
-            shown=shown,
-            headers=given,
-            ca_file=_options.ca_file(ca, environment) if verify else None,
-            cert_file=cert_file,
-            key_file=key_file,
-            key_password=key_password,
-            proxy=proxy_url,
-            no_proxy=no_proxy,
-            verify=verify,
-            http2=_options.http2_default() if http2 is None else http2,
-            compressed=compressed,
-            max_connections=_options.positive(max_connections, "max_connections", none=0),
-            max_connections_per_host=_options.positive(
-                max_connections_per_host, "max_connections_per_host", none=0
-            ),
-            max_idle=_options.positive(max_idle_connections, "max_idle_connections", none=256),
-            max_head=_options.positive(max_head, "max_head", none=0),
-            max_body=_options.positive(max_body, "max_body", none=0),
-            high_water=_HIGH_WATER,
-            timeout=timeout,
-            idle_timeout=idle_timeout,
-            connect_timeout=connect_timeout,
-        )
-        self._call = self._session.call
-        self._base_url = base
-        self._timeout = timeout
-        self._max_event = _options.positive(max_event, "max_event", none=0)
+        self._base_url = checked_base(base_url)
+        options = Options(
+            headers=headers, timeout=timeout, connect_timeout=connect_timeout,
+            idle_timeout=idle_timeout, http2=http2, verify=verify, ca=ca, cert=cert, proxy=proxy,
+            trust_env=trust_env, max_connections=max_connections,
+            max_connections_per_host=max_connections_per_host,
+            max_idle_connections=max_idle_connections, follow_redirects=follow_redirects,
+            compressed=compressed, max_head=max_head, max_body=max_body, max_event=max_event,
+            scheduler=scheduler, estimate=estimate, settle=settle, retries=retries,
+            max_retries=max_retries, max_retry_after=max_retry_after,
+        )  # fmt: skip
+        self._options = options
         self._follow = follow_redirects
-        self._closed = False
+        self._admission = make_admission(options)
+        self._alone = make_alone(options)
+        self._connections = Connections(options, f"client{self._of()}")
+        self._call = self._connections.session.call
 
     # ---- calls ----
 
@@ -350,50 +308,27 @@ class Client(Verbs):
             again = partial(self._call, request)
             terms = self._admission.priced(terms, request.url, request.body)
             return ScheduledStreamContext(
-                transfer, source, self._max_event, again, self._admission, terms
+                transfer, source, self._options.max_event, again, self._admission, terms
             )
         if self._alone is not None and source is None:
             return RepeatedStreamContext(
-                transfer, self._max_event, self._call, self._alone, request
+                transfer, self._options.max_event, self._call, self._alone, request
             )
-        return StreamContext(transfer, source, self._max_event)
+        return StreamContext(transfer, source, self._options.max_event)
 
     async def _followed(self, transfer: _http.Transfer, request: _http.Outgoing) -> Response:
-        total = request.timeout
-        if isinstance(total, EllipsisType):
-            total = self._timeout
-        clock = asyncio.get_running_loop().time
-        deadline = None if total is None else clock() + total
+        deadline = deadline_of(request, self._options.timeout)
 
-        def send(step: Step) -> _http.Transfer:
-            left = None if deadline is None else max(deadline - clock(), 1e-9)
-            return self._call(_http.Outgoing(
-                step.method, step.url, step.headers, step.body, json=step.json, timeout=left,
-                idle_timeout=request.idle_timeout, connect_timeout=request.connect_timeout,
-                bare=step.bare, foreign=step.bare,
-            ))  # fmt: skip
+        def send(step: _http.Outgoing) -> _http.Transfer:
+            return self._call(within(step, deadline))
 
-        first = Step(request.method, request.url, _http.check_headers(request.headers),
-                     request.body, request.json, False)  # fmt: skip
-        return await follow(send, first, await transfer, self._follow)
+        return await follow(send, request, await transfer, self._follow)
 
     # ---- life ----
 
     async def aclose(self) -> None:
         """Closes all connections; calls in flight end with ClientClosed."""
-        self._close()
-
-    def _close(self) -> None:
-        self._closed = True
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            running = None
-        for engine in self._session.close():
-            if engine.inherited or engine.loop is running or not engine.loop.is_running():
-                engine.close()
-            else:  # the loop of another thread
-                engine.loop.call_soon_threadsafe(engine.close)
+        self._connections.close()
 
     async def __aenter__(self) -> Client:
         return self
@@ -404,28 +339,19 @@ class Client(Verbs):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._close()
-
-    def __del__(self) -> None:
-        session = getattr(self, "_session", None)
-        if session is None or getattr(self, "_closed", True) or not session.engines():
-            return
-        warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-        self._close()
+        self._connections.close()
 
     def __repr__(self) -> str:
-        of = f" of {shown(self._base_url)}" if self._base_url else ""
-        return f"<Client{of}, {'closed' if self._closed else 'open'}>"
+        return f"<Client{self._of()}, {'closed' if self._connections.is_closed else 'open'}>"
+
+    def _of(self) -> str:
+        return f" of {shown(self._base_url)}" if self._base_url else ""
 
     def stats(self) -> dict[str, int]:
         """Returns counters over all loops: calls active, started and finished; open sockets,
         connections made, and requests repeated because a reused connection broke before an
         answer."""
-        total: dict[str, int] = {}
-        for engine in self._session.engines():
-            for name, value in engine.stats().items():
-                total[name] = total.get(name, 0) + value
-        return total
+        return self._connections.stats()
 
 
 def _from_source(source: Source) -> Send:
@@ -436,8 +362,6 @@ def _from_source(source: Source) -> Send:
     return send
 
 
-_HIGH_WATER = 256 * 1024
-
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "QUERY"}
 
 
@@ -446,16 +370,3 @@ def _method(method: str) -> str:
     if not isinstance(method, str) or method in _METHODS:
         return method
     return upper if (upper := method.upper()) in _METHODS else method
-
-
-def _certificate(
-    cert: str | os.PathLike[str] | tuple[str, ...] | None,
-) -> tuple[bytes | None, bytes | None, bytes | None]:
-    if cert is None:
-        return None, None, None
-    parts = cert if isinstance(cert, tuple) else (cert,)
-    if not 1 <= len(parts) <= 3:
-        raise ValueError(f"cert must be a file, (file, key) or (file, key, password), not {cert!r}")
-    files = [_options.existing_file(part, "cert") for part in parts[:2]]
-    password = os.fsencode(parts[2]) if len(parts) == 3 else None
-    return files[0], files[1] if len(files) == 2 else None, password

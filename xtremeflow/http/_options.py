@@ -1,16 +1,87 @@
-"""The options of a client in the form that libcurl takes."""
+"""The options of a client: one record of them, and the forms that libcurl takes."""
 
 from __future__ import annotations
 
 import os
 import sys
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import TypeAlias
 
 from xtremeflow import _http
+from xtremeflow.answers.attempt import Persistence
 from xtremeflow.http._url import has_scheme, shown
+from xtremeflow.http._usage import Estimating
+from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.arguments import check_int, check_number
 
 HeadersInput: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
+Seconds: TypeAlias = float | None
+FileInput: TypeAlias = str | os.PathLike[str]
+CertInput: TypeAlias = FileInput | tuple[str, str] | tuple[str, str, str]
+
+_MIB = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """The options of a client or a transport; see `Client`.
+
+    Raises TypeError or ValueError for those that mean nothing, by their names and values.
+    """
+
+    headers: HeadersInput | None = None
+    timeout: Seconds = 600.0
+    connect_timeout: Seconds = 10.0
+    idle_timeout: Seconds = None
+    http2: bool | None = None
+    verify: bool = True
+    ca: FileInput | None = None
+    cert: CertInput | None = None
+    proxy: str | None = None
+    trust_env: bool = True
+    max_connections: int | None = None
+    max_connections_per_host: int | None = None
+    max_idle_connections: int = 256
+    follow_redirects: int = 0
+    compressed: bool = True
+    max_head: int = 256 * 1024
+    max_body: int = 1024 * _MIB
+    max_event: int = 16 * _MIB
+    scheduler: TaskScheduler | None = None
+    estimate: Estimating | None = None
+    settle: bool | None = None
+    retries: int = 2
+    max_retries: int | None = None
+    max_retry_after: float = 120.0
+
+    def __post_init__(self) -> None:
+        if self.scheduler is not None and not isinstance(self.scheduler, TaskScheduler):
+            raise TypeError(
+                f"scheduler must be one of xtremeflow's schedulers, not {self.scheduler!r}"
+            )
+        if self.estimate is not None and not callable(self.estimate):
+            raise TypeError(
+                f"estimate must be a function of a URL and a body, or None, not {self.estimate!r}"
+            )
+        check_int("retries", self.retries, 0)
+        if self.max_retries is not None:
+            check_int("max_retries", self.max_retries, 0)
+        check_number("max_retry_after", self.max_retry_after, zero=True)
+        check_int("follow_redirects", self.follow_redirects, 0)
+        for name in ("verify", "compressed", "trust_env"):
+            _check_flag(name, getattr(self, name))
+        for name in ("settle", "http2"):
+            if getattr(self, name) is not None:
+                _check_flag(name, getattr(self, name))
+        for name in ("max_connections", "max_connections_per_host", "max_idle_connections",
+                     "max_head", "max_body", "max_event"):  # fmt: skip
+            _check_positive(name, getattr(self, name))
+
+    @property
+    def persistence(self) -> Persistence:
+        return Persistence(self.retries, self.max_retries, float(self.max_retry_after))
+
 
 # The places of certificate authorities in distributions and macOS.
 _CA_BUNDLES = (
@@ -81,15 +152,27 @@ def proxy_options(
     return b"", None  # spares libcurl the look-up in every call
 
 
-def flag(value: bool, name: str) -> bool:
+def certificate(given: CertInput | None) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """Returns the files of a client certificate and its key, and the key's password."""
+    if given is None:
+        return None, None, None
+    parts = given if isinstance(given, tuple) else (given,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(
+            f"cert must be a file, (file, key) or (file, key, password), not {given!r}"
+        )
+    files = [existing_file(part, "cert") for part in parts[:2]]
+    password = os.fsencode(parts[2]) if len(parts) == 3 else None
+    return files[0], files[1] if len(files) == 2 else None, password
+
+
+def _check_flag(name: str, value: object) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {value!r}")
-    return value
 
 
-def positive(value: int | None, name: str, *, none: int) -> int:
+def _check_positive(name: str, value: object) -> None:
     if value is None:
-        return none
+        return
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"{name} must be a whole number above 0, or None, not {value!r}")
-    return value

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 from urllib.parse import quote, urljoin, urlsplit
 
+from xtremeflow import _http
 from xtremeflow.http._errors import RedirectError, TooManyRedirects
 from xtremeflow.http._url import is_http, shown
 
@@ -22,52 +23,45 @@ def harmless(headers: Iterable[tuple[bytes, bytes]]) -> tuple[tuple[bytes, bytes
     return tuple(pair for pair in headers if pair[0].lower() in _HARMLESS)
 
 
-class Step(NamedTuple):
-    """A request on the way. `bare` says that it goes to another host, so without the client's own
-    headers and certificate."""
-
-    method: str
-    url: str
-    headers: tuple[tuple[bytes, bytes], ...]
-    body: Any
-    json: bool
-    bare: bool
-
-
 def _origin(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     return parts.scheme, (parts.hostname or "").lower(), port
 
 
-def _next(step: Step, response: Response) -> Step:
+def _next(request: _http.Outgoing, response: Response) -> _http.Outgoing:
     location = response.headers.get_all("location")[0].encode("latin-1")
-    url = urljoin(step.url, quote(location, safe=_PRINTABLE))
+    url = urljoin(request.url, quote(location, safe=_PRINTABLE))
     if not is_http(url):
-        raise RedirectError(f"{shown(step.url)} redirects to {shown(url)}: not followed")
-    here, there = _origin(step.url), _origin(url)
+        raise RedirectError(f"{shown(request.url)} redirects to {shown(url)}: not followed")
+    here, there = _origin(request.url), _origin(url)
     if here[0] == "https" and there[0] == "http":
-        raise RedirectError(f"{shown(step.url)} redirects from https to {shown(url)}: not followed")
-    step = step._replace(url=url)
-    if response.status == 303 or (response.status in {301, 302} and step.method == "POST"):
-        method = "HEAD" if step.method == "HEAD" else "GET"
-        step = step._replace(method=method, body=None, json=False)
+        raise RedirectError(
+            f"{shown(request.url)} redirects from https to {shown(url)}: not followed"
+        )
     if here != there:  # for good, also if a later step leads back
-        step = step._replace(headers=harmless(step.headers), bare=True)
-    return step
+        headers = harmless(_http.check_headers(request.headers))
+        request = request.replace(headers=headers, bare=True, foreign=True)
+    if response.status == 303 or (response.status in {301, 302} and request.method == "POST"):
+        method = "HEAD" if request.method == "HEAD" else "GET"
+        request = request.replace(method=method, body=None, json=False)
+    return request.replace(url=url)
 
 
 async def follow(
-    send: Callable[[Step], Awaitable[Response]], step: Step, response: Response, limit: int
+    send: Callable[[_http.Outgoing], Awaitable[Response]],
+    request: _http.Outgoing,
+    response: Response,
+    limit: int,
 ) -> Response:
-    """Follows up to `limit` redirects from the answer to the first step."""
+    """Follows up to `limit` redirects from the answer to the first request."""
     for _ in range(limit):
         if not _redirects(response):
             return response
-        step = _next(step, response)
-        response = await send(step)
+        request = _next(request, response)
+        response = await send(request)
     if _redirects(response):
-        raise TooManyRedirects(f"{shown(step.url)} redirects on after {limit} redirects")
+        raise TooManyRedirects(f"{shown(request.url)} redirects on after {limit} redirects")
     return response
 
 

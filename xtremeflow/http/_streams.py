@@ -13,6 +13,7 @@ from xtremeflow.answers.attempt import Sent
 from xtremeflow.http._admission import Admission, Lease, Unpassed
 from xtremeflow.http._ahead import body_ahead, is_at_hand
 from xtremeflow.http._alone import Alone
+from xtremeflow.http._deadline import deadline_of, within
 from xtremeflow.http._response import StreamResponse
 from xtremeflow.http._terms import Terms
 from xtremeflow.http._upload import Source, uploading
@@ -69,11 +70,11 @@ class RepeatedStreamContext(StreamContext):
         self._request = request
 
     async def __aenter__(self) -> StreamResponse:
-        deadline = self._alone.deadline(self._request)
+        deadline = deadline_of(self._request, self._alone.timeout)
 
         async def attempt() -> Sent[StreamResponse]:
             if self._first is None:
-                self._transfer = self._call(self._alone.within(self._request, deadline))
+                self._transfer = self._call(within(self._request, deadline))
             self._first = None
             transfer = self._transfer
             stream = await super(RepeatedStreamContext, self).__aenter__()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
@@ -13,7 +12,7 @@ from xtremeflow import _http
 from xtremeflow.answers.attempt import Sent
 from xtremeflow.http._admission import Admission, Lease, Unpassed, make_admission
 from xtremeflow.http._ahead import body_ahead
-from xtremeflow.http._client import Client
+from xtremeflow.http._connections import Connections
 from xtremeflow.http._errors import (
     AdmissionTimeout,
     CertificateError,
@@ -30,6 +29,7 @@ from xtremeflow.http._errors import (
     UploadAborted,
     invalid_request,
 )
+from xtremeflow.http._options import CertInput, FileInput, Options
 from xtremeflow.http._redirects import harmless
 from xtremeflow.http._terms import terms_around
 from xtremeflow.http._upload import uploading
@@ -49,8 +49,8 @@ def transport(
     max_retry_after: float = 120.0,
     http2: bool | None = None,
     verify: bool = True,
-    ca: str | os.PathLike[str] | None = None,
-    cert: str | os.PathLike[str] | tuple[str, str] | tuple[str, str, str] | None = None,
+    ca: FileInput | None = None,
+    cert: CertInput | None = None,
     proxy: str | None = None,
     trust_env: bool = True,
     max_connections: int | None = None,
@@ -73,32 +73,23 @@ def transport(
     server is due.) The time in the scheduler's queue does not count. Exceptions are the client's
     own.
     """
-    admission = make_admission(
-        scheduler, estimate, settle, retries, max_retries, max_retry_after, _as_the_sdks
-    )
-    client = Client(
-        timeout=None,
-        connect_timeout=None,
-        http2=http2,
-        verify=verify,
-        ca=ca,
-        cert=cert,
-        proxy=proxy,
-        trust_env=trust_env,
-        max_connections=max_connections,
+    return _Transport(Options(
+        scheduler=scheduler, estimate=estimate, settle=settle, retries=retries,
+        max_retries=max_retries, max_retry_after=max_retry_after, timeout=None,
+        connect_timeout=None, http2=http2, verify=verify, ca=ca, cert=cert, proxy=proxy,
+        trust_env=trust_env, max_connections=max_connections,
         max_connections_per_host=max_connections_per_host,
         max_idle_connections=max_idle_connections,
-    )
-    return _Transport(client, admission)
+    ))  # fmt: skip
 
 
 class _Transport:
     """The transport that `transport` returns."""
 
-    def __init__(self, client: Client, admission: Admission | None) -> None:
-        self._client = client
-        self._call = client._session.call
-        self._admission = admission
+    def __init__(self, options: Options) -> None:
+        self._admission = make_admission(options, _as_the_sdks)
+        self._connections = Connections(options, "transport")
+        self._call = self._connections.session.call
 
     async def handle_async_request(self, request: Any) -> Any:
         family = _family(type(request))
@@ -178,7 +169,7 @@ class _Transport:
         return _Opened(transfer, upload)
 
     async def aclose(self) -> None:
-        await self._client.aclose()
+        self._connections.close()
 
     async def __aenter__(self) -> _Transport:
         return self

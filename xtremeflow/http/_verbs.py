@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, Coroutine
 from types import EllipsisType
 from typing import Any
 
-from xtremeflow.http._options import HeadersInput
+from xtremeflow.http._options import HeadersInput, Seconds
 from xtremeflow.http._response import Response
 from xtremeflow.http._url import Params
 from xtremeflow.values.limits import Cost
@@ -15,7 +15,6 @@ from xtremeflow.values.limits import Cost
 NO_JSON: Any = object()
 
 Content = bytes | bytearray | memoryview | str | AsyncIterable[bytes]
-Seconds = float | None
 
 
 class Verbs:

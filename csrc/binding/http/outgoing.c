@@ -58,12 +58,41 @@ static int number_of(const xf_http_module *state, PyObject *name)
     return -1;
 }
 
+/* Stores the values of `names`, borrowed. The first `given` fields may not be among them. */
+static int set_named(Outgoing *self, const xf_http_module *state, PyObject *const *values,
+                     PyObject *names, Py_ssize_t given)
+{
+    for (Py_ssize_t i = 0; names != NULL && i < PyTuple_GET_SIZE(names); i++) {
+        int n = number_of(state, PyTuple_GET_ITEM(names, i));
+        if (n >= 0 && n < given) {
+            PyErr_Format(PyExc_TypeError, "a request got its %s twice", fields[n].name);
+            n = -1;
+        }
+        if (n < 0) {
+            return -1;
+        }
+        *field(self, n) = values[i];
+    }
+    return 0;
+}
+
+/* Takes references to the fields of a new request, borrowed until here. NULL if it is `bad`. */
+static PyObject *owning(Outgoing *self, bool bad)
+{
+    for (Py_ssize_t i = 0; i < XF_OUTGOING_FIELDS; i++) {
+        Py_XINCREF(*field(self, i));
+    }
+    if (bad) {
+        Py_CLEAR(self);
+    }
+    return (PyObject *)self;
+}
+
 /* Outgoing(method, url, headers=None, body=None, *, ...); what is not given is as in the stub. */
 PyObject *xf_http_outgoing_call(PyObject *type, PyObject *const *args, size_t nargsf,
                                 PyObject *kwnames)
 {
     Py_ssize_t given = PyVectorcall_NARGS(nargsf);
-    Py_ssize_t named = kwnames != NULL ? PyTuple_GET_SIZE(kwnames) : 0;
     if (given > BY_PLACE) {
         PyErr_Format(PyExc_TypeError, "a request takes %d arguments by place, not %zd", BY_PLACE,
                      given);
@@ -80,30 +109,33 @@ PyObject *xf_http_outgoing_call(PyObject *type, PyObject *const *args, size_t na
     for (Py_ssize_t i = 0; i < given; i++) {
         *field(self, i) = args[i];
     }
-    int bad = 0;
     const xf_http_module *state = PyType_GetModuleState((PyTypeObject *)type);
-    for (Py_ssize_t i = 0; i < named && !bad; i++) {
-        int n = number_of(state, PyTuple_GET_ITEM(kwnames, i));
-        if (n >= 0 && n < given) {
-            PyErr_Format(PyExc_TypeError, "a request got its %s twice", fields[n].name);
-            n = -1;
-        }
-        if (n >= 0) {
-            *field(self, n) = args[given + i];
-        }
-        bad = n < 0;
-    }
+    bool bad = set_named(self, state, args + given, kwnames, given) < 0;
     if (!bad && (self->method == NULL || self->url == NULL)) {
         PyErr_SetString(PyExc_TypeError, "a request needs a method and a url");
-        bad = 1;
+        bad = true;
     }
-    for (Py_ssize_t i = 0; i < XF_OUTGOING_FIELDS; i++) { /* borrowed until here */
-        Py_XINCREF(*field(self, i));
+    return owning(self, bad);
+}
+
+/* replace(**fields): the same request with other values of these fields. */
+static PyObject *outgoing_replace(PyObject *op, PyObject *const *args, Py_ssize_t given,
+                                  PyObject *kwnames)
+{
+    if (given) {
+        PyErr_Format(PyExc_TypeError, "replace() takes names and values, not %zd values alone",
+                     given);
+        return NULL;
     }
-    if (bad) {
-        Py_CLEAR(self);
+    Outgoing *self = PyObject_New(Outgoing, Py_TYPE(op));
+    if (self == NULL) {
+        return NULL;
     }
-    return (PyObject *)self;
+    for (Py_ssize_t i = 0; i < XF_OUTGOING_FIELDS; i++) {
+        *field(self, i) = *field((Outgoing *)op, i);
+    }
+    const xf_http_module *state = PyType_GetModuleState(Py_TYPE(op));
+    return owning(self, set_named(self, state, args, kwnames, 0) < 0);
 }
 
 static void outgoing_dealloc(PyObject *op)
@@ -136,6 +168,12 @@ static PyMemberDef outgoing_members[] = {
     {0},
 };
 
+static PyMethodDef outgoing_methods[] = {
+    {"replace", (PyCFunction)(void (*)(void))outgoing_replace, METH_FASTCALL | METH_KEYWORDS,
+     "replace($self, /, **fields)\n--\n\nThe same request with other values of these fields."},
+    {0},
+};
+
 static PyType_Slot outgoing_slots[] = {
     {Py_tp_doc, "Outgoing(method, url, headers=None, body=None, *, json=False, timeout=...,\n"
                 "        idle_timeout=..., connect_timeout=..., stream=False, idempotent=None,\n"
@@ -143,6 +181,7 @@ static PyType_Slot outgoing_slots[] = {
                 "--\n\n"
                 "What Session.call() is to send."},
     {Py_tp_members, outgoing_members},
+    {Py_tp_methods, outgoing_methods},
     {Py_tp_dealloc, outgoing_dealloc},
     {0},
 };
