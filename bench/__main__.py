@@ -31,6 +31,7 @@ PARTS = {
     "queued": "cpu.queued",
     "memory": "cpu.memory",
     "pacing": "cpu.pacing",
+    "scrape": "cpu.scrape",
     "job": "job.libraries",
     "run_job": "job.command",
     "share": "share.processes",

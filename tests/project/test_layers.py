@@ -12,7 +12,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGE = ROOT / "xtremeflow"
 EXTENSIONS = {"_core", "_http"}
-PUBLIC = {"kvbatch", "pipeline", "refusals", "testing"}  # names for users, not for the package
+PUBLIC = {
+    "kvbatch",
+    "metrics",
+    "pipeline",
+    "refusals",
+    "testing",
+}  # names for users, not for the package
 RUN = ("input", "wire", "output", "views", "job")
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

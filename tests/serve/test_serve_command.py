@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import urllib.error
@@ -157,3 +158,29 @@ def test_serve_in_a_program_names_the_extra_that_is_missing():
     assert ran.stderr.splitlines()[-1] == (
         "ImportError: uvicorn missing: pip install 'xtremeflow[serve]'"
     )
+
+
+def test_metrics_of_the_simulated_provider():
+    with serving("--instant", "--rpm", "2", "--metrics", "0") as (process, base_url):
+        url = re.fullmatch(r"Metrics: (\S+)\n", process.stdout.readline())[1]
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+        for _ in range(2):
+            ask(f"{base_url}/chat/completions", body)
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            ask(f"{base_url}/chat/completions", body)
+        caught.value.close()
+        with urllib.request.urlopen(url) as answer:
+            text = answer.read().decode()
+        assert "xtremeflow_serve_calls_total 3.0" in text
+        assert 'xtremeflow_serve_answers_total{status="429"} 1.0' in text
+        assert 'xtremeflow_serve_limit_amount{limit="rpm"} 2.0' in text
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+        assert process.returncode == 0
+
+
+def test_metrics_on_a_port_that_is_taken(capsys):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert serve_main(["--port", "0", "--metrics", str(port)]) == 1
+    assert f"cannot listen on 127.0.0.1, port {port}" in capsys.readouterr().err

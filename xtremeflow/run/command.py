@@ -30,6 +30,7 @@ from xtremeflow.run.job.dry import Plan, plan
 from xtremeflow.run.job.job import Job
 from xtremeflow.run.job.oversize import rooms
 from xtremeflow.run.job.policy import Policy
+from xtremeflow.run.job.services import Service, ServiceError, metrics
 from xtremeflow.run.options import Misuse, assumed, limits_for, limits_of, provider_of
 from xtremeflow.run.options import parser as _parser
 from xtremeflow.run.output.history import history_path
@@ -68,6 +69,7 @@ def _main(options: argparse.Namespace, voice: Voice, command: str) -> int:
         InputChanged,
         KeyProblem,
         ResultsError,
+        ServiceError,
         SourceError,
         TokenizerError,
         Misuse,
@@ -120,6 +122,8 @@ class Order:
                 raise Misuse("--plot needs matplotlib: pip install 'xtremeflow[plot]'")
             if not os.access(options.plot.parent, os.W_OK):
                 raise Misuse(f"--plot {options.plot}: no file can be written there")
+        if options.metrics is not None and importlib.util.find_spec("prometheus_client") is None:
+            raise Misuse("--metrics needs prometheus_client: pip install 'xtremeflow[metrics]'")
         limits, adapt, concurrency = limits_of(options, provider)
         estimator = Estimator()
         if options.tokenizer is not None:
@@ -262,6 +266,7 @@ class _Command:
             deadline=options.deadline,
             key=key,
             command=self._command,
+            services=self._services(),
         )
         view = choose(
             quiet=options.quiet,
@@ -273,6 +278,10 @@ class _Command:
         logger.info("%s", _greeting(job, order.base_url))
         _allow_files(order.concurrency + 64)
         return job, view
+
+    def _services(self) -> list[Service]:
+        where = self._order.options.metrics
+        return [] if where is None else [metrics(where)]
 
     async def _watch(self, job: Job, view: View, connect: Callable[[], Transport]) -> Summary:
         return await job.run(connect(), view)  # which needs the loop

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from xtremeflow.cli import amounts
+from xtremeflow.cli.address import address
 from xtremeflow.cli.parser import Parser
 from xtremeflow.providers import PROVIDERS, Provider
 from xtremeflow.providers.provider import ANY, PER_MINUTE
@@ -190,6 +191,8 @@ def _views(parser: Parser) -> None:
         metavar="FILE",
         help="draw the run into a .png or .svg at its end",
     )
+    add("--metrics", type=address, metavar="[HOST:]PORT", help="serve Prometheus metrics there "
+        "while it runs (host: by default only this one; port 0: any free one)")  # fmt: skip
     add("--json", action="store_true", help="print the summary as JSON, on standard output")
     add("--plain", action="store_true", help="log lines instead of the live view")
     add("-q", "--quiet", action="store_true", help="show only problems")

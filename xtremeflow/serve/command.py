@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import importlib.util
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from xtremeflow.cli.address import Address, address
 from xtremeflow.cli.amounts import whole
 from xtremeflow.cli.parser import Parser
 from xtremeflow.providers.provider import QUOTAS
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         parser.error(f"{' and '.join(missing)} missing: pip install 'xtremeflow[serve]'")
+    if options.metrics is not None and importlib.util.find_spec("prometheus_client") is None:
+        parser.error("--metrics needs prometheus_client: pip install 'xtremeflow[metrics]'")
     if not 0 <= options.port <= 65535:
         parser.error(f"port must be from 0 to 65535, got {options.port}")
     try:
@@ -51,10 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError) as error:
         parser.error(str(error))
     try:
-        _run(_serve(settings, options.host, options.port))
-    except OSError as error:
-        where = f"{options.host}, port {options.port}"
-        print(f"xtremeflow serve: cannot listen on {where}: {error.strerror}", file=sys.stderr)
+        _run(_serve(settings, Address(options.host, options.port), options.metrics))
+    except _NotListening as error:
+        print(f"xtremeflow serve: cannot listen on {error}", file=sys.stderr)
         return 1
     return 0
 
@@ -69,17 +72,46 @@ def _run(main: Any) -> None:
         uvloop.run(main)
 
 
-async def _serve(settings: Settings, host: str, port: int) -> None:
+class _NotListening(Exception):
+    """An address cannot be listened on. The message says which, and why."""
+
+    def __init__(self, where: Address, error: OSError) -> None:
+        super().__init__(f"{where.host}, port {where.port}: {error.strerror}")
+
+
+async def _serve(settings: Settings, where: Address, metrics: Address | None) -> None:
     from xtremeflow.serve.server import SimulatedServer
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    async with SimulatedServer(settings, host=host, port=port) as server:
+    server = SimulatedServer(settings, host=where.host, port=where.port)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(server)
+        except OSError as error:
+            raise _NotListening(where, error) from None
         print(_greeting(server), flush=True)
+        if metrics is not None:
+            print(f"Metrics: {stack.enter_context(_measured(server, metrics))}", flush=True)
         await stop.wait()
         print(_farewell(server.stats()))
+
+
+@contextlib.contextmanager
+def _measured(server: SimulatedServer, where: Address) -> Generator[str, None, None]:
+    """Serves the provider's metrics within the block. Yields their URL."""
+    from xtremeflow.serve.measures import MEASURES
+    from xtremeflow.telemetry.prometheus import Measured, serving
+
+    with contextlib.ExitStack() as stack:
+        try:
+            collector = Measured(MEASURES, lambda: {(): server.stats()})
+            url = stack.enter_context(serving(*where, [collector]))
+        except OSError as error:
+            raise _NotListening(where, error) from None
+        yield url
 
 
 def _greeting(server: SimulatedServer) -> str:
@@ -191,6 +223,12 @@ def _parser() -> Parser:
         default=1.0,
         metavar="X",
         help="let the provider's time run X times faster (default: 1)",
+    )
+    add(
+        "--metrics",
+        type=address,
+        metavar="[HOST:]PORT",
+        help="serve Prometheus metrics there (host: by default only this one)",
     )
     add("--seed", type=int, default=0, metavar="N", help="of all chance (default: 0)")
     add("--only-key", metavar="KEY", help="answer any other API key with 401")

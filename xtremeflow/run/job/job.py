@@ -9,7 +9,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -23,8 +23,10 @@ from xtremeflow.run.input.source import Source, SourceError
 from xtremeflow.run.job.budget import Budget
 from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.job.runner import Runner
+from xtremeflow.run.job.services import Service
 from xtremeflow.run.output.history import History, last_state, past_runs
 from xtremeflow.run.output.results import InputChanged, Results, ResultsError
+from xtremeflow.run.views.measures import Progress
 from xtremeflow.run.views.monitor import Monitor, Snapshot
 from xtremeflow.run.views.summary import Summary
 from xtremeflow.run.views.view import View
@@ -51,6 +53,7 @@ class Job:
     concurrency  calls at a time, at most
     command      the command that goes on with the run
     share        the account of which the run is a member, or None
+    services     what it offers while it goes on
     """
 
     source: Source
@@ -67,10 +70,22 @@ class Job:
     key: Key | None
     command: str
     share: str | None = None
+    services: Sequence[Service] = ()
 
     async def run(self, transport: Transport, view: View) -> Summary:
-        """Runs the job, closes the transport and returns the summary."""
-        return await _Run(self, transport, view).to_its_end()
+        """Runs the job, closes the transport and returns the summary.
+
+        Raises ServiceError, before anything is sent, if a service cannot be offered.
+        """
+        with contextlib.ExitStack() as services:
+            try:
+                run = _Run(self, transport, view)
+                for service in self.services:
+                    services.enter_context(service(run))
+            except BaseException:
+                await transport.aclose()
+                raise
+            return await run.to_its_end()
 
     def scheduler(self) -> TaskScheduler:
         """Makes the scheduler. Its buckets are full, unless a run on this output has just ended.
@@ -123,11 +138,11 @@ class _Run:
         self._job = job
         self._transport = transport
         self._view = view
-        self._scheduler = job.scheduler()
+        self.scheduler = job.scheduler()
         self._history = History(job.results.path)
         self._runner = Runner(
             transport,
-            self._scheduler,
+            self.scheduler,
             job.results,
             job.provider,
             estimator=job.estimator,
@@ -144,6 +159,9 @@ class _Run:
         self._beside: list[asyncio.Task[None]] = []
         self._deadline: asyncio.TimerHandle | None = None
 
+    def progress(self) -> Progress:
+        return Progress(self._runner.counts, self._total.value)
+
     async def to_its_end(self) -> Summary:
         unusable: Exception | None = None
         stopped_by: list[int] = []
@@ -156,7 +174,7 @@ class _Run:
         finally:
             await self._finish()
         summary = self._summary(unusable, stopped_by[0] if stopped_by else None)
-        self._history.end(self._runner.wall(), summary.as_json(), self._scheduler.learned)
+        self._history.end(self._runner.wall(), summary.as_json(), self.scheduler.learned)
         return summary
 
     def _start(self) -> None:
@@ -192,7 +210,7 @@ class _Run:
 
     async def _follow(self) -> None:
         while True:
-            limits, learned = self._scheduler.stats().limits, self._scheduler.learned
+            limits, learned = self.scheduler.stats().limits, self.scheduler.learned
             self._history.limits(self._runner.wall(), limits, learned)
             await asyncio.sleep(_LOOK_INTERVAL)
 
@@ -200,7 +218,7 @@ class _Run:
         return self._monitor.look(
             self._loop.time(),
             self._runner.counts,
-            self._scheduler.stats(),
+            self.scheduler.stats(),
             total=self._total.value,
             in_flight=self._runner.in_flight,
             concurrency=self._job.concurrency,
@@ -220,7 +238,7 @@ class _Run:
             self._job.results.sync()
 
     def _summary(self, unusable: Exception | None, signal: int | None) -> Summary:
-        job, runner, stats = self._job, self._runner, self._scheduler.stats()
+        job, runner, stats = self._job, self._runner, self.scheduler.stats()
         total = self._total.value
         done = runner.counts.done_before + runner.counts.finished
         left = None if total is None else max(0, total - runner.blank - done)

@@ -1,0 +1,1 @@
+"""The work of a scheduler in the words of its users' tools: metrics, traces and events."""

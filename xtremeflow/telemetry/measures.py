@@ -1,0 +1,249 @@
+"""The measures of a scheduler. docs/observability.md lists them, and a test compares."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from xtremeflow.learning.learner import UNLIMITED
+from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.scheduler.stats import LimitStats, ShareStats, Stats
+from xtremeflow.telemetry.measure import Kind, Measure, Samples, one
+
+
+class Look(NamedTuple):
+    """A scheduler at one moment. `slots` is the configured number of calls at a time."""
+
+    stats: Stats
+    slots: int | None
+
+
+def look(scheduler: TaskScheduler) -> Look:
+    return Look(scheduler.stats(), scheduler.max_concurrency)
+
+
+def named_schedulers(
+    schedulers: TaskScheduler | Mapping[str, TaskScheduler],
+) -> dict[str, TaskScheduler]:
+    """Checks the argument of a public function: a scheduler, or several by name. A single one gets
+    the name ``default``. Raises TypeError."""
+    if isinstance(schedulers, TaskScheduler):
+        return {"default": schedulers}
+    if not isinstance(schedulers, Mapping):
+        raise TypeError(
+            f"schedulers must be a scheduler or a mapping of names to such, got {schedulers!r}"
+        )
+    for name, scheduler in schedulers.items():
+        if not isinstance(name, str) or not isinstance(scheduler, TaskScheduler):
+            raise TypeError(
+                f"schedulers must map names to schedulers of xtremeflow, got {name!r}: "
+                f"{scheduler!r}"
+            )
+    return dict(schedulers)
+
+
+def _of_limits(
+    read: Callable[[LimitStats], float | None],
+) -> Callable[[Look], Samples]:
+    return lambda seen: [((name,), read(limit)) for name, limit in named(seen.stats)]
+
+
+def named(stats: Stats) -> Iterator[tuple[str, LimitStats]]:
+    """Yields the limits under names of their own: the second one of a name has ``#2`` behind it."""
+    met: Counter[str] = Counter()
+    for limit in stats.limits:
+        if limit.rate < UNLIMITED:
+            met[limit.name] += 1
+            number = met[limit.name]
+            yield limit.name if number == 1 else f"{limit.name}#{number}", limit
+
+
+def _ended(seen: Look) -> Samples:
+    stats = seen.stats
+    return [
+        (("succeeded",), stats.succeeded),
+        (("failed",), stats.failed),
+        (("cancelled",), stats.cancelled),
+        (("expired",), stats.expired),
+    ]
+
+
+def _held(seen: Look) -> Samples:
+    stats = seen.stats
+    shares = [
+        ("nothing", stats.idle),
+        ("concurrency", stats.held_by_concurrency),
+        ("cooldown", stats.held_by_cooldown),
+        ("share", stats.held_by_share),
+        *((f"limit {name}", limit.held_back) for name, limit in named(stats)),
+    ]
+    return [((cause,), share * stats.elapsed) for cause, share in shares]
+
+
+def _of_share(read: Callable[[ShareStats], float]) -> Callable[[Look], Samples]:
+    return one(lambda seen: None if seen.stats.share is None else read(seen.stats.share))
+
+
+def _counter(
+    name: str,
+    unit: str,
+    meaning: str,
+    read: Callable[[Look], Samples],
+    *labels: str,
+    is_held: bool = False,
+) -> Measure[Look]:
+    return Measure(f"xtremeflow.{name}", Kind.COUNTER, unit, meaning, read, labels, is_held)
+
+
+def _gauge(
+    name: str,
+    unit: str,
+    meaning: str,
+    read: Callable[[Look], Samples],
+    *labels: str,
+) -> Measure[Look]:
+    return Measure(f"xtremeflow.{name}", Kind.GAUGE, unit, meaning, read, labels)
+
+
+MEASURES: tuple[Measure[Look], ...] = (
+    _counter("calls.submitted", "{call}", "Calls submitted", one(lambda s: s.stats.submitted)),
+    _counter("calls.ended", "{call}", "Calls that have ended, by outcome", _ended, "outcome"),
+    _gauge("calls.waiting", "{call}", "Calls in the queue", one(lambda s: s.stats.waiting)),
+    _gauge("calls.in_flight", "{call}", "Calls in flight", one(lambda s: s.stats.in_flight)),
+    _counter(
+        "attempts.admitted",
+        "{attempt}",
+        "Attempts admitted, retries included",
+        one(lambda s: s.stats.admitted),
+    ),
+    _counter(
+        "attempts.refused",
+        "{attempt}",
+        "Refusals of which the scheduler was told",
+        one(lambda s: s.stats.refused),
+    ),
+    _counter("retries", "{attempt}", "Further attempts of calls", one(lambda s: s.stats.retries)),
+    _counter("cooldown.episodes", "{cooldown}", "Cooldowns", one(lambda s: s.stats.cooldowns)),
+    _counter(
+        "cooldown.time",
+        "s",
+        "Length of all cooldowns together",
+        one(lambda s: s.stats.cooldown_seconds),
+    ),
+    _gauge(
+        "cooldown.left",
+        "s",
+        "Time until the running cooldown ends",
+        one(lambda s: s.stats.cooldown_left),
+    ),
+    _counter(
+        "queue.time",
+        "s",
+        "Time by what held the head of the queue back; nothing: no call waited",
+        _held,
+        "cause",
+        is_held=True,
+    ),
+    _counter(
+        "tokens.used",
+        "{token}",
+        "Tokens of dispatched attempts, estimates replaced by reports",
+        one(lambda s: s.stats.tokens_used),
+        is_held=True,
+    ),
+    _counter(
+        "tokens.refunded",
+        "{token}",
+        "Tokens returned by reports below the estimate",
+        one(lambda s: s.stats.tokens_refunded),
+    ),
+    _gauge(
+        "limit.rate",
+        "{unit}/s",
+        "Units per second that the limit allows",
+        _of_limits(lambda limit: limit.rate),
+        "limit",
+    ),
+    _gauge(
+        "limit.capacity",
+        "{unit}",
+        "Units of the limit that may be used at once",
+        _of_limits(lambda limit: limit.capacity),
+        "limit",
+    ),
+    _gauge(
+        "limit.level",
+        "{unit}",
+        "Units of the limit that may be used now; negative: a debt",
+        _of_limits(lambda limit: limit.level),
+        "limit",
+    ),
+    _counter(
+        "limit.used",
+        "{unit}",
+        "Units of admitted calls, estimates replaced by reports",
+        _of_limits(lambda limit: limit.used),
+        "limit",
+        is_held=True,
+    ),
+    _counter(
+        "limit.refunded",
+        "{unit}",
+        "Units returned by reports below the estimate",
+        _of_limits(lambda limit: limit.refunded),
+        "limit",
+    ),
+    _counter(
+        "limit.charged",
+        "{unit}",
+        "Units taken in addition by reports above the estimate",
+        _of_limits(lambda limit: limit.charged),
+        "limit",
+    ),
+    _gauge(
+        "limit.utilisation",
+        "1",
+        "Share used of all that the limit has allowed since the first call",
+        _of_limits(lambda limit: limit.utilisation),
+        "limit",
+    ),
+    _gauge(
+        "limit.confidence",
+        "1",
+        "Confidence in the rate of a learned limit",
+        _of_limits(lambda limit: limit.confidence),
+        "limit",
+    ),
+    _gauge(
+        "concurrency.configured",
+        "{call}",
+        "Calls in flight at a time, as configured",
+        one(lambda s: s.slots),
+    ),
+    _gauge(
+        "concurrency.learned",
+        "{call}",
+        "Calls in flight at a time that the provider takes, as learned",
+        one(lambda s: None if s.stats.concurrency is None else s.stats.concurrency.calls),
+    ),
+    _gauge(
+        "margin",
+        "s",
+        "Time of each limit's rate that is kept in reserve",
+        one(lambda s: s.stats.margin),
+    ),
+    _gauge("share.members", "{member}", "Members of the share", _of_share(lambda s: s.members)),
+    _gauge(
+        "share.in_flight",
+        "{call}",
+        "Calls in flight of all members of the share",
+        _of_share(lambda s: s.in_flight),
+    ),
+    _gauge(
+        "share.own",
+        "1",
+        "Part of this scheduler in all that the members of the share have used",
+        _of_share(lambda s: s.own),
+    ),
+)
