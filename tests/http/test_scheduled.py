@@ -66,7 +66,7 @@ def test_the_estimate_is_what_admission_costs() -> None:
 
     def estimate(url: str, body: bytes) -> float:
         seen.append((url, body))
-        return 60
+        return 50
 
     async def handler(request: Request) -> None:
         await request.answer(b"{}")
@@ -82,7 +82,7 @@ def test_the_estimate_is_what_admission_costs() -> None:
             third.cancel()
             await asyncio.wait([third])
             assert seen[:2] == [(server.url + "/a", b"[1]"), (server.url + "/b", b"x")]
-            assert tokens(s) == 120
+            assert tokens(s) == 100
             assert s.waiting == 0
 
     run(main())

@@ -267,7 +267,7 @@ def test_going_on_at_once_asks_for_no_burst_that_is_not_there(tmp_path: Path) ->
         path = write(tmp_path / "in.jsonl", lines)
         arguments = (
             path, "-o", tmp_path / "o.jsonl", "--base-url", f"http://127.0.0.1:{serve.port}/v1",
-            "--rpm", 3540, "--burst", "9.5", "--json", "--quiet",
+            "--rpm", 3540, "--burst", "9.5", "--adapt", "no", "--json", "--quiet",
         )  # fmt: skip
         first = json.loads(run(*arguments, "--max-requests", 700).stdout)
         second = json.loads(run(*arguments).stdout)
