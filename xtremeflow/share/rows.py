@@ -1,0 +1,134 @@
+"""The commands of a timeline as rows of texts, as they go to a server, and its answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Any
+
+from xtremeflow.share.timeline import Ask, Row
+
+HEADER = 15  # numbers and texts of an answer to an ask, before the chunk's levels and units
+
+
+def texts(arguments: Sequence[Any]) -> list[str]:
+    """Returns the arguments of a command as its ARGV."""
+    row: list[str] = []
+    for argument in arguments:
+        if isinstance(argument, Ask):
+            row += texts(astuple(argument))
+        elif isinstance(argument, (list, tuple)):
+            row += texts(argument)
+        elif argument is None:
+            row.append("none")
+        else:
+            row.append(repr(argument) if isinstance(argument, float) else str(argument))
+    return row
+
+
+def _whole(value: Any) -> int:
+    return int(float(value))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Units of each limit that a member may use, from an instant of the place's clock on."""
+
+    start: int  # microseconds
+    levels: tuple[float, ...]  # of the buckets, at that instant
+    units: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """The answer to an ask, see `Timeline.take`."""
+
+    now: int
+    epoch: str
+    operations: int
+    version: int
+    generation: int
+    end: int
+    active: int
+    members: int
+    slots: int
+    fair: int
+    suspect: str
+    connection: str
+    seen: int
+    chunk: Chunk | None
+
+
+def taken_from(row: Row) -> Taken | None:
+    """Reads the row of a `take`; None if the place does not know the member."""
+    if row[0] != "taken":
+        return None
+    start = _whole(row[14])
+    chunk = None
+    if start >= 0:
+        levels = tuple(float(value) for value in row[HEADER::2])
+        chunk = Chunk(start, levels, tuple(float(value) for value in row[HEADER + 1 :: 2]))
+    return Taken(
+        now=_whole(row[1]),
+        epoch=str(row[2]),
+        operations=_whole(row[3]),
+        version=_whole(row[4]),
+        generation=_whole(row[5]),
+        end=_whole(row[6]),
+        active=_whole(row[7]),
+        members=_whole(row[8]),
+        slots=_whole(row[9]),
+        fair=_whole(row[10]),
+        suspect=str(row[11]),
+        connection=str(row[12]),
+        seen=_whole(row[13]),
+        chunk=chunk,
+    )
+
+
+@dataclass(frozen=True)
+class Described:
+    """The limits of an account, see `Timeline.join`."""
+
+    now: int
+    epoch: str
+    operations: int
+    version: int
+    generation: int
+    end: int
+    members: int
+    slots: int  # -1: any number
+    limits: tuple[tuple[str, float, float, float], ...]
+
+
+def described_from(row: Row) -> Described | None:
+    """Reads the row of a `join` or `describe`; None if there is no account."""
+    if row[0] != "limits":
+        return None
+    limits = tuple(
+        (str(row[i]), float(row[i + 1]), float(row[i + 2]), float(row[i + 3]))
+        for i in range(9, len(row), 4)
+    )
+    return Described(
+        now=_whole(row[1]),
+        epoch=str(row[2]),
+        operations=_whole(row[3]),
+        version=_whole(row[4]),
+        generation=_whole(row[5]),
+        end=_whole(row[6]),
+        members=_whole(row[7]),
+        slots=_whole(row[8]),
+        limits=limits,
+    )
+
+
+def status_from(text: str) -> dict[str, Any]:
+    """Reads the text of a server's `status`. Lua writes an empty list as an empty object."""
+    state: dict[str, Any] = json.loads(text)
+    for name in ("limits", "members"):
+        state[name] = list(state[name])
+    for member in state["members"]:
+        member["used"] = list(member["used"])
+        member["seen"] = int(member["seen"])
+    return state

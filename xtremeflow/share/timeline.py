@@ -1,0 +1,434 @@
+"""A timeline: the account of members that share no memory, as one place keeps it for them.
+
+A member asks for a *chunk* of its demand and is told from when on it may use it. The chunk is
+charged at once, so a member that dies loses quota and never admits too much. Chunks follow each
+other in the order in which members ask. Within its chunk a member keeps the pace of the limits.
+
+`timeline.lua` is the same, operation for operation, for a Valkey or Redis server: a change of one
+is a change of the other, and the tests compare the answers. Instants and lengths are microseconds
+of the place's own clock, so members' clocks do not matter. Each method is one command, takes
+``now``, and returns a row of numbers and texts. `published` collects the messages that it sends:
+pairs of a member, or "" for all, and a text.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+CHUNK = 200_000  # a chunk is the gain of this time, divided by the members, or one call
+LATE = 50_000  # a unit may be used so much later than the pace of the limits lets it
+SPARE = 50_000  # the gain of this time may come back late at once,
+RECOVERY = 14  # and this part of the rate all the time
+CLOSED = 300_000  # after a loss of the state no chunk starts earlier than that
+ACTIVE = 1_000_000  # members that have asked within this time divide the limits
+SILENCE = 30_000_000  # a member that says nothing for so long is dead
+MINUTE = 60_000_000  # after this time without a change the margin loses a 16th
+CHECK = 1_000_000  # after this time another look at a member that is overdue
+
+Row = list[Any]
+
+
+@dataclass
+class Line:
+    """A limit: its definition, and a bucket whose instant may lie ahead."""
+
+    name: str
+    amount: float
+    per: float  # seconds
+    capacity: float
+    level: float = 0.0
+    at: int = 0
+    late: float = 0.0  # units that came back late, less those of long ago
+    late_at: int = 0
+    used: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Units a microsecond."""
+        return self.amount / self.per / 1e6
+
+
+@dataclass
+class Record:
+    """A member."""
+
+    connection: str
+    seen: int
+    number: int = 0  # of its last ask,
+    reply: Row = field(default_factory=list[Any])  # and the answer, for a repetition
+    slots: int = 0  # that it has,
+    held: int = 0  # of which it uses so many,
+    want: int = 0  # and would use so many
+    start: int = 0  # of its last chunk
+    units: list[float] = field(default_factory=list[float])
+    used: list[float] = field(default_factory=list[float])
+    waits: int = 0
+
+
+@dataclass
+class Ask:
+    """An ask of a member. Vectors have a number for each limit."""
+
+    number: int
+    epoch: str
+    operations: int  # those of the account, as the member knows it
+    generation: int
+    held: int
+    want: int
+    returned: int  # slots that it gives back
+    count: int  # calls that wait and have no chunk; 0: it asks for none
+    patience: int  # the member speaks again within this time
+    connection: str
+    token: str  # a new epoch, if one is needed
+    unused: Sequence[float]  # of its chunks
+    refunded: Sequence[float]  # below 0: charged in addition
+    head: Sequence[float]  # cost of the first of these calls,
+    mean: Sequence[float]  # and of each other
+    used: Sequence[float]  # dispatched so far
+
+
+class Timeline:
+    """The account."""
+
+    def __init__(self) -> None:
+        self.published: list[tuple[str, str]] = []
+        self.exists = False
+
+    def _begin(self, now: int, token: str, limits: Sequence[Row], slots: int) -> None:
+        self.exists = True
+        self.epoch, self.operations, self.version, self.generation = token, 0, 1, 0
+        self.last, self.end, self.closed, self.margin_at = now, 0, now + CLOSED, now
+        self.margin = self.out = self.wanting = self.ticket = 0
+        self.slots = slots
+        self.limits = [Line(name, a, p, c, at=now, late_at=now) for name, a, p, c in limits]
+        self.members: dict[str, Record] = {}
+        self.deadlines: dict[str, int] = {}
+        self.asked: dict[str, int] = {}
+        self.line: dict[str, int] = {}
+
+    # -- members
+
+    def join(
+        self,
+        now: int,
+        member: str,
+        connection: str,
+        token: str,
+        patience: int,
+        slots: int,
+        limits: Sequence[Row],
+    ) -> Row:
+        """Makes a member of it. The first one brings the limits, and the levels begin empty."""
+        names = [limit[0] for limit in limits]
+        if not self.exists or (not self.members and [line.name for line in self.limits] != names):
+            self._begin(now, token, limits, slots)
+        now = self._tick(now)
+        if not self.members:
+            for line, (_, amount, per, capacity) in zip(self.limits, limits, strict=True):
+                self._define(line, amount, per, capacity)
+            self.slots = slots
+            self.version += 1
+        record = self.members.setdefault(member, Record(connection, now))
+        record.connection, record.seen = connection, now
+        self.deadlines[member] = now + patience
+        return self._described(now)
+
+    def describe(self, now: int) -> Row:
+        """Returns the limits, or "unknown" if there is no account."""
+        return self._described(now) if self.exists else ["unknown"]
+
+    def _described(self, now: int) -> Row:
+        row: Row = ["limits", now, self.epoch, self.operations, self.version, self.generation]
+        row += [self.end, len(self.members), self.slots]
+        for line in self.limits:
+            row += [line.name, line.amount, line.per, line.capacity]
+        return row
+
+    def leave(self, now: int, member: str, epoch: str, generation: int, *back: float) -> Row:
+        """Ends a membership. Unused units and refunds come back."""
+        if not self.exists or member not in self.members:
+            return ["unknown"]
+        now = self._tick(now)
+        n = len(self.limits)
+        if epoch == self.epoch and generation == self.generation:
+            self._give_back(now, back[:n], back[n:])
+        self._remove(member)
+        self._hand_out("")
+        return ["ok"]
+
+    def bury(self, now: int, member: str, seen: int) -> Row:
+        """Ends the membership of one that is dead, unless it has spoken since."""
+        if not self.exists or member not in self.members:
+            return ["unknown"]
+        now = self._tick(now)
+        if self.members[member].seen == seen:
+            self._bury(now, member)
+            self._hand_out("")
+        return ["ok"]
+
+    def _bury(self, now: int, member: str) -> None:
+        record = self.members[member]
+        if record.start > now:
+            self._give_back(now, record.units, [0.0] * len(self.limits))
+        self._remove(member)
+
+    def _remove(self, member: str) -> None:
+        record = self.members.pop(member)
+        self.out -= record.slots
+        self.wanting -= record.want > 0
+        for row in (self.deadlines, self.asked, self.line):
+            row.pop(member, None)
+
+    def _find_dead(self, now: int, member: str) -> Row:
+        """Buries the most overdue member, or returns it for a look at its connection."""
+        suspect = min(self.deadlines, key=lambda each: (self.deadlines[each], each))
+        if self.deadlines[suspect] >= now or suspect == member:
+            return ["", "", 0]
+        record = self.members[suspect]
+        if now - record.seen > SILENCE:
+            self._bury(now, suspect)
+            return ["", "", 0]
+        self.deadlines[suspect] = now + CHECK
+        return [suspect, record.connection, record.seen]
+
+    # -- time and levels
+
+    def _tick(self, now: int) -> int:
+        """Begins a command. A clock that was set back takes all instants with it."""
+        back = self.last - now
+        if back > 0:
+            self.end, self.closed = self.end - back, self.closed - back
+            self.margin_at -= back
+            for line in self.limits:
+                line.at, line.late_at = line.at - back, line.late_at - back
+            for record in self.members.values():
+                record.start -= back
+        self.last = now
+        self.operations += 1
+        if self.margin > 0 and now - self.margin_at > MINUTE:
+            self.margin, self.margin_at = self.margin * 15 // 16, now
+        for line in self.limits:
+            if now > line.at:
+                line.level = min(self._room(line), line.level + line.rate * (now - line.at))
+                line.at = now
+            line.late = max(0.0, line.late - line.rate / RECOVERY * (now - line.late_at))
+            line.late_at = now
+        return now
+
+    def _room(self, line: Line) -> float:
+        return max(0.0, line.capacity - line.rate * self.margin)
+
+    def _define(self, line: Line, amount: float, per: float, capacity: float) -> None:
+        line.amount, line.per, line.capacity = amount, per, capacity
+        line.level = min(line.level, self._room(line))
+
+    def _give_back(self, now: int, unused: Sequence[float], refunded: Sequence[float]) -> None:
+        """Returns units. Those of chunks come late, so that only a part of them counts. A refund
+        is not late: the provider has made it now."""
+        for line, late, refund in zip(self.limits, unused, refunded, strict=True):
+            line.used -= late + refund
+            taken = max(0.0, min(late, line.rate * SPARE - line.late))
+            line.late += taken
+            line.level = min(max(line.level, self._room(line)), line.level + taken + refund)
+
+    # -- asks
+
+    def take(self, now: int, member: str, ask: Ask) -> Row:
+        """Answers an ask: a chunk, slots, and how things stand.
+
+        Returns "unknown" to one that is no member, else a row that `rows.Taken` names. It begins
+        with "taken" and ends with the chunk: its start, or -1, and for each limit the level at that
+        instant and the units. The fair number of slots is -1 if nobody waits for some.
+        """
+        if not self.exists or member not in self.members:
+            return ["unknown"]
+        record = self.members[member]
+        if ask.number == record.number:
+            return [record.reply[0], now, *record.reply[2:]]
+        rewound = ask.epoch == self.epoch and ask.operations > self.operations
+        now = self._tick(now)
+        if rewound:
+            self._restart(now, ask.token)
+        elif ask.epoch == self.epoch and ask.generation == self.generation:
+            self._give_back(now, ask.unused, ask.refunded)
+        record.number, record.seen = ask.number, now
+        record.connection, record.used, record.waits = ask.connection, list(ask.used), ask.count
+        self.deadlines[member] = now + ask.patience
+        suspect = self._find_dead(now, member)
+        self._ask_slots(member, ask)
+        if ask.count > 0:
+            self.asked[member] = now
+        active = max(1, sum(at > now - ACTIVE for at in self.asked.values()))
+        chunk = self._grant(now, record, ask, active)
+        record.reply = ["taken", now, self.epoch, self.operations, self.version, self.generation]
+        record.reply += [self.end, active, len(self.members), record.slots, self._fair(member)]
+        record.reply += [*suspect, *chunk]
+        return list(record.reply)
+
+    def _restart(self, now: int, token: str) -> None:
+        """Begins anew, since the latest changes are lost, and nobody knows how much was used."""
+        self.epoch, self.closed = token, now + CLOSED
+        for line in self.limits:
+            line.level = min(line.level, 0.0)
+        self.published.append(("", "epoch"))
+
+    def _grant(self, now: int, record: Record, ask: Ask, active: int) -> Row:
+        if ask.count < 1:
+            return [-1]
+        start, behind = float(max(now, self.end, self.closed)), float(ask.count - 1)
+        for line, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
+            lack = min(head, self._room(line)) - line.level
+            start = max(start, line.at + lack / line.rate if lack > 0 else line.at)
+            if mean > 0:
+                behind = min(behind, (line.rate * CHUNK / active - head) / mean)
+        behind = math.floor(max(0.0, behind))
+        record.start, record.units = math.ceil(start), []
+        chunk: Row = [record.start]
+        for line, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
+            gained = line.level + line.rate * (record.start - line.at)
+            level = max(line.level, min(self._room(line), gained))
+            units = head + math.ceil(behind * mean)
+            line.level, line.at = level - units, record.start
+            line.used += units
+            record.units.append(units)
+            chunk += [level, units]
+        return chunk
+
+    # -- slots
+
+    def _fair(self, member: str) -> int:
+        """The slots to which a member comes back while others wait for some; -1: none does."""
+        others = len(self.line) - (member in self.line)
+        contested = self.slots >= 0 and (others > 0 or self.out > self.slots)
+        return self.slots // max(1, self.wanting) if contested else -1
+
+    def _ask_slots(self, member: str, ask: Ask) -> None:
+        record = self.members[member]
+        self.wanting += (ask.want > 0) - (record.want > 0)
+        record.held, record.want = ask.held, ask.want
+        if self.slots < 0:
+            return
+        slots = max(ask.held, record.slots - ask.returned)  # held: also after a loss of the state
+        self.out += slots - record.slots
+        record.slots = slots
+        if slots >= ask.want:
+            self.line.pop(member, None)
+        elif member not in self.line:
+            self.ticket += 1
+            self.line[member] = self.ticket
+        self._hand_out(member)
+        if member in self.line and len(self.line) == 1:
+            self.published.append(("", "crowd"))
+
+    def _hand_out(self, asking: str) -> None:
+        """Gives free slots to those that wait, in turn."""
+        if self.slots < 0:
+            return
+        fair = self.slots // max(1, self.wanting)
+        while self.out < self.slots and self.line:
+            first = min(self.line, key=lambda each: self.line[each])
+            record = self.members[first]
+            give = min(self.slots - self.out, record.want - record.slots)
+            if len(self.line) > 1:
+                give = min(give, max(1, fair - record.slots))
+            self.out += give
+            record.slots += give
+            if record.slots >= record.want:
+                del self.line[first]
+            else:
+                self.ticket += 1
+                self.line[first] = self.ticket
+            if first != asking:
+                self.published.append((first, f"slots {record.slots} {self.operations}"))
+
+    # -- changes for all
+
+    def refused(
+        self,
+        now: int,
+        epoch: str,
+        generation: int,
+        wait: int,
+        margin: int,
+        levels: Sequence[float | None],
+    ) -> Row:
+        """Opens or extends the cooldown for all. An episode opens once, by its generation.
+
+        `levels` are those that the provider has promised for the end, of the limits that it may
+        have meant; a failure that is no refusal promises none, and is no episode. Returns the
+        generation and the end.
+        """
+        if not self.exists:
+            return ["unknown"]
+        now = self._tick(now)
+        end, before = now + wait, self.end
+        is_episode = any(level is not None for level in levels)
+        if is_episode and epoch == self.epoch and generation == self.generation:
+            self.generation += 1
+        self.end = max(before, end)
+        if margin > self.margin:
+            self.margin, self.margin_at = margin, now
+        for line, level in zip(self.limits, levels, strict=True):
+            if level is not None and end > before:
+                line.level, line.at = level, end
+        self.published.append(("", f"pause {self.generation} {self.end}"))
+        return ["ok", now, self.epoch, self.generation, self.end]
+
+    def retune(
+        self, now: int, version: int, index: int, amount: float, per: float, capacity: float
+    ) -> Row:
+        """Changes a limit for all, or the slots (index -1, `amount`). With a `version` above 0 only
+        if that is the present one. Returns "ok" or "stale", and the version."""
+        if not self.exists:
+            return ["unknown"]
+        now = self._tick(now)
+        if version > 0 and version != self.version:
+            return ["stale", now, self.version]
+        self.version += 1
+        if index < 0:
+            self.slots = int(amount)
+            self._hand_out("")
+        else:
+            self._define(self.limits[index], amount, per, capacity)
+        self.published.append(("", f"limits {self.version}"))
+        return ["ok", now, self.version]
+
+    def status(self, now: int) -> dict[str, Any] | None:
+        """Returns all of it for people to read, and changes nothing. None if there is nothing."""
+        if not self.exists:
+            return None
+        limits = [
+            {
+                "name": line.name,
+                "amount": line.amount,
+                "per": line.per,
+                "capacity": line.capacity,
+                "level": min(self._room(line), line.level + line.rate * max(0, now - line.at)),
+                "used": line.used,
+            }
+            for line in self.limits
+        ]
+        members = [
+            {
+                "member": name,
+                "connection": record.connection,
+                "silent": max(0, now - record.seen),
+                "seen": record.seen,
+                "slots": record.slots,
+                "held": record.held,
+                "waits": record.waits,
+                "used": list(record.used),
+            }
+            for name, record in sorted(self.members.items())
+        ]
+        return {
+            "limits": limits,
+            "members": members,
+            "slots": self.slots,
+            "cooldown_left": max(0, self.end - now),
+            "generation": self.generation,
+            "version": self.version,
+        }
