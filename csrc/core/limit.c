@@ -202,6 +202,9 @@ void xf_limit_pace(xf_limit *l, const xf_pacing *pacing)
         .kept = pacing->kept * unit,
         .scale = pacing->scale * unit,
         .fits = pacing->fits,
+        .full = (double)l->def.capacity,
+        .burst = l->pace.burst,
+        .faded = l->pace.faded,
         .until = pacing->until,
         .next = l->pace.next,
     };

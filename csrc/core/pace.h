@@ -23,6 +23,9 @@ typedef struct xf_pace {
     double kept;   /* credits */
     double scale;  /* credits; 0: the pace is always `most` */
     double fits;   /* waiting calls that cost at most this part of the level pass at once */
+    double full;   /* the bucket's capacity, credits */
+    double burst;  /* what has passed at once, credits, */
+    int64_t faded; /* and has faded until this instant, ns */
     int64_t until; /* the pace ends at this instant, ns */
     int64_t next;  /* no call passes before this instant, ns */
 } xf_pace;

@@ -36,6 +36,30 @@ TEST(waiting_calls_that_fit_go_at_once)
     CHECK_NEAR((double)second_at(1300, &generous), 0, 0);
 }
 
+/* How many of `n` calls of 100 units pass at once, if one more comes for each that passes. */
+static int stream(int n, double fits, double level)
+{
+    const xf_definition l = limit(100, 1, 6000);
+    xf_pacing law = LAW;
+    law.fits = fits;
+    start(&l, 1, XF_UNLIMITED);
+    xf_set_level(&s, 0, level, 0);
+    xf_set_pace(&s, 0, &law, 0);
+    int passed = 0;
+    while (passed < n && submit(100, 0, 0)->state == XF_CALL_ADMITTED) {
+        passed++;
+    }
+    stop();
+    return passed;
+}
+
+TEST(a_stream_of_calls_passes_at_once_only_up_to_that_part)
+{
+    CHECK_EQ(stream(60, 0.5, 6000), 31); /* the last of them waits for its turn no more */
+    CHECK_EQ(stream(60, 0.25, 6000), 16);
+    CHECK_EQ(stream(60, 0.25, 2000), 6);
+}
+
 TEST(a_pace_ends)
 {
     xf_pacing brief = LAW;
@@ -75,7 +99,7 @@ TEST(waiting_calls_fit_up_to_their_part_of_the_level)
             submit(100, 0, 0);
         }
         xf_set_level(&s, 0, 1100, 0);
-        law.fits = more ? 0.4 : 0.399; /* of the 1,000 that are left then */
+        law.fits = more ? 0.455 : 0.454; /* they cost 500 of 1,100 together */
         xf_set_pace(&s, 0, &law, 0);
         xf_set_slots(&s, XF_UNLIMITED, 0);
         CHECK_EQ(collect_all(), more ? 5 : 1);

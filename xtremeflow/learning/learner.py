@@ -38,6 +38,7 @@ __all__ = ["PLACES", "UNLIMITED", "Learner"]
 logger = logging.getLogger("xtremeflow.learning")
 
 TOLD = 1e-9  # the doubt of a limit that the provider's answers tell, relative to it
+SELDOM = 0.5  # s between two looks at what passed, while headers explain all refusals
 TRIVIAL = 0.02  # changes of a rate by less are not worth a line of the log
 
 
@@ -167,7 +168,7 @@ class Learner:
             return None
         return Expected(
             tuple(words),
-            inf if finder is None else finder.due_at,
+            inf if finder is None else finder.due_at + (SELDOM if self._told else 0.0),
             -1 if slots is None or slots.size is None else slots.size,
         )
 
