@@ -1,93 +1,39 @@
 """The same verdict at every door: random answers, in all providers' shapes and their perversions,
-through the SDKs' exceptions, observe(), the client, its streams and the transport."""
+through observe(), the client, its streams, the transport, a run, and a real SDK."""
 
 from __future__ import annotations
 
 import asyncio
-import json
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import takewhile
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit.http import Request, serving
+from kit.answers import answers
+from kit.http import Request, Server, serving
+from kit.runs import batches_of, errors_in, make, plain, results_in
 
-from xtremeflow import TokenRateScheduler
+from xtremeflow import TokenRateScheduler, auto_backoff
 from xtremeflow.answers import attempt
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.exceptions import verdict_of
 from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import Meaning
 from xtremeflow.http import Client, ConnectionLost, transport
+from xtremeflow.run.job.policy import Policy
+from xtremeflow.run.wire.http import HTTPTransport
 
 MAX_RETRY_AFTER = 5.0
 
-statuses = st.sampled_from(
-    [200, 400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 429, 429, 498, 500, 502, 503, 529]
-)
-messages = st.sampled_from(
-    [
-        "m",
-        "",
-        "Please try again in 2ms.",
-        "Please retry after 26 seconds.",
-        "Request too large: Limit 30,000, Requested 45,000",
-        "request reached organization max concurrency: 3",
-        "Your credit balance is too low",
-        "used all available credits",
-        "Rate limit exceeded: free-models-per-day",
-        "The model is overloaded",
-        "\ud800 \x1b]0;title\x07",
-    ]
-)
-codes = st.sampled_from(
-    [None, 429, "429", 503, 502, 402, "rate_limit_exceeded", "insufficient_quota", "slow_down",
-     "overloaded_error", "server_error", "too_many_concurrent_requests", "x" * 5000, 10**40,
-     float("nan"), [], {}]
-)  # fmt: skip
-details = st.sampled_from(
-    [
-        [],
-        [{"@type": "google.rpc.RetryInfo", "retryDelay": "0.002s"}],
-        [{"@type": "google.rpc.RetryInfo", "retryDelay": "37s"}],
-        [{"@type": "google.rpc.QuotaFailure", "violations": [{"quotaId": "PerDay"}]}],
-        [{"@type": "google.rpc.QuotaFailure", "violations": 3}],
-    ]
-)
-errors = st.builds(
-    lambda message, code, kind, more: {
-        "message": message, "code": code, "type": kind, "details": more
-    },
-    messages, codes, codes, details,
-)  # fmt: skip
-values = st.one_of(
-    errors.map(lambda error: {"error": error}),
-    errors.map(lambda error: [{"error": error}]),
-    errors,
-    messages.map(lambda message: {"error": message}),
-    st.sampled_from([{"error": None}, {"choices": [{"message": {"content": '{"error": 1}'}}]}, []]),
-)
-encodings = st.sampled_from(["utf-8", "utf-8-sig", "utf-16"])
-bodies = st.one_of(
-    st.builds(lambda value, form: json.dumps(value).encode(form), values, encodings),
-    st.sampled_from([b"", b"<html>busy</html>", b"\xff\xfe\x00", b"[" * 10_000, b'{"error":']),
-)
-headers = st.one_of(
-    st.just({}),
-    st.sampled_from(["0", "0.002", "1, 0.001", "-1", "90000", "4000000000", "junk", "nan",
-                     "Fri, 31 Feb 2027 00:00:00 GMT"]).map(lambda wait: {"retry-after": wait}),
-    st.sampled_from(["0", "2", "-5", "1e999"]).map(lambda wait: {"retry-after-ms": wait}),
-    st.sampled_from(["true", "false", "maybe"]).map(lambda word: {"x-should-retry": word}),
-    st.sampled_from(["2ms", "1700000000", "9d"]).map(
-        lambda reset: {
-            "x-ratelimit-limit-requests": "60",
-            "x-ratelimit-remaining-requests": "0",
-            "x-ratelimit-reset-requests": reset,
-        }
-    ),
-)  # fmt: skip
-answers = st.tuples(statuses, headers, bodies)
+Told = list[tuple[int, Any, bytes] | None]  # the answers to come; None: a connection that breaks
+Ended = tuple[int, int]  # the status that the caller gets, 0 for none, and after how many attempts
 
 
 class FromSDK(Exception):
@@ -112,14 +58,15 @@ def test_an_exception_and_observe_mean_what_the_answer_does(answer: Any) -> None
         assert raised.wait == pytest.approx(verdict.wait, abs=1.0)
 
 
-def expected(told: list[tuple[int, Any, bytes] | None]) -> tuple[int, int]:
-    """The status that the caller gets, and after how many attempts; None and 0: a connection that
-    broke."""
+def expected(told: Told, *, failures_too: bool = True) -> Ended:
+    """How a call ends. `failures_too`: whether it goes on after failures, not only refusals."""
     failed = 0
     for attempts, one in enumerate(told, 1):
         status, fields, body = one or (0, {}, None)
         verdict = judged(Answer(status, fields, body))
         if not verdict.is_repeatable or (verdict.wait or 0.0) > MAX_RETRY_AFTER:
+            return status, attempts
+        if not (failures_too or verdict.is_refusal):
             return status, attempts
         if verdict.meaning in (Meaning.DOWN, Meaning.OVERLOADED):
             failed += 1
@@ -154,28 +101,112 @@ def impatient(admission: Any) -> None:
     admission.attempts.persistence = replace(admission.attempts.persistence, base=0.001)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
-@given(st.lists(st.one_of(answers, st.none()), min_size=1, max_size=6))
-def test_every_door_goes_on_and_ends_alike(told: list[tuple[int, Any, bytes] | None]) -> None:
+@asynccontextmanager
+async def answering(told: Told) -> AsyncIterator[Server]:
+    """A server that tells these answers, and then that all is well."""
+    left = list(told)
+
+    async def handler(request: Request) -> None:
+        answer = left.pop(0) if left else (200, {}, b"{}")
+        if answer is None:
+            request.reset()
+            raise ConnectionResetError
+        status, fields, body = answer
+        # A request on a kept connection that breaks is sent again within the attempt.
+        await request.answer(body, status, {**fields, "connection": "close"})
+
+    async with serving(handler) as server:
+        yield server
+
+
+tellings = st.lists(st.one_of(answers, st.none()), min_size=1, max_size=6)
+some = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def meanwhile(main: Coroutine[Any, Any, None]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(attempt, "_FIRST_PAUSE", 0.001)
+        asyncio.run(asyncio.wait_for(main, 60))
+
+
+@some
+@given(tellings)
+def test_every_door_goes_on_and_ends_alike(told: Told) -> None:
     async def main() -> None:
         for door in ("call", "stream", "transport"):
-            left = list(told)
-
-            async def handler(request: Request, left: Any = left) -> None:
-                answer = left.pop(0) if left else (200, {}, b"{}")
-                if answer is None:
-                    request.reset()
-                    raise ConnectionResetError
-                status, fields, body = answer
-                # A request on a kept connection that breaks is sent again within the attempt.
-                await request.answer(body, status, {**fields, "connection": "close"})
-
             scheduler = TokenRateScheduler(max_rpm=1e6, max_concurrency=1)
-            async with serving(handler) as server:
+            async with answering(told) as server:
                 status = await through(door, scheduler, server.url)
                 assert (status, len(server.requests)) == expected(told), door
             assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(attempt, "_FIRST_PAUSE", 0.001)
-        asyncio.run(asyncio.wait_for(main(), 60))
+    meanwhile(main())
+
+
+@some
+@given(tellings)
+def test_a_run_goes_on_and_ends_alike_and_loses_no_line(told: Told) -> None:
+    async def main(out: Path) -> None:
+        async with answering(told) as server:
+            way = HTTPTransport(server.url, {}, timeout=60.0, connections=1)
+            policy = Policy(retries=2, max_wait=MAX_RETRY_AFTER)
+            runner = make(out, way, concurrency=1, policy=policy)
+            impatient(SimpleNamespace(attempts=runner._calls._attempts))
+            try:
+                await runner.run(batches_of([plain()]))
+            finally:
+                await way.aclose()
+                runner.results.close()
+            status, attempts = expected(told)
+            assert len(server.requests) == attempts
+            results, errors = results_in(out), errors_in(out)
+            if runner.stopped is None:
+                (line,) = results + errors
+                answered = line["response"]["status_code"] if line["response"] else 0
+                assert answered == status
+                assert line["xtremeflow"]["attempts"] == attempts
+            else:  # for a refusal of all calls: the next run does the line
+                assert not results
+                assert judged(Answer(*(told[attempts - 1] or (0,)))).meaning is not Meaning.PASSED
+            scheduler = runner.scheduler
+            assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
+
+    with TemporaryDirectory() as folder:
+        meanwhile(main(Path(folder, "r.jsonl")))
+
+
+@some
+@given(tellings)
+def test_an_sdk_goes_on_after_refusals_and_loses_no_slot(told: Told) -> None:
+    openai = pytest.importorskip("openai")
+
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6, max_concurrency=1)
+        async with (
+            answering(told) as server,
+            openai.AsyncOpenAI(api_key="k", base_url=server.url, max_retries=0) as client,
+        ):
+
+            @auto_backoff(base_retry_after=0.001, max_retry_after=MAX_RETRY_AFTER)
+            async def ask() -> int:
+                await client.chat.completions.create(
+                    model="m", messages=[{"role": "user", "content": "Hello"}]
+                )
+                return 200
+
+            try:
+                status = await scheduler.submit(ask(), 1)
+            except openai.APIStatusError as error:
+                status = error.status_code
+            except openai.APIConnectionError:
+                status = 0
+            raised = list(takewhile(is_raised, told))
+            assert (status, len(server.requests)) == expected(raised, failures_too=False)
+        assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
+
+    meanwhile(main())
+
+
+def is_raised(one: tuple[int, Any, bytes] | None) -> bool:
+    """Whether an SDK raises an exception for the answer. It returns an error within a 200."""
+    return one is None or one[0] >= 400

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from kit.http import Request, Server, echo, serving
@@ -219,9 +220,27 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.body", "body": b"%d bytes" % len(body)})
 
 
+class Streams(dict[int, Any]):
+    """The streams of hypercorn 0.18, which fails over data for a stream that it has answered."""
+
+    class Answered:
+        async def handle(self, event: object) -> None:
+            pass
+
+    def __missing__(self, stream_id: int) -> Any:
+        return self.Answered()
+
+
 @contextlib.asynccontextmanager
 async def http2_server(authority: Authority, directory: Path) -> AsyncIterator[str]:
     asyncio_server = pytest.importorskip("hypercorn.asyncio")
+    protocol = pytest.importorskip("hypercorn.protocol.h2").H2Protocol
+    begin = protocol.__init__
+
+    def with_streams(self: Any, *arguments: Any, **named: Any) -> None:
+        begin(self, *arguments, **named)
+        self.streams = Streams()
+
     config = pytest.importorskip("hypercorn.config").Config()
     issued = authority.ca.issue_cert("localhost")
     config.certfile, config.keyfile = str(directory / "c.pem"), str(directory / "k.pem")
@@ -239,7 +258,8 @@ async def http2_server(authority: Authority, directory: Path) -> AsyncIterator[s
     )
     await asyncio.sleep(0.1)
     try:
-        yield f"https://localhost:{port}"
+        with mock.patch.object(protocol, "__init__", with_streams):
+            yield f"https://localhost:{port}"
     finally:
         stop.set()
         await asyncio.wait([task], timeout=5)

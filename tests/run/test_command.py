@@ -94,8 +94,13 @@ def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
 def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(
         command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=environment(),
+        env=environment(), preexec_fn=hears_ctrl_c,
     )  # fmt: skip
+
+
+def hears_ctrl_c() -> None:
+    """A suite that runs in the background ignores SIGINT, and its children inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def until(true: Any, seconds: float = 30.0) -> None:
@@ -169,7 +174,7 @@ def test_a_compressed_file_that_breaks_off_is_told(
 def test_standard_input_may_be_slow(server: Server, out: Path) -> None:
     process = subprocess.Popen(
         command("-", "-o", out, "--base-url", server.url), stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE, env=environment(),
+        stderr=subprocess.PIPE, env=environment(), preexec_fn=hears_ctrl_c,
     )  # fmt: skip
     assert process.stdin is not None
     for i in range(3):

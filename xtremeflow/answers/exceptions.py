@@ -73,7 +73,7 @@ def _answer_of(exc: BaseException, now: float | None) -> Answer | None:
 def _status(exc: BaseException) -> int:
     """Returns the likeliest HTTP status of an exception, or 0. In the middle of a stream that is
     200, and the error has its own."""
-    response = _get(exc, "response")
+    response = _response(exc)
     found = [
         int(status)
         for status in (
@@ -92,7 +92,7 @@ def _status(exc: BaseException) -> int:
 def _headers(exc: BaseException) -> dict[str, str]:
     headers: dict[str, str] = {}
     for source in (
-        _get(_get(exc, "response"), "headers"),
+        _get(_response(exc), "headers"),
         _get(exc, "headers"),
         _get(_aws(exc), "HTTPHeaders"),
     ):
@@ -105,7 +105,7 @@ def _headers(exc: BaseException) -> dict[str, str]:
 
 
 def _bodies(exc: BaseException) -> Iterator[Any]:
-    response: Any = _get(exc, "response")
+    response = _response(exc)
     for name in ("body", "details", "response_json"):
         yield Answer(0, (), _get(exc, name)).body
     yield response if is_object(response) else None  # botocore's
@@ -133,13 +133,18 @@ def _get(thing: Any, name: str) -> Any:
         return None
 
 
+def _response(exc: BaseException) -> Any:
+    response = _get(exc, "response")
+    return _get(exc, "raw_response") if response is None else response  # Mistral's name of it
+
+
 def _code(exc: BaseException) -> Any:
     # aiohttp has the number in `status`; its `code` warns that it is deprecated.
     return None if isinstance(_get(exc, "status"), int) else _get(exc, "code")
 
 
 def _aws(exc: BaseException) -> Any:
-    return _get(_get(exc, "response"), "ResponseMetadata")  # botocore's response is a dict
+    return _get(_response(exc), "ResponseMetadata")  # botocore's response is a dict
 
 
 def _said(exc: BaseException, name: str) -> Any:
