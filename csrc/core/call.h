@@ -30,7 +30,7 @@ typedef struct xf_call {
         uint32_t deadline_place; /* waiting: its place in the heap of deadlines, 0 outside; */
         uint32_t crowd;          /* in flight: calls in flight at its dispatch, itself included */
     };
-    uint32_t flow; /* index of its flow, see queue.h */
+    uint32_t flow; /* index of its flow, see queue.h; of its group, until it is submitted */
     union {
         int64_t deadline;      /* of the first admission, or XF_NEVER; */
         int64_t dispatched_at; /* in flight: when it was dispatched */
@@ -43,6 +43,7 @@ typedef struct xf_call {
     bool repeated : 1;               /* `held` is the next attempt's, not the last one's */
     bool refused : 1;                /* in flight: refused in the last cooldown */
     bool foreseen : 1; /* in flight: the level at the cooldown's end has paid for it */
+    bool grouped : 1;  /* it belongs to a group, see group.h */
     int64_t held[];    /* per limit, in units: the cost, later the reported usage */
 } xf_call;
 

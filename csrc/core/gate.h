@@ -26,7 +26,13 @@
 #define XF_UNLIMITED UINT32_MAX /* slots */
 
 /* The cause that holds a call back: a limit's index, or one of these. */
-enum { XF_BY_NOTHING = -1, XF_BY_SLOTS = -2, XF_BY_COOLDOWN = -3, XF_BY_SHARE = -4 };
+enum {
+    XF_BY_NOTHING = -1,
+    XF_BY_SLOTS = -2,
+    XF_BY_COOLDOWN = -3,
+    XF_BY_SHARE = -4,
+    XF_BY_PREFIX = -5, /* all calls that wait are held by their groups, see group.h */
+};
 
 /* The parts that a gate has in common with those of other members of an account, see share.h. */
 typedef struct xf_share xf_share;

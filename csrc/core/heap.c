@@ -101,21 +101,34 @@ void xf_heap_push(xf_heap *h, uint64_t key, void *item)
     sift_up(h, h->size - 1, e);
 }
 
-void xf_heap_remove(xf_heap *h, void *item)
+/* Puts `e` in the place `i`, which is free, or where the order wants it from there. */
+static void settle(xf_heap *h, uint32_t i, xf_heap_entry e)
+{
+    if (i > 0 && h->entries[(i - 1) / ARITY].key > e.key) {
+        sift_up(h, i, e);
+    } else {
+        sift_down(h, i, e);
+    }
+}
+
+static uint32_t place_of(const xf_heap *h, const void *item)
 {
     uint32_t place;
-    char *slot = (char *)item + h->place_offset;
-    memcpy(&place, slot, sizeof(place));
-    memset(slot, 0, sizeof(place));
+    memcpy(&place, (const char *)item + h->place_offset, sizeof(place));
+    return place;
+}
 
-    uint32_t i = place - 1;
+void xf_heap_rekey(xf_heap *h, uint64_t key, void *item)
+{
+    settle(h, place_of(h, item) - 1, (xf_heap_entry){key, item});
+}
+
+void xf_heap_remove(xf_heap *h, void *item)
+{
+    uint32_t i = place_of(h, item) - 1;
+    memset((char *)item + h->place_offset, 0, sizeof(uint32_t));
     xf_heap_entry last = h->entries[--h->size];
-    if (i == h->size) {
-        return;
-    }
-    if (i > 0 && h->entries[(i - 1) / ARITY].key > last.key) {
-        sift_up(h, i, last);
-    } else {
-        sift_down(h, i, last);
+    if (i != h->size) {
+        settle(h, i, last);
     }
 }

@@ -41,6 +41,9 @@ void xf_heap_shrink(xf_heap *h, uint32_t n, const xf_alloc *alloc);
 /* Adds `item`; its room must have been reserved. O(log n), O(1) for the largest key. */
 void xf_heap_push(xf_heap *h, uint64_t key, void *item);
 
+/* Gives `item`, which is in the heap, another key. O(log n); O(1) for an only item. */
+void xf_heap_rekey(xf_heap *h, uint64_t key, void *item);
+
 /* The entry with the smallest key, or NULL. */
 static inline const xf_heap_entry *xf_heap_top(const xf_heap *h)
 {

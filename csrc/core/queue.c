@@ -7,6 +7,7 @@ void xf_queue_init(xf_queue *q)
     *q = (xf_queue){0};
     xf_heap_init(&q->flows, offsetof(xf_flow, place));
     xf_heap_init(&q->deadlines, offsetof(xf_call, deadline_place));
+    xf_heap_init(&q->holds, offsetof(xf_group, place));
 }
 
 void xf_queue_free(xf_queue *q, const xf_alloc *alloc)
@@ -22,6 +23,8 @@ void xf_queue_free(xf_queue *q, const xf_alloc *alloc)
     }
     xf_heap_free(&q->flows, alloc);
     xf_heap_free(&q->deadlines, alloc);
+    xf_heap_free(&q->holds, alloc);
+    xf_groups_free(&q->groups, alloc);
     xf_queue_init(q);
 }
 
@@ -30,7 +33,7 @@ void xf_queue_free(xf_queue *q, const xf_alloc *alloc)
 /* The place of the flow of that priority among the ranks, or the place for it. */
 static uint32_t rank_of(const xf_queue *q, int priority)
 {
-    uint32_t low = 0, high = q->n_known;
+    uint32_t low = 0, high = q->n_ranks;
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         if (q->known[q->ranks[middle]]->priority < priority) {
@@ -62,38 +65,66 @@ static bool reserve_flow(xf_queue *q, uint32_t n, const xf_alloc *alloc)
     return true;
 }
 
-/* Adds a flow of that rank. False, and nothing is done, if there is no memory. */
-static bool add_flow(xf_queue *q, uint32_t rank, int priority, const xf_alloc *alloc)
+/* A flow that is not in use, for that priority. NULL, and nothing is done, if there is no memory.
+ */
+static xf_flow *take_flow(xf_queue *q, int priority, const xf_alloc *alloc)
 {
     uint32_t n = q->n_known;
+    xf_flow *f = q->spare;
+    if (f != NULL) {
+        q->spare = f->sibling;
+        *f = (xf_flow){.index = f->index, .priority = priority};
+        return f;
+    }
     if (!xf_heap_reserve(&q->flows, n + 1, alloc) || !reserve_flow(q, n, alloc)) {
-        return false;
+        return NULL;
     }
-    xf_flow *f = alloc->realloc(alloc->ctx, NULL, sizeof(*f));
-    if (f == NULL) {
-        return false;
+    f = alloc->realloc(alloc->ctx, NULL, sizeof(*f));
+    if (f != NULL) {
+        *f = (xf_flow){.index = n, .priority = priority};
+        q->known[n] = f;
+        q->n_known++;
     }
-    *f = (xf_flow){.priority = priority};
-    memmove(&q->ranks[rank + 1], &q->ranks[rank], (n - rank) * sizeof(*q->ranks));
-    q->ranks[rank] = n;
-    q->known[n] = f;
-    q->n_known++;
-    return true;
+    return f;
 }
 
-/* Makes the flow of that priority the latest. False if there is no memory. */
-static bool find_flow(xf_queue *q, int priority, const xf_alloc *alloc)
+/* The flow of that priority without a group, or NULL if there is no memory. */
+static xf_flow *flow_for(xf_queue *q, int priority, const xf_alloc *alloc)
 {
-    if (q->n_known > 0 && q->known[q->latest]->priority == priority) {
-        return true;
+    if (q->n_ranks > 0 && q->known[q->latest]->priority == priority) {
+        return q->known[q->latest];
     }
     uint32_t rank = rank_of(q, priority);
-    bool is_known = rank < q->n_known && q->known[q->ranks[rank]]->priority == priority;
-    if (!is_known && !add_flow(q, rank, priority, alloc)) {
-        return false;
+    bool is_known = rank < q->n_ranks && q->known[q->ranks[rank]]->priority == priority;
+    if (!is_known) {
+        const xf_flow *f = take_flow(q, priority, alloc);
+        if (f == NULL) {
+            return NULL;
+        }
+        memmove(&q->ranks[rank + 1], &q->ranks[rank], (q->n_ranks - rank) * sizeof(*q->ranks));
+        q->ranks[rank] = f->index;
+        q->n_ranks++;
     }
     q->latest = q->ranks[rank];
-    return true;
+    return q->known[q->latest];
+}
+
+/* The flow of that priority of a group, or NULL if there is no memory. */
+static xf_flow *flow_within(xf_queue *q, xf_group *g, int priority, const xf_alloc *alloc)
+{
+    xf_flow *f = g->flows;
+    while (f != NULL && f->priority != priority) {
+        f = f->sibling;
+    }
+    if (f == NULL) {
+        f = take_flow(q, priority, alloc);
+        if (f != NULL) {
+            f->group = g;
+            f->sibling = g->flows;
+            g->flows = f;
+        }
+    }
+    return f;
 }
 
 static xf_flow *flow_of(const xf_queue *q, const xf_call *c)
@@ -116,16 +147,55 @@ static xf_call *last_older(const xf_flow *f, const xf_call *c)
     return old;
 }
 
+/* The place of a flow among the others: by priority, then by the number of the call that its turn
+   began with, or of its first call. 2**48 calls fit in. */
+static uint64_t rank_in_heap(const xf_flow *f)
+{
+    uint64_t number = f->calls.first->number;
+    if (number < f->turn_until && f->turn_since < number) {
+        number = f->turn_since;
+    }
+    return (uint64_t)(XF_MAX_PRIORITY - f->priority) << 48 | number;
+}
+
+/* Puts a flow into its place in the heap, or takes it out if no call of it may go. */
+static void arrange(xf_queue *q, xf_flow *f)
+{
+    bool stands = f->calls.first != NULL && (f->group == NULL || !xf_group_is_warming(f->group));
+    if (stands && f->place != 0) {
+        xf_heap_rekey(&q->flows, rank_in_heap(f), f);
+    } else if (stands) {
+        xf_heap_push(&q->flows, rank_in_heap(f), f);
+    } else if (f->place != 0) {
+        xf_heap_remove(&q->flows, f);
+    }
+}
+
+/* Puts a group into the heap of holds, or takes it out if it does not hold calls. */
+static void arrange_hold(xf_queue *q, xf_group *g)
+{
+    bool holds = g->waiting > 0 && xf_group_is_warming(g);
+    if (holds && g->place == 0) {
+        xf_heap_push(&q->holds, (uint64_t)g->held_until, g);
+    } else if (!holds && g->place != 0) {
+        xf_heap_remove(&q->holds, g);
+    }
+}
+
 /* ---- calls ---- */
 
 bool xf_queue_number(xf_queue *q, xf_call *c, int priority, int64_t deadline, uint32_t n,
                      const xf_alloc *alloc)
 {
-    if (!find_flow(q, priority, alloc) ||
-        (deadline != XF_NEVER && !xf_heap_reserve(&q->deadlines, n, alloc))) {
+    if (deadline != XF_NEVER && !xf_heap_reserve(&q->deadlines, n, alloc)) {
         return false;
     }
-    c->flow = q->latest;
+    const xf_flow *f = c->grouped ? flow_within(q, q->groups.known[c->flow], priority, alloc)
+                                  : flow_for(q, priority, alloc);
+    if (f == NULL) {
+        return false;
+    }
+    c->flow = f->index;
     c->number = q->next_number++;
     c->deadline = deadline;
     return true;
@@ -135,14 +205,18 @@ bool xf_queue_number(xf_queue *q, xf_call *c, int priority, int64_t deadline, ui
 static void insert(xf_queue *q, xf_call *c, xf_call *before)
 {
     xf_flow *f = flow_of(q, c);
-    if (f->calls.first == NULL) {
-        xf_heap_push(&q->flows, (uint64_t)(XF_MAX_PRIORITY - f->priority), f);
-    }
     xf_list_insert(&f->calls, c, before);
+    if (before == NULL) {
+        arrange(q, f);
+    }
     if (c->deadline != XF_NEVER) {
         xf_heap_push(&q->deadlines, (uint64_t)c->deadline, c);
     }
     q->size++;
+    if (f->group != NULL) {
+        f->group->waiting++;
+        arrange_hold(q, f->group);
+    }
 }
 
 void xf_queue_enter(xf_queue *q, xf_call *c)
@@ -163,17 +237,22 @@ void xf_queue_return(xf_queue *q, xf_call *c)
 void xf_queue_leave(xf_queue *q, xf_call *c)
 {
     xf_flow *f = flow_of(q, c);
+    bool was_first = f->calls.first == c;
     if (f->returned == c) {
         f->returned = c->previous;
     }
     xf_list_remove(&f->calls, c);
-    if (f->calls.first == NULL) {
-        xf_heap_remove(&q->flows, f);
+    if (was_first) {
+        arrange(q, f);
     }
     if (c->deadline_place != 0) {
         xf_heap_remove(&q->deadlines, c);
     }
     q->size--;
+    if (f->group != NULL) {
+        f->group->waiting--;
+        arrange_hold(q, f->group);
+    }
 }
 
 void xf_queue_shrink(xf_queue *q, uint32_t n, const xf_alloc *alloc)
@@ -184,6 +263,58 @@ void xf_queue_shrink(xf_queue *q, uint32_t n, const xf_alloc *alloc)
 xf_call *xf_queue_first_deadline(const xf_queue *q, int64_t *at)
 {
     const xf_heap_entry *top = xf_heap_top(&q->deadlines);
+    *at = top != NULL ? (int64_t)top->key : XF_NEVER;
+    return top != NULL ? top->item : NULL;
+}
+
+/* ---- groups ---- */
+
+xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, const xf_alloc *alloc)
+{
+    return xf_heap_reserve(&q->holds, q->groups.n_open + 1, alloc)
+               ? xf_groups_open(&q->groups, hold_ns, ttl_ns, alloc)
+               : NULL;
+}
+
+void xf_queue_forget(xf_queue *q, xf_group *g)
+{
+    if (!xf_group_is_over(g)) {
+        return;
+    }
+    while (g->flows != NULL) {
+        xf_flow *f = g->flows;
+        g->flows = f->sibling;
+        f->sibling = q->spare;
+        q->spare = f;
+    }
+    xf_groups_forget(&q->groups, g);
+}
+
+void xf_queue_regroup(xf_queue *q, xf_group *g)
+{
+    for (xf_flow *f = g->flows; f != NULL; f = f->sibling) {
+        arrange(q, f);
+    }
+    arrange_hold(q, g);
+}
+
+void xf_queue_admitted(xf_queue *q, const xf_call *c, int64_t at)
+{
+    xf_flow *f = flow_of(q, c);
+    xf_group *g = f->group;
+    if (c->number >= f->turn_until) {
+        f->turn_since = c->number;
+        f->turn_until = q->next_number;
+        arrange(q, f);
+    }
+    if (xf_group_admitted(&q->groups, g, c, at)) {
+        xf_queue_regroup(q, g);
+    }
+}
+
+xf_group *xf_queue_first_hold(const xf_queue *q, int64_t *at)
+{
+    const xf_heap_entry *top = xf_heap_top(&q->holds);
     *at = top != NULL ? (int64_t)top->key : XF_NEVER;
     return top != NULL ? top->item : NULL;
 }

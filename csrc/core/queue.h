@@ -1,44 +1,61 @@
 /*
- * The order in which calls go, and the deadlines of those that wait.
+ * The order in which calls go, and the instants at which those that wait expire or are let go.
  *
  * The calls that keep their order among themselves are a *flow*: a list. The queue is a heap of the
- * flows in which calls wait. There is one flow for each priority. The highest priority goes first,
- * and within it the call that was submitted first, its retries included. So a waiting call takes no
- * room in a heap.
+ * flows in which calls wait. There is one flow for each priority, and one more for each group and
+ * priority (see group.h). The highest priority goes first. Within it the flow goes first whose
+ * first call was submitted first, its retries included. So a waiting call takes no room in a heap.
  *
- * The cost of operations, with f flows:
- * - Entering, and leaving (as the first, cancelled or overdue): O(1), and O(log f) for the first
- * and the last call of a flow. A call with a deadline, of which n wait, costs O(log n) more.
+ * A group's flow has *turns*: once a call of it is admitted, those that wait behind it then go
+ * before other flows of their priority, whoever was submitted first. So groups are finished one
+ * after another, as caches want it, and new calls do not prolong a turn. The flows of a group that
+ * warms are in no heap, and its calls are *held*.
+ *
+ * The cost of operations, with f flows in which calls wait:
+ * - Entering, and leaving (as the first, cancelled or overdue): O(1), and O(log f) where that
+ * changes the first call of a flow. With one flow that is O(1), too. A call with a deadline, of
+ * which n wait, costs O(log n) more.
  * - Returning after an admission: O(1) for a call that is older or newer than all others that have
  *   returned to its flow and still wait. So it is O(1) for calls that return in their order or in
  * its reverse. Else O(d), with d the number of those between the call and the nearer end.
- * - A new call of another priority than the last one's: O(log f). If the priority was never used
- *   before: O(f). A flow is kept as long as the queue; there are at most 65,536.
+ * - A new call of another priority than the last one's: O(log p), with p the priorities used. If
+ * the priority was never used before: O(p). There are at most 65,536. A group's call: O(priorities
+ * used in its group).
  */
 #ifndef XF_QUEUE_H
 #define XF_QUEUE_H
 
 #include "core/alloc.h"
 #include "core/call.h"
+#include "core/group.h"
 #include "core/heap.h"
 #include "core/list.h"
 
 typedef struct xf_flow {
-    xf_list calls;     /* the waiting ones, in the order of their numbers */
-    xf_call *returned; /* the last of those that had been admitted before, or NULL. They are older
-                          than the others, because only a first call is admitted. */
+    xf_list calls;       /* the waiting ones, in the order of their numbers */
+    xf_call *returned;   /* the last of those that had been admitted before, or NULL. They are older
+                            than the others, because only a first call is admitted. */
+    xf_group *group;     /* or NULL */
+    xf_flow *sibling;    /* the next one of its group; not in use: the next one that is not */
+    uint64_t turn_since; /* the number of the call that the turn began with. Calls numbered */
+    uint64_t turn_until; /* before the latter are of it. Both 0: there was no turn */
+    uint32_t index;      /* its place among the known ones */
+    uint32_t place;      /* see heap.h */
     int32_t priority;
-    uint32_t place; /* see heap.h */
 } xf_flow;
 
 typedef struct xf_queue {
-    xf_heap flows;     /* those in which calls wait */
+    xf_heap flows;     /* those in which calls wait that are not held */
     xf_heap deadlines; /* the waiting calls that have one */
-    xf_flow **known;   /* all flows, in the order of their creation; a call has its flow's index */
-    uint32_t *ranks;   /* these indexes, by priority */
-    uint32_t n_known;
-    uint32_t latest; /* index of the flow that the last call was numbered for */
-    uint32_t size;   /* calls that wait */
+    xf_heap holds;     /* the groups that hold calls, by the end of the hold */
+    xf_groups groups;
+    xf_flow **known;  /* all flows, in the order of their creation; a call has its flow's index */
+    uint32_t *ranks;  /* the indexes of the flows without a group, by priority */
+    xf_flow *spare;   /* flows that are not in use */
+    uint32_t n_known; /* `spare` ones included */
+    uint32_t n_ranks;
+    uint32_t latest; /* index of the flow of the last call without a group that was numbered */
+    uint32_t size;   /* calls that wait, held ones included */
     uint64_t next_number;
 } xf_queue;
 
@@ -50,7 +67,8 @@ void xf_queue_free(xf_queue *q, const xf_alloc *alloc);
 
 /* Gives a new call its flow, its place there behind all others, and its deadline (or XF_NEVER). The
    call keeps the place to its end, and needs no more memory for it. `n` is the number of calls,
-   this one included. False, and nothing is done, if there is no memory. */
+   this one included. A `grouped` call has its group's index in `flow` before. False, and nothing is
+   done, if there is no memory. */
 bool xf_queue_number(xf_queue *q, xf_call *c, int priority, int64_t deadline, uint32_t n,
                      const xf_alloc *alloc);
 
@@ -66,7 +84,7 @@ void xf_queue_leave(xf_queue *q, xf_call *c);
 /* Frees memory if there is room for many more than `n` calls. */
 void xf_queue_shrink(xf_queue *q, uint32_t n, const xf_alloc *alloc);
 
-/* The call that goes first, or NULL. */
+/* The call that goes first, or NULL. Calls that are held do not go. */
 static inline xf_call *xf_queue_head(const xf_queue *q)
 {
     const xf_heap_entry *top = xf_heap_top(&q->flows);
@@ -76,5 +94,30 @@ static inline xf_call *xf_queue_head(const xf_queue *q)
 /* The waiting call with the earliest deadline, or NULL if none has one. Stores that deadline in
    `at`. */
 xf_call *xf_queue_first_deadline(const xf_queue *q, int64_t *at);
+
+/* ---- groups ---- */
+
+/* The group of a numbered call, or NULL. */
+static inline xf_group *xf_queue_group(const xf_queue *q, const xf_call *c)
+{
+    return c->grouped ? q->known[c->flow]->group : NULL;
+}
+
+/* Opens a cold group, see group.h. Returns NULL, and nothing is done, if there is no memory. */
+xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, const xf_alloc *alloc);
+
+/* Forgets a group if it is over. O(its flows). */
+void xf_queue_forget(xf_queue *q, xf_group *g);
+
+/* A call of a group was admitted at `at`. It has left the queue, or never entered it. Begins a
+   turn, and a hold if the group was cold. O(flows of the group), and O(log f) for each. */
+void xf_queue_admitted(xf_queue *q, const xf_call *c, int64_t at);
+
+/* A hold has begun or ended: takes the group's flows out of the heap, or puts them in. O(flows of
+   the group), and O(log f) for each. */
+void xf_queue_regroup(xf_queue *q, xf_group *g);
+
+/* The group whose hold ends first of those that hold calls, or NULL. Stores that end in `at`. */
+xf_group *xf_queue_first_hold(const xf_queue *q, int64_t *at);
 
 #endif

@@ -1,4 +1,4 @@
-#include "core/scheduler.h"
+#include "core/operation.h"
 
 /* ---- time and its causes ---- */
 
@@ -13,6 +13,8 @@ static int64_t *cause(xf_scheduler *s, int held_by)
         return &s->counters.cooldown_ns;
     case XF_BY_SHARE:
         return &s->counters.share_ns;
+    case XF_BY_PREFIX:
+        return &s->counters.prefix_ns;
     default:
         return &s->gate.limits[held_by].held_ns;
     }
@@ -38,10 +40,10 @@ static int64_t tick(xf_scheduler *s, int64_t now)
 
 /* ---- admission ---- */
 
-/* Has `c` pass the gate, if it can by now and within its deadline; returns when it can. */
-static int64_t pass(xf_scheduler *s, xf_call *c, int64_t deadline, uint32_t waiting, int *held_by)
+/* Has `c` pass the gate, if it can by now and until `latest`; returns when it can. */
+static int64_t pass(xf_scheduler *s, xf_call *c, int64_t latest, uint32_t waiting, int *held_by)
 {
-    int64_t until = deadline < s->now ? deadline : s->now;
+    int64_t until = latest < s->now ? latest : s->now;
     const xf_turn turn = {.from = s->anchor, .until = until, .now = s->now, .waiting = waiting};
     int64_t at = xf_gate_pass(&s->gate, c, &turn, held_by);
     if (at <= until) {
@@ -57,10 +59,24 @@ static bool is_head(const xf_scheduler *s, const xf_call *c)
     return xf_queue_head(&s->queue) == c;
 }
 
+/* Whether no call waits that may go. */
+static bool is_empty(const xf_scheduler *s)
+{
+    return is_head(s, NULL);
+}
+
 static void leave_queue(xf_scheduler *s, xf_call *c)
 {
-    s->changed |= is_head(s, c);
+    s->changed |= is_head(s, c) || is_empty(s);
     xf_queue_leave(&s->queue, c);
+}
+
+/* `c` has passed the gate, at s->anchor. */
+static void passed(xf_scheduler *s, const xf_call *c)
+{
+    if (c->grouped) {
+        xf_queue_admitted(&s->queue, c, s->anchor);
+    }
 }
 
 /* Bounds the time that is played back. */
@@ -71,12 +87,12 @@ static void catch_up(xf_scheduler *s)
     }
 }
 
-/* Notes the arrival of `c`. In an empty queue it starts the schedule anew. But if the last
-   admission was just now, and was waited for, it continues the schedule: the same producer asks
-   again. */
+/* Notes the arrival of `c`, which may go. In an empty queue it starts the schedule anew. But if the
+   last admission was just now, and was waited for, it continues the schedule: the same producer
+   asks again. */
 static void arrive(xf_scheduler *s, const xf_call *c)
 {
-    if (s->queue.size > 0) {
+    if (!is_empty(s)) {
         return;
     }
     bool goes_on = s->waited && s->admitted_at >= s->now - XF_CATCH_UP_NS;
@@ -87,33 +103,118 @@ static void arrive(xf_scheduler *s, const xf_call *c)
     s->arriving = c;
 }
 
+/* Ends the hold of a group, from now on. */
+static void release(xf_scheduler *s, xf_group *g)
+{
+    if (g->waiting > 0 && is_empty(s)) {
+        s->anchor = s->now; /* none of them could have gone earlier */
+    }
+    xf_queue_regroup(&s->queue, g);
+    s->changed = true;
+}
+
+/* The group of `c`, or NULL. A hold of it that no call has waited for lapses here, if it is time.
+ */
+static xf_group *group_of(xf_scheduler *s, const xf_call *c)
+{
+    xf_group *g = xf_queue_group(&s->queue, c);
+    if (g != NULL && xf_group_is_due(g, s->now)) {
+        xf_group_lapse(&s->queue.groups, g);
+    }
+    return g;
+}
+
+/* `c` has ended, or an attempt of it has, and may have been the leader of its group. */
+static void lose(xf_scheduler *s, const xf_call *c, bool spends)
+{
+    xf_group *g = group_of(s, c);
+    if (g != NULL && xf_group_lost(&s->queue.groups, g, c, spends, s->now)) {
+        release(s, g);
+    }
+}
+
+/* The prefix of `c`, in flight, can be read. */
+static void warm(xf_scheduler *s, const xf_call *c)
+{
+    xf_group *g = group_of(s, c);
+    if (g != NULL && xf_group_warmed(&s->queue.groups, g, c->dispatched_at, s->now)) {
+        release(s, g);
+    }
+}
+
+static bool is_held(xf_scheduler *s, const xf_call *c)
+{
+    const xf_group *g = group_of(s, c);
+    return g != NULL && xf_group_is_warming(g);
+}
+
 static void enter_queue(xf_scheduler *s, xf_call *c)
 {
     bool is_new = c->state == XF_CALL_NEW;
-    arrive(s, c);
+    if (!is_held(s, c)) {
+        arrive(s, c);
+    }
     xf_call_become(c, XF_CALL_WAITING);
     if (is_new) {
         xf_queue_enter(&s->queue, c);
     } else {
         xf_queue_return(&s->queue, c);
     }
-    s->changed |= is_head(s, c);
+    s->changed |= is_head(s, c) || is_empty(s);
+}
+
+/* A call of a group is none any more. */
+static void leave_group(xf_scheduler *s, xf_call *c, xf_group *g)
+{
+    c->grouped = false;
+    g->live--;
+    xf_queue_forget(&s->queue, g);
 }
 
 static void forget(xf_scheduler *s, xf_call *c, xf_state state)
 {
+    if (c->grouped) {
+        leave_group(s, c, xf_queue_group(&s->queue, c));
+    }
     xf_call_become(c, state);
     s->live--;
     xf_queue_shrink(&s->queue, s->live, &s->alloc);
 }
 
-/* Plays the queue up to s->now: admits in order what can be admitted, then expires what is
-   overdue. Ends when the head can only pass later, and knows when. */
+/* A deadline has come. */
+static void expire(xf_scheduler *s, xf_call *c, int64_t deadline)
+{
+    if (is_head(s, c) && s->anchor < deadline) {
+        s->anchor = deadline; /* until then that call stood in the way */
+    }
+    leave_queue(s, c);
+    forget(s, c, XF_CALL_EXPIRED);
+    s->counters.expired++;
+    xf_list_append(&s->outbox, c);
+}
+
+/* Holds end at their bound `at`: what was held may go from then on. */
+static void let_go(xf_scheduler *s, int64_t at)
+{
+    int64_t next = at;
+    if (s->anchor < at) {
+        s->anchor = at;
+    }
+    for (xf_group *g; (g = xf_queue_first_hold(&s->queue, &next)) != NULL && next == at;) {
+        xf_group_lapse(&s->queue.groups, g);
+        xf_queue_regroup(&s->queue, g);
+    }
+}
+
+/* Plays the queue up to s->now: admits in order what can be admitted, then lets go of what was held
+   for long enough, and expires what is overdue. Ends when the head can only pass later, and knows
+   when. */
 static void advance(xf_scheduler *s)
 {
-    int64_t now = s->now, first_deadline;
+    int64_t now = s->now, first_deadline, hold_ends;
     xf_first_deadline(s, &first_deadline);
-    if (!s->changed && now < s->head_at && now < first_deadline) {
+    xf_queue_first_hold(&s->queue, &hold_ends);
+    if (!s->changed && now < s->head_at && now < first_deadline && now < hold_ends) {
         return;
     }
     if (s->queue.size > 0) {
@@ -121,54 +222,54 @@ static void advance(xf_scheduler *s)
     }
     s->head_at = XF_NEVER;
     int held_by = XF_BY_NOTHING;
-    for (xf_call *head; (head = xf_queue_head(&s->queue)) != NULL;) {
-        int64_t at = pass(s, head, head->deadline, s->queue.size - 1, &held_by);
-        if (head->state == XF_CALL_ADMITTED) {
-            leave_queue(s, head);
-            xf_list_append(&s->outbox, head);
-            held_by = XF_BY_NOTHING;
-            continue;
+    for (;;) {
+        xf_call *head = xf_queue_head(&s->queue);
+        xf_queue_first_hold(&s->queue, &hold_ends);
+        int64_t at = XF_NEVER;
+        held_by = s->queue.size > 0 ? XF_BY_PREFIX : XF_BY_NOTHING;
+        if (head != NULL) {
+            int64_t latest = head->deadline < hold_ends ? head->deadline : hold_ends;
+            at = pass(s, head, latest, s->queue.size - 1, &held_by);
+            if (head->state == XF_CALL_ADMITTED) {
+                leave_queue(s, head);
+                passed(s, head);
+                xf_list_append(&s->outbox, head);
+                continue;
+            }
         }
         xf_call *overdue = xf_first_deadline(s, &first_deadline);
-        if (overdue == NULL || first_deadline > now) {
+        if (hold_ends <= now && hold_ends <= first_deadline) {
+            let_go(s, hold_ends);
+        } else if (first_deadline <= now) {
+            expire(s, overdue, first_deadline);
+        } else {
             s->head_at = at;
             break;
         }
-        if (overdue == head && s->anchor < first_deadline) {
-            s->anchor = first_deadline; /* until then that call stood in the way */
-        }
-        leave_queue(s, overdue);
-        forget(s, overdue, XF_CALL_EXPIRED);
-        s->counters.expired++;
-        xf_list_append(&s->outbox, overdue);
     }
-    if (s->queue.size == 0) {
+    if (is_empty(s)) {
         xf_gate_leave(&s->gate, now);
     }
     s->changed = false;
-    blame(s, s->queue.size > 0 ? held_by : XF_BY_NOTHING);
+    blame(s, held_by);
 }
 
-/* Begins an operation. Only the passing of time is played back: what the operation changes for
-   calls that have waited until now, it changes from now on. Returns the scheduler's now. */
-static int64_t begin(xf_scheduler *s, int64_t now)
+int64_t xf_begin(xf_scheduler *s, int64_t now)
 {
     xf_poll(s, now);
-    if (s->queue.size > 0) {
+    if (!is_empty(s)) {
         s->anchor = s->now;
     }
     return s->now;
 }
 
-/* Ends an operation that may have changed the moment at which the head passes. */
-static void look_again(xf_scheduler *s)
+void xf_look_again(xf_scheduler *s)
 {
     s->changed = true;
     advance(s);
 }
 
-/* Slots become free now, so no call could have had them earlier. */
-static void slots_free_from_now(xf_scheduler *s)
+void xf_slots_free(xf_scheduler *s)
 {
     if (xf_gate_is_full(&s->gate)) {
         s->anchor = s->now;
@@ -188,7 +289,7 @@ static void take_from_outbox(xf_scheduler *s, xf_call *c)
 static void revoke(xf_scheduler *s, xf_call *c)
 {
     take_from_outbox(s, c);
-    slots_free_from_now(s);
+    xf_slots_free(s);
     xf_gate_revoke(&s->gate, c, s->now);
 }
 
@@ -225,17 +326,18 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
     if (!xf_queue_number(&s->queue, c, priority, deadline, s->live + 1, &s->alloc)) {
         return false;
     }
-    now = begin(s, now);
+    now = xf_begin(s, now);
     if (s->counters.first_ns < 0) {
         s->counters.first_ns = s->held_since = now;
     }
     s->live++;
     s->counters.submitted++;
-    if (s->queue.size == 0) {
+    if (is_empty(s) && !is_held(s, c)) {
         int held_by;
         arrive(s, c);
-        (void)pass(s, c, deadline, 0, &held_by);
+        (void)pass(s, c, deadline, s->queue.size, &held_by);
         if (c->state == XF_CALL_ADMITTED) {
+            passed(s, c);
             return true;
         }
     }
@@ -256,8 +358,9 @@ bool xf_dispatch(xf_scheduler *s, xf_call *c)
 
 void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
 {
-    begin(s, now);
+    xf_begin(s, now);
     revoke(s, c);
+    lose(s, c, false);
     enter_queue(s, c);
     advance(s);
 }
@@ -265,8 +368,9 @@ void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
 /* Returns the slot of an attempt that another one will follow. */
 static void end_attempt(xf_scheduler *s, xf_call *c)
 {
-    slots_free_from_now(s);
+    xf_slots_free(s);
     xf_gate_land(&s->gate, c, s->now);
+    lose(s, c, !c->refused);
     c->deadline = XF_NEVER;
     c->repeated = true;
     xf_call_become(c, XF_CALL_RESTING);
@@ -274,14 +378,14 @@ static void end_attempt(xf_scheduler *s, xf_call *c)
 
 void xf_rest(xf_scheduler *s, xf_call *c, int64_t now)
 {
-    begin(s, now);
+    xf_begin(s, now);
     end_attempt(s, c);
     advance(s);
 }
 
 void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
 {
-    begin(s, now);
+    xf_begin(s, now);
     if (c->state == XF_CALL_IN_FLIGHT) {
         end_attempt(s, c);
     }
@@ -292,19 +396,23 @@ void xf_retry(xf_scheduler *s, xf_call *c, int64_t now)
 
 void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
 {
-    begin(s, now);
+    xf_begin(s, now);
     switch (c->state) {
     case XF_CALL_WAITING:
         leave_queue(s, c);
         break;
     case XF_CALL_ADMITTED:
         revoke(s, c);
+        lose(s, c, false);
         break;
     case XF_CALL_IN_FLIGHT:
-        slots_free_from_now(s);
+        xf_slots_free(s);
         xf_gate_land(&s->gate, c, s->now);
         if (outcome == XF_SUCCEEDED) {
             xf_gate_accepted(&s->gate, c, s->now);
+            warm(s, c);
+        } else {
+            lose(s, c, !c->refused);
         }
         break;
     case XF_CALL_RESTING:
@@ -312,6 +420,11 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
     case XF_CALL_EXPIRED:
         take_from_outbox(s, c);
         xf_call_become(c, XF_CALL_DONE);
+        return;
+    case XF_CALL_NEW:
+        if (c->grouped) {
+            leave_group(s, c, s->queue.groups.known[c->flow]);
+        }
         return;
     default:
         return;
@@ -323,113 +436,45 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
     advance(s);
 }
 
-void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t now)
+/* ---- groups ---- */
+
+xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns)
 {
-    if (c->held[i] == actual || c->repeated) {
-        return;
+    return xf_queue_open(&s->queue, hold_ns, ttl_ns, &s->alloc);
+}
+
+void xf_close_group(xf_scheduler *s, xf_group *g)
+{
+    g->closed = true;
+    xf_queue_forget(&s->queue, g);
+}
+
+void xf_join_group(xf_call *c, xf_group *g)
+{
+    c->grouped = true;
+    c->flow = g->index;
+    g->live++;
+}
+
+xf_group *xf_group_of(const xf_scheduler *s, const xf_call *c)
+{
+    return xf_queue_group(&s->queue, c);
+}
+
+void xf_warmed(xf_scheduler *s, const xf_call *c, int64_t now)
+{
+    xf_begin(s, now);
+    warm(s, c);
+    advance(s);
+}
+
+void xf_cool(xf_scheduler *s, xf_group *g, int64_t now)
+{
+    xf_begin(s, now);
+    if (xf_group_is_due(g, s->now)) {
+        xf_group_lapse(&s->queue.groups, g);
     }
-    xf_gate_settle(&s->gate, c, i, actual, begin(s, now));
-    look_again(s);
-}
-
-void xf_retune(xf_scheduler *s, uint32_t i, const xf_definition *definition, int64_t now)
-{
-    xf_gate_retune(&s->gate, i, definition, begin(s, now));
-    look_again(s);
-}
-
-void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now)
-{
-    begin(s, now);
-    slots_free_from_now(s);
-    xf_gate_set_slots(&s->gate, slots, s->now);
-    look_again(s);
-}
-
-void xf_let_in(xf_scheduler *s, uint32_t n, int64_t now)
-{
-    begin(s, now);
-    slots_free_from_now(s);
-    xf_gate_let_in(&s->gate, n);
-    look_again(s);
-}
-
-void xf_ramp_up(xf_scheduler *s, int64_t now)
-{
-    begin(s, now);
-    slots_free_from_now(s);
-    xf_gate_ramp_up(&s->gate);
-    look_again(s);
-}
-
-/* ---- answers of the provider ---- */
-
-int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now)
-{
-    int64_t until = xf_gate_refused(&s->gate, c, b, begin(s, now));
-    look_again(s);
-    return until;
-}
-
-int64_t xf_failed(xf_scheduler *s, const xf_call *c, const xf_backoff *b, int64_t now)
-{
-    int64_t until = xf_gate_failed(&s->gate, c, b, begin(s, now));
-    look_again(s);
-    return until;
-}
-
-bool xf_follow(xf_scheduler *s, int64_t now)
-{
-    return xf_gate_follow(&s->gate, &s->alloc, begin(s, now));
-}
-
-double xf_told(xf_scheduler *s, uint32_t i, const xf_remaining *left, int64_t now)
-{
-    double moved = xf_gate_told(&s->gate, i, left, begin(s, now));
-    look_again(s);
-    return moved;
-}
-
-double xf_doubt(const xf_scheduler *s, uint32_t i, const xf_call *c, bool late)
-{
-    return late ? (double)xf_gate_held_since(&s->gate, i, -1, NULL, s->now)
-                : xf_gate_cost(&s->gate, c, i);
-}
-
-void xf_replace(xf_scheduler *s, uint32_t i, const xf_definition *definition,
-                const xf_remaining *left, const xf_call *c, int64_t now)
-{
-    xf_gate_replace(&s->gate, i, definition, left, c, begin(s, now));
-    look_again(s);
-}
-
-void xf_withhold(xf_scheduler *s, uint32_t i, int64_t units)
-{
-    xf_limit_withhold(&s->gate.limits[i], units, s->now);
-}
-
-void xf_ascertain(xf_scheduler *s, uint32_t i, const xf_ascertained *found)
-{
-    xf_limit_ascertain(&s->gate.limits[i], found, s->now);
-    look_again(s);
-}
-
-void xf_shut(xf_scheduler *s, uint32_t i, int64_t until, int64_t now)
-{
-    xf_gate_shut(&s->gate, i, until, begin(s, now));
-    look_again(s);
-}
-
-void xf_set_pace(xf_scheduler *s, uint32_t i, const xf_pacing *pacing, int64_t now)
-{
-    xf_gate_pace(&s->gate, i, pacing, begin(s, now));
-    look_again(s);
-}
-
-void xf_set_level(xf_scheduler *s, uint32_t i, double units, int64_t now)
-{
-    xf_gate_set_level(&s->gate, i, units, begin(s, now));
-    look_again(s);
+    xf_group_cool(g);
 }
 
 /* ---- time ---- */
@@ -465,6 +510,16 @@ xf_call *xf_head(const xf_scheduler *s, int64_t *at)
 xf_call *xf_first_deadline(const xf_scheduler *s, int64_t *at)
 {
     return xf_queue_first_deadline(&s->queue, at);
+}
+
+xf_call *xf_first_hold(const xf_scheduler *s, int64_t *at)
+{
+    const xf_group *g = xf_queue_first_hold(&s->queue, at);
+    const xf_flow *f = g != NULL ? g->flows : NULL;
+    while (f != NULL && f->calls.first == NULL) {
+        f = f->sibling;
+    }
+    return f != NULL ? f->calls.first : NULL;
 }
 
 void xf_account(xf_scheduler *s, int64_t now)

@@ -2,12 +2,14 @@
  * A scheduler: a queue and its gate. Calls wait here, in order, until the gate lets the first of
  * them pass. The core decides and never performs. It has no clock (callers pass `now`), no thread
  * and no Python. Its decisions come out in two ways. The *outbox* holds the calls that were
- * admitted or whose deadline has come, in order, for the caller to collect. xf_head() and
- * xf_first_deadline() return the instants at which the queue must be looked at again.
+ * admitted or whose deadline has come, in order, for the caller to collect. xf_head(),
+ * xf_first_deadline() and xf_first_hold() return the instants at which the queue must be looked at
+ * again.
  *
  * A call is admitted when it is first in the queue, a slot is free, no cooldown runs, and every
  * bucket has level >= min(cost, capacity). All or nothing, first come first served within a
- * priority, whatever the sizes.
+ * priority, whatever the sizes. Calls that share a prefix may be a group, whose first call goes
+ * alone until the prefix is in the provider's cache; see group.h and queue.h for their order.
  *
  * Lateness is not lost. A late look at the queue plays the missed time back: each admission happens
  * at the virtual instant at which it had become possible. That instant is the *anchor* of the next
@@ -20,8 +22,8 @@
  * was waited for.
  *
  * Functions are O(log n) in the number of waiting calls or better, except those that say otherwise.
- * Only xf_scheduler_init(), xf_submit() and xf_follow() allocate; where they fail, nothing has
- * changed. Numbers of ns must be >= 0.
+ * Only xf_scheduler_init(), xf_submit(), xf_follow() and xf_open_group() allocate; where they fail,
+ * nothing has changed. Numbers of ns must be >= 0.
  */
 #ifndef XF_SCHEDULER_H
 #define XF_SCHEDULER_H
@@ -45,8 +47,9 @@ typedef struct xf_counters {
     uint64_t retries;
     int64_t first_ns; /* the first xf_submit(), or -1 */
     /* Time in which no call waited, or the head waited for a slot, for a cooldown, or for the heads
-       of other members of a share. The limits' held_ns is the rest. */
-    int64_t idle_ns, no_slot_ns, cooldown_ns, share_ns;
+       of other members of a share, or all calls that waited were held by their groups. The limits'
+       held_ns is the rest. */
+    int64_t idle_ns, no_slot_ns, cooldown_ns, share_ns, prefix_ns;
 } xf_counters;
 
 typedef struct xf_scheduler {
@@ -123,6 +126,32 @@ void xf_set_slots(xf_scheduler *s, uint32_t slots, int64_t now);
 void xf_let_in(xf_scheduler *s, uint32_t n, int64_t now);
 void xf_ramp_up(xf_scheduler *s, int64_t now);
 
+/* ---- groups of calls that share a prefix, see group.h ---- */
+
+/* Opens a cold group. A hold lasts `hold_ns` at most, 0 being no hold at all. Its calls keep the
+   prefix readable for `ttl_ns` > 0 (or XF_NEVER) after their dispatch. The caller may change both
+   numbers in the group at any time; they count from the next hold on. NULL, and nothing is done, if
+   there is no memory. */
+xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns);
+
+/* Gives a group up. It is freed with the last of its calls. */
+void xf_close_group(xf_scheduler *s, xf_group *g);
+
+/* Makes a call that is not submitted yet one of an open group. xf_finish() ends it, submitted or
+   not. */
+void xf_join_group(xf_call *c, xf_group *g);
+
+/* The group of a submitted call, or NULL. */
+xf_group *xf_group_of(const xf_scheduler *s, const xf_call *c);
+
+/* Notes that the provider can read the prefix of `c`, a call of a group in flight: its answer has
+   begun. That ends a hold. A call that succeeds says so by itself. */
+void xf_warmed(xf_scheduler *s, const xf_call *c, int64_t now);
+
+/* Notes that the provider did not find the prefix of a group in its cache. The next call of it
+   leads. Does nothing while the group warms. */
+void xf_cool(xf_scheduler *s, xf_group *g, int64_t now);
+
 /* ---- answers of the provider ---- */
 
 /*
@@ -198,6 +227,10 @@ xf_call *xf_head(const xf_scheduler *s, int64_t *at);
 /* The waiting call with the earliest deadline, or NULL if none has one. Stores that deadline in
    `at`. */
 xf_call *xf_first_deadline(const xf_scheduler *s, int64_t *at);
+
+/* A waiting call of the group whose hold lapses first, or NULL if no call is held. Stores that
+   instant in `at`. */
+xf_call *xf_first_hold(const xf_scheduler *s, int64_t *at);
 
 /* Brings the counters of idle and held time up to `now`. */
 void xf_account(xf_scheduler *s, int64_t now);

@@ -82,10 +82,12 @@ static inline int collect_all(void)
 /* The instant at which time alone does something next. */
 static inline int64_t armed(void)
 {
-    int64_t at, deadline;
+    int64_t at, deadline, hold;
     xf_head(&s, &at);
     xf_first_deadline(&s, &deadline);
-    return at < deadline ? at : deadline;
+    xf_first_hold(&s, &hold);
+    at = at < deadline ? at : deadline;
+    return at < hold ? at : hold;
 }
 
 /* Refuses `c` (or nobody) until `length` ns from now. */

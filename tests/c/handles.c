@@ -129,13 +129,31 @@ bool handle_ramp_up(xf_scheduler *s, int64_t now)
     return wanted;
 }
 
-/* What time alone will do next: the earlier of the head's instant and the first deadline. */
+/* What time alone will do next: the earliest of the head's instant, the first deadline, and the
+   first end of a hold. */
 int64_t handle_armed(const xf_scheduler *s)
 {
-    int64_t at, deadline;
+    int64_t at, deadline, hold;
     xf_head(s, &at);
     xf_first_deadline(s, &deadline);
-    return at < deadline ? at : deadline;
+    xf_first_hold(s, &hold);
+    at = at < deadline ? at : deadline;
+    return at < hold ? at : hold;
+}
+
+void handle_terms(xf_group *g, int64_t hold_ns, int64_t ttl_ns)
+{
+    g->hold_ns = hold_ns;
+    g->ttl_ns = ttl_ns;
+}
+
+/* Holds begun, holds lapsed, the length of holds, and groups in use. */
+void handle_prefixes(const xf_scheduler *s, int64_t figures[4])
+{
+    figures[0] = (int64_t)s->queue.groups.led;
+    figures[1] = (int64_t)s->queue.groups.lapsed;
+    figures[2] = s->queue.groups.held_ns;
+    figures[3] = s->queue.groups.n_open;
 }
 
 uint32_t handle_state(const xf_call *c)

@@ -67,7 +67,7 @@ TEST(items_come_out_in_the_order_of_their_keys)
     CHECK_EQ(memory.live, 0);
 }
 
-TEST(any_item_can_be_taken_out)
+TEST(any_item_can_be_taken_out_or_get_another_key)
 {
     enum { N = 300 };
     static item items[N];
@@ -75,10 +75,14 @@ TEST(any_item_can_be_taken_out)
     CHECK(xf_heap_reserve(&h, N, &alloc));
     for (int step = 0; step < 20000; step++) {
         item *it = &items[draw(N)];
-        if (it->place != 0) {
+        if (it->place != 0 && draw(2) == 0) {
             xf_heap_remove(&h, it);
+            continue;
+        }
+        it->key = draw(50); /* with ties */
+        if (it->place != 0) {
+            xf_heap_rekey(&h, it->key, it);
         } else {
-            it->key = draw(50); /* with ties */
             xf_heap_push(&h, it->key, it);
         }
         if (step % 16 == 0) {

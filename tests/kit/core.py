@@ -71,6 +71,13 @@ SIGNATURES = {
         None,
         [c_void_p, c_uint32, c_void_p, c_double, c_int64, c_void_p, c_int64],
     ),
+    "xf_open_group": (c_void_p, [c_void_p, c_int64, c_int64]),
+    "xf_close_group": (None, [c_void_p, c_void_p]),
+    "xf_join_group": (None, [c_void_p, c_void_p]),
+    "xf_warmed": (None, [c_void_p, c_void_p, c_int64]),
+    "xf_cool": (None, [c_void_p, c_void_p, c_int64]),
+    "handle_terms": (None, [c_void_p, c_int64, c_int64]),
+    "handle_prefixes": (None, [c_void_p, POINTER(c_int64)]),
     "xf_poll": (None, [c_void_p, c_int64]),
     "xf_collect": (c_void_p, [c_void_p]),
 }
@@ -110,6 +117,7 @@ class Core:
         for handle in handles:
             self.lib.handle_free(handle)
         self.calls: list[int] = []
+        self.groups: list[int] = []
         self.numbers: dict[int, int] = {}
         self.outbox: list[int] = []
 
@@ -137,9 +145,16 @@ class Core:
         self.lib.xf_look(self.scheduler, now)
 
     def submit(
-        self, now: int, costs: Sequence[int], priority: int = 0, deadline: int | None = None
+        self,
+        now: int,
+        costs: Sequence[int],
+        priority: int = 0,
+        deadline: int | None = None,
+        group: int | None = None,
     ) -> int:
         call = self.lib.handle_call(self.scheduler, (c_int64 * max(1, len(costs)))(*costs))
+        if group is not None:
+            self.lib.xf_join_group(call, self.groups[group])
         number = len(self.calls)
         self.calls.append(call)
         self.numbers[call] = number
@@ -232,6 +247,31 @@ class Core:
     def ramp_up(self, now: int) -> bool:
         wanted: bool = self.lib.handle_ramp_up(self.scheduler, now)
         return wanted
+
+    def open_group(self, hold: int, ttl: int | None) -> int:
+        group = self.lib.xf_open_group(self.scheduler, hold, never_or(ttl))
+        assert group is not None
+        self.groups.append(group)
+        return len(self.groups) - 1
+
+    def close_group(self, group: int) -> None:
+        self.lib.xf_close_group(self.scheduler, self.groups[group])
+
+    def set_terms(self, group: int, hold: int, ttl: int | None) -> None:
+        self.lib.handle_terms(self.groups[group], hold, never_or(ttl))
+
+    def warmed(self, now: int, number: int) -> None:
+        self.lib.xf_warmed(self.scheduler, self.calls[number], now)
+
+    def cool(self, now: int, group: int) -> None:
+        self.lib.xf_cool(self.scheduler, self.groups[group], now)
+
+    @property
+    def prefixes(self) -> tuple[int, int, int, int]:
+        """Holds begun, holds lapsed, the length of holds in ns, and groups in use."""
+        figures = (c_int64 * 4)()
+        self.lib.handle_prefixes(self.scheduler, figures)
+        return figures[0], figures[1], figures[2], figures[3]
 
     def set_slots(self, now: int, slots: int | None) -> None:
         self.lib.xf_set_slots(self.scheduler, slots_or_unlimited(slots), now)

@@ -12,6 +12,7 @@ from copy import copy
 from dataclasses import dataclass
 from fractions import Fraction
 
+from kit.model_groups import Group
 from kit.model_limit import MS, Figures, Law, Limit, Pace
 
 CATCH_UP = 25 * MS  # lateness beyond this is not made good
@@ -68,10 +69,17 @@ class Call:
     repeated: bool = False  # its costs are those of its next attempt, not of the last
     refused: bool = False  # this attempt, in the last cooldown
     foreseen: bool = False  # in flight: the level at the end of the cooldown has paid for it
+    group: Group | None = None  # of the calls that share its prefix
 
     @property
-    def place(self) -> tuple[int, int]:
-        return (-self.priority, self.number)
+    def place(self) -> tuple[int, int, int]:
+        group = self.group
+        since = self.number if group is None else group.since(self.number, self.priority)
+        return (-self.priority, since, self.number)
+
+    @property
+    def held(self) -> bool:
+        return self.group is not None and self.group.warming
 
     def overdue_at(self, t: int) -> bool:
         return self.deadline is not None and self.deadline < t
@@ -90,6 +98,7 @@ class Model:
         self.ramp: int | None = None  # and how far that has come
         self.in_use = 0
         self.calls: list[Call] = []
+        self.groups: list[Group] = []
         self.outbox: list[int] = []  # the calls that were admitted or have expired, in order
         self.armed: int | None = None
         self.now = 0
@@ -110,19 +119,38 @@ class Model:
     # -- what time does --------------------------------------------------------------------------
 
     def poll(self, now: int) -> None:
-        """Let time pass: whatever was due is admitted or expires, in order."""
+        """Let time pass: whatever was due is admitted, is held no longer or expires, in order."""
         self.now = max(self.now, now)  # a clock that runs backward stands still
-        while queue := self.waiting():
-            head = queue[0]
-            at = self.instant(head)
-            if at is not None and at <= self.now and not head.overdue_at(at):
+        while True:
+            head = next(iter(self.going()), None)
+            lapse = min(self.lapses(), default=None)
+            at = None if head is None else self.instant(head)
+            in_time = at is not None and at <= self.now and (lapse is None or at <= lapse)
+            if head is not None and at is not None and in_time and not head.overdue_at(at):
                 self.admit(head, at)
                 continue
-            due = [call for call in queue if call.overdue_at(self.now + 1)]
-            if not due:
+            due = [call for call in self.waiting() if call.overdue_at(self.now + 1)]
+            first = min(due, key=lambda call: call.deadline or 0, default=None)
+            before = self.now if first is None else first.deadline or 0
+            if lapse is not None and lapse <= before:
+                self.lapse(lapse)
+            elif first is not None:
+                self.expire(first, head)
+            else:
                 break
-            self.expire(min(due, key=lambda call: call.deadline or 0), head)
         self.armed = self.next_instant()
+
+    def lapses(self) -> list[int]:
+        """When groups stop holding the calls that wait."""
+        return [
+            call.group.held_until for call in self.waiting() if call.group is not None and call.held
+        ]
+
+    def lapse(self, at: int) -> None:
+        self.anchor = max(self.anchor, at)
+        for group in self.groups:
+            if group.warming and group.held_until == at:
+                group.lapse(self.members(group))
 
     def collect(self) -> list[int]:
         collected, self.outbox = self.outbox, []
@@ -131,6 +159,14 @@ class Model:
     def waiting(self) -> list[Call]:
         queue = [call for call in self.calls if call.state == WAITING]
         return sorted(queue, key=lambda call: call.place)
+
+    def going(self) -> list[Call]:
+        """Those of them that are not held by their group."""
+        return [call for call in self.waiting() if not call.held]
+
+    def members(self, group: Group) -> int:
+        """Calls of a group that wait."""
+        return sum(call.group is group for call in self.waiting())
 
     def instant(self, head: Call) -> int | None:
         """The virtual instant at which `head` is admitted; None while it depends on a free slot."""
@@ -156,6 +192,8 @@ class Model:
         self.waited = call is not self.arriving or (self.waited and at < self.now)
         self.admitted_at = self.now
         call.state, call.resets = ADMITTED, self.resets
+        if call.group is not None:
+            call.group.admitted(call.number, call.priority, at, len(self.calls) - 1)
         self.outbox.append(call.number)
 
     def try_one(self, at: int) -> None:
@@ -169,7 +207,7 @@ class Model:
             self.outage = Outage()
         outage.next = at + outage.interval
 
-    def expire(self, call: Call, head: Call) -> None:
+    def expire(self, call: Call, head: Call | None) -> None:
         assert call.deadline is not None
         if call is head:  # until then it stood in the way
             self.anchor = max(self.anchor, call.deadline)
@@ -177,9 +215,9 @@ class Model:
         self.outbox.append(call.number)
 
     def next_instant(self) -> int | None:
-        queue = self.waiting()
-        instants = [call.deadline for call in queue] + [self.instant(call) for call in queue[:1]]
-        return min((at for at in instants if at is not None), default=None)
+        instants = [call.deadline for call in self.waiting()]
+        instants += [self.instant(call) for call in self.going()[:1]]
+        return min((at for at in [*instants, *self.lapses()] if at is not None), default=None)
 
     def state(self, number: int) -> str:
         return self.calls[number].state
@@ -202,7 +240,10 @@ class Model:
         waited until now, it changes from now on.
         """
         self.poll(now)
-        if self.waiting():
+        for group in self.groups:  # what no call has waited for
+            if group.warming and group.held_until <= self.now:
+                group.lapse(0)
+        if self.going():
             self.anchor = self.now
 
     def enqueue(self, call: Call) -> None:
@@ -210,7 +251,7 @@ class Model:
         waits for one admission to ask for the next one loses nothing by it. Else the schedule
         starts anew.
         """
-        if not self.waiting():
+        if not call.held and not self.going():
             if not self.waited or self.now - self.admitted_at > CATCH_UP:
                 self.anchor = self.now
             self.arriving = call
@@ -239,10 +280,16 @@ class Model:
         self.free_slot()
 
     def submit(
-        self, now: int, costs: Sequence[int], priority: int = 0, deadline: int | None = None
+        self,
+        now: int,
+        costs: Sequence[int],
+        priority: int = 0,
+        deadline: int | None = None,
+        group: int | None = None,
     ) -> int:
         self.begin(now)
         call = Call(list(costs), priority, len(self.calls), deadline, priced=any(costs))
+        call.group = None if group is None else self.groups[group]
         self.calls.append(call)
         self.enqueue(call)
         return call.number
@@ -270,14 +317,17 @@ class Model:
         self.begin(now)
         call = self.calls[number]
         self.take_back(call)
+        self.lose(call, False)
         self.enqueue(call)
 
     def end_attempt(self, call: Call) -> None:
         """It stays paid for; the next one costs the same again."""
+        spends = not call.refused
         self.land(call)
         call.repeated = True
         call.state = RESTING
         self.free_slot()
+        self.lose(call, spends)
 
     def rest(self, now: int, number: int) -> None:
         """A call waits out of the queue, and holds nothing."""
@@ -303,13 +353,60 @@ class Model:
             self.outbox.remove(number)
         if call.state == ADMITTED:
             self.take_back(call)
+            self.lose(call, False)
         elif call.state == IN_FLIGHT:
             self.land(call)
             self.free_slot()
             if ok:
                 self.succeed(call)
+                self.warm(call)
+            else:
+                self.lose(call, not call.refused)
         call.state = DONE
         self.poll(self.now)
+
+    # -- groups ----------------------------------------------------------------------------------
+
+    def open_group(self, hold: int, ttl: int | None) -> int:
+        self.groups.append(Group(hold, ttl))
+        return len(self.groups) - 1
+
+    def close_group(self, group: int) -> None:
+        """No call will join it any more."""
+        self.groups[group].closed = True
+
+    def set_terms(self, group: int, hold: int, ttl: int | None) -> None:
+        self.groups[group].hold, self.groups[group].ttl = hold, ttl
+
+    def warmed(self, now: int, number: int) -> None:
+        """The prefix of a call in flight can be read."""
+        self.begin(now)
+        self.warm(self.calls[number])
+        self.poll(self.now)
+
+    def cool(self, now: int, group: int) -> None:
+        """The prefix was not found in the cache."""
+        self.begin(now)
+        self.groups[group].cool()
+        self.poll(self.now)
+
+    def warm(self, call: Call) -> None:
+        group = call.group
+        if group is not None:
+            self.let_go(group)
+            group.end_hold(self.now, self.members(group))
+            group.warm(call.dispatched)
+
+    def lose(self, call: Call, spends: bool) -> None:
+        group = call.group
+        if group is not None and group.leader == call.number:
+            self.let_go(group)
+            group.lost(spends, self.now, self.members(group))
+
+    def let_go(self, group: Group) -> None:
+        """Those that were held could not have gone earlier."""
+        if group.warming and self.members(group) and not self.going():
+            self.anchor = self.now
 
     def succeed(self, call: Call) -> None:
         self.answered(call)

@@ -47,6 +47,34 @@ static void arm_for(SchedulerObject *s, xf_call *c, PyObject *here, int64_t at)
     }
 }
 
+/* Whether the timers are armed for all that time alone will do: the head passes, a deadline comes,
+   a hold lapses. */
+static bool is_all_armed(const SchedulerObject *s)
+{
+    int64_t at;
+    xf_call *head = xf_head(&s->core, &at);
+    if (!is_armed(head, head_wakes_at(s, head, at))) {
+        return false;
+    }
+    xf_call *first = xf_first_deadline(&s->core, &at);
+    if (!is_armed(first, at)) {
+        return false;
+    }
+    xf_call *held = xf_first_hold(&s->core, &at);
+    return is_armed(held, at);
+}
+
+static void arm_all(SchedulerObject *s, PyObject *here)
+{
+    int64_t at;
+    xf_call *head = xf_head(&s->core, &at);
+    arm_for(s, head, here, head_wakes_at(s, head, at));
+    xf_call *first = xf_first_deadline(&s->core, &at);
+    arm_for(s, first, here, at);
+    xf_call *held = xf_first_hold(&s->core, &at);
+    arm_for(s, held, here, at);
+}
+
 /* Takes the callback of the task that waits for `c`; NULL if the call has ended and woken it. */
 static PyObject *take_callback(CallObject *c, PyObject **context)
 {
@@ -136,12 +164,8 @@ static bool run_later(PortObject *port, CallObject *c, bool is_seen_to)
    that are woken there. */
 static void deliver(SchedulerObject *s, const PortObject *timer)
 {
-    int64_t head_at, deadline;
-    xf_call *head = xf_head(&s->core, &head_at);
-    xf_call *first = xf_first_deadline(&s->core, &deadline);
-    head_at = head_wakes_at(s, head, head_at);
-    if (s->core.outbox.first == NULL && is_armed(head, head_at) && is_armed(first, deadline) &&
-        !xf_scheduler_may_be_drained(s) && (s->member == NULL || !xf_member_has_news(s))) {
+    if (s->core.outbox.first == NULL && is_all_armed(s) && !xf_scheduler_may_be_drained(s) &&
+        (s->member == NULL || !xf_member_has_news(s))) {
         return;
     }
     if (s->delivering) {
@@ -162,10 +186,7 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
         Py_DECREF(call);
     }
     s->delivering = false;
-    head = xf_head(&s->core, &head_at);
-    arm_for(s, head, here, head_wakes_at(s, head, head_at));
-    first = xf_first_deadline(&s->core, &deadline);
-    arm_for(s, first, here, deadline);
+    arm_all(s, here);
     if (s->member != NULL && xf_member_has_news(s)) {
         xf_member_tell(s);
     }

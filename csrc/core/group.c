@@ -1,0 +1,130 @@
+#include "core/group.h"
+
+#include "core/sum.h"
+
+/* ---- the table ---- */
+
+void xf_groups_free(xf_groups *all, const xf_alloc *alloc)
+{
+    for (uint32_t i = 0; i < all->n_known; i++) {
+        alloc->realloc(alloc->ctx, all->known[i], 0);
+    }
+    if (all->known != NULL) {
+        alloc->realloc(alloc->ctx, all->known, 0);
+    }
+    *all = (xf_groups){0};
+}
+
+/* Adds a group that is not in use. False, and nothing is done, if there is no memory. */
+static bool add(xf_groups *all, const xf_alloc *alloc)
+{
+    uint32_t n = all->n_known;
+    if ((n & (n - 1)) == 0) { /* there is room up to the next power of two */
+        size_t room = n > 0 ? 2 * (size_t)n : 1;
+        xf_group **known = alloc->realloc(alloc->ctx, all->known, room * sizeof(xf_group *));
+        if (known == NULL) {
+            return false;
+        }
+        all->known = known;
+    }
+    xf_group *g = n < XF_NO_GROUP ? alloc->realloc(alloc->ctx, NULL, sizeof(*g)) : NULL;
+    if (g == NULL) {
+        return false;
+    }
+    *g = (xf_group){.index = n};
+    all->known[n] = g;
+    all->n_known++;
+    all->spare = g;
+    return true;
+}
+
+xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, const xf_alloc *alloc)
+{
+    if (all->spare == NULL && !add(all, alloc)) {
+        return NULL;
+    }
+    xf_group *g = all->spare;
+    all->spare = g->spare;
+    all->n_open++;
+    *g = (xf_group){.index = g->index, .hold_ns = hold_ns, .ttl_ns = ttl_ns};
+    return g;
+}
+
+void xf_groups_forget(xf_groups *all, xf_group *g)
+{
+    all->n_open--;
+    g->spare = all->spare;
+    all->spare = g;
+}
+
+/* ---- one group ---- */
+
+static void end_hold(xf_groups *all, xf_group *g, int64_t now)
+{
+    if (g->waiting > 0) {
+        all->held_ns = xf_sum(all->held_ns, now - g->led_at);
+    }
+    g->leader = NULL;
+}
+
+/* It is warm for its time to live from `from` on, at least. */
+static void warm(xf_group *g, int64_t from)
+{
+    int64_t until = xf_sum(from, g->ttl_ns);
+    if (g->warm_until < until) {
+        g->warm_until = until;
+    }
+    g->spent_ns = 0;
+}
+
+bool xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at)
+{
+    if (at < g->warm_until) {
+        return false;
+    }
+    if (g->spent_ns >= g->hold_ns) {
+        warm(g, at); /* as far as anybody waits for it */
+        return false;
+    }
+    g->leader = c;
+    g->led_at = at;
+    g->held_until = xf_sum(at, g->hold_ns - g->spent_ns);
+    all->led++;
+    return true;
+}
+
+void xf_group_lapse(xf_groups *all, xf_group *g)
+{
+    all->lapsed += g->waiting > 0;
+    end_hold(all, g, g->held_until);
+    warm(g, g->held_until);
+}
+
+bool xf_group_warmed(xf_groups *all, xf_group *g, int64_t dispatched_at, int64_t now)
+{
+    bool held = g->leader != NULL;
+    if (held) {
+        end_hold(all, g, now);
+    }
+    warm(g, dispatched_at);
+    return held;
+}
+
+bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, int64_t now)
+{
+    if (g->leader != c) {
+        return false;
+    }
+    end_hold(all, g, now);
+    bool is_awaited = g->waiting > 0;
+    g->spent_ns = spends && is_awaited ? xf_sum(g->spent_ns, now - g->led_at) : 0;
+    return true;
+}
+
+void xf_group_cool(xf_group *g)
+{
+    if (g->leader == NULL) {
+        g->warm_until = 0;
+        g->spent_ns = 0;
+    }
+}

@@ -1,0 +1,104 @@
+/*
+ * Groups of calls that share a prefix, which the provider caches.
+ *
+ * A group is *cold*, *warming*, or *warm* until an instant. The first call that is admitted to a
+ * cold group leads it: the *leader* writes the cache. While the group warms, its other calls are
+ * held: they are in no heap of the queue, so they take no slot and no quota, and the calls of other
+ * groups overtake them. The group is warm as soon as the prefix can be read. It is cold again after
+ * its *time to live*, counted from the dispatch of the last call that has written or read the
+ * prefix. No timer runs for that: the next call to be admitted finds it out.
+ *
+ * If the leader ends before the prefix can be read, the group is cold, and the next call leads. A
+ * hold has a bound. Leaders that fail one after another share one, so they hold no call for longer.
+ * A refusal by the provider does not count: the cooldown holds everybody back. After its bound a
+ * hold *lapses*: the group counts as warm. The callers give both times, in ns. A group with a bound
+ * of 0 is never held.
+ *
+ * A group is known by its index, and lives until it is closed and its last call has ended. All
+ * functions are O(1); xf_groups_open() allocates.
+ */
+#ifndef XF_GROUP_H
+#define XF_GROUP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/alloc.h"
+#include "core/call.h"
+
+#define XF_NO_GROUP UINT32_MAX /* no index */
+
+typedef struct xf_flow xf_flow; /* see queue.h */
+
+typedef struct xf_group {
+    xf_flow *flows;        /* of its calls, one for each priority */
+    const xf_call *leader; /* warming: the call that writes the cache; else NULL */
+    int64_t hold_ns;       /* the bound of a hold; the caller may change it */
+    int64_t ttl_ns;        /* the time to live, or XF_NEVER; the caller may change it */
+    int64_t spent_ns;      /* of the bound, by leaders that failed one after another */
+    int64_t led_at;        /* warming: the leader's admission, */
+    int64_t held_until;    /* and the end of the hold */
+    int64_t warm_until;    /* not warming: it is warm before, cold from then on */
+    uint32_t index;
+    uint32_t live;    /* calls that have joined and not ended */
+    uint32_t waiting; /* of these, those in the queue */
+    uint32_t place;   /* in the heap of holds, see queue.h */
+    bool closed;
+    struct xf_group *spare; /* not in use: the next one that is not */
+} xf_group;
+
+typedef struct xf_groups {
+    xf_group **known; /* by their index, those not in use included */
+    uint32_t n_known;
+    uint32_t n_open; /* in use */
+    xf_group *spare;
+    uint64_t led;    /* holds that have begun */
+    uint64_t lapsed; /* holds that have lapsed while calls waited */
+    int64_t held_ns; /* the length of all holds at whose end calls waited */
+} xf_groups;
+
+/* Frees all groups and makes `all` empty. */
+void xf_groups_free(xf_groups *all, const xf_alloc *alloc);
+
+/* Opens a cold group. Returns NULL, and nothing is done, if there is no memory. */
+xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, const xf_alloc *alloc);
+
+/* Whether the group can be forgotten: it is closed, and no call of it lives. */
+static inline bool xf_group_is_over(const xf_group *g)
+{
+    return g->closed && g->live == 0;
+}
+
+/* Takes a group out of use, which is over and has no flows. Its index may name another one then. */
+void xf_groups_forget(xf_groups *all, xf_group *g);
+
+static inline bool xf_group_is_warming(const xf_group *g)
+{
+    return g->leader != NULL;
+}
+
+/* Whether a hold has reached its bound. */
+static inline bool xf_group_is_due(const xf_group *g, int64_t now)
+{
+    return g->leader != NULL && g->held_until <= now;
+}
+
+/* `c` was admitted at `at`, and the group was not warming. If it was cold, `c` leads. True if the
+   group holds its other calls from now on. */
+bool xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at);
+
+/* The hold has reached its bound: ends it. */
+void xf_group_lapse(xf_groups *all, xf_group *g);
+
+/* The prefix can be read, by a call that was dispatched at `dispatched_at`. True if that ends a
+   hold. */
+bool xf_group_warmed(xf_groups *all, xf_group *g, int64_t dispatched_at, int64_t now);
+
+/* `c` has ended, or ended an attempt, and has not warmed the group. `spends`: the next leader has
+   only the rest of the bound. True if that ends a hold: the group is cold. */
+bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, int64_t now);
+
+/* The prefix was found not to be in the cache. A group that is warm is cold. */
+void xf_group_cool(xf_group *g);
+
+#endif

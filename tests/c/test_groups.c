@@ -1,0 +1,166 @@
+/* Groups of calls that share a prefix: what they cost, and what happens without memory. */
+#include "fixture.h"
+
+#define MINUTES (300 * SECOND)
+
+static xf_call *submit_to(xf_group *g, int priority, int64_t deadline, int64_t now)
+{
+    xf_call *c = call(0, 0);
+    xf_join_group(c, g);
+    CHECK(xf_submit(&s, c, priority, deadline, now));
+    return c;
+}
+
+TEST(a_call_that_belongs_to_no_group_is_no_larger_for_them)
+{
+    CHECK_EQ(sizeof(xf_call), 48);
+}
+
+TEST(a_waiting_call_of_a_group_costs_no_memory_of_the_queue)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES);
+    submit_to(g, 0, XF_NEVER, 0);
+    submit_to(g, 0, XF_NEVER, 0);
+    size_t asked = memory.calls;
+    for (int i = 0; i < 10000; i++) {
+        CHECK_EQ(submit_to(g, 0, XF_NEVER, 0)->state, XF_CALL_WAITING);
+    }
+    CHECK_EQ(memory.calls, asked);
+    stop();
+}
+
+/* Minutes, if an operation looked at the calls or groups that wait. */
+TEST(a_call_costs_the_same_however_many_groups_and_calls_wait)
+{
+    enum { GROUPS = 50000, EACH = 8 };
+    static xf_group *groups[GROUPS];
+    static xf_call *leaders[GROUPS];
+    start(NULL, 0, XF_UNLIMITED);
+    for (int i = 0; i < GROUPS; i++) {
+        groups[i] = xf_open_group(&s, 3 * SECOND + i, MINUTES);
+        CHECK(groups[i] != NULL);
+        leaders[i] = submit_to(groups[i], 0, XF_NEVER, 0);
+        CHECK_EQ(leaders[i]->state, XF_CALL_ADMITTED);
+        CHECK(xf_dispatch(&s, leaders[i]));
+    }
+    for (int i = 0; i < GROUPS * (EACH - 1); i++) {
+        submit_to(groups[i % GROUPS], 0, XF_NEVER, 0);
+    }
+    CHECK_EQ(s.gate.in_use, GROUPS);
+    CHECK_EQ(armed(), 3 * SECOND);
+    for (int i = 0; i < GROUPS / 2; i++) {
+        xf_warmed(&s, leaders[i], SECOND);
+    }
+    CHECK_EQ(s.gate.in_use, GROUPS + GROUPS / 2 * (EACH - 1));
+    CHECK_EQ(armed(), 3 * SECOND + GROUPS / 2);
+    xf_poll(&s, 4 * SECOND);
+    CHECK_EQ(s.gate.in_use, GROUPS * EACH);
+    CHECK_EQ(s.queue.groups.lapsed, GROUPS / 2);
+    stop();
+}
+
+TEST(a_group_lives_until_it_is_closed_and_its_last_call_has_ended)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_group *g = xf_open_group(&s, SECOND, MINUTES);
+    xf_call *leader = submit_to(g, 0, XF_NEVER, 0), *held = submit_to(g, 3, 5, 0);
+    xf_call *unsent = call(0, 0);
+    xf_join_group(unsent, g);
+    xf_close_group(&s, g);
+    CHECK(xf_dispatch(&s, leader));
+    xf_finish(&s, leader, XF_CANCELLED, 1);
+    CHECK(xf_collect(&s) == held);
+    CHECK(xf_group_of(&s, held) == g);
+    xf_finish(&s, held, XF_CANCELLED, 1);
+    CHECK_EQ(s.queue.groups.n_open, 1);
+    xf_finish(&s, unsent, XF_CANCELLED, 1); /* it was never submitted */
+    CHECK_EQ(s.queue.groups.n_open, 0);
+    size_t asked = memory.calls;
+    xf_group *next = xf_open_group(&s, SECOND, MINUTES);
+    CHECK(next == g); /* its memory is used again, and that of its flows */
+    CHECK_EQ(submit_to(next, 1, XF_NEVER, 2)->state, XF_CALL_ADMITTED);
+    CHECK_EQ(submit_to(next, 2, XF_NEVER, 2)->state, XF_CALL_WAITING);
+    CHECK_EQ(memory.calls, asked);
+    stop();
+}
+
+TEST(a_group_is_held_in_all_its_priorities)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES);
+    xf_call *leader = submit_to(g, 0, XF_NEVER, 0);
+    xf_call *low = submit_to(g, -1, XF_NEVER, 0), *high = submit_to(g, 1, XF_NEVER, 0);
+    CHECK(xf_collect(&s) == NULL);
+    CHECK(xf_dispatch(&s, leader));
+    xf_warmed(&s, leader, SECOND);
+    CHECK(xf_collect(&s) == high);
+    CHECK(xf_collect(&s) == low);
+    stop();
+}
+
+TEST(holds_that_end_together_let_go_in_the_order_of_the_calls)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_group *one = xf_open_group(&s, SECOND, MINUTES), *other = xf_open_group(&s, SECOND, MINUTES);
+    submit_to(one, 0, XF_NEVER, 0);
+    submit_to(other, 0, XF_NEVER, 0);
+    xf_call *first = submit_to(other, 0, XF_NEVER, 0), *second = submit_to(one, 0, XF_NEVER, 0);
+    xf_call *urgent = submit_to(one, 7, XF_NEVER, 0);
+    xf_poll(&s, SECOND);
+    CHECK(xf_collect(&s) == urgent);
+    CHECK(xf_collect(&s) == first);
+    CHECK(xf_collect(&s) == second);
+    stop();
+}
+
+TEST(time_in_which_all_calls_are_held_is_blamed_on_their_prefixes)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES);
+    xf_call *leader = submit_to(g, 0, XF_NEVER, 0);
+    CHECK(xf_dispatch(&s, leader));
+    submit_to(g, 0, XF_NEVER, SECOND);
+    xf_warmed(&s, leader, 2 * SECOND);
+    xf_account(&s, 5 * SECOND);
+    CHECK_EQ(s.counters.prefix_ns, SECOND);
+    CHECK_EQ(s.counters.idle_ns, 4 * SECOND);
+    CHECK_EQ(s.queue.groups.held_ns, 2 * SECOND);
+    stop();
+}
+
+TEST(without_memory_no_group_is_opened_and_no_call_is_lost)
+{
+    enum { N = 200 };
+    const xf_alloc alloc = {test_heap_realloc, &memory};
+    int failures = 0;
+    do {
+        test_heap_fail_next(&memory);
+        CHECK(xf_scheduler_init(&s, NULL, 0, 1, &alloc));
+        for (int i = 0; i < N; i++) {
+            xf_group *g = xf_open_group(&s, SECOND, MINUTES);
+            if (g == NULL) {
+                failures++;
+                CHECK_EQ(s.queue.groups.n_open, i);
+                g = xf_open_group(&s, SECOND, MINUTES);
+                CHECK(g != NULL);
+            }
+            xf_call *c = call(0, 0);
+            xf_join_group(c, g);
+            uint32_t live = s.live;
+            if (!xf_submit(&s, c, i % 3, i % 2 ? XF_NEVER : SECOND, 0)) {
+                failures++;
+                CHECK_EQ(s.live, live);
+                CHECK_EQ(c->state, XF_CALL_NEW);
+                CHECK_EQ(g->live, 1);
+                CHECK(xf_submit(&s, c, i % 3, i % 2 ? XF_NEVER : SECOND, 0));
+            }
+            CHECK(xf_group_of(&s, c) == g);
+        }
+        CHECK_EQ(s.live, N);
+        stop();
+    } while (memory.failed);
+    CHECK(failures > 2 * N); /* each group, and each flow */
+}
+
+TEST_MAIN

@@ -1,0 +1,323 @@
+"""Groups of calls that share a prefix: the core against the model, and each rule as a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
+from kit.core import Core
+from kit.model import IN_FLIGHT, Call, Model
+from kit.model_groups import Group
+from kit.model_limit import MS, Figures
+from test_core_model import SETTINGS, CoreAndModel, delays, figures, slot_counts, spans
+
+SECOND = 1000 * MS
+holds = st.sampled_from([0, 5, 2 * MS, 30 * MS, 3 * SECOND])
+lives = st.sampled_from([1, 10 * MS, 2 * SECOND, 300 * SECOND, None])
+
+
+class GroupsAndModel(CoreAndModel):
+    """All that the other machine does, with groups to which the calls belong."""
+
+    @initialize(
+        limits=st.lists(figures, max_size=2),
+        slots=slot_counts,
+        terms=st.lists(st.tuples(holds, lives), min_size=1, max_size=4),
+    )
+    def start(
+        self, limits: list[Figures], slots: int | None, terms: list[tuple[int, int | None]]
+    ) -> None:
+        self.started = True
+        self.core = Core(limits, slots)
+        self.model = Model(limits, slots)
+        for hold, ttl in terms:
+            self.open(hold, ttl)
+
+    def draw_group(self, data: st.DataObject) -> int | None:
+        still = [i for i, group in enumerate(self.model.groups) if not group.closed]
+        group: int | None = data.draw(st.sampled_from([None, *still, *still]))
+        return group
+
+    def first_come_first_served(self, admitted: list[int], arrival: Call | None) -> None:
+        """Within a group and a priority, and among the calls that belong to none."""
+        waiting = self.model.waiting()
+        for number in reversed(admitted):
+            call = self.model.calls[number]
+            for other in waiting:
+                if other.group is call.group and other.priority == call.priority:
+                    assert call.number < other.number or other is arrival
+            waiting.append(call)
+
+    @rule(hold=holds, ttl=lives)
+    def open(self, hold: int, ttl: int | None) -> None:
+        if sum(not group.closed for group in self.model.groups) < 6:
+            assert self.core.open_group(hold, ttl) == self.model.open_group(hold, ttl)
+
+    @precondition(lambda self: any(not group.closed for group in self.model.groups))
+    @rule(data=st.data())
+    def close(self, data: st.DataObject) -> None:
+        group = self.draw_group(data)
+        if group is not None:
+            self.core.close_group(group)
+            self.model.close_group(group)
+
+    @rule(data=st.data(), hold=holds, ttl=lives)
+    def other_terms(self, data: st.DataObject, hold: int, ttl: int | None) -> None:
+        group = self.draw_group(data)
+        if group is not None:
+            self.core.set_terms(group, hold, ttl)
+            self.model.set_terms(group, hold, ttl)
+
+    @rule(data=st.data(), delay=delays)
+    def cool(self, data: st.DataObject, delay: int) -> None:
+        group = self.draw_group(data)
+        if group is not None:
+            now = self.later(delay)
+            self.core.cool(now, group)
+            self.model.cool(now, group)
+            self.compare()
+
+    @precondition(lambda self: self.has(IN_FLIGHT))
+    @rule(data=st.data(), delay=delays)
+    def warm(self, data: st.DataObject, delay: int) -> None:
+        """A leader's first token, as a rule."""
+        flying = [call for call in self.model.calls if call.state == IN_FLIGHT]
+        leading = [call for call in flying if call.group and call.group.leader == call.number]
+        call = data.draw(st.sampled_from(leading or flying))
+        now = self.later(delay)
+        self.core.warmed(now, call.number)
+        self.model.warmed(now, call.number)
+        self.compare()
+
+    @rule(
+        data=st.data(),
+        delay=delays,
+        priority=st.sampled_from([0, 0, 0, 1]),
+        patience=st.one_of(st.none(), st.none(), spans),
+        times=st.sampled_from([1, 2, 4, 8]),
+    )
+    def submit(
+        self, data: st.DataObject, delay: int, priority: int, patience: int | None, times: int
+    ) -> None:
+        now, group = self.later(delay), self.draw_group(data)
+        costs = [data.draw(st.integers(0, limit.capacity + 1)) for limit in self.model.limits]
+        deadline = None if patience is None else now + patience
+        for _ in range(times):
+            number = self.model.submit(now, costs, priority, deadline, group)
+            assert self.core.submit(now, costs, priority, deadline, group) == number
+            self.compare(self.model.calls[number])
+
+    @invariant()
+    def holds_are_counted_and_bounded(self) -> None:
+        if not self.started:
+            return
+        groups = self.model.groups
+        living = [call for call in self.model.calls if call.state not in ("done", "expired")]
+        used = sum(not group.closed or self.has_calls(group, living) for group in groups)
+        figures = [
+            sum(getattr(each, name) for each in groups) for name in ("led", "lapsed", "held")
+        ]
+        assert self.core.prefixes == (*figures, used)
+        for lapse in self.model.lapses():
+            assert self.model.armed is not None
+            assert self.model.now < self.model.armed <= lapse
+
+    @staticmethod
+    def has_calls(group: Group, calls: list[Call]) -> bool:
+        return any(call.group is group for call in calls)
+
+
+def test_groups_in_the_core_do_what_those_of_the_model_do() -> None:
+    run_state_machine_as_test(GroupsAndModel, settings=settings(SETTINGS, max_examples=200))
+
+
+# -- the rules -------------------------------------------------------------------------------------
+
+Scheduler = Model | Core
+Make = Callable[..., Scheduler]
+MINUTES = 300 * SECOND
+
+
+@pytest.fixture(params=["model", "core"])
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    made: list[Core] = []
+
+    def one(*limits: Figures, slots: int | None = None) -> Scheduler:
+        if request.param == "model":
+            return Model(limits, slots)
+        made.append(Core(limits, slots))
+        return made[-1]
+
+    yield one
+    for core in made:
+        core.close()
+
+
+def submit(scheduler: Scheduler, n: int, group: int | None, now: int = 0) -> list[int]:
+    return [scheduler.submit(now, [], group=group) for _ in range(n)]
+
+
+def dispatch(scheduler: Scheduler, *numbers: int) -> None:
+    for number in numbers:
+        assert scheduler.dispatch(number)
+
+
+def test_the_first_call_of_a_cold_group_goes_alone(make: Make) -> None:
+    scheduler = make()
+    group = scheduler.open_group(3 * SECOND, MINUTES)
+    leader, *others = submit(scheduler, 5, group)
+    assert scheduler.collect() == [leader]
+    assert scheduler.in_use == 1
+    assert scheduler.armed == 3 * SECOND
+    dispatch(scheduler, leader)
+    scheduler.warmed(SECOND, leader)
+    assert scheduler.collect() == others
+
+
+def test_those_held_take_no_quota_and_are_overtaken(make: Make) -> None:
+    scheduler = make((10, SECOND, 2))
+    group = scheduler.open_group(3 * SECOND, MINUTES)
+    leader = scheduler.submit(0, [1], group=group)
+    scheduler.submit(0, [1], group=group)
+    other = scheduler.submit(0, [1])
+    assert scheduler.collect() == [leader, other]
+    assert scheduler.used(0) == 2
+
+
+def test_a_warm_group_is_cold_again_when_its_time_is_over(make: Make) -> None:
+    scheduler = make()
+    group = scheduler.open_group(3 * SECOND, MINUTES)
+    [leader] = submit(scheduler, 1, group)
+    dispatch(scheduler, leader)
+    scheduler.warmed(SECOND, leader)
+    assert len(submit(scheduler, 2, group, MINUTES - 1)) == len(scheduler.collect()) - 1
+    first, second = submit(scheduler, 2, group, MINUTES)  # from the leader's dispatch on
+    assert scheduler.collect() == [first]
+    assert scheduler.state(second) == "waiting"
+
+
+def test_each_call_that_reads_the_prefix_renews_it(make: Make) -> None:
+    scheduler = make()
+    group = scheduler.open_group(3 * SECOND, MINUTES)
+    [leader] = submit(scheduler, 1, group)
+    dispatch(scheduler, leader)
+    scheduler.finish(SECOND, leader, True)
+    [reader] = submit(scheduler, 1, group, 200 * SECOND)
+    dispatch(scheduler, reader)
+    scheduler.warmed(201 * SECOND, reader)
+    scheduler.collect()
+    assert len(submit(scheduler, 2, group, 499 * SECOND)) == len(scheduler.collect())
+
+
+@pytest.mark.parametrize("how", ["fails", "is refused", "is cancelled", "is put back"])
+def test_if_the_leader_ends_without_an_answer_the_next_leads(make: Make, how: str) -> None:
+    scheduler = make()
+    group = scheduler.open_group(3 * SECOND, MINUTES)
+    leader, second, third = submit(scheduler, 3, group)
+    if how == "fails":
+        dispatch(scheduler, leader)
+        scheduler.finish(SECOND, leader, False)
+    elif how == "is refused":
+        dispatch(scheduler, leader)
+        scheduler.rest(SECOND, leader)
+    elif how == "is cancelled":
+        scheduler.finish(SECOND, leader, False)
+    else:
+        scheduler.put_back(SECOND, leader)
+        second, third = leader, second
+    assert [n for n in scheduler.collect() if n != leader or how == "is put back"][-1:] == [second]
+    assert scheduler.state(third) == "waiting"
+
+
+def test_leaders_that_fail_one_after_another_hold_no_call_for_longer(make: Make) -> None:
+    scheduler = make()
+    group = scheduler.open_group(3 * SECOND, MINUTES)
+    calls = submit(scheduler, 10, group)
+    for second, leader in enumerate(calls[:2], 1):
+        assert scheduler.collect() == [leader]
+        dispatch(scheduler, leader)
+        scheduler.finish(second * SECOND, leader, False)
+    assert scheduler.collect() == [calls[2]]
+    assert scheduler.armed == 3 * SECOND
+    scheduler.poll(3 * SECOND)
+    assert scheduler.collect() == calls[3:]
+
+
+def test_the_hold_of_a_call_that_was_refused_begins_anew(make: Make) -> None:
+    scheduler = make()
+    group = scheduler.open_group(3 * SECOND, MINUTES)
+    leader, *others = submit(scheduler, 4, group)
+    dispatch(scheduler, leader)
+    scheduler.refused(2 * SECOND, leader, told=20 * SECOND)
+    scheduler.retry(2 * SECOND, leader)
+    scheduler.collect()
+    scheduler.poll(22 * SECOND)
+    assert scheduler.collect() == [leader]
+    assert scheduler.armed == 25 * SECOND
+    assert {scheduler.state(number) for number in others} == {"waiting"}
+
+
+def test_a_group_without_a_bound_is_never_held(make: Make) -> None:
+    scheduler = make()
+    group = scheduler.open_group(0, None)
+    assert submit(scheduler, 5, group) == scheduler.collect()
+
+
+def test_a_call_that_is_held_expires_at_its_deadline(make: Make) -> None:
+    scheduler = make()
+    group = scheduler.open_group(3 * SECOND, MINUTES)
+    submit(scheduler, 1, group)
+    hasty = scheduler.submit(0, [], deadline=SECOND, group=group)
+    scheduler.collect()
+    scheduler.poll(SECOND)
+    assert scheduler.collect() == [hasty]
+    assert scheduler.state(hasty) == "expired"
+
+
+def test_a_group_is_finished_before_the_next_one_begins(make: Make) -> None:
+    scheduler = make(slots=1)
+    running = scheduler.submit(0, [])
+    one, other = scheduler.open_group(0, None), scheduler.open_group(0, None)
+    mixed = [scheduler.submit(0, [], group=group) for group in (one, other) * 3]
+    order = []
+    for _ in mixed:
+        dispatch(scheduler, running)
+        scheduler.collect()
+        scheduler.finish(0, running, True)
+        [running] = scheduler.collect()
+        order.append(running)
+    assert order == mixed[0::2] + mixed[1::2]
+
+
+def test_new_calls_of_a_group_do_not_prolong_its_turn(make: Make) -> None:
+    scheduler = make(slots=1)
+    running = scheduler.submit(0, [])
+    group = scheduler.open_group(0, None)
+    first, second = submit(scheduler, 2, group)
+    other = scheduler.submit(0, [])
+    scheduler.collect()
+    scheduler.finish(0, running, False)
+    assert scheduler.collect() == [first]
+    [late] = submit(scheduler, 1, group)
+    order = []
+    running = first
+    for _ in range(3):
+        scheduler.finish(0, running, False)
+        [running] = scheduler.collect()
+        order.append(running)
+    assert order == [second, other, late]
+
+
+def test_a_prefix_that_was_not_found_is_written_anew(make: Make) -> None:
+    scheduler = make()
+    group = scheduler.open_group(3 * SECOND, MINUTES)
+    [leader] = submit(scheduler, 1, group)
+    dispatch(scheduler, leader)
+    scheduler.warmed(SECOND, leader)
+    scheduler.cool(2 * SECOND, group)
+    scheduler.collect()
+    first, _ = submit(scheduler, 2, group, 2 * SECOND)
+    assert scheduler.collect() == [first]

@@ -1,0 +1,66 @@
+"""Groups of calls that share a prefix, as a plain specification; see csrc/core/group.h."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(eq=False)
+class Group:
+    hold: int  # the bound of a hold
+    ttl: int | None  # how long the prefix can be read after a call's dispatch
+    closed: bool = False
+    leader: int | None = None  # the number of the call that writes the cache
+    led_at: int = 0
+    held_until: int = 0
+    warm_until: int | None = 0  # None: for ever
+    spent: int = 0  # of the bound, by leaders that failed one after another
+    turns: dict[int, tuple[int, int]] = field(default_factory=dict)  # by priority: from, until
+    led: int = 0  # holds that have begun,
+    lapsed: int = 0  # and that have lapsed while calls waited
+    held: int = 0  # ns of all holds at whose end calls waited
+
+    @property
+    def warming(self) -> bool:
+        return self.leader is not None
+
+    def since(self, number: int, priority: int) -> int:
+        """A call of the turn goes as early as the call that the turn began with."""
+        since, until = self.turns.get(priority, (0, 0))
+        return min(since, number) if number < until else number
+
+    def admitted(self, number: int, priority: int, at: int, newest: int) -> None:
+        if number >= self.turns.get(priority, (0, 0))[1]:
+            self.turns[priority] = number, newest + 1
+        if self.warm_until is None or at < self.warm_until:
+            return
+        if self.spent >= self.hold:
+            self.warm(at)
+            return
+        self.leader, self.led_at = number, at
+        self.held_until = at + self.hold - self.spent
+        self.led += 1
+
+    def warm(self, since: int) -> None:
+        if self.warm_until is not None:
+            self.warm_until = None if self.ttl is None else max(self.warm_until, since + self.ttl)
+        self.spent = 0
+
+    def end_hold(self, now: int, waiting: int) -> None:
+        if self.warming and waiting:
+            self.held += now - self.led_at
+        self.leader = None
+
+    def lapse(self, waiting: int) -> None:
+        self.end_hold(self.held_until, waiting)
+        self.warm(self.held_until)
+        self.lapsed += waiting > 0
+
+    def lost(self, spends: bool, now: int, waiting: int) -> None:
+        """The leader has ended without having warmed the group."""
+        self.end_hold(now, waiting)
+        self.spent = self.spent + now - self.led_at if spends and waiting else 0
+
+    def cool(self) -> None:
+        if not self.warming:
+            self.warm_until, self.spent = 0, 0
