@@ -241,7 +241,8 @@ static void advance(xf_scheduler *s)
         if (hold_ends <= now && hold_ends <= first_deadline) {
             let_go(s, hold_ends);
         } else if (first_deadline <= now) {
-            expire(s, overdue, first_deadline);
+            bool head_too = head != NULL && head->deadline == first_deadline;
+            expire(s, head_too ? head : overdue, first_deadline); /* the next one may pass then */
         } else {
             s->head_at = at;
             break;

@@ -140,6 +140,23 @@ TEST(a_call_whose_deadline_is_over_expires_though_it_could_be_admitted)
     stop();
 }
 
+TEST(a_call_passes_at_its_deadline_if_the_one_before_it_expires_then)
+{
+    const xf_definition requests = limit(1, 1, 1);
+    start(&requests, 1, 1);
+    xf_call *first = call(1, 0), *second = call(0, 0);
+    CHECK(xf_submit(&s, first, 0, SECOND / 2, 0));
+    xf_set_level(&s, 0, 0, 0); /* `first` has not paid from that, */
+    CHECK(xf_submit(&s, second, 0, SECOND / 2, 0));
+    xf_put_back(&s, first, 0); /* and enters the queue after `second` */
+    xf_poll(&s, SECOND / 2);
+    CHECK(xf_collect(&s) == first);
+    CHECK_EQ(first->state, XF_CALL_EXPIRED);
+    CHECK(xf_collect(&s) == second);
+    CHECK_EQ(second->state, XF_CALL_ADMITTED);
+    stop();
+}
+
 TEST(a_call_can_end_wherever_it_is_in_the_outbox)
 {
     for (int leaving = 0; leaving < 4; leaving++) {
