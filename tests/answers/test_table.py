@@ -40,8 +40,8 @@ TABLE: list[tuple[int, Any, Meaning]] = [
     (429, b"<html>Too Many Requests</html>", Meaning.RATE),
     (429, error("Rate limit reached ... Please try again in 178ms."), Meaning.RATE),
     (429, error(QUOTA + " Please retry in 37.5s.", status="RESOURCE_EXHAUSTED"), Meaning.RATE),
-    (429, error(code="slow_down"), Meaning.RATE),
-    (503, error(code="slow_down"), Meaning.RATE),
+    (429, error(code="slow_down"), Meaning.STEEP),
+    (503, error(code="slow_down"), Meaning.STEEP),
     (400, {"__type": "com.amazon.coral#ThrottlingException"}, Meaning.RATE),
     (429, error("Rate limit exceeded: free-models-per-min."), Meaning.RATE),
     # For the number of calls in flight.

@@ -199,7 +199,7 @@ class Tries:
             self._since = _now()
         if verdict.wait is not None and verdict.wait > self._persistence.max_retry_after:
             return None
-        if verdict.meaning in (Meaning.RATE, Meaning.PLACES):
+        if verdict.meaning in (Meaning.RATE, Meaning.STEEP, Meaning.PLACES):
             pause = self._refuse(call, verdict, self._since)
         else:
             pause = self._fail(call, verdict, self._since)

@@ -45,6 +45,7 @@ _BY_CODE: dict[Meaning, frozenset[str]] = {
         "concurrent_limit_exceeded",
         "too_many_concurrent_requests",
     }),
+    Meaning.STEEP: frozenset({"slow_down"}),
     Meaning.OVERLOADED: frozenset({
         "engine_overloaded_error",  # Moonshot, with 429
         "engine_overloaded",
@@ -65,7 +66,6 @@ _BY_CODE: dict[Meaning, frozenset[str]] = {
         "rate_limit_reached_error",
         "rate_limited",
         "resource_exhausted",
-        "slow_down",
         "throttling",
         "throttlingexception",
         "too_many_requests",

@@ -16,6 +16,9 @@ class Meaning(enum.Enum):
     """The limits have let the call pass."""
     RATE = "refused for a rate"
     """It may come again when there is quota: all calls wait for that."""
+    STEEP = "grown too fast"
+    """Many more calls than shortly before, though within the limits: it may come again when their
+    number grows more slowly."""
     PLACES = "no place free"
     """Too many calls are in flight: it may come again when another has ended."""
     OVERLOADED = "overloaded"
@@ -63,6 +66,6 @@ class Verdict:
         return self.is_passing and not self.is_final
 
 
-_REFUSALS = frozenset({Meaning.RATE, Meaning.PLACES, Meaning.OVERLOADED})
+_REFUSALS = frozenset({Meaning.RATE, Meaning.STEEP, Meaning.PLACES, Meaning.OVERLOADED})
 
 PASSED = Verdict(Meaning.PASSED)

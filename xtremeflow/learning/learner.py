@@ -90,7 +90,9 @@ class Learner:
             self.slots = Slots(before.concurrency)
             self._why = self.slots.reason
             self._crowds = Crowds(convinced=before.concurrency is not None)
-            self._finder = RateFinder(core, self._limits, self._free, self._say)
+            self._finder = RateFinder(
+                core, self._limits, self._free, self._told.pace, self._say
+            )
             self._finder.begin({**self._given(), **before.rates})
             if before.rates:
                 if before.concurrency is None:
@@ -122,7 +124,8 @@ class Learner:
         passed, refused = verdict.meaning is Meaning.PASSED, verdict.meaning is Meaning.RATE
         self.told(answer)
         finder, sliding = self._finder, answer.followed
-        looks = finder is not None and (refused or (passed and finder.is_due))
+        steep = verdict.meaning is Meaning.STEEP
+        looks = finder is not None and (refused or steep or (passed and finder.is_due))
         if sliding or looks:
             gauge = gauge_of(self._core._gauge(answer.sent_at))
             shut = self._told.slide(sliding, gauge, passed=passed, refused=refused)
@@ -130,6 +133,8 @@ class Learner:
                 verdict = replace(verdict, advised=shut)
             elif finder is not None and passed and looks:
                 finder.passed(gauge)
+            elif finder is not None and steep:
+                verdict = finder.too_steep(gauge, verdict)
             elif finder is not None and refused and gauge.now > gauge.first:
                 verdict = self._refused(finder, gauge, verdict)
         if verdict.meaning is Meaning.OVERLOADED and verdict.wait is None and not self._told:

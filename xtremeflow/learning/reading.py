@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple, Protocol
 
 from xtremeflow.values.limits import MINUTE, Limit
@@ -126,6 +127,8 @@ class Limits:
     def __init__(self, configured: Sequence[Limit], *, bounded: bool, places: bool) -> None:
         self.configured = list(configured)
         self._bounded, self._places = bounded, PLACES if places else ()
+        self.steepest = inf
+        """Calls per second, at most: more would be refused as too steep a growth."""
         self._index()
 
     def _index(self) -> None:
@@ -140,6 +143,10 @@ class Limits:
 
     def index(self, key: Key) -> int | None:
         return self._indices.get(key)
+
+    def steep(self, index: int) -> float:
+        """Returns `steepest`, if that limit is on requests per minute; else infinity."""
+        return self.steepest if self._indices.get(PLACES[0]) == index else inf
 
     def given(self, index: int) -> Limit | None:
         """Returns the configured limit; None for a place."""

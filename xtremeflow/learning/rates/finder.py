@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.learning.rates.control import DUE, Control, Kind
 from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.learning.rates.models import Bank, Model
+from xtremeflow.learning.rates.ramp import LATELY, Ramp
 from xtremeflow.learning.reading import UNLIMITED, Core, Gauge, Limits
 from xtremeflow.learning.saved import NAMES, Rate
 from xtremeflow.values.limits import MINUTE, Limit
@@ -52,18 +54,27 @@ class Suspect:
 class RateFinder:
     """Finds the rates of limits.
 
-    free  a function that resets a limit to its state without this law
-    say   a function that takes a limit's index, rate (per s), capacity and the reason for them
+    free    a function that resets a limit to its state without this law
+    repace  a function that sets the pace of a told limit anew; False if none was told
+    say     a function that takes a limit's index, rate (per s), capacity and the reason for them
     """
 
-    def __init__(self, core: Core, limits: Limits, free: Callable[[int], None], say: Say) -> None:
-        self._core = core
-        self._free, self._say = free, say
+    def __init__(
+        self,
+        core: Core,
+        limits: Limits,
+        free: Callable[[int], None],
+        repace: Callable[[int], bool],
+        say: Say,
+    ) -> None:
+        self._core, self._limits = core, limits
+        self._free, self._told_pace, self._say = free, repace, say
         self.suspects: list[Suspect] = []
         for name in NAMES:
             index = limits.index((name, False))
             assert index is not None
             self.suspects.append(Suspect(name, index, limits.bound(index)))
+        self._ramp = Ramp()
         self._restart()
 
     def _restart(self) -> None:
@@ -159,6 +170,9 @@ class RateFinder:
                 before = self._ledger.before(gauge.readings)
                 self._bank.blocked(blocked, gauge.sent_at, before)
                 self._believe(gauge, 1.0)
+        if self._ramp.pace < inf:
+            self._ramp.passed(gauge.now, gauge.sent_at, self._lately(gauge))
+            self._ramped()
         if not self._control.is_closed:
             factor = self._control.factor(self._seconds(gauge))
             for i in culprits:
@@ -190,7 +204,32 @@ class RateFinder:
             return replace(verdict, meaning=Meaning.PLACES)
         return verdict if wait == verdict.wait else replace(verdict, advised=wait)
 
+    def too_steep(self, gauge: Gauge, verdict: Verdict) -> Verdict:
+        """A call was refused because calls have grown too fast."""
+        gauge = self._own(gauge)
+        self._ledger.refuse(gauge.readings)
+        wait = self._ramp.refused(gauge.now, gauge.sent_at, self._lately(gauge))
+        self._ledger.note(gauge.now, gauge.readings)
+        self._ramped()
+        return replace(verdict, advised=max(wait, verdict.wait or 0.0))
+
     # -- what follows
+
+    def _lately(self, gauge: Gauge) -> float:
+        """Returns the calls per second that were admitted lately, before the answer's call."""
+        before = self._ledger.at(gauge.sent_at - LATELY)[0]
+        return (self._ledger.before(gauge.readings)[0] - before) / LATELY
+
+    def _ramped(self) -> None:
+        pace, index = self._ramp.pace, self.suspects[0].index
+        if abs(pace - self._limits.steepest) <= CHANGE * pace:
+            return
+        self._limits.steepest = pace
+        if self.suspects[0].rate > 0:
+            pace = min(pace, FILLING * self.suspects[0].pace)
+        elif self._told_pace(index):
+            return
+        self._core._pace(index, pace)
 
     def _met(self, gauge: Gauge, before: Sequence[float], factor: float) -> None:
         """A limit was met."""
@@ -277,7 +316,7 @@ class RateFinder:
         else:
             began = self._core._now() + 1.0
             self._core._begin(suspect.index, definition, level, sent_at=began)
-        self._core._pace(suspect.index, FILLING * pace)
+        self._core._pace(suspect.index, min(FILLING * pace, self._limits.steep(suspect.index)))
         if reason is not None:
             self._say(suspect.index, pace, capacity, reason)
 

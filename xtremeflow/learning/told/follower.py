@@ -260,18 +260,28 @@ class ToldFollower:
         if (was is None) != (index not in self._others_at):
             self._pace(index, told, limit)
 
+    def pace(self, index: int) -> bool:
+        """Sets the pace of a told limit anew. False if none was told."""
+        told = self._last.get(index)
+        if told is not None:
+            self._pace(index, told, self._kept(index, told))
+        return told is not None
+
     def _pace(self, index: int, told: Told, limit: Limit) -> None:
         assert limit.capacity is not None
         if limit.per > MINUTE or told.slides is not None:
             return
+        steepest = self._limits.steep(index)
         if told.is_level:
             kept, scale = KEPT * limit.capacity, SCALE * limit.capacity
             fits = SHARED if index in self._others_at else FITS
             most = FASTEST * limit.rate
+            if steepest < inf:
+                most, fits = min(most, steepest), 0.0
             self._core._pace(index, most, kept=kept, scale=scale, fits=fits)
         elif told.remaining and told.reset:
             left = min(max(told.reset, 1.0), limit.per)
-            self._core._pace(index, told.remaining / left, seconds=left)
+            self._core._pace(index, min(told.remaining / left, steepest), seconds=left)
 
     def _kept(self, index: int, told: Told) -> Limit:
         """Returns the told limit, but no more than its bound."""
