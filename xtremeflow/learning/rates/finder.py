@@ -56,6 +56,7 @@ class RateFinder:
 
     free    a function that resets a limit to its state without this law
     repace  a function that sets the pace of a told limit anew; False if none was told
+    cut     a function that tells whether told buckets explain a refusal, if they hold less
     say     a function that takes a limit's index, rate (per s), capacity and the reason for them
     """
 
@@ -65,10 +66,11 @@ class RateFinder:
         limits: Limits,
         free: Callable[[int], None],
         repace: Callable[[int], bool],
+        cut: Callable[[Gauge], bool],
         say: Say,
     ) -> None:
         self._core, self._limits = core, limits
-        self._free, self._told_pace, self._say = free, repace, say
+        self._free, self._told_pace, self._cut, self._say = free, repace, cut, say
         self.suspects: list[Suspect] = []
         for name in NAMES:
             index = limits.index((name, False))
@@ -181,7 +183,7 @@ class RateFinder:
     def refused(self, gauge: Gauge, verdict: Verdict, told: Mapping[int, Limit]) -> Verdict:
         """A call was refused, and nothing that is told explains it; `told` are the limits that
         answers tell of, by index. Returns the verdict, with what to wait for."""
-        gauge = self._own(gauge)
+        whole, gauge = gauge, self._own(gauge)
         control, is_doubtful = self._control, bool(told) and not self.culprits
         before, seconds = self._ledger.before(gauge.readings), self._seconds(gauge)
         factor = control.factor(seconds)
@@ -189,7 +191,9 @@ class RateFinder:
         kind = control.refused(
             gauge.now, gauge.sent_at, before[0], seconds, verdict.wait, unlikely=is_doubtful
         )
-        if kind is Kind.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
+        if kind is Kind.EPISODE and is_doubtful and self._cut(whole):
+            self._mark(gauge)
+        elif kind is Kind.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
             for suspect in self.suspects:
                 suspect.most = told.get(suspect.index, suspect.most)
             self._met(gauge, before, factor)

@@ -15,6 +15,7 @@ from math import exp, inf
 
 from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.reading import Core, Gauge, Key, Limits, defined
+from xtremeflow.learning.told.burst import Burst
 from xtremeflow.learning.told.limits import Told, ToldLimits
 from xtremeflow.learning.told.sliding import Sliding
 from xtremeflow.values.limits import MINUTE, Limit
@@ -62,6 +63,7 @@ class ToldFollower:
         self._last: dict[int, Told] = {}
         self._sliding: dict[int, Sliding] = {}
         self._others_at: dict[int, float] = {}  # when other users were last noticed
+        self._burst = Burst()
 
     def __bool__(self) -> bool:
         """Whether answers have told a limit."""
@@ -81,6 +83,7 @@ class ToldFollower:
         """Called when the user has replaced a limit. The next answer tells the provider's."""
         self._told.forget(key)
         self._last.pop(index, None)
+        self._burst.forget(index)
         if self._sliding.pop(index, None) is not None:
             self._core._shut(index, 0.0)
 
@@ -98,6 +101,10 @@ class ToldFollower:
                 NAMES.index(seen.name), seen.per or 0.0, seen.amount, seen.window or 0.0,
                 seen.burst or 0.0, seen.slides,
             )  # fmt: skip
+            if index is not None and told is not None and index in self._burst:
+                if told.remaining is None or told.remaining < 2 * self._holds(index, told):
+                    return None
+                index = None  # what is left does not bind
             if index is None or told is None:
                 words.append((definition, -1, False, False, False, 0.0, 0.0, inf, seen))
                 continue
@@ -190,6 +197,37 @@ class ToldFollower:
                 return True
         return False
 
+    def level(self, gauge: Gauge) -> None:
+        """Takes a reading of the told buckets."""
+        rates = {index: self._last[index].limit.rate for index in self._burst.limits}
+        levels = {index: gauge.readings[index].level / rate for index, rate in rates.items()}
+        if self._burst.see(gauge.now, levels):
+            for index in levels:
+                told = self._last[index]
+                limit = self._kept(index, told)
+                self._core._retune(index, defined(limit))
+                self._pace(index, told, limit)
+
+    def cut(self, gauge: Gauge) -> bool:
+        """The answer's call was refused, though enough was left. Returns whether buckets that hold
+        less than they are told to explain that."""
+        levels: dict[int, float] = {}
+        for index in self._burst.limits:
+            reading, rate = gauge.readings[index], self._last[index].limit.rate
+            if reading.cost > 0:  # at its dispatch
+                level = reading.level + reading.since
+                levels[index] = level / rate - (gauge.now - gauge.sent_at)
+        if not self._burst.refused(gauge.now, levels):
+            return False
+        for index in self._burst.limits:
+            told = self._last[index]
+            limit = self._kept(index, told)
+            assert limit.capacity is not None
+            self._core._begin(index, defined(limit), 0.0, sent_at=self._core._now() + 1.0)
+            self._pace(index, told, limit)
+            self._say(index, limit.rate, limit.capacity, "a call was refused after so much at once")
+        return True
+
     def slide(self, told: Sequence[Told], gauge: Gauge, *, passed: bool, refused: bool) -> float:
         """Shuts limits until enough usage has slid out of their windows. Returns the seconds until
         the last one is open."""
@@ -231,13 +269,18 @@ class ToldFollower:
                 return
             self._told_why(index, told, limit)
             self._others_at[index] = self._core._now()
+            if told.is_level and limit.per <= MINUTE:
+                assert limit.capacity is not None
+                self._burst.begin(index, limit.capacity / limit.rate)
         if told.changed or not told.is_level:
             self._pace(index, told, limit)
         if told.remaining is None or (told.changed and not is_bound):
             return
         if told.is_late and told.slides is not None:
             return  # the rest is also for the calls in flight that are about to end
-        is_bound |= not told.is_level
+        if index in self._burst and told.remaining >= self._holds(index, told):
+            return
+        is_bound |= not told.is_level or index in self._burst
         moved = self._core._told(
             index,
             told.remaining,
@@ -272,7 +315,9 @@ class ToldFollower:
         if limit.per > MINUTE or told.slides is not None:
             return
         steepest = self._limits.steep(index)
-        if told.is_level:
+        if index in self._burst:
+            self._core._pace(index, min(FASTEST * limit.rate, steepest))
+        elif told.is_level:
             kept, scale = KEPT * limit.capacity, SCALE * limit.capacity
             fits = SHARED if index in self._others_at else FITS
             most = FASTEST * limit.rate
@@ -283,9 +328,17 @@ class ToldFollower:
             left = min(max(told.reset, 1.0), limit.per)
             self._core._pace(index, min(told.remaining / left, steepest), seconds=left)
 
+    def _holds(self, index: int, told: Told) -> float:
+        """Returns the units that a cut bucket holds."""
+        return max(1.0, self._burst.seconds * told.limit.rate)
+
     def _kept(self, index: int, told: Told) -> Limit:
-        """Returns the told limit, but no more than its bound."""
+        """Returns the told limit, but no more than its bound, and than its bucket holds."""
         bound, limit = self._limits.bound(index), told.limit
+        if index in self._burst:
+            assert limit.capacity is not None
+            capacity = min(limit.capacity, self._holds(index, told))
+            limit = Limit(limit.name, limit.amount, limit.per, capacity)
         if bound is None:
             return limit
         if limit.rate >= bound.rate:
