@@ -199,6 +199,8 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
     [
         "xtremeflow",
         "xtremeflow.http",
+        "xtremeflow.metrics",
+        "xtremeflow.otel",
         "xtremeflow.scheduler",
         "xtremeflow.serve",
         "xtremeflow.testing",

@@ -15,6 +15,7 @@ EXTENSIONS = {"_core", "_http"}
 PUBLIC = {
     "kvbatch",
     "metrics",
+    "otel",
     "pipeline",
     "refusals",
     "testing",

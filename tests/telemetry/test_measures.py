@@ -22,7 +22,7 @@ ALL: list[Measure[Any]] = [*MEASURES, *OF_RUN, *OF_SERVE]
 
 def rows() -> list[str]:
     page = (DOCS / "observability.md").read_text("utf-8")
-    return [line for line in page.splitlines() if line.startswith("| `xtremeflow")]
+    return [line for line in page.splitlines() if line.startswith("| `xtremeflow_")]
 
 
 def row(measure: Measure[Any]) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -69,6 +70,21 @@ class Watch(Protocol):
     def ended(self, answer: Answer, verdict: Verdict) -> None:
         """Called with the answer to an attempt, of status 0 if none came."""
         ...
+
+
+class Followed(Protocol):
+    """Follows the waits of the call that runs in a context, for a tracer."""
+
+    def rests(self, call: Call) -> None:
+        """Called when the call has given its slot back for another attempt."""
+        ...
+
+    def resumes(self, call: Call) -> None:
+        """Called when its next attempt is admitted."""
+        ...
+
+
+FOLLOWED: ContextVar[Followed | None] = ContextVar("xtremeflow_followed", default=None)
 
 
 class Line(Protocol):
@@ -266,13 +282,18 @@ class Tries:
 async def admitted_again(call: Call, pause: float = 0.0) -> None:
     """Waits for the call's next attempt without a slot: first for `pause` seconds, then in the
     queue, before all newer calls."""
+    followed = FOLLOWED.get()
+    if followed is not None:
+        followed.rests(call)
     if pause > 0:
         call.rest()
         await asyncio.sleep(pause)
     while True:
         await call.retry()
         if call.resume():
-            return
+            break
+    if followed is not None:
+        followed.resumes(call)
 
 
 def after(
