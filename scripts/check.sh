@@ -5,7 +5,7 @@
 
 JOBS=(lint types docs warnings windows analyse c suite sdks sanitized leaks nogil dist wheels)
 for ((minor = OLDEST; minor <= NEWEST; minor++)); do JOBS+=("python3.$minor"); done
-ONLY_NAMED=(fresh soak) # what a plain `./dev check` leaves out
+ONLY_NAMED=(frameworks fresh soak) # what a plain `./dev check` leaves out
 source scripts/fresh.sh
 source scripts/windows.sh
 source scripts/nogil.sh
@@ -221,11 +221,26 @@ job_soak() {
     in_venv bench soak
 }
 
-# The tests that need the SDKs whose refusals they are about.
+# The tests that need the SDKs whose refusals they are about, and the frameworks above them. The
+# variable lets a test fail that misses its framework.
 job_sdks() {
     setup test
     need_group sdks
-    in_venv pytest "${SPREAD[@]}" tests/answers tests/serve
+    export XTREMEFLOW_FRAMEWORKS=instructor,langchain,openai_agents,pydantic_ai
+    in_venv pytest "${SPREAD[@]}" tests/answers tests/serve tests/frameworks
+}
+
+# The heavy frameworks, one of which needs another openai than the suite.
+job_frameworks() {
+    local environment=$ROOT/.venv-frameworks
+    need_venv
+    install_sdist frameworks "$VENV/bin/python"
+    quietly "installing the heavy frameworks" \
+        "$environment/bin/python" -m pip install "pip>=25.1"
+    quietly "installing the heavy frameworks" \
+        "$environment/bin/python" -m pip install --group frameworks
+    export XTREMEFLOW_FRAMEWORKS=dspy,litellm,llama_index
+    suite_of "$environment" --ignore-glob="$ROOT/tests/[!f]*" --ignore="$ROOT/tests/fuzz"
 }
 
 # suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in

@@ -401,3 +401,34 @@ def test_what_was_used_is_settled() -> None:
                 assert limit.used == 15, (sdk, stream)
 
     run(main())
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_an_sdk_that_tries_again_by_itself_is_told_once(
+    retries: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    openai = pytest.importorskip("openai")
+    httpx2 = pytest.importorskip("httpx2")
+
+    async def refuse(request: Request) -> None:
+        await request.answer(b"{}", 500, {"retry-after-ms": "1"})
+
+    async def main() -> None:
+        async with (
+            serving(refuse) as server,
+            openai.AsyncOpenAI(
+                api_key="any",
+                base_url=server.url,
+                max_retries=retries,
+                http_client=httpx2.AsyncClient(
+                    transport=transport(scheduler=scheduler(), retries=0)
+                ),
+            ) as client,
+        ):
+            for _ in range(2):
+                with pytest.raises(openai.InternalServerError):
+                    await client.models.list()
+
+    run(main())
+    said = [each.message for each in caplog.records if "set max_retries=0" in each.message]
+    assert len(said) == (1 if retries else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import AsyncIterator
 from functools import partial
@@ -36,6 +37,13 @@ from xtremeflow.http._upload import uploading
 from xtremeflow.http._usage import Estimating
 from xtremeflow.scheduler import TaskScheduler
 
+logger = logging.getLogger("xtremeflow")
+
+_RETRIED = "x-stainless-retry-count"  # of the SDKs of OpenAI, Anthropic and others
+_RETRIES = (
+    "the SDK above the transport sends a call again by itself, which the scheduler has already "
+    "tried as often as it may: set max_retries=0 in the SDK's client"
+)
 _HTTP_VERSIONS = {10: b"HTTP/1.0", 11: b"HTTP/1.1", 20: b"HTTP/2", 30: b"HTTP/3"}
 
 
@@ -90,6 +98,7 @@ class _Transport:
         self._admission = make_admission(options, _as_the_sdks)
         self._connections = Connections(options, "transport")
         self._call = self._connections.session.call
+        self._has_warned = False
 
     async def handle_async_request(self, request: Any) -> Any:
         family = _family(type(request))
@@ -101,6 +110,9 @@ class _Transport:
         try:
             if admission is None:
                 return family.response(await self._open(request, body))
+            if not self._has_warned and request.headers.get(_RETRIED, "0") != "0":
+                self._has_warned = True
+                logger.warning(_RETRIES)
             url = str(request.url)
             lease = Lease(
                 admission,

@@ -7,6 +7,7 @@ here, since the conventions' package calls its module of them unstable.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Callable, Coroutine, Generator, Iterable, Mapping
 from contextlib import contextmanager
@@ -306,8 +307,8 @@ class _Traced:
     def _start(self, start: Callable[..., T], /, *args: Any, **options: Any) -> T:
         """Does the work of `start_task` and `submit`."""
         given = list(args)
-        coro = given[0] if given else options.get("coro")
-        if not inspect.iscoroutine(coro) and not isinstance(coro, Coroutine):
+        coro: Any = given[0] if given else options.get("coro")
+        if not asyncio.iscoroutine(coro):
             return start(*args, **options)  # which refuses it
         following = _Following(self)
         following.estimated(given[1] if len(given) > 1 else options.get("estimated_tokens"))
