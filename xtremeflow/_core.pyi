@@ -3,12 +3,13 @@
 from asyncio import AbstractEventLoop, Future, Task
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
 from contextvars import Context
-from typing import Any, Final, Protocol, TypeVar, final, type_check_only
+from typing import Any, Final, Protocol, TypeAlias, TypeVar, final, type_check_only
 
 from _typeshed import ReadableBuffer, WriteableBuffer, structseq
-from typing_extensions import disjoint_base
+from typing_extensions import Self, disjoint_base
 
 _T = TypeVar("_T")
+_E = TypeVar("_E", bound=Estimated)
 
 @type_check_only
 class _Ways(Protocol):
@@ -82,14 +83,16 @@ class Scheduler:
         slots: int,
         blind: bool,
         passed: object,
-        estimate_type: type[Any],
         /,
     ) -> None: ...
     def _unforetell(self, /) -> list[tuple[int, float, float]]: ...
     def _charged_as(
-        self, model: str | None, rule: tuple[int, int, int, bool] | None, /
+        self, model: str | None, rule: object, in_doubt: bool, typical: Typical | None, /
     ) -> None: ...
-    def _unread(self, /) -> list[tuple[Any, ...]]: ...
+    def _estimate(
+        self, type: type[_E], model: str, size: int, most: int | None, /
+    ) -> _E | None: ...
+    def _unread(self, /) -> Unread | None: ...
     def _foreseen(
         self,
         call: Call | None,
@@ -211,6 +214,122 @@ class Gauge(structseq[Any], tuple[float, float, float, float, int, int, tuple[Re
     def waiting(self) -> int: ...
     @property
     def limits(self) -> tuple[Reading, ...]: ...
+
+@final
+class Unread(structseq[Any], tuple[list[Flight], list[Spent]]):
+    """The answers that told nothing new since the last time."""
+
+    __match_args__: Final = ("flights", "spent")
+
+    @property
+    def flights(self) -> list[Flight]: ...
+    @property
+    def spent(self) -> list[Spent]: ...
+
+_Parts: TypeAlias = tuple[float, int, int, int, int, int, int]
+
+@final
+class Spent(
+    structseq[Any],
+    tuple[
+        str,
+        list[_Parts],
+        list[_Parts],
+        list[tuple[Any, list[Telling]]],
+        list[Used],
+        tuple[int, int, int],
+    ],
+):
+    """Calls of a model that were settled, and what their answers told."""
+
+    __match_args__: Final = ("model", "sent", "ended", "told", "doubtful", "withheld")
+
+    @property
+    def model(self) -> str: ...
+    @property
+    def sent(self) -> list[_Parts]: ...
+    @property
+    def ended(self) -> list[_Parts]: ...
+    @property
+    def told(self) -> list[tuple[Any, list[Telling]]]: ...
+    @property
+    def doubtful(self) -> list[Used]: ...
+    @property
+    def withheld(self) -> tuple[int, int, int]: ...
+
+@final
+class Telling(structseq[Any], tuple[float, float, float, float | None]):
+    """What an answer has told of a limit: seconds on the loop's clock, and tokens."""
+
+    __match_args__: Final = ("sent_at", "received_at", "remaining", "reset")
+
+    @property
+    def sent_at(self) -> float: ...
+    @property
+    def received_at(self) -> float: ...
+    @property
+    def remaining(self) -> float: ...
+    @property
+    def reset(self) -> float | None: ...
+
+@final
+class Used(structseq[int], tuple[int, int, int, int]):
+    """The usage of a call, in tokens."""
+
+    __match_args__: Final = ("input", "output", "cached", "most")
+
+    @property
+    def input(self) -> int: ...
+    @property
+    def output(self) -> int: ...
+    @property
+    def cached(self) -> int: ...
+    @property
+    def most(self) -> int: ...
+
+@disjoint_base
+class Estimated:
+    """The numbers of an estimate."""
+
+    def __new__(
+        cls,
+        model: str,
+        input: int,
+        output: int,
+        most: int | None,
+        size: int,
+        amounts: Mapping[str, int],
+    ) -> Self: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def input(self) -> int: ...
+    @property
+    def output(self) -> int: ...
+    @property
+    def most(self) -> int | None: ...
+    @property
+    def size(self) -> int: ...
+    @property
+    def amounts(self) -> dict[str, int]: ...
+
+@final
+class Typical:
+    """The typical usage of a model's calls."""
+
+    def __new__(cls, tokens: float, measure: float) -> Self: ...
+    @property
+    def tokens(self) -> float: ...
+    @property
+    def measure(self) -> float: ...
+    @property
+    def reports(self) -> float: ...
+    @property
+    def mean(self) -> float: ...
+    @property
+    def variance(self) -> float: ...
+    def note(self, size: int, input: int, output: int, /) -> None: ...
+    def expect(self, size: int, in_flight: int, /) -> tuple[int, int]: ...
 
 @final
 class Call:

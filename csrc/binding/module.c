@@ -3,6 +3,7 @@
 
 #include "binding/call/call.h"
 #include "binding/call/deliver.h"
+#include "binding/call/estimate.h"
 #include "binding/call/exchange.h"
 #include "binding/call/start.h"
 #include "binding/call/usage.h"
@@ -11,6 +12,7 @@
 #include "binding/scheduler/observe.h"
 #include "binding/scheduler/scheduler.h"
 #include "binding/scheduler/share.h"
+#include "binding/scheduler/unread.h"
 #include "binding/steps.h"
 
 static PyObject *current_call(PyObject *module, PyObject *Py_UNUSED(unused))
@@ -60,10 +62,15 @@ static int add_types(PyObject *module, xf_module *st)
         PyType_Spec *spec;
         bool public;
     } types[] = {
-        {&st->scheduler_type, &xf_scheduler_spec, true}, {&st->call_type, &xf_call_spec, true},
-        {&st->port_type, &xf_port_spec, false},          {&st->start_type, &xf_start_spec, false},
-        {&st->reported_type, &xf_reported_spec, false},  {&st->steps_type, &xf_steps_spec, false},
+        {&st->scheduler_type, &xf_scheduler_spec, true},
+        {&st->call_type, &xf_call_spec, true},
+        {&st->port_type, &xf_port_spec, false},
+        {&st->start_type, &xf_start_spec, false},
+        {&st->reported_type, &xf_reported_spec, false},
+        {&st->steps_type, &xf_steps_spec, false},
         {&st->exchange_type, &xf_exchange_spec, false},
+        {&st->estimated_type, &xf_estimated_spec, true},
+        {&st->typical_type, &xf_typical_spec, true},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(types); i++) {
         *types[i].type = (PyTypeObject *)PyType_FromModuleAndSpec(module, types[i].spec, NULL);
@@ -81,9 +88,10 @@ static int add_records(PyObject *module, xf_module *st)
         PyTypeObject **type;
         PyStructSequence_Desc *desc;
     } records[] = {
-        {&st->flight_type, &xf_flight_desc},
-        {&st->gauge_type, &xf_gauge_desc},
-        {&st->reading_type, &xf_reading_desc},
+        {&st->flight_type, &xf_flight_desc},   {&st->gauge_type, &xf_gauge_desc},
+        {&st->reading_type, &xf_reading_desc}, {&st->unread_type, &xf_unread_desc},
+        {&st->spent_type, &xf_spent_desc},     {&st->telling_type, &xf_telling_desc},
+        {&st->used_type, &xf_used_desc},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(records); i++) {
         *records[i].type = PyStructSequence_NewType(records[i].desc);
@@ -188,6 +196,12 @@ static int module_exec(PyObject *module)
     DO(exchange_type)                                                                              \
     DO(reported_type)                                                                              \
     DO(steps_type)                                                                                 \
+    DO(estimated_type)                                                                             \
+    DO(typical_type)                                                                               \
+    DO(unread_type)                                                                                \
+    DO(spent_type)                                                                                 \
+    DO(telling_type)                                                                               \
+    DO(used_type)                                                                                  \
     DO(flight_type)                                                                                \
     DO(gauge_type)                                                                                 \
     DO(reading_type)                                                                               \

@@ -28,6 +28,7 @@ from xtremeflow.http._response import Response
 from xtremeflow.http._terms import Terms
 from xtremeflow.http._url import shown
 from xtremeflow.http._usage import Tap, measured, usage_in
+from xtremeflow.learning.estimates import Estimate
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.charges import BY_USAGE
 from xtremeflow.values.limits import Cost
@@ -92,18 +93,19 @@ class Admission:
 
     def priced(self, terms: Terms, url: str, body: Any) -> Terms:
         """Returns the terms with the likely cost of the request, if they do not state one."""
-        priority, timeout, estimate = terms
-        if estimate is not None:
+        if terms.estimate is not None:
             return terms
-        return Terms(priority, timeout, self._cost(url, body))
-
-    def _cost(self, url: str, body: Any) -> Cost:
         if body is None:
             body = b""
+        cost: Cost | None
         if self._estimate is not None:
-            return self._estimate(url, body if isinstance(body, bytes) else bytes(body))
-        model, size, most = measured(url, body)
-        return self.scheduler.estimate(size, model=model, most=most)
+            cost = self._estimate(url, body if isinstance(body, bytes) else bytes(body))
+        else:
+            model, size, most = measured(url, body)
+            cost = self.scheduler._estimate(Estimate, model, size, most)
+            if cost is None:
+                cost = self.scheduler.estimate(size, model=model, most=most)
+        return Terms(terms.priority, terms.timeout, cost)
 
     def admitted(self) -> bool:
         """Whether the running code belongs to a call of this scheduler, which has a slot

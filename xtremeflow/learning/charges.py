@@ -15,12 +15,13 @@ import logging
 import math
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import Any
 
+from xtremeflow._core import Telling
 from xtremeflow.answers.headers import Observation
 from xtremeflow.values.charges import ADMISSIONS, UNITS, UNKNOWN, ChargeRule
 from xtremeflow.values.limits import MINUTE
@@ -102,42 +103,32 @@ class Charges:
             if left is None or observation.name not in UNITS:
                 continue
             if observation.per in (None, MINUTE):
-                self.left(key, observation, left, observation.reset, sent_at, received_at)
+                telling = Telling((sent_at, received_at, left, observation.reset))
+                self.left(key, observation, [telling])
 
-    def left(
-        self,
-        key: str,
-        limit: Observation,
-        left: float,
-        reset: float | None,
-        sent_at: float,
-        received_at: float,
-    ) -> None:
-        """It has told so of a limit on tokens per minute."""
+    def left(self, key: str, limit: Observation, tellings: Iterable[Telling]) -> None:
+        """Takes the rests that answers have told of a limit on tokens per minute."""
         calls = self._keys.get(key)
         if calls is None:
             calls = self._keys[key] = _Calls(self._assumed)
-        calls.told(limit, left, reset, sent_at, received_at)
+        calls.told(limit, tellings)
 
     def ended(self, key: str, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
         """Takes the usage of an ended call whose answer could have had `most` tokens."""
-        self.note(key, most, usage.input, usage.output, usage.cached, sent_at, ended_at)
+        read, written = usage.input, usage.output
+        uncached = read - usage.cached if usage.cached < read else 0
+        parts = (
+            read, read - uncached, most, max(read, most), max(uncached, most), written
+        )  # fmt: skip
+        self.note(key, [(sent_at, *parts)], [(ended_at, *parts)])
         self.judge(key)
 
-    def note(
-        self,
-        key: str,
-        most: int,
-        read: int,
-        written: int,
-        cached: int,
-        sent_at: float,
-        ended_at: float,
-    ) -> None:
-        """The same, of so many tokens. judge() says what follows from it."""
+    def note(self, key: str, sent: Sequence[Parts], ended: Sequence[Parts]) -> None:
+        """Takes calls that have ended, by their dispatch and by their end. judge() says what
+        follows from them."""
         calls = self._keys.get(key)
         if calls is not None:  # else no answer has told what is left
-            calls.ended(most, read, written, cached, sent_at, ended_at)
+            calls.ended(sent, ended)
 
     def judge(self, key: str) -> None:
         """Concludes from the calls that have ended what is charged."""
@@ -146,28 +137,37 @@ class Charges:
             logger.info("Charges of %s: %s", key or "calls", calls.reason)
 
 
-# The parts of a call: its input, the cached part of it, max_tokens, the larger of input and
-# max_tokens with and without the cached part, and its output. Every rule charges a sum of these.
-_Parts = tuple[int, int, int, int, int, int]
-_NONE: _Parts = (0, 0, 0, 0, 0, 0)
+# A moment at which a call was charged, and the parts of the call: its input, the cached part of it,
+# max_tokens, the larger of input and max_tokens with and without the cached part, and its output.
+# Every rule charges a sum of these. A plain tuple, since thousands are kept: the garbage collector
+# does not visit it.
+Parts = tuple[float, int, int, int, int, int, int]
+_NONE = (0, 0, 0, 0, 0, 0)
+_at: Callable[[Parts], float] = itemgetter(0)
 
 
 class _Events:
-    """The times at which calls were charged."""
+    """The moments at which calls were charged, in their order."""
 
     def __init__(self) -> None:
-        self.times: list[float] = []
-        self._parts: list[_Parts] = []
+        self.all: list[Parts] = []
 
-    def add(self, at: float, parts: _Parts) -> None:
-        times = self.times
-        if not times or at >= times[-1]:  # mostly
-            times.append(at)
-            self._parts.append(parts)
-            return
-        index = bisect_right(times, at)
-        times.insert(index, at)
-        self._parts.insert(index, parts)
+    def add(self, parts: Iterable[Parts]) -> None:
+        """Takes them in any order: of equal moments the one that was added first comes first."""
+        new = sorted(parts, key=_at)
+        if new and self.all and new[0][0] < self.all[-1][0]:
+            later = bisect_right(self.all, new[0][0], key=_at)
+            new = sorted([*self.all[later:], *new], key=_at)
+            del self.all[later:]
+        self.all += new
+
+    def before(self, at: float) -> int:
+        """Returns how many there are before that moment."""
+        return bisect_left(self.all, at, key=_at)
+
+    def until(self, at: float) -> int:
+        """Returns the same, with those at the moment itself."""
+        return bisect_right(self.all, at, key=_at)
 
     def sums(self, first: int, last: int) -> tuple[int, ...]:
         """Returns the sums of the parts from index to index; negative if `last` is before
@@ -176,27 +176,19 @@ class _Events:
             return _NONE
         if first > last:
             return tuple(-part for part in self.sums(last, first))
-        return tuple(map(sum, zip(*self._parts[first:last], strict=True)))
+        _, *parts = zip(*self.all[first:last], strict=True)
+        return tuple(map(sum, parts))
 
     def forget(self, before: float) -> None:
-        gone = bisect_left(self.times, before)
-        del self.times[:gone], self._parts[:gone]
-
-
-@dataclass(slots=True)
-class _Telling:
-    sent_at: float
-    received_at: float
-    remaining: float
-    until: float  # the earliest end of a fixed window
+        del self.all[: self.before(before)]
 
 
 # The moment at which an answer's rest was true: its own call's admission, or its arrival, before or
 # after its own call was settled.
 _INSTANTS = (
-    (attrgetter("sent_at"), bisect_right, bisect_left),
-    (attrgetter("received_at"), bisect_left, bisect_left),
-    (attrgetter("received_at"), bisect_left, bisect_right),
+    (attrgetter("sent_at"), _Events.until, _Events.before),
+    (attrgetter("received_at"), _Events.before, _Events.before),
+    (attrgetter("received_at"), _Events.before, _Events.until),
 )
 _HYPOTHESES = tuple(product(range(len(_INSTANTS)), RULES))
 
@@ -206,8 +198,8 @@ class _Track:
     """One limit, and the answers that have not voted yet."""
 
     limit: Observation
-    waiting: deque[_Telling] = field(default_factory=lambda: deque[_Telling](maxlen=_KEPT))
-    start: _Telling | None = None
+    waiting: deque[Telling] = field(default_factory=lambda: deque[Telling](maxlen=_KEPT))
+    start: Telling | None = None
     left: int = 0  # further answers until the span's end
 
 
@@ -231,55 +223,42 @@ class _Calls:
         belief = self.belief
         return f"{belief.rule} ({belief.confidence:.0%} sure after {belief.answers} answers)"
 
-    def told(
-        self,
-        seen: Observation,
-        left: float,
-        reset: float | None,
-        sent_at: float,
-        received_at: float,
-    ) -> None:
-        track = self.tracks.get(seen.name)
-        if track is None or track.limit.amount != seen.amount or track.limit.window != seen.window:
-            track = self.tracks[seen.name] = _Track(seen)
-        until = math.inf
-        if seen.window and not seen.slides and reset is not None:
-            until = sent_at + reset - _ROUNDED_UP
-        track.waiting.append(_Telling(sent_at, received_at, left, until))
+    def told(self, limit: Observation, tellings: Iterable[Telling]) -> None:
+        track = self.tracks.get(limit.name)
+        if (
+            track is None
+            or track.limit.amount != limit.amount
+            or track.limit.window != limit.window
+        ):
+            track = self.tracks[limit.name] = _Track(limit)
+        track.waiting.extend(tellings)
 
-    def ended(
-        self, most: int, read: int, written: int, cached: int, sent_at: float, ended_at: float
-    ) -> None:
-        uncached = read - cached if cached < read else 0
-        larger = read if read > most else most
-        parts = (
-            read, read - uncached, most, larger, uncached if uncached > most else most, written
-        )  # fmt: skip
-        self._sent.add(sent_at, parts)
-        self._ended.add(ended_at, parts)
-        self._answers += 1
-        weight = max(1 / self._answers, 0.05)
-        self._duration += weight * (ended_at - sent_at - self._duration)
-        if len(self._ended.times) > _KEPT:
-            oldest = self._ended.times[_KEPT // 4]
+    def ended(self, sent: Sequence[Parts], ended: Sequence[Parts]) -> None:
+        self._sent.add(sent)
+        self._ended.add(ended)
+        for begin, end in zip(sent, ended, strict=True):
+            self._answers += 1
+            weight = max(1 / self._answers, 0.05)
+            self._duration += weight * (end[0] - begin[0] - self._duration)
+        if len(self._ended.all) > _KEPT:
+            oldest = self._ended.all[_KEPT // 4][0]
             self._sent.forget(oldest)
             self._ended.forget(oldest)
 
     def judge(self) -> bool:
         """Lets all complete spans vote. Returns whether the rule has changed."""
-        known = self._ended.times[-1] - _PATIENCE * self._duration
+        known = self._ended.all[-1][0] - _PATIENCE * self._duration
         voted = False
         for track in self.tracks.values():
             while track.waiting and track.waiting[0].received_at <= known:
                 voted |= self._advance(track, track.waiting.popleft())
         return voted and self._conclude()
 
-    def _advance(self, track: _Track, telling: _Telling) -> bool:
+    def _advance(self, track: _Track, telling: Telling) -> bool:
         track.left -= 1
         if track.left > 0:
             return False
-        times = self._sent.times, self._ended.times
-        sent, ended = (bisect_right(known, telling.received_at) for known in times)
+        sent, ended = (events.until(telling.received_at) for events in (self._sent, self._ended))
         length = 1 + max(0, sent - ended) // _CROWD
         voted, looked = False, track.start is not None
         if track.start is not None:
@@ -298,12 +277,12 @@ class _Calls:
             track.start, track.left = telling, length
         return voted
 
-    def _vote(self, limit: Observation, a: _Telling, b: _Telling) -> list[float] | None:
+    def _vote(self, limit: Observation, a: Telling, b: Telling) -> list[float] | None:
         """Returns for each hypothesis the share of the charges, up to 1, that it leaves
         unexplained. Empty if the span tells nothing; None if it is too short."""
         gain = 0.0 if limit.window else limit.amount / (limit.per or MINUTE)
         most = a.remaining + gain * (b.received_at - a.sent_at) + limit.grain
-        if most >= limit.amount or b.received_at >= a.until:
+        if most >= limit.amount or b.received_at >= _window_end(limit, a):
             return []  # the bucket may have been full meanwhile, and lost refill
         if a.remaining <= 0 or b.remaining <= 0:
             return []  # overdrawn, by an unknown amount
@@ -330,7 +309,7 @@ class _Calls:
     def _charged(self, since: float, until: float, sides: Any) -> list[tuple[int, ...]]:
         """Returns the parts of the calls sent, and of those that ended, in that time."""
         return [
-            events.sums(side(events.times, since), side(events.times, until))
+            events.sums(side(events, since), side(events, until))
             for events, side in zip((self._sent, self._ended), sides, strict=True)
         ]
 
@@ -377,6 +356,13 @@ _AGREEING: dict[str, dict[Any, list[int]]] = {}
 for _index, (_, _rule) in enumerate(_HYPOTHESES):
     for _part in ("admission", "settles", "cached_free"):
         _AGREEING.setdefault(_part, {}).setdefault(getattr(_rule, _part), []).append(_index)
+
+
+def _window_end(limit: Observation, told: Telling) -> float:
+    """Returns the earliest end of the fixed window of which an answer told."""
+    if not limit.window or limit.slides or told.reset is None:
+        return math.inf
+    return told.sent_at + told.reset - _ROUNDED_UP
 
 
 def _decided(before: Any, shares: dict[Any, float]) -> Any:

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
+from xtremeflow._core import Spent, Typical, Used
 from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.charges import LIKELY, Belief, Charges
 from xtremeflow.learning.estimates import Estimate, Estimator, model_of
-from xtremeflow.values.charges import ADMISSIONS, BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
+from xtremeflow.values.charges import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
 from xtremeflow.values.usage import Usage
 
 _NOTHING: Amounts = dict.fromkeys(UNITS, 0)
@@ -44,24 +45,18 @@ class Settlement(NamedTuple):
     ascertained: Mapping[str, Ascertained]
 
 
-#: An answer that told nothing new: what `Scheduler._unread` gives. Times are in seconds on the
-#: loop's clock. When it was looked at, and its call dispatched; how many calls were in flight then,
-#: with it, are now, and wait now; when the request was sent, and the answer's head came; the
-#: estimate of the call; its usage: input, output and cached tokens, how many the answer may have
-#: had, and by how much what is charged by unit may be too much (None: it is not); and of limits on
-#: tokens per minute: what was told of each before, and what is left now, and when it is whole.
-Foreseen = tuple[
-    float,
-    float,
-    int,
-    int,
-    int,
-    float,
-    float,
-    object,
-    tuple[int, int, int, int, tuple[int, int, int] | None] | None,
-    list[tuple[Observation, float, float | None]],
-]
+class Tariff(NamedTuple):
+    """What the native part is to know of a model: see `Scheduler._charged_as`.
+
+    rule      how its calls are charged; None where the next one is to be looked at, as something
+              may turn out
+    in_doubt  whether earlier calls may have cost less than was charged here
+    typical   the usage of its calls
+    """
+
+    rule: ChargeRule | None
+    in_doubt: bool
+    typical: Typical
 
 
 @dataclass
@@ -70,19 +65,18 @@ class _Doubtful:
 
     rule: ChargeRule
     withheld: Amounts = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
-    calls: deque[tuple[Usage, int]] = field(
-        default_factory=lambda: deque[tuple[Usage, int]](maxlen=_DOUBTFUL)
-    )
+    calls: deque[Used] = field(default_factory=lambda: deque[Used](maxlen=_DOUBTFUL))
 
-    def add(self, usage: Usage, most: int, withheld: Amounts) -> None:
-        self.calls.append((usage, most))
+    def add(self, calls: Iterable[Used], withheld: Amounts) -> None:
+        self.calls.extend(calls)
         self.withheld = _plus(self.withheld, withheld)
 
     def judge(self, rule: ChargeRule) -> Amounts:
         """Returns the truth about the calls, now that the rule is known."""
         due = dict.fromkeys(UNITS, 0)
         self.withheld = dict.fromkeys(UNITS, 0)
-        for usage, most in self.calls:
+        for *tokens, most in self.calls:
+            usage = Usage(*tokens)
             before = self.rule.settled(usage, most)
             now, withheld = _doubted(rule, usage, most)
             due = {unit: due[unit] + max(0, before[unit] - now[unit]) for unit in due}
@@ -106,7 +100,7 @@ class Costs:
         # By model what is learned, and what follows from that:
         self._rules: dict[str, tuple[ChargeRule | None, ChargeRule]] = {}
         self._doubtful: dict[str, _Doubtful] = {}  # by model
-        self._foretold: dict[str, ChargeRule] = {}  # by model, see charged_as
+        self._foretold: dict[str, Tariff] = {}  # by model, see tariff()
 
     @property
     def beliefs(self) -> Mapping[str, Belief]:
@@ -185,57 +179,52 @@ class Costs:
         ascertained = self._ascertained(model, rule)
         amounts, withheld = _doubted(rule, usage, most)
         if withheld is not _NOTHING and any(withheld.values()):
-            self._doubt(model, rule, usage, most, withheld)
+            used = Used((usage.input, usage.output, usage.cached, most))
+            self._doubt(model, rule, [used], withheld)
         return Settlement(amounts, withheld, ascertained)
 
     # -- answers that tell nothing new: see csrc/binding/scheduler/foretold.c
 
-    def charged_as(self, model: str) -> tuple[int, int, int, bool] | None:
-        """How a model's calls are charged, for `Scheduler._charged_as`; None where the next one is
-        to be looked at, as something may turn out."""
+    def tariff(self, model: str) -> Tariff | None:
+        """Returns the tariff of a model if that has changed since the last time."""
         rule, doubtful = self.rule(model), self._doubtful.get(model)
-        if doubtful is not None and doubtful.rule != rule:
-            return None
-        self._foretold[model] = rule
-        admission = -1 if rule.admission is None else ADMISSIONS.index(rule.admission)
-        settles, cached_free = (
-            -1 if part is None else int(part) for part in (rule.settles, rule.cached_free)
+        is_open = doubtful is not None and doubtful.rule != rule
+        tariff = Tariff(
+            None if is_open else rule, doubtful is not None, self.estimator.typical(model)
         )
-        return admission, settles, cached_free, doubtful is not None
+        if self._foretold.get(model) == tariff:
+            return None
+        self._foretold[model] = tariff
+        return tariff
 
-    def caught_up(self, records: Sequence[Foreseen]) -> set[str]:
-        """Answers have come that told nothing new, and their calls are settled; returns of which
-        models. It is the same as told() and settled() for each, in less time."""
-        charges, models = self._charges, set[str]()
-        for now, dispatched, _, _, _, sent_at, received_at, estimate, used, told in records:
-            known = estimate if isinstance(estimate, Estimate) else None
-            model = "" if known is None else known.model
-            for limit, remaining, reset in told:
-                charges.left(model, limit, remaining, reset, sent_at, received_at)
-            if used is None:
-                continue
-            read, written, cached, most, withheld = used
-            if known is not None:
-                self.estimator.note(known, read, written)
-            charges.note(model, most, read, written, cached, dispatched, now)
-            models.add(model)
-            if withheld is not None:
-                self._doubt(
-                    model, self._foretold[model], Usage(read, written, cached), most,
-                    dict(zip(UNITS, withheld, strict=True)),
-                )  # fmt: skip
-        for model in models:
-            charges.judge(model)
-        return models
+    def forget_tariffs(self) -> None:
+        """Each model's tariff counts as changed."""
+        self._foretold.clear()
+
+    def caught_up(self, spent: Spent) -> None:
+        """Calls of a model were settled whose answers told nothing new, and the estimator knows.
+        It is the same as told() and settled() for each, in less time."""
+        charges, model = self._charges, spent.model
+        for limit, tellings in spent.told:
+            charges.left(model, limit, tellings)
+        if not spent.sent:
+            return
+        charges.note(model, spent.sent, spent.ended)
+        if spent.doubtful:
+            rule = self._foretold[model].rule
+            assert rule is not None
+            withheld = dict(zip(UNITS, spent.withheld, strict=True))
+            self._doubt(model, rule, spent.doubtful, withheld)
+        charges.judge(model)
 
     def _doubt(
-        self, model: str, rule: ChargeRule, usage: Usage, most: int, withheld: Amounts
+        self, model: str, rule: ChargeRule, calls: Iterable[Used], withheld: Amounts
     ) -> None:
         """By so much what was charged by that rule may be too much."""
         doubtful = self._doubtful.get(model)
         if doubtful is None:
             doubtful = self._doubtful[model] = _Doubtful(rule)
-        doubtful.add(usage, most, withheld)
+        doubtful.add(calls, withheld)
 
     def _ascertained(self, model: str, rule: ChargeRule) -> Mapping[str, Ascertained]:
         """Returns the truth about the doubtful calls, if that rule is a new one."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
+from xtremeflow._core import Estimated, Typical
 from xtremeflow.values.charges import UNITS, UNKNOWN, ChargeRule
 from xtremeflow.values.usage import Usage
 
@@ -22,15 +23,12 @@ Measure: TypeAlias = Callable[[str], int]
 _TEXTS = ("messages", "input", "prompt", "system", "instructions", "tools", "contents")
 _CHARACTERS_PER_TOKEN = 4.0  # of English, as assumed before the first report
 _FIRST_MEASURE = 400.0  # the assumption's weight, in units of measure
-_FIRST_OUTPUT = 256  # tokens
-_MEMORY = 500.0  # calls after which a usage counts half, since later calls may differ
 
 
-@dataclass(slots=True, eq=False)
-class Estimate(Mapping[str, int]):
+class Estimate(Estimated, Mapping[str, int]):
     """The expected usage of a call, in tokens. As a mapping it is the call's reservation of each
-    limit, for the argument ``estimated_tokens`` of `start_task`, `submit` and `map`. It is not
-    to be changed.
+    limit, for the argument ``estimated_tokens`` of `start_task`, `submit` and `map`. It never
+    changes.
 
     model   the model, or another key by which costs are learned
     input   tokens of the prompt
@@ -39,12 +37,7 @@ class Estimate(Mapping[str, int]):
     size    the measured prompt, from which `input` was computed
     """
 
-    model: str
-    input: int
-    output: int
-    most: int | None
-    size: int
-    amounts: Mapping[str, int]
+    __slots__ = ()
 
     def __getitem__(self, name: str) -> int:
         return self.amounts[name]
@@ -56,20 +49,21 @@ class Estimate(Mapping[str, int]):
         return len(self.amounts)
 
     def items(self) -> ItemsView[str, int]:
-        return self.amounts.items()  # the inherited one takes its time, and each call asks it
+        return self.amounts.items()  # the inherited one asks for each amount by itself
 
     @property
     def total(self) -> int:
         return self.input + self.output
 
+    def __repr__(self) -> str:
+        return (
+            f"Estimate(model={self.model!r}, input={self.input}, output={self.output}, "
+            f"most={self.most}, size={self.size}, amounts={self.amounts})"
+        )
 
-@dataclass(slots=True)
-class _Model:
-    tokens: float
-    measure: float
-    reports: float = 0.0
-    mean: float = 0.0
-    variance: float = 0.0
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = self.model, self.input, self.output, self.most, self.size, self.amounts
+        return Estimate, fields
 
 
 @dataclass
@@ -79,7 +73,7 @@ class Estimator:
 
     measure: Measure = len
     per_token: float = _CHARACTERS_PER_TOKEN
-    _models: dict[str, _Model] = field(default_factory=dict[str, _Model])
+    _models: dict[str, Typical] = field(default_factory=dict[str, Typical])
 
     def __post_init__(self) -> None:
         if not callable(self.measure):
@@ -106,45 +100,34 @@ class Estimator:
         rule       the provider's rule of charging
         units      the limits that the estimate reserves
         """
-        if model is None:
-            model = model_of(request)
-        if isinstance(request, int):
-            size = request
-        elif isinstance(request, str):
-            size = self.measure(request)
-        else:
-            size = measure_body(request, self.measure)
-            most = most_output(request) if most is None else most
+        model, size, most = self.measured(request, model, most)
         size = max(1, size)
-        known = self._model(model)
-        if known.reports:
-            spread = math.sqrt(known.variance)
-            output = math.ceil(known.mean + 2 * spread / math.sqrt(in_flight + 1))
-        else:
-            output = _FIRST_OUTPUT
+        read, output = self.typical(model).expect(size, in_flight)
         if most is not None:
             output = min(output, most)
-        read = math.ceil(size * known.tokens / known.measure)
         held = rule.reserved(read, output, most)
         if units != UNITS:
             held = {unit: held[unit] for unit in units}
         return Estimate(model, read, output, most, size, held)
 
+    def measured(
+        self, request: str | int | Mapping[str, Any], model: str | None, most: int | None
+    ) -> tuple[str, int, int | None]:
+        """Returns the model of a request, its size, and the most tokens that the answer may have.
+        The arguments are those of `estimate`."""
+        if model is None:
+            model = model_of(request)
+        if isinstance(request, int):
+            return model, request, most
+        if isinstance(request, str):
+            return model, self.measure(request), most
+        return model, measure_body(request, self.measure), (
+            most_output(request) if most is None else most
+        )  # fmt: skip
+
     def learn(self, estimate: Estimate, usage: Usage) -> None:
         """Learns from the usage of a call with that estimate."""
-        self.note(estimate, usage.input, usage.output)
-
-    def note(self, estimate: Estimate, read: int, written: int) -> None:
-        """The same, of so many tokens of input and output."""
-        model = self._model(estimate.model)
-        keep = 1 - 1 / _MEMORY
-        model.tokens = keep * model.tokens + read
-        model.measure = keep * model.measure + estimate.size
-        model.reports = keep * model.reports + 1
-        weight = 1 / model.reports
-        away = written - model.mean
-        model.mean += weight * away
-        model.variance = (1 - weight) * (model.variance + weight * away * away)
+        self.typical(estimate.model).note(estimate.size, usage.input, usage.output)
 
     def learned(self) -> dict[str, dict[str, float]]:
         """Returns for each model the units of a token, and the length of its answers."""
@@ -157,10 +140,11 @@ class Estimator:
             if model.reports
         }
 
-    def _model(self, name: str) -> _Model:
+    def typical(self, name: str) -> Typical:
+        """Returns the typical usage of a model's calls, which goes on learning."""
         model = self._models.get(name)
         if model is None:
-            first = _Model(_FIRST_MEASURE / self.per_token, _FIRST_MEASURE)
+            first = Typical(_FIRST_MEASURE / self.per_token, _FIRST_MEASURE)
             model = self._models[name] = first
         return model
 

@@ -11,8 +11,9 @@ import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from math import inf
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from xtremeflow._core import Flight
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.headers import observed
 from xtremeflow.answers.verdict import Meaning, Verdict
@@ -186,11 +187,11 @@ class Learner:
         """See `ToldFollower.caught_up`."""
         self._told.caught_up(index, remaining, reset)
 
-    def passed(self, flights: Iterable[tuple[Any, ...]]) -> None:
-        """Such answers have come: each as `_flight` of the scheduler's native part, and more."""
+    def passed(self, flights: Iterable[Flight]) -> None:
+        """Such answers have come."""
         if self.slots is not None:
             crowded, answered = self._crowds.passed, self.slots.answered
-            for now, dispatched, crowd, in_flight, waiting, *_ in flights:
+            for now, dispatched, crowd, in_flight, waiting in flights:
                 crowded(crowd)
                 answered(now, dispatched, crowd, in_flight, waiting)
 

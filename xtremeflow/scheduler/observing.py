@@ -125,7 +125,9 @@ class Observing(Mapped):
                 came = self._now() if received_at is None else received_at
                 sent = call.dispatched_at if sent_at is None and call is not None else sent_at
                 if sent is not None:
-                    self._costs.told(_key(model, call), seen, sent, came)
+                    key = _key(model, call)
+                    self._costs.told(key, seen, sent, came)
+                    self._hand_over(key)
             if verdict.meaning is Meaning.PASSED:
                 self._expect()
         return verdict
@@ -147,7 +149,7 @@ class Observing(Mapped):
         with self._learning:
             expected = Expected() if self._learner is None else self._learner.expected()
             if expected is not None and self._share is None:  # others move what is shared
-                self._foretell(*expected, not self.limit_names, PASSED, Estimate)
+                self._foretell(*expected, not self.limit_names, PASSED)
                 self._expects = True
 
     def _look(self) -> None:
@@ -164,13 +166,25 @@ class Observing(Mapped):
     def _catch_up(self) -> None:
         """Tells the learner and the costs of the answers that told nothing new."""
         with self._learning:
-            records = self._unread()
-            if not records:
+            unread = self._unread()
+            if unread is None:
                 return
             if self._learner is not None:
-                self._learner.passed(records)
-            for model in self._costs.caught_up(records):
-                self._charged_as(model, self._costs.charged_as(model))
+                self._learner.passed(unread.flights)
+            for spent in unread.spent:
+                self._costs.caught_up(spent)
+                self._hand_over(spent.model)
+
+    def _hand_over(self, model: str) -> None:
+        """Tells the native part what a model's calls cost, if that has changed."""
+        tariff = self._costs.tariff(model)
+        if tariff is not None:
+            self._charged_as(model, *tariff)
+
+    def _take_back(self) -> None:
+        """Has the native part ask what any call costs."""
+        self._costs.forget_tariffs()
+        self._charged_as(None, None, False, None)
 
     def _noticed(self, index: int, moved: float) -> float:
         """See `ToldFollower.noticed`."""
@@ -213,7 +227,7 @@ class Observing(Mapped):
                     self._ascertain(index, **settled.ascertained[name]._asdict())
                 if settled.withheld[name]:
                     self._withhold(index, settled.withheld[name])
-            self._charged_as(key, self._costs.charged_as(key))
+            self._hand_over(key)
         return settled.amounts
 
     def estimate(
@@ -240,6 +254,12 @@ class Observing(Mapped):
             raise TypeError(f"request must be a decoded body, a text or a size, got {request!r}")
         if most is not None:
             check_int("most", most, 0)
+        if not isinstance(request, int) or model is None:
+            with self._learning:
+                model, request, most = self._costs.estimator.measured(request, model, most)
+        found = self._estimate(Estimate, model, request, most)
+        if found is not None:
+            return found
         with self._learning:
             return self._costs.estimate(request, model, most, self.active_tasks, self._units)
 
@@ -253,8 +273,10 @@ class Observing(Mapped):
     def estimator(self, estimator: Estimator) -> None:
         if not isinstance(estimator, Estimator):
             raise TypeError(f"estimator must be an Estimator, got {estimator!r}")
-        self._catch_up()
-        self._costs.estimator = estimator
+        with self._learning:
+            self._catch_up()
+            self._take_back()
+            self._costs.estimator = estimator
 
     def charge_by(self, rule: ChargeRule, *, until_learned: bool = False) -> None:
         """States the rule by which the provider charges tokens, for good, or with ``until_learned``
@@ -263,7 +285,7 @@ class Observing(Mapped):
             raise TypeError(f"rule must be a ChargeRule, got {rule!r}")
         with self._learning:
             self._look()
-            self._charged_as(None, None)
+            self._take_back()
             self._costs.charge_by(rule, until_learned=until_learned)
 
     def _current(self) -> _core.Call | None:

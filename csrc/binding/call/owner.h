@@ -28,12 +28,15 @@ struct SchedulerObject {
     bool delivering;            /* see xf_deliver() */
     bool has_tokens, has_other; /* a limit on tokens; one on neither tokens nor requests */
     uint8_t *kinds;             /* per limit: its xf_kind */
+    int8_t *units;              /* per limit: its unit, see core/charge.h; -1: none of these */
+    unsigned int reserved;      /* the bit of each unit of which an estimate is */
     uint64_t alarm_at;          /* calls that have succeeded, see _alarm_after(); 0: no alarm */
     uint32_t n_configured;      /* limits; behind them are places for unknown limits */
     CallObject *free_calls;     /* linked by `next` */
     int n_free_calls;
     xf_member *member;     /* of a share, see member.h; NULL: of none */
     xf_foretold *foretold; /* what the next answer is expected to tell, or NULL */
+    PyObject *tariffs;     /* dict: model -> capsule of its tariff, see tariff.h; or NULL */
     xf_scheduler core;
 };
 

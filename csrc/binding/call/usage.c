@@ -4,7 +4,9 @@
 #include "binding/call/await.h"
 #include "binding/call/call.h"
 #include "binding/call/deliver.h"
+#include "binding/call/estimate.h"
 #include "binding/call/owner.h"
+#include "core/sum.h"
 
 #include <math.h>
 
@@ -135,8 +137,34 @@ fail:
     return -1;
 }
 
+/* The same of an estimate, which is a mapping too. All units in it have limits here, but for
+   tokens. */
+static int64_t estimated_amounts(SchedulerObject *s, const EstimatedObject *e, const char *what,
+                                 int64_t *out)
+{
+    int64_t tokens = e->amounts[XF_TOKENS];
+    if ((e->units >> XF_TOKENS & 1U) == 0) {
+        tokens = xf_sum(e->amounts[XF_INPUT_TOKENS], e->amounts[XF_OUTPUT_TOKENS]);
+    }
+    for (uint32_t i = 0; i < s->core.gate.n_limits; i++) {
+        const int unit = s->units[i];
+        const bool is_named = unit >= 0 && (e->units >> unit & 1U) != 0;
+        const bool is_place = i >= s->n_configured && s->kinds[i] == XF_KIND_TOKENS;
+        if ((is_named || is_place) &&
+            set_cost(s, i, is_named ? e->amounts[unit] : tokens, what, out) < 0) {
+            return -1;
+        }
+    }
+    return tokens;
+}
+
 int64_t xf_amounts(SchedulerObject *s, PyObject *amounts, const char *what, int64_t *out)
 {
+    if (PyObject_TypeCheck(amounts, s->st->estimated_type)) {
+        const EstimatedObject *e = (const EstimatedObject *)amounts;
+        return (e->units & ~s->reserved) == 0 ? estimated_amounts(s, e, what, out)
+                                              : mapping_amounts(s, amounts, what, out);
+    }
     if (!PyLong_CheckExact(amounts) &&
         (PyDict_Check(amounts) ||
          (!PyNumber_Check(amounts) && PyObject_HasAttrString(amounts, "keys")))) {

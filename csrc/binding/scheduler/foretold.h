@@ -8,7 +8,6 @@
 PyObject *xf_scheduler_foretell(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_unforetell(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_unread(PyObject *self, PyObject *unused);
-PyObject *xf_scheduler_charged_as(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 
 /* The scheduler's garbage collection. */

@@ -11,6 +11,7 @@
 #include "binding/call/start.h"
 #include "binding/call/usage.h"
 #include "binding/scheduler/foretold.h"
+#include "binding/scheduler/tariff.h"
 #include "binding/scheduler/limits.h"
 #include "binding/scheduler/observe.h"
 #include "binding/scheduler/share.h"
@@ -67,6 +68,7 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     PyObject *limit_items = NULL, *place_items = NULL;
     xf_definition *limits = NULL;
     uint8_t *kinds = NULL;
+    int8_t *units = NULL;
     uint32_t slots;
     Py_ssize_t n = 0, n_configured = 0;
     const xf_alloc alloc = {core_realloc, NULL};
@@ -87,7 +89,8 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     names = PyTuple_New(n);
     limits = PyMem_Calloc((size_t)n + 1, sizeof(xf_definition));
     kinds = PyMem_Calloc((size_t)n + 1, 1);
-    if (names == NULL || limits == NULL || kinds == NULL) {
+    units = PyMem_Calloc((size_t)n + 1, 1);
+    if (names == NULL || limits == NULL || kinds == NULL || units == NULL) {
         PyErr_NoMemory();
         goto done;
     }
@@ -100,6 +103,7 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
         }
         PyTuple_SET_ITEM(names, i, Py_NewRef(name));
         kinds[i] = (uint8_t)(configured ? xf_kind_of : xf_kind_of_place)(s->st, name);
+        units[i] = (int8_t)xf_unit_of(name);
     }
     /* Checked last, since reading the arguments may have run any code. */
     if (s->ready) {
@@ -113,15 +117,20 @@ static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
     for (Py_ssize_t i = 0; i < n; i++) {
         s->has_tokens |= kinds[i] == XF_KIND_TOKENS;
         s->has_other |= i < n_configured && kinds[i] == XF_KIND_OTHER;
+        s->reserved |= units[i] >= 0 ? 1U << units[i] : 0;
     }
+    s->reserved |= 1U << XF_TOKENS;
     s->names = Py_NewRef(names);
     s->kinds = kinds;
+    s->units = units;
     kinds = NULL;
+    units = NULL;
     s->n_configured = (uint32_t)n_configured;
     s->ready = true;
     result = 0;
 done:
     PyMem_Free(kinds);
+    PyMem_Free(units);
     PyMem_Free(limits);
     Py_XDECREF(names);
     Py_XDECREF(limit_items);
@@ -136,6 +145,7 @@ static int scheduler_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(s->module);
     Py_VISIT(s->names);
     Py_VISIT(s->drains);
+    Py_VISIT(s->tariffs);
     if (xf_foretold_traverse(s, visit, arg) != 0) {
         return -1;
     }
@@ -155,6 +165,7 @@ static int scheduler_clear(PyObject *self)
 {
     SchedulerObject *s = (SchedulerObject *)self;
     Py_CLEAR(s->drains);
+    Py_CLEAR(s->tariffs);
     xf_foretold_free(s);
     xf_port_detach_all(s);
     return 0;
@@ -175,6 +186,7 @@ static void scheduler_dealloc(PyObject *self)
     xf_member_free(s);
     xf_scheduler_free(&s->core);
     PyMem_Free(s->kinds);
+    PyMem_Free(s->units);
     Py_XDECREF(s->module);
     type->tp_free(self);
     Py_DECREF(type);
@@ -284,6 +296,16 @@ static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(
 }
 
 /* The doors: see lock.h. */
+static PyObject *xf_scheduler_estimate_locked(PyObject *self, PyObject *const *args,
+                                              Py_ssize_t nargs)
+{
+    PyObject *result;
+    XF_LOCK(self);
+    result = xf_scheduler_estimate(self, args, nargs);
+    XF_UNLOCK();
+    return result;
+}
+
 static PyObject *xf_scheduler_foreseen_locked(PyObject *self, PyObject *const *args,
                                               Py_ssize_t nargs)
 {
@@ -384,26 +406,29 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_track($self, /)\n--\n\nFollows the levels from now on, which _told() needs.")},
     {"_foretell", xf_scheduler_foretell_locked, METH_VARARGS,
      PyDoc_STR(
-         "_foretell($self, words, look_at, slots, blind, passed, estimate_type, /)\n--\n\n"
-         "Says what answers are expected to tell, for _foreseen(): of each limit ((unit, period,\n"
-         "amount, window, burst, slides), index, late, bounded, level, period that is kept to,\n"
-         "units that nobody else takes, when others are forgotten), in seconds on the loop's\n"
-         "clock; the unit as in UNITS from 1 on, 0: requests. From look_at on no answer is\n"
-         "foreseen, nor one while others wait for one of so many slots (-1: any).")},
+         "_foretell($self, words, look_at, slots, blind, passed, /)\n--\n\n"
+         "Says what answers are expected to tell, for _foreseen(): of each limit a Word, see\n"
+         "xtremeflow.learning.told.follower. From look_at on, in seconds on the loop's clock, no\n"
+         "answer is foreseen, nor one while others wait for one of so many slots (-1: any).")},
     {"_unforetell", xf_scheduler_unforetell_locked, METH_NOARGS,
      PyDoc_STR("_unforetell($self, /)\n--\n\n"
                "Nothing is foretold any more. Returns what was told last: a list of (index,\n"
                "remaining, reset or a negative number).")},
     {"_charged_as", xf_scheduler_charged_as_locked, METH_VARARGS,
      PyDoc_STR(
-         "_charged_as($self, model, rule, /)\n--\n\n"
-         "How the calls of a model are charged: (admission, settles, cached_free, whether\n"
-         "older ones are in doubt), -1: not known. rule None: to be asked; model None: of all.")},
+         "_charged_as($self, model, rule, in_doubt, typical, /)\n--\n\n"
+         "How the calls of a model are charged: by a ChargeRule, and whether older ones are in\n"
+         "doubt; and their Typical usage. rule None: to be asked; model None: of all.")},
+    {"_estimate", XF_FUNCTION(xf_scheduler_estimate_locked), METH_FASTCALL,
+     PyDoc_STR(
+         "_estimate($self, type, model, size, most, /)\n--\n\n"
+         "Returns the estimate, of that type, of a call of the model whose input measures `size`\n"
+         "and whose answer may have `most` tokens (None: not stated). None: Python is to be\n"
+         "asked.")},
     {"_unread", xf_scheduler_unread_locked, METH_NOARGS,
      PyDoc_STR(
          "_unread($self, /)\n--\n\n"
-         "The answers that were foreseen since the last time, as a list of (now, dispatched,\n"
-         "crowd, in flight, waiting, sent_at, received_at, estimate, usage, seen).")},
+         "Returns the answers that were foreseen since the last time, as an Unread; None: none.")},
     {"_foreseen", XF_FUNCTION(xf_scheduler_foreseen_locked), METH_FASTCALL,
      PyDoc_STR("_foreseen($self, call, status, headers, body, sent_at, received_at, settle, /)\n"
                "--\n\n"

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import exp, inf
+from typing import NamedTuple
 
 from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.reading import Core, Gauge, Key, Limits, defined
@@ -34,19 +35,38 @@ NOTICED = 0.01  # of a bucket: if more is missing, others have used it
 NAMES = ("requests", "tokens", "input_tokens", "output_tokens")  # in the order of the reader in C
 
 Say = Callable[[int, float, float, str], None]
-# The limit's definition; its index, late, bounded, level, period, notice, when to forget others;
-# and what was told of it.
-Word = tuple[
-    tuple[int, float, float, float, float, bool],
-    int,
-    bool,
-    bool,
-    bool,
-    float,
-    float,
-    float,
-    Observation,
-]
+
+
+class Word(NamedTuple):
+    """One limit in an answer that tells nothing new, and the consequences. Times are in seconds; 0
+    where the answer says nothing.
+
+    name, per, amount, window, burst, slides
+                of the limit, as told; its name is an index of NAMES
+    place       of the scheduler's limit; -1: it keeps to none of these
+    is_late, is_bounded
+                see `Scheduler._told`
+    is_level    whether the limit is kept to by its level
+    kept_per    the period of the limit that is kept to
+    notice      units of it: when more is missing, other users have taken it
+    forget_at   when other users are forgotten, on the loop's clock
+    seen        what was told of it
+    """
+
+    name: int
+    per: float
+    amount: float
+    window: float
+    burst: float
+    slides: bool
+    place: int
+    is_late: bool
+    is_bounded: bool
+    is_level: bool
+    kept_per: float
+    notice: float
+    forget_at: float
+    seen: Observation
 
 
 class ToldFollower:
@@ -106,15 +126,15 @@ class ToldFollower:
                     return None
                 index = None  # what is left does not bind
             if index is None or told is None:
-                words.append((definition, -1, False, False, False, 0.0, 0.0, inf, seen))
+                words.append(Word(*definition, -1, False, False, False, 0.0, 0.0, inf, seen))
                 continue
             limit = self._kept(index, told)
             assert limit.capacity is not None
             is_bound = self._limits.bound(index) is not None
             notice, forget_at = NOTICED * limit.capacity, self._forget_at(index)
             words.append(
-                (definition, index, told.is_late, is_bound, told.is_level, limit.per, notice,
-                 forget_at, seen)
+                Word(*definition, index, told.is_late, is_bound, told.is_level, limit.per, notice,
+                     forget_at, seen)
             )  # fmt: skip
         return words
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from xtremeflow.cli.amounts import shown
 from xtremeflow.learning.estimates import Estimate
@@ -60,5 +60,6 @@ def fitted(cost: Estimate, limits: Mapping[str, Room], rule: ChargeRule) -> Esti
                 f"limit on {unit.replace('_', ' ')} lets {shown(room.tokens)} pass at the most"
             )
         held = BY_USAGE.reserved(cost.input, cost.output, cost.output)
-        return replace(cost, most=cost.output, amounts={name: held[name] for name in cost.amounts})
+        held = {name: held[name] for name in cost.amounts}
+        return Estimate(cost.model, cost.input, cost.output, cost.output, cost.size, held)
     return cost

@@ -1,0 +1,270 @@
+#include "binding/scheduler/unread.h"
+
+#include <string.h>
+
+static PyStructSequence_Field unread_fields[] = {
+    {"flights", "a Flight of each answer, in their order"},
+    {"spent", "a Spent of each model"},
+    {NULL, NULL},
+};
+
+static PyStructSequence_Field spent_fields[] = {
+    {"model", "the model, or another key of calls that are charged alike"},
+    {"sent", "the Parts of each call, by its dispatch, in the order of the answers"},
+    {"ended", "the same, by its end"},
+    {"told", "a list of (what was told of a limit before, a list of Telling)"},
+    {"doubtful", "a Used of each call that may have cost less than it was charged here"},
+    {"withheld", "by how much all of them together, by unit"},
+    {NULL, NULL},
+};
+
+static PyStructSequence_Field telling_fields[] = {
+    {"sent_at", "when its request was sent, in seconds on the loop's clock"},
+    {"received_at", "when the answer's head came, on the same clock"},
+    {"remaining", "tokens that are left"},
+    {"reset", "seconds until none are used; None: not said"},
+    {NULL, NULL},
+};
+
+static PyStructSequence_Field used_fields[] = {
+    {"input", "tokens"},
+    {"output", "tokens"},
+    {"cached", "tokens of the input"},
+    {"most", "tokens that the answer could have had"},
+    {NULL, NULL},
+};
+
+PyStructSequence_Desc xf_unread_desc = {"xtremeflow._core.Unread", "What _unread() tells.",
+                                        unread_fields, 2};
+PyStructSequence_Desc xf_spent_desc = {"xtremeflow._core.Spent",
+                                       "Calls of a model that were settled.", spent_fields, 6};
+PyStructSequence_Desc xf_telling_desc = {"xtremeflow._core.Telling",
+                                         "What an answer has told of a limit.", telling_fields, 4};
+PyStructSequence_Desc xf_used_desc = {"xtremeflow._core.Used", "The usage of a call.", used_fields,
+                                      4};
+
+/* ---- the list ---- */
+
+enum { ROOM = 32 };
+
+xf_unread *xf_unread_add(xf_unread_list *list)
+{
+    if (list->count == list->room) {
+        const size_t room = list->room == 0 ? ROOM : 2 * list->room;
+        xf_unread *items = PyMem_Realloc(list->items, room * sizeof(*items));
+        if (items == NULL) {
+            return NULL;
+        }
+        list->items = items;
+        list->room = room;
+    }
+    xf_unread *added = &list->items[list->count++];
+    memset(added, 0, sizeof(*added));
+    return added;
+}
+
+int xf_unread_traverse(const xf_unread_list *list, visitproc visit, void *arg)
+{
+    for (size_t i = 0; i < list->count; i++) {
+        Py_VISIT(list->items[i].model);
+        for (int j = 0; j < list->items[i].n_told; j++) {
+            Py_VISIT(list->items[i].told[j].limit);
+        }
+    }
+    return 0;
+}
+
+void xf_unread_free(xf_unread_list *list)
+{
+    xf_unread_list gone = *list;
+    *list = (xf_unread_list){NULL, 0, 0};
+    for (size_t i = 0; i < gone.count; i++) {
+        Py_XDECREF(gone.items[i].model);
+        for (int j = 0; j < gone.items[i].n_told; j++) {
+            Py_DECREF(gone.items[i].told[j].limit);
+        }
+    }
+    PyMem_Free(gone.items);
+}
+
+/* ---- as records ---- */
+
+static double seconds(int64_t ns)
+{
+    return (double)ns * 1e-9;
+}
+
+/* Makes a record of new references, which it takes over; any of them may be NULL with an error
+   set. */
+static PyObject *record(PyTypeObject *type, PyObject *const *fields, Py_ssize_t n)
+{
+    PyObject *made = PyStructSequence_New(type);
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (made != NULL && fields[i] != NULL) {
+            PyStructSequence_SET_ITEM(made, i, fields[i]);
+            continue;
+        }
+        Py_XDECREF(fields[i]);
+        Py_CLEAR(made); /* with the fields that it has */
+    }
+    return made;
+}
+
+/* Appends a new reference, which it takes over. -1 with an error set, also where it is NULL. */
+static int append(PyObject *list, PyObject *item)
+{
+    const int r = item == NULL ? -1 : PyList_Append(list, item);
+    Py_XDECREF(item);
+    return r;
+}
+
+static PyObject *flight_of(xf_module *st, const xf_unread *u)
+{
+    PyObject *const fields[] = {
+        PyFloat_FromDouble(seconds(u->now)), PyFloat_FromDouble(seconds(u->dispatched)),
+        PyLong_FromUnsignedLong(u->crowd),   PyLong_FromUnsignedLong(u->in_flight),
+        PyLong_FromUnsignedLong(u->waiting),
+    };
+    return record(st->flight_type, fields, Py_ARRAY_LENGTH(fields));
+}
+
+static PyObject *flights_of(xf_module *st, const xf_unread_list *list)
+{
+    PyObject *flights = PyList_New(0);
+    for (size_t i = 0; flights != NULL && i < list->count; i++) {
+        if (append(flights, flight_of(st, &list->items[i])) < 0) {
+            Py_CLEAR(flights);
+        }
+    }
+    return flights;
+}
+
+/* Parts as xtremeflow.learning.charges keeps them: a plain tuple, which the garbage collector need
+   not visit. */
+static PyObject *parts_of(const xf_used *used, int64_t at)
+{
+    const int64_t uncached = used->input > used->cached ? used->input - used->cached : 0;
+    const int64_t larger = used->input > used->most ? used->input : used->most;
+    const int64_t larger_uncached = uncached > used->most ? uncached : used->most;
+    return Py_BuildValue("(dLLLLLL)", seconds(at), (long long)used->input,
+                         (long long)(used->input - uncached), (long long)used->most,
+                         (long long)larger, (long long)larger_uncached, (long long)used->output);
+}
+
+static PyObject *used_of(xf_module *st, const xf_used *used)
+{
+    PyObject *const fields[] = {
+        PyLong_FromLongLong(used->input),
+        PyLong_FromLongLong(used->output),
+        PyLong_FromLongLong(used->cached),
+        PyLong_FromLongLong(used->most),
+    };
+    return record(st->used_type, fields, Py_ARRAY_LENGTH(fields));
+}
+
+static PyObject *telling_of(xf_module *st, const xf_unread *u, const xf_telling *t)
+{
+    PyObject *const fields[] = {
+        PyFloat_FromDouble(seconds(u->sent_at)),
+        PyFloat_FromDouble(seconds(u->received_at)),
+        PyFloat_FromDouble(t->remaining),
+        t->reset < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(t->reset),
+    };
+    return record(st->telling_type, fields, Py_ARRAY_LENGTH(fields));
+}
+
+/* The list of what was told of that limit; made at the end of `told` if need be. Borrowed, or NULL
+   with an error set. */
+static PyObject *tellings(PyObject *told, PyObject *limit)
+{
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(told); i++) {
+        PyObject *pair = PyList_GET_ITEM(told, i);
+        if (PyTuple_GET_ITEM(pair, 0) == limit) {
+            return PyTuple_GET_ITEM(pair, 1);
+        }
+    }
+    PyObject *list = PyList_New(0);
+    PyObject *pair = list == NULL ? NULL : PyTuple_Pack(2, limit, list);
+    const int r = append(told, pair);
+    Py_XDECREF(list);
+    return r < 0 ? NULL : list; /* the pair has it */
+}
+
+/* Of the calls of one model, while it is gathered. */
+typedef struct gathered {
+    PyObject *sent, *ended, *told, *doubtful;
+    int64_t withheld[XF_UNITS];
+} gathered;
+
+/* Adds what the answer tells of its model. -1 with an error set. */
+static int gather(xf_module *st, const xf_unread *u, gathered *g)
+{
+    for (int i = 0; i < u->n_told; i++) {
+        PyObject *list = tellings(g->told, u->told[i].limit);
+        if (list == NULL || append(list, telling_of(st, u, &u->told[i])) < 0) {
+            return -1;
+        }
+    }
+    if (!u->is_settled) {
+        return 0;
+    }
+    if (append(g->sent, parts_of(&u->used, u->dispatched)) < 0 ||
+        append(g->ended, parts_of(&u->used, u->now)) < 0) {
+        return -1;
+    }
+    bool is_doubtful = false;
+    for (int unit = 0; unit < XF_UNITS; unit++) {
+        is_doubtful |= u->withheld[unit] > 0;
+        g->withheld[unit] += u->withheld[unit];
+    }
+    return is_doubtful ? append(g->doubtful, used_of(st, &u->used)) : 0;
+}
+
+/* The Spent of the model of list->items[first], of this and the later answers; their models are
+   dropped. */
+static PyObject *spent_of(xf_module *st, xf_unread_list *list, size_t first)
+{
+    PyObject *model = Py_NewRef(list->items[first].model);
+    gathered g = {PyList_New(0), PyList_New(0), PyList_New(0), PyList_New(0), {0}};
+    bool is_whole = g.sent != NULL && g.ended != NULL && g.told != NULL && g.doubtful != NULL;
+    for (size_t i = first; is_whole && i < list->count; i++) {
+        xf_unread *u = &list->items[i];
+        if (u->model != NULL && (u->model == model || PyUnicode_Compare(u->model, model) == 0)) {
+            is_whole = gather(st, u, &g) == 0;
+            Py_CLEAR(u->model);
+        }
+    }
+    PyObject *const fields[] = {
+        model,
+        g.sent,
+        g.ended,
+        g.told,
+        g.doubtful,
+        !is_whole ? NULL
+                  : Py_BuildValue("(LLL)", (long long)g.withheld[XF_TOKENS],
+                                  (long long)g.withheld[XF_INPUT_TOKENS],
+                                  (long long)g.withheld[XF_OUTPUT_TOKENS]),
+    };
+    return record(st->spent_type, fields, Py_ARRAY_LENGTH(fields));
+}
+
+static PyObject *all_spent(xf_module *st, xf_unread_list *list)
+{
+    PyObject *all = PyList_New(0);
+    for (size_t i = 0; all != NULL && i < list->count; i++) {
+        if (list->items[i].model != NULL && append(all, spent_of(st, list, i)) < 0) {
+            Py_CLEAR(all);
+        }
+    }
+    return all;
+}
+
+PyObject *xf_unread_fetch(xf_module *st, xf_unread_list *list)
+{
+    xf_unread_list fetched = *list; /* more may come while the records are made */
+    *list = (xf_unread_list){NULL, 0, 0};
+    PyObject *const fields[] = {flights_of(st, &fetched), all_spent(st, &fetched)};
+    PyObject *unread = record(st->unread_type, fields, Py_ARRAY_LENGTH(fields));
+    xf_unread_free(&fetched);
+    return unread;
+}
