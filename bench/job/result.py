@@ -49,7 +49,7 @@ class JobResult:
     @property
     def failed(self) -> int:
         """Requests that never got an answer."""
-        return len(self.job.requests) - self.stats.completed
+        return len(self.job.requests) - self.stats.succeeded
 
     def lateness_at(self, percent: float) -> float:
         """The percentile of dispatch lateness; NaN if no call was admitted.

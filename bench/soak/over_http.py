@@ -125,7 +125,7 @@ class _Soak:
         pairs = {
             "answers": (answers, sizes),
             "raised": (raised, []),
-            "passed": (seen["completed"], len(sizes)),
+            "passed": (seen["succeeded"], len(sizes)),
             "attempts": (seen["attempts"], attempts),
             "refused and failed": (seen["refused"] + failed, attempts - len(sizes)),
             "in flight at the provider": (seen["in_flight"] + seen["abandoned"], 0),

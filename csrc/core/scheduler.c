@@ -8,7 +8,7 @@ static int64_t *cause(xf_scheduler *s, int held_by)
     case XF_BY_NOTHING:
         return &s->counters.idle_ns;
     case XF_BY_SLOTS:
-        return &s->counters.no_slot_ns;
+        return &s->counters.concurrency_ns;
     case XF_BY_COOLDOWN:
         return &s->counters.cooldown_ns;
     case XF_BY_SHARE:

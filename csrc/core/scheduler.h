@@ -49,7 +49,7 @@ typedef struct xf_counters {
     /* Time in which no call waited, or the head waited for a slot, for a cooldown, or for the heads
        of other members of a share, or all calls that waited were held by their groups. The limits'
        held_ns is the rest. */
-    int64_t idle_ns, no_slot_ns, cooldown_ns, share_ns, prefix_ns;
+    int64_t idle_ns, concurrency_ns, cooldown_ns, share_ns, prefix_ns;
 } xf_counters;
 
 typedef struct xf_scheduler {

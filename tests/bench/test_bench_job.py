@@ -150,7 +150,7 @@ class TestMeasurement:
 class TestScheduled:
     def test_it_uses_the_quota_and_is_hardly_ever_refused(self, scheduled):
         assert scheduled.failed == 0
-        assert scheduled.stats.completed == 1000
+        assert scheduled.stats.succeeded == 1000
         assert scheduled.efficiency >= 0.98
         assert scheduled.wasted <= 0.005
         assert scheduled.quota_used >= 0.98

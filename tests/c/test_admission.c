@@ -138,7 +138,7 @@ TEST(a_clock_that_runs_backward_changes_nothing)
 
 static int64_t time_told(void)
 {
-    int64_t told = s.counters.idle_ns + s.counters.no_slot_ns + s.counters.cooldown_ns;
+    int64_t told = s.counters.idle_ns + s.counters.concurrency_ns + s.counters.cooldown_ns;
     for (uint32_t i = 0; i < s.gate.n_limits; i++) {
         told += s.gate.limits[i].held_ns;
     }
@@ -163,7 +163,7 @@ TEST(the_time_is_told_by_what_held_the_head_back)
     xf_retry(&s, c, 109 * SECOND); /* and one for want of quota */
     xf_account(&s, 110 * SECOND);
     CHECK_EQ(s.counters.idle_ns, 1 * SECOND);
-    CHECK_EQ(s.counters.no_slot_ns, 3 * SECOND);
+    CHECK_EQ(s.counters.concurrency_ns, 3 * SECOND);
     CHECK_EQ(s.counters.cooldown_ns, 5 * SECOND);
     CHECK_EQ(s.gate.limits[0].held_ns, 1 * SECOND);
     stop();

@@ -370,7 +370,7 @@ def test_a_scheduler_finds_the_limit_pauses_no_call_and_loses_none(
         scheduler = TokenRateScheduler(adapt=True)
         outcomes = await work(scheduler, provider, 3_000)
         assert outcomes == [None] * 3_000
-        assert provider.stats.completed == 3_000
+        assert provider.stats.succeeded == 3_000
         assert 1 <= provider.stats.refused <= 40
         assert scheduler.stats().cooldowns <= 2 * CONVINCING  # until it is known what it is
         assert provider.stats.peak_concurrency == 30

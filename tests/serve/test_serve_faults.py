@@ -21,7 +21,7 @@ async def test_the_next_calls_fail():
     assert await statuses(client, 2) == [529, 200]
     seen = await client.admin("stats", method="GET")
     assert seen["statuses"] == {"200": 1, "529": 2}
-    assert (seen["attempts"], seen["completed"], seen["failed"]) == (3, 1, 0)
+    assert (seen["attempts"], seen["succeeded"], seen["failed"]) == (3, 1, 0)
 
 
 @simulated
@@ -81,7 +81,7 @@ async def test_a_stream_is_cut_in_the_middle():
     assert 0 < len(got.raw) < int(got.headers["content-length"])
     assert (await client.call()).status == 200
     stats = client.service.provider.stats
-    assert (stats.failed, stats.completed, stats.in_flight) == (2, 1, 0)
+    assert (stats.failed, stats.succeeded, stats.in_flight) == (2, 1, 0)
 
 
 @pytest.mark.parametrize(("kind", "first"), [("stall", 21.0), ("pause", 1.0)])
@@ -104,7 +104,7 @@ async def test_an_abandoned_call_gives_everything_back():
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(client.call(10, 9, stream=stream), 5)
     stats = client.service.provider.stats
-    assert (stats.abandoned, stats.in_flight, stats.completed) == (2, 0, 0)
+    assert (stats.abandoned, stats.in_flight, stats.succeeded) == (2, 0, 0)
 
 
 @simulated
@@ -115,7 +115,7 @@ async def test_the_admin_tells_what_it_saw():
     assert (await client.call(10, 1, 6000)).status == 429
     seen = await client.admin("stats", method="GET")
     assert seen["profile"] == "openai"
-    assert (seen["attempts"], seen["completed"], seen["refused"], seen["early"]) == (8, 6, 2, 1)
+    assert (seen["attempts"], seen["succeeded"], seen["refused"], seen["early"]) == (8, 6, 2, 1)
     assert seen["peak_concurrency"] == 6
     assert seen["tokens_served"] == 6 * 610
     assert seen["seconds_since_first_admission"] == 11.0
@@ -136,7 +136,7 @@ async def test_a_reset_in_the_middle_of_a_call_is_not_upset_by_its_end():
     await client.admin("reset")
     assert (await call).status == 200
     seen = await client.admin("stats", method="GET")
-    assert (seen["in_flight"], seen["completed"]) == (0, 0)
+    assert (seen["in_flight"], seen["succeeded"]) == (0, 0)
 
 
 @simulated

@@ -108,7 +108,7 @@ async def test_a_wrong_prefix_is_a_404(profile):
         assert got.status == 404
     if right.startswith("/v1/"):
         assert (await client.send(right[3:], HELLO)).status == 404
-    assert client.service.provider.stats.completed == 1
+    assert client.service.provider.stats.succeeded == 1
 
 
 @pytest.mark.parametrize(

@@ -138,7 +138,7 @@ async def test_an_error_object_in_a_200():
     got = await client.call(stream=True)
     assert (got.status, got.events[0]["error"]["code"]) == (200, 429)
     seen = await client.admin("stats", method="GET")
-    assert (seen["refused"], seen["completed"]) == (2, 1)
+    assert (seen["refused"], seen["succeeded"]) == (2, 1)
 
 
 @simulated

@@ -193,7 +193,7 @@ def test_concurrency_is_held_to_completion_and_no_time_promised():
         await provider.call(prompt_tokens=1, output_tokens=1)
         await calls[2]
         stats = provider.stats
-        assert (stats.attempts, stats.completed, stats.refused, stats.abandoned) == (5, 3, 1, 1)
+        assert (stats.attempts, stats.succeeded, stats.refused, stats.abandoned) == (5, 3, 1, 1)
         assert (stats.peak_concurrency, stats.in_flight) == (2, 0)
 
     run(main())
@@ -263,7 +263,7 @@ def test_nothing_is_recorded_unless_wanted():
         provider = SimulatedProvider(record=False)
         await provider.call(prompt_tokens=1, output_tokens=1)
         assert provider.arrivals == []
-        assert provider.stats.completed == 1
+        assert provider.stats.succeeded == 1
 
     run(main())
 
@@ -318,7 +318,7 @@ def test_the_books_balance(calls):
             assert sum(isinstance(result, kind) for result in results) == counted
         stats = provider.stats
         assert stats.attempts == len(calls) == len(provider.arrivals)
-        assert stats.refused + stats.too_large + stats.completed + stats.abandoned == len(calls)
+        assert stats.refused + stats.too_large + stats.succeeded + stats.abandoned == len(calls)
         assert stats.in_flight == 0
         assert stats.peak_concurrency <= 5
         admitted = [arrival for arrival in provider.arrivals if not arrival.refused]
@@ -401,7 +401,7 @@ def test_how_a_reservation_is_left_tells_what_became_of_the_call():
         with pytest.raises(asyncio.CancelledError), provider.admit(CallRequest(1, 1)):
             raise asyncio.CancelledError
         stats = provider.stats
-        assert (stats.failed, stats.abandoned, stats.completed, stats.in_flight) == (1, 1, 0, 0)
+        assert (stats.failed, stats.abandoned, stats.succeeded, stats.in_flight) == (1, 1, 0, 0)
 
     run(main())
 

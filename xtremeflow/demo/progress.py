@@ -22,7 +22,7 @@ class Progress:
     def show(self, seen: dict[str, Any]) -> None:
         """Shows the counts `seen` of the provider so far."""
         elapsed = time.monotonic() - self._began
-        done = seen["completed"]
+        done = seen["succeeded"]
         text = (
             f"  {done:,} of {self._total:,} done ({done / self._total:.0%}), "
             f"{seen['in_flight']:,} in flight, {seen['refused']:,} refused, {elapsed:.0f} s"

@@ -177,7 +177,7 @@ def stats_from(
             refunded=limit["refunded"],
             charged=limit["charged"],
             utilisation=limit["used"] / allowed if allowed > 0 else 0.0,
-            held_back=share(limit["held"]),
+            held_back=share(limit["held_back"]),
             configured=configured[index] if index < len(configured) else None,
             learned=learned.get(index),
             confidence=confidence(index),
@@ -197,8 +197,8 @@ def stats_from(
         tokens_refunded=snapshot["tokens_refunded"],
         refused=snapshot["refused"],
         retries=snapshot["retries"],
-        cooldowns=snapshot["episodes"],
-        cooldown_seconds=snapshot["cooldown"],
+        cooldowns=snapshot["cooldowns"],
+        cooldown_seconds=snapshot["cooldown_seconds"],
         cooldown_left=snapshot["cooldown_left"],
         limits=tuple(
             limit_stats(index, limit)
@@ -206,9 +206,9 @@ def stats_from(
             if index < len(configured) or index in learned
         ),
         idle=share(snapshot["idle"]),
-        held_by_concurrency=share(snapshot["no_slot"]),
-        held_by_cooldown=share(snapshot["held_cooldown"]),
-        held_by_share=share(snapshot["held_share"]),
+        held_by_concurrency=share(snapshot["held_by_concurrency"]),
+        held_by_cooldown=share(snapshot["held_by_cooldown"]),
+        held_by_share=share(snapshot["held_by_share"]),
         share=snapshot.get("share"),
         concurrency=concurrency,
         margin=snapshot["margin"],

@@ -136,7 +136,7 @@ def _greeting(server: SimulatedServer) -> str:
 
 def _farewell(seen: dict[str, Any]) -> str:
     return (
-        f"\n{seen['attempts']:,} calls: {seen['completed']:,} answered, {seen['refused']:,} refused"
+        f"\n{seen['attempts']:,} calls: {seen['succeeded']:,} answered, {seen['refused']:,} refused"
         f" ({seen['early']:,} calls came too early), {seen['failed']:,} failed, "
         f"{seen['abandoned']:,} abandoned; at most {seen['peak_concurrency']:,} at once"
     )

@@ -125,10 +125,10 @@ class ProviderStats:
     unruly: int = 0  # of these the refusals by quirks, which no limit explains
     too_large: int = 0  # 413
     early: int = 0  # calls sent before the end of a wait that a 429 had announced by then
-    completed: int = 0
+    succeeded: int = 0
     abandoned: int = 0  # admitted and charged, but cancelled by the client
     failed: int = 0  # admitted and charged, but ended by an error of the provider
-    tokens_served: int = 0  # usage of the completed calls
+    tokens_served: int = 0  # usage of the calls that succeeded
     in_flight: int = 0  # admitted and not yet answered
     peak_concurrency: int = 0
     charged: dict[str, int] = field(default_factory=dict[str, int])  # by unit, settlements included
@@ -159,7 +159,7 @@ class Reservation:
 
     def complete(self, usage: Usage) -> None:
         """Notes that the call has been answered."""
-        self._provider.stats.completed += 1
+        self._provider.stats.succeeded += 1
         self._provider.stats.tokens_served += usage.total_tokens
 
     def fail(self) -> None:

@@ -65,7 +65,7 @@ def measure(profile: str, way: str, minutes: float, seed: int, tells: str = "all
             world.ideal_wall() / (clock() - began),
             world.in_use(WARM_UP, end) if end > 1.1 * WARM_UP else float("nan"),
             stats.refused / stats.attempts,
-            len(world.requests) - stats.completed,
+            len(world.requests) - stats.succeeded,
         )
 
     return run(job())

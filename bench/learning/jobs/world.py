@@ -156,7 +156,7 @@ class World:
                 served.costs = settled
             headers = self.profile.headers(self.account) if self.tells == "all" else {}
             await asyncio.sleep(latency.downlink)
-        provider.stats.completed += 1
+        provider.stats.succeeded += 1
         usage = settled or reservation.costs
         return Answer(headers, usage)
 

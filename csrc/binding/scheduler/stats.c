@@ -46,7 +46,7 @@ static PyObject *limit_snapshot(const SchedulerObject *s, uint32_t i, int64_t no
         "{sOsdsdsdsLsKsKsd}", "name", PyTuple_GET_ITEM(s->names, i), "rate", xf_limit_rate(l),
         "capacity", (double)l->def.capacity / (double)l->def.unit, "level", xf_limit_level(l, now),
         "used", (long long)l->used, "refunded", (unsigned long long)l->refunded, "charged",
-        (unsigned long long)l->charged, "held", (double)l->held_ns * 1e-9);
+        (unsigned long long)l->charged, "held_back", (double)l->held_ns * 1e-9);
 }
 
 PyObject *xf_scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -82,11 +82,12 @@ PyObject *xf_scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         "refused", (unsigned long long)core->gate.refused, "retries",
         (unsigned long long)n->retries, "waiting", (unsigned int)core->queue.size, "in_flight",
         (unsigned int)core->gate.in_use, "tokens_used", (long long)s->tokens_used,
-        "tokens_refunded", (long long)s->tokens_refunded, "episodes",
+        "tokens_refunded", (long long)s->tokens_refunded, "cooldowns",
         (unsigned int)core->gate.cooldown.generation, "elapsed",
-        n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown",
+        n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown_seconds",
         (double)(core->gate.cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
-        "idle", (double)n->idle_ns * 1e-9, "held_share", (double)n->share_ns * 1e-9, "no_slot",
-        (double)n->no_slot_ns * 1e-9, "held_cooldown", (double)n->cooldown_ns * 1e-9, "margin",
-        (double)core->gate.margin.ns * 1e-9, "limits", limits);
+        "idle", (double)n->idle_ns * 1e-9, "held_by_share", (double)n->share_ns * 1e-9,
+        "held_by_concurrency", (double)n->concurrency_ns * 1e-9, "held_by_cooldown",
+        (double)n->cooldown_ns * 1e-9, "margin", (double)core->gate.margin.ns * 1e-9, "limits",
+        limits);
 }
