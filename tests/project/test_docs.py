@@ -199,6 +199,7 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
     [
         "xtremeflow",
         "xtremeflow.http",
+        "xtremeflow.logs",
         "xtremeflow.metrics",
         "xtremeflow.otel",
         "xtremeflow.scheduler",

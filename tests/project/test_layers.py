@@ -14,6 +14,7 @@ PACKAGE = ROOT / "xtremeflow"
 EXTENSIONS = {"_core", "_http"}
 PUBLIC = {
     "kvbatch",
+    "logs",
     "metrics",
     "otel",
     "pipeline",

@@ -171,7 +171,17 @@ class Attempts:
                 assert sent is not None
                 return sent
             what = f"HTTP {answer.status}" if answer.status else type(failure).__name__
-            logger.warning("Retrying %s: %s (%s)", name(), verdict.meaning.value, what)
+            named, said = name(), verdict.meaning.value
+            logger.warning(
+                "Retrying %s: %s (%s)",
+                named,
+                said,
+                what,
+                extra={"xtremeflow": {
+                    "event": "retry", "call": named, "verdict": said, "status": answer.status,
+                    "pause": pause,
+                }},
+            )  # fmt: skip
             del sent, failure, answer  # so that no reference keeps them meanwhile
             if call is None:
                 await asyncio.sleep(pause)

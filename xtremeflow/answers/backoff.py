@@ -185,7 +185,10 @@ class _Tries:
             self._failed,
             max(self._failed, policy.max_retries) + 1,
             describe(exc),
-        )
+            extra={"xtremeflow": {
+                "event": "retry", "call": what, "verdict": verdict.meaning.value, "pause": wait,
+            }},
+        )  # fmt: skip
         return asyncio.sleep(wait) if call is None else admitted_again(call)
 
     def _has_lasted(self) -> bool:

@@ -18,8 +18,10 @@ from collections.abc import (
     Iterable,
     Sequence,
 )
+from contextlib import nullcontext
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
+from xtremeflow.batches.progress import Progress, look_of
 from xtremeflow.batches.tasks import all_ended, cancel, close_source, failed
 from xtremeflow.values.arguments import check_iterable
 from xtremeflow.values.limits import Cost
@@ -40,6 +42,7 @@ def kv_batch(
     *,
     scheduler: _Scheduler | None = None,
     estimated_tokens: Cost | Sequence[Cost] = 0,
+    progress: bool = False,
 ) -> asyncio.Task[list[T]]:
     """Runs the first of `aws` to its end (the warm-up), then all the others at once.
 
@@ -55,6 +58,7 @@ def kv_batch(
         estimated_tokens: For `scheduler`: one estimate for every item, or a sequence with the
             estimate of each. An estimate is a number of tokens or a mapping of limit name to
             amount.
+        progress: Whether to show how many items are done, as for `map`.
 
     Returns:
         A Task of the results in the order of `aws`; of an empty list if there are none.
@@ -79,6 +83,8 @@ def kv_batch(
     if scheduler is None and estimated_tokens != 0:
         raise ValueError(f"estimated_tokens must be 0 without scheduler=, got {estimated_tokens!r}")
     batch: _Batch[T] = _Batch(scheduler, estimated_tokens)
+    if progress:
+        batch.shown = Progress("kv_batch", None, look_of(scheduler))
     source: AsyncIterable[Item[T]] | None = None
     if isinstance(aws, AsyncIterable):
         source = aws
@@ -98,6 +104,7 @@ class _Batch(Generic[T]):
         self.first: asyncio.Task[T] | None = None
         self.rest: list[asyncio.Task[T]] = []
         self.warm = False
+        self.shown: Progress | None = None
         self.open: set[asyncio.Task[Any]] = set()
         self.end: asyncio.Future[asyncio.Task[Any] | None] = (
             asyncio.get_running_loop().create_future()
@@ -105,6 +112,10 @@ class _Batch(Generic[T]):
 
     async def run(self, source: AsyncIterable[Item[T]] | None) -> list[T]:
         iterator = None if source is None else aiter(source)
+        with self.shown or nullcontext():
+            return await self.run_on(iterator)
+
+    async def run_on(self, iterator: AsyncIterator[Item[T]] | None) -> list[T]:
         try:
             if iterator is not None:
                 self.watch(asyncio.create_task(self.read(iterator)))
@@ -123,7 +134,7 @@ class _Batch(Generic[T]):
 
     async def read(self, iterator: AsyncIterator[Item[T]]) -> None:
         async for item in iterator:
-            self.held.append(item)
+            self.hold(item)
             if self.warm:
                 self.start_held()
             elif self.first is None:
@@ -141,6 +152,8 @@ class _Batch(Generic[T]):
             call = self.start(first, 0)
         self.held.popleft()
         result = await call
+        if self.shown is not None:
+            self.shown.step()
         self.warm = True
         self.start_held()
         return result
@@ -151,6 +164,8 @@ class _Batch(Generic[T]):
             task = self.start(self.held[0], len(self.rest) + 1)
             self.held.popleft()
             self.rest.append(self.watch(task))
+            if self.shown is not None:
+                task.add_done_callback(self.shown.step)
 
     def start(self, item: Item[T], index: int) -> asyncio.Task[T]:
         if self.scheduler is None:
@@ -179,12 +194,17 @@ class _Batch(Generic[T]):
         if not self.end.done() and (failure is not None or not self.open):
             self.end.set_result(failure)
 
+    def hold(self, item: Item[T]) -> None:
+        self.held.append(item)
+        if self.shown is not None:
+            self.shown.grow(1)
+
     def hold_all(self, aws: Iterable[Item[T]]) -> None:
         """Reads a plain iterable at once, since the caller may change later what its items depend
         on."""
         try:
             for item in aws:
-                self.held.append(item)
+                self.hold(item)
             if isinstance(self.estimates, Sequence) and len(self.estimates) != len(self.held):
                 raise ValueError(
                     f"estimated_tokens has {len(self.estimates)} entries "

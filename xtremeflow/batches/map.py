@@ -10,8 +10,10 @@ from collections.abc import (
     Coroutine,
     Iterable,
 )
+from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
+from xtremeflow.batches.progress import Progress, length_of, look_of
 from xtremeflow.batches.tasks import ResultStream, close_source
 from xtremeflow.values.arguments import check_callable, check_int, check_iterable
 from xtremeflow.values.limits import Cost
@@ -49,6 +51,7 @@ def map_calls(
     ordered: bool = True,
     return_exceptions: bool = False,
     window: int | None = None,
+    progress: bool = False,
 ) -> AsyncGenerator[R | BaseException, None]:
     """Calls `fn` on every item, each call admitted by the scheduler, and yields the results.
 
@@ -63,6 +66,8 @@ def map_calls(
             Otherwise the first exception ends the map.
         window: Calls that may be in flight or wait for the consumer. Default: twice the scheduler's
             max_concurrency, or 1024 if it has none.
+        progress: Whether to show how many calls are done, and the time left by the limit that
+            binds: a bar where tqdm is installed, else a line every ten seconds.
 
     An exception of a call is raised after the results that are ready by then; with `ordered`, in
     its item's place. That holds also for one of `fn`, or of a refused or timed out admission. An
@@ -77,17 +82,30 @@ def map_calls(
         window = _WINDOW if bound is None else 2 * bound
     check_int("window", window, 1)
 
+    shown = Progress("map", length_of(items), look_of(scheduler)) if progress else None
+
     async def start(item: T) -> asyncio.Task[R]:
         try:
             cost = estimated_tokens(item) if callable(estimated_tokens) else estimated_tokens
             coro = fn(item)
             if not asyncio.iscoroutine(coro):
                 raise TypeError(f"fn must be an async function, but it returned {coro!r}")
-            return await scheduler.start_task(coro, cost, priority=priority, timeout=timeout)
+            task = await scheduler.start_task(coro, cost, priority=priority, timeout=timeout)
         except Exception as exc:
-            return asyncio.create_task(_raise(exc))
+            task = asyncio.create_task(_raise(exc))
+        if shown is not None:
+            task.add_done_callback(shown.step)
+        return task
 
-    return _stream(start, items, window, ordered=ordered, return_exceptions=return_exceptions)
+    stream = _stream(start, items, window, ordered=ordered, return_exceptions=return_exceptions)
+    return stream if shown is None else _watched(stream, shown)
+
+
+async def _watched(stream: AsyncGenerator[R, None], shown: Progress) -> AsyncGenerator[R, None]:
+    with shown:
+        async with aclosing(stream):
+            async for result in stream:
+                yield result
 
 
 async def _stream(

@@ -54,7 +54,7 @@ logger = logging.getLogger("xtremeflow.run")
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     given = sys.argv[1:] if arguments is None else ["run", *arguments]
-    voice = Voice()
+    voice = Voice(as_json=options.log == "json")
     with voice.logging(verbose=options.verbose, quiet=options.quiet):
         return _main(options, voice, shlex.join(["xtremeflow", *given]))
 
@@ -270,12 +270,13 @@ class _Command:
         )
         view = choose(
             quiet=options.quiet,
-            plain=options.plain,
+            plain=options.plain or options.log == "json",
             title=f"xtremeflow run {order.source.name} -o {options.output}",
         )
         if isinstance(view, LogLines):  # the live view shows changes of limits by itself
             logging.getLogger("xtremeflow.learning").setLevel(logging.INFO)
-        logger.info("%s", _greeting(job, order.base_url))
+        greeting = {"event": "start", "input": order.source.name, "output": str(options.output)}
+        logger.info("%s", _greeting(job, order.base_url), extra={"xtremeflow": greeting})
         _allow_files(order.concurrency + 64)
         return job, view
 
@@ -311,6 +312,9 @@ def _tell(summary: Summary, options: argparse.Namespace, voice: Voice) -> None:
             if not isinstance(error, BrokenPipeError):  # its reader has closed the pipe
                 logger.error("the summary cannot be written: %s", error.strerror)
             sys.stdout = None  # or the interpreter flushes it again at exit
+    elif voice.as_json:
+        ended = {"event": "end", **summary.as_json()}
+        logger.info("%s", summary.outcome, extra={"xtremeflow": ended})
     elif not options.quiet or summary.exit_status:
         voice.say(summary.as_text())
 

@@ -194,6 +194,8 @@ def _views(parser: Parser) -> None:
     add("--metrics", type=address, metavar="[HOST:]PORT", help="serve Prometheus metrics there "
         "while it runs (host: by default only this one; port 0: any free one)")  # fmt: skip
     add("--json", action="store_true", help="print the summary as JSON, on standard output")
+    add("--log", choices=("text", "json"), default="text", help="form of the log lines; json: one "
+        "object a line, instead of the live view (default: text)")  # fmt: skip
     add("--plain", action="store_true", help="log lines instead of the live view")
     add("-q", "--quiet", action="store_true", help="show only problems")
     add("-v", "--verbose", action="store_true", help="show each refused call too")

@@ -29,6 +29,7 @@ class Mapped(_core.Scheduler):
         ordered: bool = True,
         return_exceptions: Literal[False] = False,
         window: int | None = None,
+        progress: bool = False,
     ) -> AsyncGenerator[R, None]: ...
     @overload
     def map(
@@ -42,6 +43,7 @@ class Mapped(_core.Scheduler):
         ordered: bool = True,
         return_exceptions: Literal[True],
         window: int | None = None,
+        progress: bool = False,
     ) -> AsyncGenerator[R | BaseException, None]: ...
     def map(
         self,
@@ -54,6 +56,7 @@ class Mapped(_core.Scheduler):
         ordered: bool = True,
         return_exceptions: bool = False,
         window: int | None = None,
+        progress: bool = False,
     ) -> AsyncGenerator[Any, None]:
         """Calls ``fn`` on every item, each call admitted by this scheduler, and yields the results.
 
@@ -69,6 +72,7 @@ class Mapped(_core.Scheduler):
             ordered=ordered,
             return_exceptions=return_exceptions,
             window=window,
+            progress=progress,
         )
 
     def map_sync(

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xtremeflow.learning.charges import Belief
 from xtremeflow.learning.concurrency.slots import Slots
+from xtremeflow.scheduler.shown import as_html, figure
 from xtremeflow.values.limits import Limit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _NONE: Mapping[int, str] = MappingProxyType({})
 
@@ -124,6 +128,19 @@ class Stats:
     kept in reserve of its capacity."""
     charges: Mapping[str, Belief] = field(default_factory=dict[str, Belief])
     """The believed rule of charging of each model whose answers tell what is left."""
+
+    def _repr_html_(self) -> str:
+        """Shows the snapshot in a notebook."""
+        return as_html(self)
+
+    def plot(self) -> Figure:
+        """Returns a figure of matplotlib: how far each limit was used, and what held the queue
+        back.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+        """
+        return figure(self)
 
 
 def share_from(name: str, shared: Mapping[str, Any]) -> ShareStats:

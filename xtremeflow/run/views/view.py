@@ -6,7 +6,7 @@ import importlib.util
 import logging
 import os
 import sys
-from typing import Protocol
+from typing import Any, Protocol
 
 from xtremeflow.cli.amounts import duration, shown
 from xtremeflow.learning.learner import UNLIMITED
@@ -51,7 +51,7 @@ class LogLines(Quiet):
     def update(self, now: Snapshot) -> None:
         if now.elapsed >= self._next:
             self._next = now.elapsed + _LOG_INTERVAL
-            logger.info("%s", describe(now))
+            logger.info("%s", describe(now), extra={"xtremeflow": event(now)})
 
 
 def describe(now: Snapshot) -> str:
@@ -83,6 +83,31 @@ def describe(now: Snapshot) -> str:
     elif now.left is not None:
         parts.append(f"{duration(now.left)} left")
     return ", ".join(parts)
+
+
+def event(now: Snapshot) -> dict[str, Any]:
+    """Returns a snapshot as the fields of an event. Rates are per second, times in seconds."""
+    counts = now.counts
+    return {
+        "event": "progress",
+        "elapsed": round(now.elapsed, 3),
+        "done": now.done,
+        "total": now.total,
+        "failed": counts.failed,
+        "bad_lines": counts.bad,
+        "attempts": counts.attempts,
+        "refused": counts.refused,
+        "in_flight": now.in_flight,
+        "waiting": now.waiting,
+        "cooldown_left": round(now.cooldown, 3),
+        "held_back_by": now.held_back_by or None,
+        "left": None if now.left is None else round(now.left, 3),
+        "stopping": now.stopping,
+        "rates": [
+            {"name": meter.name, "rate": round(meter.rate, 6), "limit": meter.limit}
+            for meter in now.meters
+        ],
+    }
 
 
 def explained(limit: LimitStats) -> str:

@@ -10,16 +10,23 @@ import sys
 from collections.abc import Generator
 
 from xtremeflow.run.input.keys import Key
+from xtremeflow.telemetry.events import JSONFormatter
 from xtremeflow.values.text import printable, printable_lines
 
 _LOGS = ("xtremeflow", "xtremeflow.run", "xtremeflow.learning")  # that a command may set
 
 
 class Voice:
-    """The only way to standard error. `key` is set as soon as it is known."""
+    """The only way to standard error. `key` is set as soon as it is known. With `as_json` each
+    line is a JSON object."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, as_json: bool = False) -> None:
         self.key: Key | None = None
+        self._as_json = as_json
+
+    @property
+    def as_json(self) -> bool:
+        return self._as_json
 
     def clean(self, text: str) -> str:
         """Returns a text of lines without the key and control characters."""
@@ -36,6 +43,15 @@ class Voice:
 
     def say(self, text: str) -> None:
         """Writes to standard error. If that is closed, the text is dropped and the run goes on."""
+        if self._as_json:
+            record = logging.LogRecord(
+                "xtremeflow.run", logging.ERROR, "", 0, "%s", (self.clean(text),), None
+            )
+            text = _JSON(self).format(record)
+        self.write(text)
+
+    def write(self, text: str) -> None:
+        """Writes lines as they are, without the key."""
         with contextlib.suppress(OSError, ValueError):  # ValueError: it is closed
             try:
                 print(self.clean(text), file=sys.stderr, flush=True)
@@ -67,7 +83,7 @@ class _Handler(logging.Handler):
     def __init__(self, voice: Voice) -> None:
         super().__init__()
         self._voice = voice
-        self.setFormatter(_Formatter(voice))
+        self.setFormatter(_JSON(voice) if voice.as_json else _Formatter(voice))
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -75,7 +91,18 @@ class _Handler(logging.Handler):
         except Exception:
             self.handleError(record)
         else:
-            self._voice.say(text)
+            self._voice.write(text)
+
+
+class _JSON(JSONFormatter):
+    """Formats a record as JSON, without the key."""
+
+    def __init__(self, voice: Voice) -> None:
+        super().__init__()
+        self._voice = voice
+
+    def text(self, text: str) -> str:
+        return self._voice.without_key(text)
 
 
 class _Formatter(logging.Formatter):
