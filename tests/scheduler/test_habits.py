@@ -6,11 +6,13 @@ import asyncio
 import contextvars
 import logging
 import threading
+from collections.abc import Coroutine
+from contextlib import aclosing
 from typing import Any
 
 import pytest
 
-from xtremeflow import TaskScheduler
+from xtremeflow import TaskScheduler, kv_batch
 from xtremeflow.testing import run
 
 # ---- async with ----
@@ -157,9 +159,28 @@ def test_arguments_are_checked_at_once_and_the_context_goes_along() -> None:
 # ---- debug mode ----
 
 
+async def by_start_task(of: TaskScheduler, coro: Coroutine[Any, Any, str]) -> str:
+    return await (await of.start_task(coro))
+
+
+async def by_submit(of: TaskScheduler, coro: Coroutine[Any, Any, str]) -> str:
+    return await of.submit(coro)
+
+
+async def by_map(of: TaskScheduler, coro: Coroutine[Any, Any, str]) -> str:
+    async with aclosing(of.map(lambda _: coro, [1])) as results:
+        (result,) = [result async for result in results]
+        return result
+
+
+async def by_kv_batch(of: TaskScheduler, coro: Coroutine[Any, Any, str]) -> str:
+    return (await kv_batch([coro], scheduler=of))[0]
+
+
+@pytest.mark.parametrize("way", [by_start_task, by_submit, by_map, by_kv_batch])
 @pytest.mark.parametrize("debug", [True, False])
 def test_debug_mode_tells_of_a_call_that_waits_for_its_callers_slot(
-    debug: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    way: Any, debug: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTHONASYNCIODEBUG", raising=False)
 
@@ -170,7 +191,7 @@ def test_debug_mode_tells_of_a_call_that_waits_for_its_callers_slot(
             return "inner"
 
         async def outer(of: TaskScheduler) -> str:
-            return await (await of.start_task(inner(), timeout=0.01))
+            return await asyncio.wait_for(way(of, inner()), 0.01)
 
         with pytest.raises(asyncio.TimeoutError):
             await (await scheduler.start_task(outer(scheduler)))

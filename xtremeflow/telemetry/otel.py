@@ -293,7 +293,7 @@ class _Traced:
         recorder: _Recorder,
         fixed: Mapping[str, str],
     ) -> None:
-        if "submit" in vars(scheduler):
+        if "_exchange" in vars(scheduler):
             raise ValueError(f"{scheduler!r} has a tracer already")
         self.scheduler = scheduler
         self.tracer = tracer
