@@ -190,6 +190,24 @@ def test_what_is_no_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None
     assert isinstance(choose(quiet=True, plain=False, title=""), Quiet)
 
 
+def test_the_first_calls_are_no_rate_of_millions_a_minute(tmp_path: Path) -> None:
+    seen: list[Snapshot] = []
+
+    async def watch(runner: Runner) -> None:
+        loop = asyncio.get_running_loop()
+        monitor = Monitor(loop.time())
+        for _ in range(3):
+            seen.append(monitor.look(
+                loop.time(), runner.counts, runner.scheduler.stats(), total=4,
+                in_flight=runner.in_flight, concurrency=None, stopping=None,
+            ))  # fmt: skip
+            await asyncio.sleep(0.001)
+
+    go(make(tmp_path / "o", Scripted(seconds=1.0)), [plain()] * 4, watch)
+    rates = [meter.rate for now in seen for meter in now.meters if meter.name == "requests"]
+    assert 0.0 < max(rates) <= 4.0
+
+
 def test_the_monitor_tells_rates_and_what_holds_back(tmp_path: Path) -> None:
     seen: list[Snapshot] = []
 
@@ -358,8 +376,9 @@ def test_a_frame_that_a_narrower_terminal_has_broken_goes_whole(
     terminal: Any = Terminal()
     frame = Screen(terminal)
     monkeypatch.setattr(frame, "_columns", lambda: 10)
-    frame.show(["x" * 25, "y"])
-    assert frame._erased().count("\x1b[2K") == 3 + 1
+    frame.show(["x" * 25, "y", "z\x1b[1m" + " " * 25 + "\x1b[0m"])
+    assert frame._erased().count("\x1b[2K") == 3 + 1 + 1  # blanks at an end are not drawn
+    assert terminal.rows[-1].rstrip() == "z"
 
 
 def test_a_terminal_that_is_gone_ends_nothing() -> None:

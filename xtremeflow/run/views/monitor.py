@@ -10,6 +10,7 @@ from xtremeflow.run.output.counts import Counts
 from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, Stats
 
 _WINDOW = 5.0  # s, over which rates are taken
+_SHORTEST = 1.0  # s: the first calls come at once, and are no rate
 _PACE = 60.0  # s, over which the pace for the time left is taken
 _HISTORY = 240  # seconds that a sparkline can show
 _PLENTY = 600.0  # s: a bucket with so much in store does not bind now, such as one per day
@@ -107,7 +108,7 @@ class Monitor:
             self._recent.popleft()
         self._note_second(sample)
         first = self._recent[0]
-        span = max(now - first.time, 1e-9)
+        span = max(now - first.time, _SHORTEST)
         meters = tuple(
             Meter(
                 name,

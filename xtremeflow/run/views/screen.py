@@ -19,6 +19,7 @@ from typing import IO, TextIO
 from rich.cells import cell_len
 
 _STYLES = re.compile(r"\x1b\[[0-9;]*m")
+_PADDING = re.compile(r"(?: |\x1b\[[0-9;]*m)+$")
 _HIDE, _SHOW = "\x1b[?25l", "\x1b[?25h"
 
 
@@ -54,6 +55,9 @@ class Screen:
     def show(self, lines: Sequence[str]) -> None:
         """Draws lines, none wider than the terminal, in place of those before."""
         if self._is_in_front():
+            # A narrower terminal breaks blanks at the end, too, and what its rows push out of the
+            # screen cannot be erased.
+            lines = [_PADDING.sub(_styles_alone, line) for line in lines]
             self._write(self._erased() + "\n".join(lines))
             self._lines = lines
             self._widths = [cell_len(_STYLES.sub("", line)) for line in lines]
@@ -99,6 +103,10 @@ class Screen:
             self._file.flush()
         except OSError:
             self._gone = True  # the terminal was closed, and the run goes on without it
+
+
+def _styles_alone(text: re.Match[str]) -> str:
+    return "".join(_STYLES.findall(text[0]))
 
 
 class _Above(io.TextIOBase):
