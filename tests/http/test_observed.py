@@ -10,7 +10,6 @@ import pytest
 from kit.http import Request, serving
 
 from xtremeflow import TokenRateScheduler
-from xtremeflow._http import limit_fields
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.verdict import Verdict
 from xtremeflow.http import Client, transport
@@ -189,19 +188,3 @@ def test_other_errors_are_shown_too() -> None:
         assert [(status, body) for status, _, body in s.seen] == [(400, b'{"error": 1}')]
 
     run(main())
-
-
-@pytest.mark.parametrize(
-    ("head", "fields"),
-    [
-        (b"", []),
-        (b"HTTP/1.1 200 OK\r\n\r\n", []),
-        (b"HTTP/1.1 200 OK\r\ndate: d\r\nratelimi: 1\r\nx: ratelimit\r\n\r\n", []),
-        (b"HTTP/1.1 200 OK\r\nDATE: d\r\nX-RATELIMIT-Limit: 1\r\na: b\r\n\r\n",
-         [("X-RATELIMIT-Limit", "1"), ("DATE", "d")]),
-        (b"anthropic-ratelimit-tokens-limit: 1 \r\n  2\r\n:x\r\nratelimit:\r\n",
-         [("anthropic-ratelimit-tokens-limit", "1"), ("ratelimit", "")]),
-    ],
-)  # fmt: skip
-def test_the_fields_that_tell_of_limits(head: bytes, fields: list[tuple[str, str]]) -> None:
-    assert limit_fields(head) == fields

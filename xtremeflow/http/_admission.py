@@ -14,7 +14,6 @@ from xtremeflow import _http
 from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Sent, after
-from xtremeflow.answers.headers import Quota
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.http._errors import (
     AdmissionTimeout,
@@ -123,7 +122,6 @@ class Admission:
         """Makes an Answer. The limits in its head are read in C; all other fields only on
         demand."""
         now = time.time()
-        told = _http.quotas(head, now)
         return Answer(
             status,
             partial(_http.parse_head, head),
@@ -131,7 +129,7 @@ class Admission:
             sent_at=sent_at,
             received_at=received_at,
             now=now,
-            quotas=None if told is None else [Quota(*one) for one in told],
+            quotas=_http.quotas(head, now),
         )
 
     # The interface that Attempts needs.

@@ -434,6 +434,24 @@ static PyMethodDef call_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+/* Its names are those of the scheduler's limits; of equal ones the last counts. */
+static PyObject *get_held(PyObject *op, void *Py_UNUSED(closure))
+{
+    const CallObject *c = (const CallObject *)op;
+    PyObject *held = PyDict_New();
+    for (uint32_t i = 0; held != NULL && i < c->scheduler->core.gate.n_limits; i++) {
+        PyObject *units = PyLong_FromLongLong(c->core.held[i]);
+        if (units == NULL ||
+            PyDict_SetItem(held, PyTuple_GET_ITEM(c->scheduler->names, i), units) < 0) {
+            Py_CLEAR(held);
+        }
+        Py_XDECREF(units);
+    }
+    return held;
+}
+
+XF_GETTER_DOOR(get_held, xf_scheduler_of(self))
+
 static PyMemberDef call_members[] = {
     {"scheduler", T_OBJECT_EX, offsetof(CallObject, scheduler), READONLY,
      PyDoc_STR("the scheduler that runs it")},
@@ -452,6 +470,10 @@ static PyGetSetDef call_getset[] = {
     {"_asyncio_future_blocking", xf_future_get_blocking, xf_future_set_blocking, NULL, NULL},
     {"dispatched_at", get_dispatched_at_locked, NULL,
      PyDoc_STR("the time of its dispatch, in seconds on the loop's clock; None unless in flight"),
+     NULL},
+    {"held", get_held_locked, NULL,
+     PyDoc_STR(
+         "the units that it holds of each limit, by name: its cost, or what it was settled at"),
      NULL},
     {"verdict", get_verdict_locked, set_verdict_locked,
      PyDoc_STR("the verdict on the last answer to this attempt, as its scheduler's observe() has\n"

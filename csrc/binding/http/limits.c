@@ -7,21 +7,50 @@ static PyObject *number_or_none(const xf_quota *q, int kind)
     return q->of[kind].said ? PyFloat_FromDouble(q->of[kind].value) : Py_NewRef(Py_None);
 }
 
-/* The fields of learning's Quota. */
-static PyObject *quota_tuple(const xf_quota *q)
+static PyStructSequence_Field quota_fields[] = {
+    {"name", "requests, tokens, input_tokens or output_tokens"},
+    {"style", "plain, period or anthropic"},
+    {"per", "seconds, where the fields' names tell them"},
+    {"amount", "units"},
+    {"remaining", "units"},
+    {"reset", "seconds after the answer"},
+    {"reset_text", "the same as it was written"},
+    {NULL, NULL},
+};
+
+/* The same fields as those of xtremeflow.answers.headers.Quota. */
+PyStructSequence_Desc xf_http_quota_desc = {
+    "xtremeflow._http.Quota", "One limit that an answer's head tells.", quota_fields, 7};
+
+static PyObject *quota_record(const xf_http_module *state, const xf_quota *q)
 {
     static const char *const names[] = {"requests", "tokens", "input_tokens", "output_tokens",
                                         "requests"};
     static const char *const styles[] = {"plain", "period", "anthropic"};
     const char *text = q->of[XF_QUOTA_RESET].text;
-    return Py_BuildValue("(ssNNNNs#)", names[q->name], styles[q->style],
-                         q->per > 0 ? PyFloat_FromDouble(q->per) : Py_NewRef(Py_None),
-                         number_or_none(q, XF_QUOTA_LIMIT), number_or_none(q, XF_QUOTA_REMAINING),
-                         number_or_none(q, XF_QUOTA_RESET), text != NULL ? text : "",
-                         (Py_ssize_t)q->of[XF_QUOTA_RESET].size);
+    PyObject *const fields[] = {
+        PyUnicode_FromString(names[q->name]),
+        PyUnicode_FromString(styles[q->style]),
+        q->per > 0 ? PyFloat_FromDouble(q->per) : Py_NewRef(Py_None),
+        number_or_none(q, XF_QUOTA_LIMIT),
+        number_or_none(q, XF_QUOTA_REMAINING),
+        number_or_none(q, XF_QUOTA_RESET),
+        PyUnicode_FromStringAndSize(text,
+                                    text != NULL ? (Py_ssize_t)q->of[XF_QUOTA_RESET].size : 0),
+    };
+    PyObject *record = PyStructSequence_New(state->quota_type);
+    for (Py_ssize_t i = 0; i < (Py_ssize_t)(sizeof fields / sizeof *fields); i++) {
+        if (record != NULL && fields[i] != NULL) {
+            PyStructSequence_SET_ITEM(record, i, fields[i]);
+        } else {
+            Py_XDECREF(fields[i]);
+            Py_CLEAR(record); /* with the fields that it has */
+        }
+    }
+    return record;
 }
 
-PyObject *xf_http_quotas(PyObject *Py_UNUSED(module), PyObject *const *args, Py_ssize_t nargs)
+PyObject *xf_http_quotas(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     char *head;
     Py_ssize_t size;
@@ -38,7 +67,7 @@ PyObject *xf_http_quotas(PyObject *Py_UNUSED(module), PyObject *const *args, Py_
     }
     PyObject *list = PyList_New((Py_ssize_t)read.count);
     for (size_t i = 0; list != NULL && i < read.count; i++) {
-        PyObject *quota = quota_tuple(&read.of[i]);
+        PyObject *quota = quota_record(PyModule_GetState(module), &read.of[i]);
         if (quota == NULL) {
             Py_CLEAR(list);
         } else {

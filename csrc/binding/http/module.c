@@ -71,44 +71,6 @@ static PyObject *parse_head_bytes(PyObject *Py_UNUSED(module), PyObject *head)
     return pairs_of(head, PyBytes_FromStringAndSize);
 }
 
-/* Whether a name has "ratelimit" in it, in any case. All providers' headers on limits have. */
-static bool tells_of_limits(const xf_field *f)
-{
-    static const char word[] = "ratelimit";
-    for (size_t i = 0; i + sizeof word - 1 <= f->name_size; i++) {
-        if (!strncasecmp(f->name + i, word, sizeof word - 1)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* limit_fields(head) -> the pairs that tell of limits, and the date to compare them with */
-static PyObject *limit_fields(PyObject *Py_UNUSED(module), PyObject *head)
-{
-    static const char date_name[] = "date";
-    char *bytes;
-    Py_ssize_t size;
-    if (PyBytes_AsStringAndSize(head, &bytes, &size) < 0) {
-        return NULL;
-    }
-    PyObject *list = PyList_New(0);
-    size_t at = 0;
-    xf_field f, date = {0};
-    while (list != NULL && xf_head_next(bytes, (size_t)size, &at, &f)) {
-        if (f.name_size == sizeof date_name - 1 && !strncasecmp(f.name, date_name, f.name_size)) {
-            date = f;
-        } else if (tells_of_limits(&f) && append(list, &f, latin1) < 0) {
-            Py_CLEAR(list);
-        }
-    }
-    if (list != NULL && PyList_GET_SIZE(list) && date.name != NULL &&
-        append(list, &date, latin1) < 0) {
-        Py_CLEAR(list);
-    }
-    return list;
-}
-
 /* check_headers(headers): raises for headers that cannot be sent */
 static PyObject *check_headers(PyObject *Py_UNUSED(module), PyObject *given)
 {
@@ -125,10 +87,8 @@ static PyObject *set_loads(PyObject *module, PyObject *loads)
 static PyMethodDef methods[] = {
     {"parse_head", parse_head, METH_O, "The (name, value) pairs of an answer's head, as text."},
     {"parse_head_bytes", parse_head_bytes, METH_O, "The same as bytes."},
-    {"limit_fields", limit_fields, METH_O,
-     "Of an answer's head, the pairs that tell of rate limits, and the date if there are any."},
     {"quotas", (PyCFunction)(void (*)(void))xf_http_quotas, METH_FASTCALL,
-     "The limits that an answer's head tells of, as the fields of a Quota each; None where it is "
+     "The limits that an answer's head tells of, a Quota each; None where it is "
      "written in a way that only the reader in Python knows."},
     {"usage_in", xf_http_usage_in, METH_O,
      "The (input, output, cached) tokens that the body of an answer says it used; or None."},
@@ -208,6 +168,8 @@ static int exec(PyObject *module)
         xf_http_outgoing_names(s) < 0 ||
         (s->times_type = PyStructSequence_NewType(&xf_http_times_desc)) == NULL ||
         PyModule_AddType(module, s->times_type) < 0 ||
+        (s->quota_type = PyStructSequence_NewType(&xf_http_quota_desc)) == NULL ||
+        PyModule_AddType(module, s->quota_type) < 0 ||
         add_type(module, &xf_http_engine_spec, &s->engine_type) < 0 ||
         add_type(module, &xf_http_transfer_spec, &s->transfer_type) < 0 ||
         make_type(module, &xf_http_waiter_spec, &s->waiter_type) < 0 ||
@@ -239,6 +201,7 @@ static int exec(PyObject *module)
     DO(session_type)                                                                               \
     DO(outgoing_type)                                                                              \
     DO(times_type)                                                                                 \
+    DO(quota_type)                                                                                 \
     DO(engine_type)                                                                                \
     DO(transfer_type)                                                                              \
     DO(waiter_type)                                                                                \

@@ -6,15 +6,15 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xtremeflow import _core
 from xtremeflow._core import current_call, report_token_usage
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent
 from xtremeflow.answers.table import judged
-from xtremeflow.answers.usage import usage_of
-from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
+from xtremeflow.http._usage import usage_in
 from xtremeflow.learning.estimates import Estimate
 from xtremeflow.run.input.requests import Json, Request
 from xtremeflow.run.job.failures import (
@@ -52,6 +52,7 @@ class Call:
 
     request: Request
     cost: Estimate
+    reserved: Mapping[str, int]  # by that, of each limit
     charged: Mapping[str, int]  # the cost of the last attempt, of each limit
     task: asyncio.Task[None] | None = None
     in_flight: bool = True  # from its admission on; False while it waits for another attempt
@@ -74,6 +75,9 @@ class Call:
             about["charged"] = self.charged
         return about
 
+
+_NOTHING_NEW = Answer(200)  # stands for those that the scheduler has foreseen
+_BY_RULE = 1  # see Scheduler._foreseen
 
 Read = tuple[Reply, Document | None]  # an answer as it came, and its decoded body
 
@@ -111,6 +115,8 @@ class Calls:
         return current_call()
 
     def shown(self, answer: Answer) -> Verdict:
+        if answer is _NOTHING_NEW:
+            return PASSED
         return self._scheduler._answered(answer) if self._scheduler.adapt else judged(answer)
 
     def settle(self, usage: Usage) -> None:
@@ -143,7 +149,7 @@ class Calls:
             self._watch.success()
             self._runner.has_passed()
             assert read is not None  # or failure_in() had returned a failure
-            self._settle(call, read.value)
+            self._settle(call, read.line, is_settled=sent.answer is _NOTHING_NEW)
             self._runner.outbox.succeeded(
                 records.result_line(call.request, reply, read, call.about())
             )
@@ -179,22 +185,36 @@ class Calls:
         finally:
             call.in_flight = False
             call.seconds = runner.now() - began
+        now = runner.now()
         read = document(reply.body)
+        is_good = failure_in(reply, read) is None
+        if (
+            read is not None
+            and is_good
+            and self._scheduler._foreseen(
+                None, reply.status, reply.head, read.line, began, now, _BY_RULE
+            )
+        ):
+            return Sent((reply, read), _NOTHING_NEW)
         body = reply.body if read is None else read.value
-        answer = Answer(reply.status, reply.headers, body, sent_at=began, received_at=runner.now())
+        answer = Answer(reply.status, reply.fields, body, sent_at=began, received_at=now)
         return Sent((reply, read), answer)
 
-    def _settle(self, call: Call, answer: Any) -> None:
-        usage = usage_of(answer)
+    def _settle(self, call: Call, body: bytes, *, is_settled: bool) -> None:
+        usage = call.usage = usage_in(body)
         if usage is None:
             return
-        call.usage = usage
         counts = self._runner.counts
         counts.use(usage)
-        settled = self._scheduler.settle(usage)
+        if is_settled:
+            scheduled = current_call()
+            assert scheduled is not None
+            settled: Mapping[str, int] = scheduled.held
+        else:
+            settled = self._scheduler.settle(usage)
         call.charged = {unit: settled[unit] for unit in self._runner.units}
         for unit, amount in call.charged.items():
-            counts.passed[unit] += amount - call.cost[unit]
+            counts.passed[unit] += amount - call.reserved[unit]
 
     async def _uncharge(self, call: Call) -> None:
         """Returns the cost of a call that the provider cannot have charged."""
@@ -206,7 +226,7 @@ class Calls:
         passed = self._runner.counts.passed
         passed["requests"] = passed.get("requests", 0) + sign
         for unit in self._runner.units:
-            passed[unit] = passed.get(unit, 0) + sign * call.cost[unit]
+            passed[unit] = passed.get(unit, 0) + sign * call.reserved[unit]
 
     # ---- what an answer means for the other calls ----
 

@@ -64,7 +64,8 @@ class Runner:
         self._calls = Calls(self)
         self._running: set[Call] = set()
         self._feeder: asyncio.Task[None] | None = None
-        self._changed = asyncio.Event()
+        self._changed: asyncio.Event | None = None  # where a change is waited for
+        self._over = asyncio.Event()
         self._aborted = False
         self._known_rooms: Mapping[str, Room] = {}
         self._rooms_until = 0.0
@@ -86,7 +87,8 @@ class Runner:
         self._feeder.add_done_callback(lambda _: self._wake())
         try:
             while self._running or not self._feeder.done():
-                await self._change()
+                await self._over.wait()
+                self._over.clear()
             await self.outbox.wait_for_room(self.policy.patience, lambda: self._aborted)
         finally:
             if self._probe is not None:
@@ -192,7 +194,9 @@ class Runner:
             if not self._running:
                 self.stop(exceeded)
             await self._change()  # calls may use less than their estimates
-        call = Call(request, cost, {unit: cost[unit] for unit in self.units})
+        amounts = cost.amounts
+        reserved = {unit: amounts[unit] for unit in self.units}
+        call = Call(request, cost, reserved, reserved)
         task = await self.scheduler.start_task(self._run(call), cost)
         if self._probe is None:
             loop = asyncio.get_running_loop()
@@ -255,9 +259,14 @@ class Runner:
             self._wake()
 
     def _wake(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        if not self._running and self._feeder is not None and self._feeder.done():
+            self._over.set()
+        if self._changed is not None:
+            self._changed.set()
+            self._changed = None
 
     async def _change(self) -> None:
         """Returns when a call, the probe or the input has ended."""
+        if self._changed is None:
+            self._changed = asyncio.Event()
         await self._changed.wait()

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
-from xtremeflow._http import limit_fields
 from xtremeflow.http import Client, ConnectError, HTTPError, InvalidRequest, TooLarge
 from xtremeflow.providers.address import address
 from xtremeflow.run.input.requests import Request
 from xtremeflow.run.wire.transport import NoReply, Reply, Unfit, Unreachable
-
-# Looked up first: in most answers no other field of the head matters.
-_REQUEST_ID = re.compile(rb"^(?:x-)?request-id:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
 class HTTPTransport:
@@ -54,12 +49,7 @@ class HTTPTransport:
             raise Unfit(str(error), "answer_too_large", is_sent=True) from None
         except HTTPError as error:
             raise NoReply(str(error)) from None
-        head = response._head
-        found = _REQUEST_ID.search(head)
-        request_id = None if found is None else found[1].decode("latin-1")
-        if response.status >= 400:
-            return Reply(response.status, response.headers, response.body, request_id)
-        return Reply(response.status, dict(limit_fields(head)), response.body, request_id)
+        return Reply(response.status, response._head, response.body)
 
     async def aclose(self) -> None:
         await self._client.aclose()

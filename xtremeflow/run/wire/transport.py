@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from xtremeflow._http import parse_head
 from xtremeflow.run.input.requests import Request
+
+_REQUEST_ID = re.compile(rb"^(?:x-)?request-id:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An answer of any status. `headers` has at least those that tell of limits, and all those of
-    an error. Their names are in lower case, or are found in any case."""
+    """An answer of any status. Its head is a mapping of lower-case names to values, or the bytes as
+    they came."""
 
     status: int
-    headers: Mapping[str, str]
+    head: Mapping[str, str] | bytes
     body: bytes
-    request_id: str | None = None
+
+    def fields(self) -> Iterable[tuple[str, str]]:
+        """Returns the names and values of the head."""
+        head = self.head
+        return parse_head(head) if isinstance(head, bytes) else head.items()
+
+    @property
+    def request_id(self) -> str | None:
+        """The provider's name of the request."""
+        if isinstance(self.head, bytes):
+            found = _REQUEST_ID.search(self.head)  # most results need no other field
+            return None if found is None else found[1].decode("latin-1")
+        return self.head.get("x-request-id") or self.head.get("request-id")
 
 
 class NoReply(ConnectionError):
