@@ -44,6 +44,7 @@ typedef struct xf_call {
     bool refused : 1;                /* in flight: refused in the last cooldown */
     bool foreseen : 1; /* in flight: the level at the cooldown's end has paid for it */
     bool grouped : 1;  /* it belongs to a group, see group.h */
+    bool led : 1;      /* it led its group when it was last admitted */
     int64_t held[];    /* per limit, in units: the cost, later the reported usage */
 } xf_call;
 

@@ -121,10 +121,12 @@ bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, i
     return true;
 }
 
-void xf_group_cool(xf_group *g)
+void xf_group_looked_up(xf_group *g, bool found)
 {
-    if (g->leader == NULL) {
+    g->misses = found ? 0 : g->misses + 1;
+    if (g->misses >= XF_MISSES && g->leader == NULL) {
         g->warm_until = 0;
         g->spent_ns = 0;
+        g->misses = 0;
     }
 }

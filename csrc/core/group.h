@@ -27,6 +27,7 @@
 #include "core/call.h"
 
 #define XF_NO_GROUP UINT32_MAX /* no index */
+#define XF_MISSES 2            /* one may have met a machine without the cache */
 
 typedef struct xf_flow xf_flow; /* see queue.h */
 
@@ -43,6 +44,7 @@ typedef struct xf_group {
     uint32_t live;    /* calls that have joined and not ended */
     uint32_t waiting; /* of these, those in the queue */
     uint32_t place;   /* in the heap of holds, see queue.h */
+    uint32_t misses;  /* calls in a row that did not find the prefix */
     bool closed;
     struct xf_group *spare; /* not in use: the next one that is not */
 } xf_group;
@@ -98,7 +100,8 @@ bool xf_group_warmed(xf_groups *all, xf_group *g, int64_t dispatched_at, int64_t
    only the rest of the bound. True if that ends a hold: the group is cold. */
 bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, int64_t now);
 
-/* The prefix was found not to be in the cache. A group that is warm is cold. */
-void xf_group_cool(xf_group *g);
+/* The answer to a call that did not lead says whether the prefix was `found` in the cache. After
+   XF_MISSES in a row that did not find it, a group that is warm is cold. */
+void xf_group_looked_up(xf_group *g, bool found);
 
 #endif

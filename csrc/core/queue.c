@@ -298,7 +298,7 @@ void xf_queue_regroup(xf_queue *q, xf_group *g)
     arrange_hold(q, g);
 }
 
-void xf_queue_admitted(xf_queue *q, const xf_call *c, int64_t at)
+void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at)
 {
     xf_flow *f = flow_of(q, c);
     xf_group *g = f->group;
@@ -307,7 +307,8 @@ void xf_queue_admitted(xf_queue *q, const xf_call *c, int64_t at)
         f->turn_until = q->next_number;
         arrange(q, f);
     }
-    if (xf_group_admitted(&q->groups, g, c, at)) {
+    c->led = xf_group_admitted(&q->groups, g, c, at);
+    if (c->led) {
         xf_queue_regroup(q, g);
     }
 }

@@ -111,7 +111,7 @@ void xf_queue_forget(xf_queue *q, xf_group *g);
 
 /* A call of a group was admitted at `at`. It has left the queue, or never entered it. Begins a
    turn, and a hold if the group was cold. O(flows of the group), and O(log f) for each. */
-void xf_queue_admitted(xf_queue *q, const xf_call *c, int64_t at);
+void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at);
 
 /* A hold has begun or ended: takes the group's flows out of the heap, or puts them in. O(flows of
    the group), and O(log f) for each. */

@@ -72,7 +72,7 @@ static void leave_queue(xf_scheduler *s, xf_call *c)
 }
 
 /* `c` has passed the gate, at s->anchor. */
-static void passed(xf_scheduler *s, const xf_call *c)
+static void passed(xf_scheduler *s, xf_call *c)
 {
     if (c->grouped) {
         xf_queue_admitted(&s->queue, c, s->anchor);
@@ -469,13 +469,13 @@ void xf_warmed(xf_scheduler *s, const xf_call *c, int64_t now)
     advance(s);
 }
 
-void xf_cool(xf_scheduler *s, xf_group *g, int64_t now)
+void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, int64_t now)
 {
     xf_begin(s, now);
-    if (xf_group_is_due(g, s->now)) {
-        xf_group_lapse(&s->queue.groups, g);
+    xf_group *g = group_of(s, c);
+    if (g != NULL && (found || !c->led)) {
+        xf_group_looked_up(g, found);
     }
-    xf_group_cool(g);
 }
 
 /* ---- time ---- */

@@ -148,9 +148,9 @@ xf_group *xf_group_of(const xf_scheduler *s, const xf_call *c);
    begun. That ends a hold. A call that succeeds says so by itself. */
 void xf_warmed(xf_scheduler *s, const xf_call *c, int64_t now);
 
-/* Notes that the provider did not find the prefix of a group in its cache. The next call of it
-   leads. Does nothing while the group warms. */
-void xf_cool(xf_scheduler *s, xf_group *g, int64_t now);
+/* Notes whether the answer to `c`, a call of a group in flight, says that the provider `found` the
+   prefix in its cache. A leader need not. After two misses in a row the next call leads. */
+void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, int64_t now);
 
 /* ---- answers of the provider ---- */
 

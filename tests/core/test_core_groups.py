@@ -71,14 +71,13 @@ class GroupsAndModel(CoreAndModel):
             self.core.set_terms(group, hold, ttl)
             self.model.set_terms(group, hold, ttl)
 
-    @rule(data=st.data(), delay=delays)
-    def cool(self, data: st.DataObject, delay: int) -> None:
-        group = self.draw_group(data)
-        if group is not None:
-            now = self.later(delay)
-            self.core.cool(now, group)
-            self.model.cool(now, group)
-            self.compare()
+    @precondition(lambda self: self.has(IN_FLIGHT))
+    @rule(data=st.data(), delay=delays, found=st.booleans())
+    def look_up(self, data: st.DataObject, delay: int, found: bool) -> None:
+        now, call = self.later(delay), self.pick(data, IN_FLIGHT)
+        self.core.looked_up(now, call.number, found)
+        self.model.looked_up(now, call.number, found)
+        self.compare()
 
     @precondition(lambda self: self.has(IN_FLIGHT))
     @rule(data=st.data(), delay=delays)
@@ -311,13 +310,21 @@ def test_new_calls_of_a_group_do_not_prolong_its_turn(make: Make) -> None:
     assert order == [second, other, late]
 
 
-def test_a_prefix_that_was_not_found_is_written_anew(make: Make) -> None:
+def test_a_prefix_that_two_calls_in_a_row_do_not_find_is_written_anew(make: Make) -> None:
     scheduler = make()
     group = scheduler.open_group(3 * SECOND, MINUTES)
     [leader] = submit(scheduler, 1, group)
     dispatch(scheduler, leader)
     scheduler.warmed(SECOND, leader)
-    scheduler.cool(2 * SECOND, group)
+    scheduler.looked_up(SECOND, leader, False)  # as is to be expected
+    readers = submit(scheduler, 3, group, SECOND)
+    dispatch(scheduler, *readers)
+    for reader, found in zip(readers, (False, True, False), strict=True):
+        scheduler.looked_up(2 * SECOND, reader, found)
     scheduler.collect()
+    [another] = submit(scheduler, 1, group, 2 * SECOND)
+    assert scheduler.collect() == [another]
+    dispatch(scheduler, another)
+    scheduler.looked_up(2 * SECOND, another, False)  # the second in a row
     first, _ = submit(scheduler, 2, group, 2 * SECOND)
     assert scheduler.collect() == [first]

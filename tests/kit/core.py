@@ -75,7 +75,7 @@ SIGNATURES = {
     "xf_close_group": (None, [c_void_p, c_void_p]),
     "xf_join_group": (None, [c_void_p, c_void_p]),
     "xf_warmed": (None, [c_void_p, c_void_p, c_int64]),
-    "xf_cool": (None, [c_void_p, c_void_p, c_int64]),
+    "xf_looked_up": (None, [c_void_p, c_void_p, c_bool, c_int64]),
     "handle_terms": (None, [c_void_p, c_int64, c_int64]),
     "handle_prefixes": (None, [c_void_p, POINTER(c_int64)]),
     "xf_poll": (None, [c_void_p, c_int64]),
@@ -263,8 +263,8 @@ class Core:
     def warmed(self, now: int, number: int) -> None:
         self.lib.xf_warmed(self.scheduler, self.calls[number], now)
 
-    def cool(self, now: int, group: int) -> None:
-        self.lib.xf_cool(self.scheduler, self.groups[group], now)
+    def looked_up(self, now: int, number: int, found: bool) -> None:
+        self.lib.xf_looked_up(self.scheduler, self.calls[number], found, now)
 
     @property
     def prefixes(self) -> tuple[int, int, int, int]:

@@ -70,6 +70,7 @@ class Call:
     refused: bool = False  # this attempt, in the last cooldown
     foreseen: bool = False  # in flight: the level at the end of the cooldown has paid for it
     group: Group | None = None  # of the calls that share its prefix
+    led: bool = False  # it led its group when it was last admitted
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -193,7 +194,7 @@ class Model:
         self.admitted_at = self.now
         call.state, call.resets = ADMITTED, self.resets
         if call.group is not None:
-            call.group.admitted(call.number, call.priority, at, len(self.calls) - 1)
+            call.led = call.group.admitted(call.number, call.priority, at, len(self.calls) - 1)
         self.outbox.append(call.number)
 
     def try_one(self, at: int) -> None:
@@ -384,10 +385,12 @@ class Model:
         self.warm(self.calls[number])
         self.poll(self.now)
 
-    def cool(self, now: int, group: int) -> None:
-        """The prefix was not found in the cache."""
+    def looked_up(self, now: int, number: int, found: bool) -> None:
+        """The prefix was found in the cache, or not."""
         self.begin(now)
-        self.groups[group].cool()
+        call = self.calls[number]
+        if call.group is not None and (found or not call.led):
+            call.group.looked_up(found)
         self.poll(self.now)
 
     def warm(self, call: Call) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+MISSES = 2
+
 
 @dataclass(eq=False)
 class Group:
@@ -16,6 +18,7 @@ class Group:
     warm_until: int | None = 0  # None: for ever
     spent: int = 0  # of the bound, by leaders that failed one after another
     turns: dict[int, tuple[int, int]] = field(default_factory=dict)  # by priority: from, until
+    misses: int = 0  # calls in a row that did not find the prefix
     led: int = 0  # holds that have begun,
     lapsed: int = 0  # and that have lapsed while calls waited
     held: int = 0  # ns of all holds at whose end calls waited
@@ -29,17 +32,19 @@ class Group:
         since, until = self.turns.get(priority, (0, 0))
         return min(since, number) if number < until else number
 
-    def admitted(self, number: int, priority: int, at: int, newest: int) -> None:
+    def admitted(self, number: int, priority: int, at: int, newest: int) -> bool:
+        """Whether the call leads."""
         if number >= self.turns.get(priority, (0, 0))[1]:
             self.turns[priority] = number, newest + 1
         if self.warm_until is None or at < self.warm_until:
-            return
+            return False
         if self.spent >= self.hold:
             self.warm(at)
-            return
+            return False
         self.leader, self.led_at = number, at
         self.held_until = at + self.hold - self.spent
         self.led += 1
+        return True
 
     def warm(self, since: int) -> None:
         if self.warm_until is not None:
@@ -61,6 +66,8 @@ class Group:
         self.end_hold(now, waiting)
         self.spent = self.spent + now - self.led_at if spends and waiting else 0
 
-    def cool(self) -> None:
-        if not self.warming:
-            self.warm_until, self.spent = 0, 0
+    def looked_up(self, found: bool) -> None:
+        """A call that did not lead has found the prefix in the cache, or not."""
+        self.misses = 0 if found else self.misses + 1
+        if self.misses >= MISSES and not self.warming:
+            self.warm_until, self.spent, self.misses = 0, 0, 0
