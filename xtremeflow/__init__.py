@@ -2,6 +2,7 @@
 
 from xtremeflow._core import report_token_usage
 from xtremeflow.answers.backoff import RetryException, auto_backoff
+from xtremeflow.batches.first_token import report_first_token
 from xtremeflow.batches.kv_batch import kv_batch
 from xtremeflow.batches.pipeline import async_chunks, async_pipeline
 from xtremeflow.learning.estimates import Estimator
@@ -11,7 +12,7 @@ from xtremeflow.scheduler import (
     TaskScheduler,
     TokenRateScheduler,
 )
-from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, Stats
+from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, PrefixStats, Stats
 from xtremeflow.values.charges import ChargeRule
 from xtremeflow.values.limits import Limit
 
@@ -23,6 +24,7 @@ __all__ = [
     "LearnedConcurrency",
     "Limit",
     "LimitStats",
+    "PrefixStats",
     "RateLimitScheduler",
     "RequestRateScheduler",
     "RetryException",
@@ -34,6 +36,7 @@ __all__ = [
     "async_pipeline",
     "auto_backoff",
     "kv_batch",
+    "report_first_token",
     "report_token_usage",
 ]
 

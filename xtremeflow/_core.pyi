@@ -1,7 +1,7 @@
 """The native queue: limits, admission, the shared cooldown."""
 
 from asyncio import AbstractEventLoop, Future, Task
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Hashable, Mapping, Sequence
 from contextvars import Context
 from typing import Any, Final, Protocol, TypeAlias, TypeVar, final, type_check_only
 
@@ -37,6 +37,8 @@ class Scheduler:
         priority: int = 0,
         timeout: float | None = None,
         name: str | None = None,
+        prefix: Hashable = None,
+        prefix_tokens: int = 0,
     ) -> Coroutine[Any, Any, Task[_T]]: ...
     def submit(
         self,
@@ -46,6 +48,8 @@ class Scheduler:
         priority: int = 0,
         timeout: float | None = None,
         name: str | None = None,
+        prefix: Hashable = None,
+        prefix_tokens: int = 0,
     ) -> Task[_T]: ...
     def _exchange(
         self,
@@ -367,6 +371,8 @@ class Call:
         max_retry_after: float,
         /,
     ) -> float: ...
+    def warmed(self) -> None: ...
+    def _read(self, cached: int, written: int, /) -> None: ...
     def rest(self) -> None: ...
     def retry(self) -> Future[None]: ...
     def resume(self) -> bool: ...

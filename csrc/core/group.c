@@ -100,13 +100,16 @@ void xf_group_lapse(xf_groups *all, xf_group *g)
     warm(g, g->held_until);
 }
 
-bool xf_group_warmed(xf_groups *all, xf_group *g, int64_t dispatched_at, int64_t now)
+bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now)
 {
     bool held = g->leader != NULL;
+    if (g->leader != c && c->dispatched_at < g->missed_at) {
+        return false;
+    }
     if (held) {
         end_hold(all, g, now);
     }
-    warm(g, dispatched_at);
+    warm(g, c->dispatched_at);
     return held;
 }
 
@@ -121,12 +124,13 @@ bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, i
     return true;
 }
 
-void xf_group_looked_up(xf_group *g, bool found)
+void xf_group_looked_up(xf_group *g, bool found, int64_t now)
 {
     g->misses = found ? 0 : g->misses + 1;
     if (g->misses >= XF_MISSES && g->leader == NULL) {
         g->warm_until = 0;
         g->spent_ns = 0;
         g->misses = 0;
+        g->missed_at = now;
     }
 }

@@ -36,9 +36,11 @@ typedef struct xf_group {
     const xf_call *leader; /* warming: the call that writes the cache; else NULL */
     int64_t hold_ns;       /* the bound of a hold; the caller may change it */
     int64_t ttl_ns;        /* the time to live, or XF_NEVER; the caller may change it */
+    int64_t tokens;        /* of the prefix, 0 if unknown; the caller's own */
     int64_t spent_ns;      /* of the bound, by leaders that failed one after another */
     int64_t led_at;        /* warming: the leader's admission, */
     int64_t held_until;    /* and the end of the hold */
+    int64_t missed_at;     /* calls dispatched earlier do not warm it, but for a leader */
     int64_t warm_until;    /* not warming: it is warm before, cold from then on */
     uint32_t index;
     uint32_t live;    /* calls that have joined and not ended */
@@ -92,9 +94,8 @@ bool xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at
 /* The hold has reached its bound: ends it. */
 void xf_group_lapse(xf_groups *all, xf_group *g);
 
-/* The prefix can be read, by a call that was dispatched at `dispatched_at`. True if that ends a
-   hold. */
-bool xf_group_warmed(xf_groups *all, xf_group *g, int64_t dispatched_at, int64_t now);
+/* The prefix of `c`, in flight, can be read. True if that ends a hold. */
+bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now);
 
 /* `c` has ended, or ended an attempt, and has not warmed the group. `spends`: the next leader has
    only the rest of the bound. True if that ends a hold: the group is cold. */
@@ -102,6 +103,6 @@ bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, i
 
 /* The answer to a call that did not lead says whether the prefix was `found` in the cache. After
    XF_MISSES in a row that did not find it, a group that is warm is cold. */
-void xf_group_looked_up(xf_group *g, bool found);
+void xf_group_looked_up(xf_group *g, bool found, int64_t now);
 
 #endif

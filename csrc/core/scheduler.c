@@ -137,7 +137,7 @@ static void lose(xf_scheduler *s, const xf_call *c, bool spends)
 static void warm(xf_scheduler *s, const xf_call *c)
 {
     xf_group *g = group_of(s, c);
-    if (g != NULL && xf_group_warmed(&s->queue.groups, g, c->dispatched_at, s->now)) {
+    if (g != NULL && xf_group_warmed(&s->queue.groups, g, c, s->now)) {
         release(s, g);
     }
 }
@@ -474,7 +474,7 @@ void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, int64_t now)
     xf_begin(s, now);
     xf_group *g = group_of(s, c);
     if (g != NULL && (found || !c->led)) {
-        xf_group_looked_up(g, found);
+        xf_group_looked_up(g, found, s->now);
     }
 }
 

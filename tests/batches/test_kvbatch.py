@@ -7,6 +7,8 @@ from functools import partial
 import pytest
 from kit.flows import Calls, RecordingScheduler, TaskScheduler, cancel_at_every_step, run, steps
 
+from xtremeflow import report_first_token
+from xtremeflow._core import current_call
 from xtremeflow.kvbatch import kv_batch
 
 
@@ -452,3 +454,78 @@ def test_eager_tasks(source):
         assert await batch == [0, 1, 2, 3]
 
     run(main, eager=True)
+
+
+@pytest.mark.parametrize("scheduler", [None, TaskScheduler])
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_the_others_start_when_the_first_answer_has_begun(scheduler, in_thread):
+    async def main():
+        started = []
+        going = asyncio.Event()
+
+        async def first():
+            started.append(0)
+            if in_thread:
+                await asyncio.to_thread(report_first_token)
+            else:
+                report_first_token()
+            await going.wait()  # what the others do, so they have started
+            return 0
+
+        async def other(i):
+            started.append(i)
+            assert current_call() is None or scheduler is not None
+            going.set()
+            return i
+
+        batch = kv_batch(
+            [first, *[partial(other, i) for i in (1, 2)]], scheduler=scheduler and scheduler()
+        )
+        assert await asyncio.wait_for(batch, 30) == [0, 1, 2]
+        assert started == [0, 1, 2]
+
+    asyncio.run(main())
+
+
+def test_with_warm_answer_they_wait_for_its_end():
+    async def main():
+        ended = []
+
+        async def first():
+            report_first_token()
+            await steps(5)
+            ended.append(0)
+
+        async def other():
+            assert ended == [0]
+
+        await kv_batch([first(), other(), other()], warm="answer")
+
+    run(main)
+
+
+def test_an_item_refused_at_the_first_token_ends_the_batch_and_not_the_first_call():
+    async def main():
+        ended = []
+
+        async def first():
+            report_first_token()
+            try:
+                await asyncio.sleep(1)
+            except asyncio.CancelledError:
+                ended.append("cancelled")
+                raise
+
+        with pytest.raises(TypeError, match="as element 1, got int"):
+            await kv_batch([first, 5])
+        assert ended == ["cancelled"]
+
+    run(main)
+
+
+def test_warm_is_checked():
+    async def main():
+        with pytest.raises(ValueError, match="warm must be 'first_token' or 'answer', got 'now'"):
+            kv_batch([], warm="now")
+
+    run(main)

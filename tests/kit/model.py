@@ -390,12 +390,14 @@ class Model:
         self.begin(now)
         call = self.calls[number]
         if call.group is not None and (found or not call.led):
-            call.group.looked_up(found)
+            call.group.looked_up(found, self.now)
         self.poll(self.now)
 
     def warm(self, call: Call) -> None:
         group = call.group
-        if group is not None:
+        if group is None:
+            return
+        if group.leader == call.number or call.dispatched >= group.missed_at:
             self.let_go(group)
             group.end_hold(self.now, self.members(group))
             group.warm(call.dispatched)

@@ -15,6 +15,7 @@ class Group:
     leader: int | None = None  # the number of the call that writes the cache
     led_at: int = 0
     held_until: int = 0
+    missed_at: int = 0  # calls dispatched earlier do not warm it, but for a leader
     warm_until: int | None = 0  # None: for ever
     spent: int = 0  # of the bound, by leaders that failed one after another
     turns: dict[int, tuple[int, int]] = field(default_factory=dict)  # by priority: from, until
@@ -66,8 +67,9 @@ class Group:
         self.end_hold(now, waiting)
         self.spent = self.spent + now - self.led_at if spends and waiting else 0
 
-    def looked_up(self, found: bool) -> None:
+    def looked_up(self, found: bool, now: int) -> None:
         """A call that did not lead has found the prefix in the cache, or not."""
         self.misses = 0 if found else self.misses + 1
         if self.misses >= MISSES and not self.warming:
             self.warm_until, self.spent, self.misses = 0, 0, 0
+            self.missed_at = now

@@ -50,8 +50,9 @@ def test_every_counter_of_a_scheduler_is_measured() -> None:
         "charges",  # beliefs, not figures
         "elapsed",  # the scraper has a clock
         "idle", "held_by_concurrency", "held_by_cooldown", "held_by_share",  # queue.time
+        "held_by_prefix",  # queue.time
         "succeeded", "failed", "cancelled", "expired",  # calls.ended
-        "share", "concurrency",  # their fields
+        "share", "concurrency", "prefixes",  # their fields
     }  # fmt: skip
     renamed = {"cooldowns": "cooldown_episodes", "cooldown_seconds": "cooldown_time_seconds",
                "cooldown_left": "cooldown_left_seconds", "refused": "attempts_refused",

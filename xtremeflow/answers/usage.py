@@ -39,9 +39,11 @@ def usage_of(answer: Any) -> Usage | None:
     )
     # Anthropic counts the tokens that its cache read and wrote apart from the rest of the input.
     apart = _count(usage, "cache_read_input_tokens") or 0
-    read += apart + (_count(usage, "cache_creation_input_tokens") or 0)
+    kept = _count(usage, "cache_creation_input_tokens") or 0
+    read += apart + kept
     written += _count(usage, *_THOUGHTS) or 0
-    return Usage(read, max(written, total - read), cached + apart)
+    kept += max(_count(_field(usage, name), "cache_write_tokens") or 0 for name in _DETAILS)
+    return Usage(read, max(written, total - read), cached + apart, kept)
 
 
 def _field(value: Any, name: str) -> Any:

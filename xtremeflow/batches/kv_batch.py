@@ -1,4 +1,4 @@
-"""kv_batch: the first call alone, then the rest together.
+"""kv_batch: the first call alone until its answer has begun, then the rest together.
 
 Calls that share a long prefix (one job description, many resumes) are cheaper when the first of
 them has filled the provider's prompt cache before the others arrive.
@@ -7,6 +7,7 @@ them has filled the provider's prompt cache before the others arrive.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 from collections import deque
 from collections.abc import (
@@ -19,8 +20,9 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import nullcontext
-from typing import Any, Generic, Protocol, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
+from xtremeflow.batches.first_token import awaited
 from xtremeflow.batches.progress import Progress, look_of
 from xtremeflow.batches.tasks import all_ended, cancel, close_source, failed
 from xtremeflow.values.arguments import check_iterable
@@ -42,9 +44,10 @@ def kv_batch(
     *,
     scheduler: _Scheduler | None = None,
     estimated_tokens: Cost | Sequence[Cost] = 0,
+    warm: Literal["first_token", "answer"] = "first_token",
     progress: bool = False,
 ) -> asyncio.Task[list[T]]:
-    """Runs the first of `aws` to its end (the warm-up), then all the others at once.
+    """Runs the first of `aws` (the warm-up), and all the others at once when its answer has begun.
 
     Args:
         aws: An iterable or async iterable of coroutines, or of zero-argument callables that
@@ -58,6 +61,9 @@ def kv_batch(
         estimated_tokens: For `scheduler`: one estimate for every item, or a sequence with the
             estimate of each. An estimate is a number of tokens or a mapping of limit name to
             amount.
+        warm: When the provider's cache is warm: ``"first_token"`` as soon as the first call streams
+            its answer through `xtremeflow.http`, or calls `report_first_token`, and at its end if
+            it does neither; ``"answer"`` at its end only.
         progress: Whether to show how many items are done, as for `map`.
 
     Returns:
@@ -82,7 +88,9 @@ def kv_batch(
         )
     if scheduler is None and estimated_tokens != 0:
         raise ValueError(f"estimated_tokens must be 0 without scheduler=, got {estimated_tokens!r}")
-    batch: _Batch[T] = _Batch(scheduler, estimated_tokens)
+    if warm not in ("first_token", "answer"):
+        raise ValueError(f"warm must be 'first_token' or 'answer', got {warm!r}")
+    batch: _Batch[T] = _Batch(scheduler, estimated_tokens, warm == "first_token")
     if progress:
         batch.shown = Progress("kv_batch", None, look_of(scheduler))
     source: AsyncIterable[Item[T]] | None = None
@@ -97,18 +105,21 @@ def kv_batch(
 
 
 class _Batch(Generic[T]):
-    def __init__(self, scheduler: _Scheduler | None, estimates: Cost | Sequence[Cost]) -> None:
+    def __init__(
+        self, scheduler: _Scheduler | None, estimates: Cost | Sequence[Cost], at_first_token: bool
+    ) -> None:
         self.scheduler = scheduler
         self.estimates = estimates
+        self.at_first_token = at_first_token
         self.held: deque[Item[T]] = deque()  # read, not started
         self.first: asyncio.Task[T] | None = None
         self.rest: list[asyncio.Task[T]] = []
         self.warm = False
         self.shown: Progress | None = None
+        self.context = contextvars.copy_context()
         self.open: set[asyncio.Task[Any]] = set()
-        self.end: asyncio.Future[asyncio.Task[Any] | None] = (
-            asyncio.get_running_loop().create_future()
-        )
+        self.loop = asyncio.get_running_loop()
+        self.end: asyncio.Future[asyncio.Task[Any] | None] = self.loop.create_future()
 
     async def run(self, source: AsyncIterable[Item[T]] | None) -> list[T]:
         iterator = None if source is None else aiter(source)
@@ -146,6 +157,8 @@ class _Batch(Generic[T]):
     async def warm_up(self) -> T:
         first = self.held[0]
         call: Awaitable[T]
+        if self.at_first_token:
+            awaited.set(self.begun)  # in the contexts of this task and of the call's
         if self.scheduler is None and inspect.isawaitable(first):
             call = first
         else:
@@ -154,9 +167,25 @@ class _Batch(Generic[T]):
         result = await call
         if self.shown is not None:
             self.shown.step()
-        self.warm = True
-        self.start_held()
+        self.release()
         return result
+
+    def begun(self) -> None:
+        """The first answer has begun, as the call says in whatever thread."""
+        if asyncio._get_running_loop() is self.loop:
+            self.release()
+        else:
+            self.loop.call_soon_threadsafe(self.release)
+
+    def release(self) -> None:
+        """The cache is warm. The rest begins, in the context of the batch."""
+        if self.warm or self.end.done():
+            return
+        self.warm = True
+        try:
+            self.context.run(self.start_held)
+        except Exception as exc:  # not the first call's: that one may have just begun
+            self.watch(self.loop.create_task(_failed(exc)))
 
     def start_held(self) -> None:
         while self.held:
@@ -233,6 +262,10 @@ def _coroutine(item: Item[T], index: int) -> Coroutine[Any, Any, T]:
         "and with scheduler= the first element too: "
         f"a coroutine was expected as element {index}, got {type(item).__name__}{hint}"
     )
+
+
+async def _failed(exc: Exception) -> None:
+    raise exc
 
 
 async def _call(function: Callable[[], Awaitable[T]], index: int) -> T:

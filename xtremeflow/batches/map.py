@@ -8,6 +8,7 @@ from collections.abc import (
     AsyncIterable,
     Callable,
     Coroutine,
+    Hashable,
     Iterable,
 )
 from contextlib import aclosing
@@ -39,6 +40,18 @@ class _Scheduler(Protocol):
         timeout: float | None = None,
     ) -> Coroutine[Any, Any, asyncio.Task[R]]: ...
 
+    def submit(
+        self,
+        coro: Coroutine[Any, Any, R],
+        estimated_tokens: Cost = 0,
+        /,
+        *,
+        priority: int = 0,
+        timeout: float | None = None,
+        prefix: Hashable = None,
+        prefix_tokens: int = 0,
+    ) -> asyncio.Task[R]: ...
+
 
 def map_calls(
     scheduler: _Scheduler,
@@ -51,13 +64,16 @@ def map_calls(
     ordered: bool = True,
     return_exceptions: bool = False,
     window: int | None = None,
+    prefix: Callable[[T], Hashable] | None = None,
+    prefix_tokens: int = 0,
     progress: bool = False,
 ) -> AsyncGenerator[R | BaseException, None]:
     """Calls `fn` on every item, each call admitted by the scheduler, and yields the results.
 
     Args:
         fn: Returns a coroutine for an item.
-        items: An iterable or async iterable of any length, read one item ahead of admission.
+        items: An iterable or async iterable of any length, read one item ahead of admission, and
+            with `prefix` as far ahead as the window allows.
         estimated_tokens: The cost of a call: a number of tokens, a mapping of limit name to
             amount, or a function of the item that returns one of these.
         priority, timeout: As for `start_task`; `timeout` is of each call, in seconds.
@@ -65,7 +81,10 @@ def map_calls(
         return_exceptions: Whether to yield the exceptions of calls in place of results and go on.
             Otherwise the first exception ends the map.
         window: Calls that may be in flight or wait for the consumer. Default: twice the scheduler's
-            max_concurrency, or 1024 if it has none.
+            max_concurrency, or 1024 if it has none. With `prefix` also those that wait.
+        prefix: A function of the item that returns the key of its prompt's prefix, see
+            `start_task`; None for an item without one.
+        prefix_tokens: The tokens of a prefix, see `start_task`.
         progress: Whether to show how many calls are done, and the time left by the limit that
             binds: a bar where tqdm is installed, else a line every ten seconds.
 
@@ -76,6 +95,10 @@ def map_calls(
     and an async generator given as `items` is closed.
     """
     check_callable("fn", fn, "an async function of an item")
+    if prefix is not None:
+        check_callable("prefix", prefix, "a function of an item, or None")
+    elif prefix_tokens != 0:
+        raise ValueError(f"prefix_tokens must be 0 without prefix=, got {prefix_tokens!r}")
     check_iterable("items", items)
     if window is None:
         bound = scheduler.max_concurrency
@@ -90,7 +113,15 @@ def map_calls(
             coro = fn(item)
             if not asyncio.iscoroutine(coro):
                 raise TypeError(f"fn must be an async function, but it returned {coro!r}")
-            task = await scheduler.start_task(coro, cost, priority=priority, timeout=timeout)
+            if prefix is None:
+                task = await scheduler.start_task(coro, cost, priority=priority, timeout=timeout)
+            else:
+                # Not awaited: calls that are held must not keep those of other groups out.
+                key = _key_of(prefix, item, coro)
+                task = scheduler.submit(
+                    coro, cost, priority=priority, timeout=timeout,
+                    prefix=key, prefix_tokens=0 if key is None else prefix_tokens,
+                )  # fmt: skip
         except Exception as exc:
             task = asyncio.create_task(_raise(exc))
         if shown is not None:
@@ -145,6 +176,14 @@ async def _stream(
     finally:
         await stream.close()
         await close_source(source)
+
+
+def _key_of(prefix: Callable[[T], Hashable], item: T, coro: Coroutine[Any, Any, Any]) -> Hashable:
+    try:
+        return prefix(item)
+    except BaseException:
+        coro.close()
+        raise
 
 
 async def _async(items: Iterable[T]) -> AsyncGenerator[T, None]:

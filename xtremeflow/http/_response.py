@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xtremeflow import _http
+from xtremeflow.batches.first_token import is_awaited, reporting
 from xtremeflow.http._errors import InvalidJSON, StatusError
 from xtremeflow.http._json import decode
 
@@ -269,7 +270,9 @@ class StreamResponse(Answered):
     def aiter_bytes(self) -> AsyncIterator[bytes]:
         """Yields the body in pieces, as they arrive."""
         chunks = self._transfer.chunks()
-        return chunks if self._lease is None else self._tapped_chunks(chunks, self._lease)
+        if self._lease is not None:
+            return self._tapped_chunks(chunks, self._lease)
+        return reporting(chunks) if self.status < 400 and is_awaited() else chunks
 
     @staticmethod
     async def _tapped_chunks(
@@ -305,7 +308,9 @@ class StreamResponse(Answered):
         ``max_event`` raises TooLarge.
         """
         events = self._transfer.events(self._max_event)
-        return events if self._lease is None else self._tapped(events, self._lease)
+        if self._lease is not None:
+            return self._tapped(events, self._lease)
+        return reporting(events) if self.status < 400 and is_awaited() else events
 
     @staticmethod
     async def _tapped(

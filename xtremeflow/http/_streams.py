@@ -10,6 +10,7 @@ from types import TracebackType
 from xtremeflow import _http
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Sent
+from xtremeflow.batches.first_token import report_first_token
 from xtremeflow.http._admission import Admission, Lease, Unpassed
 from xtremeflow.http._ahead import body_ahead, is_at_hand
 from xtremeflow.http._alone import Alone
@@ -116,6 +117,8 @@ class ScheduledStreamContext(StreamContext):
         answer = self._admission.answer(transfer.status, transfer.head, None, sent_at, received_at)
         self._admission.told(answer)
         answer.has_come(await body_ahead(transfer))
+        if transfer.status < 400:
+            report_first_token()
         return Sent(stream, answer)
 
     async def __aenter__(self) -> StreamResponse:

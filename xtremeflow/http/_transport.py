@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from xtremeflow import _http
 from xtremeflow.answers.attempt import Sent
+from xtremeflow.batches.first_token import report_first_token
 from xtremeflow.http._admission import Admission, Lease, Unpassed, make_admission
 from xtremeflow.http._ahead import body_ahead
 from xtremeflow.http._connections import Connections
@@ -144,6 +145,8 @@ class _Transport:
         answer = admission.answer(transfer.status, transfer.head, None, sent_at, received_at)
         admission.told(answer)
         answer.has_come(await body_ahead(transfer))
+        if transfer.status < 400:
+            report_first_token()
         if transfer.status >= 400 and opened.upload is not None:
             await opened.upload.__aexit__(None, None, None)
             opened = opened._replace(upload=None)

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Coroutine, Generator, Iterable
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    Callable,
+    Coroutine,
+    Generator,
+    Hashable,
+    Iterable,
+)
 from typing import Any, Literal, TypeVar, overload
 
 from xtremeflow import _core
@@ -29,6 +37,8 @@ class Mapped(_core.Scheduler):
         ordered: bool = True,
         return_exceptions: Literal[False] = False,
         window: int | None = None,
+        prefix: Callable[[T], Hashable] | None = None,
+        prefix_tokens: int = 0,
         progress: bool = False,
     ) -> AsyncGenerator[R, None]: ...
     @overload
@@ -43,6 +53,8 @@ class Mapped(_core.Scheduler):
         ordered: bool = True,
         return_exceptions: Literal[True],
         window: int | None = None,
+        prefix: Callable[[T], Hashable] | None = None,
+        prefix_tokens: int = 0,
         progress: bool = False,
     ) -> AsyncGenerator[R | BaseException, None]: ...
     def map(
@@ -56,6 +68,8 @@ class Mapped(_core.Scheduler):
         ordered: bool = True,
         return_exceptions: bool = False,
         window: int | None = None,
+        prefix: Callable[[T], Hashable] | None = None,
+        prefix_tokens: int = 0,
         progress: bool = False,
     ) -> AsyncGenerator[Any, None]:
         """Calls ``fn`` on every item, each call admitted by this scheduler, and yields the results.
@@ -72,6 +86,8 @@ class Mapped(_core.Scheduler):
             ordered=ordered,
             return_exceptions=return_exceptions,
             window=window,
+            prefix=prefix,
+            prefix_tokens=prefix_tokens,
             progress=progress,
         )
 

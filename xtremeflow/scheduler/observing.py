@@ -218,6 +218,7 @@ class Observing(Mapped):
             return {}
         estimate, sent_at = call.extra["estimated_tokens"], call.dispatched_at
         key = _key(model, call)
+        call._read(used.cached, used.written)
         with self._learning:
             self._catch_up()
             settled = self._costs.settled(key, estimate, used, sent_at, self._now(), rule)

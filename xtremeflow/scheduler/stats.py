@@ -65,6 +65,34 @@ class ShareStats:
 
 
 @dataclass(frozen=True)
+class PrefixStats:
+    """A snapshot of the calls that share prefixes; see the argument ``prefix`` of `start_task`.
+
+    Tokens are those of the usages that `settle` received.
+    """
+
+    groups: int
+    """Groups that are known: their calls have not ended, or their prefix may be in the cache."""
+    led: int
+    """Calls that went ahead of their group."""
+    lapsed: int
+    """Of these, those whose answer had not begun within the bound, while other calls waited."""
+    expected: int
+    """Tokens of prefixes, of the calls that did not lead and have told their usage."""
+    read: int
+    """Tokens that calls have read from the provider's cache."""
+    written: int
+    """Tokens that they have written to it, where the provider tells it."""
+    hits: float | None
+    """Share of the calls that did not lead which found their prefix, at least 80 % of its tokens;
+    None before the first."""
+    held_seconds: float
+    """Time in which groups held calls back, added up over the groups."""
+    bound: float
+    """Seconds that a group is held at most: three times the median time to the first token."""
+
+
+@dataclass(frozen=True)
 class LearnedConcurrency:
     """The number of calls that a provider takes at a time, as its answers show."""
 
@@ -80,8 +108,8 @@ class LearnedConcurrency:
 class Stats:
     """A snapshot of a scheduler. Counts are of calls, times in seconds, shares from 0 to 1.
 
-    ``idle``, ``held_by_concurrency``, ``held_by_cooldown``, ``held_by_share`` and the ``held_back``
-    of all limits add up to 1. They say why quota was idle since the first call.
+    ``idle``, the shares ``held_by_`` something, and the ``held_back`` of all limits add up to 1.
+    They say why quota was idle since the first call.
     """
 
     elapsed: float
@@ -119,6 +147,11 @@ class Stats:
     """Share of the time in which it waited for the end of a cooldown."""
     held_by_share: float = 0.0
     """Share of the time in which it waited for the calls of other members, see ``share``."""
+    held_by_prefix: float = 0.0
+    """Share of the time in which all calls that waited were held by their groups, see
+    ``prefixes``."""
+    prefixes: PrefixStats | None = None
+    """The calls that share prefixes; None if no call has named one."""
     share: ShareStats | None = None
     """What is in common with other schedulers; None where nothing is."""
     concurrency: LearnedConcurrency | None = None
@@ -158,6 +191,22 @@ def share_from(name: str, shared: Mapping[str, Any]) -> ShareStats:
         own=min(1.0, max(parts, default=0.0)),
         in_flight=sum(each["held"] for each in members),
         waiting=sum(each["state"] != "quiet" for each in members),
+    )
+
+
+def _prefixes_from(told: Mapping[str, Any] | None) -> PrefixStats | None:
+    if told is None:
+        return None
+    return PrefixStats(
+        groups=told["groups"],
+        led=told["led"],
+        lapsed=told["lapsed"],
+        expected=told["expected"],
+        read=told["read"],
+        written=told["written"],
+        hits=told["found"] / told["looked_up"] if told["looked_up"] else None,
+        held_seconds=told["held"],
+        bound=told["bound"],
     )
 
 
@@ -226,6 +275,8 @@ def stats_from(
         held_by_concurrency=share(snapshot["held_by_concurrency"]),
         held_by_cooldown=share(snapshot["held_by_cooldown"]),
         held_by_share=share(snapshot["held_by_share"]),
+        held_by_prefix=share(snapshot["held_by_prefix"]),
+        prefixes=_prefixes_from(snapshot["prefixes"]),
         share=snapshot.get("share"),
         concurrency=concurrency,
         margin=snapshot["margin"],

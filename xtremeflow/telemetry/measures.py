@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.scheduler.stats import LimitStats, ShareStats, Stats
+from xtremeflow.scheduler.stats import LimitStats, PrefixStats, ShareStats, Stats
 from xtremeflow.telemetry.measure import Kind, Measure, Samples, one
 
 
@@ -76,6 +76,7 @@ def _held(seen: Look) -> Samples:
         ("concurrency", stats.held_by_concurrency),
         ("cooldown", stats.held_by_cooldown),
         ("share", stats.held_by_share),
+        ("prefix", stats.held_by_prefix),
         *((f"limit {name}", limit.held_back) for name, limit in named(stats)),
     ]
     return [((cause,), share * stats.elapsed) for cause, share in shares]
@@ -83,6 +84,17 @@ def _held(seen: Look) -> Samples:
 
 def _of_share(read: Callable[[ShareStats], float]) -> Callable[[Look], Samples]:
     return one(lambda seen: None if seen.stats.share is None else read(seen.stats.share))
+
+
+def _of_prefixes(read: Callable[[PrefixStats], float]) -> Callable[[Look], Samples]:
+    return one(lambda seen: None if seen.stats.prefixes is None else read(seen.stats.prefixes))
+
+
+def _prefix_tokens(seen: Look) -> Samples:
+    told = seen.stats.prefixes
+    if told is None:
+        return []
+    return [(("expected",), told.expected), (("read",), told.read), (("written",), told.written)]
 
 
 def _counter(
@@ -245,5 +257,25 @@ MEASURES: tuple[Measure[Look], ...] = (
         "1",
         "Part of this scheduler in all that the members of the share have used",
         _of_share(lambda s: s.own),
+    ),
+    _gauge("prefix.groups", "{group}", "Known prefixes", _of_prefixes(lambda p: p.groups)),
+    _counter(
+        "prefix.leaders",
+        "{call}",
+        "Calls that went ahead of those with the same prefix",
+        _of_prefixes(lambda p: p.led),
+    ),
+    _counter(
+        "prefix.held",
+        "s",
+        "Time for which prefixes held calls back, added up over the prefixes",
+        _of_prefixes(lambda p: p.held_seconds),
+    ),
+    _counter(
+        "prefix.tokens",
+        "{token}",
+        "Tokens of prefixes: expected in the cache, read from it, written to it",
+        _prefix_tokens,
+        "kind",
     ),
 )

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """The tokens of a call. `input` includes `cached`, the tokens read from a cache."""
+    """The tokens of a call. `input` includes `cached`, the tokens read from the provider's cache,
+    and `written`, those written to it; only some providers tell the latter."""
 
     input: int
     output: int
     cached: int = 0
+    written: int = 0
 
     @property
     def total(self) -> int:

@@ -6,6 +6,7 @@
 #include "binding/call/future.h"
 #include "binding/call/member.h"
 #include "binding/call/owner.h"
+#include "binding/call/prefix.h"
 #include "binding/call/retry.h"
 #include "binding/call/run.h"
 #include "binding/call/usage.h"
@@ -223,7 +224,11 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
     if (c->stage == XF_STAGE_LEFT) {
         xf_call_move(c, XF_STAGE_ENDED);
     }
-    xf_finish(&s->core, &c->core, outcome, xf_port_about_now(s, c->port));
+    int64_t now = c->core.led ? xf_port_now(s, c->port) : xf_port_about_now(s, c->port);
+    if (outcome == XF_SUCCEEDED) {
+        xf_prefix_came(c, now);
+    }
+    xf_finish(&s->core, &c->core, outcome, now);
     xf_call_unlink(c);
     if (c->callback != NULL) {
         xf_future_settle(c); /* ended by other code than the task that waits */
@@ -274,8 +279,8 @@ static int call_traverse(PyObject *self, visitproc visit, void *arg)
 static int call_clear(PyObject *self)
 {
     CallObject *c = (CallObject *)self;
-    if (c->core.state != XF_CALL_NEW && c->core.state != XF_CALL_DONE) {
-        /* Garbage, together with its scheduler and its loop. */
+    if (c->core.state != XF_CALL_DONE && (c->core.state != XF_CALL_NEW || c->core.grouped)) {
+        /* Garbage, together with its scheduler and its loop; or never submitted. */
         xf_finish(&c->scheduler->core, &c->core, XF_CANCELLED, c->scheduler->core.now);
     }
     xf_call_move(c, XF_STAGE_ENDED);
@@ -297,6 +302,11 @@ static void call_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     PyObject *unstarted = c->stage == XF_STAGE_PENDING ? Py_XNewRef(c->coro) : NULL;
+    XF_LOCK(s);
+    if (c->core.state == XF_CALL_NEW) {
+        xf_finish(&s->core, &c->core, XF_CANCELLED, s->core.now); /* it leaves its group */
+    }
+    XF_UNLOCK();
     (void)call_clear(self);
     XF_LOCK(s);
     recycle(s, c);
@@ -387,6 +397,8 @@ XF_METHOD_DOOR(xf_call_resume, xf_scheduler_of(self))
 XF_FASTCALL_DOOR(xf_future_add_done_callback, xf_scheduler_of(self))
 XF_KEYWORDS_DOOR(xf_future_cancel, xf_scheduler_of(self))
 XF_METHOD_DOOR(xf_future_result, xf_scheduler_of(self))
+XF_METHOD_DOOR(xf_call_warmed, xf_scheduler_of(self))
+XF_METHOD_DOOR(xf_call_read, xf_scheduler_of(self))
 XF_GETTER_DOOR(get_dispatched_at, xf_scheduler_of(self))
 XF_GETTER_DOOR(get_extra, xf_scheduler_of(self))
 XF_GETTER_DOOR(get_state, xf_scheduler_of(self))
@@ -421,6 +433,12 @@ static PyMethodDef call_methods[] = {
      PyDoc_STR("resume($self, /)\n--\n\n"
                "Dispatches the next attempt. False if a cooldown has begun since its admission.\n"
                "Then the call waits again: await retry() once more.")},
+    {"warmed", xf_call_warmed_locked, METH_NOARGS,
+     PyDoc_STR("warmed($self, /)\n--\n\n"
+               "Says that the answer to a call in flight has begun: its prefix can be read.")},
+    {"_read", xf_call_read_locked, METH_VARARGS,
+     PyDoc_STR("_read($self, cached, written, /)\n--\n\n"
+               "Says how many tokens the call has read from the cache and written to it.")},
     {"send", xf_call_send, METH_O, PyDoc_STR("The coroutine protocol, for its task.")},
     {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
      PyDoc_STR("The coroutine protocol, for its task.")},

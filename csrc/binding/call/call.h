@@ -41,6 +41,7 @@ struct CallObject {
     bool is_draining;     /* waits for the other calls of its scheduler to end */
     uint8_t outcome : 2;  /* in XF_STAGE_LEFT: its xf_outcome */
     bool child_waits : 1; /* a child task's attempt is, or was, to be repeated */
+    bool has_begun : 1;   /* the leader of a group: its answer has */
     xf_call core;         /* the last field: it has one number per limit */
 };
 

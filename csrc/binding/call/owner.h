@@ -10,6 +10,9 @@
    a mapping. */
 typedef enum xf_kind { XF_KIND_OTHER, XF_KIND_REQUESTS, XF_KIND_TOKENS } xf_kind;
 
+/* See prefix.h. */
+typedef struct xf_prefixes xf_prefixes;
+
 /* Of the layer above: see scheduler/foretold.h. */
 typedef struct xf_foretold xf_foretold;
 
@@ -35,6 +38,7 @@ struct SchedulerObject {
     CallObject *free_calls;     /* linked by `next` */
     int n_free_calls;
     xf_member *member;     /* of a share, see member.h; NULL: of none */
+    xf_prefixes *prefixes; /* those that calls have named, or NULL */
     xf_foretold *foretold; /* what the next answer is expected to tell, or NULL */
     PyObject *tariffs;     /* dict: model -> capsule of its tariff, see tariff.h; or NULL */
     xf_scheduler core;

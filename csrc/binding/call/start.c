@@ -48,6 +48,18 @@ int xf_parse_timeout(PyObject *value, int64_t *timeout_ns)
     return 0;
 }
 
+static int parse_prefix_tokens(PyObject *value, int64_t *tokens)
+{
+    int overflow = 0;
+    *tokens = PyLong_Check(value) ? PyLong_AsLongLongAndOverflow(value, &overflow) : -1;
+    if (!PyLong_Check(value) || overflow != 0 || *tokens < 0) {
+        PyErr_Format(PyLong_Check(value) ? PyExc_ValueError : PyExc_TypeError,
+                     "prefix_tokens must be a whole number >= 0, not %R", value);
+        return -1;
+    }
+    return 0;
+}
+
 static int parse_keyword(xf_module *st, const char *method, PyObject *key, PyObject *value,
                          xf_submission *r)
 {
@@ -70,9 +82,16 @@ static int parse_keyword(xf_module *st, const char *method, PyObject *key, PyObj
         r->name = value == Py_None ? NULL : value;
         return 0;
     }
+    if (key == st->s_prefix || PyUnicode_Compare(key, st->s_prefix) == 0) {
+        r->prefix = value == Py_None ? NULL : value;
+        return 0;
+    }
+    if (key == st->s_prefix_tokens || PyUnicode_Compare(key, st->s_prefix_tokens) == 0) {
+        return parse_prefix_tokens(value, &r->prefix_tokens);
+    }
     PyErr_Format(PyExc_TypeError,
                  "%s() got an unexpected keyword argument %R; allowed are estimated_tokens, "
-                 "priority, timeout and name",
+                 "priority, timeout, name, prefix and prefix_tokens",
                  method, key);
     return -1;
 }
@@ -117,6 +136,11 @@ int xf_submission_parse(SchedulerObject *s, const char *method, PyObject *const 
         if (parse_keyword(st, method, key, value, r) < 0) {
             goto fail;
         }
+    }
+    if (r->prefix == NULL && r->prefix_tokens > 0) {
+        PyErr_Format(PyExc_ValueError, "prefix_tokens must be 0 without prefix=, not %lld",
+                     (long long)r->prefix_tokens);
+        goto fail;
     }
     return 0;
 fail:

@@ -11,6 +11,8 @@ typedef struct xf_submission {
     PyObject *coro;     /* borrowed */
     PyObject *estimate; /* borrowed, NULL: none */
     PyObject *name;     /* borrowed, NULL: none */
+    PyObject *prefix;   /* borrowed, NULL: none */
+    int64_t prefix_tokens;
     int priority;
     int64_t timeout_ns; /* -1: none */
 } xf_submission;

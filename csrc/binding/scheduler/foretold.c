@@ -374,7 +374,7 @@ static bool is_foreseen(SchedulerObject *s, answer *a, PyObject *headers, PyObje
 {
     const xf_foretold *f = s->foretold;
     if (f == NULL || !f->is_armed || s->alarm_at > 0 || (double)a->now * 1e-9 >= f->look_at ||
-        a->call->core.repeated ||
+        a->call->core.repeated || a->call->core.grouped ||
         (f->slots >= 0 && s->core.queue.size > 0 && (long)s->core.gate.in_use >= f->slots)) {
         return false;
     }

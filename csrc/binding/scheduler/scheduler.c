@@ -6,6 +6,7 @@
 #include "binding/call/drain.h"
 #include "binding/call/member.h"
 #include "binding/call/owner.h"
+#include "binding/call/prefix.h"
 #include "binding/call/exchange.h"
 #include "binding/call/run.h"
 #include "binding/call/start.h"
@@ -146,7 +147,7 @@ static int scheduler_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(s->names);
     Py_VISIT(s->drains);
     Py_VISIT(s->tariffs);
-    if (xf_foretold_traverse(s, visit, arg) != 0) {
+    if (xf_foretold_traverse(s, visit, arg) != 0 || xf_prefix_traverse(s, visit, arg) != 0) {
         return -1;
     }
     if (s->member != NULL) {
@@ -168,6 +169,7 @@ static int scheduler_clear(PyObject *self)
     Py_CLEAR(s->tariffs);
     xf_foretold_free(s);
     xf_port_detach_all(s);
+    xf_prefix_free(s);
     return 0;
 }
 
@@ -194,6 +196,17 @@ static void scheduler_dealloc(PyObject *self)
 
 /* ---- calls ---- */
 
+/* A call by these arguments. On failure closes the coroutine and returns NULL with an error set. */
+static CallObject *new_call(SchedulerObject *s, const xf_submission *r)
+{
+    CallObject *c = xf_call_new(s, r->coro, r->estimate, r->priority);
+    if (c != NULL && r->prefix != NULL && xf_prefix_join(c, r->prefix, r->prefix_tokens) < 0) {
+        xf_call_give_up(c);
+        Py_CLEAR(c);
+    }
+    return c;
+}
+
 static PyObject *scheduler_start_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
                                       PyObject *kwnames)
 {
@@ -202,7 +215,7 @@ static PyObject *scheduler_start_task(PyObject *self, PyObject *const *args, Py_
     if (xf_submission_parse(s, "start_task", args, nargs, kwnames, &r) < 0) {
         return NULL;
     }
-    CallObject *c = xf_call_new(s, r.coro, r.estimate, r.priority);
+    CallObject *c = new_call(s, &r);
     return c != NULL ? xf_start_new(c, &r) : NULL;
 }
 
@@ -218,7 +231,7 @@ static PyObject *scheduler_submit(PyObject *self, PyObject *const *args, Py_ssiz
     CallObject *c;
     bool submitted;
     XF_LOCK(self);
-    c = xf_call_new(s, r.coro, r.estimate, r.priority);
+    c = new_call(s, &r);
     submitted = c != NULL && xf_call_submit(c, r.timeout_ns) == 0;
     XF_UNLOCK();
     if (c == NULL) {
@@ -354,7 +367,8 @@ XF_SETTER_DOOR(set_max_concurrency, self)
 static PyMethodDef scheduler_methods[] = {
     {"start_task", XF_FUNCTION(scheduler_start_task_locked), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
-         "start_task($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
+         "start_task($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None,\n"
+         "prefix=None, prefix_tokens=0)\n"
          "--\n\n"
          "Waits until the call is admitted, starts `coro` and returns its asyncio.Task.\n\n"
          "Args:\n"
@@ -363,13 +377,18 @@ static PyMethodDef scheduler_methods[] = {
          "        names to units.\n"
          "    priority: -32768 to 32767. Higher ones go first.\n"
          "    timeout: Seconds to wait for the admission; None is for ever.\n"
-         "    name: The name of the task.\n\n"
+         "    name: The name of the task.\n"
+         "    prefix: A hashable key that is equal for calls whose prompts begin in the same way.\n"
+         "        The first of them goes alone until its answer has begun, see docs/prefixes.md.\n"
+         "    prefix_tokens: The tokens of that common part, to check whether it was read from\n"
+         "        the provider's cache; 0 if unknown.\n\n"
          "Raises:\n"
          "    asyncio.TimeoutError: The call was not admitted within `timeout`.\n"
          "    TypeError, ValueError: An argument is of the wrong type or out of its range.")},
     {"submit", XF_FUNCTION(scheduler_submit), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
-         "submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None)\n"
+         "submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None,\n"
+         "prefix=None, prefix_tokens=0)\n"
          "--\n\n"
          "Queues the call and returns its asyncio.Task at once. The task waits for the\n"
          "admission. The arguments are those of start_task().")},

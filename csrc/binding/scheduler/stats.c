@@ -2,6 +2,7 @@
 
 #include "binding/call/call.h"
 #include "binding/call/owner.h"
+#include "binding/call/prefix.h"
 #include "core/share.h"
 
 PyObject *xf_scheduler_active_tasks(PyObject *self, void *Py_UNUSED(closure))
@@ -62,7 +63,8 @@ PyObject *xf_scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
     xf_account(core, now);
     now = core->now;
     int64_t rest = core->gate.cooldown.until > now ? core->gate.cooldown.until - now : 0;
-    PyObject *limits = PyTuple_New(core->gate.n_limits);
+    PyObject *prefixes = xf_prefix_snapshot(s);
+    PyObject *limits = prefixes != NULL ? PyTuple_New(core->gate.n_limits) : NULL;
     for (uint32_t i = 0; limits != NULL && i < core->gate.n_limits; i++) {
         PyObject *limit = limit_snapshot(s, i, now);
         if (limit == NULL) {
@@ -72,10 +74,11 @@ PyObject *xf_scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         PyTuple_SET_ITEM(limits, i, limit);
     }
     if (limits == NULL) {
+        Py_XDECREF(prefixes);
         return NULL;
     }
     return Py_BuildValue(
-        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsdsdsN}", "submitted",
+        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsdsdsdsNsN}", "submitted",
         (unsigned long long)n->submitted, "admitted", (unsigned long long)core->gate.admitted,
         "succeeded", (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed,
         "cancelled", (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired,
@@ -88,6 +91,6 @@ PyObject *xf_scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         (double)(core->gate.cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,
         "idle", (double)n->idle_ns * 1e-9, "held_by_share", (double)n->share_ns * 1e-9,
         "held_by_concurrency", (double)n->concurrency_ns * 1e-9, "held_by_cooldown",
-        (double)n->cooldown_ns * 1e-9, "margin", (double)core->gate.margin.ns * 1e-9, "limits",
-        limits);
+        (double)n->cooldown_ns * 1e-9, "margin", (double)core->gate.margin.ns * 1e-9,
+        "held_by_prefix", (double)n->prefix_ns * 1e-9, "prefixes", prefixes, "limits", limits);
 }

@@ -187,6 +187,7 @@ def _held(stats: Stats) -> dict[str, float]:
     shares["concurrency"] = stats.held_by_concurrency
     shares["other members of the share"] = stats.held_by_share
     shares["a cooldown"] = stats.held_by_cooldown
+    shares["a prefix that is not in the cache yet"] = stats.held_by_prefix
     shares[""] = stats.idle
     return {name: share * stats.elapsed for name, share in shares.items()}
 

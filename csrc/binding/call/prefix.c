@@ -1,0 +1,234 @@
+#include "binding/call/prefix.h"
+
+#include "binding/call/call.h"
+#include "binding/call/deliver.h"
+
+/* The least time for which the providers' caches keep a prefix: Anthropic's and, mostly, OpenAI's.
+   https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching */
+#define LIFE_NS INT64_C(300000000000)      /* 5 min */
+#define FIRST_HOLD_NS INT64_C(30000000000) /* before any leader was answered: 30 s */
+#define LEAST_HOLD_NS INT64_C(100000000)   /* a median this small says nothing of the next one */
+#define HIT 0.8 /* of the expected tokens. Fewer are those of a common template. */
+
+enum { FIRST_SWEEP = 1024, MEDIANS_HELD = 3 };
+
+/* ---- keys ---- */
+
+static xf_prefixes *prefixes_of(SchedulerObject *s)
+{
+    if (s->prefixes == NULL) {
+        xf_prefixes *p = PyMem_Calloc(1, sizeof(*p));
+        PyObject *groups = p != NULL ? PyDict_New() : NULL;
+        if (groups == NULL) {
+            PyMem_Free(p);
+            return PyErr_Occurred() ? NULL : (xf_prefixes *)PyErr_NoMemory();
+        }
+        p->groups = groups;
+        p->sweep_at = FIRST_SWEEP;
+        p->hold_ns = FIRST_HOLD_NS;
+        s->prefixes = p;
+    }
+    return s->prefixes;
+}
+
+static xf_group *group_at(const SchedulerObject *s, PyObject *index)
+{
+    return s->core.queue.groups.known[PyLong_AsUnsignedLong(index)];
+}
+
+/* Whether a group would begin anew if it was forgotten, or nothing of it is known. */
+static bool is_idle(const SchedulerObject *s, const xf_group *g)
+{
+    return g->live == 0 && g->warm_until <= s->core.now;
+}
+
+/* The keys of the idle groups. NULL with an error set. */
+static PyObject *idle_keys(const SchedulerObject *s)
+{
+    PyObject *keys = PyList_New(0), *key, *index;
+    Py_ssize_t at = 0;
+    while (keys != NULL && PyDict_Next(s->prefixes->groups, &at, &key, &index)) {
+        if (is_idle(s, group_at(s, index)) && PyList_Append(keys, key) < 0) {
+            Py_CLEAR(keys);
+        }
+    }
+    return keys;
+}
+
+/* Forgets the idle groups once their number has doubled, so that this costs a call O(1). 0, or -1
+   with an error set. */
+static int sweep(SchedulerObject *s)
+{
+    xf_prefixes *p = s->prefixes;
+    if (PyDict_GET_SIZE(p->groups) < p->sweep_at) {
+        return 0;
+    }
+    PyObject *keys = idle_keys(s);
+    int r = keys != NULL ? 0 : -1;
+    for (Py_ssize_t i = 0; r == 0 && i < PyList_GET_SIZE(keys); i++) {
+        PyObject *key = PyList_GET_ITEM(keys, i);
+        PyObject *index = PyDict_GetItemWithError(p->groups, key); /* runs code of the key */
+        xf_group *g = index != NULL ? group_at(s, index) : NULL;
+        if (g != NULL && is_idle(s, g)) {
+            g->live++; /* what runs meanwhile does not forget it, too */
+            r = PyDict_DelItem(p->groups, key);
+            g->live--;
+            xf_close_group(&s->core, g);
+        }
+        r = PyErr_Occurred() ? -1 : r;
+    }
+    Py_XDECREF(keys);
+    Py_ssize_t left = PyDict_GET_SIZE(p->groups);
+    p->sweep_at = left > FIRST_SWEEP / 2 ? 2 * left : FIRST_SWEEP;
+    return r;
+}
+
+/* The group of a key that has none. NULL with an error set. */
+static xf_group *open_group(SchedulerObject *s, PyObject *key)
+{
+    xf_group *g = xf_open_group(&s->core, s->prefixes->hold_ns, LIFE_NS);
+    if (g == NULL) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    PyObject *index = PyLong_FromUnsignedLong(g->index);
+    PyObject *known =
+        index != NULL ? PyDict_SetDefault(s->prefixes->groups, key, index) : NULL; /* borrowed */
+    if (known != index || known == NULL) { /* code of the key has opened one, or has failed */
+        xf_close_group(&s->core, g);
+        g = known != NULL ? group_at(s, known) : NULL;
+    }
+    Py_XDECREF(index);
+    return g;
+}
+
+int xf_prefix_join(CallObject *c, PyObject *key, int64_t tokens)
+{
+    SchedulerObject *s = c->scheduler;
+    const xf_prefixes *p = prefixes_of(s);
+    if (p == NULL) {
+        return -1;
+    }
+    PyObject *index = PyDict_GetItemWithError(p->groups, key); /* borrowed */
+    xf_group *g = index != NULL ? group_at(s, index) : NULL;
+    if (g == NULL && PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Format(PyExc_TypeError, "prefix must be hashable, or None, not %R", key);
+        }
+        return -1;
+    }
+    if (g == NULL && (sweep(s) < 0 || (g = open_group(s, key)) == NULL)) {
+        return -1;
+    }
+    g->hold_ns = p->hold_ns;
+    if (tokens > 0) {
+        g->tokens = tokens;
+    }
+    xf_join_group(&c->core, g);
+    return 0;
+}
+
+/* ---- answers ---- */
+
+/* The median of the last leaders' waits. */
+static int64_t median(const xf_prefixes *p)
+{
+    int64_t sorted[XF_LEADERS];
+    size_t n = 0;
+    for (size_t k = 0; k < XF_LEADERS && k < p->n_waits; k++) {
+        size_t at = n++;
+        for (; at > 0 && sorted[at - 1] > p->waits[k]; at--) {
+            sorted[at] = sorted[at - 1];
+        }
+        sorted[at] = p->waits[k];
+    }
+    return sorted[n / 2];
+}
+
+void xf_prefix_came(CallObject *c, int64_t now)
+{
+    xf_prefixes *p = c->scheduler->prefixes;
+    if (p == NULL || !c->core.led || c->has_begun || c->core.state != XF_CALL_IN_FLIGHT) {
+        return;
+    }
+    c->has_begun = true;
+    p->waits[p->n_waits++ % XF_LEADERS] = now - c->core.dispatched_at;
+    int64_t wait = median(p);
+    int64_t hold = wait < INT64_MAX / MEDIANS_HELD ? MEDIANS_HELD * wait : INT64_MAX;
+    p->hold_ns = hold > LEAST_HOLD_NS ? hold : LEAST_HOLD_NS;
+}
+
+PyObject *xf_call_warmed(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    CallObject *c = (CallObject *)self;
+    SchedulerObject *s = c->scheduler;
+    if (c->core.grouped && c->core.state == XF_CALL_IN_FLIGHT) {
+        int64_t now = xf_port_now(s, c->port);
+        xf_prefix_came(c, now);
+        xf_warmed(&s->core, &c->core, now);
+        xf_deliver(s);
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *xf_call_read(PyObject *self, PyObject *args)
+{
+    CallObject *c = (CallObject *)self;
+    SchedulerObject *s = c->scheduler;
+    long long cached, written;
+    if (!PyArg_ParseTuple(args, "LL:_read", &cached, &written)) {
+        return NULL;
+    }
+    xf_prefixes *p = s->prefixes;
+    if (!c->core.grouped || c->core.state != XF_CALL_IN_FLIGHT || p == NULL) {
+        Py_RETURN_NONE;
+    }
+    const xf_group *g = xf_group_of(&s->core, &c->core);
+    bool found = cached > 0 && (double)cached >= HIT * (double)g->tokens;
+    p->read += cached;
+    p->written += written;
+    if (c->core.led) {
+        Py_RETURN_NONE;
+    }
+    p->expected += g->tokens;
+    p->looked_up++;
+    p->found += found;
+    xf_looked_up(&s->core, &c->core, found, xf_port_now(s, c->port));
+    xf_deliver(s);
+    Py_RETURN_NONE;
+}
+
+PyObject *xf_prefix_snapshot(const SchedulerObject *s)
+{
+    const xf_prefixes *p = s->prefixes;
+    const xf_groups *all = &s->core.queue.groups;
+    if (p == NULL) {
+        Py_RETURN_NONE;
+    }
+    return Py_BuildValue("{sIsKsKsdsLsLsLsKsKsd}", "groups", (unsigned)all->n_open, "led",
+                         (unsigned long long)all->led, "lapsed", (unsigned long long)all->lapsed,
+                         "held", (double)all->held_ns * 1e-9, "expected", (long long)p->expected,
+                         "read", (long long)p->read, "written", (long long)p->written, "looked_up",
+                         (unsigned long long)p->looked_up, "found", (unsigned long long)p->found,
+                         "bound", (double)p->hold_ns * 1e-9);
+}
+
+/* ---- life ---- */
+
+int xf_prefix_traverse(const SchedulerObject *s, visitproc visit, void *arg)
+{
+    if (s->prefixes != NULL) {
+        Py_VISIT(s->prefixes->groups);
+    }
+    return 0;
+}
+
+void xf_prefix_free(SchedulerObject *s)
+{
+    xf_prefixes *p = s->prefixes;
+    s->prefixes = NULL;
+    if (p != NULL) {
+        Py_DECREF(p->groups);
+        PyMem_Free(p);
+    }
+}

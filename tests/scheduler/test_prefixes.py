@@ -1,0 +1,260 @@
+"""Calls that share a prefix: one goes ahead, the others follow when its answer has begun."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from xtremeflow import (
+    RequestRateScheduler,
+    Stats,
+    TaskScheduler,
+    TokenRateScheduler,
+    report_first_token,
+)
+from xtremeflow.testing import run
+
+Ask = Callable[..., Awaitable[Any]]
+
+
+def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+class Calls:
+    """Calls whose answer begins after a second and ends after ten, and when they were sent."""
+
+    def __init__(self) -> None:
+        self.began = now()
+        self.sent: dict[Any, float] = {}
+
+    async def __call__(self, name: Any, *, begins: bool = True, fails: bool = False) -> Any:
+        self.sent[name] = round(now() - self.began, 6)
+        await asyncio.sleep(1.0)
+        if fails:
+            raise ValueError(name)
+        if begins:
+            report_first_token()
+        await asyncio.sleep(9.0)
+        return name
+
+
+def prefixes(stats: Stats) -> Any:
+    assert stats.prefixes is not None
+    return stats.prefixes
+
+
+def test_the_first_call_of_a_prefix_goes_alone_until_its_answer_has_begun() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        tasks = [scheduler.submit(ask(n), prefix="a") for n in range(4)]
+        assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
+        assert ask.sent == {0: 0.0, 1: 1.0, 2: 1.0, 3: 1.0}
+        stats = scheduler.stats()
+        assert prefixes(stats).led == prefixes(stats).held_seconds == 1
+        assert stats.held_by_prefix == pytest.approx(1 / 11)
+
+    run(main())
+
+
+def test_a_call_that_says_nothing_warms_its_prefix_at_its_end() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        tasks = [scheduler.submit(ask(n, begins=False), prefix="a") for n in range(3)]
+        await asyncio.gather(*tasks)
+        assert ask.sent == {0: 0.0, 1: 10.0, 2: 10.0}
+
+    run(main())
+
+
+def test_those_held_have_no_slot_and_calls_of_others_overtake_them() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(max_concurrency=2), Calls()
+        names = ["a0", "a1", "a2", "b0", "c0"]
+        tasks = [scheduler.submit(ask(name), prefix=name[0]) for name in names]
+        await asyncio.gather(*tasks)
+        assert ask.sent == {"a0": 0.0, "b0": 0.0, "a1": 10.0, "a2": 10.0, "c0": 20.0}
+
+    run(main())
+
+
+def test_if_the_call_that_goes_ahead_fails_the_next_one_does() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        tasks = [scheduler.submit(ask(n, fails=n == 0), prefix="a") for n in range(4)]
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert ask.sent == {0: 0.0, 1: 1.0, 2: 2.0, 3: 2.0}
+
+    run(main())
+
+
+def test_if_it_is_cancelled_the_next_one_goes_at_once() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        tasks = [scheduler.submit(ask(n), prefix="a") for n in range(3)]
+        await asyncio.sleep(0.5)
+        tasks[0].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert ask.sent == {0: 0.0, 1: 0.5, 2: 1.5}
+
+    run(main())
+
+
+def test_no_call_is_held_for_longer_than_three_median_times_to_the_first_token() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        for name in "abc":
+            await scheduler.submit(ask(name), prefix=name)
+        assert prefixes(scheduler.stats()).bound == pytest.approx(3.0)
+        began = now() - ask.began
+        await asyncio.gather(
+            scheduler.submit(ask("d0", begins=False), prefix="d"),
+            scheduler.submit(ask("d1"), prefix="d"),
+        )
+        assert ask.sent["d1"] - began == pytest.approx(3.0)
+        assert prefixes(scheduler.stats()).lapsed == 1
+
+    run(main())
+
+
+def test_a_prefix_is_cold_again_five_minutes_after_its_last_call() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        await scheduler.submit(ask("first"), prefix="a")
+        await asyncio.sleep(289.0)
+        await asyncio.gather(*(scheduler.submit(ask(n), prefix="a") for n in range(2)))
+        assert ask.sent[0] == ask.sent[1] == 299.0
+        await asyncio.sleep(290.0)
+        await asyncio.gather(*(scheduler.submit(ask(n), prefix="a") for n in range(2)))
+        assert (ask.sent[0], ask.sent[1]) == (599.0, 600.0)
+
+    run(main())
+
+
+def test_the_answers_say_whether_the_prefix_was_found() -> None:
+    def usage(cached: int, written: int) -> dict[str, int]:
+        return {
+            "input_tokens": 100, "cache_read_input_tokens": cached,
+            "cache_creation_input_tokens": written, "output_tokens": 5,
+        }  # fmt: skip
+
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_tpm=10_000_000, burst_ratio=60)
+        sent: list[float] = []
+        began = now()
+
+        async def ask(cached: int, written: int = 0) -> None:
+            sent.append(round(now() - began, 6))
+            await asyncio.sleep(1.0)
+            report_first_token()
+            scheduler.settle(usage(cached, written))
+
+        answers = [(0, 2000), (2000, 0), (1600, 0), (1599, 0), (0, 0)]
+        for answer in answers:
+            await scheduler.submit(ask(*answer), 10, prefix="a", prefix_tokens=2000)
+        stats = prefixes(scheduler.stats())
+        assert (stats.expected, stats.read, stats.written) == (8000, 5199, 2000)
+        assert stats.hits == 0.5
+        # Two in a row have not found it: it is written anew, by one of them.
+        sent.clear()
+        await asyncio.gather(*(scheduler.submit(ask(0), 10, prefix="a") for _ in range(2)))
+        assert sent == [5.0, 6.0]
+
+    run(main())
+
+
+def test_map_asks_an_item_for_its_prefix() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        items = ["a0", "a1", "b0", "b1", "-"]
+
+        def key(item: str) -> str | None:
+            return None if item == "-" else item[0]
+
+        assert [r async for r in scheduler.map(ask, items, prefix=key)] == items
+        assert ask.sent == {"a0": 0.0, "b0": 0.0, "-": 0.0, "a1": 1.0, "b1": 1.0}
+
+    run(main())
+
+
+def test_an_error_of_the_function_of_prefixes_is_the_items_outcome() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        results = scheduler.map(ask, ["a", ""], prefix=lambda item: item[0], return_exceptions=True)
+        first, second = [r async for r in results]
+        assert first == "a"
+        assert isinstance(second, IndexError)
+
+    run(main())
+
+
+def test_arguments_that_mean_nothing_are_refused_and_the_coroutine_is_closed() -> None:
+    class Odd:
+        def __hash__(self) -> int:
+            raise KeyError("odd")
+
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        with pytest.raises(TypeError, match=r"prefix must be hashable, or None, not \[\]"):
+            scheduler.submit(ask(0), prefix=[])  # type: ignore[arg-type]
+        with pytest.raises(KeyError, match="odd"):
+            scheduler.submit(ask(0), prefix=Odd())
+        with pytest.raises(ValueError, match="prefix_tokens must be a whole number >= 0, not -1"):
+            scheduler.submit(ask(0), prefix="a", prefix_tokens=-1)
+        with pytest.raises(TypeError, match="prefix_tokens must be a whole number >= 0, not 'x'"):
+            scheduler.submit(ask(0), prefix="a", prefix_tokens="x")  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match="prefix_tokens must be 0 without prefix=, not 5"):
+            scheduler.submit(ask(0), prefix_tokens=5)
+        with pytest.raises(ValueError, match="prefix_tokens must be 0 without prefix=, got 5"):
+            scheduler.map(ask, [0], prefix_tokens=5)
+        assert scheduler.stats().submitted == 0
+
+    run(main())
+
+
+def test_a_task_that_is_never_started_leaves_its_group() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        scheduler.start_task(ask(0), prefix="a").close()
+        gc.collect()
+        task = await scheduler.start_task(ask(1), prefix="a")
+        assert await task == 1
+        assert ask.sent == {1: 0.0}
+
+    run(main())
+
+
+def test_prefixes_that_are_of_no_use_any_more_are_forgotten() -> None:
+    async def main() -> None:
+        scheduler = RequestRateScheduler(max_rps=100)
+
+        async def ask() -> None:
+            report_first_token()
+
+        for n in range(40_000):
+            await scheduler.submit(ask(), prefix=n)
+        assert prefixes(scheduler.stats()).led == 40_000
+        # 300 s at 100/s stay warm; what is cold goes when the number has doubled.
+        assert 30_000 <= prefixes(scheduler.stats()).groups <= 40_000
+        for n in range(40_000, 100_000):
+            await scheduler.submit(ask(), prefix=n)
+        assert prefixes(scheduler.stats()).groups <= 70_000
+
+    run(main())
+
+
+def test_nothing_is_told_of_prefixes_where_no_call_has_named_one() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        await scheduler.submit(ask(0))
+        assert scheduler.stats().prefixes is None
+
+    run(main())
+
+
+def test_outside_a_call_a_first_token_says_nothing() -> None:
+    report_first_token()
