@@ -337,6 +337,46 @@ def test_a_stream_of_an_sdk_that_is_left_gives_its_slot_back(end: str) -> None:
     run(main())
 
 
+@pytest.mark.parametrize("by", ["tasks that have ended", "the task that asks for another"])
+def test_a_stream_of_an_sdk_that_is_left_and_kept_gives_its_slot_back(by: str) -> None:
+    openai = pytest.importorskip("openai")
+    httpx2 = pytest.importorskip("httpx2")
+    kept: list[Any] = []  # so that no collector finds it
+
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6, max_concurrency=1)
+        async with (
+            serving(streaming) as server,
+            httpx2.AsyncClient(transport=transport(scheduler=scheduler)) as http,
+        ):
+            client = openai.AsyncOpenAI(
+                api_key="none", base_url=server.url, max_retries=0, http_client=http
+            )
+
+            async def read() -> None:
+                stream = await client.chat.completions.create(
+                    model="m", messages=[{"role": "user", "content": "hi"}], stream=True
+                )
+                kept.append(stream)
+                async for _ in stream:
+                    break
+
+            if by == "tasks that have ended":
+                await asyncio.gather(*(read() for _ in range(3)))
+            else:
+                for _ in range(3):
+                    await read()
+            assert len(server.requests) == 3
+            if by == "tasks that have ended":
+                await scheduler.wait_pending()  # also where no call waits for the slot
+            for stream in kept:
+                await stream.close()
+        await asyncio.sleep(0.05)
+        assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
+
+    run(main())
+
+
 @pytest.mark.parametrize("end", ["closed", "dropped", "exhausted"])
 def test_a_stream_that_is_entered_by_hand_gives_its_slot_back(end: str) -> None:
     async def handler(request: Request) -> None:

@@ -6,7 +6,8 @@ import asyncio
 import gc
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -287,6 +288,10 @@ class Lease(Generic[T]):
         self.tap = Tap()
         self.is_read = False
         """Whether a task waits for the next part of the stream."""
+        self.reader: asyncio.Task[Any] | None = None
+        """The task that has read last."""
+        self.was_left = False
+        """Whether it seemed to be left at the last look of `Leases`."""
         self._admission = admission
         self._asked = method, url, time.perf_counter()
         # Taken out when the call is admitted.
@@ -323,7 +328,8 @@ class Lease(Generic[T]):
         try:
             # Not only the future, since the task may end before its first step.
             both: set[asyncio.Future[Any]] = {task, opened}
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            with self._admission.leases.waiting():
+                await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         except asyncio.CancelledError:
             task.cancel()
             raise
@@ -335,6 +341,20 @@ class Lease(Generic[T]):
                     raise
                 raise not_admitted(*self._asked) from None
         return opened.result()
+
+    def reads(self) -> None:
+        """Notes that the running task waits for the next part of the stream."""
+        self.is_read = True
+        self.was_left = False
+        self.reader = asyncio.current_task()
+
+    def is_left(self, waiting: Collection[asyncio.Task[Any]]) -> bool:
+        """Whether the task that has read last cannot read on: it has ended, or is one of those that
+        wait for a slot."""
+        reader = self.reader
+        if reader is None or self.is_read or self.is_over:
+            return False
+        return reader.done() or reader in waiting
 
     async def aclose(self) -> None:
         """Settles the call and gives its slot back."""
@@ -396,9 +416,10 @@ async def _hold(
 class Leases:
     """The streams that hold slots, and whether they are being read.
 
-    The SDKs' streams are cycles of references. One that is left by `break` holds its slot until the
-    garbage collector runs. So the collector is run when calls wait for a slot and streams that are
-    not being read hold some: again soon if that freed a slot, else rarely.
+    A stream is left when the task that has read it last has ended, or waits for another stream of
+    the same scheduler. One that nobody has read is left when nothing refers to it, and the SDKs'
+    streams are cycles of references. So the garbage collector is run when calls wait for a slot and
+    streams that are not being read hold some: again soon if that freed a slot, else rarely.
     """
 
     INTERVAL = 0.1  # s
@@ -411,6 +432,18 @@ class Leases:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left: list[weakref.ref[Lease[Any]]] = []  # unread at the last collection
         self._not_before = 0.0
+        self._waiting: set[asyncio.Task[Any]] = set()  # for the admission of a stream
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Marks the running task as one that waits for a slot."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.add(task)
+        try:
+            yield
+        finally:
+            self._waiting.discard(task)
 
     def watch(self, lease: Lease[Any]) -> None:
         self._held.add(lease)
@@ -425,6 +458,7 @@ class Leases:
         if not held or self._loop is None:
             return
         self._timer = self._loop.call_later(self.INTERVAL, self._look)
+        self._close_left(held)
         slots = self._scheduler.max_concurrency
         is_blocked = slots is None or self._scheduler.active_tasks >= slots
         unread = [ref for ref in held if not _is(ref, "is_read")]
@@ -437,6 +471,16 @@ class Leases:
         self._left = unread
         end = time.perf_counter()
         self._not_before = end + (end - begin) / self.SHARE
+
+    def _close_left(self, held: Iterable[weakref.ref[Lease[Any]]]) -> None:
+        """Closes the streams that were left at the last look, too, since another task may have
+        taken one over. One that is read on after all has lost its slot alone."""
+        for ref in held:
+            lease = ref()
+            if lease is not None and lease.is_left(self._waiting):
+                if lease.was_left:
+                    lease.close()
+                lease.was_left = True
 
 
 def _is(ref: weakref.ref[Lease[Any]], what: str) -> bool:

@@ -320,14 +320,14 @@ def _body_class(base: Any, family: _Family) -> Any:
             lease = self._lease
             try:
                 if lease is not None:
-                    lease.is_read = True
+                    lease.reads()
                 async for piece in self._transfer.chunks():
                     if lease is not None:
                         lease.tap.see(piece)
                         lease.is_read = False
                     yield piece
                     if lease is not None:
-                        lease.is_read = True
+                        lease.reads()
             except HTTPError as error:
                 raise family.translated(error, None) from error
             finally:
