@@ -1,5 +1,6 @@
 #include "core/gate.h"
 
+#include "core/lease.h"
 #include "core/share.h"
 #include "core/sum.h"
 #include "core/trail.h"
@@ -104,8 +105,11 @@ void xf_gate_unpay(xf_gate *g, const int64_t *costs, uint16_t resets, int64_t no
         xf_limit *l = &g->limits[i];
         if (g->resets - l->reset < since) {
             l->used -= (uint64_t)costs[i];
-        } else {
-            xf_limit_give_back(l, costs[i], now);
+            continue;
+        }
+        xf_limit_give_back(l, costs[i], now);
+        if (g->lease != NULL) {
+            xf_lease_untake(g, i, costs[i]);
         }
     }
     if (since == 0) {
@@ -130,12 +134,20 @@ int64_t xf_gate_pass(xf_gate *g, xf_call *c, const xf_turn *turn, int *held_by)
         at = xf_share_pass(g, c->held, turn, &resets, held_by);
     } else if (xf_gate_is_full(g)) {
         *held_by = XF_BY_SLOTS;
+        if (g->lease != NULL) {
+            xf_lease_is_full(g);
+        }
         return XF_NEVER;
+    } else if (g->lease != NULL) {
+        at = xf_lease_due(g, c->held, turn, held_by);
     } else {
         at = xf_gate_due(g, c->held, turn->from, held_by);
     }
     if (at > turn->until) {
         return at;
+    }
+    if (g->lease != NULL) {
+        xf_lease_take(g, c->held);
     }
     if (g->share == NULL) {
         xf_gate_pay(g, c->held, at);
@@ -187,6 +199,9 @@ void xf_gate_land(xf_gate *g, xf_call *c, int64_t now)
     c->crowd = 0;
     g->n_flying--;
     g->in_use--;
+    if (g->lease != NULL) {
+        xf_lease_landed(g);
+    }
     if (g->share != NULL) {
         do {
             xf_share_open(g, now);
@@ -198,9 +213,16 @@ void xf_gate_settle(xf_gate *g, xf_call *c, uint32_t i, int64_t actual, int64_t 
 {
     xf_limit *l = &g->limits[i];
     int64_t less = c->held[i] - actual;
+    if (g->lease != NULL) {
+        xf_lease_settle(g, i, less);
+    }
     do {
         xf_share_open(g, now);
-        xf_limit_adjust(l, less, now);
+        if (g->lease != NULL && less < 0) {
+            l->used -= (uint64_t)less; /* the account pays, not the chunk */
+        } else {
+            xf_limit_adjust(l, less, now);
+        }
         if (c->foreseen && c->state == XF_CALL_IN_FLIGHT) {
             xf_limit_amend(l, less, now);
         }
@@ -352,6 +374,9 @@ int64_t xf_gate_refused(xf_gate *g, xf_call *c, const xf_backoff *b, int64_t now
         until = refuse(g, &r, b, now);
     } while (!xf_share_close(g, now));
     mark(g, &r);
+    if (g->lease != NULL) {
+        xf_lease_paused(g, r.promises);
+    }
     return until;
 }
 
@@ -382,6 +407,9 @@ int64_t xf_gate_failed(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_
             xf_share_open(g, now);
             fail(g, c, b, wait, now);
         } while (!xf_share_close(g, now));
+        if (g->lease != NULL) {
+            xf_lease_paused(g, false);
+        }
     }
     return g->cooldown.until > now ? g->cooldown.until : now;
 }

@@ -34,11 +34,14 @@ enum {
     XF_BY_PREFIX = -5, /* all calls that wait are held by their groups, see group.h */
 };
 
-/* The parts that a gate has in common with those of other members of an account, see share.h. */
+/* The parts that a gate has in common with those of other members of an account, see share.h; and
+   what it may use of an account on a server, see lease.h. */
 typedef struct xf_share xf_share;
+typedef struct xf_lease xf_lease;
 
 typedef struct xf_gate {
-    xf_share *share; /* NULL: it is alone, and all of this is its own */
+    xf_share *share; /* NULL: all of this is its own, */
+    xf_lease *lease; /* NULL: and it asks no server */
     xf_limit *limits;
     uint32_t n_limits;
     uint32_t slots;    /* calls that may hold a slot at a time, or XF_UNLIMITED */

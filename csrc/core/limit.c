@@ -280,16 +280,28 @@ void xf_limit_follow(xf_limit *l, xf_trail *trail, int64_t now)
     forget(l);
 }
 
+static void set(xf_limit *l, double units)
+{
+    double credits = units * (double)l->def.unit;
+    credits = fmin(fmax(credits, (double)XF_MAX_DEBT), (double)XF_MAX_CREDITS);
+    xf_bucket_set(&l->bucket, refill_of(l), (int64_t)credits);
+    forget(l);
+}
+
+void xf_limit_lend(xf_limit *l, double units, int64_t from)
+{
+    l->bucket.at = from;
+    l->bucket.due = l->bucket.paid = 0;
+    set(l, units);
+}
+
 bool xf_limit_set_level(xf_limit *l, double units, int64_t now)
 {
     if (now < l->bucket.at) {
         return false;
     }
     refill(l, now);
-    double credits = units * (double)l->def.unit;
-    credits = fmin(fmax(credits, (double)XF_MAX_DEBT), (double)XF_MAX_CREDITS);
-    xf_bucket_set(&l->bucket, refill_of(l), (int64_t)credits);
-    forget(l);
+    set(l, units);
     return true;
 }
 

@@ -139,6 +139,10 @@ typedef struct xf_ascertained {
    Does nothing during a cooldown, or without a trail. */
 void xf_limit_ascertain(xf_limit *l, const xf_ascertained *found, int64_t now);
 
+/* Sets the level at `from`, which may lie ahead, to `units`, or as near as the capacity allows:
+   that of an account, of which this limit has a part for some time. */
+void xf_limit_lend(xf_limit *l, double units, int64_t from);
+
 /* Sets the level to `units`, or as near as the capacity and the largest debt allow, and forgets the
    trail. False, and does nothing, during a cooldown. */
 bool xf_limit_set_level(xf_limit *l, double units, int64_t now);

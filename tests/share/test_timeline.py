@@ -146,7 +146,7 @@ class ScriptAndPython(RuleBasedStateMachine):
 
     @rule(
         data=st.data(), member=members, span=spans, held=few, more=few, returned=few,
-        count=st.integers(0, 30), ahead=st.sampled_from([0, 0, 0, 5]), repeat=st.booleans(),
+        count=st.integers(-1, 30), ahead=st.sampled_from([0, 0, 0, 5]), repeat=st.booleans(),
     )  # fmt: skip
     def take(
         self, data: st.DataObject, member: str, span: int, held: int, more: int, returned: int,
@@ -159,7 +159,7 @@ class ScriptAndPython(RuleBasedStateMachine):
         self.counts[member] += 1
         ask = Ask(
             self.counts[member], self.epoch, self.operations + ahead, self.generation, held,
-            held + more, returned, count, 2_000_000, "7", f"epoch{next(_numbers)}",
+            held + more, returned, count, 50 * returned, 2_000_000, "7", f"epoch{next(_numbers)}",
             data.draw(units), data.draw(refunds), data.draw(units), data.draw(costs),
             data.draw(units),
         )  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from math import isclose
 from threading import RLock
 from types import TracebackType
@@ -16,7 +16,9 @@ from xtremeflow.learning.saved import Learned, restored
 from xtremeflow.scheduler.debug import is_debugged, watch_slots
 from xtremeflow.scheduler.observing import UNSHOWN, Adapt, Observing
 from xtremeflow.scheduler.semaphore import Semaphore
-from xtremeflow.scheduler.stats import ShareStats, Stats, share_from, stats_from
+from xtremeflow.scheduler.stats import ShareStats, Stats, leased_from, share_from, stats_from
+from xtremeflow.share.elsewhere import Lease, kept_share
+from xtremeflow.share.keeper import KeptShare
 from xtremeflow.share.member import Member
 from xtremeflow.values.arguments import check_number
 from xtremeflow.values.charges import UNITS
@@ -41,10 +43,10 @@ class TaskScheduler(Observing):
             until one tells of a limit, only a few calls are in flight. With ``"bounded"`` the given
             limits stay upper bounds. With ``True`` they are only a first guess.
         learned: The value of `learned` of an earlier scheduler, to begin with. Needs ``adapt``.
-        share: The account of which this is a member: all schedulers of this machine that name the
-            same one have limits, slots, cooldowns and outages together, see docs/sharing.md.
-            ``"shm:NAME"`` lies in shared memory, ``"file:/PATH"`` in a file. The first member's
-            limits count.
+        share: The account of which this is a member: all schedulers that name the same one have
+            limits, slots and cooldowns together, see docs/sharing.md. ``"shm:NAME"`` lies in the
+            memory of this machine, ``"file:/PATH"`` in a file, ``"redis://HOST/0#NAME"`` (or a
+            RedisShare) on a server. The first member's limits count.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.
@@ -59,7 +61,7 @@ class TaskScheduler(Observing):
         burst_ratio: float = 0.0,
         adapt: Adapt = False,
         learned: Mapping[str, Any] | None = None,
-        share: str | None = None,
+        share: str | KeptShare | None = None,
     ) -> None:
         check_number("burst_ratio", burst_ratio, zero=True)
         if adapt not in (True, False, "bounded"):
@@ -78,8 +80,12 @@ class TaskScheduler(Observing):
         self._learner: Learner | None = None
         self._expects = False
         self._costs = Costs(before.charges)
-        self._share = None if share is None else Member(share)
-        if self._share is None:
+        kept = None if share is None else kept_share(share)
+        self._leased = None if kept is None else Lease(kept)
+        self._share = None if share is None or kept is not None else Member(str(share))
+        if self._leased is not None:
+            self._borrow(self._leased, max_concurrency)
+        elif self._share is None:
             super().__init__(
                 limits=[self._defined(limit) for limit in self._limits],
                 max_concurrency=max_concurrency,
@@ -107,13 +113,35 @@ class TaskScheduler(Observing):
                 share.describe(counts, self.max_concurrency)
             share.join(self)
         if (given, max_concurrency) != (counts, slots):
-            self._limits = [Limit(*definition) for definition in counts]
-            logger.warning(
-                "the share %r has a member, whose limits count: %s; not those given here: %s",
-                share.share,
-                _described(counts, slots),
-                _described(given, max_concurrency),
-            )
+            self._yield(share.share, counts, slots, given, max_concurrency)
+
+    def _borrow(self, lease: Lease, max_concurrency: int | None) -> None:
+        """Join an account on a server, with the limits of whoever was first."""
+        given = [self._defined(limit) for limit in self._limits]
+        described = lease.join(given, max_concurrency)
+        counts = list(described.limits)
+        slots = None if described.slots < 0 else described.slots
+        super().__init__(limits=counts, max_concurrency=slots)
+        lease.begin(self)
+        if (given, max_concurrency) != (counts, slots):
+            self._yield(lease.name, counts, slots, given, max_concurrency)
+
+    def _yield(
+        self,
+        share: str,
+        counts: Sequence[tuple[str, float, float, float]],
+        slots: int | None,
+        given: Sequence[tuple[str, float, float, float]],
+        given_slots: int | None,
+    ) -> None:
+        """Take the limits that count, which are not those given."""
+        self._limits = [Limit(*definition) for definition in counts]
+        logger.warning(
+            "the share %r has a member, whose limits count: %s; not those given here: %s",
+            share,
+            _described(counts, slots),
+            _described(given, given_slots),
+        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -146,6 +174,10 @@ class TaskScheduler(Observing):
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The configured rate limits; of a share, as any member has set them."""
+        if self._leased is not None:
+            held = self._leased.holder.limits
+            if [self._defined(limit) for limit in self._limits] != held:
+                self._limits = [Limit(*definition) for definition in held]
         shared = self._shared()
         if shared is not None:
             for index, now in enumerate(shared["limits"]):
@@ -178,6 +210,8 @@ class TaskScheduler(Observing):
             if self._share is not None:
                 definitions = [self._defined(each) for each in self.limits]
                 self._share.redescribe(definitions, self.max_concurrency)
+            if self._leased is not None:
+                self._leased.holder.retune(named[0], definition)
             if self._learner is not None:
                 self._learner.configure(named[0], Limit(*definition))
 
@@ -200,6 +234,8 @@ class TaskScheduler(Observing):
             )
 
     def _share_stats(self) -> ShareStats | None:
+        if self._leased is not None:
+            return leased_from(self._leased.name, self._leased.holder, self._snapshot())
         if self._share is None:
             return None
         self._share.sweep(self, self._seats())

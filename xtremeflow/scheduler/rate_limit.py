@@ -9,6 +9,7 @@ from xtremeflow._core import Call, current_call
 from xtremeflow.answers.backoff import RetryException, auto_backoff
 from xtremeflow.scheduler.base import TaskScheduler
 from xtremeflow.scheduler.observing import Adapt
+from xtremeflow.share.keeper import KeptShare
 from xtremeflow.values.arguments import check_number
 from xtremeflow.values.limits import Limit
 
@@ -43,7 +44,7 @@ class RateLimitScheduler(TaskScheduler):
         limits: Iterable[Limit] = (),
         adapt: Adapt = False,
         learned: Mapping[str, Any] | None = None,
-        share: str | None = None,
+        share: str | KeptShare | None = None,
     ) -> None:
         super().__init__(
             max_concurrency,

@@ -7,6 +7,7 @@ from typing import Any
 
 from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.scheduler.rate_limit import RateLimitScheduler, rate
+from xtremeflow.share.keeper import KeptShare
 from xtremeflow.values.limits import Limit
 
 
@@ -40,7 +41,7 @@ class RequestRateScheduler(RateLimitScheduler):
         limits: Iterable[Limit] = (),
         adapt: Adapt = False,
         learned: Mapping[str, Any] | None = None,
-        share: str | None = None,
+        share: str | KeptShare | None = None,
     ) -> None:
         super().__init__(
             max_concurrency,

@@ -15,6 +15,8 @@ from xtremeflow.values.limits import Limit
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from xtremeflow.share.holder import Holder
+
 _NONE: Mapping[int, str] = MappingProxyType({})
 
 
@@ -62,6 +64,10 @@ class ShareStats:
     """Calls of all members."""
     waiting: int
     """Members whose next call waits."""
+    reachable: bool = True
+    """Whether the server of the share answers. That of a share on one machine always does."""
+    outages: int = 0
+    """Times that it has not."""
 
 
 @dataclass(frozen=True)
@@ -207,6 +213,26 @@ def _prefixes_from(told: Mapping[str, Any] | None) -> PrefixStats | None:
         hits=told["found"] / told["looked_up"] if told["looked_up"] else None,
         held_seconds=told["held"],
         bound=told["bound"],
+    )
+
+
+def leased_from(name: str, holder: Holder, snapshot: Mapping[str, Any]) -> ShareStats:
+    """Build ShareStats from the last answer of a share's server."""
+    last = holder.last
+    used = last.used if last is not None else ()
+    parts = [
+        own["used"] / all_of
+        for own, all_of in zip(snapshot["limits"], used, strict=False)
+        if all_of > 0
+    ]
+    return ShareStats(
+        name=name,
+        members=max(1, last.members) if last is not None else 1,
+        own=min(1.0, max(parts, default=0.0)),
+        in_flight=last.flying if last is not None else snapshot["in_flight"],
+        waiting=last.waiting if last is not None else 0,
+        reachable=holder.reachable,
+        outages=holder.outages,
     )
 
 

@@ -9,6 +9,7 @@ from xtremeflow._core import report_token_usage
 from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.scheduler.rate_limit import rate
 from xtremeflow.scheduler.request import RequestRateScheduler
+from xtremeflow.share.keeper import KeptShare
 from xtremeflow.values.limits import Limit
 
 __all__ = ["TokenRateScheduler", "report_token_usage"]
@@ -47,7 +48,7 @@ class TokenRateScheduler(RequestRateScheduler):
         limits: Iterable[Limit] = (),
         adapt: Adapt = False,
         learned: Mapping[str, Any] | None = None,
-        share: str | None = None,
+        share: str | KeptShare | None = None,
     ) -> None:
         super().__init__(
             max_rps,

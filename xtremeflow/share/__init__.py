@@ -2,9 +2,12 @@
 
 On one machine: `place` finds its file, and `member` joins a scheduler to it. For members on several
 machines: `timeline` is their account, in Python and as a script for a server, and `rows` are its
-commands and answers.
+commands and answers. `keeper` says how they are reached, and `redis_keeper` reaches a server.
+`holder` is the member's side, `elsewhere` joins a scheduler, and `background` is where it talks.
 """
 
+from xtremeflow.share.keeper import Terms
 from xtremeflow.share.place import ShareError
+from xtremeflow.share.redis_keeper import RedisShare
 
-__all__ = ["ShareError"]
+__all__ = ["RedisShare", "ShareError", "Terms"]

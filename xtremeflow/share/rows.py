@@ -9,7 +9,7 @@ from typing import Any
 
 from xtremeflow.share.timeline import Ask, Row
 
-HEADER = 15  # numbers and texts of an answer to an ask, before the chunk's levels and units
+HEADER = 17  # numbers and texts of an answer to an ask, before those of each limit
 
 
 def texts(arguments: Sequence[Any]) -> list[str]:
@@ -52,23 +52,27 @@ class Taken:
     end: int
     active: int
     members: int
+    flying: int
+    waiting: int
     slots: int
     fair: int
     suspect: str
     connection: str
     seen: int
     chunk: Chunk | None
+    used: tuple[float, ...]
 
 
 def taken_from(row: Row) -> Taken | None:
     """Reads the row of a `take`; None if the place does not know the member."""
     if row[0] != "taken":
         return None
-    start = _whole(row[14])
-    chunk = None
+    start, numbers = _whole(row[HEADER - 1]), [float(value) for value in row[HEADER:]]
+    chunk, used = None, tuple(numbers)
     if start >= 0:
-        levels = tuple(float(value) for value in row[HEADER::2])
-        chunk = Chunk(start, levels, tuple(float(value) for value in row[HEADER + 1 :: 2]))
+        n = len(numbers) // 3
+        pairs, used = numbers[: 2 * n], tuple(numbers[2 * n :])
+        chunk = Chunk(start, tuple(pairs[::2]), tuple(pairs[1::2]))
     return Taken(
         now=_whole(row[1]),
         epoch=str(row[2]),
@@ -78,12 +82,15 @@ def taken_from(row: Row) -> Taken | None:
         end=_whole(row[6]),
         active=_whole(row[7]),
         members=_whole(row[8]),
-        slots=_whole(row[9]),
-        fair=_whole(row[10]),
-        suspect=str(row[11]),
-        connection=str(row[12]),
-        seen=_whole(row[13]),
+        flying=_whole(row[9]),
+        waiting=_whole(row[10]),
+        slots=_whole(row[11]),
+        fair=_whole(row[12]),
+        suspect=str(row[13]),
+        connection=str(row[14]),
+        seen=_whole(row[15]),
         chunk=chunk,
+        used=used,
     )
 
 

@@ -175,6 +175,7 @@ end
 
 local function ask_slots(member, record, ask)
   account.wanting = account.wanting + (ask.want > 0 and 1 or 0) - (record.want > 0 and 1 or 0)
+  account.flying = account.flying + ask.held - record.held
   record.held, record.want = ask.held, ask.want
   if account.slots < 0 then
     return
@@ -199,7 +200,7 @@ local function begin(token, limits, slots)
   account = {
     epoch = token, operations = 0, version = 1, generation = 0, last = now, ['end'] = 0,
     closed = now + CLOSED, margin = 0, margin_at = now, out = 0, wanting = 0, ticket = 0,
-    slots = slots, touched = 0, limits = {},
+    flying = 0, waiting = 0, slots = slots, touched = 0, limits = {},
   }
   for i, limit in ipairs(limits) do
     account.limits[i] = {
@@ -227,7 +228,9 @@ end
 local function remove(member, record)
   redis.call('HDEL', KEYS[2], member)
   account.out = account.out - record.slots
+  account.flying = account.flying - record.held
   account.wanting = account.wanting - (record.want > 0 and 1 or 0)
+  account.waiting = account.waiting - (record.waits > 0 and 1 or 0)
   for i = 3, 5 do
     redis.call('ZREM', KEYS[i], member)
   end
@@ -345,7 +348,7 @@ local function grant(record, ask, active)
   if ask.count < 1 then
     return {-1}
   end
-  local start = math.max(now, account['end'], account.closed)
+  local start = math.max(now + ask.lead, account['end'], account.closed)
   local behind = ask.count - 1
   for i, line in ipairs(account.limits) do
     local head, mean, rate = ask.head[i], ask.mean[i], rate_of(line)
@@ -379,7 +382,8 @@ function commands.take()
   end
   local ask = {
     number = number(), epoch = text(), operations = number(), generation = number(),
-    held = number(), want = number(), returned = number(), count = number(), patience = number(),
+    held = number(), want = number(), returned = number(), count = number(), lead = number(),
+    patience = number(),
     connection = text(), token = text(),
   }
   if ask.number == record.number then
@@ -402,20 +406,26 @@ function commands.take()
     give_back(unused, refunded)
   end
   record.number, record.seen = ask.number, now
+  account.waiting = account.waiting + (ask.count > 0 and 1 or 0) - (record.waits > 0 and 1 or 0)
   record.connection, record.used, record.waits = ask.connection, ask.used, ask.count
   redis.call('ZADD', KEYS[3], now + ask.patience, member)
   local suspect = find_dead(member)
   ask_slots(member, record, ask)
   if ask.count > 0 then
     redis.call('ZADD', KEYS[4], now, member)
+  elseif ask.count < 0 then
+    redis.call('ZREM', KEYS[4], member)
   end
   local active = math.max(1, redis.call('ZCOUNT', KEYS[4], string.format('(%.17g', now - ACTIVE), '+inf'))
   local chunk = grant(record, ask, active)
   record.reply = {
     'taken', now, account.epoch, account.operations, account.version, account.generation,
-    account['end'], active, redis.call('HLEN', KEYS[2]), record.slots, fair_for(member),
-    suspect[1], suspect[2], suspect[3], unpack(chunk),
+    account['end'], active, redis.call('HLEN', KEYS[2]), account.flying, account.waiting,
+    record.slots, fair_for(member), suspect[1], suspect[2], suspect[3], unpack(chunk),
   }
+  for _, line in ipairs(account.limits) do
+    record.reply[#record.reply + 1] = line.used
+  end
   keep(member, record)
   save()
   return told(record.reply)

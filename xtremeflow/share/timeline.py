@@ -79,7 +79,8 @@ class Ask:
     held: int
     want: int
     returned: int  # slots that it gives back
-    count: int  # calls that wait and have no chunk; 0: it asks for none
+    count: int  # calls that wait and have no chunk; 0: it asks for none; -1: none wait
+    lead: int  # a chunk that starts earlier than after this time comes too late
     patience: int  # the member speaks again within this time
     connection: str
     token: str  # a new epoch, if one is needed
@@ -101,7 +102,7 @@ class Timeline:
         self.exists = True
         self.epoch, self.operations, self.version, self.generation = token, 0, 1, 0
         self.last, self.end, self.closed, self.margin_at = now, 0, now + CLOSED, now
-        self.margin = self.out = self.wanting = self.ticket = 0
+        self.margin = self.out = self.wanting = self.ticket = self.flying = self.waiting = 0
         self.slots = slots
         self.limits = [Line(name, a, p, c, at=now, late_at=now) for name, a, p, c in limits]
         self.members: dict[str, Record] = {}
@@ -178,7 +179,9 @@ class Timeline:
     def _remove(self, member: str) -> None:
         record = self.members.pop(member)
         self.out -= record.slots
+        self.flying -= record.held
         self.wanting -= record.want > 0
+        self.waiting -= record.waits > 0
         for row in (self.deadlines, self.asked, self.line):
             row.pop(member, None)
 
@@ -240,8 +243,9 @@ class Timeline:
         """Answers an ask: a chunk, slots, and how things stand.
 
         Returns "unknown" to one that is no member, else a row that `rows.Taken` names. It begins
-        with "taken" and ends with the chunk: its start, or -1, and for each limit the level at that
-        instant and the units. The fair number of slots is -1 if nobody waits for some.
+        with "taken" and ends with the chunk: its start, or -1, for each limit the level at that
+        instant and the units; and the units used of each limit by all members. The fair number of
+        slots is -1 if nobody waits for some.
         """
         if not self.exists or member not in self.members:
             return ["unknown"]
@@ -255,17 +259,21 @@ class Timeline:
         elif ask.epoch == self.epoch and ask.generation == self.generation:
             self._give_back(now, ask.unused, ask.refunded)
         record.number, record.seen = ask.number, now
+        self.waiting += (ask.count > 0) - (record.waits > 0)
         record.connection, record.used, record.waits = ask.connection, list(ask.used), ask.count
         self.deadlines[member] = now + ask.patience
         suspect = self._find_dead(now, member)
         self._ask_slots(member, ask)
         if ask.count > 0:
             self.asked[member] = now
+        elif ask.count < 0:
+            self.asked.pop(member, None)
         active = max(1, sum(at > now - ACTIVE for at in self.asked.values()))
         chunk = self._grant(now, record, ask, active)
         record.reply = ["taken", now, self.epoch, self.operations, self.version, self.generation]
-        record.reply += [self.end, active, len(self.members), record.slots, self._fair(member)]
-        record.reply += [*suspect, *chunk]
+        record.reply += [self.end, active, len(self.members), self.flying, self.waiting]
+        record.reply += [record.slots, self._fair(member), *suspect, *chunk]
+        record.reply += [line.used for line in self.limits]
         return list(record.reply)
 
     def _restart(self, now: int, token: str) -> None:
@@ -278,7 +286,7 @@ class Timeline:
     def _grant(self, now: int, record: Record, ask: Ask, active: int) -> Row:
         if ask.count < 1:
             return [-1]
-        start, behind = float(max(now, self.end, self.closed)), float(ask.count - 1)
+        start, behind = float(max(now + ask.lead, self.end, self.closed)), float(ask.count - 1)
         for line, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
             lack = min(head, self._room(line)) - line.level
             start = max(start, line.at + lack / line.rate if lack > 0 else line.at)
@@ -308,6 +316,7 @@ class Timeline:
     def _ask_slots(self, member: str, ask: Ask) -> None:
         record = self.members[member]
         self.wanting += (ask.want > 0) - (record.want > 0)
+        self.flying += ask.held - record.held
         record.held, record.want = ask.held, ask.want
         if self.slots < 0:
             return

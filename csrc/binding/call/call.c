@@ -4,6 +4,7 @@
 #include "binding/call/await.h"
 #include "binding/call/deliver.h"
 #include "binding/call/future.h"
+#include "binding/call/lessee.h"
 #include "binding/call/member.h"
 #include "binding/call/owner.h"
 #include "binding/call/prefix.h"
@@ -143,7 +144,8 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns)
     if (port == NULL) {
         return -1;
     }
-    if (s->member != NULL && xf_member_enter(s, port) < 0) {
+    if ((s->member != NULL && xf_member_enter(s, port) < 0) ||
+        (s->lessee != NULL && xf_lessee_enter(s) < 0)) {
         return -1;
     }
     int64_t now = xf_port_now(s, port);

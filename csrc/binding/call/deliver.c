@@ -7,6 +7,7 @@
 #include "binding/call/call.h"
 #include "binding/call/drain.h"
 #include "binding/call/future.h"
+#include "binding/call/lessee.h"
 #include "binding/call/member.h"
 #include "binding/call/owner.h"
 #include "binding/call/run.h"
@@ -165,7 +166,7 @@ static bool run_later(PortObject *port, CallObject *c, bool is_seen_to)
 static void deliver(SchedulerObject *s, const PortObject *timer)
 {
     if (s->core.outbox.first == NULL && is_all_armed(s) && !xf_scheduler_may_be_drained(s) &&
-        (s->member == NULL || !xf_member_has_news(s))) {
+        (s->member == NULL || !xf_member_has_news(s)) && !xf_lessee_has_news(s)) {
         return;
     }
     if (s->delivering) {
@@ -189,6 +190,9 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
     arm_all(s, here);
     if (s->member != NULL && xf_member_has_news(s)) {
         xf_member_tell(s);
+    }
+    if (xf_lessee_has_news(s)) {
+        xf_lessee_tell(s);
     }
     xf_scheduler_drained(s, here);
     Py_XDECREF(here);

@@ -16,6 +16,9 @@ typedef struct xf_prefixes xf_prefixes;
 /* Of the layer above: see scheduler/foretold.h. */
 typedef struct xf_foretold xf_foretold;
 
+/* See lessee.h. */
+typedef struct xf_lessee xf_lessee;
+
 struct SchedulerObject {
     PyObject_HEAD xf_module *st;
     PyObject *module; /* owns `st`, since types drop it when they are garbage */
@@ -39,6 +42,7 @@ struct SchedulerObject {
     int n_free_calls;
     xf_member *member;     /* of a share, see member.h; NULL: of none */
     xf_prefixes *prefixes; /* those that calls have named, or NULL */
+    xf_lessee *lessee;     /* of a share on a server, see lessee.h; NULL: of none */
     xf_foretold *foretold; /* what the next answer is expected to tell, or NULL */
     PyObject *tariffs;     /* dict: model -> capsule of its tariff, see tariff.h; or NULL */
     xf_scheduler core;
@@ -75,7 +79,7 @@ int64_t xf_port_now(SchedulerObject *s, const PortObject *port);
 static inline int64_t xf_port_about_now(SchedulerObject *s, const PortObject *port)
 {
     bool is_waited_for = s->core.queue.size > 0 || s->core.now < s->core.gate.cooldown.until ||
-                         s->core.gate.share != NULL; /* others may wait */
+                         s->core.gate.share != NULL || s->lessee != NULL; /* others may wait */
     return is_waited_for ? xf_port_now(s, port) : s->core.now;
 }
 #endif

@@ -4,6 +4,7 @@
 #include "binding/call/call.h"
 #include "binding/call/deliver.h"
 #include "binding/call/drain.h"
+#include "binding/call/lessee.h"
 #include "binding/call/member.h"
 #include "binding/call/owner.h"
 #include "binding/call/prefix.h"
@@ -13,6 +14,7 @@
 #include "binding/call/usage.h"
 #include "binding/scheduler/foretold.h"
 #include "binding/scheduler/tariff.h"
+#include "binding/scheduler/lease.h"
 #include "binding/scheduler/limits.h"
 #include "binding/scheduler/observe.h"
 #include "binding/scheduler/share.h"
@@ -153,6 +155,9 @@ static int scheduler_traverse(PyObject *self, visitproc visit, void *arg)
     if (s->member != NULL) {
         Py_VISIT(s->member->ways);
     }
+    if (s->lessee != NULL) {
+        Py_VISIT(s->lessee->holder);
+    }
     for (PortObject *port = s->ports; port != NULL; port = port->next) {
         Py_VISIT(port);
         for (CallObject *c = port->calls; c != NULL; c = c->next) {
@@ -182,10 +187,12 @@ static void scheduler_dealloc(PyObject *self)
         PyObject_ClearWeakRefs(self);
     }
     xf_member_leave(s); /* on the clock of its ports */
+    xf_lessee_leave(s);
     (void)scheduler_clear(self);
     Py_CLEAR(s->names);
     xf_call_free_all(s);
     xf_member_free(s);
+    xf_lessee_free(s);
     xf_scheduler_free(&s->core);
     PyMem_Free(s->kinds);
     PyMem_Free(s->units);
@@ -288,7 +295,7 @@ static PyObject *get_max_concurrency(PyObject *self, void *Py_UNUSED(closure))
 {
     SchedulerObject *s = (SchedulerObject *)self;
     xf_share_refresh(&s->core.gate);
-    uint32_t slots = s->core.gate.slots;
+    uint32_t slots = s->lessee != NULL ? s->lessee->slots : s->core.gate.slots;
     return slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(slots);
 }
 
@@ -302,6 +309,11 @@ static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(
     }
     if (xf_scheduler_check(s) < 0 || xf_parse_slots(value, &slots) < 0) {
         return -1;
+    }
+    if (s->lessee != NULL) { /* for all members */
+        PyObject *r = PyObject_CallMethod(s->lessee->holder, "set_slots", "O", value);
+        Py_XDECREF(r);
+        return r != NULL ? 0 : -1;
     }
     xf_set_slots(&s->core, slots, xf_port_about_now(s, NULL));
     xf_deliver(s);
@@ -357,6 +369,14 @@ XF_METHOD_DOOR(xf_scheduler_bury, self)
 XF_METHOD_DOOR(xf_scheduler_poked, self)
 XF_METHOD_DOOR(xf_scheduler_seats, self)
 XF_METHOD_DOOR(xf_scheduler_shared, self)
+XF_METHOD_DOOR(xf_scheduler_lease, self)
+XF_METHOD_DOOR(xf_scheduler_lease_look, self)
+XF_METHOD_DOOR(xf_scheduler_lease_asks, self)
+XF_METHOD_DOOR(xf_scheduler_lease_grant, self)
+XF_METHOD_DOOR(xf_scheduler_lease_void, self)
+XF_METHOD_DOOR(xf_scheduler_lease_slots, self)
+XF_METHOD_DOOR(xf_scheduler_lease_pause, self)
+XF_METHOD_DOOR(xf_scheduler_lease_end, self)
 XF_GETTER_DOOR(get_max_concurrency, self)
 XF_GETTER_DOOR(xf_scheduler_active_tasks, self)
 XF_GETTER_DOOR(xf_scheduler_waiting, self)
@@ -513,6 +533,28 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_bury($self, seat, /)\n--\n\nGives back what a dead member holds.")},
     {"_poked", xf_scheduler_poked_locked, METH_NOARGS,
      PyDoc_STR("_poked($self, /)\n--\n\nAnother member has found that the head may pass.")},
+    {"_lease", xf_scheduler_lease_locked, METH_O,
+     PyDoc_STR("_lease($self, holder, /)\n--\n\nDispatches from now on only what it is granted. "
+               "Calls holder.ask() when there is something\nto ask for, and holder.close().")},
+    {"_lease_look", xf_scheduler_lease_look_locked, METH_NOARGS,
+     PyDoc_STR("_lease_look($self, /)\n--\n\nThe state as a dict. Takes out what goes back.")},
+    {"_lease_asks", xf_scheduler_lease_asks_locked, METH_VARARGS,
+     PyDoc_STR("_lease_asks($self, asking, want, returned, /)\n--\n\nNotes what is asked for: a "
+               "chunk; slots in all; and slots that go back.")},
+    {"_lease_grant", xf_scheduler_lease_grant_locked, METH_VARARGS,
+     PyDoc_STR("_lease_grant($self, start, levels, units, /)\n--\n\nAdds a chunk from `start` "
+               "(ns) on. Returns when the present one lapses, or -1 if there are two already.")},
+    {"_lease_void", xf_scheduler_lease_void_locked, METH_NOARGS,
+     PyDoc_STR("_lease_void($self, /)\n--\n\nAll chunks are void.")},
+    {"_lease_slots", xf_scheduler_lease_slots_locked, METH_VARARGS,
+     PyDoc_STR("_lease_slots($self, slots, fair, all, /)\n--\n\nSets its slots, those to which it "
+               "comes back or -1, and those of the account.")},
+    {"_lease_pause", xf_scheduler_lease_pause_locked, METH_VARARGS,
+     PyDoc_STR(
+         "_lease_pause($self, until, is_new, known, /)\n--\n\nA cooldown of all members until "
+         "`until` (ns). Returns the number of episodes, of\nwhich `known` were known.")},
+    {"_lease_end", xf_scheduler_lease_end_locked, METH_O,
+     PyDoc_STR("_lease_end($self, forgotten, /)\n--\n\nRefuses further calls.")},
     {"_seats", xf_scheduler_seats_locked, METH_NOARGS,
      PyDoc_STR("_seats($self, /)\n--\n\nThe seats of the other members of its share.")},
     {"_shared", xf_scheduler_shared_locked, METH_NOARGS,

@@ -1,0 +1,90 @@
+/*
+ * A lease: the part of an account that one member may dispatch. The account lies on a server and
+ * not in memory that all members share. The member asks the server for *chunks*: units of each
+ * limit, from an instant on. The server has charged a chunk before its member may use it.
+ *
+ * The gate's own buckets keep the pace within a chunk. At its begin they have the level that the
+ * account has then, and they refill at the account's rate. So the members dispatch together at the
+ * instants at which one scheduler would. A chunk has at most one other behind it. A chunk
+ * lapses XF_LEASE_LATE_NS after its last call could have gone. Its rest goes back to the server.
+ *
+ * Refunds are spent first by the member's own calls. Costs above the estimates are a debt, which
+ * goes to the server with the next ask. A refusal that sets the buckets' levels voids all chunks.
+ *
+ * The lease asks no one. It notes that its holder has something to do (`news`), who then calls
+ * xf_lease_look(). The functions are O(limits).
+ */
+#ifndef XF_LEASE_H
+#define XF_LEASE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/gate.h"
+
+#define XF_LEASE_LATE_NS INT64_C(50000000) /* 50 ms: LATE of xtremeflow/share/timeline.py */
+
+enum { XF_LEASE_LIMITS = 16 };
+
+typedef struct xf_chunk {
+    int64_t from, until;            /* ns; used neither earlier nor later */
+    double levels[XF_LEASE_LIMITS]; /* units in the account's buckets, at `from` */
+    int64_t units[XF_LEASE_LIMITS]; /* not used yet */
+} xf_chunk;
+
+/* The caller owns it. */
+typedef struct xf_lease {
+    bool has_chunk, has_next;
+    bool half;     /* less than half of the chunk's units of some limit are left */
+    bool asking;   /* the holder's: an ask for a chunk is on its way */
+    bool news;     /* the holder has something to do */
+    uint32_t fair; /* slots to which it comes back, one with each call that ends; XF_UNLIMITED: */
+                   /* no other member waits for some */
+    uint32_t want; /* the holder's: slots for which it has asked */
+    uint32_t returned;                /* slots that go back, */
+    int64_t unused[XF_LEASE_LIMITS];  /* units of chunks that go back, */
+    int64_t refunds[XF_LEASE_LIMITS]; /* and those of settlements; below 0: a debt */
+    int64_t granted[XF_LEASE_LIMITS]; /* units that the chunk has had at first */
+    xf_chunk chunk, next;
+} xf_lease;
+
+/* Makes `g`, which has no calls and at most XF_LEASE_LIMITS limits, depend on `lease`, and has no
+   chunk yet. */
+void xf_lease_begin(xf_gate *g, xf_lease *lease);
+
+/* Adds a chunk. `until` is worked out here. False if there are two already. */
+bool xf_lease_grant(xf_gate *g, const xf_chunk *chunk, int64_t now);
+
+/* Lets time pass: a chunk that has lapsed goes back. */
+void xf_lease_look(xf_gate *g, int64_t now);
+
+/* All chunks are void, and what was to go back: levels were set since. */
+void xf_lease_void(xf_gate *g);
+
+/* A cooldown lasts until `until` for all members, as the server says. If that is a new episode, all
+   chunks are void. */
+void xf_lease_pause(xf_gate *g, int64_t until, bool is_new, int64_t now);
+
+/* A cooldown was opened or extended here. `promised`: it has set levels. */
+void xf_lease_paused(xf_gate *g, bool promised);
+
+/* Does the work of xf_gate_due() for a call of these `costs`, whose turn it is: returns the instant
+   at which it passes, or XF_NEVER if that takes another chunk. */
+int64_t xf_lease_due(xf_gate *g, const int64_t *costs, const xf_turn *turn, int *held_by);
+
+/* The call has passed. */
+void xf_lease_take(xf_gate *g, const int64_t *costs);
+
+/* Units come back of limit `i` that were taken: of a call that was not dispatched. */
+void xf_lease_untake(xf_gate *g, uint32_t i, int64_t units);
+
+/* A settlement returns `units` of limit `i`, or below 0 takes some. */
+void xf_lease_settle(xf_gate *g, uint32_t i, int64_t units);
+
+/* A slot was returned. */
+void xf_lease_landed(xf_gate *g);
+
+/* The head waits for a slot. */
+void xf_lease_is_full(xf_gate *g);
+
+#endif

@@ -1,0 +1,311 @@
+"""Members on a real server, in several processes, with failures of server and network.
+
+Real time: the tests assert order, totals and wide bounds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import redis.asyncio
+from kit.proxy import Proxy
+from kit.redis_servers import Server, binaries
+from kit.shares import Process
+
+from xtremeflow import RequestRateScheduler, TaskScheduler, auto_backoff
+from xtremeflow.share import RedisShare, ShareError
+
+pytestmark = pytest.mark.skipif(not binaries(), reason="no server is installed")
+TOLERANCE = 0.125  # see docs/sharing.md
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture
+def share(server: Server) -> Iterator[str]:
+    yield f"{server.url}#{next(_numbers)}"
+    gc.collect()
+
+
+async def sent() -> float:
+    return time.monotonic()
+
+
+def refused(times: Sequence[float], rate: float, capacity: float = 1) -> int:
+    """The calls that a strict provider would refuse."""
+    most = level = capacity + TOLERANCE * rate
+    count, last = 0, times[0]
+    for instant in times:
+        level, last = min(most, level + rate * (instant - last)), instant
+        if level >= 1:
+            level -= 1
+        else:
+            count += 1
+    return count
+
+
+SENDS = """
+    import asyncio, json, sys, time
+    from xtremeflow import RequestRateScheduler
+    async def sent():
+        return time.monotonic()
+    async def main():
+        share, rate, calls = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
+        scheduler = RequestRateScheduler(max_rps=rate, share=share)
+        print("ready", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        print(json.dumps(await asyncio.gather(*(scheduler.submit(sent()) for _ in range(calls)))))
+    asyncio.run(main())
+"""
+
+HOLDS = """
+    import asyncio, sys
+    from xtremeflow import TaskScheduler
+    async def main():
+        scheduler = TaskScheduler(1, share=sys.argv[1])
+        await scheduler.start_task(asyncio.sleep(3600))
+        print("holds", flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+    asyncio.run(main())
+"""
+
+
+def test_processes_use_the_limit_together(share: str) -> None:
+    processes = [Process(SENDS, share, 400, calls) for calls in (600, 300, 100)]
+    for process in processes:
+        assert process.says() == "ready"
+    for process in processes:
+        process.tell("go")
+    times = sorted(at for process in processes for at in json.loads(process.says()))
+    assert [process.close() for process in processes] == [0, 0, 0]
+    assert len(times) == 1000
+    assert refused(times, 400) <= 5  # 0 on a machine that has nothing else to do
+    assert times[-1] - times[0] < 20  # 2.5 s
+
+
+def test_the_slot_of_a_killed_process_comes_back(share: str) -> None:
+    async def main() -> float:
+        scheduler = TaskScheduler(1, share=share)
+        with Process(HOLDS, share) as other:
+            assert other.says() == "holds"
+            waits = scheduler.submit(sent())
+            await asyncio.sleep(0.3)
+            assert not waits.done()
+            killed = time.monotonic()
+            other.kill()
+            await asyncio.wait_for(waits, 30)
+        return time.monotonic() - killed
+
+    assert asyncio.run(main()) < 20  # 5 s
+
+
+def test_the_slot_of_a_process_that_ends_comes_back(share: str) -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(1, share=share)
+        with Process(HOLDS, share) as other:
+            assert other.says() == "holds"
+            waits = scheduler.submit(sent())
+            other.tell("end")
+            await asyncio.wait_for(waits, 30)
+
+    asyncio.run(main())
+
+
+class Refused(Exception):
+    status_code = 429
+    retry_after = 1.0
+
+
+def test_a_refusal_in_one_member_pauses_the_others(share: str) -> None:
+    async def main() -> None:
+        first, second = (RequestRateScheduler(max_rps=1000, share=share) for _ in range(2))
+        refusals, ended, is_refused = iter([True]), list[float](), asyncio.Event()
+
+        @auto_backoff()
+        async def call() -> None:
+            if next(refusals, False):
+                ended.append(time.monotonic())
+                is_refused.set()
+                raise Refused
+
+        await second.submit(sent())
+        task = first.submit(call())
+        await is_refused.wait()
+        await asyncio.sleep(0.1)
+        assert await second.submit(sent()) - ended[0] > 0.9
+        await task
+        assert second.stats().cooldowns == 1
+
+    asyncio.run(main())
+
+
+def test_members_tell_of_each_other(share: str) -> None:
+    async def main() -> None:
+        members = [RequestRateScheduler(max_rps=1000, share=share) for _ in range(3)]
+        for member in members:
+            await member.submit(sent())
+        await asyncio.sleep(0.1)
+        await members[0].submit(sent())
+        stats = members[0].stats().share
+        assert stats is not None
+        assert (stats.members, stats.reachable, stats.outages) == (3, True, 0)
+        assert 0 < stats.own < 1
+
+    asyncio.run(main())
+
+
+def test_a_client_of_the_user_names_the_server(server: Server) -> None:
+    async def main() -> None:
+        client = redis.asyncio.Redis(port=server.port)
+        scheduler = TaskScheduler(1, share=RedisShare(client, f"client {next(_numbers)}"))
+        await scheduler.submit(sent())
+        await client.aclose()
+
+    asyncio.run(main())
+
+
+def test_errors_say_what_is_wrong(server: Server) -> None:
+    with pytest.raises(ShareError, match="does not answer"):
+        TaskScheduler(share="redis://127.0.0.1:1/0#name")
+    with pytest.raises(ShareError, match="cannot be used"):
+        TaskScheduler(share=f"redis://me:wrong@127.0.0.1:{server.port}/0#name")
+    with pytest.raises(ValueError, match="share must be like"):
+        TaskScheduler(share=server.url)
+    with pytest.raises(ValueError, match="on_outage must be"):
+        TaskScheduler(share=f"{server.url}?on_outage=open#name")
+    with pytest.raises(ValueError, match="no braces"):
+        TaskScheduler(share=f"{server.url}#{{name}}")
+    with pytest.raises(ShareError, match="a client of redis"):
+        TaskScheduler(share=RedisShare(object(), "name"))
+    with pytest.raises(TypeError, match="share must be"):
+        TaskScheduler(share=7)  # type: ignore[arg-type]
+
+
+def test_a_password_is_in_no_message(server: Server) -> None:
+    with pytest.raises(ShareError) as caught:
+        TaskScheduler(share=f"redis://me:secret@127.0.0.1:{server.port}/0#name")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_forked_child_is_no_member_and_says_so(share: str) -> None:
+    program = """
+        import asyncio, os, sys
+        from xtremeflow import TaskScheduler
+        async def call(scheduler):
+            await (await scheduler.start_task(asyncio.sleep(0)))
+        scheduler = TaskScheduler(1, share=sys.argv[1])
+        asyncio.run(call(scheduler))
+        child = os.fork()
+        if child == 0:
+            try:
+                asyncio.run(call(scheduler))
+            except RuntimeError as error:
+                asyncio.run(call(TaskScheduler(1, share=sys.argv[1])))
+                os._exit(7 if "forked" in str(error) else 1)
+            os._exit(2)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        asyncio.run(call(scheduler))
+        print(status)
+    """
+    with Process(program, share) as process:
+        assert process.says() == "7"
+
+
+# -- failures, while three members send calls
+
+
+async def during(share: str, trouble: Callable[[], object], calls: int = 150) -> list[float]:
+    """Sends calls while there is trouble; the times of all."""
+    members = [RequestRateScheduler(max_rps=100, share=share) for _ in range(3)]
+    tasks = [member.submit(sent()) for _ in range(calls // 3) for member in members]
+    await asyncio.sleep(0.5)
+    await asyncio.to_thread(trouble)
+    return sorted(await asyncio.wait_for(asyncio.gather(*tasks), 60))
+
+
+def test_a_server_that_is_killed_and_starts_with_nothing(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+
+        def trouble() -> None:
+            server.kill()
+            time.sleep(0.5)
+            server.start()
+
+        times = asyncio.run(during(f"{server.url}#a", trouble))
+        assert refused(times, 100) <= 3
+        gc.collect()
+
+
+def test_a_server_that_comes_back_with_an_older_state(tmp_path: Path) -> None:
+    with Server(tmp_path, None, "--dbfilename", "dump.rdb") as server:
+
+        def trouble() -> None:
+            server.client.save()
+            time.sleep(0.3)
+            server.kill()
+            server.start()
+
+        times = asyncio.run(during(f"{server.url}#a", trouble))
+        assert refused(times, 100) <= 3
+        gc.collect()
+
+
+@pytest.mark.parametrize("command", ["FLUSHALL", "SCRIPT FLUSH", "CLIENT KILL TYPE normal"])
+def test_members_go_on_after(command: str, server: Server, share: str) -> None:
+    def trouble() -> None:
+        for _ in range(5 if "KILL" in command else 1):
+            server.client.execute_command(*command.split())
+            time.sleep(0.1)
+
+    times = asyncio.run(during(share, trouble))
+    assert refused(times, 100) <= 3
+
+
+@pytest.mark.parametrize("kind", ["delay", "stall", "black hole", "reset"])
+def test_a_network_that(kind: str, server: Server) -> None:
+    with Proxy(server.port, 0.05 if kind == "delay" else 0.0) as proxy:
+
+        def trouble() -> None:
+            if kind == "stall":
+                proxy.stall(2)
+            elif kind == "black hole":
+                proxy.swallows = True
+                time.sleep(2)
+                proxy.swallows = False
+            elif kind == "reset":
+                for _ in range(5):
+                    proxy.reset()
+                    time.sleep(0.1)
+
+        times = asyncio.run(during(f"{proxy.url}#{next(_numbers)}", trouble))
+        assert refused(times, 100) <= 3
+        gc.collect()
+
+
+def test_members_that_wait_during_an_outage_do_nothing(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        share = f"{server.url}?on_outage=wait#a"
+        killed = list[float]()
+
+        def trouble() -> None:
+            server.kill()
+            killed.append(time.monotonic())
+            time.sleep(2)
+            killed.append(time.monotonic())
+            server.start()
+
+        times = asyncio.run(during(share, trouble))
+        assert not [at for at in times if killed[0] + 1 < at < killed[1]]
+        gc.collect()

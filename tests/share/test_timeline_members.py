@@ -1,0 +1,295 @@
+"""Members of an account on a timeline, on a virtual clock: what they dispatch together."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from collections.abc import Sequence
+
+import pytest
+from kit.timelines import Network, TimelineShare
+
+from xtremeflow import (
+    Limit,
+    RequestRateScheduler,
+    TaskScheduler,
+    TokenRateScheduler,
+    auto_backoff,
+    report_token_usage,
+)
+from xtremeflow.share.keeper import Terms, Unreachable
+from xtremeflow.testing import run
+
+TOLERANCE = 0.125  # seconds of the rate by which members may differ, see docs/sharing.md
+CLOSED = 0.3  # seconds before a new account's first call
+
+
+class Refused(Exception):
+    status_code = 429
+    retry_after = 5.0
+
+
+async def now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def overdrawn(times: Sequence[tuple[float, float]], rate: float, capacity: float) -> int:
+    """The calls that a strict provider refuses, of pairs of an instant and a cost."""
+    most = level = capacity + TOLERANCE * rate
+    refused, last = 0, min(times)[0]
+    for instant, cost in sorted(times):
+        level, last = min(most, level + rate * (instant - last)), instant
+        if level >= cost - 1e-9:
+            level -= cost
+        else:
+            refused += 1
+    return refused
+
+
+async def done(*members: TaskScheduler) -> None:
+    """Lets the members leave."""
+    for member in members:
+        await member.wait_pending()
+        assert member._leased is not None
+        member._leased.leave()
+    await asyncio.sleep(5)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.001, 0.05, 0.2])
+@pytest.mark.parametrize("count", [1, 8])
+def test_members_use_the_limit_and_no_more_at_any_delay(delay: float, count: int) -> None:
+    async def main() -> list[float]:
+        share = TimelineShare(Network(delay))
+        members = [RequestRateScheduler(max_rps=400, share=share) for _ in range(count)]
+        calls = [
+            member.submit(now())
+            for place, member in enumerate(members)
+            for _ in range(1200 // (place + 1))
+        ]
+        times = await asyncio.gather(*calls)
+        await done(*members)
+        return sorted(times)
+
+    times = run(main())
+    used = (len(times) - 1) / 400 / (times[-1] - times[0])
+    assert overdrawn([(time, 1) for time in times], 400, 1) == 0
+    # A chunk ahead is there for 0.2 s: a longer way cannot be made good.
+    assert used >= ({0.0: 0.99, 0.001: 0.99, 0.05: 0.97, 0.2: 0.3}[delay])
+
+
+def test_costs_that_differ_from_the_estimates_move_the_account() -> None:
+    async def main() -> list[tuple[float, float]]:
+        share = TimelineShare(Network(0.001))
+        members = [TokenRateScheduler(max_tps=10_000, share=share) for _ in range(4)]
+
+        async def call(actual: int) -> tuple[float, float]:
+            at = await now()
+            report_token_usage(actual)
+            return at, actual
+
+        calls = [
+            member.submit(call(40 + 20 * (turn % 3)), 80)
+            for turn in range(300)
+            for member in members
+        ]
+        times = await asyncio.gather(*calls)
+        await done(*members)
+        return times
+
+    times = run(main())
+    units = sum(cost for _, cost in times)
+    used = units / 10_000 / (max(times)[0] - min(times)[0])
+    assert overdrawn(times, 10_000, 80) == 0
+    assert used > 0.9  # the last reports come after the last call
+
+
+def test_a_refusal_in_one_member_pauses_all_and_opens_one_episode() -> None:
+    async def main() -> None:
+        share = TimelineShare(Network(0.002))
+        members = [RequestRateScheduler(max_rps=1000, share=share) for _ in range(3)]
+        refusals = iter([True, True, True])
+        dispatched: list[float] = []
+
+        @auto_backoff()
+        async def call() -> None:
+            dispatched.append(await now())
+            await asyncio.sleep(0.01)
+            if next(refusals, False):
+                raise Refused
+
+        calls = [member.submit(call()) for _ in range(20) for member in members]
+        await asyncio.gather(*calls)
+        early = [at for at in dispatched if at < min(dispatched) + 0.02]
+        pause = sorted(dispatched)
+        gaps = [b - a for a, b in itertools.pairwise(pause)]
+        assert max(gaps) == pytest.approx(5.0, abs=0.05)
+        assert len(early) < 30
+        assert share.timeline.generation == 1
+        assert [member.stats().cooldowns for member in members] == [1, 1, 1]
+        await done(*members)
+
+    run(main())
+
+
+def test_slots_are_those_of_all_members_and_are_handed_over() -> None:
+    async def main() -> None:
+        share = TimelineShare(Network(0.001))
+        members = [TaskScheduler(3, share=share) for _ in range(5)]
+        running = most = 0
+        turns: list[int] = []
+
+        async def call(member: int) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            turns.append(member)
+            await asyncio.sleep(0.1)
+            running -= 1
+
+        calls = [
+            member.submit(call(place)) for place, member in enumerate(members) for _ in range(12)
+        ]
+        await asyncio.gather(*calls)
+        assert most == 3
+        assert set(turns[:15]) == set(range(5))
+        assert share.timeline.out <= 3
+        await done(*members)
+
+    run(main())
+
+
+def test_a_slot_of_an_idle_member_goes_to_one_that_waits() -> None:
+    async def main() -> None:
+        share = TimelineShare(Network(0.001))
+        first, second = (TaskScheduler(1, share=share) for _ in range(2))
+        await (await first.start_task(asyncio.sleep(0.01)))
+        begun = await now()
+        await (await second.start_task(asyncio.sleep(0.01)))
+        assert await now() - begun < 0.1
+        await done(first, second)
+
+    run(main())
+
+
+def test_the_first_limits_count_and_changes_reach_all(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        share = TimelineShare(Network(0.001))
+        first = RequestRateScheduler(max_rps=100, max_concurrency=4, share=share)
+        with caplog.at_level(logging.WARNING):
+            second = RequestRateScheduler(max_rps=5, share=share)
+        assert "has a member, whose limits count: 100 requests in 1 s" in caplog.text
+        assert second.limits[0].amount == 100
+        assert second.max_concurrency == 4
+        second.set_limit(Limit("requests", 50, per=1, capacity=1))
+        second.max_concurrency = 2
+        await asyncio.sleep(0.1)
+        times = await asyncio.gather(*(first.submit(now()) for _ in range(40)))
+        assert first.limits[0].amount == 50
+        assert first.max_concurrency == 2
+        assert 39 / (max(times) - min(times)) == pytest.approx(50, rel=0.1)
+        await done(first, second)
+
+    run(main())
+
+
+@pytest.mark.parametrize("refused", [True, False])
+@pytest.mark.parametrize("on_outage", ["share", "wait"])
+def test_without_an_answer_members_go_on_at_their_part(on_outage: str, refused: bool) -> None:
+    async def main() -> tuple[list[float], float]:
+        share = TimelineShare(Network(0.001), Terms(on_outage=on_outage))  # type: ignore[arg-type]
+        members = [RequestRateScheduler(max_rps=100, share=share) for _ in range(4)]
+        calls = [member.submit(now()) for _ in range(2000) for member in members[:2]]
+        await asyncio.sleep(2)
+        broken = await now()
+        share.network.broken = Unreachable("cut", refused=refused)
+        await asyncio.sleep(20)
+        share.network.broken = None
+        times = sorted(await asyncio.gather(*calls))
+        assert all(not member.stats().share or member.stats().share.outages == 1  # type: ignore
+                   for member in members)  # fmt: skip
+        await done(*members)
+        return times, broken
+
+    times, broken = run(main())
+    assert overdrawn([(time, 1) for time in times], 100, 1) == 0
+    alone = sum(broken + 1 < time < broken + 9 for time in times)
+    long = sum(broken + 12 < time < broken + 19 for time in times)
+    assert alone == (pytest.approx(400, rel=0.05) if on_outage == "share" else 0)
+    assert long == (pytest.approx(350, rel=0.05) if on_outage == "share" and refused else 0)
+
+
+def test_an_account_that_is_lost_begins_empty_and_closed() -> None:
+    async def main() -> list[float]:
+        share = TimelineShare(Network(0.001))
+        members = [RequestRateScheduler(max_rps=100, burst_ratio=2, share=share) for _ in range(4)]
+        calls = [member.submit(now()) for _ in range(200) for member in members]
+        await asyncio.sleep(1)
+        share.timeline.exists = False
+        times = sorted(await asyncio.gather(*calls))
+        await done(*members)
+        return times
+
+    times = run(main())
+    assert overdrawn([(time, 1) for time in times], 100, 200) == 0
+    gaps = [b - a for a, b in itertools.pairwise(times)]
+    assert max(gaps) == pytest.approx(CLOSED, abs=0.11)
+
+
+def test_a_rewound_account_is_noticed() -> None:
+    from copy import deepcopy
+
+    async def main() -> list[float]:
+        share = TimelineShare(Network(0.001))
+        members = [RequestRateScheduler(max_rps=100, share=share) for _ in range(4)]
+        calls = [member.submit(now()) for _ in range(200) for member in members]
+        await asyncio.sleep(1)
+        before = deepcopy(share.timeline)
+        await asyncio.sleep(1)
+        share.timeline = before
+        times = sorted(await asyncio.gather(*calls))
+        assert share.timeline.epoch != before.epoch or before is share.timeline
+        await done(*members)
+        return times
+
+    times = run(main())
+    assert overdrawn([(time, 1) for time in times], 100, 1) == 0
+
+
+def test_clocks_that_differ_and_jump_change_nothing() -> None:
+    async def main(skew: int, jump: int) -> list[float]:
+        network = Network(0.001)
+        network.skew = skew
+        share = TimelineShare(network)
+        members = [RequestRateScheduler(max_rps=100, share=share) for _ in range(4)]
+        calls = [member.submit(now()) for _ in range(100) for member in members]
+        await asyncio.sleep(1)
+        network.skew += jump
+        times = sorted(await asyncio.gather(*calls))
+        await done(*members)
+        return times
+
+    for skew, jump in ((600_000_000, 0), (0, -600_000_000), (0, 600_000_000)):
+        times = run(main(skew, jump))
+        assert overdrawn([(time, 1) for time in times], 100, 1) == 0
+        assert times[-1] - times[0] < 4.5
+
+
+def test_the_part_of_a_dead_member_goes_to_the_others() -> None:
+    async def main() -> None:
+        share = TimelineShare(Network(0.001))
+        living, dying = (TaskScheduler(1, share=share) for _ in range(2))
+        await dying.start_task(asyncio.sleep(3600))
+        waits = living.submit(now())
+        await asyncio.sleep(1)
+        assert not waits.done()
+        assert dying._leased is not None
+        share.kill(dying._leased.holder.member)
+        begun = await now()
+        await waits
+        assert await now() - begun < 5
+        for task in dying.pending_tasks:
+            task.cancel()
+        await done(living, dying)
+
+    run(main())

@@ -1,0 +1,101 @@
+"""Joins a scheduler to a share whose account a keeper has."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Callable, Sequence
+
+from xtremeflow import _core
+from xtremeflow.share.holder import Definition, Holder
+from xtremeflow.share.keeper import KeptShare
+from xtremeflow.share.place import FORMS, ShareError
+from xtremeflow.share.redis_keeper import FORM, SCHEMES, redis_share
+from xtremeflow.share.rows import Described
+
+PATIENCE = 10.0  # seconds that joining may take
+LEAVING = 1.0  # seconds that the end of the process waits for it
+
+
+def kept_share(share: object) -> KeptShare | None:
+    """Returns the share with a keeper that this names; None if it names one on this machine.
+
+    Raises:
+        TypeError, ValueError: It is no share at all.
+    """
+    if isinstance(share, KeptShare):
+        return share
+    if isinstance(share, str):
+        return redis_share(share) if share.partition(":")[0] in SCHEMES else None
+    raise TypeError(f"share must be {FORMS}, {FORM} or a RedisShare, got {share!r}")
+
+
+class Lease:
+    """A scheduler's membership in a share."""
+
+    def __init__(self, share: KeptShare) -> None:
+        self.name = str(share)
+        self._runner = share.runner()
+        self.holder = Holder(self.name, share.keeper, share.terms, self._runner)
+        self._wait: Callable[[float], None] = lambda _: None
+
+    def join(self, limits: Sequence[Definition], slots: int | None) -> Described:
+        """Joins with these limits, and returns those that count.
+
+        Raises:
+            ShareError: The keeper does not answer, or refuses.
+        """
+        try:
+            return self._runner.finish(self.holder.join(limits, slots), PATIENCE)
+        except TimeoutError:
+            raise ShareError(f"the share {self.name!r} does not answer in time") from None
+
+    def begin(self, scheduler: _core.Scheduler) -> None:
+        """Makes a scheduler with the share's limits the member."""
+        self.holder.begin(scheduler)
+        _here[self.holder.member] = weakref.ref(scheduler), self
+        self._wait = self._runner.start(self._talk())
+
+    async def _talk(self) -> None:
+        try:
+            await self.holder.talk()
+        finally:
+            reference, _ = _here.pop(self.holder.member, (lambda: None, None))
+            scheduler = reference()
+            if scheduler is not None:
+                scheduler._lease_end(False)
+
+    def leave(self, seconds: float = LEAVING) -> None:
+        """Leaves, and waits for that so long."""
+        self.holder.close()
+        self._wait(seconds)
+
+
+_here: dict[str, tuple[weakref.ref[_core.Scheduler], Lease]] = {}
+"""The members of this process."""
+
+
+def _forget_all() -> None:
+    """Drops the memberships after a fork, since they are the parent's."""
+    for reference, _ in list(_here.values()):
+        scheduler = reference()
+        if scheduler is not None:
+            scheduler._lease_end(True)
+    _here.clear()
+
+
+def _leave_all() -> None:
+    here = list(_here.values())
+    for reference, lease in here:
+        scheduler = reference()
+        if scheduler is not None:
+            scheduler._lease_end(False)
+        lease.holder.close()
+    for _, lease in here:
+        lease.leave()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
+atexit.register(_leave_all)

@@ -1,0 +1,521 @@
+"""The holder of a lease: asks the keeper of an account for a scheduler's part, and hands it on.
+
+The scheduler's core notes when there is something to ask for (csrc/core/lease.h). The holder asks
+for one chunk at a time and at most one ahead, returns what was not used, tells of refusals, and
+hears of those of others. Where the keeper does not answer it goes on alone for some time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import random
+import uuid
+import weakref
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from xtremeflow import _core
+from xtremeflow.share.keeper import Keeper, Runner, Terms, Unreachable, Unusable
+from xtremeflow.share.offset import Offset
+from xtremeflow.share.place import ShareError
+from xtremeflow.share.rows import Described, Taken, described_from, taken_from
+from xtremeflow.share.timeline import CHUNK, Ask
+
+logger = logging.getLogger("xtremeflow")
+
+US = 1_000  # ns
+CHUNK_S = CHUNK / 1e6
+BUSY, IDLE = 1.0, 10.0  # seconds between two asks of a member that holds or wants something, or not
+BUSY_PATIENCE, IDLE_PATIENCE = 2_500_000, 25_000_000  # microseconds
+ALONE = 10.0  # seconds for which members go on alone, unless connections are refused
+FEW = 16  # members
+TRIPS = 8  # round trips by which it is known how long an answer takes
+SECOND_TRY, LAST_TRY = 0.05, 1.0  # seconds between two tries to connect, at first and at most
+LATEST = 2 * LAST_TRY  # within this time all members notice that an outage is over
+
+Definition = tuple[str, float, float, float]
+"""Of a limit: name, amount, period in seconds, capacity."""
+
+
+class Holder:
+    """A member of the account, from `join` until `close`.
+
+    Args:
+        name: Of the share, for messages.
+        keeper: Makes a connection for the member of that name, not connected yet.
+        terms: How the share is used.
+        runner: Where `talk` runs.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        keeper: Callable[[str], Keeper],
+        terms: Terms,
+        runner: Runner,
+    ) -> None:
+        self.name, self.terms = name, terms
+        self.member = uuid.uuid4().hex
+        self.outages = 0
+        self.reachable = False
+        self.last: Taken | None = None
+        self._keeper, self._clock, self._wake = keeper(self.member), runner.clock, runner.wake
+        self._scheduler: Callable[[], _core.Scheduler | None] = lambda: None
+        self._news = asyncio.Event()
+        self._offset = Offset()
+        self._trips: deque[int] = deque(maxlen=TRIPS)  # round trips, in ns
+        self._connection = ""
+        self._number = 0
+        self._unsent: Ask | None = None  # an ask whose answer is not known
+        self._changes: list[tuple[int, float, float, float, int]] = []
+        self._heard: list[str] = []
+        self._closed = self._joined = False
+        self._episodes = self._paused_until = 0  # of the scheduler, as far as they are told
+        self._submitted, self._looked_at, self._rate = 0, 0, 0.0
+        self._alone_until = 0  # until then it uses its part only, in ns
+        self._not_before = 0.0  # the next chunk is not asked for earlier, in ns
+        self._own_from, self._own_units = 0, [0.0]
+        self._until = -1  # when the present chunk lapses, in ns
+        self._sent_at = 0  # the last ask, in ns
+        self._must_speak = self._is_active = False
+        self._want = 0
+
+    # -- joining
+
+    async def join(self, limits: Sequence[Definition], slots: int | None) -> Described:
+        """Joins with these limits, which count if there is no member yet. Returns those that count.
+
+        Raises:
+            ShareError: The keeper does not answer, or refuses.
+        """
+        self._given = list(limits)
+        self._given_slots = -1 if slots is None else slots
+        try:
+            return await self._connect()
+        except Unreachable as error:
+            raise ShareError(f"the share {self.name!r} does not answer: {error}") from error
+        except Unusable as error:
+            raise ShareError(f"the share {self.name!r} cannot be used: {error}") from error
+
+    async def _connect(self) -> Described:
+        self._connection = await self._keeper.connect(self._hear)
+        if not self._joined:
+            await self._bury_gone()
+        row = await self._command(
+            "join", self.member, self._connection, uuid.uuid4().hex, BUSY_PATIENCE,
+            self._given_slots, self._given,
+        )  # fmt: skip
+        described = described_from(row)
+        if described is None:
+            raise Unusable(f"it answers {row!r}")
+        if self._joined and [each[0] for each in described.limits] != [
+            each[0] for each in self.limits
+        ]:
+            raise Unusable("it has other limits now")
+        self._take_in(described)
+        self.reachable = self._must_speak = True
+        return described
+
+    async def _bury_gone(self) -> None:
+        """A member that was killed must not keep its limits against one that starts anew."""
+        described = described_from(await self._command("describe"))
+        if described is None or described.members > FEW:
+            return  # among many there are others that see to it
+        state = await self._keeper.status()
+        for member in state["members"] if state is not None else []:
+            if not await self._keeper.lives(member["connection"]):
+                await self._command("bury", member["member"], member["seen"])
+
+    def _take_in(self, described: Described) -> None:
+        """The limits, as they are for all."""
+        before = self.limits if self._joined else []
+        self.limits: list[Definition] = list(described.limits)
+        self.slots = described.slots
+        self._version = described.version
+        if not self._joined:
+            self._epoch, self._generation = described.epoch, described.generation
+            self._operations = described.operations
+            self._first_end = self._offset.here(described.end) if described.end else 0
+        scheduler = self._scheduler()
+        for index, (old, new) in enumerate(zip(before, self.limits, strict=False)):
+            if old != new and scheduler is not None:
+                scheduler._retune(index, new)
+
+    def begin(self, scheduler: _core.Scheduler) -> None:
+        """Makes a scheduler with the share's limits the member."""
+        self._scheduler = weakref.ref(scheduler)
+        scheduler._lease(self)
+        self._joined = True
+        self._unused = [0.0] * len(self.limits)
+        self._refunded = [0.0] * len(self.limits)
+        if self._first_end > self._clock():
+            scheduler._lease_pause(self._first_end, False, 0)
+            self._paused_until = self._first_end
+
+    # -- what the scheduler and the user tell, from any thread
+
+    def ask(self) -> None:
+        """Notes that there is something to ask for."""
+        self._wake(self._news.set)
+
+    def set_slots(self, slots: int | None) -> None:
+        """Changes the slots for all members."""
+        self.retune(-1, ("", -1.0 if slots is None else float(slots), 1.0, 1.0))
+
+    def retune(self, index: int, definition: Definition, version: int = 0) -> None:
+        """Changes a limit for all members, if `version` is 0 or still that of the limits."""
+        self._changes.append((index, *definition[1:], version))
+        if index >= 0:
+            self.limits[index] = definition
+        self.ask()
+
+    def close(self) -> None:
+        """Leaves the account."""
+        self._closed = True
+        self.ask()
+
+    @property
+    def version(self) -> int:
+        """The version of the limits; each change raises it."""
+        return self._version
+
+    # -- the conversation
+
+    async def talk(self) -> None:
+        """Asks and answers until `close`, in the keeper's loop."""
+        while not self._closed:
+            try:
+                if not self.reachable:
+                    await self._connect()
+                await self._step()
+            except Unreachable as error:
+                await self._go_on_alone(error)
+            except Unusable as error:
+                logger.error("the share %r cannot be used: %s", self.name, error)
+                await self._go_on_alone(Unreachable(str(error)))
+        with suppress(Unreachable, Unusable):
+            await self._leave()
+        await self._keeper.close()
+
+    async def _leave(self) -> None:
+        if self.reachable:
+            back = (*self._unused, *self._refunded)
+            await self._command("leave", self.member, self._epoch, self._generation, *back)
+
+    async def _command(self, name: str, *arguments: Any) -> list[Any]:
+        sent = self._clock()
+        row = await self._keeper.command(name, *arguments)
+        if len(row) > 1 and not isinstance(row[1], dict):
+            received = self._clock()
+            self._offset.note(sent, int(float(row[1])), received)
+            self._trips.append(received - sent)
+        return row
+
+    async def _step(self) -> None:
+        scheduler = self._scheduler()
+        if scheduler is None:
+            self._closed = True
+            return
+        state = scheduler._lease_look()
+        self._collect(state)
+        await self._tell_pauses(scheduler, state)
+        await self._tell_changes()
+        await self._listen(scheduler)
+        self._until = state["until"]
+        ask = self._unsent or self._ask_of(scheduler, state)
+        if ask is not None:
+            await self._take(scheduler, ask)
+        seconds = self._pause(state)
+        del scheduler
+        await self._rest(seconds)
+
+    def _pause(self, state: dict[str, Any]) -> float:
+        """Seconds until the member has to speak, whatever happens."""
+        is_busy = state["in_use"] > 0 or state["waiting"] > 0 or state["has_chunk"]
+        return BUSY if is_busy or state["slots"] else IDLE
+
+    async def _rest(self, seconds: float) -> None:
+        """Waits for news, for so many seconds, or until the chunk lapses."""
+        if self._until >= 0:
+            seconds = min(seconds, max(0.0, (self._until - self._clock()) / 1e9) + 0.001)
+        if self._not_before > 0:
+            seconds = min(seconds, max(0.0, (self._not_before - self._clock()) / 1e9))
+        if not self._news.is_set():
+            with suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._news.wait(), seconds)
+        self._news.clear()
+
+    def _collect(self, state: dict[str, Any]) -> None:
+        """Takes up what goes back, and how many calls come."""
+        for i, (unused, refund) in enumerate(zip(state["unused"], state["refunds"], strict=True)):
+            self._unused[i] += unused
+            self._refunded[i] += refund
+        came, elapsed = state["submitted"] - self._submitted, state["now"] - self._looked_at
+        if elapsed >= 20_000 * US:
+            self._rate = came / (elapsed / 1e9) if elapsed < 1e9 else 0.0
+            self._submitted, self._looked_at = state["submitted"], state["now"]
+
+    # -- asks
+
+    def _ask_of(self, scheduler: _core.Scheduler, state: dict[str, Any]) -> Ask | None:
+        """An ask, or None if there is nothing to say."""
+        waiting, in_use = state["waiting"], state["in_use"]
+        want = in_use + waiting
+        if self.slots >= 0:
+            want = min(want, self.slots)
+        fair = self.last.fair if self.last is not None else -1
+        returned = state["returned"]
+        if self.slots >= 0 and fair >= 0:
+            keep = max(in_use, min(want, max(fair, 1)))
+            spare = max(0, state["slots"] - keep)
+        else:
+            spare = 0
+        count, head, mean = self._demand(state)
+        scheduler._lease_asks(count > 0 or self._waits_for_fairness(), want, spare)
+        pause = self._pause(state)
+        lacks = self.slots >= 0 and want > state["slots"] and want > self._want
+        speaks = count > 0 or lacks or returned + spare > 0 or any(self._unused)
+        if waiting == 0 and not state["has_chunk"]:
+            speaks |= self._is_active
+            count = -1
+        if not (speaks or self._must_speak or self._clock() - self._sent_at > 0.9e9 * pause):
+            return None
+        self._number += 1
+        self._want, self._must_speak, self._sent_at = want, False, self._clock()
+        self._is_active = count >= 0 and (count > 0 or self._is_active)
+        ask = Ask(
+            number=self._number,
+            epoch=self._epoch,
+            operations=self._operations,
+            generation=self._generation,
+            held=in_use,
+            want=want,
+            returned=returned + spare,
+            count=count,
+            lead=max(self._trips, default=0) * 3 // 4 // US,
+            patience=BUSY_PATIENCE if pause == BUSY else IDLE_PATIENCE,
+            connection=self._connection,
+            token=uuid.uuid4().hex,
+            unused=tuple(self._unused),
+            refunded=tuple(self._refunded),
+            head=head,
+            mean=mean,
+            used=tuple(float(used) for used in state["used"]),
+        )
+        self._unused = [0.0] * len(self.limits)
+        self._refunded = [0.0] * len(self.limits)
+        return ask
+
+    def _demand(self, state: dict[str, Any]) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
+        """The calls for which a chunk is asked: their number, the first one's cost, and the mean of
+        the others."""
+        heads, left, waiting = state["head"], state["left"], state["waiting"]
+        costs = zip(heads, state["mean"], strict=True)
+        mean = tuple(float(mean) if mean > 0 else float(head) for head, mean in costs)
+        units = [(own, each) for own, each in zip(left, mean, strict=True) if each > 0]
+        none = (0, mean, mean)
+        if state["has_next"] or not units or self._waits_for_fairness():
+            return none
+        covered = int(min(own / each for own, each in units)) if state["has_chunk"] else 0
+        demand = waiting
+        if state["has_chunk"]:  # a stream of calls goes on as it has until now
+            demand = max(demand, math.ceil(self._rate * CHUNK_S))
+        count = demand - covered
+        if count < 1:
+            return none
+        is_next = waiting > 0 and any(own < head for own, head in zip(left, heads, strict=True))
+        head = heads if is_next or waiting > covered == 0 else [math.ceil(each) for each in mean]
+        return count, tuple(float(each) for each in head), mean
+
+    def _waits_for_fairness(self) -> bool:
+        return self._clock() < self._not_before
+
+    async def _take(self, scheduler: _core.Scheduler, ask: Ask) -> None:
+        self._unsent = ask
+        row = await self._command("take", self.member, ask)
+        self._unsent = None
+        taken = taken_from(row)
+        if taken is None:
+            self.reachable = False  # the account is lost: join it anew
+            scheduler._lease_asks(False, 0, 0)
+            scheduler._lease_void()
+            self._joined_anew()
+            return
+        await self._apply(scheduler, ask, taken)
+
+    def _joined_anew(self) -> None:
+        self._number = 0
+        self._epoch = ""
+        self._unused = [0.0] * len(self.limits)
+        self._refunded = [0.0] * len(self.limits)
+
+    async def _apply(self, scheduler: _core.Scheduler, ask: Ask, taken: Taken) -> None:
+        if taken.epoch != self._epoch:
+            self._epoch = taken.epoch
+            scheduler._lease_void()
+        if taken.fair >= 0 and (self.last is None or self.last.fair < 0):
+            self._news.set()  # others wait for slots: we may have some to return
+        self._operations, self.last = taken.operations, taken
+        self._hear_pause(scheduler, taken.generation, taken.end)
+        if taken.version != self._version:
+            await self._learn_limits()
+        if self.slots >= 0:
+            scheduler._lease_slots(taken.slots, taken.fair, self.slots)
+        if taken.chunk is not None:
+            chunk = taken.chunk
+            start = self._offset.here(chunk.start)
+            until = scheduler._lease_grant(start, chunk.levels, chunk.units)
+            self._until = until if until >= 0 else self._until
+            if until < 0:
+                self._unused = [a + b for a, b in zip(self._unused, chunk.units, strict=True)]
+            self._be_fair(taken, start, chunk.units)
+        elif ask.count > 0:
+            scheduler._lease_asks(False, ask.want, 0)
+        if taken.suspect and not await self._keeper.lives(taken.connection):
+            await self._command("bury", taken.suspect, taken.seen)
+
+    def _be_fair(self, taken: Taken, start: int, units: Sequence[float]) -> None:
+        """By units: a member whose call is larger than its chunk lets the others have theirs."""
+        self._not_before = 0
+        rates = [amount / per for _, amount, per, _ in self.limits]
+        length = max((u / rate for u, rate in zip(units, rates, strict=True)), default=0.0)
+        if self._clock() < self._alone_until:  # others may not have noticed that it is over
+            self._not_before = start + length * taken.members * 1e9
+        elif self.terms.fair == "units" and length > CHUNK_S / taken.active:
+            self._not_before = start + (length * taken.active - CHUNK_S) * 1e9
+
+    # -- pauses and changes
+
+    async def _tell_pauses(self, scheduler: _core.Scheduler, state: dict[str, Any]) -> None:
+        """Tells of a cooldown that calls of this member have opened or extended."""
+        episodes, end = state["generation"], state["end"]
+        fresh = episodes > self._episodes
+        if not fresh and end <= self._paused_until:
+            return
+        wait = max(0, end - state["now"]) // US
+        generation = self._generation if fresh else self._generation - 1
+        row = await self._command(
+            "refused", self._epoch, generation, wait, state["margin"] // US, state["promised"]
+        )
+        self._episodes, self._paused_until = episodes, end
+        if row[0] == "ok":
+            told = self._offset.here(int(float(row[4])))
+            self._generation = int(float(row[3]))
+            if told > end:
+                scheduler._lease_pause(told, False, episodes)
+                self._paused_until = told
+
+    def _hear_pause(self, scheduler: _core.Scheduler, generation: int, end: int) -> None:
+        until = self._offset.here(end) if end > 0 else 0
+        is_new = generation > self._generation
+        if is_new or until > max(self._paused_until, self._clock()):
+            self._generation = max(generation, self._generation)
+            self._episodes = scheduler._lease_pause(until, is_new, self._episodes)
+            self._paused_until = max(until, self._paused_until)
+
+    async def _tell_changes(self) -> None:
+        while self._changes:
+            index, amount, per, capacity, version = self._changes[0]
+            row = await self._command("retune", version, index, amount, per, capacity)
+            self._changes.pop(0)
+            if row[0] == "ok":
+                self._version = int(float(row[2]))
+                if index < 0:
+                    self.slots = int(amount)
+
+    async def _learn_limits(self) -> None:
+        described = described_from(await self._command("describe"))
+        if described is None or len(described.limits) != len(self.limits):
+            return
+        self._take_in(described)
+
+    def _hear(self, message: str) -> None:
+        """A message of the keeper, in the loop."""
+        self._heard.append(message)
+        self._news.set()
+
+    async def _listen(self, scheduler: _core.Scheduler) -> None:
+        heard, self._heard = self._heard, []
+        for message in heard:
+            kind, *rest = message.split()
+            if kind == "pause":
+                self._hear_pause(scheduler, int(float(rest[0])), int(float(rest[1])))
+            elif kind == "slots" and int(float(rest[1])) > self._operations:
+                fair = self.last.fair if self.last is not None else -1
+                scheduler._lease_slots(int(float(rest[0])), fair, self.slots)
+            elif kind == "limits" and int(float(rest[0])) != self._version:
+                await self._learn_limits()
+            elif kind in ("crowd", "epoch"):
+                self._must_speak = True
+
+    # -- an outage of the keeper
+
+    async def _go_on_alone(self, error: Unreachable) -> None:
+        """The keeper does not answer. Until it does, the member uses its part of the limits."""
+        self.reachable = False
+        self.outages += 1
+        logger.warning("the share %r does not answer: %s", self.name, error)
+        began, wait, refused = self._clock(), SECOND_TRY, error.refused
+        self._own_from, self._own_units = began, [0.0] * len(self.limits)
+        try_at = began
+        while not self._closed and self._scheduler() is not None:
+            if self._clock() >= try_at:
+                try:
+                    await self._connect()
+                    break
+                except Unreachable as again:
+                    refused = again.refused
+                except Unusable:
+                    refused = False
+                try_at = self._clock() + int(wait * random.uniform(0.5, 1.5) * 1e9)
+                wait = min(LAST_TRY, 2 * wait)
+            if self.terms.on_outage == "share" and (refused or self._clock() - began < ALONE * 1e9):
+                self._grant_alone()
+            with suppress(asyncio.TimeoutError):
+                seconds = min(CHUNK_S / 4, max(0.0, (try_at - self._clock()) / 1e9))
+                await asyncio.wait_for(self._news.wait(), seconds)
+            self._news.clear()
+        if self.reachable:
+            self._owe()
+            logger.warning("the share %r answers again", self.name)
+
+    def _grant_alone(self) -> None:
+        """A chunk at a time, at the rate divided by the members."""
+        scheduler = self._scheduler()
+        now = self._clock()
+        if scheduler is None or self._own_from > now + CHUNK * US:
+            return
+        state = scheduler._lease_look()
+        self._collect(state)
+        if state["has_next"] or state["waiting"] == 0:
+            return
+        members = max(1, self.last.members if self.last is not None else 1)
+        rates = [amount / per / members for _, amount, per, _ in self.limits]
+        head = [float(each) for each in state["head"]]
+        units = [
+            max(own, math.floor(rate * CHUNK_S)) for own, rate in zip(head, rates, strict=True)
+        ]
+        length = max((u / rate for u, rate in zip(units, rates, strict=True)), default=0.0)
+        start = max(self._own_from, now)
+        if scheduler._lease_grant(start, tuple(head), tuple(units)) >= 0:
+            self._own_from = start + int(length * 1e9)
+            self._own_units = [a + b for a, b in zip(self._own_units, units, strict=True)]
+
+    def _owe(self) -> None:
+        """The account has to know what was used without it; not more than its bucket can have
+        gained since."""
+        scheduler = self._scheduler()
+        if scheduler is None or not any(self._own_units):
+            return
+        state = scheduler._lease_look()
+        self._collect(state)
+        scheduler._lease_void()
+        for i, (_, amount, per, capacity) in enumerate(self.limits):
+            used = max(0.0, self._own_units[i] - self._unused[i] - state["left"][i])
+            self._unused[i] = 0.0
+            self._refunded[i] -= min(used, capacity + amount / per * CHUNK_S)
+        self._alone_until = self._clock() + int(LATEST * 1e9)
