@@ -70,13 +70,13 @@ def test_what_came_is_shown_with_its_times() -> None:
 
         def answered(*what: Any) -> None:
             assert what[1].state == "in flight"
-            asked, sent = (round(at - began, 9) for at in what[2:4])
-            shown.append((what[0], asked, sent, *what[4:]))
+            times = (round(at - began, 9) for at in what[2:5])
+            shown.append((what[0], *times, *what[5:]))
 
         began = loop.time()
         exchanges = [exchange(scheduler, request(), answered, n) for n in range(2)]
         await asyncio.gather(*exchanges)
-        assert shown == [(0, 0, 0, "answer", None), (1, 0, 1, "answer", None)]
+        assert shown == [(0, 0, 0, 1, "answer", None), (1, 0, 1, 2, "answer", None)]
 
     run(main())
 
@@ -165,7 +165,7 @@ def test_an_attempt_after_the_first_pays_and_queues_again() -> None:
             return await request(), True
 
         began = loop.time()
-        first = exchange(scheduler, broken(), lambda _, call, a, s, answer, e: go_on(call, e))
+        first = exchange(scheduler, broken(), lambda _, call, *_rest: go_on(call, _rest[-1]))
         results = await asyncio.gather(first, exchange(scheduler, request()))
         assert list(results) == ["answer", "answer"]
         assert loop.time() == began + 5  # 1 + a rest of 3, in which the other went, and 1

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xtremeflow import _http
+from xtremeflow import TaskScheduler, _http
 from xtremeflow.answers.usage import usage_of
-from xtremeflow.http._usage import Tap, measured, usage_in
-from xtremeflow.learning.estimates import model_of, most_output
+from xtremeflow.http import Client
+from xtremeflow.http._terms import USUAL
+from xtremeflow.http._usage import Tap, usage_in
+from xtremeflow.learning.estimates import Estimate, model_of, most_output
 from xtremeflow.values.usage import Usage
 
 ABSURD = 10**30
@@ -288,7 +290,7 @@ def test_usage_as_a_plain_reader_finds_it(
 @given(st.binary(max_size=300))
 def test_no_bytes_break_it(body: bytes) -> None:
     assert in_pieces(body, 1) == in_pieces(body, 3) == usage_in(body)
-    measured("/", body)
+    _http.asked(body)
 
 
 # ---- requests ----
@@ -311,8 +313,7 @@ requests = st.fixed_dictionaries(
 @given(requests)
 def test_what_a_request_asks_for_as_a_plain_reader_finds_it(request: dict[str, Any]) -> None:
     body = json.dumps(request).encode()
-    model, size, most = measured("/v1/x", body)
-    assert (model, size, most) == (model_of(request), len(body), most_output(request))
+    assert _http.asked(body) == (model_of(request), most_output(request))
 
 
 def test_what_the_content_of_a_request_holds_is_content() -> None:
@@ -323,9 +324,9 @@ def test_what_the_content_of_a_request_holds_is_content() -> None:
         "metadata": inner,
         "response_format": inner,
     }
-    assert measured("/", json.dumps(body).encode())[0::2] == ("", None)
+    assert _http.asked(json.dumps(body).encode()) == ("", None)
     body |= {"model": "m-1", "max_completion_tokens": 30}
-    assert measured("/", json.dumps(body).encode())[0::2] == ("m-1", 30)
+    assert _http.asked(json.dumps(body).encode()) == ("m-1", 30)
 
 
 @pytest.mark.parametrize(
@@ -347,12 +348,17 @@ def test_what_the_content_of_a_request_holds_is_content() -> None:
     ],
 )  # fmt: skip
 def test_what_a_request_asks_for(body: bytes, expected: tuple[str, int | None]) -> None:
-    assert measured("/v1/x", body)[0::2] == expected
+    assert _http.asked(body) == expected
 
 
 def test_a_request_for_embeddings_has_no_output() -> None:
     body = b'{"input": "x", "model": "m-1"}'
-    assert measured("/v1/embeddings?a", body) == ("m-1", len(body), 0)
+    client = Client(scheduler=TaskScheduler())
+    assert client._admission is not None
+    for url, most in (("/v1/embeddings?a", 0), ("/v1/x", None)):
+        estimate = client._admission.priced(USUAL, url, body).estimate
+        assert isinstance(estimate, Estimate)
+        assert (estimate.model, estimate.size, estimate.most) == ("m-1", len(body), most)
 
 
 def test_only_bytes_are_read() -> None:

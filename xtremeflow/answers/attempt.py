@@ -188,10 +188,11 @@ class Attempts:
             else:
                 await admitted_again(call, pause)
 
-    def passed(self) -> None:
-        """Notes that an answer has passed."""
-        self.passed_at = _now()
-        self._down.clear()
+    def passed(self, now: float | None = None) -> None:
+        """Notes that an answer has passed, `now` on the loop's clock, by default at present."""
+        self.passed_at = _now() if now is None else now
+        if self._down:
+            self._down.clear()
 
     def is_outage(self, failed: Tries) -> bool:
         """Notes that this call has failed. Returns whether it is an outage: several calls have

@@ -27,11 +27,10 @@ from xtremeflow.http._options import Options
 from xtremeflow.http._response import Response
 from xtremeflow.http._terms import Terms
 from xtremeflow.http._url import shown
-from xtremeflow.http._usage import Tap, measured, usage_in
-from xtremeflow.learning.estimates import Estimate
+from xtremeflow.http._usage import Tap, usage_in
+from xtremeflow.learning.estimates import Estimate, embeds
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.charges import BY_USAGE
-from xtremeflow.values.limits import Cost
 from xtremeflow.values.usage import Usage
 
 T = TypeVar("T")
@@ -93,19 +92,22 @@ class Admission:
 
     def priced(self, terms: Terms, url: str, body: Any) -> Terms:
         """Returns the terms with the likely cost of the request, if they do not state one."""
-        if terms.estimate is not None:
+        priority, timeout, cost = terms
+        if cost is not None:
             return terms
         if body is None:
             body = b""
-        cost: Cost | None
         if self._estimate is not None:
             cost = self._estimate(url, body if isinstance(body, bytes) else bytes(body))
-        else:
-            model, size, most = measured(url, body)
-            cost = self.scheduler._estimate(Estimate, model, size, most)
-            if cost is None:
-                cost = self.scheduler.estimate(size, model=model, most=most)
-        return Terms(terms.priority, terms.timeout, cost)
+            return Terms(priority, timeout, cost)
+        model, most = _http.asked(body)
+        if most is None and embeds(url):
+            most = 0
+        size = len(body)
+        cost = self.scheduler._estimate(Estimate, model, size, most)
+        if cost is None:
+            cost = self.scheduler.estimate(size, model=model, most=most)
+        return Terms(priority, timeout, cost)
 
     def admitted(self) -> bool:
         """Whether the running code belongs to a call of this scheduler, which has a slot
@@ -182,18 +184,19 @@ class Admission:
         call: Call,
         asked_at: float,
         sent_at: float | None,
+        came_at: float,
         response: Response | None,
         error: Exception | None,
     ) -> Coroutine[Any, Any, tuple[Response, bool]] | None:
         """Takes the answer to an attempt, or its error; see
         `xtremeflow._core.Scheduler._exchange`."""
         if sent_at is None:
-            asked = time.perf_counter() - (self.now() - asked_at)
+            asked = time.perf_counter() - (came_at - asked_at)
             raise not_admitted(wanted.request.method, wanted.request.url, asked) from None
         if response is None:
             assert error is not None
             return self._go_on(wanted, asked_at, error)
-        received_at = self.now() - response._lag
+        received_at = came_at - response._lag
         is_foreseen = self.scheduler._foreseen(
             call, response.status, response._head, response.body, sent_at, received_at,
             self._settling,
@@ -201,7 +204,7 @@ class Admission:
         if not is_foreseen:
             return self._go_on(wanted, asked_at, self._sent(response, asked_at, sent_at))
         response._queued = sent_at - asked_at
-        self.attempts.passed()
+        self.attempts.passed(came_at)
         return None
 
     async def _go_on(

@@ -1,26 +1,16 @@
-"""Tokens without decoding a body: those that a request asks for, and the usage of its answer."""
+"""The usage of an answer, without decoding its body."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from xtremeflow import _http
-from xtremeflow.learning.estimates import embeds
 from xtremeflow.values.limits import Cost
 from xtremeflow.values.usage import Usage
 
 #: Returns the estimate for a request from its URL and its body (b"" if it has none): a number of
 #: tokens, or a mapping of limit names to amounts.
 Estimating = Callable[[str, bytes], Cost]
-
-
-def measured(url: str, body: bytes) -> tuple[str, int, int | None]:
-    """Returns the model that a request names, the size of its body, and the most tokens of its
-    answer, if it states these."""
-    model, most = _http.asked(body)
-    if most is None and embeds(url):
-        most = 0
-    return model, len(body), most
 
 
 def usage_in(body: bytes) -> Usage | None:

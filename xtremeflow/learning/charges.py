@@ -236,10 +236,12 @@ class _Calls:
     def ended(self, sent: Sequence[Parts], ended: Sequence[Parts]) -> None:
         self._sent.add(sent)
         self._ended.add(ended)
+        answers, duration = self._answers, self._duration
         for begin, end in zip(sent, ended, strict=True):
-            self._answers += 1
-            weight = max(1 / self._answers, 0.05)
-            self._duration += weight * (end[0] - begin[0] - self._duration)
+            answers += 1
+            weight = 0.05 if answers > 20 else 1 / answers
+            duration += weight * (end[0] - begin[0] - duration)
+        self._answers, self._duration = answers, duration
         if len(self._ended.all) > _KEPT:
             oldest = self._ended.all[_KEPT // 4][0]
             self._sent.forget(oldest)
@@ -250,14 +252,16 @@ class _Calls:
         known = self._ended.all[-1][0] - _PATIENCE * self._duration
         voted = False
         for track in self.tracks.values():
-            while track.waiting and track.waiting[0].received_at <= known:
-                voted |= self._advance(track, track.waiting.popleft())
+            waiting = track.waiting
+            while waiting and waiting[0].received_at <= known:
+                telling = waiting.popleft()
+                track.left -= 1
+                if track.left <= 0:
+                    voted |= self._advance(track, telling)
         return voted and self._conclude()
 
     def _advance(self, track: _Track, telling: Telling) -> bool:
-        track.left -= 1
-        if track.left > 0:
-            return False
+        """Ends the span of a track with that answer. Returns whether it has voted."""
         sent, ended = (events.until(telling.received_at) for events in (self._sent, self._ended))
         length = 1 + max(0, sent - ended) // _CROWD
         voted, looked = False, track.start is not None

@@ -96,20 +96,27 @@ static PyObject *caught(void)
 static PyObject *show(ExchangeObject *x, PyObject *answer)
 {
     PyObject *error = answer == NULL ? caught() : NULL, *more = NULL;
+    int64_t came_at;
+    XF_LOCK(x->scheduler);
+    came_at = xf_port_now(x->scheduler, x->call->port);
+    XF_UNLOCK();
     PyObject *asked = PyFloat_FromDouble((double)x->asked_at * 1e-9);
+    PyObject *came = PyFloat_FromDouble((double)came_at * 1e-9);
     PyObject *sent = x->phase == EXCHANGE_QUEUED ? Py_NewRef(Py_None)
                                                  : PyFloat_FromDouble((double)x->sent_at * 1e-9);
-    if (asked != NULL && sent != NULL) {
+    if (asked != NULL && sent != NULL && came != NULL) {
         PyObject *args[] = {x->request,
                             (PyObject *)x->call,
                             asked,
                             sent,
+                            came,
                             answer != NULL ? answer : Py_None,
                             error != NULL ? error : Py_None};
         more = PyObject_Vectorcall(x->answered, args, Py_ARRAY_LENGTH(args), NULL);
     }
     Py_XDECREF(asked);
     Py_XDECREF(sent);
+    Py_XDECREF(came);
     Py_XDECREF(error);
     return more;
 }
@@ -119,7 +126,7 @@ static PyObject *show(ExchangeObject *x, PyObject *answer)
 /* The task that awaits it, for who asks for the tasks of calls. */
 static void note_task(CallObject *c)
 {
-    PyObject *task = PyObject_CallNoArgs(c->scheduler->st->current_task);
+    PyObject *task = PyObject_CallOneArg(c->scheduler->st->current_task, c->port->loop);
     if (task == NULL) {
         PyErr_Clear(); /* who drives it has no task */
     } else if (task != Py_None && c->core.state != XF_CALL_DONE) {

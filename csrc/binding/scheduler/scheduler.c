@@ -417,8 +417,9 @@ static PyMethodDef scheduler_methods[] = {
          "_exchange($self, coro, terms, answered, request, /)\n--\n\n"
          "A call to be awaited, which runs in the task that does. terms(request) gives its\n"
          "(priority, timeout of the admission, cost). First it runs `coro`, whose result, or\n"
-         "exception, goes to answered(request, call, asked_at, sent_at, result, exception), in\n"
-         "seconds on the loop's clock. That returns None if this is the call's result, or a\n"
+         "exception, goes to answered(request, call, asked_at, sent_at, came_at, result,\n"
+         "exception), in seconds on the loop's clock. That returns None if this is the call's "
+         "result, or a\n"
          "coroutine, which goes on with the call, and returns (its result, whether it has\n"
          "passed). sent_at is None where it was not admitted in time: then `answered` raises.\n"
          "Within a call of this scheduler it is a part of that one.")},

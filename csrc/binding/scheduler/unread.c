@@ -144,11 +144,25 @@ static PyObject *flights_of(xf_module *st, const xf_unread_list *list)
 static PyObject *parts_of(const xf_used *used, int64_t at)
 {
     const int64_t uncached = used->input > used->cached ? used->input - used->cached : 0;
-    const int64_t larger = used->input > used->most ? used->input : used->most;
-    const int64_t larger_uncached = uncached > used->most ? uncached : used->most;
-    return Py_BuildValue("(dLLLLLL)", seconds(at), (long long)used->input,
-                         (long long)(used->input - uncached), (long long)used->most,
-                         (long long)larger, (long long)larger_uncached, (long long)used->output);
+    const int64_t tokens[] = {
+        used->input,
+        used->input - uncached,
+        used->most,
+        used->input > used->most ? used->input : used->most,
+        uncached > used->most ? uncached : used->most,
+        used->output,
+    };
+    PyObject *parts = PyTuple_New(1 + (Py_ssize_t)Py_ARRAY_LENGTH(tokens));
+    for (Py_ssize_t i = 0; parts != NULL && i < PyTuple_GET_SIZE(parts); i++) {
+        PyObject *part =
+            i == 0 ? PyFloat_FromDouble(seconds(at)) : PyLong_FromLongLong(tokens[i - 1]);
+        if (part != NULL) {
+            PyTuple_SET_ITEM(parts, i, part);
+        } else {
+            Py_CLEAR(parts);
+        }
+    }
+    return parts;
 }
 
 static PyObject *used_of(xf_module *st, const xf_used *used)
