@@ -97,6 +97,10 @@ class _Keeper:
     async def status(self) -> dict[str, Any] | None:
         return self.share.timeline.status(self.share.now())
 
+    async def clear(self) -> bool:
+        existed, self.share.timeline.exists = self.share.timeline.exists, False
+        return existed
+
     async def lives(self, connection: str) -> bool:
         return connection not in self.share.dead
 

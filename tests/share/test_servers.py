@@ -17,9 +17,10 @@ import pytest
 import redis.asyncio
 from kit.proxy import Proxy
 from kit.redis_servers import Server, binaries
-from kit.shares import Process
+from kit.shares import Process, eventually
 
 from xtremeflow import RequestRateScheduler, TaskScheduler, auto_backoff
+from xtremeflow.cli import main as command
 from xtremeflow.share import RedisShare, ShareError
 
 pytestmark = pytest.mark.skipif(not binaries(), reason="no server is installed")
@@ -309,3 +310,31 @@ def test_members_that_wait_during_an_outage_do_nothing(tmp_path: Path) -> None:
         times = asyncio.run(during(share, trouble))
         assert not [at for at in times if killed[0] + 1 < at < killed[1]]
         gc.collect()
+
+
+# -- the command line
+
+
+def test_the_command_line_shows_and_clears_it(
+    share: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        scheduler = RequestRateScheduler(max_rps=100, max_concurrency=5, share=share)
+        await scheduler.start_task(asyncio.sleep(3600))
+        await asyncio.sleep(1.2)
+        assert await asyncio.to_thread(command, ["share", "status", share]) == 0
+        assert await asyncio.to_thread(command, ["share", "status", "--json", share]) == 0
+        assert await asyncio.to_thread(command, ["share", "clear", share]) == 1
+
+    asyncio.run(main())
+    gc.collect()
+    told = capsys.readouterr()
+    text, _, rest = told.out.partition("{")
+    assert "requests: 100 in 1 s; " in text
+    assert "slots: 1 held of 5" in text
+    assert ": holds 1; 1 requests used" in text
+    assert len(json.loads("{" + rest)["members"]) == 1
+    assert "has members, 1 of them: end them first" in told.err
+    eventually(lambda: command(["share", "clear", share]) == 0)
+    assert command(["share", "status", share]) == 1
+    assert command(["share", "clear", share]) == 1

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xtremeflow.cli.parser import Parser
+from xtremeflow.share.elsewhere import kept_share
 from xtremeflow.share.member import clear, state_of
+from xtremeflow.share.outside import clear_kept, kept_state
 from xtremeflow.share.place import ShareError
 
 FAILED = 1
@@ -37,19 +39,23 @@ def _parser() -> Parser:
     parser.add_argument("do", choices=("status", "clear"), help="status: show it; clear: forget "
                         "what was used, if there is no member")  # fmt: skip
     parser.add_argument("share", metavar="SHARE", help="as it was given to the schedulers: "
-                        "shm:NAME or file:/PATH")  # fmt: skip
+                        "shm:NAME, file:/PATH or redis://HOST/0#NAME")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the status as JSON")
     return parser
 
 
 def _clear(share: str) -> int:
-    done = clear(share)
+    kept = kept_share(share)
+    done = clear(share) if kept is None else clear_kept(kept)
+    share = share if kept is None else str(kept)
     print(f"{share} is cleared" if done else f"there is no share {share}")
     return 0 if done else FAILED
 
 
 def _status(share: str, *, as_json: bool) -> int:
-    state = state_of(share)
+    kept = kept_share(share)
+    state = state_of(share) if kept is None else kept_state(kept)
+    share = share if kept is None else str(kept)
     if as_json:
         print(json.dumps(state, indent=2))
     else:
@@ -73,12 +79,27 @@ def _as_text(share: str, state: Mapping[str, Any]) -> str:
     if state["outage"]:
         lines.append("  an outage: single calls are tried")
     for member in members:
-        costs = zip(limits, member["costs"], strict=True)
-        waits = ", ".join(f"{cost} {limit['name']}" for limit, cost in costs if cost)
         used = zip(limits, member["used"], strict=True)
         lines.append(
-            f"  seat {member['seat']}, process {member['pid']}: holds {member['held']}; "
+            f"  {_named(member)}: holds {member['held']}; "
             + "; ".join(f"{units} {limit['name']} used" for limit, units in used)
-            + (f"; waits for {waits or 'a slot'}" if member["state"] != "quiet" else "")
+            + _waiting(limits, member)
         )
     return "\n".join(lines)
+
+
+def _named(member: Mapping[str, Any]) -> str:
+    if "member" in member:
+        return f"member {member['member'][:8]}"
+    return f"seat {member['seat']}, process {member['pid']}"
+
+
+def _waiting(limits: Sequence[Mapping[str, Any]], member: Mapping[str, Any]) -> str:
+    """Of a share on a server the number of waiting calls is known, else the first one's costs."""
+    if "waits" in member:
+        return f"; {member['waits']} calls wait" if member["waits"] else ""
+    if member["state"] == "quiet":
+        return ""
+    costs = zip(limits, member["costs"], strict=True)
+    waits = ", ".join(f"{cost} {limit['name']}" for limit, cost in costs if cost)
+    return f"; waits for {waits or 'a slot'}"

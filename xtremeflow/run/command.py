@@ -42,6 +42,7 @@ from xtremeflow.run.views.voice import Voice
 from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.scheduler.observing import Adapt
+from xtremeflow.share.elsewhere import kept_share
 from xtremeflow.share.place import ShareError, path_of
 from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
@@ -70,6 +71,7 @@ def _main(options: argparse.Namespace, voice: Voice, command: str) -> int:
         KeyProblem,
         ResultsError,
         ServiceError,
+        ShareError,
         SourceError,
         TokenizerError,
         Misuse,
@@ -138,7 +140,8 @@ class Order:
             raise Misuse(f"no scheduler can keep these limits: {error}") from None
         if options.share is not None:
             try:
-                path_of(options.share)
+                if kept_share(options.share) is None:
+                    path_of(options.share)
             except (ValueError, ShareError, OSError) as error:
                 raise Misuse(f"--share: {error}") from None
         source = Source(options.input)

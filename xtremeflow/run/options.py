@@ -141,9 +141,9 @@ def _limits(parser: Parser) -> None:
     add("--adapt", choices=tuple(ADAPT), help="how answers may change the limits. bounded (the "
         "default): given limits are upper bounds; yes: they are a first guess; no: nothing is "
         "learned, the preset's limits stand for those not given")  # fmt: skip
-    add("--share", metavar="SHARE", help="keep these limits together with all other processes of "
-        "this machine that name the same share, such as shm:openai or file:/var/run/openai; "
-        "implies --adapt no")  # fmt: skip
+    add("--share", metavar="SHARE", help="keep these limits together with all other processes "
+        "that name the same share: of this machine, such as shm:openai or file:/var/run/openai, or "
+        "of several, such as redis://HOST/0#openai; implies --adapt no")  # fmt: skip
     add("--concurrency", type=amounts.whole, metavar="N", help=f"calls at a time, at most "
         f"(default: the preset's; else {_MANY_CALLS}, but {_FEW_CALLS} where no limit is given or "
         "learned)")  # fmt: skip

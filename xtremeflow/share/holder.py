@@ -126,7 +126,8 @@ class Holder:
         if described is None or described.members > FEW:
             return  # among many there are others that see to it
         state = await self._keeper.status()
-        for member in state["members"] if state is not None else []:
+        members: list[dict[str, Any]] = [] if state is None else state["members"]
+        for member in members:
             if not await self._keeper.lives(member["connection"]):
                 await self._command("bury", member["member"], member["seen"])
 

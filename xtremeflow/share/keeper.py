@@ -49,6 +49,10 @@ class Keeper(Protocol):
         """Returns the whole account."""
         ...
 
+    async def clear(self) -> bool:
+        """Removes the account. Returns False if there is none."""
+        ...
+
     async def lives(self, connection: str) -> bool:
         """Whether a member's connection is there. True if that is not known."""
         ...

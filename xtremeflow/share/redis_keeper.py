@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import importlib
 import importlib.resources
 import math
 from collections.abc import Callable
@@ -97,15 +98,15 @@ def redis_share(share: str) -> RedisShare:
 
 
 def _redis() -> Any:
+    """Returns redis-py, which only shares of this kind need."""
     try:
-        import redis.asyncio.retry
-        import redis.backoff
-        import redis.exceptions
+        for name in ("asyncio.retry", "backoff", "exceptions"):
+            importlib.import_module(f"redis.{name}")
     except ImportError:
         raise ShareError(
             "a share on a server needs redis-py: pip install 'xtremeflow[redis]'"
         ) from None
-    return redis
+    return importlib.import_module("redis")
 
 
 class RedisKeeper:

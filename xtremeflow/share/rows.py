@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
-from typing import Any
+from typing import Any, cast
 
 from xtremeflow.share.timeline import Ask, Row
 
@@ -19,7 +19,7 @@ def texts(arguments: Sequence[Any]) -> list[str]:
         if isinstance(argument, Ask):
             row += texts(astuple(argument))
         elif isinstance(argument, (list, tuple)):
-            row += texts(argument)
+            row += texts(cast("list[Any]", argument))
         elif argument is None:
             row.append("none")
         else:
