@@ -2,6 +2,9 @@
 
 import asyncio
 import math
+import os
+import signal
+import socket
 import threading
 import time
 
@@ -231,3 +234,38 @@ def test_clock_of_a_loop():
         assert clock_of(loop) is time.monotonic
     finally:
         loop.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="there is no such signal")
+def test_signals_are_heard_while_nothing_else_is_watched():
+    """Of a loop that watches nothing, mostly no descriptors are polled."""
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        heard = []
+        loop.add_signal_handler(signal.SIGUSR1, heard.append, True)
+        try:
+            os.kill(os.getpid(), signal.SIGUSR1)
+            for second in range(200):
+                if heard:
+                    return second
+                await asyncio.sleep(1)
+        finally:
+            loop.remove_signal_handler(signal.SIGUSR1)
+
+    assert run(main()) is not None
+
+
+def test_input_is_heard_at_once_while_calls_are_ready():
+    async def main():
+        loop = asyncio.get_running_loop()
+        heard = []
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            loop.add_reader(ours, lambda: heard.append(ours.recv(1)))
+            theirs.send(b"x")
+            await asyncio.sleep(1)
+            loop.remove_reader(ours)
+        return heard
+
+    assert run(main()) == [b"x"]

@@ -57,6 +57,11 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
 
     def _select(self, selector: _HookedSelector, timeout: float | None) -> _Events:
         """Polls where asyncio would wait, and moves the clock by the wait that it skips."""
+        if timeout is not None and not self._threads and selector.is_unlikely:
+            events: _Events = []
+            if timeout > 0:
+                self._set_time(self._next_timer())
+            return events
         if timeout is not None and timeout <= 0:
             return selector.wait(0)
         if self._threads:
@@ -67,7 +72,7 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         if timeout is not None:
             self._set_time(self._next_timer())
             return events
-        if len(selector.get_map()) > 1:  # more than the loop's own wake-up pipe: real input
+        if selector.has_input:
             return selector.wait(None)
         raise DeadlockError(_describe_deadlock(self))
 
@@ -109,12 +114,31 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
             VirtualClockLoop._latest = max(VirtualClockLoop._latest, self._now)
 
 
+_UNPOLLED = 64  # selects in a row, at most
+
+
 class _HookedSelector(selectors.DefaultSelector):
     """A selector that lets its owner decide how a `select` waits."""
 
     def __init__(self, hook: Callable[[_HookedSelector, float | None], _Events]) -> None:
         super().__init__()
         self._hook = hook
+        self._unpolled = 0
+
+    @property
+    def has_input(self) -> bool:
+        """Whether more is watched than the loop's own wake-up pipe."""
+        return len(self.get_map()) > 1
+
+    @property
+    def is_unlikely(self) -> bool:
+        """Whether an event is so unlikely that it need not be looked for this time. The wake-up
+        pipe alone tells of signals: asyncio runs what other threads hand over without it."""
+        self._unpolled += 1
+        if self._unpolled <= _UNPOLLED and not self.has_input:
+            return True
+        self._unpolled = 0
+        return False
 
     def select(self, timeout: float | None = None) -> _Events:
         return self._hook(self, timeout)

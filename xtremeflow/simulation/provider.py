@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
@@ -318,14 +318,10 @@ class SimulatedProvider:
         stats.peak_concurrency = max(stats.peak_concurrency, stats.in_flight)
         return Reservation(self, costs, instant)
 
-    @asynccontextmanager
-    async def working(self) -> AsyncGenerator[None, None]:
-        """Waits for an admitted call's place in the batch, and holds it in a `with` block."""
-        if self._places is None:
-            yield
-            return
-        async with self._places:
-            yield
+    def working(self) -> AbstractAsyncContextManager[None]:
+        """Waits for an admitted call's place in the batch, and holds it in an `async with`
+        block."""
+        return nullcontext() if self._places is None else self._places
 
     def _refusal(
         self, costs: Mapping[str, int], now: float, instant: int

@@ -23,7 +23,7 @@ def check_async_iterable(name: str, value: object) -> None:
 
 
 def check_int(name: str, value: object, least: int | None = None) -> None:
-    if not isinstance(value, Integral) or isinstance(value, bool):
+    if type(value) is not int and (not isinstance(value, Integral) or isinstance(value, bool)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if least is not None and value < least:
         raise ValueError(f"{name} must be {least} or more, got {value!r}")
