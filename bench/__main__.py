@@ -32,6 +32,7 @@ PARTS = {
     "memory": "cpu.memory",
     "pacing": "cpu.pacing",
     "scrape": "cpu.scrape",
+    "page": "cpu.page",
     "job": "job.libraries",
     "run_job": "job.command",
     "share": "share.processes",

@@ -5,7 +5,7 @@
 
 JOBS=(lint types docs warnings windows analyse c suite sdks sanitized leaks nogil dist wheels)
 for ((minor = OLDEST; minor <= NEWEST; minor++)); do JOBS+=("python3.$minor"); done
-ONLY_NAMED=(frameworks fresh soak) # what a plain `./dev check` leaves out
+ONLY_NAMED=(browser frameworks fresh soak) # what a plain `./dev check` leaves out
 source scripts/fresh.sh
 source scripts/windows.sh
 source scripts/nogil.sh
@@ -230,6 +230,16 @@ job_sdks() {
     in_venv pytest "${SPREAD[@]}" tests/answers tests/serve tests/frameworks
 }
 
+# The dashboard's page in a real browser. The variable lets the tests fail that miss it.
+job_browser() {
+    setup test
+    need_group browser
+    need_command chromium chromium
+    need_command chromedriver chromium-driver
+    export XTREMEFLOW_BROWSER=1
+    in_venv pytest tests/web/test_page.py
+}
+
 # The heavy frameworks, one of which needs another openai than the suite.
 job_frameworks() {
     local environment=$ROOT/.venv-frameworks
@@ -293,7 +303,8 @@ NOT_IN_C="--ignore=$ROOT/tests/core/test_core_c.py"
 # an older interpreter the type checkers know.
 NOT_OF_C=("$NOT_IN_C" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
     "--ignore=$ROOT/tests/demo" "--ignore=$ROOT/tests/project" "--ignore=$ROOT/tests/learning"
-    "--ignore=$ROOT/tests/simulation")
+    "--ignore=$ROOT/tests/simulation" "--ignore=$ROOT/tests/web" "--ignore=$ROOT/tests/telemetry"
+    "--ignore=$ROOT/tests/frameworks")
 
 job_sanitized() {
     local flags library preload=""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+import subprocess
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -177,3 +179,14 @@ def test_metrics_are_served_within_the_block(url: str) -> None:
     with urllib.request.urlopen(url) as answer:
         assert answer.headers["content-type"].startswith("text/plain; version=")
         assert scraped(answer.read().decode())["xtremeflow_concurrency_configured",] == 7
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")
+def test_promtool_finds_nothing_wrong() -> None:
+    async def main() -> bytes:
+        return generate_latest(registry_of(Collector(await worked())))
+
+    checked = subprocess.run(
+        ["promtool", "check", "metrics"], input=run(main()), capture_output=True, check=False
+    )
+    assert checked.returncode == 0, checked.stderr

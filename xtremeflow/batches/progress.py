@@ -191,7 +191,8 @@ def _bar(what: str, total: int | None) -> _View | None:
 
         @property
         def format_dict(self) -> dict[str, Any]:
-            return {**super().format_dict, "told": self.told}
+            base: Any = super()
+            return {**base.format_dict, "told": self.told}
 
     return _Bar(Bar, what, total)
 

@@ -16,6 +16,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "run": ("xtremeflow.run.command", "send a file of requests to an LLM API, at its limits"),
     "plot": ("xtremeflow.run.views.plot", "draw what `run` has done"),
     "share": ("xtremeflow.cli.share", "show who shares limits, or clear what they left"),
+    "ctl": ("xtremeflow.cli.ctl", "control a run that was started with --web"),
     "serve": ("xtremeflow.serve.command", "serve a simulated provider over HTTP"),
     "demo": ("xtremeflow.demo.__main__", "serve, run and plot a real workload"),
     "completion": ("xtremeflow.cli.completion", "let the shell complete commands and options"),

@@ -30,7 +30,7 @@ from xtremeflow.run.job.dry import Plan, plan
 from xtremeflow.run.job.job import Job
 from xtremeflow.run.job.oversize import rooms
 from xtremeflow.run.job.policy import Policy
-from xtremeflow.run.job.services import Service, ServiceError, metrics
+from xtremeflow.run.job.services import Service, ServiceError, metrics, web
 from xtremeflow.run.options import Misuse, assumed, limits_for, limits_of, provider_of
 from xtremeflow.run.options import parser as _parser
 from xtremeflow.run.output.history import history_path
@@ -46,6 +46,7 @@ from xtremeflow.share.elsewhere import kept_share
 from xtremeflow.share.place import ShareError, path_of
 from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
+from xtremeflow.web.server import PageError, charts
 
 _MOST_CALLS = 1_000_000  # at a time
 
@@ -126,6 +127,11 @@ class Order:
                 raise Misuse(f"--plot {options.plot}: no file can be written there")
         if options.metrics is not None and importlib.util.find_spec("prometheus_client") is None:
             raise Misuse("--metrics needs prometheus_client: pip install 'xtremeflow[metrics]'")
+        if options.web is not None:
+            try:
+                charts()
+            except PageError as error:
+                raise Misuse(f"--web: {error}") from None
         limits, adapt, concurrency = limits_of(options, provider)
         estimator = Estimator()
         if options.tokenizer is not None:
@@ -284,8 +290,13 @@ class _Command:
         return job, view
 
     def _services(self) -> list[Service]:
-        where = self._order.options.metrics
-        return [] if where is None else [metrics(where)]
+        options = self._order.options
+        offered: list[Service] = []
+        if options.metrics is not None:
+            offered.append(metrics(options.metrics))
+        if options.web is not None:
+            offered.append(web(options.web, options.web_token, self._order.source.name))
+        return offered
 
     async def _watch(self, job: Job, view: View, connect: Callable[[], Transport]) -> Summary:
         return await job.run(connect(), view)  # which needs the loop

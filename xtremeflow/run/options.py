@@ -193,6 +193,15 @@ def _views(parser: Parser) -> None:
     )
     add("--metrics", type=address, metavar="[HOST:]PORT", help="serve Prometheus metrics there "
         "while it runs (host: by default only this one; port 0: any free one)")  # fmt: skip
+    add(
+        "--web",
+        type=address,
+        metavar="[HOST:]PORT",
+        help="serve a page there that shows and "
+        "controls the run (host: by default only this one; others need the token in its address)",
+    )
+    add("--web-token", metavar="TOKEN", help="the page's token (default: a random one, and none on "
+        "this machine)")  # fmt: skip
     add("--json", action="store_true", help="print the summary as JSON, on standard output")
     add("--log", choices=("text", "json"), default="text", help="form of the log lines; json: one "
         "object a line, instead of the live view (default: text)")  # fmt: skip

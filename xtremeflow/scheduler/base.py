@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from math import isclose
 from threading import RLock
 from types import TracebackType
@@ -80,6 +81,8 @@ class TaskScheduler(Observing):
         self._learner: Learner | None = None
         self._expects = False
         self._costs = Costs(before.charges)
+        self._let: int | None = None  # calls that the learner lets in, None: all
+        self._paused = False
         kept = None if share is None else kept_share(share)
         self._leased = None if kept is None else Lease(kept)
         self._share = None if share is None or kept is not None else Member(str(share))
@@ -165,6 +168,51 @@ class TaskScheduler(Observing):
         stay in the tasks.
         """
         await self._drained()
+
+    def pause(self) -> None:
+        """Admits no more calls until `resume`. Those in flight go on."""
+        self._paused = True
+        super()._ramp(0)
+
+    def resume(self) -> None:
+        """Admits calls again, after `pause`."""
+        self._paused = False
+        super()._ramp(self._let)
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether `pause` keeps calls from being admitted."""
+        return self._paused
+
+    def _ramp(self, slots: int | None, /) -> None:
+        self._let = slots
+        if not self._paused:
+            super()._ramp(slots)
+
+    def serve_dashboard(
+        self, *, port: int = 0, host: str = "127.0.0.1", token: str | None = None
+    ) -> Any:
+        """Returns the server of a page that shows this scheduler while it works, and controls it.
+
+            async with scheduler.serve_dashboard(port=8080) as page:
+                print(page.url)
+
+        The page needs the extra ``web``. It can pause the scheduler, and change its limits and its
+        concurrency; so can ``xtremeflow ctl``.
+
+        Args:
+            port: The port to listen on; 0 is any free one.
+            host: The address to listen on, by default only that of this machine.
+            token: The token that every request has to name. By default a random one, which is part
+                of ``page.url``, for all addresses but those of this machine.
+
+        Raises:
+            ValueError: The port is out of its range.
+            PageError: The extra ``web`` is not installed.
+            OSError: It cannot listen there; raised by ``async with``.
+        """
+        page: Any = import_module("xtremeflow.web.dashboard")  # of a folder above this one
+        return page.serve_dashboard(self, port=port, host=host, token=token)
 
     @property
     def adapt(self) -> Adapt:

@@ -76,6 +76,10 @@ def _table(head: list[str], rows: Any) -> str:
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
 
 
+def _percent(share: float, _: object) -> str:
+    return f"{share:.0%}"
+
+
 def figure(stats: Stats) -> Figure:
     """Returns a figure: how far each limit was used, and what held the queue back.
 
@@ -93,7 +97,7 @@ def figure(stats: Stats) -> Figure:
     used.set_yticks(range(len(limits)), names)
     used.invert_yaxis()
     used.set_xlim(0, 1)
-    used.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    used.xaxis.set_major_formatter(_percent)
     used.set_title(f"Used of what the limits allowed in {stats.elapsed:,.1f} s", fontsize="medium")
     left = 0.0
     for number, (name, share) in enumerate(causes(stats)):
@@ -102,7 +106,7 @@ def figure(stats: Stats) -> Figure:
         left += share
     held.set_xlim(0, 1)
     held.set_yticks([])
-    held.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    held.xaxis.set_major_formatter(_percent)
     held.set_title("Held the queue back", fontsize="medium")
     held.legend(fontsize="small", ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.35))
     return made  # type: ignore[no-any-return]

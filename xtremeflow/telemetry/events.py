@@ -7,6 +7,8 @@ import logging
 from datetime import datetime, timezone
 from typing import Any
 
+from xtremeflow.values.forms import is_object
+
 EVENT = "xtremeflow"  # the attribute of a record that holds an event's fields
 _RESERVED = frozenset({"time", "level", "logger", "message", "error"})
 
@@ -28,7 +30,7 @@ class JSONFormatter(logging.Formatter):
             "message": self.text(record.getMessage()),
         }
         fields = getattr(record, EVENT, None)
-        if isinstance(fields, dict):
+        if is_object(fields):
             told |= {name: value for name, value in fields.items() if name not in _RESERVED}
         if record.exc_info and record.exc_info[1] is not None:
             error = record.exc_info[1]

@@ -77,11 +77,11 @@ class Job:
 
         Raises ServiceError, before anything is sent, if a service cannot be offered.
         """
-        with contextlib.ExitStack() as services:
+        async with contextlib.AsyncExitStack() as services:
             try:
                 run = _Run(self, transport, view)
                 for service in self.services:
-                    services.enter_context(service(run))
+                    await services.enter_async_context(service(run))
             except BaseException:
                 await transport.aclose()
                 raise
@@ -162,6 +162,9 @@ class _Run:
     def progress(self) -> Progress:
         return Progress(self._runner.counts, self._total.value)
 
+    def stop(self, reason: str) -> None:
+        self._runner.stop(reason)
+
     async def to_its_end(self) -> Summary:
         unusable: Exception | None = None
         stopped_by: list[int] = []
@@ -199,7 +202,7 @@ class _Run:
 
     async def _watch(self) -> None:
         while True:
-            self._view.update(self._look())
+            self._view.update(self.look())
             await asyncio.sleep(self._view.interval)
 
     async def _keep(self) -> None:
@@ -214,14 +217,14 @@ class _Run:
             self._history.limits(self._runner.wall(), limits, learned)
             await asyncio.sleep(_LOOK_INTERVAL)
 
-    def _look(self) -> Snapshot:
+    def look(self) -> Snapshot:
         return self._monitor.look(
             self._loop.time(),
             self._runner.counts,
             self.scheduler.stats(),
             total=self._total.value,
             in_flight=self._runner.in_flight,
-            concurrency=self._job.concurrency,
+            concurrency=self.scheduler.max_concurrency,
             stopping=self._runner.stopped,
         )
 
@@ -231,7 +234,7 @@ class _Run:
         for task in self._beside:
             task.cancel()
         await asyncio.wait(self._beside)
-        self._view.update(self._look())
+        self._view.update(self.look())
         self._view.stop()
         await self._transport.aclose()
         with contextlib.suppress(OSError):  # the failed write has been reported

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Generator
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from xtremeflow.cli.address import Address
 from xtremeflow.run.views.measures import MEASURES, Progress
+from xtremeflow.run.views.monitor import Snapshot
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.web.control import Controls
+from xtremeflow.web.feed import Feed
+from xtremeflow.web.sample import stamped
+from xtremeflow.web.server import Server
 
 logger = logging.getLogger("xtremeflow.run")
 
@@ -25,16 +30,20 @@ class Served(Protocol):
     scheduler: TaskScheduler
 
     def progress(self) -> Progress: ...
+    def look(self) -> Snapshot: ...
+    def stop(self, reason: str) -> None:
+        """Dispatches no more calls."""
+        ...
 
 
-Service = Callable[[Served], AbstractContextManager[None]]
+Service = Callable[[Served], AbstractAsyncContextManager[None]]
 
 
 def metrics(where: Address) -> Service:
     """Returns a service that Prometheus can scrape. It needs prometheus_client."""
 
-    @contextlib.contextmanager
-    def service(run: Served) -> Generator[None, None, None]:
+    @contextlib.asynccontextmanager
+    async def service(run: Served) -> AsyncGenerator[None, None]:
         from xtremeflow.telemetry.prometheus import Collector, Measured, serving
 
         lines = Measured(MEASURES, lambda: {(): run.progress()})
@@ -47,3 +56,32 @@ def metrics(where: Address) -> Service:
             yield
 
     return service
+
+
+def web(where: Address, token: str | None, title: str) -> Service:
+    """Returns a service that shows the run as a page, and controls it. It needs plotly."""
+
+    @contextlib.asynccontextmanager
+    async def service(run: Served) -> AsyncGenerator[None, None]:
+        schedulers = {"run": run.scheduler}
+        feed = Feed(lambda: stamped(schedulers, _shown(run.look(), title)))
+        controls = Controls(schedulers, lambda: run.stop("drained by a control"))
+        async with contextlib.AsyncExitStack() as stack:
+            try:
+                server = await stack.enter_async_context(Server(feed, controls, where, token))
+            except OSError as error:
+                raise ServiceError(f"--web {where}: {error.strerror or error}") from None
+            logger.info("page: %s", server.url)
+            yield
+
+    return service
+
+
+def _shown(now: Snapshot, title: str) -> dict[str, object]:
+    return {
+        "title": title,
+        "done": now.done,
+        "total": now.total,
+        "left": now.left,
+        "stopping": now.stopping,
+    }

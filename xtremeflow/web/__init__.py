@@ -1,0 +1,1 @@
+"""The dashboard: one page that shows schedulers while they work, and controls them."""

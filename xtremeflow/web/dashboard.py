@@ -1,0 +1,33 @@
+"""The dashboard of schedulers, for programs: `scheduler.serve_dashboard()`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from xtremeflow.cli.address import LOOPBACK, Address
+from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.telemetry.measures import named_schedulers
+from xtremeflow.web.control import Controls
+from xtremeflow.web.feed import Feed
+from xtremeflow.web.sample import stamped
+from xtremeflow.web.server import Server
+
+
+def serve_dashboard(
+    schedulers: TaskScheduler | Mapping[str, TaskScheduler],
+    *,
+    port: int = 0,
+    host: str = LOOPBACK,
+    token: str | None = None,
+) -> Server:
+    """Returns the server of a page that shows these schedulers and controls them.
+
+    See `xtremeflow.scheduler.base.TaskScheduler.serve_dashboard`. Several schedulers are given by
+    name, and the page lets its reader choose among them.
+    """
+    by_name = named_schedulers(schedulers)
+    if type(port) is not int or not 0 <= port <= 65535:
+        raise ValueError(f"port must be from 0 to 65535, got {port!r}")
+    feed = Feed(partial(stamped, by_name, None))
+    return Server(feed, Controls(by_name), Address(host, port), token)

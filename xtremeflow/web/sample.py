@@ -1,0 +1,90 @@
+"""The samples that the page draws: cumulative counts, from which it takes the rates."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.scheduler.stats import Stats
+from xtremeflow.telemetry.measures import named
+
+Json = dict[str, Any]
+
+
+def sample(scheduler: TaskScheduler) -> Json:
+    """Returns the state of a scheduler. Times are in seconds, counts since its first call."""
+    stats = scheduler.stats()
+    return {
+        "submitted": stats.submitted,
+        "admitted": stats.admitted,
+        "ended": stats.succeeded + stats.failed + stats.cancelled,
+        "succeeded": stats.succeeded,
+        "failed": stats.failed,
+        "waiting": stats.waiting,
+        "in_flight": stats.in_flight,
+        "slots": scheduler.max_concurrency,
+        "learned_slots": None if stats.concurrency is None else stats.concurrency.calls,
+        "refused": stats.refused,
+        "retries": stats.retries,
+        "cooldowns": stats.cooldowns,
+        "cooldown_seconds": stats.cooldown_seconds,
+        "cooldown_left": stats.cooldown_left,
+        "tokens_used": stats.tokens_used,
+        "margin": stats.margin,
+        "held": _held(stats),
+        "limits": _limits(stats),
+        "configured": [
+            {"name": limit.name, "amount": limit.amount, "per": limit.per}
+            for limit in scheduler.limits
+        ],
+        "share": None
+        if stats.share is None
+        else {
+            "name": stats.share.name,
+            "members": stats.share.members,
+            "own": stats.share.own,
+            "in_flight": stats.share.in_flight,
+        },
+        "paused": scheduler.is_paused,
+    }
+
+
+def stamped(schedulers: dict[str, TaskScheduler], run: Json | None) -> Json:
+    """Returns the sample of all schedulers at this time, in seconds since the epoch."""
+    return {
+        "time": round(time.time(), 3),
+        "schedulers": {name: sample(scheduler) for name, scheduler in schedulers.items()},
+        "run": run,
+    }
+
+
+def _held(stats: Stats) -> dict[str, float]:
+    shares = {
+        **{name: limit.held_back for name, limit in named(stats)},
+        "concurrency": stats.held_by_concurrency,
+        "cooldown": stats.held_by_cooldown,
+        "share": stats.held_by_share,
+        "": stats.idle,
+    }
+    return {name: round(share * stats.elapsed, 6) for name, share in shares.items()}
+
+
+def _limits(stats: Stats) -> list[Json]:
+    return [
+        {
+            "name": name,
+            "rate": _finite(limit.rate),
+            "capacity": _finite(limit.capacity),
+            "level": _finite(limit.level),
+            "used": limit.used,
+            "learned": limit.learned,
+            "confidence": limit.confidence,
+        }
+        for name, limit in named(stats)
+    ]
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None
