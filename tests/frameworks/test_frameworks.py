@@ -104,7 +104,7 @@ def test_refused_calls_are_tried_again_by_the_scheduler_alone() -> None:
                     for _ in range(6)
                 ]
             )
-            assert server.stats()["completed"] == 6
+            assert server.stats()["succeeded"] == 6
         stats = scheduler.stats()
         assert stats.succeeded == 6
         assert stats.refused > 0
