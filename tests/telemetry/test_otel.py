@@ -137,6 +137,25 @@ def test_each_call_is_recorded(telemetry: Telemetry) -> None:
     run(main())
 
 
+def test_several_schedulers_share_their_instruments(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        schedulers = {"one": TaskScheduler(1), "other": TaskScheduler(1)}
+        instrument(schedulers, meter=telemetry.meter, tracer=telemetry.tracer)
+        for scheduler in schedulers.values():
+            await scheduler.submit(asyncio.sleep(1))
+        metrics = telemetry.metrics()
+        for name in ("gen_ai.client.operation.duration", "xtremeflow.calls.submitted"):
+            points = metrics[name].data.data_points
+            assert {each.attributes["xtremeflow.scheduler"] for each in points} == set(schedulers)
+        with pytest.raises(ValueError, match="has a tracer already"):
+            instrument({"new": TaskScheduler(1), **schedulers}, tracer=telemetry.tracer)
+
+    run(main())
+    assert caplog.records == []
+
+
 # ---- spans ----
 
 

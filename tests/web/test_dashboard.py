@@ -154,6 +154,7 @@ def test_controls_change_a_running_scheduler() -> None:
         ({"action": "limit", "name": "tokens", "per": 60, "amount": True}, "amount must be a n"),
         ({"action": "limit", "name": "tokens", "per": "x", "amount": 1}, "per must be a number"),
         ({"action": "limit", "name": "tokens", "per": 60, "amount": 1e300}, ""),
+        ({"action": "limit", "name": "tokens", "per": 60, "amount": 10**400}, ""),
     ],
 )
 def test_an_order_that_makes_no_sense_is_refused_and_changes_nothing(order: Any, said: str) -> None:

@@ -286,7 +286,8 @@ class _Command:
             logging.getLogger("xtremeflow.learning").setLevel(logging.INFO)
         greeting = {"event": "start", "input": order.source.name, "output": str(options.output)}
         logger.info("%s", _greeting(job, order.base_url), extra={"xtremeflow": greeting})
-        _allow_files(order.concurrency + 64)
+        # A page may raise the concurrency.
+        _allow_files((order.concurrency if options.web is None else _MOST_CALLS) + 64)
         return job, view
 
     def _services(self) -> list[Service]:

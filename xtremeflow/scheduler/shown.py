@@ -6,12 +6,13 @@ import importlib
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from xtremeflow.learning.learner import UNLIMITED
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from xtremeflow.scheduler.stats import Stats
 
-_UNLIMITED = 1e15  # units per second, and more: a place of a limit that is not known
 _COLOURS = ["#4c78a8", "#f58518", "#e45756", "#72b7b2", "#54a24b", "#b279a2", "#9d755d"]
 _IDLE = "#d3d3d3"
 
@@ -55,7 +56,7 @@ def as_html(stats: Stats) -> str:
             f"{limit.held_back:.1%}",
         )
         for limit in stats.limits
-        if limit.rate < _UNLIMITED
+        if limit.rate < UNLIMITED
     ]
     held = ", ".join(f"{escape(name)} {share:.0%}" for name, share in causes(stats))
     parts = [
@@ -89,7 +90,7 @@ def figure(stats: Stats) -> Figure:
         module: Any = importlib.import_module("matplotlib.figure")
     except ImportError:
         raise ImportError("plot() needs matplotlib: pip install 'xtremeflow[plot]'") from None
-    limits = [limit for limit in stats.limits if limit.rate < _UNLIMITED]
+    limits = [limit for limit in stats.limits if limit.rate < UNLIMITED]
     made: Any = module.Figure(figsize=(7.0, 1.6 + 0.35 * max(1, len(limits))), layout="constrained")
     used, held = made.subplots(2, 1, height_ratios=[max(1, len(limits)), 1])
     names = [limit.name for limit in limits]

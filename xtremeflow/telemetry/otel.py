@@ -85,14 +85,19 @@ def instrument(
     by_name = named_schedulers(schedulers)
     if meter is None and tracer is None:
         raise ValueError("instrument needs a meter, a tracer, or both")
+    if tracer is not None:
+        for scheduler in by_name.values():
+            if "_exchange" in vars(scheduler):
+                raise ValueError(f"{scheduler!r} has a tracer already")
     if meter is not None:
         _observe(meter, by_name)
     if tracer is not None:
+        recorder = _Recorder(meter)
         fixed = {"gen_ai.operation.name": operation}
         if provider is not None:
             fixed["gen_ai.provider.name"] = provider
         for name, scheduler in by_name.items():
-            _Traced(scheduler, tracer, _Recorder(meter), fixed | {"xtremeflow.scheduler": name})
+            _Traced(scheduler, tracer, recorder, fixed | {"xtremeflow.scheduler": name})
 
 
 # ---- metrics ----
@@ -293,8 +298,6 @@ class _Traced:
         recorder: _Recorder,
         fixed: Mapping[str, str],
     ) -> None:
-        if "_exchange" in vars(scheduler):
-            raise ValueError(f"{scheduler!r} has a tracer already")
         self.scheduler = scheduler
         self.tracer = tracer
         self.recorder = recorder

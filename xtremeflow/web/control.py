@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.forms import is_object
@@ -92,15 +92,15 @@ class Controls:
             known = ", ".join(f"{limit.name} per {limit.per:g} s" for limit in scheduler.limits)
             raise ControlError(f"the limit must be one of: {known or 'none is set'}; got {name!r}")
         [limit] = found
-        share = amount / limit.amount
-        capacity = None if limit.capacity is None else limit.capacity * share
         try:
+            share = amount / limit.amount
+            capacity = None if limit.capacity is None else limit.capacity * share
             scheduler.set_limit(replace(limit, amount=amount, capacity=capacity))
         except (ValueError, OverflowError) as error:
             raise ControlError(str(error)) from None
         return f"{name}: {amount:,.6g} in {limit.per:g} s"
 
 
-def _is_positive(value: Any) -> bool:
+def _is_positive(value: Any) -> TypeGuard[float]:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return is_number and 0 < value < math.inf
