@@ -25,6 +25,7 @@ def causes(stats: Stats) -> list[tuple[str, float]]:
     held["concurrency"] = stats.held_by_concurrency
     held["cooldown"] = stats.held_by_cooldown
     held["other members"] = stats.held_by_share
+    held["prefixes"] = stats.held_by_prefix
     return [(name, share) for name, share in held.items() if share > 0] + [
         ("no call waited", stats.idle)
     ]

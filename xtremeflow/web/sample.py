@@ -66,6 +66,7 @@ def _held(stats: Stats) -> dict[str, float]:
         "concurrency": stats.held_by_concurrency,
         "cooldown": stats.held_by_cooldown,
         "share": stats.held_by_share,
+        "prefix": stats.held_by_prefix,
         "": stats.idle,
     }
     return {name: round(share * stats.elapsed, 6) for name, share in shares.items()}
