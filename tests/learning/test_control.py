@@ -6,9 +6,9 @@ from math import inf
 
 import pytest
 
-from xtremeflow.learning.rates.control import BUDGET, CLOSE, DEEP, LONGEST, Control, Kind
+from xtremeflow.learning.rates.control import BUDGET, CLOSE, DEEP, LONGEST, Control, Refusal
 from xtremeflow.learning.rates.ledger import Ledger
-from xtremeflow.learning.rates.models import BUCKET, Bank
+from xtremeflow.learning.rates.models import BUCKET, Bank, Kind
 from xtremeflow.learning.reading import Reading
 
 
@@ -19,7 +19,7 @@ def known() -> Control:
     return control
 
 
-def refused(control: Control, now: float, calls: float, seconds: float, **given: float) -> Kind:
+def refused(control: Control, now: float, calls: float, seconds: float, **given: float) -> Refusal:
     """A call that was sent just before."""
     told = given.get("told")
     return control.refused(now, now - 0.1, calls, seconds, told, unlikely=False)
@@ -41,14 +41,14 @@ def test_where_nothing_is_known_the_pace_doubles() -> None:
 
 def test_one_refusal_in_a_dip_is_chance_and_two_that_are_close_are_not() -> None:
     control = known()
-    assert refused(control, 1.0, 100, 1.0) is Kind.CHANCE
+    assert refused(control, 1.0, 100, 1.0) is Refusal.CHANCE
     assert control.wait is None
-    assert refused(control, 50.0, 101 + CLOSE, 1.0) is Kind.CHANCE
-    assert refused(control, 51.0, 102 + CLOSE, 1.0) is Kind.EPISODE
+    assert refused(control, 50.0, 101 + CLOSE, 1.0) is Refusal.CHANCE
+    assert refused(control, 51.0, 102 + CLOSE, 1.0) is Refusal.EPISODE
 
 
 def test_a_wait_that_is_told_is_no_chance() -> None:
-    assert refused(known(), 1.0, 100, 1.0, told=2.0) is Kind.EPISODE
+    assert refused(known(), 1.0, 100, 1.0, told=2.0) is Refusal.EPISODE
 
 
 def test_waits_grow_while_nothing_passes_and_a_pass_ends_that() -> None:
@@ -59,16 +59,16 @@ def test_waits_grow_while_nothing_passes_and_a_pass_ends_that() -> None:
         assert control.wait is not None
         waits.append(control.wait)
         now += control.wait + 0.2
-    assert kinds == [Kind.EPISODE, *[Kind.STILL] * 7]
-    assert waits == [0.0, 1.0, 2.0, 4.0, 8.0, 16.0, 16.0, 16.0]
+    assert kinds == [Refusal.EPISODE, *[Refusal.STILL] * 7]
+    assert waits == [0.0, 1.0, 2.0, 4.0, 8.0, 8.0, 8.0, 8.0]
     assert control.passed(now) is not None
     assert not control.is_closed
 
 
 def test_calls_refused_together_count_once() -> None:
     control = known()
-    assert refused(control, 10.0, 100, 100.0) is Kind.EPISODE
-    assert control.refused(10.05, 9.95, 101, 100.0, None, unlikely=False) is Kind.SAME
+    assert refused(control, 10.0, 100, 100.0) is Refusal.EPISODE
+    assert control.refused(10.05, 9.95, 101, 100.0, None, unlikely=False) is Refusal.SAME
 
 
 def test_tests_become_rarer_until_they_are_within_the_budget() -> None:
@@ -97,16 +97,15 @@ def test_a_bucket_is_told_from_a_window_and_its_rate_is_exact() -> None:
             now, admitted, banked = now + 1 / pace, admitted + 1, banked + 10 / pace - 1
             past.note(now, [Reading(admitted, 0, 1, 0, 0, 0)])
             pace = slow if now < until else fast
-        bank.refused(now, (admitted,), [1.0], past)
-    best = bank.best(0)
-    assert best.span == BUCKET
-    assert best.rate == pytest.approx(10.0, rel=0.01)
+        bank.refused(now, (admitted,), [0], [1.0], past)
+    assert bank.best.kind is BUCKET
+    assert bank.best.rates[0].rate == pytest.approx(10.0, rel=0.01)
 
 
 def test_what_blocks_for_long_is_no_bucket() -> None:
     bank, past = Bank(1), Ledger(1)
     for second in range(100):
         past.note(second, [Reading(10.0 * second, 0, 1, 0, 0, 0)])
-    bank.refused(50.0, (500.0,), [1.0], past)
+    bank.refused(50.0, (500.0,), [0], [1.0], past)
     bank.blocked(20.0, 70.0, (500.0,))
-    assert bank.best(0).span == 60.0
+    assert bank.best.kind == Kind(60.0, slides=True)

@@ -15,15 +15,16 @@ from __future__ import annotations
 from enum import Enum
 
 DEEP, SHALLOW = (0.3, 0.15), (0.1, 0.05)  # dips: until the limit is identified, and then
+GROWTH = 0.1  # by this part of the rate the pace has grown beyond it in another stretch
 DOUBLING = 2.5  # s in which the pace doubles where nothing is known
 SHORTEST, LONGEST = 15.0, 300.0  # s of the stretch
 BUDGET = 0.006  # the share of the calls that tests may have refused
 DUE = 0.97  # of the rate: a refusal at a lower pace is none that was foretold
 CLOSE = 8  # calls: two refusals within these are no chance
-PATIENCE, MOST_PATIENCE = 1.0, 16.0  # s between two tries while nothing passes: at first, at most
+PATIENCE, MOST_PATIENCE = 1.0, 8.0  # s between two tries while nothing passes: at first, at most
 
 
-class Kind(Enum):
+class Refusal(Enum):
     """The kind of a refusal."""
 
     SAME = "of the same moment as the one before"
@@ -62,7 +63,7 @@ class Control:
         if self.is_searching:
             return float(2.0 ** min(seconds / DOUBLING, 30.0))
         x = (seconds + self._ahead) / self._stretch - 1.0
-        return 1.0 + self._depth * x * x * x
+        return 1.0 + (self._depth if x < 0 else GROWTH) * x * x * x
 
     def know(self) -> None:
         """Begins with a known rate."""
@@ -78,7 +79,7 @@ class Control:
         told: float | None,
         *,
         unlikely: bool,
-    ) -> Kind:
+    ) -> Refusal:
         """Takes a refusal. Returns its kind.
 
         calls     calls admitted before it
@@ -89,7 +90,7 @@ class Control:
         self.wait = told
         if sent_at <= self._heard:
             self._refused += 1
-            return Kind.SAME
+            return Refusal.SAME
         self._heard_before, self._heard = self._heard, now
         if self.is_closed:
             self._refused += 1
@@ -97,17 +98,17 @@ class Control:
             self._last = sent_at
             patience = min(self._patience * 2.0 ** min(self._tries - 2, 10), MOST_PATIENCE)
             self.wait = max(told or 0.0, patience)
-            return Kind.STILL
+            return Refusal.STILL
         is_close = calls - self._refused_with <= CLOSE
         self._refused_with = calls
         is_early = self.episodes > 0 and self.factor(seconds) < DUE
         if told is None and not is_close and (unlikely or is_early):
-            return Kind.CHANCE
+            return Refusal.CHANCE
         self._refused += 1
         self._plan(calls, self.factor(seconds))
         self.is_closed, self._tries = True, 1
         self._first = self._last = sent_at
-        return Kind.EPISODE
+        return Refusal.EPISODE
 
     def passed(self, sent_at: float) -> float | None:
         """Takes the pass of a call sent at `sent_at`. If that ends an episode, returns the seconds

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from xtremeflow.answers.verdict import Meaning, Verdict
-from xtremeflow.learning.rates.control import DUE, Control, Kind
+from xtremeflow.learning.rates.control import DUE, Control, Refusal
 from xtremeflow.learning.rates.ledger import Ledger
-from xtremeflow.learning.rates.models import Bank, Model
+from xtremeflow.learning.rates.models import Bank
 from xtremeflow.learning.rates.ramp import LATELY, Ramp
 from xtremeflow.learning.reading import UNLIMITED, Core, Gauge, Limits
 from xtremeflow.learning.saved import NAMES, Rate
@@ -24,11 +24,9 @@ FEWEST = 16  # calls: before, a refusal says nothing of a rate
 ASSUMED = 0.3  # the doubt of a rate that is configured
 LATE = 2.0  # times the rate: not refused before that, it was no rate to believe in
 EARLY = 0.9  # of the rate that was believed in, after a refusal before it
-SLACK = 1.1  # times its rate is what a limit is kept to that errs more than another
-AT_ONCE = 6.0  # the part of a model's span that may be used at once is one in so many
+RARELY = 0.1  # a limit is none if fewer refusals than that were for it
 FILLING = 1.6  # times the pace, at most, while unused quota is used
 STOPPED = 10.0  # s: no bucket stays empty for so long
-CLEAR = 0.005  # a limit that errs by so much more than twice the least error is dropped
 CHANGE = 0.005  # smaller relative changes of the pace are not passed to the scheduler
 
 Say = Callable[[int, float, float, str], None]
@@ -82,7 +80,6 @@ class RateFinder:
     def _restart(self) -> None:
         count = len(self.suspects)
         self._control, self._bank, self._ledger = Control(), Bank(count), Ledger(count)
-        self._first: int | None = None  # of the culprits the one that errs the least
         self._held = (
             0.0  # s for which the queue waited for culprits, at the end of the last episode
         )
@@ -107,10 +104,10 @@ class RateFinder:
         """Returns the believed rates that have proved themselves."""
         found: dict[str, Rate] = {}
         for i in self.culprits:
-            suspect, model = self.suspects[i], self._bank.best(i)
-            doubt = model.doubt + model.error
-            if model.rate > 0 and doubt < 1.0:
-                burst = suspect.rate * min(model.span, MINUTE) / AT_ONCE
+            suspect, model = self.suspects[i], self._bank.best
+            doubt = model.rates[i].doubt + model.error
+            if model.rates[i].rate > 0 and doubt < 1.0:
+                burst = suspect.rate * model.kind.at_once
                 found[suspect.name] = Rate(suspect.rate, doubt * suspect.rate, burst)
         return found
 
@@ -171,7 +168,7 @@ class RateFinder:
             if blocked > STOPPED:
                 before = self._ledger.before(gauge.readings)
                 self._bank.blocked(blocked, gauge.sent_at, before)
-                self._believe(gauge, 1.0)
+                self._believe([i for i, cost in enumerate(before) if cost > 0], 1.0)
         if self._ramp.pace < inf:
             self._ramp.passed(gauge.now, gauge.sent_at, self._lately(gauge))
             self._ramped()
@@ -191,18 +188,18 @@ class RateFinder:
         kind = control.refused(
             gauge.now, gauge.sent_at, before[0], seconds, verdict.wait, unlikely=is_doubtful
         )
-        if kind is Kind.EPISODE and is_doubtful and self._cut(whole):
+        if kind is Refusal.EPISODE and is_doubtful and self._cut(whole):
             self._mark(gauge)
-        elif kind is Kind.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
+        elif kind is Refusal.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
             for suspect in self.suspects:
                 suspect.most = told.get(suspect.index, suspect.most)
             self._met(gauge, before, factor)
-        elif kind is Kind.SAME:
+        elif kind is Refusal.SAME:
             self._bank.still_empty(gauge.sent_at, before)
-        elif kind is Kind.STILL:
+        elif kind is Refusal.STILL:
             self._empty()
         wait = control.wait
-        if kind in (Kind.EPISODE, Kind.STILL) and verdict.wait is None:
+        if kind in (Refusal.EPISODE, Refusal.STILL) and verdict.wait is None:
             wait = max(wait or 0.0, self._opens(gauge)) or None
         if wait is None:
             return replace(verdict, meaning=Meaning.PLACES)
@@ -236,16 +233,16 @@ class RateFinder:
         self._core._pace(index, pace)
 
     def _met(self, gauge: Gauge, before: Sequence[float], factor: float) -> None:
-        """A limit was met."""
+        """A limit was met, at `factor` times the rate."""
         costs = [reading.cost for reading in gauge.readings]
-        amounts = tuple(before)
-        self._bank.refused(gauge.sent_at, amounts, costs, self._ledger)
+        amounts, units = tuple(before), self._paid(costs, before)
+        self._bank.refused(gauge.sent_at, amounts, units, costs, self._ledger)
         self._ledger.note(gauge.now, gauge.readings)
         if self.culprits:
-            self._believe(gauge, factor)
-        else:  # as if a bucket had held a minute's worth, which most do
-            for i in self._paid(costs, amounts):
-                self.suspects[i].rate = before[i] / (MINUTE + gauge.sent_at - gauge.first)
+            self._believe(units, factor)
+        else:
+            for i in units:
+                self.suspects[i].rate = self._bank.first(i)
         self._mark(gauge)
         self._empty()
 
@@ -253,67 +250,55 @@ class RateFinder:
         """The limits of which something is used, but not just what is used of one before."""
         return [i for i, cost in enumerate(costs) if cost > 0 and amounts[i] not in amounts[:i]]
 
-    def _believe(self, gauge: Gauge, factor: float) -> None:
-        """Believes the best models. A call was refused at `factor` times their rate."""
-        used = [reading.used for reading in gauge.readings]
-        best: dict[int, Model] = {}
-        for i in self._paid([reading.cost for reading in gauge.readings], used):
-            model = self._bank.best(i)
-            if model.rate > 0:
-                best[i] = model
-        if not best:
-            return
-        self._first = min(best, key=lambda i: best[i].error)
-        least = best[self._first]
-        for i in self.culprits:
-            if i not in best or best[i].error > 2 * least.error + CLEAR:
+    def _believe(self, units: Sequence[int], factor: float) -> None:
+        """Believes the best model. A call was refused at `factor` times its rates."""
+        model = self._bank.best
+        for i, suspect in enumerate(self.suspects):
+            if i in units and self._bank.blame[i] >= RARELY:
+                suspect.rate = self._rate(suspect, model.rates[i].rate, factor)
+            elif suspect.rate > 0:
                 self._let_go(i)
-        for i, model in best.items():
-            if model.error <= 2 * least.error + CLEAR:
-                self.suspects[i].rate = self._rate(i, model, factor)
-        is_window = least.span == MINUTE
-        is_foretold = factor >= DUE and least.error < 0.1
-        self._control.dip(least.span, identified=is_window or is_foretold)
+        is_foretold = factor >= DUE and model.error < 0.1
+        span = min(model.kind.span, MINUTE) if model.kind.slides else 0.0
+        self._control.dip(span, identified=span == MINUTE or is_foretold)
 
-    def _rate(self, i: int, model: Model, factor: float) -> float:
-        suspect = self.suspects[i]
-        if factor >= LATE and model.span != MINUTE:
-            return max(model.rate, suspect.pace / LATE)
+    def _rate(self, suspect: Suspect, rate: float, factor: float) -> float:
+        if factor >= LATE and not self._bank.best.kind.slides:
+            return max(rate, suspect.pace / LATE)
         if factor < DUE and suspect.rate > 0:
-            return min(model.rate, EARLY * suspect.rate)
-        return model.rate
+            return min(rate, EARLY * suspect.rate)
+        return rate or suspect.rate
 
     def _empty(self) -> None:
         """Goes on at the pace of a dip, without a burst."""
         factor = self._control.factor(0.0)
         for i in self.culprits:
-            self._set(i, factor, f"as {self._how(i)}", level=0.0)
+            self._set(i, factor, f"as {self._how()}", level=0.0)
 
-    def _how(self, i: int) -> str:
-        model = self._bank.best(i)
+    def _how(self) -> str:
+        span = self._bank.best.kind.span
         if self._control.is_searching:
             return "passed until the first refusal"
-        return "passed between refusals" if model.span > MINUTE else f"passed in {model.span:g} s"
+        return "passed between refusals" if span > MINUTE else f"passed in {span:g} s"
 
     def _opens(self, gauge: Gauge) -> float:
         """Returns the seconds until a used up window lets a call pass, as far as is known."""
-        wait = 0.0
+        wait, kind = 0.0, self._bank.best.kind
         for i in self.culprits:
-            if self._bank.best(i).span == MINUTE:
+            if kind.slides and kind.span == MINUTE:
                 begun = self._ledger.reached(i, gauge.readings[i].cost, gauge.now - MINUTE)
                 wait = max(wait, min(begun + MINUTE - gauge.now, MINUTE / 2))
         return wait
 
     def _set(self, i: int, factor: float, reason: str | None, level: float | None = None) -> None:
         suspect = self.suspects[i]
-        slack = 1.0 if self._first in (i, None) else SLACK
-        pace = min(factor * slack * suspect.rate, UNLIMITED)
+        pace = min(factor * suspect.rate, UNLIMITED)
         if suspect.most is not None:
             pace = min(pace, suspect.most.rate)
         if level is None and abs(pace - suspect.pace) <= CHANGE * suspect.pace:
             return
         suspect.pace = pace
-        capacity = pace * min(self._bank.best(i).span, MINUTE) / AT_ONCE
+        capacity = pace * self._bank.best.kind.at_once
         definition = (suspect.name, pace, 1.0, capacity)
         if level is None:
             self._core._retune(suspect.index, definition)

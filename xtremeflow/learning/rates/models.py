@@ -1,9 +1,11 @@
-"""A bank of explicit models of a limit that nobody tells: which of them foretells refusals best.
+"""A bank of explicit models of limits that nobody tells: which of them foretells refusals best.
 
-When a call is refused, each model says what the limit is. A bucket was empty at the last refusal
-and is empty now, so what has passed meanwhile is what came in. A window of S seconds is used up, so
-its limit is what has passed in S seconds. The right model says the same at every refusal, however
-the calls were paced meanwhile; the others do not. So the one is believed that errs the least.
+When a call is refused, each model says of each unit what its limit is. A window of S seconds is
+used up, so its limit is what has passed in S seconds. A bucket that holds S seconds of its rate is
+empty, and was full at most at any time before: its rate is the highest of what has passed in T
+seconds, over T + S. A large bucket was empty at the last refusal and is so now, so as much has come
+in meanwhile as has passed. The right model says the same at every refusal, of the unit that it was for,
+however the calls were paced meanwhile; the others do not. So the one is believed that errs least.
 """
 
 from __future__ import annotations
@@ -16,69 +18,150 @@ from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.learning.reading import Amounts
 from xtremeflow.values.limits import MINUTE
 
-BUCKET = inf
-SPANS = (BUCKET, 10.0, MINUTE)  # s that a model looks back; BUCKET: to the last refusal
 LEARN = 0.4  # the weight of the latest refusal in how much a model errs
 UNTRIED = 0.5  # the error of what was said only once
 DRIFT = 0.01  # by which a limit may change from one refusal to the next, relative
-USUAL = 0.005  # by how much less a model must err than one that is before it in SPANS
+USUAL = 0.015  # by how much less a model must err than one that is before it in KINDS
+AT_ONCE = 0.8  # of what passes at once is used so
+WIDER = 1.3  # times as long is the next time T that a bucket is looked at for
 
 
-@dataclass
-class Model:
-    """span    seconds that it looks back
-    rate    units per second, as it says; 0: nothing yet
-    doubt   by how much that may be wrong by chance, relative to it
-    error   by how much more than that it differs from refusal to refusal
-    untried the same before it has said it twice
+@dataclass(frozen=True)
+class Kind:
+    """span  seconds of the rate that it lets pass at once; infinite: a minute's worth, or more
+    slides   whether that is all within these seconds: a window
     """
 
     span: float
+    slides: bool
+
+    @property
+    def at_once(self) -> float:
+        """The seconds of the rate that are used at once."""
+        return AT_ONCE * min(self.span, MINUTE / 4 if self.slides else MINUTE / 5)
+
+
+BUCKET = Kind(inf, slides=False)
+KINDS = (Kind(1.0, slides=False), Kind(10.0, slides=False), BUCKET, Kind(10.0, slides=True),
+         Kind(MINUTE, slides=True))  # fmt: skip
+"""Those first that cost the least where they are believed wrongly."""
+
+
+@dataclass
+class Rate:
+    """rate  units per second; 0: nothing yet
+    doubt    by how much that may be wrong by chance, relative to it
+    """
+
     rate: float = 0.0
     doubt: float = 1.0
-    error: float = 0.0
-    untried: float = UNTRIED
 
-    def see(self, rate: float, doubt: float) -> None:
-        """It says another time what the rate is, and how sure that is."""
+    def off(self, other: Rate) -> float:
+        """By how much another word on it differs, relative to the larger; negative: less."""
+        return (other.rate - self.rate) / max(other.rate, self.rate)
+
+    def see(self, other: Rate) -> None:
         weight = 1.0
-        if self.rate > 0:
-            off, expected = abs(rate - self.rate) / max(rate, self.rate), doubt + self.doubt
-            self.error += LEARN * (max(0.0, off - expected) - self.error)
-            self.untried = 0.0
-            if off <= 2 * expected:  # else it is another limit now
-                weight = self.doubt**2 / (self.doubt**2 + doubt**2)
-        self.rate += weight * (rate - self.rate)
-        self.doubt = min(1.0, max(DRIFT, doubt * sqrt(weight)))
+        if self.rate > 0 and abs(self.off(other)) <= 2 * (self.doubt + other.doubt):
+            weight = self.doubt**2 / (self.doubt**2 + other.doubt**2)
+        self.rate += weight * (other.rate - self.rate)
+        self.doubt = min(1.0, max(DRIFT, other.doubt * sqrt(weight)))
+
+
+class Model:
+    """A kind of limit, and what follows from it for each unit."""
+
+    def __init__(self, kind: Kind, units: int) -> None:
+        self.kind = kind
+        self.rates = [Rate() for _ in range(units)]
+        self.error = 0.0
+        """By how much more than by chance it differs from refusal to refusal."""
+        self.tries = 0
+        """How often it has foretold what it says, well or not."""
+        self.cause: int | None = None
+        """The unit that the last refusal was for, as it says."""
+
+    def says(
+        self, i: int, time: float, amount: float, anchor: tuple[float, float], past: Ledger
+    ) -> tuple[float, float]:
+        """Returns the rate of unit `i`, if a call sent at `time` was refused, before which `amount`
+        had passed, and how much that is based on. At the `anchor` it was refused before."""
+        span, since = self.kind.span, time - anchor[0]
+        if self.kind.slides:
+            passed = amount - past.at(time - span)[i]
+            return passed / span, passed
+        if span == inf:
+            passed = amount - anchor[1]
+            return (passed / since, passed) if since > 0 else (0.0, 0.0)
+        most, basis, back = 0.0, 0.0, span / 4
+        while back <= max(since, span):
+            passed = amount - past.at(time - back)[i]
+            if passed / (back + span) > most:
+                most, basis = passed / (back + span), passed
+            back *= WIDER
+        return most, basis
+
+    def refused(self, said: dict[int, Rate]) -> int | None:
+        """Takes what it says of each unit. Returns the unit that the refusal was for."""
+        known = {i: rate for i, rate in said.items() if self.rates[i].rate > 0}
+        cause: int | None = None
+        if known:
+            off = {i: abs(self.rates[i].off(rate)) for i, rate in known.items()}
+            cause = min(off, key=lambda i: off[i])
+            expected = known[cause].doubt + self.rates[cause].doubt
+            self.error += LEARN * (max(0.0, off[cause] - expected) - self.error)
+            self.tries += 1
+        for i, rate in said.items():
+            if i == cause or rate.rate > self.rates[i].rate:
+                self.rates[i].see(rate)
+        return cause
 
     def contradict(self) -> None:
         self.error += LEARN * (1.0 - self.error)
 
+    def doubt(self, units: Sequence[int]) -> float:
+        """Returns how much it is to be doubted."""
+        least = min((self.rates[i].doubt for i in units), default=1.0)
+        untried = 0.0 if self.tries else UNTRIED
+        return self.error + untried + least + USUAL * KINDS.index(self.kind)
+
 
 class Bank:
-    """The models of each limit."""
+    """All models."""
 
-    def __init__(self, limits: int) -> None:
-        self._models = [[Model(span) for span in SPANS] for _ in range(limits)]
+    def __init__(self, units: int) -> None:
+        self._models = [Model(kind, units) for kind in KINDS]
         self._anchor: tuple[float, Amounts] | None = None  # when a level was last about nothing
-        self._costs: Sequence[float] = (0.0,) * limits
+        self._costs: Sequence[float] = (0.0,) * units
+        self.blame = [UNTRIED] * units
+        """How often lately a refusal was for that unit, from 0 to 1."""
+        self._units: list[int] = []
 
     def known(self, i: int, rate: float, doubt: float) -> None:
         """Begin with that bucket."""
-        self._models[i][0] = Model(BUCKET, rate, doubt, untried=0.0)
+        model = self._models[KINDS.index(BUCKET)]
+        model.rates[i], model.tries = Rate(rate, doubt), 1
+        self._units = [*self._units, i]
 
-    def refused(self, time: float, amounts: Amounts, costs: Sequence[float], past: Ledger) -> None:
-        """A call sent at `time`, before which `amounts` had been admitted, was refused."""
+    def refused(self, time: float, amounts: Amounts, units: Sequence[int], costs: Sequence[float],
+                past: Ledger) -> None:  # fmt: skip
+        """A call sent at `time`, before which `amounts` had been admitted, was refused; `units` are
+        those that it may be for."""
         since, then = self._anchor or (time, amounts)
-        for i, cost in enumerate(costs):
-            for model in self._models[i]:
-                if model.span == BUCKET:
-                    passed, seconds = amounts[i] - then[i], time - since
-                else:
-                    passed, seconds = amounts[i] - past.at(time - model.span)[i], model.span
-                is_new = model.rate == 0 or time - since >= min(seconds, model.span / 2)
-                if passed > 0 and cost > 0 and seconds > 0 and is_new:
-                    model.see(passed / seconds, (cost + self._costs[i]) / (2 * passed))
+        self._units = list(units)
+        for model in self._models:
+            is_new = time - since >= min(model.kind.span, MINUTE) / 2 or not model.kind.slides
+            said: dict[int, Rate] = {}
+            for i in units:
+                rate, basis = model.says(i, time, amounts[i], (since, then[i]), past)
+                if rate > 0 and (is_new or model.rates[i].rate == 0):
+                    doubt = (costs[i] + self._costs[i]) / (2 * basis)
+                    said[i] = Rate(rate, min(1.0, doubt))
+            model.cause = model.refused(said)
+        best = self.best
+        if best.cause is not None:
+            for i in units:
+                self.blame[i] += LEARN * ((i == best.cause) - self.blame[i])
         self._anchor, self._costs = (time, amounts), costs
 
     def still_empty(self, time: float, amounts: Amounts) -> None:
@@ -89,17 +172,17 @@ class Bank:
     def blocked(self, seconds: float, time: float, amounts: Amounts) -> None:
         """Nothing had passed for so long, until `time`. A window that is used up explains that if
         it is longer; a bucket does not, as the cost of a call comes in soon."""
-        for models in self._models:
-            for model in models:
-                if model.span == BUCKET or model.span < seconds:
-                    model.contradict()
+        for model in self._models:
+            if not model.kind.slides or model.kind.span < seconds:
+                model.contradict()
         self._anchor = time, amounts
 
-    def best(self, i: int) -> Model:
+    def first(self, i: int) -> float:
+        """Returns the rate of unit `i` that is neither the highest nor the lowest by far, where
+        only one call was refused so far."""
+        return self._models[1].rates[i].rate
+
+    @property
+    def best(self) -> Model:
         """The one that errs the least."""
-        return min(
-            self._models[i],
-            key=lambda model: (
-                model.error + model.doubt + model.untried + USUAL * SPANS.index(model.span)
-            ),
-        )
+        return min(self._models, key=lambda model: model.doubt(self._units))
