@@ -93,7 +93,7 @@ def test_the_most_that_may_come(body: Any, most: int | None) -> None:
         ({"usage": {"input_tokens": 9, "output_tokens": 4,
                     "input_tokens_details": {"cached_tokens": 8}}}, Usage(9, 4, 8)),
         ({"usage": {"input_tokens": 3, "output_tokens": 4, "cache_read_input_tokens": 10,
-                    "cache_creation_input_tokens": 20}}, Usage(33, 4, 10)),
+                    "cache_creation_input_tokens": 20}}, Usage(33, 4, 10, 20)),
         ({"usage": {"prompt_tokens": 9, "completion_tokens": 4, "prompt_cache_hit_tokens": 5}},
          Usage(9, 4, 5)),
         ({"usageMetadata": {"promptTokenCount": 9, "candidatesTokenCount": 4,
