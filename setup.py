@@ -6,7 +6,8 @@ from glob import glob
 
 from setuptools import Extension, setup
 
-CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden"]
+CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden",
+          "-Werror=implicit-function-declaration"]  # fmt: skip
 
 # Of what answers tell; they need no libcurl.
 READERS = ["head", "json", "limits", "observation", "usage"]

@@ -1,5 +1,7 @@
 #include "binding/scheduler/answer.h"
 
+#include "binding/loop/timer.h"
+
 #include <string.h>
 
 /* ---- its body ---- */
