@@ -2,6 +2,7 @@
 #include "net/curl.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -91,7 +92,12 @@ int xf_curl_load(xf_curl *curl, const char *path, char *why, size_t why_size)
                  curl->version->version);
         return -1;
     }
-    if (curl->global_init(CURL_GLOBAL_ALL) != CURL_OK) {
+    /* Thread-safe by itself from 7.84 on only; interpreters may load it at a time. */
+    static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
+    pthread_mutex_lock(&one_at_a_time);
+    int started = curl->global_init(CURL_GLOBAL_ALL);
+    pthread_mutex_unlock(&one_at_a_time);
+    if (started != CURL_OK) {
         snprintf(why, why_size, "libcurl failed to start");
         return -1;
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import http.server
 import os
 import subprocess
 import sys
@@ -391,16 +392,8 @@ def test_a_virtual_loop_after_a_real_one_and_back() -> None:
     assert scheduler.stats().succeeded == 6
 
 
-def test_another_interpreter_may_use_it_too() -> None:
-    """In a process of its own: interpreters differ in what they leave behind."""
-    program = textwrap.dedent(
-        """
-        import os
-        try:
-            import _interpreters as interpreters
-        except ImportError:
-            import _xxsubinterpreters as interpreters
-        inner = '''
+IN_ANOTHER_INTERPRETER = {
+    "the scheduler": """
         import asyncio
         from xtremeflow._core import Scheduler
 
@@ -411,7 +404,48 @@ def test_another_interpreter_may_use_it_too() -> None:
             return await (await Scheduler(max_concurrency=1).start_task(call()))
 
         assert asyncio.run(main()) == 5
-        '''
+        """,
+    "the client": """
+        import asyncio
+        from xtremeflow import TaskScheduler
+        from xtremeflow.http import Client
+
+        async def main():
+            async with Client(scheduler=TaskScheduler(1)) as client:
+                return [(await client.get(URL)).body for _ in range(3)]
+
+        assert asyncio.run(main()) == [b"hello"] * 3
+        """,
+}
+
+
+class Hello(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("content-length", "5")
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize("what", IN_ANOTHER_INTERPRETER)
+def test_another_interpreter_may_use_it_too(what: str) -> None:
+    """In a process of its own: interpreters differ in what they leave behind."""
+    if what == "the client":
+        pytest.importorskip("xtremeflow.http")
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Hello)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    inner = f"URL = 'http://127.0.0.1:{server.server_port}/'\n"
+    inner += textwrap.dedent(IN_ANOTHER_INTERPRETER[what])
+    program = f"inner = {inner!r}\n" + textwrap.dedent(
+        """
+        import os
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
         import xtremeflow
         interpreter = interpreters.create()
         failed = interpreters.run_string(interpreter, inner)
@@ -423,6 +457,8 @@ def test_another_interpreter_may_use_it_too() -> None:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
     )
+    server.shutdown()
+    server.server_close()
     if "does not support loading in subinterpreters" in done.stderr:
         pytest.skip("a module of the standard library refuses other interpreters")
     assert done.returncode == 0, done.stderr

@@ -69,14 +69,16 @@ def transport(
     """Returns a transport for ``httpx2.AsyncClient`` (openai 3, anthropic 2) or
     ``httpx.AsyncClient``.
 
-        AsyncOpenAI(max_retries=0, http_client=httpx2.AsyncClient(transport=transport()))
+        way = transport(scheduler=scheduler)
+        AsyncOpenAI(max_retries=0, http_client=httpx2.AsyncClient(transport=way))
 
     With a scheduler, the scheduler admits every call of the SDK, settles it from the usage of its
     answer (of a stream, from the last event), and retries it by its rules when it is refused. Set
     the SDK's own max_retries to 0. A scheduler that has limits or adapts is shown each answer. It
     learns from the answers whether the provider refunds tokens that were not used; settle=True and
     settle=False state it. A streamed call holds its slot until the stream is closed or read to its
-    end. The other arguments are those of `Client`.
+    end. Without a scheduler each request is sent once, as the SDK has retries of its own. The other
+    arguments are those of `Client`.
 
     The client's timeouts connect and read hold. (Read is the time between two receptions while the
     server is due.) The time in the scheduler's queue does not count. Exceptions are the client's

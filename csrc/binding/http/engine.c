@@ -20,9 +20,18 @@ static void after_fork(void)
     forks++;
 }
 
+static int watching; /* the result of watch_forks() */
+
+static void watch_forks(void)
+{
+    watching = pthread_atfork(NULL, NULL, after_fork);
+}
+
 int xf_http_forks_watch(void)
 {
-    return pthread_atfork(NULL, NULL, after_fork);
+    static pthread_once_t once = PTHREAD_ONCE_INIT; /* interpreters may import it at a time */
+    pthread_once(&once, watch_forks);
+    return watching;
 }
 
 bool xf_http_engine_is_inherited(const Engine *self)

@@ -137,6 +137,7 @@ typedef struct {
 } Event;
 
 int64_t xf_http_clock_now(void);
+/* Counts the forks of this process from now on, once for all interpreters. 0, or an errno. */
 int xf_http_forks_watch(void);
 
 extern PyType_Spec xf_http_session_spec, xf_http_outgoing_spec, xf_http_engine_spec,

@@ -135,11 +135,9 @@ static int exec(PyObject *module)
                      cure);
         return -1;
     }
-    static bool watched; /* once a process, whatever the number of interpreters */
-    if (!watched && xf_http_forks_watch() != 0) {
+    if (xf_http_forks_watch() != 0) {
         return PyErr_NoMemory(), -1;
     }
-    watched = true;
     const struct {
         PyObject **slot;
         const char *text;
@@ -247,6 +245,9 @@ static int clear(PyObject *module)
 
 static PyModuleDef_Slot slots[] = {
     {Py_mod_exec, exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    {Py_mod_multiple_interpreters, Py_MOD_PER_INTERPRETER_GIL_SUPPORTED},
+#endif
 #if PY_VERSION_HEX >= 0x030D0000
     {Py_mod_gil, Py_MOD_GIL_NOT_USED},
 #endif
