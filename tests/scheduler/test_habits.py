@@ -190,11 +190,11 @@ def test_debug_mode_tells_of_a_call_that_waits_for_its_callers_slot(
         async def inner() -> str:
             return "inner"
 
-        async def outer(of: TaskScheduler) -> str:
-            return await asyncio.wait_for(way(of, inner()), 0.01)
+        async def outer(of: TaskScheduler, patience: float = 30.0) -> str:
+            return await asyncio.wait_for(way(of, inner()), patience)
 
         with pytest.raises(asyncio.TimeoutError):
-            await (await scheduler.start_task(outer(scheduler)))
+            await (await scheduler.start_task(outer(scheduler, 0.01)))
         assert await (await scheduler.start_task(outer(other))) == "inner"
         scheduler.max_concurrency = 2
         assert await (await scheduler.start_task(outer(scheduler))) == "inner"
