@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -286,5 +287,29 @@ def test_the_learner_catches_up_before_it_is_asked() -> None:
         before = scheduler.estimator.learned()["m"]["output_tokens"]
         assert before == 10.0
         assert scheduler._unread() is None
+
+    run(main())
+
+
+def test_a_head_without_a_date_is_read_by_the_time_of_day() -> None:
+    """The times of day in it are compared with the machine's."""
+
+    async def main() -> None:
+        scheduler = TaskScheduler(adapt=True)
+
+        async def call() -> None:
+            end = datetime.now(timezone.utc) + timedelta(seconds=30)
+            fields = {
+                "anthropic-ratelimit-tokens-limit": "60000",
+                "anthropic-ratelimit-tokens-remaining": "50000",
+                "anthropic-ratelimit-tokens-reset": end.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            }
+            assert scheduler.observe(200, fields) is PASSED
+
+        await scheduler.submit(call(), 1)
+        await scheduler.submit(call(), 1)
+        [(_, remaining, reset)] = scheduler._unforetell()
+        assert remaining == 49_500  # in the middle of what is rounded to it
+        assert 20 <= reset <= 31
 
     run(main())

@@ -9,7 +9,7 @@ off by about spread * sqrt(n), and each call carries its share of twice that.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
 
@@ -166,24 +166,28 @@ def measure_body(body: Mapping[str, Any], measure: Measure) -> int:
 
 def most_output(body: Mapping[str, Any]) -> int | None:
     """Returns the most tokens that the answers may have together, or None if none is stated."""
-    for place, name in _asked(body):
-        most = place.get(name)
-        if isinstance(most, int) and not isinstance(most, bool) and most >= 0:
-            answers = body.get("n")
-            return most * (answers if isinstance(answers, int) and answers > 1 else 1)
+    most = _stated(body, ("max_completion_tokens", "max_output_tokens", "max_tokens"))
+    for name in ("generationConfig", "generation_config"):  # Gemini's
+        config: object = body.get(name)
+        if most is None and isinstance(config, Mapping):
+            config = cast("Mapping[str, Any]", config)
+            most = _stated(config, ("maxOutputTokens", "max_output_tokens"))
+    if most is not None:
+        answers = body.get("n")
+        return most * (answers if isinstance(answers, int) and answers > 1 else 1)
     if "input" in body and "embed" in model_of(body):
         return 0
     return None
 
 
-def _asked(body: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], str]]:
-    """Yields the places where a request may state it."""
-    for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-        yield body, name
-    for config in (body.get("generationConfig"), body.get("generation_config")):  # Gemini's
-        if isinstance(config, Mapping):
-            for name in ("maxOutputTokens", "max_output_tokens"):
-                yield cast("Mapping[str, Any]", config), name
+def _stated(place: Mapping[str, Any], names: Sequence[str]) -> int | None:
+    """Returns the first of these that is a number of tokens, or None."""
+    for name in names:
+        if name in place:
+            most = place[name]
+            if isinstance(most, int) and not isinstance(most, bool) and most >= 0:
+                return most
+    return None
 
 
 def embeds(url: str) -> bool:
@@ -194,6 +198,6 @@ def embeds(url: str) -> bool:
 def model_of(request: object) -> str:
     """Returns the model that a decoded body names, or the empty string."""
     model: object = None
-    if isinstance(request, Mapping):
+    if type(request) is dict or isinstance(request, Mapping):  # the test of an ABC is slow
         model = cast("Mapping[str, Any]", request).get("model")
     return model if isinstance(model, str) else ""
