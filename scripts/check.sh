@@ -226,7 +226,7 @@ job_soak() {
 job_sdks() {
     setup test
     need_group sdks
-    export XTREMEFLOW_FRAMEWORKS=instructor,langchain,openai_agents,pydantic_ai
+    export XTREMEFLOW_FRAMEWORKS=langchain,openai_agents,pydantic_ai
     in_venv pytest "${SPREAD[@]}" tests/answers tests/serve tests/frameworks
 }
 
@@ -240,7 +240,7 @@ job_browser() {
     in_venv pytest tests/web/test_page.py
 }
 
-# The heavy frameworks, one of which needs another openai than the suite.
+# The heavy frameworks, and those that need an older openai than the suite.
 job_frameworks() {
     local environment=$ROOT/.venv-frameworks
     need_venv
@@ -249,7 +249,7 @@ job_frameworks() {
         "$environment/bin/python" -m pip install "pip>=25.1"
     quietly "installing the heavy frameworks" \
         "$environment/bin/python" -m pip install --group frameworks
-    export XTREMEFLOW_FRAMEWORKS=dspy,litellm,llama_index
+    export XTREMEFLOW_FRAMEWORKS=dspy,instructor,litellm,llama_index
     suite_of "$environment" --ignore-glob="$ROOT/tests/[!f]*" --ignore="$ROOT/tests/fuzz"
 }
 
