@@ -12,7 +12,8 @@ enum {
     THOUGHTS = TOTAL + 3,
     CACHED = THOUGHTS + 2,   /* counted in the input by its provider, */
     CACHE_READ = CACHED + 4, /* and beside it, */
-    CACHE_WRITTEN,           /* as this is */
+    CACHE_WRITTEN,           /* as this is; */
+    KEPT,                    /* this is counted in the input */
     USAGE_NUMBERS,
 };
 _Static_assert((int)USAGE_NUMBERS <= (int)XF_JSON_NUMBERS, "a place for each");
@@ -49,6 +50,7 @@ static const xf_json_key usage_keys[] = {
     XF_JSON_KEY_OF(USAGE, "prompt_tokens_details", XF_JSON_OBJECT, DETAILS),
     XF_JSON_KEY_OF(USAGE, "input_tokens_details", XF_JSON_OBJECT, DETAILS),
     XF_JSON_KEY_OF(DETAILS, "cached_tokens", XF_JSON_WHOLE, CACHED + 3),
+    XF_JSON_KEY_OF(DETAILS, "cache_write_tokens", XF_JSON_WHOLE, KEPT),
 };
 static const xf_json_keys usage_table = {usage_keys, sizeof usage_keys / sizeof *usage_keys};
 
@@ -207,6 +209,7 @@ bool xf_usage_read(const xf_usage_scan *s, xf_usage *usage)
         usage->output = total - usage->input;
     }
     usage->cached = or_none(most_of(told, CACHED, CACHE_READ)) + or_none(told[CACHE_READ]);
+    usage->kept = or_none(told[CACHE_WRITTEN]) + or_none(told[KEPT]);
     return true;
 }
 

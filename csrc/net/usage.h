@@ -21,6 +21,7 @@ typedef struct xf_usage {
     int64_t input;  /* cached ones included */
     int64_t output; /* thoughts included */
     int64_t cached; /* of the input, read from a cache */
+    int64_t kept;   /* of the input, written to a cache */
 } xf_usage;
 
 /* Reads an answer as it passes, cut anywhere: JSON, JSON in lines, an array of chunks, or

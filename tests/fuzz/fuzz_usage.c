@@ -25,11 +25,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     bool found = scan(data, size, size + 1, &whole);
     for (size_t piece = 1; piece <= 7; piece += 3) {
         if (scan(data, size, piece, &cut) != found || cut.input != whole.input ||
-            cut.output != whole.output || cut.cached != whole.cached) {
+            cut.output != whole.output || cut.cached != whole.cached || cut.kept != whole.kept) {
             abort();
         }
     }
-    if (!in_bounds(whole.input) || !in_bounds(whole.output) || !in_bounds(whole.cached)) {
+    if (!in_bounds(whole.input) || !in_bounds(whole.output) || !in_bounds(whole.cached) ||
+        !in_bounds(whole.kept)) {
         abort();
     }
 

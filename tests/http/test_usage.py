@@ -56,7 +56,11 @@ PLACES = {
     "anthropic": (
         b'{"usage":{"input_tokens":5,"output_tokens":2,"cache_creation_input_tokens":100,'
         b'"cache_read_input_tokens":1000,"cache_creation":{"ephemeral_5m_input_tokens":100}}}',
-        Usage(1105, 2, 1000)),
+        Usage(1105, 2, 1000, 100)),
+    "openai, written": (
+        b'{"usage": {"input_tokens": 9, "output_tokens": 1, "input_tokens_details": '
+        b'{"cached_tokens": 4, "cache_write_tokens": 3}}}',
+        Usage(9, 1, 4, 3)),
     "anthropic, stream": (
         events('{"type": "message_start", "message": {"content": [], "usage": '
                '{"input_tokens": 25, "cache_read_input_tokens": 10, "output_tokens": 1}}}',

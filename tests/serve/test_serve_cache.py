@@ -6,7 +6,6 @@ import pytest
 from kit.serve import SLOW, Client, simulated
 
 from xtremeflow.providers.provider import CacheRules
-from xtremeflow.serve import PROFILES
 from xtremeflow.serve.cache import PrefixCache
 
 LONG = "z" * 8000  # 2,000 tokens
@@ -56,18 +55,132 @@ async def test_openais_key_is_part_of_the_place_and_overflows():
 
 
 @simulated
-async def test_deepseek_reads_from_the_third_call_on_and_seconds_later():
+async def test_deepseek_reads_what_prompts_have_in_common_from_the_third_call_on():
     client = Client("deepseek")
-    first = await client.call(text=LONG)
-    second = await client.call(text=LONG)
+    first = await client.call(text=LONG + "a" * 400)
+    second = await client.call(text=LONG + "b" * 400)
     await asyncio.sleep(2.5)
-    third = await client.call(text=LONG)
+    third = await client.call(text=LONG + "c" * 400)
     await asyncio.sleep(1)
-    fourth = await client.call(text=LONG)
+    fourth = await client.call(text=LONG + "d" * 400)
     assert [cached(got) for got in (first, second, third, fourth)] == [0, 0, 0, 1984]
     usage = fourth.body["usage"]
     assert usage["prompt_cache_hit_tokens"] == 1984
     assert usage["prompt_cache_miss_tokens"] == usage["prompt_tokens"] - 1984
+
+
+@simulated
+async def test_deepseek_reads_a_prompt_that_another_one_goes_on_from_after_one_call():
+    client = Client("deepseek")
+    await client.call(text=LONG)
+    await asyncio.sleep(4)
+    assert cached(await client.call(text=LONG + "more" * 100)) == 1984
+
+
+@simulated
+async def test_openai_from_gpt_5_6_on_counts_what_is_written():
+    client = Client("openai")
+    told = []
+    for text in (LONG, LONG + "more"):
+        got = await client.send("/v1/responses", {"model": "gpt-5.6", "input": text})
+        told.append(got.body["usage"]["input_tokens_details"])
+    assert told == [
+        {"cached_tokens": 0, "cache_write_tokens": 2001},
+        {"cached_tokens": 2001, "cache_write_tokens": 1},
+    ]
+    await asyncio.sleep(1700)
+    body = {"model": "gpt-5.6", "input": LONG, "prompt_cache_options": {"ttl": "12h"}}
+    await client.send("/v1/responses", body)
+    await asyncio.sleep(40_000)
+    usage = (await client.send("/v1/responses", body)).body["usage"]
+    assert usage["input_tokens_details"]["cached_tokens"] == 2001
+
+
+@simulated
+async def test_anthropics_time_to_live_counts_from_the_start_and_may_be_an_hour():
+    client = Client("anthropic", latency=SLOW)
+
+    async def read(ttl=None):
+        control = {"type": "ephemeral", **({"ttl": ttl} if ttl else {})}
+        part = {"type": "text", "text": LONG, "cache_control": control}
+        return (await client.call(system=[part])).body["usage"]
+
+    began = asyncio.get_running_loop().time()
+    await read()
+    await asyncio.sleep(began + 299 - asyncio.get_running_loop().time())
+    assert (await read())["cache_read_input_tokens"] == 2000
+    await asyncio.sleep(301)
+    usage = await read("1h")
+    assert usage["cache_creation"] == {
+        "ephemeral_5m_input_tokens": 0,
+        "ephemeral_1h_input_tokens": 2000,
+    }
+    await asyncio.sleep(3500)
+    assert (await read())["cache_read_input_tokens"] == 2000
+
+
+@simulated
+async def test_anthropic_looks_back_twenty_parts_from_a_mark():
+    client = Client("anthropic")
+    part = {"type": "text", "text": LONG}
+    marked = {**part, "cache_control": {"type": "ephemeral"}}
+    short = {"type": "text", "text": "turn"}
+    end = {**short, "cache_control": {"type": "ephemeral"}}
+
+    async def read(*parts):
+        return (await client.call(system=list(parts))).body["usage"]["cache_read_input_tokens"]
+
+    assert await read(marked) == 0
+    assert await read(part, *[short] * 19, end) == 2000
+    assert await read(part, *[{"type": "text", "text": "other"}] * 20, end) == 0
+
+
+@simulated
+async def test_anthropics_minimum_depends_on_the_model():
+    client = Client("anthropic")
+    part = {"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}
+    for model, tokens in (("claude-sonnet-4-5", 2000), ("claude-haiku-4-5", 0)):
+        usage = (await client.call(model=model, system=[part])).body["usage"]
+        assert usage["cache_creation_input_tokens"] == tokens
+
+
+@simulated
+async def test_mistral_caches_what_has_a_key():
+    client = Client("mistral")
+    for key, tokens in (("", 0), ("", 0), ("k", 0), ("k", 1984)):
+        assert cached(await client.call(text=LONG, prompt_cache_key=key)) == tokens
+
+
+@simulated
+async def test_groq_gives_back_what_was_read_from_the_cache():
+    client = Client("groq", limits={"tpm": 1_000_000})
+    for tokens, charged in ((0, 2003), (1920, 2003 + 83)):
+        assert cached(await client.call(text=LONG, max_tokens=1)) == tokens
+        assert client.service.account.used("tpm") == pytest.approx(charged, abs=20)
+
+
+@simulated
+async def test_anthropics_cache_is_warmed_by_a_call_for_no_tokens():
+    client = Client("anthropic")
+    part = {"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}
+    for stream in (False, True):
+        got = await client.call(system=[part], max_tokens=0, stream=stream)
+        assert got.status == 200
+    usage = (await client.call(system=[part])).body["usage"]
+    assert usage["cache_read_input_tokens"] == 2000
+
+
+def test_a_bounded_cache_drops_the_ends_of_prefixes_first():
+    cache = PrefixCache(lambda _: CacheRules(minimum=16, unit=16, usable="scheduled"), room=64)
+    shared = "s" * 128  # 32 tokens
+    for ending in "abc":
+        cache.store(cache.lookup("m", shared + ending * 64, 0.0), 0.0)
+    assert [cache.lookup("m", shared + end * 64, 0.0).read for end in "abc"] == [32, 48, 48]
+
+
+def test_a_prompt_has_its_price():
+    rules = CacheRules(minimum=1, unit=1, read_price=0.1, write_price=1.25)
+    assert rules.paid(1000, 800, 100) == pytest.approx(100 + 80 + 125)
 
 
 @simulated
@@ -89,8 +202,8 @@ async def test_anthropic_caches_only_what_is_marked():
 @simulated
 async def test_gemini_and_the_responses_api_tell_it_in_their_own_fields():
     client = Client("gemini")
-    for tokens in (None, 1920):
-        usage = (await client.call(text=LONG)).body["usageMetadata"]
+    for tokens in (None, 3968):
+        usage = (await client.call(text=2 * LONG)).body["usageMetadata"]
         assert usage.get("cachedContentTokenCount") == tokens
     client = Client("openai")
     for tokens in (0, 1920):
@@ -114,16 +227,9 @@ async def test_a_cached_prompt_is_read_faster():
     assert took == pytest.approx([0.01 * tokens, 0.01 * (tokens - 1920)])
 
 
-def test_nothing_is_cached_by_those_who_say_nothing_of_it():
-    assert {name for name, profile in PROFILES.items() if profile.provider.cache is None} == {
-        "mistral",
-        "groq",
-    }
-
-
 def test_what_is_used_longest_ago_is_forgotten_first(monkeypatch):
     monkeypatch.setattr("xtremeflow.serve.cache.MOST_BLOCKS", 3)
-    cache = PrefixCache(CacheRules(minimum=1, unit=1))
+    cache = PrefixCache(lambda _: CacheRules(minimum=1, unit=1))
     prompts = ["aaaa", "bbbb", "cccc", "aaaa", "dddd"]
     for prompt in prompts:
         cache.store(cache.lookup("m", prompt, 0.0), 0.0)

@@ -6,6 +6,8 @@ per second. Source: https://docs.anthropic.com/en/api/rate-limits
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from xtremeflow.providers.provider import CacheRules, Dialect, Provider, UsualLimit
 from xtremeflow.values.charges import ChargeRule
 
@@ -17,6 +19,19 @@ DIALECT = Dialect(
         "output-tokens": ["otpm"],
     },
     grain=1000,
+)
+
+# Source: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
+_CACHE = CacheRules(
+    minimum=1024,
+    unit=1,
+    lifetime=300.0,
+    marked=True,
+    look_back=20,
+    from_start=True,
+    writes=True,
+    read_price=0.1,
+    write_price=1.25,
 )
 
 ANTHROPIC = Provider(
@@ -34,5 +49,9 @@ ANTHROPIC = Provider(
     },
     tells=DIALECT,
     rule=ChargeRule("input", settles=True, cached_free=True),
-    cache=CacheRules(minimum=1024, unit=1, lifetime=300.0, marked=True, usable="answered"),
+    cache=_CACHE,
+    caches={
+        r"haiku-4-5|opus-4-[5-9]": replace(_CACHE, minimum=4096),
+        r"haiku": replace(_CACHE, minimum=2048),
+    },
 )

@@ -19,5 +19,5 @@ AZURE = Provider(
     quotas={"rpm": UsualLimit(1_440, "window", seconds=10.0), "tpm": UsualLimit(240_000, "window")},
     tells=DIALECT,
     rule=ChargeRule("sum", settles=False, cached_free=False),
-    cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15),
+    cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15, read_price=0.5),
 )

@@ -14,5 +14,8 @@ DEEPSEEK = Provider(
     "DEEPSEEK_API_KEY",
     paths={"messages": "/chat/completions"},
     quotas={"concurrency": UsualLimit(500, "at once")},
-    cache=CacheRules(minimum=64, unit=64, lifetime=3600.0, sightings=2, delay=3.0),
+    # Source: https://api-docs.deepseek.com/guides/kv_cache
+    cache=CacheRules(
+        minimum=64, unit=64, lifetime=3600.0, sightings=2, delay=3.0, ends=True, read_price=0.1
+    ),
 )

@@ -19,5 +19,7 @@ GEMINI = Provider(
         "itpm": UsualLimit(1_000_000, "window"),
         "rpd": UsualLimit(10_000, "window"),
     },
-    cache=CacheRules(minimum=1024, unit=128, lifetime=300.0),
+    # Best effort, with no lifetime told. Source: https://ai.google.dev/gemini-api/docs/caching
+    cache=CacheRules(minimum=2048, unit=128, lifetime=300.0, read_price=0.25),
+    caches={r"gemini-[3-9]": CacheRules(minimum=4096, unit=128, lifetime=300.0, read_price=0.1)},
 )

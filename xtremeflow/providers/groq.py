@@ -5,7 +5,7 @@ Source: https://console.groq.com/docs/rate-limits
 
 from __future__ import annotations
 
-from xtremeflow.providers.provider import Dialect, Provider, UsualLimit
+from xtremeflow.providers.provider import CacheRules, Dialect, Provider, UsualLimit
 from xtremeflow.values.charges import ChargeRule
 
 DIALECT = Dialect({"requests": ["rpd"], "tokens": ["tpm"]})
@@ -22,5 +22,7 @@ GROQ = Provider(
         "tpd": UsualLimit(None),
     },
     tells=DIALECT,
-    rule=ChargeRule("sum", settles=True, cached_free=False),
+    rule=ChargeRule("sum", settles=True, cached_free=True),
+    # Source: https://console.groq.com/docs/prompt-caching
+    cache=CacheRules(minimum=1024, unit=128, lifetime=7200.0, read_price=0.5),
 )

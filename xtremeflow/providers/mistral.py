@@ -5,7 +5,7 @@ Source: https://docs.mistral.ai/deployment/ai-studio/tier, and its answers' head
 
 from __future__ import annotations
 
-from xtremeflow.providers.provider import Dialect, Provider, UsualLimit
+from xtremeflow.providers.provider import CacheRules, Dialect, Provider, UsualLimit
 
 DIALECT = Dialect({"req": ["rpm"], "tokens": ["tpm"]})
 
@@ -17,4 +17,5 @@ MISTRAL = Provider(
     paths={"messages": "/v1/chat/completions", "embedding": "/v1/embeddings"},
     quotas={"rpm": UsualLimit(360, "sliding"), "tpm": UsualLimit(2_000_000, "sliding")},
     tells=DIALECT,
+    cache=CacheRules(minimum=64, unit=64, lifetime=300.0, keyed=True, read_price=0.1),
 )

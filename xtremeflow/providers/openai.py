@@ -10,6 +10,18 @@ from xtremeflow.values.charges import ChargeRule
 
 DIALECT = Dialect({"requests": ["rpm"], "tokens": ["tpm"]})
 
+FROM_5_6 = CacheRules(
+    minimum=1024,
+    unit=1,
+    lifetime=1800.0,
+    per_minute=15,
+    writes=True,
+    read_price=0.1,
+    write_price=1.25,
+)
+"""The cache of the models from gpt-5.6 on: boundaries are not rounded, and writes have a price. See
+https://developers.openai.com/api/docs/guides/prompt-caching"""
+
 OPENAI = Provider(
     "openai",
     "OpenAI",
@@ -23,6 +35,7 @@ OPENAI = Provider(
     },
     tells=DIALECT,
     rule=ChargeRule("max", settles=False, cached_free=False),
-    cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15),
+    cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15, read_price=0.5),
+    caches={r"^gpt-(5\.([6-9]|\d\d)|[6-9])": FROM_5_6},
     refused_count=True,  # see https://help.openai.com/en/articles/5955604
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -93,7 +94,14 @@ class CacheRules:
     delay       the time after that until it can be read
     sightings   calls with the prefix before it can be read
     marked      whether only marked prefixes are cached (Anthropic's cache_control)
+    look_back   parts of a prompt before a mark at which it also ends a prefix, if that was written
     per_minute  calls of one prompt_cache_key above this rate meet a machine with a cold cache
+    keyed       whether only prompts with a prompt_cache_key are cached
+    ends        whether the end of a prompt can be read after one call, whatever `sightings` is
+    from_start  whether the lifetime counts from the start of the call, not of its answer
+    room        tokens that the cache holds; None is no bound
+    writes      whether answers tell the tokens written
+    read_price, write_price  of a token, as parts of the price of an input token
     """
 
     minimum: int
@@ -103,7 +111,20 @@ class CacheRules:
     delay: float = 0.0
     sightings: int = 1
     marked: bool = False
+    look_back: int = 0
     per_minute: int | None = None
+    keyed: bool = False
+    ends: bool = False
+    from_start: bool = False
+    room: int | None = None
+    writes: bool = False
+    read_price: float = 1.0
+    write_price: float = 1.0
+
+    def paid(self, prompt: int, read: int, written: int) -> float:
+        """Returns the price of a prompt, in tokens of input that the cache does not know."""
+        rest = prompt - read - written
+        return rest + self.read_price * read + self.write_price * written
 
 
 @dataclass(frozen=True)
@@ -120,6 +141,7 @@ class Provider:
     tells         the headers that tell of limits; None if answers tell of none until they refuse
     rule          the rule by which it charges tokens
     cache         the rules of its prefix cache
+    caches        those of some models, by patterns of their names; the first that matches counts
     batch         calls that it works on at a time, the others waiting; None is all of them
     refused_count whether a refused call takes a request from the limits on requests
     """
@@ -136,8 +158,16 @@ class Provider:
     tells: Dialect | None = None
     rule: ChargeRule = ChargeRule("nothing", settles=True, cached_free=False)  # noqa: RUF009
     cache: CacheRules | None = None
+    caches: Mapping[str, CacheRules] = field(default_factory=dict[str, CacheRules])
     batch: int | None = None
     refused_count: bool = False
+
+    def cache_of(self, model: str) -> CacheRules | None:
+        """Returns the rules of the prefix cache of a model."""
+        for pattern, rules in self.caches.items():
+            if re.search(pattern, model):
+                return rules
+        return self.cache
 
     @property
     def amounts(self) -> Mapping[str, int]:

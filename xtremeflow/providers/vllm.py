@@ -10,6 +10,6 @@ VLLM = Provider(
     "http://127.0.0.1:8000/v1",
     None,
     quotas={"concurrency": UsualLimit(None, "at once")},
-    cache=CacheRules(minimum=16, unit=16, usable="scheduled"),
+    cache=CacheRules(minimum=16, unit=16, usable="scheduled", read_price=0.0),
     batch=256,
 )

@@ -37,6 +37,8 @@ class Ask:
     schema       the JSON schema that the answer must satisfy
     cache_key    OpenAI's prompt_cache_key
     marks        places of Anthropic's cache_control, in characters from the start
+    parts        the ends of the prompt's parts, in the same way
+    cache_lifetime  the time to live that it asks for, in seconds
     told         the length of the answer, in tokens, if the request states it
     usage        whether a stream tells its usage
     inputs       the texts to embed
@@ -52,6 +54,8 @@ class Ask:
     schema: Json | None = None
     cache_key: str = ""
     marks: Sequence[int] = ()
+    parts: Sequence[int] = ()
+    cache_lifetime: float | None = None
     told: int | None = None
     usage: bool = True
     inputs: Sequence[str] = ()
@@ -71,6 +75,7 @@ class Answer:
     completion_tokens: int  # of all answers
     cached_tokens: int = 0
     cache_written_tokens: int = 0
+    cache_lifetime: float | None = None  # asked for, in seconds
 
     @property
     def total_tokens(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from xtremeflow.providers.provider import CacheRules
@@ -17,18 +17,30 @@ MOST_ROUTES = 100_000
 
 @dataclass(frozen=True)
 class Lookup:
-    """A prompt in the cache: the tokens `read` from it, and `written` to it."""
+    """A prompt in the cache: the tokens `read` from it, and `written` to it.
+
+    blocks    the hashes of its prefixes, the shortest first
+    end       the hash of the whole prompt
+    rules     those of its model
+    at        when it was looked up
+    lifetime  of its prefixes, in seconds; None is until there is no more room
+    """
 
     read: int = 0
     written: int = 0
-    blocks: Sequence[int] = ()  # the hashes of its prefixes, the shortest first
+    blocks: Sequence[int] = ()
+    end: int = 0
+    rules: CacheRules | None = None
+    at: float = 0.0
+    lifetime: float | None = None
 
 
 @dataclass(slots=True)
 class _Entry:
     sightings: int
     usable: float  # readable from then on
-    used: float  # time of the last use
+    until: float  # and until then
+    tokens: int  # that its block takes
 
 
 @dataclass(slots=True)
@@ -41,27 +53,50 @@ class _Route:
 
 class PrefixCache:
     """The cache of one account. Every method takes `now`; `minute` is the length of a minute. Both
-    are in seconds."""
+    are in seconds.
 
-    def __init__(self, rules: CacheRules, minute: float = 60.0) -> None:
-        self.rules = rules
+    rules  those of a model; None has no cache
+    room   tokens that it holds, instead of the rules' own
+    """
+
+    def __init__(
+        self,
+        rules: Callable[[str], CacheRules | None],
+        minute: float = 60.0,
+        room: int | None = None,
+    ) -> None:
+        self._rules = rules
         self._minute = minute
+        self._room = room
         self._entries: OrderedDict[int, _Entry] = OrderedDict()
+        self._tokens = 0  # of all entries
         self._routes: dict[int, _Route] = {}
 
     def lookup(
-        self, model: str, prompt: str, now: float, *, key: str = "", marks: Sequence[int] = ()
+        self,
+        model: str,
+        prompt: str,
+        now: float,
+        *,
+        key: str = "",
+        marks: Sequence[int] = (),
+        parts: Sequence[int] = (),
+        lifetime: float | None = None,
     ) -> Lookup:
         """Looks `prompt` up in the cache. Pass the result to `store` to cache the prompt.
 
-        key    the request's prompt_cache_key
-        marks  places of the request's cache_control, in characters from the prompt's start
+        key       the request's prompt_cache_key
+        marks     places of the request's cache_control, in characters from the prompt's start
+        parts     the ends of the prompt's parts, counted in the same way
+        lifetime  that the request asks for
         """
-        rules = self.rules
-        lengths = self._lengths(len(prompt), marks)
-        if not lengths:
+        rules = self._rules(model)
+        if rules is None or (rules.keyed and not key):
             return Lookup()
-        digest = hash((model, key, self._machine(model, prompt, key, now)))
+        lengths, written = self._lengths(rules, len(prompt), marks, parts)
+        if not written:
+            return Lookup()
+        digest = hash((model, key, self._machine(rules, model, prompt, key, now)))
         blocks: list[int] = []
         read = start = 0
         for tokens in lengths:
@@ -70,48 +105,72 @@ class PrefixCache:
             start = end
             if tokens < rules.minimum:
                 continue
-            blocks.append(digest)
+            if tokens in written:
+                blocks.append(digest)
             entry = self._entries.get(digest)
-            if entry is not None and entry.usable <= now and self._alive(entry, now):
+            if entry is not None and entry.usable <= now < entry.until:
                 read = tokens
-        written = lengths[-1] - read if rules.marked else 0
-        return Lookup(read, written, blocks)
+        kept = lengths[-1] - read if rules.writes else 0
+        asked = rules.lifetime if lifetime is None else lifetime
+        return Lookup(read, kept, blocks, blocks[-1] if blocks else 0, rules, now, asked)
 
     def store(self, lookup: Lookup, now: float) -> None:
         """Puts the prompt's prefixes into the cache, where they can be read after the `delay`."""
+        rules = lookup.rules
+        if rules is None:
+            return
+        used = lookup.at if rules.from_start else now
+        until = math.inf if lookup.lifetime is None else used + lookup.lifetime
         for digest in lookup.blocks:
             entry = self._entries.get(digest)
-            if entry is None or not self._alive(entry, now):
-                entry = self._entries[digest] = _Entry(0, math.inf, now)
+            if entry is None or entry.until <= now:
+                self._forget(digest)
+                entry = self._entries[digest] = _Entry(0, math.inf, until, rules.unit)
+                self._tokens += entry.tokens
             entry.sightings += 1
-            entry.used = now
-            if entry.sightings == self.rules.sightings:
-                entry.usable = now + self.rules.delay
+            entry.until = max(entry.until, until)
+            seen = entry.sightings >= rules.sightings or (rules.ends and digest == lookup.end)
+            if seen and entry.usable == math.inf:
+                entry.usable = now + rules.delay
+        # The end of a prefix goes before its beginning, which other prompts may have, too.
+        for digest in reversed(lookup.blocks):
             self._entries.move_to_end(digest)
-        while len(self._entries) > MOST_BLOCKS:
-            self._entries.popitem(last=False)
+        room = rules.room if self._room is None else self._room
+        while len(self._entries) > MOST_BLOCKS or (room is not None and self._tokens > room):
+            self._forget(next(iter(self._entries)))
 
-    def _lengths(self, characters: int, marks: Sequence[int]) -> Sequence[int]:
-        """Returns the lengths, in tokens, of the prefixes that may be cached and of those that lead
-        to them."""
-        rules = self.rules
+    def _forget(self, digest: int) -> None:
+        entry = self._entries.pop(digest, None)
+        if entry is not None:
+            self._tokens -= entry.tokens
+
+    def _lengths(
+        self, rules: CacheRules, characters: int, marks: Sequence[int], parts: Sequence[int]
+    ) -> tuple[Sequence[int], Container[int]]:
+        """Returns the lengths, in tokens, of the prefixes that may be read and of those that lead
+        to them; and which of them are written."""
         whole = characters // CHARACTERS_PER_TOKEN
         if whole < rules.minimum:
-            return ()
-        if rules.marked:
-            tokens = sorted({mark // CHARACTERS_PER_TOKEN for mark in marks})
-            return tokens if tokens and tokens[-1] >= rules.minimum else ()
-        return range(rules.unit, whole + 1, rules.unit)
+            return (), ()
+        if not rules.marked:
+            blocks = range(rules.unit, whole + 1, rules.unit)
+            return blocks, blocks
+        marked = {mark // CHARACTERS_PER_TOKEN for mark in marks}
+        if not marked or max(marked) < rules.minimum:
+            return (), ()
+        ends = sorted({part // CHARACTERS_PER_TOKEN for part in parts} | marked)
+        near = set(marked)
+        for mark in marked:
+            at = ends.index(mark)
+            near.update(ends[max(0, at - rules.look_back) : at])
+        return sorted(near), marked
 
-    def _alive(self, entry: _Entry, now: float) -> bool:
-        return self.rules.lifetime is None or now < entry.used + self.rules.lifetime
-
-    def _machine(self, model: str, prompt: str, key: str, now: float) -> int:
+    def _machine(self, rules: CacheRules, model: str, prompt: str, key: str, now: float) -> int:
         """Returns the machine for a call: that of its key, or else of the prompt's beginning. Calls
         above the rate overflow to others."""
-        if self.rules.per_minute is None:
+        if rules.per_minute is None:
             return 0
-        name = hash((model, key or prompt[: self.rules.minimum]))
+        name = hash((model, key or prompt[: rules.minimum]))
         minute = int(now // self._minute)
         route = self._routes.get(name)
         if route is None or route.minute != minute:
@@ -119,4 +178,4 @@ class PrefixCache:
                 self._routes.clear()
             route = self._routes[name] = _Route(minute)
         route.calls += 1
-        return (route.calls - 1) // self.rules.per_minute
+        return (route.calls - 1) // rules.per_minute

@@ -289,6 +289,7 @@ def _parser() -> Parser:
         metavar="N",
         help="calls worked on at a time; the others wait (vLLM: 256, else no limit)",
     )
+    add("--cache-room", type=int, metavar="TOKENS", help="of the prefix cache (default: unlimited)")
     add("--keep-alive", type=float, metavar="S", help="between signs of life (DeepSeek: 5)")
 
     kinds = [f"{kind:<10}{meaning}" for kind, meaning in KINDS.items()]

@@ -96,13 +96,15 @@ def text_field(body: Json, name: str) -> str:
     return value
 
 
-def count_field(body: Json, name: str, most: int | None = None) -> int | None:
-    """Returns a whole number of at least 1, or None if the field is missing."""
+def count_field(body: Json, name: str, most: int | None = None, least: int = 1) -> int | None:
+    """Returns a whole number of at least `least`, or None if the field is missing."""
     value = body.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise BadRequestError(f"'{name}' must be an integer of at least 1, got {value!r:.100}")
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise BadRequestError(
+            f"'{name}' must be an integer of at least {least}, got {value!r:.100}"
+        )
     most = LARGEST_COUNT if most is None else most
     if value > most:
         raise BadRequestError(f"'{name}' must be at most {most:,}, got {value!r:.100}")

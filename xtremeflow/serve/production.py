@@ -135,9 +135,9 @@ def _pieces(text: str, tokens: int) -> Sequence[str]:
 
 
 def _store(service: Service, job: Production, when: str) -> None:
-    cache = service.cache
-    if cache is not None and cache.rules.usable == when and job.lookup.blocks:
-        cache.store(job.lookup, service.provider.now())
+    rules = job.lookup.rules
+    if rules is not None and rules.usable == when:
+        service.cache.store(job.lookup, service.provider.now())
 
 
 def _settle(service: Service, job: Production, share: float) -> None:

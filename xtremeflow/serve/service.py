@@ -86,8 +86,9 @@ class Service:
         self.account = Account(enforcers, amounts, self.provider.now, self._wall)
         self.profile.begin(self.account)
         self.telling = Telling(self.profile, self.account, quirks)
-        rules = self.profile.provider.cache
-        self.cache = PrefixCache(rules, settings.minute) if rules else None
+        self.cache = PrefixCache(
+            self.profile.provider.cache_of, settings.minute, settings.cache_room
+        )
         self.faults = FaultPlan(
             (Fault(f.kind, f.rate, f.count, f.seconds) for f in settings.faults), settings.seed
         )
@@ -190,10 +191,14 @@ class Service:
         return ask if told is None else replace(ask, told=told)
 
     def _look_up(self, ask: Ask) -> Lookup:
-        if self.cache is None:
-            return Lookup()
         return self.cache.lookup(
-            ask.model, ask.prompt, self.provider.now(), key=ask.cache_key, marks=ask.marks
+            ask.model,
+            ask.prompt,
+            self.provider.now(),
+            key=ask.cache_key,
+            marks=ask.marks,
+            parts=ask.parts,
+            lifetime=ask.cache_lifetime,
         )
 
     def _plan(self, ask: Ask, lookup: Lookup) -> tuple[CallRequest, Answer]:
@@ -225,6 +230,7 @@ class Service:
             completion_tokens=call.completion_tokens,
             cached_tokens=lookup.read,
             cache_written_tokens=lookup.written,
+            cache_lifetime=ask.cache_lifetime,
         )
         return call, answer
 

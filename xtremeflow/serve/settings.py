@@ -30,6 +30,7 @@ class Settings:
     faults            those that are on at the start
     quirks            ways of not keeping to what it says, in the seconds of a real provider
     batch             calls worked on at a time, the others waiting; None is the profile's own
+    cache_room        tokens that the prefix cache holds; None is the profile's own
     keep_alive        seconds between signs of life; None is the profile's own
     seed              of latencies, lengths and faults
     """
@@ -47,6 +48,7 @@ class Settings:
     faults: Sequence[Fault] = ()
     quirks: Quirks = field(default_factory=Quirks)
     batch: int | None = None
+    cache_room: int | None = None
     keep_alive: float | None = None
     seed: int = 0
 
@@ -63,7 +65,7 @@ class Settings:
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} must be finite and not negative, got {value!r}")
-        for name in ("tokens_per_event", "credit", "batch"):
+        for name in ("tokens_per_event", "credit", "batch", "cache_room"):
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")

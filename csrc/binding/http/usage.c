@@ -8,7 +8,8 @@ static PyObject *usage_tuple(const xf_usage_scan *scan)
     if (!xf_usage_read(scan, &u)) {
         Py_RETURN_NONE;
     }
-    return Py_BuildValue("(LLL)", (long long)u.input, (long long)u.output, (long long)u.cached);
+    return Py_BuildValue("(LLLL)", (long long)u.input, (long long)u.output, (long long)u.cached,
+                         (long long)u.kept);
 }
 
 PyObject *xf_http_usage_in(PyObject *Py_UNUSED(module), PyObject *body)

@@ -164,7 +164,7 @@ def _usage(answer: Answer, profile: Profile) -> Json:
             "accepted_prediction_tokens": 0,
             "rejected_prediction_tokens": 0,
         },
-        **profile.chat_usage(answer.cached_tokens, answer.prompt_tokens),
+        **profile.chat_usage(answer),
     }
 
 

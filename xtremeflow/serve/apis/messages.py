@@ -22,7 +22,7 @@ from xtremeflow.values.forms import is_array, is_object
 
 class Messages:
     def ask(self, body: Json, path: str) -> Ask:
-        most = count_field(body, "max_tokens")
+        most = count_field(body, "max_tokens", least=0)  # 0 writes the cache, and no answer
         if most is None and not path.endswith("/count_tokens"):
             raise BadRequestError("max_tokens: Field required")
         messages = some_objects_field(body, "messages")
@@ -33,8 +33,7 @@ class Messages:
         for message in messages:
             prompt.add(f"{message.get('role', '')}\n")
             prompt.add_content(message.get("content"))
-        if body.get("cache_control"):  # marks whatever is last
-            prompt.marks.append(prompt.length)
+        prompt.mark(body.get("cache_control"))  # whatever is last
         return Ask(
             model=text_field(body, "model"),
             prompt="".join(prompt.parts),
@@ -43,6 +42,8 @@ class Messages:
             tool=_tool(body, messages[-1]),
             schema=_schema(body),
             marks=prompt.marks,
+            parts=prompt.ends,
+            cache_lifetime=prompt.lifetime,
             body=body,
         )
 
@@ -64,13 +65,23 @@ class _Prompt:
     def __init__(self) -> None:
         self.parts: list[str] = []
         self.marks: list[int] = []
+        self.ends: list[int] = []
+        self.lifetime: float | None = None  # s
         self.length = 0
 
     def add(self, text: str, part: Any = None) -> None:
         self.parts.append(text)
         self.length += len(text)
-        if is_object(part) and part.get("cache_control"):
-            self.marks.append(self.length)
+        self.ends.append(self.length)
+        if is_object(part):
+            self.mark(part.get("cache_control"))
+
+    def mark(self, control: Any) -> None:
+        if not control:
+            return
+        self.marks.append(self.length)
+        if is_object(control) and control.get("ttl") == "1h":
+            self.lifetime = 3600.0
 
     def add_content(self, content: Any) -> None:
         for part in content if is_array(content) else [content]:
@@ -157,11 +168,15 @@ def _stop_reason(answer: Answer) -> str:
 
 def _usage(answer: Answer, output: int) -> Json:
     read, written = answer.cached_tokens, answer.cache_written_tokens
+    hour = answer.cache_lifetime is not None
     return {
         "input_tokens": answer.prompt_tokens - read - written,
         "cache_creation_input_tokens": written,
         "cache_read_input_tokens": read,
-        "cache_creation": {"ephemeral_5m_input_tokens": written, "ephemeral_1h_input_tokens": 0},
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": 0 if hour else written,
+            "ephemeral_1h_input_tokens": written if hour else 0,
+        },
         "output_tokens": output,
         "service_tier": "standard",
     }

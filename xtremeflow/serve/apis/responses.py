@@ -41,6 +41,7 @@ class Responses:
             tool=chosen_tool(functions(body), body.get("tool_choice"), answered=answered),
             schema=_schema(body),
             cache_key=str(body.get("prompt_cache_key") or ""),
+            cache_lifetime=_lifetime(body),
             told=told_length(body),
             body=body,
         )
@@ -170,10 +171,19 @@ def _part(text: str) -> Json:
     return {"type": "output_text", "text": text, "annotations": [], "logprobs": []}
 
 
+def _lifetime(body: Json) -> float | None:
+    """Returns the time to live of prompt_cache_options, in seconds."""
+    ttl = object_field(body, "prompt_cache_options").get("ttl")
+    return {"30m": 1800.0, "12h": 43_200.0}.get(str(ttl))
+
+
 def _usage(answer: Answer) -> Json:
     return {
         "input_tokens": answer.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": answer.cached_tokens, "cache_write_tokens": 0},
+        "input_tokens_details": {
+            "cached_tokens": answer.cached_tokens,
+            "cache_write_tokens": answer.cache_written_tokens,
+        },
         "output_tokens": answer.completion_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": answer.total_tokens,

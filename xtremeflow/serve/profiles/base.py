@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xtremeflow.providers.provider import UNITS, Provider, period
-from xtremeflow.serve.asking import Json
+from xtremeflow.serve.asking import Answer, Json
 from xtremeflow.simulation.charge import (
     CallRequest,
     Charge,
@@ -221,9 +221,12 @@ class Profile(ABC):
         """Returns the other headers of each answer."""
         return {"x-request-id": request_id}
 
-    def chat_usage(self, cached_tokens: int, prompt_tokens: int) -> Json:
+    def chat_usage(self, answer: Answer) -> Json:
         """Returns the fields of a chat completion's usage that tell the cached tokens."""
-        return {"prompt_tokens_details": {"cached_tokens": cached_tokens, "audio_tokens": 0}}
+        details = {"cached_tokens": answer.cached_tokens, "audio_tokens": 0}
+        if answer.cache_written_tokens:
+            details["cache_write_tokens"] = answer.cache_written_tokens
+        return {"prompt_tokens_details": details}
 
     def amounts(self, overrides: Quotas) -> dict[str, int]:
         """Returns the usual limits with `overrides` in their place; None there is no limit."""

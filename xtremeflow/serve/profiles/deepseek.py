@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from xtremeflow.providers.deepseek import DEEPSEEK
-from xtremeflow.serve.asking import Json
+from xtremeflow.serve.asking import Answer, Json
 from xtremeflow.serve.profiles.base import AtOnce, Refusal, Rejection
 from xtremeflow.serve.profiles.openai_like import openai_error, openai_kind
 
@@ -30,11 +30,11 @@ class DeepSeek(AtOnce):
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
         return {"x-ds-trace-id": request_id}
 
-    def chat_usage(self, cached_tokens: int, prompt_tokens: int) -> Json:
+    def chat_usage(self, answer: Answer) -> Json:
         return {
-            "prompt_tokens_details": {"cached_tokens": cached_tokens},
-            "prompt_cache_hit_tokens": cached_tokens,
-            "prompt_cache_miss_tokens": prompt_tokens - cached_tokens,
+            "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
+            "prompt_cache_hit_tokens": answer.cached_tokens,
+            "prompt_cache_miss_tokens": answer.prompt_tokens - answer.cached_tokens,
         }
 
     def error(self, status: int, message: str, code: str | None = None) -> object:
