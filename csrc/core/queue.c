@@ -152,7 +152,7 @@ static xf_call *last_older(const xf_flow *f, const xf_call *c)
 static uint64_t rank_in_heap(const xf_flow *f)
 {
     uint64_t number = f->calls.first->number;
-    if (number < f->turn_until && f->turn_since < number) {
+    if (f->turn_left > 0 && number < f->turn_until && f->turn_since < number) {
         number = f->turn_since;
     }
     return (uint64_t)(XF_MAX_PRIORITY - f->priority) << 48 | number;
@@ -302,11 +302,13 @@ void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at)
 {
     xf_flow *f = flow_of(q, c);
     xf_group *g = f->group;
-    if (c->number >= f->turn_until) {
+    if (f->turn_left == 0 || c->number >= f->turn_until) {
         f->turn_since = c->number;
         f->turn_until = q->next_number;
-        arrange(q, f);
+        f->turn_left = XF_TURN;
     }
+    f->turn_left--;
+    arrange(q, f);
     c->led = xf_group_admitted(&q->groups, g, c, at);
     if (c->led) {
         xf_queue_regroup(q, g);

@@ -6,10 +6,10 @@
  * priority (see group.h). The highest priority goes first. Within it the flow goes first whose
  * first call was submitted first, its retries included. So a waiting call takes no room in a heap.
  *
- * A group's flow has *turns*: once a call of it is admitted, those that wait behind it then go
- * before other flows of their priority, whoever was submitted first. So groups are finished one
- * after another, as caches want it, and new calls do not prolong a turn. The flows of a group that
- * warms are in no heap, and its calls are *held*.
+ * A group's flow has *turns*: once a call of it is admitted, up to XF_TURN - 1 of those that wait
+ * behind it go before other flows of their priority, whoever was submitted first. So a prefix is
+ * used while it is in the cache. New calls do not prolong a turn. The flows of a group that warms
+ * are in no heap, and its calls are *held*.
  *
  * The cost of operations, with f flows in which calls wait:
  * - Entering, and leaving (as the first, cancelled or overdue): O(1), and O(log f) where that
@@ -31,6 +31,11 @@
 #include "core/heap.h"
 #include "core/list.h"
 
+/* Calls of a turn. OpenAI sends some 15 calls a minute of a prefix to the machine that has it in
+   its cache, and the others to machines that do not. More in a row would miss it.
+   https://developers.openai.com/api/docs/guides/prompt-caching */
+#define XF_TURN 14
+
 typedef struct xf_flow {
     xf_list calls;       /* the waiting ones, in the order of their numbers */
     xf_call *returned;   /* the last of those that had been admitted before, or NULL. They are older
@@ -39,6 +44,7 @@ typedef struct xf_flow {
     xf_flow *sibling;    /* the next one of its group; not in use: the next one that is not */
     uint64_t turn_since; /* the number of the call that the turn began with. Calls numbered */
     uint64_t turn_until; /* before the latter are of it. Both 0: there was no turn */
+    uint32_t turn_left;  /* calls that may be admitted in the turn */
     uint32_t index;      /* its place among the known ones */
     uint32_t place;      /* see heap.h */
     int32_t priority;

@@ -96,7 +96,7 @@ class GroupsAndModel(CoreAndModel):
         delay=delays,
         priority=st.sampled_from([0, 0, 0, 1]),
         patience=st.one_of(st.none(), st.none(), spans),
-        times=st.sampled_from([1, 2, 4, 8]),
+        times=st.sampled_from([1, 2, 4, 8, 30]),
     )
     def submit(
         self, data: st.DataObject, delay: int, priority: int, patience: int | None, times: int
@@ -276,7 +276,7 @@ def test_a_call_that_is_held_expires_at_its_deadline(make: Make) -> None:
     assert scheduler.state(hasty) == "expired"
 
 
-def test_a_group_is_finished_before_the_next_one_begins(make: Make) -> None:
+def test_a_small_group_is_finished_before_the_next_one_begins(make: Make) -> None:
     scheduler = make(slots=1)
     running = scheduler.submit(0, [])
     one, other = scheduler.open_group(0, None), scheduler.open_group(0, None)
@@ -289,6 +289,21 @@ def test_a_group_is_finished_before_the_next_one_begins(make: Make) -> None:
         [running] = scheduler.collect()
         order.append(running)
     assert order == mixed[0::2] + mixed[1::2]
+
+
+def test_a_turn_ends_after_fourteen_calls(make: Make) -> None:
+    scheduler = make(slots=1)
+    running = scheduler.submit(0, [])
+    one, other = scheduler.open_group(0, None), scheduler.open_group(0, None)
+    mixed = [scheduler.submit(0, [], group=group) for group in (one, other) * 20]
+    order = []
+    for _ in mixed:
+        scheduler.collect()
+        scheduler.finish(0, running, False)
+        [running] = scheduler.collect()
+        order.append(running)
+    ones, others = mixed[0::2], mixed[1::2]
+    assert order == ones[:14] + others[:14] + ones[14:] + others[14:]
 
 
 def test_new_calls_of_a_group_do_not_prolong_its_turn(make: Make) -> None:

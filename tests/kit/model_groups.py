@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 MISSES = 2
+TURN = 14
 
 
 @dataclass(eq=False)
@@ -18,7 +19,8 @@ class Group:
     missed_at: int = 0  # calls dispatched earlier do not warm it, but for a leader
     warm_until: int | None = 0  # None: for ever
     spent: int = 0  # of the bound, by leaders that failed one after another
-    turns: dict[int, tuple[int, int]] = field(default_factory=dict)  # by priority: from, until
+    turns: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    """By priority: the call that the turn began with, the first that is not of it, calls left."""
     misses: int = 0  # calls in a row that did not find the prefix
     led: int = 0  # holds that have begun,
     lapsed: int = 0  # and that have lapsed while calls waited
@@ -30,13 +32,15 @@ class Group:
 
     def since(self, number: int, priority: int) -> int:
         """A call of the turn goes as early as the call that the turn began with."""
-        since, until = self.turns.get(priority, (0, 0))
-        return min(since, number) if number < until else number
+        since, until, left = self.turns.get(priority, (0, 0, 0))
+        return min(since, number) if left and number < until else number
 
     def admitted(self, number: int, priority: int, at: int, newest: int) -> bool:
         """Whether the call leads."""
-        if number >= self.turns.get(priority, (0, 0))[1]:
-            self.turns[priority] = number, newest + 1
+        since, until, left = self.turns.get(priority, (0, 0, 0))
+        if not left or number >= until:
+            since, until, left = number, newest + 1, TURN
+        self.turns[priority] = since, until, left - 1
         if self.warm_until is None or at < self.warm_until:
             return False
         if self.spent >= self.hold:
