@@ -22,7 +22,7 @@ GROQ = Provider(
         "tpd": UsualLimit(None),
     },
     tells=DIALECT,
-    rule=ChargeRule("sum", settles=True, cached_free=True),
+    rule=ChargeRule("sum", settles=True, cached_free=False),
     # Source: https://console.groq.com/docs/prompt-caching
     cache=CacheRules(minimum=1024, unit=128, lifetime=7200.0, read_price=0.5),
 )
