@@ -5,6 +5,7 @@
 ./dev bench --requests 1000000  with a larger job for `run`
 ./dev bench --quick             a smoke run of seconds, whose numbers mean nothing
 ./dev bench learning ...        limits that nobody has told: ./dev bench learning --help
+./dev bench prefix ...          prompts that share a prefix: ./dev bench prefix --help
 ./dev bench soak ...            is anything ever lost? ./dev bench soak --help
 ./dev bench http ...            the CPU of a call, by HTTP client: ./dev bench http --help
 ./dev bench threads ...         what a second thread brings, without the GIL: --help
@@ -40,6 +41,7 @@ PARTS = {
 WITH_OPTIONS = {  # of their own
     "http": "bench.http.calls",
     "learning": "bench.learning.__main__",
+    "prefix": "bench.prefix.jobs",
     "soak": "bench.soak.__main__",
     "threads": "bench.cpu.threads",
 }

@@ -1,0 +1,1 @@
+"""Jobs whose prompts share prefixes, at providers with caches, on a virtual clock."""

@@ -1,0 +1,173 @@
+"""Jobs whose prompts share prefixes, at simulated providers with caches.
+
+    ./dev bench prefix           the table, some minutes of computing
+    ./dev bench prefix --quick   only see that it works
+
+The clock is virtual, and the providers are those of `xtremeflow serve`, so every run is the same.
+The calls of a job are shuffled. Four ways to do it:
+
+- asyncio.gather: all calls at once; refused ones are sent again after 1 s, 2 s, up to 32 s.
+- arrival order: a scheduler with the provider's limits, and no word of prefixes.
+- kv_batch, answer: one kv_batch for each group, all at once; the rest of a group waits for the
+  first answer's end, as in 0.4.4.
+- prefix=: the scheduler knows the key of each call's prefix.
+- prefix=, estimates without it: so do the estimates, which leave the prefix out. Calls that go
+  ahead are charged for it when they have ended.
+
+"time" is of the whole job, over that in arrival order; "hits" are the tokens read from the cache,
+over those that all calls but the first of each group could read; "price" is that of the prompts,
+over that without a cache; "refused" counts refused attempts, per call.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from bench.prefix.world import Kind, World
+from bench.report import announce, table
+from xtremeflow import Limit, TokenRateScheduler, kv_batch
+from xtremeflow.testing import run
+
+KINDS = [
+    Kind(
+        "1 group, 20 answers of 150 s", "anthropic", "claude-sonnet-4-5", 1, 20, 4096, 200, 2_500,
+        per_output_token=0.06, limits={"rpm": None, "itpm": None, "otpm": None},
+        tokens={"requests": 100_000},
+    ),
+    Kind(
+        "40 x 50, OpenAI, 500 RPM", "openai", "gpt-4o", 40, 50, 4096, 200, 200,
+        limits={"rpm": 500, "tpm": None, "rpd": None}, tokens={"requests": 500},
+    ),
+    Kind(
+        "40 x 50, Anthropic, 400k ITPM", "anthropic", "claude-sonnet-4-5", 40, 50, 4096, 200, 200,
+        limits={"rpm": None, "itpm": 400_000, "otpm": None}, tokens={"input_tokens": 400_000},
+    ),
+    Kind(
+        "300 x 3, vLLM, room for 30 %", "vllm", "m", 300, 3, 6144, 200, 100, system=2048,
+        slots=16, cache_room=int(0.3 * 300 * 6144) + 2048,
+    ),
+]  # fmt: skip
+
+
+def scheduler_for(kind: Kind) -> TokenRateScheduler:
+    limits = [Limit(name, amount, 60.0, amount * 59 / 60) for name, amount in kind.tokens.items()]
+    return TokenRateScheduler(max_concurrency=kind.slots, limits=limits)
+
+
+def estimate(kind: Kind, *, cached: bool = False) -> dict[str, float]:
+    """Returns the likely cost of a call, whose prefix is `cached`."""
+    if "input_tokens" not in kind.tokens:
+        return {}
+    return {"input_tokens": kind.own + 20 + (0 if cached else kind.system + kind.shared)}
+
+
+async def gathered(world: World) -> None:
+    await asyncio.gather(*(world.call(*each) for each in world.calls))
+
+
+async def in_order(world: World) -> None:
+    scheduler = scheduler_for(world.kind)
+    cost = estimate(world.kind)
+    tasks = [scheduler.submit(world.call(*each, scheduler=scheduler), cost) for each in world.calls]
+    await asyncio.gather(*tasks)
+
+
+async def in_batches(world: World) -> None:
+    scheduler = scheduler_for(world.kind)
+    groups: dict[int, list[tuple[int, int]]] = {}
+    for group, call in world.calls:
+        groups.setdefault(group, []).append((group, call))
+    batches = [
+        kv_batch(
+            [world.call(*each, scheduler=scheduler) for each in calls],
+            scheduler=scheduler,
+            estimated_tokens=estimate(world.kind),
+            warm="answer",
+        )
+        for calls in groups.values()
+    ]
+    await asyncio.gather(*batches)
+
+
+async def by_prefix(world: World, *, cached: bool = False) -> None:
+    kind = world.kind
+    scheduler = scheduler_for(kind)
+    tasks = [
+        scheduler.submit(
+            world.call(group, call, scheduler=scheduler),
+            estimate(kind, cached=cached),
+            prefix=group,
+            prefix_tokens=kind.system + kind.shared,
+        )
+        for group, call in world.calls
+    ]
+    await asyncio.gather(*tasks)
+
+
+Way = Callable[[World], Awaitable[None]]
+WAYS: Mapping[str, Way] = {
+    "arrival order": in_order,
+    "asyncio.gather": gathered,
+    "kv_batch, answer": in_batches,
+    "prefix=": by_prefix,
+    "prefix=, estimates without it": partial(by_prefix, cached=True),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    time: float
+    hits: float
+    price: float
+    refused: float
+
+
+def play(kind: Kind, way: Way) -> Result:
+    async def main() -> Result:
+        world = World(kind)
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        await way(world)
+        time = clock() - began
+        return Result(time, world.hits, world.price, world.refused / len(world.calls))
+
+    return run(main())
+
+
+def rows(kind: Kind) -> list[list[str]]:
+    found, usual = [], 0.0
+    for name, way in WAYS.items():
+        result = play(kind, way)
+        usual = usual or result.time
+        row = [
+            name,
+            f"{result.time:.0f} s",
+            f"{result.time / usual:.3f}",
+            f"{result.hits:.3f}",
+            f"{result.price:.3f}",
+            f"{result.refused:.3f}",
+        ]
+        announce([kind.name, *row])
+        found.append(row)
+    return found
+
+
+HEADER = ["way", "job", "time", "hits", "price", "refused"]
+
+
+def main(argv: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="./dev bench prefix",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--quick", action="store_true", help="only see that it works")
+    options = parser.parse_args(argv)
+    for kind in KINDS:
+        of = rows(kind.quick if options.quick else kind)
+        print(f"## {kind.name}\n\n{table(HEADER, of)}\n")
+    return 0

@@ -1,0 +1,168 @@
+"""A provider with a prefix cache, and prompts that share their beginnings."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from random import Random
+from typing import Any
+
+from xtremeflow import report_first_token
+from xtremeflow.answers.usage import usage_of
+from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.serve import Service, Settings
+from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN
+from xtremeflow.serve.reply import Request
+from xtremeflow.testing import LatencyModel
+from xtremeflow.values.usage import Usage
+
+PATHS = {
+    "openai": "/v1/chat/completions",
+    "anthropic": "/v1/messages",
+    "deepseek": "/chat/completions",
+    "vllm": "/v1/chat/completions",
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A job.
+
+    groups    prefixes, of `shared` tokens each
+    calls     of a group, with `own` tokens more each, and answers of `output` tokens
+    system    tokens that all prompts begin with
+    limits    of the provider, by their names
+    tokens    units per minute of the scheduler's limits, by their names
+    """
+
+    name: str
+    profile: str
+    model: str
+    groups: int
+    calls: int
+    shared: int
+    own: int
+    output: int
+    system: int = 0
+    per_output_token: float = 0.02
+    limits: Mapping[str, int | None] = field(default_factory=dict[str, "int | None"])
+    tokens: Mapping[str, float] = field(default_factory=dict[str, float])
+    slots: int | None = None
+    cache_room: int | None = None
+
+    @property
+    def quick(self) -> Kind:
+        return replace(self, groups=min(self.groups, 3), calls=min(self.calls, 4))
+
+
+class _Sink:
+    """Says when the first piece of an answer comes."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self.parts: list[bytes] = []
+
+    async def start(self, status: int, headers: Mapping[str, str]) -> None:
+        self.status = status
+
+    async def write(self, data: bytes, *, more: bool) -> None:
+        if not self.parts and self.status < 400:
+            report_first_token()
+        self.parts.append(data)
+
+
+def _words(seed: str, tokens: int) -> str:
+    """A text of that many tokens, which no other seed has."""
+    text = f"{seed}:" + "".join(Random(seed).choices("abcdefghijklmnopqrstuvwxyz", k=64))
+    size = tokens * CHARACTERS_PER_TOKEN
+    return (text * (size // len(text) + 1))[:size]
+
+
+class World:
+    """The provider, and what the calls of a job were told."""
+
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        latency = LatencyModel(
+            round_trip=0.0,
+            first_token=1.0,
+            per_prompt_token=0.0,
+            per_output_token=kind.per_output_token,
+            jitter=0.0,
+        )
+        self.service = Service(
+            Settings(kind.profile, limits=kind.limits, latency=latency, cache_room=kind.cache_room),
+            wall=lambda: 0.0,
+        )
+        self.usages: list[Usage] = []
+        self.refused = 0
+        calls = [(group, n) for group in range(kind.groups) for n in range(kind.calls)]
+        Random(1).shuffle(calls)
+        self.calls = calls
+
+    def body(self, group: int, call: int) -> bytes:
+        kind = self.kind
+        shared = _words("system", kind.system) + _words(f"group {group}", kind.shared)
+        own = _words(f"call {group} {call}", kind.own)
+        body: dict[str, Any] = {"model": kind.model, "max_tokens": kind.output, "stream": True}
+        if kind.profile == "anthropic":
+            mark = {"type": "ephemeral"}
+            body["system"] = [{"type": "text", "text": shared, "cache_control": mark}]
+            body["messages"] = [{"role": "user", "content": own}]
+        else:
+            body["messages"] = [{"role": "user", "content": shared + own}]
+            body["stream_options"] = {"include_usage": True}
+        return json.dumps(body).encode()
+
+    async def call(self, group: int, call: int, scheduler: TaskScheduler | None = None) -> None:
+        """Makes a call, again and again until it is not refused: after 1 s, 2 s, up to 32 s."""
+        body = self.body(group, call)
+        headers = {"x-simulated-output-tokens": str(self.kind.output)}
+        wait = 1.0
+        while True:
+            sink = _Sink()
+            request = Request("POST", PATHS[self.kind.profile], headers, body)
+            await self.service.handle(request, sink)
+            if sink.status == 200:
+                break
+            self.refused += 1
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, 32.0)
+        usage = _usage(sink.parts)
+        self.usages.append(usage)
+        if scheduler is not None:
+            scheduler.settle(usage, rule=self.service.profile.provider.rule)
+
+    @property
+    def possible(self) -> int:
+        """The tokens that calls could read from a cache without bounds: what all prompts have in
+        common in all but the first call, and each group's part in all but its first one."""
+        kind = self.kind
+        common = (kind.groups * kind.calls - 1) * kind.system
+        return common + kind.groups * (kind.calls - 1) * kind.shared
+
+    @property
+    def hits(self) -> float:
+        return sum(usage.cached for usage in self.usages) / self.possible
+
+    @property
+    def price(self) -> float:
+        """The price of all prompts, as a part of that without a cache."""
+        rules = self.service.profile.provider.cache_of(self.kind.model)
+        assert rules is not None
+        paid = sum(rules.paid(each.input, each.cached, each.written) for each in self.usages)
+        return paid / sum(each.input for each in self.usages)
+
+
+def _usage(parts: list[bytes]) -> Usage:
+    found: dict[str, Any] = {}
+    for line in b"".join(parts).split(b"\n"):
+        if line.startswith(b"data: {"):
+            data = json.loads(line[6:])
+            told = data.get("usage") or data.get("message", {}).get("usage") or {}
+            found.update({name: value for name, value in told.items() if value is not None})
+    usage = usage_of({"usage": found})
+    assert usage is not None
+    return usage
