@@ -18,7 +18,7 @@ from xtremeflow import (
     auto_backoff,
     report_token_usage,
 )
-from xtremeflow.share.keeper import Terms, Unreachable
+from xtremeflow.share.keeper import Fair, Terms, Unreachable
 from xtremeflow.testing import run
 
 TOLERANCE = 0.125  # seconds of the rate by which members may differ, see docs/sharing.md
@@ -293,3 +293,38 @@ def test_the_part_of_a_dead_member_goes_to_the_others() -> None:
         await done(living, dying)
 
     run(main())
+
+
+@pytest.mark.parametrize(("fair", "jain"), [("calls", 0.75), ("units", 0.95)])
+def test_a_hundred_members_with_calls_of_different_sizes(fair: Fair, jain: float) -> None:
+    count, rate, seconds = 100, 100_000, 15
+
+    async def main() -> tuple[list[tuple[float, float]], list[int]]:
+        share = TimelineShare(Network(0.001), Terms(fair=fair))
+        members = [TokenRateScheduler(max_tps=rate, share=share) for _ in range(count)]
+        used, times = [0] * count, list[tuple[float, float]]()
+
+        async def call(place: int, cost: int) -> None:
+            times.append((await now(), cost))
+            used[place] += cost
+
+        costs = [1500 if place % 2 else 500 for place in range(count)]
+        tasks = [
+            member.submit(call(place, costs[place]), costs[place])
+            for place, member in enumerate(members)
+            for _ in range(2 * seconds * rate // count // costs[place])
+        ]
+        await asyncio.sleep(seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        found = list(times), list(used)
+        await done(*members)
+        return found
+
+    times, used = run(main())
+    begun, ended = min(times)[0], max(times)[0]
+    assert sum(used) / rate / (ended - begun) >= 0.99
+    assert overdrawn(times, rate, 1500) == 0
+    # Jain's index: 1 if all have the same, 1/n if one has all.
+    assert sum(used) ** 2 / (count * sum(units**2 for units in used)) >= jain

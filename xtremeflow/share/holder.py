@@ -243,8 +243,8 @@ class Holder:
         """Waits for news, for so many seconds, or until the chunk lapses."""
         if self._until >= 0:
             seconds = min(seconds, max(0.0, (self._until - self._clock()) / 1e9) + 0.001)
-        if self._not_before > 0:
-            seconds = min(seconds, max(0.0, (self._not_before - self._clock()) / 1e9))
+        if self._waits_for_fairness():
+            seconds = min(seconds, (self._not_before - self._clock()) / 1e9)
         if not self._news.is_set():
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._news.wait(), seconds)
@@ -386,8 +386,9 @@ class Holder:
         length = max((u / rate for u, rate in zip(units, rates, strict=True)), default=0.0)
         if self._clock() < self._alone_until:  # others may not have noticed that it is over
             self._not_before = start + length * taken.members * 1e9
-        elif self.terms.fair == "units" and length > CHUNK_S / taken.active:
-            self._not_before = start + (length * taken.active - CHUNK_S) * 1e9
+        others = max(taken.active, taken.waiting)  # with calls that wait, at low rates too
+        if self.terms.fair == "units" and length > CHUNK_S / others:
+            self._not_before = max(self._not_before, start + (length * others - CHUNK_S) * 1e9)
 
     # -- pauses and changes
 
