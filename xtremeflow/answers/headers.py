@@ -7,14 +7,13 @@ function here raises.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from xtremeflow.answers.answer import Answer, lowered
-from xtremeflow.providers.anthropic import ANTHROPIC, DIALECT
+from xtremeflow.providers import anthropic, openai
 from xtremeflow.providers.azure import AZURE
 from xtremeflow.values.forms import EPOCH, as_instant, as_number, json_objects, until
 from xtremeflow.values.limits import DAY, MINUTE
@@ -27,18 +26,6 @@ _UNIT_ENDS = frozenset("smhd")  # durations end so, and need not be tried as num
 # s: shorter resets are mostly rounding, to whole milliseconds; of a time, and of the answer's date,
 # to whole seconds.
 _SURE, _SURE_TIME = 0.01, 3.0
-
-_KIND = "limit|remaining|reset"
-_PLAIN = re.compile(
-    rf"x-ratelimit-({_KIND})-(requests|tokens|req)(?:-(second|minute|hour|day|month))?"
-)
-_ANTHROPIC = re.compile(
-    rf"anthropic-ratelimit-(requests|tokens|input-tokens|output-tokens)-({_KIND})"
-)
-_SENTENCE = re.compile(
-    r"\bon (requests|tokens) per (min|minute|day|hour) \([A-Z]{3}\): Limit ([\d,]+), Used ([\d,]+)"
-)
-
 
 Definition = tuple[str, float | None, float, float | None, bool, float | None]
 
@@ -89,12 +76,11 @@ class Quota(NamedTuple):
 @lru_cache(maxsize=256)  # all answers have the same names
 def _meaning(header: str) -> tuple[tuple[str, str, str], str] | None:
     """Returns the style, name and period of a header's limit, and the kind of its value."""
-    if match := _PLAIN.fullmatch(header):
-        kind, name, period = match.groups("")
-        return ("period" if period else "plain", name, period), kind
-    if match := _ANTHROPIC.fullmatch(header):
-        name, kind = match.groups()
-        return ("anthropic", name, "minute"), kind
+    if match := openai.DIALECT.fields.fullmatch(header):
+        period = match["period"] or ""
+        return ("period" if period else "plain", match["unit"], period), match["kind"]
+    if match := anthropic.DIALECT.fields.fullmatch(header):
+        return ("anthropic", match["unit"], "minute"), match["kind"]
     return None
 
 
@@ -172,9 +158,9 @@ def _observed(quota: Quota) -> Observation | None:
     per, window, slides, burst, grain = quota.per, None, False, None, 1.0
     if quota.style == "anthropic":
         if quota.name == "requests":
-            burst = ANTHROPIC.quotas["rpm"].seconds
+            burst = anthropic.ANTHROPIC.quotas["rpm"].seconds
         elif remaining is not None:
-            grain = float(DIALECT.grain)
+            grain = float(anthropic.DIALECT.grain)
             remaining = max(0.0, remaining - grain / 2)
     elif quota.style == "period":
         window, slides = per, True  # Mistral's
@@ -216,8 +202,8 @@ def _from_body(body: Any) -> Iterator[Observation]:
         return
     for thing in json_objects(body):
         message = thing.get("message")
-        if isinstance(message, str) and (match := _SENTENCE.search(message[:2000])):
-            name, period, limit, used = match.groups()
+        if isinstance(message, str) and (match := openai.REFUSAL.search(message[:2000])):
+            name, period, limit, used = match.group("unit", "period", "limit", "used")
             per = _PERIODS["minute" if period == "min" else period]
             amount, taken = as_number(limit.replace(",", "")), as_number(used.replace(",", ""))
             if amount is not None and 1 <= amount <= _MOST and taken is not None:

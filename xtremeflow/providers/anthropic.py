@@ -6,6 +6,7 @@ per second. Source: https://docs.anthropic.com/en/api/rate-limits
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from xtremeflow.providers.provider import CacheRules, Dialect, Provider, UsualLimit
@@ -19,6 +20,10 @@ DIALECT = Dialect(
         "output-tokens": ["otpm"],
     },
     grain=1000,
+    fields=re.compile(
+        r"anthropic-ratelimit-(?P<unit>requests|tokens|input-tokens|output-tokens)"
+        r"-(?P<kind>limit|remaining|reset)"
+    ),
 )
 
 # Source: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching

@@ -5,10 +5,18 @@ Source: https://developers.openai.com/api/docs/guides/rate-limits
 
 from __future__ import annotations
 
+import re
+
 from xtremeflow.providers.provider import CacheRules, Dialect, Provider, UsualLimit
 from xtremeflow.values.charges import ChargeRule
 
 DIALECT = Dialect({"requests": ["rpm"], "tokens": ["tpm"]})
+
+REFUSAL = re.compile(
+    r"\bon (?P<unit>requests|tokens) per (?P<period>min|minute|day|hour) \([A-Z]{3}\): "
+    r"Limit (?P<limit>[\d,]+), Used (?P<used>[\d,]+)"
+)
+"""The limit in the text of a refusal."""
 
 FROM_5_6 = CacheRules(
     minimum=1024,

@@ -44,6 +44,12 @@ _OPENAI_PATHS = {
     "prompt": "/v1/completions",
 }
 
+# OpenAI's, and those of all that follow it; the period is Mistral's, Cerebras' and SambaNova's.
+_OPENAI_FIELDS = re.compile(
+    r"x-ratelimit-(?P<kind>limit|remaining|reset)-(?P<unit>requests|tokens|req)"
+    r"(?:-(?P<period>second|minute|hour|day|month))?"
+)
+
 
 def period(name: str, minute: float) -> float:
     """Returns the period of the limit of that name, in seconds."""
@@ -74,12 +80,15 @@ class UsualLimit:
 class Dialect:
     """The headers in which answers tell of limits.
 
-    units  the names of the quotas whose sum a header's unit tells
-    grain  the unit to which the remaining tokens are rounded
+    units   the names of the quotas whose sum a header's unit tells
+    grain   the unit to which the remaining tokens are rounded
+    fields  the headers' names in lower case: the `kind` of the value ("limit", "remaining" or
+            "reset"), its `unit`, and the `period` if the name has it
     """
 
     units: Mapping[str, Sequence[str]]
     grain: int = 1
+    fields: re.Pattern[str] = _OPENAI_FIELDS
 
 
 @dataclass(frozen=True)
