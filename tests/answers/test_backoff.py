@@ -277,7 +277,7 @@ def test_retry_for(retry_for: Any) -> None:
     assert isinstance(Script(RetryException(), retry_for=retry_for).fail(), RetryException)
 
 
-def test_what_a_predicate_raises_is_not_hidden() -> None:
+def test_an_error_of_a_predicate_is_raised() -> None:
     def predicate(exc: Exception) -> bool:
         raise LookupError("broken")
 
@@ -684,7 +684,7 @@ def test_each_use_counts_its_own_attempts() -> None:
     assert run(main()) == (["a", "b"], 4.0)
 
 
-def test_what_is_not_async_is_refused_as_early_as_it_can_be_told() -> None:
+def test_functions_that_are_not_async_are_refused_as_early_as_can_be() -> None:
     def numbers() -> Any:
         yield 1
 

@@ -241,7 +241,7 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(names, values), st.one_of(json_values, st.binary(), st.text()))
-def test_whatever_comes_is_read_and_makes_sense(headers: dict[str, str], body: Any) -> None:
+def test_any_headers_are_read_and_make_sense(headers: dict[str, str], body: Any) -> None:
     for one in observations(headers, body, NOW):
         assert 1 <= one.amount <= 1e15
         assert one.remaining is None or 0 <= one.remaining <= one.amount
@@ -270,7 +270,7 @@ def test_the_first_word_counts_at_once_and_a_change_when_it_is_repeated() -> Non
     assert (verdict.changed, verdict.limit.amount, verdict.remaining) == (True, 90.0, 7.0)
 
 
-def test_what_leaves_the_period_open_is_of_the_limit_with_that_amount() -> None:
+def test_a_limit_without_a_period_is_the_known_one_of_that_amount() -> None:
     told = ToldLimits()
     open_period = Observation("requests", None, 500.0, 500.0)
     assert told.learn(open_period) is None

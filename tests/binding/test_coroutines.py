@@ -98,7 +98,7 @@ def test_other_awaitables() -> None:
     asyncio.run(main())
 
 
-def test_what_is_awaited_once_is_not_iterable() -> None:
+def test_an_awaitable_for_one_await_is_not_iterable() -> None:
     async def main() -> None:
         scheduler = TaskScheduler()
         calls: list[Any] = []
@@ -318,7 +318,7 @@ def test_close() -> None:
     asyncio.run(main())
 
 
-def test_what_closing_raises_is_raised() -> None:
+def test_an_error_while_closing_is_raised() -> None:
     async def main() -> None:
         async def call() -> None:
             try:

@@ -254,7 +254,7 @@ async def no_pair() -> Any:
         (lambda _: (0, None, 1), request, lambda *_: 5, TypeError, (0, 1, 0)),
     ],
 )
-def test_whatever_raises_its_slot_comes_free(
+def test_a_slot_comes_free_after_any_error(
     terms: Any, coro: Any, answered: Any, error: type[Exception], ended: tuple[int, int, int]
 ) -> None:
     async def main() -> None:

@@ -145,7 +145,7 @@ def test_a_loop_that_threads_feed_loses_nothing() -> None:
     assert_settled(scheduler, THREADS * CALLS, THREADS * CALLS * 10)
 
 
-def test_what_is_changed_cancelled_and_asked_from_threads_at_once_loses_nothing() -> None:
+def test_threads_that_change_cancel_and_ask_at_once_lose_nothing() -> None:
     scheduler = TokenRateScheduler(max_tps=1e9, max_concurrency=4)
     working = THREADS
     counted = threading.Lock()

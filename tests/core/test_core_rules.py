@@ -167,7 +167,7 @@ def test_a_producer_slower_than_the_limit_saves_nothing_up(make: Make) -> None:
     assert len(scheduler.collect()) == 1
 
 
-def test_what_an_operation_changes_it_changes_from_now_on(make: Make) -> None:
+def test_an_operation_changes_nothing_of_the_past(make: Make) -> None:
     scheduler = make((1000, SECOND, 1), (1, 1000 * SECOND, 1))
     run(scheduler, 1, 1)
     blocked = scheduler.submit(0, [1, 1])

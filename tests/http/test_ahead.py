@@ -137,5 +137,5 @@ def test_of_a_stream_only_its_begin_is_awaited(door: str, begin: bytes) -> None:
 
 
 @pytest.mark.parametrize("begin", BEGINS)
-def test_what_is_content_is_no_error(begin: bytes) -> None:
+def test_content_is_no_error(begin: bytes) -> None:
     assert judged(Answer(200, {}, begin)).meaning is Meaning.PASSED

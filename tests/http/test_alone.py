@@ -61,7 +61,7 @@ DOORS = ["call", "stream"]
         (400, {"x-should-retry": "true"}, b""),
     ],
 )  # fmt: skip
-def test_what_passes_with_time_is_sent_again(door: str, first: Any) -> None:
+def test_a_call_whose_failure_passes_is_sent_again(door: str, first: Any) -> None:
     async def main() -> None:
         async with serving(answering(first, first, (200, {}, b"ok"))) as server:
             async with Client() as client:
@@ -101,7 +101,7 @@ def test_and_so_often(door: str, options: Any, first: Any, attempts: int) -> Non
 
 @pytest.mark.parametrize("door", DOORS)
 @pytest.mark.parametrize(("method", "attempts"), [("GET", 3), ("POST", 1)])
-def test_what_the_server_may_have_done_is_not_done_twice(
+def test_a_request_that_may_have_been_executed_is_not_repeated(
     door: str, method: str, attempts: int
 ) -> None:
     async def main() -> None:

@@ -169,7 +169,7 @@ def test_shown() -> None:
         ("?q=é", {"a": "é"}, "/?q=%C3%A9&a=%C3%A9"),
     ],
 )
-def test_what_a_url_becomes(url: str, params: Any, path: str) -> None:
+def test_urls_are_joined_and_encoded(url: str, params: Any, path: str) -> None:
     async def main() -> None:
         async with serving(echo) as server, Client() as client:
             assert (await client.get(server.url + url, params=params)).status == 200

@@ -99,7 +99,7 @@ def test_nothing_that_passes_ends_it_with_the_providers_words(way: str) -> None:
         (400, b"{}", SOON),
     ],
 )
-def test_what_no_wait_cures_is_for_the_caller_at_once(
+def test_an_answer_that_no_wait_cures_is_the_callers_at_once(
     way: str, status: int, body: bytes, headers: dict[str, str]
 ) -> None:
     async def main() -> None:
@@ -218,7 +218,7 @@ def test_other_answers_in_json_reach_the_caller_as_they_are(way: str, body: byte
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_what_was_looked_at_ahead_is_settled_too(way: str) -> None:
+def test_a_body_that_was_looked_at_ahead_is_settled_too(way: str) -> None:
     async def main() -> None:
         scheduler = TokenRateScheduler(max_tpm=600, burst_ratio=60)
         body = b'{"id": 1, "usage": {"prompt_tokens": 4, "completion_tokens": 3}}'
@@ -234,7 +234,7 @@ def test_what_was_looked_at_ahead_is_settled_too(way: str) -> None:
 
 @pytest.mark.parametrize("kind", ["text/event-stream", "application/json"])
 @pytest.mark.parametrize("door", ["client", "transport"])
-def test_what_comes_piece_by_piece_is_not_waited_for(kind: str, door: str) -> None:
+def test_a_body_that_comes_piece_by_piece_is_not_waited_for(kind: str, door: str) -> None:
     first = b"data: 1\n\n" if kind == "text/event-stream" else b'[{"part": 1}'
 
     async def handler(request: Request) -> None:

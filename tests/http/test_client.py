@@ -119,7 +119,7 @@ def test_params_and_base_url() -> None:
 
 
 @pytest.mark.parametrize("base", ["/v1", "/v1/"])
-def test_what_names_no_host_is_joined_to_the_base(base: str) -> None:
+def test_a_url_without_a_host_is_joined_to_the_base(base: str) -> None:
     async def main() -> None:
         async with serving(echo) as server, Client(server.url + base) as client:
             for url in ("models/gemini:count", "/models/gemini:count", "gemini:count", "", "?a=1"):
@@ -154,7 +154,9 @@ def test_each_method_of_http_sends_itself() -> None:
         (b"404 Not Found\xe9", "Not Found\xe9", False, True),
     ],
 )
-def test_what_users_of_httpx_type(line: bytes, reason: str, success: bool, error: bool) -> None:
+def test_responses_have_the_attributes_that_users_of_httpx_type(
+    line: bytes, reason: str, success: bool, error: bool
+) -> None:
     async def handler(request: Request) -> None:
         await request.send(b"HTTP/1.1 " + line + b"\r\ncontent-length: 2\r\n\r\nok")
 

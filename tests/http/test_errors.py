@@ -42,7 +42,7 @@ def run(main: Any) -> Any:
         ({"timeout": -1.0}, http.InvalidRequest),
     ],
 )
-def test_what_cannot_be_sent_is_told_at_once(
+def test_an_unsendable_request_is_refused_at_once(
     wrong: dict[str, Any], error: type[http.InvalidRequest]
 ) -> None:
     arguments = {"url": NOWHERE + "/v1?key=SECRET", **wrong}

@@ -94,7 +94,7 @@ def test_members_one_after_another_are_one_body(pieces: int) -> None:
 
 
 @pytest.mark.parametrize("body", [b"plain text", WHOLE[:-8] + b"\0" * 8, WHOLE + b"junk"])
-def test_what_gzip_did_not_make_is_refused(body: bytes) -> None:
+def test_a_body_that_is_no_gzip_is_refused(body: bytes) -> None:
     async def main() -> None:
         async with serving(sending(body, "length")) as server, Client() as client:
             with pytest.raises(http.ProtocolError, match="not the gzip stream"):

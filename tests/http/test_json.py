@@ -76,7 +76,7 @@ def test_what_is_no_json_is_refused(name: str) -> None:
 
 
 @libraries
-def test_what_servers_send_is_read(name: str) -> None:
+def test_heads_as_servers_send_them_are_read(name: str) -> None:
     _, decode = of_library(name)
     assert decode(b'\xef\xbb\xbf{"a": 1}') == {"a": 1}
     assert decode('{"a": 1}'.encode("utf-16")) == {"a": 1}

@@ -89,7 +89,7 @@ PROVIDERS = {
 
 
 @pytest.mark.parametrize("fields", PROVIDERS.values(), ids=PROVIDERS)
-def test_what_providers_write_is_read(fields: Any) -> None:
+def test_headers_as_providers_write_them_are_read(fields: Any) -> None:
     told = agree(head_of(fields))
     assert told is not None
     assert len(told) == len({(quota.style, quota.name, quota.per) for quota in told})
@@ -127,7 +127,7 @@ def test_the_values_are_those() -> None:
      "Sun, 31 Feb 2025 15:07:39 GMT", "Sun, 15 Jun 2025 15:07:39 +0000", "1750000000",
      "1750000000123", "1s, 2s", "never", "nan", "inf", "1e400", "5 s", "5S", "5x", "1h2"],
 )  # fmt: skip
-def test_what_is_written_in_other_ways_is_never_read_otherwise(value: str) -> None:
+def test_headers_in_other_forms_are_never_read_otherwise(value: str) -> None:
     if not value.isascii():
         value = value.encode("utf-8").decode("latin-1")
     for kind in ("limit", "remaining", "reset"):

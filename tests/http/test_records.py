@@ -26,7 +26,7 @@ def test_a_request_keeps_what_it_is_given_by_place_and_by_name() -> None:
         assert getattr(by_name, name) is getattr(by_place, name) is value
 
 
-def test_what_a_request_is_not_given_is_what_its_signature_says() -> None:
+def test_a_requests_defaults_are_those_of_its_signature() -> None:
     request = _http.Outgoing("GET", "http://a")
     for name, parameter in inspect.signature(_http.Outgoing).parameters.items():
         if parameter.default is not inspect.Parameter.empty:

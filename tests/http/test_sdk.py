@@ -373,7 +373,7 @@ def test_a_stream_holds_its_slot_until_it_is_read_or_closed() -> None:
     run(main())
 
 
-def test_what_was_used_is_settled() -> None:
+def test_the_usage_of_an_answer_is_settled() -> None:
     async def main() -> None:
         for stream in (False, True):
             for sdk in ("openai", "anthropic"):

@@ -124,7 +124,7 @@ CONTENT = [
 
 @pytest.mark.parametrize("content", CONTENT, ids=range(len(CONTENT)))
 @pytest.mark.parametrize("told", [None, {"input_tokens": 3, "output_tokens": 4}])
-def test_what_content_holds_is_no_usage(content: Any, told: Any) -> None:
+def test_usage_in_the_content_is_no_usage(content: Any, told: Any) -> None:
     around: list[dict[str, Any]] = [
         {"content": [{"type": "tool_use", "input": content}]},
         {"choices": [{"message": {"tool_calls": [{"function": {"arguments": content}}]}}]},
@@ -315,12 +315,12 @@ requests = st.fixed_dictionaries(
 
 @settings(deadline=None)
 @given(requests)
-def test_what_a_request_asks_for_as_a_plain_reader_finds_it(request: dict[str, Any]) -> None:
+def test_a_request_is_read_as_a_plain_reader_reads_it(request: dict[str, Any]) -> None:
     body = json.dumps(request).encode()
     assert _http.asked(body) == (model_of(request), most_output(request))
 
 
-def test_what_the_content_of_a_request_holds_is_content() -> None:
+def test_names_in_the_content_of_a_request_are_content() -> None:
     inner = {"model": "other", "max_tokens": 99_999, "n": 7}
     body: dict[str, Any] = {
         "messages": [{"role": "user", "content": json.dumps(inner), "x": inner}],

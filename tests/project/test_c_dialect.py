@@ -53,7 +53,7 @@ def test_a_pointer_is_compared_with_null(source: Path) -> None:
 @pytest.mark.parametrize(
     "header", [each for each in SOURCES if each.suffix == ".h"], ids=lambda path: path.name
 )
-def test_what_a_header_declares_has_the_prefix(header: Path) -> None:
+def test_names_in_headers_have_the_prefix(header: Path) -> None:
     free = {"PY_SSIZE_T_CLEAN", "CURL", "CURLM"}
     for name in exported(header) - free:
         pythonic = re.fullmatch(r"[A-Z][a-z]\w*", name)  # types of Python objects

@@ -183,7 +183,7 @@ def test_every_block_names_its_language(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_what_is_not_run_says_why(page: Path) -> None:
+def test_a_block_that_is_not_run_says_why(page: Path) -> None:
     reasons = [block.not_run for block in parse(page.read_text("utf-8"))]
     assert "" not in reasons
 
@@ -269,7 +269,7 @@ took 0.2
         (PRINTING.replace("print(", "str or print("), True),
     ],
 )
-def test_what_a_block_prints_is_compared(page: str, fails: bool, tmp_path: Path) -> None:
+def test_the_output_of_a_block_is_compared(page: str, fails: bool, tmp_path: Path) -> None:
     [(_, source, output)] = programs(parse(page))
     if fails:
         with pytest.raises(pytest.fail.Exception):
@@ -300,7 +300,7 @@ def test_a_faulty_block_fails(source: str, tmp_path: Path) -> None:
         run_program(Path("page.md"), source, tmp_path)
 
 
-def test_what_a_command_names_in_vain_is_found() -> None:
+def test_a_name_in_a_command_that_is_not_there_is_found() -> None:
     assert missing("./dev test -k pipeline && ./dev check lint types --without c  # all") == []
     assert missing("./dev tset; ./dev check lnit") == ["./dev tset", "./dev check lnit"]
     assert missing("python -m xtremeflow.no_such") == ["python -m xtremeflow.no_such"]

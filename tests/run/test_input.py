@@ -174,7 +174,7 @@ def _packed(form: str, data: bytes) -> bytes:
         ("a\nb\n".encode("utf-16-be"), [b"\0a\0", b"\0b\0"]),  # lines that are no JSON
     ],
 )
-def test_what_is_right_for_plain_input_is_right_for_packed(
+def test_packed_input_is_read_as_plain_input_is(
     tmp_path: Path, form: str, data: bytes, lines: list[bytes] | str
 ) -> None:
     path = tmp_path / "in"

@@ -100,7 +100,7 @@ def test_without_adapt_nothing_is_learned(out: Path) -> None:
     assert runner.scheduler.stats().limits == ()
 
 
-def test_what_the_limits_have_become_is_kept(out: Path) -> None:
+def test_the_limits_as_they_have_become_are_kept(out: Path) -> None:
     runner = learner(out, Bucket(60_000))
     history = History(out)
     history.start(1.0, [], target="https://h/v1")

@@ -101,7 +101,7 @@ def test_every_line_is_strict_json(tmp_path: Path, name: str, status: int) -> No
 
 
 @given(st.binary(max_size=60) | st.text(max_size=40).map(str.encode))
-def test_what_is_read_is_written_as_one_strict_line(body: bytes) -> None:
+def test_any_answer_is_written_as_one_strict_line(body: bytes) -> None:
     strictly(quoted(body))
     read = document(body)
     if read is not None:

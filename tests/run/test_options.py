@@ -151,7 +151,7 @@ def test_presets_are_complete() -> None:
         ("--provider deepseek", [], True, 500),
     ],
 )
-def test_what_is_not_given_is_learned(
+def test_limits_that_are_not_given_are_learned(
     arguments: str, names: list[str], adapt: object, concurrency: int | None
 ) -> None:
     given = parser().parse_args(["in.jsonl", "-o", "out.jsonl", *arguments.split()])

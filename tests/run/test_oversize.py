@@ -62,7 +62,7 @@ def test_where_that_is_not_known_it_is_sent_and_holds_up_nobody(
     assert runner.stopped is None
 
 
-def test_what_is_refused_as_too_large_is_not_paid_off(tmp_path: Path) -> None:
+def test_a_line_that_is_refused_as_too_large_is_not_paid_off(tmp_path: Path) -> None:
     """Before the limit is known, the line is sent; the lines behind it go on at once."""
 
     def script(request: Any, attempt: int) -> Any:

@@ -21,7 +21,7 @@ def line(number: int, size: int = 10) -> bytes:
     return f'{{"id": "{record_id(number, number * 7)}", "pad": "{"x" * size}"}}\n'.encode()
 
 
-def test_what_is_done_is_known_by_number_and_fingerprint() -> None:
+def test_a_done_line_is_known_by_number_and_fingerprint() -> None:
     done = Done()
     marks = {random.randrange(1, 10**6): random.getrandbits(64) or 1 for _ in range(2000)}
     for number, mark in marks.items():
@@ -66,7 +66,7 @@ def test_reading_what_is_done_changes_nothing(path: Path) -> None:
     assert listing(path) == before
 
 
-def test_what_cannot_begin_leaves_nothing_behind(path: Path) -> None:
+def test_a_run_that_cannot_begin_leaves_nothing_behind(path: Path) -> None:
     results = Results(path)
     path.with_name("out.errors.jsonl").mkdir()  # meanwhile
     with pytest.raises(ResultsError, match="Is a directory"):

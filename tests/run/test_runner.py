@@ -74,7 +74,7 @@ def test_the_requests_are_paced_by_their_limit(out: Path) -> None:
     assert times == pytest.approx(range(10), abs=0.01)
 
 
-def test_what_is_done_is_not_sent_again(out: Path) -> None:
+def test_a_done_line_is_not_sent_again(out: Path) -> None:
     lines = [plain(f"text {i}") for i in range(6)]
     runner = make(out, Scripted(), budget=Budget(max_requests=4))
     go(runner, lines)

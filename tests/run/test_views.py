@@ -127,7 +127,7 @@ def test_a_stop_is_told_to_its_last_word() -> None:
     assert " ".join(text.split()).endswith(f"{reason}; waiting for the calls in flight")
 
 
-def test_what_is_cut_ends_in_an_ellipsis() -> None:
+def test_a_cut_line_ends_in_an_ellipsis() -> None:
     text = drawn(40, snapshot(), no_color=True, color_system=None)
     assert "…" in text.splitlines()[0]
 
@@ -185,7 +185,7 @@ def test_a_line_says_it_all() -> None:
     )
 
 
-def test_what_is_no_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_no_terminal_gets_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(choose(quiet=False, plain=False, title=""), LogLines)
     assert isinstance(choose(quiet=True, plain=False, title=""), Quiet)
 

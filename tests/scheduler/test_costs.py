@@ -133,7 +133,7 @@ def test_what_turns_out_of_calls_that_were_in_doubt() -> None:
 
 
 @virtual
-async def test_what_was_learned_of_charges_is_there_the_next_time() -> None:
+async def test_learned_charges_are_there_the_next_time() -> None:
     before = TokenRateScheduler(adapt=True).learned
     before["charges"] = {"m": {"admission": "max", "settles": False, "cached_free": None}}
     scheduler = TokenRateScheduler(adapt=True, learned=json.loads(json.dumps(before)))
@@ -158,7 +158,7 @@ async def test_what_the_answers_show_counts_more_than_what_was_learned_before() 
 
 
 @virtual
-async def test_what_the_user_says_counts_and_the_rest_is_learned() -> None:
+async def test_the_users_limits_count_and_the_others_are_learned() -> None:
     scheduler = TokenRateScheduler(max_tpm=60_000)
     scheduler.charge_by(ChargeRule("max", settles=False))
     estimate = scheduler.estimate(BODY)

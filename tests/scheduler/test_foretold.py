@@ -240,7 +240,7 @@ def test_all_is_as_if_python_had_looked(
 
 @pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize("style", [openai, anthropic, azure, silent])
-def test_what_is_foretold_is_foreseen(maker: str, style: Any) -> None:
+def test_a_foretold_answer_is_foreseen(maker: str, style: Any) -> None:
     """Nearly all of a calm provider's answers, in every form."""
     if style is silent and maker in ("adapt", "bounded"):
         pytest.skip("the number of calls in flight is being found: each answer is looked at")

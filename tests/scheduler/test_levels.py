@@ -168,7 +168,7 @@ def test_a_repeat_that_fails_to_be_asked_for_changes_nothing() -> None:
     ("estimate", "images"),
     [({"tokens": 10, "images": 0}, 57), (10, 57), (0, 2), (None, 2)],
 )
-def test_what_an_estimate_leaves_out_costs_nothing(estimate: Any, images: int) -> None:
+def test_a_limit_that_an_estimate_leaves_out_costs_nothing(estimate: Any, images: int) -> None:
     async def main() -> None:
         async def text() -> None:
             scheduler.notify_rate_limit_exceeded(2)

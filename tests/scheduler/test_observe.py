@@ -94,7 +94,7 @@ async def test_a_lower_limit_is_followed_and_a_higher_one_is_not() -> None:
 
 
 @virtual
-async def test_what_is_left_lowers_the_level_and_never_raises_it_above_its_own() -> None:
+async def test_a_told_rest_lowers_the_level_and_never_raises_it_above_its_own() -> None:
     scheduler = TokenRateScheduler(limits=[Limit("tokens", 60_000, 60.0, 60_000)])
     await one_call(scheduler, bucket("tokens", 60_000, 59_000), 1_000)
     assert limit_of(scheduler, "tokens").level == 60_000

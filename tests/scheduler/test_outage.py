@@ -139,7 +139,7 @@ def test_one_failure_among_many_answers_costs_one_short_pause() -> None:
         (ValueError(), False),
     ],
 )
-def test_what_is_an_outage(error: Any, expected: bool) -> None:
+def test_exceptions_of_an_outage_are_known(error: Any, expected: bool) -> None:
     assert is_outage(error) is expected
 
 

@@ -227,7 +227,7 @@ async def test_a_cached_prompt_is_read_faster():
     assert took == pytest.approx([0.01 * tokens, 0.01 * (tokens - 1920)])
 
 
-def test_what_is_used_longest_ago_is_forgotten_first(monkeypatch):
+def test_the_least_recently_used_is_forgotten_first(monkeypatch):
     monkeypatch.setattr("xtremeflow.serve.cache.MOST_BLOCKS", 3)
     cache = PrefixCache(lambda _: CacheRules(minimum=1, unit=1))
     prompts = ["aaaa", "bbbb", "cccc", "aaaa", "dddd"]

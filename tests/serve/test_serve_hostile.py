@@ -37,7 +37,7 @@ def nested(depth):
     ],
 )
 @simulated
-async def test_what_is_no_json_of_an_api_is_a_400(body):
+async def test_a_body_that_is_no_json_of_an_api_is_a_400(body):
     for api in ("chat", "responses"):
         client = Client("openai")
         path = PATHS["openai"] if api == "chat" else "/v1/responses"
@@ -49,7 +49,7 @@ async def test_what_is_no_json_of_an_api_is_a_400(body):
 
 
 @simulated
-async def test_what_is_unusual_and_right_is_answered():
+async def test_an_unusual_request_that_is_right_is_answered():
     client = Client("openai")
     for content in ("\U0001f600", "\ufeff", "\0", "\u2028"):
         body = {**HELLO, "messages": [{"role": "user", "content": content}]}

@@ -402,7 +402,7 @@ async def test_vllm_works_on_a_batch_and_lets_the_others_wait():
 
 @pytest.mark.parametrize("name", PROFILES)
 @simulated
-async def test_what_no_wait_cures(name):
+async def test_a_refusal_that_no_wait_cures_is_known(name):
     client = Client(name)
     await client.admin("spent", {"spent": True})
     got = await client.call()

@@ -94,7 +94,7 @@ def test_slots_are_held_together_and_handed_over_at_once(share: str) -> None:
     run(main())
 
 
-def test_what_is_reported_moves_everybodys_bucket(share: str) -> None:
+def test_a_report_moves_every_members_bucket(share: str) -> None:
     async def main() -> None:
         first, second = (
             TokenRateScheduler(limits=[Limit("tokens", 100, 1, 1000)], share=share)
@@ -264,7 +264,7 @@ def test_a_timeout_in_the_line_is_kept(share: str) -> None:
         ("shm:a\0b", ValueError),
     ],
 )
-def test_what_is_no_share_is_refused(share: object, error: type[Exception]) -> None:
+def test_a_file_that_is_no_share_is_refused(share: object, error: type[Exception]) -> None:
     with pytest.raises(error, match="share must"):
         TaskScheduler(1, share=share)  # type: ignore[arg-type]
 

@@ -373,7 +373,7 @@ def test_a_share_without_room_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     TaskScheduler(1, share=f"file:{tmp_path / 'limits'}")
 
 
-def test_what_a_failed_join_had_taken_is_free_again(share: str) -> None:
+def test_the_seat_of_a_failed_join_is_free_again(share: str) -> None:
     first = RequestRateScheduler(max_rps=10, share=share)
     path = path_of(share)
     before = os.listdir("/proc/self/fd")
