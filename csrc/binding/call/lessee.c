@@ -13,7 +13,7 @@ int xf_lessee_enter(const SchedulerObject *s)
     return -1;
 }
 
-static void tell(SchedulerObject *s, const char *method)
+static void tell_holder(SchedulerObject *s, const char *method)
 {
     PyObject *type, *value, *traceback, *holder = Py_NewRef(s->lessee->holder);
     PyErr_Fetch(&type, &value, &traceback);
@@ -29,14 +29,14 @@ static void tell(SchedulerObject *s, const char *method)
 void xf_lessee_tell(SchedulerObject *s)
 {
     s->lessee->told = true;
-    tell(s, "ask");
+    tell_holder(s, "ask");
 }
 
 void xf_lessee_leave(SchedulerObject *s)
 {
     if (s->lessee != NULL && !s->lessee->gone) {
         s->lessee->gone = true;
-        tell(s, "close");
+        tell_holder(s, "close");
     }
 }
 
