@@ -323,7 +323,7 @@ class Holder:
             return none
         covered = int(min(own / each for own, each in units)) if state["has_chunk"] else 0
         demand = waiting
-        if state["has_chunk"]:  # a stream of calls goes on as it has until now
+        if state["has_chunk"] or waiting > 0:  # a stream of calls goes on as it has until now
             demand = max(demand, math.ceil(self._rate * CHUNK_S))
         count = demand - covered
         if count < 1:
