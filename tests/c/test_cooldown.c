@@ -479,4 +479,12 @@ TEST(a_call_refused_in_a_cooldown_that_is_over_was_sent_again)
     stop();
 }
 
+TEST(a_late_refusal_does_not_lengthen_the_told_wait_of_its_episode)
+{
+    xf_cooldown c = {.step = 5};
+    const xf_backoff b = {.told_ns = 0, .base_ns = SECOND, .max_ns = 60 * SECOND};
+    CHECK_EQ(xf_cooldown_open(&c, &b, false, 100), 100);
+    CHECK(xf_cooldown_open(&c, &b, true, 100) > 100);
+}
+
 TEST_MAIN

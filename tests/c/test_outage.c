@@ -229,4 +229,30 @@ TEST(a_call_admitted_before_a_failure_does_not_go_after_its_pause)
     stop();
 }
 
+TEST(an_answer_to_a_call_that_was_sent_with_a_failed_one_does_not_end_an_outage)
+{
+    xf_outage o = {0};
+    const xf_outage_failure f = {.sent = 10, .now = 50, .fresh = true};
+    for (int i = 0; i < XF_OUTAGE_AFTER; i++) {
+        xf_outage_failed(&o, &f, 100, 150);
+    }
+    xf_outage_answered(&o, 10);
+    CHECK_EQ(o.interval, 100);
+    xf_outage_answered(&o, 11);
+    CHECK_EQ(o.interval, 0);
+}
+
+TEST(single_calls_that_fail_faster_halve_the_time_that_convinces)
+{
+    xf_outage o = {0};
+    const xf_outage_failure slow = {.sent = 10, .now = 50, .fresh = true};
+    const xf_outage_failure fast = {.sent = 60, .now = 61, .fresh = true};
+    for (int i = 0; i < XF_OUTAGE_AFTER; i++) {
+        xf_outage_failed(&o, &slow, 100, 150);
+    }
+    CHECK_EQ(o.longest, 40);
+    xf_outage_failed(&o, &fast, 100, 150);
+    CHECK_EQ(o.longest, 20);
+}
+
 TEST_MAIN
