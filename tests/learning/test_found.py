@@ -357,6 +357,15 @@ def test_what_the_native_part_tells_and_takes() -> None:
     run(main())
 
 
+def test_a_rate_that_was_given_and_never_met_is_not_kept() -> None:
+    async def main() -> tuple[Any, Any]:
+        guess = TokenRateScheduler(max_rpm=60, adapt=True)
+        again = TokenRateScheduler(adapt=True, learned=guess.learned)
+        return guess.learned["rates"], again.learned["rates"]
+
+    assert run(main()) == ({}, {})
+
+
 def test_learned_needs_adapt() -> None:
     with pytest.raises(ValueError, match="learned is of use with adapt=True or adapt='bounded'"):
         TokenRateScheduler(learned={"version": 1, "rates": {}})

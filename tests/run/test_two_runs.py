@@ -90,4 +90,4 @@ def test_two_runs_on_one_key_lose_no_line(tmp_path: Path, told: bool, apart: flo
         path = tmp_path / f"{name}.jsonl"
         assert sorted(by_line(results_in(path))) == list(range(1, 901))
         assert errors_path(path).read_bytes() == b""
-    assert account.refused > 0
+    assert told or account.refused > 0  # the law of headers may spare all refusals

@@ -39,7 +39,7 @@ __all__ = ["PLACES", "UNLIMITED", "Learner"]
 logger = logging.getLogger("xtremeflow.learning")
 
 TOLD = 1e-9  # the doubt of a limit that the provider's answers tell, relative to it
-SELDOM = 0.5  # s between two looks at what passed, while headers explain all refusals
+SELDOM = 0.1  # s between two looks at what passed, while headers explain all refusals
 TRIVIAL = 0.02  # changes of a rate by less are not worth a line of the log
 
 
@@ -94,7 +94,7 @@ class Learner:
             self._finder = RateFinder(
                 core, self._limits, self._free, self._told.pace, self._told.cut, self._say
             )
-            self._finder.begin({**self._given(), **before.rates})
+            self._finder.begin(self._given(), before.rates)
             if before.rates:
                 if before.concurrency is None:
                     self.slots.open()
@@ -282,9 +282,9 @@ class Learner:
         place = index - len(self._limits.configured)
         logger.log(
             logging.DEBUG if is_trivial else logging.INFO,
-            "Limit on %s is now %.10g/s, at once %.10g: %s",
+            "Limit on %s is now %.6g/min, at once %.6g: %s",
             PLACES[place][0] if given is None else given.name,
-            rate,
+            MINUTE * rate,
             capacity,
             reason,
         )

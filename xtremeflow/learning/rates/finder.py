@@ -21,6 +21,7 @@ from xtremeflow.learning.saved import NAMES, Rate
 from xtremeflow.values.limits import MINUTE, Limit
 
 FEWEST = 16  # calls: before, a refusal says nothing of a rate
+FEW = 8  # calls: before, a refusal says nothing of a told bucket
 ASSUMED = 0.3  # the doubt of a rate that is configured
 LATE = 2.0  # times the rate: not refused before that, it was no rate to believe in
 EARLY = 0.9  # of the rate that was believed in, after a refusal before it
@@ -75,6 +76,7 @@ class RateFinder:
             assert index is not None
             self.suspects.append(Suspect(name, index, limits.bound(index)))
         self._ramp = Ramp()
+        self._guesses: set[int] = set()  # rates that no refusal has confirmed
         self._restart()
 
     def _restart(self) -> None:
@@ -104,6 +106,8 @@ class RateFinder:
         """Returns the believed rates that have proved themselves."""
         found: dict[str, Rate] = {}
         for i in self.culprits:
+            if i in self._guesses:
+                continue
             suspect, model = self.suspects[i], self._bank.best
             doubt = model.rates[i].doubt + model.error
             if model.rates[i].rate > 0 and doubt < 1.0:
@@ -125,10 +129,11 @@ class RateFinder:
         is_beyond = self._control.factor(self._seconds(self._own(gauge))) > 1.0 + ASSUMED
         return self._control.is_closed or is_beyond
 
-    def begin(self, given: Mapping[str, Rate]) -> None:
-        """Begins with rates that were given or learned before."""
+    def begin(self, given: Mapping[str, Rate], learned: Mapping[str, Rate]) -> None:
+        """Begins with rates that were given, which are guesses, or learned before."""
+        self._guesses = {i for i, s in enumerate(self.suspects) if s.name not in learned}
         for i, suspect in enumerate(self.suspects):
-            rate = given.get(suspect.name)
+            rate = learned.get(suspect.name, given.get(suspect.name))
             if rate is not None:
                 self._bank.known(i, rate.rate, rate.doubt / rate.rate)
                 suspect.rate = suspect.pace = rate.rate
@@ -147,6 +152,7 @@ class RateFinder:
             if suspect.index == index:
                 suspect.most, suspect.rate, suspect.pace = bound, limit.rate, limit.rate
                 self._bank.known(i, limit.rate, ASSUMED)
+                self._guesses.add(i)
                 self._control.know()
 
     def give_up(self) -> None:
@@ -188,7 +194,7 @@ class RateFinder:
         kind = control.refused(
             gauge.now, gauge.sent_at, before[0], seconds, verdict.wait, unlikely=is_doubtful
         )
-        if kind is Refusal.EPISODE and is_doubtful and self._cut(whole):
+        if kind is Refusal.EPISODE and is_doubtful and before[0] >= FEW and self._cut(whole):
             self._mark(gauge)
         elif kind is Refusal.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
             for suspect in self.suspects:
@@ -234,6 +240,7 @@ class RateFinder:
 
     def _met(self, gauge: Gauge, before: Sequence[float], factor: float) -> None:
         """A limit was met, at `factor` times the rate."""
+        self._guesses.clear()
         costs = [reading.cost for reading in gauge.readings]
         amounts, units = tuple(before), self._paid(costs, before)
         self._bank.refused(gauge.sent_at, amounts, units, costs, self._ledger)

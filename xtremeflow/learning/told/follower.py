@@ -24,12 +24,13 @@ from xtremeflow.values.limits import MINUTE, Limit
 logger = logging.getLogger("xtremeflow.learning")
 
 KEPT = 0.2  # of a bucket: the level at which one client's pace is the rate, kept for newcomers
+ALONE = 0.02  # the same while no other user was noticed
 SCALE = 1 / 12  # of a bucket: the change that e-folds the pace; less is faster, and wilder
 FASTEST = 4.0  # times the rate, at most, while others may use the same bucket
 # Parts of the rest: waiting calls that cost no more together may go at once, if no other user was
 # noticed for so many seconds; and if one was, or may be there.
-FITS, SHARED = 0.9, 0.25
-MEMORABLE = 120.0
+FITS, SHARED = 0.95, 0.25
+MEMORABLE, AT_FIRST = 120.0, 10.0  # s that others are reckoned with: once noticed; unseen
 NOTICED = 0.01  # of a bucket: if more is missing, others have used it
 
 NAMES = ("requests", "tokens", "input_tokens", "output_tokens")  # in the order of the reader in C
@@ -288,7 +289,7 @@ class ToldFollower:
                 logger.debug("Not followed, the limit cannot be kept: %r", limit)
                 return
             self._told_why(index, told, limit)
-            self._others_at[index] = self._core._now()
+            self._others_at[index] = self._core._now() - MEMORABLE + AT_FIRST
             if told.is_level and limit.per <= MINUTE:
                 assert limit.capacity is not None
                 self._burst.begin(index, limit.capacity / limit.rate)
@@ -338,8 +339,9 @@ class ToldFollower:
         if index in self._burst:
             self._core._pace(index, min(FASTEST * limit.rate, steepest))
         elif told.is_level:
-            kept, scale = KEPT * limit.capacity, SCALE * limit.capacity
-            fits = SHARED if index in self._others_at else FITS
+            scale, is_shared = SCALE * limit.capacity, index in self._others_at
+            kept = (KEPT if is_shared else ALONE) * limit.capacity
+            fits = SHARED if is_shared else FITS
             most = FASTEST * limit.rate
             if steepest < inf:
                 most, fits = min(most, steepest), 0.0
