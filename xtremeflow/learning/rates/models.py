@@ -4,8 +4,9 @@ When a call is refused, each model says of each unit what its limit is. A window
 used up, so its limit is what has passed in S seconds. A bucket that holds S seconds of its rate is
 empty, and was full at most at any time before: its rate is the highest of what has passed in T
 seconds, over T + S. A large bucket was empty at the last refusal and is so now, so as much has come
-in meanwhile as has passed. The right model says the same at every refusal, of the unit that it was for,
-however the calls were paced meanwhile; the others do not. So the one is believed that errs least.
+in meanwhile as has passed. The right model says the same at every refusal, of the unit that it was
+for, however the calls were paced meanwhile; the others do not. So the one is believed that errs
+least.
 """
 
 from __future__ import annotations
