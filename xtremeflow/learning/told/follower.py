@@ -31,7 +31,7 @@ FASTEST = 4.0  # times the rate, at most, while others may use the same bucket
 # noticed for so many seconds; and if one was, or may be there.
 FITS, SHARED = 0.95, 0.25
 MEMORABLE, AT_FIRST = 120.0, 10.0  # s that others are reckoned with: once noticed; unseen
-NOTICED = 0.01  # of a bucket: if more is missing, others have used it
+NOTICED = 0.001  # of a bucket: if more is missing at an answer, others have used it
 
 NAMES = ("requests", "tokens", "input_tokens", "output_tokens")  # in the order of the reader in C
 
