@@ -67,10 +67,9 @@ static void end_hold(xf_groups *all, xf_group *g, int64_t now)
     g->leader = NULL;
 }
 
-/* It is warm for its time to live from `from` on, at least. */
-static void warm(xf_group *g, int64_t from)
+/* It is warm until then, at least. */
+static void warm(xf_group *g, int64_t until)
 {
-    int64_t until = xf_sum(from, g->ttl_ns);
     if (g->warm_until < until) {
         g->warm_until = until;
     }
@@ -83,12 +82,13 @@ bool xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at
         return false;
     }
     if (g->spent_ns >= g->hold_ns) {
-        warm(g, at); /* as far as anybody waits for it */
+        warm(g, xf_sum(at, g->ttl_ns)); /* as far as anybody waits for it */
         return false;
     }
     g->leader = c;
     g->led_at = at;
     g->held_until = xf_sum(at, g->hold_ns - g->spent_ns);
+    g->lapsed_until = xf_sum(g->held_until, g->ttl_ns);
     all->led++;
     return true;
 }
@@ -97,7 +97,7 @@ void xf_group_lapse(xf_groups *all, xf_group *g)
 {
     all->lapsed += g->waiting > 0;
     end_hold(all, g, g->held_until);
-    warm(g, g->held_until);
+    warm(g, g->lapsed_until);
 }
 
 bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now)
@@ -109,7 +109,7 @@ bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now)
     if (held) {
         end_hold(all, g, now);
     }
-    warm(g, c->dispatched_at);
+    warm(g, xf_sum(c->dispatched_at, g->ttl_ns));
     return held;
 }
 

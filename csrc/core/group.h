@@ -11,8 +11,8 @@
  * If the leader ends before the prefix can be read, the group is cold, and the next call leads. A
  * hold has a bound. Leaders that fail one after another share one, so they hold no call for longer.
  * A refusal by the provider does not count: the cooldown holds everybody back. After its bound a
- * hold *lapses*: the group counts as warm. The callers give both times, in ns. A group with a bound
- * of 0 is never held.
+ * hold *lapses*: the group counts as warm. The callers give both times, in ns. Where they change
+ * them while it warms, the old ones count for that hold. A group with a bound of 0 is never held.
  *
  * A group is known by its index, and lives until it is closed and its last call has ended. All
  * functions are O(1); xf_groups_open() allocates.
@@ -39,7 +39,8 @@ typedef struct xf_group {
     int64_t tokens;        /* of the prefix, 0 if unknown; the caller's own */
     int64_t spent_ns;      /* of the bound, by leaders that failed one after another */
     int64_t led_at;        /* warming: the leader's admission, */
-    int64_t held_until;    /* and the end of the hold */
+    int64_t held_until;    /* the end of the hold, */
+    int64_t lapsed_until;  /* and until when it is warm if the hold lapses */
     int64_t missed_at;     /* calls dispatched earlier do not warm it, but for a leader */
     int64_t warm_until;    /* not warming: it is warm before, cold from then on */
     uint32_t index;

@@ -245,6 +245,21 @@ def test_leaders_that_fail_one_after_another_hold_no_call_for_longer(make: Make)
     assert scheduler.collect() == calls[3:]
 
 
+@pytest.mark.parametrize("looked", [False, True])
+def test_terms_that_change_count_from_the_next_hold_on(make: Make, looked: bool) -> None:
+    """Also if nobody looked between the end of the hold and the change."""
+    scheduler = make()
+    group = scheduler.open_group(SECOND, 2 * SECOND)
+    [leader] = submit(scheduler, 1, group)
+    dispatch(scheduler, leader)
+    scheduler.poll(2 * SECOND)
+    if looked:
+        scheduler.looked_up(2 * SECOND, leader, True)
+    scheduler.set_terms(group, SECOND, None)
+    scheduler.collect()
+    assert submit(scheduler, 2, group, 4 * SECOND)[:1] == scheduler.collect()  # it is cold again
+
+
 def test_the_hold_of_a_call_that_was_refused_begins_anew(make: Make) -> None:
     scheduler = make()
     group = scheduler.open_group(3 * SECOND, MINUTES)

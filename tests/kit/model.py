@@ -400,7 +400,7 @@ class Model:
         if group.leader == call.number or call.dispatched >= group.missed_at:
             self.let_go(group)
             group.end_hold(self.now, self.members(group))
-            group.warm(call.dispatched)
+            group.warm(group.lives(call.dispatched))
 
     def lose(self, call: Call, spends: bool) -> None:
         group = call.group

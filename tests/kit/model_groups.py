@@ -16,6 +16,7 @@ class Group:
     leader: int | None = None  # the number of the call that writes the cache
     led_at: int = 0
     held_until: int = 0
+    lapsed_until: int | None = None  # until when it is warm if the hold lapses
     missed_at: int = 0  # calls dispatched earlier do not warm it, but for a leader
     warm_until: int | None = 0  # None: for ever
     spent: int = 0  # of the bound, by leaders that failed one after another
@@ -44,16 +45,21 @@ class Group:
         if self.warm_until is None or at < self.warm_until:
             return False
         if self.spent >= self.hold:
-            self.warm(at)
+            self.warm(self.lives(at))
             return False
         self.leader, self.led_at = number, at
         self.held_until = at + self.hold - self.spent
+        self.lapsed_until = self.lives(self.held_until)
         self.led += 1
         return True
 
-    def warm(self, since: int) -> None:
+    def lives(self, since: int) -> int | None:
+        """Until when it is warm that was warm at `since`."""
+        return None if self.ttl is None else since + self.ttl
+
+    def warm(self, until: int | None) -> None:
         if self.warm_until is not None:
-            self.warm_until = None if self.ttl is None else max(self.warm_until, since + self.ttl)
+            self.warm_until = None if until is None else max(self.warm_until, until)
         self.spent = 0
 
     def end_hold(self, now: int, waiting: int) -> None:
@@ -63,7 +69,7 @@ class Group:
 
     def lapse(self, waiting: int) -> None:
         self.end_hold(self.held_until, waiting)
-        self.warm(self.held_until)
+        self.warm(self.lapsed_until)
         self.lapsed += waiting > 0
 
     def lost(self, spends: bool, now: int, waiting: int) -> None:
