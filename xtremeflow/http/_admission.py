@@ -6,7 +6,7 @@ import asyncio
 import gc
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Generator, Iterable
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -438,7 +438,7 @@ class Leases:
         self._waiting: set[asyncio.Task[Any]] = set()  # for the admission of a stream
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> Generator[None, None, None]:
         """Marks the running task as one that waits for a slot."""
         task = asyncio.current_task()
         assert task is not None
