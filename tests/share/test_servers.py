@@ -9,6 +9,7 @@ import asyncio
 import gc
 import itertools
 import json
+import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -309,6 +310,18 @@ def test_members_that_wait_during_an_outage_do_nothing(tmp_path: Path) -> None:
 
         times = asyncio.run(during(share, trouble))
         assert not [at for at in times if killed[0] + 1 < at < killed[1]]
+        gc.collect()
+
+
+def test_an_outage_takes_no_random_number_of_the_programs(tmp_path: Path) -> None:
+    with Server(tmp_path) as server:
+        scheduler = RequestRateScheduler(max_rps=100, share=f"{server.url}#a")
+        before = random.getstate()
+        server.kill()
+        eventually(lambda: scheduler.stats().share.outages > 0)
+        time.sleep(0.5)  # for some tries to connect
+        assert random.getstate() == before
+        del scheduler
         gc.collect()
 
 

@@ -67,6 +67,7 @@ class Holder:
         self._scheduler: Callable[[], _core.Scheduler | None] = lambda: None
         self._news = asyncio.Event()
         self._offset = Offset()
+        self._chance = random.Random()  # the program's own numbers are not for this thread
         self._trips: deque[int] = deque(maxlen=TRIPS)  # round trips, in ns
         self._connection = ""
         self._number = 0
@@ -473,7 +474,7 @@ class Holder:
                     refused = again.refused
                 except Unusable:
                     refused = False
-                try_at = self._clock() + int(wait * random.uniform(0.5, 1.5) * 1e9)
+                try_at = self._clock() + int(wait * self._chance.uniform(0.5, 1.5) * 1e9)
                 wait = min(LAST_TRY, 2 * wait)
             if self.terms.on_outage == "share" and (refused or self._clock() - began < ALONE * 1e9):
                 self._grant_alone()
