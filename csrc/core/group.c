@@ -102,8 +102,8 @@ void xf_group_lapse(xf_groups *all, xf_group *g)
 
 bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now)
 {
-    bool held = g->leader != NULL;
-    if (g->leader != c && c->dispatched_at < g->missed_at) {
+    bool held = g->leader != NULL, leads = held && g->leader == c;
+    if (!leads && c->dispatched_at < g->missed_at) {
         return false;
     }
     if (held) {

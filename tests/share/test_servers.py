@@ -321,8 +321,6 @@ def test_an_outage_takes_no_random_number_of_the_programs(tmp_path: Path) -> Non
         eventually(lambda: scheduler.stats().share.outages > 0)
         time.sleep(0.5)  # for some tries to connect
         assert random.getstate() == before
-        del scheduler
-        gc.collect()
 
 
 # -- the command line
