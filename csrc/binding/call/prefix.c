@@ -130,11 +130,12 @@ int xf_prefix_join(CallObject *c, PyObject *key, int64_t tokens)
 
 /* ---- answers ---- */
 
-/* The median of the last leaders' waits. */
+/* The median of the last leaders' waits, of which there is one at least. */
 static int64_t median(const xf_prefixes *p)
 {
     int64_t sorted[XF_LEADERS];
     size_t n = 0;
+    assert(p->n_waits > 0);
     for (size_t k = 0; k < XF_LEADERS && k < p->n_waits; k++) {
         size_t at = n++;
         for (; at > 0 && sorted[at - 1] > p->waits[k]; at--) {
