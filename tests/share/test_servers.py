@@ -148,7 +148,8 @@ def test_a_refusal_in_one_member_pauses_the_others(share: str) -> None:
         await asyncio.sleep(0.1)
         assert await second.submit(sent()) - ended[0] > 0.9
         await task
-        assert second.stats().cooldowns == 1
+        assert first.stats().cooldowns == 1
+        assert second.stats().cooldowns <= 1
 
     asyncio.run(main())
 
