@@ -96,6 +96,9 @@ static void mend_limit(xf_joint_limit *l)
     mend_number(&l->pace.rate);
     mend_number(&l->pace.scale);
     mend_number(&l->pace.fits);
+    mend_number(&l->pace.full);
+    mend_number(&l->pace.burst);
+    mend_instant(&l->pace.faded);
     l->pace.kept = isfinite(l->pace.kept) ? l->pace.kept : 0;
 }
 

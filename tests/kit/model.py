@@ -185,7 +185,8 @@ class Model:
         for limit, cost in zip(self.limits, call.costs, strict=True):
             limit.take(cost, at)
             waiting = float(limit.used) / float(self.admitted + 1) * behind
-            limit.pace.took(cost, min(limit.level, limit.room), waiting, limit.rate, at)
+            left = min(limit.level, limit.room)
+            limit.pace.took(cost, left, waiting, limit.rate, limit.capacity, at)
         self.try_one(at)
         self.admitted += 1
         self.in_use += 1

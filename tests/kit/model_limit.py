@@ -18,7 +18,8 @@ Law = tuple[float, float, float, float]  # of a pace: most, kept, scale, fits; s
 class Pace:
     """Calls follow each other no faster than at `most` units a second, or at the limit's rate times
     e^((level - kept) / scale) if that is less; but if all that wait cost no more than the part
-    `fits` of the level, they go at once. A pace ends at `until`.
+    `fits` of the level, they go at once. What has gone at once counts as waiting still, and fades
+    as the bucket refills. A pace ends at `until`.
 
     It alone is reckoned in floating point: in the core's smallest parts of a unit, `parts` each,
     and step by step as there, as only so the same instants come out.
@@ -27,15 +28,40 @@ class Pace:
     law: Law = (0.0, 0.0, 0.0, 0.0)
     until: int | None = None
     next: int = 0  # no call that costs anything passes before this instant
+    burst: float = 0.0  # what has gone at once, in parts,
+    faded: int = 0  # and has faded until this instant
 
-    def took(self, cost: int, level: Fraction, waiting: float, rate: Fraction, when: int) -> None:
+    def fits(
+        self, cost: float, left: float, waiting: float, rate: Fraction, full: int, when: int
+    ) -> bool:
+        """Whether all may go at once; all is in parts."""
+        if self.law[3] <= 0:
+            return False
+        if full > 0 and when > self.faded:
+            self.burst *= exp(float(self.faded - when) * float(rate.numerator) / float(full))
+            self.faded = when
+        burst = self.burst + cost
+        if waiting + burst > self.law[3] * (left + burst):
+            return False
+        self.burst = burst
+        return True
+
+    def took(
+        self,
+        cost: int,
+        level: Fraction,
+        waiting: float,
+        rate: Fraction,
+        capacity: int,
+        when: int,
+    ) -> None:
         """A call was admitted, and left that level."""
-        most, kept, scale, fits = self.law
+        most, kept, scale, _ = self.law
         parts = rate.denominator
         if most <= 0 or cost == 0:
             return
         left = float(int(level * parts)) / float(parts) * float(parts)
-        if fits > 0 and waiting * parts <= fits * left:
+        if self.fits(float(cost * parts), left, waiting * parts, rate, capacity * parts, when):
             return
         pace = most * parts / 1e9
         if scale > 0:
