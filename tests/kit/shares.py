@@ -16,6 +16,28 @@ from xtremeflow.share.member import clear
 
 _numbers = itertools.count()
 
+FORKS = """
+        import asyncio, os, sys
+        from xtremeflow import TaskScheduler
+        async def call(scheduler):
+            await (await scheduler.start_task(asyncio.sleep(0)))
+        scheduler = TaskScheduler(1, share=sys.argv[1])
+        asyncio.run(call(scheduler))
+        child = os.fork()
+        if child == 0:
+            try:
+                asyncio.run(call(scheduler))
+            except RuntimeError as error:
+                asyncio.run(call(TaskScheduler(1, share=sys.argv[1])))
+                os._exit(7 if "forked" in str(error) else 1)
+            os._exit(2)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        asyncio.run(call(scheduler))
+        print(status)
+"""
+"""A program of a member that forks: its child is none, says so, and joins anew. It prints 7. It is
+indented as in a test, which may add lines."""
+
 
 @contextmanager
 def share_name() -> Iterator[str]:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.shares import Process, eventually, share_name
+from kit.shares import FORKS, Process, eventually, share_name
 
 from xtremeflow import RequestRateScheduler, TaskScheduler
 from xtremeflow.cli import main
@@ -190,27 +190,15 @@ def test_a_killed_process_leaves_a_state_that_is_whole(share: str) -> None:
 
 
 def test_a_forked_child_has_no_seat_and_says_so(share: str) -> None:
-    program = """
-        import asyncio, os, sys
-        from xtremeflow import TaskScheduler
-        async def call(scheduler):
-            await (await scheduler.start_task(asyncio.sleep(0)))
-        scheduler = TaskScheduler(1, share=sys.argv[1])
-        asyncio.run(call(scheduler))
-        child = os.fork()
-        if child == 0:
-            try:
-                asyncio.run(call(scheduler))
-            except RuntimeError as error:
-                asyncio.run(call(TaskScheduler(1, share=sys.argv[1])))
-                os._exit(7 if "forked" in str(error) else 1)
-            os._exit(2)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        asyncio.run(call(scheduler))
-        print(status, scheduler.stats().share.members)
+    program = (
+        FORKS
+        + """
+        print(scheduler.stats().share.members)
     """
+    )
     with Process(program, share) as process:
-        assert process.says() == "7 1"
+        assert process.says() == "7"
+        assert process.says() == "1"
 
 
 def test_a_child_that_outlives_its_parent_does_not_keep_its_seat(share: str) -> None:

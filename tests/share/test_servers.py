@@ -19,7 +19,7 @@ import pytest
 import redis.asyncio
 from kit.proxy import Proxy
 from kit.redis_servers import Server, binaries
-from kit.shares import Process, eventually
+from kit.shares import FORKS, Process, eventually
 
 from xtremeflow import RequestRateScheduler, TaskScheduler, auto_backoff
 from xtremeflow.cli import main as command
@@ -204,26 +204,7 @@ def test_a_password_is_in_no_message(server: Server) -> None:
 
 
 def test_a_forked_child_is_no_member_and_says_so(share: str) -> None:
-    program = """
-        import asyncio, os, sys
-        from xtremeflow import TaskScheduler
-        async def call(scheduler):
-            await (await scheduler.start_task(asyncio.sleep(0)))
-        scheduler = TaskScheduler(1, share=sys.argv[1])
-        asyncio.run(call(scheduler))
-        child = os.fork()
-        if child == 0:
-            try:
-                asyncio.run(call(scheduler))
-            except RuntimeError as error:
-                asyncio.run(call(TaskScheduler(1, share=sys.argv[1])))
-                os._exit(7 if "forked" in str(error) else 1)
-            os._exit(2)
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        asyncio.run(call(scheduler))
-        print(status)
-    """
-    with Process(program, share) as process:
+    with Process(FORKS, share) as process:
         assert process.says() == "7"
 
 
