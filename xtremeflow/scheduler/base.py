@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from importlib import import_module
-from math import isclose
 from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,12 +13,11 @@ from xtremeflow.learning.costs import Costs
 from xtremeflow.learning.learner import PLACES, UNLIMITED, Learner
 from xtremeflow.learning.saved import Learned, restored
 from xtremeflow.scheduler.debug import is_debugged, watch_slots
-from xtremeflow.scheduler.observing import UNSHOWN, Adapt, Observing
+from xtremeflow.scheduler.observing import UNSHOWN, Adapt
 from xtremeflow.scheduler.semaphore import Semaphore
-from xtremeflow.scheduler.stats import ShareStats, Stats, leased_from, share_from, stats_from
-from xtremeflow.share.elsewhere import Lease, kept_share
+from xtremeflow.scheduler.sharing import Sharing
+from xtremeflow.scheduler.stats import Stats, stats_from
 from xtremeflow.share.keeper import KeptShare
-from xtremeflow.share.member import Member
 from xtremeflow.values.arguments import check_number
 from xtremeflow.values.charges import UNITS
 from xtremeflow.values.limits import Limit
@@ -28,10 +25,8 @@ from xtremeflow.values.limits import Limit
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-logger = logging.getLogger("xtremeflow")
 
-
-class TaskScheduler(Observing):
+class TaskScheduler(Sharing):
     """Runs coroutines in the order of their submission, at most ``max_concurrency`` at a time.
 
     Args:
@@ -83,19 +78,7 @@ class TaskScheduler(Observing):
         self._costs = Costs(before.charges)
         self._let: int | None = None  # calls that the learner lets in, None: all
         self._paused = False
-        kept = None if share is None else kept_share(share)
-        self._leased = None if kept is None else Lease(kept)
-        self._share = None if share is None or kept is not None else Member(str(share))
-        if self._leased is not None:
-            self._borrow(self._leased, max_concurrency)
-        elif self._share is None:
-            super().__init__(
-                limits=[self._defined(limit) for limit in self._limits],
-                max_concurrency=max_concurrency,
-                places=[name for name, _ in PLACES] if adapt else (),
-            )
-        else:
-            self._enter(self._share, max_concurrency)
+        super().__init__(share, max_concurrency, [name for name, _ in PLACES] if adapt else ())
         names = self.limit_names
         self._on_tokens = [(index, name) for index, name in enumerate(names) if name in UNITS]
         self._units = tuple(unit for unit in UNITS if unit == "tokens" or unit in names)
@@ -104,47 +87,6 @@ class TaskScheduler(Observing):
             self._alarm_after(UNSHOWN)
         if is_debugged():
             watch_slots(self)
-
-    def _enter(self, share: Member, max_concurrency: int | None) -> None:
-        """Join it, with the limits of whoever was first."""
-        given = [self._defined(limit) for limit in self._limits]
-        with share.joining():
-            counts = given if share.alone else share.limits
-            slots = max_concurrency if share.alone else share.max_concurrency
-            super().__init__(limits=counts, max_concurrency=slots)
-            if share.alone:
-                share.describe(counts, self.max_concurrency)
-            share.join(self)
-        if (given, max_concurrency) != (counts, slots):
-            self._yield(share.share, counts, slots, given, max_concurrency)
-
-    def _borrow(self, lease: Lease, max_concurrency: int | None) -> None:
-        """Join an account on a server, with the limits of whoever was first."""
-        given = [self._defined(limit) for limit in self._limits]
-        described = lease.join(given, max_concurrency)
-        counts = list(described.limits)
-        slots = None if described.slots < 0 else described.slots
-        super().__init__(limits=counts, max_concurrency=slots)
-        lease.begin(self)
-        if (given, max_concurrency) != (counts, slots):
-            self._yield(lease.name, counts, slots, given, max_concurrency)
-
-    def _yield(
-        self,
-        share: str,
-        counts: Sequence[tuple[str, float, float, float]],
-        slots: int | None,
-        given: Sequence[tuple[str, float, float, float]],
-        given_slots: int | None,
-    ) -> None:
-        """Take the limits that count, which are not those given."""
-        self._limits = [Limit(*definition) for definition in counts]
-        logger.warning(
-            "the share %r has a member, whose limits count: %s; not those given here: %s",
-            share,
-            _described(counts, slots),
-            _described(given, given_slots),
-        )
 
     async def __aenter__(self) -> Self:
         return self
@@ -219,23 +161,6 @@ class TaskScheduler(Observing):
         """The argument ``adapt``: whether limits are learned from the provider's answers."""
         return self._adapt
 
-    @property
-    def limits(self) -> tuple[Limit, ...]:
-        """The configured rate limits; of a share, as any member has set them."""
-        if self._leased is not None:
-            held = self._leased.holder.limits
-            if [self._defined(limit) for limit in self._limits] != held:
-                self._limits = [Limit(*definition) for definition in held]
-        shared = self._shared()
-        if shared is not None:
-            for index, now in enumerate(shared["limits"]):
-                own = self._limits[index]
-                _, amount, per, capacity = self._defined(own)
-                if not (isclose(amount / per, now["rate"]) and isclose(capacity, now["capacity"])):
-                    amount = now["rate"] * own.per
-                    self._limits[index] = Limit(own.name, amount, own.per, now["capacity"])
-        return tuple(self._limits)
-
     def set_limit(self, limit: Limit) -> None:
         """Replaces the limit of the same name. The bucket's level stays, up to the new capacity.
 
@@ -255,11 +180,7 @@ class TaskScheduler(Observing):
             self._look()
             self._retune(named[0], definition)
             self._limits[named[0]] = limit
-            if self._share is not None:
-                definitions = [self._defined(each) for each in self.limits]
-                self._share.redescribe(definitions, self.max_concurrency)
-            if self._leased is not None:
-                self._leased.holder.retune(named[0], definition)
+            self._tell_members(named[0], definition)
             if self._learner is not None:
                 self._learner.configure(named[0], Limit(*definition))
 
@@ -280,15 +201,6 @@ class TaskScheduler(Observing):
                 learner.slots,
                 charges,
             )
-
-    def _share_stats(self) -> ShareStats | None:
-        if self._leased is not None:
-            return leased_from(self._leased.name, self._leased.holder, self._snapshot())
-        if self._share is None:
-            return None
-        self._share.sweep(self, self._seats())
-        shared = self._shared()
-        return None if shared is None else share_from(self._share.share, shared)
 
     def __repr__(self) -> str:
         stats, slots = self.stats(), self.max_concurrency
@@ -311,11 +223,3 @@ class TaskScheduler(Observing):
     def semaphore(self) -> Semaphore:
         """The free slots, for programs that read the semaphore of version 0.4.4."""
         return Semaphore(self)
-
-
-def _described(limits: Iterable[tuple[str, float, float, float]], slots: int | None) -> str:
-    parts = [
-        f"{amount:g} {name} in {per:g} s, {capacity:g} at once"
-        for name, amount, per, capacity in limits
-    ]
-    return "; ".join([*parts, *([] if slots is None else [f"{slots} at a time"])]) or "none"
