@@ -20,7 +20,7 @@ class Network:
 
     def __init__(self, delay: float = 0.0, seed: int = 0) -> None:
         self.delay = delay  # seconds, one way; each is half to one and a half times that
-        self.broken: Unreachable | None = None
+        self.broken: Exception | None = None
         self.skew = 0  # microseconds by which the keeper's clock differs
         self.commands = 0
         self.random = random.Random(seed)

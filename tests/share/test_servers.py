@@ -10,7 +10,6 @@ import gc
 import itertools
 import json
 import random
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -258,14 +257,7 @@ def test_members_go_on_after(command: str, server: Server, share: str) -> None:
     assert refused(times, 100) <= 10  # 0 on a machine that has nothing else to do
 
 
-LATER = pytest.mark.skipif(
-    sys.version_info >= (3, 12), reason="known fault: after resets calls wait for ever there"
-)
-
-
-@pytest.mark.parametrize(
-    "kind", ["delay", "stall", "black hole", pytest.param("reset", marks=LATER)]
-)
+@pytest.mark.parametrize("kind", ["delay", "stall", "black hole", "reset"])
 def test_a_network_that(kind: str, server: Server) -> None:
     with Proxy(server.port, 0.05 if kind == "delay" else 0.0) as proxy:
 

@@ -219,6 +219,27 @@ def test_without_an_answer_members_go_on_at_their_part(on_outage: str, refused: 
     assert long == (pytest.approx(350, rel=0.05) if on_outage == "share" and refused else 0)
 
 
+def test_a_fault_on_the_way_is_told_and_ends_no_membership(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def main() -> list[float]:
+        share = TimelineShare(Network(0.001))
+        members = [RequestRateScheduler(max_rps=100, share=share) for _ in range(2)]
+        calls = [member.submit(now()) for _ in range(100) for member in members]
+        await asyncio.sleep(0.5)
+        share.network.broken = AttributeError("no keeper should raise it")
+        await asyncio.sleep(0.5)
+        share.network.broken = None
+        times = await asyncio.gather(*calls)
+        await done(*members)
+        return times
+
+    with caplog.at_level(logging.ERROR):
+        times = run(main())
+    assert len(times) == 200
+    assert "a fault in the share 'timeline'" in caplog.text
+
+
 def test_an_account_that_is_lost_begins_empty_and_closed() -> None:
     async def main() -> list[float]:
         share = TimelineShare(Network(0.001))

@@ -77,6 +77,8 @@ class Holder:
         self._closed = self._joined = False
         self._episodes = self._paused_until = 0  # of the scheduler, as far as they are told
         self._submitted, self._looked_at, self._rate = 0, 0, 0.0
+        self._wait = SECOND_TRY  # before the next try to connect, in seconds
+        self._answers_from = -math.inf  # the end of the last outage, in ns
         self._alone_until = 0  # until then it uses its part only, in ns
         self._not_before = 0.0  # the next chunk is not asked for earlier, in ns
         self._own_from, self._own_units = 0, [0.0]
@@ -199,6 +201,9 @@ class Holder:
             except Unusable as error:
                 logger.error("the share %r cannot be used: %s", self.name, error)
                 await self._go_on_alone(Unreachable(str(error)))
+            except Exception as error:  # else the calls would wait for ever
+                logger.exception("a fault in the share %r", self.name)
+                await self._go_on_alone(Unreachable(repr(error)))
         with suppress(Unreachable, Unusable):
             await self._leave()
         await self._keeper.close()
@@ -462,20 +467,20 @@ class Holder:
         self.reachable = False
         self.outages += 1
         logger.warning("the share %r does not answer: %s", self.name, error)
-        began, wait, refused = self._clock(), SECOND_TRY, error.refused
+        began, refused = self._clock(), error.refused
         self._own_from, self._own_units = began, [0.0] * len(self.limits)
-        try_at = began
+        if began > self._answers_from + LATEST * 1e9:
+            self._wait, try_at = SECOND_TRY, began
+        else:  # something is wrong that connecting does not mend
+            try_at = self._next_try()
         while not self._closed and self._scheduler() is not None:
             if self._clock() >= try_at:
                 try:
                     await self._connect()
                     break
-                except Unreachable as again:
-                    refused = again.refused
-                except Unusable:
-                    refused = False
-                try_at = self._clock() + int(wait * self._chance.uniform(0.5, 1.5) * 1e9)
-                wait = min(LAST_TRY, 2 * wait)
+                except Exception as again:  # whatever it is, the next try may do better
+                    refused = isinstance(again, Unreachable) and again.refused
+                try_at = self._next_try()
             if self.terms.on_outage == "share" and (refused or self._clock() - began < ALONE * 1e9):
                 self._grant_alone()
             with suppress(asyncio.TimeoutError):
@@ -483,8 +488,15 @@ class Holder:
                 await asyncio.wait_for(self._news.wait(), seconds)
             self._news.clear()
         if self.reachable:
+            self._answers_from = self._clock()
             self._owe()
             logger.warning("the share %r answers again", self.name)
+
+    def _next_try(self) -> int:
+        """The instant of the next try to connect. Each waits for longer than the one before."""
+        wait = self._wait * self._chance.uniform(0.5, 1.5)
+        self._wait = min(LAST_TRY, 2 * self._wait)
+        return self._clock() + int(wait * 1e9)
 
     def _grant_alone(self) -> None:
         """A chunk at a time, at the rate divided by the members."""

@@ -244,6 +244,8 @@ class RedisKeeper:
         if isinstance(error, (errors.RedisError, OSError, asyncio.IncompleteReadError)):
             refused = isinstance(error.__cause__, ConnectionRefusedError) or "refused" in str(error)
             return Unreachable(str(error), refused=refused)
+        if isinstance(error, Exception):  # asyncio's transports raise any, once they are cut
+            return Unreachable(repr(error))
         return error
 
 
