@@ -1,6 +1,6 @@
 """Test without an account: a simulated, strictly enforcing provider and a virtual clock."""
 
-from xtremeflow.simulation.charge import CallRequest, Charge, Settlement
+from xtremeflow.simulation.charge import CallRequest, Charge, FinalCharge
 from xtremeflow.simulation.clock import DeadlockError, VirtualClockLoop, clock_of, run
 from xtremeflow.simulation.enforcers import (
     Concurrency,
@@ -12,6 +12,7 @@ from xtremeflow.simulation.enforcers import (
 from xtremeflow.simulation.latency import Latency, LatencyModel, LatencySource
 from xtremeflow.simulation.provider import (
     Arrival,
+    CompletionUsage,
     ErrorResponse,
     ProviderError,
     ProviderStats,
@@ -20,7 +21,6 @@ from xtremeflow.simulation.provider import (
     Reservation,
     Response,
     SimulatedProvider,
-    Usage,
 )
 from xtremeflow.simulation.quirks import Quirks
 
@@ -28,10 +28,12 @@ __all__ = [
     "Arrival",
     "CallRequest",
     "Charge",
+    "CompletionUsage",
     "Concurrency",
     "DeadlockError",
     "Enforcer",
     "ErrorResponse",
+    "FinalCharge",
     "FixedWindow",
     "Latency",
     "LatencyModel",
@@ -43,11 +45,9 @@ __all__ = [
     "RequestTooLargeError",
     "Reservation",
     "Response",
-    "Settlement",
     "SimulatedProvider",
     "SlidingWindow",
     "TokenBucket",
-    "Usage",
     "VirtualClockLoop",
     "clock_of",
     "run",

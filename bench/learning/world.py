@@ -18,8 +18,8 @@ from statistics import mean
 from types import SimpleNamespace
 
 from xtremeflow.providers.provider import UNITS, period
+from xtremeflow.serve.disclosure import Disclosure
 from xtremeflow.serve.profiles import PROFILES, Account, Profile
-from xtremeflow.serve.telling import Telling
 from xtremeflow.testing import (
     CallRequest,
     Enforcer,
@@ -143,7 +143,7 @@ class World:
         enforcers = setting.enforcers()
         self.provider = setting.provider(enforcers, quirks)
         self.account = Account(enforcers, setting.amounts(), self.provider.now, time.time)
-        self._telling = Telling(setting.kind, self.account, quirks)
+        self._disclosure = Disclosure(setting.kind, self.account, quirks)
         self._began = asyncio.get_running_loop().time()
         self.seen: list[Seen] = []
         self.lost: Counter[int] = Counter()  # by client
@@ -164,8 +164,11 @@ class World:
         except (RateLimitError, RequestTooLargeError) as error:
             noise = isinstance(error, RateLimitError) and error.reason == "noise"
             self.seen.append(Seen(self.now(), client, refused=True, noise=noise, costs=used))
-            rejection = self._telling.refusal(error, "m")
-            headers = {**(self._telling.headers() if rejection.told else {}), **rejection.headers}
+            rejection = self._disclosure.refusal(error, "m")
+            headers = {
+                **(self._disclosure.headers() if rejection.told else {}),
+                **rejection.headers,
+            }
             await asyncio.sleep(latency.downlink)
             raise Refused(rejection.status, headers, rejection.body) from None
         self.seen.append(Seen(self.now(), client, refused=False, noise=False, costs=used))
@@ -173,7 +176,7 @@ class World:
             await asyncio.sleep(latency.first_token)
             if kind.settle(request, request.completion_tokens) is not None:
                 reservation.settle(used)
-            told = self._telling.headers()
+            told = self._disclosure.headers()
             await asyncio.sleep(latency.downlink)
         return Answer(told, used)
 

@@ -13,8 +13,8 @@ from xtremeflow import report_first_token
 from xtremeflow.answers.usage import usage_of
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.serve import Service, Settings
-from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN
-from xtremeflow.serve.reply import Request
+from xtremeflow.serve.inquiry import CHARACTERS_PER_TOKEN
+from xtremeflow.serve.responder import Incoming
 from xtremeflow.testing import LatencyModel
 from xtremeflow.values.usage import Usage
 
@@ -123,7 +123,7 @@ class World:
         wait = 1.0
         while True:
             sink = _Sink()
-            request = Request("POST", PATHS[self.kind.profile], headers, body)
+            request = Incoming("POST", PATHS[self.kind.profile], headers, body)
             await self.service.handle(request, sink)
             if sink.status == 200:
                 break

@@ -8,8 +8,8 @@ from collections import Counter
 from bench.learning.world import Answer, Refused, World
 from bench.soak.phases import Phase, Stage
 from xtremeflow.providers.provider import UNITS
+from xtremeflow.serve.disclosure import Disclosure
 from xtremeflow.serve.profiles import Account
-from xtremeflow.serve.telling import Telling
 from xtremeflow.testing import CallRequest, SimulatedProvider
 
 
@@ -42,7 +42,7 @@ class Provider(World):
         self.setting = stage
         self.provider = stage.provider(limits, quirks)
         self.account = Account(limits, amounts, self.provider.now, self.account.wall)
-        self._telling = Telling(stage.kind, self.account, quirks)
+        self._disclosure = Disclosure(stage.kind, self.account, quirks)
         self.providers.append(self.provider)
         if is_other:
             self._use_up()

@@ -10,7 +10,7 @@ from typing import Any
 
 from xtremeflow import Limit
 from xtremeflow.providers.provider import ANY
-from xtremeflow.run.input.requests import Request
+from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.results import Results, errors_path
 from xtremeflow.run.wire.transport import Reply
@@ -35,7 +35,7 @@ class Scripted:
     """Answers as `script` says, after `seconds`; notes when each attempt came."""
 
     def __init__(
-        self, script: Callable[[Request, int], Answer] | None = None, seconds: float = 1.0
+        self, script: Callable[[RequestLine, int], Answer] | None = None, seconds: float = 1.0
     ) -> None:
         self.script = script or (lambda request, attempt: answered())
         self.seconds = seconds
@@ -43,7 +43,7 @@ class Scripted:
         self.in_flight = 0
         self.peak = 0
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: RequestLine) -> Reply:
         self.sent.append((asyncio.get_running_loop().time(), request.line))
         attempt = sum(line == request.line for _, line in self.sent)
         self.in_flight += 1

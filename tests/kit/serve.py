@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from xtremeflow.serve import Service, Settings
-from xtremeflow.serve.reply import ConnectionCut, Request
+from xtremeflow.serve.responder import ConnectionCut, Incoming
 from xtremeflow.testing import LatencyModel, run
 
 EPOCH = datetime(2026, 11, 24, tzinfo=timezone.utc).timestamp()
@@ -99,7 +99,7 @@ class Client:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         got = Got()
         try:
-            await self.service.handle(Request(method, path, named, data), got)
+            await self.service.handle(Incoming(method, path, named, data), got)
         except ConnectionCut:
             got.cut = True
         else:

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.providers.provider import ANY
-from xtremeflow.run.input.requests import BadLine, Request, fingerprint, parse
+from xtremeflow.run.input.requests import BadLine, RequestLine, fingerprint, parse
 from xtremeflow.run.input.source import Source, SourceError
 
 
-def taken(line: Any, paths: Any = ANY.paths) -> Request | BadLine:
+def taken(line: Any, paths: Any = ANY.paths) -> RequestLine | BadLine:
     data = line if isinstance(line, bytes) else json.dumps(line).encode()
     return parse(data, 7, fingerprint(data), paths)
 
 
-def good(line: Any, paths: Any = ANY.paths) -> Request:
+def good(line: Any, paths: Any = ANY.paths) -> RequestLine:
     request = taken(line, paths)
-    assert isinstance(request, Request), request
+    assert isinstance(request, RequestLine), request
     return request
 
 

@@ -14,7 +14,7 @@ from kit.runs import Scripted, answered, by_line, go, plain, results_in
 
 from xtremeflow.providers import PROVIDERS, Provider
 from xtremeflow.providers.provider import ANY
-from xtremeflow.run.input.requests import Request
+from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.run.job.job import Job
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.history import History, last_state, past_runs
@@ -38,7 +38,7 @@ class Bucket(Scripted):
         self.refused = 0
         self._at: float | None = None
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: RequestLine) -> Reply:
         now = asyncio.get_running_loop().time()
         rate = self.amount / 60
         self.left = min(self.amount, self.left + rate * (now - (self._at or now)))
@@ -149,7 +149,7 @@ class Places(Scripted):
 
     refused = 0
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: RequestLine) -> Reply:
         if self.in_flight >= 20:
             self.refused += 1
             return answered(429, {})

@@ -14,7 +14,7 @@ from xtremeflow.run.output.history import History, PastLimit, PastRun, history_p
 from xtremeflow.run.views.plot import (
     PlotError,
     Steps,
-    Timeline,
+    TimeAxis,
     main,
     plot,
     read_calls,
@@ -74,7 +74,7 @@ def test_learned_concurrency_is_drawn(tmp_path: Path) -> None:
     wanted = (10, 8), (30, 12), (35, None)
     (_, run) = past_runs(path)
     assert run.concurrency == [(pytest.approx(began + at), n) for at, n in wanted]
-    steps = Steps.of_concurrency([run], Timeline([(began, began + 40.0)]))
+    steps = Steps.of_concurrency([run], TimeAxis([(began, began + 40.0)]))
     assert steps.known == [8, 12]
     assert steps.moments == pytest.approx([0.0, 10.0, 30.0, 35.0, 40.0], abs=0.01)
     plot(path, tmp_path / "with.svg")
@@ -113,9 +113,9 @@ def test_what_cannot_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def calls_at(*pairs: tuple[float, float]) -> Any:
-    from xtremeflow.run.views.plot import Calls
+    from xtremeflow.run.views.plot import PlottedCalls
 
-    calls = Calls()
+    calls = PlottedCalls()
     for started, seconds in pairs:
         calls.add({"started": started, "seconds": seconds})
     return calls
@@ -127,10 +127,10 @@ def test_the_time_between_runs_is_left_out() -> None:
     for known in (runs, []):
         spans = spans_of(calls, known)
         assert spans == [(1000, 1015), (9000, 9004)]
-    timeline = Timeline(spans)
-    assert timeline.breaks == [15]
-    assert timeline.end == 19
-    assert list(timeline([1000, 1010, 9000, 9003])) == [0, 10, 15, 18]
+    axis = TimeAxis(spans)
+    assert axis.breaks == [15]
+    assert axis.end == 19
+    assert list(axis([1000, 1010, 9000, 9003])) == [0, 10, 15, 18]
 
 
 def test_runs_close_to_each_other_are_told_apart_by_their_history() -> None:

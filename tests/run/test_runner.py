@@ -29,7 +29,7 @@ from xtremeflow.run.job.budget import Budget
 from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.results import InputChanged, Results
-from xtremeflow.run.wire.transport import NoReply, Unreachable
+from xtremeflow.run.wire.transport import NoConnection, NoReply
 from xtremeflow.testing import run
 
 
@@ -165,7 +165,7 @@ def test_a_refusal_that_no_wait_cures_stops_the_run(out: Path, reply: Any, why: 
         answered(404, {"error": {"code": "model_not_found"}}),
         answered(400, {"error": {"code": "model_not_found"}}),
         answered(302, {}),
-        Unreachable("no route"),
+        NoConnection("no route"),
     ],
 )
 def test_a_failure_that_all_calls_share_stops_after_a_few(out: Path, reply: Any) -> None:

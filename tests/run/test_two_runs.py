@@ -10,7 +10,7 @@ import pytest
 from kit.runs import answered, batches_of, by_line, plain, results_in
 
 from xtremeflow.providers import PROVIDERS
-from xtremeflow.run.input.requests import Request
+from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.results import Results, errors_path
 from xtremeflow.run.wire.transport import Reply
@@ -56,7 +56,7 @@ class Key:
         self.account = account
         self.told = told
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: RequestLine) -> Reply:
         await asyncio.sleep(0.05)
         reply = self.account.take(self.told)
         await asyncio.sleep(0.5 if reply.status == 200 else 0.01)

@@ -9,8 +9,8 @@ from kit.serve import INSTANT, Client
 from kit.serve import PATHS as OF_PROFILE
 
 from xtremeflow.serve import PROFILES
-from xtremeflow.serve.asking import prose, tokens_in
 from xtremeflow.serve.fields import BadRequestError
+from xtremeflow.serve.inquiry import prose, tokens_in
 from xtremeflow.serve.schema import instance
 from xtremeflow.testing import run
 

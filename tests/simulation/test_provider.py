@@ -18,6 +18,7 @@ from xtremeflow.simulation.charge import (
 )
 from xtremeflow.testing import (
     CallRequest,
+    CompletionUsage,
     Concurrency,
     LatencyModel,
     RateLimitError,
@@ -25,7 +26,6 @@ from xtremeflow.testing import (
     SimulatedProvider,
     SlidingWindow,
     TokenBucket,
-    Usage,
     run,
 )
 
@@ -382,7 +382,7 @@ def test_a_call_step_by_step_is_charged_what_it_is_settled_at():
             assert (provider.stats.in_flight, provider.stats.tokens_charged) == (1, 80)
             reservation.settle(settle_actual(CallRequest(10, 5), 5))
             assert provider.stats.tokens_charged == 15
-            reservation.complete(Usage(10, 5))
+            reservation.complete(CompletionUsage(10, 5))
         with pytest.raises(RateLimitError) as caught:
             provider.admit(CallRequest(10, 5, max_tokens=86))
         assert caught.value.costs["tokens"] == 86

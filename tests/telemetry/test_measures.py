@@ -13,7 +13,7 @@ import pytest
 from xtremeflow import Limit, LimitStats, Stats, TaskScheduler
 from xtremeflow.run.views.measures import MEASURES as OF_RUN
 from xtremeflow.serve.measures import MEASURES as OF_SERVE
-from xtremeflow.telemetry.measure import Kind, Measure, Reader, one
+from xtremeflow.telemetry.measure import InstrumentKind, Measure, Reader, one
 from xtremeflow.telemetry.measures import MEASURES, look
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "docs"
@@ -88,7 +88,7 @@ def test_a_place_for_a_limit_that_is_not_known_yet_is_no_sample() -> None:
 
 def test_a_held_counter_never_falls() -> None:
     used: Measure[float | None] = Measure(
-        "a.used", Kind.COUNTER, "{token}", "", one(lambda value: value), is_held=True
+        "a.used", InstrumentKind.COUNTER, "{token}", "", one(lambda value: value), is_held=True
     )
     reader: Reader[float | None] = Reader()
     values = [[value for _, value in reader.read(used, seen)] for seen in (5, 9, 7, None, 8, 10)]
@@ -119,7 +119,7 @@ def test_a_query_of_the_dashboard_asks_for_what_there_is(
     for name in names:
         is_rate = re.search(rf"rate\({name}\b", query) is not None
         is_sum = re.search(rf"sum\({name}\b", query) is not None
-        assert is_sum or is_rate == (SERIES[name].kind is Kind.COUNTER)
+        assert is_sum or is_rate == (SERIES[name].kind is InstrumentKind.COUNTER)
     assert query.count("(") == query.count(")")
     assert query.count("{") == query.count("}")
 

@@ -87,7 +87,7 @@ def auto_backoff(
         raise TypeError(f"exponential must be True or False, not {exponential!r}")
     check_int("max_retries", max_retries, 0)
     base = _seconds("base_retry_after", base_retry_after)
-    policy = _Policy(
+    repetition = _Repetition(
         matches=_predicate(retry_for),
         max_retries=max_retries,
         base=base,
@@ -103,13 +103,13 @@ def auto_backoff(
                 f"auto_backoff decorates async functions and async generators, not {func!r}"
             )
         wrap = _wrap_generator if inspect.isasyncgenfunction(func) else _wrap_function
-        return wrap(func, policy)
+        return wrap(func, repetition)
 
     return decorator
 
 
 @dataclass(frozen=True)
-class _Policy:
+class _Repetition:
     matches: Callable[[Exception], bool]
     max_retries: int
     base: float  # s
@@ -129,8 +129,8 @@ class _Policy:
 class _Tries:
     """The attempts of one call, from the first failure on."""
 
-    def __init__(self, policy: _Policy, name: str) -> None:
-        self._policy = policy
+    def __init__(self, repetition: _Repetition, name: str) -> None:
+        self._repetition = repetition
         self._name = name
         self._failed = 0  # attempts
         self._places = 0  # further attempts, refused for lack of a place
@@ -142,18 +142,18 @@ class _Tries:
         Tells the scheduler of each failure, also of the last attempt's, because the other calls
         must cool down even if this one gives up.
         """
-        policy, call = self._policy, current_call()
-        if not policy.matches(exc):
+        repetition, call = self._repetition, current_call()
+        if not repetition.matches(exc):
             return None
         verdict = _verdict(exc, call)
         told = verdict.wait
         if verdict.meaning is Meaning.SPENT:
             return None
-        if told is not None and told > policy.longest:
+        if told is not None and told > repetition.longest:
             _add_note(
                 exc,
                 f"xtremeflow: not retried, the provider asks for a wait of {told:g} s "
-                f"and max_retry_after is {policy.longest:g} s",
+                f"and max_retry_after is {repetition.longest:g} s",
             )
             return None
 
@@ -163,12 +163,12 @@ class _Tries:
             call.rate_limited(0.0, 0.0, False, 0.0)
             return admitted_again(call)
         self._failed += 1
-        is_last = self._failed > policy.max_retries or verdict.is_final
-        waits = (told, policy.base, policy.exponential, policy.longest)
+        is_last = self._failed > repetition.max_retries or verdict.is_final
+        waits = (told, repetition.base, repetition.exponential, repetition.longest)
         if call is None:
-            wait = policy.guess(self._failed) if told is None else told
+            wait = repetition.guess(self._failed) if told is None else told
         elif verdict.meaning in (Meaning.DOWN, Meaning.OVERLOADED):
-            wait = call.failed(told, policy.base, False, policy.longest)
+            wait = call.failed(told, repetition.base, False, repetition.longest)
             is_last &= self._has_lasted() or verdict.is_final
         elif verdict.advised is not None:
             wait = call.rate_limited(None, verdict.advised, False, LONGEST)
@@ -183,7 +183,7 @@ class _Tries:
             what,
             wait,
             self._failed,
-            max(self._failed, policy.max_retries) + 1,
+            max(self._failed, repetition.max_retries) + 1,
             describe(exc),
             extra={"xtremeflow": {
                 "event": "retry", "call": what, "verdict": verdict.meaning.value, "pause": wait,
@@ -196,7 +196,7 @@ class _Tries:
         now = asyncio.get_running_loop().time()
         if self._down_since is None:
             self._down_since = now
-        return now - self._down_since >= self._policy.patience
+        return now - self._down_since >= self._repetition.patience
 
 
 def _verdict(exc: Exception, call: Call | None) -> Verdict:
@@ -209,7 +209,7 @@ def _verdict(exc: Exception, call: Call | None) -> Verdict:
     return kept if own.is_refusal or own.meaning is Meaning.FAULT else own
 
 
-def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., Any]:
+def _wrap_function(func: Callable[..., Any], repetition: _Repetition) -> Callable[..., Any]:
     name = _name(func)
     is_async = inspect.iscoroutinefunction(func)
 
@@ -222,7 +222,7 @@ def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., A
                 if is_async or inspect.isawaitable(result):
                     return await result
             except Exception as exc:
-                tries = tries or _Tries(policy, name)
+                tries = tries or _Tries(repetition, name)
                 pause = tries.answer(exc)
                 if pause is None:
                     raise
@@ -233,7 +233,7 @@ def _wrap_function(func: Callable[..., Any], policy: _Policy) -> Callable[..., A
     return wrapper
 
 
-def _wrap_generator(func: Callable[..., Any], policy: _Policy) -> Callable[..., Any]:
+def _wrap_generator(func: Callable[..., Any], repetition: _Repetition) -> Callable[..., Any]:
     name = _name(func)
 
     async def begin(*args: Any, **kwargs: Any) -> tuple[AsyncGenerator[Any, Any], Any]:
@@ -246,7 +246,7 @@ def _wrap_generator(func: Callable[..., Any], policy: _Policy) -> Callable[..., 
             except StopAsyncIteration:  # an empty generator is no failure, whatever retry_for says
                 raise
             except Exception as exc:
-                tries = tries or _Tries(policy, name)
+                tries = tries or _Tries(repetition, name)
                 pause = tries.answer(exc)
                 if pause is None:
                     raise

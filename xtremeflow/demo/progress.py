@@ -9,7 +9,7 @@ from typing import Any
 _LOG_INTERVAL = 10.0  # s
 
 
-class Progress:
+class ProgressLine:
     """A line of progress: in a terminal it is overwritten; elsewhere a new one every ten
     seconds."""
 

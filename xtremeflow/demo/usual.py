@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 
 from xtremeflow.demo.outcome import Outcome, json_lines
-from xtremeflow.demo.progress import Progress
+from xtremeflow.demo.progress import ProgressLine
 from xtremeflow.demo.provider import observed
 from xtremeflow.http import Client
 from xtremeflow.providers.address import address
@@ -32,7 +32,7 @@ async def run_usual(
     headers = {"Authorization": "Bearer any"}
 
     async with (
-        observed(base_url, Progress(len(lines)).show) as seen,
+        observed(base_url, ProgressLine(len(lines)).show) as seen,
         Client(headers=headers, timeout=600.0, retries=0) as client,
     ):
 

@@ -27,7 +27,7 @@ from xtremeflow.values.charges import ChargeRule
 from xtremeflow.values.limits import Limit
 
 Adapt: TypeAlias = bool | Literal["bounded"]
-Headers: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
+HeaderFields: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 logger = logging.getLogger("xtremeflow")
 
@@ -53,7 +53,7 @@ class Observing(Mapped):
     def observe(
         self,
         status: int,
-        headers: Headers,
+        headers: HeaderFields,
         body: Any = None,
         *,
         sent_at: float | None = None,

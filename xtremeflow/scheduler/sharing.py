@@ -8,7 +8,7 @@ from math import isclose
 
 from xtremeflow.scheduler.observing import Observing
 from xtremeflow.scheduler.stats import ShareStats, leased_from, share_from
-from xtremeflow.share.elsewhere import Lease, kept_share
+from xtremeflow.share.elsewhere import Membership, kept_share
 from xtremeflow.share.keeper import KeptShare
 from xtremeflow.share.member import Member
 from xtremeflow.values.limits import Limit
@@ -19,13 +19,13 @@ logger = logging.getLogger("xtremeflow")
 class Sharing(Observing):
     """A scheduler that is alone, a member of a share on this machine, or one of a keeper's."""
 
-    _leased: Lease | None
+    _leased: Membership | None
 
     def __init__(
         self, share: str | KeptShare | None, max_concurrency: int | None, places: Sequence[str]
     ) -> None:
         kept = None if share is None else kept_share(share)
-        self._leased = None if kept is None else Lease(kept)
+        self._leased = None if kept is None else Membership(kept)
         self._share = None if share is None or kept is not None else Member(str(share))
         if self._leased is not None:
             self._borrow(self._leased, max_concurrency)
@@ -68,7 +68,7 @@ class Sharing(Observing):
         if (given, max_concurrency) != (counts, slots):
             self._yield(share.share, counts, slots, given, max_concurrency)
 
-    def _borrow(self, lease: Lease, max_concurrency: int | None) -> None:
+    def _borrow(self, lease: Membership, max_concurrency: int | None) -> None:
         """Joins a share of a keeper, with the limits of its first member."""
         given = [self._defined(limit) for limit in self._limits]
         described = lease.join(given, max_concurrency)

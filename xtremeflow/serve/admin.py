@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from xtremeflow.providers.provider import UNITS, period
-from xtremeflow.serve.asking import Json
 from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.fields import BadRequestError, parsed
+from xtremeflow.serve.inquiry import Json
 from xtremeflow.simulation.quirks import Quirks
 from xtremeflow.values.forms import is_array, is_object
 

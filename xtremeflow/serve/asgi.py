@@ -8,7 +8,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
-from xtremeflow.serve.reply import ConnectionCut, Request
+from xtremeflow.serve.responder import ConnectionCut, Incoming
 from xtremeflow.serve.service import Service
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class App:
         headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        request = Request(scope["method"], scope["path"], headers, body)
+        request = Incoming(scope["method"], scope["path"], headers, body)
 
         this: Any = asyncio.current_task()
         watch = asyncio.ensure_future(receive())  # done once the client is gone

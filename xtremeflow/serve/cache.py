@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 
 from xtremeflow.providers.provider import CacheRules
-from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN
+from xtremeflow.serve.inquiry import CHARACTERS_PER_TOKEN
 
 MOST_BLOCKS = 200_000  # kept; those unused for longest are dropped first
 MOST_ROUTES = 100_000

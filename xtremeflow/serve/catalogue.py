@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from xtremeflow.serve.asking import Json
+from xtremeflow.serve.inquiry import Json
 from xtremeflow.serve.profiles import Profile, Rejection
 
 CREATED = 1_735_689_600  # seconds since the epoch; 2025

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, LONGEST_ANSWER, Json
+from xtremeflow.serve.inquiry import CHARACTERS_PER_TOKEN, LONGEST_ANSWER, Json
 from xtremeflow.values.forms import is_array, is_object
 
 DEEPEST = 100  # levels of JSON: far above what any API needs, far below Python's own limit

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from xtremeflow.serve.asking import Json
-from xtremeflow.telemetry.measure import Kind, Measure, Samples, one
+from xtremeflow.serve.inquiry import Json
+from xtremeflow.telemetry.measure import InstrumentKind, Measure, Samples, one
 
 
 def _count(name: str) -> Callable[[Json], Samples]:
@@ -20,14 +20,14 @@ def _of_limits(name: str) -> Callable[[Json], Samples]:
 MEASURES: tuple[Measure[Json], ...] = (
     Measure(
         "xtremeflow.serve.calls",
-        Kind.COUNTER,
+        InstrumentKind.COUNTER,
         "{call}",
         "Calls to the simulated provider",
         _count("attempts"),
     ),
     Measure(
         "xtremeflow.serve.answers",
-        Kind.COUNTER,
+        InstrumentKind.COUNTER,
         "{call}",
         "Answers of the simulated provider, by HTTP status",
         lambda stats: [((status,), n) for status, n in stats["statuses"].items()],
@@ -35,28 +35,28 @@ MEASURES: tuple[Measure[Json], ...] = (
     ),
     Measure(
         "xtremeflow.serve.early",
-        Kind.COUNTER,
+        InstrumentKind.COUNTER,
         "{call}",
         "Calls that came before the end of a wait that the simulated provider had told",
         _count("early"),
     ),
     Measure(
         "xtremeflow.serve.abandoned",
-        Kind.COUNTER,
+        InstrumentKind.COUNTER,
         "{call}",
         "Calls that the client left before their answer",
         _count("abandoned"),
     ),
     Measure(
         "xtremeflow.serve.in_flight",
-        Kind.GAUGE,
+        InstrumentKind.GAUGE,
         "{call}",
         "Calls that the simulated provider works on",
         _count("in_flight"),
     ),
     Measure(
         "xtremeflow.serve.limit.amount",
-        Kind.GAUGE,
+        InstrumentKind.GAUGE,
         "{unit}",
         "Amount of the simulated limit per period",
         _of_limits("amount"),
@@ -64,7 +64,7 @@ MEASURES: tuple[Measure[Json], ...] = (
     ),
     Measure(
         "xtremeflow.serve.limit.remaining",
-        Kind.GAUGE,
+        InstrumentKind.GAUGE,
         "{unit}",
         "Rest of the simulated limit",
         _of_limits("remaining"),

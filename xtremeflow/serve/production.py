@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xtremeflow.serve.apis import Api
-from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, Answer, Ask
 from xtremeflow.serve.cache import Lookup
 from xtremeflow.serve.faults import Fault
+from xtremeflow.serve.inquiry import CHARACTERS_PER_TOKEN, Inquiry, ServedAnswer
 from xtremeflow.serve.profiles import Rejection
-from xtremeflow.serve.reply import ConnectionCut, Reply
+from xtremeflow.serve.responder import ConnectionCut, Responder
 from xtremeflow.simulation.charge import CallRequest
 from xtremeflow.simulation.latency import Latency
-from xtremeflow.simulation.provider import Reservation, Usage
+from xtremeflow.simulation.provider import CompletionUsage, Reservation
 
 if TYPE_CHECKING:
     from xtremeflow.serve.service import Service
@@ -29,9 +29,9 @@ class Production:
     """An admitted call, and the parts of its answer."""
 
     api: Api
-    ask: Ask
+    inquiry: Inquiry
     call: CallRequest
-    answer: Answer
+    answer: ServedAnswer
     lookup: Lookup
     latency: Latency
     fault: Fault | None
@@ -42,56 +42,56 @@ class Production:
         return self.fault if self.fault is not None and self.fault.kind == kind else None
 
 
-async def produce(service: Service, job: Production, reply: Reply) -> None:
+async def produce(service: Service, job: Production, responder: Responder) -> None:
     """Answers the call. Once work on it begins, this takes the time of its latency.
 
     Raises Rejection, ConnectionCut."""
     async with service.provider.working():
-        await _work(service, job, reply)
+        await _work(service, job, responder)
 
 
-async def _work(service: Service, job: Production, reply: Reply) -> None:
+async def _work(service: Service, job: Production, responder: Responder) -> None:
     at = service.provider.now() + job.latency.first_token + job.latency.downlink
     if stall := job.wants("stall"):
         at += stall.seconds
     _store(service, job, "scheduled")
-    await _first_token(service, job, reply, at)
+    await _first_token(service, job, responder, at)
     _store(service, job, "answered")
     if job.fault is not None and job.fault.status is not None:
         message = "The server had an error while processing your request."
         raise Rejection(job.fault.status, service.profile.error(job.fault.status, message))
-    if job.ask.stream:
-        await _stream(service, job, reply, at)
+    if job.inquiry.stream:
+        await _stream(service, job, responder, at)
     else:
-        await _whole(service, job, reply, at)
+        await _whole(service, job, responder, at)
 
 
-async def _stream(service: Service, job: Production, reply: Reply, at: float) -> None:
-    stream = job.api.stream(job.ask, job.answer, service.profile)
-    reply.event(stream.begin())
+async def _stream(service: Service, job: Production, responder: Responder, at: float) -> None:
+    stream = job.api.stream(job.inquiry, job.answer, service.profile)
+    responder.event(stream.begin())
     pieces = _pieces(job.answer.text, service.settings.tokens_per_event)
     for number, piece in enumerate(pieces):
         if number == len(pieces) // 2:
             if job.wants("cut"):
-                await reply.flush()
+                await responder.flush()
                 raise ConnectionCut
             if job.wants("break"):
-                reply.event(stream.fail(service.overload().body))
-                await reply.flush(more=False)
+                responder.event(stream.fail(service.overload().body))
+                await responder.flush(more=False)
                 job.reservation.fail()
                 return
             if pause := job.wants("pause"):
                 at += pause.seconds
         at += job.latency.generation / len(pieces)
-        await _until(service, at, reply)
+        await _until(service, at, responder)
         _settle(service, job, (number + 1) / len(pieces))
-        reply.event(stream.piece(piece))
+        responder.event(stream.piece(piece))
     _complete(service, job)
-    reply.event(stream.end())
-    await reply.flush(more=False)
+    responder.event(stream.end())
+    await responder.flush(more=False)
 
 
-async def _whole(service: Service, job: Production, reply: Reply, at: float) -> None:
+async def _whole(service: Service, job: Production, responder: Responder, at: float) -> None:
     slices = 1
     if service.profile.as_produced:
         slices = max(1, math.ceil(job.latency.generation / SLICE))
@@ -101,31 +101,31 @@ async def _whole(service: Service, job: Production, reply: Reply, at: float) -> 
         _settle(service, job, number / slices)
     if pause := job.wants("pause"):
         await asyncio.sleep(pause.seconds)
-    body = job.api.body(job.ask, job.answer, service.profile)
+    body = job.api.body(job.inquiry, job.answer, service.profile)
     if job.wants("cut"):
-        await reply.half(body)
+        await responder.half(body)
         raise ConnectionCut
     if job.wants("break"):
         raise service.overload()
     _complete(service, job)
-    await reply.whole(body)
+    await responder.whole(body)
 
 
-async def _first_token(service: Service, job: Production, reply: Reply, at: float) -> None:
+async def _first_token(service: Service, job: Production, responder: Responder, at: float) -> None:
     every = service.keep_alive
     while every is not None and at - service.provider.now() > every:
         await asyncio.sleep(every)
-        await reply.keep_alive(stream=job.ask.stream)
+        await responder.keep_alive(stream=job.inquiry.stream)
     await _until(service, at)
 
 
-async def _until(service: Service, at: float, reply: Reply | None = None) -> None:
-    """Waits until `at`, and sends the content of `reply` first. Without a wait the content is sent
-    later, with more."""
+async def _until(service: Service, at: float, responder: Responder | None = None) -> None:
+    """Waits until `at`. If that takes a time, it sends the content of `responder` first; else the
+    content is sent later, with more."""
     wait = at - service.provider.now()
     if wait > 0:
-        if reply is not None:
-            await reply.flush()
+        if responder is not None:
+            await responder.flush()
         await asyncio.sleep(wait)
 
 
@@ -148,7 +148,9 @@ def _settle(service: Service, job: Production, share: float) -> None:
 
 def _complete(service: Service, job: Production) -> None:
     _charge(service, job, job.call.completion_tokens)
-    job.reservation.complete(Usage(job.answer.prompt_tokens, job.answer.completion_tokens))
+    job.reservation.complete(
+        CompletionUsage(job.answer.prompt_tokens, job.answer.completion_tokens)
+    )
     service.cached_tokens += job.answer.cached_tokens
 
 

@@ -6,8 +6,8 @@ import json
 import math
 from typing import Any
 
-from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, LONGEST_ANSWER, Json
 from xtremeflow.serve.fields import BadRequestError, object_field
+from xtremeflow.serve.inquiry import CHARACTERS_PER_TOKEN, LONGEST_ANSWER, Json
 from xtremeflow.values.forms import is_array, is_object
 
 SHALLOW = 8  # deeper values have only required properties, so that recursion ends

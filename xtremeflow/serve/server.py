@@ -16,8 +16,8 @@ import uvicorn
 
 from xtremeflow.serve import admin
 from xtremeflow.serve.asgi import App
-from xtremeflow.serve.asking import Json
 from xtremeflow.serve.heads import BoundedHeads
+from xtremeflow.serve.inquiry import Json
 from xtremeflow.serve.service import Service
 from xtremeflow.serve.settings import Settings
 

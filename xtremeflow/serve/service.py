@@ -14,17 +14,17 @@ from zlib import crc32
 
 from xtremeflow.serve import admin
 from xtremeflow.serve.apis import APIS, Api, api_of
-from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, Answer, Ask, prose, tokens_in
 from xtremeflow.serve.cache import Lookup, PrefixCache
 from xtremeflow.serve.catalogue import models
+from xtremeflow.serve.disclosure import Disclosure
 from xtremeflow.serve.faults import Fault, FaultPlan
 from xtremeflow.serve.fields import BadRequestError, length_of, object_in, parsed
+from xtremeflow.serve.inquiry import CHARACTERS_PER_TOKEN, Inquiry, ServedAnswer, prose, tokens_in
 from xtremeflow.serve.production import Production, produce
 from xtremeflow.serve.profiles import PROFILES, Account, Rejection
-from xtremeflow.serve.reply import Reply, Request, Sink
+from xtremeflow.serve.responder import Incoming, Responder, Sink
 from xtremeflow.serve.schema import instance
 from xtremeflow.serve.settings import Settings
-from xtremeflow.serve.telling import Telling
 from xtremeflow.simulation.charge import CallRequest
 from xtremeflow.simulation.clock import Clock
 from xtremeflow.simulation.provider import (
@@ -85,7 +85,7 @@ class Service:
         )
         self.account = Account(enforcers, amounts, self.provider.now, self._wall)
         self.profile.begin(self.account)
-        self.telling = Telling(self.profile, self.account, quirks)
+        self.disclosure = Disclosure(self.profile, self.account, quirks)
         self.cache = PrefixCache(
             self.profile.provider.cache_of, settings.minute, settings.cache_room
         )
@@ -96,21 +96,21 @@ class Service:
         self.cached_tokens = 0
         self.spent = False
 
-    async def handle(self, request: Request, sink: Sink) -> None:
+    async def handle(self, request: Incoming, sink: Sink) -> None:
         """Answers one request. Raises ConnectionCut if the server must close the connection."""
-        reply = Reply(self, sink)
+        responder = Responder(self, sink)
         if request.path.startswith("/admin/"):
             status, answer = 401, {"error": "/admin/ needs the key, too: --only-key is set"}
             if self._knows_the_key(request):
                 status, answer = admin.answer(self, request.method, request.path, request.body)
-            await reply.plain(status, answer)
+            await responder.plain(status, answer)
             return
         try:
-            await self._answer(request, reply)
+            await self._answer(request, responder)
         except Rejection as rejection:
-            await reply.reject(rejection)
+            await responder.reject(rejection)
 
-    async def _answer(self, request: Request, reply: Reply) -> None:
+    async def _answer(self, request: Incoming, responder: Responder) -> None:
         self._authorise(request)
         name = api_of(request.path, self.profile)
         if name is None:
@@ -121,36 +121,36 @@ class Service:
                     f"{self.profile.base_path or 'the port'}."
                 )
                 raise self._rejection(404, message)
-            await reply.whole(known)
+            await responder.whole(known)
         elif request.method != "POST":
             raise self._rejection(405, f"{request.path} takes POST, not {request.method}")
         else:
-            await self._call(APIS[name], request, reply)
+            await self._call(APIS[name], request, responder)
 
-    async def _call(self, api: Api, request: Request, reply: Reply) -> None:
+    async def _call(self, api: Api, request: Incoming, responder: Responder) -> None:
         counted = not request.path.endswith("/count_tokens")
         if counted:
             self.provider.arrive()
-        ask = self._ask(api, request)
+        inquiry = self._inquiry(api, request)
         if not counted:
-            await reply.whole({"input_tokens": tokens_in(ask.prompt)})
+            await responder.whole({"input_tokens": tokens_in(inquiry.prompt)})
             return
-        reply.streams = ask.stream
-        lookup = self._look_up(ask)
-        call, answer = self._plan(ask, lookup)
+        responder.streams = inquiry.stream
+        lookup = self._look_up(inquiry)
+        call, answer = self._plan(inquiry, lookup)
         latency = self.provider.latency_of(call)
         fault = self.faults.draw()
         now = self.provider.now()
         try:
-            reservation = self._admit(call, ask, fault)
+            reservation = self._admit(call, inquiry, fault)
         except Rejection as rejection:
             await asyncio.sleep(latency.downlink)
             if rejection.wait is not None:
                 self.provider.announce(now + rejection.wait)
             raise
         with reservation:
-            job = Production(api, ask, call, answer, lookup, latency, fault, reservation)
-            await produce(self, job, reply)
+            job = Production(api, inquiry, call, answer, lookup, latency, fault, reservation)
+            await produce(self, job, responder)
 
     # Before the admission.
 
@@ -165,11 +165,11 @@ class Service:
             status or self.profile.overloaded, message, self.profile.overloaded_code
         )
 
-    def _authorise(self, request: Request) -> None:
+    def _authorise(self, request: Incoming) -> None:
         if not self._knows_the_key(request):
             raise self._rejection(401, "Incorrect API key provided.", "invalid_api_key")
 
-    def _knows_the_key(self, request: Request) -> bool:
+    def _knows_the_key(self, request: Incoming) -> bool:
         key = self.settings.only_key
         if key is None:
             return True
@@ -178,32 +178,32 @@ class Service:
         names = ("api-key", "x-api-key", "x-goog-api-key")
         return key in (bearer, *(headers.get(name) for name in names))
 
-    def _ask(self, api: Api, request: Request) -> Ask:
+    def _inquiry(self, api: Api, request: Incoming) -> Inquiry:
         try:
-            ask = api.ask(object_in(parsed(request.body), "body"), request.path)
+            inquiry = api.inquiry(object_in(parsed(request.body), "body"), request.path)
             told = length_of(request.headers.get(OUTPUT_HEADER), OUTPUT_HEADER)
         except BadRequestError as error:
             raise self._rejection(400, str(error)) from None
         known = self.settings.only_models
-        if known is not None and ask.model not in known:
-            message = f"The model `{ask.model}` does not exist or you do not have access to it."
+        if known is not None and inquiry.model not in known:
+            message = f"The model `{inquiry.model}` does not exist or you do not have access to it."
             raise self._rejection(404, message, "model_not_found")
-        return ask if told is None else replace(ask, told=told)
+        return inquiry if told is None else replace(inquiry, told=told)
 
-    def _look_up(self, ask: Ask) -> Lookup:
+    def _look_up(self, inquiry: Inquiry) -> Lookup:
         return self.cache.lookup(
-            ask.model,
-            ask.prompt,
+            inquiry.model,
+            inquiry.prompt,
             self.provider.now(),
-            key=ask.cache_key,
-            marks=ask.marks,
-            parts=ask.parts,
-            lifetime=ask.cache_lifetime,
+            key=inquiry.cache_key,
+            marks=inquiry.marks,
+            parts=inquiry.parts,
+            lifetime=inquiry.cache_lifetime,
         )
 
-    def _plan(self, ask: Ask, lookup: Lookup) -> tuple[CallRequest, Answer]:
+    def _plan(self, inquiry: Inquiry, lookup: Lookup) -> tuple[CallRequest, ServedAnswer]:
         """Returns the call and its answer, which are the same for the same prompt."""
-        schema = ask.tool.parameters if ask.tool else ask.schema
+        schema = inquiry.tool.parameters if inquiry.tool else inquiry.schema
         text = None
         if schema is not None:
             try:
@@ -211,30 +211,30 @@ class Service:
             except BadRequestError as error:
                 raise self._rejection(400, f"Invalid schema: {error}") from None
             length = tokens_in(text)
-        elif ask.told is not None:
-            length = ask.told
+        elif inquiry.told is not None:
+            length = inquiry.told
         else:
             seed = self.settings.seed & 0xFFFFFFFF
-            length = self.settings.answer_length(Random(crc32(ask.prompt.encode(), seed)))
-        prompt_tokens = max(1, tokens_in(ask.prompt))
-        call = CallRequest(prompt_tokens, length, ask.max_tokens, ask.answers, lookup.read)
+            length = self.settings.answer_length(Random(crc32(inquiry.prompt.encode(), seed)))
+        prompt_tokens = max(1, tokens_in(inquiry.prompt))
+        call = CallRequest(prompt_tokens, length, inquiry.max_tokens, inquiry.answers, lookup.read)
         if text is None:
             text = prose(call.answer_tokens)
-        answer = Answer(
+        answer = ServedAnswer(
             id=f"{next(self.ids):024d}",
             created=int(self._wall()),
             text=text[: CHARACTERS_PER_TOKEN * call.answer_tokens],
-            tool=ask.tool,
+            tool=inquiry.tool,
             cut=call.answer_tokens < length,
             prompt_tokens=prompt_tokens,
             completion_tokens=call.completion_tokens,
             cached_tokens=lookup.read,
             cache_written_tokens=lookup.written,
-            cache_lifetime=ask.cache_lifetime,
+            cache_lifetime=inquiry.cache_lifetime,
         )
         return call, answer
 
-    def _admit(self, call: CallRequest, ask: Ask, fault: Fault | None) -> Reservation:
+    def _admit(self, call: CallRequest, inquiry: Inquiry, fault: Fault | None) -> Reservation:
         if fault is not None and fault.at_the_door:
             raise self.overload(fault.status)
         credit = self.settings.credit
@@ -243,4 +243,4 @@ class Service:
         try:
             return self.provider.admit(call)
         except (RateLimitError, RequestTooLargeError) as error:
-            raise self.telling.refusal(error, ask.model) from None
+            raise self.disclosure.refusal(error, inquiry.model) from None

@@ -31,7 +31,7 @@ def kept_share(share: object) -> KeptShare | None:
     raise TypeError(f"share must be {FORMS}, {FORM} or a RedisShare, got {share!r}")
 
 
-class Lease:
+class Membership:
     """A scheduler's membership in a share."""
 
     def __init__(self, share: KeptShare) -> None:
@@ -72,7 +72,7 @@ class Lease:
         self._wait(seconds)
 
 
-_here: dict[str, tuple[weakref.ref[_core.Scheduler], Lease]] = {}
+_here: dict[str, tuple[weakref.ref[_core.Scheduler], Membership]] = {}
 """The members of this process."""
 
 

@@ -47,7 +47,7 @@ class CallRequest:
 Charge = Callable[[CallRequest], Mapping[str, int]]
 """Returns the cost of a call at its admission, by unit."""
 
-Settlement = Callable[[CallRequest, int], Mapping[str, int]]
+FinalCharge = Callable[[CallRequest, int], Mapping[str, int]]
 """Returns the cost of a call once so many tokens of its answers exist, by unit."""
 
 

@@ -26,7 +26,7 @@ NO_QUIRKS = Quirks()
 
 
 @dataclass(frozen=True)
-class Usage:
+class CompletionUsage:
     prompt_tokens: int
     completion_tokens: int
 
@@ -39,7 +39,7 @@ class Usage:
 class Response:
     """An answer. `finish_reason` is "length" if `max_tokens` cut it, else "stop"."""
 
-    usage: Usage
+    usage: CompletionUsage
     finish_reason: str
 
 
@@ -157,7 +157,7 @@ class Reservation:
             self._provider._settle(self.costs, costs, self._instant)
             self.costs = costs
 
-    def complete(self, usage: Usage) -> None:
+    def complete(self, usage: CompletionUsage) -> None:
         """Notes that the call has been answered."""
         self._provider.stats.succeeded += 1
         self._provider.stats.tokens_served += usage.total_tokens
@@ -274,7 +274,7 @@ class SimulatedProvider:
             if isinstance(error, RateLimitError) and error.retry_after is not None:
                 self.announce(now + error.retry_after)
             raise
-        usage = Usage(prompt_tokens, request.completion_tokens)
+        usage = CompletionUsage(prompt_tokens, request.completion_tokens)
         with reservation:
             async with self.working():
                 await asyncio.sleep(latency.first_token + latency.generation)

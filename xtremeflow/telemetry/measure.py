@@ -13,7 +13,7 @@ Labels = tuple[str, ...]
 Samples = Iterable[tuple[Labels, float | None]]
 
 
-class Kind(Enum):
+class InstrumentKind(Enum):
     COUNTER = "counter"
     """A sum that only grows."""
     GAUGE = "gauge"
@@ -38,7 +38,7 @@ class Measure(Generic[S]):
     """
 
     name: str
-    kind: Kind
+    kind: InstrumentKind
     unit: str
     meaning: str
     read: Callable[[S], Samples]
@@ -53,7 +53,7 @@ class Measure(Generic[S]):
     @property
     def series(self) -> str:
         """The name of its samples in Prometheus."""
-        return self.family + ("_total" if self.kind is Kind.COUNTER else "")
+        return self.family + ("_total" if self.kind is InstrumentKind.COUNTER else "")
 
 
 def one(read: Callable[[S], float | None]) -> Callable[[S], Samples]:

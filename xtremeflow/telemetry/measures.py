@@ -9,7 +9,7 @@ from typing import NamedTuple
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.scheduler.stats import LimitStats, PrefixStats, ShareStats, Stats
-from xtremeflow.telemetry.measure import Kind, Measure, Samples, one
+from xtremeflow.telemetry.measure import InstrumentKind, Measure, Samples, one
 
 
 class Look(NamedTuple):
@@ -105,7 +105,9 @@ def _counter(
     *labels: str,
     is_held: bool = False,
 ) -> Measure[Look]:
-    return Measure(f"xtremeflow.{name}", Kind.COUNTER, unit, meaning, read, labels, is_held)
+    return Measure(
+        f"xtremeflow.{name}", InstrumentKind.COUNTER, unit, meaning, read, labels, is_held
+    )
 
 
 def _gauge(
@@ -115,7 +117,7 @@ def _gauge(
     read: Callable[[Look], Samples],
     *labels: str,
 ) -> Measure[Look]:
-    return Measure(f"xtremeflow.{name}", Kind.GAUGE, unit, meaning, read, labels)
+    return Measure(f"xtremeflow.{name}", InstrumentKind.GAUGE, unit, meaning, read, labels)
 
 
 MEASURES: tuple[Measure[Look], ...] = (

@@ -23,7 +23,7 @@ from xtremeflow.answers.attempt import FOLLOWED
 from xtremeflow.answers.usage import usage_of
 from xtremeflow.learning.estimates import Estimate
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.telemetry.measure import Kind, Measure, Reader
+from xtremeflow.telemetry.measure import InstrumentKind, Measure, Reader
 from xtremeflow.telemetry.measures import MEASURES, Look, look, named_schedulers
 from xtremeflow.values.usage import Usage
 
@@ -127,7 +127,7 @@ def _observe(meter: Meter, schedulers: Mapping[str, TaskScheduler]) -> None:
     for measure in MEASURES:
         make = (
             meter.create_observable_counter
-            if measure.kind is Kind.COUNTER
+            if measure.kind is InstrumentKind.COUNTER
             else meter.create_observable_gauge
         )
         make(

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector as BaseCollector
 from prometheus_client.registry import CollectorRegistry
 
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.telemetry.measure import Kind, Labels, Measure, Reader
+from xtremeflow.telemetry.measure import InstrumentKind, Labels, Measure, Reader
 from xtremeflow.telemetry.measures import MEASURES, Look, look, named_schedulers
 
 S = TypeVar("S")
@@ -66,7 +66,7 @@ def _family(
 ) -> Family:
     labels = (*first, *measure.labels)
     family: Family
-    if measure.kind is Kind.COUNTER:
+    if measure.kind is InstrumentKind.COUNTER:
         family = CounterMetricFamily(measure.family, measure.meaning, labels=labels)
     else:
         family = GaugeMetricFamily(measure.family, measure.meaning, labels=labels)

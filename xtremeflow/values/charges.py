@@ -8,12 +8,12 @@ from typing import Literal, TypeAlias
 
 from xtremeflow.values.usage import Usage
 
-Admission: TypeAlias = Literal["nothing", "input", "max", "sum"]
+AtAdmission: TypeAlias = Literal["nothing", "input", "max", "sum"]
 Amounts: TypeAlias = dict[str, int]
 UNITS: tuple[str, ...] = ("tokens", "input_tokens", "output_tokens")
-ADMISSIONS: Sequence[Admission] = ("nothing", "input", "max", "sum")
+ADMISSIONS: Sequence[AtAdmission] = ("nothing", "input", "max", "sum")
 
-_ADMISSIONS: Mapping[Admission | None, str] = {
+_ADMISSIONS: Mapping[AtAdmission | None, str] = {
     "nothing": "nothing at admission",
     "input": "the prompt at admission",
     "max": "the larger of prompt and max_tokens at admission",
@@ -32,7 +32,7 @@ class ChargeRule:
     cached_free  whether input that was read from a cache costs nothing
     """
 
-    admission: Admission | None = None
+    admission: AtAdmission | None = None
     settles: bool | None = None
     cached_free: bool | None = None
 
@@ -102,7 +102,7 @@ UNKNOWN = ChargeRule()
 BY_USAGE = ChargeRule("sum", settles=True, cached_free=False)
 
 
-def _taken(admission: Admission, read: int, most: int) -> Amounts:
+def _taken(admission: AtAdmission, read: int, most: int) -> Amounts:
     wanted = most if admission in ("max", "sum") else 0
     read = 0 if admission == "nothing" else read
     both = max(read, wanted) if admission == "max" else read + wanted

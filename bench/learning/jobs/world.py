@@ -10,7 +10,7 @@ from statistics import mean
 from types import SimpleNamespace
 
 from xtremeflow.providers.provider import UNITS, period
-from xtremeflow.serve.profiles import Account, Profile, Refusal
+from xtremeflow.serve.profiles import Account, Profile, RefusedCall
 from xtremeflow.serve.profiles.base import Rejection
 from xtremeflow.simulation.enforcers import NANOSECONDS, Concurrency
 from xtremeflow.simulation.traces import load_trace
@@ -142,7 +142,7 @@ class World:
         try:
             reservation = provider.admit(request)
         except (RateLimitError, RequestTooLargeError) as error:
-            rejection = self.profile.refusal(Refusal.of(error, self.account, "m"))
+            rejection = self.profile.refusal(RefusedCall.of(error, self.account, "m"))
             headers, body = self._told(rejection)
             await asyncio.sleep(latency.downlink)
             raise Refused(rejection.status, headers, body) from None

@@ -22,7 +22,7 @@ _BATCH_KEYS = {"custom_id", "method", "url", "body"}
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class RequestLine:
     """A request that can be sent.
 
     line         its number in the input, from 1
@@ -66,7 +66,9 @@ def fingerprint(line: bytes) -> int:
     return int.from_bytes(blake2b(line, digest_size=8).digest(), "big") or 1
 
 
-def parse(line: bytes, number: int, mark: int, endpoints: Mapping[str, str]) -> Request | BadLine:
+def parse(
+    line: bytes, number: int, mark: int, endpoints: Mapping[str, str]
+) -> RequestLine | BadLine:
     """Decodes a line that is not blank. `mark` is its fingerprint.
 
     `endpoints` has the paths for bodies without a url, by their fields: "messages", "input" (and
@@ -91,7 +93,7 @@ def parse(line: bytes, number: int, mark: int, endpoints: Mapping[str, str]) -> 
             _check_pairs(body)
         if body.get("stream"):
             raise _Bad("stream must not be true: a result is one whole answer")
-        return Request(number, mark, custom_id, url, body, content)
+        return RequestLine(number, mark, custom_id, url, body, content)
     except _Bad as error:
         return BadLine(number, mark, custom_id, str(error))
 

@@ -16,11 +16,11 @@ from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
 from xtremeflow.http._usage import usage_in
 from xtremeflow.learning.estimates import Estimate
-from xtremeflow.run.input.requests import Json, Request
+from xtremeflow.run.input.requests import Json, RequestLine
 from xtremeflow.run.job.failures import (
     Failure,
+    FailureWatch,
     StatusFailure,
-    Watch,
     code_of,
     concerns_model,
     failure_in,
@@ -29,7 +29,7 @@ from xtremeflow.run.job.failures import (
 )
 from xtremeflow.run.output import records
 from xtremeflow.run.output.strict import Document, document
-from xtremeflow.run.wire.transport import NoReply, Reply, Unfit, Unreachable
+from xtremeflow.run.wire.transport import NoConnection, NoReply, Reply, Unfit
 from xtremeflow.values.usage import Usage
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Unpassed(Exception):
 class Call:
     """A request on its way, and its outcome so far. Times are in seconds."""
 
-    request: Request
+    request: RequestLine
     cost: Estimate
     reserved: Mapping[str, int]  # by that, of each limit
     charged: Mapping[str, int]  # the cost of the last attempt, of each limit
@@ -90,7 +90,7 @@ class Calls:
         """Attempts that failed, other than by a refusal."""
         self._runner = runner
         self._scheduler = runner.scheduler
-        self._watch = Watch()
+        self._watch = FailureWatch()
         self._passed_at = 0.0
         policy = runner.policy
         self._attempts = Attempts(
@@ -134,7 +134,7 @@ class Calls:
                 watch=_Following(self, call),
             )
         except NoReply as no_reply:
-            if isinstance(no_reply, Unreachable):
+            if isinstance(no_reply, NoConnection):
                 await self._uncharge(call)
             self._failed(call, no_reply, Meaning.DOWN)
             raise Unpassed from None

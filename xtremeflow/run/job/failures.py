@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.strict import Document
-from xtremeflow.run.wire.transport import NoReply, Reply, Unfit, Unreachable
+from xtremeflow.run.wire.transport import NoConnection, NoReply, Reply, Unfit
 from xtremeflow.values.forms import is_object
 
 _SHARED = {401: "the key is not accepted", 402: "the account has no credit",
@@ -71,7 +71,7 @@ def likeness(failure: Failure) -> str:
         if _code(failure) in _UNKNOWN_MODEL:
             return f"there is no such model ({failure})"
         return f"{_SHARED.get(status or 0, 'the calls fail')} ({failure})"
-    if isinstance(failure, Unreachable):
+    if isinstance(failure, NoConnection):
         return f"the server cannot be reached ({failure})"
     return str(failure)
 
@@ -90,7 +90,7 @@ def code_of(failure: Failure) -> str:
         return "bad_reply"
     if isinstance(failure, Unfit):
         return failure.code
-    return "unreachable" if isinstance(failure, Unreachable) else "no_reply"
+    return "unreachable" if isinstance(failure, NoConnection) else "no_reply"
 
 
 def message_of(failure: Failure) -> str:
@@ -127,7 +127,7 @@ def _status_inside(error: Json) -> int | None:
     return None
 
 
-class Watch:
+class FailureWatch:
     """Follows the failures of all calls, to find a common cause."""
 
     def __init__(self) -> None:
@@ -140,7 +140,7 @@ class Watch:
 
     def failure(self, failure: Failure) -> str | None:
         """Notes a failure. Returns the cause for which the run must stop, or None."""
-        first_contact = isinstance(failure, Unreachable) and not self._answered
+        first_contact = isinstance(failure, NoConnection) and not self._answered
         self._answered |= not isinstance(failure, NoReply)
         if is_shared(failure) or first_contact:
             cause = likeness(failure)

@@ -26,7 +26,7 @@ from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.job.services import Service
 from xtremeflow.run.output.history import History, last_state, past_runs
 from xtremeflow.run.output.results import InputChanged, Results, ResultsError
-from xtremeflow.run.views.measures import Progress
+from xtremeflow.run.views.measures import RunCounts
 from xtremeflow.run.views.monitor import Monitor, Snapshot
 from xtremeflow.run.views.summary import Summary
 from xtremeflow.run.views.view import View
@@ -159,8 +159,8 @@ class _Run:
         self._beside: list[asyncio.Task[None]] = []
         self._deadline: asyncio.TimerHandle | None = None
 
-    def progress(self) -> Progress:
-        return Progress(self._runner.counts, self._total.value)
+    def counted(self) -> RunCounts:
+        return RunCounts(self._runner.counts, self._total.value)
 
     def stop(self, reason: str) -> None:
         self._runner.stop(reason)

@@ -12,7 +12,7 @@ from functools import partial
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key
-from xtremeflow.run.input.requests import Json, Request, fingerprint, parse
+from xtremeflow.run.input.requests import Json, RequestLine, fingerprint, parse
 from xtremeflow.run.job.budget import Budget
 from xtremeflow.run.job.call import Call, Calls, Left, Unpassed
 from xtremeflow.run.job.oversize import Room, fitted, rooms
@@ -157,7 +157,7 @@ class Runner:
         self.results.done.check_end(number)
         self._begin()
 
-    def _read(self, line: bytes, number: int) -> Request | None:
+    def _read(self, line: bytes, number: int) -> RequestLine | None:
         """Returns the request of the line, or None if it is not to be sent."""
         if not line:
             self.blank += 1
@@ -168,7 +168,7 @@ class Runner:
             self.counts.done_before += 1
             return None
         item = parse(line, number, mark, self.provider.paths)
-        if isinstance(item, Request):
+        if isinstance(item, RequestLine):
             return item
         self._begin()
         self.outbox.bad(records.bad_line(item))
@@ -181,7 +181,7 @@ class Runner:
             self._begun = True
             self.on_begin()
 
-    async def _start(self, request: Request) -> None:
+    async def _start(self, request: RequestLine) -> None:
         self._begin()
         while self._probing and len(self._running) >= _PROBE_CALLS:
             await self._change()
@@ -218,7 +218,7 @@ class Runner:
             self._rooms_until = now + _LOOK_INTERVAL
         return self._known_rooms
 
-    def _fail_unsent(self, request: Request, reason: str) -> None:
+    def _fail_unsent(self, request: RequestLine, reason: str) -> None:
         message = f"line {request.line} {reason}"
         about: Json = {"line": request.line, "attempts": 0}
         self.errors[TOO_LARGE] = self.errors.get(TOO_LARGE, 0) + 1

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 from xtremeflow.cli.address import Address
-from xtremeflow.run.views.measures import MEASURES, Progress
+from xtremeflow.run.views.measures import MEASURES, RunCounts
 from xtremeflow.run.views.monitor import Snapshot
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.web.control import Controls
@@ -29,7 +29,7 @@ class Served(Protocol):
 
     scheduler: TaskScheduler
 
-    def progress(self) -> Progress: ...
+    def counted(self) -> RunCounts: ...
     def look(self) -> Snapshot: ...
     def stop(self, reason: str) -> None:
         """Dispatches no more calls."""
@@ -46,7 +46,7 @@ def metrics(where: Address) -> Service:
     async def service(run: Served) -> AsyncGenerator[None, None]:
         from xtremeflow.telemetry.prometheus import Collector, Measured, serving
 
-        lines = Measured(MEASURES, lambda: {(): run.progress()})
+        lines = Measured(MEASURES, lambda: {(): run.counted()})
         with contextlib.ExitStack() as stack:
             try:
                 url = stack.enter_context(serving(*where, [Collector(run.scheduler), lines]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from json.encoder import encode_basestring_ascii
 
-from xtremeflow.run.input.requests import BadLine, Json, Request
+from xtremeflow.run.input.requests import BadLine, Json, RequestLine
 from xtremeflow.run.output.strict import Document, encoded, quoted
 from xtremeflow.run.wire.transport import Reply
 
@@ -14,13 +14,13 @@ def record_id(line: int, fingerprint: int) -> str:
     return f"xf-{line}-{fingerprint:016x}"
 
 
-def result_line(request: Request, reply: Reply, answer: Document, about: Json) -> bytes:
+def result_line(request: RequestLine, reply: Reply, answer: Document, about: Json) -> bytes:
     """Returns the line of an answer, with its JSON body as it came."""
     return _line(request, _response(reply, answer.line), None, about)
 
 
 def error_line(
-    request: Request,
+    request: RequestLine,
     code: str,
     message: str,
     reply: Reply | None,
@@ -39,7 +39,9 @@ def bad_line(bad: BadLine) -> bytes:
     return _line(bad, None, error, {"line": bad.line})
 
 
-def _line(of: Request | BadLine, response: bytes | None, error: Json | None, about: Json) -> bytes:
+def _line(
+    of: RequestLine | BadLine, response: bytes | None, error: Json | None, about: Json
+) -> bytes:
     # The id comes first and in exactly this form: see results.py.
     return b'{"id": "%s", "custom_id": %s, "response": %s, "error": %s, "xtremeflow": %s}\n' % (
         record_id(of.line, of.fingerprint).encode(),

@@ -5,18 +5,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from xtremeflow.run.output.counts import Counts
-from xtremeflow.telemetry.measure import Kind, Measure, Samples, one
+from xtremeflow.telemetry.measure import InstrumentKind, Measure, Samples, one
 
 
-class Progress(NamedTuple):
+class RunCounts(NamedTuple):
     """The counts of a run, and its lines in all; None while that is unknown."""
 
     counts: Counts
     total: int | None
 
 
-def _done(progress: Progress) -> Samples:
-    counts = progress.counts
+def _done(run: RunCounts) -> Samples:
+    counts = run.counts
     return [
         (("succeeded",), counts.succeeded),
         (("failed",), counts.failed),
@@ -25,18 +25,18 @@ def _done(progress: Progress) -> Samples:
     ]
 
 
-def _tokens(progress: Progress) -> Samples:
-    counts = progress.counts
+def _tokens(run: RunCounts) -> Samples:
+    counts = run.counts
     return [
         (("input",), counts.input_tokens),
         (("output",), counts.output_tokens),
     ]
 
 
-MEASURES: tuple[Measure[Progress], ...] = (
+MEASURES: tuple[Measure[RunCounts], ...] = (
     Measure(
         "xtremeflow.run.lines.done",
-        Kind.COUNTER,
+        InstrumentKind.COUNTER,
         "{line}",
         "Lines that are done, by outcome; before: in earlier runs",
         _done,
@@ -44,14 +44,14 @@ MEASURES: tuple[Measure[Progress], ...] = (
     ),
     Measure(
         "xtremeflow.run.lines.known",
-        Kind.GAUGE,
+        InstrumentKind.GAUGE,
         "{line}",
         "Lines of the input, once they are counted",
-        one(lambda progress: progress.total),
+        one(lambda run: run.total),
     ),
     Measure(
         "xtremeflow.run.tokens",
-        Kind.COUNTER,
+        InstrumentKind.COUNTER,
         "{token}",
         "Tokens that the answers have told as used",
         _tokens,

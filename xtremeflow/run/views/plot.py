@@ -45,7 +45,7 @@ def _column() -> array[float]:
 
 
 @dataclass
-class Calls:
+class PlottedCalls:
     """The last attempts of all calls, in the order of the files; times are in seconds."""
 
     started: array[float] = field(default_factory=_column)
@@ -81,9 +81,9 @@ def _numpy() -> Any:
     return importlib.import_module("numpy")  # which comes with matplotlib
 
 
-def read_calls(results: Path) -> Calls:
+def read_calls(results: Path) -> PlottedCalls:
     """Reads the results, and the times of the errors. Raises PlotError."""
-    calls = Calls()
+    calls = PlottedCalls()
     try:
         for about in _abouts(results):
             calls.add(about)
@@ -112,7 +112,7 @@ def _abouts(path: Path) -> Iterator[Json]:
             yield cast(Json, json.loads(line[mark + len(_MARK) : -2]))
 
 
-class Timeline:
+class TimeAxis:
     """A time axis without the gaps between runs: seconds of running instead of the wall clock."""
 
     def __init__(self, spans: Sequence[tuple[float, float]]) -> None:
@@ -136,7 +136,7 @@ class Timeline:
         return times + np.asarray(self._offsets)[np.clip(which, 0, None)]
 
 
-def spans_of(calls: Calls, runs: Sequence[PastRun]) -> list[tuple[float, float]]:
+def spans_of(calls: PlottedCalls, runs: Sequence[PastRun]) -> list[tuple[float, float]]:
     """Returns the spans in which a run ran. A long gap between calls separates two runs."""
     np = _numpy()
 
@@ -169,25 +169,25 @@ class Steps:
     values: list[float]  # rates per second, or calls at a time; nan for a time without a limit
 
     @classmethod
-    def of(cls, told: Sequence[tuple[float, float]], timeline: Timeline) -> Steps:
+    def of(cls, told: Sequence[tuple[float, float]], axis: TimeAxis) -> Steps:
         if all(math.isnan(value) for _, value in told):
             return cls([], [])
-        moments = [max(0.0, float(timeline(moment))) for moment, _ in told]
-        return cls([*moments, timeline.end], [*(value for _, value in told), told[-1][1]])
+        moments = [max(0.0, float(axis(moment))) for moment, _ in told]
+        return cls([*moments, axis.end], [*(value for _, value in told), told[-1][1]])
 
     @classmethod
-    def of_rate(cls, unit: str, runs: Sequence[PastRun], timeline: Timeline) -> Steps:
+    def of_rate(cls, unit: str, runs: Sequence[PastRun], axis: TimeAxis) -> Steps:
         told: list[tuple[float, float]] = []
         for run in runs:
             for moment, limits in [(run.start, run.given), *run.changes]:
                 rates = [limit.rate for limit in limits if limit.name == unit and limit.is_felt]
                 told.append((moment, min(rates, default=math.nan)))
-        return cls.of(told, timeline)
+        return cls.of(told, axis)
 
     @classmethod
-    def of_concurrency(cls, runs: Sequence[PastRun], timeline: Timeline) -> Steps:
+    def of_concurrency(cls, runs: Sequence[PastRun], axis: TimeAxis) -> Steps:
         told = [pair for run in runs for pair in [(run.start, None), *run.concurrency]]
-        return cls.of([(moment, math.nan if n is None else n) for moment, n in told], timeline)
+        return cls.of([(moment, math.nan if n is None else n) for moment, n in told], axis)
 
     @property
     def known(self) -> list[float]:
@@ -210,33 +210,33 @@ def plot(results: Path, picture: Path) -> None:
 
     calls = read_calls(results)
     runs = past_runs(results)
-    timeline = Timeline(spans_of(calls, runs))
-    steps = {unit: Steps.of_rate(unit, runs, timeline) for unit in (*TOKENS, "requests")}
+    axis = TimeAxis(spans_of(calls, runs))
+    steps = {unit: Steps.of_rate(unit, runs, axis) for unit in (*TOKENS, "requests")}
     units = [*([unit for unit in TOKENS if steps[unit].known] or ["tokens"]), "requests"]
-    concurrency = Steps.of_concurrency(runs, timeline)
+    concurrency = Steps.of_concurrency(runs, axis)
     rows = len(units) + bool(concurrency.known) + 1
     figure: Any = Figure(figsize=(10, 2.4 * rows), layout="constrained")
     axes = figure.subplots(rows, 1, sharex=True)
-    at = timeline(calls.started)
+    at = axis(calls.started)
     for ax, unit in zip(axes, units, strict=False):
-        _draw_rate(ax, unit, at, calls.amounts(unit), timeline.end, steps[unit])
+        _draw_rate(ax, unit, at, calls.amounts(unit), axis.end, steps[unit])
     if concurrency.known:
-        _draw_flight(axes[-2], at, calls, timeline.end, concurrency)
-    _draw_latency(axes[-1], at, calls, timeline)
+        _draw_flight(axes[-2], at, calls, axis.end, concurrency)
+    _draw_latency(axes[-1], at, calls, axis)
     cooldowns = [pair for run in runs for pair in run.cooldowns]
     for ax in axes:
         for i, (start, end) in enumerate(cooldowns):
-            left, right = timeline([start, end])
+            left, right = axis([start, end])
             ax.axvspan(left, right, color=_COOLDOWN, alpha=0.25, lw=0,
                        label="cooldown" if i == 0 else None)  # fmt: skip
-        for moment in timeline.breaks:
+        for moment in axis.breaks:
             ax.axvline(moment, color=_LIMIT, linewidth=0.8, linestyle=":")
         ax.grid(axis="y", alpha=0.25)
         ax.legend(loc="upper right", ncols=4, fontsize=8, framealpha=0.9)
-    axes[-1].set_xlim(-0.01 * timeline.end, 1.02 * timeline.end)
+    axes[-1].set_xlim(-0.01 * axis.end, 1.02 * axis.end)
     axes[-1].set_xlabel("seconds of running")
     axes[0].set_title(
-        _title(results, calls, timeline),
+        _title(results, calls, axis),
         loc="left",
         fontsize=10,
         fontweight="bold",
@@ -250,13 +250,11 @@ def plot(results: Path, picture: Path) -> None:
         raise PlotError(f"cannot write {picture}: {error.strerror}") from None
 
 
-def _title(results: Path, calls: Calls, timeline: Timeline) -> str:
+def _title(results: Path, calls: PlottedCalls, axis: TimeAxis) -> str:
     count = len(calls.started)
     tokens = sum(calls.input) + sum(calls.output)
-    title = (
-        f"{printable(results.name)}: {count:,} calls, {tokens:,.0f} tokens in {timeline.end:,.1f} s"
-    )
-    return f"{title} of {len(timeline.breaks) + 1} runs" if timeline.breaks else title
+    title = f"{printable(results.name)}: {count:,} calls, {tokens:,.0f} tokens in {axis.end:,.1f} s"
+    return f"{title} of {len(axis.breaks) + 1} runs" if axis.breaks else title
 
 
 def _draw_rate(ax: Any, unit: str, at: Any, amounts: Any, end: float, limit: Steps) -> None:
@@ -297,7 +295,7 @@ def _shown(value: float, _: int) -> str:
     return shown(value)
 
 
-def _draw_flight(ax: Any, at: Any, calls: Calls, end: float, limit: Steps) -> None:
+def _draw_flight(ax: Any, at: Any, calls: PlottedCalls, end: float, limit: Steps) -> None:
     np = _numpy()
 
     edges = np.linspace(0.0, end, _BINS + 1)
@@ -310,22 +308,22 @@ def _draw_flight(ax: Any, at: Any, calls: Calls, end: float, limit: Steps) -> No
     ax.set_ylabel("calls in flight")
 
 
-def _draw_latency(ax: Any, at: Any, calls: Calls, timeline: Timeline) -> None:
+def _draw_latency(ax: Any, at: Any, calls: PlottedCalls, axis: TimeAxis) -> None:
     np = _numpy()
 
     seconds = np.asarray(calls.seconds)
     step = max(1, len(seconds) // _MOST_POINTS)
     ax.plot(at[::step], seconds[::step], linestyle="none", marker=".", markersize=2.5,
             color=_LATENCY, alpha=0.25)  # fmt: skip
-    which = np.clip((at / timeline.end * (_BINS // 4)).astype(int), 0, _BINS // 4 - 1)
+    which = np.clip((at / axis.end * (_BINS // 4)).astype(int), 0, _BINS // 4 - 1)
     order = np.argsort(which, kind="stable")
     groups = np.split(seconds[order], np.flatnonzero(np.diff(which[order])) + 1)
-    middles = (np.unique(which) + 0.5) * timeline.end / (_BINS // 4)
+    middles = (np.unique(which) + 0.5) * axis.end / (_BINS // 4)
     for share, style in ((50, "-"), (95, "--")):
         values = [np.percentile(group, share) for group in groups]
         ax.plot(middles, values, style, color=_LATENCY, linewidth=1.4, label=f"p{share}")
     if calls.failed:
-        moments = timeline(calls.failed)
+        moments = axis(calls.failed)
         ax.plot(moments, np.zeros(len(moments)), linestyle="none", marker="x", markersize=5,
                 color=_FAILED, label=f"failed ({len(moments):,})", clip_on=False)  # fmt: skip
     ax.set_ylim(bottom=0)

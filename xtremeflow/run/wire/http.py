@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from xtremeflow.http import Client, ConnectError, HTTPError, InvalidRequest, TooLarge
 from xtremeflow.providers.address import address
-from xtremeflow.run.input.requests import Request
-from xtremeflow.run.wire.transport import NoReply, Reply, Unfit, Unreachable
+from xtremeflow.run.input.requests import RequestLine
+from xtremeflow.run.wire.transport import NoConnection, NoReply, Reply, Unfit
 
 
 class HTTPTransport:
@@ -35,14 +35,14 @@ class HTTPTransport:
             retries=0,  # the run's own attempts see each failure
         )
 
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: RequestLine) -> Reply:
         url = self._addresses.get(request.url)
         if url is None:
             url = self._addresses[request.url] = address(self._base_url, request.url, self._prefix)
         try:
             response = await self._client.post(url, content=request.content)
         except ConnectError as error:
-            raise Unreachable(str(error)) from None
+            raise NoConnection(str(error)) from None
         except InvalidRequest as error:
             raise Unfit(str(error), "invalid_request", is_sent=False) from None
         except TooLarge as error:

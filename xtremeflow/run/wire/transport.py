@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from xtremeflow._http import parse_head
-from xtremeflow.run.input.requests import Request
+from xtremeflow.run.input.requests import RequestLine
 
 _REQUEST_ID = re.compile(rb"^(?:x-)?request-id:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
@@ -40,7 +40,7 @@ class NoReply(ConnectionError):
     """There was no whole answer. The message says why and quotes no secret."""
 
 
-class Unreachable(NoReply):
+class NoConnection(NoReply):
     """There was no connection: no route, no such name, refused, no TLS."""
 
 
@@ -59,7 +59,7 @@ class Unfit(Exception):
 
 
 class Transport(Protocol):
-    async def send(self, request: Request) -> Reply:
+    async def send(self, request: RequestLine) -> Reply:
         """Makes one attempt. Raises NoReply, or Unfit."""
         ...
 

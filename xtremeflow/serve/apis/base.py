@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from xtremeflow.serve.asking import Answer, Ask, Json, dumps
+from xtremeflow.serve.inquiry import Inquiry, Json, ServedAnswer, dumps
 from xtremeflow.serve.profiles import Profile
 
 
@@ -24,13 +24,13 @@ class Stream(Protocol):
 
 
 class Api(Protocol):
-    def ask(self, body: Json, path: str) -> Ask:
+    def inquiry(self, body: Json, path: str) -> Inquiry:
         """Reads a request. Raises BadRequestError."""
         ...
 
-    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json: ...
+    def body(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Json: ...
 
-    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream: ...
+    def stream(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Stream: ...
 
 
 def event(data: object, name: str | None = None) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from xtremeflow.serve.apis.base import Stream, event
-from xtremeflow.serve.asking import Answer, Ask, Json, Tool, dumps
 from xtremeflow.serve.fields import (
     BadRequestError,
     content_text,
@@ -16,6 +15,7 @@ from xtremeflow.serve.fields import (
     text_field,
     told_length,
 )
+from xtremeflow.serve.inquiry import Inquiry, Json, ServedAnswer, Tool, dumps
 from xtremeflow.serve.profiles import Profile
 from xtremeflow.values.forms import is_object
 
@@ -23,7 +23,7 @@ MOST_ANSWERS = 128
 
 
 class Chat:
-    def ask(self, body: Json, path: str) -> Ask:
+    def inquiry(self, body: Json, path: str) -> Inquiry:
         messages = some_objects_field(body, "messages")
         last = messages[-1].get("role")
         tools = functions(body)
@@ -34,7 +34,7 @@ class Chat:
                 prompt.append(dumps(message["tool_calls"]).decode())
         most = count_field(body, "max_completion_tokens")
         options = object_field(body, "stream_options")
-        return Ask(
+        return Inquiry(
             model=text_field(body, "model"),
             prompt="".join(prompt),
             max_tokens=count_field(body, "max_tokens") if most is None else most,
@@ -48,7 +48,7 @@ class Chat:
             body=body,
         )
 
-    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json:
+    def body(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Json:
         choices = [
             {
                 "index": index,
@@ -56,41 +56,41 @@ class Chat:
                 "logprobs": None,
                 "finish_reason": _finish(answer),
             }
-            for index in range(ask.answers)
+            for index in range(inquiry.answers)
         ]
         return {
             "id": f"chatcmpl-{answer.id}",
             "object": "chat.completion",
             "created": answer.created,
-            "model": ask.model,
+            "model": inquiry.model,
             "choices": choices,
             "usage": _usage(answer, profile),
             "service_tier": "default",
             "system_fingerprint": "fp_simulated",
         }
 
-    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream:
-        return _ChatStream(ask, answer, profile)
+    def stream(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Stream:
+        return _ChatStream(inquiry, answer, profile)
 
 
 class _ChatStream:
-    def __init__(self, ask: Ask, answer: Answer, profile: Profile) -> None:
-        self._ask = ask
+    def __init__(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> None:
+        self._inquiry = inquiry
         self._answer = answer
         self._profile = profile
-        self._usage = ask.usage or profile.usage_always
+        self._usage = inquiry.usage or profile.usage_always
 
     def _chunk(self, choices: list[Json], **more: object) -> bytes:
         chunk: Json = {
             "id": f"chatcmpl-{self._answer.id}",
             "object": "chat.completion.chunk",
             "created": self._answer.created,
-            "model": self._ask.model,
+            "model": self._inquiry.model,
             "choices": choices,
             "service_tier": "default",
             "system_fingerprint": "fp_simulated",
         }
-        if self._ask.usage:
+        if self._inquiry.usage:
             chunk["usage"] = None
         return event({**chunk, **more})
 
@@ -99,7 +99,7 @@ class _ChatStream:
             self._chunk(
                 [{"index": index, "delta": delta, "logprobs": None, "finish_reason": finish}]
             )
-            for index in range(self._ask.answers)
+            for index in range(self._inquiry.answers)
         )
 
     def begin(self) -> bytes:
@@ -124,12 +124,12 @@ class _ChatStream:
         usage = _usage(self._answer, self._profile)
         if not self._usage:
             last = self._each({}, finish)
-        elif self._ask.usage:  # OpenAI's way
+        elif self._inquiry.usage:  # OpenAI's way
             last = self._each({}, finish) + self._chunk([], usage=usage)
         else:  # in the chunk that finishes
             choices: list[Json] = [
                 {"index": index, "delta": {}, "logprobs": None, "finish_reason": finish}
-                for index in range(self._ask.answers)
+                for index in range(self._inquiry.answers)
             ]
             last = self._chunk(choices, usage=usage)
         return last + b"data: [DONE]\n\n"
@@ -138,7 +138,7 @@ class _ChatStream:
         return event(body)
 
 
-def _message(answer: Answer, call_id: str) -> Json:
+def _message(answer: ServedAnswer, call_id: str) -> Json:
     message: Json = {"role": "assistant", "content": answer.text, "refusal": None}
     if answer.tool is not None:
         function = {"name": answer.tool.name, "arguments": answer.text}
@@ -147,13 +147,13 @@ def _message(answer: Answer, call_id: str) -> Json:
     return {**message, "annotations": []}
 
 
-def _finish(answer: Answer) -> str:
+def _finish(answer: ServedAnswer) -> str:
     if answer.cut:
         return "length"
     return "stop" if answer.tool is None else "tool_calls"
 
 
-def _usage(answer: Answer, profile: Profile) -> Json:
+def _usage(answer: ServedAnswer, profile: Profile) -> Json:
     return {
         "prompt_tokens": answer.prompt_tokens,
         "completion_tokens": answer.completion_tokens,

@@ -11,8 +11,8 @@ from typing import Any
 from zlib import crc32
 
 from xtremeflow.serve.apis.base import Stream
-from xtremeflow.serve.asking import CHARACTERS_PER_TOKEN, Answer, Ask, Json
 from xtremeflow.serve.fields import BadRequestError, count_field, text_field
+from xtremeflow.serve.inquiry import CHARACTERS_PER_TOKEN, Inquiry, Json, ServedAnswer
 from xtremeflow.serve.profiles import Profile
 from xtremeflow.values.forms import is_array
 
@@ -24,7 +24,7 @@ _NOISE = array("f", [_RANDOM.gauss(0.0, 1.0) for _ in range(MOST_DIMENSIONS)])
 
 
 class Embeddings:
-    def ask(self, body: Json, path: str) -> Ask:
+    def inquiry(self, body: Json, path: str) -> Inquiry:
         inputs = _inputs(body.get("input"))
         count_field(body, "dimensions", MOST_DIMENSIONS)
         encoding = body.get("encoding_format", "float")
@@ -32,7 +32,7 @@ class Embeddings:
             raise BadRequestError(
                 f"'encoding_format' must be 'float' or 'base64', got {encoding!r:.100}"
             )
-        return Ask(
+        return Inquiry(
             model=text_field(body, "model"),
             prompt="".join(inputs),
             inputs=inputs,
@@ -40,19 +40,19 @@ class Embeddings:
             body=body,
         )
 
-    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json:
-        dimensions = ask.body.get("dimensions") or DIMENSIONS
+    def body(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Json:
+        dimensions = inquiry.body.get("dimensions") or DIMENSIONS
         data: list[Json] = []
-        for index, text in enumerate(ask.inputs):
+        for index, text in enumerate(inquiry.inputs):
             vector = embedding(text, dimensions)
             value: Any = vector.tolist()
-            if ask.body.get("encoding_format") == "base64":
+            if inquiry.body.get("encoding_format") == "base64":
                 value = base64.b64encode(_little_endian(vector)).decode()
             data.append({"object": "embedding", "index": index, "embedding": value})
         usage = {"prompt_tokens": answer.prompt_tokens, "total_tokens": answer.prompt_tokens}
-        return {"object": "list", "data": data, "model": ask.model, "usage": usage}
+        return {"object": "list", "data": data, "model": inquiry.model, "usage": usage}
 
-    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream:
+    def stream(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Stream:
         raise NotImplementedError("embeddings are not streamed")
 
 

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from xtremeflow.serve.apis.base import Stream, event
-from xtremeflow.serve.asking import Answer, Ask, Json, Tool, dumps
 from xtremeflow.serve.fields import (
     BadRequestError,
     content_text,
@@ -16,6 +15,7 @@ from xtremeflow.serve.fields import (
     some_objects_field,
     text_field,
 )
+from xtremeflow.serve.inquiry import Inquiry, Json, ServedAnswer, Tool, dumps
 from xtremeflow.serve.profiles import Profile
 from xtremeflow.values.forms import is_array
 
@@ -23,7 +23,7 @@ MOST_CANDIDATES = 8
 
 
 class GenerateContent:
-    def ask(self, body: Json, path: str) -> Ask:
+    def inquiry(self, body: Json, path: str) -> Inquiry:
         contents = some_objects_field(body, "contents")
         system = object_field(body, "systemInstruction", "system_instruction")
         prompt = [content_text(system.get("parts"))]
@@ -35,7 +35,7 @@ class GenerateContent:
         schema = object_field(config, "responseSchema", "responseJsonSchema") or None
         if schema is None and config.get("responseMimeType") == "application/json":
             schema = {"type": "object"}
-        return Ask(
+        return Inquiry(
             model=path.rsplit("/", 1)[-1].split(":")[0],
             prompt="".join(prompt),
             max_tokens=count_field(config, "maxOutputTokens"),
@@ -46,18 +46,18 @@ class GenerateContent:
             body=body,
         )
 
-    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json:
-        return _chunk(ask, answer, answer.text, last=True)
+    def body(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Json:
+        return _chunk(inquiry, answer, answer.text, last=True)
 
-    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream:
-        return _GeminiStream(ask, answer)
+    def stream(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Stream:
+        return _GeminiStream(inquiry, answer)
 
 
 class _GeminiStream:
     """Events that are responses of their own. Arguments of a function come in one piece."""
 
-    def __init__(self, ask: Ask, answer: Answer) -> None:
-        self._ask = ask
+    def __init__(self, inquiry: Inquiry, answer: ServedAnswer) -> None:
+        self._inquiry = inquiry
         self._answer = answer
 
     def begin(self) -> bytes:
@@ -66,23 +66,23 @@ class _GeminiStream:
     def piece(self, text: str) -> bytes:
         if self._answer.tool is not None:
             return b""
-        return event(_chunk(self._ask, self._answer, text))
+        return event(_chunk(self._inquiry, self._answer, text))
 
     def end(self) -> bytes:
         text = self._answer.text if self._answer.tool is not None else ""
-        return event(_chunk(self._ask, self._answer, text, last=True))
+        return event(_chunk(self._inquiry, self._answer, text, last=True))
 
     def fail(self, body: object) -> bytes:
         return event(body)
 
 
-def _chunk(ask: Ask, answer: Answer, text: str, *, last: bool = False) -> Json:
+def _chunk(inquiry: Inquiry, answer: ServedAnswer, text: str, *, last: bool = False) -> Json:
     part: Json = {"text": text}
     if answer.tool is not None:
         part = {"functionCall": {"name": answer.tool.name, "args": _arguments(text)}}
     candidates: list[Json] = [
         {"content": {"parts": [part], "role": "model"}, "index": index}
-        for index in range(ask.answers)
+        for index in range(inquiry.answers)
     ]
     usage = {"promptTokenCount": answer.prompt_tokens, "totalTokenCount": answer.prompt_tokens}
     if last:
@@ -95,7 +95,7 @@ def _chunk(ask: Ask, answer: Answer, text: str, *, last: bool = False) -> Json:
     return {
         "candidates": candidates,
         "usageMetadata": usage,
-        "modelVersion": ask.model,
+        "modelVersion": inquiry.model,
         "responseId": answer.id,
     }
 

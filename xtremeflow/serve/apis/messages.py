@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 from xtremeflow.serve.apis.base import Stream, event
-from xtremeflow.serve.asking import Answer, Ask, Json, Tool, dumps
 from xtremeflow.serve.fields import (
     BadRequestError,
     content_text,
@@ -16,12 +15,13 @@ from xtremeflow.serve.fields import (
     some_objects_field,
     text_field,
 )
+from xtremeflow.serve.inquiry import Inquiry, Json, ServedAnswer, Tool, dumps
 from xtremeflow.serve.profiles import Profile
 from xtremeflow.values.forms import is_array, is_object
 
 
 class Messages:
-    def ask(self, body: Json, path: str) -> Ask:
+    def inquiry(self, body: Json, path: str) -> Inquiry:
         most = count_field(body, "max_tokens", least=0)  # 0 writes the cache, and no answer
         if most is None and not path.endswith("/count_tokens"):
             raise BadRequestError("max_tokens: Field required")
@@ -34,7 +34,7 @@ class Messages:
             prompt.add(f"{message.get('role', '')}\n")
             prompt.add_content(message.get("content"))
         prompt.mark(body.get("cache_control"))  # whatever is last
-        return Ask(
+        return Inquiry(
             model=text_field(body, "model"),
             prompt="".join(prompt.parts),
             max_tokens=most,
@@ -47,16 +47,16 @@ class Messages:
             body=body,
         )
 
-    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json:
+    def body(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Json:
         return {
-            **_message(ask, answer),
+            **_message(inquiry, answer),
             "content": [_block(answer)],
             "stop_reason": _stop_reason(answer),
             "usage": _usage(answer, answer.completion_tokens),
         }
 
-    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream:
-        return _MessageStream(ask, answer)
+    def stream(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Stream:
+        return _MessageStream(inquiry, answer)
 
 
 class _Prompt:
@@ -89,12 +89,12 @@ class _Prompt:
 
 
 class _MessageStream:
-    def __init__(self, ask: Ask, answer: Answer) -> None:
-        self._ask = ask
+    def __init__(self, inquiry: Inquiry, answer: ServedAnswer) -> None:
+        self._inquiry = inquiry
         self._answer = answer
 
     def begin(self) -> bytes:
-        message = {**_message(self._ask, self._answer), "usage": _usage(self._answer, 1)}
+        message = {**_message(self._inquiry, self._answer), "usage": _usage(self._answer, 1)}
         block = _block(self._answer, empty=True)
         return b"".join(
             event(data, str(data["type"]))
@@ -130,19 +130,19 @@ class _MessageStream:
         return event(body, "error")
 
 
-def _message(ask: Ask, answer: Answer) -> Json:
+def _message(inquiry: Inquiry, answer: ServedAnswer) -> Json:
     return {
         "id": f"msg_{answer.id}",
         "type": "message",
         "role": "assistant",
-        "model": ask.model,
+        "model": inquiry.model,
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
     }
 
 
-def _block(answer: Answer, *, empty: bool = False) -> Json:
+def _block(answer: ServedAnswer, *, empty: bool = False) -> Json:
     if answer.tool is None:
         return {"type": "text", "text": "" if empty else answer.text}
     return {
@@ -153,20 +153,20 @@ def _block(answer: Answer, *, empty: bool = False) -> Json:
     }
 
 
-def _arguments(answer: Answer) -> Any:
+def _arguments(answer: ServedAnswer) -> Any:
     try:
         return json.loads(answer.text)
     except ValueError:  # cut at max_tokens
         return {}
 
 
-def _stop_reason(answer: Answer) -> str:
+def _stop_reason(answer: ServedAnswer) -> str:
     if answer.cut:
         return "max_tokens"
     return "end_turn" if answer.tool is None else "tool_use"
 
 
-def _usage(answer: Answer, output: int) -> Json:
+def _usage(answer: ServedAnswer, output: int) -> Json:
     read, written = answer.cached_tokens, answer.cache_written_tokens
     hour = answer.cache_lifetime is not None
     return {

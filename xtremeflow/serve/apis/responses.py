@@ -6,7 +6,6 @@ from typing import Any
 
 from xtremeflow.serve.apis.base import Stream, event
 from xtremeflow.serve.apis.chat import chosen_tool, functions
-from xtremeflow.serve.asking import Answer, Ask, Json, dumps
 from xtremeflow.serve.fields import (
     BadRequestError,
     content_text,
@@ -16,12 +15,13 @@ from xtremeflow.serve.fields import (
     text_field,
     told_length,
 )
+from xtremeflow.serve.inquiry import Inquiry, Json, ServedAnswer, dumps
 from xtremeflow.serve.profiles import Profile
 from xtremeflow.values.forms import is_array, is_object
 
 
 class Responses:
-    def ask(self, body: Json, path: str) -> Ask:
+    def inquiry(self, body: Json, path: str) -> Inquiry:
         given = body.get("input")
         if isinstance(given, str):
             given = [{"role": "user", "content": given}]
@@ -33,7 +33,7 @@ class Responses:
             prompt.append(dumps(body["tools"]).decode())
         prompt += [f"{item.get('role', '')}\n{content_text(item)}\n" for item in items]
         answered = items[-1].get("type") == "function_call_output"
-        return Ask(
+        return Inquiry(
             model=text_field(body, "model"),
             prompt="".join(prompt),
             max_tokens=count_field(body, "max_output_tokens"),
@@ -46,17 +46,17 @@ class Responses:
             body=body,
         )
 
-    def body(self, ask: Ask, answer: Answer, profile: Profile) -> Json:
+    def body(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Json:
         status = "incomplete" if answer.cut else "completed"
-        return _response(ask, answer, status, [_item(answer, status)], _usage(answer))
+        return _response(inquiry, answer, status, [_item(answer, status)], _usage(answer))
 
-    def stream(self, ask: Ask, answer: Answer, profile: Profile) -> Stream:
-        return _ResponseStream(ask, answer)
+    def stream(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Stream:
+        return _ResponseStream(inquiry, answer)
 
 
 class _ResponseStream:
-    def __init__(self, ask: Ask, answer: Answer) -> None:
-        self._ask = ask
+    def __init__(self, inquiry: Inquiry, answer: ServedAnswer) -> None:
+        self._inquiry = inquiry
         self._answer = answer
         self._number = 0
         self._at = {"item_id": _item(answer, "in_progress")["id"], "output_index": 0}
@@ -69,7 +69,7 @@ class _ResponseStream:
         return event(data, kind)
 
     def begin(self) -> bytes:
-        response = _response(self._ask, self._answer, "in_progress", [], None)
+        response = _response(self._inquiry, self._answer, "in_progress", [], None)
         item = _item(self._answer, "in_progress", empty=True)
         events = [
             self._event("response.created", response=response),
@@ -104,7 +104,7 @@ class _ResponseStream:
                     arguments=answer.text,
                 )
             ]
-        response = _response(self._ask, answer, status, [item], _usage(answer))
+        response = _response(self._inquiry, answer, status, [item], _usage(answer))
         events.append(self._event("response.output_item.done", output_index=0, item=item))
         events.append(self._event(f"response.{status}", response=response))
         return b"".join(events)
@@ -116,9 +116,9 @@ class _ResponseStream:
 
 
 def _response(
-    ask: Ask, answer: Answer, status: str, output: list[Json], usage: Json | None
+    inquiry: Inquiry, answer: ServedAnswer, status: str, output: list[Json], usage: Json | None
 ) -> Json:
-    body = ask.body
+    body = inquiry.body
     return {
         "id": f"resp_{answer.id}",
         "object": "response",
@@ -128,13 +128,13 @@ def _response(
         "error": None,
         "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
         "instructions": body.get("instructions"),
-        "max_output_tokens": ask.max_tokens,
+        "max_output_tokens": inquiry.max_tokens,
         "metadata": body.get("metadata") or {},
-        "model": ask.model,
+        "model": inquiry.model,
         "output": output,
         "parallel_tool_calls": body.get("parallel_tool_calls", True),
         "previous_response_id": body.get("previous_response_id"),
-        "prompt_cache_key": ask.cache_key or None,
+        "prompt_cache_key": inquiry.cache_key or None,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
         "temperature": body.get("temperature", 1.0),
@@ -147,7 +147,7 @@ def _response(
     }
 
 
-def _item(answer: Answer, status: str, *, empty: bool = False) -> Json:
+def _item(answer: ServedAnswer, status: str, *, empty: bool = False) -> Json:
     text = "" if empty else answer.text
     if answer.tool is not None:
         return {
@@ -177,7 +177,7 @@ def _lifetime(body: Json) -> float | None:
     return {"30m": 1800.0, "12h": 43_200.0}.get(str(ttl))
 
 
-def _usage(answer: Answer) -> Json:
+def _usage(answer: ServedAnswer) -> Json:
     return {
         "input_tokens": answer.prompt_tokens,
         "input_tokens_details": {

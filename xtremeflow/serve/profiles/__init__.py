@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from xtremeflow.serve.profiles.anthropic import Anthropic
 from xtremeflow.serve.profiles.azure import Azure
-from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
+from xtremeflow.serve.profiles.base import Account, Profile, RefusedCall, Rejection
 from xtremeflow.serve.profiles.deepseek import DeepSeek
 from xtremeflow.serve.profiles.gemini import Gemini
 from xtremeflow.serve.profiles.groq import Groq
@@ -28,4 +28,4 @@ PROFILES: Mapping[str, Profile] = {
     )
 }
 
-__all__ = ["PROFILES", "Account", "Profile", "Refusal", "Rejection"]
+__all__ = ["PROFILES", "Account", "Profile", "RefusedCall", "Rejection"]

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from datetime import datetime, timezone
 
 from xtremeflow.providers.anthropic import ANTHROPIC, DIALECT
-from xtremeflow.serve.asking import Json
-from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
+from xtremeflow.serve.inquiry import Json
+from xtremeflow.serve.profiles.base import Account, Profile, RefusedCall, Rejection
 
 KINDS = {
     400: "invalid_request_error",
@@ -65,7 +65,7 @@ class Anthropic(Profile):
         kind = KINDS.get(status, "api_error" if status >= 500 else "invalid_request_error")
         return {"type": "error", "error": {"type": kind, "message": message}}
 
-    def refusal(self, refusal: Refusal) -> Rejection:
+    def refusal(self, refusal: RefusedCall) -> Rejection:
         message = (
             "This request would exceed the rate limit for your organization (org-simulated) of "
             f"{refusal.limit:,} {WORDS[refusal.name]}. For details, refer to: "

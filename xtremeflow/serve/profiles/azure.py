@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from xtremeflow.providers.azure import AZURE, DIALECT
-from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
+from xtremeflow.serve.profiles.base import Account, Profile, RefusedCall, Rejection
 from xtremeflow.serve.profiles.openai_like import openai_error, openai_headers, openai_kind
 
 REQUEST_WINDOWS = 6  # windows of requests in a minute
@@ -39,7 +39,7 @@ class Azure(Profile):
     def error(self, status: int, message: str, code: str | None = None) -> object:
         return openai_error(message, openai_kind(status), code or str(status))
 
-    def refusal(self, refusal: Refusal) -> Rejection:
+    def refusal(self, refusal: RefusedCall) -> Rejection:
         tokens = "tpm" in refusal.names
         wait = 1.0 if tokens or refusal.wait is None else refusal.wait
         message = (

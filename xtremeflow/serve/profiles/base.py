@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xtremeflow.providers.provider import UNITS, Provider, period
-from xtremeflow.serve.asking import Answer, Json
+from xtremeflow.serve.inquiry import Json, ServedAnswer
 from xtremeflow.simulation.charge import (
     CallRequest,
     Charge,
@@ -105,7 +105,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class RefusedCall:
     """A call that the limits refuse, as the provider's answer needs it."""
 
     account: Account
@@ -115,10 +115,12 @@ class Refusal:
     wait: float | None  # seconds until it passes; None is unknown, or never
 
     @staticmethod
-    def of(error: RateLimitError | RequestTooLargeError, account: Account, model: str) -> Refusal:
+    def of(
+        error: RateLimitError | RequestTooLargeError, account: Account, model: str
+    ) -> RefusedCall:
         wait = error.retry_after if isinstance(error, RateLimitError) else None
         names = [account.name_of(limit) for limit in error.limits]
-        return Refusal(account, model, names, error.costs, wait)
+        return RefusedCall(account, model, names, error.costs, wait)
 
     @property
     def name(self) -> str:
@@ -206,7 +208,7 @@ class Profile(ABC):
         """Returns the body of any other error. `code` is OpenAI's word for it, if there is one."""
 
     @abstractmethod
-    def refusal(self, refusal: Refusal) -> Rejection:
+    def refusal(self, refusal: RefusedCall) -> Rejection:
         """Returns the answer to a call that the limits refuse."""
 
     @abstractmethod
@@ -221,7 +223,7 @@ class Profile(ABC):
         """Returns the other headers of each answer."""
         return {"x-request-id": request_id}
 
-    def chat_usage(self, answer: Answer) -> Json:
+    def chat_usage(self, answer: ServedAnswer) -> Json:
         """Returns the fields of a chat completion's usage that tell the cached tokens."""
         details = {"cached_tokens": answer.cached_tokens, "audio_tokens": 0}
         if answer.cache_written_tokens:

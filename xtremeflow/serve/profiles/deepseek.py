@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 from xtremeflow.providers.deepseek import DEEPSEEK
-from xtremeflow.serve.asking import Answer, Json
-from xtremeflow.serve.profiles.base import AtOnce, Refusal, Rejection
+from xtremeflow.serve.inquiry import Json, ServedAnswer
+from xtremeflow.serve.profiles.base import AtOnce, RefusedCall, Rejection
 from xtremeflow.serve.profiles.openai_like import openai_error, openai_kind
 
 
@@ -30,7 +30,7 @@ class DeepSeek(AtOnce):
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
         return {"x-ds-trace-id": request_id}
 
-    def chat_usage(self, answer: Answer) -> Json:
+    def chat_usage(self, answer: ServedAnswer) -> Json:
         return {
             "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
             "prompt_cache_hit_tokens": answer.cached_tokens,
@@ -40,7 +40,7 @@ class DeepSeek(AtOnce):
     def error(self, status: int, message: str, code: str | None = None) -> object:
         return openai_error(message, openai_kind(status), code or "invalid_request_error")
 
-    def refusal(self, refusal: Refusal) -> Rejection:
+    def refusal(self, refusal: RefusedCall) -> Rejection:
         kind = "rate_limit_reached_error"
         return Rejection(429, openai_error("Rate limit reached", kind, kind))
 

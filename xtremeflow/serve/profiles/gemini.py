@@ -15,8 +15,8 @@ from typing import ClassVar
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from xtremeflow.providers.gemini import GEMINI
-from xtremeflow.serve.asking import Json
-from xtremeflow.serve.profiles.base import Account, AtOnce, Refusal, Rejection
+from xtremeflow.serve.inquiry import Json
+from xtremeflow.serve.profiles.base import Account, AtOnce, RefusedCall, Rejection
 from xtremeflow.simulation.enforcers import FixedWindow
 
 STATUSES = {
@@ -68,7 +68,7 @@ class Gemini(AtOnce):
             }
         }
 
-    def refusal(self, refusal: Refusal) -> Rejection:
+    def refusal(self, refusal: RefusedCall) -> Rejection:
         if "rpd" in refusal.names:
             return self.spent()
         seconds = math.ceil(refusal.wait) if refusal.wait is not None else None

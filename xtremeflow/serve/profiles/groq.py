@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from xtremeflow.providers.groq import DIALECT, GROQ
 from xtremeflow.providers.provider import UNITS
-from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
+from xtremeflow.serve.profiles.base import Account, Profile, RefusedCall, Rejection
 from xtremeflow.serve.profiles.openai_like import duration, openai_headers, openai_kind
 
 SHORT = {
@@ -31,7 +31,7 @@ class Groq(Profile):
         kind = "internal_server_error" if status >= 500 else openai_kind(status)
         return {"error": {"message": message, "type": kind, **({"code": code} if code else {})}}
 
-    def refusal(self, refusal: Refusal) -> Rejection:
+    def refusal(self, refusal: RefusedCall) -> Rejection:
         where = (
             f"for model `{refusal.model}` in organization `org_simulated` service tier "
             f"`on_demand` on {SHORT[refusal.name]}: Limit {refusal.limit}, "
@@ -49,7 +49,7 @@ class Groq(Profile):
         headers = {"retry-after": f"{refusal.wait:.3f}"}
         return Rejection(429, self._limited(refusal, message), headers, refusal.wait)
 
-    def _limited(self, refusal: Refusal, message: str) -> object:
+    def _limited(self, refusal: RefusedCall, message: str) -> object:
         kind = UNITS[refusal.name]
         return {"error": {"message": message, "type": kind, "code": "rate_limit_exceeded"}}
 

@@ -7,7 +7,7 @@ Source: https://docs.mistral.ai/deployment/ai-studio/tier, and its answers' head
 from __future__ import annotations
 
 from xtremeflow.providers.mistral import DIALECT, MISTRAL
-from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
+from xtremeflow.serve.profiles.base import Account, Profile, RefusedCall, Rejection
 
 TYPES = {401: "unauthorized", 404: "invalid_model", 429: "rate_limited"}
 
@@ -33,7 +33,7 @@ class Mistral(Profile):
         kind = TYPES.get(status, "internal_server_error" if status >= 500 else "invalid_request")
         return {"object": "error", "message": message, "type": kind, "param": None, "code": code}
 
-    def refusal(self, refusal: Refusal) -> Rejection:
+    def refusal(self, refusal: RefusedCall) -> Rejection:
         what = "Requests" if "rpm" in refusal.names else "Tokens"
         return Rejection(429, self.error(429, f"{what} rate limit exceeded", "1300"))
 

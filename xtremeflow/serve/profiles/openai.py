@@ -9,7 +9,7 @@ import math
 
 from xtremeflow.providers.openai import DIALECT, OPENAI
 from xtremeflow.providers.provider import UNITS
-from xtremeflow.serve.profiles.base import Account, Profile, Refusal, Rejection
+from xtremeflow.serve.profiles.base import Account, Profile, RefusedCall, Rejection
 from xtremeflow.serve.profiles.openai_like import (
     duration,
     openai_error,
@@ -40,7 +40,7 @@ class OpenAI(Profile):
     def error(self, status: int, message: str, code: str | None = None) -> object:
         return openai_error(message, openai_kind(status), code)
 
-    def refusal(self, refusal: Refusal) -> Rejection:
+    def refusal(self, refusal: RefusedCall) -> Rejection:
         unit = UNITS[refusal.name]
         where = (
             f"for {refusal.model} in organization org-simulated on {unit} per "

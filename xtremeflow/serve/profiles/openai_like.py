@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xtremeflow.providers.provider import Dialect
-from xtremeflow.serve.asking import Json
+from xtremeflow.serve.inquiry import Json
 from xtremeflow.serve.profiles.base import Account
 
 

@@ -6,7 +6,7 @@ set.
 from __future__ import annotations
 
 from xtremeflow.providers.vllm import VLLM
-from xtremeflow.serve.profiles.base import AtOnce, Refusal, Rejection
+from xtremeflow.serve.profiles.base import AtOnce, RefusedCall, Rejection
 
 TYPES = {
     400: "BadRequestError",
@@ -26,7 +26,7 @@ class VLLMServer(AtOnce):
         kind = TYPES.get(status, "InternalServerError" if status >= 500 else "BadRequestError")
         return {"error": {"message": message, "type": kind, "param": None, "code": status}}
 
-    def refusal(self, refusal: Refusal) -> Rejection:
+    def refusal(self, refusal: RefusedCall) -> Rejection:
         return Rejection(503, self.error(503, "The request queue is full, please try again later"))
 
     def spent(self) -> Rejection:

@@ -28,7 +28,7 @@ class Tool:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Inquiry:
     """A request.
 
     prompt       all text that counts as input, in its order
@@ -63,8 +63,8 @@ class Ask:
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The answer to an Ask. If it calls a `tool`, `text` has the arguments."""
+class ServedAnswer:
+    """The answer to an Inquiry. If it calls a `tool`, `text` has the arguments."""
 
     id: str
     created: int  # seconds since the epoch

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from xtremeflow.serve.profiles import Account, Profile, Refusal, Rejection
+from xtremeflow.serve.profiles import Account, Profile, RefusedCall, Rejection
 from xtremeflow.simulation.provider import RateLimitError, RequestTooLargeError
 from xtremeflow.simulation.quirks import Quirks
 
@@ -16,7 +16,7 @@ _MESSAGES = {
 }
 
 
-class Telling:
+class Disclosure:
     """The headers of a provider's answers, and its refusals."""
 
     def __init__(self, profile: Profile, account: Account, quirks: Quirks) -> None:
@@ -47,7 +47,7 @@ class Telling:
         if isinstance(error, RequestTooLargeError) or (
             error.reason == "rate" and self._quirks.waits == "honest"
         ):
-            return self._profile.refusal(Refusal.of(error, self._account, model))
+            return self._profile.refusal(RefusedCall.of(error, self._account, model))
         headers, said = self._quirks.told_wait(error.wait, self._account.wall())
         noise = error.reason == "noise"
         message, code = _MESSAGES.get(error.reason, "Rate limit reached.") + said, error.code

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from xtremeflow.serve.asking import dumps
+from xtremeflow.serve.inquiry import dumps
 from xtremeflow.serve.profiles import Rejection
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Request:
+class Incoming:
     """A request. `headers` have lower-case names; `path` has no query."""
 
     method: str
@@ -39,7 +39,7 @@ JSON = "application/json"
 EVENTS = "text/event-stream; charset=utf-8"
 
 
-class Reply:
+class Responder:
     """The answer to one request. Its headers are sent with its first byte."""
 
     def __init__(self, service: Service, sink: Sink) -> None:
@@ -69,7 +69,7 @@ class Reply:
             {
                 "content-type": content,
                 **service.profile.identify(f"req_{next(service.ids):024d}", took),
-                **(service.telling.headers() if told else {}),
+                **(service.disclosure.headers() if told else {}),
                 **(more or {}),
             },
         )
