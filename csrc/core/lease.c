@@ -55,7 +55,7 @@ bool xf_lease_grant(xf_gate *g, const xf_chunk *chunk, int64_t now)
     xf_chunk c = *chunk;
     c.until = lapses_at(g, &c);
     xf_lease_look(g, now);
-    if (l->has_next) {
+    if (l->has_next || l->refused) {
         return false;
     }
     if (l->has_chunk) {
@@ -101,6 +101,7 @@ void xf_lease_paused(xf_gate *g, bool promised)
 {
     g->lease->news = true;
     if (promised) {
+        g->lease->refused = true;
         xf_lease_void(g);
     }
 }

@@ -9,7 +9,8 @@
  * lapses XF_LEASE_LATE_NS after its last call could have gone. Its rest goes back to the server.
  *
  * Refunds are spent first by the member's own calls. Costs above the estimates are a debt, which
- * goes to the server with the next ask. A refusal that sets the buckets' levels voids all chunks.
+ * goes to the server with the next ask. A refusal that sets the buckets' levels voids all chunks,
+ * and those on their way too, until the holder has looked and told of it.
  *
  * The lease asks no one. It notes that its holder has something to do (`news`), who then calls
  * xf_lease_look(). The functions are O(limits).
@@ -38,6 +39,7 @@ typedef struct xf_lease {
     bool half;     /* less than half of the chunk's units of some limit are left */
     bool asking;   /* the holder's: an ask for a chunk is on its way */
     bool news;     /* the holder has something to do */
+    bool refused;  /* a refusal has set levels since the holder looked */
     uint32_t fair; /* slots to which it comes back, one with each call that ends; XF_UNLIMITED: */
                    /* no other member waits for some */
     uint32_t want; /* the holder's: slots for which it has asked */
@@ -52,7 +54,7 @@ typedef struct xf_lease {
    chunk yet. */
 void xf_lease_begin(xf_gate *g, xf_lease *lease);
 
-/* Adds a chunk. `until` is worked out here. False if there are two already. */
+/* Adds a chunk. `until` is worked out here. False if there are two already, or it is void. */
 bool xf_lease_grant(xf_gate *g, const xf_chunk *chunk, int64_t now);
 
 /* Lets time pass: a chunk that has lapsed goes back. */

@@ -136,8 +136,11 @@ TEST(an_episode_voids_all_chunks_and_what_was_to_go_back)
     CHECK(grant(100 * MS, 1, 2, 0));
     refuse(c, 5 * MS, 0);
     CHECK(!lease.has_chunk && !lease.has_next);
-    CHECK(lease.news);
+    CHECK(lease.news && lease.refused);
     CHECK_EQ(lease.unused[0], 0);
+    CHECK(!grant(100 * MS, 1, 2, 0)); /* asked for before the holder could know */
+    lease.refused = false;
+    CHECK(grant(100 * MS, 1, 2, 0));
     xf_finish(&s, c, XF_FAILED, 0);
     stop();
 }

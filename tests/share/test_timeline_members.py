@@ -132,6 +132,31 @@ def test_a_refusal_in_one_member_pauses_all_and_opens_one_episode() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("after", [0.0, 0.004, 0.008, 0.03])
+def test_a_refusal_while_an_ask_is_on_its_way_is_told(after: float) -> None:
+    async def main() -> None:
+        share = TimelineShare(Network(0.005))
+        members = [RequestRateScheduler(max_rps=1000, share=share) for _ in range(2)]
+        await members[1].submit(now())
+        refusals, dispatched, ended = iter([True]), list[float](), list[float]()
+
+        @auto_backoff()
+        async def call() -> None:
+            dispatched.append(await now())
+            if next(refusals, False):
+                await asyncio.sleep(after)
+                ended.append(await now())
+                raise Refused
+
+        await asyncio.gather(*(members[0].submit(call()) for _ in range(300)))
+        assert not [at for at in dispatched if ended[0] < at < ended[0] + 4.99]
+        assert share.timeline.generation == 1
+        assert [member.stats().cooldowns for member in members] == [1, 1]
+        await done(*members)
+
+    run(main())
+
+
 def test_slots_are_those_of_all_members_and_are_handed_over() -> None:
     async def main() -> None:
         share = TimelineShare(Network(0.001))

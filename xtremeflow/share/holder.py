@@ -154,8 +154,7 @@ class Holder:
         self._scheduler = weakref.ref(scheduler)
         scheduler._lease(self)
         self._joined = True
-        self._unused = [0.0] * len(self.limits)
-        self._refunded = [0.0] * len(self.limits)
+        self._keep_nothing()
         if self._first_end > self._clock():
             scheduler._lease_pause(self._first_end, False, 0)
             self._paused_until = self._first_end
@@ -228,6 +227,8 @@ class Holder:
             self._closed = True
             return
         state = scheduler._lease_look()
+        if state["refused"]:
+            self._keep_nothing()
         self._collect(state)
         await self._tell_pauses(scheduler, state)
         await self._tell_changes()
@@ -265,6 +266,11 @@ class Holder:
         if elapsed >= 20_000 * US:
             self._rate = came / (elapsed / 1e9) if elapsed < 1e9 else 0.0
             self._submitted, self._looked_at = state["submitted"], state["now"]
+
+    def _keep_nothing(self) -> None:
+        """Nothing goes back, since levels were set meanwhile, or the account is another one."""
+        self._unused = [0.0] * len(self.limits)
+        self._refunded = [0.0] * len(self.limits)
 
     # -- asks
 
@@ -313,8 +319,7 @@ class Holder:
             mean=mean,
             used=tuple(float(used) for used in state["used"]),
         )
-        self._unused = [0.0] * len(self.limits)
-        self._refunded = [0.0] * len(self.limits)
+        self._keep_nothing()
         return ask
 
     def _demand(self, state: dict[str, Any]) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
@@ -357,13 +362,13 @@ class Holder:
     def _joined_anew(self) -> None:
         self._number = 0
         self._epoch = ""
-        self._unused = [0.0] * len(self.limits)
-        self._refunded = [0.0] * len(self.limits)
+        self._keep_nothing()
 
     async def _apply(self, scheduler: _core.Scheduler, ask: Ask, taken: Taken) -> None:
         if taken.epoch != self._epoch:
             self._epoch = taken.epoch
             scheduler._lease_void()
+            self._keep_nothing()
         if taken.fair >= 0 and (self.last is None or self.last.fair < 0):
             self._news.set()  # others wait for slots: we may have some to return
         self._operations, self.last = taken.operations, taken
@@ -423,6 +428,8 @@ class Holder:
         if is_new or until > max(self._paused_until, self._clock()):
             self._generation = max(generation, self._generation)
             self._episodes = scheduler._lease_pause(until, is_new, self._episodes)
+            if is_new:
+                self._keep_nothing()
             self._paused_until = max(until, self._paused_until)
 
     async def _tell_changes(self) -> None:

@@ -120,20 +120,21 @@ PyObject *xf_scheduler_lease_look(PyObject *self, PyObject *Py_UNUSED(unused))
     xf_lease_look(g, now);
     xf_look(&s->core, now);
     uint32_t returned = l->returned;
+    bool refused = l->refused;
     l->returned = 0;
-    l->news = m->told = false;
+    l->news = l->refused = m->told = false;
     PyObject *slots =
         g->slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(g->slots);
     PyObject *state = Py_BuildValue(
-        "{sLsIsIsNsIsOsOsLsNsNsNsNsNsNsNsKsLsIsL}", "now", (long long)s->core.now, "in_use",
+        "{sLsIsIsNsIsOsOsOsLsNsNsNsNsNsNsNsKsLsIsL}", "now", (long long)s->core.now, "in_use",
         g->in_use, "waiting", s->core.queue.size, "slots", slots, "returned", returned, "has_chunk",
-        l->has_chunk ? Py_True : Py_False, "has_next", l->has_next ? Py_True : Py_False, "until",
-        l->has_chunk ? (long long)l->chunk.until : -1LL, "head", row_of(s, head_cost), "mean",
-        row_of(s, mean_cost), "left", row_of(s, left_of), "unused", row_of(s, take_unused),
-        "refunds", row_of(s, take_refund), "used", row_of(s, used_of), "promised",
-        row_of(s, promised), "submitted", (unsigned long long)s->core.counters.submitted, "end",
-        (long long)g->cooldown.until, "generation", g->cooldown.generation, "margin",
-        (long long)g->margin.ns);
+        l->has_chunk ? Py_True : Py_False, "has_next", l->has_next ? Py_True : Py_False, "refused",
+        refused ? Py_True : Py_False, "until", l->has_chunk ? (long long)l->chunk.until : -1LL,
+        "head", row_of(s, head_cost), "mean", row_of(s, mean_cost), "left", row_of(s, left_of),
+        "unused", row_of(s, take_unused), "refunds", row_of(s, take_refund), "used",
+        row_of(s, used_of), "promised", row_of(s, promised), "submitted",
+        (unsigned long long)s->core.counters.submitted, "end", (long long)g->cooldown.until,
+        "generation", g->cooldown.generation, "margin", (long long)g->margin.ns);
     xf_deliver(s);
     return state;
 }
@@ -236,17 +237,17 @@ PyObject *xf_scheduler_lease_slots(PyObject *self, PyObject *args)
 PyObject *xf_scheduler_lease_pause(PyObject *self, PyObject *args)
 {
     SchedulerObject *s = (SchedulerObject *)self;
+    xf_lessee *m = lessee_of(s);
     long long until;
     int is_new;
     unsigned int known;
-    if (lessee_of(s) == NULL ||
-        !PyArg_ParseTuple(args, "LpI:_lease_pause", &until, &is_new, &known)) {
+    if (m == NULL || !PyArg_ParseTuple(args, "LpI:_lease_pause", &until, &is_new, &known)) {
         return NULL;
     }
     int64_t now = xf_port_now(s, NULL);
     xf_poll(&s->core, now);
-    /* An episode that was opened here meanwhile is the same one. */
-    is_new = is_new && s->core.gate.cooldown.generation == known;
+    /* An episode that a refusal has opened here meanwhile is the same one. */
+    is_new = is_new && !(m->lease.refused && s->core.gate.cooldown.generation != known);
     xf_lease_pause(&s->core.gate, until, is_new, now);
     xf_look(&s->core, now);
     xf_deliver(s);
