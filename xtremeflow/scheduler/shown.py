@@ -7,6 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from xtremeflow.learning.learner import UNLIMITED
+from xtremeflow.scheduler.causes import IDLE, causes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -14,21 +15,17 @@ if TYPE_CHECKING:
     from xtremeflow.scheduler.stats import Stats
 
 _COLOURS = ["#4c78a8", "#f58518", "#e45756", "#72b7b2", "#54a24b", "#b279a2", "#9d755d"]
-_IDLE = "#d3d3d3"
+_NO_COLOUR = "#d3d3d3"
+_NO_CALL = "no call waited"
+_WORDS = {"share": "other members", "prefix": "prefixes"}
 
 
-def causes(stats: Stats) -> list[tuple[str, float]]:
-    """Returns the causes that left quota idle, and their shares of the time."""
-    held: dict[str, float] = {}
-    for limit in stats.limits:  # two may have the same name
-        held[limit.name] = held.get(limit.name, 0.0) + limit.held_back
-    held["concurrency"] = stats.held_by_concurrency
-    held["cooldown"] = stats.held_by_cooldown
-    held["other members"] = stats.held_by_share
-    held["prefixes"] = stats.held_by_prefix
-    return [(name, share) for name, share in held.items() if share > 0] + [
-        ("no call waited", stats.idle)
-    ]
+def _held(stats: Stats) -> list[tuple[str, float]]:
+    """Returns the causes that left quota idle, in words, and their shares of the time."""
+    held = causes(stats)
+    idle = held.pop(IDLE)
+    told = [(_WORDS.get(cause, cause), share) for cause, share in held.items() if share > 0]
+    return [*told, (_NO_CALL, idle)]
 
 
 def as_html(stats: Stats) -> str:
@@ -59,7 +56,7 @@ def as_html(stats: Stats) -> str:
         for limit in stats.limits
         if limit.rate < UNLIMITED
     ]
-    held = ", ".join(f"{escape(name)} {share:.0%}" for name, share in causes(stats))
+    held = ", ".join(f"{escape(name)} {share:.0%}" for name, share in _held(stats))
     parts = [
         _table([name for name, _ in calls], [[text for _, text in calls]]),
         _table(["limit", "rate", "capacity", "level", "used", "utilisation", "held back"], limits)
@@ -102,8 +99,8 @@ def figure(stats: Stats) -> Figure:
     used.xaxis.set_major_formatter(_percent)
     used.set_title(f"Used of what the limits allowed in {stats.elapsed:,.1f} s", fontsize="medium")
     left = 0.0
-    for number, (name, share) in enumerate(causes(stats)):
-        colour = _IDLE if name == "no call waited" else _COLOURS[number % len(_COLOURS)]
+    for number, (name, share) in enumerate(_held(stats)):
+        colour = _NO_COLOUR if name == _NO_CALL else _COLOURS[number % len(_COLOURS)]
         held.barh([0], [share], left=left, color=colour, label=f"{name} {share:.0%}")
         left += share
     held.set_xlim(0, 1)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.scheduler.causes import IDLE, causes, named
 from xtremeflow.scheduler.stats import LimitStats, PrefixStats, ShareStats, Stats
 from xtremeflow.telemetry.measure import InstrumentKind, Measure, Samples, one
 
@@ -49,16 +48,6 @@ def _of_limits(
     return lambda seen: [((name,), read(limit)) for name, limit in named(seen.stats)]
 
 
-def named(stats: Stats) -> Iterator[tuple[str, LimitStats]]:
-    """Yields the limits under names of their own: the second one of a name has ``#2`` behind it."""
-    met: Counter[str] = Counter()
-    for limit in stats.limits:
-        if limit.rate < UNLIMITED:
-            met[limit.name] += 1
-            number = met[limit.name]
-            yield limit.name if number == 1 else f"{limit.name}#{number}", limit
-
-
 def _ended(seen: Look) -> Samples:
     stats = seen.stats
     return [
@@ -70,16 +59,11 @@ def _ended(seen: Look) -> Samples:
 
 
 def _held(seen: Look) -> Samples:
-    stats = seen.stats
-    shares = [
-        ("nothing", stats.idle),
-        ("concurrency", stats.held_by_concurrency),
-        ("cooldown", stats.held_by_cooldown),
-        ("share", stats.held_by_share),
-        ("prefix", stats.held_by_prefix),
-        *((f"limit {name}", limit.held_back) for name, limit in named(stats)),
-    ]
-    return [((cause,), share * stats.elapsed) for cause, share in shares]
+    elapsed = seen.stats.elapsed
+    held = {("nothing" if cause == IDLE else cause): s for cause, s in causes(seen.stats).items()}
+    for name, _ in named(seen.stats):
+        held[f"limit {name}"] = held.pop(name)
+    return [((cause,), share * elapsed) for cause, share in held.items()]
 
 
 def _of_share(read: Callable[[ShareStats], float]) -> Callable[[Look], Samples]:

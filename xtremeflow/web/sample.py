@@ -7,8 +7,8 @@ import time
 from typing import Any
 
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.scheduler.causes import causes, named
 from xtremeflow.scheduler.stats import Stats
-from xtremeflow.telemetry.measures import named
 
 Json = dict[str, Any]
 
@@ -61,15 +61,7 @@ def stamped(schedulers: dict[str, TaskScheduler], run: Json | None) -> Json:
 
 
 def _held(stats: Stats) -> dict[str, float]:
-    shares = {
-        **{name: limit.held_back for name, limit in named(stats)},
-        "concurrency": stats.held_by_concurrency,
-        "cooldown": stats.held_by_cooldown,
-        "share": stats.held_by_share,
-        "prefix": stats.held_by_prefix,
-        "": stats.idle,
-    }
-    return {name: round(share * stats.elapsed, 6) for name, share in shares.items()}
+    return {cause: round(share * stats.elapsed, 6) for cause, share in causes(stats).items()}
 
 
 def _limits(stats: Stats) -> list[Json]:

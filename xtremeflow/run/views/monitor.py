@@ -7,12 +7,18 @@ from dataclasses import dataclass
 
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.output.counts import Counts
+from xtremeflow.scheduler.causes import causes
 from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, Stats
 
 _WINDOW = 5.0  # s, over which rates are taken
 _SHORTEST = 1.0  # s: the first calls come at once, and are no rate
 _PACE = 60.0  # s, over which the pace for the time left is taken
 _HISTORY = 240  # seconds that a sparkline can show
+_WORDS = {
+    "cooldown": "a cooldown",
+    "share": "other members of the share",
+    "prefix": "a prefix that is not in the cache yet",
+}
 _PLENTY = 600.0  # s: a bucket with so much in store does not bind now, such as one per day
 
 
@@ -181,18 +187,10 @@ class Monitor:
 
 def _held(stats: Stats) -> dict[str, float]:
     """Returns the seconds for which each cause has held the queue back so far."""
-    shares: dict[str, float] = {}
-    for limit in stats.limits:  # two may have the same name
-        shares[limit.name] = shares.get(limit.name, 0.0) + limit.held_back
-    shares["concurrency"] = stats.held_by_concurrency
-    shares["other members of the share"] = stats.held_by_share
-    shares["a cooldown"] = stats.held_by_cooldown
-    shares["a prefix that is not in the cache yet"] = stats.held_by_prefix
-    shares[""] = stats.idle
-    return {name: share * stats.elapsed for name, share in shares.items()}
+    return {cause: share * stats.elapsed for cause, share in causes(stats).items()}
 
 
 def _holding(before: dict[str, float], after: dict[str, float]) -> str:
     grown = {name: seconds - before.get(name, 0.0) for name, seconds in after.items()}
     most = max(grown, key=lambda name: grown[name])
-    return most.replace("_", " ") if grown[most] > 0 else ""
+    return _WORDS.get(most, most.replace("_", " ")) if grown[most] > 0 else ""
