@@ -14,8 +14,9 @@ import math
 from random import Random
 from typing import Any
 
+from bench.learning.calls import Refused
 from bench.learning.ways import AT_A_TIME, cancelled
-from bench.learning.world import Refused, World
+from bench.learning.world import World
 
 ATTEMPTS = 3  # botocore.retries.standard.DEFAULT_MAX_ATTEMPTS
 LONGEST = 20.0  # s; ExponentialBackoff's

@@ -21,8 +21,9 @@ from dataclasses import dataclass, field, replace
 from random import Random
 from statistics import mean
 
+from bench.learning.calls import Refused
 from bench.learning.jobs.tables import WITH_HEADERS
-from bench.learning.jobs.world import Refused, World, requests_for
+from bench.learning.jobs.world import World, requests_for
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.learning.charges import Belief

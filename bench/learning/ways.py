@@ -7,7 +7,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from itertools import count
 from random import Random
 
-from bench.learning.world import Refused, World
+from bench.learning.calls import Refused, estimate
+from bench.learning.world import World
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.providers.provider import UNITS
@@ -21,17 +22,6 @@ FEEDERS = 4  # calls that wait in a scheduler's queue at any time
 AT_A_TIME = 40  # twice what the limits can keep busy
 SDK_RETRIES = 2
 RUN_RETRIES = 30  # as many as `xtremeflow run` makes
-
-
-def estimate(world: World, request: CallRequest) -> dict[str, int]:
-    """What a user can know beforehand: the prompt, and max_tokens of output."""
-    costs = dict(world.setting.kind.charge(request))
-    if world.setting.profile == "mistral":
-        costs = {"tokens": request.prompt_tokens + request.answer_tokens}
-    if world.setting.profile == "anthropic":
-        costs["output_tokens"] = request.max_tokens or 0
-    costs.pop("requests", None)
-    return costs
 
 
 async def scheduled(
@@ -66,7 +56,7 @@ async def scheduled(
         while world.now() < until:
             request = next(requests)
             names = scheduler.limit_names
-            costs = {k: v for k, v in estimate(world, request).items() if k in names}
+            costs = {k: v for k, v in estimate(world.setting.kind, request).items() if k in names}
             task = await scheduler.start_task(call(request), costs)
             tasks.add(task)
             task.add_done_callback(done)

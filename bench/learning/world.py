@@ -15,8 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from random import Random
 from statistics import mean
-from types import SimpleNamespace
 
+from bench.learning.calls import Answer, Refused
 from xtremeflow.providers.provider import UNITS, period
 from xtremeflow.serve.disclosure import Disclosure
 from xtremeflow.serve.profiles import PROFILES, Account, Profile
@@ -44,22 +44,6 @@ class Delays:
     def draw(self, prompt_tokens: int, output_tokens: int, random: Random) -> Latency:
         up, down = random.uniform(*ONE_WAY), random.uniform(*ONE_WAY)
         return Latency(up, random.uniform(*SERVICE), 0.0, down)
-
-
-class Refused(Exception):
-    """An error response, as the SDKs raise it."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status_code = status
-        self.body = body
-        self.response = SimpleNamespace(status_code=status, headers=headers)
-
-
-@dataclass(frozen=True)
-class Answer:
-    headers: Mapping[str, str]
-    usage: Mapping[str, int]
 
 
 @dataclass(frozen=True)

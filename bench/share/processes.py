@@ -32,6 +32,8 @@ from bench.report import Figure, Section
 from xtremeflow import RequestRateScheduler, TaskScheduler, TokenRateScheduler
 from xtremeflow.share import ShareError
 from xtremeflow.share.member import clear
+from xtremeflow.simulation.enforcers import NANOSECONDS
+from xtremeflow.testing import TokenBucket
 
 DIVIDED = f"{OURS}, divided"
 WAYS = (OURS, DIVIDED)
@@ -115,14 +117,14 @@ def _warm(_: int) -> None:
 
 
 def _refused(times: Sequence[float], rate: float) -> int:
-    capacity = level = 1 + TOLERANCE * rate
-    refused, last = 0, times[0]
+    bucket = TokenBucket("requests", rate, per=1.0, capacity=1 + TOLERANCE * rate)
+    refused = 0
     for instant in times:
-        level, last = min(capacity, level + rate * (instant - last)), instant
-        if level >= 1:
-            level -= 1
-        else:
+        now = round(instant * NANOSECONDS)
+        if bucket.wait(1, now) > 0:
             refused += 1
+        else:
+            bucket.take(1, now)
     return refused
 
 

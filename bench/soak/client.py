@@ -6,8 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from bench.learning.ways import estimate
-from bench.learning.world import Refused
+from bench.learning.calls import Refused, estimate
 from bench.soak.provider import Provider
 from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow._core import Call, current_call
@@ -50,7 +49,7 @@ class Client:
         results = self.scheduler.map(
             make,
             calls,
-            estimated_tokens=lambda call: estimate(self._provider, call[1]),
+            estimated_tokens=lambda call: estimate(self._provider.setting.kind, call[1]),
             ordered=False,
             return_exceptions=True,
         )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from bench.learning.world import Answer, Refused, World
+from bench.learning.calls import Answer, Refused
+from bench.learning.world import World
 from bench.soak.phases import Phase, Stage
 from xtremeflow.providers.provider import UNITS
 from xtremeflow.serve.disclosure import Disclosure

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 import pytest
 
@@ -13,11 +12,6 @@ from xtremeflow import (
     TokenRateScheduler,
 )
 from xtremeflow.testing import run
-
-
-async def sleep(seconds: float, value: Any = None) -> Any:
-    await asyncio.sleep(seconds)
-    return value
 
 
 def test_map_yields_the_results_in_order_and_within_the_limits() -> None:

@@ -13,13 +13,10 @@ from collections.abc import Coroutine, Generator
 from typing import Any
 
 import pytest
+from kit.calls import result
 
 from xtremeflow import TaskScheduler, report_token_usage
 from xtremeflow.scheduler.rate_limit import get_context
-
-
-async def result(value: Any = None) -> Any:
-    return value
 
 
 async def nap(value: Any = None) -> Any:

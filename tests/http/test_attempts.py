@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import gc
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-from kit.http import Request, serving
+from kit.http import Request, Server, serving
 
 from xtremeflow import TaskScheduler, TokenRateScheduler
 from xtremeflow.http import Client, transport
@@ -291,26 +291,36 @@ async def streaming(request: Request) -> None:
         await asyncio.sleep(0.005)
 
 
-@pytest.mark.parametrize("end", ["break", "exception", "cancelled"])
-def test_a_stream_of_an_sdk_that_is_left_gives_its_slot_back(end: str) -> None:
+@contextlib.asynccontextmanager
+async def streams_of_an_sdk(
+    slots: int,
+) -> AsyncIterator[tuple[TokenRateScheduler, Server, Callable[[], Awaitable[Any]]]]:
+    """A scheduler, the server that it sends to, and a function that asks it for a stream."""
     openai = pytest.importorskip("openai")
     httpx2 = pytest.importorskip("httpx2")
+    scheduler = TokenRateScheduler(max_rpm=1e6, max_concurrency=slots)
+    async with (
+        serving(streaming) as server,
+        httpx2.AsyncClient(transport=transport(scheduler=scheduler)) as http,
+    ):
+        client = openai.AsyncOpenAI(
+            api_key="none", base_url=server.url, max_retries=0, http_client=http
+        )
+        asked = [{"role": "user", "content": "hi"}]
+        yield (
+            scheduler,
+            server,
+            lambda: client.chat.completions.create(model="m", messages=asked, stream=True),
+        )
 
+
+@pytest.mark.parametrize("end", ["break", "exception", "cancelled"])
+def test_a_stream_of_an_sdk_that_is_left_gives_its_slot_back(end: str) -> None:
     async def main() -> None:
-        scheduler = TokenRateScheduler(max_rpm=1e6, max_concurrency=5)
-        async with (
-            serving(streaming) as server,
-            httpx2.AsyncClient(transport=transport(scheduler=scheduler)) as http,
-        ):
-            client = openai.AsyncOpenAI(
-                api_key="none", base_url=server.url, max_retries=0, http_client=http
-            )
+        async with streams_of_an_sdk(slots=5) as (scheduler, server, start):
 
             async def read() -> None:
-                stream = await client.chat.completions.create(
-                    model="m", messages=[{"role": "user", "content": "hi"}], stream=True
-                )
-                async for chunk in stream:
+                async for chunk in await start():
                     assert chunk.choices
                     if end == "break":
                         break
@@ -339,24 +349,13 @@ def test_a_stream_of_an_sdk_that_is_left_gives_its_slot_back(end: str) -> None:
 
 @pytest.mark.parametrize("by", ["tasks that have ended", "the task that asks for another"])
 def test_a_stream_of_an_sdk_that_is_left_and_kept_gives_its_slot_back(by: str) -> None:
-    openai = pytest.importorskip("openai")
-    httpx2 = pytest.importorskip("httpx2")
     kept: list[Any] = []  # so that no collector finds it
 
     async def main() -> None:
-        scheduler = TokenRateScheduler(max_rpm=1e6, max_concurrency=1)
-        async with (
-            serving(streaming) as server,
-            httpx2.AsyncClient(transport=transport(scheduler=scheduler)) as http,
-        ):
-            client = openai.AsyncOpenAI(
-                api_key="none", base_url=server.url, max_retries=0, http_client=http
-            )
+        async with streams_of_an_sdk(slots=1) as (scheduler, server, start):
 
             async def read() -> None:
-                stream = await client.chat.completions.create(
-                    model="m", messages=[{"role": "user", "content": "hi"}], stream=True
-                )
+                stream = await start()
                 kept.append(stream)
                 async for _ in stream:
                     break

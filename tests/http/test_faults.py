@@ -9,6 +9,7 @@ import os
 import random
 import socket
 import struct
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -225,29 +226,37 @@ def test_a_reused_connection_that_breaks_after_the_request(method: str) -> None:
     run(main())
 
 
+@contextlib.asynccontextmanager
+async def by_hand() -> AsyncIterator[tuple[socket.socket, str]]:
+    """A listening socket, whose answers the test gives itself, and its URL."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener, f"http://127.0.0.1:{listener.getsockname()[1]}/"
+
+
+async def answered(listener: socket.socket) -> socket.socket:
+    """Accepts a connection and answers the first request on it. Returns the connection."""
+    loop = asyncio.get_running_loop()
+    connection, _ = await loop.sock_accept(listener)
+    assert await loop.sock_recv(connection, 10000)
+    await loop.sock_sendall(connection, OK + b"content-length: 2\r\n\r\nok")
+    return connection
+
+
 def test_the_race_of_a_request_with_the_close_of_an_idle_connection() -> None:
     """The server closes just before the request is sent: it cannot have been read, so it is sent
     again, on a new connection."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        listener = socket.create_server(("127.0.0.1", 0))
-        listener.setblocking(False)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        async with Client() as client:
+        async with by_hand() as (listener, url), Client() as client:
             call = asyncio.create_task(client.post(url, content=b"1"))
-            first, _ = await loop.sock_accept(listener)
-            assert await loop.sock_recv(first, 10000)
-            await loop.sock_sendall(first, OK + b"content-length: 2\r\n\r\nok")
+            first = await answered(listener)
             assert (await call).body == b"ok"
             call = asyncio.create_task(client.post(url, content=b"2"))
             first.close()  # before the task has run, and so before it sends
-            second, _ = await loop.sock_accept(listener)
-            assert await loop.sock_recv(second, 10000)
-            await loop.sock_sendall(second, OK + b"content-length: 2\r\n\r\nok")
+            second = await answered(listener)
             assert (await call).body == b"ok"
             second.close()
-        listener.close()
 
     run(main())
 
@@ -257,15 +266,9 @@ def test_a_reset_of_an_unread_request_on_a_reused_connection() -> None:
     read, and a POST is not repeated."""
 
     async def main() -> None:
-        loop = asyncio.get_running_loop()
-        listener = socket.create_server(("127.0.0.1", 0))
-        listener.setblocking(False)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        async with Client() as client:
+        async with by_hand() as (listener, url), Client() as client:
             call = asyncio.create_task(client.post(url, content=b"1"))
-            first, _ = await loop.sock_accept(listener)
-            assert await loop.sock_recv(first, 10000)
-            await loop.sock_sendall(first, OK + b"content-length: 2\r\n\r\nok")
+            first = await answered(listener)
             assert (await call).body == b"ok"
             call = asyncio.create_task(client.post(url, content=b"2"))
             await asyncio.sleep(0.1)
@@ -274,7 +277,6 @@ def test_a_reset_of_an_unread_request_on_a_reused_connection() -> None:
             with pytest.raises(http.ConnectionLost) as caught:
                 await call
             assert not caught.value.retry_safe
-        listener.close()
 
     run(main())
 

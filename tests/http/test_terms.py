@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
 from functools import partial
 from typing import Any
 
 import pytest
-from kit.http import Request, serving
+from kit.http import Request, Server, serving
 
 from xtremeflow import TokenRateScheduler, http
 from xtremeflow.http import Client, admission, transport
@@ -25,7 +26,9 @@ async def until(condition: Callable[[], Any]) -> None:
         await asyncio.sleep(0.001)
 
 
-def doors(scheduler: TokenRateScheduler) -> tuple[Any, dict[str, Door]]:
+@contextlib.asynccontextmanager
+async def doors(scheduler: TokenRateScheduler) -> AsyncIterator[dict[str, Door]]:
+    """The ways to send a call by this scheduler, by name."""
     httpx2 = pytest.importorskip("httpx2")
     client = Client(scheduler=scheduler)
     sdk = httpx2.AsyncClient(transport=transport(scheduler=scheduler))
@@ -50,11 +53,24 @@ def doors(scheduler: TokenRateScheduler) -> tuple[Any, dict[str, Door]]:
         with admission(**terms):
             return int((await sdk.post(url)).status_code)
 
-    async def aclose() -> None:
-        await client.aclose()
-        await sdk.aclose()
+    async with client, sdk:
+        yield {f.__name__: f for f in (posts, puts, requests, streams, an_sdk)}
 
-    return aclose, {f.__name__: f for f in (posts, puts, requests, streams, an_sdk)}
+
+@contextlib.asynccontextmanager
+async def one_at_a_time(
+    name: str,
+) -> AsyncIterator[tuple[TokenRateScheduler, Server, Door, asyncio.Event]]:
+    """A scheduler with one slot, a server whose answers wait for the event, and the way there."""
+    release = asyncio.Event()
+
+    async def handler(request: Request) -> None:
+        await release.wait()
+        await request.answer()
+
+    scheduler = TokenRateScheduler(max_concurrency=1)
+    async with doors(scheduler) as by_name, serving(handler) as server:
+        yield scheduler, server, by_name[name], release
 
 
 NAMES = ["posts", "puts", "requests", "streams", "an_sdk"]
@@ -63,16 +79,7 @@ NAMES = ["posts", "puts", "requests", "streams", "an_sdk"]
 @pytest.mark.parametrize("name", NAMES)
 def test_a_higher_priority_goes_first(name: str) -> None:
     async def main() -> None:
-        release = asyncio.Event()
-
-        async def handler(request: Request) -> None:
-            await release.wait()
-            await request.answer()
-
-        scheduler = TokenRateScheduler(max_concurrency=1)
-        aclose, by_name = doors(scheduler)
-        async with serving(handler) as server:
-            door = by_name[name]
+        async with one_at_a_time(name) as (scheduler, server, door, release):
             calls = [asyncio.ensure_future(door(server.url + "/first"))]
             await until(lambda: server.requests)
             for priority in (-1, 0, 7):
@@ -83,7 +90,6 @@ def test_a_higher_priority_goes_first(name: str) -> None:
             release.set()
             assert await asyncio.gather(*calls) == [200] * 4
             assert [r.path for r in server.requests] == ["/first", "/7", "/0", "/-1"]
-            await aclose()
 
     run(main())
 
@@ -91,16 +97,7 @@ def test_a_higher_priority_goes_first(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_a_call_that_is_not_admitted_in_time_was_not_sent(name: str) -> None:
     async def main() -> None:
-        release = asyncio.Event()
-
-        async def handler(request: Request) -> None:
-            await release.wait()
-            await request.answer()
-
-        scheduler = TokenRateScheduler(max_concurrency=1)
-        aclose, by_name = doors(scheduler)
-        async with serving(handler) as server:
-            door = by_name[name]
+        async with one_at_a_time(name) as (scheduler, server, door, release):
             first = asyncio.ensure_future(door(server.url + "/first", admission_timeout=30.0))
             await until(lambda: server.requests)
             if name == "an_sdk":
@@ -119,7 +116,6 @@ def test_a_call_that_is_not_admitted_in_time_was_not_sent(name: str) -> None:
             assert await first == 200
             assert len(server.requests) == 1
             assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
-            await aclose()
 
     run(main())
 
@@ -132,12 +128,10 @@ def test_an_estimate_is_what_the_call_takes(name: str, estimate: Any) -> None:
 
     async def main() -> None:
         scheduler = TokenRateScheduler(max_tpm=60_000, burst_ratio=60)
-        aclose, by_name = doors(scheduler)
-        async with serving(handler) as server:
+        async with doors(scheduler) as by_name, serving(handler) as server:
             await by_name[name](server.url, estimate=estimate)
             (tokens,) = [limit for limit in scheduler.stats().limits if limit.name == "tokens"]
             assert 60_000 - 700 <= tokens.level <= 60_000 - 650  # it refills by a thousand a second
-            await aclose()
 
     run(main())
 

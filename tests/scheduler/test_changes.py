@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 import pytest
+from kit.calls import result
 
 from xtremeflow import (
     Limit,
@@ -16,19 +17,10 @@ from xtremeflow import (
 from xtremeflow.testing import run
 
 
-async def result(value: Any = None) -> Any:
-    return value
-
-
-async def sleep(seconds: float, value: Any = None) -> Any:
-    await asyncio.sleep(seconds)
-    return value
-
-
 def test_max_concurrency_may_be_changed_while_calls_run() -> None:
     async def main() -> None:
         scheduler = TaskScheduler(1)
-        tasks = [scheduler.submit(sleep(10)) for _ in range(6)]
+        tasks = [scheduler.submit(asyncio.sleep(10)) for _ in range(6)]
         await asyncio.sleep(1)
         scheduler.max_concurrency = 3
         assert scheduler.active_tasks == 3  # at once

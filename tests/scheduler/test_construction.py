@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import pytest
+from kit.calls import result
 
 from xtremeflow import (
     Limit,
@@ -14,10 +15,6 @@ from xtremeflow import (
     TokenRateScheduler,
 )
 from xtremeflow.testing import run
-
-
-async def result(value: Any = None) -> Any:
-    return value
 
 
 def closed(coro: Any) -> bool:

@@ -6,15 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from kit.calls import result
 
 from xtremeflow import (
     TaskScheduler,
 )
 from xtremeflow.testing import run
-
-
-async def result(value: Any = None) -> Any:
-    return value
 
 
 def test_a_notification_holds_all_calls_back() -> None:

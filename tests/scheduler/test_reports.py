@@ -17,11 +17,6 @@ from xtremeflow.scheduler.rate_limit import get_context
 from xtremeflow.testing import run
 
 
-async def sleep(seconds: float, value: Any = None) -> Any:
-    await asyncio.sleep(seconds)
-    return value
-
-
 def test_a_report_settles_once_awaited_or_not_and_again_against_the_last() -> None:
     async def main() -> None:
         scheduler = TokenRateScheduler(max_tps=1, burst_ratio=1000)

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
+from kit.calls import result
 
 from xtremeflow import (
     Limit,
@@ -19,15 +20,6 @@ from xtremeflow import (
 )
 from xtremeflow.scheduler.rate_limit import get_context
 from xtremeflow.testing import run
-
-
-async def result(value: Any = None) -> Any:
-    return value
-
-
-async def sleep(seconds: float, value: Any = None) -> Any:
-    await asyncio.sleep(seconds)
-    return value
 
 
 def closed(coro: Any) -> bool:
@@ -39,11 +31,11 @@ def test_start_task_returns_the_task_once_admitted() -> None:
         scheduler = TaskScheduler(1)
         now = asyncio.get_running_loop().time
         began = now()
-        first = await scheduler.start_task(sleep(2, "first"))
+        first = await scheduler.start_task(asyncio.sleep(2, "first"))
         assert isinstance(first, asyncio.Task)
         assert now() == began
         assert not first.done()
-        second = await scheduler.start_task(sleep(2, "second"), name="my name")
+        second = await scheduler.start_task(asyncio.sleep(2, "second"), name="my name")
         assert now() == began + 2
         assert second.get_name() == "my name"
         assert await asyncio.gather(first, second) == ["first", "second"]
@@ -55,8 +47,8 @@ def test_start_task_returns_the_task_once_admitted() -> None:
 def test_a_task_waits_within_itself_when_submitted() -> None:
     async def main() -> None:
         scheduler = TaskScheduler(1)
-        first = scheduler.submit(sleep(2, "first"))
-        second = scheduler.submit(coro=sleep(2, "second"), name="second")
+        first = scheduler.submit(asyncio.sleep(2, "first"))
+        second = scheduler.submit(coro=asyncio.sleep(2, "second"), name="second")
         assert isinstance(second, asyncio.Task)
         assert second.get_name() == "second"
         await asyncio.sleep(1)
@@ -78,7 +70,7 @@ def test_higher_priorities_go_first_and_equal_ones_in_order() -> None:
         async def call(name: str) -> None:
             order.append(name)
 
-        blocker = await scheduler.start_task(sleep(1))
+        blocker = await scheduler.start_task(asyncio.sleep(1))
         calls = [
             scheduler.submit(call(name), priority=priority)
             for name, priority in [
@@ -108,15 +100,15 @@ def test_a_timeout_bounds_the_admission_only(method: str) -> None:
             return await scheduler.start_task(coro, **kwargs)
 
         long = await start(
-            sleep(5, "long"), timeout=1
+            asyncio.sleep(5, "long"), timeout=1
         )  # admitted at once, then as long as it likes
         began = now()
-        late = sleep(1)
+        late = asyncio.sleep(1)
         with pytest.raises(asyncio.TimeoutError, match="not admitted"):
             await (await start(late, timeout=1.5))
         assert now() == began + 1.5
         assert closed(late)
-        never = sleep(1)
+        never = asyncio.sleep(1)
         with pytest.raises(asyncio.TimeoutError):
             await (await start(never, timeout=0))
         assert closed(never)
@@ -246,7 +238,7 @@ def test_wrong_numbers_of_arguments(method: str) -> None:
         with pytest.raises(TypeError, match="estimated_tokens twice"):
             call(coro, 1, estimated_tokens=1)
         assert closed(coro)
-        for value in (5, None, result, sleep):
+        for value in (5, None, result, asyncio.sleep):
             with pytest.raises(TypeError, match="coro must be a coroutine, not "):
                 call(value)
 

@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
+from kit.calls import result
 
 from xtremeflow import (
     TaskScheduler,
     TokenRateScheduler,
 )
 from xtremeflow.testing import run
-
-
-async def result(value: Any = None) -> Any:
-    return value
-
-
-async def sleep(seconds: float, value: Any = None) -> Any:
-    await asyncio.sleep(seconds)
-    return value
 
 
 def test_stats_count_each_way_to_end() -> None:
@@ -31,11 +22,11 @@ def test_stats_count_each_way_to_end() -> None:
         scheduler = TaskScheduler(1)
         assert scheduler.stats().elapsed == 0
         tasks = [
-            scheduler.submit(sleep(2)),
-            scheduler.submit(sleep(1)),
+            scheduler.submit(asyncio.sleep(2)),
+            scheduler.submit(asyncio.sleep(1)),
             scheduler.submit(fail()),
-            scheduler.submit(sleep(1)),
-            scheduler.submit(sleep(1), timeout=1),
+            scheduler.submit(asyncio.sleep(1)),
+            scheduler.submit(asyncio.sleep(1), timeout=1),
         ]
         await asyncio.sleep(0.5)
         stats = scheduler.stats()
@@ -56,7 +47,7 @@ def test_stats_count_each_way_to_end() -> None:
 def test_the_shares_of_time_say_what_left_quota_idle_and_add_up() -> None:
     async def main() -> None:
         scheduler = TokenRateScheduler(max_tps=10, max_rps=1, max_concurrency=1)
-        scheduler.submit(sleep(4), 10)  # holds the slot from 0 to 4
+        scheduler.submit(asyncio.sleep(4), 10)  # holds the slot from 0 to 4
         scheduler.submit(result(), 60)  # then goes at once, which is paid for until 10
         scheduler.submit(result(), 0)
         await scheduler.wait_pending()

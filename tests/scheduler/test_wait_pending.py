@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
@@ -11,11 +10,6 @@ from xtremeflow import (
     TaskScheduler,
 )
 from xtremeflow.testing import run
-
-
-async def sleep(seconds: float, value: Any = None) -> Any:
-    await asyncio.sleep(seconds)
-    return value
 
 
 def test_wait_pending_waits_for_calls_started_meanwhile() -> None:
@@ -47,7 +41,7 @@ def test_wait_pending_leaves_failures_in_the_tasks() -> None:
     async def main() -> None:
         scheduler = TaskScheduler()
         failing = scheduler.submit(fail())
-        cancelled = scheduler.submit(sleep(9))
+        cancelled = scheduler.submit(asyncio.sleep(9))
         cancelled.cancel()
         await scheduler.wait_pending()
         assert isinstance(failing.exception(), KeyError)
@@ -68,7 +62,7 @@ def test_a_call_that_waits_for_the_others_does_not_wait_for_itself() -> None:
             ended[name] = now() - began
             await asyncio.sleep(1)
 
-        other = scheduler.submit(sleep(2))
+        other = scheduler.submit(asyncio.sleep(2))
         scheduler.submit(waits("a"))
         scheduler.submit(waits("b"))
         await scheduler.wait_pending()
@@ -89,7 +83,7 @@ def test_a_wait_that_was_given_up_inside_a_call_counts_no_more() -> None:
                 await asyncio.wait_for(scheduler.wait_pending(), 1)
             gave_up.set()
 
-        other = scheduler.submit(sleep(5))
+        other = scheduler.submit(asyncio.sleep(5))
         scheduler.submit(gives_up())
         await gave_up.wait()
         await scheduler.wait_pending()
@@ -107,7 +101,7 @@ def test_a_child_may_wait_on_when_its_call_has_ended() -> None:
             children.append(asyncio.create_task(scheduler.wait_pending()))
             await asyncio.sleep(1)
 
-        other = scheduler.submit(sleep(5))
+        other = scheduler.submit(asyncio.sleep(5))
         scheduler.submit(leaves_a_child())
         await scheduler.wait_pending()
         assert other.done()

@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,13 @@ import redis.asyncio
 from kit.proxy import Proxy
 from kit.redis_servers import Server, binaries
 from kit.shares import FORKS, Process, eventually
+from kit.strict import overdrawn
 
 from xtremeflow import RequestRateScheduler, TaskScheduler, auto_backoff
 from xtremeflow.cli import main as command
 from xtremeflow.share import RedisShare, ShareError
 
 pytestmark = pytest.mark.skipif(not binaries(), reason="no server is installed")
-TOLERANCE = 0.125  # see docs/sharing.md
 _numbers = itertools.count()
 
 
@@ -43,19 +43,6 @@ def share(server: Server) -> Iterator[str]:
 
 async def sent() -> float:
     return time.monotonic()
-
-
-def refused(times: Sequence[float], rate: float, capacity: float = 1) -> int:
-    """The calls that a strict provider would refuse."""
-    most = level = capacity + TOLERANCE * rate
-    count, last = 0, times[0]
-    for instant in times:
-        level, last = min(most, level + rate * (instant - last)), instant
-        if level >= 1:
-            level -= 1
-        else:
-            count += 1
-    return count
 
 
 SENDS = """
@@ -93,7 +80,7 @@ def test_processes_use_the_limit_together(share: str) -> None:
     times = sorted(at for process in processes for at in json.loads(process.says()))
     assert [process.close() for process in processes] == [0, 0, 0]
     assert len(times) == 1000
-    assert refused(times, 400) <= 30  # 0 on a machine that has nothing else to do
+    assert overdrawn(times, 400) <= 30  # 0 on a machine that has nothing else to do
     assert times[-1] - times[0] < 20  # 2.5 s
 
 
@@ -228,7 +215,7 @@ def test_a_server_that_is_killed_and_starts_with_nothing(tmp_path: Path) -> None
             server.start()
 
         times = asyncio.run(during(f"{server.url}#a", trouble))
-        assert refused(times, 100) <= 10  # 0 on a machine that has nothing else to do
+        assert overdrawn(times, 100) <= 10  # 0 on a machine that has nothing else to do
         gc.collect()
 
 
@@ -242,7 +229,7 @@ def test_a_server_that_comes_back_with_an_older_state(tmp_path: Path) -> None:
             server.start()
 
         times = asyncio.run(during(f"{server.url}#a", trouble))
-        assert refused(times, 100) <= 10  # 0 on a machine that has nothing else to do
+        assert overdrawn(times, 100) <= 10  # 0 on a machine that has nothing else to do
         gc.collect()
 
 
@@ -254,7 +241,7 @@ def test_members_go_on_after(command: str, server: Server, share: str) -> None:
             time.sleep(0.1)
 
     times = asyncio.run(during(share, trouble))
-    assert refused(times, 100) <= 10  # 0 on a machine that has nothing else to do
+    assert overdrawn(times, 100) <= 10  # 0 on a machine that has nothing else to do
 
 
 @pytest.mark.parametrize("kind", ["delay", "stall", "black hole", "reset"])
@@ -274,7 +261,7 @@ def test_a_network_that(kind: str, server: Server) -> None:
                     time.sleep(0.1)
 
         times = asyncio.run(during(f"{proxy.url}#{next(_numbers)}", trouble))
-        assert refused(times, 100) <= 10  # 0 on a machine that has nothing else to do
+        assert overdrawn(times, 100) <= 10  # 0 on a machine that has nothing else to do
         gc.collect()
 
 

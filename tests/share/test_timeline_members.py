@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Sequence
 
 import pytest
+from kit.strict import overdrawn, overdrawn_units
 from kit.timelines import Network, TimelineShare
 
 from xtremeflow import (
@@ -21,7 +21,6 @@ from xtremeflow import (
 from xtremeflow.share.keeper import Fair, Terms, Unreachable
 from xtremeflow.testing import run
 
-TOLERANCE = 0.125  # seconds of the rate by which members may differ, see docs/sharing.md
 CLOSED = 0.3  # seconds before a new account's first call
 
 
@@ -32,19 +31,6 @@ class Refused(Exception):
 
 async def now() -> float:
     return asyncio.get_running_loop().time()
-
-
-def overdrawn(times: Sequence[tuple[float, float]], rate: float, capacity: float) -> int:
-    """The calls that a strict provider refuses, of pairs of an instant and a cost."""
-    most = level = capacity + TOLERANCE * rate
-    refused, last = 0, min(times)[0]
-    for instant, cost in sorted(times):
-        level, last = min(most, level + rate * (instant - last)), instant
-        if level >= cost - 1e-9:
-            level -= cost
-        else:
-            refused += 1
-    return refused
 
 
 async def done(*members: TaskScheduler) -> None:
@@ -73,7 +59,7 @@ def test_members_use_the_limit_and_no_more_at_any_delay(delay: float, count: int
 
     times = run(main())
     used = (len(times) - 1) / 400 / (times[-1] - times[0])
-    assert overdrawn([(time, 1) for time in times], 400, 1) == 0
+    assert overdrawn(times, 400, 1) == 0
     # A chunk ahead is there for 0.2 s: a longer way cannot be made good.
     assert used >= ({0.0: 0.99, 0.001: 0.99, 0.05: 0.97, 0.2: 0.3}[delay])
 
@@ -100,7 +86,7 @@ def test_costs_that_differ_from_the_estimates_move_the_account() -> None:
     times = run(main())
     units = sum(cost for _, cost in times)
     used = units / 10_000 / (max(times)[0] - min(times)[0])
-    assert overdrawn(times, 10_000, 80) == 0
+    assert overdrawn_units(times, 10_000, 80) == 0
     assert used > 0.9  # the last reports come after the last call
 
 
@@ -237,7 +223,7 @@ def test_without_an_answer_members_go_on_at_their_part(on_outage: str, refused: 
         return times, broken
 
     times, broken = run(main())
-    assert overdrawn([(time, 1) for time in times], 100, 1) == 0
+    assert overdrawn(times, 100, 1) == 0
     alone = sum(broken + 1 < time < broken + 9 for time in times)
     long = sum(broken + 12 < time < broken + 19 for time in times)
     assert alone == (pytest.approx(400, rel=0.05) if on_outage == "share" else 0)
@@ -277,7 +263,7 @@ def test_an_account_that_is_lost_begins_empty_and_closed() -> None:
         return times
 
     times = run(main())
-    assert overdrawn([(time, 1) for time in times], 100, 200) == 0
+    assert overdrawn(times, 100, 200) == 0
     gaps = [b - a for a, b in itertools.pairwise(times)]
     assert max(gaps) == pytest.approx(CLOSED, abs=0.11)
 
@@ -299,7 +285,7 @@ def test_a_rewound_account_is_noticed() -> None:
         return times
 
     times = run(main())
-    assert overdrawn([(time, 1) for time in times], 100, 1) == 0
+    assert overdrawn(times, 100, 1) == 0
 
 
 def test_clocks_that_differ_and_jump_change_nothing() -> None:
@@ -317,7 +303,7 @@ def test_clocks_that_differ_and_jump_change_nothing() -> None:
 
     for skew, jump in ((600_000_000, 0), (0, -600_000_000), (0, 600_000_000)):
         times = run(main(skew, jump))
-        assert overdrawn([(time, 1) for time in times], 100, 1) == 0
+        assert overdrawn(times, 100, 1) == 0
         assert times[-1] - times[0] < 4.5
 
 
@@ -371,6 +357,6 @@ def test_a_hundred_members_with_calls_of_different_sizes(fair: Fair, jain: float
     times, used = run(main())
     begun, ended = min(times)[0], max(times)[0]
     assert sum(used) / rate / (ended - begun) >= 0.99
-    assert overdrawn(times, rate, 1500) == 0
+    assert overdrawn_units(times, rate, 1500) == 0
     # Jain's index: 1 if all have the same, 1/n if one has all.
     assert sum(used) ** 2 / (count * sum(units**2 for units in used)) >= jain

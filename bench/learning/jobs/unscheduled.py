@@ -8,7 +8,8 @@ from itertools import count
 from random import Random
 from typing import Protocol
 
-from bench.learning.jobs.world import EPOCH, Refused
+from bench.learning.calls import Refused
+from bench.learning.jobs.world import EPOCH
 from xtremeflow.refusals import is_refusal, retry_delay
 from xtremeflow.testing import CallRequest
 

@@ -5,28 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
+from bench.learning.calls import Refused, estimate
 from bench.learning.jobs.unscheduled import aimd, sdk
-from bench.learning.jobs.world import Refused, World
+from bench.learning.jobs.world import World
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.told.limits import kept
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.providers.provider import UNITS, period
 from xtremeflow.refusals import is_outage, is_refusal
-from xtremeflow.testing import CallRequest
 
 Way = Callable[[World], Awaitable[None]]
-
-
-def estimate(world: World, request: CallRequest) -> dict[str, int]:
-    """What a user can know beforehand: the prompt, and max_tokens of output."""
-    costs = dict(world.profile.charge(request))
-    if world.profile.name == "mistral":
-        costs = {"tokens": request.prompt_tokens + request.answer_tokens}
-    if world.profile.name == "anthropic":
-        costs["output_tokens"] = request.max_tokens or 0
-    costs.pop("requests", None)
-    return costs
 
 
 async def scheduled(world: World, scheduler: TokenRateScheduler, observe: bool) -> None:
@@ -47,7 +36,7 @@ async def scheduled(world: World, scheduler: TokenRateScheduler, observe: bool) 
         await report_token_usage({k: v for k, v in answer.usage.items() if k in names})
 
     for index, request in enumerate(world.requests):
-        costs = {k: v for k, v in estimate(world, request).items() if k in names}
+        costs = {k: v for k, v in estimate(world.profile, request).items() if k in names}
         scheduler.submit(call(index), costs)
     tasks = scheduler.pending_tasks
     await asyncio.gather(*tasks, return_exceptions=True)

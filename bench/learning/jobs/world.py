@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
 from statistics import mean
-from types import SimpleNamespace
 
+from bench.learning.calls import Answer, Refused
 from xtremeflow.providers.provider import UNITS, period
 from xtremeflow.serve.profiles import Account, Profile, RefusedCall
 from xtremeflow.serve.profiles.base import Rejection
@@ -31,26 +31,10 @@ LATENCY = LatencyModel(
 LARGEST = 4_000  # tokens of a request: longer ones of the trace are left out
 
 
-class Refused(Exception):
-    """An error response, as the SDKs raise it."""
-
-    def __init__(self, status: int, headers: Mapping[str, str], body: object) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status_code = status
-        self.body = body
-        self.response = SimpleNamespace(status_code=status, headers=headers)
-
-
 def only_waits(body: object) -> object:
     """Of a refusal's body what says how long to wait: Google's RetryInfo."""
     waits = [part for part in json_objects(body) if "retryDelay" in part]
     return {"error": {"details": waits}} if waits else None
-
-
-@dataclass(frozen=True)
-class Answer:
-    headers: Mapping[str, str]
-    usage: Mapping[str, int]
 
 
 @dataclass

@@ -24,8 +24,8 @@ from functools import partial
 from statistics import mean
 from typing import Any
 
+from bench.learning.calls import Refused
 from bench.learning.jobs.unscheduled import aimd, sdk
-from bench.learning.jobs.world import Refused
 from bench.learning.slots.world import END, KINDS, World
 from bench.report import announce, table
 from xtremeflow import RetryException, TokenRateScheduler, auto_backoff

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 from statistics import mean
 
-from bench.learning.jobs.world import LARGEST, LATENCY, Refused
+from bench.learning.calls import Refused
+from bench.learning.jobs.world import LARGEST, LATENCY
 from xtremeflow import TokenRateScheduler
 from xtremeflow.simulation.traces import load_trace
 from xtremeflow.testing import (
