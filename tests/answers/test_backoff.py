@@ -192,13 +192,13 @@ def test_exhausted_retries_raise_the_last_exception() -> None:
     assert len(script.attempts) == 3
 
 
-def test_no_retries() -> None:
+def test_without_retries_the_first_refusal_is_raised() -> None:
     script = Script(Refused(), max_retries=0)
     assert isinstance(script.fail(), Refused)
     assert script.attempts == [0.0]
 
 
-def test_other_exceptions_pass() -> None:
+def test_exceptions_that_are_no_refusals_are_raised_at_once() -> None:
     script = Script(ValueError("mine"))
     assert isinstance(script.fail(), ValueError)
     assert script.attempts == [0.0]
@@ -269,7 +269,7 @@ class VeryBusy(Busy):
         functools.partial(lambda cls, exc: isinstance(exc, cls), Busy),
     ],
 )
-def test_retry_for(retry_for: Any) -> None:
+def test_only_exceptions_that_retry_for_names_are_retried(retry_for: Any) -> None:
     script = Script(VeryBusy(), "ok", retry_for=retry_for)
     assert script.run() == "ok"
     assert script.attempts == [0.0, 2.0]
@@ -320,7 +320,9 @@ async def generator_function() -> AsyncIterator[int]:
         ({"retries": 3}, TypeError, "retries"),
     ],
 )
-def test_bad_arguments(arguments: Any, error: type[Exception], message: str) -> None:
+def test_bad_arguments_are_refused_by_name(
+    arguments: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         auto_backoff(**arguments)
 
@@ -330,7 +332,7 @@ def test_only_callables_can_be_decorated() -> None:
         auto_backoff()("prompt")  # type: ignore[call-overload]
 
 
-def test_positional_order() -> None:
+def test_positional_arguments_keep_the_order_of_0_4_4() -> None:
     script = Script()
     calls = [Busy(), Busy(), "ok"]
 

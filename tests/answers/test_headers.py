@@ -35,7 +35,7 @@ def seen(headers: Any, body: Any = None, now: float = NOW) -> dict[str, Observat
     return {one.name: one for one in observations(headers, body, now)}
 
 
-def test_openai() -> None:
+def test_openais_headers_tell_requests_and_tokens_a_minute() -> None:
     headers = plain("requests", 5000, 4999, "12ms") | plain("tokens", 800_000, 799_000, "75ms")
     assert seen(headers) == {
         "requests": Observation("requests", MINUTE, 5000.0, 4999.0),
@@ -106,7 +106,7 @@ def anthropic(what: str, limit: int, remaining: int, reset: str) -> dict[str, st
     }
 
 
-def test_anthropic() -> None:
+def test_anthropics_headers_tell_each_limit_and_its_burst() -> None:
     reset = rfc3339(NOW + 3)
     headers = (
         anthropic("requests", 4000, 3999, reset)

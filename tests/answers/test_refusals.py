@@ -125,7 +125,7 @@ def test_order_of_the_sources() -> None:
         ([], None),
     ],
 )
-def test_retry_after_attribute(value: Any, delay: float | None) -> None:
+def test_the_attribute_retry_after_tells_the_delay(value: Any, delay: float | None) -> None:
     assert retry_delay(Refused(retry_after=value), NOW) == delay
     assert retry_delay(RetryException("slow", retry_after=value), NOW) == delay
 
@@ -153,7 +153,9 @@ def test_retry_after_attribute(value: Any, delay: float | None) -> None:
         ({}, None),
     ],
 )
-def test_retry_after_headers(headers: dict[str, str], delay: float | None) -> None:
+def test_the_headers_tell_the_delay_wherever_an_sdk_keeps_them(
+    headers: dict[str, str], delay: float | None
+) -> None:
     expected = None if delay is None else pytest.approx(delay)
     assert retry_delay(Refused(response=Response(headers)), NOW) == expected
     assert retry_delay(Refused(headers=headers), NOW) == expected
@@ -189,7 +191,9 @@ def test_headers_of_the_response_come_first() -> None:
         ({"retry_after_ms": "400", "retry_after": "1"}, 0.4),
     ],
 )
-def test_azure(headers: dict[str, str], delay: float | None) -> None:
+def test_azures_retry_after_ms_of_0_is_passed_over(
+    headers: dict[str, str], delay: float | None
+) -> None:
     assert retry_delay(with_headers(**headers), NOW) == delay
 
 
@@ -202,7 +206,9 @@ def test_azure(headers: dict[str, str], delay: float | None) -> None:
         ("1", "12", None),  # none says which
     ],
 )
-def test_groq(requests_left: str, tokens_left: str, delay: Any) -> None:
+def test_groqs_delay_is_the_reset_of_the_exhausted_limit(
+    requests_left: str, tokens_left: str, delay: Any
+) -> None:
     exc = with_headers(
         x_ratelimit_remaining_requests=requests_left,
         x_ratelimit_reset_requests="2m52.8s",
@@ -238,7 +244,7 @@ def test_anthropic_resets_are_dates() -> None:
         ("2027-01-15", None),
     ],
 )
-def test_rfc3339(reset: str, delay: float | None) -> None:
+def test_a_reset_may_be_a_date_of_rfc3339(reset: str, delay: float | None) -> None:
     exc = with_headers(
         anthropic_ratelimit_tokens_remaining="0", anthropic_ratelimit_tokens_reset=reset
     )
@@ -267,7 +273,7 @@ def test_rfc3339(reset: str, delay: float | None) -> None:
         ("s", None),
     ],
 )
-def test_durations(reset: str, delay: float | None) -> None:
+def test_a_reset_may_be_a_duration_in_go_notation(reset: str, delay: float | None) -> None:
     exc = with_headers(x_ratelimit_remaining_tokens="0", x_ratelimit_reset_tokens=reset)
     assert retry_delay(exc, NOW) == (None if delay is None else pytest.approx(delay))
 
@@ -290,7 +296,7 @@ def test_limits_without_a_reset_say_nothing() -> None:  # Mistral
         lambda body: Refused(response=Response(body=body)),
     ],
 )
-def test_google_retry_info(where: Any) -> None:
+def test_googles_retry_info_is_found_wherever_it_is(where: Any) -> None:
     body = google_body(quota_failure(PER_MINUTE), retry_info("37.5s"))
     assert retry_delay(where(body), NOW) == 37.5
 
@@ -323,7 +329,7 @@ def test_unreadable_retry_info_is_ignored(delay: Any) -> None:
         Refused(status_code=200, body={"error": {"type": "overloaded_error"}}),
     ],
 )
-def test_refusals(exc: Exception) -> None:
+def test_refusals_of_every_sdk_are_known_and_not_terminal(exc: Exception) -> None:
     assert is_refusal(exc)
     assert not is_terminal(exc)
 
@@ -344,7 +350,7 @@ def test_refusals(exc: Exception) -> None:
         Refused(response={"Error": {"Code": "ValidationException"}}),
     ],
 )
-def test_other_errors(exc: Exception) -> None:
+def test_other_errors_are_no_refusals(exc: Exception) -> None:
     assert not is_refusal(exc)
     assert not is_terminal(exc)
 
@@ -377,7 +383,7 @@ def test_other_errors(exc: Exception) -> None:
         ),
     ],
 )
-def test_terminal(exc: Any) -> None:
+def test_refusals_that_waiting_does_not_cure_are_terminal(exc: Any) -> None:
     exc.status_code = 429
     assert is_refusal(exc)
     assert is_terminal(exc)
@@ -396,7 +402,7 @@ def test_describe_never_quotes_the_exception() -> None:
     assert describe(RetryException("sk-secret")) == "RetryException"
 
 
-def test_retry_exception() -> None:
+def test_a_retry_exception_keeps_its_message_and_delay_when_pickled() -> None:
     assert str(RetryException()) == ""
     assert RetryException().retry_after is None
     exc = pickle.loads(pickle.dumps(RetryException("slow down", 0.5)))
@@ -580,7 +586,9 @@ def from_sdk(sdk: str, status: int, body: Any) -> Exception:
         ("anthropic", ANTHROPIC_BODY, ANTHROPIC_BROKE),
     ],
 )
-def test_stainless_sdks(sdk: str, body: Any, broke: Any) -> None:
+def test_errors_of_the_openai_anthropic_and_groq_sdks_are_understood(
+    sdk: str, body: Any, broke: Any
+) -> None:
     exc = from_sdk(sdk, 429, body)
     assert (is_refusal(exc), is_terminal(exc), retry_delay(exc, NOW)) == (True, False, 7.0)
     assert describe(exc) == "RateLimitError, HTTP 429"
@@ -589,7 +597,7 @@ def test_stainless_sdks(sdk: str, body: Any, broke: Any) -> None:
     assert not is_refusal(from_sdk(sdk, 413, body if sdk != "anthropic" else {}))
 
 
-def test_google_genai() -> None:
+def test_errors_of_google_genai_are_understood() -> None:
     errors = pytest.importorskip("google.genai.errors")
     exc = errors.ClientError(429, google_body(quota_failure(PER_MINUTE), retry_info("37s")), None)
     assert (is_refusal(exc), is_terminal(exc), retry_delay(exc, NOW)) == (True, False, 37.0)
@@ -597,7 +605,7 @@ def test_google_genai() -> None:
     assert not is_refusal(errors.ClientError(404, {"error": {"status": "NOT_FOUND"}}, None))
 
 
-def test_mistralai() -> None:
+def test_errors_of_mistralai_are_understood() -> None:
     errors = pytest.importorskip("mistralai.client.errors")
     http = pytest.importorskip("httpx2")
     request = http.Request("POST", "https://example.com")
@@ -608,7 +616,7 @@ def test_mistralai() -> None:
         assert retry_delay(exc, NOW) == 7.0
 
 
-def test_botocore() -> None:
+def test_errors_of_botocore_are_understood() -> None:
     exceptions = pytest.importorskip("botocore.exceptions")
 
     def error(code: str, status: int) -> Exception:
@@ -624,7 +632,7 @@ def test_botocore() -> None:
 
 
 @pytest.mark.parametrize("library", ["httpx", "httpx2"])
-def test_httpx(library: str) -> None:
+def test_errors_of_httpx_are_understood(library: str) -> None:
     http = pytest.importorskip(library)
     request = http.Request("POST", "https://example.com/?key=secret")
     response = http.Response(429, headers=HEADERS, json=OPENAI_BROKE, request=request)
@@ -637,7 +645,7 @@ def test_httpx(library: str) -> None:
     assert (is_refusal(exc), is_terminal(exc), retry_delay(exc, NOW)) == (True, False, None)
 
 
-def test_aiohttp() -> None:
+def test_errors_of_aiohttp_are_understood() -> None:
     aiohttp = pytest.importorskip("aiohttp")
     multidict = pytest.importorskip("multidict")
     for status, refused in ((429, True), (500, False)):
@@ -650,7 +658,7 @@ def test_aiohttp() -> None:
         assert retry_delay(exc, NOW) == 7.0
 
 
-def test_urllib() -> None:
+def test_errors_of_urllib_are_understood() -> None:
     from email.message import Message
     from urllib.error import HTTPError
 

@@ -104,7 +104,7 @@ TABLE: list[tuple[int, Any, Meaning]] = [
 
 
 @pytest.mark.parametrize(("status", "body", "meaning"), TABLE)
-def test_meanings(status: int, body: Any, meaning: Meaning) -> None:
+def test_status_and_body_give_the_meaning(status: int, body: Any, meaning: Meaning) -> None:
     assert verdict(status, body).meaning is meaning
 
 
@@ -197,7 +197,9 @@ def test_resets_may_be_unix_times() -> None:
         ("timed out after 30 seconds", None),
     ],
 )
-def test_waits_in_words(message: str, wait: float | None) -> None:
+def test_a_wait_is_read_from_the_message_if_no_header_tells_it(
+    message: str, wait: float | None
+) -> None:
     assert verdict(429, error(message)).wait == (None if wait is None else pytest.approx(wait))
     told = verdict(429, error(message), {"retry-after": "3"})
     assert told.wait == 3.0
@@ -234,7 +236,7 @@ def test_no_answer_makes_it_raise(status: int, headers: Any, body: Any) -> None:
      {"error": {"code": 10**5000}}, {1: 2}, memoryview(b'{"error": 1}')],
 )  # fmt: skip
 @pytest.mark.parametrize("status", [200, 429])
-def test_odd_bodies(status: int, body: Any) -> None:
+def test_odd_bodies_change_no_meaning(status: int, body: Any) -> None:
     assert judged(Answer(status, (), body)).meaning in (
         (Meaning.PASSED, Meaning.FAULT) if status == 200 else (Meaning.RATE,)
     )

@@ -182,7 +182,7 @@ def test_items_that_cannot_be_awaited(item):
         ({"aws": [], "scheduler": 5}, TypeError, "scheduler must be a scheduler .* got 5"),
     ],
 )
-def test_refused_arguments(arguments, error, message):
+def test_bad_arguments_are_refused_by_name(arguments, error, message):
     async def main():
         with pytest.raises(error, match=message):
             kv_batch(**arguments)
@@ -190,7 +190,7 @@ def test_refused_arguments(arguments, error, message):
     run(main)
 
 
-def test_without_a_loop():
+def test_it_is_refused_without_a_running_loop():
     with pytest.raises(RuntimeError, match="no running event loop"):
         kv_batch([])
 
@@ -337,7 +337,7 @@ class TestScheduled:
         run(main)
 
     @list_and_stream
-    def test_estimates(self, source):
+    def test_estimates_are_one_for_all_or_one_for_each(self, source):
         async def main():
             for estimates, expected in [
                 (70, [70, 70, 70]),
@@ -443,7 +443,7 @@ def test_cancelling_the_batch_cancels_a_first_task():
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
 @every_source
-def test_eager_tasks(source):
+def test_results_are_complete_with_eager_tasks(source):
     async def main():
         async def at_once(i):
             return i
@@ -523,7 +523,7 @@ def test_an_item_refused_at_the_first_token_ends_the_batch_and_not_the_first_cal
     run(main)
 
 
-def test_warm_is_checked():
+def test_an_unknown_value_of_warm_is_refused():
     async def main():
         with pytest.raises(ValueError, match="warm must be 'first_token' or 'answer', got 'now'"):
             kv_batch([], warm="now")

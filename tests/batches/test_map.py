@@ -269,7 +269,7 @@ class TestErrors:
 
     @both_orders
     @pytest.mark.parametrize("error", [ValueError("fn"), StopIteration("fn")])
-    def test_fn_that_raises(self, ordered, error):
+    def test_an_error_of_fn_itself_ends_the_iteration(self, ordered, error):
         def fn(i):
             if i == 2:
                 raise error
@@ -365,7 +365,7 @@ class TestErrors:
             ({"window": True}, TypeError, "window must be an integer, got True"),
         ],
     )
-    def test_refused_arguments(self, arguments, error, message):
+    def test_bad_arguments_are_refused_by_name(self, arguments, error, message):
         with pytest.raises(error, match=message):
             map_calls(TaskScheduler(3), **{"fn": Calls(), "items": [], **arguments})
 
@@ -468,7 +468,7 @@ class TestEnd:
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are new in 3.12")
 @every_source
 @both_orders
-def test_eager_tasks(source, ordered):
+def test_results_are_complete_with_eager_tasks(source, ordered):
     async def at_once(i):
         return i
 

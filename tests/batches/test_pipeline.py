@@ -173,7 +173,7 @@ class TestBounds:
 
         run(main)
 
-    def test_many_writers(self):
+    def test_many_writers_lose_no_item(self):
         async def producer(queue):
             await asyncio.gather(*(queue.put(i) for i in range(5000)))
 
@@ -345,7 +345,7 @@ class TestErrors:
             ({"check_interval": float("nan")}, ValueError, "check_interval must be .* got nan"),
         ],
     )
-    def test_refused_arguments(self, arguments, error, message):
+    def test_bad_arguments_are_refused_by_name(self, arguments, error, message):
         with pytest.raises(error, match=message):
             async_pipeline(**{"producer": produces(1), **arguments})
 
@@ -431,7 +431,7 @@ class TestElastic:
         run(main)
 
     @pytest.mark.parametrize("max_workers", [None, 1, 8])
-    def test_no_tail(self, max_workers):
+    def test_the_last_items_do_not_wait_for_the_next_check(self, max_workers):
         async def main():
             pipeline = async_pipeline(
                 produces(3), partial(asyncio.sleep, 0.5), 1, max_workers, check_interval=1000
@@ -525,7 +525,7 @@ class TestEnd:
 
 
 class TestTiers:
-    def test_tiers_chain(self):
+    def test_one_pipeline_may_feed_another(self):
         async def plus_one(i):
             await steps(1)
             return i + 1
@@ -614,7 +614,7 @@ def test_items_may_put_items(mode, eager):
 
 @eager_tasks
 @every_mode
-def test_eager_tasks(mode):
+def test_results_are_complete_with_eager_tasks(mode):
     async def at_once(i):
         return i
 
@@ -636,7 +636,7 @@ class TestChunks:
         ("count", "chunks"),
         [(0, []), (1, [[0]]), (3, [[0, 1, 2]]), (5, [[0, 1, 2], [3, 4]])],
     )
-    def test_sizes(self, count, chunks):
+    def test_chunks_are_full_but_for_the_last(self, count, chunks):
         async def main():
             source = async_pipeline(produces(count))
             assert [chunk async for chunk in async_chunks(source, 3)] == chunks
@@ -661,7 +661,7 @@ class TestChunks:
 
         run(main)
 
-    def test_refused_arguments(self):
+    def test_bad_arguments_are_refused_by_name(self):
         with pytest.raises(TypeError, match=r"iterable must be an async iterable, got \[\]"):
             async_chunks([], 3)
         for size, error in [(0, ValueError), (-1, ValueError), (1.5, TypeError)]:

@@ -49,7 +49,7 @@ def test_the_time_left_is_that_of_the_limit_that_binds() -> None:
     run(main())
 
 
-def test_what_a_bucket_holds_takes_no_time() -> None:
+def test_tokens_already_in_the_bucket_take_no_time() -> None:
     async def main() -> None:
         seen = await state(1)
         left = time_left(seen, 10, pace=1e6)

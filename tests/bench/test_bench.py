@@ -68,7 +68,7 @@ def test_a_failing_measurement_fails(monkeypatch, capfd):
     assert "no such way" in capfd.readouterr().err
 
 
-def test_the_command(monkeypatch, capsys, tmp_path):
+def test_the_command_prints_its_table_and_writes_no_file_by_itself(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr("bench.__main__.RESULTS", tmp_path / "RESULTS.md")
     assert main(["overhead", "--quick"]) == 0
     out = capsys.readouterr().out

@@ -61,7 +61,7 @@ class TestBound:
         *_, last = earliest_admissions(costs, job.limits)
         assert last > 0.99 * job.ideal_wall()
 
-    def test_by_hand(self):
+    def test_admissions_are_those_worked_out_by_hand(self):
         limits = [Limit("tokens", 100, per=10.0), Limit("requests", 2, per=1.0)]
         costs = [{"tokens": cost, "requests": 1} for cost in (60, 40, 0, 30, 5)]
         # From the fourth on 30 and 35 tokens are missing, at 10 a second.
@@ -156,7 +156,7 @@ class TestScheduled:
         assert scheduled.quota_used >= 0.98
 
     @pytest.mark.parametrize("seed", [1, 2, 3])
-    def test_whatever_the_latencies(self, seed):
+    def test_a_scheduled_job_is_efficient_whatever_the_latencies(self, seed):
         result = run(run_job(size_job(SAMPLE, seed=seed), run_scheduled))
         assert result.failed == 0
         assert result.efficiency >= 0.98

@@ -42,7 +42,7 @@ def test_an_all_knowing_client_is_never_above_the_limits(provider):
     assert 0 < calls <= 2 * 600 + 1  # a full bucket, and what comes in the minute
 
 
-def test_what_is_enforced_by_the_second_passes_by_the_second():
+def test_the_ideal_client_keeps_to_a_limit_that_is_enforced_by_the_second():
     setting = Setting("openai", Quirks(quantum=1.0))
     times = [time for time, _ in ideal(setting, 30.0)]
     most = max(sum(at <= time < at + 1 for time in times) for at in times)
@@ -69,7 +69,7 @@ def test_the_tables_are_printed(capsys):
     assert "| openai, silent: 2 jobs, 300 s apart " in capsys.readouterr().out
 
 
-def test_what_is_not_there_is_named(capsys):
+def test_an_unknown_world_or_way_is_named(capsys):
     with pytest.raises(SystemExit):
         main(["learning", "perverse", "friendly"])
     assert "nothing has 'friendly' in its name" in capsys.readouterr().err

@@ -88,7 +88,7 @@ def test_nothing_is_lost_over_http(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.count("\n") == 2 + len(phases)
 
 
-def test_what_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_phase_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, said in ((["friendly"], "no phase has 'friendly'"), (["--calls", "0"], "got 0")):
         with pytest.raises(SystemExit):
             main(["soak", *arguments])

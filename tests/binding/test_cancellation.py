@@ -114,7 +114,7 @@ async def cancel_at(task: asyncio.Future[Any], k: int) -> bool:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_with_everything_free(way: Any) -> None:
+def test_a_call_cancelled_at_any_step_leaves_nothing_behind(way: Any) -> None:
     async def scenario(k: int) -> bool:
         scheduler = TokenRateScheduler(max_tps=1, burst_ratio=100, max_concurrency=1)
         victim = Victim(short)
@@ -199,7 +199,9 @@ def test_before_the_first_step() -> None:
 
 
 @pytest.mark.parametrize(("slots", "priority"), [(1, 0), (None, 0), (1, 1)])
-def test_in_a_retry(slots: int | None, priority: int) -> None:
+def test_a_call_cancelled_around_its_retry_leaves_nothing_behind(
+    slots: int | None, priority: int
+) -> None:
     """Cancelled in each step around a retry, which at the higher priority has to wait for the
     other call; so also between its grant and its first step.
     """

@@ -81,7 +81,7 @@ def test_stop_iteration_raised_inside_is_a_runtime_error() -> None:
     asyncio.run(main())
 
 
-def test_other_awaitables() -> None:
+def test_any_awaitable_may_be_submitted() -> None:
     async def main() -> None:
         scheduler = TaskScheduler()
         future = asyncio.get_running_loop().create_future()
@@ -187,7 +187,7 @@ async def one(scheduler: TaskScheduler) -> Any:
 # --- the coroutine protocol by hand -------------------------------------------------------------
 
 
-def test_both_are_coroutines() -> None:
+def test_start_task_and_its_task_have_real_coroutines() -> None:
     async def main() -> None:
         scheduler = TaskScheduler()
         start = scheduler.start_task(nap())
@@ -235,7 +235,9 @@ def test_start_may_be_wrapped_in_a_task_and_in_wait_for() -> None:
     ],
 )
 @pytest.mark.filterwarnings("ignore:the .type, exc, tb. signature:DeprecationWarning")
-def test_throw(args: Any, error: type[Exception]) -> None:
+def test_an_error_thrown_into_start_task_is_raised_and_closes_the_call(
+    args: Any, error: type[Exception]
+) -> None:
     async def main() -> None:
         scheduler = TaskScheduler(1)
         coro = nap()
@@ -288,7 +290,7 @@ def test_throw_that_is_caught_goes_on_and_may_return() -> None:
     asyncio.run(main())
 
 
-def test_close() -> None:
+def test_closing_start_task_closes_the_call() -> None:
     async def main() -> None:
         scheduler = TaskScheduler(1)
         coro = nap()
@@ -466,7 +468,9 @@ def test_tracebacks_show_the_frames_of_the_call_and_no_others() -> None:
     asyncio.run(main())
 
 
-def test_debug_mode(caplog: pytest.LogCaptureFixture) -> None:
+def test_calls_work_in_debug_mode_and_tell_where_they_were_created(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def main() -> None:
         scheduler = TaskScheduler(1)
         tasks = [await scheduler.start_task(nap(i)) for i in range(3)]
@@ -485,7 +489,7 @@ def test_debug_mode(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks came with Python 3.12")
-def test_eager_tasks() -> None:
+def test_a_call_with_a_free_slot_is_done_at_once_with_eager_tasks() -> None:
     async def main() -> None:
         asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
         scheduler = TaskScheduler(1)

@@ -62,7 +62,7 @@ def test_it_waits_for_its_turn_and_gives_the_answer() -> None:
     run(main())
 
 
-def test_what_came_is_shown_with_its_times() -> None:
+def test_each_answer_is_shown_with_its_times() -> None:
     async def main() -> None:
         scheduler = TaskScheduler(1)
         loop = asyncio.get_running_loop()
@@ -124,7 +124,7 @@ def test_its_task_is_one_of_those_that_are_pending() -> None:
     run(main())
 
 
-def test_what_goes_on_with_it_belongs_to_its_call_and_the_task_around_does_not() -> None:
+def test_code_that_goes_on_with_the_answer_belongs_to_its_call() -> None:
     async def main() -> None:
         scheduler = TokenRateScheduler(max_tps=1, burst_ratio=100)
         calls: list[Any] = []

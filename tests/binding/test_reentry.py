@@ -152,7 +152,7 @@ def futures_that_are_asked_whether_they_are_done_and_give_up_others() -> None:
 
 
 @pytest.mark.parametrize("name", case.names)
-def test_case(name: str) -> None:
+def test_the_case_ends_well_in_a_process_of_its_own(name: str) -> None:
     case.check(name)
 
 

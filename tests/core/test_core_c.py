@@ -103,7 +103,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
 
 
 @pytest.mark.parametrize(("mode", "source", "name"), ALL_TESTS)
-def test_c(mode: str, source: Path, name: str, programs: Programs) -> None:
+def test_the_c_test_passes(mode: str, source: Path, name: str, programs: Programs) -> None:
     ran = run(programs.program(mode, source), name)
     if ran.returncode != 0:
         pytest.fail(f"exit code {ran.returncode}\n{ran.stdout}{ran.stderr}", pytrace=False)

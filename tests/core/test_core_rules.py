@@ -253,7 +253,7 @@ def test_after_a_cooldown_one_call_at_once_and_the_rest_at_the_rate(make: Make) 
         assert wake(scheduler) == [call]
 
 
-def test_what_comes_back_during_a_cooldown_does_not_move_the_promised_level(make: Make) -> None:
+def test_a_refund_during_a_cooldown_does_not_move_the_promised_level(make: Make) -> None:
     scheduler = make((10, SECOND, 100))
     refused, admitted = run(scheduler, 10), scheduler.submit(0, [90])
     scheduler.refused(0, refused, told=5 * SECOND)

@@ -27,13 +27,13 @@ SAMPLE = load_trace()
 
 
 class TestTrace:
-    def test_the_sample(self):
+    def test_the_sample_is_a_thousand_requests_in_order(self):
         assert len(SAMPLE) == 1000
         assert SAMPLE[0] == TraceRequest(0, 321, 18)
         assert SAMPLE[999].index == 999
         assert all(request.total_tokens > 0 for request in SAMPLE)
 
-    def test_another_file(self, tmp_path):
+    def test_a_trace_may_have_comments_and_its_columns_in_any_order(self, tmp_path):
         path = tmp_path / "trace.csv"
         path.write_text("# a comment\nGeneratedTokens,ContextTokens\n5,10\n# another\n7,20\n")
         assert load_trace(path) == (TraceRequest(0, 10, 5), TraceRequest(1, 20, 7))
@@ -49,7 +49,7 @@ class TestTrace:
             ("", "no requests"),
         ],
     )
-    def test_what_is_wrong_is_named(self, tmp_path, text, match):
+    def test_a_bad_trace_is_refused_with_its_line(self, tmp_path, text, match):
         path = tmp_path / "t.csv"
         path.write_text(text)
         with pytest.raises(ValueError, match=match):
@@ -85,7 +85,7 @@ class TestJob:
         lengths = [(u["prompt_tokens"], u["completion_tokens"]) for u in used]
         assert lengths == [(r.prompt_tokens, r.output_tokens) for r in SAMPLE[:50]]
 
-    def test_what_each_is_charged(self):
+    def test_each_request_is_charged_the_larger_of_prompt_and_maximum(self):
         job = Workload([TraceRequest(0, 2000, 400), TraceRequest(1, 10, 501)], 1, 1, 1.0)
         assert job.most == 1000
         assert [cost["tokens"] for cost in job.costs()] == [2000, 1000]
@@ -164,7 +164,7 @@ class TestOutput:
     def test_the_moments_are_counted_from_the_first_call(self):
         assert outcome().observed.since_first() == [0.0, 0.5, 2.0]
 
-    def test_the_picture(self, tmp_path):
+    def test_the_picture_is_drawn_as_svg(self, tmp_path):
         job = Workload(SAMPLE, tpm=60_000, rpm=500, speed=1.0)
         plot(job, self.ways, 1.9, tmp_path / "demo.svg")
         assert (tmp_path / "demo.svg").read_bytes().startswith(b"<?xml")
@@ -246,13 +246,13 @@ class TestCommand:
             (["--requests", "x"], "must be a whole number of at least 1, got 'x'"),
         ],
     )
-    def test_bad_arguments(self, arguments, match, capsys, tmp_path):
+    def test_bad_arguments_are_refused_by_name(self, arguments, match, capsys, tmp_path):
         with pytest.raises(SystemExit) as caught:
             main([*arguments, "--directory", str(tmp_path)])
         assert caught.value.code == 2
         assert match in capsys.readouterr().err
 
-    def test_what_it_needs(self, monkeypatch, capsys):
+    def test_a_missing_extra_is_named_with_its_command(self, monkeypatch, capsys):
         monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
         with pytest.raises(SystemExit):
             main([])

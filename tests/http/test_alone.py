@@ -89,7 +89,9 @@ def test_a_call_whose_failure_passes_is_sent_again(door: str, first: Any) -> Non
         ({"timeout": 5.0}, (503, {"retry-after": "6"}, b"a"), 1),
     ],
 )
-def test_and_so_often(door: str, options: Any, first: Any, attempts: int) -> None:
+def test_calls_without_a_scheduler_are_sent_so_often_and_no_more(
+    door: str, options: Any, first: Any, attempts: int
+) -> None:
     async def main() -> None:
         async with serving(answering(*[first] * 5)) as server:
             async with Client(**options) as client:

@@ -147,7 +147,7 @@ def test_nor_errors_over_options(option: dict[str, Any]) -> None:
     assert "SECRET" not in str(caught.value)
 
 
-def test_shown() -> None:
+def test_urls_are_shown_without_password_and_query() -> None:
     assert shown("https://u:p@h:80/a/@me?q#f") == "https://h:80/a/@me"
     assert shown("http://[::1]:80") == "http://[::1]:80"
     assert shown("http://h:x/?q") == "http://..."
@@ -188,7 +188,7 @@ def test_urls_are_joined_and_encoded(url: str, params: Any, path: str) -> None:
         ({1: "a"}, "names of type str, not 1"),
     ],
 )
-def test_bad_params(params: Any, match: str) -> None:
+def test_bad_params_are_refused_by_name(params: Any, match: str) -> None:
     with pytest.raises(TypeError, match=match):
         Client().get(NOWHERE, params=params)
 
@@ -196,7 +196,7 @@ def test_bad_params(params: Any, match: str) -> None:
 @pytest.mark.parametrize(
     "base", ["ftp://x", "api.openai.com", "http://", "http://h/v1?k=1", "http://h/#", "http://h/ a"]
 )
-def test_bad_base_urls(base: str) -> None:
+def test_bad_base_urls_are_refused(base: str) -> None:
     with pytest.raises(ValueError, match="base_url must be"):
         Client(base_url=base)
 
@@ -259,13 +259,15 @@ def test_options_of_the_client(option: dict[str, Any], match: str) -> None:
     ],
 )
 @pytest.mark.parametrize("base", ["", NOWHERE])
-def test_arguments_of_calls(arguments: dict[str, Any], match: str, base: str) -> None:
+def test_bad_arguments_of_calls_are_refused_by_name(
+    arguments: dict[str, Any], match: str, base: str
+) -> None:
     client = Client(base_url=base)
     with pytest.raises(TypeError, match=match):
         client.post(**{"url": NOWHERE, **arguments})
 
 
-def test_an_empty_url() -> None:
+def test_an_empty_url_is_refused() -> None:
     with pytest.raises(http.InvalidURL, match="'': it must begin with http:// or https://"):
         Client().get("")
 

@@ -514,7 +514,7 @@ def test_cancelling_frees_the_connection_at_once() -> None:
     run(main())
 
 
-def test_timeouts_say_which() -> None:
+def test_a_timeout_says_which_phase_took_too_long() -> None:
     async def handler(request: Request) -> None:
         if request.path == "/trickle":
             await request.start_stream()
@@ -639,7 +639,7 @@ def test_after_a_fork_each_process_has_its_own_connections() -> None:
     run(main())
 
 
-def test_uvloop() -> None:
+def test_the_client_works_on_uvloop() -> None:
     uvloop = pytest.importorskip("uvloop")
 
     async def handler(request: Request) -> None:
@@ -670,7 +670,7 @@ def test_uvloop() -> None:
         loop.close()
 
 
-def test_timing_adds_up() -> None:
+def test_the_times_of_an_answer_add_up() -> None:
     async def handler(request: Request) -> None:
         await asyncio.sleep(0.05)
         await request.answer()

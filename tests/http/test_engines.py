@@ -155,7 +155,7 @@ def a_task_runs_its_loop_anew_and_closes_the_client() -> None:
 
 
 @pytest.mark.parametrize("name", case.names)
-def test_case(name: str) -> None:
+def test_the_case_ends_well_in_a_process_of_its_own(name: str) -> None:
     case.check(name)
 
 

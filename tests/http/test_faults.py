@@ -56,7 +56,7 @@ OK = b"HTTP/1.1 200 OK\r\n"
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("reset", [False, True])
-def test_broken_answers(
+def test_a_broken_answer_is_an_error_and_not_sent_again(
     answer: bytes, error: type[http.TransportError], phase: str | None, reset: bool
 ) -> None:
     async def main() -> None:
@@ -137,7 +137,7 @@ def test_refused_and_unresolved_are_safe_to_repeat() -> None:
     run(main())
 
 
-def test_connect_timeout() -> None:
+def test_a_connection_that_is_not_made_in_time_is_a_connect_timeout() -> None:
     # A listener whose queue is full does not answer.
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -281,7 +281,7 @@ def test_a_reset_of_an_unread_request_on_a_reused_connection() -> None:
     run(main())
 
 
-def test_proxies() -> None:
+def test_requests_go_through_the_proxy_that_is_given_or_set() -> None:
     async def handler(request: Request) -> None:
         await request.answer(f"{request.method} {request.path}".encode())
 

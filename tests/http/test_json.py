@@ -54,7 +54,7 @@ def test_a_number_is_sent_as_it_stands_or_refused(name: str) -> None:
 
 
 @libraries
-def test_what_is_no_json_is_refused(name: str) -> None:
+def test_values_that_are_no_json_are_refused(name: str) -> None:
     encode, decode = of_library(name)
     deep: list[Any] = []
     for _ in range(100_000):

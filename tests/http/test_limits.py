@@ -149,7 +149,7 @@ def test_more_limits_than_any_provider_has_are_left_to_the_other_reader() -> Non
     assert _http.quotas(head_of(dict.fromkeys(names, "5")), NOW) is None
 
 
-def test_arguments_are_checked() -> None:
+def test_bad_arguments_are_refused() -> None:
     for arguments in ((b"",), ("text", 1.0), (b"", "now")):
         with pytest.raises(TypeError):
             _http.quotas(*arguments)
@@ -184,12 +184,14 @@ fields = st.tuples(names, st.one_of(numbers, durations, instants, dates, texts))
 @settings(deadline=None, max_examples=400)
 @given(st.lists(fields, max_size=8), st.floats(0, 4e9))
 @example([("x-ratelimit-reset-tokens", "2024-02-29T23:59:59.999999999Z")], 1.7e9)
-def test_both_readers_agree(fields: list[tuple[str, str]], now: float) -> None:
+def test_both_readers_read_the_same_from_any_fields(
+    fields: list[tuple[str, str]], now: float
+) -> None:
     agree(head_of(fields), now)
 
 
 @settings(deadline=None)
 @given(st.binary(max_size=200))
-def test_no_head_breaks_it(head: bytes) -> None:
+def test_both_readers_read_the_same_from_any_bytes(head: bytes) -> None:
     agree(head)
     agree(b"x-ratelimit-limit-tokens:" + head)

@@ -149,7 +149,7 @@ def test_many_small_events_of_a_large_piece(net: Any) -> None:
 
 
 @given(st.binary(max_size=20))
-def test_what_may_be_sent(net: Any, text: bytes) -> None:
+def test_names_values_and_urls_are_sent_only_as_rfc_9110_allows(net: Any, text: bytes) -> None:
     token = re.fullmatch(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text) is not None
     assert net.xf_name_ok(text, len(text)) == token
     value = re.fullmatch(rb"[\t\x20-\x7e\x80-\xff]*", text) is not None

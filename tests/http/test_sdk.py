@@ -180,7 +180,7 @@ def assert_idle(options: dict[str, Any]) -> None:
         assert not options["scheduler"].pending_tasks
 
 
-def test_openai(options: dict[str, Any]) -> None:
+def test_the_openai_sdk_works_on_the_transport(options: dict[str, Any]) -> None:
     async def main() -> None:
         async with serving(provider) as server, open_ai(server, options) as client:
             chat = client.chat.completions
@@ -223,7 +223,7 @@ def test_openai(options: dict[str, Any]) -> None:
     run(main())
 
 
-def test_openai_errors(options: dict[str, Any]) -> None:
+def test_the_openai_sdk_raises_its_own_errors_on_the_transport(options: dict[str, Any]) -> None:
     openai = pytest.importorskip("openai")
     options = {**options, "max_retries": 1}
 
@@ -263,7 +263,7 @@ def test_openai_errors(options: dict[str, Any]) -> None:
     run(main())
 
 
-def test_anthropic(options: dict[str, Any]) -> None:
+def test_the_anthropic_sdk_works_on_the_transport(options: dict[str, Any]) -> None:
     anthropic = pytest.importorskip("anthropic")
     options = {**options, "max_retries": 1}
 
@@ -296,7 +296,7 @@ def test_anthropic(options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", ["httpx2", "httpx"])
-def test_the_clients_themselves(name: str, options: dict[str, Any]) -> None:
+def test_httpx_and_httpx2_work_on_the_transport(name: str, options: dict[str, Any]) -> None:
     library = pytest.importorskip(name)
 
     async def handler(request: Request) -> None:

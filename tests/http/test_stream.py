@@ -28,7 +28,7 @@ def sending(*pieces: bytes, pause: float = 0.0) -> Any:
     return handler
 
 
-def test_what_is_awaited_is_not_iterable() -> None:
+def test_calls_and_streams_are_not_iterable() -> None:
     async def main() -> None:
         async with serving(sending(b"data: 1\n\n")) as server, Client() as client:
             call = client.get(server.url)
@@ -66,7 +66,7 @@ def test_the_steps_of_a_call_can_be_taken_one_by_one() -> None:
     run(main())
 
 
-def test_events_cut_anywhere() -> None:
+def test_events_are_the_same_wherever_the_pieces_are_cut() -> None:
     text = (
         "\ufeff: comment\r\ndata: one\r\n\r\nevent: delta\ndata: {\"a\":\ndata:  \"é\"}\nid: 7\n\n"
         "data\n\nretry: 50\r\rdata: last\r\rdata: cut off"
@@ -119,7 +119,7 @@ def test_an_event_above_the_limit_is_refused() -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 5, 1000])
-def test_lines(size: int) -> None:
+def test_lines_are_the_same_wherever_the_pieces_are_cut(size: int) -> None:
     text = "a\r\nb\rc\n\né\r\nlast".encode()
     pieces = [text[i : i + size] for i in range(0, len(text), size)]
 

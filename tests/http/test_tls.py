@@ -98,7 +98,7 @@ def test_a_certificate_for_another_host_is_refused(authority: Authority) -> None
     run(main())
 
 
-def test_client_certificates(authority: Authority, tmp_path: Path) -> None:
+def test_a_client_certificate_is_shown_to_the_server(authority: Authority, tmp_path: Path) -> None:
     own = authority.ca.issue_cert("me@example.org")
     cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
     own.cert_chain_pems[0].write_to_path(cert)

@@ -351,7 +351,9 @@ def test_names_in_the_content_of_a_request_are_content() -> None:
         (b'{"model": "\xff"}', ("\ufffd", None)),
     ],
 )  # fmt: skip
-def test_what_a_request_asks_for(body: bytes, expected: tuple[str, int | None]) -> None:
+def test_the_model_and_the_most_tokens_are_read_from_the_request(
+    body: bytes, expected: tuple[str, int | None]
+) -> None:
     assert _http.asked(body) == expected
 
 

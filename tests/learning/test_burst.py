@@ -50,5 +50,5 @@ def test_no_bucket_is_so_small_so_twice_in_a_row_it_is_another_rate() -> None:
     assert burst.refused(SOON + 1.0, {0: LEAST, 1: LEAST})
 
 
-def test_what_costs_nothing_explains_nothing() -> None:
+def test_a_call_without_cost_explains_no_refusal() -> None:
     assert not told().refused(0.0, {})

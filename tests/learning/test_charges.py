@@ -176,7 +176,7 @@ def test_each_change_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) ->
     assert caplog.messages[-1].endswith("answers)")
 
 
-def test_what_the_rules_cost() -> None:
+def test_each_rule_reserves_and_settles_its_own_cost() -> None:
     usage = Usage(100, 10, 80)
 
     def tokens(rule: ChargeRule) -> tuple[int, int]:
@@ -203,7 +203,7 @@ def test_a_rule_that_is_none() -> None:
         ChargeRule("sum", settles="yes")  # type: ignore[arg-type]
 
 
-def test_what_is_known_comes_before_what_is_assumed() -> None:
+def test_known_parts_of_a_rule_come_before_assumed_ones() -> None:
     assumed = ChargeRule("max", settles=False, cached_free=False)
     assert UNKNOWN.over(assumed) == assumed
     assert ChargeRule(None, True).over(assumed) == ChargeRule("max", True, False)

@@ -102,7 +102,7 @@ def test_a_bucket_is_told_from_a_window_and_its_rate_is_exact() -> None:
     assert bank.best.rates[0].rate == pytest.approx(10.0, rel=0.01)
 
 
-def test_what_blocks_for_long_is_no_bucket() -> None:
+def test_a_limit_that_blocks_for_long_is_no_bucket() -> None:
     bank, past = Bank(1), Ledger(1)
     for second in range(100):
         past.note(second, [Reading(10.0 * second, 0, 1, 0, 0, 0)])

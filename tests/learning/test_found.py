@@ -114,7 +114,7 @@ def test_a_rate_is_found_and_used(limit: Enforcer) -> None:
     assert job.refused() < 0.03  # the first minute's, mostly
 
 
-def test_what_is_found_can_be_seen(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_found_limit_is_logged_and_told_by_stats(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> dict[str, LimitStats]:
         scheduler = TokenRateScheduler(adapt=True)
         await Job([TokenBucket("tokens", 60_000, 60.0)], scheduler).run(300.0)
@@ -177,7 +177,7 @@ def test_a_limit_that_is_cut_and_one_that_is_raised_are_followed() -> None:
     assert raised.passed(262.0, 400.0) > 0.9 * 20.0
 
 
-def test_what_was_learned_is_where_the_next_one_begins() -> None:
+def test_the_next_scheduler_begins_with_the_learned_rate() -> None:
     async def main(learned: Any) -> tuple[Job, Any]:
         scheduler = TokenRateScheduler(adapt=True, learned=learned)
         job = Job([TokenBucket("requests", 600, 60.0, capacity=10)], scheduler)
@@ -340,7 +340,7 @@ def test_a_provider_that_tells_its_limits_after_all_is_believed() -> None:
     assert limits["tokens"].confidence == 1.0
 
 
-def test_what_the_native_part_tells_and_takes() -> None:
+def test_the_native_part_tells_its_gauge_and_takes_new_limits() -> None:
     async def main() -> None:
         scheduler = TokenRateScheduler(adapt=True)
 

@@ -26,7 +26,7 @@ def seen(now: float, used: float, flying: float, cost: float = 100.0) -> Gauge:
     return Gauge(now, now, 0.0, now, 1, 1, [Reading(used, 0.0, cost, 0.0, flying, 0.0)])
 
 
-def test_what_came_in_the_last_seconds_is_summed() -> None:
+def test_the_costs_of_the_last_seconds_are_summed() -> None:
     recent = Recent(60.0)
     recent.add(10.0, 5.0)
     recent.add(10.01, 2.0)
@@ -34,7 +34,7 @@ def test_what_came_in_the_last_seconds_is_summed() -> None:
     assert [recent.sum(now) for now in (30.0, 69.9, 70.1, 89.9, 90.0)] == [8.0, 8.0, 1.0, 1.0, 0.0]
 
 
-def test_how_long_it_takes_until_less_counts() -> None:
+def test_the_wait_is_the_time_until_less_counts() -> None:
     recent = Recent(60.0)
     for time in (10.0, 20.0, 30.0):
         recent.add(time, 100.0)
@@ -85,7 +85,7 @@ def copied(window: SlidingWindow) -> SlidingWindow:
     return other
 
 
-def test_what_others_have_used_counts_and_is_told_anew_with_each_answer() -> None:
+def test_the_use_of_others_counts_and_each_answer_tells_it_anew() -> None:
     sliding = Sliding(60.0, is_late=True)
     sliding.see(seen(0.0, 100, 100), 0, passed=True, refused=False)
     sliding.told(0.0, AMOUNT, AMOUNT - 100)

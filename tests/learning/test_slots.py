@@ -174,7 +174,7 @@ def test_a_limit_that_is_raised_is_in_use_within_a_minute(seed: int) -> None:
     assert provider.rate(15) >= 0.85 * 200 / MEAN
 
 
-def test_what_was_known_is_a_beginning() -> None:
+def test_known_slots_are_where_the_next_search_begins() -> None:
     provider = Provider(Slots(), 64)
     assert provider.slots.known is None
     provider.run(100)

@@ -101,7 +101,7 @@ def test_a_scheduler_estimates_as_its_estimator(
     )  # fmt: skip
 
 
-def test_what_python_is_asked() -> None:
+def test_python_is_asked_for_the_estimates_that_the_native_part_cannot_make() -> None:
     scheduler = TaskScheduler()
     assert scheduler._estimate(Estimate, "m", 100, None) is None  # nothing was handed over
     scheduler._hand_over("m")

@@ -98,7 +98,7 @@ def test_a_newer_version_is_tried_with_one_line_of_warning(
     assert "not tested on CPython 3.16.0" in result.stderr
 
 
-def test_what_was_found_and_what_to_install_is_said(tmp_path: Path) -> None:
+def test_the_message_says_which_pythons_were_found_and_what_to_install(tmp_path: Path) -> None:
     result = choose(tmp_path, {"python": "2.7", "python3": "3.9"})
     assert result.returncode == 1
     assert result.stderr.count("\n") == 1
@@ -110,7 +110,7 @@ def test_what_was_found_and_what_to_install_is_said(tmp_path: Path) -> None:
     ("version", "implementation", "said"),
     [("3.9", "cpython", "3.9.0 ("), ("3.11", "pypy", "3.11.0 ("), ("4.0", "none", "4.0.0 (")],
 )
-def test_what_is_named_and_unfit_is_refused_by_name(
+def test_an_unfit_python_is_refused_by_name(
     tmp_path: Path, version: str, implementation: str, said: str
 ) -> None:
     result = choose(tmp_path, {"python3": version}, implementation, named="python3")

@@ -95,7 +95,7 @@ LONG = "The scheduler " + "never " * LONGEST + "waits."
         ("- What is left\n- is free.", False),
     ],
 )
-def test_what_is_a_fault(text: str, faulty: bool) -> None:
+def test_long_sentences_and_odd_beginnings_are_faults(text: str, faulty: bool) -> None:
     assert bool(faults(text)) is faulty
 
 

@@ -212,7 +212,7 @@ def test_bad_lines_are_told_and_stop_nothing(tmp_path: Path, server: Server, out
         (["--key-env", "NO_SUCH_KEY"], "environment variable NO_SUCH_KEY"),
     ],
 )
-def test_what_cannot_be_is_told_at_once(
+def test_impossible_options_are_refused_before_anything_is_sent(
     tmp_path: Path, server: Server, out: Path, options: list[str], said: str
 ) -> None:
     path = tmp_path / "in.jsonl"

@@ -36,14 +36,14 @@ def reason(line: Any) -> str:
     return bad.reason
 
 
-def test_the_batch_format() -> None:
+def test_openais_batch_format_is_understood_and_sent_as_it_stands() -> None:
     line = {"custom_id": "a", "method": "POST", "url": "/v1/x", "body": {"model": "m", "n": "é"}}
     request = good(line)
     assert (request.custom_id, request.url, request.model) == ("a", "/v1/x", "m")
     assert request.content == b'{"model": "m", "n": "\\u00e9"}'  # as it was
 
 
-def test_anthropics_batch_format() -> None:
+def test_anthropics_batch_format_is_understood() -> None:
     line = {"custom_id": "a", "params": {"model": "m", "messages": []}}
     assert good(line, PROVIDERS["anthropic"].paths).url == "/v1/messages"
 

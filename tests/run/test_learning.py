@@ -75,7 +75,7 @@ def test_a_limit_that_the_answers_tell_is_used_up_and_kept(out: Path) -> None:
     assert (tokens.name, tokens.rate, tokens.used) == ("tokens", 1_000, 150_000)
 
 
-def test_what_tells_nothing_is_not_waited_for(out: Path) -> None:
+def test_answers_that_tell_nothing_are_not_waited_for(out: Path) -> None:
     """The start's four calls, and then more and more, although all answers come together."""
     transport = Scripted()
     seconds = go(learner(out, transport), [plain(max_tokens=500)] * 500)
@@ -171,7 +171,7 @@ def test_of_a_provider_that_limits_calls_only_that_is_believed_at_once(out: Path
 
 
 @pytest.mark.parametrize("state", [None, {}, {"version": 99}, {"version": 1, "rates": {"x": 1}}])
-def test_what_cannot_be_understood_is_not_learned_from(
+def test_unreadable_knowledge_is_not_used_and_that_is_logged(
     out: Path, state: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     assert resumed(out, 0, state).stats().limits == ()

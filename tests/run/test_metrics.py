@@ -109,7 +109,9 @@ def test_without_the_package_it_says_how_to_get_it(
         ("example.org:1", "example.org", 1, False),
     ],
 )
-def test_an_address(text: str, host: str, port: int, is_loopback: bool) -> None:
+def test_an_address_is_read_and_written_alike(
+    text: str, host: str, port: int, is_loopback: bool
+) -> None:
     read = address(text)
     assert read == Address(host, port)
     assert read.is_loopback == is_loopback
@@ -117,7 +119,7 @@ def test_an_address(text: str, host: str, port: int, is_loopback: bool) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "70000", "-1", ":9", "::1:9", "host:", "1.5", "²"])
-def test_what_is_no_address(text: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_bad_address_is_refused(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["in", "-o", "out", f"--metrics={text}"])
     assert f"got {text!r}" in capsys.readouterr().err

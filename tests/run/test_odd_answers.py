@@ -211,7 +211,7 @@ def test_the_key_is_struck_out_in_every_form(tmp_path: Path, form: str) -> None:
     assert secret not in runner.stopped
 
 
-def test_what_is_no_secret_stays() -> None:
+def test_text_that_is_not_the_key_stays() -> None:
     key = Key(KEY)
     for text in (b"sk-...", b"**bold** 50%25 \\u0041 \\/", b"... wxyz", b"sk-proj-", b"w...x"):
         assert key.hidden(text) is text

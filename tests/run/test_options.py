@@ -19,12 +19,12 @@ from xtremeflow.run.options import limits_of, parser, provider_of
     ("text", "value"),
     [("5000", 5000), ("5_000", 5000), ("5,000", 5000), ("800k", 800_000), ("1.5M", 1_500_000)],
 )
-def test_amounts(text: str, value: float) -> None:
+def test_amounts_may_have_a_suffix(text: str, value: float) -> None:
     assert amounts.amount(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "0", "-5", "1e5", "k", "nan", "inf", "5x", "٣"])
-def test_what_is_no_amount(text: str) -> None:
+def test_a_bad_amount_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="must be a number above 0"):
         amounts.amount(text)
 
@@ -32,7 +32,7 @@ def test_what_is_no_amount(text: str) -> None:
 @pytest.mark.parametrize(
     ("text", "value"), [("90", 90), ("45m", 2700), ("2h30m", 9000), ("1.5h", 5400), ("1d", 86400)]
 )
-def test_durations(text: str, value: float) -> None:
+def test_durations_may_be_in_any_unit(text: str, value: float) -> None:
     assert amounts.seconds(text) == value
     assert amounts.deadline(text) == value
 
@@ -46,7 +46,7 @@ def test_a_deadline_may_be_a_moment() -> None:
         amounts.deadline("soon")
 
 
-def test_how_they_are_shown() -> None:
+def test_amounts_and_durations_are_shown_rounded() -> None:
     shown = [amounts.shown(value) for value in (0, 0.25, 5.9, 12, 13_210.4, 456_000, 2e6)]
     assert shown == ["0", "0.25", "5.9", "12", "13.2k", "456k", "2M"]
     shown = [amounts.duration(value) for value in (0, 3.21, 250, 59.99, 7500)]
@@ -69,7 +69,7 @@ def test_how_they_are_shown() -> None:
         ("https://h/v1", "/v1x/y", "https://h/v1/v1x/y"),
     ],
 )
-def test_addresses(base: str, url: str, whole: str) -> None:
+def test_base_and_path_join_to_one_address(base: str, url: str, whole: str) -> None:
     assert address(base, url) == whole
 
 

@@ -102,7 +102,7 @@ def test_the_first_line_may_be_the_odd_one_and_its_run_goes_on(tmp_path: Path) -
     assert len(results_in(out)) == 30
 
 
-def test_what_a_limit_can_let_pass() -> None:
+def test_the_most_that_the_limits_let_pass_is_known() -> None:
     limits = [Limit("tokens", 600, 60.0, 0), Limit("tokens", 100, 1.0, 7000)]
     known = rooms(TaskScheduler(limits=limits).stats().limits, bounded=True)
     assert known == {"tokens": Room(600.0, True)}

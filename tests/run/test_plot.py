@@ -95,7 +95,9 @@ def test_the_command_puts_it_beside_the_results(
     assert main([str(path), "-o", str(tmp_path / "b.svg")]) == 0
 
 
-def test_what_cannot_be_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_results_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "results.jsonl"
     assert main([str(path)]) == 2
     assert "No such file" in capsys.readouterr().err

@@ -22,7 +22,9 @@ from xtremeflow.values.usage import Usage
         ("mistral", {"tokens": 356, "input_tokens": 100, "output_tokens": 256}),
     ],
 )
-def test_what_a_provider_charges(provider: str, admission: dict[str, int]) -> None:
+def test_the_rule_of_each_provider_charges_as_it_documents(
+    provider: str, admission: dict[str, int]
+) -> None:
     rule = PROVIDERS[provider].rule
     assert Estimator().estimate(plain("x" * 396, max_tokens=500), rule=rule) == admission
 
@@ -44,7 +46,7 @@ def test_a_tokenizer_that_is_not_there() -> None:
         tokenizer("nobody-knows-it")
 
 
-def test_a_tokenizer_file(tmp_path: Any) -> None:
+def test_a_tokenizer_file_counts_the_tokens(tmp_path: Any) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     words = tokenizers.Tokenizer(
         tokenizers.models.WordLevel({"a": 0, "b": 1, "?": 2}, unk_token="?")

@@ -142,7 +142,7 @@ def test_more_than_the_limit_is_a_burst_and_no_percentage() -> None:
     assert "refused 9 (2.0%) 90/min" in text
 
 
-def test_all_is_told() -> None:
+def test_the_live_view_tells_counts_rates_and_limits() -> None:
     text = drawn(120, snapshot(), no_color=True, color_system=None)
     for part in ("400,003/1,000,000 40%", "714k of 720k/min 99%", "2,460 of 4,998/min 49%",
                  "in flight 123/1,024", "refused 9 (2.0%)", "failed 2", "bad lines 1",

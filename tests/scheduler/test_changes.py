@@ -40,7 +40,7 @@ def test_max_concurrency_may_be_changed_while_calls_run() -> None:
 @pytest.mark.parametrize(
     ("value", "error"), [(0, ValueError), (-1, ValueError), (1.5, TypeError), ("2", TypeError)]
 )
-def test_refused_max_concurrency(value: Any, error: type[Exception]) -> None:
+def test_a_bad_max_concurrency_is_refused(value: Any, error: type[Exception]) -> None:
     for make in (
         lambda: TaskScheduler(value),
         lambda: TokenRateScheduler(10, 10, value),

@@ -37,7 +37,7 @@ def test_every_argument_is_optional_and_positions_are_as_documented() -> None:
 
 @pytest.mark.parametrize("argument", ["max_tps", "max_rps", "max_rpm", "max_tpm"])
 @pytest.mark.parametrize("value", [0, -1, float("nan"), float("inf"), "5"])
-def test_refused_rates(argument: str, value: Any) -> None:
+def test_bad_rates_are_refused_by_name(argument: str, value: Any) -> None:
     error = TypeError if isinstance(value, str) else ValueError
     with pytest.raises(error, match=f"{argument} must be a number above 0, got {value!r}"):
         TokenRateScheduler(**{argument: value})
@@ -53,7 +53,7 @@ def test_refused_rates(argument: str, value: Any) -> None:
         ({"limits": [Limit("x", 1e30)]}, ValueError, "cannot be kept"),
     ],
 )
-def test_refused_constructor_arguments(
+def test_bad_constructor_arguments_are_refused_by_name(
     arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -71,7 +71,9 @@ def test_refused_constructor_arguments(
         (("x", "1"), TypeError, "Limit amount must be a number above 0, got '1'"),
     ],
 )
-def test_refused_limits(arguments: Any, error: type[Exception], message: str) -> None:
+def test_bad_limits_are_refused_by_name(
+    arguments: Any, error: type[Exception], message: str
+) -> None:
     with pytest.raises(error, match=message):
         Limit(*arguments)
 

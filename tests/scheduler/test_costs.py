@@ -110,7 +110,7 @@ def test_while_it_is_not_known_nothing_is_given_back_but_by_the_answers(known: b
     run(main())
 
 
-def test_what_turns_out_of_calls_that_were_in_doubt() -> None:
+def test_calls_in_doubt_are_settled_once_the_rule_is_known() -> None:
     """All that was withheld until then, of every model; what of it is due; what is in doubt yet."""
     costs, usage = Costs({}), Usage(100, 20, cached=30)
 
@@ -147,7 +147,7 @@ async def test_learned_charges_are_there_the_next_time() -> None:
 
 
 @virtual
-async def test_what_the_answers_show_counts_more_than_what_was_learned_before() -> None:
+async def test_the_answers_count_more_than_earlier_knowledge() -> None:
     known = {"m": ChargeRule("sum", settles=False, cached_free=True), "other": ChargeRule("max")}
     costs = Costs(known)
     for answer in World("mistral", in_flight=4).answers(200):
@@ -172,7 +172,7 @@ async def test_the_users_limits_count_and_the_others_are_learned() -> None:
     ("cost", "tokens"),
     [(600, 600), ({"tokens": 600}, 600), ({"input_tokens": 100, "output_tokens": 400}, 500)],
 )
-def test_what_the_users_own_estimates_mean(cost: Any, tokens: int) -> None:
+def test_a_users_own_estimate_is_prompt_and_maximum(cost: Any, tokens: int) -> None:
     """Prompt + max_tokens; or, in parts, just that."""
 
     async def main() -> None:

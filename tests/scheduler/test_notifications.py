@@ -43,7 +43,9 @@ def test_a_notification_holds_all_calls_back() -> None:
         ((), TypeError, "exactly one argument, retry_after"),
     ],
 )
-def test_refused_notifications(args: Any, error: type[Exception], message: str) -> None:
+def test_bad_notifications_are_refused_and_change_nothing(
+    args: Any, error: type[Exception], message: str
+) -> None:
     scheduler = TaskScheduler()
     with pytest.raises(error, match=message):
         scheduler.notify_rate_limit_exceeded(*args)

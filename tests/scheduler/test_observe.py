@@ -228,7 +228,7 @@ async def test_answers_overrule_what_was_assumed_unless_it_is_a_bound() -> None:
 
 
 @virtual
-async def test_what_a_call_costs_of_limits_that_are_not_known_yet() -> None:
+async def test_a_call_pays_limits_that_become_known_only_later() -> None:
     scheduler = TokenRateScheduler(adapt=True)
     costs: list[Any] = [100, {"tokens": 100}, {"input_tokens": 70, "output_tokens": 30}]
     for cost in costs:

@@ -211,7 +211,7 @@ def test_bad_settings_are_refused(settings, text):
         ("stall", Fault("stall", 1.0)),
     ],
 )
-def test_faults_as_text(text, fault):
+def test_faults_may_be_given_as_texts(text, fault):
     assert Fault.from_text(text) == fault
     with pytest.raises(ValueError, match="a fault must be KIND=RATE, got 'cut=often'"):
         Fault.from_text("cut=often")

@@ -82,7 +82,7 @@ def check(model):
     assert not model.model_extra
 
 
-def test_chat():
+def test_chat_completions_have_the_form_of_the_sdk():
     async def test(client, server):
         answer = await client.chat.completions.create(model="m", messages=HELLO, max_tokens=20)
         check(answer)
@@ -100,7 +100,7 @@ def test_chat():
     with_openai(test)
 
 
-def test_chat_streamed():
+def test_a_streamed_chat_adds_up_to_the_whole_one():
     async def test(client, server):
         options = {"model": "m", "messages": HELLO, "max_tokens": 20}
         whole = await client.chat.completions.create(**options)
@@ -151,7 +151,7 @@ def test_chat_tools_and_structured_output():
     with_openai(test)
 
 
-def test_responses():
+def test_responses_whole_and_streamed_have_the_form_of_the_sdk():
     async def test(client, server):
         whole = await client.responses.create(model="m", input="hello", max_output_tokens=16)
         check(whole)
@@ -188,7 +188,7 @@ def test_responses():
     with_openai(test)
 
 
-def test_embeddings_and_models():
+def test_embeddings_and_models_have_the_form_of_the_sdk():
     async def test(client, server):
         for encoding in ({}, {"encoding_format": "float"}):
             answer = await client.embeddings.create(model="m", input=["one", "two"], **encoding)
@@ -206,7 +206,7 @@ def test_embeddings_and_models():
     with_openai(test)
 
 
-def test_messages():
+def test_messages_whole_and_streamed_have_the_form_of_the_sdk():
     async def test(client, server):
         options = {"model": "m", "messages": HELLO, "max_tokens": 20}
         whole = await client.messages.create(**options)
@@ -292,7 +292,7 @@ def test_other_providers_speak_chat_too(profile):
     with_openai(test, profile)
 
 
-def test_azures_own_client():
+def test_azures_own_client_is_understood():
     async def main():
         async with (
             serve("azure", latency=QUICK) as server,

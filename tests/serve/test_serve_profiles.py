@@ -185,7 +185,7 @@ async def test_anthropic_does_not_count_what_it_reads_from_the_cache():
 
 
 @simulated
-async def test_anthropic_refuses():
+async def test_anthropic_refuses_in_its_own_form_and_keeps_its_word():
     client = Client("anthropic", limits={"itpm": 6000})
     await client.call(5990)
     got = await refused(client, 130)
@@ -511,7 +511,7 @@ async def test_speed_shortens_the_minute(name):
         (86399.5, "23h59m59.5s"),
     ],
 )
-def test_durations(seconds, text):
+def test_openais_durations_are_written_so_that_clients_read_them(seconds, text):
     assert duration(seconds) == text
     error = Got(429, {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": text})
     error.chunks = [(0.0, b"{}")]

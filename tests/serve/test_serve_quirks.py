@@ -52,7 +52,7 @@ async def test_refused_requests_count_at_openai_by_default(profile, given, count
 
 @pytest.mark.parametrize("status", [429, 503])
 @simulated
-async def test_slow_down(status):
+async def test_too_fast_a_growth_is_refused_with_slow_down(status):
     client = Client("openai", quirks=Quirks(growth=2.0, growth_free=5, growth_status=status))
     assert await statuses(client, 7) == [200] * 5 + [status] * 2
     got = await client.call()
@@ -85,7 +85,7 @@ async def test_resets_as_unix_times(profile):
 
 
 @simulated
-async def test_no_headers():
+async def test_without_headers_nothing_is_told():
     client = Client("openai", limits={"rpm": 1}, quirks=Quirks(headers="none", waits="none"))
     for status in (200, 429):
         got = await client.call()

@@ -12,7 +12,7 @@ from xtremeflow.serve import serve
 HELLO = [{"role": "user", "content": "Say hello to everybody."}]
 
 
-def test_google_genai():
+def test_the_google_genai_sdk_is_served():
     genai = pytest.importorskip("google.genai")
     types, errors = genai.types, genai.errors
     schema = types.Schema(type="OBJECT", properties={"days": types.Schema(type="INTEGER")})
@@ -43,7 +43,7 @@ def test_google_genai():
         assert [model.name for model in client.models.list()]
 
 
-def test_groq():
+def test_the_groq_sdk_is_served():
     groq = pytest.importorskip("groq")
 
     async def main():
@@ -66,7 +66,7 @@ def test_groq():
     asyncio.run(main())
 
 
-def test_mistral():
+def test_the_mistral_sdk_is_served():
     mistral = pytest.importorskip("mistralai.client")
 
     async def main():

@@ -214,7 +214,7 @@ def test_run_refuses_a_running_loop():
     asyncio.run(main())
 
 
-def test_debug_mode():
+def test_the_virtual_loop_has_a_debug_mode():
     async def main():
         await asyncio.sleep(1)
         return asyncio.get_running_loop().get_debug()

@@ -217,7 +217,7 @@ steps = st.lists(st.tuples(gaps, st.fractions(0, 1), st.fractions(0, 2)), max_si
 
 
 @given(limits, steps)
-def test_what_a_limit_tells_is_so(limit, steps):
+def test_each_limit_keeps_to_what_it_tells(limit, steps):
     """`remaining` is the largest cost that passes, and after `reset` and not before all of it."""
     now = 12_345
     held = []
@@ -294,7 +294,7 @@ def test_a_bucket_may_be_overdrawn_by_a_settlement_but_never_overflows():
     assert bucket.remaining(60 * SECOND) == 60
 
 
-def test_what_concurrency_tells():
+def test_a_limit_on_concurrency_tells_the_free_slots():
     limit = Concurrency(3)
     assert (limit.remaining(0), limit.reset(0)) == (3, 0)
     limit.take(1, 0)

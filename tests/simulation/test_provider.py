@@ -72,7 +72,7 @@ def test_max_tokens_cuts_the_answer():
         ("actual", None, {"tokens": 120, "input_tokens": 100, "output_tokens": 20}),
     ],
 )
-def test_charges(charge, max_tokens, expected):
+def test_a_call_is_charged_as_the_provider_is_told_to(charge, max_tokens, expected):
     async def main():
         provider = SimulatedProvider(charge=charge)
         await provider.call(prompt_tokens=100, output_tokens=20, max_tokens=max_tokens)
@@ -162,7 +162,7 @@ def test_a_refusal_charges_none_of_the_limits():
     run(main())
 
 
-def test_what_never_passes_is_a_413():
+def test_a_call_that_never_passes_is_a_413():
     async def main():
         provider = SimulatedProvider([TokenBucket("tokens", 100)], charge="actual")
         with pytest.raises(RequestTooLargeError, match="a call of 101 never passes") as caught:
@@ -298,7 +298,7 @@ def test_it_runs_on_real_time():
         max_size=40,
     )
 )
-def test_the_books_balance(calls):
+def test_every_call_is_counted_exactly_once(calls):
     async def main():
         provider = SimulatedProvider(
             [TokenBucket("tokens", 100, per=1.0), Concurrency(5)], charge="actual"
@@ -393,7 +393,7 @@ def test_a_call_step_by_step_is_charged_what_it_is_settled_at():
     run(main())
 
 
-def test_how_a_reservation_is_left_tells_what_became_of_the_call():
+def test_the_end_of_a_reservation_counts_the_call_as_failed_or_abandoned():
     async def main():
         provider = SimulatedProvider([Concurrency(1)])
         with pytest.raises(OSError, match="broken"), provider.admit(CallRequest(1, 1)):

@@ -58,7 +58,7 @@ def test_a_limit_of_a_minute_is_enforced_by_its_part(kind, quantum, part):
     run(main())
 
 
-def test_what_exceeds_a_part_passes_when_the_part_is_whole():
+def test_a_call_larger_than_a_part_passes_when_the_part_is_full():
     async def main():
         provider = provider_of(TokenBucket("tokens", 6_000), quantum=1.0)
         assert await refusal(provider, 1_000) is None  # ten seconds' worth
@@ -114,7 +114,7 @@ def test_a_client_that_keeps_retrying_gets_nothing_where_refused_requests_count(
     run(main())
 
 
-def test_what_is_refused_for_tokens_takes_a_request_and_no_tokens():
+def test_a_call_refused_for_tokens_takes_a_request_and_no_tokens():
     async def main():
         requests = TokenBucket("requests", 10, per=1e4)
         tokens = TokenBucket("tokens", 100, per=1e4)
@@ -235,7 +235,7 @@ def test_two_clients_share_a_provider():
         (["refused_count=false"], Quirks(refused_count=False)),
     ],
 )
-def test_quirks_as_texts(texts, quirks):
+def test_quirks_may_be_given_as_texts(texts, quirks):
     assert Quirks.from_texts(texts) == quirks
 
 
@@ -259,6 +259,6 @@ def test_bad_quirks_are_refused(values, text):
         Quirks.of(values)
 
 
-def test_times_run_faster():
+def test_at_a_higher_speed_all_times_shrink_alike():
     quirks = Quirks(quantum=6.0, growth_over=12.0, blocked=3.0).faster(6.0)
     assert quirks == Quirks(quantum=1.0, growth_over=2.0, blocked=0.5, longest=600.0)

@@ -274,7 +274,7 @@ def test_a_cancelled_call_ends_its_span(telemetry: Telemetry) -> None:
     assert attributes(telemetry.span)["error.type"] == "CancelledError"
 
 
-def test_what_the_scheduler_refuses_is_refused_as_before(telemetry: Telemetry) -> None:
+def test_an_instrumented_scheduler_refuses_bad_calls_as_before(telemetry: Telemetry) -> None:
     async def main() -> None:
         scheduler = TaskScheduler(1)
         instrument(scheduler, tracer=telemetry.tracer)

@@ -136,7 +136,7 @@ def test_a_registered_collector_asks_its_scheduler_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("given", [None, 3, [TaskScheduler()], {"a": 1}, {1: TaskScheduler()}])
-def test_what_is_no_scheduler_is_refused(given: Any) -> None:
+def test_a_collector_of_anything_but_schedulers_is_refused(given: Any) -> None:
     with pytest.raises(TypeError, match=r"must (be a scheduler or|map names to)"):
         Collector(given)
 

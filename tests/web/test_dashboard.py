@@ -59,7 +59,7 @@ def test_a_paused_scheduler_admits_nothing_and_then_goes_on() -> None:
     run(main())
 
 
-def test_what_is_learned_meanwhile_does_not_end_a_pause() -> None:
+def test_learning_does_not_end_a_pause() -> None:
     async def main() -> None:
         scheduler = TaskScheduler(adapt=True)
         scheduler.pause()
@@ -245,7 +245,7 @@ def test_the_state_and_a_control_over_http() -> None:
         ("/control", "POST", "x" * 20_000, {"content_type": "application/json"}, 400),
     ],
 )  # fmt: skip
-def test_what_is_refused_changes_nothing(
+def test_a_refused_request_changes_nothing(
     path: str, method: str, body: Any, headers: dict[str, str], status: int
 ) -> None:
     def test(page: Page, scheduler: TaskScheduler) -> None:
@@ -281,7 +281,7 @@ def test_elsewhere_a_token_is_needed() -> None:
      b"GET //[ HTTP/1.1\r\nhost: localhost\r\n\r\n",
      b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"x" * 70_000],
 )  # fmt: skip
-def test_what_is_no_request_is_answered_with_400(data: bytes) -> None:
+def test_bytes_that_are_no_request_get_a_400(data: bytes) -> None:
     async def main() -> None:
         async with serve_dashboard(limited()) as server:
             host, port = re.sub(r"^http://|/$", "", server.url).split(":")
@@ -403,7 +403,9 @@ def test_a_run_is_controlled_and_drained(
     [["1", "pause", "now"], ["1", "limit", "tokens"], ["1", "concurrency", "x"], ["1", "stop"],
      ["x", "pause"], ["1", "limit", "tokens", "-5"]],
 )  # fmt: skip
-def test_ctl_misused(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_arguments_of_ctl_are_refused_with_a_hint(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["ctl", *arguments])
     assert caught.value.code == 2
