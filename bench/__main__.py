@@ -34,6 +34,7 @@ PARTS = {
     "pacing": "cpu.pacing",
     "scrape": "cpu.scrape",
     "page": "cpu.page",
+    "prefixes": "cpu.prefixes",
     "job": "job.libraries",
     "run_job": "job.command",
     "share": "share.processes",

@@ -59,7 +59,9 @@ class Scheduler:
     def _exchange(
         self,
         coro: Coroutine[Any, Any, Any],
-        terms: Callable[[Any], tuple[int, float | None, float | Mapping[str, float] | None]],
+        terms: Callable[
+            [Any], tuple[int, float | None, float | Mapping[str, float] | None, Hashable, int]
+        ],
         answered: Callable[..., Coroutine[Any, Any, tuple[Any, bool]] | None],
         request: object,
         /,
@@ -362,6 +364,8 @@ class Call:
     def dispatched_at(self) -> float | None: ...
     @property
     def held(self) -> dict[str, int]: ...
+    @property
+    def leads(self) -> bool: ...
     @property
     def verdict(self) -> Any: ...
     @verdict.setter

@@ -68,8 +68,11 @@ def submit(scheduler: TaskScheduler, coro: Any) -> Any:
     return scheduler.submit(coro, TOKENS)
 
 
+TERMS = (0, None, TOKENS, None, 0)
+
+
 async def exchange(scheduler: TaskScheduler, coro: Any) -> Any:
-    return await scheduler._exchange(coro, lambda _: (0, None, TOKENS), lambda *_: None, None)
+    return await scheduler._exchange(coro, lambda _: TERMS, lambda *_: None, None)
 
 
 async def exchange_that_goes_on(scheduler: TaskScheduler, coro: Any) -> Any:
@@ -81,7 +84,7 @@ async def exchange_that_goes_on(scheduler: TaskScheduler, coro: Any) -> Any:
     async def go_on() -> tuple[Any, bool]:
         return await coro, True
 
-    exchange = scheduler._exchange(nothing(), lambda _: (0, None, TOKENS), lambda *_: go_on(), None)
+    exchange = scheduler._exchange(nothing(), lambda _: TERMS, lambda *_: go_on(), None)
     try:
         return await exchange
     finally:

@@ -46,6 +46,7 @@ from xtremeflow.http._response import Headers, Request, Response, StreamResponse
 from xtremeflow.http._streams import StreamContext
 from xtremeflow.http._terms import admission
 from xtremeflow.http._transport import transport
+from xtremeflow.prefixes.groups import Prefixes
 
 #: The version of the libcurl in use, and of its TLS library.
 LIBCURL = f"{_http.libcurl_version} ({_http.tls_version})"
@@ -67,6 +68,7 @@ __all__ = [
     "InvalidJSON",
     "InvalidRequest",
     "InvalidURL",
+    "Prefixes",
     "ProtocolError",
     "ProxyError",
     "RedirectError",

@@ -92,14 +92,14 @@ class Admission:
 
     def priced(self, terms: Terms, url: str, body: Any) -> Terms:
         """Returns the terms with the likely cost of the request, if they do not state one."""
-        priority, timeout, cost = terms
+        priority, timeout, cost, prefix, tokens = terms
         if cost is not None:
             return terms
         if body is None:
             body = b""
         if self._estimate is not None:
             cost = self._estimate(url, body if isinstance(body, bytes) else bytes(body))
-            return Terms(priority, timeout, cost)
+            return Terms(priority, timeout, cost, prefix, tokens)
         model, most = _http.asked(body)
         if most is None and embeds(url):
             most = 0
@@ -107,7 +107,7 @@ class Admission:
         cost = self.scheduler._estimate(Estimate, model, size, most)
         if cost is None:
             cost = self.scheduler.estimate(size, model=model, most=most)
-        return Terms(priority, timeout, cost)
+        return Terms(priority, timeout, cost, prefix, tokens)
 
     def admitted(self) -> bool:
         """Whether the running code belongs to a call of this scheduler, which has a slot
@@ -242,7 +242,12 @@ class Admission:
     def submit(self, run: Coroutine[Any, Any, T], terms: Terms) -> asyncio.Task[T]:
         assert terms.estimate is not None
         return self.scheduler.submit(
-            run, terms.estimate, priority=terms.priority, timeout=terms.timeout
+            run,
+            terms.estimate,
+            priority=terms.priority,
+            timeout=terms.timeout,
+            prefix=terms.prefix,
+            prefix_tokens=terms.prefix_tokens,
         )
 
 
@@ -275,7 +280,7 @@ class Lease(Generic[T]):
     """A streamed call's slot, held until the stream is closed or this object is dropped.
 
     `open` makes an attempt. It returns the stream once its head is there, and the part of the body
-    that may tell of an error (see body_ahead).
+    that may tell of an error (see body_ahead). `settle` takes the usage of the answer.
     """
 
     def __init__(
@@ -286,6 +291,7 @@ class Lease(Generic[T]):
         method: str,
         url: str,
         is_repeatable: bool,
+        settle: Callable[[Usage], None],
     ) -> None:
         loop = asyncio.get_running_loop()
         self.tap = Tap()
@@ -296,6 +302,7 @@ class Lease(Generic[T]):
         self.was_left = False
         """Whether it seemed to be left at the last look of `Leases`."""
         self._admission = admission
+        self._settle = settle
         self._asked = method, url, time.perf_counter()
         # Taken out when the call is admitted.
         self._openings: list[Callable[[], Awaitable[T]]] = [
@@ -311,7 +318,7 @@ class Lease(Generic[T]):
         self._closed: asyncio.Future[None] = loop.create_future()
         self._task: asyncio.Task[None] | None = None
         if not admission.admitted():
-            hold = _hold(self._openings, self._opened, self._closed, self.tap, admission)
+            hold = _hold(self._openings, self._opened, self._closed, self.tap, settle)
             try:
                 self._task = admission.submit(hold, terms)
             except BaseException:
@@ -364,7 +371,7 @@ class Lease(Generic[T]):
         if self._task is None:
             if not self._closed.done():
                 self._closed.set_result(None)
-                self._settle()
+                _settle(self.tap, self._settle)
             return
         self.close()
         await asyncio.wait({self._task})
@@ -373,11 +380,6 @@ class Lease(Generic[T]):
         """Does the same in the loop's next turn."""
         if not self._closed.done() and not self._closed.get_loop().is_closed():
             self._closed.set_result(None)
-
-    def _settle(self) -> None:
-        usage = self.tap.usage()
-        if usage is not None:
-            self._admission.settle(usage)
 
     def __del__(self) -> None:
         loop = self._closed.get_loop()
@@ -404,16 +406,20 @@ async def _hold(
     opened: asyncio.Future[T],
     closed: asyncio.Future[None],
     tap: Tap,
-    admission: Admission,
+    settle: Callable[[Usage], None],
 ) -> None:
     """Runs a streamed call in its task. It keeps no reference to the stream, so that dropping the
     stream ends the call."""
     opened.set_result(await openings.pop()())
     del opened
     await closed
+    _settle(tap, settle)
+
+
+def _settle(tap: Tap, settle: Callable[[Usage], None]) -> None:
     usage = tap.usage()
     if usage is not None:
-        admission.settle(usage)
+        settle(usage)
 
 
 class Leases:

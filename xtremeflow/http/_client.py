@@ -14,10 +14,19 @@ from xtremeflow.http._connections import Connections
 from xtremeflow.http._deadline import deadline_of, within
 from xtremeflow.http._errors import invalid_request
 from xtremeflow.http._json import encode
-from xtremeflow.http._options import CertInput, FileInput, HeadersInput, Options, Seconds
+from xtremeflow.http._options import (
+    CertInput,
+    FileInput,
+    HeadersInput,
+    Options,
+    PrefixInput,
+    Seconds,
+)
+from xtremeflow.http._prefixes import make_auto
 from xtremeflow.http._redirects import follow
 from xtremeflow.http._response import Response
 from xtremeflow.http._streams import (
+    PrefixedStreamContext,
     RepeatedStreamContext,
     ScheduledStreamContext,
     StreamContext,
@@ -81,6 +90,9 @@ class Client(Verbs):
             passes, without one as `retries` says.
         max_retry_after: the longest wait in seconds that a refusal may ask for, and the longest
             time without a passed call. Beyond it the refusal is the call's answer.
+        prefix: ``"auto"``: find the prefixes that calls share in their bodies, and let one call of
+            each go ahead until its answer has begun, see docs/prefixes.md. A `Prefixes` says more.
+            It needs a scheduler.
     """
 
     def __init__(
@@ -111,6 +123,7 @@ class Client(Verbs):
         retries: int = 2,
         max_retries: int | None = None,
         max_retry_after: float = 120.0,
+        prefix: PrefixInput = None,
     ) -> None:
         self._base_url = checked_base(base_url)
         options = Options(
@@ -121,11 +134,12 @@ class Client(Verbs):
             max_idle_connections=max_idle_connections, follow_redirects=follow_redirects,
             compressed=compressed, max_head=max_head, max_body=max_body, max_event=max_event,
             scheduler=scheduler, estimate=estimate, settle=settle, retries=retries,
-            max_retries=max_retries, max_retry_after=max_retry_after,
+            max_retries=max_retries, max_retry_after=max_retry_after, prefix=prefix,
         )  # fmt: skip
         self._options = options
         self._follow = follow_redirects
         self._admission = make_admission(options)
+        self._auto = make_auto(options, self._admission)
         self._alone = make_alone(options)
         self._connections = Connections(options, f"client{self._of()}")
         self._call = self._connections.session.call
@@ -203,6 +217,9 @@ class Client(Verbs):
         send: Send | None = self._followed if self._follow else None
         if source is not None:
             send = _from_source(source)
+        if self._auto is not None and source is None:
+            transfer.entrust()
+            return self._auto.whole(transfer, self._call, request, send, terms)
         if self._admission is not None:
             again = None if source is not None else self._call
             return self._admission.whole(transfer, again, request, send, terms)
@@ -305,6 +322,11 @@ class Client(Verbs):
             connect_timeout, True, idempotent, terms,
         )  # fmt: skip
         if self._admission is not None:
+            if self._auto is not None and source is None:
+                return PrefixedStreamContext(
+                    transfer, self._options.max_event, self._call, self._admission, self._auto,
+                    request, terms,
+                )  # fmt: skip
             again = partial(self._call, request)
             terms = self._admission.priced(terms, request.url, request.body)
             return ScheduledStreamContext(

@@ -6,18 +6,20 @@ import os
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from xtremeflow import _http
 from xtremeflow.answers.attempt import Persistence
 from xtremeflow.http._url import has_scheme, shown
 from xtremeflow.http._usage import Estimating
+from xtremeflow.prefixes.groups import Prefixes
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.arguments import check_int, check_number
 
 HeadersInput: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 Seconds: TypeAlias = float | None
 FileInput: TypeAlias = str | os.PathLike[str]
+PrefixInput: TypeAlias = Literal["auto"] | Prefixes | None
 CertInput: TypeAlias = FileInput | tuple[str, str] | tuple[str, str, str]
 
 _MIB = 1 << 20
@@ -54,8 +56,13 @@ class Options:
     retries: int = 2
     max_retries: int | None = None
     max_retry_after: float = 120.0
+    prefix: PrefixInput = None
 
     def __post_init__(self) -> None:
+        if self.prefix is not None and self.prefixes is None:
+            raise ValueError(f"prefix must be 'auto', a Prefixes or None, not {self.prefix!r}")
+        if self.prefix is not None and self.scheduler is None:
+            raise ValueError(f"prefix={self.prefix!r} needs a scheduler, which holds calls back")
         if self.scheduler is not None and not isinstance(self.scheduler, TaskScheduler):
             raise TypeError(
                 f"scheduler must be one of xtremeflow's schedulers, not {self.scheduler!r}"
@@ -77,6 +84,13 @@ class Options:
         for name in ("max_connections", "max_connections_per_host", "max_idle_connections",
                      "max_head", "max_body", "max_event"):  # fmt: skip
             _check_positive(name, getattr(self, name))
+
+    @property
+    def prefixes(self) -> Prefixes | None:
+        """How prefixes are to be found; None if they are not."""
+        if isinstance(self.prefix, Prefixes):
+            return self.prefix
+        return Prefixes() if self.prefix == "auto" else None
 
     @property
     def persistence(self) -> Persistence:

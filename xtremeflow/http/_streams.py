@@ -15,9 +15,11 @@ from xtremeflow.http._admission import Admission, Lease, Unpassed
 from xtremeflow.http._ahead import body_ahead, is_at_hand
 from xtremeflow.http._alone import Alone
 from xtremeflow.http._deadline import deadline_of, within
+from xtremeflow.http._prefixes import Auto, Prepared
 from xtremeflow.http._response import StreamResponse
 from xtremeflow.http._terms import Terms
 from xtremeflow.http._upload import Source, uploading
+from xtremeflow.values.usage import Usage
 
 
 class StreamContext:
@@ -103,6 +105,7 @@ class ScheduledStreamContext(StreamContext):
         self._again = again
         self._admission = admission
         self._terms = terms
+        self._settle = admission.settle
         self._lease: Lease[StreamResponse] | None = None
 
     async def _attempt(self) -> Sent[StreamResponse]:
@@ -131,6 +134,7 @@ class ScheduledStreamContext(StreamContext):
             transfer.method,
             transfer.url,
             is_repeatable=self._source is None,
+            settle=self._settle,
         )
         try:
             stream = await lease.opened()
@@ -154,3 +158,48 @@ class ScheduledStreamContext(StreamContext):
         finally:
             if self._lease is not None:
                 await self._lease.aclose()
+
+
+class PrefixedStreamContext(ScheduledStreamContext):
+    """The same, with an eye to the prefix that its call shares with others."""
+
+    def __init__(
+        self,
+        first: _http.Transfer,
+        max_event: int,
+        call: Callable[[_http.Outgoing], _http.Transfer],
+        admission: Admission,
+        auto: Auto,
+        request: _http.Outgoing,
+        terms: Terms,
+    ) -> None:
+        super().__init__(first, None, max_event, partial(call, request), admission, terms)
+        self._call = call
+        self._auto = auto
+        self._request = request
+        self._prepared: Prepared | None = None
+
+    async def __aenter__(self) -> StreamResponse:
+        request = self._request
+        prepared = await self._auto.prepared(self._terms, request.url, request.body)
+        if prepared is None:
+            self._terms = self._admission.priced(self._terms, request.url, request.body)
+            return await super().__aenter__()
+        self._prepared = prepared
+        self._terms = prepared.terms
+        self._settle = self._settled
+        if prepared.content is not request.body:
+            self._transfer.close()
+            self._again = partial(self._call, request.replace(body=prepared.content))
+            self._transfer = self._again()
+        return await super().__aenter__()
+
+    async def _attempt(self) -> Sent[StreamResponse]:
+        if self._prepared is not None:
+            self._auto.begins(self._prepared)
+        return await super()._attempt()
+
+    def _settled(self, usage: Usage) -> None:
+        assert self._prepared is not None
+        self._auto.used(self._prepared, usage)
+        self._admission.settle(usage)

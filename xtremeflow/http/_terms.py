@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import NamedTuple
@@ -16,11 +17,14 @@ class Terms(NamedTuple):
     priority  higher ones go first, -32,768 to 32,767
     timeout   seconds that the call may wait for its admission; None: no bound
     estimate  its likely cost, instead of the client's `estimate`
+    prefix    the key of its group, and the tokens that it should read from the cache
     """
 
     priority: int = 0
     timeout: float | None = None
     estimate: Cost | None = None
+    prefix: Hashable = None
+    prefix_tokens: int = 0
 
     def check(self) -> None:
         """Raises TypeError or ValueError for terms that no scheduler takes."""

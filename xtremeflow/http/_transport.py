@@ -31,12 +31,14 @@ from xtremeflow.http._errors import (
     UploadAborted,
     invalid_request,
 )
-from xtremeflow.http._options import CertInput, FileInput, Options
+from xtremeflow.http._options import CertInput, FileInput, Options, PrefixInput
+from xtremeflow.http._prefixes import Assembled, Auto, Prepared, make_auto
 from xtremeflow.http._redirects import harmless
 from xtremeflow.http._terms import terms_around
 from xtremeflow.http._upload import uploading
 from xtremeflow.http._usage import Estimating
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.usage import Usage
 
 logger = logging.getLogger("xtremeflow")
 
@@ -65,6 +67,7 @@ def transport(
     max_connections: int | None = None,
     max_connections_per_host: int | None = None,
     max_idle_connections: int = 256,
+    prefix: PrefixInput = None,
 ) -> Any:
     """Returns a transport for ``httpx2.AsyncClient`` (openai 3, anthropic 2) or
     ``httpx.AsyncClient``.
@@ -90,7 +93,7 @@ def transport(
         connect_timeout=None, http2=http2, verify=verify, ca=ca, cert=cert, proxy=proxy,
         trust_env=trust_env, max_connections=max_connections,
         max_connections_per_host=max_connections_per_host,
-        max_idle_connections=max_idle_connections,
+        max_idle_connections=max_idle_connections, prefix=prefix,
     ))  # fmt: skip
 
 
@@ -99,6 +102,7 @@ class _Transport:
 
     def __init__(self, options: Options) -> None:
         self._admission = make_admission(options, _as_the_sdks)
+        self._auto = make_auto(options, self._admission)
         self._connections = Connections(options, "transport")
         self._call = self._connections.session.call
         self._has_warned = False
@@ -116,14 +120,23 @@ class _Transport:
             if not self._has_warned and request.headers.get(_RETRIED, "0") != "0":
                 self._has_warned = True
                 logger.warning(_RETRIES)
-            url = str(request.url)
+            url, terms, prepared = str(request.url), terms_around(), None
+            settle = admission.settle
+            if self._auto is not None:
+                prepared = await self._auto.prepared(terms, url, body)
+            if prepared is None:
+                terms = admission.priced(terms, url, body)
+            else:
+                terms, body = prepared.terms, prepared.content
+                settle = partial(self._settle, prepared, admission)
             lease = Lease(
                 admission,
-                partial(self._attempt, request, body, admission),
-                admission.priced(terms_around(), url, body),
+                partial(self._attempt, request, body, admission, prepared),
+                terms,
                 request.method,
                 url,
                 is_repeatable=body is not None,
+                settle=settle,
             )
             try:
                 opened = await lease.opened()
@@ -137,13 +150,23 @@ class _Transport:
         except HTTPError as error:
             raise family.translated(error, request) from error
 
+    def _settle(self, prepared: Prepared, admission: Admission, usage: Usage) -> None:
+        assert self._auto is not None
+        self._auto.used(prepared, usage)
+        admission.settle(usage)
+
     async def _attempt(
-        self, request: Any, body: bytes | None, admission: Admission
+        self, request: Any, body: bytes | None, admission: Admission, prepared: Prepared | None
     ) -> Sent[_Opened]:
         sent_at = admission.now()
+        if self._auto is not None and prepared is not None:
+            content = self._auto.of_leader(prepared)
+            if content is not None:
+                return await self._led(self._auto, request, content, admission, prepared)
         opened = await self._open(request, body)
         received_at = admission.now()
         transfer = opened.transfer
+        assert isinstance(transfer, _http.Transfer)
         answer = admission.answer(transfer.status, transfer.head, None, sent_at, received_at)
         admission.told(answer)
         answer.has_come(await body_ahead(transfer))
@@ -153,6 +176,23 @@ class _Transport:
             await opened.upload.__aexit__(None, None, None)
             opened = opened._replace(upload=None)
         return Sent(opened, answer)
+
+    async def _led(
+        self,
+        auto: Auto,
+        request: Any,
+        body: bytes,
+        admission: Admission,
+        prepared: Prepared,
+    ) -> Sent[_Opened]:
+        """Makes an attempt of a call that leads its group, as a stream."""
+        sent_at = admission.now()
+        opened = await self._open(request, body)
+        assert isinstance(opened.transfer, _http.Transfer)
+        received_at = admission.now()
+        whole = await auto.put_together(prepared, opened.transfer)
+        answer = admission.answer(whole.status, whole.head, whole.body, sent_at, received_at)
+        return Sent(_Opened(whole), answer)
 
     async def _open(self, request: Any, body: bytes | None) -> _Opened:
         """Returns a transfer whose head has arrived."""
@@ -212,7 +252,7 @@ def _as_the_sdks(error: Exception) -> bool:
 
 
 class _Opened(NamedTuple):
-    transfer: _http.Transfer
+    transfer: _http.Transfer | Assembled
     upload: uploading | None = None  # goes on while the answer is read
 
 

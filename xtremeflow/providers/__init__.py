@@ -6,6 +6,7 @@ The amounts are those of a middle tier. Those of an account are on its provider'
 from __future__ import annotations
 
 from collections.abc import Mapping
+from urllib.parse import urlsplit
 
 from xtremeflow.providers.anthropic import ANTHROPIC
 from xtremeflow.providers.azure import AZURE
@@ -22,4 +23,16 @@ PROVIDERS: Mapping[str, Provider] = {
     for provider in (OPENAI, AZURE, ANTHROPIC, GEMINI, MISTRAL, GROQ, DEEPSEEK, VLLM)
 }
 
-__all__ = ["PROVIDERS", "Provider"]
+
+def provider_at(host: str) -> Provider | None:
+    """Returns the provider whose host that is; None if it is nobody's that is known."""
+    for provider in PROVIDERS.values():
+        base = urlsplit(provider.base_url or "")
+        if base.scheme == "https" and base.hostname == host:
+            return provider
+        if provider.domain and host.endswith(f".{provider.domain}"):
+            return provider
+    return None
+
+
+__all__ = ["PROVIDERS", "Provider", "provider_at"]

@@ -55,6 +55,7 @@ ANTHROPIC = Provider(
     tells=DIALECT,
     rule=ChargeRule("input", settles=True, cached_free=True),
     cache=_CACHE,
+    streams="always",
     caches={
         r"haiku-4-5|opus-4-[5-9]": replace(_CACHE, minimum=4096),
         r"haiku": replace(_CACHE, minimum=2048),

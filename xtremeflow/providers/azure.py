@@ -20,4 +20,7 @@ AZURE = Provider(
     tells=DIALECT,
     rule=ChargeRule("sum", settles=False, cached_free=False),
     cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15, read_price=0.5),
+    domain="openai.azure.com",
+    streams="asked",
+    cache_key=True,
 )

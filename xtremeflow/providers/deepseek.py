@@ -18,4 +18,5 @@ DEEPSEEK = Provider(
     cache=CacheRules(
         minimum=64, unit=64, lifetime=3600.0, sightings=2, delay=3.0, ends=True, read_price=0.1
     ),
+    streams="asked",
 )

@@ -22,4 +22,5 @@ GEMINI = Provider(
     # Best effort, with no lifetime told. Source: https://ai.google.dev/gemini-api/docs/caching
     cache=CacheRules(minimum=2048, unit=128, lifetime=300.0, read_price=0.25),
     caches={r"gemini-[3-9]": CacheRules(minimum=4096, unit=128, lifetime=300.0, read_price=0.1)},
+    streams="asked",
 )

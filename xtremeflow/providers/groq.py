@@ -25,4 +25,5 @@ GROQ = Provider(
     rule=ChargeRule("sum", settles=True, cached_free=False),
     # Source: https://console.groq.com/docs/prompt-caching
     cache=CacheRules(minimum=1024, unit=128, lifetime=7200.0, read_price=0.5),
+    streams="asked",
 )

@@ -18,4 +18,6 @@ MISTRAL = Provider(
     quotas={"rpm": UsualLimit(360, "sliding"), "tpm": UsualLimit(2_000_000, "sliding")},
     tells=DIALECT,
     cache=CacheRules(minimum=64, unit=64, lifetime=300.0, keyed=True, read_price=0.1),
+    streams="always",
+    cache_key=True,
 )

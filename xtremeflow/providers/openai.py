@@ -45,5 +45,7 @@ OPENAI = Provider(
     rule=ChargeRule("max", settles=False, cached_free=False),
     cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15, read_price=0.5),
     caches={r"^gpt-(5\.([6-9]|\d\d)|[6-9])": FROM_5_6},
+    streams="asked",
+    cache_key=True,
     refused_count=True,  # see https://help.openai.com/en/articles/5955604
 )

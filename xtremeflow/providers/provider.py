@@ -153,6 +153,10 @@ class Provider:
     caches        those of some models, by patterns of their names; the first that matches counts
     batch         calls that it works on at a time, the others waiting; None is all of them
     refused_count whether a refused call takes a request from the limits on requests
+    domain        where its users' hosts lie, if each has one of their own
+    streams       whether a stream of chat completions tells its usage if "asked" for it, or
+                  "always"; None if that is not known
+    cache_key     whether a request may have a `prompt_cache_key`
     """
 
     name: str
@@ -170,6 +174,9 @@ class Provider:
     caches: Mapping[str, CacheRules] = field(default_factory=dict[str, CacheRules])
     batch: int | None = None
     refused_count: bool = False
+    domain: str = ""
+    streams: Literal["asked", "always"] | None = None
+    cache_key: bool = False
 
     def cache_of(self, model: str) -> CacheRules | None:
         """Returns the rules of the prefix cache of a model."""

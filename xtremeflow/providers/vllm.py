@@ -12,4 +12,5 @@ VLLM = Provider(
     quotas={"concurrency": UsualLimit(None, "at once")},
     cache=CacheRules(minimum=16, unit=16, usable="scheduled", read_price=0.0),
     batch=256,
+    streams="asked",
 )

@@ -472,6 +472,14 @@ static PyObject *get_held(PyObject *op, void *Py_UNUSED(closure))
 
 XF_GETTER_DOOR(get_held, xf_scheduler_of(self))
 
+static PyObject *get_leads(PyObject *op, void *Py_UNUSED(closure))
+{
+    const CallObject *c = (const CallObject *)op;
+    return PyBool_FromLong(c->core.led && c->core.state == XF_CALL_IN_FLIGHT);
+}
+
+XF_GETTER_DOOR(get_leads, xf_scheduler_of(self))
+
 static PyMemberDef call_members[] = {
     {"scheduler", T_OBJECT_EX, offsetof(CallObject, scheduler), READONLY,
      PyDoc_STR("the scheduler that runs it")},
@@ -495,6 +503,8 @@ static PyGetSetDef call_getset[] = {
      PyDoc_STR(
          "the units that it holds of each limit, by name: its cost, or what it was settled at"),
      NULL},
+    {"leads", get_leads_locked, NULL,
+     PyDoc_STR("whether it is in flight, and others of its prefix were held for it"), NULL},
     {"verdict", get_verdict_locked, set_verdict_locked,
      PyDoc_STR("the verdict on the last answer to this attempt, as its scheduler's observe() has\n"
                "noted it; None if there is none. It ends with the attempt."),

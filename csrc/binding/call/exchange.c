@@ -10,6 +10,7 @@
 #include "binding/call/await.h"
 #include "binding/call/call.h"
 #include "binding/call/owner.h"
+#include "binding/call/prefix.h"
 #include "binding/call/run.h"
 #include "binding/call/start.h"
 
@@ -24,7 +25,7 @@ typedef enum exchange_phase {
 typedef struct ExchangeObject {
     PyObject_HEAD SchedulerObject *scheduler;
     PyObject *coro;     /* the request; later what goes on with the call */
-    PyObject *terms;    /* terms(request): (priority, timeout, cost) */
+    PyObject *terms;    /* terms(request): (priority, timeout, cost, prefix, prefix_tokens) */
     PyObject *answered; /* see _exchange() */
     PyObject *request;
     CallObject *call; /* from the start on: its own, or the one that it is a part of */
@@ -136,45 +137,73 @@ static void note_task(CallObject *c)
     }
 }
 
-/* What terms(request) says; -1 with an error set. `cost` is borrowed from `terms`. */
-static int parse_terms(PyObject *terms, int *priority, int64_t *timeout_ns, PyObject **cost)
+/* What terms(request) says. The objects are borrowed from it. */
+typedef struct admission_terms {
+    int priority;
+    int64_t timeout_ns;
+    PyObject *cost;
+    PyObject *prefix; /* NULL if it has none */
+    int64_t prefix_tokens;
+} admission_terms;
+
+/* 0, or -1 with an error set. */
+static int parse_terms(PyObject *terms, admission_terms *t)
 {
-    if (!PyTuple_Check(terms) || PyTuple_GET_SIZE(terms) != 3) {
-        PyErr_Format(PyExc_TypeError, "terms are (priority, timeout, cost), not %R", terms);
+    if (!PyTuple_Check(terms) || PyTuple_GET_SIZE(terms) != 5) {
+        PyErr_Format(PyExc_TypeError,
+                     "terms are (priority, timeout, cost, prefix, prefix_tokens), not %R", terms);
         return -1;
     }
-    *timeout_ns = -1;
-    *cost = PyTuple_GET_ITEM(terms, 2);
-    return xf_parse_priority(PyTuple_GET_ITEM(terms, 0), priority) < 0 ||
-                   xf_parse_timeout(PyTuple_GET_ITEM(terms, 1), timeout_ns) < 0
+    PyObject *prefix = PyTuple_GET_ITEM(terms, 3);
+    *t = (admission_terms){.timeout_ns = -1, .cost = PyTuple_GET_ITEM(terms, 2)};
+    if (prefix != Py_None) {
+        t->prefix = prefix;
+        t->prefix_tokens = PyLong_AsLongLong(PyTuple_GET_ITEM(terms, 4));
+        if (t->prefix_tokens == -1 && PyErr_Occurred()) {
+            return -1;
+        }
+    }
+    return xf_parse_priority(PyTuple_GET_ITEM(terms, 0), &t->priority) < 0 ||
+                   xf_parse_timeout(PyTuple_GET_ITEM(terms, 1), &t->timeout_ns) < 0
                ? -1
                : 0;
+}
+
+/* Makes its call and puts that into the queue. -1 with an error set. */
+static int submit(ExchangeObject *x, const admission_terms *t)
+{
+    SchedulerObject *s = x->scheduler;
+    x->call = xf_call_new(s, x->coro, t->cost, t->priority);
+    if (x->call == NULL) {
+        return -1;
+    }
+    x->phase = EXCHANGE_QUEUED;
+    if (t->prefix != NULL && xf_prefix_join(x->call, t->prefix, t->prefix_tokens) < 0) {
+        return -1;
+    }
+    return xf_call_submit(x->call, t->timeout_ns);
 }
 
 /* Puts a call of its own into the queue. -1 with an error set, the request closed. */
 static int queue(ExchangeObject *x)
 {
     SchedulerObject *s = x->scheduler;
-    PyObject *cost, *terms = PyObject_CallOneArg(x->terms, x->request);
-    int priority, r = -1;
-    int64_t timeout_ns;
-    if (terms == NULL || parse_terms(terms, &priority, &timeout_ns, &cost) < 0) {
-        Py_XDECREF(terms);
+    PyObject *told = PyObject_CallOneArg(x->terms, x->request);
+    admission_terms terms;
+    int r;
+    if (told == NULL || parse_terms(told, &terms) < 0) {
+        Py_XDECREF(told);
         give_up(x);
         return -1;
     }
     XF_LOCK(s);
-    x->call = xf_call_new(s, x->coro, cost, priority);
-    if (x->call != NULL) {
-        x->phase = EXCHANGE_QUEUED;
-        r = xf_call_submit(x->call, timeout_ns);
-    }
+    r = submit(x, &terms);
     if (r == 0) {
         x->asked_at = s->core.now;
         note_task(x->call);
     }
     XF_UNLOCK();
-    Py_DECREF(terms);
+    Py_DECREF(told);
     if (r < 0 && x->call != NULL) {
         give_up(x);
     } else if (r < 0) {

@@ -112,7 +112,8 @@ class _ChatStream:
             "type": "function",
             "function": {"name": tool.name, "arguments": ""},
         }
-        return self._each({"role": "assistant", "content": None, "tool_calls": [call]})
+        first = {"role": "assistant", "content": None, "refusal": None, "tool_calls": [call]}
+        return self._each(first)
 
     def piece(self, text: str) -> bytes:
         if self._answer.tool is None:

@@ -1,0 +1,139 @@
+"""The prompt of a body: all that its model reads, in the order in which its provider caches it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from xtremeflow.prefixes.groups import Groups, Member, Prefixes
+from xtremeflow.prefixes.marks import Ends
+from xtremeflow.prefixes.prompt import api_of, marked_prompt_of, prompt_of
+
+Json = dict[str, Any]
+TEXT = "What everybody has in common. " * 200  # 1,500 tokens
+
+
+@pytest.mark.parametrize(
+    ("url", "api"),
+    [
+        ("https://api.openai.com/v1/chat/completions", "chat/completions"),
+        ("https://api.openai.com/v1/responses?a=b", "responses"),
+        ("https://api.anthropic.com/v1/messages", "messages"),
+        ("http://localhost/v1/completions", "completions"),
+        ("https://api.anthropic.com/v1/messages/count_tokens", None),
+        ("https://api.openai.com/v1/embeddings", None),
+        ("https://api.openai.com/v1/responses/r_1", None),
+    ],
+)
+def test_the_path_tells_the_api(url: str, api: str | None) -> None:
+    assert api_of(url) == api
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"messages": [{"role": "system", "content": "S"}, {"role": "user", "content": "U"}]},
+        {"instructions": "S", "input": "U"},
+        {"instructions": "S", "input": [{"role": "user", "content": "U"}]},
+        {"system": "S", "messages": [{"role": "user", "content": [{"type": "text", "text": "U"}]}]},
+        {"prompt": "SU"},
+    ],
+)
+def test_tools_come_first_then_the_system_prompt_then_messages(body: Json) -> None:
+    text = prompt_of({**body, "tools": [{"name": "T"}]}).text
+    assert 0 <= text.index("T") < text.index("S") < text.rindex("U")
+    assert prompt_of(dict(reversed(body.items()))).text == prompt_of(body).text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"model": "n"}, {"reasoning_effort": "low"}, {"service_tier": "flex"}, {"thinking": {"a": 1}},
+     {"response_format": {"type": "json_object"}}, {"tool_choice": "none"}],
+)  # fmt: skip
+def test_settings_that_a_cache_depends_on_tell_prompts_apart(other: Json) -> None:
+    body = {"model": "m", "messages": [{"role": "user", "content": "U"}]}
+    assert prompt_of(body).settings != prompt_of({**body, **other}).settings
+    assert prompt_of(body) == prompt_of({**body, "temperature": 1, "max_tokens": 9, "user": "u"})
+
+
+def test_marks_are_no_part_of_a_prompt() -> None:
+    def body(**mark: Any) -> Json:
+        part = {"type": "text", "text": "S", **mark}
+        return {"system": [part], "tools": [{"name": "T", **mark}]}
+
+    assert prompt_of(body()) == prompt_of(body(cache_control={"type": "ephemeral"}))
+
+
+def test_what_comes_after_the_last_mark_is_not_cached() -> None:
+    system = [{"type": "text", "text": "S1", "cache_control": {}}, {"type": "text", "text": "S2"}]
+    body: Json = {"system": system, "messages": [{"role": "user", "content": "U"}]}
+    assert marked_prompt_of(body) is None  # an empty one is none
+    system[0]["cache_control"] = {"type": "ephemeral"}
+    prompt = marked_prompt_of(body)
+    assert prompt is not None
+    assert prompt.text == "S1"
+    assert prompt.size == len(prompt_of(body).text) + 1
+    whole = marked_prompt_of({**body, "cache_control": {"type": "ephemeral"}})
+    assert whole is not None
+    assert whole.text == prompt_of(body).text
+
+
+def test_a_mark_is_put_on_the_last_block_that_others_have_too() -> None:
+    def body(question: str) -> Json:
+        said = [{"role": "user", "content": "document"}, {"role": "user", "content": question}]
+        return {"model": "m", "system": "system", "messages": said}
+
+    ends = Ends(100)
+    first, second = body("a"), body("b")
+    noted = [ends.note(each) for each in (first, second)]
+    assert ends.mark(second, noted[1], 0)
+    content = second["messages"][0]["content"]
+    assert content == [{"type": "text", "text": "document", "cache_control": {"type": "ephemeral"}}]
+    assert second["messages"][1] == {"role": "user", "content": "b"}
+    assert not ends.mark(first, noted[0], 1000)
+    assert first == body("a")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"[]", b"7", b"{", b"", b'{"model": 5}', b'{"model": "m", "messages": 5}',
+        b'{"model": "m", "messages": [5, null, [], {}]}', b'{"model": "m", "messages": null}',
+        b'{"model": "m", "messages": [{"role": [], "content": {"a": 1}}], "tools": "x"}',
+        b"\xff\xfe" * 3000, b'{"a":' * 3000,
+    ],
+    ids=lambda body: repr(body[:40]),
+)  # fmt: skip
+def test_bodies_of_any_form_do_no_harm(body: bytes) -> None:
+    groups = Groups(Prefixes(provider="vllm"), json.loads, lambda: 0.0)
+    for _ in range(2):
+        seen = groups.see("http://h/v1/chat/completions", body)
+        if seen is not None:
+            groups.member(seen, None)
+
+
+def members(bodies: list[Json], **prefixes: Any) -> list[Member | None]:
+    groups = Groups(Prefixes(**prefixes), json.loads, lambda: 0.0)
+    found = [groups.see("http://h/v1/messages", json.dumps(body).encode()) for body in bodies]
+    return [None if seen is None else groups.member(seen, 2000) for seen in found]
+
+
+def test_the_tokens_to_be_read_are_the_shared_part_of_those_expected() -> None:
+    def body(question: str) -> Json:
+        said = [{"role": "user", "content": TEXT}, {"role": "user", "content": question * 2000}]
+        return {"model": "m", "messages": said}
+
+    one, other = members([body("a"), body("b")])
+    assert one is not None
+    assert other is not None
+    assert one.key == other.key
+    assert one.share == pytest.approx(6000 / 8000, abs=0.07)
+    assert one.tokens == int(one.share * 2000)
+
+
+def test_a_prompt_below_the_providers_minimum_has_no_group() -> None:
+    short = {"model": "m", "messages": [{"role": "user", "content": TEXT[:4000]}]}
+    assert members([short, short], provider="openai") == [None, None]
+    assert None not in members([short, short], provider="deepseek")

@@ -1,0 +1,1 @@
+"""The prefixes that prompts have in common, found in the bodies of requests."""

@@ -1,0 +1,296 @@
+"""The groups of a client's calls that share a prefix, found in their bodies."""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from math import ceil
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from xtremeflow.prefixes.marks import Ends
+from xtremeflow.prefixes.prompt import Prompt, api_of, marked_prompt_of, prompt_of
+from xtremeflow.prefixes.tree import CHUNK, Node, Window, digests_of, shared
+from xtremeflow.providers import PROVIDERS, Provider, provider_at
+from xtremeflow.providers.provider import CacheRules
+from xtremeflow.values.forms import is_object
+from xtremeflow.values.usage import Usage
+
+logger = logging.getLogger("xtremeflow")
+
+WINDOW = 4096  # calls that are compared
+_CHARACTERS_PER_TOKEN = 4  # as long as nothing else is known
+_HIT = 0.8  # of the expected tokens; fewer are those of a template that all prompts have
+_MISSES = 2  # of a group's calls, the first of which may have met a cold machine
+_WITHOUT = 3  # groups without a hit, after which prefixes are of no use
+_MOST_PLACES = 1000  # URLs and models that are remembered
+_UNKNOWN = CacheRules(minimum=1024, unit=128)  # of a server that is not known
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prefixes:
+    """How a client, or a transport, finds the prefixes that its calls share.
+
+    provider: the provider behind the address, such as "openai" or "vllm", for a gateway or a server
+        of your own. None: the one whose address it is. Of an address that is nobody's nothing is
+        assumed: no call is asked for as a stream, and none gets a `prompt_cache_key`.
+    mark: whether to put a `cache_control` at the end of the part that calls share, for providers
+        that cache only what is marked, as Anthropic. Bodies with a mark of their own stay as they
+        are.
+    """
+
+    provider: str | None = None
+    mark: bool = False
+
+    def __post_init__(self) -> None:
+        if self.provider is not None and self.provider not in PROVIDERS:
+            raise ValueError(
+                f"provider must be None or one of {', '.join(PROVIDERS)}, got {self.provider!r}"
+            )
+        if not isinstance(self.mark, bool):
+            raise TypeError(f"mark must be True or False, not {self.mark!r}")
+
+
+class Place(NamedTuple):
+    """The facts about a URL.
+
+    api       see `api_of`
+    provider  None if it is nobody's that is known
+    least     bytes of the shortest body whose prompt may be cached
+    rules     of the models that calls have named; None has no cache
+    """
+
+    api: str
+    provider: Provider | None
+    least: int
+    rules: dict[str, CacheRules | None]
+
+
+class Seen(NamedTuple):
+    """A call whose prompt was read.
+
+    end   where it ends in the tree
+    ends  those of its blocks, if it may be marked
+    """
+
+    place: Place
+    body: dict[str, Any]
+    prompt: Prompt
+    end: Node
+    rules: CacheRules
+    ends: Sequence[int] | None = None
+
+
+@dataclass(slots=True)
+class Group:
+    """Calls that share a prefix.
+
+    minute  the last one in which a call has come, and the calls in it
+    misses  calls that should have found the prefix and did not; None once one has found it
+    """
+
+    model: str
+    digest: int
+    minute: int = -1
+    in_minute: int = 0
+    misses: int | None = 0
+
+
+@dataclass(slots=True)
+class Member:
+    """A call of a group.
+
+    key     of the group, for the scheduler
+    tokens  that it should read from the cache
+    share   these, as a part of its prompt
+    fields  what is added to its body
+    seen    what was read of it
+    marked  whether its decoded body has a mark now, which its own has not
+    """
+
+    group: Group
+    key: tuple[int, int]
+    tokens: int
+    share: float
+    seen: Seen
+    fields: dict[str, Any] = field(default_factory=dict[str, Any])
+    marked: bool = False
+
+
+class Groups:
+    """The groups of a client's calls.
+
+    decode      reads JSON
+    now         returns seconds
+    per_minute  returns the calls that may be sent within a minute; None if that is not known
+    """
+
+    def __init__(
+        self,
+        prefixes: Prefixes,
+        decode: Callable[[bytes], Any],
+        now: Callable[[], float],
+        per_minute: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        self._prefixes = prefixes
+        self._decode = decode
+        self._now = now
+        self._per_minute = per_minute
+        self._window = Window(WINDOW)
+        self._ends = Ends(4 * WINDOW)
+        self._places: dict[str, Place | None] = {}
+        self._groups: OrderedDict[int, Group] = OrderedDict()
+        self._without: dict[str, set[int]] = {}  # groups without a hit, by their model
+        self._off: set[str] = set()  # models
+
+    # ---- a call that comes ----
+
+    def see(self, url: str, content: bytes) -> Seen | None:
+        """Reads the prompt of a call. None if it cannot share a prefix."""
+        place = self._places.get(url)
+        if place is None and (url in self._places or (place := self._place(url)) is None):
+            return None
+        if len(content) < place.least:
+            return None
+        try:
+            body = self._decode(content)
+            return self._seen(place, body, content) if is_object(body) else None
+        except (ValueError, RecursionError, AttributeError, TypeError):
+            return None  # the provider will say what is wrong with it
+
+    def _seen(self, place: Place, body: dict[str, Any], content: bytes) -> Seen | None:
+        model = body.get("model")
+        if not isinstance(model, str) or model in self._off:
+            return None
+        rules = place.rules.get(model)
+        if rules is None and (rules := _rules_of(place, model)) is None:
+            return None
+        prompt: Prompt | None
+        ends: Sequence[int] | None = None
+        if rules.marked and b'"cache_control"' in content:
+            prompt = marked_prompt_of(body)
+        elif rules.marked and not self._prefixes.mark:
+            return None
+        else:
+            prompt = prompt_of(body)
+            ends = self._ends.note(body) if rules.marked else None
+        if prompt is None or len(prompt.text) < rules.minimum * _CHARACTERS_PER_TOKEN:
+            return None
+        end = self._window.add(digests_of(prompt.settings, prompt.text))
+        return Seen(place, body, prompt, end, rules, ends)
+
+    def _place(self, url: str) -> Place | None:
+        if len(self._places) >= _MOST_PLACES:
+            self._places.clear()
+        api, place = api_of(url), None
+        if api is not None:
+            named = self._prefixes.provider
+            provider = (
+                provider_at(urlsplit(url).hostname or "") if named is None else PROVIDERS[named]
+            )
+            rules = [_UNKNOWN]
+            if provider is not None:
+                known = [provider.cache, *provider.caches.values()]
+                rules = [each for each in known if each is not None]
+            if rules:
+                place = Place(api, provider, min(each.minimum for each in rules), {})
+        self._places[url] = place
+        return place
+
+    # ---- its group, once the calls that have come together are seen ----
+
+    def member(self, seen: Seen, input_tokens: int | None) -> Member | None:
+        """Returns the call's part in a group; None if it shares no prefix that is worth it.
+
+        input_tokens  those that its prompt is likely to have
+        """
+        rules, prompt = seen.rules, seen.prompt
+        node = shared(seen.end, -(-rules.minimum * _CHARACTERS_PER_TOKEN // CHUNK))
+        if node is None:
+            return None
+        length = min(node.end * CHUNK, len(prompt.text))
+        share = length / prompt.size
+        tokens = length // _CHARACTERS_PER_TOKEN
+        if input_tokens is not None:
+            tokens = int(share * input_tokens)
+        group = self._group(node, seen)
+        shard = self._shard(group, node, seen)
+        member = Member(group, (node.digest, shard), tokens, share, seen)
+        provider = seen.place.provider
+        if provider is not None and provider.cache_key and not seen.body.get("prompt_cache_key"):
+            name = f"xtremeflow-{_name(seen.prompt.text[:length])}-{shard}"
+            member.fields["prompt_cache_key"] = name
+        if seen.ends is not None:
+            least = rules.minimum * _CHARACTERS_PER_TOKEN
+            member.marked = self._ends.mark(seen.body, seen.ends, least)
+        return member
+
+    def _group(self, node: Node, seen: Seen) -> Group:
+        group = self._groups.get(node.digest)
+        if group is None:
+            group = self._groups[node.digest] = Group(seen.body["model"], node.digest)
+            if len(self._groups) > WINDOW:
+                self._groups.popitem(last=False)
+        return group
+
+    def _shard(self, group: Group, node: Node, seen: Seen) -> int:
+        """Returns which of the group's machines the call goes to. Each takes so many calls a minute
+        from one key, and the others would meet a cold one."""
+        provider, most = seen.place.provider, seen.rules.per_minute
+        if most is None or provider is None or not provider.cache_key:
+            return 0
+        minute = int(self._now() // 60)
+        if minute != group.minute:
+            group.minute, group.in_minute = minute, 0
+        shard = group.in_minute // most
+        group.in_minute += 1
+        allowed = self._per_minute()
+        if allowed is None:
+            return shard
+        due = min(node.calls, allowed * node.calls / len(self._window))
+        return shard % max(1, ceil(due / most))
+
+    # ---- its answer ----
+
+    def answered(self, member: Member, usage: Usage, led: bool) -> None:
+        """Notes what an answer says of the cache. After some groups without a hit their model has
+        no groups any more."""
+        group = member.group
+        if led or not usage.input:
+            return
+        if usage.cached > 0 and usage.cached >= _HIT * member.share * usage.input:
+            group.misses = None
+            self._without.pop(group.model, None)
+            return
+        if group.misses is None:
+            return
+        group.misses += 1
+        if group.misses < _MISSES or group.model in self._off:
+            return
+        without = self._without.setdefault(group.model, set())
+        without.add(group.digest)
+        if len(without) >= _WITHOUT:
+            self._off.add(group.model)
+            logger.warning(
+                "prefixes of %s are not looked at any more: %d groups of calls that begin alike "
+                "have read nothing of that from the provider's cache",
+                group.model,
+                len(without),
+            )
+
+
+def _rules_of(place: Place, model: str) -> CacheRules | None:
+    if model not in place.rules:
+        if len(place.rules) >= _MOST_PLACES:
+            place.rules.clear()
+        known = place.provider
+        place.rules[model] = _UNKNOWN if known is None else known.cache_of(model)
+    return place.rules[model]
+
+
+def _name(text: str) -> str:
+    """Returns a name for a text that is the same in every process."""
+    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

@@ -1,0 +1,137 @@
+"""The prompt of a request: the text that its model reads, in the order in which it is cached."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+from xtremeflow.values.forms import is_array, is_object
+
+Json = Mapping[str, Any]
+
+_API = re.compile(r"/(chat/completions|completions|responses|messages)/?(?:\?|$)")
+
+# A prefix is not read by calls that differ in one of these.
+_SETTINGS = (
+    "model", "reasoning_effort", "reasoning", "thinking", "response_format", "text",
+    "output_config", "output_format", "tool_choice", "service_tier", "prompt_cache_key",
+)  # fmt: skip
+
+_NEXT = "\x1e"  # between two blocks
+
+
+class Prompt(NamedTuple):
+    """A prompt.
+
+    settings  the hash of the settings that a cached prefix depends on
+    text      as far as it may be cached
+    size      characters of all of it
+    """
+
+    settings: int
+    text: str
+    size: int
+
+
+#: A part of a prompt, at whose end a provider can be told to cache: its text, and the object and
+#: the key (or the list and the index) under which it stands there.
+Block: TypeAlias = tuple[str, Any, Any]
+
+
+def api_of(url: str) -> str | None:
+    """Returns the API behind a URL: "chat/completions", "completions", "responses", "messages"."""
+    found = _API.search(url)
+    return None if found is None else found[1]
+
+
+def prompt_of(body: Json) -> Prompt:
+    """Reads a decoded body: its tools, its system prompt, its messages, without cache marks."""
+    text = _NEXT.join([text for text, _, _ in blocks_of(body)])
+    return Prompt(settings_of(body), text, len(text))
+
+
+def marked_prompt_of(body: Json) -> Prompt | None:
+    """Reads a body up to its last cache mark; None if it has none."""
+    blocks = blocks_of(body)
+    size = sum(len(text) + 1 for text, _, _ in blocks)
+    if not body.get("cache_control"):  # that one marks the last block
+        while blocks and not _is_marked(blocks[-1]):
+            blocks.pop()
+    if not blocks:
+        return None
+    return Prompt(settings_of(body), _NEXT.join([text for text, _, _ in blocks]), size)
+
+
+def _is_marked(block: Block) -> bool:
+    _, holder, key = block
+    return is_object(holder[key]) and bool(holder[key].get("cache_control"))
+
+
+def blocks_of(body: Json) -> list[Block]:
+    """Returns the blocks of the prompt in their order."""
+    blocks: list[Block] = []
+    for field in _FIELDS:
+        content = body.get(field)
+        if content is None:
+            continue
+        if field in _OF_MESSAGES and is_array(content):
+            for index, message in enumerate(content):
+                if is_object(message):
+                    _add_message(blocks, message)
+                else:
+                    blocks.append((repr(message), content, index))
+        else:
+            _add(blocks, body, field, "")
+    return blocks
+
+
+_FIELDS = ("tools", "system", "instructions", "messages", "input", "prompt")
+_OF_MESSAGES = ("messages", "input")
+
+
+def _add_message(blocks: list[Block], message: dict[str, Any]) -> None:
+    said = f"{message.get('role')}\x1f"
+    if len(message) > 2 or "content" not in message:
+        rest = [f"{key}={message[key]!r}" for key in message if key not in _OF_CONTENT]
+        said = f"{said}{rest}"
+        if not message.get("content"):
+            blocks.append((said, {"": None}, ""))
+            return
+    _add(blocks, message, "content", said)
+
+
+_OF_CONTENT = ("role", "content", "cache_control")
+
+
+def _add(blocks: list[Block], holder: Json, field: str, said: str) -> None:
+    """Adds the blocks of a field, the first of them behind what was `said`."""
+    content = holder[field]
+    if isinstance(content, str):
+        blocks.append((said + content, holder, field))
+    elif is_array(content):
+        for index, part in enumerate(content):
+            blocks.append((said + _text(part), content, index))
+            said = ""
+    else:
+        blocks.append((said + _text(content), holder, field))
+
+
+def _text(part: Any) -> str:
+    if isinstance(part, str):
+        return part
+    if is_object(part):
+        text = part.get("text")
+        if isinstance(text, str) and part.keys() <= _ONLY_TEXT:
+            return text
+        if "cache_control" in part:
+            part = {key: value for key, value in part.items() if key != "cache_control"}
+    return repr(part)
+
+
+_ONLY_TEXT = {"type", "text", "cache_control"}
+
+
+def settings_of(body: Json) -> int:
+    """Returns the hash of the settings that a cached prefix depends on."""
+    return hash(tuple([(name, repr(body[name])) for name in _SETTINGS if name in body]))

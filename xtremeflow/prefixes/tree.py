@@ -1,0 +1,129 @@
+"""A tree of the prompts in a window of calls. It knows which of them begin alike, and how far.
+
+A prompt is a list of rolling hashes, one for each CHUNK of its text. Each stands for the whole
+prompt up to there. So two prompts are alike as far as their hashes are, and where they part can be
+found by bisection. A node holds the hashes of one stretch that all prompts below it have.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+
+CHUNK = 512
+"""Characters: some 128 tokens, the unit of most caches."""
+
+_BRANCH = 2  # chunks; what shorter stretches have in common is chance: "What is the ..."
+
+
+def digests_of(settings: int, text: str) -> array[int]:
+    """Returns the rolling hashes of a prompt; the last chunk may be shorter."""
+    digest = settings
+    found = array("q")
+    for at in range(0, len(text), CHUNK):
+        digest = hash((digest, text[at : at + CHUNK]))
+        found.append(digest)
+    return found
+
+
+class Node:
+    """A stretch of prompts.
+
+    parent   the stretch before it
+    digests  its hashes
+    end      the chunks from the prompt's start to its end
+    calls    the calls of the window whose prompts have it
+    """
+
+    __slots__ = ("calls", "children", "digests", "end", "parent")
+
+    def __init__(self, parent: Node | None, digests: array[int], calls: int) -> None:
+        self.parent = parent
+        self.digests = digests
+        self.end: int = len(digests) + (0 if parent is None else parent.end)
+        self.calls = calls
+        self.children: dict[int, Node] = {}
+
+    @property
+    def digest(self) -> int:
+        """The hash of the prompt up to its end."""
+        return self.digests[-1]
+
+
+class Window:
+    """The last `size` calls, by their prompts."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._root = Node(None, array("q"), 0)
+        self._ends: deque[Node] = deque()
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def add(self, digests: array[int]) -> Node:
+        """Adds a call. Returns the node at which its prompt ends. O(log n) for each node on the
+        way, however many others there are."""
+        if len(self._ends) >= self._size:
+            _leave(self._ends.popleft())
+        node, at = self._root, 0
+        node.calls += 1
+        while at < len(digests):
+            child = node.children.get(digests[at])
+            if child is None:
+                node.children[digests[at]] = child = Node(node, digests[at:], 0)
+            else:
+                alike = _alike(child.digests, digests, at)
+                if alike < len(child.digests):
+                    child = _split(child, alike)
+            child.calls += 1
+            at += len(child.digests)
+            node = child
+        self._ends.append(node)
+        return node
+
+
+def shared(end: Node, least: int) -> Node | None:
+    """Returns the longest stretch that a prompt which ends at `end` has in common with another one
+    of the window, of `least` chunks or more; None if there is none."""
+    node: Node | None = end
+    while node is not None and node.calls < 2:
+        node = node.parent
+    while node is not None and node.parent is not None and len(node.digests) < _BRANCH:
+        if node.parent.end < max(least, 1):
+            break
+        node = node.parent
+    return None if node is None or node.end < max(least, 1) else node
+
+
+def _alike(stretch: array[int], digests: array[int], at: int) -> int:
+    """Returns how many hashes of a stretch are those of `digests` from `at` on, one at least."""
+    low, high = 1, min(len(stretch), len(digests) - at)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if stretch[middle - 1] == digests[at + middle - 1]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def _split(node: Node, at: int) -> Node:
+    """Splits a node after `at` of its hashes. Returns the upper part; the node is the lower one."""
+    upper = Node(node.parent, node.digests[:at], node.calls)
+    assert node.parent is not None
+    node.parent.children[upper.digests[0]] = upper
+    node.digests = node.digests[at:]
+    node.parent = upper
+    upper.children[node.digests[0]] = node
+    return upper
+
+
+def _leave(end: Node) -> None:
+    """Takes a call away whose prompt ends there."""
+    node: Node | None = end
+    while node is not None:
+        node.calls -= 1
+        if not node.calls and node.parent is not None:
+            del node.parent.children[node.digests[0]]
+        node = node.parent
