@@ -60,18 +60,6 @@ class Sent(Generic[T]):
     verdict: Verdict = PASSED
 
 
-class Watch(Protocol):
-    """Follows the attempts of one call. An exception of it ends the call."""
-
-    def begins(self) -> None:
-        """Called before an attempt is sent."""
-        ...
-
-    def ended(self, answer: Answer, verdict: Verdict) -> None:
-        """Called with the answer to an attempt, of status 0 if none came."""
-        ...
-
-
 class Followed(Protocol):
     """Follows the waits of the call that runs in a context, for a tracer."""
 
@@ -128,19 +116,18 @@ class Attempts:
         name: Callable[[], str] = lambda: "a call",
         is_repeatable: bool = True,
         deadline: float | None = None,
-        watch: Watch | None = None,
+        ended: Callable[[Answer, Verdict], None] = lambda answer, verdict: None,
     ) -> Sent[T]:
         """Makes attempts with `send` until one has an answer for the caller, and returns that.
 
         `name` returns the call's name for the log. No attempt begins after `deadline`, in seconds
-        on the loop's clock. The answer's verdict may be any: see
+        on the loop's clock. `ended` is called with the answer to each attempt, of status 0 if
+        none came, and its exception ends the call. The answer's verdict may be any: see
         `xtremeflow.answers.table.judged`. If the last attempt has no answer, the exception of
         `send` is raised.
         """
         tries = Tries(self)
         while True:
-            if watch is not None:
-                watch.begins()
             sent: Sent[T] | None = None
             failure: Exception | None = None
             try:
@@ -158,8 +145,7 @@ class Attempts:
                     self.passed()
                 if sent.usage is not None:
                     self._line.settle(sent.usage)
-            if watch is not None:
-                watch.ended(answer, verdict)
+            ended(answer, verdict)
             call = self._line.call()
             pause = tries.alone(verdict) if call is None else tries.after(call, verdict)
             may_go_on = is_repeatable and (failure is None or self._is_safe(failure))

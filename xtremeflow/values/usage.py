@@ -18,6 +18,3 @@ class Usage:
     @property
     def total(self) -> int:
         return self.input + self.output
-
-    def as_json(self) -> dict[str, int]:
-        return {"input_tokens": self.input, "output_tokens": self.output, "cached": self.cached}

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 from xtremeflow import _core
 from xtremeflow._core import current_call, report_token_usage
 from xtremeflow.answers.answer import Answer
-from xtremeflow.answers.attempt import Attempts, Persistence, Sent
+from xtremeflow.answers.attempt import Attempts, Persistence, Sent, after
 from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
 from xtremeflow.http._usage import usage_in
 from xtremeflow.learning.estimates import Estimate
-from xtremeflow.run.input.requests import Json, RequestLine
+from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.run.job.failures import (
     Failure,
     FailureWatch,
@@ -63,17 +63,16 @@ class Call:
     seconds: float = 0.0
     usage: Usage | None = None
 
-    def about(self) -> Json:
-        about: Json = {"line": self.request.line, "attempts": self.attempts}
-        if self.refusals:
-            about["refused"] = self.refusals
-        about["started"] = round(self.began, 3)
-        about["seconds"] = round(self.seconds, 3)
-        if self.usage is not None:
-            about["usage"] = self.usage.as_json()
-        if self.charged:
-            about["charged"] = self.charged
-        return about
+    def about(self) -> bytes:
+        return records.about(
+            self.request.line,
+            self.attempts,
+            self.refusals,
+            self.began,
+            self.seconds,
+            self.usage,
+            self.charged,
+        )
 
 
 _NOTHING_NEW = Answer(200)  # stands for those that the scheduler has foreseen
@@ -101,10 +100,6 @@ class Calls:
             is_safe=lambda error: isinstance(error, NoReply),
         )
 
-    @property
-    def is_stopped(self) -> bool:
-        return self._runner.stopped is not None
-
     def start(self) -> None:
         """Begins the run: the policy's patience counts from now on."""
         self._passed_at = self._runner.now()
@@ -127,12 +122,11 @@ class Calls:
     async def make(self, call: Call) -> None:
         """Makes the attempts of a call and writes its line. Raises Left or Unpassed without a
         result."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._runner.own(call, task)
         try:
-            sent = await self._attempts.make(
-                partial(self._send, call),
-                name=lambda: f"line {call.request.line}",
-                watch=_Following(self, call),
-            )
+            sent = await self._attempted(call)
         except NoReply as no_reply:
             if isinstance(no_reply, NoConnection):
                 await self._uncharge(call)
@@ -169,12 +163,32 @@ class Calls:
         self._failed(call, failure, meaning)
         raise Unpassed
 
+    async def _attempted(self, call: Call) -> Sent[Read]:
+        """Makes the attempts of a call. One whose first answer tells nothing new is over with it,
+        as Attempts has nothing to decide then."""
+        first: Sent[Read] | Exception
+        try:
+            first = await self._send(call)
+            if first.answer is _NOTHING_NEW:
+                self._passed_at = self._runner.now()
+                self._attempts.passed(self._passed_at)
+                return first
+        except NoReply as no_reply:
+            first = no_reply
+        return await self._attempts.make(
+            after(first, partial(self._send, call)),
+            name=lambda: f"line {call.request.line}",
+            ended=partial(self.ended, call),
+        )
+
     async def _send(self, call: Call) -> Sent[Read]:
         runner = self._runner
+        if call.attempts and runner.stopped is not None:
+            raise Left
         call.attempts += 1
         runner.counts.attempts += 1
         began = runner.now()
-        call.began = runner.wall()
+        call.began = began + runner.ahead
         call.in_flight = True
         self.count(call)
         try:
@@ -184,8 +198,8 @@ class Calls:
             raise
         finally:
             call.in_flight = False
-            call.seconds = runner.now() - began
-        now = runner.now()
+            now = runner.now()
+            call.seconds = now - began
         read = document(reply.body)
         is_good = failure_in(reply, read) is None
         if (
@@ -318,18 +332,3 @@ class Calls:
         about = call.about()
         message = message_of(failure)
         runner.outbox.failed(records.error_line(call.request, code, message, reply, answer, about))
-
-
-class _Following:
-    """Follows the attempts of one call for the run."""
-
-    def __init__(self, calls: Calls, call: Call) -> None:
-        self._calls = calls
-        self._call = call
-
-    def begins(self) -> None:
-        if self._call.attempts and self._calls.is_stopped:
-            raise Left
-
-    def ended(self, answer: Answer, verdict: Verdict) -> None:
-        self._calls.ended(self._call, answer, verdict)

@@ -12,7 +12,7 @@ from functools import partial
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key
-from xtremeflow.run.input.requests import Json, RequestLine, fingerprint, parse
+from xtremeflow.run.input.requests import RequestLine, fingerprint, parse
 from xtremeflow.run.job.budget import Budget
 from xtremeflow.run.job.call import Call, Calls, Left, Unpassed
 from xtremeflow.run.job.oversize import Room, fitted, rooms
@@ -60,7 +60,11 @@ class Runner:
         self.scheduler.estimator = self.estimator
         self.scheduler.charge_by(self.provider.rule, until_learned=True)
         self.units = frozenset(self.scheduler.limit_names) - {"requests"}
-        self._clock: Callable[[], float] | None = None
+        self.now: Callable[[], float]
+        """Returns seconds on the loop's clock."""
+        self.ahead: float
+        """The seconds by which `wall` is ahead of `now`."""
+        self._is_started = False
         self._calls = Calls(self)
         self._running: set[Call] = set()
         self._feeder: asyncio.Task[None] | None = None
@@ -100,20 +104,16 @@ class Runner:
 
     def start_clock(self) -> float:
         """Starts the clock of `wall`, and returns its time."""
-        if self._clock is None:
-            self._clock = asyncio.get_running_loop().time
-            self._ahead = time.time() - self._clock()
+        if not self._is_started:
+            self._is_started = True
+            self.now = asyncio.get_running_loop().time
+            self.ahead = time.time() - self.now()
         return self.wall()
 
     def wall(self) -> float:
         """Returns seconds since the epoch, by a clock that steps of the system's clock do not
         move."""
-        return self.now() + self._ahead
-
-    def now(self) -> float:
-        """Returns seconds on the loop's clock."""
-        assert self._clock is not None
-        return self._clock()
+        return self.now() + self.ahead
 
     def stop(self, reason: str, *, mend: bool = False) -> None:
         """Dispatches no more calls. The calls in flight go on.
@@ -197,17 +197,11 @@ class Runner:
         amounts = cost.amounts
         reserved = {unit: amounts[unit] for unit in self.units}
         call = Call(request, cost, reserved, reserved)
-        task = await self.scheduler.start_task(self._run(call), cost)
+        task = await self.scheduler.start_task(self._calls.make(call), cost)
         if self._probe is None:
             loop = asyncio.get_running_loop()
             self._probe = loop.call_later(_PROBE_SECONDS, self._end_probe, False)
-        self._own(call, task)
-
-    async def _run(self, call: Call) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._own(call, task)
-        await self._calls.make(call)
+        self.own(call, task)
 
     def _rooms(self) -> Mapping[str, Room]:
         """Returns the most that the limits let one call take, at most a second old."""
@@ -220,11 +214,11 @@ class Runner:
 
     def _fail_unsent(self, request: RequestLine, reason: str) -> None:
         message = f"line {request.line} {reason}"
-        about: Json = {"line": request.line, "attempts": 0}
+        about = records.unsent(request.line)
         self.errors[TOO_LARGE] = self.errors.get(TOO_LARGE, 0) + 1
         self.outbox.failed(records.error_line(request, TOO_LARGE, message, None, None, about))
 
-    def _own(self, call: Call, task: asyncio.Task[None]) -> None:
+    def own(self, call: Call, task: asyncio.Task[None]) -> None:
         """Notes the task of a call, which may have begun, or even ended, before its start
         returned."""
         if call.task is None:

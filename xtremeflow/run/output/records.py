@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from json.encoder import encode_basestring_ascii
 
 from xtremeflow.run.input.requests import BadLine, Json, RequestLine
 from xtremeflow.run.output.strict import Document, encoded, quoted
 from xtremeflow.run.wire.transport import Reply
+from xtremeflow.values.usage import Usage
 
 
 def record_id(line: int, fingerprint: int) -> str:
@@ -14,7 +16,7 @@ def record_id(line: int, fingerprint: int) -> str:
     return f"xf-{line}-{fingerprint:016x}"
 
 
-def result_line(request: RequestLine, reply: Reply, answer: Document, about: Json) -> bytes:
+def result_line(request: RequestLine, reply: Reply, answer: Document, about: bytes) -> bytes:
     """Returns the line of an answer, with its JSON body as it came."""
     return _line(request, _response(reply, answer.line), None, about)
 
@@ -25,7 +27,7 @@ def error_line(
     message: str,
     reply: Reply | None,
     answer: Document | None,
-    about: Json,
+    about: bytes,
 ) -> bytes:
     """Returns the line of a failed call, with the answer if there was one."""
     response = None
@@ -36,11 +38,46 @@ def error_line(
 
 def bad_line(bad: BadLine) -> bytes:
     error = {"code": "bad_line", "message": f"line {bad.line} {bad.reason}"}
-    return _line(bad, None, error, {"line": bad.line})
+    return _line(bad, None, error, b'{"line": %d}' % bad.line)
+
+
+def about(
+    line: int,
+    attempts: int,
+    refused: int,
+    started: float,
+    seconds: float,
+    usage: Usage | None,
+    charged: Mapping[str, int],
+) -> bytes:
+    """Returns what the line of a call that was sent says of it.
+
+    started  the wall clock's time at the last attempt, which took `seconds`
+    charged  its amounts by the limits' names
+    """
+    # Formatted by hand: an encoder's set-up, or the repr of a dict, takes several times as long.
+    text = f'{{"line": {line}, "attempts": {attempts}'
+    if refused:
+        text += f', "refused": {refused}'
+    text += f', "started": {started:.3f}, "seconds": {seconds:.3f}'
+    if usage is not None:
+        text += (
+            f', "usage": {{"input_tokens": {usage.input}, "output_tokens": {usage.output}, '
+            f'"cached": {usage.cached}}}'
+        )
+    if charged:
+        amounts = ", ".join([f'"{name}": {amount}' for name, amount in charged.items()])
+        text += f', "charged": {{{amounts}}}'
+    return (text + "}").encode()
+
+
+def unsent(line: int) -> bytes:
+    """Returns the same for a call that was not sent."""
+    return b'{"line": %d, "attempts": 0}' % line
 
 
 def _line(
-    of: RequestLine | BadLine, response: bytes | None, error: Json | None, about: Json
+    of: RequestLine | BadLine, response: bytes | None, error: Json | None, about: bytes
 ) -> bytes:
     # The id comes first and in exactly this form: see results.py.
     return b'{"id": "%s", "custom_id": %s, "response": %s, "error": %s, "xtremeflow": %s}\n' % (
@@ -48,14 +85,8 @@ def _line(
         _text(of.custom_id),
         b"null" if response is None else response,
         b"null" if error is None else encoded(error),
-        _about(about).encode(),
+        about,
     )
-
-
-def _about(about: Json) -> str:
-    """Encodes numbers, and objects of numbers by plain names, as JSON. Python writes them alike but
-    for the quotes. The set-up of json's encoder takes too long for them."""
-    return repr(about).replace("'", '"')
 
 
 def _response(reply: Reply, body: bytes) -> bytes:
