@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from kit.runs import Scripted, answered, by_line, errors_in, go, make, plain, results_in
 
 from xtremeflow import Limit
+from xtremeflow._http import is_sound
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.output.strict import document, encoded, quoted
@@ -120,6 +121,52 @@ def test_any_json_of_any_server_is_read(value: Any, ascii_only: bool, encoding: 
     read = document(body)
     assert read is not None
     strictly(read.line)
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text("abc\\é😀", max_size=3), inner),
+)  # fmt: skip
+OBJECTS = st.dictionaries(st.text("abc"), VALUES)
+
+
+@given(OBJECTS, st.booleans())
+def test_a_strict_object_is_known_without_decoding(value: Any, ascii_only: bool) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+    assert is_sound(body)
+    assert is_sound(body.replace(b"{", b'{"error": null, ', 1)) == bool(value)
+    assert not is_sound(body.replace(b"{", b'{"error": {}, ', 1))
+    assert not is_sound(body.replace(b"{", b'{"\\u0065rror": {}, ', 1))
+    read = document(body)
+    assert read is not None
+    assert read.is_sound
+    assert read.line == body
+    assert read.value == value
+
+
+@given(OBJECTS, st.booleans(), st.lists(st.tuples(st.integers(0, 10_000), st.sampled_from([
+    b"", b'"', b"\\", b"{", b"}", b"[", b"]", b",", b":", b"0", b"-", b".", b"e", b"n", b" ", b"\n",
+    b"\x00", b"\x80", b"\xc3", b"\xed\xa0\x80", b"\\ud800", b"\\udc00", b"error", b"NaN", b"true",
+])), max_size=4))  # fmt: skip
+def test_what_is_known_without_decoding_is_strict(
+    value: Any, ascii_only: bool, changes: list[tuple[int, bytes]]
+) -> None:
+    body = json.dumps(value, ensure_ascii=ascii_only).encode()
+    for place, new in changes:
+        place %= len(body) + 1
+        body = body[:place] + new + body[place + 1 :]
+    if is_sound(body):
+        read = strictly(body)
+        assert isinstance(read, dict)
+        assert read.get("error") is None
+
+
+@pytest.mark.parametrize("depth", [499, 500])
+@pytest.mark.parametrize("inner", ["", "1", '"a"', '{"a": 1}'])
+def test_what_is_nested_too_deep_is_not_sound(depth: int, inner: str) -> None:
+    deepest = depth + 1 + inner.count("{")
+    assert is_sound(f'{{"a": {"[" * depth}{inner}{"]" * depth}}}'.encode()) == (deepest <= 500)
 
 
 def test_our_own_values_are_strict_whatever_text_is_in_them() -> None:

@@ -1,7 +1,9 @@
 #include "binding/http/http.h"
 #include "net/head.h"
+#include "net/sound.h"
 
 #include <stdlib.h>
+#include <string.h>
 #include <strings.h>
 
 typedef PyObject *(*maker)(const char *bytes, Py_ssize_t size);
@@ -71,6 +73,39 @@ static PyObject *parse_head_bytes(PyObject *Py_UNUSED(module), PyObject *head)
     return pairs_of(head, PyBytes_FromStringAndSize);
 }
 
+static bool is_named(const xf_field *f, const char *name)
+{
+    return f->name_size == strlen(name) && !strncasecmp(f->name, name, f->name_size);
+}
+
+static PyObject *request_id(PyObject *Py_UNUSED(module), PyObject *head)
+{
+    char *bytes;
+    Py_ssize_t size;
+    if (PyBytes_AsStringAndSize(head, &bytes, &size) < 0) {
+        return NULL;
+    }
+    size_t at = 0;
+    xf_field f;
+    while (xf_head_next(bytes, (size_t)size, &at, &f)) {
+        if (is_named(&f, "x-request-id") || is_named(&f, "request-id")) {
+            return latin1(f.value, (Py_ssize_t)f.value_size);
+        }
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *is_sound(PyObject *Py_UNUSED(module), PyObject *body)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(body, &view, PyBUF_SIMPLE) < 0) {
+        return NULL;
+    }
+    bool sound = xf_is_sound(view.buf, (size_t)view.len);
+    PyBuffer_Release(&view);
+    return PyBool_FromLong(sound);
+}
+
 /* check_headers(headers): raises for headers that cannot be sent */
 static PyObject *check_headers(PyObject *Py_UNUSED(module), PyObject *given)
 {
@@ -87,11 +122,14 @@ static PyObject *set_loads(PyObject *module, PyObject *loads)
 static PyMethodDef methods[] = {
     {"parse_head", parse_head, METH_O, "The (name, value) pairs of an answer's head, as text."},
     {"parse_head_bytes", parse_head_bytes, METH_O, "The same as bytes."},
+    {"request_id", request_id, METH_O, "The provider's name of a request, in the head; or None."},
     {"quotas", (PyCFunction)(void (*)(void))xf_http_quotas, METH_FASTCALL,
      "The limits that an answer's head tells of, a Quota each; None where it is "
      "written in a way that only the reader in Python knows."},
     {"usage_in", xf_http_usage_in, METH_O,
      "The (input, output, cached) tokens that the body of an answer says it used; or None."},
+    {"is_sound", is_sound, METH_O,
+     "Whether a body is one line of strict JSON, an object without an error."},
     {"asked", xf_http_asked, METH_O,
      "The model that a request's body names, or '', and the tokens that it allows its answers, or "
      "None."},

@@ -14,6 +14,7 @@ from hashlib import blake2b
 from typing import Any, NoReturn, TypeAlias, cast
 
 from xtremeflow.learning.estimates import embeds, model_of
+from xtremeflow.values.forms import is_object
 
 Json: TypeAlias = dict[str, Any]
 
@@ -100,7 +101,10 @@ def parse(
 
 def _decoded(line: bytes) -> Json:
     try:
-        value = _DECODER.decode(line.decode())
+        text = line.decode()
+        value, end = _DECODER.raw_decode(text)
+        if end != len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
     except UnicodeDecodeError as error:
         raise _Bad(f"is not UTF-8: {error.reason} at byte {error.start + 1}") from None
     except json.JSONDecodeError as error:
@@ -109,11 +113,11 @@ def _decoded(line: bytes) -> Json:
         raise _Bad("is nested too deep") from None
     except ValueError as error:  # a constant that is not JSON, or thousands of digits
         raise _Bad(f"is not JSON: {error}") from None
-    if not isinstance(value, dict):
+    if not is_object(value):
         raise _Bad(f"must be a JSON object, not {_kind(value)}")
     if not value:
         raise _Bad("is an empty object")
-    return cast(Json, value)
+    return value
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -122,9 +122,10 @@ class Calls:
     async def make(self, call: Call) -> None:
         """Makes the attempts of a call and writes its line. Raises Left or Unpassed without a
         result."""
-        task = asyncio.current_task()
-        assert task is not None
-        self._runner.own(call, task)
+        if call.task is None:
+            task = asyncio.current_task()
+            assert task is not None
+            self._runner.own(call, task)
         try:
             sent = await self._attempted(call)
         except NoReply as no_reply:

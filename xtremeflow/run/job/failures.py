@@ -45,7 +45,9 @@ Failure = StatusFailure | BadReply | NoReply | Unfit
 
 
 def failure_in(reply: Reply, answer: Document | None) -> StatusFailure | BadReply | None:
-    """Returns the failure in a reply with that decoded body, or None."""
+    """Returns the failure in a reply with that body, or None."""
+    if answer is not None and answer.is_sound and 200 <= reply.status < 300:
+        return None
     if reply.status >= 400:
         return StatusFailure(reply, answer)
     if not 200 <= reply.status < 300:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NoReturn
+
+from xtremeflow import _http
 
 _DEEPEST = 500  # levels of arrays and objects; Python's own parser gives up at some 900
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
@@ -27,33 +29,52 @@ _CONTROLS = re.compile("[\x00-\x1f]")
 _OPENS = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 
 
-class Document(NamedTuple):
-    """A decoded body.
+class Document:
+    """A body of JSON.
 
-    value  the decoded value
-    line   the same as one line of strict JSON in UTF-8
+    line      one line of strict JSON in UTF-8
+    is_sound  whether it is known to be an object without an error
     """
 
-    value: Any
-    line: bytes
+    __slots__ = ("_value", "is_sound", "line")
+
+    def __init__(self, line: bytes, value: Any = ..., *, is_sound: bool = False) -> None:
+        self.line = line
+        self.is_sound = is_sound
+        self._value = value
+
+    @property
+    def value(self) -> Any:
+        """The decoded value."""
+        if self._value is ...:
+            self._value = _decoded(self.line)
+        return self._value
 
 
 def document(body: bytes) -> Document | None:
-    """Decodes a body. Returns None if it is no JSON, or nested too deep for other programs."""
+    """Reads a body. Returns None if it is no JSON, or nested too deep for other programs."""
+    if _http.is_sound(body):
+        return Document(body, is_sound=True)
     line = _one_line(body)
+    if _http.is_sound(line):
+        return Document(line, is_sound=True)
     if b"\\" not in line or (b"\\ud" not in line and b"\\uD" not in line):
         try:
-            value = _DECODER.decode(line.decode())
-            return None if _is_deep(line) else Document(value, line)
+            value = _decoded(line)
+            return None if _is_deep(line) else Document(line, value)
         except RecursionError:
             return None
         except ValueError:
             pass
     line = _mended(body)
     try:
-        return None if _is_deep(line) else Document(_DECODER.decode(line.decode()), line)
+        return None if _is_deep(line) else Document(line, _decoded(line))
     except ValueError:
         return None
+
+
+def _decoded(line: bytes) -> Any:
+    return _DECODER.decode(line.decode())
 
 
 def quoted(body: bytes) -> bytes:

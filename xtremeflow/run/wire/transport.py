@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from xtremeflow._http import parse_head
+from xtremeflow._http import parse_head, request_id
 from xtremeflow.run.input.requests import RequestLine
-
-_REQUEST_ID = re.compile(rb"^(?:x-)?request-id:[ \t]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(slots=True)  # frozen, it would take three times as long to make
 class Reply:
-    """An answer of any status, which never changes. Its head is a mapping of lower-case names to values, or the bytes as
-    they came."""
+    """An answer of any status, which never changes. Its head is a mapping of lower-case names to
+    values, or the bytes as they came."""
 
     status: int
     head: Mapping[str, str] | bytes
@@ -31,8 +28,7 @@ class Reply:
     def request_id(self) -> str | None:
         """The provider's name of the request."""
         if isinstance(self.head, bytes):
-            found = _REQUEST_ID.search(self.head)  # most results need no other field
-            return None if found is None else found[1].decode("latin-1")
+            return request_id(self.head)  # most results need no other field
         return self.head.get("x-request-id") or self.head.get("request-id")
 
 
