@@ -194,6 +194,28 @@ def test_a_forked_child_is_no_member_and_says_so(share: str) -> None:
         assert process.says() == "7"
 
 
+FORKS_AND_DIES = """
+    import asyncio, os, signal, sys
+    from xtremeflow import TaskScheduler
+    async def holds(scheduler):
+        return await scheduler.start_task(asyncio.sleep(3600))
+    async def calls(scheduler):
+        await (await scheduler.start_task(asyncio.sleep(0)))
+    scheduler = TaskScheduler(1, share=sys.argv[1])
+    task = asyncio.new_event_loop().run_until_complete(holds(scheduler))
+    if os.fork() > 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    asyncio.run(asyncio.wait_for(calls(TaskScheduler(1, share=sys.argv[1])), 20))
+    print("done", flush=True)
+    os._exit(0)
+"""
+
+
+def test_a_forked_child_does_not_keep_its_dead_parent_a_member(share: str) -> None:
+    with Process(FORKS_AND_DIES, share) as process:
+        assert process.says() == "done"
+
+
 # -- failures, while three members send calls
 
 

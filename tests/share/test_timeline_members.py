@@ -230,6 +230,25 @@ def test_without_an_answer_members_go_on_at_their_part(on_outage: str, refused: 
     assert long == (pytest.approx(350, rel=0.05) if on_outage == "share" and refused else 0)
 
 
+@pytest.mark.parametrize("seconds", [0.05, 0.3, 0.5, 1, 3])
+def test_a_short_outage_lets_no_call_pass_that_the_limit_does_not(seconds: float) -> None:
+    async def main() -> list[float]:
+        share = TimelineShare(Network(0.001))
+        members = [RequestRateScheduler(max_rps=100, share=share) for _ in range(3)]
+        calls = [member.submit(now()) for _ in range(130) for member in members]
+        await asyncio.sleep(0.5)
+        share.network.broken = Unreachable("cut")
+        await asyncio.sleep(seconds)
+        share.network.broken = None
+        times = sorted(await asyncio.gather(*calls))
+        await done(*members)
+        return times
+
+    times = run(main())
+    assert overdrawn([(time, 1) for time in times], 100, 1) == 0
+    assert times[-1] - times[0] < 3.9 + 3.5
+
+
 def test_a_fault_on_the_way_is_told_and_ends_no_membership(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -247,7 +266,7 @@ def test_a_fault_on_the_way_is_told_and_ends_no_membership(
 
     with caplog.at_level(logging.ERROR):
         times = run(main())
-    assert len(times) == 200
+    assert overdrawn([(time, 1) for time in times], 100, 1) == 0
     assert "a fault in the share 'timeline'" in caplog.text
 
 

@@ -3,7 +3,8 @@
 On one machine: `place` finds its file, and `member` joins a scheduler to it. For members on several
 machines: `timeline` is their account, in Python and as a script for a server, and `rows` are its
 commands and answers. `keeper` says how they are reached, and `redis_keeper` reaches a server.
-`holder` is the member's side, `elsewhere` joins a scheduler, and `background` is where it talks.
+`holder` is the member's side: `demand` is what it asks for, and `alone` what it does in an outage.
+`elsewhere` joins a scheduler to it, and `background` is where it talks.
 """
 
 from xtremeflow.share.keeper import Terms

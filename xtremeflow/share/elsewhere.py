@@ -8,11 +8,11 @@ import weakref
 from collections.abc import Callable, Sequence
 
 from xtremeflow import _core
-from xtremeflow.share.holder import Definition, Holder
+from xtremeflow.share.holder import Holder
 from xtremeflow.share.keeper import KeptShare
 from xtremeflow.share.place import FORMS, ShareError
 from xtremeflow.share.redis_keeper import FORM, SCHEMES, redis_share
-from xtremeflow.share.rows import Described
+from xtremeflow.share.rows import Definition, Described
 
 PATIENCE = 10.0  # seconds that joining may take
 LEAVING = 1.0  # seconds that the end of the process waits for it

@@ -9,36 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
-import random
 import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from xtremeflow import _core
+from xtremeflow.share.alone import Alone
+from xtremeflow.share.demand import Demand, at_most
 from xtremeflow.share.keeper import Keeper, Runner, Terms, Unreachable, Unusable
 from xtremeflow.share.offset import Offset
 from xtremeflow.share.place import ShareError
-from xtremeflow.share.rows import Described, Taken, described_from, taken_from
-from xtremeflow.share.timeline import CHUNK, Ask
+from xtremeflow.share.rows import Definition, Described, Taken, described_from, taken_from
+from xtremeflow.share.timeline import Ask
 
 logger = logging.getLogger("xtremeflow")
 
 US = 1_000  # ns
-CHUNK_S = CHUNK / 1e6
 BUSY, IDLE = 1.0, 10.0  # seconds between two asks of a member that holds or wants something, or not
 BUSY_PATIENCE, IDLE_PATIENCE = 2_500_000, 25_000_000  # microseconds
-ALONE = 10.0  # seconds for which members go on alone, unless connections are refused
 FEW = 16  # members
 TRIPS = 8  # round trips by which it is known how long an answer takes
-SECOND_TRY, LAST_TRY = 0.05, 1.0  # seconds between two tries to connect, at first and at most
-LATEST = 2 * LAST_TRY  # within this time all members notice that an outage is over
-
-Definition = tuple[str, float, float, float]
-"""Of a limit: name, amount, period in seconds, capacity."""
+LOOK = 0.05  # seconds between two looks of a member that goes on alone
 
 
 class Holder:
@@ -67,7 +62,7 @@ class Holder:
         self._scheduler: Callable[[], _core.Scheduler | None] = lambda: None
         self._news = asyncio.Event()
         self._offset = Offset()
-        self._chance = random.Random()  # the program's own numbers are not for this thread
+        self._demand, self._alone = Demand(terms, self._clock), Alone(self._clock)
         self._trips: deque[int] = deque(maxlen=TRIPS)  # round trips, in ns
         self._connection = ""
         self._number = 0
@@ -76,14 +71,8 @@ class Holder:
         self._heard: list[str] = []
         self._closed = self._joined = False
         self._episodes = self._paused_until = 0  # of the scheduler, as far as they are told
-        self._submitted, self._looked_at, self._rate = 0, 0, 0.0
-        self._wait = SECOND_TRY  # before the next try to connect, in seconds
-        self._answers_from = -math.inf  # the end of the last outage, in ns
-        self._alone_until = 0  # until then it uses its part only, in ns
-        self._not_before = 0.0  # the next chunk is not asked for earlier, in ns
-        self._own_from, self._own_units = 0, [0.0]
         self._until = -1  # when the present chunk lapses, in ns
-        self._sent_at = 0  # the last ask, in ns
+        self._sent_at = self._answered_at = 0  # the last ask, and the last answer, in ns
         self._must_speak = self._is_active = False
         self._want = 0
 
@@ -215,10 +204,10 @@ class Holder:
     async def _command(self, name: str, *arguments: Any) -> list[Any]:
         sent = self._clock()
         row = await self._keeper.command(name, *arguments)
+        self._answered_at = self._clock()
         if len(row) > 1 and not isinstance(row[1], dict):
-            received = self._clock()
-            self._offset.note(sent, int(float(row[1])), received)
-            self._trips.append(received - sent)
+            self._offset.note(sent, int(float(row[1])), self._answered_at)
+            self._trips.append(self._answered_at - sent)
         return row
 
     async def _step(self) -> None:
@@ -234,7 +223,11 @@ class Holder:
         await self._tell_changes()
         await self._listen(scheduler)
         self._until = state["until"]
-        ask = self._unsent or self._ask_of(scheduler, state)
+        ask = self._unsent
+        if ask is not None:  # its chunk is asked for now
+            ask = replace(ask, count=self._at_most(ask.count, ask.mean))
+        else:
+            ask = self._ask_of(scheduler, state)
         if ask is not None:
             await self._take(scheduler, ask)
         seconds = self._pause(state)
@@ -250,8 +243,8 @@ class Holder:
         """Waits for news, for so many seconds, or until the chunk lapses."""
         if self._until >= 0:
             seconds = min(seconds, max(0.0, (self._until - self._clock()) / 1e9) + 0.001)
-        if self._waits_for_fairness():
-            seconds = min(seconds, (self._not_before - self._clock()) / 1e9)
+        if self._demand.waits > 0:
+            seconds = min(seconds, self._demand.waits)
         if not self._news.is_set():
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._news.wait(), seconds)
@@ -262,10 +255,7 @@ class Holder:
         for i, (unused, refund) in enumerate(zip(state["unused"], state["refunds"], strict=True)):
             self._unused[i] += unused
             self._refunded[i] += refund
-        came, elapsed = state["submitted"] - self._submitted, state["now"] - self._looked_at
-        if elapsed >= 20_000 * US:
-            self._rate = came / (elapsed / 1e9) if elapsed < 1e9 else 0.0
-            self._submitted, self._looked_at = state["submitted"], state["now"]
+        self._demand.note(state)
 
     def _keep_nothing(self) -> None:
         """Nothing goes back, since levels were set meanwhile, or the account is another one."""
@@ -287,8 +277,9 @@ class Holder:
             spare = max(0, state["slots"] - keep)
         else:
             spare = 0
-        count, head, mean = self._demand(state)
-        scheduler._lease_asks(count > 0 or self._waits_for_fairness(), want, spare)
+        count, head, mean = self._demand.calls(state)
+        count = self._at_most(count, mean)
+        scheduler._lease_asks(count > 0 or self._demand.waits > 0, want, spare)
         pause = self._pause(state)
         lacks = self.slots >= 0 and want > state["slots"] and want > self._want
         speaks = count > 0 or lacks or returned + spare > 0 or any(self._unused)
@@ -322,29 +313,11 @@ class Holder:
         self._keep_nothing()
         return ask
 
-    def _demand(self, state: dict[str, Any]) -> tuple[int, tuple[float, ...], tuple[float, ...]]:
-        """The calls for which a chunk is asked: their number, the first one's cost, and the mean of
-        the others."""
-        heads, left, waiting = state["head"], state["left"], state["waiting"]
-        costs = zip(heads, state["mean"], strict=True)
-        mean = tuple(float(mean) if mean > 0 else float(head) for head, mean in costs)
-        units = [(own, each) for own, each in zip(left, mean, strict=True) if each > 0]
-        none = (0, mean, mean)
-        if state["has_next"] or not units or self._waits_for_fairness():
-            return none
-        covered = int(min(own / each for own, each in units)) if state["has_chunk"] else 0
-        demand = waiting
-        if state["has_chunk"] or waiting > 0:  # a stream of calls goes on as it has until now
-            demand = max(demand, math.ceil(self._rate * CHUNK_S))
-        count = demand - covered
-        if count < 1:
-            return none
-        is_next = waiting > 0 and any(own < head for own, head in zip(left, heads, strict=True))
-        head = heads if is_next or waiting > covered == 0 else [math.ceil(each) for each in mean]
-        return count, tuple(float(each) for each in head), mean
-
-    def _waits_for_fairness(self) -> bool:
-        return self._clock() < self._not_before
+    def _at_most(self, count: int, mean: Sequence[float]) -> int:
+        """As many of the calls as it may ask for at once."""
+        if self._alone.is_recent:
+            count = at_most(count, mean, self.limits, self._members)
+        return count
 
     async def _take(self, scheduler: _core.Scheduler, ask: Ask) -> None:
         self._unsent = ask
@@ -384,22 +357,11 @@ class Holder:
             self._until = until if until >= 0 else self._until
             if until < 0:
                 self._unused = [a + b for a, b in zip(self._unused, chunk.units, strict=True)]
-            self._be_fair(taken, start, chunk.units)
+            self._demand.be_fair(taken, self.limits, start, self._alone.is_recent)
         elif ask.count > 0:
             scheduler._lease_asks(False, ask.want, 0)
         if taken.suspect and not await self._keeper.lives(taken.connection):
             await self._command("bury", taken.suspect, taken.seen)
-
-    def _be_fair(self, taken: Taken, start: int, units: Sequence[float]) -> None:
-        """By units: a member whose call is larger than its chunk lets the others have theirs."""
-        self._not_before = 0
-        rates = [amount / per for _, amount, per, _ in self.limits]
-        length = max((u / rate for u, rate in zip(units, rates, strict=True)), default=0.0)
-        if self._clock() < self._alone_until:  # others may not have noticed that it is over
-            self._not_before = start + length * taken.members * 1e9
-        others = max(taken.active, taken.waiting)  # with calls that wait, at low rates too
-        if self.terms.fair == "units" and length > CHUNK_S / others:
-            self._not_before = max(self._not_before, start + (length * others - CHUNK_S) * 1e9)
 
     # -- pauses and changes
 
@@ -474,70 +436,54 @@ class Holder:
         self.reachable = False
         self.outages += 1
         logger.warning("the share %r does not answer: %s", self.name, error)
-        began, refused = self._clock(), error.refused
-        self._own_from, self._own_units = began, [0.0] * len(self.limits)
-        if began > self._answers_from + LATEST * 1e9:
-            self._wait, try_at = SECOND_TRY, began
-        else:  # something is wrong that connecting does not mend
-            try_at = self._next_try()
+        self._alone.begin(len(self.limits), self._answered_at)
+        refused = error.refused
         while not self._closed and self._scheduler() is not None:
-            if self._clock() >= try_at:
+            if self._alone.seconds == 0:
                 try:
                     await self._connect()
                     break
                 except Exception as again:  # whatever it is, the next try may do better
                     refused = isinstance(again, Unreachable) and again.refused
-                try_at = self._next_try()
-            if self.terms.on_outage == "share" and (refused or self._clock() - began < ALONE * 1e9):
+                self._alone.put_off()
+            if self.terms.on_outage == "share" and self._alone.may_go_on(refused):
                 self._grant_alone()
             with suppress(asyncio.TimeoutError):
-                seconds = min(CHUNK_S / 4, max(0.0, (try_at - self._clock()) / 1e9))
-                await asyncio.wait_for(self._news.wait(), seconds)
+                await asyncio.wait_for(self._news.wait(), min(LOOK, self._alone.seconds))
             self._news.clear()
         if self.reachable:
-            self._answers_from = self._clock()
             self._owe()
             logger.warning("the share %r answers again", self.name)
 
-    def _next_try(self) -> int:
-        """The instant of the next try to connect. Each waits for longer than the one before."""
-        wait = self._wait * self._chance.uniform(0.5, 1.5)
-        self._wait = min(LAST_TRY, 2 * self._wait)
-        return self._clock() + int(wait * 1e9)
+    @property
+    def _members(self) -> int:
+        """As many as were there at the last answer."""
+        return max(1, self.last.members if self.last is not None else 1)
 
     def _grant_alone(self) -> None:
-        """A chunk at a time, at the rate divided by the members."""
         scheduler = self._scheduler()
-        now = self._clock()
-        if scheduler is None or self._own_from > now + CHUNK * US:
+        if scheduler is None:
             return
         state = scheduler._lease_look()
         self._collect(state)
         if state["has_next"] or state["waiting"] == 0:
             return
-        members = max(1, self.last.members if self.last is not None else 1)
-        rates = [amount / per / members for _, amount, per, _ in self.limits]
-        head = [float(each) for each in state["head"]]
-        units = [
-            max(own, math.floor(rate * CHUNK_S)) for own, rate in zip(head, rates, strict=True)
-        ]
-        length = max((u / rate for u, rate in zip(units, rates, strict=True)), default=0.0)
-        start = max(self._own_from, now)
-        if scheduler._lease_grant(start, tuple(head), tuple(units)) >= 0:
-            self._own_from = start + int(length * 1e9)
-            self._own_units = [a + b for a, b in zip(self._own_units, units, strict=True)]
+        head = tuple(float(each) for each in state["head"])
+        chunk = self._alone.chunk(head, self.limits, self._members)
+        if chunk is not None:
+            start, units = chunk
+            scheduler._lease_grant(start, head, units)
 
     def _owe(self) -> None:
-        """The account has to know what was used without it; not more than its bucket can have
-        gained since."""
+        """The account has to know what was used without it."""
         scheduler = self._scheduler()
-        if scheduler is None or not any(self._own_units):
+        if scheduler is None:
             return
         state = scheduler._lease_look()
         self._collect(state)
-        scheduler._lease_void()
-        for i, (_, amount, per, capacity) in enumerate(self.limits):
-            used = max(0.0, self._own_units[i] - self._unused[i] - state["left"][i])
-            self._unused[i] = 0.0
-            self._refunded[i] -= min(used, capacity + amount / per * CHUNK_S)
-        self._alone_until = self._clock() + int(LATEST * 1e9)
+        left = [a + b for a, b in zip(state["left"], self._unused, strict=True)]
+        debts = self._alone.end(left, self.limits, self._members)
+        if any(debts):
+            scheduler._lease_void()
+            self._unused = [0.0] * len(self.limits)
+            self._refunded = [a - b for a, b in zip(self._refunded, debts, strict=True)]

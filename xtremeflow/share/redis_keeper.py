@@ -13,6 +13,8 @@ import hashlib
 import importlib
 import importlib.resources
 import math
+import os
+import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -123,6 +125,16 @@ class RedisKeeper:
         self._connection: Any = None
         self._news: Any = None
         self._listening: asyncio.Task[None] | None = None
+        _here.add(self)
+
+    def forget(self) -> None:
+        """Drops the connections, which are another process's: they must end with that."""
+        for connection in (self._connection, self._news):
+            writer = getattr(connection, "_writer", None)
+            if writer is not None:
+                nowhere = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+                os.dup2(nowhere, writer.get_extra_info("socket").fileno(), inheritable=False)
+                os.close(nowhere)
 
     def _pool_of(self, share: RedisShare) -> Any:
         """A pool that knows how connections are made; it holds none."""
@@ -247,6 +259,21 @@ class RedisKeeper:
         if isinstance(error, Exception):  # asyncio's transports raise any, once they are cut
             return Unreachable(repr(error))
         return error
+
+
+_here: weakref.WeakSet[RedisKeeper] = weakref.WeakSet()
+"""The keepers of this process."""
+
+
+def _forget_all() -> None:
+    for keeper in list(_here):
+        with suppress(OSError):
+            keeper.forget()
+    _here.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 async def _exchange(connection: Any, words: tuple[str, ...]) -> Any:

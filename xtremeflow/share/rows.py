@@ -9,6 +9,9 @@ from typing import Any, cast
 
 from xtremeflow.share.timeline import Ask, Row
 
+Definition = tuple[str, float, float, float]
+"""Of a limit: name, amount, period in seconds, capacity."""
+
 HEADER = 17  # numbers and texts of an answer to an ask, before those of each limit
 
 
@@ -106,7 +109,7 @@ class Described:
     end: int
     members: int
     slots: int  # -1: any number
-    limits: tuple[tuple[str, float, float, float], ...]
+    limits: tuple[Definition, ...]
 
 
 def described_from(row: Row) -> Described | None:

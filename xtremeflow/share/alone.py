@@ -1,0 +1,112 @@
+"""A member whose keeper does not answer: when it tries again, and what it uses meanwhile.
+
+It uses its part of the limits, in pieces so small that the pieces of all members at once are no
+burst. It begins when the chunks that were granted before are used up. Afterwards it owes what it
+has used.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+from xtremeflow.share.rows import Definition
+from xtremeflow.share.timeline import CHUNK
+
+PIECE = CHUNK / 4e6  # seconds: a chunk of its own is the gain of its part in this time
+LINE = 2 * CHUNK * 1_000  # ns: members have a chunk, and another one ahead
+LONGEST = 10.0  # seconds for which members go on alone, unless connections are refused
+SECOND_TRY, LAST_TRY = 0.05, 1.0  # seconds between two tries to connect, at first and at most
+LATEST = 2 * LAST_TRY  # within this time all members notice that an outage is over
+
+
+class Alone:
+    """The outages of a member, one after the other.
+
+    Args:
+        clock: Returns ns.
+    """
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self._clock = clock
+        self._chance = random.Random()  # the program's own numbers are not for this thread
+        self._began = self._try_at = self._from = 0  # ns
+        self._ended = self._parts_until = -math.inf  # ns
+        self._wait = SECOND_TRY  # before the next try, in seconds
+        self._units: list[float] = []  # of its own chunks
+
+    def begin(self, limits: int, answered: int) -> None:
+        """An outage begins. The keeper's last answer was at `answered` (ns)."""
+        self._began = self._try_at = self._clock()
+        self._from, self._units = max(self._began, answered + LINE), [0.0] * limits
+        if self._began > self._ended + LATEST * 1e9:
+            self._wait = SECOND_TRY
+        else:  # something is wrong that connecting does not mend
+            self.put_off()
+
+    def end(self, left: Sequence[float], limits: Sequence[Definition], members: int) -> list[float]:
+        """The outage is over, and `left` of its chunks are not used. Returns what it owes of each
+        limit.
+
+        The account's buckets have gained meanwhile at most what they hold. The members together
+        owe no more than that, and a chunk.
+        """
+        self._ended = self._clock()
+        used = [max(0.0, own - rest) for own, rest in zip(self._units, left, strict=True)]
+        if any(used) or self._wait > SECOND_TRY:  # others may be alone for as long again
+            self._parts_until = self._ended + LATEST * 1e9
+        return [
+            min(units, (capacity + amount / per * CHUNK / 1e6) / members)
+            for units, (_, amount, per, capacity) in zip(used, limits, strict=True)
+        ]
+
+    # -- tries to connect
+
+    @property
+    def seconds(self) -> float:
+        """Until the next try; 0 if it is due."""
+        return max(0.0, (self._try_at - self._clock()) / 1e9)
+
+    def put_off(self) -> None:
+        """Tries again later. Each wait is longer than the one before."""
+        wait = self._wait * self._chance.uniform(0.5, 1.5)
+        self._wait = min(LAST_TRY, 2 * self._wait)
+        self._try_at = self._clock() + int(wait * 1e9)
+
+    # -- its part
+
+    def may_go_on(self, refused: bool) -> bool:
+        """Whether it may use its part still. `refused`: nobody listens, so no member gets an
+        answer."""
+        return refused or self._clock() - self._began < LONGEST * 1e9
+
+    @property
+    def is_recent(self) -> bool:
+        """Others may not have noticed yet that the outage is over, so each uses its part only."""
+        return self._clock() < self._parts_until
+
+    def chunk(
+        self, head: Sequence[float], limits: Sequence[Definition], members: int
+    ) -> tuple[int, tuple[float, ...]] | None:
+        """Returns the next chunk of its own: its start in ns, and the units. None: it has enough.
+
+        Args:
+            head: The costs of the first call.
+            limits: Those of all members.
+            members: By how many they are divided.
+        """
+        now = self._clock()
+        if self._from > now + CHUNK * 1_000:
+            return None
+        rates = [amount / per / members for _, amount, per, _ in limits]
+        units = tuple(
+            max(own, math.floor(rate * PIECE)) for own, rate in zip(head, rates, strict=True)
+        )
+        length = max((u / rate for u, rate in zip(units, rates, strict=True)), default=0.0)
+        start = max(self._from, now)
+        if not any(self._units):  # the first ones of all members are no burst either
+            start += int(length * self._chance.random() * 1e9)
+        self._from = start + int(length * 1e9)
+        self._units = [a + b for a, b in zip(self._units, units, strict=True)]
+        return start, units
