@@ -215,10 +215,12 @@ job_suite() {
 }
 
 # 100,000 calls at a provider that is not what it says, in every way in turn: the suite has the same
-# with a few thousand.
+# with a few thousand. And 20 failures of a share's server for each one of the suite.
 job_soak() {
     setup test
     in_venv bench soak
+    XTREMEFLOW_SOAK=20 in_venv pytest tests/share/test_server_failures.py \
+        tests/share/test_timeline_members.py
 }
 
 # The tests that need the SDKs whose refusals they are about, and the frameworks above them. The

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -76,6 +77,12 @@ class Server:
         self.client.close()
         self.popen.kill()
         self.popen.wait()
+
+    def stop(self, seconds: float) -> None:
+        """Lets it do nothing for so long."""
+        self.popen.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self.popen.send_signal(signal.SIGCONT)
 
     def __enter__(self) -> Server:
         return self

@@ -15,6 +15,8 @@ from xtremeflow.share import ShareError
 from xtremeflow.share.member import clear
 
 _numbers = itertools.count()
+ROUNDS = int(os.environ.get("XTREMEFLOW_SOAK", "1"))
+"""How often failures are repeated: more than once by `./dev check soak`."""
 
 FORKS = """
         import asyncio, os, sys
@@ -87,6 +89,10 @@ class Process:
         if self.popen.poll() is None:
             self.popen.kill()
         self.close()
+
+
+async def sent() -> float:
+    return time.monotonic()
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> None:

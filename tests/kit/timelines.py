@@ -21,6 +21,7 @@ class Network:
     def __init__(self, delay: float = 0.0, seed: int = 0) -> None:
         self.delay = delay  # seconds, one way; each is half to one and a half times that
         self.broken: Exception | None = None
+        self.loss = 0.0  # part of the commands that is lost, and of their answers
         self.skew = 0  # microseconds by which the keeper's clock differs
         self.commands = 0
         self.random = random.Random(seed)
@@ -30,6 +31,8 @@ class Network:
             await asyncio.sleep(self.delay * self.random.uniform(0.5, 1.5))
         if self.broken is not None:
             raise self.broken
+        if self.random.random() < self.loss:
+            raise Unreachable("lost")
 
 
 class TimelineShare(KeptShare):

@@ -1,4 +1,4 @@
-"""Members on a real server, in several processes, with failures of server and network.
+"""Members on a real server, in several processes.
 
 Real time: the tests assert order, totals and wide bounds.
 """
@@ -9,16 +9,13 @@ import asyncio
 import gc
 import itertools
 import json
-import random
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 import redis.asyncio
-from kit.proxy import Proxy
 from kit.redis_servers import Server, binaries
-from kit.shares import FORKS, Process, eventually
+from kit.shares import FORKS, Process, eventually, sent
 from kit.strict import overdrawn
 
 from xtremeflow import RequestRateScheduler, TaskScheduler, auto_backoff
@@ -39,10 +36,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def share(server: Server) -> Iterator[str]:
     yield f"{server.url}#{next(_numbers)}"
     gc.collect()
-
-
-async def sent() -> float:
-    return time.monotonic()
 
 
 SENDS = """
@@ -214,104 +207,6 @@ FORKS_AND_DIES = """
 def test_a_forked_child_does_not_keep_its_dead_parent_a_member(share: str) -> None:
     with Process(FORKS_AND_DIES, share) as process:
         assert process.says() == "done"
-
-
-# -- failures, while three members send calls
-
-
-async def during(share: str, trouble: Callable[[], object], calls: int = 150) -> list[float]:
-    """Sends calls while there is trouble; the times of all."""
-    members = [RequestRateScheduler(max_rps=100, share=share) for _ in range(3)]
-    tasks = [member.submit(sent()) for _ in range(calls // 3) for member in members]
-    await asyncio.sleep(0.5)
-    await asyncio.to_thread(trouble)
-    return sorted(await asyncio.wait_for(asyncio.gather(*tasks), 60))
-
-
-def test_a_server_that_is_killed_and_starts_with_nothing(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-
-        def trouble() -> None:
-            server.kill()
-            time.sleep(0.5)
-            server.start()
-
-        times = asyncio.run(during(f"{server.url}#a", trouble))
-        assert overdrawn(times, 100) <= 10  # 0 on a machine that has nothing else to do
-        gc.collect()
-
-
-def test_a_server_that_comes_back_with_an_older_state(tmp_path: Path) -> None:
-    with Server(tmp_path, None, "--dbfilename", "dump.rdb") as server:
-
-        def trouble() -> None:
-            server.client.save()
-            time.sleep(0.3)
-            server.kill()
-            server.start()
-
-        times = asyncio.run(during(f"{server.url}#a", trouble))
-        assert overdrawn(times, 100) <= 10  # 0 on a machine that has nothing else to do
-        gc.collect()
-
-
-@pytest.mark.parametrize("command", ["FLUSHALL", "SCRIPT FLUSH", "CLIENT KILL TYPE normal"])
-def test_members_go_on_after(command: str, server: Server, share: str) -> None:
-    def trouble() -> None:
-        for _ in range(5 if "KILL" in command else 1):
-            server.client.execute_command(*command.split())
-            time.sleep(0.1)
-
-    times = asyncio.run(during(share, trouble))
-    assert overdrawn(times, 100) <= 10  # 0 on a machine that has nothing else to do
-
-
-@pytest.mark.parametrize("kind", ["delay", "stall", "black hole", "reset"])
-def test_a_network_that(kind: str, server: Server) -> None:
-    with Proxy(server.port, 0.05 if kind == "delay" else 0.0) as proxy:
-
-        def trouble() -> None:
-            if kind == "stall":
-                proxy.stall(2)
-            elif kind == "black hole":
-                proxy.swallows = True
-                time.sleep(2)
-                proxy.swallows = False
-            elif kind == "reset":
-                for _ in range(5):
-                    proxy.reset()
-                    time.sleep(0.1)
-
-        times = asyncio.run(during(f"{proxy.url}#{next(_numbers)}", trouble))
-        assert overdrawn(times, 100) <= 10  # 0 on a machine that has nothing else to do
-        gc.collect()
-
-
-def test_members_that_wait_during_an_outage_do_nothing(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        share = f"{server.url}?on_outage=wait#a"
-        killed = list[float]()
-
-        def trouble() -> None:
-            server.kill()
-            killed.append(time.monotonic())
-            time.sleep(2)
-            killed.append(time.monotonic())
-            server.start()
-
-        times = asyncio.run(during(share, trouble))
-        assert not [at for at in times if killed[0] + 1 < at < killed[1]]
-        gc.collect()
-
-
-def test_an_outage_takes_no_random_number_of_the_programs(tmp_path: Path) -> None:
-    with Server(tmp_path) as server:
-        scheduler = RequestRateScheduler(max_rps=100, share=f"{server.url}#a")
-        before = random.getstate()
-        server.kill()
-        eventually(lambda: scheduler.stats().share.outages > 0)
-        time.sleep(0.5)  # for some tries to connect
-        assert random.getstate() == before
 
 
 # -- the command line

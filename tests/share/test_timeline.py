@@ -147,10 +147,11 @@ class ScriptAndPython(RuleBasedStateMachine):
     @rule(
         data=st.data(), member=members, span=spans, held=few, more=few, returned=few,
         count=st.integers(-1, 30), ahead=st.sampled_from([0, 0, 0, 5]), repeat=st.booleans(),
+        later=st.sampled_from([1, -600_000_000]),
     )  # fmt: skip
     def take(
         self, data: st.DataObject, member: str, span: int, held: int, more: int, returned: int,
-        count: int, ahead: int, repeat: bool,
+        count: int, ahead: int, repeat: bool, later: int,
     ) -> None:  # fmt: skip
         n = len(self.limits)
         units = st.lists(st.integers(0, 40).map(float), min_size=n, max_size=n)
@@ -167,8 +168,11 @@ class ScriptAndPython(RuleBasedStateMachine):
         if answer != ["unknown"]:
             self.operations = answer.operations
             if repeat:
-                again = self.both(1, "take", member, ask)
-                assert (again.chunk, again.operations) == (answer.chunk, answer.operations)
+                again = self.both(later, "take", member, ask)
+                back = max(0, -later)
+                assert again.operations == answer.operations
+                if answer.chunk is not None:
+                    assert again.chunk.start == answer.chunk.start - back
 
     @rule(data=st.data(), span=spans, wait=st.integers(1, 3_000_000), margin=few)
     def refuse(self, data: st.DataObject, span: int, wait: int, margin: int) -> None:

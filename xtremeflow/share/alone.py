@@ -77,8 +77,8 @@ class Alone:
     # -- its part
 
     def may_go_on(self, refused: bool) -> bool:
-        """Whether it may use its part still. `refused`: nobody listens, so no member gets an
-        answer."""
+        """Whether it may use its part still. While connections are `refused` no member gets an
+        answer, so it may without end."""
         return refused or self._clock() - self._began < LONGEST * 1e9
 
     @property

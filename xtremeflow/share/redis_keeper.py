@@ -31,9 +31,16 @@ SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
 FORM = "'redis://HOST:PORT/0#NAME'"
 PATIENCE = 1.0  # seconds that a command may take
 KINDS = ("account", "members", "deadlines", "asked", "line")
-# Answers of a server that is starting, failing over, or full: it may take the command later.
-_PASSING = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "BUSY", "OOM",
-            "NOREPLICAS", "MISCONF", "UNBLOCKED")  # fmt: skip
+# Answers of a server that is starting, failing over, or full: it may take the command later. The
+# first are classes of redis-py, which takes their words off the texts.
+_PASSING = (
+    "ReadOnlyError",
+    "MasterDownError",
+    "ClusterDownError",
+    "TryAgainError",
+    "OutOfMemoryError",
+)
+_PASSING_WORDS = ("BUSY", "NOREPLICAS", "MISCONF", "UNBLOCKED")
 
 
 @dataclass(frozen=True)
@@ -249,7 +256,8 @@ class RedisKeeper:
         if isinstance(error, (errors.AuthenticationError, errors.NoPermissionError)):
             return Unusable(str(error))
         if isinstance(error, errors.ResponseError):
-            is_passing = str(error).startswith(_PASSING)
+            is_passing = isinstance(error, tuple(getattr(errors, name) for name in _PASSING))
+            is_passing = is_passing or str(error).startswith(_PASSING_WORDS)
             return Unreachable(str(error)) if is_passing else Unusable(str(error))
         if isinstance(error, (asyncio.TimeoutError, errors.TimeoutError)):
             return Unreachable(f"no answer within {PATIENCE:g} s")

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, cast
 
-from xtremeflow.share.timeline import Ask, Row
+from xtremeflow.share.timeline import START, Ask, Row
 
 Definition = tuple[str, float, float, float]
 """Of a limit: name, amount, period in seconds, capacity."""
 
-HEADER = 17  # numbers and texts of an answer to an ask, before those of each limit
+HEADER = START + 1  # numbers and texts of an answer to an ask, before those of each limit
 
 
 def texts(arguments: Sequence[Any]) -> list[str]:

@@ -7,6 +7,7 @@
 
 local CHUNK, LATE_AT_ONCE, RECOVERY, CLOSED = 200000, 50000, 14, 300000
 local ACTIVE, SILENCE, MINUTE, CHECK = 1000000, 30000000, 60000000, 1000000
+local NOW, END, START = 2, 7, 17 -- places of the instants in an answer to an ask
 local KEPT = 86400000 -- ms for which an account without commands is kept
 
 local command, next_argument = ARGV[1], 2
@@ -209,6 +210,7 @@ local function begin(token, limits, slots)
     }
   end
   redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+  publish('', 'epoch')
 end
 
 local function described()
@@ -387,7 +389,13 @@ function commands.take()
     connection = text(), token = text(),
   }
   if ask.number == record.number then
-    record.reply[2] = now
+    local back = math.max(0, record.reply[NOW] - now)
+    for _, place in ipairs({END, START}) do
+      if record.reply[place] > 0 then
+        record.reply[place] = record.reply[place] - back
+      end
+    end
+    record.reply[NOW] = now
     return told(record.reply)
   end
   local n = #account.limits

@@ -29,6 +29,7 @@ MINUTE = 60_000_000  # after this time without a change the margin loses a 16th
 CHECK = 1_000_000  # after this time another look at a member that is overdue
 
 Row = list[Any]
+NOW, END, START = 1, 6, 16  # places of the instants in an answer to an ask
 
 
 @dataclass
@@ -109,6 +110,7 @@ class Timeline:
         self.deadlines: dict[str, int] = {}
         self.asked: dict[str, int] = {}
         self.line: dict[str, int] = {}
+        self.published.append(("", "epoch"))  # to those that do not know that it was lost
 
     # -- members
 
@@ -251,7 +253,7 @@ class Timeline:
             return ["unknown"]
         record = self.members[member]
         if ask.number == record.number:
-            return [record.reply[0], now, *record.reply[2:]]
+            return _again(record.reply, now)
         rewound = ask.epoch == self.epoch and ask.operations > self.operations
         now = self._tick(now)
         if rewound:
@@ -441,3 +443,10 @@ class Timeline:
             "generation": self.generation,
             "version": self.version,
         }
+
+
+def _again(reply: Row, now: int) -> Row:
+    """Returns an answer once more. A clock that was set back has taken its instants with it."""
+    back = max(0, reply[NOW] - now)
+    moved = {place: reply[place] - back for place in (END, START) if reply[place] > 0}
+    return [{**moved, NOW: now}.get(place, value) for place, value in enumerate(reply)]
