@@ -184,8 +184,8 @@ static void arrange_hold(xf_queue *q, xf_group *g)
 
 /* ---- calls ---- */
 
-bool xf_queue_number(xf_queue *q, xf_call *c, int priority, int64_t deadline, uint32_t n,
-                     const xf_alloc *alloc)
+bool xf_queue_make_room(xf_queue *q, xf_call *c, int priority, int64_t deadline, uint32_t n,
+                        const xf_alloc *alloc)
 {
     if (deadline != XF_NEVER && !xf_heap_reserve(&q->deadlines, n, alloc)) {
         return false;
@@ -196,7 +196,6 @@ bool xf_queue_number(xf_queue *q, xf_call *c, int priority, int64_t deadline, ui
         return false;
     }
     c->flow = f->index;
-    c->number = q->next_number++;
     c->deadline = deadline;
     return true;
 }

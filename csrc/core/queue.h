@@ -71,12 +71,18 @@ void xf_queue_init(xf_queue *q);
 /* Frees the memory. Does not touch the calls. */
 void xf_queue_free(xf_queue *q, const xf_alloc *alloc);
 
-/* Gives a new call its flow, its place there behind all others, and its deadline (or XF_NEVER). The
-   call keeps the place to its end, and needs no more memory for it. `n` is the number of calls,
-   this one included. A `grouped` call has its group's index in `flow` before. False, and nothing is
-   done, if there is no memory. */
-bool xf_queue_number(xf_queue *q, xf_call *c, int priority, int64_t deadline, uint32_t n,
-                     const xf_alloc *alloc);
+/* Gives a new call its flow and its deadline (or XF_NEVER). It needs no more memory to its end. `n`
+   is the number of calls, this one included. A `grouped` call has its group's index in `flow`
+   before. False, and nothing is done, if there is no memory. */
+bool xf_queue_make_room(xf_queue *q, xf_call *c, int priority, int64_t deadline, uint32_t n,
+                        const xf_alloc *alloc);
+
+/* Gives a new call that has room its place behind all others of its flow, which it keeps to its
+   end. */
+static inline void xf_queue_number(xf_queue *q, xf_call *c)
+{
+    c->number = q->next_number++;
+}
 
 /* Puts a numbered call that has not waited yet into the queue. */
 void xf_queue_enter(xf_queue *q, xf_call *c);

@@ -324,14 +324,15 @@ size_t xf_call_size(const xf_scheduler *s)
 bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int64_t now)
 {
     /* Room for every live call, so that no retry can ever fail for lack of memory. */
-    if (!xf_queue_number(&s->queue, c, priority, deadline, s->live + 1, &s->alloc)) {
+    if (!xf_queue_make_room(&s->queue, c, priority, deadline, s->live + 1, &s->alloc)) {
         return false;
     }
+    s->live++;
     now = xf_begin(s, now);
+    xf_queue_number(&s->queue, c); /* it is not of the turns that have begun by now */
     if (s->counters.first_ns < 0) {
         s->counters.first_ns = s->held_since = now;
     }
-    s->live++;
     s->counters.submitted++;
     if (is_empty(s) && !is_held(s, c)) {
         int held_by;

@@ -340,6 +340,16 @@ def test_new_calls_of_a_group_do_not_prolong_its_turn(make: Make) -> None:
     assert order == [second, other, late]
 
 
+def test_a_call_is_not_of_a_turn_that_began_before_it_even_if_nobody_looked(make: Make) -> None:
+    scheduler = make((1, SECOND, 1))
+    group = scheduler.open_group(0, None)
+    calls = [scheduler.submit(0, [1], group=each) for each in (None, group, group, None)]
+    late = scheduler.submit(SECOND + 10 * MS, [1], group=group)  # the turn began 10 ms before
+    for second in (2, 3, 4):
+        scheduler.poll(second * SECOND)
+    assert scheduler.collect() == [*calls, late]
+
+
 def test_a_prefix_that_two_calls_in_a_row_do_not_find_is_written_anew(make: Make) -> None:
     scheduler = make()
     group = scheduler.open_group(3 * SECOND, MINUTES)

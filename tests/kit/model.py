@@ -564,8 +564,9 @@ class Model:
                     limit.amend(cost, self.now)
             call.foreseen = False
         end = self.now + wait
-        if end > max(self.end, self.now):
-            extends, self.end = self.end > self.now, end
+        extends, promises = self.end > self.now, end > max(self.end, self.now)
+        self.end = max(self.end, end)  # one that ends at once still dates what follows after it
+        if promises:
             self.foresee(call, extends)
             self.promise(call)
         self.poll(self.now)
