@@ -120,7 +120,7 @@ async def answering(told: Told) -> AsyncIterator[Server]:
 
 
 tellings = st.lists(st.one_of(answers, st.none()), min_size=1, max_size=6)
-some = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+some = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
 def meanwhile(main: Coroutine[Any, Any, None]) -> None:

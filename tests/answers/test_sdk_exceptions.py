@@ -69,7 +69,7 @@ def test_an_exception_means_what_its_answer_does(sdk: Callable[[Mocked], Any]) -
 
     call = sdk(mocked)
 
-    @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(answers)
     def check(answer: Any) -> None:
         assume(answer[0] >= 400)

@@ -74,7 +74,7 @@ class TestBound:
         limits[1] = Limit("requests", 1, per=8.0)
         assert list(earliest_admissions(costs, limits)) == [0, 8, 18]
 
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(
         st.lists(st.tuples(st.integers(0, 300), st.integers(0, 100)), min_size=1, max_size=40),
         st.integers(400, 2000),

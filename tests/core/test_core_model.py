@@ -18,7 +18,6 @@ from kit.model_limit import MS, Figures
 
 SECOND = 1000 * MS
 SETTINGS = settings(
-    deadline=None,
     max_examples=300,
     stateful_step_count=60,
     report_multiple_bugs=False,

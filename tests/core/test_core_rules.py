@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from kit.core import Core
 from kit.model import CATCH_UP, Model
@@ -288,7 +288,6 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(
     limits=st.lists(limits, min_size=1, max_size=2), slots=st.sampled_from([None, 2]), steps=steps
 )
@@ -343,7 +342,6 @@ def test_a_punctual_loop_never_exceeds_a_limit(
                 total += cost
 
 
-@settings(deadline=None)
 @given(
     limit=limits,
     costs=st.lists(st.integers(0, 25), min_size=1, max_size=40),
@@ -372,7 +370,6 @@ def test_with_a_full_queue_the_schedule_is_kept_however_late_the_loop(
     core.close()
 
 
-@settings(deadline=None)
 @given(
     rate=st.floats(-3, 9).map(lambda exponent: 10**exponent),
     period=st.sampled_from([0.1, 1.0, 3.7, 60.0, 3600.0]),

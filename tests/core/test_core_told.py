@@ -100,7 +100,7 @@ class Scene:
         self.at(self.now + way, arrive)
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(plans, st.sampled_from([0, 500]), st.integers(0, CAPACITY))
 def test_a_level_is_never_raised_above_what_the_provider_has(
     plan: Any, taken: int, never_sent: int
@@ -128,7 +128,7 @@ def test_a_level_is_never_raised_above_what_the_provider_has(
     core.close()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(plans)
 def test_of_a_provider_like_the_bucket_no_answer_moves_it(plan: Any) -> None:
     """Whatever the delays: what the calls in flight cost is known on both sides or on neither."""
@@ -147,7 +147,7 @@ def test_of_a_provider_like_the_bucket_no_answer_moves_it(plan: Any) -> None:
     core.close()
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(plans, st.integers(CAPACITY // 2, CAPACITY))
 def test_another_user_is_noticed_with_the_first_answer(plan: Any, taken: int) -> None:
     """After the answer to a call sent when the other had finished, and nothing since: no more is

@@ -181,7 +181,7 @@ texts = st.text(st.characters(max_codepoint=255, blacklist_characters="\r\n"), m
 fields = st.tuples(names, st.one_of(numbers, durations, instants, dates, texts))
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=400)
 @given(st.lists(fields, max_size=8), st.floats(0, 4e9))
 @example([("x-ratelimit-reset-tokens", "2024-02-29T23:59:59.999999999Z")], 1.7e9)
 def test_both_readers_read_the_same_from_any_fields(
@@ -190,7 +190,6 @@ def test_both_readers_read_the_same_from_any_fields(
     agree(head_of(fields), now)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_both_readers_read_the_same_from_any_bytes(head: bytes) -> None:
     agree(head)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from xtremeflow import TaskScheduler, _http
@@ -260,7 +260,6 @@ def expected_of(documents: list[Any]) -> Usage | None:
     return usage_of({"usage": told})
 
 
-@settings(deadline=None)
 @given(st.lists(documents, min_size=1, max_size=4), st.sampled_from(["lines", "array", "events"]),
        st.sampled_from([None, 2]), st.booleans(), st.data())  # fmt: skip
 def test_usage_as_a_plain_reader_finds_it(
@@ -290,7 +289,6 @@ def test_usage_as_a_plain_reader_finds_it(
     assert tap.usage() == expected
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_no_bytes_break_it(body: bytes) -> None:
     assert in_pieces(body, 1) == in_pieces(body, 3) == usage_in(body)
@@ -313,7 +311,6 @@ requests = st.fixed_dictionaries(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(requests)
 def test_a_request_is_read_as_a_plain_reader_reads_it(request: dict[str, Any]) -> None:
     body = json.dumps(request).encode()

@@ -137,7 +137,7 @@ numbers = st.floats(0, 1e15) | st.sampled_from([0.0, 1.0, 1e5])
 answers = st.tuples(numbers, numbers, st.integers(0, 10**9), st.integers(0, 10**6))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.lists(answers, max_size=60), st.integers(0, 2**32))
 def test_nonsense_raises_nothing_and_is_not_believed(script: list[Any], seed: int) -> None:
     charges = Charges()

@@ -205,7 +205,7 @@ def test_a_limit_that_is_configured_wrong_is_set_right(factor: float) -> None:
     assert job.refused() < 0.01
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     bound=st.floats(2.0, 20.0),
     burst=st.floats(0.0, 3.0),
@@ -231,7 +231,7 @@ def test_a_bound_is_never_exceeded(bound: float, burst: float, truth: float, cap
     assert n > 30
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(script=st.lists(st.sampled_from(["okay", "refused", "refused", "mute", "odd"]), max_size=60))
 def test_no_sequence_of_answers_stops_the_queue(script: list[str]) -> None:
     """After anything at all calls go through again, and the rate that there is gets used."""

@@ -310,7 +310,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(events, st.integers(20, 60))
 @example([(True, 0.0, 0.0, 1, 1, 0), (True, 5e-324, 0.0, 1, 1, 0)], 20)  # 1 / gap is infinite
 def test_whatever_has_happened_calls_go_on_and_the_limit_is_found(

@@ -226,7 +226,7 @@ async def feed(fed: Fed, style: Any, answers: list[Any], by_usage: bool) -> list
 
 @pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize("style", STYLES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(answers=ANSWERS, by_usage=st.booleans())
 def test_all_is_as_if_python_had_looked(
     maker: str, style: Any, answers: list[Any], by_usage: bool

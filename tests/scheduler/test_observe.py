@@ -337,7 +337,7 @@ async def listen(scheduler: TaskScheduler, script: Any) -> None:
         scheduler.observe(200, headers, sent_at=sent_at)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(scripts)
 def test_no_answer_lets_more_pass_than_the_bound(script: Any) -> None:
     async def main() -> None:
@@ -362,7 +362,7 @@ def test_no_answer_lets_more_pass_than_the_bound(script: Any) -> None:
     run(main())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(scripts, st.sampled_from([False, True, "bounded"]))
 def test_no_answer_stops_the_queue(script: Any, adapt: Any) -> None:
     """It goes on at the pace of the least amount that was told, one a minute at worst, and at the
@@ -387,7 +387,7 @@ def test_no_answer_stops_the_queue(script: Any, adapt: Any) -> None:
     run(main())
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32))
 def test_answers_of_another_model_in_between_do_no_harm(seed: int) -> None:
     async def main() -> None:

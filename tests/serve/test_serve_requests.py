@@ -65,7 +65,7 @@ bodies = st.dictionaries(keys, values, max_size=8).map(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(PATHS), bodies)
 def test_no_request_breaks_it(path, body):
     profile = "gemini" if "Content" in path else "vllm"

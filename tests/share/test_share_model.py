@@ -243,7 +243,6 @@ class MembersAndModel(RuleBasedStateMachine):
 
 TestMembersAndModel = MembersAndModel.TestCase
 TestMembersAndModel.settings = settings(
-    deadline=None,
     max_examples=60,
     stateful_step_count=40,
     report_multiple_bugs=False,

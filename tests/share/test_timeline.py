@@ -225,7 +225,6 @@ class ScriptAndPython(RuleBasedStateMachine):
 
 # No shrinking: a failure of this size is found by its seed sooner than by thousands of runs.
 _settings = settings(
-    deadline=None,
     max_examples=30,
     stateful_step_count=30,
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
