@@ -10,8 +10,27 @@ from kit.calls import result
 from xtremeflow import (
     TaskScheduler,
     TokenRateScheduler,
+    report_first_token,
 )
 from xtremeflow.testing import run
+
+
+def test_stats_add_up_the_times_until_answers_begin() -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(1)
+
+        async def streamed(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            report_first_token()
+            await asyncio.sleep(1)
+            report_first_token()  # counts once
+
+        tasks = [scheduler.submit(streamed(2)), scheduler.submit(streamed(3))]
+        await asyncio.gather(*tasks, scheduler.submit(asyncio.sleep(1)))
+        stats = scheduler.stats()
+        assert (stats.begun, stats.first_token_seconds, stats.succeeded) == (2, 5, 3)
+
+    run(main())
 
 
 def test_stats_count_each_way_to_end() -> None:

@@ -58,7 +58,8 @@ def test_every_counter_of_a_scheduler_is_measured() -> None:
                "cooldown_left": "cooldown_left_seconds", "refused": "attempts_refused",
                "admitted": "attempts_admitted", "submitted": "calls_submitted",
                "waiting": "calls_waiting", "in_flight": "calls_in_flight",
-               "margin": "margin_seconds"}  # fmt: skip
+               "margin": "margin_seconds", "begun": "first_token_calls",
+               "first_token_seconds": "first_token_time_seconds"}  # fmt: skip
     families = {measure.family.removeprefix("xtremeflow_") for measure in MEASURES}
     for field in fields(Stats):
         if field.name not in told_otherwise:

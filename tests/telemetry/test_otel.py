@@ -19,7 +19,15 @@ from opentelemetry.semconv._incubating.metrics import gen_ai_metrics
 from opentelemetry.semconv.attributes import error_attributes
 from opentelemetry.trace import SpanKind, StatusCode
 
-from xtremeflow import Limit, RetryException, TaskScheduler, auto_backoff, http
+from xtremeflow import (
+    Limit,
+    RetryException,
+    TaskScheduler,
+    TokenRateScheduler,
+    auto_backoff,
+    http,
+    report_token_usage,
+)
 from xtremeflow.otel import instrument
 from xtremeflow.serve import serve
 from xtremeflow.telemetry import otel
@@ -133,6 +141,24 @@ def test_each_call_is_recorded(telemetry: Telemetry) -> None:
         assert tokens == {"input": 60, "output": 10}
         [wait] = metrics["xtremeflow.call.wait"].data.data_points
         assert (wait.count, wait.sum) == (2, pytest.approx(2))
+
+    run(main())
+
+
+def test_a_span_tells_the_usage_that_its_call_reports(telemetry: Telemetry) -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_tpm=60_000, max_rpm=600, burst_ratio=60)
+        instrument(scheduler, tracer=telemetry.tracer)
+
+        async def call(usage: int | None) -> None:
+            if usage is not None:
+                await report_token_usage(usage)
+
+        for usage in (700, None):
+            await scheduler.submit(call(usage), 1000)
+        told = [attributes(span) for span in telemetry.spans]
+        assert [each["xtremeflow.cost.tokens"] for each in told] == [700, 1000]
+        assert [each["xtremeflow.cost.requests"] for each in told] == [1, 1]
 
     run(main())
 

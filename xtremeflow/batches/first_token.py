@@ -35,6 +35,7 @@ def report_first_token() -> None:
     From then on the provider can read the call's prefix from its cache. So the calls of the same
     ``prefix`` that are held may go, and so may the rest of a `kv_batch` whose first call this is.
     Streams through `xtremeflow.http` report it by themselves. Without it a call's success counts.
+    The time until the first report is part of `stats().first_token_seconds`.
     Outside a call it does nothing.
     """
     release = awaited.get()

@@ -162,6 +162,10 @@ class Stats:
     """What is in common with other schedulers; None where nothing is."""
     concurrency: LearnedConcurrency | None = None
     """The calls that the provider takes at a time; None if its answers have not shown them."""
+    begun: int = 0
+    """Calls whose answer was seen to begin, see `report_first_token`."""
+    first_token_seconds: float = 0.0
+    """Time from their dispatch until then, of all these calls together."""
     margin: float = 0.0
     """The measured variation of the delay to the provider. So many seconds of each limit's rate are
     kept in reserve of its capacity."""
@@ -287,6 +291,8 @@ def stats_from(
         in_flight=snapshot["in_flight"],
         tokens_used=snapshot["tokens_used"],
         tokens_refunded=snapshot["tokens_refunded"],
+        begun=snapshot["begun"],
+        first_token_seconds=snapshot["first_token_seconds"],
         refused=snapshot["refused"],
         retries=snapshot["retries"],
         cooldowns=snapshot["cooldowns"],

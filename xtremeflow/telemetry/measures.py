@@ -136,6 +136,18 @@ MEASURES: tuple[Measure[Look], ...] = (
         one(lambda s: s.stats.cooldown_left),
     ),
     _counter(
+        "first_token.calls",
+        "{call}",
+        "Calls whose answer was seen to begin",
+        one(lambda s: s.stats.begun),
+    ),
+    _counter(
+        "first_token.time",
+        "s",
+        "Time from their dispatch until then, added up over the calls",
+        one(lambda s: s.stats.first_token_seconds),
+    ),
+    _counter(
         "queue.time",
         "s",
         "Time by what held the head of the queue back; nothing: no call waited",

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from opentelemetry.metrics import CallbackOptions, Meter, Observation
 from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, use_span
 
-from xtremeflow._core import Call
+from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import FOLLOWED
 from xtremeflow.answers.usage import usage_of
@@ -262,6 +262,11 @@ class _Following:
     def used(self, usage: Usage) -> None:
         self._usage = usage
 
+    def cost(self, amounts: Mapping[str, int]) -> None:
+        """Notes the cost of each limit: the estimate, or what was reported in its place."""
+        for name, amount in amounts.items():
+            self.span.set_attribute(f"xtremeflow.cost.{name}", amount)
+
     def fails(self, kind: str) -> None:
         self._failure = kind
 
@@ -345,7 +350,9 @@ class _Traced:
         def seen(request: Any, call: Call, asked: float, sent: float | None, *outcome: Any) -> Any:
             if sent is not None:
                 following.admitted(sent)
-            return answered(request, call, asked, sent, *outcome)
+            result = answered(request, call, asked, sent, *outcome)
+            following.cost(call.held)
+            return result
 
         return _exchanged(following, exchange(coro, priced, seen, request))
 
@@ -382,8 +389,13 @@ class _Call(Coroutine[Any, Any, Any]):
     async def _running(self) -> Any:
         following = self._following
         with following.ending(), following.within():
-            following.admitted(self._following.now())
-            return await self._coro
+            following.admitted(following.now())
+            call = current_call()
+            try:
+                return await self._coro
+            finally:
+                if call is not None:
+                    following.cost(call.held)
 
     def send(self, value: Any) -> Any:
         return self._run.send(value)

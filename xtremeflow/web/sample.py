@@ -26,6 +26,8 @@ def sample(scheduler: TaskScheduler) -> Json:
         "in_flight": stats.in_flight,
         "slots": scheduler.max_concurrency,
         "learned_slots": None if stats.concurrency is None else stats.concurrency.calls,
+        "begun": stats.begun,
+        "first_token_seconds": stats.first_token_seconds,
         "refused": stats.refused,
         "retries": stats.retries,
         "cooldowns": stats.cooldowns,

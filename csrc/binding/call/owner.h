@@ -30,6 +30,8 @@ struct SchedulerObject {
     size_t drains_inside;  /* calls that wait in this way for the others, or slightly more */
     Py_ssize_t recount_at; /* the number of drains at which these are counted anew */
     int64_t tokens_used, tokens_refunded;
+    uint64_t begun;             /* calls whose answer was seen to begin, */
+    int64_t begun_ns;           /* and their times from dispatch until then, added up */
     bool ready;                 /* __init__ has run */
     bool delivering;            /* see xf_deliver() */
     bool has_tokens, has_other; /* a limit on tokens; one on neither tokens nor requests */

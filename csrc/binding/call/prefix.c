@@ -163,8 +163,16 @@ PyObject *xf_call_warmed(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     CallObject *c = (CallObject *)self;
     SchedulerObject *s = c->scheduler;
-    if (c->core.grouped && c->core.state == XF_CALL_IN_FLIGHT) {
-        int64_t now = xf_port_now(s, c->port);
+    if (c->core.state != XF_CALL_IN_FLIGHT || (c->is_timed && !c->core.grouped)) {
+        Py_RETURN_NONE;
+    }
+    int64_t now = xf_port_now(s, c->port);
+    if (!c->is_timed) {
+        c->is_timed = true;
+        s->begun++;
+        s->begun_ns += now - c->core.dispatched_at;
+    }
+    if (c->core.grouped) {
         xf_prefix_came(c, now);
         xf_warmed(&s->core, &c->core, now);
         xf_deliver(s);

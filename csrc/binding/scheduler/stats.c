@@ -78,14 +78,15 @@ PyObject *xf_scheduler_snapshot(PyObject *self, PyObject *Py_UNUSED(unused))
         return NULL;
     }
     return Py_BuildValue(
-        "{sKsKsKsKsKsKsKsKsIsIsLsLsIsdsdsdsdsdsdsdsdsdsNsN}", "submitted",
+        "{sKsKsKsKsKsKsKsKsIsIsLsLsKsdsIsdsdsdsdsdsdsdsdsdsNsN}", "submitted",
         (unsigned long long)n->submitted, "admitted", (unsigned long long)core->gate.admitted,
         "succeeded", (unsigned long long)n->succeeded, "failed", (unsigned long long)n->failed,
         "cancelled", (unsigned long long)n->cancelled, "expired", (unsigned long long)n->expired,
         "refused", (unsigned long long)core->gate.refused, "retries",
         (unsigned long long)n->retries, "waiting", (unsigned int)core->queue.size, "in_flight",
         (unsigned int)core->gate.in_use, "tokens_used", (long long)s->tokens_used,
-        "tokens_refunded", (long long)s->tokens_refunded, "cooldowns",
+        "tokens_refunded", (long long)s->tokens_refunded, "begun", (unsigned long long)s->begun,
+        "first_token_seconds", (double)s->begun_ns * 1e-9, "cooldowns",
         (unsigned int)core->gate.cooldown.generation, "elapsed",
         n->first_ns < 0 ? 0.0 : (double)(now - n->first_ns) * 1e-9, "cooldown_seconds",
         (double)(core->gate.cooldown.total_ns - rest) * 1e-9, "cooldown_left", (double)rest * 1e-9,

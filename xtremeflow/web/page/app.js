@@ -66,6 +66,19 @@ function stay(within, left) {
   });
 }
 
+// The mean times of the stages of a call. Only streams tell when their answer begins.
+function latency() {
+  const queue = { name: "in the queue", y: stay((s) => state(s).waiting, (s) => state(s).admitted) };
+  const flight = stay((s) => state(s).in_flight, (s) => state(s).ended);
+  if (state(last(samples)).begun === 0) return [queue, { name: "in flight", y: flight }];
+  const begun = rates((s) => state(s).begun, STEADY);
+  const first = rates((s) => state(s).first_token_seconds, STEADY)
+    .map((seconds, i) => (begun[i] > 0 ? seconds / begun[i] : null));
+  const rest = flight.map((seconds, i) =>
+    seconds === null || first[i] === null ? null : Math.max(0, seconds - first[i]));
+  return [queue, { name: "to the first token", y: first }, { name: "from there on", y: rest }];
+}
+
 const limitOf = (sample, name) => state(sample).limits.find((limit) => limit.name === name);
 const last = (values) => values[values.length - 1];
 
@@ -101,14 +114,7 @@ function charts() {
         y: samples.map((s) => state(s).learned_slots ?? state(s).slots) },
     ],
   });
-  found.push({
-    id: "latency",
-    title: "Mean time of a call (s)",
-    lines: [
-      { name: "in the queue", y: stay((s) => state(s).waiting, (s) => state(s).admitted) },
-      { name: "in flight", y: stay((s) => state(s).in_flight, (s) => state(s).ended) },
-    ],
-  });
+  found.push({ id: "latency", title: "Mean time of a call (s)", lines: latency() });
   found.push({
     id: "refused",
     title: "Refusals per minute, and share of the time in cooldowns",
