@@ -8,6 +8,7 @@
 ./dev bench prefix ...          prompts that share a prefix: ./dev bench prefix --help
 ./dev bench soak ...            is anything ever lost? ./dev bench soak --help
 ./dev bench http ...            the CPU of a call, by HTTP client: ./dev bench http --help
+./dev bench paint ...           how soon the dashboard is seen in a browser: --help
 ./dev bench threads ...         what a second thread brings, without the GIL: --help
 """
 
@@ -42,6 +43,7 @@ PARTS = {
 WITH_OPTIONS = {  # of their own
     "http": "bench.http.calls",
     "learning": "bench.learning.__main__",
+    "paint": "bench.paint",
     "prefix": "bench.prefix.jobs",
     "soak": "bench.soak.__main__",
     "threads": "bench.cpu.threads",

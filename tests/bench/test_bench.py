@@ -155,3 +155,10 @@ def test_knowing_the_rule_is_worth_it(profile: str) -> None:
     assert learned.efficiency > always.efficiency - 0.02
     assert learned.efficiency > never.efficiency + 0.2
     assert learned.refused <= always.refused
+
+
+def test_a_missing_browser_is_named(monkeypatch, capsys):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(SystemExit):
+        main(["paint"])
+    assert "chromium, chromedriver" in capsys.readouterr().err

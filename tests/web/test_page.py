@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from xtremeflow import Limit, TaskScheduler, report_token_usage
+from xtremeflow import Limit, TaskScheduler, report_first_token, report_token_usage
 from xtremeflow.web.dashboard import serve_dashboard
 
 SIZES = {"screen": (1280, 1000), "telephone": (390, 844)}
@@ -48,7 +48,9 @@ class Job:
         self._stop = lambda: loop.call_soon_threadsafe(stop.set)
 
         async def call() -> None:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.1)
+            report_first_token()
+            await asyncio.sleep(0.2)
             await report_token_usage(700)
 
         async def feed() -> None:
@@ -127,6 +129,8 @@ def test_the_page_shows_the_job_and_controls_it(size: str) -> None:
             "return [...document.querySelectorAll('.plot')].every(plot => "
             "plot.querySelector('svg').getBoundingClientRect().width <= plot.clientWidth + 1)"
         )
+        until(browser, "document.getElementById('latency').textContent.includes('to the first "
+              "token')")  # fmt: skip
         width, _ = SIZES[size]
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         until(browser, "document.getElementById('state').textContent.startsWith('held back by')")
