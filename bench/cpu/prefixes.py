@@ -13,12 +13,14 @@ import time
 from random import Random
 
 from bench.measure import Numbers, middle, rounds
+from bench.peers import OURS
 from bench.report import Figure, Section
 from xtremeflow.prefixes.groups import Groups, Prefixes
 
 URL = "http://127.0.0.1:8000/v1/chat/completions"
 LONGEST_US = 15.0
-WAYS = ["10 groups", "100 groups", "1,000 groups", "unshared"]
+PROMPTS = ["10 groups", "100 groups", "1,000 groups", "unshared"]
+WAYS = [f"{OURS}, {prompts}" for prompts in PROMPTS]
 
 
 def bodies(groups: int, calls: int) -> list[bytes]:
@@ -41,7 +43,7 @@ def bodies(groups: int, calls: int) -> list[bytes]:
 
 
 def measure(way: str, calls: int) -> Numbers:
-    count = way.partition(" ")[0].replace(",", "")
+    count = way.split()[1].replace(",", "")
     sent = bodies(int(count) if count.isdigit() else calls, calls)
     groups = Groups(Prefixes(provider="vllm"), json.loads, lambda: 0.0)
     began = time.process_time()
