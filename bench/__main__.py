@@ -4,7 +4,7 @@
 ./dev bench overhead queued     only these, printed and not written
 ./dev bench --requests 1000000  with a larger job for `run`
 ./dev bench --quick             a smoke run of seconds, whose numbers mean nothing
-./dev bench learning ...        limits that nobody has told: ./dev bench learning --help
+./dev bench learning ...        limits that have to be learned: ./dev bench learning --help
 ./dev bench prefix ...          prompts that share a prefix: ./dev bench prefix --help
 ./dev bench soak ...            is anything ever lost? ./dev bench soak --help
 ./dev bench http ...            the CPU of a call, by HTTP client: ./dev bench http --help

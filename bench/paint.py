@@ -1,4 +1,4 @@
-"""How soon the dashboard is seen: a browser's first paint of the page, and its charts.
+"""The wait for the dashboard: until a browser first paints the page, and until it draws the charts.
 
 Debian's chromium, without a window, opens the page of a scheduler at work on loopback. Each round
 is a browser of its own, with an empty cache. "first paint" is the browser's own figure (first

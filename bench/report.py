@@ -1,4 +1,4 @@
-"""What the benchmark prints: a table for each part, and DESIGN's figures in one."""
+"""The output of the benchmark: a table for each part, and DESIGN's figures in one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for every test.
+"""Rules for every test.
 
 Hypothesis tries new examples at every run by hand. In CI it tries the same ones each time: a
 failure there comes from the change and not from luck. An example may take as long as it likes, as

@@ -1,1 +1,1 @@
-"""What a call costs in the scheduler: CPU, memory, and how punctual it is."""
+"""The cost of a call in the scheduler: CPU, memory and lateness."""

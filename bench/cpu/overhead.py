@@ -7,7 +7,7 @@ of the ratios to the bare tasks of the same round.
 
 - asyncio: `asyncio.create_task(coro())`, nothing more.
 - xtremeflow: `await scheduler.start_task(coro(), estimated_tokens=100)` on a TokenRateScheduler
-  with max_tps, max_rps and max_concurrency, all so high that nobody waits; the coroutine also
+  with max_tps, max_rps and max_concurrency, all so high that no call waits; the coroutine also
   awaits `report_token_usage(90)`. Also without the report, and by `submit`.
 - xtremeflow 0.4.4: the same program. Its start_task returns before the rate admission, which its
   task then does; as the limits are never reached, both have done the same work in the end.

@@ -1,4 +1,4 @@
-"""How late calls are dispatched at a steady rate, and what that costs.
+"""The lateness of calls at a steady rate, and its CPU.
 
 `rate * seconds` calls go to a limit on requests per second that allows no burst; each notes the
 time (time.perf_counter) at its first step and ends. The ideal schedule is t0 + i / rate, t0 the

@@ -1,4 +1,4 @@
-"""What the dashboard costs a job: CPU of its process while it is served and nobody looks, and while
+"""The cost of the dashboard to a job: CPU of its process while no page is open, and while
 a page is open.
 
 A scheduler dispatches `rate` calls a second for `seconds`, each of which sleeps for 50 ms. The way

@@ -1,4 +1,4 @@
-"""What metrics cost: a scrape, and a collector that is registered and not scraped.
+"""The cost of metrics: a scrape, and a collector that is registered and not scraped.
 
 - xtremeflow: `tasks` calls of a scheduler with two limits, in chunks as in "overhead".
 - xtremeflow, collector: the same with `xtremeflow.metrics.Collector` in a registry, never scraped.

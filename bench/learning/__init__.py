@@ -1,4 +1,4 @@
-"""Limits that nobody has told: how well they are learned, beside other ways; in virtual time.
+"""Limits that the client is not told: how well it learns them, beside other ways; in virtual time.
 
 ./dev bench learning                       the tables of `perverse` and of `sharing`
 ./dev bench learning perverse static 1     only providers with one of these in their name

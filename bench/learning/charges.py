@@ -1,4 +1,4 @@
-"""What providers charge and give back, found out on a virtual clock, and what knowing it is worth.
+"""The charges and refunds of providers, learned on a virtual clock, and the gain by that.
 
     ./dev bench learning charges                 both tables, some minutes of computing
     ./dev bench learning charges openai groq     only these profiles

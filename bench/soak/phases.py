@@ -1,4 +1,4 @@
-"""What the provider does, one phase after another."""
+"""The provider's behaviour, one phase after another."""
 
 from __future__ import annotations
 

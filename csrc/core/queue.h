@@ -7,7 +7,7 @@
  * first call was submitted first, its retries included. So a waiting call takes no room in a heap.
  *
  * A group's flow has *turns*: once a call of it is admitted, up to XF_TURN - 1 of those that wait
- * behind it go before other flows of their priority, whoever was submitted first. So a prefix is
+ * behind it go before other flows of their priority, whichever was submitted first. So a prefix is
  * used while it is in the cache. New calls do not prolong a turn. The flows of a group that warms
  * are in no heap, and its calls are *held*.
  *

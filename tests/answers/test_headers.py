@@ -1,4 +1,4 @@
-"""What answers say of limits: every provider's headers, refusals' bodies, and nonsense."""
+"""Limits as answers tell them: every provider's headers, refusals' bodies, and nonsense."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long the attempts of a call go on, on the virtual clock."""
+"""The bounds on the attempts of a call, on the virtual clock."""
 
 from __future__ import annotations
 

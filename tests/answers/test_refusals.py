@@ -1,4 +1,4 @@
-"""What exceptions say about refusals: twins of the SDKs' exceptions, and those of the SDKs."""
+"""Refusals read from exceptions: twins of the SDKs' exceptions, and the SDKs' own."""
 
 from __future__ import annotations
 

@@ -286,7 +286,7 @@ class TestErrors:
 
     @every_mode
     def test_an_item_that_cancels_itself(self, mode):
-        """Such as one that awaits a task somebody has cancelled."""
+        """Such as one that awaits a cancelled task."""
 
         async def process(i):
             if i == 2:

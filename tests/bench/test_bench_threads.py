@@ -1,4 +1,4 @@
-"""What a second thread brings: all ways are measured. How much it is, is not a matter of tests."""
+"""The gain by a second thread: every way is measured. Tests do not judge the figure."""
 
 import sys
 

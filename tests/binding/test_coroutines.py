@@ -1,4 +1,4 @@
-"""What start_task() returns and what its tasks run are coroutines, to asyncio and to people."""
+"""start_task() returns a coroutine and its tasks run coroutines, to asyncio and to people."""
 
 from __future__ import annotations
 

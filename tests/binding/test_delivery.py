@@ -1,4 +1,4 @@
-"""How calls are woken: those let in during one turn of the loop run together in the next."""
+"""Waking: calls admitted during one turn of the loop run together in the next."""
 
 from __future__ import annotations
 

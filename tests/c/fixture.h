@@ -90,7 +90,7 @@ static inline int64_t armed(void)
     return at < hold ? at : hold;
 }
 
-/* Refuses `c` (or nobody) until `length` ns from now. */
+/* Refuses `c` (or no call) until `length` ns from now. */
 static inline int64_t refuse(xf_call *c, int64_t length, int64_t now)
 {
     const xf_backoff told = {.told_ns = length};

@@ -215,7 +215,7 @@ TEST(what_is_let_in_for_now_and_the_slots_hold_both)
     stop();
 }
 
-/* A slot that comes free late is not made good: nobody could have had it. */
+/* A slot that comes free late is not made good: no call could have had it. */
 TEST(what_is_let_in_later_is_let_in_from_then_on)
 {
     const xf_definition requests = limit(1000, 1, 1);

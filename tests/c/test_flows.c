@@ -47,7 +47,7 @@ static void admitted(size_t n, size_t more)
     }
 }
 
-/* The first `n` calls wait, in their order, and nobody else. */
+/* The first `n` calls wait, in their order, and no others. */
 static void check_order(size_t n)
 {
     CHECK_EQ(q.size, n);

@@ -247,7 +247,7 @@ def test_leaders_that_fail_one_after_another_hold_no_call_for_longer(make: Make)
 
 @pytest.mark.parametrize("looked", [False, True])
 def test_terms_that_change_count_from_the_next_hold_on(make: Make, looked: bool) -> None:
-    """Also if nobody looked between the end of the hold and the change."""
+    """Also if the core did not run between the end of the hold and the change."""
     scheduler = make()
     group = scheduler.open_group(SECOND, 2 * SECOND)
     [leader] = submit(scheduler, 1, group)

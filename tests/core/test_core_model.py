@@ -92,7 +92,7 @@ class CoreAndModel(RuleBasedStateMachine):
         self.first_come_first_served(admitted, arrival)
 
     def first_come_first_served(self, admitted: list[int], arrival: Call | None) -> None:
-        """Whoever still waited when a call was admitted came after it."""
+        """Calls that still waited when a call was admitted came after it."""
         waiting = self.model.waiting()
         for number in reversed(admitted):
             call = self.model.calls[number]
@@ -404,7 +404,7 @@ class CoreAndModel(RuleBasedStateMachine):
         self.held, self.slots = holding, slots
 
     def everybody_comes_to_an_end(self) -> None:
-        """Nobody is forgotten: time and finished calls let everyone in."""
+        """No call is forgotten: time and finished calls let all of them in."""
         for _ in range(10 * len(self.model.calls) + 10):
             self.dispatch_all()
             for call in self.model.calls:

@@ -105,7 +105,7 @@ class Scene:
 def test_a_level_is_never_raised_above_what_the_provider_has(
     plan: Any, taken: int, never_sent: int
 ) -> None:
-    """Whoever had more in the beginning."""
+    """The limit that had more in the beginning."""
     core = Core([(RATE, SECOND, CAPACITY)])
     core.follow(0)
     scene = Scene(core)

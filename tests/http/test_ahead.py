@@ -1,5 +1,5 @@
-"""An error within a 200, whatever its type, and as the first event of a stream, is one at every
-door; and of what is none nobody waits for more than the begin."""
+"""An error within a 200 is one at every door, whatever its type, also as the first event of a
+stream. Of other answers the client waits for the begin only."""
 
 from __future__ import annotations
 

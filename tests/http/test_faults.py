@@ -1,4 +1,4 @@
-"""What servers and networks do wrong, and that nothing is lost by it."""
+"""Faults of servers and networks lose nothing."""
 
 from __future__ import annotations
 

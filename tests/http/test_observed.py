@@ -1,4 +1,4 @@
-"""What answers tell of the provider's limits reaches the client's scheduler, once an attempt."""
+"""The client's scheduler hears the limits that each answer tells, once an attempt."""
 
 from __future__ import annotations
 

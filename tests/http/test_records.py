@@ -1,4 +1,4 @@
-"""What goes to the engine and comes from it are records: each field has its name."""
+"""The engine takes and returns records: each field has its name."""
 
 from __future__ import annotations
 

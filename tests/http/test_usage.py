@@ -1,4 +1,4 @@
-"""What answers have used, read as they go by: at its place only, wherever they are cut."""
+"""The usage is read as an answer goes by: at its place only, wherever the answer is cut."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the folders of tests share: `kit` to all, since pytest puts tests/ on the path."""
+"""Helpers for all folders of tests: `kit` to each, since pytest puts tests/ on the path."""

@@ -55,7 +55,7 @@ class World:
     jitter   by how much the ways to and fro vary, in seconds
     cached   the share of the calls a part of whose prompt is in the cache
     slack    max_tokens is up to so many times the output more than it; None: not given
-    others   the share of the limit that somebody else takes
+    others   the share of the limit that other users take
     """
 
     profile: str

@@ -1,4 +1,4 @@
-"""What the tests of kv_batch, async_pipeline and map share: a virtual clock, leak checks, a
+"""Helpers for the tests of kv_batch, async_pipeline and map: a virtual clock, leak checks, a
 scheduler, and cancellation at every step.
 """
 

@@ -111,7 +111,7 @@ class Model:
         self.resets = 0  # how often levels were set to what a provider said
         self.generation = 0  # episodes so far
         self.step = 0  # episodes since the last success: the exponent of the next guess
-        self.end = 0  # of the cooldown: nobody is admitted before it
+        self.end = 0  # of the cooldown: no call is admitted before it
         self.flying: list[Call] = []  # the calls in flight, in order of their dispatch
         self.outage = Outage()
         self.margin = 0  # ns

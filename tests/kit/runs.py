@@ -1,4 +1,4 @@
-"""What the runner's tests share: a scripted transport, and a run on a virtual clock."""
+"""Helpers for the runner's tests: a scripted transport, and a run on a virtual clock."""
 
 from __future__ import annotations
 

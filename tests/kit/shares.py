@@ -1,4 +1,4 @@
-"""What the tests of shares have in common: names that are cleared, members in other processes."""
+"""Helpers for the tests of shares: names that are cleared, members in other processes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ indented as in a test, which may add lines."""
 
 @contextmanager
 def share_name() -> Iterator[str]:
-    """A share that nobody else has, and of which nothing is left."""
+    """A share of this test alone, of which nothing is left."""
     name = f"shm:xtremeflow-test-{os.getpid()}-{next(_numbers)}"
     try:
         yield name

@@ -1,4 +1,4 @@
-"""What a provider charges, found out from what its answers say was left."""
+"""The charges of a provider, learned from the rest that its answers tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many calls to let in: the learner alone, and with a scheduler, at simulated providers."""
+"""The number of calls to admit: the learner alone, and with a scheduler, at simulated providers."""
 
 from __future__ import annotations
 

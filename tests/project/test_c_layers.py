@@ -1,4 +1,4 @@
-"""What a file of C includes lies below it: binding, then core and net, and the layers within."""
+"""A file of C includes only lower layers: binding, then core and net, and the layers within."""
 
 import re
 from pathlib import Path

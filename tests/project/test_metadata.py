@@ -1,4 +1,4 @@
-"""What is declared of the package is so: where its links lead, and what it is tested on."""
+"""The package's metadata is true: its links lead somewhere, and it is tested on each version."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""What is known of providers is typed once, and the documentation says the same."""
+"""Facts about providers are typed once, and the documentation says the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runner where nobody has told it the limits, on a virtual clock."""
+"""The runner without told limits, on a virtual clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the presets charge, and how a tokenizer is found."""
+"""The charges of the presets, and the tokenizers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is to be seen while a run goes on."""
+"""The views of a run while it goes on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be changed while calls run: slots and limits."""
+"""Slots and limits may be changed while calls run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What schedulers are made of, what they refuse, and what they show of themselves."""
+"""The making of schedulers: their arguments, refused ones, and their repr."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What users of asyncio type: a scheduler as a block, its results without a loop, debug mode."""
+"""The habits of asyncio's users: a scheduler as a block, its results without a loop, debug mode."""
 
 from __future__ import annotations
 

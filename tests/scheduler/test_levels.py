@@ -1,4 +1,4 @@
-"""What the buckets hold after refusals, reports and repeats: nothing paid twice, nothing unpaid."""
+"""The buckets' levels after refusals, reports and retries: nothing paid twice, nothing unpaid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a notification of a rate limit does to all calls."""
+"""A notification of a rate limit holds all calls back."""
 
 from __future__ import annotations
 

@@ -446,7 +446,7 @@ async def test_an_answer_may_be_the_first_thing_ever() -> None:
 
 @virtual
 async def test_a_wait_of_0_that_is_never_true_does_not_use_up_the_attempts() -> None:
-    """Every refusal says "Retry-After: 0" for 3 s: waits grow, and nobody is lost."""
+    """Every refusal says "Retry-After: 0" for 3 s: waits grow, and no call is lost."""
     scheduler = TokenRateScheduler(max_rps=1_000)
     attempts = 0
 

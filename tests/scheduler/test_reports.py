@@ -1,4 +1,4 @@
-"""What a call reports of its usage, and what that settles."""
+"""A call's reports of its usage, and the settlements by them."""
 
 from __future__ import annotations
 

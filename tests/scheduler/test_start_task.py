@@ -1,4 +1,4 @@
-"""How a call is started: start_task and submit, and what they say to wrong arguments."""
+"""The start of a call: start_task and submit, and their errors for wrong arguments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scheduler tells of its work."""
+"""A scheduler's statistics of its work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What no client should send: it is answered as the provider would, and costs little."""
+"""Hostile requests are answered as the provider would, and cost little."""
 
 import asyncio
 import json

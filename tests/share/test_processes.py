@@ -119,7 +119,7 @@ def test_a_slot_that_comes_free_wakes_the_process_that_waits_for_it(share: str) 
 
 
 def test_processes_keep_the_limit_together_though_they_are_killed_and_stopped(share: str) -> None:
-    """A strict provider would refuse nobody: no window has more than it may."""
+    """A strict provider would refuse no call: no window has more than it may."""
     rate, lines = 400.0, list[int]()
     others = [Process(DISPATCHES, share, rate) for _ in range(3)]
     try:

@@ -115,7 +115,7 @@ class MembersAndModel(RuleBasedStateMachine):
     @precondition(lambda self: any(model.armed is not None for model in self.models))
     @rule(late=delays, times=st.integers(1, 5))
     def wake(self, late: int, times: int) -> None:
-        """Whoever is armed first wakes, or somewhat later."""
+        """The member that is armed first wakes, or somewhat later."""
         for _ in range(times):
             armed = [(model.armed, seat) for seat, model in enumerate(self.models)]
             first = min(((at, seat) for at, seat in armed if at is not None), default=None)

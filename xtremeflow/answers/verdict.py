@@ -22,7 +22,7 @@ class Meaning(enum.Enum):
     PLACES = "no place free"
     """Too many calls are in flight: it may come again when another has ended."""
     OVERLOADED = "overloaded"
-    """The provider takes nothing on at the moment, whoever asks and however fast (503, 529)."""
+    """The provider takes no call at the moment, of any caller and at any rate (503, 529)."""
     DOWN = "down"
     """No answer came, or the provider failed to make one: it may come again if that is safe."""
     TOO_LARGE = "too large"

@@ -34,7 +34,7 @@ def _parser() -> Parser:
     parser = Parser(
         prog="xtremeflow share",
         description="Shows what schedulers that share an account have used, wait for and hold; or "
-        "clears what they have left.",
+        "clears an account without members.",
     )
     parser.add_argument("do", choices=("status", "clear"), help="status: show it; clear: forget "
                         "what was used, if there is no member")  # fmt: skip

@@ -105,7 +105,7 @@ def _demo(job: Workload, options: argparse.Namespace) -> int:
         try:
             ours = asyncio.run(run_scheduled(run, results, base_url))
         except Stopped as stopped:
-            _say(f"Stopped, and the provider with it. What there is so far is in {directory}.")
+            _say(f"Stopped, and the provider with it. The files so far are in {directory}.")
             return stopped.status
         outcomes["XtremeFlow"] = ours
         if not options.alone:

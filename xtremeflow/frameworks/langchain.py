@@ -1,7 +1,7 @@
 """LangChain: a rate limiter for chat models, which is a scheduler.
 
 A model takes it as ``rate_limiter=``. LangChain does not tell a rate limiter when a call ends, nor
-what it has used. So the scheduler limits the rate of calls, with one estimate for all; its slots
+its usage. So the scheduler limits the rate of calls, with one estimate for all; its slots
 are given back at once. A model that takes an HTTP client, such as ``ChatOpenAI``, is better off
 with `xtremeflow.frameworks.clients.http_client` as its ``http_async_client``.
 """

@@ -18,7 +18,7 @@ _BLANK_LINE = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 
 
 async def body_ahead(transfer: _http.Transfer) -> bytes | None:
-    """What there is of a body that may tell of an error, to be judged; None of any other.
+    """Returns the begin of a body that may tell of an error, to be judged; None for any other.
 
     It stays in the transfer, to be read. It may tell of one if the status is 400 or more. Else its
     first event, or its first JSON value, is awaited: of what comes piece by piece no more, and of
@@ -33,7 +33,7 @@ async def body_ahead(transfer: _http.Transfer) -> bytes | None:
             if len(body) >= _MOST or not (is_error or _goes_on(body)):
                 break
     except TransportError:
-        pass  # who reads on is told
+        pass  # the next read raises it
     except BaseException:
         transfer.abort()
         raise

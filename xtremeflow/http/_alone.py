@@ -80,7 +80,7 @@ class Alone:
         return None
 
     def shown(self, answer: Answer) -> Verdict:
-        """Within a call of somebody's scheduler a refusal is for that, and its `auto_backoff`."""
+        """Leaves a refusal to the scheduler and its `auto_backoff`, within a call of one."""
         verdict = judged(answer)
         if verdict.is_refusal and current_call() is not None:
             return replace(verdict, is_final=True)

@@ -25,7 +25,7 @@ PROVIDERS: Mapping[str, Provider] = {
 
 
 def provider_at(host: str) -> Provider | None:
-    """Returns the provider whose host that is; None if it is nobody's that is known."""
+    """Returns the provider whose host that is; None if no known provider has it."""
     for provider in PROVIDERS.values():
         base = urlsplit(provider.base_url or "")
         if base.scheme == "https" and base.hostname == host:

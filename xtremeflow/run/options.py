@@ -34,7 +34,7 @@ or only its body
   {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hello"}]}
 
 Stopped by Ctrl-C, a budget, a crash or a power failure, the same command goes on where it was.
-What fails is in results.errors.jsonl, and is tried again by the next run.
+Failed lines are in results.errors.jsonl, and the next run tries them again.
 
 exit status: 0 all done, 1 some failed, 2 bad usage, 3 stopped before the end, 130 Ctrl-C
 """

@@ -72,7 +72,7 @@ class TaskScheduler(Sharing):
         self._burst_ratio = burst_ratio
         self._limits = list(limits)
         self._adapt: Adapt = adapt
-        self._learning = RLock()  # held by whoever works with these two, of several threads
+        self._learning = RLock()  # held by the thread that works with these two
         self._learner: Learner | None = None
         self._expects = False
         self._costs = Costs(before.charges)

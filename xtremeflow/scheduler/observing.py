@@ -41,7 +41,7 @@ class Observing(Mapped):
     _limits: list[Limit]
     _burst_ratio: float
     _adapt: Adapt
-    # Before __init__ a lock of nobody: the native part then says that it has not been called.
+    # Before __init__ a lock without an owner: the native part says that __init__ is missing.
     _learning: AbstractContextManager[bool] = nullcontext(True)
     _learner: Learner | None
     _costs: Costs
@@ -153,8 +153,8 @@ class Observing(Mapped):
                 self._expects = True
 
     def _look(self) -> None:
-        """Has the native part take in nothing by itself any more, and tell what it has: for whoever
-        is about to look at what is known, or to change it."""
+        """Takes over the answers that the native part has taken in, and has it pass on the next
+        ones. Callers that read or change the knowledge call it first."""
         with self._learning:
             self._expects = False
             last = self._unforetell()

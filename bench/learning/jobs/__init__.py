@@ -1,1 +1,1 @@
-"""Jobs at providers that are what they say, whose limits nobody has told the client."""
+"""Jobs at providers that keep their word. The client is not told their limits."""

@@ -1,4 +1,4 @@
-"""Jobs at providers whose limits nobody has told the client, on a virtual clock.
+"""Jobs at providers whose limits the client is not told, on a virtual clock.
 
     ./dev bench learning jobs                         the tables, some minutes of computing
     ./dev bench learning jobs openai azure            only these profiles

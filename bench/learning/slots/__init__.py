@@ -1,1 +1,1 @@
-"""Jobs at providers that limit or queue the calls in flight, and tell nobody."""
+"""Jobs at providers that limit or queue the calls in flight without saying so."""

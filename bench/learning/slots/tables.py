@@ -1,4 +1,4 @@
-"""Jobs at providers that limit the calls in flight, or queue them, and tell nobody.
+"""Jobs at providers that limit the calls in flight, or queue them, without saying so.
 
     ./dev bench learning slots                 the tables, some minutes of computing
     ./dev bench learning slots deepseek        only this provider's jobs

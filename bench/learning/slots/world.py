@@ -1,4 +1,4 @@
-"""A provider that has so many places for calls and tells nobody, with an endless job for it."""
+"""A provider that has so many places for calls without saying so, and an endless job for it."""
 
 from __future__ import annotations
 
