@@ -15,6 +15,7 @@ from xtremeflow.http._admission import Admission, Lease, Unpassed
 from xtremeflow.http._ahead import body_ahead, is_at_hand
 from xtremeflow.http._alone import Alone
 from xtremeflow.http._deadline import deadline_of, within
+from xtremeflow.http._leading import begins
 from xtremeflow.http._prefixes import Auto, Prepared
 from xtremeflow.http._response import StreamResponse
 from xtremeflow.http._terms import Terms
@@ -196,7 +197,7 @@ class PrefixedStreamContext(ScheduledStreamContext):
 
     async def _attempt(self) -> Sent[StreamResponse]:
         if self._prepared is not None:
-            self._auto.begins(self._prepared)
+            begins(self._prepared.member)
         return await super()._attempt()
 
     def _settled(self, usage: Usage) -> None:

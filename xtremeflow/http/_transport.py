@@ -31,8 +31,9 @@ from xtremeflow.http._errors import (
     UploadAborted,
     invalid_request,
 )
+from xtremeflow.http._leading import Assembled, of_leader
 from xtremeflow.http._options import CertInput, FileInput, Options, PrefixInput
-from xtremeflow.http._prefixes import Assembled, Auto, Prepared, make_auto
+from xtremeflow.http._prefixes import Auto, Prepared, make_auto
 from xtremeflow.http._redirects import harmless
 from xtremeflow.http._terms import terms_around
 from xtremeflow.http._upload import uploading
@@ -160,7 +161,7 @@ class _Transport:
     ) -> Sent[_Opened]:
         sent_at = admission.now()
         if self._auto is not None and prepared is not None:
-            content = self._auto.of_leader(prepared)
+            content = of_leader(prepared.member, prepared.content)
             if content is not None:
                 return await self._led(self._auto, request, content, admission, prepared)
         opened = await self._open(request, body)

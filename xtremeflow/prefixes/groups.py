@@ -109,6 +109,7 @@ class Member:
     fields  what is added to its body
     seen    what was read of it
     marked  whether its decoded body has a mark now, which its own has not
+    led     whether its last attempt went ahead of the others
     """
 
     group: Group
@@ -118,6 +119,7 @@ class Member:
     seen: Seen
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     marked: bool = False
+    led: bool = False
 
 
 class Groups:
@@ -148,15 +150,16 @@ class Groups:
 
     # ---- a call that comes ----
 
-    def see(self, url: str, content: bytes) -> Seen | None:
-        """Reads the prompt of a call. None if it cannot share a prefix."""
+    def see(self, url: str, content: bytes, body: dict[str, Any] | None = None) -> Seen | None:
+        """Reads the prompt of a call. None if it cannot share a prefix. `body` is the decoded
+        content, if it is at hand."""
         place = self._places.get(url)
         if place is None and (url in self._places or (place := self._place(url)) is None):
             return None
         if len(content) < place.least:
             return None
         try:
-            body = self._decode(content)
+            body = self._decode(content) if body is None else body
             return self._seen(place, body, content) if is_object(body) else None
         except (ValueError, RecursionError, AttributeError, TypeError):
             return None  # the provider will say what is wrong with it
@@ -255,11 +258,11 @@ class Groups:
 
     # ---- its answer ----
 
-    def answered(self, member: Member, usage: Usage, led: bool) -> None:
+    def answered(self, member: Member, usage: Usage) -> None:
         """Notes what an answer says of the cache. After some groups without a hit their model has
         no groups any more."""
         group = member.group
-        if led or not usage.input:
+        if member.led or not usage.input:
             return
         if usage.cached > 0 and usage.cached >= _HIT * member.share * usage.input:
             group.misses = None

@@ -206,7 +206,14 @@ def _dry_run(order: Order, voice: Voice) -> int:
             TaskScheduler(limits=limits).stats().limits, bounded=order.adapt is not True
         )  # fmt: skip
         found = asyncio.run(
-            plan(order.source.batches(), results.done, provider, order.estimator, largest)
+            plan(
+                order.source.batches(),
+                results.done,
+                provider,
+                order.estimator,
+                largest,
+                prefixes=options.prefix == "auto",
+            )
         )
     finally:
         results.close()
@@ -276,6 +283,7 @@ class _Command:
             key=key,
             command=self._command,
             services=self._services(),
+            prefixes=options.prefix == "auto",
         )
         view = choose(
             quiet=options.quiet,

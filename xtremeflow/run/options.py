@@ -149,6 +149,9 @@ def _limits(parser: Parser) -> None:
         "learned)")  # fmt: skip
     add("--burst", type=amounts.seconds, metavar="SECONDS", help="seconds of the rates that may "
         "be used at once (default: the preset's; else 0)")  # fmt: skip
+    add("--prefix", choices=("auto", "off"), default="auto", help="auto (the default): of calls "
+        "whose prompts begin alike, one goes ahead until the provider's cache has that "
+        "beginning")  # fmt: skip
     add("--tokenizer", metavar="NAME", help="count tokens with tiktoken's encoding or model of "
         "that name, or with a tokenizer.json (default: by characters, learning from the "
         "answers)")  # fmt: skip

@@ -221,6 +221,7 @@ class Calls:
             return
         counts = self._runner.counts
         counts.use(usage)
+        self._runner.note_cached(call, usage)
         if is_settled:
             scheduled = current_call()
             assert scheduled is not None

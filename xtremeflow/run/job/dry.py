@@ -12,6 +12,7 @@ from xtremeflow.learning.estimates import Estimator
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.requests import BadLine, Json, fingerprint, parse
 from xtremeflow.run.job.oversize import Room, fitted
+from xtremeflow.run.job.sharing import Sharing
 from xtremeflow.run.output.results import Done
 from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
@@ -30,6 +31,7 @@ class Plan:
     examples: list[BadLine] = field(default_factory=list[BadLine])
     models: Counter[str] = field(default_factory=Counter[str])
     charged: Counter[str] = field(default_factory=Counter[str])
+    sharing: Sharing | None = None
 
     def add_bad(self, line: BadLine, examples: int) -> None:
         self.bad += 1
@@ -57,6 +59,7 @@ class Plan:
             "output_tokens": self.output_tokens,
             "charged": dict(self.charged),
             "bad_lines": self.bad,
+            "prefixes": None if self.sharing is None else self.sharing.as_json(),
             "shortest_seconds": round(seconds, 1),
             "bound_by": which or None,
             "limits_assumed": presets and bool(which),
@@ -73,6 +76,8 @@ class Plan:
             f"  about {self.input_tokens:,} tokens in and {self.output_tokens:,} out "
             "(before anything is learned from answers)",
         ]
+        if self.sharing is not None:
+            lines += [f"  {line}" for line in self.sharing.as_lines(self.input_tokens)]
         if self.bad:
             lines.append(f"  {counted(self.bad, 'bad line')}, such as:")
             lines += [f"    line {bad.line} {printable(bad.reason)}" for bad in self.examples]
@@ -109,9 +114,11 @@ async def plan(
     limits: Mapping[str, Room],
     *,
     examples: int = 5,
+    prefixes: bool = False,
 ) -> Plan:
-    """Reads everything and sends nothing. `limits` has the most that each lets one call take."""
-    found = Plan()
+    """Reads everything and sends nothing. `limits` has the most that each lets one call take.
+    `prefixes` looks at what prompts have in common."""
+    found = Plan(sharing=Sharing(provider) if prefixes else None)
     number = 0
     async with aclosing(batches):
         async for lines in batches:
@@ -147,5 +154,9 @@ async def plan(
                 found.input_tokens += cost.input
                 found.output_tokens += cost.output
                 found.charged.update({**cost, "requests": 1})
+                if found.sharing is not None:
+                    found.sharing.add(request, cost.input)
+    if found.sharing is not None:
+        found.sharing.end()
     done.check_end(number)
     return found

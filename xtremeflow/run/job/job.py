@@ -54,6 +54,7 @@ class Job:
     command      the command that goes on with the run
     share        the account of which the run is a member, or None
     services     what it offers while it goes on
+    prefixes     whether calls whose prompts begin alike follow one that leads
     """
 
     source: Source
@@ -71,6 +72,7 @@ class Job:
     command: str
     share: str | None = None
     services: Sequence[Service] = ()
+    prefixes: bool = False
 
     async def run(self, transport: Transport, view: View) -> Summary:
         """Runs the job, closes the transport and returns the summary.
@@ -151,6 +153,8 @@ class _Run:
             key=job.key,
             on_cooldown=self._history.cooldown,
             on_begin=self._begun,
+            prefixes=job.prefixes,
+            reads_ahead=job.source.repeatable,
         )
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
@@ -262,6 +266,7 @@ class _Run:
             margin=stats.margin,
             concurrency=stats.concurrency,
             learned=job.estimator.learned(),
+            prefixes=stats.prefixes,
             command=job.command,
         )
 

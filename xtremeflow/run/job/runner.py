@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from xtremeflow.learning.estimates import Estimator
+from xtremeflow.prefixes.groups import Seen
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.input.requests import RequestLine, fingerprint, parse
+from xtremeflow.run.job.ahead import AHEAD, LookAhead, as_member
 from xtremeflow.run.job.budget import Budget
 from xtremeflow.run.job.call import Call, Calls, Left, Unpassed
 from xtremeflow.run.job.oversize import Room, fitted, rooms
@@ -23,7 +25,9 @@ from xtremeflow.run.output.outbox import Outbox
 from xtremeflow.run.output.results import Results
 from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.limits import MINUTE
 from xtremeflow.values.text import printable
+from xtremeflow.values.usage import Usage
 
 _PROBE_CALLS = 4
 _PROBE_SECONDS = 0.5
@@ -47,6 +51,10 @@ class Runner:
     """Told of every pause, as far as its end is known: from and to on the wall clock."""
     on_begin: Callable[[], None] = lambda: None
     """Called once, when nothing can refuse the run any more."""
+    prefixes: bool = False
+    """Whether calls whose prompts begin alike follow one that leads."""
+    reads_ahead: bool = True
+    """Whether the input comes without waiting for anybody."""
 
     def __post_init__(self) -> None:
         self.counts = Counts()
@@ -66,6 +74,11 @@ class Runner:
         """The seconds by which `wall` is ahead of `now`."""
         self._is_started = False
         self._calls = Calls(self)
+        self._look_ahead = (
+            LookAhead(self.provider, lambda: self.now(), self._per_minute)
+            if self.prefixes
+            else None
+        )
         self._running: set[Call] = set()
         self._feeder: asyncio.Task[None] | None = None
         self._changed: asyncio.Event | None = None  # where a change is waited for
@@ -153,7 +166,10 @@ class Runner:
                     number += 1
                     request = self._read(line.strip(), number)
                     if request is not None:
-                        await self._start(request)
+                        await self._take(request)
+                if not self.reads_ahead:
+                    await self._start_held()
+        await self._start_held()
         self.results.done.check_end(number)
         self._begin()
 
@@ -181,7 +197,20 @@ class Runner:
             self._begun = True
             self.on_begin()
 
-    async def _start(self, request: RequestLine) -> None:
+    async def _take(self, request: RequestLine) -> None:
+        """Starts a call, or lets it wait for others that may share its prefix."""
+        ahead = self._look_ahead
+        if ahead is None or not ahead.hold(request):
+            await self._start(request)
+        elif ahead.is_full:
+            await self._start_held()
+
+    async def _start_held(self) -> None:
+        if self._look_ahead is not None:
+            for request, seen in self._look_ahead.taken():
+                await self._start(request, seen)
+
+    async def _start(self, request: RequestLine, seen: Seen | None = None) -> None:
         self._begin()
         while self._probing and len(self._running) >= _PROBE_CALLS:
             await self._change()
@@ -197,11 +226,35 @@ class Runner:
         amounts = cost.amounts
         reserved = {unit: amounts[unit] for unit in self.units}
         call = Call(request, cost, reserved, reserved)
-        task = await self.scheduler.start_task(self._calls.make(call), cost)
+        task = await self._queued(call, seen)
         if self._probe is None:
             loop = asyncio.get_running_loop()
             self._probe = loop.call_later(_PROBE_SECONDS, self._end_probe, False)
         self.own(call, task)
+
+    async def _queued(self, call: Call, seen: Seen | None) -> asyncio.Task[None]:
+        """Puts a call into the queue. Waits for its admission, unless it is one of a group: those
+        that are held must not keep others out."""
+        ahead, cost = self._look_ahead, call.cost
+        member = None if ahead is None or seen is None else ahead.member(seen, cost.input)
+        if member is None:
+            return await self.scheduler.start_task(self._calls.make(call), cost)
+        while self.scheduler.waiting >= AHEAD:
+            await self._change()
+        call.request = as_member(call.request, member)
+        call.in_flight = False
+        return self.scheduler.submit(
+            self._calls.make(call), cost, prefix=member.key, prefix_tokens=member.tokens
+        )
+
+    def note_cached(self, call: Call, usage: Usage) -> None:
+        """Notes how much of its prefix a call has read from the cache."""
+        if self._look_ahead is not None and call.request.member is not None:
+            self._look_ahead.answered(call.request.member, usage)
+
+    def _per_minute(self) -> float | None:
+        limits = [each for each in self.scheduler.limits if each.name == "requests"]
+        return min((each.rate * MINUTE + (each.capacity or 0.0) for each in limits), default=None)
 
     def _rooms(self) -> Mapping[str, Room]:
         """Returns the most that the limits let one call take, at most a second old."""

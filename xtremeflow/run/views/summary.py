@@ -10,7 +10,7 @@ from xtremeflow.cli.amounts import counted, duration, shown
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.views.view import explained, explained_concurrency
-from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats
+from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, PrefixStats
 
 DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -36,6 +36,7 @@ class Summary:
     margin: float = 0.0
     concurrency: LearnedConcurrency | None = None
     learned: dict[str, Json] = field(default_factory=dict[str, Json])
+    prefixes: PrefixStats | None = None
     command: str = ""
 
     @property
@@ -86,6 +87,7 @@ class Summary:
                 "learned": self.concurrency.learned,
                 "confidence": self.concurrency.confidence,
             },
+            "prefixes": None if self.prefixes is None else _prefix_json(self.prefixes),
             "errors_by_code": self.errors,
             "learned": self.learned,
             "results": str(self.results),
@@ -140,6 +142,8 @@ class Summary:
         if self.concurrency is not None:
             said = explained_concurrency(self.concurrency)
             lines.append(f"  limit of concurrency: {said}")
+        if self.prefixes is not None:
+            lines.append(f"  {_prefix_text(self.prefixes)}")
         if counts.failed or counts.bad:
             parts = [f"{count:,} {code}" for code, count in sorted(self.errors.items())]
             if counts.bad:
@@ -155,6 +159,24 @@ class Summary:
         elif counts.failed:
             lines.append("The same command tries those that failed again.")
         return "\n".join(lines)
+
+
+def _prefix_text(prefixes: PrefixStats) -> str:
+    text = f"prefixes: {counted(prefixes.led, 'call')} went ahead"
+    if prefixes.hits is not None:
+        text += f"; {prefixes.hits:.0%} of those that followed found theirs in the cache"
+    return text
+
+
+def _prefix_json(prefixes: PrefixStats) -> Json:
+    return {
+        "led": prefixes.led,
+        "hits": None if prefixes.hits is None else round(prefixes.hits, 4),
+        "expected_tokens": prefixes.expected,
+        "read_tokens": prefixes.read,
+        "written_tokens": prefixes.written,
+        "held_seconds": round(prefixes.held_seconds, 3),
+    }
 
 
 def _limit_json(limit: LimitStats, utilisation: float) -> Json:

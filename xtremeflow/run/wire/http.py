@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from xtremeflow.http import Client, ConnectError, HTTPError, InvalidRequest, TooLarge
+from xtremeflow.http._leading import of_leader, put_together
+from xtremeflow.prefixes.groups import Member
 from xtremeflow.providers.address import address
 from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.run.wire.transport import NoConnection, NoReply, Reply, Unfit
+
+_MAX_EVENT, _MAX_BODY = 16 << 20, 1 << 30  # bytes, as the client's
 
 
 class HTTPTransport:
@@ -40,6 +44,10 @@ class HTTPTransport:
         if url is None:
             url = self._addresses[request.url] = address(self._base_url, request.url, self._prefix)
         try:
+            if request.member is not None:
+                content = of_leader(request.member, request.content)
+                if content is not None:
+                    return await self._led(url, content, request.member)
             response = await self._client.post(url, content=request.content)
         except ConnectError as error:
             raise NoConnection(str(error)) from None
@@ -50,6 +58,14 @@ class HTTPTransport:
         except HTTPError as error:
             raise NoReply(str(error)) from None
         return Reply(response.status, response._head, response.body)
+
+    async def _led(self, url: str, content: bytes, member: Member) -> Reply:
+        """Makes an attempt of a call that leads its group, as a stream."""
+        async with self._client.stream("POST", url, content=content) as stream:
+            answer = await put_together(
+                member.seen.place.api, stream._transfer, _MAX_EVENT, _MAX_BODY
+            )
+        return Reply(answer.status, answer.head, answer.body)
 
     async def aclose(self) -> None:
         await self._client.aclose()

@@ -1,0 +1,63 @@
+"""A look ahead in the input: lines whose prompts share a prefix, before any of them is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from xtremeflow.http._json import decode
+from xtremeflow.http._leading import of_member
+from xtremeflow.prefixes.groups import Groups, Member, Prefixes, Seen
+from xtremeflow.providers import PROVIDERS, Provider
+from xtremeflow.run.input.requests import RequestLine
+from xtremeflow.values.usage import Usage
+
+AHEAD = 1024
+"""Lines that are looked at together, and calls that may wait in the queue at a time."""
+
+
+class LookAhead:
+    """The lines that were read and are not sent yet, as far as they may share a prefix.
+
+    now         returns seconds
+    per_minute  returns the calls that may be sent within a minute; None if that is not known
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        now: Callable[[], float],
+        per_minute: Callable[[], float | None],
+    ) -> None:
+        known = provider.name if provider.name in PROVIDERS else None
+        self._groups = Groups(Prefixes(provider=known), decode, now, per_minute)
+        self._held: list[tuple[RequestLine, Seen]] = []
+
+    def hold(self, request: RequestLine) -> bool:
+        """Holds a line back until others are seen. False if it cannot share a prefix."""
+        seen = self._groups.see(request.url, request.content, request.body)
+        if seen is not None:
+            self._held.append((request, seen))
+        return seen is not None
+
+    @property
+    def is_full(self) -> bool:
+        return len(self._held) >= AHEAD
+
+    def taken(self) -> Iterator[tuple[RequestLine, Seen]]:
+        """Yields the lines that are held, and holds them no longer."""
+        held, self._held = self._held, []
+        yield from held
+
+    def member(self, seen: Seen, input_tokens: int) -> Member | None:
+        """Returns a call's part in a group; None if it shares no prefix."""
+        return self._groups.member(seen, input_tokens)
+
+    def answered(self, member: Member, usage: Usage) -> None:
+        """Notes the usage of a call's answer."""
+        self._groups.answered(member, usage)
+
+
+def as_member(request: RequestLine, member: Member) -> RequestLine:
+    """Returns the request as its group wants it sent."""
+    return replace(request, content=of_member(member, request.content), member=member)
