@@ -2,15 +2,18 @@
 
     ./dev bench prefix           the table, some minutes of computing
     ./dev bench prefix --quick   only see that it works
+    ./dev bench prefix --http    in real time over HTTP, some four minutes
+    ./dev bench prefix --trace mooncake_conversation.jsonl
 
 The clock is virtual, and the providers are those of `xtremeflow serve`, so every run is the same.
-The calls of a job are shuffled. Four ways to do it:
+The calls of a job are shuffled. Six ways to do it:
 
 - asyncio.gather: all calls at once; refused ones are sent again after 1 s, 2 s, up to 32 s.
 - arrival order: a scheduler with the provider's limits, and no word of prefixes.
 - kv_batch, answer: one kv_batch for each group, all at once; the rest of a group waits for the
   first answer's end, as in 0.4.4.
 - prefix=: the scheduler knows the key of each call's prefix.
+- prefix="auto": the prefixes are found in the bodies, and OpenAI gets keys, as the client does it.
 - prefix=, estimates without it: so do the estimates, which leave the prefix out. Calls that go
   ahead are charged for it when they have ended.
 
@@ -23,13 +26,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
-from bench.prefix.world import Kind, World
+from bench.prefix import over_http, trace
+from bench.prefix.world import PATHS, Kind, World
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, kv_batch
+from xtremeflow.http._leading import of_member
+from xtremeflow.prefixes.groups import Groups, Prefixes
 from xtremeflow.testing import run
 
 KINDS = [
@@ -108,12 +116,38 @@ async def by_prefix(world: World, *, cached: bool = False) -> None:
     await asyncio.gather(*tasks)
 
 
+async def by_bodies(world: World) -> None:
+    kind = world.kind
+    scheduler = scheduler_for(kind)
+    requests = kind.tokens.get("requests")
+    groups = Groups(
+        Prefixes(provider=kind.profile),
+        json.loads,
+        asyncio.get_running_loop().time,
+        lambda: None if requests is None else (requests * 59 / 60, requests),
+    )
+    url = f"http://provider{PATHS[kind.profile]}"
+    bodies = [world.body(*each) for each in world.calls]
+    found = [groups.see(url, body) for body in bodies]
+    tasks = []
+    for each, body, seen in zip(world.calls, bodies, found, strict=True):
+        assert seen is not None
+        member = groups.member(seen, None)
+        assert member is not None
+        call = world.call(*each, scheduler=scheduler, body=of_member(member, body))
+        key, tokens = member.key, member.tokens
+        cost = estimate(kind)
+        tasks.append(scheduler.submit(call, cost, prefix=key, prefix_tokens=tokens))
+    await asyncio.gather(*tasks)
+
+
 Way = Callable[[World], Awaitable[None]]
 WAYS: Mapping[str, Way] = {
     "arrival order": in_order,
     "asyncio.gather": gathered,
     "kv_batch, answer": in_batches,
     "prefix=": by_prefix,
+    'prefix="auto"': by_bodies,
     "prefix=, estimates without it": partial(by_prefix, cached=True),
 }
 
@@ -166,7 +200,18 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--quick", action="store_true", help="only see that it works")
+    parser.add_argument("--http", action="store_true", help="in real time, over HTTP")
+    parser.add_argument("--trace", type=Path, metavar="FILE", help="play Mooncake's trace")
     options = parser.parse_args(argv)
+    if options.trace is not None:
+        print(trace.report(options.trace))
+        return 0
+    if options.http:
+        kinds = [kind for kind in KINDS if kind.profile in ("openai", "anthropic")][1:]
+        if options.quick:
+            kinds = [kind.quick for kind in kinds]
+        print(over_http.report(kinds, scheduler_for))
+        return 0
     for kind in KINDS:
         of = rows(kind.quick if options.quick else kind)
         print(f"## {kind.name}\n\n{table(HEADER, of)}\n")

@@ -92,10 +92,15 @@ class World:
             per_output_token=kind.per_output_token,
             jitter=0.0,
         )
-        self.service = Service(
-            Settings(kind.profile, limits=kind.limits, latency=latency, cache_room=kind.cache_room),
-            wall=lambda: 0.0,
+        self.settings = Settings(
+            kind.profile,
+            limits=kind.limits,
+            latency=latency,
+            cache_room=kind.cache_room,
+            output_tokens=kind.output,
+            output_spread=0.0,
         )
+        self.service = Service(self.settings, wall=lambda: 0.0)
         self.usages: list[Usage] = []
         self.refused = 0
         calls = [(group, n) for group in range(kind.groups) for n in range(kind.calls)]
@@ -116,9 +121,15 @@ class World:
             body["stream_options"] = {"include_usage": True}
         return json.dumps(body).encode()
 
-    async def call(self, group: int, call: int, scheduler: TaskScheduler | None = None) -> None:
+    async def call(
+        self,
+        group: int,
+        call: int,
+        scheduler: TaskScheduler | None = None,
+        body: bytes | None = None,
+    ) -> None:
         """Makes a call, again and again until it is not refused: after 1 s, 2 s, up to 32 s."""
-        body = self.body(group, call)
+        body = self.body(group, call) if body is None else body
         headers = {"x-simulated-output-tokens": str(self.kind.output)}
         wait = 1.0
         while True:

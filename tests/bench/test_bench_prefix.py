@@ -2,6 +2,7 @@
 
 import pytest
 
+from bench.prefix import trace
 from bench.prefix.jobs import KINDS, WAYS, play
 
 
@@ -15,3 +16,27 @@ def test_all_calls_but_one_of_each_prefix_find_it(kind):
 def test_without_a_word_of_prefixes_calls_that_start_together_all_miss():
     result = play(KINDS[0].quick, WAYS["arrival order"])
     assert (result.hits, result.refused) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.profile)
+def test_prefixes_found_in_the_bodies_are_as_good_as_keys(kind):
+    result = play(kind.quick, WAYS['prefix="auto"'])
+    assert result.hits == pytest.approx(1.0, abs=0.01)
+    assert result.refused == 0
+
+
+def test_a_conversation_reads_what_its_earlier_turns_have_written():
+    turns = [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3]]
+    rows = [
+        {
+            "input_length": 512 * len(ids),
+            "output_length": 10,
+            "hash_ids": [n * 100 + i for i in ids],
+        }
+        for ids in turns
+        for n in range(5)
+    ]
+    _, unheld = trace.play(rows, trace.WAYS["arrival order"])
+    _, hits = trace.play(rows, trace.WAYS['prefix="auto"'])
+    assert unheld == 0.0
+    assert hits >= 0.4

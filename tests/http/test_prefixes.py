@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from xtremeflow import TaskScheduler, TokenRateScheduler
+from xtremeflow import TaskScheduler
 from xtremeflow.http import Client, ConnectionLost, Prefixes, Response, transport
 from xtremeflow.serve import Settings
 from xtremeflow.serve.faults import Fault
@@ -192,19 +192,6 @@ def test_each_machine_has_a_key_and_a_leader_of_its_own() -> None:
         prefixes = scheduler.stats().prefixes
         assert prefixes is not None
         assert (prefixes.led, prefixes.hits) == (4, 1.0)
-
-    run(main())
-
-
-def test_a_limit_on_requests_tells_how_many_machines_are_due() -> None:
-    async def main() -> None:
-        scheduler = TokenRateScheduler(max_rpm=600, burst_ratio=1.0)  # all 20 within two seconds
-        async with Provider("openai", limits={"rpm": None, "tpm": None}) as provider, Client(
-            provider.server.url, scheduler=scheduler, prefix=Prefixes(provider="openai")
-        ) as client:  # fmt: skip
-            path = "/v1/chat/completions"
-            await asyncio.gather(*(client.post(path, json=chat("A", str(n))) for n in range(20)))
-        assert len(set(provider.keys)) == 2
 
     run(main())
 

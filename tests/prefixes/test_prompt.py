@@ -10,6 +10,7 @@ import pytest
 from xtremeflow.prefixes.groups import Groups, Member, Prefixes
 from xtremeflow.prefixes.marks import Ends
 from xtremeflow.prefixes.prompt import api_of, marked_prompt_of, prompt_of
+from xtremeflow.values.usage import Usage
 
 Json = dict[str, Any]
 TEXT = "What everybody has in common. " * 200  # 1,500 tokens
@@ -133,7 +134,50 @@ def test_the_tokens_to_be_read_are_the_shared_part_of_those_expected() -> None:
     assert one.tokens == int(one.share * 2000)
 
 
+@pytest.mark.parametrize(
+    ("allowed", "keys"),
+    [(None, 3), ((0.0, 20.0), 1), ((0.0, 60.0), 2), ((1000.0, 20.0), 3), ((0.0, 1000.0), 3)],
+)
+def test_a_limit_on_requests_tells_how_many_keys_are_due(
+    allowed: tuple[float, float] | None, keys: int
+) -> None:
+    prefixes = Prefixes(provider="openai")
+    groups = Groups(prefixes, json.loads, lambda: 0.0, lambda: allowed)
+    bodies = [
+        {"model": "m", "messages": [{"role": "user", "content": f"{group}{TEXT}{n}"}]}
+        for group in "AB"
+        for n in range(40)
+    ]
+    url = "http://h/v1/chat/completions"
+    found = [groups.see(url, json.dumps(body).encode()) for body in bodies]
+    members = [groups.member(seen, None) for seen in found if seen is not None]
+    named = {member.fields["prompt_cache_key"] for member in members if member is not None}
+    assert len(named) == 2 * keys
+    assert all(len(name) <= 64 for name in named)
+    assert len({member.key for member in members if member is not None}) == 2 * keys
+
+
 def test_a_prompt_below_the_providers_minimum_has_no_group() -> None:
     short = {"model": "m", "messages": [{"role": "user", "content": TEXT[:4000]}]}
     assert members([short, short], provider="openai") == [None, None]
     assert None not in members([short, short], provider="deepseek")
+
+
+@pytest.mark.parametrize("proven", [False, True])
+def test_a_model_that_has_read_a_prefix_is_not_given_up(proven: bool) -> None:
+    groups = Groups(Prefixes(provider="vllm"), json.loads, lambda: 0.0)
+
+    def ask(group: str) -> list[Member]:
+        body = {"model": "m", "messages": [{"role": "user", "content": group + TEXT}]}
+        content = json.dumps(body).encode()
+        found = [groups.see("http://h/v1/chat/completions", content) for _ in range(3)]
+        members = [groups.member(seen, None) for seen in found if seen is not None]
+        return [member for member in members if member is not None]
+
+    if proven:
+        for member in ask("proof"):
+            groups.answered(member, Usage(1500, 10, cached=1500))
+    for group in "ABCD":
+        for member in ask(group):
+            groups.answered(member, Usage(1500, 10, cached=0))
+    assert bool(ask("E")) is proven

@@ -20,8 +20,7 @@ from xtremeflow.http._response import Response
 from xtremeflow.http._terms import Terms
 from xtremeflow.http._usage import usage_in
 from xtremeflow.learning.estimates import Estimate
-from xtremeflow.prefixes.groups import Groups, Member
-from xtremeflow.values.limits import MINUTE
+from xtremeflow.prefixes.groups import Groups, Member, allowed_by
 from xtremeflow.values.usage import Usage
 
 
@@ -54,13 +53,10 @@ class Auto:
         self._admission = admission
         self._max_event = options.max_event
         self._max_body = options.max_body
-        self._groups = Groups(options.prefixes, decode, admission.now, self._per_minute)
-
-    def _per_minute(self) -> float | None:
-        """The calls that the scheduler may let go within a minute."""
-        limits = [limit for limit in self._admission.scheduler.limits if limit.name == "requests"]
-        allowed = [limit.rate * MINUTE + (limit.capacity or 0.0) for limit in limits]
-        return min(allowed, default=None)
+        scheduler = admission.scheduler
+        self._groups = Groups(
+            options.prefixes, decode, admission.now, lambda: allowed_by(scheduler.limits)
+        )
 
     async def prepared(self, terms: Terms, url: str, content: Any) -> Prepared | None:
         """Returns the call's part in a group, once those that have come with it are seen; None if

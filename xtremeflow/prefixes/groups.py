@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import ceil
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from xtremeflow.prefixes.marks import Ends
@@ -17,6 +17,7 @@ from xtremeflow.prefixes.tree import CHUNK, Node, Window, digests_of, shared
 from xtremeflow.providers import PROVIDERS, Provider, provider_at
 from xtremeflow.providers.provider import CacheRules
 from xtremeflow.values.forms import is_object
+from xtremeflow.values.limits import MINUTE, Limit
 from xtremeflow.values.usage import Usage
 
 logger = logging.getLogger("xtremeflow")
@@ -25,7 +26,7 @@ WINDOW = 4096  # calls that are compared
 _CHARACTERS_PER_TOKEN = 4  # as long as nothing else is known
 _HIT = 0.8  # of the expected tokens; fewer are those of a template that all prompts have
 _MISSES = 2  # of a group's calls, the first of which may have met a cold machine
-_WITHOUT = 3  # groups without a hit, after which prefixes are of no use
+_WITHOUT = 3  # groups without a hit and none with one, after which prefixes are of no use
 _MOST_PLACES = 1000  # URLs and models that are remembered
 _UNKNOWN = CacheRules(minimum=1024, unit=128)  # of a server that is not known
 
@@ -122,12 +123,25 @@ class Member:
     led: bool = False
 
 
+Allowed: TypeAlias = tuple[float, float]
+"""Calls that may be sent at once, and those in a minute beyond them."""
+
+
+def allowed_by(limits: Iterable[Limit]) -> Allowed | None:
+    """Returns what limits on requests allow; None if there is none."""
+    found = [
+        (limit.capacity or 0.0, limit.rate * MINUTE) for limit in limits if limit.name == "requests"
+    ]
+    return min(found, key=sum, default=None)
+
+
 class Groups:
     """The groups of a client's calls.
 
-    decode      reads JSON
-    now         returns seconds
-    per_minute  returns the calls that may be sent within a minute; None if that is not known
+    decode   reads JSON
+    now      returns seconds
+    allowed  returns the calls that may be sent at once, and those in a minute beyond them; None if
+             that is not known
     """
 
     def __init__(
@@ -135,18 +149,19 @@ class Groups:
         prefixes: Prefixes,
         decode: Callable[[bytes], Any],
         now: Callable[[], float],
-        per_minute: Callable[[], float | None] = lambda: None,
+        allowed: Callable[[], Allowed | None] = lambda: None,
     ) -> None:
         self._prefixes = prefixes
         self._decode = decode
         self._now = now
-        self._per_minute = per_minute
+        self._allowed = allowed
         self._window = Window(WINDOW)
         self._ends = Ends(4 * WINDOW)
         self._places: dict[str, Place | None] = {}
         self._groups: OrderedDict[int, Group] = OrderedDict()
         self._without: dict[str, set[int]] = {}  # groups without a hit, by their model
-        self._off: set[str] = set()  # models
+        self._proven: set[str] = set()  # models that have read a prefix
+        self._off: set[str] = set()  # those that have not
 
     # ---- a call that comes ----
 
@@ -250,10 +265,11 @@ class Groups:
             group.minute, group.in_minute = minute, 0
         shard = group.in_minute // most
         group.in_minute += 1
-        allowed = self._per_minute()
+        allowed = self._allowed()
         if allowed is None:
             return shard
-        due = min(node.calls, allowed * node.calls / len(self._window))
+        at_once, in_a_minute = allowed  # the group that is warm first may take all that go at once
+        due = min(node.calls, at_once + in_a_minute * node.calls / len(self._window))
         return shard % max(1, ceil(due / most))
 
     # ---- its answer ----
@@ -266,9 +282,11 @@ class Groups:
             return
         if usage.cached > 0 and usage.cached >= _HIT * member.share * usage.input:
             group.misses = None
-            self._without.pop(group.model, None)
+            if len(self._proven) >= _MOST_PLACES:
+                self._proven.clear()
+            self._proven.add(group.model)
             return
-        if group.misses is None:
+        if group.misses is None or group.model in self._proven:
             return
         group.misses += 1
         if group.misses < _MISSES or group.model in self._off:

@@ -7,30 +7,29 @@ from dataclasses import replace
 
 from xtremeflow.http._json import decode
 from xtremeflow.http._leading import of_member
-from xtremeflow.prefixes.groups import Groups, Member, Prefixes, Seen
+from xtremeflow.prefixes.groups import Allowed, Groups, Member, Prefixes, Seen
 from xtremeflow.providers import PROVIDERS, Provider
 from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.values.usage import Usage
 
-AHEAD = 1024
+AHEAD = 512
 """Lines that are looked at together, and calls that may wait in the queue at a time."""
 
 
 class LookAhead:
     """The lines that were read and are not sent yet, as far as they may share a prefix.
 
-    now         returns seconds
-    per_minute  returns the calls that may be sent within a minute; None if that is not known
+    now, allowed  see `Groups`
     """
 
     def __init__(
         self,
         provider: Provider,
         now: Callable[[], float],
-        per_minute: Callable[[], float | None],
+        allowed: Callable[[], Allowed | None],
     ) -> None:
         known = provider.name if provider.name in PROVIDERS else None
-        self._groups = Groups(Prefixes(provider=known), decode, now, per_minute)
+        self._groups = Groups(Prefixes(provider=known), decode, now, allowed)
         self._held: list[tuple[RequestLine, Seen]] = []
 
     def hold(self, request: RequestLine) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from xtremeflow.learning.estimates import Estimator
-from xtremeflow.prefixes.groups import Seen
+from xtremeflow.prefixes.groups import Seen, allowed_by
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.input.requests import RequestLine, fingerprint, parse
@@ -25,7 +25,6 @@ from xtremeflow.run.output.outbox import Outbox
 from xtremeflow.run.output.results import Results
 from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.values.limits import MINUTE
 from xtremeflow.values.text import printable
 from xtremeflow.values.usage import Usage
 
@@ -75,7 +74,7 @@ class Runner:
         self._is_started = False
         self._calls = Calls(self)
         self._look_ahead = (
-            LookAhead(self.provider, lambda: self.now(), self._per_minute)
+            LookAhead(self.provider, lambda: self.now(), lambda: allowed_by(self.scheduler.limits))
             if self.prefixes
             else None
         )
@@ -251,10 +250,6 @@ class Runner:
         """Notes how much of its prefix a call has read from the cache."""
         if self._look_ahead is not None and call.request.member is not None:
             self._look_ahead.answered(call.request.member, usage)
-
-    def _per_minute(self) -> float | None:
-        limits = [each for each in self.scheduler.limits if each.name == "requests"]
-        return min((each.rate * MINUTE + (each.capacity or 0.0) for each in limits), default=None)
 
     def _rooms(self) -> Mapping[str, Room]:
         """Returns the most that the limits let one call take, at most a second old."""

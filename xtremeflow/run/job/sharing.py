@@ -31,7 +31,7 @@ _KINDS = {
 
 
 class Sharing:
-    """What the prompts of an input have in common. Tokens are those of the input, as estimated."""
+    """The prefixes that the prompts of an input share. Tokens are estimated, and of the input."""
 
     def __init__(self, provider: Provider) -> None:
         self.calls = 0
