@@ -5,7 +5,7 @@
 
 JOBS=(lint types docs warnings windows analyse c suite sdks sanitized leaks nogil dist wheels)
 for ((minor = OLDEST; minor <= NEWEST; minor++)); do JOBS+=("python3.$minor"); done
-ONLY_NAMED=(browser frameworks fresh soak) # what a plain `./dev check` leaves out
+ONLY_NAMED=(browser frameworks fresh ray soak) # what a plain `./dev check` leaves out
 source scripts/fresh.sh
 source scripts/windows.sh
 source scripts/nogil.sh
@@ -247,6 +247,16 @@ job_frameworks() {
         "$environment/bin/python" -m pip install --group frameworks
     export XTREMEFLOW_FRAMEWORKS=dspy,instructor,litellm,llama_index
     suite_of "$environment" --ignore-glob="$ROOT/tests/[!f]*" --ignore="$ROOT/tests/fuzz"
+}
+
+# Shares on a Ray cluster of several nodes, some of which are killed.
+job_ray() {
+    local environment=$ROOT/.venv-ray
+    need_venv
+    install_sdist ray "$VENV/bin/python"
+    quietly "installing Ray" "$environment/bin/python" -m pip install "$WORK/unpacked[ray]"
+    export XTREMEFLOW_FRAMEWORKS=ray
+    suite_of "$environment" -n0 -k "test_ray" --ignore-glob="$ROOT/tests/[!fs]*" --ignore="$ROOT/tests/fuzz"
 }
 
 # suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in

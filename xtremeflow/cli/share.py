@@ -9,6 +9,7 @@ from typing import Any
 
 from xtremeflow.cli.parser import Parser
 from xtremeflow.share.elsewhere import kept_share
+from xtremeflow.share.keeper import KeptShare
 from xtremeflow.share.member import clear, state_of
 from xtremeflow.share.outside import clear_kept, kept_state
 from xtremeflow.share.place import ShareError
@@ -20,9 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        kept = kept_share(options.share)
+        if kept is not None:
+            kept.attach()
         if options.do == "clear":
-            return _clear(options.share)
-        return _status(options.share, as_json=options.json)
+            return _clear(options.share, kept)
+        return _status(options.share, kept, as_json=options.json)
     except ValueError as error:
         parser.error(str(error))
     except (ShareError, OSError) as error:
@@ -39,21 +43,19 @@ def _parser() -> Parser:
     parser.add_argument("do", choices=("status", "clear"), help="status: show it; clear: forget "
                         "what was used, if there is no member")  # fmt: skip
     parser.add_argument("share", metavar="SHARE", help="as it was given to the schedulers: "
-                        "shm:NAME, file:/PATH or redis://HOST/0#NAME")  # fmt: skip
+                        "shm:NAME, file:/PATH, redis://HOST/0#NAME or ray:NAME")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the status as JSON")
     return parser
 
 
-def _clear(share: str) -> int:
-    kept = kept_share(share)
+def _clear(share: str, kept: KeptShare | None) -> int:
     done = clear(share) if kept is None else clear_kept(kept)
     share = share if kept is None else str(kept)
     print(f"{share} is cleared" if done else f"there is no share {share}")
     return 0 if done else FAILED
 
 
-def _status(share: str, *, as_json: bool) -> int:
-    kept = kept_share(share)
+def _status(share: str, kept: KeptShare | None, *, as_json: bool) -> int:
     state = state_of(share) if kept is None else kept_state(kept)
     share = share if kept is None else str(kept)
     if as_json:

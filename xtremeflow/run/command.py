@@ -146,8 +146,11 @@ class Order:
             raise Misuse(f"no scheduler can keep these limits: {error}") from None
         if options.share is not None:
             try:
-                if kept_share(options.share) is None:
+                kept = kept_share(options.share)
+                if kept is None:
                     path_of(options.share)
+                else:
+                    kept.attach()
             except (ValueError, ShareError, OSError) as error:
                 raise Misuse(f"--share: {error}") from None
         source = Source(options.input)

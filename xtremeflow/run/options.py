@@ -143,7 +143,7 @@ def _limits(parser: Parser) -> None:
         "learned, the preset's limits stand for those not given")  # fmt: skip
     add("--share", metavar="SHARE", help="keep these limits together with all other processes "
         "that name the same share: of this machine, such as shm:openai or file:/var/run/openai, or "
-        "of several, such as redis://HOST/0#openai; implies --adapt no")  # fmt: skip
+        "of several, such as redis://HOST/0#openai or ray:openai; implies --adapt no")  # fmt: skip
     add("--concurrency", type=amounts.whole, metavar="N", help=f"calls at a time, at most "
         f"(default: the preset's; else {_MANY_CALLS}, but {_FEW_CALLS} where no limit is given or "
         "learned)")  # fmt: skip

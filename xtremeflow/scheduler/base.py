@@ -42,7 +42,8 @@ class TaskScheduler(Sharing):
         share: The account of which this is a member: all schedulers that name the same one have
             limits, slots and cooldowns together, see docs/sharing.md. ``"shm:NAME"`` lies in the
             memory of this machine, ``"file:/PATH"`` in a file, ``"redis://HOST/0#NAME"`` (or a
-            RedisShare) on a server. The first member's limits count.
+            RedisShare) on a server, and ``"ray:NAME"`` (or a RayShare) on a Ray cluster. The first
+            member's limits count.
 
     Raises:
         TypeError, ValueError: An argument is of the wrong type or out of its range.

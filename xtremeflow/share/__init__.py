@@ -2,13 +2,15 @@
 
 On one machine: `place` finds its file, and `member` joins a scheduler to it. For members on several
 machines: `timeline` is their account, in Python and as a script for a server, and `rows` are its
-commands and answers. `keeper` says how they are reached, and `redis_keeper` reaches a server.
-`holder` is the member's side: `demand` is what it asks for, and `alone` what it does in an outage.
-`elsewhere` joins a scheduler to it, and `background` is where it talks.
+commands and answers. `keeper` says how they are reached. `redis_keeper` reaches a server, and
+`ray_keeper` an actor on Ray, which is `ray_account`. `holder` is the member's side: `demand` is
+what it asks for, and `alone` what it does in an outage. `elsewhere` joins a scheduler to it, and
+`background` is where it talks.
 """
 
 from xtremeflow.share.keeper import Terms
 from xtremeflow.share.place import ShareError
+from xtremeflow.share.ray_keeper import RayShare
 from xtremeflow.share.redis_keeper import RedisShare
 
-__all__ = ["RedisShare", "ShareError", "Terms"]
+__all__ = ["RayShare", "RedisShare", "ShareError", "Terms"]

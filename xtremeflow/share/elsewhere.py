@@ -11,10 +11,11 @@ from xtremeflow import _core
 from xtremeflow.share.holder import Holder
 from xtremeflow.share.keeper import KeptShare
 from xtremeflow.share.place import FORMS, ShareError
+from xtremeflow.share.ray_keeper import FORM as RAY_FORM
+from xtremeflow.share.ray_keeper import SCHEME, ray_share
 from xtremeflow.share.redis_keeper import FORM, SCHEMES, redis_share
 from xtremeflow.share.rows import Definition, Described
 
-PATIENCE = 10.0  # seconds that joining may take
 LEAVING = 1.0  # seconds that the end of the process waits for it
 
 
@@ -27,8 +28,13 @@ def kept_share(share: object) -> KeptShare | None:
     if isinstance(share, KeptShare):
         return share
     if isinstance(share, str):
-        return redis_share(share) if share.partition(":")[0] in SCHEMES else None
-    raise TypeError(f"share must be {FORMS}, {FORM} or a RedisShare, got {share!r}")
+        scheme = share.partition(":")[0]
+        if scheme == SCHEME:
+            return ray_share(share)
+        return redis_share(share) if scheme in SCHEMES else None
+    raise TypeError(
+        f"share must be {FORMS}, {FORM}, {RAY_FORM}, a RedisShare or a RayShare, got {share!r}"
+    )
 
 
 class Membership:
@@ -36,7 +42,7 @@ class Membership:
 
     def __init__(self, share: KeptShare) -> None:
         self.name = str(share)
-        self._runner = share.runner()
+        self._runner, self._patience = share.runner(), share.joining
         self.holder = Holder(self.name, share.keeper, share.terms, self._runner)
         self._wait: Callable[[float], None] = lambda _: None
 
@@ -47,7 +53,7 @@ class Membership:
             ShareError: The keeper does not answer, or refuses.
         """
         try:
-            return self._runner.finish(self.holder.join(limits, slots), PATIENCE)
+            return self._runner.finish(self.holder.join(limits, slots), self._patience)
         except TimeoutError:
             raise ShareError(f"the share {self.name!r} does not answer in time") from None
 

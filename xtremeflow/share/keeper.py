@@ -1,11 +1,12 @@
-"""The keeper of an account whose members are on several machines: a server that runs commands."""
+"""The keeper of an account whose members are on several machines: a server or an actor that runs
+commands."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from xtremeflow.share.timeline import Row
 
@@ -106,6 +107,10 @@ class KeptShare(ABC):
     """A share whose account a keeper has, as the argument ``share`` of a scheduler."""
 
     terms: Terms
+    joining: ClassVar[float] = 10.0  # seconds that it may take to join
+
+    def attach(self) -> None:  # noqa: B027
+        """Prepares a process that is a command of ours to reach the keeper. Raises ShareError."""
 
     @abstractmethod
     def keeper(self, member: str) -> Keeper:
