@@ -222,7 +222,7 @@ job_soak() {
 job_sdks() {
     setup test
     need_group sdks
-    export XTREMEFLOW_FRAMEWORKS=langchain,openai_agents,pydantic_ai
+    export XTREMEFLOW_FRAMEWORKS=celery,distributed,gunicorn,langchain,openai_agents,pydantic_ai
     in_venv pytest "${SPREAD[@]}" tests/answers tests/serve tests/frameworks
 }
 
@@ -249,14 +249,15 @@ job_frameworks() {
     suite_of "$environment" --ignore-glob="$ROOT/tests/[!f]*" --ignore="$ROOT/tests/fuzz"
 }
 
-# Shares on a Ray cluster of several nodes, some of which are killed.
+# Shares on a Ray cluster of several nodes, some of which are killed, and the example.
 job_ray() {
     local environment=$ROOT/.venv-ray
     need_venv
     install_sdist ray "$VENV/bin/python"
     quietly "installing Ray" "$environment/bin/python" -m pip install "$WORK/unpacked[ray]"
     export XTREMEFLOW_FRAMEWORKS=ray
-    suite_of "$environment" -n0 -k "test_ray" --ignore-glob="$ROOT/tests/[!fs]*" --ignore="$ROOT/tests/fuzz"
+    suite_of "$environment" -n0 -k "test_ray or test_workers" --ignore-glob="$ROOT/tests/[!fs]*" \
+        --ignore="$ROOT/tests/fuzz"
 }
 
 # suite_of ENVIRONMENT PYTEST_ARGUMENT...: the checkout's tests against the package installed in
