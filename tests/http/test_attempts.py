@@ -6,6 +6,8 @@ import asyncio
 import contextlib
 import gc
 import json
+import time
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -374,6 +376,46 @@ def test_a_stream_of_an_sdk_that_is_left_and_kept_gives_its_slot_back(by: str) -
         assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
 
     run(main())
+
+
+def test_each_collection_frees_the_streams_that_are_dropped_unread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that frees none would put off the next for long."""
+    httpx2 = pytest.importorskip("httpx2")
+    freed: list[int] = []
+
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6, max_concurrency=3)
+        collect = gc.collect
+
+        def collects_slowly() -> None:
+            before = len(dropped)
+            time.sleep(0.12)  # longer than it is between two looks
+            collect()
+            freed.append(before - len(dropped))
+
+        monkeypatch.setattr(gc, "collect", collects_slowly)
+        dropped: weakref.WeakSet[Any] = weakref.WeakSet()
+        async with (
+            serving(streaming) as server,
+            httpx2.AsyncClient(transport=transport(scheduler=scheduler)) as client,
+        ):
+            gc.disable()  # by itself it does not run
+            try:
+                for _ in range(6):
+                    response = await client.send(
+                        client.build_request("POST", server.url), stream=True
+                    )
+                    response.cycle = response  # as in the SDKs' streams
+                    dropped.add(response)  # when the next one takes its name
+            finally:
+                gc.enable()
+            del response
+            collect()
+
+    run(main())
+    assert freed and min(freed) > 0
 
 
 @pytest.mark.parametrize("end", ["closed", "dropped", "exhausted"])

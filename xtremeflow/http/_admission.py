@@ -297,6 +297,8 @@ class Lease(Generic[T]):
         self.tap = Tap()
         self.is_read = False
         """Whether a task waits for the next part of the stream."""
+        self.was_read = True
+        """Whether it was opened, or a task has waited for it, since the last look of `Leases`."""
         self.reader: asyncio.Task[Any] | None = None
         """The task that has read last."""
         self.was_left = False
@@ -354,7 +356,7 @@ class Lease(Generic[T]):
 
     def reads(self) -> None:
         """Notes that the running task waits for the next part of the stream."""
-        self.is_read = True
+        self.is_read = self.was_read = True
         self.was_left = False
         self.reader = asyncio.current_task()
 
@@ -428,11 +430,12 @@ class Leases:
     A stream is left when the task that has read it last has ended, or waits for another stream of
     the same scheduler. One that nobody has read is left when nothing refers to it, and the SDKs'
     streams are cycles of references. So the garbage collector is run when calls wait for a slot and
-    streams that are not being read hold some: again soon if that freed a slot, else rarely.
+    streams that nobody has read for a while hold some: again soon if that freed a slot, else
+    rarely.
     """
 
     INTERVAL = 0.1  # s
-    SHARE = 0.02  # of the time, for collections that free no slot
+    SHARE = 0.05  # of the time, for collections that free no slot
 
     def __init__(self, scheduler: TaskScheduler) -> None:
         self._scheduler = scheduler
@@ -440,6 +443,7 @@ class Leases:
         self._timer: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._left: list[weakref.ref[Lease[Any]]] = []  # unread at the last collection
+        self._blocked = 0.0  # s, in which calls had waited for a slot, at the last look
         self._not_before = 0.0
         self._waiting: set[asyncio.Task[Any]] = set()  # for the admission of a stream
 
@@ -466,20 +470,28 @@ class Leases:
         held = [weakref.ref(lease) for lease in self._held if not lease.is_over]
         if not held or self._loop is None:
             return
-        self._timer = self._loop.call_later(self.INTERVAL, self._look)
         self._close_left(held)
-        slots = self._scheduler.max_concurrency
-        is_blocked = slots is None or self._scheduler.active_tasks >= slots
-        unread = [ref for ref in held if not _is(ref, "is_read")]
-        if not (unread and is_blocked and self._scheduler.waiting):
+        self._collect(_unread(held))
+        # After the collection, which takes its time: by then what it has freed is in use again.
+        self._timer = self._loop.call_later(self.INTERVAL, self._look)
+
+    def _collect(self, unread: list[weakref.ref[Lease[Any]]]) -> None:
+        if not (unread and self._is_blocked() and self._scheduler.waiting):
             return
         begin = time.perf_counter()
-        if begin < self._not_before and not any(_is(ref, "is_over") for ref in self._left):
+        if begin < self._not_before and not any(_is_over(ref) for ref in self._left):
             return
         gc.collect()
         self._left = unread
         end = time.perf_counter()
         self._not_before = end + (end - begin) / self.SHARE
+
+    def _is_blocked(self) -> bool:
+        """Whether calls have waited for a slot since the last look. There may be fewer slots than
+        `max_concurrency`, as the learner opens them one by one."""
+        before = self._blocked
+        self._blocked = self._scheduler._snapshot()["held_by_concurrency"]
+        return self._blocked > before
 
     def _close_left(self, held: Iterable[weakref.ref[Lease[Any]]]) -> None:
         """Closes the streams that were left at the last look, too, since another task may have
@@ -492,6 +504,18 @@ class Leases:
                 lease.was_left = True
 
 
-def _is(ref: weakref.ref[Lease[Any]], what: str) -> bool:
+def _is_over(ref: weakref.ref[Lease[Any]]) -> bool:
     lease = ref()
-    return lease is None or bool(getattr(lease, what))
+    return lease is None or lease.is_over
+
+
+def _unread(held: Iterable[weakref.ref[Lease[Any]]]) -> list[weakref.ref[Lease[Any]]]:
+    """Returns those that no task has waited for since the last look."""
+    unread: list[weakref.ref[Lease[Any]]] = []
+    for ref in held:
+        lease = ref()
+        if lease is not None:
+            if not (lease.is_read or lease.was_read):
+                unread.append(ref)
+            lease.was_read = False
+    return unread
