@@ -249,14 +249,21 @@ def test_an_outage_is_waited_out_by_all(out: Path) -> None:
     assert len(during) < 100  # of some 1000
 
 
-def test_an_outage_without_end_stops_the_run_and_fails_no_call(out: Path) -> None:
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [(NoReply("POST https://example: cut off"), "cut off"), (answered(502, {}), "HTTP 502")],
+)
+def test_an_outage_without_end_stops_the_run_and_fails_no_call(
+    out: Path, failure: Any, said: str
+) -> None:
     def script(request: Any, attempt: int) -> Any:
-        return answered() if request.line <= 5 else NoReply("down")
+        return answered() if request.line <= 5 else failure
 
     runner = make(out, Scripted(script), concurrency=8, policy=Policy(patience=120))
     go(runner, [plain()] * 1000)
     assert runner.stopped is not None
     assert "nothing has passed for" in runner.stopped
+    assert said in runner.stopped
     assert runner.counts.succeeded == 5
     assert runner.counts.failed == 0
 

@@ -59,6 +59,7 @@ class Call:
     attempts: int = 0
     refusals: int = 0
     since: float | None = None  # the first attempt that did not pass, on the loop's clock
+    failure: Failure | None = None  # of the last attempt that had one
     began: float = 0.0  # the last attempt, on the wall clock
     seconds: float = 0.0
     usage: Usage | None = None
@@ -194,18 +195,21 @@ class Calls:
         self.count(call)
         try:
             reply = await runner.transport.send(call.request)
-        except NoReply as failure:
-            self._consider(call, failure)
+        except NoReply as no_reply:
+            call.failure = no_reply
+            self._consider(call, no_reply)
             raise
         finally:
             call.in_flight = False
             now = runner.now()
             call.seconds = now - began
         read = document(reply.body)
-        is_good = failure_in(reply, read) is None
+        failure = failure_in(reply, read)
+        if failure is not None:
+            call.failure = failure
         if (
             read is not None
-            and is_good
+            and failure is None
             and self._scheduler._foreseen(
                 None, reply.status, reply.head, read.line, began, now, _BY_RULE
             )
@@ -267,7 +271,7 @@ class Calls:
             call.since = runner.now()
         silence = runner.now() - self._passed_at
         if silence > runner.policy.patience and not self._is_alone(call, verdict):
-            said = verdict.words or verdict.meaning.value
+            said = verdict.words or (call.failure and message_of(call.failure))
             runner.stop(f"nothing has passed for {silence:.0f} s: {said}")
             raise Left
 
