@@ -245,6 +245,16 @@ def test_a_summary_that_cannot_be_written_is_no_failure(
     assert "the summary cannot be written" in done.stderr
 
 
+def test_closed_standard_streams_are_no_failure(tmp_path: Path, server: Server, out: Path) -> None:
+    """Nor does a file of the command take their numbers."""
+    path = write(tmp_path / "in.jsonl", [plain()] * 3)
+    run_it = command(path, "-o", out, "--base-url", server.url, "--json")
+    done = subprocess.run(["sh", "-c", '"$@" <&- >&- 2>&-', "sh", *run_it], env=environment(),
+                          timeout=60)  # fmt: skip
+    assert done.returncode == 0
+    assert len(results_in(out)) == 3
+
+
 def test_strict_sends_nothing(tmp_path: Path, server: Server, out: Path) -> None:
     path = tmp_path / "in.jsonl"
     path.write_bytes(json.dumps(plain("good")).encode() + b"\nnonsense\n")
@@ -424,6 +434,7 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, server: Server) -> Non
         (Path("/dev/null"), "not a regular file"),
         (Path("/proc/self/results.jsonl"), ""),
         (path, "is the input"),
+        (Path("-"), "must name a file"),
     ):
         done = run(path, "-o", output, "--base-url", server.url)
         assert done.returncode == 2, done.stderr

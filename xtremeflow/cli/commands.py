@@ -28,6 +28,7 @@ BROKEN_PIPE = 141  # and of a closed output pipe
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name (by default those of the process)."""
+    _open_all_streams()
     if "_ARGCOMPLETE" in os.environ:
         import_module("xtremeflow.cli.completion").complete()
     try:
@@ -41,6 +42,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output, such as head, has closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return BROKEN_PIPE
+
+
+def _open_all_streams() -> None:
+    """Opens the null device for each standard stream that was closed, as by `2>&-`. The order
+    matters: a new file gets the lowest free number, which must be no file's of the command."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
 
 
 def _main(arguments: Sequence[str]) -> int:

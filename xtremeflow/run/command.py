@@ -136,8 +136,11 @@ class Order:
         estimator = Estimator()
         if options.tokenizer is not None:
             estimator = Estimator(tokenizer(options.tokenizer), per_token=1.0)
-        if not options.output.name:
-            raise Misuse(f"--output must name a file, got {str(options.output)!r}")
+        if options.output.name in ("", "-"):
+            raise Misuse(
+                f"--output must name a file, got {str(options.output)!r}: the next run reads there "
+                "what is done"
+            )
         if concurrency > _MOST_CALLS:
             raise Misuse(f"--concurrency must be at most {_MOST_CALLS:,}, got {concurrency:,}")
         try:
