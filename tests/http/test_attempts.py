@@ -281,6 +281,42 @@ def test_events_that_are_called_json_are_all_there() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("name", ["httpx2", "httpx"])
+def test_a_redirected_request_keeps_its_body_and_its_attempts(name: str) -> None:
+    """The client above makes a new request of it, whose body it has not read."""
+    library = pytest.importorskip(name)
+
+    async def handler(request: Request) -> None:
+        if request.path in ("/kept", "/got"):
+            status = 307 if request.path == "/kept" else 302
+            await request.answer(b"", status, {"location": f"{request.path}/again"})
+        elif request.path.endswith("/again"):
+            await request.answer(b"", 307, {"location": "/here"})
+        elif len(server.requests) == 3:
+            await request.answer(b"{}", 429, SOON)
+        else:
+            await request.answer()
+
+    async def main() -> None:
+        nonlocal server
+        door = transport(scheduler=TokenRateScheduler(max_rpm=1e6))
+        async with (
+            serving(handler) as server,
+            library.AsyncClient(transport=door, follow_redirects=True) as client,
+        ):
+            for path, method, body in (("/kept", "POST", b"{}"), ("/got", "GET", b"")):
+                server.requests.clear()
+                response = await client.post(server.url + path, content=b"{}")
+                assert response.status_code == 200
+                last = server.requests[-1]
+                assert (last.method, last.body) == (method, body)
+                assert last.header("transfer-encoding") is None
+                assert len(server.requests) == 4
+
+    server: Any = None
+    run(main())
+
+
 # Streams that are left.
 
 

@@ -110,10 +110,7 @@ class _Transport:
 
     async def handle_async_request(self, request: Any) -> Any:
         family = _family(type(request))
-        try:
-            body: bytes | None = request.content
-        except family.not_read:
-            body = None
+        body = family.body(request)
         admission = self._admission
         try:
             if admission is None:
@@ -262,7 +259,6 @@ class _Family:
 
     def __init__(self, library: Any) -> None:
         self._library = library
-        self.not_read: type[Exception] = library.RequestNotRead
         self._body = _body_class(library.AsyncByteStream, self)
         self._errors: list[tuple[type[HTTPError], Any]] = [
             (ConnectTimeout, library.ConnectTimeout),
@@ -285,6 +281,16 @@ class _Family:
             stream=self._body(opened, lease),
             extensions=_extensions(transfer.head, transfer.http_version),
         )
+
+    def body(self, request: Any) -> bytes | None:
+        """Returns the body of a request; None if it comes from a source that can be read once."""
+        try:
+            body: bytes = request.content
+        except self._library.RequestNotRead:
+            if not isinstance(request.stream, self._library.ByteStream):
+                return None
+            body = request.read()  # the client has followed a redirect
+        return body
 
     def translated(self, error: HTTPError, request: Any) -> Exception:
         """Returns the library's exception for one of ours."""
