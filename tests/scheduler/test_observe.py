@@ -296,6 +296,9 @@ def test_arguments_that_are_wrong() -> None:
     scheduler = TaskScheduler()
     with pytest.raises(TypeError, match="status must be an integer, got '200'"):
         scheduler.observe("200", {})  # type: ignore[arg-type]
+    for status in (99, 1000, 10**30):
+        with pytest.raises(ValueError, match=r"status must be .*, got"):
+            scheduler.observe(status, {})
     with pytest.raises(ValueError, match="sent_at must be a number, 0 or more, got nan"):
         scheduler.observe(200, {}, sent_at=float("nan"))
     with pytest.raises(TypeError, match="received_at must be"):

@@ -70,7 +70,7 @@ class Observing(Mapped):
         `auto_backoff` until the attempt ends. Headers that make no sense are ignored.
 
         Args:
-            status: The HTTP status, 100 to 599.
+            status: The HTTP status, 100 to 999.
             headers: A mapping, or pairs, of names to values.
             body: JSON, as text or decoded. Of a successful answer it matters only if there is an
                 error in it.
@@ -88,7 +88,7 @@ class Observing(Mapped):
         Raises:
             TypeError, ValueError: The status or a time is of the wrong type or out of its range.
         """
-        check_int("status", status, 100)
+        check_int("status", status, 100, 999)
         if sent_at is not None:
             check_number("sent_at", sent_at, zero=True)
         if received_at is not None:

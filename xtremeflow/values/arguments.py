@@ -22,11 +22,13 @@ def check_async_iterable(name: str, value: object) -> None:
         raise TypeError(f"{name} must be an async iterable, got {value!r}")
 
 
-def check_int(name: str, value: object, least: int | None = None) -> None:
+def check_int(name: str, value: object, least: int | None = None, most: int | None = None) -> None:
     if type(value) is not int and (not isinstance(value, Integral) or isinstance(value, bool)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if least is not None and value < least:
         raise ValueError(f"{name} must be {least} or more, got {value!r}")
+    if most is not None and int(value) > most:
+        raise ValueError(f"{name} must be {most} or less, got {value!r}")
 
 
 def check_number(name: str, value: object, *, zero: bool) -> None:
