@@ -84,6 +84,11 @@ TABLE: list[tuple[int, Any, Meaning]] = [
         Meaning.SPENT,
     ),
     (400, error("Your credit balance is too low to access the API."), Meaning.SPENT),
+    (400, error("You have reached your specified API usage limits. You will ..."), Meaning.SPENT),
+    (400, error("Access denied, please ...", code="Arrearage"), Meaning.SPENT),
+    (403, error("... due to overdue account", code="AccountOverdueError"), Meaning.SPENT),
+    (403, error("You've reached your usage limit for this billing cycle."), Meaning.SPENT),
+    (429, error("您的账户已欠费", code="1113"), Meaning.SPENT),
     (
         429,
         {
@@ -97,6 +102,7 @@ TABLE: list[tuple[int, Any, Meaning]] = [
     (429, error("This request would exceed your organization's spend limit"), Meaning.SPENT),
     # The caller's own fault, whatever it quotes.
     (400, error("Invalid prompt: 'insufficient funds, concurrent, overloaded'"), Meaning.FAULT),
+    (400, error("No 'You have reached your specified API usage limits'"), Meaning.FAULT),
     (401, error(code="invalid_api_key"), Meaning.FAULT),
     (404, error(code="model_not_found"), Meaning.FAULT),
     (422, {"detail": [{"msg": "bad"}]}, Meaning.FAULT),

@@ -25,6 +25,9 @@ _MOST_WORDS = 500  # characters of a message that a verdict keeps
 # throttles with 400, OpenAI says "slow down" with 503.
 _BY_CODE: dict[Meaning, frozenset[str]] = {
     Meaning.SPENT: frozenset({
+        "1113",  # Zhipu, with 429
+        "accountoverdueerror",  # Volcengine, with 403
+        "arrearage",  # Alibaba, with 400
         "billing_hard_limit_reached",
         "billing_not_active",
         "contract_spend_limit_reached",
@@ -87,7 +90,8 @@ _BY_WORDS: dict[Meaning, re.Pattern[str]] = {
     Meaning.SPENT: re.compile(
         r"insufficient (?:quota|balance|credits?|funds)|(?:out of|no|any|not enough) credits\b|"
         r"credit balance is too low|used all (?:of )?(?:its |your )?available credits|"
-        r"\bspend(?:ing)? limit\b|free-models-per-day|API calls / month",
+        r"\bspend(?:ing)? limit\b|usage limit for this billing cycle|free-models-per-day|"
+        r"API calls / month",
         re.IGNORECASE,
     ),
     Meaning.PLACES: re.compile(r"\bconcurren(?:t|cy)\b", re.IGNORECASE),
@@ -98,7 +102,10 @@ _BY_WORDS: dict[Meaning, re.Pattern[str]] = {
     ),
 }
 # In a caller's error (400) only these words count, at the beginning, as it may quote the request.
-_NO_CREDIT = re.compile(r"\s*your credit balance is too low", re.IGNORECASE)  # Anthropic
+_NO_CREDIT = re.compile(  # Anthropic's, the second for a spend limit of the month
+    r"\s*(?:your credit balance is too low|you have reached your specified api usage limits)",
+    re.IGNORECASE,
+)
 
 _BY_STATUS = {
     402: Meaning.SPENT,
