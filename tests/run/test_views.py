@@ -279,6 +279,19 @@ def test_the_time_left_follows_from_the_limit_and_not_from_the_first_burst(tmp_p
         assert now.elapsed + (now.left or 0) == pytest.approx(took, abs=2), now.elapsed
 
 
+def test_the_time_left_is_not_less_than_a_cooldown(tmp_path: Path) -> None:
+    def script(request: Any, attempt: int) -> Any:
+        return answered(429, {}, retry_after="60") if request.line == attempt == 1 else answered()
+
+    seen: list[Snapshot] = []
+    runner = make(tmp_path / "o", Scripted(script, seconds=0.1))
+    took = go(runner, [plain()] * 4, looked_at(runner, seen, 1.0, 4))
+    told = [now for now in seen if now.left]
+    assert len(told) > 50
+    for now in told:
+        assert now.elapsed + (now.left or 0) == pytest.approx(took, abs=2), now.elapsed
+
+
 def test_the_time_left_follows_from_the_slots_where_they_are_what_binds(tmp_path: Path) -> None:
     seen: list[Snapshot] = []
     runner = make(tmp_path / "o", Scripted(seconds=10.0), concurrency=4)

@@ -171,7 +171,7 @@ class Monitor:
         undone = max(0, total - counts.done_before - counts.finished)
         waiting = max(0, undone - in_flight)
         seconds = counts.seconds / counts.succeeded
-        times = [0.0]
+        times = [stats.cooldown_left if undone else 0.0]
         for limit in stats.limits:
             if 0 < limit.rate < UNLIMITED:
                 each = counts.passed.get(limit.name, 0) / max(1, counts.passed.get("requests", 0))
