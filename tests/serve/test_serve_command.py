@@ -150,16 +150,6 @@ def test_a_command_imports_only_what_it_needs(arguments):
     subprocess.run([sys.executable, "-c", code, *arguments], check=True, stdout=subprocess.DEVNULL)
 
 
-def test_serve_in_a_program_names_the_extra_that_is_missing():
-    program = (
-        "import sys; sys.modules['uvicorn'] = None; from xtremeflow.serve import serve; serve()"
-    )
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert ran.stderr.splitlines()[-1] == (
-        "ImportError: uvicorn missing: pip install 'xtremeflow[serve]'"
-    )
-
-
 def test_metrics_of_the_simulated_provider():
     with serving("--instant", "--rpm", "2", "--metrics", "0") as (process, base_url):
         url = re.fullmatch(r"Metrics: (\S+)\n", process.stdout.readline())[1]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import dspy
-
-from xtremeflow.frameworks import litellm
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.extras import extra
+
+with extra("dspy"):
+    import dspy
+
+    from xtremeflow.frameworks import litellm
 
 __all__ = ["lm"]
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import instructor
-
 from xtremeflow.frameworks.clients import openai_client
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.extras import extra
+
+with extra("instructor"):
+    import instructor
 
 __all__ = ["client"]
 

@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from langchain_core.rate_limiters import BaseRateLimiter
-
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.extras import extra
 from xtremeflow.values.limits import Cost
+
+with extra("langchain"):
+    from langchain_core.rate_limiters import BaseRateLimiter
 
 __all__ = ["RateLimiter"]
 

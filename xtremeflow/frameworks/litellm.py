@@ -6,10 +6,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-import litellm
-
 from xtremeflow.frameworks.clients import http_client, sync_http_client
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.extras import extra
+
+with extra("litellm"):
+    import litellm
 
 __all__ = ["scheduled", "use"]
 

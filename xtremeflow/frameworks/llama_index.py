@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from llama_index.llms.openai import OpenAI
-
 from xtremeflow.frameworks.clients import http_client, sync_http_client
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.extras import extra
+
+with extra("llama-index"):
+    from llama_index.llms.openai import OpenAI
 
 __all__ = ["llm"]
 

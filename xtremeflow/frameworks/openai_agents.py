@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from agents import OpenAIChatCompletionsModel, OpenAIResponsesModel, set_default_openai_client
-
 from xtremeflow.frameworks.clients import openai_client
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.extras import extra
+
+with extra("openai-agents"):
+    from agents import OpenAIChatCompletionsModel, OpenAIResponsesModel, set_default_openai_client
 
 __all__ = ["chat_model", "responses_model", "use"]
 

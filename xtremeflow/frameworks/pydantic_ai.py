@@ -11,13 +11,15 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from pydantic_ai.concurrency import AbstractConcurrencyLimiter
-from pydantic_ai.models.openai import OpenAIChatModel
-from pydantic_ai.providers.openai import OpenAIProvider
-
 from xtremeflow.frameworks.clients import openai_client
 from xtremeflow.scheduler import TaskScheduler
+from xtremeflow.values.extras import extra
 from xtremeflow.values.limits import Cost
+
+with extra("pydantic-ai"):
+    from pydantic_ai.concurrency import AbstractConcurrencyLimiter
+    from pydantic_ai.models.openai import OpenAIChatModel
+    from pydantic_ai.providers.openai import OpenAIProvider
 
 __all__ = ["Limiter", "model"]
 

@@ -16,6 +16,7 @@ from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.profiles import PROFILES, Profile
 from xtremeflow.serve.service import Service
 from xtremeflow.serve.settings import Settings
+from xtremeflow.values.extras import extra
 
 if TYPE_CHECKING:
     from xtremeflow.serve.server import SimulatedServer
@@ -30,11 +31,8 @@ def serve(
     ImportError if the extra ``serve`` is not installed.
     """
     # Imported here, so that profiles and Service work without the packages of the extra.
-    try:
+    with extra("serve"):
         from xtremeflow.serve.server import SimulatedServer
-    except ModuleNotFoundError as error:
-        raise ImportError(f"{error.name} missing: pip install 'xtremeflow[serve]'") from None
-
     return SimulatedServer(Settings(profile, **settings), host=host, port=port)
 
 

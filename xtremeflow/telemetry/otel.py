@@ -14,9 +14,6 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-from opentelemetry.metrics import CallbackOptions, Meter, Observation
-from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, use_span
-
 from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import FOLLOWED
@@ -25,7 +22,12 @@ from xtremeflow.learning.estimates import Estimate
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.telemetry.measure import InstrumentKind, Measure, Reader
 from xtremeflow.telemetry.measures import MEASURES, Look, look, named_schedulers
+from xtremeflow.values.extras import extra
 from xtremeflow.values.usage import Usage
+
+with extra("otel"):
+    from opentelemetry.metrics import CallbackOptions, Meter, Observation
+    from opentelemetry.trace import SpanKind, Status, StatusCode, Tracer, use_span
 
 T = TypeVar("T")
 

@@ -7,14 +7,16 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from threading import Lock
 from typing import Any, Generic, TypeVar
 
-from prometheus_client import start_http_server
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector as BaseCollector
-from prometheus_client.registry import CollectorRegistry
-
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.telemetry.measure import InstrumentKind, Labels, Measure, Reader
 from xtremeflow.telemetry.measures import MEASURES, Look, look, named_schedulers
+from xtremeflow.values.extras import extra
+
+with extra("metrics"):
+    from prometheus_client import start_http_server
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.registry import Collector as BaseCollector
+    from prometheus_client.registry import CollectorRegistry
 
 S = TypeVar("S")
 Family = CounterMetricFamily | GaugeMetricFamily
