@@ -177,6 +177,16 @@ def test_a_failure_that_all_calls_share_stops_after_a_few(out: Path, reply: Any)
     assert len(transport.sent) <= 8
 
 
+def test_a_redirecting_server_is_named_with_the_address_it_points_to(out: Path) -> None:
+    answer = answered(308, {}, Location="https://example.com/v1/chat?key=secret")
+    runner = make(out, Scripted(lambda request, attempt: answer))
+    go(runner, [plain()] * 100)
+    assert runner.stopped == (
+        "every call would fail: the server answers with status 308 and points to "
+        "https://example.com/v1/chat"
+    )
+
+
 def test_a_bad_request_is_its_own_affair(out: Path) -> None:
     def script(request: Any, attempt: int) -> Any:
         return answered(400, {"error": {"message": "too long"}}) if request.line % 2 else answered()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from xtremeflow.http._url import shown
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.strict import Document
 from xtremeflow.run.wire.transport import NoConnection, NoReply, Reply, Unfit
@@ -51,12 +52,20 @@ def failure_in(reply: Reply, answer: Document | None) -> StatusFailure | BadRepl
     if reply.status >= 400:
         return StatusFailure(reply, answer)
     if not 200 <= reply.status < 300:
-        return BadReply(reply, answer, f"the server answers with status {reply.status}")
+        return BadReply(reply, answer, f"the server answers with status {reply.status}{_to(reply)}")
     if answer is None or not is_object(answer.value):
         return BadReply(reply, answer, "the server's answers are not JSON objects")
     if answer.value.get("error"):
         return StatusFailure(reply, answer)
     return None
+
+
+def _to(reply: Reply) -> str:
+    """Returns the address to which a reply redirects, in words: often the right base URL."""
+    for name, value in reply.fields():
+        if name.lower() == "location":
+            return f" and points to {shown(value)}"
+    return ""
 
 
 def is_shared(failure: Failure) -> bool:
