@@ -20,6 +20,7 @@ OLD = "xtremeflow 0.4.4"
 SEMAPHORE = "asyncio.Semaphore"
 AIOLIMITER = "aiolimiter"
 TOKEN_THROTTLE = "token-throttle"
+PYRATE = "pyrate-limiter"
 
 OLD_DIRECTORY = Path(sys.prefix, "peers", "xtremeflow-0.4.4")
 
@@ -28,7 +29,7 @@ OLD_DIRECTORY = Path(sys.prefix, "peers", "xtremeflow-0.4.4")
 def versions() -> dict[str, str]:
     """The version of each library that is there to be measured."""
     found = {}
-    for name in (OURS, AIOLIMITER, TOKEN_THROTTLE):
+    for name in (OURS, AIOLIMITER, TOKEN_THROTTLE, PYRATE):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -41,7 +42,7 @@ def versions() -> dict[str, str]:
 def available(way: str) -> bool:
     """Whether the library that a way of doing something is named after is there."""
     library = way.split(",")[0]
-    return library not in (OLD, AIOLIMITER, TOKEN_THROTTLE) or library in versions()
+    return library not in (OLD, AIOLIMITER, TOKEN_THROTTLE, PYRATE) or library in versions()
 
 
 def load(way: str) -> Any:

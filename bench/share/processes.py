@@ -4,7 +4,10 @@ All processes begin at once and have very different numbers of calls, the first 
 others together (1, 1/2, 1/3, ...). Calls are short, so the limit alone decides.
 
 - xtremeflow: the members of one share, `share="shm:..."`.
+- xtremeflow, server: the same on a Valkey server, `share="redis://..."`.
 - xtremeflow, divided: each process has its part of the limit, as programs without a share must.
+- pyrate-limiter: a file of SQLite with a lock, or a server. Each process asks for each call, and
+  asks again after a pause while there is no room.
 
 "used" is what was dispatched between the first call and the last one, of what the limit allows in
 that time; in all of it some call waits. "refused" is what a provider would have refused that counts
@@ -17,46 +20,47 @@ back. "slot back" is how long a call waits for the slot of a process that is kil
 from __future__ import annotations
 
 import asyncio
-import itertools
+import math
 import multiprocessing
-import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from statistics import median
 from typing import Any
 
 from bench.measure import Numbers, middle, rounds
 from bench.peers import OURS
 from bench.report import Figure, Section
-from xtremeflow import RequestRateScheduler, TaskScheduler, TokenRateScheduler
-from xtremeflow.share import ShareError
-from xtremeflow.share.member import clear
+from bench.share.ways import (
+    DIVIDED,
+    SERVER,
+    SHARED,
+    TOLERANCE,
+    WAYS,
+    caller,
+    installed,
+    place,
+    sent,
+)
+from xtremeflow import TaskScheduler, TokenRateScheduler
 from xtremeflow.simulation.enforcers import NANOSECONDS
 from xtremeflow.testing import TokenBucket
 
-DIVIDED = f"{OURS}, divided"
-WAYS = (OURS, DIVIDED)
-TOLERANCE = 0.125  # seconds of the rate, see csrc/core/line.h
 GET_READY = 0.2  # seconds for a process to begin
-
-_numbers = itertools.count()
-
-
-async def _sent() -> float:
-    return time.monotonic()
+SLOWER = 20  # times fewer kills on a server, where each takes seconds
 
 
 # -- in the processes
 
 
-def _calls(share: str | None, rate: float, calls: int, begin: float) -> list[float]:
+def _calls(
+    way: str, where: str, rate: float, processes: int, calls: int, begin: float
+) -> list[float]:
     """Sends the calls, from `begin` on; when each was dispatched."""
 
     async def main() -> list[float]:
-        scheduler = RequestRateScheduler(max_rps=rate, share=share)
+        call = await caller(way, where, rate, processes)
         await asyncio.sleep(max(0.0, begin - time.monotonic()))
-        return await asyncio.gather(*(scheduler.submit(_sent()) for _ in range(calls)))
+        return await asyncio.gather(*(call() for _ in range(calls)))
 
     return asyncio.run(main())
 
@@ -90,20 +94,20 @@ def _free_scheduler(share: str | None) -> TokenRateScheduler:
 
 async def _send(scheduler: TokenRateScheduler, calls: int) -> None:
     for _ in range(calls // 100):
-        await asyncio.gather(*(scheduler.submit(_sent(), 10) for _ in range(100)))
+        await asyncio.gather(*(scheduler.submit(sent(), 10) for _ in range(100)))
 
 
 # -- measured
 
 
-def _job(share: str | None, rate: float, calls: int, processes: int) -> Numbers:
+def _job(way: str, where: str, rate: float, calls: int, processes: int) -> Numbers:
     weights = [1 / (n + 1) for n in range(processes)]
     parts = [max(1, round(calls * weight / sum(weights))) for weight in weights]
-    own = rate if share is not None else rate / processes
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         pool.map(_warm, range(4 * processes))
         begin = time.monotonic() + GET_READY
-        found = pool.starmap(_calls, [(share, own, part, begin) for part in parts], chunksize=1)
+        orders = [(way, where, rate, processes, part, begin) for part in parts]
+        found = pool.starmap(_calls, orders, chunksize=1)
     times = sorted(instant for each in found for instant in each)
     return {
         "used": (len(times) - 1) / rate / (times[-1] - times[0]),
@@ -157,7 +161,7 @@ async def _slots_back(share: str, kills: int) -> list[float]:
         process = context.Process(target=_hold, args=(share, told))
         process.start()
         await asyncio.to_thread(ready.recv)
-        waits = scheduler.submit(_sent())
+        waits = scheduler.submit(sent())
         await asyncio.sleep(0.02)
         killed = time.monotonic()
         process.kill()
@@ -169,24 +173,20 @@ async def _slots_back(share: str, kills: int) -> list[float]:
 def measure(
     way: str, *, rate: float, calls: int, processes: int, stream: int, kills: int
 ) -> Numbers:
-    def share() -> str | None:
-        if way != OURS:
-            return None
-        names.append(f"shm:bench-{os.getpid()}-{next(_numbers)}")
-        return names[-1]
-
-    names: list[str] = []
-    numbers = _job(share(), rate, calls, processes)
-    numbers["cpu"] = _cpu(share(), stream)
-    numbers["calls_per_s"] = _throughput(share(), stream, processes)
-    name = share()
-    if name is not None:
-        back = sorted(asyncio.run(_slots_back(name, kills)))
+    with place(way) as where:
+        numbers = _job(way, where, rate, calls, processes)
+    if way in (OURS, SERVER, DIVIDED):
+        with place(way) as where:
+            numbers["cpu"] = _cpu(where if way in SHARED else None, stream)
+        with place(way) as where:
+            share = where if way in SHARED else None
+            numbers["calls_per_s"] = _throughput(share, stream, processes)
+    if way in SHARED:
+        with place(way) as where:
+            times = kills if way == OURS else math.ceil(kills / SLOWER)
+            back = sorted(asyncio.run(_slots_back(where, times)))
         numbers["back"] = median(back)
         numbers["back_p99"] = back[min(len(back) - 1, int(0.99 * len(back)))]
-    for each in names:
-        with suppress(ShareError):
-            clear(each)
     return numbers
 
 
@@ -196,7 +196,7 @@ def section(quick: bool = False) -> Section:
         rate, calls, processes, stream, kills, repeat = 400.0, 40, 2, 500, 1, 1
     found = rounds(
         "share.processes",
-        WAYS,
+        [way for way in WAYS if installed(way)],
         repeat,
         rate=rate,
         calls=calls,
@@ -209,10 +209,10 @@ def section(quick: bool = False) -> Section:
             way,
             f"{middle(numbers, 'used'):.3f}",
             f"{middle(numbers, 'refused'):.0f}",
-            f"{middle(numbers, 'cpu'):.2f}",
-            f"{middle(numbers, 'calls_per_s'):,.0f}",
-            f"{middle(numbers, 'back') * 1e3:.0f}" if way == OURS else "-",
-            f"{middle(numbers, 'back_p99') * 1e3:.0f}" if way == OURS else "-",
+            f"{middle(numbers, 'cpu'):.2f}" if "cpu" in numbers[0] else "-",
+            f"{middle(numbers, 'calls_per_s'):,.0f}" if "cpu" in numbers[0] else "-",
+            f"{middle(numbers, 'back') * 1e3:.0f}" if way in SHARED else "-",
+            f"{middle(numbers, 'back_p99') * 1e3:.0f}" if way in SHARED else "-",
         ]
         for way, numbers in found.items()
     ]
@@ -232,7 +232,11 @@ def section(quick: bool = False) -> Section:
                 f"{used:.3f} / {refused:.0f}",
                 ">= 0.99 / 0",
                 used >= 0.99 and refused == 0,
-                {DIVIDED: f"{middle(divided, 'used'):.3f} / {middle(divided, 'refused'):.0f}"},
+                {
+                    way: f"{middle(numbers, 'used'):.3f} / {middle(numbers, 'refused'):.0f}"
+                    for way, numbers in found.items()
+                    if way != OURS
+                },
             ),
             Figure("CPU that a share adds to a call, us", f"{added:.2f}", "<= 1", added <= 1, {}),
             Figure(
