@@ -368,11 +368,12 @@ def test_results_that_cannot_be_written_stop_the_run(
     full = [3]  # results still fit
     add = runner.results.add
 
-    def limited(line: bytes) -> None:
-        if not full[0]:
+    def limited(lines: bytes) -> None:
+        count = lines.count(b"\n")
+        if count > full[0]:
             raise OSError(errno.ENOSPC, "No space left on device")
-        full[0] -= 1
-        add(line)
+        full[0] -= count
+        add(lines)
 
     monkeypatch.setattr(runner.results, "add", limited)
     go(runner, [plain(str(i)) for i in range(50)])

@@ -168,9 +168,8 @@ def most_output(body: Mapping[str, Any]) -> int | None:
     """Returns the most tokens that the answers may have together, or None if none is stated."""
     most = _stated(body, ("max_completion_tokens", "max_output_tokens", "max_tokens"))
     for name in ("generationConfig", "generation_config"):  # Gemini's
-        config: object = body.get(name)
-        if most is None and isinstance(config, Mapping):
-            config = cast("Mapping[str, Any]", config)
+        if most is None and name in body and isinstance(body[name], Mapping):
+            config = cast("Mapping[str, Any]", body[name])
             most = _stated(config, ("maxOutputTokens", "max_output_tokens"))
     if most is not None:
         answers = body.get("n")

@@ -1,4 +1,8 @@
-"""Lines on their way to the disk: without the key, and kept while the disk has no room."""
+"""Lines on their way to the disk: without the key, and kept while the disk has no room.
+
+The lines of one turn of the loop are written together, before the next turn sends another call. So
+the end of the process loses no more than the calls in flight, as if each were written by itself.
+"""
 
 from __future__ import annotations
 
@@ -28,16 +32,22 @@ class Outbox:
         self._counts = counts
         self._key = key
         self._stop = stop
+        self._lines: dict[str, list[bytes]] = {}  # of this turn, by outcome
         self._unsaved: list[tuple[str, bytes]] = []
 
     def succeeded(self, line: bytes) -> None:
-        self._save("succeeded", self._hidden(line))
+        self._put("succeeded", line)
 
     def failed(self, line: bytes) -> None:
-        self._save("failed", self._hidden(line))
+        self._put("failed", line)
 
     def bad(self, line: bytes) -> None:
-        self._save("bad", self._hidden(line))
+        self._put("bad", line)
+
+    def _put(self, outcome: str, line: bytes) -> None:
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._lines.setdefault(outcome, []).append(self._hidden(line))
 
     def _hidden(self, line: bytes) -> bytes:
         """Strikes the key out of a line, since some providers quote it."""
@@ -46,20 +56,32 @@ class Outbox:
         start = line.index(b",")  # behind the id, which a later run needs
         return line[:start] + self._key.hidden(line[start:])
 
+    def _flush(self) -> None:
+        turn, self._lines = self._lines, {}
+        for outcome, lines in turn.items():
+            try:
+                self._write(outcome, lines)
+            except OSError:  # some of them may have room
+                for line in lines:
+                    self._save(outcome, line)
+
     def _save(self, outcome: str, line: bytes) -> None:
-        add = self._results.add if outcome == "succeeded" else self._results.add_error
         try:
-            add(line)
+            self._write(outcome, [line])
         except OSError as error:
             self._unsaved.append((outcome, line))
             self._counts.unsaved += 1
             self._stop(f"the results cannot be written: {error.strerror}")
-        else:
-            setattr(self._counts, outcome, getattr(self._counts, outcome) + 1)
+
+    def _write(self, outcome: str, lines: list[bytes]) -> None:
+        add = self._results.add if outcome == "succeeded" else self._results.add_error
+        add(b"".join(lines))
+        setattr(self._counts, outcome, getattr(self._counts, outcome) + len(lines))
 
     async def wait_for_room(self, patience: float, is_over: Callable[[], bool]) -> None:
         """Keeps answers that could not be written for `patience` seconds, because they are paid
         for."""
+        self._flush()
         self._save_again()
         if self._unsaved:
             logger.warning(

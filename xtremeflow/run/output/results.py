@@ -1,8 +1,9 @@
 """The results on disk, from which a later run goes on.
 
-A result is one line, appended by one write. Its id carries the number and the fingerprint of the
-line of the input that it answers, so no other file must be kept in step with this one: the lines in
-here are done, the rest are not. A line that a crash has torn is the last one and is cut off.
+A result is one line. One write appends it, alone or with others. Its id carries the number and the
+fingerprint of the line of the input that it answers, so no other file must be kept in step with
+this one: the lines in here are done, the rest are not. A line that a crash has torn is the last one
+and is cut off.
 """
 
 from __future__ import annotations
@@ -148,12 +149,12 @@ class Log:
             self._mend()
             self._mend = None
 
-    def append(self, line: bytes) -> None:
-        """Adds the whole line. Raises OSError, and adds nothing, if it cannot be written."""
+    def append(self, lines: bytes) -> None:
+        """Adds whole lines. Raises OSError, and adds nothing, if they cannot be written."""
         written = 0
         try:
-            while written < len(line):
-                written += os.write(self._file, line[written:] if written else line)
+            while written < len(lines):
+                written += os.write(self._file, lines[written:] if written else lines)
         except BaseException:
             if written:
                 self.cut(self._end)
@@ -266,15 +267,15 @@ class Results:
             raise ResultsError(f"cannot use {self.path}: {error.strerror}") from None
         self._begun = True
 
-    def add(self, line: bytes) -> None:
+    def add(self, lines: bytes) -> None:
         self.begin()
         assert self._results is not None
-        self._results.append(line)
+        self._results.append(lines)
 
-    def add_error(self, line: bytes) -> None:
+    def add_error(self, lines: bytes) -> None:
         self.begin()
         assert self._errors is not None
-        self._errors.append(line)
+        self._errors.append(lines)
 
     def sync(self) -> None:
         for log in (self._results, self._errors):
