@@ -1,324 +1,21 @@
-/* Scheduler: the base of all schedulers. Python subclasses give it their limits. */
+/* Scheduler, the base of all schedulers, as Python sees it. Its subclasses in Python give it their
+   limits. */
 #include "binding/scheduler/scheduler.h"
 
-#include "binding/call/call.h"
-#include "binding/call/deliver.h"
 #include "binding/call/drain.h"
-#include "binding/call/lessee.h"
-#include "binding/call/member.h"
-#include "binding/call/owner.h"
-#include "binding/call/prefix.h"
+#include "binding/call/estimate.h"
 #include "binding/call/exchange.h"
-#include "binding/call/run.h"
-#include "binding/call/start.h"
-#include "binding/call/usage.h"
+#include "binding/call/owner.h"
 #include "binding/scheduler/foretold.h"
-#include "binding/scheduler/tariff.h"
 #include "binding/scheduler/lease.h"
-#include "binding/scheduler/limits.h"
+#include "binding/scheduler/life.h"
 #include "binding/scheduler/observe.h"
 #include "binding/scheduler/share.h"
 #include "binding/scheduler/stats.h"
+#include "binding/scheduler/tariff.h"
+#include "binding/scheduler/use.h"
 
 #include <structmember.h>
-
-static void *core_realloc(void *Py_UNUSED(ctx), void *p, size_t size)
-{
-    if (size == 0) {
-        PyMem_RawFree(p);
-        return NULL;
-    }
-    return PyMem_RawRealloc(p, size);
-}
-
-/* ---- life ---- */
-
-/* This module, which defines one of the bases of `type`; borrowed. */
-static PyObject *module_of(PyTypeObject *type)
-{
-    PyObject *module = NULL;
-    for (; type != NULL && xf_module_state(module) == NULL; type = type->tp_base) {
-        module = PyType_HasFeature(type, Py_TPFLAGS_HEAPTYPE) ? PyType_GetModule(type) : NULL;
-    }
-    return module;
-}
-
-static PyObject *scheduler_new(PyTypeObject *type, PyObject *Py_UNUSED(args),
-                               PyObject *Py_UNUSED(kwargs))
-{
-    SchedulerObject *s = (SchedulerObject *)type->tp_alloc(type, 0);
-    if (s != NULL) {
-        s->module = Py_XNewRef(module_of(type));
-        s->st = xf_module_state(s->module);
-    }
-    return (PyObject *)s;
-}
-
-/* Copies `given` (NULL is empty) into a tuple of our own, which code of its items cannot change. */
-static PyObject *items_of(PyObject *given, const char *error)
-{
-    PyObject *list = given != NULL ? PySequence_Fast(given, error) : PyTuple_New(0);
-    PyObject *items = list != NULL ? PySequence_Tuple(list) : NULL;
-    Py_XDECREF(list);
-    return items;
-}
-
-static int scheduler_init(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    static char *keywords[] = {"limits", "max_concurrency", "places", NULL};
-    SchedulerObject *s = (SchedulerObject *)self;
-    PyObject *given = NULL, *concurrency = NULL, *places = NULL, *names = NULL;
-    PyObject *limit_items = NULL, *place_items = NULL;
-    xf_definition *limits = NULL;
-    uint8_t *kinds = NULL;
-    int8_t *units = NULL;
-    uint32_t slots;
-    Py_ssize_t n = 0, n_configured = 0;
-    const xf_alloc alloc = {core_realloc, NULL};
-    int result = -1;
-
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|$OOO:Scheduler", keywords, &given,
-                                     &concurrency, &places) ||
-        xf_parse_slots(concurrency, &slots) < 0) {
-        return -1;
-    }
-    limit_items = items_of(given, "limits must be a sequence");
-    place_items = items_of(places, "places must be a sequence");
-    if (limit_items == NULL || place_items == NULL) {
-        goto done;
-    }
-    n_configured = PyTuple_GET_SIZE(limit_items);
-    n = n_configured + PyTuple_GET_SIZE(place_items);
-    names = PyTuple_New(n);
-    limits = PyMem_Calloc((size_t)n + 1, sizeof(xf_definition));
-    kinds = PyMem_Calloc((size_t)n + 1, 1);
-    units = PyMem_Calloc((size_t)n + 1, 1);
-    if (names == NULL || limits == NULL || kinds == NULL || units == NULL) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        bool configured = i < n_configured;
-        PyObject *name, *item = configured ? PyTuple_GET_ITEM(limit_items, i)
-                                           : PyTuple_GET_ITEM(place_items, i - n_configured);
-        if ((configured ? xf_parse_limit : xf_parse_place)(item, &name, &limits[i]) < 0) {
-            goto done;
-        }
-        PyTuple_SET_ITEM(names, i, Py_NewRef(name));
-        kinds[i] = (uint8_t)(configured ? xf_kind_of : xf_kind_of_place)(s->st, name);
-        units[i] = (int8_t)xf_unit_of(name);
-    }
-    /* Checked last, since reading the arguments may have run any code. */
-    if (s->ready) {
-        PyErr_SetString(PyExc_RuntimeError, "a scheduler can be initialised once only");
-        goto done;
-    }
-    if (!xf_scheduler_init(&s->core, limits, (uint32_t)n, slots, &alloc)) {
-        PyErr_NoMemory();
-        goto done;
-    }
-    for (Py_ssize_t i = 0; i < n; i++) {
-        s->has_tokens |= kinds[i] == XF_KIND_TOKENS;
-        s->has_other |= i < n_configured && kinds[i] == XF_KIND_OTHER;
-        s->reserved |= units[i] >= 0 ? 1U << units[i] : 0;
-    }
-    s->reserved |= 1U << XF_TOKENS;
-    s->names = Py_NewRef(names);
-    s->kinds = kinds;
-    s->units = units;
-    kinds = NULL;
-    units = NULL;
-    s->n_configured = (uint32_t)n_configured;
-    s->ready = true;
-    result = 0;
-done:
-    PyMem_Free(kinds);
-    PyMem_Free(units);
-    PyMem_Free(limits);
-    Py_XDECREF(names);
-    Py_XDECREF(limit_items);
-    Py_XDECREF(place_items);
-    return result;
-}
-
-static int scheduler_traverse(PyObject *self, visitproc visit, void *arg)
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    Py_VISIT(Py_TYPE(self));
-    Py_VISIT(s->module);
-    Py_VISIT(s->names);
-    Py_VISIT(s->drains);
-    Py_VISIT(s->tariffs);
-    if (xf_foretold_traverse(s, visit, arg) != 0 || xf_prefix_traverse(s, visit, arg) != 0) {
-        return -1;
-    }
-    if (s->member != NULL) {
-        Py_VISIT(s->member->ways);
-    }
-    if (s->lessee != NULL) {
-        Py_VISIT(s->lessee->holder);
-    }
-    for (PortObject *port = s->ports; port != NULL; port = port->next) {
-        Py_VISIT(port);
-        for (CallObject *c = port->calls; c != NULL; c = c->next) {
-            Py_VISIT(c);
-        }
-    }
-    return 0;
-}
-
-static int scheduler_clear(PyObject *self)
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    Py_CLEAR(s->drains);
-    Py_CLEAR(s->tariffs);
-    xf_foretold_free(s);
-    xf_port_detach_all(s);
-    xf_prefix_free(s);
-    return 0;
-}
-
-static void scheduler_dealloc(PyObject *self)
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    PyTypeObject *type = Py_TYPE(self);
-    PyObject_GC_UnTrack(self);
-    if (s->weakrefs != NULL) {
-        PyObject_ClearWeakRefs(self);
-    }
-    xf_member_leave(s); /* on the clock of its ports */
-    xf_lessee_leave(s);
-    (void)scheduler_clear(self);
-    Py_CLEAR(s->names);
-    xf_call_free_all(s);
-    xf_member_free(s);
-    xf_lessee_free(s);
-    xf_scheduler_free(&s->core);
-    PyMem_Free(s->kinds);
-    PyMem_Free(s->units);
-    Py_XDECREF(s->module);
-    type->tp_free(self);
-    Py_DECREF(type);
-}
-
-/* ---- calls ---- */
-
-/* A call by these arguments. On failure closes the coroutine and returns NULL with an error set. */
-static CallObject *new_call(SchedulerObject *s, const xf_submission *r)
-{
-    CallObject *c = xf_call_new(s, r->coro, r->estimate, r->priority);
-    if (c != NULL && r->prefix != NULL && xf_prefix_join(c, r->prefix, r->prefix_tokens) < 0) {
-        xf_call_give_up(c);
-        Py_CLEAR(c);
-    }
-    return c;
-}
-
-static PyObject *scheduler_start_task(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                                      PyObject *kwnames)
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    xf_submission r;
-    if (xf_submission_parse(s, "start_task", args, nargs, kwnames, &r) < 0) {
-        return NULL;
-    }
-    CallObject *c = new_call(s, &r);
-    return c != NULL ? xf_start_new(c, &r) : NULL;
-}
-
-static PyObject *scheduler_submit(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                                  PyObject *kwnames)
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    xf_submission r;
-    PyObject *task = NULL;
-    if (xf_submission_parse(s, "submit", args, nargs, kwnames, &r) < 0) {
-        return NULL;
-    }
-    CallObject *c;
-    bool submitted;
-    XF_LOCK(self);
-    c = new_call(s, &r);
-    submitted = c != NULL && xf_call_submit(c, r.timeout_ns) == 0;
-    XF_UNLOCK();
-    if (c == NULL) {
-        return NULL;
-    }
-    if (!submitted) {
-        xf_call_give_up(c);
-    } else {
-        task = xf_create_task(c, r.name); /* may run it: without the lock */
-    }
-    Py_DECREF(c);
-    return task;
-}
-
-/* ---- the shared cooldown ---- */
-
-static PyObject *scheduler_notify(PyObject *self, PyObject *const *args, Py_ssize_t nargs,
-                                  PyObject *kwnames)
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    PyObject *retry_after =
-        xf_only_argument("notify_rate_limit_exceeded", s->st->s_retry_after, args, nargs, kwnames);
-    if (retry_after == NULL || xf_scheduler_check(s) < 0) {
-        return NULL;
-    }
-    double seconds = PyFloat_AsDouble(retry_after);
-    if (seconds == -1.0 && PyErr_Occurred()) {
-        PyErr_Format(PyExc_TypeError, "retry_after must be a number of seconds, not %R",
-                     retry_after);
-        return NULL;
-    }
-    if (!(seconds >= 0 && seconds <= 86400)) {
-        PyErr_Format(PyExc_ValueError,
-                     "retry_after must be from 0 to 86400 seconds, not %R: a longer wait is a "
-                     "failure to report, not a pause",
-                     retry_after);
-        return NULL;
-    }
-    CallObject *c = xf_call_in_flight(s);
-    if (c == NULL && PyErr_Occurred()) {
-        return NULL;
-    }
-    xf_call *refused = c != NULL ? &c->core : NULL;
-    const xf_backoff b = {.told_ns = (int64_t)(seconds * 1e9)};
-    xf_refused(&s->core, refused, &b, xf_port_now(s, refused != NULL ? c->port : NULL));
-    Py_XDECREF(c);
-    xf_deliver(s);
-    Py_RETURN_NONE;
-}
-
-/* ---- slots ---- */
-
-static PyObject *get_max_concurrency(PyObject *self, void *Py_UNUSED(closure))
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    xf_share_refresh(&s->core.gate);
-    uint32_t slots = s->lessee != NULL ? s->lessee->slots : s->core.gate.slots;
-    return slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(slots);
-}
-
-static int set_max_concurrency(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    uint32_t slots;
-    if (value == NULL) {
-        PyErr_SetString(PyExc_AttributeError, "max_concurrency cannot be deleted");
-        return -1;
-    }
-    if (xf_scheduler_check(s) < 0 || xf_parse_slots(value, &slots) < 0) {
-        return -1;
-    }
-    if (s->lessee != NULL) { /* for all members */
-        PyObject *r = PyObject_CallMethod(s->lessee->holder, "set_slots", "O", value);
-        Py_XDECREF(r);
-        return r != NULL ? 0 : -1;
-    }
-    xf_set_slots(&s->core, slots, xf_port_about_now(s, NULL));
-    xf_deliver(s);
-    return 0;
-}
 
 /* The doors: see lock.h. */
 static PyObject *xf_scheduler_estimate_locked(PyObject *self, PyObject *const *args,
@@ -341,8 +38,8 @@ static PyObject *xf_scheduler_foreseen_locked(PyObject *self, PyObject *const *a
     return result;
 }
 
-XF_FASTCALL_DOOR(scheduler_start_task, self)
-XF_FASTCALL_DOOR(scheduler_notify, self)
+XF_FASTCALL_DOOR(xf_scheduler_start_task, self)
+XF_FASTCALL_DOOR(xf_scheduler_notify, self)
 XF_METHOD_DOOR(xf_scheduler_wait, self)
 XF_METHOD_DOOR(xf_scheduler_snapshot, self)
 XF_METHOD_DOOR(xf_scheduler_now, self)
@@ -377,15 +74,15 @@ XF_METHOD_DOOR(xf_scheduler_lease_void, self)
 XF_METHOD_DOOR(xf_scheduler_lease_slots, self)
 XF_METHOD_DOOR(xf_scheduler_lease_pause, self)
 XF_METHOD_DOOR(xf_scheduler_lease_end, self)
-XF_GETTER_DOOR(get_max_concurrency, self)
+XF_GETTER_DOOR(xf_scheduler_get_slots, self)
 XF_GETTER_DOOR(xf_scheduler_active_tasks, self)
 XF_GETTER_DOOR(xf_scheduler_waiting, self)
 XF_GETTER_DOOR(xf_scheduler_total_completed, self)
 XF_GETTER_DOOR(xf_scheduler_pending_tasks, self)
-XF_SETTER_DOOR(set_max_concurrency, self)
+XF_SETTER_DOOR(xf_scheduler_set_slots, self)
 
 static PyMethodDef scheduler_methods[] = {
-    {"start_task", XF_FUNCTION(scheduler_start_task_locked), METH_FASTCALL | METH_KEYWORDS,
+    {"start_task", XF_FUNCTION(xf_scheduler_start_task_locked), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
          "start_task($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None,\n"
          "prefix=None, prefix_tokens=0)\n"
@@ -405,7 +102,7 @@ static PyMethodDef scheduler_methods[] = {
          "Raises:\n"
          "    asyncio.TimeoutError: The call was not admitted within `timeout`.\n"
          "    TypeError, ValueError: An argument is of the wrong type or out of its range.")},
-    {"submit", XF_FUNCTION(scheduler_submit), METH_FASTCALL | METH_KEYWORDS,
+    {"submit", XF_FUNCTION(xf_scheduler_submit), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
          "submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None,\n"
          "prefix=None, prefix_tokens=0)\n"
@@ -423,7 +120,7 @@ static PyMethodDef scheduler_methods[] = {
          "coroutine, which goes on with the call, and returns (its result, whether it has\n"
          "passed). sent_at is None where it was not admitted in time: then `answered` raises.\n"
          "Within a call of this scheduler it is a part of that one.")},
-    {"notify_rate_limit_exceeded", XF_FUNCTION(scheduler_notify_locked),
+    {"notify_rate_limit_exceeded", XF_FUNCTION(xf_scheduler_notify_locked),
      METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
          "notify_rate_limit_exceeded($self, /, retry_after)\n--\n\n"
@@ -571,7 +268,7 @@ static PyMemberDef scheduler_members[] = {
 };
 
 static PyGetSetDef scheduler_getset[] = {
-    {"max_concurrency", get_max_concurrency_locked, set_max_concurrency_locked,
+    {"max_concurrency", xf_scheduler_get_slots_locked, xf_scheduler_set_slots_locked,
      PyDoc_STR("the most calls in flight at a time, or None; may be assigned"), NULL},
     {"active_tasks", xf_scheduler_active_tasks_locked, NULL, PyDoc_STR("calls that hold a slot"),
      NULL},
@@ -587,11 +284,11 @@ static PyType_Slot scheduler_slots[] = {
     {Py_tp_doc, (void *)"Scheduler(*, limits=(), max_concurrency=None, places=())\n--\n\n"
                         "The native queue. limits: tuples (name, amount, per, capacity), per in "
                         "seconds.\nplaces: names of limits that may be learned later."},
-    {Py_tp_new, scheduler_new},
-    {Py_tp_init, scheduler_init},
-    {Py_tp_dealloc, scheduler_dealloc},
-    {Py_tp_traverse, scheduler_traverse},
-    {Py_tp_clear, scheduler_clear},
+    {Py_tp_new, xf_life_new},
+    {Py_tp_init, xf_life_init},
+    {Py_tp_dealloc, xf_life_dealloc},
+    {Py_tp_traverse, xf_life_traverse},
+    {Py_tp_clear, xf_life_clear},
     {Py_tp_methods, scheduler_methods},
     {Py_tp_members, scheduler_members},
     {Py_tp_getset, scheduler_getset},
