@@ -133,6 +133,29 @@ class Times(structseq[int], tuple[int, int, int, int, int, int, int, int]):
     @property
     def sends(self) -> int: ...
 
+@final
+class Ending(structseq[Any], tuple[int, str | None, int, bool, bool, int, Times]):
+    """How a transfer ended without a whole answer."""
+
+    __match_args__: Final = (
+        "code", "message", "os_errno", "retry_safe", "connected", "status", "times",
+    )  # fmt: skip
+
+    @property
+    def code(self) -> int: ...
+    @property
+    def message(self) -> str | None: ...
+    @property
+    def os_errno(self) -> int: ...
+    @property
+    def retry_safe(self) -> bool: ...
+    @property
+    def connected(self) -> bool: ...
+    @property
+    def status(self) -> int: ...
+    @property
+    def times(self) -> Times: ...
+
 @disjoint_base
 class Response:
     _headers: Any
@@ -231,7 +254,7 @@ class Session:
         cls,
         *,
         response_type: type[Response],
-        error_factory: Callable[..., BaseException],
+        error_factory: Callable[[str, str, Ending], BaseException],
         shown: Callable[[str], str],
         headers: HeadersInput | None,
         ca_file: bytes | None,

@@ -271,18 +271,9 @@ def _classify(code: int, connected: bool) -> type[TransportError]:
     return TransportError
 
 
-def transport_error(
-    code: int,
-    message: str | None,
-    method: str,
-    url: str,
-    os_errno: int,
-    retry_safe: bool,
-    connected: bool,
-    status: int,
-    times: _http.Times,
-) -> Exception:
-    """Returns the exception for an outcome of the engine."""
+def transport_error(method: str, url: str, ending: _http.Ending) -> Exception:
+    """Returns the exception for the ending of a transfer."""
+    code, message, times = ending.code, ending.message, ending.times
     if code == 3:
         invalid = InvalidURL(f"url is malformed: {shown(url)!r}: {message}")
         invalid.method, invalid.url = method, url
@@ -292,13 +283,13 @@ def transport_error(
     if code < 0:
         kind, text = _OWN[code]
     else:
-        kind, text = _classify(code, connected), message or f"libcurl error {code}"
+        kind, text = _classify(code, ending.connected), message or f"libcurl error {code}"
         text = _QUOTED_URL.sub(lambda found: repr(shown(found[1])), text)  # a proxy's URL
-    if status:
+    if ending.status:
         phase = "read"
     elif code in _UNSENT and not times.total:
         phase = "queue"
-    elif connected:
+    elif ending.connected:
         phase = "send" if code == 55 and not times.first_byte else "wait"
     elif code in _RESOLVE:
         phase = "resolve"
@@ -306,15 +297,15 @@ def transport_error(
         phase = "tls"
     else:
         phase = "connect" if times.lookup or code in _CONNECT else "resolve"
-    if os_errno and code in _WITH_ERRNO:
-        text += f" ({os.strerror(os_errno)})"
+    if ending.os_errno and code in _WITH_ERRNO:
+        text += f" ({os.strerror(ending.os_errno)})"
     error = kind(f"{method} {shown(url)} failed ({phase}, after {times.total / 1e6:.3f} s): {text}")
     error.method = method
     error.url = url
     error.phase = phase
     error.elapsed = times.total / 1e6
-    error.retry_safe = retry_safe
-    error.status = status
+    error.retry_safe = ending.retry_safe
+    error.status = ending.status
     error.code = max(code, 0)
-    error.os_errno = os_errno
+    error.os_errno = ending.os_errno
     return error

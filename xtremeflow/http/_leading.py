@@ -121,7 +121,5 @@ def with_fields(content: bytes, body: dict[str, Any], fields: dict[str, Any]) ->
 
 
 def _failed(transfer: _http.Transfer, code: int, message: str | None = None) -> Exception:
-    return transport_error(
-        code, message, transfer.method, transfer.url, 0, False, True, transfer.status,
-        transfer.times,
-    )  # fmt: skip
+    ending = _http.Ending((code, message, 0, False, True, transfer.status, transfer.times))
+    return transport_error(transfer.method, transfer.url, ending)

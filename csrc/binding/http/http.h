@@ -16,9 +16,9 @@ enum { XF_OUTGOING_FIELDS = 13 };
 
 typedef struct xf_http_module {
     xf_curl curl;
-    PyTypeObject *session_type, *outgoing_type, *times_type, *quota_type, *engine_type,
-        *transfer_type, *waiter_type, *reader_type, *response_type, *event_type, *tap_type,
-        *watch_type, *steps_type;
+    PyTypeObject *session_type, *outgoing_type, *times_type, *ending_type, *quota_type,
+        *engine_type, *transfer_type, *waiter_type, *reader_type, *response_type, *event_type,
+        *tap_type, *watch_type, *steps_type;
     PyObject *get_running_loop, *cancelled_error, *loads;
     PyObject *str_add_reader, *str_remove_reader, *str_call_soon, *str_is_closed, *str_done,
         *str_set_result, *str_message;
@@ -180,10 +180,26 @@ void xf_http_transfer_raise(Transfer *self);
 int xf_http_transfer_check(Transfer *self);
 
 /* Times: how long a transfer took to get where, as a record; made and read. */
-extern PyStructSequence_Desc xf_http_times_desc, xf_http_quota_desc;
+extern PyStructSequence_Desc xf_http_times_desc, xf_http_ending_desc, xf_http_quota_desc;
 PyObject *xf_http_times_new(const xf_http_module *state, const xf_times *times, long connects,
                             int sends);
 int xf_http_times_read(PyObject *record, xf_times *times, long *connects, int *sends);
+
+/* How a request failed; see ending.c for what the fields are. */
+typedef struct xf_http_failure {
+    int code;
+    const char *message;
+    int os_errno;
+    bool retry_safe, connected;
+    int status;
+    xf_times times;
+    long connects;
+    int sends;
+} xf_http_failure;
+
+/* Raises what the session's factory makes of the failure. */
+void xf_http_raise(const Session *session, PyObject *method, PyObject *url,
+                   const xf_http_failure *failure);
 
 /* Makes a reader. limit: the largest event in bytes. */
 PyObject *xf_http_reader_new(Transfer *transfer, xf_reading reading, Py_ssize_t limit);

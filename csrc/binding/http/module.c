@@ -204,6 +204,8 @@ static int exec(PyObject *module)
         xf_http_outgoing_names(s) < 0 ||
         (s->times_type = PyStructSequence_NewType(&xf_http_times_desc)) == NULL ||
         PyModule_AddType(module, s->times_type) < 0 ||
+        (s->ending_type = PyStructSequence_NewType(&xf_http_ending_desc)) == NULL ||
+        PyModule_AddType(module, s->ending_type) < 0 ||
         (s->quota_type = PyStructSequence_NewType(&xf_http_quota_desc)) == NULL ||
         PyModule_AddType(module, s->quota_type) < 0 ||
         add_type(module, &xf_http_engine_spec, &s->engine_type) < 0 ||
@@ -237,6 +239,7 @@ static int exec(PyObject *module)
     DO(session_type)                                                                               \
     DO(outgoing_type)                                                                              \
     DO(times_type)                                                                                 \
+    DO(ending_type)                                                                                \
     DO(quota_type)                                                                                 \
     DO(engine_type)                                                                                \
     DO(transfer_type)                                                                              \

@@ -170,15 +170,9 @@ static int check_method(PyObject *method)
 /* Raises the exception for a libcurl code. */
 static int bad_url(const Session *self, PyObject *method, PyObject *url, const char *rule)
 {
-    PyObject *times = xf_http_times_new(self->state, &(xf_times){0}, 0, 0);
-    PyObject *error = times == NULL ? NULL
-                                    : PyObject_CallFunction(self->error_factory, "isOOiOOiN",
-                                                            (int)CURLE_URL_MALFORMAT, rule, method,
-                                                            url, 0, Py_True, Py_False, 0, times);
-    if (error != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        Py_DECREF(error);
-    }
+    const xf_http_failure failure = {
+        .code = CURLE_URL_MALFORMAT, .message = rule, .retry_safe = true};
+    xf_http_raise(self, method, url, &failure);
     return -1;
 }
 

@@ -104,20 +104,18 @@ void xf_http_transfer_closed(xf_transfer *net)
 
 static void raise_ending(const Transfer *self, const xf_ending *o)
 {
-    PyObject *times =
-        xf_http_times_new(self->session->state, &self->net.times, o->connects, o->sends);
-    if (times == NULL) {
-        return;
-    }
-    PyObject *error = PyObject_CallFunction(
-        self->session->error_factory, "izOOiOOiN", o->code, o->message, self->method, self->url,
-        o->os_errno, o->unsent || self->net.request.repeatable ? Py_True : Py_False,
-        o->connected ? Py_True : Py_False, self->net.head_done ? self->net.status : 0, times);
-    if (error == NULL) {
-        return;
-    }
-    PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    Py_DECREF(error);
+    const xf_http_failure failure = {
+        .code = o->code,
+        .message = o->message,
+        .os_errno = o->os_errno,
+        .retry_safe = o->unsent || self->net.request.repeatable,
+        .connected = o->connected,
+        .status = self->net.head_done ? self->net.status : 0,
+        .times = self->net.times,
+        .connects = o->connects,
+        .sends = o->sends,
+    };
+    xf_http_raise(self->session, self->method, self->url, &failure);
 }
 
 void xf_http_transfer_raise(Transfer *self)
