@@ -88,11 +88,11 @@ static int take_hex(reader *r)
     return value;
 }
 
-/* Behind the backslash; of a surrogate pair both escapes. */
+/* Of a surrogate pair both. */
 static bool pass_escape(reader *r)
 {
     static const char plain[] = "\"\\/bfnrt";
-    if (r->at == r->end) {
+    if (!take(r, '\\') || r->at == r->end) {
         return false;
     }
     unsigned char c = *r->at++;
@@ -128,28 +128,29 @@ static bool pass_sequence(reader *r)
     return true;
 }
 
+/* Characters that stand for themselves: most of an answer. */
+static void pass_plain(reader *r)
+{
+    const unsigned char *p = r->at;
+    while (p < r->end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') {
+        p++;
+    }
+    r->at = p;
+}
+
 static bool pass_string(reader *r)
 {
     if (!take(r, '"')) {
         return false;
     }
-    while (r->at < r->end) {
-        unsigned char c = *r->at;
-        if (c >= 0x80) {
-            if (!pass_sequence(r)) {
-                return false;
-            }
-            continue;
-        }
-        r->at++;
-        if (c == '"') {
-            return true;
-        }
-        if (c < 0x20 || (c == '\\' && !pass_escape(r))) {
+    pass_plain(r);
+    while (r->at < r->end && *r->at != '"') {
+        if (*r->at >= 0x80 ? !pass_sequence(r) : !pass_escape(r)) {
             return false;
         }
+        pass_plain(r);
     }
-    return false;
+    return take(r, '"');
 }
 
 static bool enter(reader *r, bool is_object)
