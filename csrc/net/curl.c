@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* CURLOPT_PREREQFUNCTION, without which a repeated request cannot be told from a first one. */
+/* The first with CURLOPT_PREREQFUNCTION, which alone shows that libcurl repeats a request. */
 #define OLDEST 0x075000u /* 7.80.0 */
 
 #ifdef __APPLE__
@@ -15,11 +15,11 @@ static const char *const names[] = {"libcurl.4.dylib", "/usr/lib/libcurl.4.dylib
 static const char *const names[] = {"libcurl.so.4", "libcurl-gnutls.so.4", NULL};
 #endif
 
-/* A wheel's extension is linked with a libcurl of its own, which is then among the symbols
- * that a handle on the extension itself can reach. */
+/* The libcurl of a wheel, which is linked with its extension: a handle on the extension finds its
+ * symbols. */
 static void *open_linked(void)
 {
-    Dl_info self; /* whose address: that of anything in it */
+    Dl_info self; /* any address in the extension finds it */
     if (!dladdr(names, &self) || self.dli_fname == NULL) {
         return NULL;
     }
@@ -92,7 +92,7 @@ int xf_curl_load(xf_curl *curl, const char *path, char *why, size_t why_size)
                  curl->version->version);
         return -1;
     }
-    /* Thread-safe by itself from 7.84 on only; interpreters may load it at a time. */
+    /* Before 7.84 this is not safe in threads, and several interpreters may come here at once. */
     static pthread_mutex_t one_at_a_time = PTHREAD_MUTEX_INITIALIZER;
     pthread_mutex_lock(&one_at_a_time);
     int started = curl->global_init(CURL_GLOBAL_ALL);

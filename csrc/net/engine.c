@@ -16,7 +16,7 @@
 #endif
 
 #define POOLED 512  /* handles kept for reuse */
-#define TOGETHER 64 /* transfers, see tell() */
+#define TOGETHER 64 /* requests that are sent together, see tell() */
 
 /* ---- descriptors ---- */
 
@@ -50,8 +50,8 @@ static int watch(xf_engine *e, int fd, xf_socket *s, uint8_t events)
     return 0;
 }
 
-/* libcurl's CURLMOPT_SOCKETFUNCTION. An idle connection of ours stays watched for reading: most
- * are used again, for which the kernel then need not be told anything. */
+/* libcurl's CURLMOPT_SOCKETFUNCTION. An idle connection stays watched for reading, because most are
+ * used again, and then no system call is needed. */
 static int on_socket(CURL *easy, int fd, int what, void *userdata, void *ignored)
 {
     (void)easy, (void)ignored;
@@ -237,8 +237,8 @@ static int tell(xf_engine *e)
 
 /* ---- running ---- */
 
-/* A transfer for whose connection there was no file descriptor: from now on there are no more
-   connections than there are, and it waits for one of them. False: there is none. */
+/* Lets a transfer that got no file descriptor wait for one of the open connections, whose number is
+ * from now on the bound. False if none is open. */
 static bool wait_for_connection(xf_engine *e, xf_transfer *t)
 {
     t->starved = false;
@@ -284,7 +284,7 @@ void xf_engine_run(xf_engine *e, int fd, int events)
     }
 }
 
-/* Whether the silence is not the server's: it waits for us, or there is no connection yet. */
+/* Whether a silence is not the server's fault: it waits for us, or there is no connection yet. */
 static bool sends_still(xf_transfer *t)
 {
     if (t->receive_paused || t->send_paused || !t->outcome.sends) {
@@ -416,7 +416,7 @@ xf_transfer *xf_engine_close(xf_engine *e)
 {
     xf_transfer *ended = NULL;
     e->added = 0;
-    while (e->news != NULL) { /* ended already, not told yet */
+    while (e->news != NULL) { /* their ends were not told yet */
         xf_transfer *t = e->news;
         bool done = t->done;
         xf_engine_forget(e, t);

@@ -7,7 +7,7 @@
 #include "net/head.h"
 
 /* What a text is found to be. */
-typedef enum found { NOTHING, FOUND, ODD /* for the other reader */ } found;
+typedef enum found { NOTHING, FOUND, ODD /* left to the reader in Python */ } found;
 
 typedef struct text {
     const char *at, *end;
@@ -20,7 +20,7 @@ static bool is_digit(char c)
 
 /* ---- numbers ---- */
 
-/* digits / 10**behind, rounded once: to the nearest double, as all good readers do. */
+/* digits / 10**behind, rounded once, so that it is the double that Python reads. */
 static double decimal(uint64_t digits, int behind)
 {
     uint64_t power = 1;
@@ -39,7 +39,7 @@ static double decimal(uint64_t digits, int behind)
 
 enum { MOST_DIGITS = 19, MOST_BEHIND = 17 };
 
-/* Digits with a point in or before or behind them. NOTHING: none here. */
+/* Digits, with at most one point among or beside them. */
 static found take_decimal(text *t, double *value, bool *is_whole)
 {
     const char *p = t->at;
@@ -71,7 +71,7 @@ static found read_number(text t, double *value)
     bool is_whole, negative = t.at < t.end && *t.at == '-';
     for (const char *p = t.at; p < t.end; p++) {
         if (!is_digit(*p) && strchr("+-._eE ", *p) == NULL) {
-            return NOTHING; /* infinities and NaN are none here, too */
+            return NOTHING; /* also of infinities and NaN */
         }
     }
     t.at += negative;
@@ -79,7 +79,7 @@ static found read_number(text t, double *value)
     if (reading == FOUND && t.at == t.end) {
         return !negative ? FOUND : *value != 0 ? NOTHING : ODD;
     }
-    return t.at == t.end && !negative ? NOTHING : ODD; /* an empty text is none */
+    return t.at == t.end && !negative ? NOTHING : ODD; /* an empty text is no number */
 }
 
 /* ---- durations ---- */
@@ -288,9 +288,10 @@ static bool read_instant(text t, double *instant)
 
 /* ---- fields ---- */
 
-#define LONGEST 1e9 /* s; what is larger is a time of day rather than a delay */
+#define LONGEST 1e9 /* s; a larger number is a time of day, not a delay */
 
-/* Printable ASCII only: nothing in it that one reader could take for a blank and another not. */
+/* Whether all is printable ASCII. Of other characters the two readers might see different ones as
+ * blanks. */
 static bool is_plain(text t)
 {
     for (; t.at < t.end; t.at++) {
@@ -323,7 +324,8 @@ static bool take_word(text *t, const char *word)
     return true;
 }
 
-/* Which of the words comes next, -1: none. Of two that begin alike the longer stands first. */
+/* The index of the word that comes next, or -1. If one word begins another, the longer one must
+ * stand first. */
 static int take_word_of(text *t, const char *const *words, int count)
 {
     for (int i = 0; i < count; i++) {
@@ -340,7 +342,7 @@ static const char *const periods[] = {"-second", "-minute", "-hour", "-day", "-m
 static const double seconds[] = {1, 60, 3600, 86400, 30 * 86400.0};
 #define COUNT(words) ((int)(sizeof(words) / sizeof *(words)))
 
-/* The limit that a field of this name is about, and what it says of it: -1: none. */
+/* Stores the limit that a field of this name tells of. Returns what it tells, or -1 for nothing. */
 static int meaning_of(const xf_field *f, xf_quota *q)
 {
     text t = {f->name, f->name + f->name_size};

@@ -13,7 +13,7 @@ bool xf_observation_is_of(const xf_observation *o, const xf_observation *other)
            o->window == other->window && o->burst == other->burst && o->slides == other->slides;
 }
 
-/* The period of a bucket, from how long it takes to refill what is used; 0: it stays open. */
+/* The period of a bucket, from the time in which it refills what is used; 0 if it stays unknown. */
 static double period_of(const xf_quota *q)
 {
     const bool has_reset = q->of[XF_QUOTA_RESET].said;
@@ -31,7 +31,7 @@ static double period_of(const xf_quota *q)
     return reset <= 1.1 * MINUTE ? MINUTE : 0;
 }
 
-/* False: it says nothing that is of use. */
+/* False if the quota tells nothing of use. */
 static bool observe(const xf_quota *q, xf_observation *o)
 {
     const double amount = q->of[XF_QUOTA_LIMIT].value;

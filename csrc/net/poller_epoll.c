@@ -91,7 +91,7 @@ int xf_poller_poll(xf_poller *p, xf_ready *ready, int size)
         if (events[i].data.fd == p->timer_fd) {
             uint64_t expirations;
             ssize_t ignored = read(p->timer_fd, &expirations, sizeof expirations);
-            (void)ignored; /* EAGAIN: armed again since */
+            (void)ignored; /* EAGAIN if the timer was armed again meanwhile */
             ready[i] = (xf_ready){.fd = -1};
             continue;
         }

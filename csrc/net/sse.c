@@ -99,7 +99,8 @@ static const char *line_end(const char *from, const char *end)
     return NULL;
 }
 
-/* Whether the bytes at the front can be read as lines: the mark and the LF of a CRLF are gone. */
+/* Skips a byte order mark, and the LF of a CRLF whose CR was read. False if more bytes must come
+ * first. */
 static bool skip(xf_sse *p)
 {
     static const char mark[] = "\xEF\xBB\xBF";

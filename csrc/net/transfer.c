@@ -30,7 +30,7 @@ static bool unsent(xf_transfer *t)
 
 /* ---- libcurl's callbacks ---- */
 
-/* CURLOPT_PREREQFUNCTION: a connection is there, the request is about to be sent. */
+/* CURLOPT_PREREQFUNCTION, called before each time that libcurl sends the request. */
 static int on_prereq(void *userdata, char *ip, char *own_ip, int port, int own_port)
 {
     (void)ip, (void)own_ip, (void)port;
@@ -40,7 +40,7 @@ static int on_prereq(void *userdata, char *ip, char *own_ip, int port, int own_p
         t->error = XF_E_LOST;
         return CURL_PREREQ_ABORT;
     }
-    if (t->outcome.sends && t->request.upload) { /* what was taken from the source is gone */
+    if (t->outcome.sends && t->request.upload) { /* its source cannot be read twice */
         t->error = XF_E_LOST;
         return CURL_PREREQ_ABORT;
     }
@@ -50,7 +50,8 @@ static int on_prereq(void *userdata, char *ip, char *own_ip, int port, int own_p
     return CURL_PREREQ_OK;
 }
 
-/* Of "HTTP/1.1 200 OK" or "HTTP/2 200"; 0 where it is no such line, -1 for more than 3 digits. */
+/* The status in "HTTP/1.1 200 OK" or "HTTP/2 200"; 0 in other lines, -1 if it has more than three
+ * digits. */
 static int status_of(const char *line, size_t size, int *version)
 {
     static const char start[] = "HTTP/";
@@ -165,10 +166,9 @@ static size_t on_header(char *line, size_t one, size_t size, void *userdata)
         t->length = -1;
         t->coding = XF_PLAIN;
     }
-    t->error = t->status == 101 ? XF_E_SWITCH
-               : t->status == -1
-                   ? XF_E_STATUS /* some versions of libcurl take it for one of three */
-                   : see_field(t, line, size);
+    t->error = t->status == 101  ? XF_E_SWITCH
+               : t->status == -1 ? XF_E_STATUS /* some versions of libcurl cut it to three digits */
+                                 : see_field(t, line, size);
     if (t->error) {
         return 0;
     }
@@ -425,7 +425,7 @@ int xf_transfer_start(xf_transfer *t, xf_engine *e, int64_t now)
         t->engine = NULL;
         t->easy = NULL;
         xf_deadlines_remove(&e->deadlines, &t->deadline);
-        xf_easy_free(e, easy); /* in an unknown state */
+        xf_easy_free(e, easy); /* some of its options are set, some not */
         return bad;
     }
     t->next = e->active;
@@ -445,8 +445,8 @@ int xf_transfer_start(xf_transfer *t, xf_engine *e, int64_t now)
     return 0;
 }
 
-/* libcurl bounds a line of the head (100 KB) and later versions the head (300 KB) too, and says so
- * in ways of its own. */
+/* Whether libcurl's own bounds were exceeded: 100 KB for a line of the head, and in later versions
+ * 300 KB for all of it. Each has a code and a text of its own. */
 static bool head_too_large(const xf_transfer *t, int code)
 {
     static const char text[] = "Too large response headers";
@@ -552,7 +552,7 @@ static void resume(xf_transfer *t)
     xf_engine *e = t->engine;
     int paused = (t->receive_paused ? CURL_PAUSE_RECV : 0) | (t->send_paused ? CURL_PAUSE_SEND : 0);
     e->curl->easy_pause(t->easy->curl, paused);
-    xf_engine_run(e, CURL_SOCKET_TIMEOUT, 0); /* older versions stall without */
+    xf_engine_run(e, CURL_SOCKET_TIMEOUT, 0); /* without it, older versions of libcurl stall */
     xf_engine_arm(e);
 }
 
@@ -570,7 +570,7 @@ void xf_transfer_take(xf_transfer *t, size_t size, int64_t now)
 int xf_transfer_send(xf_transfer *t, const char *bytes, size_t size, int64_t now)
 {
     if (t->done) {
-        return 0; /* its outcome tells */
+        return 0; /* whoever awaits it sees its outcome */
     }
     if (xf_buffer_add(&t->upload, bytes, size) < 0) {
         return -1;

@@ -4,16 +4,17 @@
 
 /* ---- what an answer has used ---- */
 
-/* Where numbers are kept: a name of its own each, in groups that mean the same. */
+/* The places of numbers. Each name of a number has one, and names that mean the same are a group.
+ */
 enum {
     INPUT,
     OUTPUT = INPUT + 4,
     TOTAL = OUTPUT + 4,
     THOUGHTS = TOTAL + 3,
-    CACHED = THOUGHTS + 2,   /* counted in the input by its provider, */
-    CACHE_READ = CACHED + 4, /* and beside it, */
-    CACHE_WRITTEN,           /* as this is; */
-    KEPT,                    /* this is counted in the input */
+    CACHED = THOUGHTS + 2,   /* part of the input that the provider tells */
+    CACHE_READ = CACHED + 4, /* not part of it */
+    CACHE_WRITTEN,           /* nor this */
+    KEPT,                    /* written to a cache, and part of it */
     USAGE_NUMBERS,
 };
 _Static_assert((int)USAGE_NUMBERS <= (int)XF_JSON_NUMBERS, "a place for each");
@@ -72,7 +73,7 @@ static void note_document(xf_usage_scan *s)
     }
 }
 
-/* Up to `end`, or behind the end of the text. */
+/* Reads up to `end`, or up to the end of the text. */
 static xf_json_result read_text(xf_usage_scan *s, const char **at, const char *end)
 {
     xf_json_result result;
@@ -103,7 +104,7 @@ static const char *line_end(const char *at, const char *end)
     return cr != NULL ? cr : stop;
 }
 
-/* At the start of an event's line: the number of characters read. */
+/* Reads a character at the start of an event's line. Returns how many it has read: one or none. */
 static size_t begin_line(xf_usage_scan *s, char c)
 {
     static const char name[] = "data:";
@@ -178,7 +179,8 @@ void xf_usage_event(xf_usage_scan *s, const char *data, size_t size)
     read_text(s, &data, data + size);
 }
 
-/* The largest of a group: gateways that translate give the other API's names too, as 0. */
+/* The largest of a group, since gateways between two APIs give the names of both, one of them with
+ * 0. */
 static int64_t most_of(const int64_t *numbers, int from, int to)
 {
     int64_t most = -1;
