@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import Callable, Coroutine
@@ -170,6 +171,30 @@ def test_the_sdks_get_the_same_objects_as_without(profile: str) -> None:
         assert hits == 1.0
         assert [shape(answer) for answer in answers] == [shape(answer) for answer in plain]
         assert [type(answer) for answer in answers] == [type(answer) for answer in plain]
+
+    run(main())
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("streams", [False, True])
+def test_a_call_that_is_cancelled_at_once_leaves_nothing_behind(streams: bool) -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler()
+        options: dict[str, Any] = {"scheduler": scheduler, "prefix": Prefixes(provider="openai")}
+        async with Client("http://127.0.0.1:9", **options) as client:
+
+            async def read() -> None:
+                async with client.stream("POST", "/v1/chat/completions", json=chat("A", "?")):
+                    raise AssertionError("it was sent")
+
+            call = read() if streams else client.post("/v1/chat/completions", json=chat("A", "?"))
+            task = asyncio.ensure_future(call)
+            await asyncio.sleep(0)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            gc.collect()
+        assert (scheduler.waiting, scheduler.active_tasks, scheduler.stats().submitted) == (0, 0, 0)
 
     run(main())
 

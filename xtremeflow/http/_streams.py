@@ -182,7 +182,11 @@ class PrefixedStreamContext(ScheduledStreamContext):
 
     async def __aenter__(self) -> StreamResponse:
         request = self._request
-        prepared = await self._auto.prepared(self._terms, request.url, request.body)
+        try:
+            prepared = await self._auto.prepared(self._terms, request.url, request.body)
+        except BaseException:
+            self._transfer.close()
+            raise
         if prepared is None:
             self._terms = self._admission.priced(self._terms, request.url, request.body)
             return await super().__aenter__()
