@@ -307,14 +307,34 @@ static int64_t foreseen(const xf_gate *g, const xf_refusal *r, uint32_t i)
     return held;
 }
 
-/* The provider has promised that the refused call will pass at the end of the cooldown. */
+/* Whether the refusal's answer says of limit `i` that enough was left. */
+static bool is_vouched(const xf_gate *g, const xf_refusal *r, uint32_t i)
+{
+    return r->flies && xf_limit_vouched(&g->limits[i], r->c->held[i], r->c->dispatched_at);
+}
+
+/* Whether it says so of all limits. That explains no refusal, and is not believed. */
+static bool all_vouched(const xf_gate *g, const xf_refusal *r)
+{
+    for (uint32_t i = 0; i < g->n_limits; i++) {
+        if (refused_cost(g, r->c, i) > 0 && !is_vouched(g, r, i)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The provider has promised that the refused call will pass at the end of the cooldown. The level
+   of a limit that was not the cause stays. */
 static void promise(xf_gate *g, const xf_refusal *r, int64_t now)
 {
+    bool unexplained = all_vouched(g, r);
     g->resets++;
     for (uint32_t i = 0; i < g->n_limits; i++) {
         xf_limit *l = &g->limits[i];
-        int64_t taken = foreseen(g, r, i);
-        if (xf_limit_refuse(l, refused_cost(g, r->c, i), taken, now, g->cooldown.until)) {
+        int64_t cost = refused_cost(g, r->c, i), taken = foreseen(g, r, i);
+        bool is_cause = unexplained || !is_vouched(g, r, i);
+        if (is_cause && xf_limit_refuse(l, cost, taken, now, g->cooldown.until)) {
             l->reset = g->resets;
         }
     }

@@ -330,11 +330,23 @@ void xf_limit_ascertain(xf_limit *l, const xf_ascertained *found, int64_t now)
     l->trail->withheld = doubtful < withheld ? doubtful : withheld;
 }
 
+bool xf_limit_vouched(const xf_limit *l, int64_t cost, int64_t since)
+{
+    const xf_trail *t = l->trail;
+    return t != NULL && t->told_of >= 0 && t->told_of >= since && t->told >= price(l, cost) &&
+           t->told <= l->def.capacity; /* more was told of another bucket */
+}
+
 double xf_limit_told(xf_limit *l, const xf_remaining *left, int64_t now)
 {
     xf_trail *trail = l->trail;
     int64_t least, most;
-    if (trail == NULL || now < l->bucket.at) {
+    if (trail == NULL) {
+        return 0;
+    }
+    trail->told = (int64_t)fmin(left->units * (double)l->def.unit, (double)XF_MAX_CREDITS);
+    trail->told_of = left->sent_at;
+    if (now < l->bucket.at) {
         return 0;
     }
     refill(l, now);

@@ -118,6 +118,10 @@ void xf_limit_adjust(xf_limit *l, int64_t units, int64_t now);
  */
 bool xf_limit_refuse(xf_limit *l, int64_t cost, int64_t taken, int64_t now, int64_t until);
 
+/* Whether the last answer, to a call sent at `since` or later, said that `cost` units were left.
+   Then this limit is hardly the cause of that call's refusal. */
+bool xf_limit_vouched(const xf_limit *l, int64_t cost, int64_t since);
+
 /* While the cooldown lasts, returns `units` of those `taken` (below 0: takes more). */
 void xf_limit_amend(xf_limit *l, int64_t units, int64_t now);
 

@@ -158,9 +158,10 @@ void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, int64_t now);
  * Notes that the provider has refused `c` (NULL: a call that is not known here) with a 429. Opens
  * or extends the cooldown by the rules of cooldown.h. At its end the buckets that can have caused
  * the refusal hold just what the refused call needs (see xf_limit_refuse()). So that call passes at
- * once, and the rest follow at the rate. If its cost is unknown (no call, or not `priced`), the
- * mean cost of the calls so far stands for it. A told wait and a base of 0 change nothing. Returns
- * the instant of the end. O(calls in flight).
+ * once, and the rest follow at the rate. A limit of which the refusal's answer has said that enough
+ * is left keeps its level, unless it has said so of all. If its cost is unknown (no call, or not
+ * `priced`), the mean cost of the calls so far stands for it. A told wait and a base of 0 change
+ * nothing. Returns the instant of the end. O(calls in flight).
  */
 int64_t xf_refused(xf_scheduler *s, xf_call *c, const xf_backoff *b, int64_t now);
 

@@ -17,6 +17,7 @@ static void include(xf_trail *t, int64_t slice, int64_t level)
 void xf_trail_start(xf_trail *t, int64_t at, int64_t level)
 {
     t->begin = t->sent_at = at;
+    t->told_of = -1;
     t->newest = slice_of(at);
     t->level = level;
     t->shift = t->lowered = t->withheld = 0;

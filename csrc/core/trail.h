@@ -27,6 +27,8 @@ typedef struct xf_trail {
     int64_t
         withheld;    /* credits that settlements kept, though the provider may have refunded them */
     int64_t sent_at; /* when the latest call was sent whose answer was heard, ns */
+    int64_t told;    /* credits left, as the last answer says, */
+    int64_t told_of; /* and when its call was sent, ns; -1: no answer was heard */
     int64_t rise;    /* credits by which all answers since `rising_since` call the level too low */
     int64_t rising_since; /* ns; -1: the last answer did not */
     int64_t least[XF_SLICES], most[XF_SLICES];

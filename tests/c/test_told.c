@@ -322,4 +322,39 @@ TEST(an_answer_that_contradicts_itself_or_is_not_followed_does_nothing)
     stop();
 }
 
+/* A call that costs 1 of a small and 1000 of a large limit is refused for 1 s, and its answer says
+   that so much is left of each. */
+static void refused_with(double small_left, double large_left)
+{
+    const xf_definition both[] = {limit(10, 1, 10), limit(100, 1, 6000)};
+    start(both, 2, XF_UNLIMITED);
+    CHECK(xf_follow(&s, 0));
+    xf_call *c = dispatched(1, 1000, 0);
+    const xf_remaining small = {small_left, 0, true, 0, 100 * MS};
+    const xf_remaining large = {large_left, 0, true, 0, 100 * MS};
+    (void)xf_told(&s, 0, &small, 100 * MS);
+    (void)xf_told(&s, 1, &large, 100 * MS);
+    CHECK_EQ(refuse(c, SECOND, 100 * MS), 1100 * MS);
+}
+
+TEST(a_refusal_leaves_the_level_of_a_limit_with_enough_left)
+{
+    refused_with(0, 5000);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 1100 * MS), 1, 1e-6);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[1], 1100 * MS), 5110, 1e-6);
+    stop();
+    refused_with(590, 5000); /* of a larger bucket than the small one */
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 1100 * MS), 1, 1e-6);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[1], 1100 * MS), 5110, 1e-6);
+    stop();
+}
+
+TEST(a_refusal_that_no_limit_explains_empties_all)
+{
+    refused_with(9, 5000);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[0], 1100 * MS), 1, 1e-6);
+    CHECK_NEAR(xf_limit_level(&s.gate.limits[1], 1100 * MS), 1000, 1e-6);
+    stop();
+}
+
 TEST_MAIN

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from itertools import count
 
 import pytest
@@ -83,6 +84,40 @@ def test_all_get_the_same_and_nothing_is_refused(clients: int, apart: float) -> 
     assert min(shares) > 0.8 / clients
     assert 0.95 < sum(shares) < 1.05
     assert not [time for time in jobs.refused if time >= since]
+
+
+class Seconds(Jobs):
+    """The headers tell of a minute's bucket, and a second's part of it is enforced; refusals tell
+    waits of whole seconds."""
+
+    def __init__(self, clients: int, apart: float) -> None:
+        super().__init__(clients, apart)
+        self.bucket = TokenBucket("requests", 60 * RATE, 60.0, capacity=RATE)
+        self.provider = SimulatedProvider(
+            [self.bucket], latency=replace(LATENCY, uplink_jitter=0.04)
+        )
+
+    def headers(self) -> dict[str, str]:
+        return {
+            "anthropic-ratelimit-requests-limit": f"{60 * RATE:.0f}",
+            "anthropic-ratelimit-requests-remaining": f"{59 * RATE:.0f}",
+            "anthropic-ratelimit-requests-reset": "1970-01-01T00:00:01Z",
+            "retry-after": "1",
+        }
+
+
+@pytest.mark.parametrize("clients", [1, 2, 4])
+def test_a_bucket_that_is_not_told_is_shared_by_refusals(clients: int) -> None:
+    async def main() -> Jobs:
+        jobs = Seconds(clients, 3.0)
+        await jobs.run(300.0)
+        return jobs
+
+    jobs = run(main())
+    shares = jobs.shares(60.0, 300.0)
+    assert min(shares) > 0.7 / clients
+    assert 0.95 < sum(shares) < 1.05
+    assert sum(time >= 60.0 for time in jobs.refused) < 0.04 * RATE * 240.0
 
 
 def test_one_alone_uses_all_of_it() -> None:

@@ -43,6 +43,7 @@ class Observation:
     burst      seconds of its rate that a bucket holds; None for the whole period
     grain      the unit to which `remaining` is rounded
     reset      seconds until the limit is full again; None if they are not told
+    by_refusal whether only the refusals for it tell of it
     """
 
     name: str
@@ -54,6 +55,7 @@ class Observation:
     burst: float | None = None
     grain: float = 1.0
     reset: float | None = field(default=None, compare=False)
+    by_refusal: bool = field(default=False, compare=False)
 
     @property
     def definition(self) -> Definition:
@@ -207,7 +209,7 @@ def _from_body(body: Any) -> Iterator[Observation]:
             per = _PERIODS["minute" if period == "min" else period]
             amount, taken = as_number(limit.replace(",", "")), as_number(used.replace(",", ""))
             if amount is not None and 1 <= amount <= _MOST and taken is not None:
-                yield Observation(name, per, amount, max(0.0, amount - taken))
+                yield Observation(name, per, amount, max(0.0, amount - taken), by_refusal=True)
         if str(thing.get("@type")).endswith("google.rpc.QuotaFailure"):
             for violation in json_objects(thing.get("violations")):
                 yield from _violated(violation)

@@ -126,7 +126,7 @@ class Learner:
         self.told(answer)
         finder, sliding = self._finder, answer.followed
         steep = verdict.meaning is Meaning.STEEP
-        looks = finder is not None and (refused or steep or (passed and finder.is_due))
+        looks = finder is not None and (refused or steep or (passed and self._is_due(finder)))
         if sliding or looks:
             gauge = gauge_of(self._core._gauge(answer.sent_at))
             shut = self._told.slide(sliding, gauge, passed=passed, refused=refused)
@@ -146,6 +146,9 @@ class Learner:
                 self.passed([flight])
             self._let_in()
         return verdict
+
+    def _is_due(self, finder: RateFinder) -> bool:
+        return self._core._now() >= min(finder.due_at, self._told.due_at)
 
     def told(self, answer: Answer) -> None:
         """Follow what an answer's head tells of limits, once: before it is known what the answer
@@ -175,9 +178,14 @@ class Learner:
             return None
         return Expected(
             tuple(words),
-            inf if finder is None else finder.due_at + (SELDOM if self._told else 0.0),
+            self._look_at(finder),
             -1 if slots is None or slots.size is None else slots.size,
         )
+
+    def _look_at(self, finder: RateFinder | None) -> float:
+        if finder is None:
+            return inf
+        return min(finder.due_at + (SELDOM if self._told else 0.0), self._told.due_at)
 
     def noticed(self, index: int, moved: float) -> float:
         """See `ToldFollower.noticed`."""

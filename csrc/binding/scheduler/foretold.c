@@ -284,15 +284,18 @@ static void settle(SchedulerObject *s, const answer *a)
 /* ---- what follows from it ---- */
 
 /* Tells the learner that somebody else was noticed at a limit, or is to be forgotten. */
-static void notice(SchedulerObject *s, word *w, double moved)
+static void notice(SchedulerObject *s, const word *by, double moved)
 {
-    PyObject *at = PyObject_CallMethod((PyObject *)s, "_noticed", "ld", w->index, moved);
+    PyObject *at = PyObject_CallMethod((PyObject *)s, "_noticed", "ld", by->index, moved);
     double forget_at = at != NULL ? PyFloat_AsDouble(at) : -1;
     Py_XDECREF(at);
     if (PyErr_Occurred()) {
         PyErr_WriteUnraisable((PyObject *)s);
-    } else {
-        w->forget_at = forget_at;
+        return;
+    }
+    xf_foretold *f = s->foretold;
+    for (int i = 0; f != NULL && i < f->n_words; i++) {
+        f->words[i].forget_at = forget_at;
     }
 }
 

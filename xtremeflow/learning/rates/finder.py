@@ -97,11 +97,6 @@ class RateFinder:
         return 0.0 if self._control.is_closed else self._ledger.due_at
 
     @property
-    def is_due(self) -> bool:
-        """Whether the answer to a passed call is worth a look."""
-        return self._core._now() >= self.due_at
-
-    @property
     def rates(self) -> dict[str, Rate]:
         """Returns the believed rates that have proved themselves."""
         found: dict[str, Rate] = {}

@@ -18,6 +18,7 @@ from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.reading import Core, Gauge, Key, Limits, defined
 from xtremeflow.learning.told.burst import Burst
 from xtremeflow.learning.told.limits import Told, ToldLimits
+from xtremeflow.learning.told.part import Part
 from xtremeflow.learning.told.sliding import Sliding
 from xtremeflow.values.limits import MINUTE, Limit
 
@@ -83,8 +84,9 @@ class ToldFollower:
         self._told = ToldLimits()
         self._last: dict[int, Told] = {}
         self._sliding: dict[int, Sliding] = {}
-        self._others_at: dict[int, float] = {}  # when other users were last noticed
+        self._others_at: float | None = None  # when other users were last noticed
         self._burst = Burst()
+        self._part = Part()
 
     def __bool__(self) -> bool:
         """Whether answers have told a limit."""
@@ -131,25 +133,30 @@ class ToldFollower:
                 continue
             limit = self._kept(index, told)
             assert limit.capacity is not None
-            is_bound = self._limits.bound(index) is not None
-            notice, forget_at = NOTICED * limit.capacity, self._forget_at(index)
+            is_bound = told.is_untold or self._limits.bound(index) is not None
+            notice, forget_at = self._notable(told, limit), self._forget_at
             words.append(
-                Word(*definition, index, told.is_late, is_bound, told.is_level, limit.per, notice,
-                     forget_at, seen)
+                Word(*definition, index, told.is_late, is_bound, told.is_level or told.is_untold,
+                     limit.per, notice, forget_at, seen)
             )  # fmt: skip
         return words
 
-    def _forget_at(self, index: int) -> float:
+    @property
+    def _has_others(self) -> bool:
+        """Whether other users may use the key."""
+        return self._others_at is not None
+
+    @property
+    def _forget_at(self) -> float:
         """When others are forgotten who were noticed, in seconds on the loop's clock."""
-        was = self._others_at.get(index)
-        return inf if was is None else was + MEMORABLE
+        return inf if self._others_at is None else self._others_at + MEMORABLE
 
     def noticed(self, index: int, moved: float) -> float:
         """An answer that told nothing new has moved the level by so much; see `_forget_at`."""
         told = self._last.get(index)
         if told is not None:
-            self._notice(index, told, self._kept(index, told), moved)
-        return self._forget_at(index)
+            self._notice(told, self._kept(index, told), moved)
+        return self._forget_at
 
     def caught_up(self, index: int, remaining: float, reset: float | None) -> None:
         """Such answers have said at last that so much is left."""
@@ -206,7 +213,8 @@ class ToldFollower:
 
     def explains(self, gauge: Gauge) -> bool:
         """Whether a told limit explains the refusal of the answer's call: too little is left, or
-        the rest is not told."""
+        the rest is not told. Where only one that is not told does, less of it is used."""
+        is_untold = False
         for index, told in self._last.items():
             reading = gauge.readings[index]
             if reading.cost <= 0:
@@ -214,12 +222,28 @@ class ToldFollower:
             if told.remaining is not None and (told.is_level or told.slides is not None):
                 if min(reading.level, told.remaining) < reading.cost:
                     return True
+            elif told.is_untold:
+                is_untold = True
             else:
                 return True
-        return False
+        if is_untold and self._part.refused(gauge.now, gauge.sent_at, others=self._has_others):
+            self._pace_buckets()
+        return is_untold
+
+    def _pace_buckets(self) -> None:
+        for index, told in self._last.items():
+            if told.is_level or told.is_untold:
+                self._pace(index, told, self._kept(index, told))
+
+    @property
+    def due_at(self) -> float:
+        """From when on the pass of a call is worth a look."""
+        return self._part.due_at
 
     def level(self, gauge: Gauge) -> None:
         """Takes a reading of the told buckets."""
+        if self._part.rise(gauge.now):
+            self._pace_buckets()
         rates = {index: self._last[index].limit.rate for index in self._burst.limits}
         levels = {index: gauge.readings[index].level / rate for index, rate in rates.items()}
         if self._burst.see(gauge.now, levels):
@@ -289,11 +313,12 @@ class ToldFollower:
                 logger.debug("Not followed, the limit cannot be kept: %r", limit)
                 return
             self._told_why(index, told, limit)
-            self._others_at[index] = self._core._now() - MEMORABLE + AT_FIRST
+            if self._others_at is None:
+                self._others_at = self._core._now() - MEMORABLE + AT_FIRST
             if told.is_level and limit.per <= MINUTE:
                 assert limit.capacity is not None
                 self._burst.begin(index, limit.capacity / limit.rate)
-        if told.changed or not told.is_level:
+        if told.changed or not (told.is_level or told.is_untold):
             self._pace(index, told, limit)
         if told.remaining is None or (told.changed and not is_bound):
             return
@@ -310,19 +335,23 @@ class ToldFollower:
             sent_at=sent_at,
             answered_at=received_at,
         )
-        if told.is_level and (moved < 0 or index in self._others_at):
-            self._notice(index, told, limit, moved)
+        if told.is_level:
+            self._notice(told, limit, moved)
 
-    def _notice(self, index: int, told: Told, limit: Limit, moved: float) -> None:
+    def _notice(self, told: Told, limit: Limit, moved: float) -> None:
         """Notes other users, if an answer has moved the level down."""
+        now, was = self._core._now(), self._others_at
+        if -moved > self._notable(told, limit):
+            self._others_at = now
+        elif now > self._forget_at:
+            self._others_at = None
+        if (was is None) != (self._others_at is None):
+            self._pace_buckets()
+
+    def _notable(self, told: Told, limit: Limit) -> float:
+        """Units: when more is missing at an answer, other users have taken it."""
         assert limit.capacity is not None
-        now, was = self._core._now(), self._others_at.get(index)
-        if -moved > NOTICED * limit.capacity:
-            self._others_at[index] = now
-        elif was is not None and now - was > MEMORABLE:
-            del self._others_at[index]
-        if (was is None) != (index not in self._others_at):
-            self._pace(index, told, limit)
+        return inf if told.is_late or told.is_untold else max(NOTICED * limit.capacity, told.grain)
 
     def pace(self, index: int) -> bool:
         """Sets the pace of a told limit anew. False if none was told."""
@@ -339,13 +368,16 @@ class ToldFollower:
         if index in self._burst:
             self._core._pace(index, min(FASTEST * limit.rate, steepest))
         elif told.is_level:
-            scale, is_shared = SCALE * limit.capacity, index in self._others_at
+            scale, is_shared = SCALE * limit.capacity, self._has_others
             kept = (KEPT if is_shared else ALONE) * limit.capacity
             fits = SHARED if is_shared else FITS
             most = FASTEST * limit.rate
             if steepest < inf:
                 most, fits = min(most, steepest), 0.0
             self._core._pace(index, most, kept=kept, scale=scale, fits=fits)
+        elif told.is_untold:
+            part = self._part.part
+            self._core._pace(index, min((FASTEST if part == 1 else part) * limit.rate, steepest))
         elif told.remaining and told.reset:
             left = min(max(told.reset, 1.0), limit.per)
             self._core._pace(index, min(told.remaining / left, steepest), seconds=left)

@@ -28,9 +28,12 @@ class Told:
     changed    whether that is new
     remaining  units left; None if they are not reliable
     is_level   whether that is the level of the bucket; a window leaves more than its pace may use
+    is_untold  whether calls that pass tell nothing of the bucket's level: only refusals do, or what
+               is told is left is of a larger one
     is_late    whether calls in flight are not charged yet: output is charged as it is produced, and
                tokens in a sliding window when calls end
     slides     seconds of a sliding window; None if it is none
+    grain      units to which what is left is rounded
     reset      seconds until the limit is full again; None if they are not told
     """
 
@@ -40,8 +43,10 @@ class Told:
     changed: bool
     remaining: float | None
     is_level: bool
+    is_untold: bool
     is_late: bool
     slides: float | None
+    grain: float
     reset: float | None
 
 
@@ -112,12 +117,15 @@ class ToldLimits:
 
 
 def _told(key: Key, limit: Limit, changed: bool, seen: Observation) -> Told:
-    is_level = limit.capacity == limit.amount
+    is_bucket = seen.window is None
+    is_level = is_bucket and limit.capacity == limit.amount and not seen.by_refusal
+    is_untold = is_bucket and not is_level
     is_late = limit.name == "output_tokens" or (seen.slides and limit.name != "requests")
     slides = seen.window if seen.slides else None
     return Told(
-        key, seen.amount, limit, changed, seen.remaining, is_level, is_late, slides, seen.reset
-    )
+        key, seen.amount, limit, changed, seen.remaining, is_level, is_untold, is_late, slides,
+        seen.grain, seen.reset,
+    )  # fmt: skip
 
 
 def kept(told: Observation) -> Limit:
