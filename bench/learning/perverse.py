@@ -32,6 +32,7 @@ PROVIDERS: Mapping[str, tuple[str, Quirks]] = {
     "1 % refused at random": ("openai", Quirks(noise=0.01)),
     "the first call refused at random": ("openai", Quirks(noise_first=1)),
     "all refused for 3 s, retry-after 0": ("openai", Quirks(blocked=3.0, waits="zero")),
+    "refusals are errors in a 200": ("openai", Quirks(refused_in_200=True)),
     "no headers, retry-after 0": ("openai", Quirks(headers="none", waits="zero")),
     "no headers, retry-after a Unix time": ("openai", Quirks(headers="none", waits="unix")),
     "no headers, waits in the text only": ("openai", Quirks(headers="none", waits="text")),

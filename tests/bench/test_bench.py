@@ -102,7 +102,7 @@ def test_numbers_come_as_json(capsys):
 @pytest.mark.parametrize("profile", tables.WITH_HEADERS)
 def test_limits_that_are_not_given_are_learned_from_the_answers(profile):
     result = tables.measure(profile, "adapt, nothing configured", 4.0, 0)
-    assert result.efficiency > 0.88
+    assert result.efficiency > 0.93
     assert result.refused < 0.01
     assert result.lost == 0
 
@@ -110,7 +110,7 @@ def test_limits_that_are_not_given_are_learned_from_the_answers(profile):
 @pytest.mark.parametrize("profile", tables.WITH_RATES)
 def test_limits_are_found_without_a_word_of_them(profile):
     result = tables.measure(profile, "adapt, nothing configured", 12.0, 0, "nothing")
-    assert result.in_use > (0.7 if profile == "mistral" else 0.9)
+    assert result.in_use > (0.85 if profile == "mistral" else 0.93)
     assert result.refused < 0.03  # half of them in the first minutes, where nothing is known
     assert result.lost == 0
 
@@ -125,7 +125,7 @@ def test_the_ways_of_a_job_at_an_unknown_provider_end(way):
 @pytest.mark.parametrize("tells", ["all", "nothing"])
 def test_moving_limits_are_followed(tells):
     last, used = edges.after_a_cut(1, tells)
-    assert last < (10 if tells == "all" else 90)
+    assert last < (10 if tells == "all" else 30)
     assert used > 0.95
     assert edges.after_a_rise(1, tells) < 60
 
@@ -140,7 +140,7 @@ def test_an_outage_costs_few_attempts_and_leaves_no_caution(tells):
 
 def test_two_users_of_a_key_share_it():
     mine, both = edges.two_users(1)
-    assert mine > 0.4
+    assert mine > 0.45
     assert both > 0.93
 
 

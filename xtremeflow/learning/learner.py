@@ -8,7 +8,7 @@ Each limit is kept to the lowest of these.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import replace
 from math import inf
 from typing import NamedTuple
@@ -61,6 +61,7 @@ class Learner:
 
     core        the scheduler's native part
     configured  its limits as given, with their capacities
+    uncapped    the indices of those whose capacities were not given
     bounded     whether these are upper bounds; else they are only a first guess
     places      whether it has PLACES for other limits, behind the configured ones
     learned     the knowledge of an earlier learner
@@ -70,6 +71,7 @@ class Learner:
         self,
         core: Core,
         configured: Sequence[Limit],
+        uncapped: Set[int],
         *,
         bounded: bool,
         places: bool,
@@ -78,7 +80,7 @@ class Learner:
         self.reasons: dict[int, str] = {}
         """By the limits' indices: why they are what they are, where that was learned."""
         self._core = core
-        self._limits = Limits(configured, bounded=bounded, places=places)
+        self._limits = Limits(configured, uncapped, bounded=bounded, places=places)
         self._logged: dict[int, float] = {}
         self._told = ToldFollower(core, self._limits, self._say)
         self._finder: RateFinder | None = None
@@ -108,9 +110,9 @@ class Learner:
             if key_of(limit) in PLACES[: len(NAMES)]
         }
 
-    def configure(self, index: int, limit: Limit) -> None:
-        """Called when the user has replaced a limit."""
-        self._limits.replace(index, limit)
+    def configure(self, index: int, limit: Limit, *, capped: bool) -> None:
+        """Called when the user has replaced a limit; `capped` says whether with a capacity."""
+        self._limits.replace(index, limit, capped=capped)
         self._told.forget(index, key_of(limit))
         self.reasons.pop(index, None)
         if self._finder is not None and key_of(limit) in PLACES[: len(NAMES)]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from math import inf
 from typing import NamedTuple, Protocol
 
@@ -123,10 +123,13 @@ def key_of(limit: Limit) -> Key:
 
 class Limits:
     """The scheduler's limits: the configured ones, with their capacities, and behind them PLACES,
-    if it has them."""
+    if it has them. Of those with an index in `uncapped` the capacity was not given."""
 
-    def __init__(self, configured: Sequence[Limit], *, bounded: bool, places: bool) -> None:
+    def __init__(
+        self, configured: Sequence[Limit], uncapped: Set[int], *, bounded: bool, places: bool
+    ) -> None:
         self.configured = list(configured)
+        self._uncapped = set(uncapped)
         self._bounded, self._places = bounded, PLACES if places else ()
         self.steepest = inf
         """Calls per second, at most: more would be refused as too steep a growth."""
@@ -137,9 +140,10 @@ class Limits:
         for index, key in enumerate((*map(key_of, self.configured), *self._places)):
             self._indices.setdefault(key, index)
 
-    def replace(self, index: int, limit: Limit) -> None:
+    def replace(self, index: int, limit: Limit, *, capped: bool) -> None:
         """Called when the user has replaced a configured limit."""
         self.configured[index] = limit
+        (self._uncapped.discard if capped else self._uncapped.add)(index)
         self._index()
 
     def index(self, key: Key) -> int | None:
@@ -154,5 +158,9 @@ class Limits:
         return self.configured[index] if index < len(self.configured) else None
 
     def bound(self, index: int) -> Limit | None:
-        """Returns the limit that must not be exceeded, or None."""
+        """Returns the limit that must not be exceeded, or None. See also `is_capped`."""
         return self.given(index) if self._bounded else None
+
+    def is_capped(self, index: int) -> bool:
+        """Whether the capacity is bounded, too."""
+        return self.bound(index) is not None and index not in self._uncapped

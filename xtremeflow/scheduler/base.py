@@ -183,7 +183,7 @@ class TaskScheduler(Sharing):
             self._limits[named[0]] = limit
             self._tell_members(named[0], definition)
             if self._learner is not None:
-                self._learner.configure(named[0], Limit(*definition))
+                self._learner.configure(named[0], Limit(*definition), capped=self._is_capped(limit))
 
     def stats(self) -> Stats:
         """Returns a snapshot of the counts so far, and of the causes that left quota idle."""

@@ -308,6 +308,7 @@ class Observing(Mapped):
             self._learner = Learner(
                 self,
                 [Limit(*self._defined(limit)) for limit in self._limits],
+                {i for i, limit in enumerate(self._limits) if not self._is_capped(limit)},
                 bounded=self._adapt is not True,
                 places=bool(self._adapt),
                 learned=before,
@@ -322,6 +323,10 @@ class Observing(Mapped):
             UNSHOWN,
             self,
         )
+
+    def _is_capped(self, limit: Limit) -> bool:
+        """Whether a capacity was given."""
+        return limit.capacity is not None or self._burst_ratio > 0
 
     def _defined(self, limit: Limit) -> tuple[str, float, float, float]:
         if not isinstance(limit, Limit):

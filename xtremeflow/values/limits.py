@@ -27,7 +27,8 @@ class Limit:
         amount: Units per period, above 0.
         per: The period in seconds, above 0.
         capacity: Units that may be used at once after a pause, at least 0. A bucket starts full.
-            ``None``: the scheduler's ``burst_ratio`` seconds of the rate.
+            ``None``: the scheduler's ``burst_ratio`` seconds of the rate; if that is 0, until the
+            answers shown to the scheduler tell of the provider's bucket.
 
     Raises:
         TypeError: An amount is not a number, or the name not a string.

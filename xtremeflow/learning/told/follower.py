@@ -219,12 +219,9 @@ class ToldFollower:
             reading = gauge.readings[index]
             if reading.cost <= 0:
                 continue
-            if told.remaining is not None and (told.is_level or told.slides is not None):
-                if min(reading.level, told.remaining) < reading.cost:
-                    return True
-            elif told.is_untold:
+            if told.is_untold:
                 is_untold = True
-            else:
+            elif told.remaining is None or min(reading.level, told.remaining) < reading.cost:
                 return True
         if is_untold and self._part.refused(gauge.now, gauge.sent_at, others=self._has_others):
             self._pace_buckets()
@@ -302,10 +299,11 @@ class ToldFollower:
         self, index: int, told: Told, sent_at: float | None, received_at: float | None
     ) -> None:
         is_bound = self._limits.bound(index) is not None
+        begins = told.changed and told.remaining is not None and not self._limits.is_capped(index)
         limit = self._kept(index, told)
         if told.changed:
             try:
-                if is_bound or told.remaining is None:
+                if told.remaining is None or not begins:
                     self._core._retune(index, defined(limit))
                 else:
                     self._core._begin(index, defined(limit), told.remaining, sent_at=sent_at)
@@ -320,7 +318,7 @@ class ToldFollower:
                 self._burst.begin(index, limit.capacity / limit.rate)
         if told.changed or not (told.is_level or told.is_untold):
             self._pace(index, told, limit)
-        if told.remaining is None or (told.changed and not is_bound):
+        if told.remaining is None or begins:
             return
         if told.is_late and told.slides is not None:
             return  # the rest is also for the calls in flight that are about to end
@@ -335,7 +333,7 @@ class ToldFollower:
             sent_at=sent_at,
             answered_at=received_at,
         )
-        if told.is_level:
+        if told.is_level or told.is_untold:
             self._notice(told, limit, moved)
 
     def _notice(self, told: Told, limit: Limit, moved: float) -> None:
@@ -395,11 +393,15 @@ class ToldFollower:
             limit = Limit(limit.name, limit.amount, limit.per, capacity)
         if bound is None:
             return limit
-        if limit.rate >= bound.rate:
-            return bound
         assert bound.capacity is not None
         assert limit.capacity is not None
-        return Limit(limit.name, limit.amount, limit.per, min(bound.capacity, limit.capacity))
+        capacity = limit.capacity
+        if self._limits.is_capped(index):
+            if limit.rate >= bound.rate:
+                return bound
+            capacity = min(bound.capacity, capacity)
+        lower = min(limit, bound, key=lambda one: one.rate)
+        return Limit(limit.name, lower.amount, lower.per, capacity)
 
     def _told_why(self, index: int, told: Told, limit: Limit) -> None:
         assert limit.capacity is not None

@@ -15,8 +15,9 @@ from xtremeflow.values.limits import DAY, MINUTE, Limit
 
 REPEATED = 3  # answers that must tell a change before it is believed
 # The share of a window's amount that may be used at once. It is small, because the rate has only
-# the rest. In a sliding window it makes up for the times in which no call passes.
-BURST, SLIDING_BURST = 0.01, 0.15
+# the rest; less so where answers tell what is left. In a sliding window it makes up for the times
+# in which no call passes.
+BURST, TOLD_BURST, SLIDING_BURST = 0.01, 0.05, 0.15
 
 
 @dataclass(slots=True)
@@ -28,8 +29,8 @@ class Told:
     changed    whether that is new
     remaining  units left; None if they are not reliable
     is_level   whether that is the level of the bucket; a window leaves more than its pace may use
-    is_untold  whether calls that pass tell nothing of the bucket's level: only refusals do, or what
-               is told is left is of a larger one
+    is_untold  whether calls that pass tell nothing of the level: only refusals do, or what is told
+               is left is of a larger bucket or a longer window
     is_late    whether calls in flight are not charged yet: output is charged as it is produced, and
                tokens in a sliding window when calls end
     slides     seconds of a sliding window; None if it is none
@@ -119,7 +120,8 @@ class ToldLimits:
 def _told(key: Key, limit: Limit, changed: bool, seen: Observation) -> Told:
     is_bucket = seen.window is None
     is_level = is_bucket and limit.capacity == limit.amount and not seen.by_refusal
-    is_untold = is_bucket and not is_level
+    is_part = seen.window is not None and seen.window < limit.per and not seen.slides
+    is_untold = is_part or (is_bucket and not is_level)
     is_late = limit.name == "output_tokens" or (seen.slides and limit.name != "requests")
     slides = seen.window if seen.slides else None
     return Told(
@@ -132,8 +134,8 @@ def kept(told: Observation) -> Limit:
     """Returns the bucket that keeps within a provider's limit.
 
     For a bucket it is the same bucket. For a window, the capacity plus the refill during the window
-    must not exceed the amount. A sliding window's amount is kept by sliding.py, and by the bucket
-    only on average.
+    must not exceed the amount, unless answers tell what is left of it. A sliding window's amount is
+    kept by sliding.py, and by the bucket only on average.
     """
     per = MINUTE if told.per is None else told.per
     if told.window is None:
@@ -142,4 +144,5 @@ def kept(told: Observation) -> Limit:
     amount = told.amount * told.window / per
     if told.slides:
         return Limit(told.name, told.amount, per, SLIDING_BURST * amount)
-    return Limit(told.name, told.amount * (1 - BURST), per, BURST * amount)
+    burst = BURST if told.reset is None else TOLD_BURST
+    return Limit(told.name, told.amount * (1 - BURST), per, burst * amount)
