@@ -300,6 +300,7 @@ def test_the_time_left_follows_from_the_slots_where_they_are_what_binds(tmp_path
     async def watch(runner: Runner) -> None:
         loop = asyncio.get_running_loop()
         monitor = Monitor(loop.time())
+        await asyncio.sleep(2.5)  # not in the turns in which calls end, before their lines stand
         while runner.counts.finished < 80:
             await asyncio.sleep(5.0)
             seen.append(monitor.look(
@@ -310,7 +311,8 @@ def test_the_time_left_follows_from_the_slots_where_they_are_what_binds(tmp_path
     took = go(runner, [plain()] * 80, watch)
     for now in seen:
         if now.left:
-            assert now.elapsed + now.left == pytest.approx(took, abs=11), now.elapsed
+            # Four calls end at once, which a pace over a minute cannot tell from more.
+            assert now.elapsed + now.left == pytest.approx(took, rel=0.1), now.elapsed
 
 
 def test_rates_count_what_passed_and_not_what_was_refused(tmp_path: Path) -> None:

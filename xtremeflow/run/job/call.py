@@ -149,6 +149,7 @@ class Calls:
             self._runner.outbox.succeeded(
                 records.result_line(call.request, reply, read, call.about())
             )
+            self._runner.counts.timed += 1
             self._runner.counts.seconds += call.seconds
             return
         meaning = sent.verdict.meaning

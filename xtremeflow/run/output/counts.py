@@ -22,7 +22,8 @@ class Counts:
     output_tokens: int = 0
     cached_tokens: int = 0
     reported: int = 0  # answers that told their usage
-    seconds: float = 0.0  # of the last attempts of those that succeeded
+    timed: int = 0  # calls that succeeded, also those whose lines are not written yet,
+    seconds: float = 0.0  # and the length of their last attempts together
     passed: dict[str, int] = field(default_factory=dict[str, int])
     """The cost of the attempts that were not refused, of each limit; "requests" is their number."""
     unsaved: int = 0  # calls that ended, and whose lines could not be written

@@ -163,14 +163,14 @@ class Monitor:
     ) -> float | None:
         """Returns the time left that the limits allow, but not less than the last minute's pace
         needs. (At first a full bucket is used, and that pace says nothing of the rest.)"""
-        if total is None or not counts.succeeded:
+        if total is None or not counts.timed:
             return None
         self._paces.append((now, counts.finished))
         while len(self._paces) > 2 and now - self._paces[1][0] > _PACE:
             self._paces.popleft()
         undone = max(0, total - counts.done_before - counts.finished)
         waiting = max(0, undone - in_flight)
-        seconds = counts.seconds / counts.succeeded
+        seconds = counts.seconds / counts.timed
         times = [stats.cooldown_left if undone else 0.0]
         for limit in stats.limits:
             if 0 < limit.rate < UNLIMITED:
