@@ -6,9 +6,10 @@ from math import inf
 
 import pytest
 
-from xtremeflow.learning.rates.control import BUDGET, CLOSE, DEEP, LONGEST, Control, Refusal
+from xtremeflow.learning.rates.control import BUDGET, DEEP, LONGEST, Control, Refusal
 from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.learning.rates.models import BUCKET, Bank, Kind
+from xtremeflow.learning.rates.noise import CLOSE, KNOWN
 from xtremeflow.learning.reading import Reading
 
 
@@ -43,8 +44,25 @@ def test_one_refusal_in_a_dip_is_chance_and_two_that_are_close_are_not() -> None
     control = known()
     assert refused(control, 1.0, 100, 1.0) is Refusal.CHANCE
     assert control.wait is None
-    assert refused(control, 50.0, 101 + CLOSE, 1.0) is Refusal.CHANCE
-    assert refused(control, 51.0, 102 + CLOSE, 1.0) is Refusal.EPISODE
+    assert refused(control, 50.0, 100 + CLOSE, 1.0) is Refusal.EPISODE
+
+
+def test_one_refusal_at_the_rate_is_the_limit_until_some_are_known_to_be_for_nothing() -> None:
+    assert refused(known(), 10.0, 100, 30.0) is Refusal.EPISODE
+    control = known()
+    for refusal in range(1, KNOWN + 1):
+        assert refused(control, refusal, 100.0 * refusal, 1.0) is Refusal.CHANCE
+    assert refused(control, 60.0, 1000, 30.0) is Refusal.CHANCE
+    assert refused(control, 61.0, 1001, 30.0) is Refusal.CHANCE  # two happen
+    assert refused(control, 62.0, 1002, 30.0) is Refusal.EPISODE
+
+
+def test_one_refusal_where_nothing_is_known_is_chance() -> None:
+    control = Control()
+    assert refused(control, 1.0, 10, 0.0) is Refusal.CHANCE
+    # Of the same moment, but not of an episode: the burst was too large.
+    assert control.refused(1.0, 0.9, 11, 0.0, None, unlikely=False) is Refusal.EPISODE
+    assert control.refused(1.1, 0.95, 12, 0.0, None, unlikely=False) is Refusal.SAME
 
 
 def test_a_wait_that_is_told_is_no_chance() -> None:
@@ -67,8 +85,8 @@ def test_waits_grow_while_nothing_passes_and_a_pass_ends_that() -> None:
 
 def test_calls_refused_together_count_once() -> None:
     control = known()
-    assert refused(control, 10.0, 100, 100.0) is Refusal.EPISODE
-    assert control.refused(10.05, 9.95, 101, 100.0, None, unlikely=False) is Refusal.SAME
+    assert refused(control, 10.0, 100, 30.0) is Refusal.EPISODE
+    assert control.refused(10.05, 9.95, 101, 30.0, None, unlikely=False) is Refusal.SAME
 
 
 def test_tests_become_rarer_until_they_are_within_the_budget() -> None:

@@ -5,14 +5,18 @@ for long, and grows beyond it, ever faster, until the next refusal: a cubic of t
 alternating depth, so that wrong models of the limit contradict themselves. How long the *stretch*
 from the dip to the rate lasts is a budget: it follows from how many calls are refused.
 
-Refusals are not always for the rate. One alone, at a pace at which none is due, is no sign of it;
-two within some calls are. And while nothing passes at all that is a stop and not a rate: single
-tries, and the rate left alone.
+Refusals are not always for the rate: some providers refuse a share of the calls for no reason. So a
+refusal is a sign of the rate if others were refused too soon before it (noise.py). One alone is a
+sign only near the rate, where it is due, and only while no share is known to be refused for no
+reason. While nothing passes at all that is a stop and not a rate: single tries, and the rate left
+alone.
 """
 
 from __future__ import annotations
 
 from enum import Enum
+
+from xtremeflow.learning.rates.noise import Noise
 
 DEEP, SHALLOW = (0.3, 0.15), (0.1, 0.05)  # dips: until the limit is identified, and then
 GROWTH = 0.1  # by this part of the rate the pace has grown beyond it in another stretch
@@ -20,7 +24,7 @@ DOUBLING = 2.5  # s in which the pace doubles where nothing is known
 SHORTEST, LONGEST = 15.0, 300.0  # s of the stretch
 BUDGET = 0.006  # the share of the calls that tests may have refused
 DUE = 0.97  # of the rate: a refusal at a lower pace is none that was foretold
-CLOSE = 8  # calls: two refusals within these are no chance
+FAR = 1.5  # times the rate: from there on a limit refuses more than one call
 PATIENCE, MOST_PATIENCE = 1.0, 8.0  # s between two tries while nothing passes: at first, at most
 
 
@@ -51,12 +55,13 @@ class Control:
         self._first = self._last = 0.0  # when the first and last try of it was sent
         self._heard = -1.0  # when the last one's refusal came,
         self._heard_before = -1.0  # and the one's before
+        self._believed = -1.0  # the same of the last one that was taken for the limit
         self._tries = 0
         self._patience = PATIENCE
         # Since then:
         self._began_with = 0.0  # calls
         self._refused = 0
-        self._refused_with = float("-inf")  # calls, when the last one was refused
+        self._noise = Noise()
 
     def factor(self, seconds: float) -> float:
         """Returns the pace as a multiple of the rate, `seconds` after the last episode."""
@@ -88,24 +93,27 @@ class Control:
         unlikely  whether the provider's headers speak against a limit
         """
         self.wait = told
-        if sent_at <= self._heard:
+        if sent_at <= self._believed:
             self._refused += 1
             return Refusal.SAME
         self._heard_before, self._heard = self._heard, now
         if self.is_closed:
+            self._believed = now
             self._refused += 1
             self._tries += 1
             self._last = sent_at
             patience = min(self._patience * 2.0 ** min(self._tries - 2, 10), MOST_PATIENCE)
             self.wait = max(told or 0.0, patience)
             return Refusal.STILL
-        is_close = calls - self._refused_with <= CLOSE
-        self._refused_with = calls
-        is_early = self.episodes > 0 and self.factor(seconds) < DUE
-        if told is None and not is_close and (unlikely or is_early):
+        factor = self.factor(seconds)
+        is_due = factor >= DUE and not self.is_searching
+        is_sign = self._noise.refused(calls, is_due=is_due)
+        is_enough = is_due and factor < FAR and not self._noise.is_known
+        if told is None and not is_sign and (unlikely or not is_enough):
             return Refusal.CHANCE
+        self._believed = now
         self._refused += 1
-        self._plan(calls, self.factor(seconds))
+        self._plan(calls, factor)
         self.is_closed, self._tries = True, 1
         self._first = self._last = sent_at
         return Refusal.EPISODE

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from xtremeflow.answers.verdict import Meaning, Verdict
-from xtremeflow.learning.rates.control import DUE, Control, Refusal
+from xtremeflow.learning.rates.control import DUE, GROWTH, Control, Refusal
 from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.learning.rates.models import Bank
 from xtremeflow.learning.rates.ramp import LATELY, Ramp
@@ -121,7 +121,7 @@ class RateFinder:
         """Whether a call had to be refused now, as more is tried than a rate lets pass."""
         if self._control.is_searching:
             return False
-        is_beyond = self._control.factor(self._seconds(self._own(gauge))) > 1.0 + ASSUMED
+        is_beyond = self._control.factor(self._seconds(self._own(gauge))) > 1.0 + GROWTH
         return self._control.is_closed or is_beyond
 
     def begin(self, given: Mapping[str, Rate], learned: Mapping[str, Rate]) -> None:

@@ -1,0 +1,45 @@
+"""Refusals that have a reason, and those that have none: the part alone."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+
+from xtremeflow.learning.rates.noise import CLOSE, Noise
+
+
+def taken(noise: Noise, share: float, calls: int, random: Random, first: int = 0) -> int:
+    """Refuses a share of the calls at random. Returns how many were taken to have a reason."""
+    refused = [i for i in range(first, first + calls) if random.random() < share]
+    return sum(noise.refused(i, is_due=False) for i in refused)
+
+
+@pytest.mark.parametrize("share", [0.003, 0.01, 0.03])
+def test_a_share_refused_at_random_is_known_after_a_few_and_rarely_has_a_reason(
+    share: float,
+) -> None:
+    noise = Noise()
+    reasons = taken(noise, share, 50_000, Random(1))
+    assert noise.is_known
+    assert reasons < 0.02 * share * 50_000
+
+
+def test_many_at_once_have_a_reason_however_many_are_refused_at_random() -> None:
+    noise, random = Noise(), Random(2)
+    taken(noise, 0.01, 10_000, random)
+    assert any(noise.refused(10_000 + 2 * i, is_due=True) for i in range(8))
+
+
+def test_as_long_as_none_is_known_two_that_are_close_have_a_reason() -> None:
+    noise = Noise()
+    assert not noise.refused(100, is_due=False)
+    assert noise.refused(100 + CLOSE, is_due=False)
+    assert not noise.is_known
+
+
+def test_refusals_that_are_due_say_nothing_of_the_share() -> None:
+    noise = Noise()
+    for i in range(20):
+        noise.refused(100.0 * i, is_due=True)
+    assert not noise.is_known

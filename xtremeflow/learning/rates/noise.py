@@ -1,0 +1,59 @@
+"""Tells refusals that have a reason from those of a share of the calls that is refused for none.
+
+If a share p is refused at random, k more refusals fall into n calls with a probability of at most
+(p n)^k / k!, by the Poisson distribution. Refusals that make that small have a reason.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import factorial
+
+CLOSE = 8  # calls: two refusals within these have a reason, as long as no share is known
+UNLIKELY = 0.0003  # a probability
+MOST = 8  # refusals that are looked at together
+KNOWN = 2  # refusals for no reason: so many show their share
+MEMORY = 2000.0  # calls
+
+
+class Noise:
+    """Takes refusals."""
+
+    def __init__(self) -> None:
+        self._last: deque[float] = deque(maxlen=MOST)  # the calls before each
+        self._latest = 0.0  # the calls before the latest
+        self._count = 0.0  # refusals for no reason,
+        self._calls = 0.0  # and the calls from the refusal before to each of them
+
+    @property
+    def is_known(self) -> bool:
+        """Whether some calls are refused for no reason."""
+        return self._count >= KNOWN
+
+    def refused(self, calls: float, *, is_due: bool) -> bool:
+        """Takes a refusal before which so many calls were admitted. Returns whether others were
+        refused too soon before it, so that it has a reason.
+
+        is_due  whether a limit may refuse a call at this pace; then it says nothing of the share
+        """
+        before, since = list(reversed(self._last)), self._latest
+        self._last.append(calls)
+        self._latest = calls
+        for more, then in enumerate(before, 1):
+            if self._is_unlikely(more, calls - then):
+                if not self.is_known:
+                    self._count = 0.0
+                self._last.clear()
+                return True
+        if not is_due:
+            self._count += 1
+            self._calls += calls - since
+            if self._calls > MEMORY:
+                self._count, self._calls = self._count / 2, self._calls / 2
+        return False
+
+    def _is_unlikely(self, more: int, calls: float) -> bool:
+        if not self.is_known:
+            return more == 1 and calls <= CLOSE
+        expected = self._count / max(self._calls, 1.0) * calls
+        return expected**more / factorial(more) < UNLIKELY
