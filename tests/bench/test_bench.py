@@ -111,7 +111,7 @@ def test_limits_that_are_not_given_are_learned_from_the_answers(profile):
 def test_limits_are_found_without_a_word_of_them(profile):
     result = tables.measure(profile, "adapt, nothing configured", 12.0, 0, "nothing")
     assert result.in_use > (0.85 if profile == "mistral" else 0.93)
-    assert result.refused < 0.03  # half of them in the first minutes, where nothing is known
+    assert result.refused < 0.035  # half of them in the first minutes, where nothing is known
     assert result.lost == 0
 
 
