@@ -36,9 +36,14 @@ carry = bool(os.environ.get("XTREMEFLOW_CARRY_LIBCURL"))
 
 http = Extension(
     "xtremeflow._http",
-    sources=["csrc/binding/steps.c", *sorted(glob("csrc/net/*.c") + glob("csrc/binding/http/*.c"))],
+    sources=[
+        "csrc/binding/record.c",
+        "csrc/binding/steps.c",
+        *sorted(glob("csrc/net/*.c") + glob("csrc/binding/http/*.c")),
+    ],
     depends=[
         "csrc/binding/lock.h",
+        "csrc/binding/record.h",
         "csrc/binding/steps.h",
         *sorted(glob("csrc/net/*.h") + glob("csrc/binding/http/*.h")),
     ],

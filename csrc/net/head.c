@@ -1,6 +1,12 @@
 #include "net/head.h"
 
 #include <string.h>
+#include <strings.h>
+
+bool xf_field_is(const xf_field *field, const char *name)
+{
+    return field->name_size == strlen(name) && !strncasecmp(field->name, name, field->name_size);
+}
 
 bool xf_name_ok(const char *name, size_t size)
 {

@@ -15,6 +15,9 @@ typedef struct xf_field {
  * which continues the field before it, becomes a field without a name. */
 bool xf_head_next(const char *head, size_t size, size_t *at, xf_field *field);
 
+/* Whether the field has that name, in whatever case. */
+bool xf_field_is(const xf_field *field, const char *name);
+
 /* Whether a name is a token (RFC 9110, 5.6.2). */
 bool xf_name_ok(const char *name, size_t size);
 /* Whether a value has no CR, LF or NUL, and no control character but TAB. */

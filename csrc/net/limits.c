@@ -411,7 +411,7 @@ static bool find_fields(xf_quotas *quotas, const char *head, size_t size, text *
         }
         text value = trimmed(f.value, f.value_size);
         matters = true;
-        if (f.name_size == 4 && !strncasecmp(f.name, "date", 4)) {
+        if (xf_field_is(&f, "date")) {
             if (date->at == NULL) {
                 *date = value;
             }

@@ -1,6 +1,7 @@
 /* How a transfer ended without a whole answer: the record of which the session's factory makes an
  * exception. */
 #include "binding/http/http.h"
+#include "binding/record.h"
 
 static PyStructSequence_Field ending_fields[] = {
     {"code", "libcurl's, or one below 0 of our own"},
@@ -23,7 +24,7 @@ static PyObject *text_or_none(const char *text)
 
 static PyObject *record_of(const xf_http_module *state, const xf_http_failure *f)
 {
-    PyObject *values[] = {
+    PyObject *const fields[] = {
         PyLong_FromLong(f->code),
         text_or_none(f->message),
         PyLong_FromLong(f->os_errno),
@@ -32,20 +33,7 @@ static PyObject *record_of(const xf_http_module *state, const xf_http_failure *f
         PyLong_FromLong(f->status),
         xf_http_times_new(state, &f->times, f->connects, f->sends),
     };
-    PyObject *record = PyStructSequence_New(state->ending_type);
-    bool bad = record == NULL;
-    for (Py_ssize_t i = 0; i < (Py_ssize_t)Py_ARRAY_LENGTH(values); i++) {
-        bad |= values[i] == NULL;
-        if (record != NULL) {
-            PyStructSequence_SetItem(record, i, values[i]);
-        } else {
-            Py_XDECREF(values[i]);
-        }
-    }
-    if (bad) {
-        Py_CLEAR(record);
-    }
-    return record;
+    return xf_record_new(state->ending_type, fields, Py_ARRAY_LENGTH(fields));
 }
 
 void xf_http_raise(const Session *session, PyObject *method, PyObject *url,

@@ -1,5 +1,6 @@
 /* The limits in heads, for Python: csrc/net/limits.h. */
 #include "binding/http/http.h"
+#include "binding/record.h"
 #include "net/limits.h"
 
 static PyObject *number_or_none(const xf_quota *q, int kind)
@@ -38,16 +39,7 @@ static PyObject *quota_record(const xf_http_module *state, const xf_quota *q)
         PyUnicode_FromStringAndSize(text,
                                     text != NULL ? (Py_ssize_t)q->of[XF_QUOTA_RESET].size : 0),
     };
-    PyObject *record = PyStructSequence_New(state->quota_type);
-    for (Py_ssize_t i = 0; i < (Py_ssize_t)(sizeof fields / sizeof *fields); i++) {
-        if (record != NULL && fields[i] != NULL) {
-            PyStructSequence_SET_ITEM(record, i, fields[i]);
-        } else {
-            Py_XDECREF(fields[i]);
-            Py_CLEAR(record); /* with the fields that it has */
-        }
-    }
-    return record;
+    return xf_record_new(state->quota_type, fields, Py_ARRAY_LENGTH(fields));
 }
 
 PyObject *xf_http_quotas(PyObject *module, PyObject *const *args, Py_ssize_t nargs)

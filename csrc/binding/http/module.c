@@ -3,8 +3,6 @@
 #include "net/sound.h"
 
 #include <stdlib.h>
-#include <string.h>
-#include <strings.h>
 
 typedef PyObject *(*maker)(const char *bytes, Py_ssize_t size);
 
@@ -73,11 +71,6 @@ static PyObject *parse_head_bytes(PyObject *Py_UNUSED(module), PyObject *head)
     return pairs_of(head, PyBytes_FromStringAndSize);
 }
 
-static bool is_named(const xf_field *f, const char *name)
-{
-    return f->name_size == strlen(name) && !strncasecmp(f->name, name, f->name_size);
-}
-
 static PyObject *request_id(PyObject *Py_UNUSED(module), PyObject *head)
 {
     char *bytes;
@@ -88,7 +81,7 @@ static PyObject *request_id(PyObject *Py_UNUSED(module), PyObject *head)
     size_t at = 0;
     xf_field f;
     while (xf_head_next(bytes, (size_t)size, &at, &f)) {
-        if (is_named(&f, "x-request-id") || is_named(&f, "request-id")) {
+        if (xf_field_is(&f, "x-request-id") || xf_field_is(&f, "request-id")) {
             return latin1(f.value, (Py_ssize_t)f.value_size);
         }
     }

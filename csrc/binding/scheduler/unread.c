@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "binding/record.h"
+
 static PyStructSequence_Field unread_fields[] = {
     {"flights", "a Flight of each answer, in their order"},
     {"spent", "a Spent of each model"},
@@ -94,22 +96,6 @@ static double seconds(int64_t ns)
     return (double)ns * 1e-9;
 }
 
-/* Makes a record of new references, which it takes over; any of them may be NULL with an error
-   set. */
-static PyObject *record(PyTypeObject *type, PyObject *const *fields, Py_ssize_t n)
-{
-    PyObject *made = PyStructSequence_New(type);
-    for (Py_ssize_t i = 0; i < n; i++) {
-        if (made != NULL && fields[i] != NULL) {
-            PyStructSequence_SET_ITEM(made, i, fields[i]);
-            continue;
-        }
-        Py_XDECREF(fields[i]);
-        Py_CLEAR(made); /* with the fields that it has */
-    }
-    return made;
-}
-
 /* Appends a new reference, which it takes over. -1 with an error set, also where it is NULL. */
 static int append(PyObject *list, PyObject *item)
 {
@@ -125,7 +111,7 @@ static PyObject *flight_of(xf_module *st, const xf_unread *u)
         PyLong_FromUnsignedLong(u->crowd),   PyLong_FromUnsignedLong(u->in_flight),
         PyLong_FromUnsignedLong(u->waiting),
     };
-    return record(st->flight_type, fields, Py_ARRAY_LENGTH(fields));
+    return xf_record_new(st->flight_type, fields, Py_ARRAY_LENGTH(fields));
 }
 
 static PyObject *flights_of(xf_module *st, const xf_unread_list *list)
@@ -173,7 +159,7 @@ static PyObject *used_of(xf_module *st, const xf_used *used)
         PyLong_FromLongLong(used->cached),
         PyLong_FromLongLong(used->most),
     };
-    return record(st->used_type, fields, Py_ARRAY_LENGTH(fields));
+    return xf_record_new(st->used_type, fields, Py_ARRAY_LENGTH(fields));
 }
 
 static PyObject *telling_of(xf_module *st, const xf_unread *u, const xf_telling *t)
@@ -184,7 +170,7 @@ static PyObject *telling_of(xf_module *st, const xf_unread *u, const xf_telling 
         PyFloat_FromDouble(t->remaining),
         t->reset < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(t->reset),
     };
-    return record(st->telling_type, fields, Py_ARRAY_LENGTH(fields));
+    return xf_record_new(st->telling_type, fields, Py_ARRAY_LENGTH(fields));
 }
 
 /* The list of what was told of that limit; made at the end of `told` if need be. Borrowed, or NULL
@@ -259,7 +245,7 @@ static PyObject *spent_of(xf_module *st, xf_unread_list *list, size_t first)
                                   (long long)g.withheld[XF_INPUT_TOKENS],
                                   (long long)g.withheld[XF_OUTPUT_TOKENS]),
     };
-    return record(st->spent_type, fields, Py_ARRAY_LENGTH(fields));
+    return xf_record_new(st->spent_type, fields, Py_ARRAY_LENGTH(fields));
 }
 
 static PyObject *all_spent(xf_module *st, xf_unread_list *list)
@@ -278,7 +264,7 @@ PyObject *xf_unread_fetch(xf_module *st, xf_unread_list *list)
     xf_unread_list fetched = *list; /* more may come while the records are made */
     *list = (xf_unread_list){NULL, 0, 0};
     PyObject *const fields[] = {flights_of(st, &fetched), all_spent(st, &fetched)};
-    PyObject *unread = record(st->unread_type, fields, Py_ARRAY_LENGTH(fields));
+    PyObject *unread = xf_record_new(st->unread_type, fields, Py_ARRAY_LENGTH(fields));
     xf_unread_free(&fetched);
     return unread;
 }
