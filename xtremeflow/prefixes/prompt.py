@@ -18,7 +18,8 @@ _SETTINGS = (
     "output_config", "output_format", "tool_choice", "service_tier", "prompt_cache_key",
 )  # fmt: skip
 
-_NEXT = "\x1e"  # between two blocks
+NEXT = "\x1e"  # between two blocks
+SAID = "\x1f"  # between the speaker and the words
 
 
 class Prompt(NamedTuple):
@@ -47,7 +48,7 @@ def api_of(url: str) -> str | None:
 
 def prompt_of(body: Json) -> Prompt:
     """Reads a decoded body: its tools, its system prompt, its messages, without cache marks."""
-    text = _NEXT.join([text for text, _, _ in blocks_of(body)])
+    text = NEXT.join([text for text, _, _ in blocks_of(body)])
     return Prompt(settings_of(body), text, len(text))
 
 
@@ -60,7 +61,7 @@ def marked_prompt_of(body: Json) -> Prompt | None:
             blocks.pop()
     if not blocks:
         return None
-    return Prompt(settings_of(body), _NEXT.join([text for text, _, _ in blocks]), size)
+    return Prompt(settings_of(body), NEXT.join([text for text, _, _ in blocks]), size)
 
 
 def _is_marked(block: Block) -> bool:
@@ -91,7 +92,7 @@ _OF_MESSAGES = ("messages", "input")
 
 
 def _add_message(blocks: list[Block], message: dict[str, Any]) -> None:
-    said = f"{message.get('role')}\x1f"
+    said = f"{message.get('role')}{SAID}"
     if len(message) > 2 or "content" not in message:
         rest = [f"{key}={message[key]!r}" for key in message if key not in _OF_CONTENT]
         said = f"{said}{rest}"

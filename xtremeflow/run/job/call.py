@@ -91,7 +91,6 @@ class Calls:
         self._runner = runner
         self._scheduler = runner.scheduler
         self._watch = FailureWatch()
-        self._passed_at = 0.0
         policy = runner.policy
         self._attempts = Attempts(
             self,
@@ -103,7 +102,18 @@ class Calls:
 
     def start(self) -> None:
         """Begins the run: the policy's patience counts from now on."""
-        self._passed_at = self._runner.now()
+        self._attempts.passed(self._runner.now())
+
+    @property
+    def _silence(self) -> float:
+        """The seconds since an answer has passed, or the run began."""
+        return self._runner.now() - self._passed_at
+
+    @property
+    def _passed_at(self) -> float:
+        passed_at = self._attempts.passed_at
+        assert passed_at is not None  # since start()
+        return passed_at
 
     # The interface of a client that Attempts needs.
 
@@ -173,8 +183,7 @@ class Calls:
         try:
             first = await self._send(call)
             if first.answer is _NOTHING_NEW:
-                self._passed_at = self._runner.now()
-                self._attempts.passed(self._passed_at)
+                self._attempts.passed(self._runner.now())
                 return first
         except NoReply as no_reply:
             first = no_reply
@@ -255,7 +264,6 @@ class Calls:
         """Notes the answer to an attempt. Raises Left if no other attempt may follow."""
         runner = self._runner
         if verdict.meaning is Meaning.PASSED:
-            self._passed_at = runner.now()
             return
         if verdict.is_refusal:
             call.refusals += 1
@@ -270,7 +278,7 @@ class Calls:
             raise Left
         if call.since is None:
             call.since = runner.now()
-        silence = runner.now() - self._passed_at
+        silence = self._silence
         if silence > runner.policy.patience and not self._is_alone(call, verdict):
             said = verdict.words or (call.failure and message_of(call.failure))
             runner.stop(f"nothing has passed for {silence:.0f} s: {said}")
@@ -321,13 +329,12 @@ class Calls:
                 f"{said}"
             )
         else:
-            silence = runner.now() - self._passed_at
-            runner.stop(f"nothing has passed for {silence:.0f} s: {said}")
+            runner.stop(f"nothing has passed for {self._silence:.0f} s: {said}")
 
     def _failed(self, call: Call, failure: Failure, meaning: Meaning) -> None:
         """Writes the line of a call that has failed for good."""
         runner = self._runner
-        silence = runner.now() - self._passed_at
+        silence = self._silence
         if meaning is Meaning.DOWN and silence >= runner.policy.max_wait:
             runner.stop(f"nothing has passed for {silence:.0f} s: {likeness(failure)}")
             raise Left

@@ -6,6 +6,7 @@ import re
 from collections import Counter
 
 from xtremeflow.cli.amounts import counted
+from xtremeflow.prefixes.prompt import NEXT, SAID
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.requests import Json, RequestLine
 from xtremeflow.run.job.ahead import LookAhead
@@ -15,9 +16,9 @@ _SAMPLE = 200  # prompts that share nothing, of which the difference is looked f
 _COMPARED = 8  # of them, each with all the others
 _LONGEST_PIECE = 80  # characters in which two prompts may differ
 _ALIKE = 200  # characters behind it that are the same again
-_PARTS = "\x1e\x1f"  # between the blocks of a prompt, see xtremeflow.prefixes.prompt
-_WORD_END = re.compile(r"\s|[\x1e\x1f\"'<>,;]|$")
-_WORD_START = re.compile(r"[^\s\x1e\x1f\"'<>,;]*$")
+_PARTS = NEXT + SAID  # between the parts of a prompt
+_WORD_END = re.compile(rf"\s|[{_PARTS}\"'<>,;]|$")
+_WORD_START = re.compile(rf"[^\s{_PARTS}\"'<>,;]*$")
 
 _KINDS = {
     "a date": re.compile(

@@ -56,7 +56,7 @@ def document(body: bytes) -> Document | None:
     if _http.is_sound(body):
         return Document(body, is_sound=True)
     line = _one_line(body)
-    if _http.is_sound(line):
+    if line is not body and _http.is_sound(line):
         return Document(line, is_sound=True)
     if b"\\" not in line or (b"\\ud" not in line and b"\\uD" not in line):
         try:
