@@ -3,8 +3,10 @@ commands."""
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
@@ -119,3 +121,10 @@ class KeptShare(ABC):
     @abstractmethod
     def runner(self) -> Runner:
         """Returns where its members talk to it."""
+
+
+async def end(task: asyncio.Task[None]) -> None:
+    """Cancels a task and waits for its end."""
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task

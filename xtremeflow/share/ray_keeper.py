@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from xtremeflow.share.background import Background
-from xtremeflow.share.keeper import KeptShare, Runner, Terms, Unreachable, Unusable
+from xtremeflow.share.keeper import KeptShare, Runner, Terms, Unreachable, Unusable, end
 from xtremeflow.share.outside import OUTSIDE
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.ray_account import Account
@@ -160,9 +160,7 @@ class RayKeeper:
 
     async def close(self) -> None:
         if self._listening is not None:
-            self._listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listening
+            await end(self._listening)
             self._listening = None
         if self._connection:
             with suppress(Unreachable, Unusable):

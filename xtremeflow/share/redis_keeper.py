@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from xtremeflow.share.background import Background
-from xtremeflow.share.keeper import KeptShare, Runner, Terms, Unreachable, Unusable
+from xtremeflow.share.keeper import KeptShare, Runner, Terms, Unreachable, Unusable, end
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.rows import status_from, texts
 from xtremeflow.share.timeline import Row
@@ -195,9 +195,7 @@ class RedisKeeper:
 
     async def close(self) -> None:
         if self._listening is not None:
-            self._listening.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._listening
+            await end(self._listening)
             self._listening = None
         for connection in (self._connection, self._news):
             if connection is not None:
