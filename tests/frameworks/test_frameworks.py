@@ -10,11 +10,11 @@ import subprocess
 import sys
 import warnings
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import pytest
+from kit.frameworks import need
 
 from xtremeflow import Limit, RequestRateScheduler, TaskScheduler, TokenRateScheduler
 from xtremeflow.serve import serve
@@ -37,15 +37,8 @@ LINES = {"langchain": r"10 answers, 10 calls, \d\.\d s", "instructor": r"10 peop
 
 
 def adapter(name: str) -> Any:
-    """The module, if its framework is installed. The jobs that install it set the variable, so that
-    nothing is left out there."""
-    package = PACKAGES[name]
-    try:
-        version(package)
-    except PackageNotFoundError:
-        if name in os.environ.get("XTREMEFLOW_FRAMEWORKS", "").split(","):
-            raise
-        pytest.skip(f"{package} is not installed")
+    """The module, if its framework is installed."""
+    need(PACKAGES[name], name)
     os.environ.update(LOCAL)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of packages that are not ours

@@ -13,11 +13,11 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import httpx
 import pytest
+from kit.frameworks import need
 from kit.redis_servers import Server, binaries, free_port
 from kit.shares import share_name
 from kit.strict import overdrawn
@@ -26,16 +26,6 @@ EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples" / "workers
 RATE = 100  # of all examples
 # The calls that came too soon: 0 on a machine that has nothing else to do.
 FEW = 12
-
-
-def need(package: str) -> None:
-    """The jobs that install it set the variable, so that nothing is left out there."""
-    try:
-        version(package)
-    except PackageNotFoundError:
-        if package in os.environ.get("XTREMEFLOW_FRAMEWORKS", "").split(","):
-            raise
-        pytest.skip(f"{package} is not installed")
 
 
 @contextmanager

@@ -6,7 +6,8 @@ import asyncio
 import gc
 import json
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -74,6 +75,17 @@ def message(group: str, question: str, *, mark: bool = True, **more: Any) -> dic
             **more}  # fmt: skip
 
 
+@asynccontextmanager
+async def following(
+    profile: str, scheduler: TaskScheduler, **settings: Any
+) -> AsyncIterator[tuple[Provider, Client]]:
+    """A provider, and a client that finds the prefixes of its calls."""
+    async with Provider(profile, **settings) as provider, Client(
+        provider.server.url, scheduler=scheduler, prefix=Prefixes(provider=profile)
+    ) as client:  # fmt: skip
+        yield provider, client
+
+
 def run(main: Coroutine[Any, Any, None]) -> None:
     asyncio.run(asyncio.wait_for(main, 30))
 
@@ -90,9 +102,7 @@ def test_one_call_of_each_prefix_leads_and_the_others_find_it(profile: str) -> N
 
     async def main() -> None:
         scheduler = TaskScheduler()
-        async with Provider(profile) as provider, Client(
-            provider.server.url, scheduler=scheduler, prefix=Prefixes(provider=profile)
-        ) as client:  # fmt: skip
+        async with following(profile, scheduler) as (provider, client):
             calls = [client.post(path, json=body(group, q)) for q in "1234" for group in "AB"]
             answers = await asyncio.gather(*calls)
         assert {answer.status for answer in answers} == {200}
@@ -121,9 +131,7 @@ def test_streams_of_a_prefix_follow_the_first_event_of_the_one_that_leads(profil
             async with client.stream("POST", path, json=body("A", question, **more)) as stream:
                 return len([event async for event in stream.events()])
 
-        async with Provider(profile) as provider, Client(
-            provider.server.url, scheduler=scheduler, prefix=Prefixes(provider=profile)
-        ) as client:  # fmt: skip
+        async with following(profile, scheduler) as (_, client):
             counts = await asyncio.gather(*(read(client, question) for question in "1234"))
         assert min(counts) > 3
         prefixes = scheduler.stats().prefixes
@@ -202,9 +210,7 @@ def test_a_call_that_is_cancelled_at_once_leaves_nothing_behind(streams: bool) -
 def test_each_machine_has_a_key_and_a_leader_of_its_own() -> None:
     async def main() -> None:
         scheduler = TaskScheduler()
-        async with Provider("openai") as provider, Client(
-            provider.server.url, scheduler=scheduler, prefix=Prefixes(provider="openai")
-        ) as client:  # fmt: skip
+        async with following("openai", scheduler) as (provider, client):
             path = "/v1/chat/completions"
             await asyncio.gather(*(client.post(path, json=chat("A", str(n))) for n in range(32)))
             own = [chat("B", q, prompt_cache_key="mine") for q in "12"]
@@ -288,9 +294,7 @@ def test_of_a_server_that_is_not_known_nothing_is_asked() -> None:
 def test_prompts_without_anything_in_common_are_not_held() -> None:
     async def main() -> None:
         scheduler = TaskScheduler()
-        async with Provider("openai") as provider, Client(
-            provider.server.url, scheduler=scheduler, prefix=Prefixes(provider="openai")
-        ) as client:  # fmt: skip
+        async with following("openai", scheduler) as (provider, client):
             path = "/v1/chat/completions"
             bodies = [chat(group, "?") for group in "ABCD"]
             await asyncio.gather(*(client.post(path, json=body) for body in bodies))
@@ -306,9 +310,7 @@ def test_three_groups_without_a_hit_end_it_for_their_model(
     async def main() -> None:
         scheduler = TaskScheduler()
         path = "/v1/chat/completions"
-        async with Provider("openai", cache_room=1) as provider, Client(
-            provider.server.url, scheduler=scheduler, prefix=Prefixes(provider="openai")
-        ) as client:  # fmt: skip
+        async with following("openai", scheduler, cache_room=1) as (provider, client):
             for group in "ABCDEF":
                 await asyncio.gather(*(client.post(path, json=chat(group, q)) for q in "1234"))
         assert provider.streamed.count(True) == 3

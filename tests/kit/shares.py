@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import os
 import subprocess
@@ -11,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from xtremeflow import RequestRateScheduler, auto_backoff
 from xtremeflow.share import ShareError
 from xtremeflow.share.member import clear
 
@@ -93,6 +95,34 @@ class Process:
 
 async def sent() -> float:
     return time.monotonic()
+
+
+class _Refused(Exception):
+    status_code = 429
+    retry_after = 1.0
+
+
+async def paused_by_a_refusal(
+    share: str,
+) -> tuple[RequestRateScheduler, RequestRateScheduler]:
+    """Has a member refused for a second, and checks that another one pauses, too. Returns both."""
+    first, second = (RequestRateScheduler(max_rps=1000, share=share) for _ in range(2))
+    refusals, ended, is_refused = iter([True]), list[float](), asyncio.Event()
+
+    @auto_backoff()
+    async def call() -> None:
+        if next(refusals, False):
+            ended.append(time.monotonic())
+            is_refused.set()
+            raise _Refused
+
+    await second.submit(sent())
+    task = first.submit(call())
+    await is_refused.wait()
+    await asyncio.sleep(0.1)
+    assert await second.submit(sent()) - ended[0] > 0.9
+    await task
+    return first, second
 
 
 def eventually(holds: Callable[[], bool], seconds: float = 30.0) -> None:

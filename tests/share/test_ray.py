@@ -6,7 +6,6 @@ Real time: the tests assert order, totals and wide bounds. They run by `./dev ch
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
 import json
 import os
@@ -18,18 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kit.shares import eventually, sent
+from kit.frameworks import need
+from kit.shares import eventually, paused_by_a_refusal, sent
 from kit.strict import overdrawn
 
-from xtremeflow import RequestRateScheduler, TaskScheduler, auto_backoff
+from xtremeflow import RequestRateScheduler, TaskScheduler
 
-MISSING = importlib.util.find_spec("ray") is None
-if MISSING and "ray" in os.environ.get("XTREMEFLOW_FRAMEWORKS", "").split(","):
-    raise ModuleNotFoundError("ray is not installed")
-pytestmark = [
-    pytest.mark.skipif(MISSING, reason="ray is not installed"),
-    pytest.mark.filterwarnings("ignore"),  # of Ray
-]
+need("ray")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray
 NODE = {"num_cpus": 2, "object_store_memory": 80_000_000}
 # A node that says nothing for 2 s is dead; Ray's own setting is 15 s.
 SOON = {"health_check_period_ms": 500, "health_check_failure_threshold": 4}
@@ -187,31 +182,8 @@ def test_the_slot_of_a_killed_process_comes_back(share: str) -> None:
     asyncio.run(main())
 
 
-class Refused(Exception):
-    status_code = 429
-    retry_after = 1.0
-
-
 def test_a_refusal_in_one_member_pauses_the_others(share: str) -> None:
-    async def main() -> None:
-        first, second = (RequestRateScheduler(max_rps=1000, share=share) for _ in range(2))
-        refusals, ended, is_refused = iter([True]), list[float](), asyncio.Event()
-
-        @auto_backoff()
-        async def call() -> None:
-            if next(refusals, False):
-                ended.append(time.monotonic())
-                is_refused.set()
-                raise Refused
-
-        await second.submit(sent())
-        task = first.submit(call())
-        await is_refused.wait()
-        await asyncio.sleep(0.1)
-        assert await second.submit(sent()) - ended[0] > 0.9
-        await task
-
-    asyncio.run(main())
+    asyncio.run(paused_by_a_refusal(share))
 
 
 @pytest.mark.parametrize("restarts", [True, False])

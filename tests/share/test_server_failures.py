@@ -11,7 +11,7 @@ import itertools
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -27,18 +27,6 @@ from xtremeflow.share.redis_keeper import KINDS
 pytestmark = pytest.mark.skipif(not binaries(), reason="no server is installed")
 FEW = 10 * ROUNDS  # 0 on a machine that has nothing else to do
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("server")) as server:
-        yield server
-
-
-@pytest.fixture
-def share(server: Server) -> Iterator[str]:
-    yield f"{server.url}#{next(_numbers)}"
-    gc.collect()
 
 
 async def during(share: str, trouble: Callable[[], object], calls: int = 150) -> list[float]:

@@ -10,32 +10,19 @@ import gc
 import itertools
 import json
 import time
-from collections.abc import Iterator
 
 import pytest
 import redis.asyncio
 from kit.redis_servers import Server, binaries
-from kit.shares import FORKS, Process, eventually, sent
+from kit.shares import FORKS, Process, eventually, paused_by_a_refusal, sent
 from kit.strict import overdrawn
 
-from xtremeflow import RequestRateScheduler, TaskScheduler, auto_backoff
+from xtremeflow import RequestRateScheduler, TaskScheduler
 from xtremeflow.cli import main as command
 from xtremeflow.share import RedisShare, ShareError
 
 pytestmark = pytest.mark.skipif(not binaries(), reason="no server is installed")
 _numbers = itertools.count()
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(tmp_path_factory.mktemp("server")) as server:
-        yield server
-
-
-@pytest.fixture
-def share(server: Server) -> Iterator[str]:
-    yield f"{server.url}#{next(_numbers)}"
-    gc.collect()
 
 
 SENDS = """
@@ -105,29 +92,9 @@ def test_the_slot_of_a_process_that_ends_comes_back(share: str) -> None:
     asyncio.run(main())
 
 
-class Refused(Exception):
-    status_code = 429
-    retry_after = 1.0
-
-
 def test_a_refusal_in_one_member_pauses_the_others(share: str) -> None:
     async def main() -> None:
-        first, second = (RequestRateScheduler(max_rps=1000, share=share) for _ in range(2))
-        refusals, ended, is_refused = iter([True]), list[float](), asyncio.Event()
-
-        @auto_backoff()
-        async def call() -> None:
-            if next(refusals, False):
-                ended.append(time.monotonic())
-                is_refused.set()
-                raise Refused
-
-        await second.submit(sent())
-        task = first.submit(call())
-        await is_refused.wait()
-        await asyncio.sleep(0.1)
-        assert await second.submit(sent()) - ended[0] > 0.9
-        await task
+        first, second = await paused_by_a_refusal(share)
         assert first.stats().cooldowns == 1
         assert second.stats().cooldowns == 1
 
