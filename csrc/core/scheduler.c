@@ -1,3 +1,4 @@
+#include "core/grouped.h"
 #include "core/operation.h"
 
 /* ---- time and its causes ---- */
@@ -103,55 +104,10 @@ static void arrive(xf_scheduler *s, const xf_call *c)
     s->arriving = c;
 }
 
-/* Ends the hold of a group, from now on. */
-static void release(xf_scheduler *s, xf_group *g)
-{
-    if (g->waiting > 0 && is_empty(s)) {
-        s->anchor = s->now; /* none of them could have gone earlier */
-    }
-    xf_queue_regroup(&s->queue, g);
-    s->changed = true;
-}
-
-/* The group of `c`, or NULL. A hold of it that no call has waited for lapses here, if it is time.
- */
-static xf_group *group_of(xf_scheduler *s, const xf_call *c)
-{
-    xf_group *g = xf_queue_group(&s->queue, c);
-    if (g != NULL && xf_group_is_due(g, s->now)) {
-        xf_group_lapse(&s->queue.groups, g);
-    }
-    return g;
-}
-
-/* `c` has ended, or an attempt of it has, and may have been the leader of its group. */
-static void lose(xf_scheduler *s, const xf_call *c, bool spends)
-{
-    xf_group *g = group_of(s, c);
-    if (g != NULL && xf_group_lost(&s->queue.groups, g, c, spends, s->now)) {
-        release(s, g);
-    }
-}
-
-/* The prefix of `c`, in flight, can be read. */
-static void warm(xf_scheduler *s, const xf_call *c)
-{
-    xf_group *g = group_of(s, c);
-    if (g != NULL && xf_group_warmed(&s->queue.groups, g, c, s->now)) {
-        release(s, g);
-    }
-}
-
-static bool is_held(xf_scheduler *s, const xf_call *c)
-{
-    const xf_group *g = group_of(s, c);
-    return g != NULL && xf_group_is_warming(g);
-}
-
 static void enter_queue(xf_scheduler *s, xf_call *c)
 {
     bool is_new = c->state == XF_CALL_NEW;
-    if (!is_held(s, c)) {
+    if (!xf_grouped_is_held(s, c)) {
         arrive(s, c);
     }
     xf_call_become(c, XF_CALL_WAITING);
@@ -163,18 +119,10 @@ static void enter_queue(xf_scheduler *s, xf_call *c)
     s->changed |= is_head(s, c) || is_empty(s);
 }
 
-/* A call of a group is none any more. */
-static void leave_group(xf_scheduler *s, xf_call *c, xf_group *g)
-{
-    c->grouped = false;
-    g->live--;
-    xf_queue_forget(&s->queue, g);
-}
-
 static void forget(xf_scheduler *s, xf_call *c, xf_state state)
 {
     if (c->grouped) {
-        leave_group(s, c, xf_queue_group(&s->queue, c));
+        xf_grouped_leave(s, c, xf_queue_group(&s->queue, c));
     }
     xf_call_become(c, state);
     s->live--;
@@ -191,19 +139,6 @@ static void expire(xf_scheduler *s, xf_call *c, int64_t deadline)
     forget(s, c, XF_CALL_EXPIRED);
     s->counters.expired++;
     xf_list_append(&s->outbox, c);
-}
-
-/* Holds end at their bound `at`: what was held may go from then on. */
-static void let_go(xf_scheduler *s, int64_t at)
-{
-    int64_t next = at;
-    if (s->anchor < at) {
-        s->anchor = at;
-    }
-    for (xf_group *g; (g = xf_queue_first_hold(&s->queue, &next)) != NULL && next == at;) {
-        xf_group_lapse(&s->queue.groups, g);
-        xf_queue_regroup(&s->queue, g);
-    }
 }
 
 /* Plays the queue up to s->now: admits in order what can be admitted, then lets go of what was held
@@ -239,7 +174,7 @@ static void advance(xf_scheduler *s)
         }
         xf_call *overdue = xf_first_deadline(s, &first_deadline);
         if (hold_ends <= now && hold_ends <= first_deadline) {
-            let_go(s, hold_ends);
+            xf_grouped_let_go(s, hold_ends);
         } else if (first_deadline <= now) {
             bool head_too = head != NULL && head->deadline == first_deadline;
             expire(s, head_too ? head : overdue, first_deadline); /* the next one may pass then */
@@ -334,7 +269,7 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
         s->counters.first_ns = s->held_since = now;
     }
     s->counters.submitted++;
-    if (is_empty(s) && !is_held(s, c)) {
+    if (is_empty(s) && !xf_grouped_is_held(s, c)) {
         int held_by;
         arrive(s, c);
         (void)pass(s, c, deadline, s->queue.size, &held_by);
@@ -362,7 +297,7 @@ void xf_put_back(xf_scheduler *s, xf_call *c, int64_t now)
 {
     xf_begin(s, now);
     revoke(s, c);
-    lose(s, c, false);
+    xf_grouped_lost(s, c, false);
     enter_queue(s, c);
     advance(s);
 }
@@ -372,7 +307,7 @@ static void end_attempt(xf_scheduler *s, xf_call *c)
 {
     xf_slots_free(s);
     xf_gate_land(&s->gate, c, s->now);
-    lose(s, c, !c->refused);
+    xf_grouped_lost(s, c, !c->refused);
     c->deadline = XF_NEVER;
     c->repeated = true;
     xf_call_become(c, XF_CALL_RESTING);
@@ -405,16 +340,16 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
         break;
     case XF_CALL_ADMITTED:
         revoke(s, c);
-        lose(s, c, false);
+        xf_grouped_lost(s, c, false);
         break;
     case XF_CALL_IN_FLIGHT:
         xf_slots_free(s);
         xf_gate_land(&s->gate, c, s->now);
         if (outcome == XF_SUCCEEDED) {
             xf_gate_accepted(&s->gate, c, s->now);
-            warm(s, c);
+            xf_grouped_warmed(s, c);
         } else {
-            lose(s, c, !c->refused);
+            xf_grouped_lost(s, c, !c->refused);
         }
         break;
     case XF_CALL_RESTING:
@@ -425,7 +360,7 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
         return;
     case XF_CALL_NEW:
         if (c->grouped) {
-            leave_group(s, c, s->queue.groups.known[c->flow]);
+            xf_grouped_leave(s, c, s->queue.groups.known[c->flow]);
         }
         return;
     default:
@@ -436,47 +371,6 @@ void xf_finish(xf_scheduler *s, xf_call *c, xf_outcome outcome, int64_t now)
     s->counters.cancelled += outcome == XF_CANCELLED;
     forget(s, c, XF_CALL_DONE);
     advance(s);
-}
-
-/* ---- groups ---- */
-
-xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns)
-{
-    return xf_queue_open(&s->queue, hold_ns, ttl_ns, &s->alloc);
-}
-
-void xf_close_group(xf_scheduler *s, xf_group *g)
-{
-    g->closed = true;
-    xf_queue_forget(&s->queue, g);
-}
-
-void xf_join_group(xf_call *c, xf_group *g)
-{
-    c->grouped = true;
-    c->flow = g->index;
-    g->live++;
-}
-
-xf_group *xf_group_of(const xf_scheduler *s, const xf_call *c)
-{
-    return xf_queue_group(&s->queue, c);
-}
-
-void xf_warmed(xf_scheduler *s, const xf_call *c, int64_t now)
-{
-    xf_begin(s, now);
-    warm(s, c);
-    advance(s);
-}
-
-void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, int64_t now)
-{
-    xf_begin(s, now);
-    xf_group *g = group_of(s, c);
-    if (g != NULL && (found || !c->led)) {
-        xf_group_looked_up(g, found, s->now);
-    }
 }
 
 /* ---- time ---- */
@@ -512,16 +406,6 @@ xf_call *xf_head(const xf_scheduler *s, int64_t *at)
 xf_call *xf_first_deadline(const xf_scheduler *s, int64_t *at)
 {
     return xf_queue_first_deadline(&s->queue, at);
-}
-
-xf_call *xf_first_hold(const xf_scheduler *s, int64_t *at)
-{
-    const xf_group *g = xf_queue_first_hold(&s->queue, at);
-    const xf_flow *f = g != NULL ? g->flows : NULL;
-    while (f != NULL && f->calls.first == NULL) {
-        f = f->sibling;
-    }
-    return f != NULL ? f->calls.first : NULL;
 }
 
 void xf_account(xf_scheduler *s, int64_t now)

@@ -1,0 +1,118 @@
+#include "core/grouped.h"
+
+#include "core/operation.h"
+
+/* ---- what other operations do to a group ---- */
+
+/* Ends the hold of a group, from now on. */
+static void release(xf_scheduler *s, xf_group *g)
+{
+    if (g->waiting > 0 && xf_queue_head(&s->queue) == NULL) {
+        s->anchor = s->now; /* none of them could have gone earlier */
+    }
+    xf_queue_regroup(&s->queue, g);
+    s->changed = true;
+}
+
+/* The group of `c`, or NULL. A hold of it that no call has waited for lapses here, if it is time.
+ */
+static xf_group *group_of(xf_scheduler *s, const xf_call *c)
+{
+    xf_group *g = xf_queue_group(&s->queue, c);
+    if (g != NULL && xf_group_is_due(g, s->now)) {
+        xf_group_lapse(&s->queue.groups, g);
+    }
+    return g;
+}
+
+void xf_grouped_lost(xf_scheduler *s, const xf_call *c, bool spends)
+{
+    xf_group *g = group_of(s, c);
+    if (g != NULL && xf_group_lost(&s->queue.groups, g, c, spends, s->now)) {
+        release(s, g);
+    }
+}
+
+void xf_grouped_warmed(xf_scheduler *s, const xf_call *c)
+{
+    xf_group *g = group_of(s, c);
+    if (g != NULL && xf_group_warmed(&s->queue.groups, g, c, s->now)) {
+        release(s, g);
+    }
+}
+
+bool xf_grouped_is_held(xf_scheduler *s, const xf_call *c)
+{
+    const xf_group *g = group_of(s, c);
+    return g != NULL && xf_group_is_warming(g);
+}
+
+void xf_grouped_leave(xf_scheduler *s, xf_call *c, xf_group *g)
+{
+    c->grouped = false;
+    g->live--;
+    xf_queue_forget(&s->queue, g);
+}
+
+void xf_grouped_let_go(xf_scheduler *s, int64_t at)
+{
+    int64_t next = at;
+    if (s->anchor < at) {
+        s->anchor = at;
+    }
+    for (xf_group *g; (g = xf_queue_first_hold(&s->queue, &next)) != NULL && next == at;) {
+        xf_group_lapse(&s->queue.groups, g);
+        xf_queue_regroup(&s->queue, g);
+    }
+}
+
+/* ---- operations ---- */
+
+xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns)
+{
+    return xf_queue_open(&s->queue, hold_ns, ttl_ns, &s->alloc);
+}
+
+void xf_close_group(xf_scheduler *s, xf_group *g)
+{
+    g->closed = true;
+    xf_queue_forget(&s->queue, g);
+}
+
+void xf_join_group(xf_call *c, xf_group *g)
+{
+    c->grouped = true;
+    c->flow = g->index;
+    g->live++;
+}
+
+xf_group *xf_group_of(const xf_scheduler *s, const xf_call *c)
+{
+    return xf_queue_group(&s->queue, c);
+}
+
+void xf_warmed(xf_scheduler *s, const xf_call *c, int64_t now)
+{
+    xf_begin(s, now);
+    xf_grouped_warmed(s, c);
+    xf_look_again(s);
+}
+
+void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, int64_t now)
+{
+    xf_begin(s, now);
+    xf_group *g = group_of(s, c);
+    if (g != NULL && (found || !c->led)) {
+        xf_group_looked_up(g, found, s->now);
+    }
+}
+
+xf_call *xf_first_hold(const xf_scheduler *s, int64_t *at)
+{
+    const xf_group *g = xf_queue_first_hold(&s->queue, at);
+    const xf_flow *f = g != NULL ? g->flows : NULL;
+    while (f != NULL && f->calls.first == NULL) {
+        f = f->sibling;
+    }
+    return f != NULL ? f->calls.first : NULL;
+}

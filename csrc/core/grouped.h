@@ -1,0 +1,27 @@
+/*
+ * Calls of groups: when their holds end, and what that changes for the queue. The operations on
+ * groups, which scheduler.h declares, are made here. The functions below do for a call of a group
+ * what the other operations owe it. For a call without a group they do nothing.
+ */
+#ifndef XF_GROUPED_H
+#define XF_GROUPED_H
+
+#include "core/scheduler.h"
+
+/* Whether `c` has to wait for the leader of its group. */
+bool xf_grouped_is_held(xf_scheduler *s, const xf_call *c);
+
+/* Notes that `c` has ended without an answer, or that an attempt of it has. It may have been the
+   leader of its group. `spends`: the provider may have read its prompt. */
+void xf_grouped_lost(xf_scheduler *s, const xf_call *c, bool spends);
+
+/* Notes that the provider can read the prefix of `c`, which is or was in flight. */
+void xf_grouped_warmed(xf_scheduler *s, const xf_call *c);
+
+/* Takes `c` out of its group `g`, for good. */
+void xf_grouped_leave(xf_scheduler *s, xf_call *c, xf_group *g);
+
+/* Ends the holds whose bound is `at`, the earliest one. Their calls may go from then on. */
+void xf_grouped_let_go(xf_scheduler *s, int64_t at);
+
+#endif
