@@ -12,6 +12,7 @@ from xtremeflow.simulation.enforcers import (
 from xtremeflow.simulation.latency import Latency, LatencyModel, LatencySource
 from xtremeflow.simulation.provider import (
     Arrival,
+    CallResponse,
     CompletionUsage,
     ErrorResponse,
     ProviderError,
@@ -19,7 +20,6 @@ from xtremeflow.simulation.provider import (
     RateLimitError,
     RequestTooLargeError,
     Reservation,
-    Response,
     SimulatedProvider,
 )
 from xtremeflow.simulation.quirks import Quirks
@@ -27,6 +27,7 @@ from xtremeflow.simulation.quirks import Quirks
 __all__ = [
     "Arrival",
     "CallRequest",
+    "CallResponse",
     "Charge",
     "CompletionUsage",
     "Concurrency",
@@ -44,7 +45,6 @@ __all__ = [
     "RateLimitError",
     "RequestTooLargeError",
     "Reservation",
-    "Response",
     "SimulatedProvider",
     "SlidingWindow",
     "TokenBucket",

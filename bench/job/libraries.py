@@ -44,9 +44,9 @@ from bench.peers import (
     token_throttle,
 )
 from bench.report import Figure, Section
-from xtremeflow.demo.usual import retry_delay
+from xtremeflow.demo.usual import usual_delay
 from xtremeflow.simulation.traces import TraceRequest, load_trace
-from xtremeflow.testing import RateLimitError, Response
+from xtremeflow.testing import CallResponse, RateLimitError
 
 
 async def run_old(job: Job, call: Attempt, scheduler: Any, max_retries: int) -> None:
@@ -89,13 +89,15 @@ async def run_old_at_its_best(job: Job, call: Attempt) -> None:
     await run_old(job, call, scheduler, max_retries=10)
 
 
-async def retried(call: Attempt, request: TraceRequest, random: Random, speed: float) -> Response:
+async def retried(
+    call: Attempt, request: TraceRequest, random: Random, speed: float
+) -> CallResponse:
     retries = 0
     while True:
         try:
             return await call(request)
         except RateLimitError as error:
-            delay = retry_delay(error.response.headers, retries, random, speed)
+            delay = usual_delay(error.response.headers, retries, random, speed)
             retries += 1
         await asyncio.sleep(delay)
 

@@ -12,12 +12,12 @@ from xtremeflow.simulation.ideal import earliest_admissions
 from xtremeflow.simulation.traces import TraceRequest
 from xtremeflow.testing import (
     Arrival,
+    CallResponse,
     ProviderStats,
-    Response,
     clock_of,
 )
 
-Call = Callable[[TraceRequest], Awaitable[Response]]
+Call = Callable[[TraceRequest], Awaitable[CallResponse]]
 """One attempt of a request at the provider; raises RateLimitError when it is refused."""
 
 Runner = Callable[[Job, Call], Awaitable[None]]
@@ -69,7 +69,7 @@ async def run_job(job: Job, runner: Runner) -> JobResult:
     provider = job.provider()
     clock = clock_of(asyncio.get_running_loop())
 
-    async def call(request: TraceRequest) -> Response:
+    async def call(request: TraceRequest) -> CallResponse:
         return await provider.call(
             prompt_tokens=request.prompt_tokens,
             output_tokens=request.output_tokens,

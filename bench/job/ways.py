@@ -12,7 +12,7 @@ from statistics import mean, pstdev
 from bench.job.result import Call
 from bench.job.simulated import Job
 from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.demo.usual import retry_delay
+from xtremeflow.demo.usual import usual_delay
 from xtremeflow.simulation.traces import TraceRequest
 from xtremeflow.testing import RateLimitError
 
@@ -69,7 +69,7 @@ async def run_usual(
                     if retries == max_retries:
                         return  # given up; the result counts it as failed
                     await asyncio.sleep(
-                        retry_delay(error.response.headers, retries, random, job.speed)
+                        usual_delay(error.response.headers, retries, random, job.speed)
                     )
                 else:
                     return

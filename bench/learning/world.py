@@ -47,7 +47,7 @@ class Delays:
 
 
 @dataclass(frozen=True)
-class Seen:
+class SeenAttempt:
     """An attempt as the provider saw it, `time` in seconds from the beginning."""
 
     time: float
@@ -129,7 +129,7 @@ class World:
         self.account = Account(enforcers, setting.amounts(), self.provider.now, time.time)
         self._disclosure = Disclosure(setting.kind, self.account, quirks)
         self._began = asyncio.get_running_loop().time()
-        self.seen: list[Seen] = []
+        self.seen: list[SeenAttempt] = []
         self.lost: Counter[int] = Counter()  # by client
 
     def now(self) -> float:
@@ -147,7 +147,7 @@ class World:
             reservation = provider.admit(request)
         except (RateLimitError, RequestTooLargeError) as error:
             noise = isinstance(error, RateLimitError) and error.reason == "noise"
-            self.seen.append(Seen(self.now(), client, refused=True, noise=noise, costs=used))
+            self.seen.append(SeenAttempt(self.now(), client, refused=True, noise=noise, costs=used))
             rejection = self._disclosure.refusal(error, "m")
             headers = {
                 **(self._disclosure.headers() if rejection.told else {}),
@@ -155,7 +155,7 @@ class World:
             }
             await asyncio.sleep(latency.downlink)
             raise Refused(rejection.status, headers, rejection.body) from None
-        self.seen.append(Seen(self.now(), client, refused=False, noise=False, costs=used))
+        self.seen.append(SeenAttempt(self.now(), client, refused=False, noise=False, costs=used))
         with reservation:
             await asyncio.sleep(latency.first_token)
             if kind.settle(request, request.completion_tokens) is not None:

@@ -36,7 +36,7 @@ from bench.prefix import over_http, trace
 from bench.prefix.world import PATHS, Kind, World
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, kv_batch
-from xtremeflow.http._leading import of_member
+from xtremeflow.http._leading import as_grouped
 from xtremeflow.prefixes.groups import Groups, Prefixes
 from xtremeflow.testing import run
 
@@ -132,10 +132,10 @@ async def by_bodies(world: World) -> None:
     tasks = []
     for each, body, seen in zip(world.calls, bodies, found, strict=True):
         assert seen is not None
-        member = groups.member(seen, None)
-        assert member is not None
-        call = world.call(*each, scheduler=scheduler, body=of_member(member, body))
-        key, tokens = member.key, member.tokens
+        grouped = groups.grouped(seen, None)
+        assert grouped is not None
+        call = world.call(*each, scheduler=scheduler, body=as_grouped(grouped, body))
+        key, tokens = grouped.key, grouped.tokens
         cost = estimate(kind)
         tasks.append(scheduler.submit(call, cost, prefix=key, prefix_tokens=tokens))
     await asyncio.gather(*tasks)

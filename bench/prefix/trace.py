@@ -79,13 +79,13 @@ async def by_prefix(world: World) -> None:
     for start in range(0, len(world.rows), AHEAD):
         rows = world.rows[start : start + AHEAD]
         for row, seen in [(row, groups.see(URL, body(row))) for row in rows]:
-            member = None if seen is None else groups.member(seen, row["input_length"])
+            grouped = None if seen is None else groups.grouped(seen, row["input_length"])
             await room.acquire()
             call = world.call(row, scheduler)
-            if member is None:
+            if grouped is None:
                 task = scheduler.submit(call)
             else:
-                task = scheduler.submit(call, prefix=member.key, prefix_tokens=member.tokens)
+                task = scheduler.submit(call, prefix=grouped.key, prefix_tokens=grouped.tokens)
             task.add_done_callback(lambda _: room.release())
             tasks.append(task)
     await asyncio.gather(*tasks)

@@ -14,9 +14,9 @@ import pytest
 
 from xtremeflow.demo.__main__ import main
 from xtremeflow.demo.outcome import Outcome, table
-from xtremeflow.demo.plot import plot
+from xtremeflow.demo.plot import plot_outcomes
 from xtremeflow.demo.provider import Observed, Sample, served
-from xtremeflow.demo.usual import SDK_RETRIES, retry_delay, run_usual
+from xtremeflow.demo.usual import SDK_RETRIES, run_usual, usual_delay
 from xtremeflow.demo.workload import Workload
 from xtremeflow.http import Client
 from xtremeflow.run.command import main as run_main
@@ -117,10 +117,10 @@ class TestUsual:
 
     def test_delays_are_those_of_the_sdks(self):
         random = Random(0)
-        assert retry_delay({"retry-after-ms": "1250"}, 0, random, speed=1) == 1.25
+        assert usual_delay({"retry-after-ms": "1250"}, 0, random, speed=1) == 1.25
         for headers in ({}, {"retry-after-ms": "500000"}, {"retry-after-ms": "0"}):
             for retries, longest in [(0, 0.5), (1, 1.0), (4, 8.0), (5, 8.0), (100, 8.0)]:
-                delay = retry_delay(headers, retries, random, speed=2)
+                delay = usual_delay(headers, retries, random, speed=2)
                 assert 0.75 * longest / 2 <= delay <= longest / 2
 
 
@@ -166,12 +166,12 @@ class TestOutput:
 
     def test_the_picture_is_drawn_as_svg(self, tmp_path):
         job = Workload(SAMPLE, tpm=60_000, rpm=500, speed=1.0)
-        plot(job, self.ways, 1.9, tmp_path / "demo.svg")
+        plot_outcomes(job, self.ways, 1.9, tmp_path / "demo.svg")
         assert (tmp_path / "demo.svg").read_bytes().startswith(b"<?xml")
 
     def test_the_picture_of_one_way(self, tmp_path):
         job = Workload(SAMPLE, tpm=60_000, rpm=500, speed=1.0)
-        plot(job, {"XtremeFlow": outcome()}, 1.9, tmp_path / "demo.png")
+        plot_outcomes(job, {"XtremeFlow": outcome()}, 1.9, tmp_path / "demo.png")
         assert (tmp_path / "demo.png").stat().st_size > 10_000
 
 

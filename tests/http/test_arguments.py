@@ -15,7 +15,7 @@ from kit.http import Request, echo, serving
 
 from xtremeflow import TaskScheduler, http
 from xtremeflow.http import Client, transport
-from xtremeflow.http._url import shown
+from xtremeflow.http._url import shown_url
 
 NOWHERE = "http://127.0.0.1:1"
 
@@ -148,10 +148,10 @@ def test_nor_errors_over_options(option: dict[str, Any]) -> None:
 
 
 def test_urls_are_shown_without_password_and_query() -> None:
-    assert shown("https://u:p@h:80/a/@me?q#f") == "https://h:80/a/@me"
-    assert shown("http://[::1]:80") == "http://[::1]:80"
-    assert shown("http://h:x/?q") == "http://..."
-    assert shown("") == ""
+    assert shown_url("https://u:p@h:80/a/@me?q#f") == "https://h:80/a/@me"
+    assert shown_url("http://[::1]:80") == "http://[::1]:80"
+    assert shown_url("http://h:x/?q") == "http://..."
+    assert shown_url("") == ""
 
 
 # ---- URLs ----

@@ -149,14 +149,14 @@ def test_without_a_scheduler_there_is_nothing_to_be_admitted_by() -> None:
 
 
 def test_an_inner_block_says_only_what_it_says() -> None:
-    from xtremeflow.http._terms import USUAL, Terms, terms_around
+    from xtremeflow.http._terms import USUAL, CallTerms, terms_around
 
     outer = admission(priority=2, timeout=1.5)
     assert terms_around() == USUAL
     with outer:
         with admission(estimate=9), outer:
-            assert terms_around() == Terms(2, 1.5, 9)
-        assert terms_around() == Terms(2, 1.5, None)
+            assert terms_around() == CallTerms(2, 1.5, 9)
+        assert terms_around() == CallTerms(2, 1.5, None)
     assert terms_around() == USUAL
 
 

@@ -50,8 +50,8 @@ class TimelineShare(KeptShare):
     def keeper(self, member: str) -> Keeper:
         return _Keeper(self, member)
 
-    def runner(self) -> _Runner:
-        return _Runner()
+    def loop(self) -> _Loop:
+        return _Loop()
 
     def now(self) -> int:
         time = asyncio.get_running_loop().time()
@@ -111,7 +111,7 @@ class _Keeper:
         self.share.listening.pop(self.member, None)
 
 
-class _Runner:
+class _Loop:
     """The running loop, which has a clock of its own."""
 
     def __init__(self) -> None:

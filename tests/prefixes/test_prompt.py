@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from xtremeflow.prefixes.groups import Groups, Member, Prefixes
+from xtremeflow.prefixes.groups import Grouped, Groups, Prefixes
 from xtremeflow.prefixes.marks import Ends
 from xtremeflow.prefixes.prompt import api_of, marked_prompt_of, prompt_of
 from xtremeflow.values.usage import Usage
@@ -112,13 +112,13 @@ def test_bodies_of_any_form_do_no_harm(body: bytes) -> None:
     for _ in range(2):
         seen = groups.see("http://h/v1/chat/completions", body)
         if seen is not None:
-            groups.member(seen, None)
+            groups.grouped(seen, None)
 
 
-def members(bodies: list[Json], **prefixes: Any) -> list[Member | None]:
+def grouped(bodies: list[Json], **prefixes: Any) -> list[Grouped | None]:
     groups = Groups(Prefixes(**prefixes), json.loads, lambda: 0.0)
     found = [groups.see("http://h/v1/messages", json.dumps(body).encode()) for body in bodies]
-    return [None if seen is None else groups.member(seen, 2000) for seen in found]
+    return [None if seen is None else groups.grouped(seen, 2000) for seen in found]
 
 
 def test_the_tokens_to_be_read_are_the_shared_part_of_those_expected() -> None:
@@ -126,7 +126,7 @@ def test_the_tokens_to_be_read_are_the_shared_part_of_those_expected() -> None:
         said = [{"role": "user", "content": TEXT}, {"role": "user", "content": question * 2000}]
         return {"model": "m", "messages": said}
 
-    one, other = members([body("a"), body("b")])
+    one, other = grouped([body("a"), body("b")])
     assert one is not None
     assert other is not None
     assert one.key == other.key
@@ -150,34 +150,34 @@ def test_a_limit_on_requests_tells_how_many_keys_are_due(
     ]
     url = "http://h/v1/chat/completions"
     found = [groups.see(url, json.dumps(body).encode()) for body in bodies]
-    members = [groups.member(seen, None) for seen in found if seen is not None]
-    named = {member.fields["prompt_cache_key"] for member in members if member is not None}
+    calls = [groups.grouped(seen, None) for seen in found if seen is not None]
+    named = {call.fields["prompt_cache_key"] for call in calls if call is not None}
     assert len(named) == 2 * keys
     assert all(len(name) <= 64 for name in named)
-    assert len({member.key for member in members if member is not None}) == 2 * keys
+    assert len({call.key for call in calls if call is not None}) == 2 * keys
 
 
 def test_a_prompt_below_the_providers_minimum_has_no_group() -> None:
     short = {"model": "m", "messages": [{"role": "user", "content": TEXT[:4000]}]}
-    assert members([short, short], provider="openai") == [None, None]
-    assert None not in members([short, short], provider="deepseek")
+    assert grouped([short, short], provider="openai") == [None, None]
+    assert None not in grouped([short, short], provider="deepseek")
 
 
 @pytest.mark.parametrize("proven", [False, True])
 def test_a_model_that_has_read_a_prefix_is_not_given_up(proven: bool) -> None:
     groups = Groups(Prefixes(provider="vllm"), json.loads, lambda: 0.0)
 
-    def ask(group: str) -> list[Member]:
+    def ask(group: str) -> list[Grouped]:
         body = {"model": "m", "messages": [{"role": "user", "content": group + TEXT}]}
         content = json.dumps(body).encode()
         found = [groups.see("http://h/v1/chat/completions", content) for _ in range(3)]
-        members = [groups.member(seen, None) for seen in found if seen is not None]
-        return [member for member in members if member is not None]
+        calls = [groups.grouped(seen, None) for seen in found if seen is not None]
+        return [call for call in calls if call is not None]
 
     if proven:
-        for member in ask("proof"):
-            groups.answered(member, Usage(1500, 10, cached=1500))
+        for call in ask("proof"):
+            groups.answered(call, Usage(1500, 10, cached=1500))
     for group in "ABCD":
-        for member in ask(group):
-            groups.answered(member, Usage(1500, 10, cached=0))
+        for call in ask(group):
+            groups.answered(call, Usage(1500, 10, cached=0))
     assert bool(ask("E")) is proven

@@ -10,7 +10,7 @@ import pytest
 
 from xtremeflow.cli import amounts
 from xtremeflow.providers import PROVIDERS
-from xtremeflow.providers.address import address
+from xtremeflow.providers.joined import joined
 from xtremeflow.run.input.keys import Key, KeyProblem, check_base_url, find_key, is_loopback
 from xtremeflow.run.options import limits_of, parser, provider_of
 
@@ -70,14 +70,14 @@ def test_amounts_and_durations_are_shown_rounded() -> None:
     ],
 )
 def test_base_and_path_join_to_one_address(base: str, url: str, whole: str) -> None:
-    assert address(base, url) == whole
+    assert joined(base, url) == whole
 
 
 def test_a_provider_without_the_usual_prefix() -> None:
     gemini = PROVIDERS["gemini"]
     assert gemini.base_url is not None
     for url in ("/v1/chat/completions", "/chat/completions"):
-        whole = address(gemini.base_url, url, gemini.prefix)
+        whole = joined(gemini.base_url, url, gemini.prefix)
         assert whole == f"{gemini.base_url}/chat/completions"
 
 

@@ -21,7 +21,7 @@ from xtremeflow import Limit, LimitStats
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.views.monitor import Meter, Monitor, Snapshot
-from xtremeflow.run.views.view import LogLines, Quiet, choose, describe
+from xtremeflow.run.views.view import LogLines, Quiet, choose, progress_line
 from xtremeflow.scheduler.stats import LearnedConcurrency
 
 rich_console = pytest.importorskip("rich.console")
@@ -166,7 +166,7 @@ def test_learned_concurrency_is_told(given: int | None, said: str) -> None:
     text = drawn(120, now, no_color=True, color_system=None)
     assert f"concurrency        200 calls at a time{said}; {why}; 50% sure" in text
     assert "in flight 123/200" in text
-    assert "123 of 200 in flight" in describe(now)
+    assert "123 of 200 in flight" in progress_line(now)
 
 
 def test_without_color_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +178,7 @@ def test_without_color_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_line_says_it_all() -> None:
-    assert describe(snapshot()) == (
+    assert progress_line(snapshot()) == (
         "400,003 of 1,000,000 done (40%), 3 of them failed, "
         "714k of 720k tokens/min (99%), 2,460 of 4,998 requests/min (49%), "
         "123 in flight, 9 refused (0/min), margin 12 ms, held back by tokens, 1 min 15 s left"

@@ -11,7 +11,7 @@ from xtremeflow import Limit, TokenRateScheduler
 from xtremeflow.refusals import is_refusal, is_terminal, retry_delay
 from xtremeflow.serve import PROFILES
 from xtremeflow.serve.profiles.gemini import until_midnight
-from xtremeflow.serve.profiles.openai_like import duration
+from xtremeflow.serve.profiles.openai_like import go_duration
 
 
 async def refused(client: Client, *lengths: int, status: int = 429, **more) -> Got:
@@ -512,7 +512,7 @@ async def test_speed_shortens_the_minute(name):
     ],
 )
 def test_openais_durations_are_written_so_that_clients_read_them(seconds, text):
-    assert duration(seconds) == text
+    assert go_duration(seconds) == text
     error = Got(429, {"x-ratelimit-remaining-tokens": "0", "x-ratelimit-reset-tokens": text})
     error.chunks = [(0.0, b"{}")]
     assert retry_delay(error.as_error(), EPOCH) == pytest.approx(max(seconds, 0), abs=0.001)

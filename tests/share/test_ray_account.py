@@ -11,12 +11,12 @@ from xtremeflow import TaskScheduler
 from xtremeflow.share import RayShare, ShareError
 from xtremeflow.share.elsewhere import kept_share
 from xtremeflow.share.keeper import Terms
-from xtremeflow.share.ray_account import Account
+from xtremeflow.share.ray_account import RayAccount
 
 LIMITS = [("requests", 100.0, 1.0, 1.0)]
 
 
-async def entered(account: Account, member: str, name: str) -> asyncio.Future[None]:
+async def entered(account: RayAccount, member: str, name: str) -> asyncio.Future[None]:
     """Connects a member as Ray does, and joins it. Its process dies when the future fails."""
     held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     await account.enter(member, name, [held])
@@ -25,7 +25,7 @@ async def entered(account: Account, member: str, name: str) -> asyncio.Future[No
     return held
 
 
-async def members(account: Account) -> list[str]:
+async def members(account: RayAccount) -> list[str]:
     state = await account.status()
     return [] if state is None else [each["member"] for each in state["members"]]
 
@@ -37,7 +37,7 @@ async def turns() -> None:
 
 def test_a_member_whose_process_dies_is_buried_and_the_others_live() -> None:
     async def main() -> None:
-        account = Account()
+        account = RayAccount()
         dying = await entered(account, "a", "connection of a")
         await entered(account, "b", "connection of b")
         assert await members(account) == ["a", "b"]
@@ -52,7 +52,7 @@ def test_a_member_whose_process_dies_is_buried_and_the_others_live() -> None:
 
 def test_the_end_of_a_connection_is_no_death() -> None:
     async def main() -> None:
-        account = Account()
+        account = RayAccount()
         held = asyncio.ensure_future(account.hold("first"))
         await turns()
         await account.enter("a", "first", [held])
@@ -69,7 +69,7 @@ def test_the_end_of_a_connection_is_no_death() -> None:
 
 def test_a_member_that_has_connected_anew_outlives_its_former_connection() -> None:
     async def main() -> None:
-        account = Account()
+        account = RayAccount()
         former = await entered(account, "a", "former")
         await entered(account, "a", "present")
         former.set_exception(RuntimeError("the owner is dead"))
@@ -81,7 +81,7 @@ def test_a_member_that_has_connected_anew_outlives_its_former_connection() -> No
 
 def test_messages_reach_those_that_they_are_for() -> None:
     async def main() -> None:
-        account = Account()
+        account = RayAccount()
         for member in ("a", "b"):
             await entered(account, member, member)
         assert await account.news("a") == ["epoch"]
@@ -97,7 +97,7 @@ def test_messages_reach_those_that_they_are_for() -> None:
 
 def test_messages_of_a_member_that_is_away_for_a_moment_are_kept() -> None:
     async def main() -> None:
-        account = Account()
+        account = RayAccount()
         await entered(account, "a", "a")
         for amount in (50.0, 20.0):
             await account.command("retune", (0, 0, amount, 1.0, 1.0))

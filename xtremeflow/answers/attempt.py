@@ -75,7 +75,7 @@ class Followed(Protocol):
 FOLLOWED: ContextVar[Followed | None] = ContextVar("xtremeflow_followed", default=None)
 
 
-class Line(Protocol):
+class Scheduling(Protocol):
     """What a client's attempts go through: the part of its scheduler that they need."""
 
     def call(self) -> Call | None:
@@ -94,19 +94,19 @@ class Line(Protocol):
 class Attempts:
     """Makes all calls of one client, each within a call of its scheduler if it has one.
 
-    line         see Line
+    scheduling   see Scheduling
     persistence  the bounds on each call's attempts
     is_safe      a function that says whether a request may be sent again after this error
     """
 
     def __init__(
-        self, line: Line, persistence: Persistence, is_safe: Callable[[Exception], bool]
+        self, scheduling: Scheduling, persistence: Persistence, is_safe: Callable[[Exception], bool]
     ) -> None:
         self.passed_at: float | None = None
         """When an answer has passed last, in seconds on the loop's clock."""
         self.persistence = persistence
         self._down: set[Tries] = set()  # calls that have failed since the last pass, up to _OUTAGE
-        self._line = line
+        self._scheduling = scheduling
         self._is_safe = is_safe
 
     async def make(
@@ -140,13 +140,13 @@ class Attempts:
                 answer = Answer(0)
             else:
                 answer = sent.answer
-                verdict = sent.verdict = self._line.shown(answer)
+                verdict = sent.verdict = self._scheduling.shown(answer)
                 if verdict.meaning is Meaning.PASSED:
                     self.passed()
                 if sent.usage is not None:
-                    self._line.settle(sent.usage)
+                    self._scheduling.settle(sent.usage)
             ended(answer, verdict)
-            call = self._line.call()
+            call = self._scheduling.call()
             pause = tries.alone(verdict) if call is None else tries.after(call, verdict)
             may_go_on = is_repeatable and (failure is None or self._is_safe(failure))
             if deadline is not None and _now() + (pause or 0.0) >= deadline:

@@ -27,7 +27,7 @@ _UNIT_ENDS = frozenset("smhd")  # durations end so, and need not be tried as num
 # to whole seconds.
 _SURE, _SURE_TIME = 0.01, 3.0
 
-Definition = tuple[str, float | None, float, float | None, bool, float | None]
+ToldDefinition = tuple[str, float | None, float, float | None, bool, float | None]
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ class Observation:
     by_refusal: bool = field(default=False, compare=False)
 
     @property
-    def definition(self) -> Definition:
+    def definition(self) -> ToldDefinition:
         """The limit without the rest that is left."""
         return self.name, self.per, self.amount, self.window, self.slides, self.burst
 

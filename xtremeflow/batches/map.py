@@ -14,7 +14,7 @@ from collections.abc import (
 from contextlib import aclosing
 from typing import Any, Protocol, TypeVar
 
-from xtremeflow.batches.progress import Progress, length_of, look_of
+from xtremeflow.batches.progress import Progress, known_length, look_of
 from xtremeflow.batches.tasks import ResultStream, close_source
 from xtremeflow.values.arguments import check_callable, check_int, check_iterable
 from xtremeflow.values.limits import Cost
@@ -105,7 +105,7 @@ def map_calls(
         window = _WINDOW if bound is None else 2 * bound
     check_int("window", window, 1)
 
-    shown = Progress("map", length_of(items), look_of(scheduler)) if progress else None
+    shown = Progress("map", known_length(items), look_of(scheduler)) if progress else None
 
     async def start(item: T) -> asyncio.Task[R]:
         try:

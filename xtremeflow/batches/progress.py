@@ -28,7 +28,7 @@ class Limited(Protocol):
     def used(self) -> int: ...
 
 
-class Seen(Protocol):
+class StatsLike(Protocol):
     """A scheduler's state, of `xtremeflow.Stats`."""
 
     @property
@@ -41,7 +41,7 @@ class Seen(Protocol):
     def cooldown_left(self) -> float: ...
 
 
-def time_left(stats: Seen, undone: int, pace: float) -> tuple[float, str] | None:
+def time_left(stats: StatsLike, undone: int, pace: float) -> tuple[float, str] | None:
     """Returns the seconds that `undone` calls still need, and the cause that binds.
 
     A limit needs the rest of the calls' cost, at the mean of the calls so far, divided by its rate;
@@ -71,7 +71,7 @@ class Progress(AbstractContextManager["Progress"]):
         self,
         what: str,
         total: int | None,
-        look: Callable[[], Seen] | None,
+        look: Callable[[], StatsLike] | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._total = total
@@ -118,12 +118,12 @@ class Progress(AbstractContextManager["Progress"]):
             view.close(self._done)
 
 
-def look_of(scheduler: Any) -> Callable[[], Seen] | None:
+def look_of(scheduler: Any) -> Callable[[], StatsLike] | None:
     """Returns what tells of a scheduler's limits, if it is one of ours."""
     return getattr(scheduler, "stats", None)
 
 
-def length_of(items: object) -> int | None:
+def known_length(items: object) -> int | None:
     """Returns the number of items where that is known."""
     return len(items) if isinstance(items, Sized) else None
 

@@ -87,7 +87,7 @@ def _prepare(job: Workload, directory: Path) -> None:
 
 def _demo(job: Workload, options: argparse.Namespace) -> int:
     from xtremeflow.demo.outcome import Outcome, table
-    from xtremeflow.demo.plot import plot
+    from xtremeflow.demo.plot import plot_outcomes
     from xtremeflow.demo.provider import served
     from xtremeflow.demo.scheduled import Stopped, run_scheduled
     from xtremeflow.demo.usual import SDK_RETRIES, run_usual
@@ -126,7 +126,7 @@ def _demo(job: Workload, options: argparse.Namespace) -> int:
                 )
             )
     ideal = ideal_wall(job.costs(), ours.seconds, job.limits())
-    plot(job, outcomes, ideal, directory / "demo.png")
+    plot_outcomes(job, outcomes, ideal, directory / "demo.png")
     _say(table(outcomes, ideal))
     _say(f"{results}: the answers; {directory / 'run.png'}: this run by itself\n"
          f"{directory / 'demo.png'}: the picture")  # fmt: skip

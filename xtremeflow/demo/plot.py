@@ -20,7 +20,7 @@ COLORS = ("#2563eb", "#d97706")
 REFUSED = "#dc2626"
 
 
-def plot(job: Workload, outcomes: Mapping[str, Outcome], ideal: float, path: Path) -> None:
+def plot_outcomes(job: Workload, outcomes: Mapping[str, Outcome], ideal: float, path: Path) -> None:
     """Draws the outcomes, by name, into `path`, in the format of its suffix (by default PNG)."""
     figure_module: Any = importlib.import_module("matplotlib.figure")  # no pyplot, no display
     rc: Any = importlib.import_module("matplotlib").rc_context

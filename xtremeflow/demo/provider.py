@@ -67,7 +67,7 @@ class Observed:
 
 
 @contextlib.asynccontextmanager
-async def observed(
+async def watched(
     base_url: str, show: Callable[[dict[str, Any]], None] = lambda seen: None
 ) -> AsyncGenerator[Observed, None]:
     """Resets the provider before the block, and watches it while the block lasts.

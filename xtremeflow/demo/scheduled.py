@@ -10,7 +10,7 @@ from operator import itemgetter
 from pathlib import Path
 
 from xtremeflow.demo.outcome import Outcome, json_lines
-from xtremeflow.demo.provider import observed
+from xtremeflow.demo.provider import watched
 from xtremeflow.run.output.history import history_path
 from xtremeflow.run.views.summary import DONE
 
@@ -29,7 +29,7 @@ async def run_scheduled(options: list[str], results: Path, base_url: str) -> Out
     # A Ctrl-C in the terminal reaches both processes. `run` handles it: calls in flight finish.
     loop.add_signal_handler(signal.SIGINT, lambda: None)
     try:
-        async with observed(base_url) as seen:
+        async with watched(base_url) as seen:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "xtremeflow", "run", *options),
                 env={

@@ -10,9 +10,9 @@ from random import Random
 
 from xtremeflow.demo.outcome import Outcome, json_lines
 from xtremeflow.demo.progress import ProgressLine
-from xtremeflow.demo.provider import observed
+from xtremeflow.demo.provider import watched
 from xtremeflow.http import Client
-from xtremeflow.providers.address import address
+from xtremeflow.providers.joined import joined
 
 SDK_RETRIES = 2  # their default
 FIRST_DELAY = 0.5  # seconds of the provider's time; doubled with each retry, up to
@@ -32,7 +32,7 @@ async def run_usual(
     headers = {"Authorization": "Bearer any"}
 
     async with (
-        observed(base_url, ProgressLine(len(lines)).show) as seen,
+        watched(base_url, ProgressLine(len(lines)).show) as seen,
         Client(headers=headers, timeout=600.0, retries=0) as client,
     ):
 
@@ -45,17 +45,17 @@ async def run_usual(
                         answer.raise_for_status()
                         return attempt, time.monotonic() - began
                     if attempt < retries:
-                        await asyncio.sleep(retry_delay(answer.headers, attempt, random, speed))
+                        await asyncio.sleep(usual_delay(answer.headers, attempt, random, speed))
             return None
 
         began = time.monotonic()
-        calls = (one(address(base_url, line["url"]), line["body"]) for line in lines)
+        calls = (one(joined(base_url, line["url"]), line["body"]) for line in lines)
         answered = [done for done in await asyncio.gather(*calls) if done is not None]
         wall = time.monotonic() - began
     return Outcome(wall, len(lines), [n for n, _ in answered], [s for _, s in answered], seen)
 
 
-def retry_delay(headers: Mapping[str, str], retries: int, random: Random, speed: float) -> float:
+def usual_delay(headers: Mapping[str, str], retries: int, random: Random, speed: float) -> float:
     """Returns the seconds to wait, as the SDKs do: the wait of the headers, else exponential with
     jitter."""
     announced = headers.get("retry-after-ms")

@@ -25,8 +25,8 @@ from xtremeflow.http._errors import (
 )
 from xtremeflow.http._options import Options
 from xtremeflow.http._response import Response
-from xtremeflow.http._terms import Terms
-from xtremeflow.http._url import shown
+from xtremeflow.http._terms import CallTerms
+from xtremeflow.http._url import shown_url
 from xtremeflow.http._usage import Tap, usage_in
 from xtremeflow.learning.estimates import Estimate, embeds
 from xtremeflow.scheduler import TaskScheduler
@@ -36,7 +36,7 @@ from xtremeflow.values.usage import Usage
 T = TypeVar("T")
 
 #: Awaits a transfer.
-Send = Callable[[_http.Transfer, _http.Outgoing], Coroutine[Any, Any, Response]]
+Sending = Callable[[_http.Transfer, _http.Outgoing], Coroutine[Any, Any, Response]]
 
 
 class _Wanted(NamedTuple):
@@ -44,8 +44,8 @@ class _Wanted(NamedTuple):
 
     call: Callable[[_http.Outgoing], _http.Transfer] | None
     request: _http.Outgoing
-    send: Send | None
-    terms: Terms
+    send: Sending | None
+    terms: CallTerms
 
 
 def is_safe(error: Exception) -> bool:
@@ -90,7 +90,7 @@ class Admission:
         self.attempts = Attempts(self, options.persistence, is_safe)
         self.leases = Leases(scheduler)
 
-    def priced(self, terms: Terms, url: str, body: Any) -> Terms:
+    def priced(self, terms: CallTerms, url: str, body: Any) -> CallTerms:
         """Returns the terms with the likely cost of the request, if they do not state one."""
         priority, timeout, cost, prefix, tokens = terms
         if cost is not None:
@@ -99,7 +99,7 @@ class Admission:
             body = b""
         if self._estimate is not None:
             cost = self._estimate(url, body if isinstance(body, bytes) else bytes(body))
-            return Terms(priority, timeout, cost, prefix, tokens)
+            return CallTerms(priority, timeout, cost, prefix, tokens)
         model, most = _http.asked(body)
         if most is None and embeds(url):
             most = 0
@@ -107,7 +107,7 @@ class Admission:
         cost = self.scheduler._estimate(Estimate, model, size, most)
         if cost is None:
             cost = self.scheduler.estimate(size, model=model, most=most)
-        return Terms(priority, timeout, cost, prefix, tokens)
+        return CallTerms(priority, timeout, cost, prefix, tokens)
 
     def admitted(self) -> bool:
         """Whether the running code belongs to a call of this scheduler, which has a slot
@@ -159,8 +159,8 @@ class Admission:
         first: _http.Transfer,
         call: Callable[[_http.Outgoing], _http.Transfer] | None,
         request: _http.Outgoing,
-        send: Send | None,
-        terms: Terms,
+        send: Sending | None,
+        terms: CallTerms,
     ) -> Coroutine[Any, Any, Response]:
         """Awaits the transfer `first` once the call is admitted, and after a refusal another one of
         `call(request)`.
@@ -175,7 +175,7 @@ class Admission:
             send(first, request), self._terms_of, self._answered, wanted
         )
 
-    def _terms_of(self, wanted: _Wanted) -> Terms:
+    def _terms_of(self, wanted: _Wanted) -> CallTerms:
         return self.priced(wanted.terms, wanted.request.url, wanted.request.body)
 
     def _answered(
@@ -225,7 +225,7 @@ class Admission:
 
         sent = await self.attempts.make(
             after(first, attempt),
-            name=lambda: f"{wanted.request.method} {shown(wanted.request.url)}",
+            name=lambda: f"{wanted.request.method} {shown_url(wanted.request.url)}",
             is_repeatable=wanted.call is not None,
         )
         return sent.result, has_passed(sent)
@@ -239,7 +239,7 @@ class Admission:
 
     # ---- streams ----
 
-    def submit(self, run: Coroutine[Any, Any, T], terms: Terms) -> asyncio.Task[T]:
+    def submit(self, run: Coroutine[Any, Any, T], terms: CallTerms) -> asyncio.Task[T]:
         assert terms.estimate is not None
         return self.scheduler.submit(
             run,
@@ -256,8 +256,8 @@ def not_admitted(method: str, url: str, asked: float) -> AdmissionTimeout:
     of time.perf_counter)."""
     waited = time.perf_counter() - asked
     error = AdmissionTimeout(
-        f"{method} {shown(url)} failed (queue, after {waited:.3f} s): it was not admitted within "
-        "its timeout"
+        f"{method} {shown_url(url)} failed (queue, after {waited:.3f} s): it was not admitted "
+        "within its timeout"
     )
     error.method, error.url, error.phase, error.elapsed = method, url, "queue", waited
     error.retry_safe = True
@@ -287,7 +287,7 @@ class Lease(Generic[T]):
         self,
         admission: Admission,
         open: Callable[[], Awaitable[Sent[T]]],
-        terms: Terms,
+        terms: CallTerms,
         method: str,
         url: str,
         is_repeatable: bool,
@@ -312,7 +312,7 @@ class Lease(Generic[T]):
                 _opening,
                 admission.attempts,
                 open,
-                lambda: f"{method} {shown(url)}",
+                lambda: f"{method} {shown_url(url)}",
                 is_repeatable,
             )
         ]

@@ -8,8 +8,7 @@ from types import EllipsisType, TracebackType
 from typing import Any, cast
 
 from xtremeflow import _http
-from xtremeflow.http._admission import Send, make_admission
-from xtremeflow.http._alone import make_alone
+from xtremeflow.http._admission import Sending, make_admission
 from xtremeflow.http._connections import Connections
 from xtremeflow.http._deadline import deadline_of, within
 from xtremeflow.http._errors import invalid_request
@@ -31,9 +30,10 @@ from xtremeflow.http._streams import (
     ScheduledStreamContext,
     StreamContext,
 )
-from xtremeflow.http._terms import USUAL, Terms
-from xtremeflow.http._upload import Source, uploading
-from xtremeflow.http._url import Params, checked_base, full_url, shown
+from xtremeflow.http._terms import USUAL, CallTerms
+from xtremeflow.http._unscheduled import make_unscheduled
+from xtremeflow.http._upload import BodySource, uploading
+from xtremeflow.http._url import Params, checked_base, full_url, shown_url
 from xtremeflow.http._usage import Estimating
 from xtremeflow.http._verbs import NO_JSON, Content, Verbs
 from xtremeflow.scheduler import TaskScheduler
@@ -140,7 +140,7 @@ class Client(Verbs):
         self._follow = follow_redirects
         self._admission = make_admission(options)
         self._auto = make_auto(options, self._admission)
-        self._alone = make_alone(options)
+        self._unscheduled = make_unscheduled(options)
         self._connections = Connections(options, f"client{self._of()}")
         self._call = self._connections.session.call
 
@@ -209,12 +209,12 @@ class Client(Verbs):
         admission_timeout: Seconds,
         estimate: Cost | None,
     ) -> Coroutine[Any, Any, Response]:
-        terms = Terms(priority, admission_timeout, estimate)
+        terms = CallTerms(priority, admission_timeout, estimate)
         transfer, request, source = self._made(
             method, url, json, content, headers, params, timeout, idle_timeout, connect_timeout,
             False, idempotent, terms,
         )  # fmt: skip
-        send: Send | None = self._followed if self._follow else None
+        send: Sending | None = self._followed if self._follow else None
         if source is not None:
             send = _from_source(source)
         if self._auto is not None and source is None:
@@ -223,9 +223,9 @@ class Client(Verbs):
         if self._admission is not None:
             again = None if source is not None else self._call
             return self._admission.whole(transfer, again, request, send, terms)
-        if self._alone is not None and source is None:
+        if self._unscheduled is not None and source is None:
             transfer.entrust()
-            return self._alone.whole(transfer, self._call, request, send)
+            return self._unscheduled.whole(transfer, self._call, request, send)
         if send is None:
             return transfer
         transfer.entrust()
@@ -244,8 +244,8 @@ class Client(Verbs):
         connect_timeout: Seconds | EllipsisType,
         stream: bool,
         idempotent: bool | None,
-        terms: Terms,
-    ) -> tuple[_http.Transfer, _http.Outgoing, Source | None]:
+        terms: CallTerms,
+    ) -> tuple[_http.Transfer, _http.Outgoing, BodySource | None]:
         """Makes a transfer. Returns it, the arguments that make another one, and the source of the
         body if that is streamed."""
         try:
@@ -272,10 +272,10 @@ class Client(Verbs):
         connect_timeout: Seconds | EllipsisType,
         stream: bool,
         idempotent: bool | None,
-    ) -> tuple[_http.Outgoing, Source | None]:
+    ) -> tuple[_http.Outgoing, BodySource | None]:
         if params is not None or self._base_url or (isinstance(url, str) and not url.isascii()):
             url = full_url(self._base_url, url, params)
-        source: Source | None = None
+        source: BodySource | None = None
         body: Any = content
         is_json = json is not NO_JSON
         if is_json:
@@ -316,7 +316,7 @@ class Client(Verbs):
         first event, or for up to 64 KB of the first JSON object or of an error, which may be a
         refusal. At its end the transfer ends, read or not. Redirects are not followed.
         """
-        terms = Terms(priority, admission_timeout, estimate)
+        terms = CallTerms(priority, admission_timeout, estimate)
         transfer, request, source = self._made(
             _method(method), url, json, content, headers, params, timeout, idle_timeout,
             connect_timeout, True, idempotent, terms,
@@ -332,9 +332,9 @@ class Client(Verbs):
             return ScheduledStreamContext(
                 transfer, source, self._options.max_event, again, self._admission, terms
             )
-        if self._alone is not None and source is None:
+        if self._unscheduled is not None and source is None:
             return RepeatedStreamContext(
-                transfer, self._options.max_event, self._call, self._alone, request
+                transfer, self._options.max_event, self._call, self._unscheduled, request
             )
         return StreamContext(transfer, source, self._options.max_event)
 
@@ -367,7 +367,7 @@ class Client(Verbs):
         return f"<Client{self._of()}, {'closed' if self._connections.is_closed else 'open'}>"
 
     def _of(self) -> str:
-        return f" of {shown(self._base_url)}" if self._base_url else ""
+        return f" of {shown_url(self._base_url)}" if self._base_url else ""
 
     def stats(self) -> dict[str, int]:
         """Returns counters over all loops: calls active, started and finished; open sockets,
@@ -376,7 +376,7 @@ class Client(Verbs):
         return self._connections.stats()
 
 
-def _from_source(source: Source) -> Send:
+def _from_source(source: BodySource) -> Sending:
     async def send(transfer: _http.Transfer, _: _http.Outgoing) -> Response:
         async with uploading(transfer, source):
             return cast(Response, await transfer)

@@ -12,7 +12,7 @@ from xtremeflow.http import _options
 from xtremeflow.http._errors import transport_error
 from xtremeflow.http._options import Options
 from xtremeflow.http._response import Response
-from xtremeflow.http._url import shown
+from xtremeflow.http._url import shown_url
 
 _HIGH_WATER = 256 * 1024  # bytes of a stream that are read ahead of its reader
 _MOST_IDLE = 256
@@ -71,7 +71,7 @@ def _session(options: Options) -> _http.Session:
     return _http.Session(
         response_type=Response,
         error_factory=transport_error,
-        shown=shown,
+        shown=shown_url,
         headers=headers,
         ca_file=_options.ca_file(options.ca, environment) if options.verify else None,
         cert_file=cert_file,

@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
-from xtremeflow.http._url import shown
+from xtremeflow.http._url import shown_url
 
 if TYPE_CHECKING:
     from xtremeflow import _http
@@ -51,7 +51,8 @@ class InvalidJSON(HTTPError, json.JSONDecodeError):
         what = (
             "the event's data"
             if response is None
-            else f"{response.method} {shown(response.url)} was answered {response.status}: the body"
+            else f"{response.method} {shown_url(response.url)} was answered {response.status}: "
+            "the body"
         )
         ValueError.__init__(self, f"{what} is not JSON: {error}")
 
@@ -75,7 +76,7 @@ class StatusError(HTTPError):
         self.status = self.status_code = response.status
         excerpt = body[:500].decode("utf-8", "replace").strip()
         super().__init__(
-            f"{response.method} {shown(response.url)} was answered {response.status}"
+            f"{response.method} {shown_url(response.url)} was answered {response.status}"
             + (f": {excerpt}" if excerpt else "")
         )
 
@@ -194,7 +195,7 @@ def invalid_request(error: ValueError, method: str, url: str) -> InvalidRequest:
     """The exception for a value that cannot be sent: itself if it is of this package."""
     if isinstance(error, InvalidRequest):
         return error
-    invalid = InvalidRequest(f"{method} {shown(url)} cannot be sent: {error}")
+    invalid = InvalidRequest(f"{method} {shown_url(url)} cannot be sent: {error}")
     invalid.method, invalid.url = method, url
     return invalid
 
@@ -275,7 +276,7 @@ def transport_error(method: str, url: str, ending: _http.Ending) -> Exception:
     """Returns the exception for the ending of a transfer."""
     code, message, times = ending.code, ending.message, ending.times
     if code == 3:
-        invalid = InvalidURL(f"url is malformed: {shown(url)!r}: {message}")
+        invalid = InvalidURL(f"url is malformed: {shown_url(url)!r}: {message}")
         invalid.method, invalid.url = method, url
         return invalid
     if code == 27:
@@ -284,7 +285,7 @@ def transport_error(method: str, url: str, ending: _http.Ending) -> Exception:
         kind, text = _OWN[code]
     else:
         kind, text = _classify(code, ending.connected), message or f"libcurl error {code}"
-        text = _QUOTED_URL.sub(lambda found: repr(shown(found[1])), text)  # a proxy's URL
+        text = _QUOTED_URL.sub(lambda found: repr(shown_url(found[1])), text)  # a proxy's URL
     if ending.status:
         phase = "read"
     elif code in _UNSENT and not times.total:
@@ -299,7 +300,9 @@ def transport_error(method: str, url: str, ending: _http.Ending) -> Exception:
         phase = "connect" if times.lookup or code in _CONNECT else "resolve"
     if ending.os_errno and code in _WITH_ERRNO:
         text += f" ({os.strerror(ending.os_errno)})"
-    error = kind(f"{method} {shown(url)} failed ({phase}, after {times.total / 1e6:.3f} s): {text}")
+    error = kind(
+        f"{method} {shown_url(url)} failed ({phase}, after {times.total / 1e6:.3f} s): {text}"
+    )
     error.method = method
     error.url = url
     error.phase = phase

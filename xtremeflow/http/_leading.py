@@ -11,7 +11,7 @@ from xtremeflow._core import current_call
 from xtremeflow.batches.first_token import report_first_token, reporting
 from xtremeflow.http._errors import TransportError, transport_error
 from xtremeflow.http._json import decode, encode
-from xtremeflow.prefixes.groups import Member
+from xtremeflow.prefixes.groups import Grouped
 from xtremeflow.prefixes.streams import Whole, fields_of_stream
 
 _STREAM = re.compile(rb"^content-type:[ \t]*text/event-stream", re.IGNORECASE | re.MULTILINE)
@@ -23,20 +23,20 @@ _OF_STREAM = re.compile(
 _TOO_LARGE, _BROKEN, _NO_STREAM = -3, 18, 8  # see transport_error
 
 
-def begins(member: Member) -> None:
+def begins(grouped: Grouped) -> None:
     """Called when an attempt of a call is dispatched."""
     call = current_call()
-    member.led = call is not None and call.leads
-    if member.led and member.seen.rules.usable == "scheduled":
+    grouped.led = call is not None and call.leads
+    if grouped.led and grouped.seen.rules.usable == "scheduled":
         report_first_token()  # the server reads it from there as soon as it is computed
 
 
-def of_leader(member: Member, content: bytes) -> bytes | None:
+def of_leader(grouped: Grouped, content: bytes) -> bytes | None:
     """Does the work of `begins`. Returns the body that asks for a stream, if the call leads and has
     to ask."""
-    begins(member)
-    place, body = member.seen.place, member.seen.body
-    if not member.led or member.seen.rules.usable == "scheduled":
+    begins(grouped)
+    place, body = grouped.seen.place, grouped.seen.body
+    if not grouped.led or grouped.seen.rules.usable == "scheduled":
         return None
     if place.provider is None or place.provider.streams is None:
         return None
@@ -45,11 +45,11 @@ def of_leader(member: Member, content: bytes) -> bytes | None:
     return None if fields is None else with_fields(content, body, fields)
 
 
-def of_member(member: Member, content: bytes) -> bytes:
+def as_grouped(grouped: Grouped, content: bytes) -> bytes:
     """Returns the body of a call as its group wants it: with a key, or a mark."""
-    if member.marked:
-        return encode({**member.seen.body, **member.fields})
-    return with_fields(content, member.seen.body, member.fields) if member.fields else content
+    if grouped.marked:
+        return encode({**grouped.seen.body, **grouped.fields})
+    return with_fields(content, grouped.seen.body, grouped.fields) if grouped.fields else content
 
 
 async def put_together(

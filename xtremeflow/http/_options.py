@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 
 from xtremeflow import _http
 from xtremeflow.answers.attempt import Persistence
-from xtremeflow.http._url import has_scheme, shown
+from xtremeflow.http._url import has_scheme, shown_url
 from xtremeflow.http._usage import Estimating
 from xtremeflow.prefixes.groups import Prefixes
 from xtremeflow.scheduler import TaskScheduler
@@ -157,7 +157,7 @@ def proxy_options(
         if not has_scheme(proxy, {"http", "https", "socks5", "socks5h", "socks4", "socks4a"}):
             raise ValueError(
                 f"proxy must be a URL such as 'http://host:3128' or 'socks5h://host:1080', "
-                f"not {shown(proxy)!r}"
+                f"not {shown_url(proxy)!r}"
             )
         return proxy.encode(), b""
     names = ("http_proxy", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY")

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from typing import Any
 
 from xtremeflow import _http
-from xtremeflow.http._admission import Admission, Send
+from xtremeflow.http._admission import Admission, Sending
 from xtremeflow.http._json import decode
-from xtremeflow.http._leading import Assembled, of_leader, of_member, put_together
+from xtremeflow.http._leading import Assembled, as_grouped, of_leader, put_together
 from xtremeflow.http._options import Options
 from xtremeflow.http._response import Response
-from xtremeflow.http._terms import Terms
+from xtremeflow.http._terms import CallTerms
 from xtremeflow.http._usage import usage_in
 from xtremeflow.learning.estimates import Estimate
-from xtremeflow.prefixes.groups import Groups, Member, allowed_by
+from xtremeflow.prefixes.groups import Grouped, Groups, allowed_by
 from xtremeflow.values.usage import Usage
 
 
@@ -34,13 +34,13 @@ def make_auto(options: Options, admission: Admission | None) -> Auto | None:
 class Prepared:
     """A call of a group, ready for the queue.
 
-    member   its part in the group
+    grouped  its part in the group
     terms    those of its admission
     content  its body
     """
 
-    def __init__(self, member: Member, terms: Terms, content: bytes) -> None:
-        self.member = member
+    def __init__(self, grouped: Grouped, terms: CallTerms, content: bytes) -> None:
+        self.grouped = grouped
         self.terms = terms
         self.content = content
 
@@ -58,7 +58,7 @@ class Auto:
             options.prefixes, decode, admission.now, lambda: allowed_by(scheduler.limits)
         )
 
-    async def prepared(self, terms: Terms, url: str, content: Any) -> Prepared | None:
+    async def prepared(self, terms: CallTerms, url: str, content: Any) -> Prepared | None:
         """Returns the call's part in a group, once those that have come with it are seen; None if
         it has none."""
         seen = self._groups.see(url, content) if isinstance(content, bytes) else None
@@ -67,12 +67,12 @@ class Auto:
         await asyncio.sleep(0)
         terms = self._admission.priced(terms, url, content)
         cost = terms.estimate
-        member = self._groups.member(seen, cost.input if isinstance(cost, Estimate) else None)
-        if member is None:
+        grouped = self._groups.grouped(seen, cost.input if isinstance(cost, Estimate) else None)
+        if grouped is None:
             return None
-        content = of_member(member, content)
-        terms = terms._replace(prefix=member.key, prefix_tokens=member.tokens)
-        return Prepared(member, terms, content)
+        content = as_grouped(grouped, content)
+        terms = terms._replace(prefix=grouped.key, prefix_tokens=grouped.tokens)
+        return Prepared(grouped, terms, content)
 
     # ---- its answer ----
 
@@ -81,8 +81,8 @@ class Auto:
         first: _http.Transfer,
         call: Callable[[_http.Outgoing], _http.Transfer],
         request: _http.Outgoing,
-        send: Send | None,
-        terms: Terms,
+        send: Sending | None,
+        terms: CallTerms,
     ) -> Response:
         """Does the work of `Admission.whole`, which describes the arguments."""
         prepared = await self.prepared(terms, request.url, request.body)
@@ -94,7 +94,7 @@ class Auto:
             first = call(request)
 
         async def sent(transfer: _http.Transfer, request: _http.Outgoing) -> Response:
-            content = of_leader(prepared.member, prepared.content) if send is None else None
+            content = of_leader(prepared.grouped, prepared.content) if send is None else None
             if content is not None:
                 transfer.close()
                 transfer = call(request.replace(body=content, stream=True))
@@ -110,7 +110,7 @@ class Auto:
 
     def used(self, prepared: Prepared, usage: Usage) -> None:
         """Notes the usage of the answer."""
-        self._groups.answered(prepared.member, usage)
+        self._groups.answered(prepared.grouped, usage)
 
     async def _response(self, prepared: Prepared, transfer: _http.Transfer) -> Response:
         answer = await self.put_together(prepared, transfer)
@@ -121,5 +121,5 @@ class Auto:
 
     async def put_together(self, prepared: Prepared, transfer: _http.Transfer) -> Assembled:
         """See `xtremeflow.http._leading.put_together`."""
-        api = prepared.member.seen.place.api
+        api = prepared.grouped.seen.place.api
         return await put_together(api, transfer, self._max_event, self._max_body)

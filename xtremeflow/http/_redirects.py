@@ -8,7 +8,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 from xtremeflow import _http
 from xtremeflow.http._errors import RedirectError, TooManyRedirects
-from xtremeflow.http._url import is_http, shown
+from xtremeflow.http._url import is_http, shown_url
 
 if TYPE_CHECKING:
     from xtremeflow.http._response import Response
@@ -33,11 +33,11 @@ def _next(request: _http.Outgoing, response: Response) -> _http.Outgoing:
     location = response.headers.get_all("location")[0].encode("latin-1")
     url = urljoin(request.url, quote(location, safe=_PRINTABLE))
     if not is_http(url):
-        raise RedirectError(f"{shown(request.url)} redirects to {shown(url)}: not followed")
+        raise RedirectError(f"{shown_url(request.url)} redirects to {shown_url(url)}: not followed")
     here, there = _origin(request.url), _origin(url)
     if here[0] == "https" and there[0] == "http":
         raise RedirectError(
-            f"{shown(request.url)} redirects from https to {shown(url)}: not followed"
+            f"{shown_url(request.url)} redirects from https to {shown_url(url)}: not followed"
         )
     if here != there:  # for good, also if a later step leads back
         headers = harmless(_http.check_headers(request.headers))
@@ -61,7 +61,7 @@ async def follow(
         request = _next(request, response)
         response = await send(request)
     if _redirects(response):
-        raise TooManyRedirects(f"{shown(request.url)} redirects on after {limit} redirects")
+        raise TooManyRedirects(f"{shown_url(request.url)} redirects on after {limit} redirects")
     return response
 
 

@@ -13,20 +13,20 @@ from xtremeflow.answers.attempt import Sent
 from xtremeflow.batches.first_token import report_first_token
 from xtremeflow.http._admission import Admission, Lease, Unpassed
 from xtremeflow.http._ahead import body_ahead, is_at_hand
-from xtremeflow.http._alone import Alone
 from xtremeflow.http._deadline import deadline_of, within
 from xtremeflow.http._leading import begins
 from xtremeflow.http._prefixes import Auto, Prepared
 from xtremeflow.http._response import StreamResponse
-from xtremeflow.http._terms import Terms
-from xtremeflow.http._upload import Source, uploading
+from xtremeflow.http._terms import CallTerms
+from xtremeflow.http._unscheduled import Unscheduled
+from xtremeflow.http._upload import BodySource, uploading
 from xtremeflow.values.usage import Usage
 
 
 class StreamContext:
     """The stream of ``Client.stream``, to be entered with ``async with``."""
 
-    def __init__(self, transfer: _http.Transfer, source: Source | None, max_event: int) -> None:
+    def __init__(self, transfer: _http.Transfer, source: BodySource | None, max_event: int) -> None:
         self._transfer = transfer
         self._source = source
         self._max_event = max_event
@@ -64,17 +64,17 @@ class RepeatedStreamContext(StreamContext):
         first: _http.Transfer,
         max_event: int,
         call: Callable[[_http.Outgoing], _http.Transfer],
-        alone: Alone,
+        unscheduled: Unscheduled,
         request: _http.Outgoing,
     ) -> None:
         super().__init__(first, None, max_event)
         self._first: _http.Transfer | None = first
         self._call = call
-        self._alone = alone
+        self._unscheduled = unscheduled
         self._request = request
 
     async def __aenter__(self) -> StreamResponse:
-        deadline = deadline_of(self._request, self._alone.timeout)
+        deadline = deadline_of(self._request, self._unscheduled.timeout)
 
         async def attempt() -> Sent[StreamResponse]:
             if self._first is None:
@@ -86,7 +86,7 @@ class RepeatedStreamContext(StreamContext):
             body = await body_ahead(transfer) if is_at_hand(transfer) else None
             return Sent(stream, Answer(transfer.status, head, body))
 
-        return await self._alone.made(attempt, self._request, deadline)
+        return await self._unscheduled.made(attempt, self._request, deadline)
 
 
 class ScheduledStreamContext(StreamContext):
@@ -95,11 +95,11 @@ class ScheduledStreamContext(StreamContext):
     def __init__(
         self,
         first: _http.Transfer,
-        source: Source | None,
+        source: BodySource | None,
         max_event: int,
         again: Callable[[], _http.Transfer],
         admission: Admission,
-        terms: Terms,
+        terms: CallTerms,
     ) -> None:
         super().__init__(first, source, max_event)
         self._unused = True
@@ -172,7 +172,7 @@ class PrefixedStreamContext(ScheduledStreamContext):
         admission: Admission,
         auto: Auto,
         request: _http.Outgoing,
-        terms: Terms,
+        terms: CallTerms,
     ) -> None:
         super().__init__(first, None, max_event, partial(call, request), admission, terms)
         self._call = call
@@ -201,7 +201,7 @@ class PrefixedStreamContext(ScheduledStreamContext):
 
     async def _attempt(self) -> Sent[StreamResponse]:
         if self._prepared is not None:
-            begins(self._prepared.member)
+            begins(self._prepared.grouped)
         return await super()._attempt()
 
     def _settled(self, usage: Usage) -> None:

@@ -11,7 +11,7 @@ from xtremeflow.values.arguments import check_int, check_number
 from xtremeflow.values.limits import Cost
 
 
-class Terms(NamedTuple):
+class CallTerms(NamedTuple):
     """The terms of one call.
 
     priority  higher ones go first, -32,768 to 32,767
@@ -37,12 +37,12 @@ class Terms(NamedTuple):
 
 _LEAST, _MOST = -32_768, 32_767  # of priorities, as in the core
 
-USUAL = Terms()
+USUAL = CallTerms()
 
-_around: ContextVar[Terms] = ContextVar("xtremeflow.http.admission", default=USUAL)
+_around: ContextVar[CallTerms] = ContextVar("xtremeflow.http.admission", default=USUAL)
 
 
-def terms_around() -> Terms:
+def terms_around() -> CallTerms:
     """Returns the terms of the innermost `admission` block."""
     return _around.get()
 
@@ -72,14 +72,14 @@ class admission:
         timeout: float | None = None,
         estimate: Cost | None = None,
     ) -> None:
-        Terms(0 if priority is None else priority, timeout).check()
+        CallTerms(0 if priority is None else priority, timeout).check()
         self._terms = (priority, timeout, estimate)
-        self._tokens: list[Token[Terms]] = []
+        self._tokens: list[Token[CallTerms]] = []
 
     def __enter__(self) -> None:
         priority, timeout, estimate = self._terms
         outside = _around.get()
-        inside = Terms(
+        inside = CallTerms(
             outside.priority if priority is None else priority,
             outside.timeout if timeout is None else timeout,
             outside.estimate if estimate is None else estimate,

@@ -158,7 +158,7 @@ class _Transport:
     ) -> Sent[_Opened]:
         sent_at = admission.now()
         if self._auto is not None and prepared is not None:
-            content = of_leader(prepared.member, prepared.content)
+            content = of_leader(prepared.grouped, prepared.content)
             if content is not None:
                 return await self._led(self._auto, request, content, admission, prepared)
         opened = await self._open(request, body)

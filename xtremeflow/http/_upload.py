@@ -8,7 +8,7 @@ from types import TracebackType
 
 from xtremeflow import _http
 
-Source = AsyncIterable[bytes]
+BodySource = AsyncIterable[bytes]
 
 _AHEAD = 256 * 1024  # bytes read from the source ahead of libcurl
 
@@ -16,7 +16,7 @@ _AHEAD = 256 * 1024  # bytes read from the source ahead of libcurl
 class uploading:
     """Feeds a transfer from a source while the block runs. Raises a failure of the source."""
 
-    def __init__(self, transfer: _http.Transfer, source: Source) -> None:
+    def __init__(self, transfer: _http.Transfer, source: BodySource) -> None:
         self._transfer = transfer
         self._source = source
 

@@ -16,7 +16,7 @@ _MOST_SHOWN = 500  # characters
 _AUTHORITY = re.compile(r"(\[[^]]*]|[^][:]*)(:\d*)?")
 
 
-def shown(url: str) -> str:
+def shown_url(url: str) -> str:
     """Returns a URL for messages: without user, password, query and fragment, and without any part
     that might be one of these. A long URL is cut."""
     text = _bare(url)
@@ -41,10 +41,12 @@ def checked_base(url: object) -> str:
     if not url:
         return url
     if "?" in url or "#" in url:
-        raise ValueError(f"base_url must be without a query and a fragment: {shown(url)!r} has one")
+        raise ValueError(
+            f"base_url must be without a query and a fragment: {shown_url(url)!r} has one"
+        )
     if not is_http(url):
         raise ValueError(
-            f"base_url must be a URL such as 'https://api.example.com/v1', not {shown(url)!r}"
+            f"base_url must be a URL such as 'https://api.example.com/v1', not {shown_url(url)!r}"
         )
     return url.rstrip("/")
 

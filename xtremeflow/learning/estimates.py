@@ -17,7 +17,7 @@ from xtremeflow._core import Estimated, Typical
 from xtremeflow.values.charges import UNITS, UNKNOWN, ChargeRule
 from xtremeflow.values.usage import Usage
 
-Measure: TypeAlias = Callable[[str], int]
+TextSize: TypeAlias = Callable[[str], int]
 """The size of a text: len, or the number of a tokenizer's tokens."""
 
 _TEXTS = ("messages", "input", "prompt", "system", "instructions", "tools", "contents")
@@ -71,7 +71,7 @@ class Estimator:
     """Estimates calls by `measure`, of which `per_token` units are a token until usages show
     better."""
 
-    measure: Measure = len
+    measure: TextSize = len
     per_token: float = _CHARACTERS_PER_TOKEN
     _models: dict[str, Typical] = field(default_factory=dict[str, Typical])
 
@@ -149,7 +149,7 @@ class Estimator:
         return model
 
 
-def measure_body(body: Mapping[str, Any], measure: Measure) -> int:
+def measure_body(body: Mapping[str, Any], measure: TextSize) -> int:
     """Returns the size of all text for the model. Pictures and other data do not count."""
     size = 0
     parts: list[Any] = [body[name] for name in _TEXTS if name in body]

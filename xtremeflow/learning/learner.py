@@ -30,7 +30,7 @@ from xtremeflow.learning.reading import (
     gauge_of,
     key_of,
 )
-from xtremeflow.learning.saved import NAMES, Learned, Rate
+from xtremeflow.learning.saved import NAMES, Learned, LearnedRate
 from xtremeflow.learning.told.follower import ToldFollower, Word
 from xtremeflow.values.limits import MINUTE, Limit
 
@@ -103,9 +103,9 @@ class Learner:
                 self._finder.resume(before.rates)
             self._let_in()
 
-    def _given(self) -> dict[str, Rate]:
+    def _given(self) -> dict[str, LearnedRate]:
         return {
-            limit.name: Rate(limit.rate, ASSUMED * limit.rate, limit.capacity or 0.0)
+            limit.name: LearnedRate(limit.rate, ASSUMED * limit.rate, limit.capacity or 0.0)
             for limit in self._limits.configured
             if key_of(limit) in PLACES[: len(NAMES)]
         }
@@ -267,7 +267,7 @@ class Learner:
     def learned(self) -> Learned:
         """Returns the knowledge so far."""
         rates = {
-            limit.name: Rate(limit.rate, TOLD * limit.rate, limit.capacity or 0.0)
+            limit.name: LearnedRate(limit.rate, TOLD * limit.rate, limit.capacity or 0.0)
             for limit in self._told.known
             if limit.per <= MINUTE and limit.name in NAMES
         }

@@ -7,18 +7,16 @@ from math import inf
 from typing import NamedTuple, Protocol
 
 from xtremeflow._core import Flight
-from xtremeflow.values.limits import MINUTE, Limit
+from xtremeflow.values.limits import MINUTE, Definition, Limit
 
 UNLIMITED = 1e12  # units per second, and at once
 
-Key = tuple[str, bool]  # a limit's name, and whether it is one per day
-Definition = tuple[str, float, float, float]  # name, amount, per, capacity
-Amounts = tuple[float, ...]  # units, by limit
-Seen = tuple[
+LimitKey = tuple[str, bool]  # a limit's name, and whether it is one per day
+RawGauge = tuple[
     float, float, float, float, int, int, tuple[tuple[int, int, float, float, int, float], ...]
 ]
 
-PLACES: tuple[Key, ...] = (
+PLACES: tuple[LimitKey, ...] = (
     ("requests", False),
     ("tokens", False),
     ("input_tokens", False),
@@ -63,7 +61,7 @@ class Core(Protocol):
         fits: float = 0.0,
         seconds: float = 0.0,
     ) -> None: ...
-    def _gauge(self, sent_at: float | None, /) -> Seen: ...
+    def _gauge(self, sent_at: float | None, /) -> RawGauge: ...
 
 
 class Reading(NamedTuple):
@@ -105,7 +103,7 @@ class Gauge(NamedTuple):
     readings: Sequence[Reading]
 
 
-def gauge_of(seen: Seen) -> Gauge:
+def gauge_of(seen: RawGauge) -> Gauge:
     """Makes a Gauge of the reading of the scheduler's native part."""
     *_, readings = seen
     return Gauge(*seen[:6], [Reading(*reading) for reading in readings])
@@ -117,7 +115,7 @@ def defined(limit: Limit) -> Definition:
     return limit.name, float(limit.amount), float(limit.per), float(limit.capacity)
 
 
-def key_of(limit: Limit) -> Key:
+def key_of(limit: Limit) -> LimitKey:
     return limit.name, limit.per > MINUTE
 
 
@@ -136,7 +134,7 @@ class Limits:
         self._index()
 
     def _index(self) -> None:
-        self._indices: dict[Key, int] = {}  # of equal limits the first
+        self._indices: dict[LimitKey, int] = {}  # of equal limits the first
         for index, key in enumerate((*map(key_of, self.configured), *self._places)):
             self._indices.setdefault(key, index)
 
@@ -146,7 +144,7 @@ class Limits:
         (self._uncapped.discard if capped else self._uncapped.add)(index)
         self._index()
 
-    def index(self, key: Key) -> int | None:
+    def index(self, key: LimitKey) -> int | None:
         return self._indices.get(key)
 
     def steep(self, index: int) -> float:

@@ -15,7 +15,7 @@ NAMES = ("requests", "tokens", "input_tokens", "output_tokens")
 
 
 @dataclass(frozen=True)
-class Rate:
+class LearnedRate:
     """A learned rate.
 
     rate   units per second
@@ -37,7 +37,7 @@ class Learned:
     charges      the rules of charging, by model
     """
 
-    rates: Mapping[str, Rate] = field(default_factory=dict[str, Rate])
+    rates: Mapping[str, LearnedRate] = field(default_factory=dict[str, LearnedRate])
     concurrency: int | None = None
     charges: Mapping[str, ChargeRule] = field(default_factory=dict[str, ChargeRule])
 
@@ -65,12 +65,12 @@ def restored(learned: object) -> Learned:
         raise ValueError(f"learned['version'] must be {VERSION}, got {given.get('version')!r}")
     rates = _mapping("learned['rates']", given.get("rates", {}))
     _known("learned['rates']", rates, NAMES)
-    found: dict[str, Rate] = {}
+    found: dict[str, LearnedRate] = {}
     for name, value in rates.items():
         where = f"learned['rates'][{name!r}]"
         fields = _mapping(where, value)
         _known(where, fields, ("rate", "doubt", "burst"))
-        rate = Rate(*(_number(where, fields, field) for field in ("rate", "doubt", "burst")))
+        rate = LearnedRate(*(_number(where, fields, field) for field in ("rate", "doubt", "burst")))
         if not 1e-3 <= rate.rate <= 1e12:
             raise ValueError(f"{where}['rate'] must be from 0.001 to 1e12, got {rate.rate!r}")
         found[name] = rate

@@ -101,7 +101,7 @@ class Group:
 
 
 @dataclass(slots=True)
-class Member:
+class Grouped:
     """A call of a group.
 
     key     of the group, for the scheduler
@@ -220,7 +220,7 @@ class Groups:
 
     # ---- its group, once the calls that have come together are seen ----
 
-    def member(self, seen: Seen, input_tokens: int | None) -> Member | None:
+    def grouped(self, seen: Seen, input_tokens: int | None) -> Grouped | None:
         """Returns the call's part in a group; None if it shares no prefix that is worth it.
 
         input_tokens  those that its prompt is likely to have
@@ -236,15 +236,15 @@ class Groups:
             tokens = int(share * input_tokens)
         group = self._group(node, seen)
         shard = self._shard(group, node, seen)
-        member = Member(group, (node.digest, shard), tokens, share, seen)
+        grouped = Grouped(group, (node.digest, shard), tokens, share, seen)
         provider = seen.place.provider
         if provider is not None and provider.cache_key and not seen.body.get("prompt_cache_key"):
             name = f"xtremeflow-{_name(seen.prompt.text[:length])}-{shard}"
-            member.fields["prompt_cache_key"] = name
+            grouped.fields["prompt_cache_key"] = name
         if seen.ends is not None:
             least = rules.minimum * _CHARACTERS_PER_TOKEN
-            member.marked = self._ends.mark(seen.body, seen.ends, least)
-        return member
+            grouped.marked = self._ends.mark(seen.body, seen.ends, least)
+        return grouped
 
     def _group(self, node: Node, seen: Seen) -> Group:
         group = self._groups.get(node.digest)
@@ -274,13 +274,13 @@ class Groups:
 
     # ---- its answer ----
 
-    def answered(self, member: Member, usage: Usage) -> None:
+    def answered(self, grouped: Grouped, usage: Usage) -> None:
         """Notes what an answer says of the cache. After some groups without a hit their model has
         no groups any more."""
-        group = member.group
-        if member.led or not usage.input:
+        group = grouped.group
+        if grouped.led or not usage.input:
             return
-        if usage.cached > 0 and usage.cached >= _HIT * member.share * usage.input:
+        if usage.cached > 0 and usage.cached >= _HIT * grouped.share * usage.input:
             group.misses = None
             if len(self._proven) >= _MOST_PLACES:
                 self._proven.clear()

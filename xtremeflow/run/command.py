@@ -30,7 +30,7 @@ from xtremeflow.run.job.dry import Plan, plan
 from xtremeflow.run.job.job import Job
 from xtremeflow.run.job.oversize import rooms
 from xtremeflow.run.job.policy import Policy
-from xtremeflow.run.job.services import Service, ServiceError, metrics, web
+from xtremeflow.run.job.services import RunService, ServiceError, metrics, web
 from xtremeflow.run.options import Misuse, assumed, limits_for, limits_of, provider_of
 from xtremeflow.run.options import parser as _parser
 from xtremeflow.run.output.history import history_path
@@ -304,9 +304,9 @@ class _Command:
         _allow_files((order.concurrency if options.web is None else _MOST_CALLS) + 64)
         return job, view
 
-    def _services(self) -> list[Service]:
+    def _services(self) -> list[RunService]:
         options = self._order.options
-        offered: list[Service] = []
+        offered: list[RunService] = []
         if options.metrics is not None:
             offered.append(metrics(options.metrics))
         if options.web is not None:

@@ -13,7 +13,7 @@ from random import Random
 from zlib import crc32
 
 from xtremeflow.serve import admin
-from xtremeflow.serve.apis import APIS, Api, api_of
+from xtremeflow.serve.apis import APIS, Api, api_at
 from xtremeflow.serve.cache import Lookup, PrefixCache
 from xtremeflow.serve.catalogue import models
 from xtremeflow.serve.disclosure import Disclosure
@@ -112,7 +112,7 @@ class Service:
 
     async def _answer(self, request: Incoming, responder: Responder) -> None:
         self._authorise(request)
-        name = api_of(request.path, self.profile)
+        name = api_at(request.path, self.profile)
         if name is None:
             known = models(self.profile, self.settings.only_models, request.path)
             if known is None:

@@ -11,8 +11,8 @@ import math
 import random
 from collections.abc import Callable, Sequence
 
-from xtremeflow.share.rows import Definition
 from xtremeflow.share.timeline import CHUNK
+from xtremeflow.values.limits import Definition
 
 PIECE = CHUNK / 4e6  # seconds: a chunk of its own is the gain of its part in this time
 LINE = 2 * CHUNK * 1_000  # ns: members have a chunk, and another one ahead

@@ -22,7 +22,7 @@ _loop: asyncio.AbstractEventLoop | None = None
 
 
 class Background:
-    """A `keeper.Runner`: that loop."""
+    """A `keeper.KeeperLoop`: that loop."""
 
     def clock(self) -> int:
         """Returns ns on the system's clock."""

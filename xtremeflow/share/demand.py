@@ -8,13 +8,12 @@ from typing import Any
 
 from xtremeflow.share.alone import PIECE
 from xtremeflow.share.keeper import Terms
-from xtremeflow.share.rows import Definition, Taken
+from xtremeflow.share.rows import Taken
 from xtremeflow.share.timeline import CHUNK
+from xtremeflow.values.limits import ByLimit, Definition
 
 CHUNK_S = CHUNK / 1e6
 SPAN, LONG = 20_000_000, 1_000_000_000  # ns: calls are counted for so long at least, and at most
-
-Costs = tuple[float, ...]
 
 
 class Demand:
@@ -38,7 +37,7 @@ class Demand:
             self._rate = came / (elapsed / 1e9) if elapsed < LONG else 0.0
             self._submitted, self._looked_at = state["submitted"], state["now"]
 
-    def calls(self, state: dict[str, Any]) -> tuple[int, Costs, Costs]:
+    def calls(self, state: dict[str, Any]) -> tuple[int, ByLimit, ByLimit]:
         """The calls for which a chunk is asked: their number, the first one's cost, and the mean of
         the others."""
         heads, left, waiting = state["head"], state["left"], state["waiting"]

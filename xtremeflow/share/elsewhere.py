@@ -14,7 +14,8 @@ from xtremeflow.share.place import FORMS, ShareError
 from xtremeflow.share.ray_keeper import FORM as RAY_FORM
 from xtremeflow.share.ray_keeper import SCHEME, ray_share
 from xtremeflow.share.redis_keeper import FORM, SCHEMES, redis_share
-from xtremeflow.share.rows import Definition, Described
+from xtremeflow.share.rows import Described
+from xtremeflow.values.limits import Definition
 
 LEAVING = 1.0  # seconds that the end of the process waits for it
 
@@ -42,8 +43,8 @@ class Membership:
 
     def __init__(self, share: KeptShare) -> None:
         self.name = str(share)
-        self._runner, self._patience = share.runner(), share.joining
-        self.holder = Holder(self.name, share.keeper, share.terms, self._runner)
+        self._loop, self._patience = share.loop(), share.joining
+        self.holder = Holder(self.name, share.keeper, share.terms, self._loop)
         self._wait: Callable[[float], None] = lambda _: None
 
     def join(self, limits: Sequence[Definition], slots: int | None) -> Described:
@@ -53,7 +54,7 @@ class Membership:
             ShareError: The keeper does not answer, or refuses.
         """
         try:
-            return self._runner.finish(self.holder.join(limits, slots), self._patience)
+            return self._loop.finish(self.holder.join(limits, slots), self._patience)
         except TimeoutError:
             raise ShareError(f"the share {self.name!r} does not answer in time") from None
 
@@ -61,7 +62,7 @@ class Membership:
         """Makes a scheduler with the share's limits the member."""
         self.holder.begin(scheduler)
         _here[self.holder.member] = weakref.ref(scheduler), self
-        self._wait = self._runner.start(self._talk())
+        self._wait = self._loop.start(self._talk())
 
     async def _talk(self) -> None:
         try:

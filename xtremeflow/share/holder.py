@@ -20,11 +20,12 @@ from typing import Any
 from xtremeflow import _core
 from xtremeflow.share.alone import Alone
 from xtremeflow.share.demand import Demand, at_most
-from xtremeflow.share.keeper import Keeper, Runner, Terms, Unreachable, Unusable
+from xtremeflow.share.keeper import Keeper, KeeperLoop, Terms, Unreachable, Unusable
 from xtremeflow.share.offset import Offset
 from xtremeflow.share.place import ShareError
-from xtremeflow.share.rows import Definition, Described, Taken, described_from, taken_from
+from xtremeflow.share.rows import Described, Taken, described_from, taken_from
 from xtremeflow.share.timeline import Ask
+from xtremeflow.values.limits import Definition
 
 logger = logging.getLogger("xtremeflow")
 
@@ -43,7 +44,7 @@ class Holder:
         name: Of the share, for messages.
         keeper: Makes a connection for the member of that name, not connected yet.
         terms: How the share is used.
-        runner: Where `talk` runs.
+        loop: Where `talk` runs.
     """
 
     def __init__(
@@ -51,14 +52,14 @@ class Holder:
         name: str,
         keeper: Callable[[str], Keeper],
         terms: Terms,
-        runner: Runner,
+        loop: KeeperLoop,
     ) -> None:
         self.name, self.terms = name, terms
         self.member = uuid.uuid4().hex
         self.outages = 0
         self.reachable = False
         self.last: Taken | None = None
-        self._keeper, self._clock, self._wake = keeper(self.member), runner.clock, runner.wake
+        self._keeper, self._clock, self._wake = keeper(self.member), loop.clock, loop.wake
         self._scheduler: Callable[[], _core.Scheduler | None] = lambda: None
         self._news = asyncio.Event()
         self._offset = Offset()

@@ -85,7 +85,7 @@ class Terms:
             raise ValueError(f"fair must be 'calls' or 'units', got {self.fair!r}")
 
 
-class Runner(Protocol):
+class KeeperLoop(Protocol):
     """Where members talk to their keepers."""
 
     def clock(self) -> int:
@@ -119,7 +119,7 @@ class KeptShare(ABC):
         """Returns a member's connection that is not connected yet."""
 
     @abstractmethod
-    def runner(self) -> Runner:
+    def loop(self) -> KeeperLoop:
         """Returns where its members talk to it."""
 
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from xtremeflow import _core
 from xtremeflow.share.place import VERSION, ShareError, clock_id, path_of
+from xtremeflow.values.limits import Definition
 
 if sys.platform != "win32":
     import fcntl
@@ -38,9 +39,6 @@ _TEXT, _TEXT_BYTES = 64, 2016  # where the first text begins, and the room for e
 _AGREED = PAGE // 2  # place of the members' clock in the core's memory
 SEATS = 256
 PATIENCE = 5.0  # seconds to wait for another process that joins
-
-Definition = tuple[str, float, float, float]
-"""Of a limit: name, amount, period in seconds, capacity."""
 
 
 class Member:

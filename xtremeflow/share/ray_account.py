@@ -24,7 +24,7 @@ class _Connection:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Account:
+class RayAccount:
     """The actor's class. All methods run in one event loop; only `hold` and `news` wait."""
 
     def __init__(self) -> None:

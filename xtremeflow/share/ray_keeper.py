@@ -17,10 +17,10 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from xtremeflow.share.background import Background
-from xtremeflow.share.keeper import KeptShare, Runner, Terms, Unreachable, Unusable, end
+from xtremeflow.share.keeper import KeeperLoop, KeptShare, Terms, Unreachable, Unusable, end
 from xtremeflow.share.outside import OUTSIDE
 from xtremeflow.share.place import ShareError
-from xtremeflow.share.ray_account import Account
+from xtremeflow.share.ray_account import RayAccount
 from xtremeflow.share.timeline import Row
 
 SCHEME = "ray"
@@ -88,7 +88,7 @@ class RayShare(KeptShare):
             raise ShareError(f"the share {str(self)!r} needs a Ray cluster: call ray.init() first")
         return RayKeeper(self.name, member)
 
-    def runner(self) -> Runner:
+    def loop(self) -> KeeperLoop:
         """Returns the loop of the background."""
         return Background()
 
@@ -149,7 +149,7 @@ class RayKeeper:
                 return self._ray.get_actor(self._name, NAMESPACE)
             except ValueError:
                 return None
-        return self._ray.remote(Account).options(name=self._name, **OPTIONS).remote()
+        return self._ray.remote(RayAccount).options(name=self._name, **OPTIONS).remote()
 
     async def _listen(self, heard: Callable[[str], None]) -> None:
         """Hands messages on. Lost ones are made good by the next answer."""

@@ -22,7 +22,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 
 from xtremeflow.share.background import Background
-from xtremeflow.share.keeper import KeptShare, Runner, Terms, Unreachable, Unusable, end
+from xtremeflow.share.keeper import KeeperLoop, KeptShare, Terms, Unreachable, Unusable, end
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.rows import status_from, texts
 from xtremeflow.share.timeline import Row
@@ -83,7 +83,7 @@ class RedisShare(KeptShare):
         """
         return RedisKeeper(self, member)
 
-    def runner(self) -> Runner:
+    def loop(self) -> KeeperLoop:
         """Returns the loop of the background."""
         return Background()
 

@@ -8,9 +8,7 @@ from dataclasses import astuple, dataclass
 from typing import Any, cast
 
 from xtremeflow.share.timeline import START, Ask, Row
-
-Definition = tuple[str, float, float, float]
-"""Of a limit: name, amount, period in seconds, capacity."""
+from xtremeflow.values.limits import Definition
 
 HEADER = START + 1  # numbers and texts of an answer to an ask, before those of each limit
 

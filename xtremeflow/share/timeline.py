@@ -33,7 +33,7 @@ NOW, END, START = 1, 6, 16  # places of the instants in an answer to an ask
 
 
 @dataclass
-class Line:
+class Bucket:
     """A limit: its definition, and a bucket whose instant may lie ahead."""
 
     name: str
@@ -105,7 +105,7 @@ class Timeline:
         self.last, self.end, self.closed, self.margin_at = now, 0, now + CLOSED, now
         self.margin = self.out = self.wanting = self.ticket = self.flying = self.waiting = 0
         self.slots = slots
-        self.limits = [Line(name, a, p, c, at=now, late_at=now) for name, a, p, c in limits]
+        self.limits = [Bucket(name, a, p, c, at=now, late_at=now) for name, a, p, c in limits]
         self.members: dict[str, Record] = {}
         self.deadlines: dict[str, int] = {}
         self.asked: dict[str, int] = {}
@@ -126,12 +126,14 @@ class Timeline:
     ) -> Row:
         """Makes a member of it. The first one brings the limits, and the levels begin empty."""
         names = [limit[0] for limit in limits]
-        if not self.exists or (not self.members and [line.name for line in self.limits] != names):
+        if not self.exists or (
+            not self.members and [bucket.name for bucket in self.limits] != names
+        ):
             self._begin(now, token, limits, slots)
         now = self._tick(now)
         if not self.members:
-            for line, (_, amount, per, capacity) in zip(self.limits, limits, strict=True):
-                self._define(line, amount, per, capacity)
+            for bucket, (_, amount, per, capacity) in zip(self.limits, limits, strict=True):
+                self._define(bucket, amount, per, capacity)
             self.slots = slots
             self.version += 1
         record = self.members.setdefault(member, Record(connection, now))
@@ -146,8 +148,8 @@ class Timeline:
     def _described(self, now: int) -> Row:
         row: Row = ["limits", now, self.epoch, self.operations, self.version, self.generation]
         row += [self.end, len(self.members), self.slots]
-        for line in self.limits:
-            row += [line.name, line.amount, line.per, line.capacity]
+        for bucket in self.limits:
+            row += [bucket.name, bucket.amount, bucket.per, bucket.capacity]
         return row
 
     def leave(self, now: int, member: str, epoch: str, generation: int, *back: float) -> Row:
@@ -207,37 +209,39 @@ class Timeline:
         if back > 0:
             self.end, self.closed = self.end - back, self.closed - back
             self.margin_at -= back
-            for line in self.limits:
-                line.at, line.late_at = line.at - back, line.late_at - back
+            for bucket in self.limits:
+                bucket.at, bucket.late_at = bucket.at - back, bucket.late_at - back
             for record in self.members.values():
                 record.start -= back
         self.last = now
         self.operations += 1
         if self.margin > 0 and now - self.margin_at > MINUTE:
             self.margin, self.margin_at = self.margin * 15 // 16, now
-        for line in self.limits:
-            if now > line.at:
-                line.level = min(self._room(line), line.level + line.rate * (now - line.at))
-                line.at = now
-            line.late = max(0.0, line.late - line.rate / RECOVERY * (now - line.late_at))
-            line.late_at = now
+        for bucket in self.limits:
+            if now > bucket.at:
+                bucket.level = min(
+                    self._room(bucket), bucket.level + bucket.rate * (now - bucket.at)
+                )
+                bucket.at = now
+            bucket.late = max(0.0, bucket.late - bucket.rate / RECOVERY * (now - bucket.late_at))
+            bucket.late_at = now
         return now
 
-    def _room(self, line: Line) -> float:
-        return max(0.0, line.capacity - line.rate * self.margin)
+    def _room(self, bucket: Bucket) -> float:
+        return max(0.0, bucket.capacity - bucket.rate * self.margin)
 
-    def _define(self, line: Line, amount: float, per: float, capacity: float) -> None:
-        line.amount, line.per, line.capacity = amount, per, capacity
-        line.level = min(line.level, self._room(line))
+    def _define(self, bucket: Bucket, amount: float, per: float, capacity: float) -> None:
+        bucket.amount, bucket.per, bucket.capacity = amount, per, capacity
+        bucket.level = min(bucket.level, self._room(bucket))
 
     def _give_back(self, now: int, unused: Sequence[float], refunded: Sequence[float]) -> None:
         """Returns units. Those of chunks come late, so that only a part of them counts. A refund
         is not late: the provider has made it now."""
-        for line, late, refund in zip(self.limits, unused, refunded, strict=True):
-            line.used -= late + refund
-            taken = max(0.0, min(late, line.rate * SPARE - line.late))
-            line.late += taken
-            line.level = min(max(line.level, self._room(line)), line.level + taken + refund)
+        for bucket, late, refund in zip(self.limits, unused, refunded, strict=True):
+            bucket.used -= late + refund
+            taken = max(0.0, min(late, bucket.rate * SPARE - bucket.late))
+            bucket.late += taken
+            bucket.level = min(max(bucket.level, self._room(bucket)), bucket.level + taken + refund)
 
     # -- asks
 
@@ -275,34 +279,34 @@ class Timeline:
         record.reply = ["taken", now, self.epoch, self.operations, self.version, self.generation]
         record.reply += [self.end, active, len(self.members), self.flying, self.waiting]
         record.reply += [record.slots, self._fair(member), *suspect, *chunk]
-        record.reply += [line.used for line in self.limits]
+        record.reply += [bucket.used for bucket in self.limits]
         return list(record.reply)
 
     def _restart(self, now: int, token: str) -> None:
         """Begins anew, since the latest changes are lost, and nobody knows how much was used."""
         self.epoch, self.closed = token, now + CLOSED
-        for line in self.limits:
-            line.level = min(line.level, 0.0)
+        for bucket in self.limits:
+            bucket.level = min(bucket.level, 0.0)
         self.published.append(("", "epoch"))
 
     def _grant(self, now: int, record: Record, ask: Ask, active: int) -> Row:
         if ask.count < 1:
             return [-1]
         start, behind = float(max(now + ask.lead, self.end, self.closed)), float(ask.count - 1)
-        for line, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
-            lack = min(head, self._room(line)) - line.level
-            start = max(start, line.at + lack / line.rate if lack > 0 else line.at)
+        for bucket, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
+            lack = min(head, self._room(bucket)) - bucket.level
+            start = max(start, bucket.at + lack / bucket.rate if lack > 0 else bucket.at)
             if mean > 0:
-                behind = min(behind, (line.rate * CHUNK / active - head) / mean)
+                behind = min(behind, (bucket.rate * CHUNK / active - head) / mean)
         behind = math.floor(max(0.0, behind))
         record.start, record.units = math.ceil(start), []
         chunk: Row = [record.start]
-        for line, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
-            gained = line.level + line.rate * (record.start - line.at)
-            level = max(line.level, min(self._room(line), gained))
+        for bucket, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
+            gained = bucket.level + bucket.rate * (record.start - bucket.at)
+            level = max(bucket.level, min(self._room(bucket), gained))
             units = head + math.ceil(behind * mean)
-            line.level, line.at = level - units, record.start
-            line.used += units
+            bucket.level, bucket.at = level - units, record.start
+            bucket.used += units
             record.units.append(units)
             chunk += [level, units]
         return chunk
@@ -382,9 +386,9 @@ class Timeline:
         self.end = max(before, end)
         if margin > self.margin:
             self.margin, self.margin_at = margin, now
-        for line, level in zip(self.limits, levels, strict=True):
+        for bucket, level in zip(self.limits, levels, strict=True):
             if level is not None and end > before:
-                line.level, line.at = level, end
+                bucket.level, bucket.at = level, end
         self.published.append(("", f"pause {self.generation} {self.end}"))
         return ["ok", now, self.epoch, self.generation, self.end]
 
@@ -413,14 +417,16 @@ class Timeline:
             return None
         limits = [
             {
-                "name": line.name,
-                "amount": line.amount,
-                "per": line.per,
-                "capacity": line.capacity,
-                "level": min(self._room(line), line.level + line.rate * max(0, now - line.at)),
-                "used": line.used,
+                "name": bucket.name,
+                "amount": bucket.amount,
+                "per": bucket.per,
+                "capacity": bucket.capacity,
+                "level": min(
+                    self._room(bucket), bucket.level + bucket.rate * max(0, now - bucket.at)
+                ),
+                "used": bucket.used,
             }
-            for line in self.limits
+            for bucket in self.limits
         ]
         members = [
             {

@@ -36,7 +36,7 @@ class CompletionUsage:
 
 
 @dataclass(frozen=True)
-class Response:
+class CallResponse:
     """An answer. `finish_reason` is "length" if `max_tokens` cut it, else "stop"."""
 
     usage: CompletionUsage
@@ -252,7 +252,7 @@ class SimulatedProvider:
         output_tokens: int,
         max_tokens: int | None = None,
         key: int | None = None,
-    ) -> Response:
+    ) -> CallResponse:
         """Makes one attempt of a call whose answer would be `output_tokens` long.
 
         It takes the time of its latency. With a `key` that does not depend on the order of the
@@ -280,7 +280,7 @@ class SimulatedProvider:
                 await asyncio.sleep(latency.first_token + latency.generation)
             await asyncio.sleep(latency.downlink)
             reservation.complete(usage)
-        return Response(usage, "length" if request.answer_tokens < output_tokens else "stop")
+        return CallResponse(usage, "length" if request.answer_tokens < output_tokens else "stop")
 
     def now(self) -> float:
         """Returns the time in seconds on the provider's clock."""

@@ -14,6 +14,12 @@ DAY = 86_400.0
 Cost: TypeAlias = float | Mapping[str, float]
 """The cost of a call: tokens, or units by the limits' names."""
 
+Definition: TypeAlias = tuple[str, float, float, float]
+"""Of a limit: name, amount, period in seconds, capacity."""
+
+ByLimit: TypeAlias = tuple[float, ...]
+"""Units, one number for each of a scheduler's limits, in their order."""
+
 
 @dataclass(frozen=True)
 class Limit:

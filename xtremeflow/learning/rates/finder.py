@@ -17,7 +17,7 @@ from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.learning.rates.models import Bank
 from xtremeflow.learning.rates.ramp import LATELY, Ramp
 from xtremeflow.learning.reading import UNLIMITED, Core, Gauge, Limits
-from xtremeflow.learning.saved import NAMES, Rate
+from xtremeflow.learning.saved import NAMES, LearnedRate
 from xtremeflow.values.limits import MINUTE, Limit
 
 FEWEST = 16  # calls: before, a refusal says nothing of a rate
@@ -97,9 +97,9 @@ class RateFinder:
         return 0.0 if self._control.is_closed else self._ledger.due_at
 
     @property
-    def rates(self) -> dict[str, Rate]:
+    def rates(self) -> dict[str, LearnedRate]:
         """Returns the believed rates that have proved themselves."""
-        found: dict[str, Rate] = {}
+        found: dict[str, LearnedRate] = {}
         for i in self.culprits:
             if i in self._guesses:
                 continue
@@ -107,7 +107,7 @@ class RateFinder:
             doubt = model.rates[i].doubt + model.error
             if model.rates[i].rate > 0 and doubt < 1.0:
                 burst = suspect.rate * model.kind.at_once
-                found[suspect.name] = Rate(suspect.rate, doubt * suspect.rate, burst)
+                found[suspect.name] = LearnedRate(suspect.rate, doubt * suspect.rate, burst)
         return found
 
     def confidence(self, index: int) -> float | None:
@@ -124,7 +124,7 @@ class RateFinder:
         is_beyond = self._control.factor(self._seconds(self._own(gauge))) > 1.0 + GROWTH
         return self._control.is_closed or is_beyond
 
-    def begin(self, given: Mapping[str, Rate], learned: Mapping[str, Rate]) -> None:
+    def begin(self, given: Mapping[str, LearnedRate], learned: Mapping[str, LearnedRate]) -> None:
         """Begins with rates that were given, which are guesses, or learned before."""
         self._guesses = {i for i, s in enumerate(self.suspects) if s.name not in learned}
         for i, suspect in enumerate(self.suspects):
@@ -134,7 +134,7 @@ class RateFinder:
                 suspect.rate = suspect.pace = rate.rate
                 self._control.know()
 
-    def resume(self, learned: Mapping[str, Rate]) -> None:
+    def resume(self, learned: Mapping[str, LearnedRate]) -> None:
         """Keeps to rates that were learned before. Some of their burst may be left."""
         for i in self.culprits:
             if (rate := learned.get(self.suspects[i].name)) is not None:

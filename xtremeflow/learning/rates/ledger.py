@@ -5,7 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
-from xtremeflow.learning.reading import Amounts, Reading
+from xtremeflow.learning.reading import Reading
+from xtremeflow.values.limits import ByLimit
 
 KEPT = 120.0  # s: twice the longest span of a model
 APART = 0.03  # s between two notes
@@ -17,7 +18,7 @@ class Ledger:
     def __init__(self, limits: int) -> None:
         self._refused = [0.0] * limits
         self._times: list[float] = []
-        self._amounts: list[Amounts] = []
+        self._amounts: list[ByLimit] = []
         self._nothing = (0.0,) * limits
 
     @property
@@ -33,7 +34,7 @@ class Ledger:
             gone = bisect_right(self._times, now - KEPT)
             del self._times[:gone], self._amounts[:gone]
 
-    def before(self, readings: Sequence[Reading]) -> Amounts:
+    def before(self, readings: Sequence[Reading]) -> ByLimit:
         """Returns the units admitted before the answer's call was dispatched."""
         pairs = zip(readings, self._refused, strict=True)
         return tuple(reading.used - reading.since - refused for reading, refused in pairs)
@@ -43,7 +44,7 @@ class Ledger:
         for i, reading in enumerate(readings):
             self._refused[i] += reading.cost
 
-    def at(self, time: float) -> Amounts:
+    def at(self, time: float) -> ByLimit:
         """Returns the units admitted by `time`."""
         index = bisect_right(self._times, time) - 1
         return self._amounts[index] if index >= 0 else self._nothing

@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from math import inf, sqrt
 
 from xtremeflow.learning.rates.ledger import Ledger
-from xtremeflow.learning.reading import Amounts
-from xtremeflow.values.limits import MINUTE
+from xtremeflow.values.limits import MINUTE, ByLimit
 
 LEARN = 0.4  # the weight of the latest refusal in how much a model errs
 UNTRIED = 0.5  # the error of what was said only once
@@ -132,7 +131,7 @@ class Bank:
 
     def __init__(self, units: int) -> None:
         self._models = [Model(kind, units) for kind in KINDS]
-        self._anchor: tuple[float, Amounts] | None = None  # when a level was last about nothing
+        self._anchor: tuple[float, ByLimit] | None = None  # when a level was last about nothing
         self._costs: Sequence[float] = (0.0,) * units
         self.blame = [UNTRIED] * units
         """How often lately a refusal was for that unit, from 0 to 1."""
@@ -144,7 +143,7 @@ class Bank:
         model.rates[i], model.tries = Rate(rate, doubt), 1
         self._units = [*self._units, i]
 
-    def refused(self, time: float, amounts: Amounts, units: Sequence[int], costs: Sequence[float],
+    def refused(self, time: float, amounts: ByLimit, units: Sequence[int], costs: Sequence[float],
                 past: Ledger) -> None:  # fmt: skip
         """A call sent at `time`, before which `amounts` had been admitted, was refused; `units` are
         those that it may be for."""
@@ -165,12 +164,12 @@ class Bank:
                 self.blame[i] += LEARN * ((i == best.cause) - self.blame[i])
         self._anchor, self._costs = (time, amounts), costs
 
-    def still_empty(self, time: float, amounts: Amounts) -> None:
+    def still_empty(self, time: float, amounts: ByLimit) -> None:
         """Notes that the bucket was still empty at `time`."""
         if self._anchor is not None and time > self._anchor[0]:
             self._anchor = time, amounts
 
-    def blocked(self, seconds: float, time: float, amounts: Amounts) -> None:
+    def blocked(self, seconds: float, time: float, amounts: ByLimit) -> None:
         """Nothing had passed for so long, until `time`. A window that is used up explains that if
         it is longer; a bucket does not, as the cost of a call comes in soon."""
         for model in self._models:

@@ -15,7 +15,7 @@ from math import exp, inf
 from typing import NamedTuple
 
 from xtremeflow.answers.headers import Observation
-from xtremeflow.learning.reading import Core, Gauge, Key, Limits, defined
+from xtremeflow.learning.reading import Core, Gauge, LimitKey, Limits, defined
 from xtremeflow.learning.told.burst import Burst
 from xtremeflow.learning.told.limits import Told, ToldLimits
 from xtremeflow.learning.told.part import Part
@@ -102,7 +102,7 @@ class ToldFollower:
         told = self._last.get(index)
         return None if told is None else told.limit
 
-    def forget(self, index: int, key: Key) -> None:
+    def forget(self, index: int, key: LimitKey) -> None:
         """Called when the user has replaced a limit. The next answer tells the provider's."""
         self._told.forget(key)
         self._last.pop(index, None)

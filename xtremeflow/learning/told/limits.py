@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from xtremeflow.answers.headers import Definition, Observation
-from xtremeflow.learning.reading import Key
+from xtremeflow.answers.headers import Observation, ToldDefinition
+from xtremeflow.learning.reading import LimitKey
 from xtremeflow.values.limits import DAY, MINUTE, Limit
 
 REPEATED = 3  # answers that must tell a change before it is believed
@@ -38,7 +38,7 @@ class Told:
     reset      seconds until the limit is full again; None if they are not told
     """
 
-    key: Key
+    key: LimitKey
     amount: float
     limit: Limit
     changed: bool
@@ -55,7 +55,7 @@ class Told:
 class _Belief:
     told: Observation
     limit: Limit
-    rival: Definition | None = None
+    rival: ToldDefinition | None = None
     times: int = 0  # answers in a row that have told the rival
 
 
@@ -63,7 +63,7 @@ class ToldLimits:
     """The believed limits so far."""
 
     def __init__(self) -> None:
-        self._beliefs: dict[Key, _Belief] = {}
+        self._beliefs: dict[LimitKey, _Belief] = {}
 
     def __bool__(self) -> bool:
         return bool(self._beliefs)
@@ -74,7 +74,7 @@ class ToldLimits:
         return [belief.limit for belief in self._beliefs.values()]
 
     @property
-    def beliefs(self) -> Iterator[tuple[Key, Observation, bool]]:
+    def beliefs(self) -> Iterator[tuple[LimitKey, Observation, bool]]:
         """What is believed of each limit, and whether nothing contradicts it; of a name that of
         minutes first."""
         for key in sorted(self._beliefs):
@@ -102,11 +102,11 @@ class ToldLimits:
         belief.told, belief.limit, belief.rival = seen, kept(seen), None
         return _told(key, belief.limit, True, seen)
 
-    def forget(self, key: Key) -> None:
+    def forget(self, key: LimitKey) -> None:
         """Forgets a limit: the next word on it is the first one again."""
         self._beliefs.pop(key, None)
 
-    def _key(self, seen: Observation) -> Key | None:
+    def _key(self, seen: Observation) -> LimitKey | None:
         if seen.per is not None:
             # Longer periods are months: a matter of payment, not of pace.
             return (seen.name, seen.per > MINUTE) if seen.per <= DAY else None
@@ -117,7 +117,7 @@ class ToldLimits:
         return None
 
 
-def _told(key: Key, limit: Limit, changed: bool, seen: Observation) -> Told:
+def _told(key: LimitKey, limit: Limit, changed: bool, seen: Observation) -> Told:
     is_bucket = seen.window is None
     is_level = is_bucket and limit.capacity == limit.amount and not seen.by_refusal
     is_part = seen.window is not None and seen.window < limit.per and not seen.slides

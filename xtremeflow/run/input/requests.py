@@ -14,7 +14,7 @@ from hashlib import blake2b
 from typing import Any, NoReturn, TypeAlias, cast
 
 from xtremeflow.learning.estimates import embeds, model_of
-from xtremeflow.prefixes.groups import Member
+from xtremeflow.prefixes.groups import Grouped
 from xtremeflow.values.forms import is_object
 
 Json: TypeAlias = dict[str, Any]
@@ -32,7 +32,7 @@ class RequestLine:
     url          the path behind the base URL
     body         the decoded body
     content      the body's bytes as they are sent
-    member       its part in a group of calls that share a prefix
+    grouped      its part in a group of calls that share a prefix
     """
 
     line: int
@@ -41,7 +41,7 @@ class RequestLine:
     url: str
     body: Json
     content: bytes
-    member: Member | None = None
+    grouped: Grouped | None = None
 
     @property
     def model(self) -> str:

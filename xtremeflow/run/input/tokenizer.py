@@ -6,14 +6,14 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from xtremeflow.learning.estimates import Measure
+from xtremeflow.learning.estimates import TextSize
 
 
 class TokenizerError(Exception):
     pass
 
 
-def tokenizer(name: str) -> Measure:
+def tokenizer(name: str) -> TextSize:
     """Returns a function that counts the tokens of a text.
 
     `name` is the path of a Hugging Face tokenizer.json, or an encoding or model that tiktoken
@@ -27,7 +27,7 @@ def tokenizer(name: str) -> Measure:
         ) from None
 
 
-def _from_file(name: str) -> Measure:
+def _from_file(name: str) -> TextSize:
     tokenizers: Any = importlib.import_module("tokenizers")
     try:
         encode = tokenizers.Tokenizer.from_file(name).encode
@@ -36,7 +36,7 @@ def _from_file(name: str) -> Measure:
     return lambda text: len(encode(text, add_special_tokens=False).ids)
 
 
-def _from_tiktoken(name: str) -> Measure:
+def _from_tiktoken(name: str) -> TextSize:
     tiktoken: Any = importlib.import_module("tiktoken")
     try:
         if name in tiktoken.list_encoding_names():

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from xtremeflow.http._json import decode
-from xtremeflow.http._leading import of_member
-from xtremeflow.prefixes.groups import Allowed, Groups, Member, Prefixes, Seen
+from xtremeflow.http._leading import as_grouped
+from xtremeflow.prefixes.groups import Allowed, Grouped, Groups, Prefixes, Seen
 from xtremeflow.providers import PROVIDERS, Provider
 from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.values.usage import Usage
@@ -48,15 +48,15 @@ class LookAhead:
         held, self._held = self._held, []
         yield from held
 
-    def member(self, seen: Seen, input_tokens: int) -> Member | None:
+    def grouped(self, seen: Seen, input_tokens: int) -> Grouped | None:
         """Returns a call's part in a group; None if it shares no prefix."""
-        return self._groups.member(seen, input_tokens)
+        return self._groups.grouped(seen, input_tokens)
 
-    def answered(self, member: Member, usage: Usage) -> None:
+    def answered(self, grouped: Grouped, usage: Usage) -> None:
         """Notes the usage of a call's answer."""
-        self._groups.answered(member, usage)
+        self._groups.answered(grouped, usage)
 
 
-def as_member(request: RequestLine, member: Member) -> RequestLine:
+def in_its_group(request: RequestLine, grouped: Grouped) -> RequestLine:
     """Returns the request as its group wants it sent."""
-    return replace(request, content=of_member(member, request.content), member=member)
+    return replace(request, content=as_grouped(grouped, request.content), grouped=grouped)

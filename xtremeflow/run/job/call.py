@@ -42,12 +42,12 @@ class Left(Exception):
     """The run was stopped before this call was done. The next run does it."""
 
 
-class Unpassed(Exception):
+class CallFailed(Exception):
     """Raised by a failed call, so that its scheduler does not count it as a success."""
 
 
 @dataclass(eq=False, slots=True)
-class Call:
+class LineCall:
     """A request on its way, and its outcome so far. Times are in seconds."""
 
     request: RequestLine
@@ -130,8 +130,8 @@ class Calls:
 
     # ---- a call ----
 
-    async def make(self, call: Call) -> None:
-        """Makes the attempts of a call and writes its line. Raises Left or Unpassed without a
+    async def make(self, call: LineCall) -> None:
+        """Makes the attempts of a call and writes its line. Raises Left or CallFailed without a
         result."""
         if call.task is None:
             task = asyncio.current_task()
@@ -143,12 +143,12 @@ class Calls:
             if isinstance(no_reply, NoConnection):
                 await self._uncharge(call)
             self._failed(call, no_reply, Meaning.DOWN)
-            raise Unpassed from None
+            raise CallFailed from None
         except Unfit as unfit:
             if not unfit.is_sent:
                 await self._uncharge(call)
             self._failed(call, unfit, Meaning.FAULT)
-            raise Unpassed from None
+            raise CallFailed from None
         reply, read = sent.result
         failure = failure_in(reply, read)
         if failure is None:
@@ -174,9 +174,9 @@ class Calls:
             said = sent.verdict.words or message_of(failure)
             self._runner.stop(f"the provider refuses, and waiting is no use: {said}", mend=True)
         self._failed(call, failure, meaning)
-        raise Unpassed
+        raise CallFailed
 
-    async def _attempted(self, call: Call) -> Sent[Read]:
+    async def _attempted(self, call: LineCall) -> Sent[Read]:
         """Makes the attempts of a call. One whose first answer tells nothing new is over with it,
         as Attempts has nothing to decide then."""
         first: Sent[Read] | Exception
@@ -193,7 +193,7 @@ class Calls:
             ended=partial(self.ended, call),
         )
 
-    async def _send(self, call: Call) -> Sent[Read]:
+    async def _send(self, call: LineCall) -> Sent[Read]:
         runner = self._runner
         if call.attempts and runner.stopped is not None:
             raise Left
@@ -229,7 +229,7 @@ class Calls:
         answer = Answer(reply.status, reply.fields, body, sent_at=began, received_at=now)
         return Sent((reply, read), answer)
 
-    def _settle(self, call: Call, body: bytes, *, is_settled: bool) -> None:
+    def _settle(self, call: LineCall, body: bytes, *, is_settled: bool) -> None:
         usage = call.usage = usage_in(body)
         if usage is None:
             return
@@ -246,12 +246,12 @@ class Calls:
         for unit, amount in call.charged.items():
             counts.passed[unit] += amount - call.reserved[unit]
 
-    async def _uncharge(self, call: Call) -> None:
+    async def _uncharge(self, call: LineCall) -> None:
         """Returns the cost of a call that the provider cannot have charged."""
         await report_token_usage(dict.fromkeys(self._runner.units, 0))
         self.count(call, -1)
 
-    def count(self, call: Call, sign: int = 1) -> None:
+    def count(self, call: LineCall, sign: int = 1) -> None:
         """Counts an attempt that begins (`sign` 1), or that was refused (-1)."""
         passed = self._runner.counts.passed
         passed["requests"] = passed.get("requests", 0) + sign
@@ -260,7 +260,7 @@ class Calls:
 
     # ---- what an answer means for the other calls ----
 
-    def ended(self, call: Call, answer: Answer, verdict: Verdict) -> None:
+    def ended(self, call: LineCall, answer: Answer, verdict: Verdict) -> None:
         """Notes the answer to an attempt. Raises Left if no other attempt may follow."""
         runner = self._runner
         if verdict.meaning is Meaning.PASSED:
@@ -284,7 +284,7 @@ class Calls:
             runner.stop(f"nothing has passed for {silence:.0f} s: {said}")
             raise Left
 
-    def _is_alone(self, call: Call, verdict: Verdict) -> bool:
+    def _is_alone(self, call: LineCall, verdict: Verdict) -> bool:
         """Whether others have passed while this call did not. Then the failure is its own."""
         is_told = verdict.wait is not None and verdict.wait > self._runner.policy.max_wait
         return not is_told and call.since is not None and call.since < self._passed_at
@@ -296,14 +296,14 @@ class Calls:
             now = self._runner.wall()
             self._runner.on_cooldown(now, now + left)
 
-    def _consider(self, call: Call, failure: Failure) -> None:
+    def _consider(self, call: LineCall, failure: Failure) -> None:
         """Stops the run for a failure that all calls share."""
         cause = self._watch.failure(failure)
         if cause and not self._runner.policy.keep_going:
             more = self._more_of(call, failure)
             self._runner.stop(f"every call would fail: {cause}{more}", mend=True)
 
-    def _more_of(self, call: Call, failure: Failure) -> str:
+    def _more_of(self, call: LineCall, failure: Failure) -> str:
         """Returns the details that help to mend a failure."""
         if not isinstance(failure, StatusFailure):
             return ""
@@ -331,7 +331,7 @@ class Calls:
         else:
             runner.stop(f"nothing has passed for {self._silence:.0f} s: {said}")
 
-    def _failed(self, call: Call, failure: Failure, meaning: Meaning) -> None:
+    def _failed(self, call: LineCall, failure: Failure, meaning: Meaning) -> None:
         """Writes the line of a call that has failed for good."""
         runner = self._runner
         silence = self._silence

@@ -12,7 +12,7 @@ from xtremeflow.learning.estimates import Estimator
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.requests import BadLine, Json, fingerprint, parse
 from xtremeflow.run.job.oversize import Room, fitted
-from xtremeflow.run.job.sharing import Sharing
+from xtremeflow.run.job.shared_prefixes import SharedPrefixes
 from xtremeflow.run.output.results import Done
 from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
@@ -31,7 +31,7 @@ class Plan:
     examples: list[BadLine] = field(default_factory=list[BadLine])
     models: Counter[str] = field(default_factory=Counter[str])
     charged: Counter[str] = field(default_factory=Counter[str])
-    sharing: Sharing | None = None
+    sharing: SharedPrefixes | None = None
 
     def add_bad(self, line: BadLine, examples: int) -> None:
         self.bad += 1
@@ -118,7 +118,7 @@ async def plan(
 ) -> Plan:
     """Reads everything and sends nothing. `limits` has the most that each lets one call take.
     `prefixes` looks at what prompts have in common."""
-    found = Plan(sharing=Sharing(provider) if prefixes else None)
+    found = Plan(sharing=SharedPrefixes(provider) if prefixes else None)
     number = 0
     async with aclosing(batches):
         async for lines in batches:

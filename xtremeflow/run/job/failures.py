@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-from xtremeflow.http._url import shown
+from xtremeflow.http._url import shown_url
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.strict import Document
 from xtremeflow.run.wire.transport import NoConnection, NoReply, Reply, Unfit
@@ -64,7 +64,7 @@ def _to(reply: Reply) -> str:
     """Returns the address to which a reply redirects, in words: often the right base URL."""
     for name, value in reply.fields():
         if name.lower() == "location":
-            return f" and points to {shown(value)}"
+            return f" and points to {shown_url(value)}"
     return ""
 
 

@@ -23,7 +23,7 @@ from xtremeflow.run.input.source import Source, SourceError
 from xtremeflow.run.job.budget import Budget
 from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.job.runner import Runner
-from xtremeflow.run.job.services import Service
+from xtremeflow.run.job.services import RunService
 from xtremeflow.run.output.history import History, last_state, past_runs
 from xtremeflow.run.output.results import InputChanged, Results, ResultsError
 from xtremeflow.run.views.measures import RunCounts
@@ -71,7 +71,7 @@ class Job:
     key: Key | None
     command: str
     share: str | None = None
-    services: Sequence[Service] = ()
+    services: Sequence[RunService] = ()
     prefixes: bool = False
 
     async def run(self, transport: Transport, view: View) -> Summary:

@@ -14,9 +14,9 @@ from xtremeflow.prefixes.groups import Seen, allowed_by
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.input.requests import RequestLine, fingerprint, parse
-from xtremeflow.run.job.ahead import AHEAD, LookAhead, as_member
+from xtremeflow.run.job.ahead import AHEAD, LookAhead, in_its_group
 from xtremeflow.run.job.budget import Budget
-from xtremeflow.run.job.call import Call, Calls, Left, Unpassed
+from xtremeflow.run.job.call import CallFailed, Calls, Left, LineCall
 from xtremeflow.run.job.oversize import Room, fitted, rooms
 from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.output import records
@@ -78,7 +78,7 @@ class Runner:
             if self.prefixes
             else None
         )
-        self._running: set[Call] = set()
+        self._running: set[LineCall] = set()
         self._feeder: asyncio.Task[None] | None = None
         self._changed: asyncio.Event | None = None  # where a change is waited for
         self._over = asyncio.Event()
@@ -224,32 +224,32 @@ class Runner:
             await self._change()  # calls may use less than their estimates
         amounts = cost.amounts
         reserved = {unit: amounts[unit] for unit in self.units}
-        call = Call(request, cost, reserved, reserved)
+        call = LineCall(request, cost, reserved, reserved)
         task = await self._queued(call, seen)
         if self._probe is None:
             loop = asyncio.get_running_loop()
             self._probe = loop.call_later(_PROBE_SECONDS, self._end_probe, False)
         self.own(call, task)
 
-    async def _queued(self, call: Call, seen: Seen | None) -> asyncio.Task[None]:
+    async def _queued(self, call: LineCall, seen: Seen | None) -> asyncio.Task[None]:
         """Puts a call into the queue. Waits for its admission, unless it is one of a group: those
         that are held must not keep others out."""
         ahead, cost = self._look_ahead, call.cost
-        member = None if ahead is None or seen is None else ahead.member(seen, cost.input)
-        if member is None:
+        grouped = None if ahead is None or seen is None else ahead.grouped(seen, cost.input)
+        if grouped is None:
             return await self.scheduler.start_task(self._calls.make(call), cost)
         while self.scheduler.waiting >= AHEAD:
             await self._change()
-        call.request = as_member(call.request, member)
+        call.request = in_its_group(call.request, grouped)
         call.in_flight = False
         return self.scheduler.submit(
-            self._calls.make(call), cost, prefix=member.key, prefix_tokens=member.tokens
+            self._calls.make(call), cost, prefix=grouped.key, prefix_tokens=grouped.tokens
         )
 
-    def note_cached(self, call: Call, usage: Usage) -> None:
+    def note_cached(self, call: LineCall, usage: Usage) -> None:
         """Notes how much of its prefix a call has read from the cache."""
-        if self._look_ahead is not None and call.request.member is not None:
-            self._look_ahead.answered(call.request.member, usage)
+        if self._look_ahead is not None and call.request.grouped is not None:
+            self._look_ahead.answered(call.request.grouped, usage)
 
     def _rooms(self) -> Mapping[str, Room]:
         """Returns the most that the limits let one call take, at most a second old."""
@@ -266,7 +266,7 @@ class Runner:
         self.errors[TOO_LARGE] = self.errors.get(TOO_LARGE, 0) + 1
         self.outbox.failed(records.error_line(request, TOO_LARGE, message, None, None, about))
 
-    def own(self, call: Call, task: asyncio.Task[None]) -> None:
+    def own(self, call: LineCall, task: asyncio.Task[None]) -> None:
         """Notes the task of a call, which may have begun, or even ended, before its start
         returned."""
         if call.task is None:
@@ -275,9 +275,9 @@ class Runner:
             self.budget.reserve(call.cost.total)
             task.add_done_callback(partial(self._ended, call))
 
-    def _ended(self, call: Call, task: asyncio.Task[None]) -> None:
+    def _ended(self, call: LineCall, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
-        if error is not None and not isinstance(error, (Left, Unpassed)):
+        if error is not None and not isinstance(error, (Left, CallFailed)):
             self._crash = self._crash or error
             self.stop("an internal error")
         self._running.discard(call)

@@ -36,10 +36,10 @@ class Served(Protocol):
         ...
 
 
-Service = Callable[[Served], AbstractAsyncContextManager[None]]
+RunService = Callable[[Served], AbstractAsyncContextManager[None]]
 
 
-def metrics(where: Address) -> Service:
+def metrics(where: Address) -> RunService:
     """Returns a service that Prometheus can scrape. It needs prometheus_client."""
 
     @contextlib.asynccontextmanager
@@ -58,7 +58,7 @@ def metrics(where: Address) -> Service:
     return service
 
 
-def web(where: Address, token: str | None, title: str) -> Service:
+def web(where: Address, token: str | None, title: str) -> RunService:
     """Returns a service that shows the run as a page, and controls it. It needs plotly."""
 
     @contextlib.asynccontextmanager

@@ -51,10 +51,10 @@ class LogLines(Quiet):
     def update(self, now: Snapshot) -> None:
         if now.elapsed >= self._next:
             self._next = now.elapsed + _LOG_INTERVAL
-            logger.info("%s", describe(now), extra={"xtremeflow": event(now)})
+            logger.info("%s", progress_line(now), extra={"xtremeflow": progress_event(now)})
 
 
-def describe(now: Snapshot) -> str:
+def progress_line(now: Snapshot) -> str:
     """Formats a snapshot in one line."""
     counts = now.counts
     parts = [f"{now.done:,} done" if now.total is None else _progress(now.done, now.total)]
@@ -85,7 +85,7 @@ def describe(now: Snapshot) -> str:
     return ", ".join(parts)
 
 
-def event(now: Snapshot) -> dict[str, Any]:
+def progress_event(now: Snapshot) -> dict[str, Any]:
     """Returns a snapshot as the fields of an event. Rates are per second, times in seconds."""
     counts = now.counts
     return {

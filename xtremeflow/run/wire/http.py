@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from xtremeflow.http import Client, ConnectError, HTTPError, InvalidRequest, TooLarge
 from xtremeflow.http._leading import of_leader, put_together
-from xtremeflow.prefixes.groups import Member
-from xtremeflow.providers.address import address
+from xtremeflow.prefixes.groups import Grouped
+from xtremeflow.providers.joined import joined
 from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.run.wire.transport import NoConnection, NoReply, Reply, Unfit
 
@@ -42,12 +42,12 @@ class HTTPTransport:
     async def send(self, request: RequestLine) -> Reply:
         url = self._addresses.get(request.url)
         if url is None:
-            url = self._addresses[request.url] = address(self._base_url, request.url, self._prefix)
+            url = self._addresses[request.url] = joined(self._base_url, request.url, self._prefix)
         try:
-            if request.member is not None:
-                content = of_leader(request.member, request.content)
+            if request.grouped is not None:
+                content = of_leader(request.grouped, request.content)
                 if content is not None:
-                    return await self._led(url, content, request.member)
+                    return await self._led(url, content, request.grouped)
             response = await self._client.post(url, content=request.content)
         except ConnectError as error:
             raise NoConnection(str(error)) from None
@@ -59,11 +59,11 @@ class HTTPTransport:
             raise NoReply(str(error)) from None
         return Reply(response.status, response._head, response.body)
 
-    async def _led(self, url: str, content: bytes, member: Member) -> Reply:
+    async def _led(self, url: str, content: bytes, grouped: Grouped) -> Reply:
         """Makes an attempt of a call that leads its group, as a stream."""
         async with self._client.stream("POST", url, content=content) as stream:
             answer = await put_together(
-                member.seen.place.api, stream._transfer, _MAX_EVENT, _MAX_BODY
+                grouped.seen.place.api, stream._transfer, _MAX_EVENT, _MAX_BODY
             )
         return Reply(answer.status, answer.head, answer.body)
 

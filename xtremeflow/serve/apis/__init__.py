@@ -31,7 +31,7 @@ _ENDINGS = {
 }
 
 
-def api_of(path: str, profile: Profile) -> str | None:
+def api_at(path: str, profile: Profile) -> str | None:
     """Returns the name of the API that a path of that provider belongs to."""
     for ending, name in _ENDINGS.items():
         if path.endswith(ending) and profile.serves(name, path[: -len(ending)]):
@@ -39,4 +39,4 @@ def api_of(path: str, profile: Profile) -> str | None:
     return None
 
 
-__all__ = ["APIS", "Api", "Stream", "api_of"]
+__all__ = ["APIS", "Api", "Stream", "api_at"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 from xtremeflow.providers.groq import DIALECT, GROQ
 from xtremeflow.providers.provider import UNITS
 from xtremeflow.serve.profiles.base import Account, Profile, RefusedCall, Rejection
-from xtremeflow.serve.profiles.openai_like import duration, openai_headers, openai_kind
+from xtremeflow.serve.profiles.openai_like import go_duration, openai_headers, openai_kind
 
 SHORT = {
     "rpm": "requests per minute (RPM)",
@@ -25,7 +25,7 @@ class Groq(Profile):
     models = ("llama-3.3-70b-versatile", "openai/gpt-oss-120b")
 
     def headers(self, account: Account) -> dict[str, str]:
-        return openai_headers(account, DIALECT, duration)
+        return openai_headers(account, DIALECT, go_duration)
 
     def error(self, status: int, message: str, code: str | None = None) -> object:
         kind = "internal_server_error" if status >= 500 else openai_kind(status)
@@ -44,7 +44,7 @@ class Groq(Profile):
             return Rejection(413, self._limited(refusal, message))
         message = (
             f"Rate limit reached {where}Used {refusal.account.used(refusal.name)}, Requested "
-            f"{refusal.requested}. Please try again in {duration(refusal.wait)}."
+            f"{refusal.requested}. Please try again in {go_duration(refusal.wait)}."
         )
         headers = {"retry-after": f"{refusal.wait:.3f}"}
         return Rejection(429, self._limited(refusal, message), headers, refusal.wait)

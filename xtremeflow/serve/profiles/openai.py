@@ -11,7 +11,7 @@ from xtremeflow.providers.openai import DIALECT, OPENAI
 from xtremeflow.providers.provider import UNITS
 from xtremeflow.serve.profiles.base import Account, Profile, RefusedCall, Rejection
 from xtremeflow.serve.profiles.openai_like import (
-    duration,
+    go_duration,
     openai_error,
     openai_headers,
     openai_kind,
@@ -27,7 +27,7 @@ class OpenAI(Profile):
     overloaded_code = "slow_down"
 
     def headers(self, account: Account) -> dict[str, str]:
-        return openai_headers(account, DIALECT, duration)
+        return openai_headers(account, DIALECT, go_duration)
 
     def identify(self, request_id: str, milliseconds: int) -> dict[str, str]:
         return {
@@ -54,7 +54,7 @@ class OpenAI(Profile):
             return Rejection(429, openai_error(message, unit, "rate_limit_exceeded"))
         message = (
             f"Rate limit reached {where}Used {refusal.account.used(refusal.name)}, Requested "
-            f"{refusal.requested}. Please try again in {duration(refusal.wait)}. Visit "
+            f"{refusal.requested}. Please try again in {go_duration(refusal.wait)}. Visit "
             "https://platform.openai.com/account/rate-limits to learn more."
         )
         headers = {

@@ -33,7 +33,7 @@ def openai_kind(status: int) -> str:
     return "server_error" if status >= 500 else "invalid_request_error"
 
 
-def duration(seconds: float) -> str:
+def go_duration(seconds: float) -> str:
     """Formats a duration as Go does: `20ms`, `1s`, `7.66s`, `6m0s`, `23h59m4.2s`. Milliseconds are
     rounded up."""
     milliseconds = -int(-(round(seconds * 1e6)) // 1000) if seconds > 0 else 0

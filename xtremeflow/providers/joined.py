@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def address(base_url: str, url: str, prefix: str = "") -> str:
+def joined(base_url: str, url: str, prefix: str = "") -> str:
     """Joins the base and the path of `url` without the prefix. A part of both, such as `/v1`,
     counts once.
 

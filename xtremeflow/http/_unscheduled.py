@@ -13,18 +13,18 @@ from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent, after
 from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import Verdict
-from xtremeflow.http._admission import Send, is_safe
+from xtremeflow.http._admission import Sending, is_safe
 from xtremeflow.http._deadline import deadline_of, within
 from xtremeflow.http._errors import TransportError
 from xtremeflow.http._options import Options
 from xtremeflow.http._response import Response
-from xtremeflow.http._url import shown
+from xtremeflow.http._url import shown_url
 from xtremeflow.values.usage import Usage
 
 T = TypeVar("T")
 
 
-class Alone:
+class Unscheduled:
     """How a client without a scheduler makes its calls. timeout: of a call, with all of its
     attempts, in seconds."""
 
@@ -37,7 +37,7 @@ class Alone:
         first: _http.Transfer,
         call: Callable[[_http.Outgoing], _http.Transfer],
         request: _http.Outgoing,
-        send: Send | None,
+        send: Sending | None,
     ) -> Response:
         """Awaits the first transfer; after a refusal or a failure another, of `call(request)`.
         send: how to await a transfer."""
@@ -70,7 +70,7 @@ class Alone:
     ) -> T:
         """Makes attempts until one has an answer for the caller, and returns that."""
         sent = await self._attempts.make(
-            attempt, name=lambda: f"{request.method} {shown(request.url)}", deadline=deadline
+            attempt, name=lambda: f"{request.method} {shown_url(request.url)}", deadline=deadline
         )
         return sent.result
 
@@ -90,11 +90,11 @@ class Alone:
         return None
 
 
-def make_alone(options: Options) -> Alone | None:
-    """Makes an Alone, or returns None with a scheduler, or if no call would be sent again."""
+def make_unscheduled(options: Options) -> Unscheduled | None:
+    """Makes an Unscheduled, or returns None with a scheduler, or if no call would be sent again."""
     if options.scheduler is not None or not (options.retries or options.max_retries):
         return None
-    return Alone(options.persistence, options.timeout)
+    return Unscheduled(options.persistence, options.timeout)
 
 
 def _sent(response: Response) -> Sent[Response]:

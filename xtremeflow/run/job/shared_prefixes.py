@@ -31,7 +31,7 @@ _KINDS = {
 }
 
 
-class Sharing:
+class SharedPrefixes:
     """The prefixes that the prompts of an input share. Tokens are estimated, and of the input."""
 
     def __init__(self, provider: Provider) -> None:
@@ -68,17 +68,17 @@ class Sharing:
 
     def _look(self) -> None:
         for request, seen in self._look_ahead.taken():
-            member = self._look_ahead.member(seen, self._tokens.pop(request.line))
-            if member is None:
+            grouped = self._look_ahead.grouped(seen, self._tokens.pop(request.line))
+            if grouped is None:
                 if len(self._alone) < _SAMPLE:
                     self._alone.append(seen.prompt.text)
                 continue
             self.calls += 1
-            self.tokens += member.tokens
-            self._groups.add(member.group.digest)
-            price = seen.rules.read_price if member.key in self._led else seen.rules.write_price
-            self.saved += member.tokens * (1.0 - price)
-            self._led.add(member.key)
+            self.tokens += grouped.tokens
+            self._groups.add(grouped.group.digest)
+            price = seen.rules.read_price if grouped.key in self._led else seen.rules.write_price
+            self.saved += grouped.tokens * (1.0 - price)
+            self._led.add(grouped.key)
 
     def as_json(self) -> Json:
         return {
