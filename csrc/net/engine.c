@@ -15,7 +15,6 @@
 #endif
 #endif
 
-#define POOLED 512  /* handles kept for reuse */
 #define TOGETHER 64 /* requests that are sent together, see tell() */
 
 /* ---- descriptors ---- */
@@ -451,38 +450,4 @@ void xf_engine_free(xf_engine *e)
     xf_deadlines_free(&e->deadlines);
     free(e->sockets);
     free(e);
-}
-
-xf_easy *xf_easy_get(xf_engine *e)
-{
-    xf_easy *easy = e->pool;
-    if (easy != NULL) {
-        e->pool = easy->next;
-        e->pool_size--;
-        return easy;
-    }
-    easy = calloc(1, sizeof *easy);
-    if (easy != NULL && (easy->curl = e->curl->easy_init()) == NULL) {
-        free(easy);
-        easy = NULL;
-    }
-    return easy;
-}
-
-void xf_easy_put(xf_engine *e, xf_easy *easy)
-{
-    easy->transfer = NULL;
-    if (e->pool_size >= POOLED) {
-        xf_easy_free(e, easy);
-        return;
-    }
-    easy->next = e->pool;
-    e->pool = easy;
-    e->pool_size++;
-}
-
-void xf_easy_free(xf_engine *e, xf_easy *easy)
-{
-    e->curl->easy_cleanup(easy->curl);
-    free(easy);
 }

@@ -74,9 +74,24 @@ int xf_engine_open_socket(void *easy, int purpose, struct curl_sockaddr *address
 int xf_engine_close_socket(void *engine, int fd);
 const xf_closed *xf_engine_closed(const xf_engine *e, int port);
 
+/* Takes a handle out of the pool, or makes one. NULL if there is no memory. */
 xf_easy *xf_easy_get(xf_engine *e);
+
+/* Gives a handle that is in no transfer back, for the next one. */
 void xf_easy_put(xf_engine *e, xf_easy *easy);
+
+/* Frees a handle that is in no transfer. */
 void xf_easy_free(xf_engine *e, xf_easy *easy);
+
+/* Sets a handle up for a request. 0, or a code of libcurl; then some options are set, some not. */
+int xf_easy_set(xf_engine *e, xf_easy *easy, const xf_request *r);
+
+/* libcurl's callbacks; `userdata` is an xf_easy. The first is CURLOPT_PREREQFUNCTION, which libcurl
+   calls each time before it sends the request. */
+int xf_transfer_about_to_send(void *userdata, char *ip, char *own_ip, int port, int own_port);
+size_t xf_transfer_read_upload(char *room, size_t one, size_t size, void *userdata);
+size_t xf_answer_head(char *line, size_t one, size_t size, void *userdata);
+size_t xf_answer_body(char *bytes, size_t one, size_t size, void *userdata);
 
 /* Takes a transfer out of libcurl and of the engine, and stores its outcome. */
 void xf_transfer_end(xf_transfer *t, int code);

@@ -3,7 +3,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* ---- may it be sent again? ----
  *
@@ -30,8 +29,7 @@ static bool unsent(xf_transfer *t)
 
 /* ---- libcurl's callbacks ---- */
 
-/* CURLOPT_PREREQFUNCTION, called before each time that libcurl sends the request. */
-static int on_prereq(void *userdata, char *ip, char *own_ip, int port, int own_port)
+int xf_transfer_about_to_send(void *userdata, char *ip, char *own_ip, int port, int own_port)
 {
     (void)ip, (void)own_ip, (void)port;
     xf_easy *easy = userdata;
@@ -50,198 +48,7 @@ static int on_prereq(void *userdata, char *ip, char *own_ip, int port, int own_p
     return CURL_PREREQ_OK;
 }
 
-/* The status in "HTTP/1.1 200 OK" or "HTTP/2 200"; 0 in other lines, -1 if it has more than three
- * digits. */
-static int status_of(const char *line, size_t size, int *version)
-{
-    static const char start[] = "HTTP/";
-    const char *end = line + size, *p = line + sizeof start - 1;
-    int v = 0, status = 0;
-    *version = 0;
-    if (size < sizeof start || memcmp(line, start, sizeof start - 1)) {
-        return 0;
-    }
-    for (; p < end && *p != ' '; p++) {
-        if (*p >= '0' && *p <= '9' && v < 10) {
-            v = v * 10 + *p - '0';
-        }
-    }
-    while (p < end && *p == ' ') {
-        p++;
-    }
-    for (; p < end && *p >= '0' && *p <= '9' && status < 100; p++) {
-        status = status * 10 + *p - '0';
-    }
-    *version = v < 10 ? v * 10 : v;
-    return p < end && *p >= '0' && *p <= '9' ? -1 : status;
-}
-
-/* The length that a Content-Length line gives, also if it says it twice ("5, 5"), or -1. */
-static int64_t length_of(const char *p, const char *end)
-{
-    for (int64_t length = -1;;) {
-        int64_t one = 0;
-        while (p < end && (*p == ' ' || *p == '\t')) {
-            p++;
-        }
-        if (p == end || *p < '0' || *p > '9') {
-            return -1;
-        }
-        for (; p < end && *p >= '0' && *p <= '9'; p++) {
-            if (one > (INT64_MAX - 9) / 10) {
-                return -1;
-            }
-            one = one * 10 + *p - '0';
-        }
-        while (p < end && (*p == ' ' || *p == '\t' || *p == '\r' || *p == '\n')) {
-            p++;
-        }
-        if (length >= 0 && one != length) {
-            return -1;
-        }
-        length = one;
-        if (p == end) {
-            return length;
-        }
-        if (*p++ != ',') {
-            return -1;
-        }
-    }
-}
-
-static bool is_coding(const char *p, const char *end, const char *name)
-{
-    size_t size = strlen(name);
-    while (p < end && (*p == ' ' || *p == '\t')) {
-        p++;
-    }
-    while (p < end && (unsigned char)end[-1] <= ' ') {
-        end--;
-    }
-    return (size_t)(end - p) == size && !strncasecmp(p, name, size);
-}
-
-/* Looks at the fields that say where the body ends and how it is coded. 0, or XF_E_... */
-static int see_field(xf_transfer *t, const char *line, size_t size)
-{
-    static const char length_name[] = "content-length:", coding_name[] = "content-encoding:";
-    const char *end = line + size;
-    if ((line[0] | 0x20) != 'c') {
-        return 0;
-    }
-    if (size >= sizeof length_name && !strncasecmp(line, length_name, sizeof length_name - 1)) {
-        int64_t length = length_of(line + sizeof length_name - 1, end);
-        if (length < 0 || (t->length >= 0 && t->length != length)) {
-            return XF_E_LENGTH;
-        }
-        t->length = length;
-    }
-    if (t->engine->options.compressed && size >= sizeof coding_name &&
-        !strncasecmp(line, coding_name, sizeof coding_name - 1)) {
-        const char *coding = line + sizeof coding_name - 1;
-        bool gzip = is_coding(coding, end, "gzip") || is_coding(coding, end, "x-gzip");
-        if (gzip && t->coding == XF_PLAIN) {
-            t->coding = XF_GZIPPED;
-        } else if (!is_coding(coding, end, "identity") && !is_coding(coding, end, "")) {
-            t->coding = XF_FOREIGN;
-        }
-    }
-    return 0;
-}
-
-static size_t on_header(char *line, size_t one, size_t size, void *userdata)
-{
-    (void)one;
-    xf_transfer *t = ((xf_easy *)userdata)->transfer;
-    xf_engine *e = t->engine;
-    t->last_io = e->now;
-    if (t->head_done) {
-        return size; /* trailers */
-    }
-    bool blank = line[0] == '\r' || line[0] == '\n';
-    if (!t->head_open && !blank) {
-        xf_buffer_take(&t->head, xf_buffer_size(&t->head)); /* after an interim answer */
-        t->head_open = true;
-        t->status = status_of(line, size, &t->http_version);
-        t->length = -1;
-        t->coding = XF_PLAIN;
-    }
-    t->error = t->status == 101  ? XF_E_SWITCH
-               : t->status == -1 ? XF_E_STATUS /* some versions of libcurl cut it to three digits */
-                                 : see_field(t, line, size);
-    if (t->error) {
-        return 0;
-    }
-    if (size > e->options.max_head - xf_buffer_size(&t->head)) {
-        t->error = XF_E_HEAD;
-        return 0;
-    }
-    if (!blank && xf_buffer_add(&t->head, line, size) < 0) {
-        t->error = XF_E_MEMORY;
-        return 0;
-    }
-    if (blank) {
-        t->head_open = false;
-    }
-    if (blank && t->status >= 200) {
-        t->head_done = true;
-        if (t->request.stream) {
-            xf_engine_note(e, t, XF_HEAD);
-        }
-    }
-    return size;
-}
-
-/* Adds to the body what was received of it. 0, or XF_E_... */
-static int add_body(xf_transfer *t, const char *bytes, size_t size, size_t most)
-{
-    if (!size) {
-        return 0;
-    }
-    if (t->coding == XF_FOREIGN) {
-        return XF_E_ENCODING;
-    }
-    if (t->coding == XF_PLAIN) {
-        return size > most - xf_buffer_size(&t->body)     ? XF_E_BODY
-               : xf_buffer_add(&t->body, bytes, size) < 0 ? XF_E_MEMORY
-                                                          : 0;
-    }
-    const xf_zlib *zlib = &t->engine->curl->zlib;
-    if (zlib->init == NULL) {
-        return XF_E_ENCODING;
-    }
-    if (t->gzip == NULL && (t->gzip = xf_gzip_new(zlib)) == NULL) {
-        return XF_E_MEMORY;
-    }
-    int bad = xf_gzip_push(t->gzip, bytes, size, &t->body, most);
-    return !bad                   ? 0
-           : bad == XF_GZIP_BAD   ? XF_E_GZIP
-           : bad == XF_GZIP_LARGE ? XF_E_BODY
-                                  : XF_E_MEMORY;
-}
-
-static size_t on_body(char *bytes, size_t one, size_t size, void *userdata)
-{
-    (void)one;
-    xf_transfer *t = ((xf_easy *)userdata)->transfer;
-    xf_engine *e = t->engine;
-    t->last_io = e->now;
-    bool stream = t->request.stream;
-    if (stream && xf_buffer_size(&t->body) >= e->options.high_water) {
-        t->receive_paused = true;
-        return CURL_WRITEFUNC_PAUSE;
-    }
-    t->error = add_body(t, bytes, size, stream ? SIZE_MAX : e->options.max_body);
-    if (t->error) {
-        return 0;
-    }
-    if (stream) {
-        xf_engine_note(e, t, XF_BODY);
-    }
-    return size;
-}
-
-static size_t on_upload(char *room, size_t one, size_t size, void *userdata)
+size_t xf_transfer_read_upload(char *room, size_t one, size_t size, void *userdata)
 {
     xf_transfer *t = ((xf_easy *)userdata)->transfer;
     size_t there = xf_buffer_size(&t->upload);
@@ -265,128 +72,6 @@ static size_t on_upload(char *room, size_t one, size_t size, void *userdata)
     return size;
 }
 
-/* ---- options ---- */
-
-#define NO_TIMEOUT_MS 2000000000L /* 0 would be libcurl's default, five minutes */
-
-/* The certificate of the client, or none. */
-static int set_certificate(xf_engine *e, xf_easy *easy, bool foreign)
-{
-    const xf_options *o = &e->options;
-    int bad = e->curl->easy_setopt(easy->curl, CURLOPT_SSLCERT, foreign ? NULL : o->cert_file);
-    bad |= e->curl->easy_setopt(easy->curl, CURLOPT_SSLKEY, foreign ? NULL : o->key_file);
-    bad |= e->curl->easy_setopt(easy->curl, CURLOPT_KEYPASSWD, foreign ? NULL : o->key_password);
-    easy->foreign = foreign;
-    return bad;
-}
-
-static int set_common(xf_engine *e, xf_easy *easy)
-{
-    const xf_options *o = &e->options;
-    CURL *c = easy->curl;
-    int bad = 0;
-#define SET(option, value) (bad |= e->curl->easy_setopt(c, option, value))
-    SET(CURLOPT_PRIVATE, easy);
-    SET(CURLOPT_ERRORBUFFER, easy->error);
-    SET(CURLOPT_WRITEFUNCTION, on_body);
-    SET(CURLOPT_WRITEDATA, easy);
-    SET(CURLOPT_HEADERFUNCTION, on_header);
-    SET(CURLOPT_HEADERDATA, easy);
-    SET(CURLOPT_READFUNCTION, on_upload);
-    SET(CURLOPT_READDATA, easy);
-    SET(CURLOPT_PREREQFUNCTION, on_prereq);
-    SET(CURLOPT_PREREQDATA, easy);
-    SET(CURLOPT_OPENSOCKETFUNCTION, xf_engine_open_socket);
-    SET(CURLOPT_OPENSOCKETDATA, easy);
-    SET(CURLOPT_CLOSESOCKETFUNCTION, xf_engine_close_socket);
-    SET(CURLOPT_CLOSESOCKETDATA, e);
-    SET(CURLOPT_NOSIGNAL, 1L);
-    SET(CURLOPT_PROTOCOLS, (long)(CURL_PROTO_HTTP | CURL_PROTO_HTTPS));
-    SET(CURLOPT_HTTP09_ALLOWED, 0L);
-    SET(CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    SET(CURLOPT_TCP_KEEPALIVE, 1L);
-    SET(CURLOPT_PATH_AS_IS, 1L);
-    SET(CURLOPT_SSL_VERIFYPEER, o->verify ? 1L : 0L);
-    SET(CURLOPT_SSL_VERIFYHOST, o->verify ? 2L : 0L);
-    SET(CURLOPT_HTTP_VERSION, (long)CURL_HTTP_1_1);
-    if (o->ca_file != NULL) {
-        SET(CURLOPT_CAINFO, o->ca_file);
-        SET(CURLOPT_PROXY_CAINFO, o->ca_file);
-    }
-    if (o->proxy != NULL) {
-        SET(CURLOPT_PROXY, o->proxy);
-    }
-    if (o->no_proxy != NULL) {
-        SET(CURLOPT_NOPROXY, o->no_proxy);
-    }
-#undef SET
-    /* Since 7.87: leave a name lookup behind on removal rather than wait for its thread. */
-    e->curl->easy_setopt(c, CURLOPT_QUICK_EXIT, 1L);
-    if (o->cert_file != NULL) {
-        bad |= set_certificate(e, easy, false);
-    }
-    easy->connect_timeout_ms = -1;
-    easy->set_up = true;
-    return bad;
-}
-
-static int set_request(xf_engine *e, xf_easy *easy, const xf_request *r)
-{
-    CURL *c = easy->curl;
-    int bad = 0;
-#define SET(option, value)                                                                         \
-    do {                                                                                           \
-        if (!bad)                                                                                  \
-            bad = e->curl->easy_setopt(c, option, value);                                          \
-    } while (0)
-    bool post = !strcmp(r->method, "POST");
-    bool bodied =
-        r->body != NULL || post || !strcmp(r->method, "PUT") || !strcmp(r->method, "PATCH");
-    bool plain_post = post && !r->upload;
-    if (!easy->plain_post || !plain_post) {
-        SET(CURLOPT_HTTPGET, 1L); /* takes back NOBODY and UPLOAD */
-        SET(CURLOPT_CUSTOMREQUEST, (char *)NULL);
-        SET(CURLOPT_POSTFIELDS, (char *)NULL);
-        if (r->upload) {
-            SET(CURLOPT_UPLOAD, 1L);
-            SET(CURLOPT_INFILESIZE_LARGE, r->upload_size);
-        } else if (bodied) {
-            SET(CURLOPT_POST, 1L);
-        } else if (!strcmp(r->method, "HEAD")) {
-            SET(CURLOPT_NOBODY, 1L);
-        } else {
-            SET(CURLOPT_HTTPGET, 1L);
-        }
-        if (!plain_post && strcmp(r->method, "HEAD")) {
-            SET(CURLOPT_CUSTOMREQUEST, r->method);
-        }
-    }
-    easy->plain_post = plain_post;
-    if (!r->upload && bodied) {
-        SET(CURLOPT_POSTFIELDSIZE_LARGE, (int64_t)r->body_size);
-        SET(CURLOPT_POSTFIELDS, r->body ? r->body : "");
-    }
-    long connect = r->connect_timeout_ms ? r->connect_timeout_ms : NO_TIMEOUT_MS;
-    if (easy->connect_timeout_ms != connect) {
-        SET(CURLOPT_CONNECTTIMEOUT_MS, connect);
-        easy->connect_timeout_ms = connect;
-    }
-    bool http2 = e->options.http2 && (r->url[4] == 's' || r->url[4] == 'S'); /* https: */
-    if (easy->http2 != http2) {
-        SET(CURLOPT_HTTP_VERSION, http2 ? (long)CURL_HTTP_2TLS : (long)CURL_HTTP_1_1);
-        /* Wait for a connection that can be shared, rather than open one for each request. */
-        SET(CURLOPT_PIPEWAIT, http2 ? 1L : 0L);
-        easy->http2 = http2;
-    }
-    if (e->options.cert_file != NULL && easy->foreign != r->foreign && !bad) {
-        bad = set_certificate(e, easy, r->foreign);
-    }
-    SET(CURLOPT_HTTPHEADER, r->headers);
-    SET(CURLOPT_URL, r->url);
-#undef SET
-    return bad;
-}
-
 /* ---- life ---- */
 
 void xf_transfer_init(xf_transfer *t, const xf_request *request)
@@ -404,10 +89,7 @@ int xf_transfer_start(xf_transfer *t, xf_engine *e, int64_t now)
     t->started = t->last_io = now;
     easy->transfer = t;
     easy->error[0] = 0;
-    int bad = easy->set_up ? 0 : set_common(e, easy);
-    if (!bad) {
-        bad = set_request(e, easy, &t->request);
-    }
+    int bad = xf_easy_set(e, easy, &t->request);
     const xf_request *r = &t->request;
     int64_t first = r->total_ns < r->idle_ns ? r->total_ns : r->idle_ns;
     if (!bad && first != XF_NO_DEADLINE &&
