@@ -1,7 +1,7 @@
 /* xtremeflow._core: the module, its state, its functions. */
 #include "binding/module.h"
 
-#include "binding/call/call.h"
+#include "binding/call/call_object.h"
 #include "binding/call/deliver.h"
 #include "binding/call/estimate.h"
 #include "binding/call/exchange.h"

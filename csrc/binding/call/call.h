@@ -46,8 +46,6 @@ struct CallObject {
     xf_call core;         /* the last field: it has one number per limit */
 };
 
-extern PyType_Spec xf_call_spec;
-
 /* Moves `c` to `stage`. A debug build aborts if that may not follow the present stage. */
 void xf_call_move(CallObject *c, xf_stage stage);
 
@@ -58,6 +56,11 @@ CallObject *xf_call_new(SchedulerObject *s, PyObject *coro, PyObject *estimate, 
 /* The call to which the running code belongs, if it is a call of `s` in flight. A new reference, or
    NULL without an error. */
 CallObject *xf_call_in_flight(SchedulerObject *s);
+
+/* The slots of its type by which it ends: of the garbage collector, and of the last reference. */
+int xf_call_traverse(PyObject *self, visitproc visit, void *arg);
+int xf_call_clear(PyObject *self);
+void xf_call_dealloc(PyObject *self);
 
 /* Frees the memory that was kept for calls of `s`. */
 void xf_call_free_all(SchedulerObject *s);
