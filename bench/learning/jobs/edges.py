@@ -101,7 +101,7 @@ def edges(seeds: int, tells: str) -> list[list[str]]:
         ["limit halved: seconds of refusals, the worst", f"{max(last for last, _ in cuts):.1f}"],
         ["limit halved: of the new limit in use", f"{mean(used for _, used in cuts):.3f}"],
         ["limit doubled: seconds until 95 % are in use, the worst", f"{max(rises):.0f}"],
-        ["second user: share of who has less, the worst", f"{least:.3f}"],
+        ["second user: part of the one with less, the worst", f"{least:.3f}"],
         ["second user: both together", f"{mean(both for _, both in shares):.3f}"],
         ["down for 30 s: attempts meanwhile, at most", str(max(n for n, _, _ in outages))],
         ["down for 30 s: s until one passes, at most", f"{max(s for _, s, _ in outages):.1f}"],
