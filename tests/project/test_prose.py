@@ -1,5 +1,6 @@
-"""Prose that a machine can judge: no sentence is too long, and none begins with "Who" or "What"
-unless it asks. The other rules of CONTRIBUTING.md are up to the reader."""
+"""Prose that a machine can judge: no sentence is too long, none begins with "Who" or "What" unless
+it asks, and a function's docstring begins with a verb. The other rules of CONTRIBUTING.md are up to
+the reader."""
 
 import ast
 import re
@@ -14,6 +15,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*
 MODULES = sorted([*ROOT.glob("xtremeflow/**/*.py"), *ROOT.glob("xtremeflow/*.pyi")])
 HEADERS = sorted(ROOT.glob("csrc/**/*.h"))
 
+VERB = re.compile(r"[A-Z]\w*s\b|Whether\b|See `")
 NO_QUESTION = re.compile(r"(?:who(?:ever)?|what(?:ever)?|nobody|somebody)\b", re.IGNORECASE)
 
 
@@ -54,6 +56,16 @@ def docstrings(source: str) -> Iterator[str]:
                 yield re.sub(r"^(?: {4}(?=\S)|(?=\w+ {2,}\S))", "- ", text, flags=re.MULTILINE)
 
 
+def functions(source: str) -> Iterator[tuple[str, str]]:
+    """The names and docstrings of functions. A property has the docstring of what it stands for."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            decorators = " ".join(map(ast.unparse, node.decorator_list))
+            if text is not None and not re.search(r"property|setter", decorators):
+                yield node.name, text
+
+
 def comments(source: str) -> Iterator[str]:
     for comment in re.findall(r"/\*(.*?)\*/", source, re.DOTALL):
         yield re.sub(r"^ *\* ?", "", comment, flags=re.MULTILINE)
@@ -71,6 +83,12 @@ def test_a_page_reads_well(page: Path) -> None:
 @pytest.mark.parametrize("module", MODULES, ids=name)
 def test_docstrings_read_well(module: Path) -> None:
     assert [f for text in docstrings(module.read_text("utf-8")) for f in faults(text)] == []
+
+
+@pytest.mark.parametrize("module", MODULES, ids=name)
+def test_a_function_s_docstring_begins_with_a_verb(module: Path) -> None:
+    texts = functions(module.read_text("utf-8"))
+    assert [(name, text) for name, text in texts if not VERB.match(text)] == []
 
 
 @pytest.mark.parametrize("header", HEADERS, ids=name)

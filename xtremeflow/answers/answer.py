@@ -210,7 +210,8 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 
 
 def _of_first_event(text: str) -> Any:
-    """The data of a stream's first event that has any, decoded; under `error` if it is named so."""
+    """Returns the data of a stream's first event that has any, decoded; under `error` if the event
+    has that name."""
     name = ""
     data: list[str] = []
     for line in _LINE_END.split(text):

@@ -64,11 +64,11 @@ class Followed(Protocol):
     """Follows the waits of the call that runs in a context, for a tracer."""
 
     def rests(self, call: Call) -> None:
-        """Called when the call has given its slot back for another attempt."""
+        """Notes that the call has given its slot back and waits for another attempt."""
         ...
 
     def resumes(self, call: Call) -> None:
-        """Called when its next attempt is admitted."""
+        """Notes that the call's next attempt is admitted."""
         ...
 
 

@@ -171,14 +171,14 @@ class _Batch(Generic[T]):
         return result
 
     def begun(self) -> None:
-        """The first answer has begun, as the call says in whatever thread."""
+        """Notes that the first answer has begun. Any thread may call it."""
         if asyncio._get_running_loop() is self.loop:
             self.release()
         else:
             self.loop.call_soon_threadsafe(self.release)
 
     def release(self) -> None:
-        """The cache is warm. The rest begins, in the context of the batch."""
+        """Notes that the cache is warm, and starts the rest in the context of the batch."""
         if self.warm or self.end.done():
             return
         self.warm = True

@@ -97,7 +97,8 @@ def _named(member: Mapping[str, Any]) -> str:
 
 
 def _waiting(limits: Sequence[Mapping[str, Any]], member: Mapping[str, Any]) -> str:
-    """Of a share on a server the number of waiting calls is known, else the first one's costs."""
+    """Says what a member waits for. A share on a server tells the number of waiting calls, others
+    the costs of the first one."""
     if "waits" in member:
         return f"; {member['waits']} calls wait" if member["waits"] else ""
     if member["state"] == "quiet":

@@ -60,7 +60,7 @@ class Observed:
         return self.samples[-1].seen
 
     def since_first(self) -> list[float]:
-        """The times of the samples, in seconds since the first admission."""
+        """Returns the times of the samples, in seconds since the first admission."""
         last = self.samples[-1]
         first = last.time - (last.seen["seconds_since_first_admission"] or 0.0)
         return [sample.time - first for sample in self.samples]

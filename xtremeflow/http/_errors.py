@@ -192,7 +192,8 @@ class UploadAborted(TransportError):
 
 
 def invalid_request(error: ValueError, method: str, url: str) -> InvalidRequest:
-    """The exception for a value that cannot be sent: itself if it is of this package."""
+    """Returns the exception for a value that cannot be sent: `error` itself if it is one of this
+    package."""
     if isinstance(error, InvalidRequest):
         return error
     invalid = InvalidRequest(f"{method} {shown_url(url)} cannot be sent: {error}")

@@ -24,7 +24,7 @@ _TOO_LARGE, _BROKEN, _NO_STREAM = -3, 18, 8  # see transport_error
 
 
 def begins(grouped: Grouped) -> None:
-    """Called when an attempt of a call is dispatched."""
+    """Notes that an attempt of the call is dispatched, and whether it leads."""
     call = current_call()
     grouped.led = call is not None and call.leads
     if grouped.led and grouped.seen.rules.usable == "scheduled":
@@ -110,7 +110,7 @@ class Assembled:
         yield self.body
 
     def abort(self) -> None:
-        """Nothing is left to be ended."""
+        """Does nothing, because the transfer has ended."""
 
 
 def with_fields(content: bytes, body: dict[str, Any], fields: dict[str, Any]) -> bytes:

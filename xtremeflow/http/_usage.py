@@ -25,6 +25,6 @@ class Tap(_http.Tap):
     __slots__ = ()
 
     def usage(self) -> Usage | None:
-        """The usage that the answer has told so far."""
+        """Returns the usage that the answer has told so far."""
         used = self.used()
         return None if used is None else Usage(*used)

@@ -117,7 +117,8 @@ class Costs:
         return {model: rule for model, rule in rules.items() if rule != UNKNOWN}
 
     def charge_by(self, rule: ChargeRule, *, until_learned: bool) -> None:
-        """The user says how the provider charges, for good or until its answers show it."""
+        """Takes the user's word on how the provider charges, for good or until its answers show
+        it."""
         self._rules.clear()
         self._fixed, self._assumed = (UNKNOWN, rule) if until_learned else (rule, None)
         self._charges.assume(self._assumed)
@@ -198,7 +199,7 @@ class Costs:
         return tariff
 
     def forget_tariffs(self) -> None:
-        """Each model's tariff counts as changed."""
+        """Makes each model's tariff count as changed."""
         self._foretold.clear()
 
     def caught_up(self, spent: Spent) -> None:
@@ -220,7 +221,7 @@ class Costs:
     def _doubt(
         self, model: str, rule: ChargeRule, calls: Iterable[Used], withheld: Amounts
     ) -> None:
-        """By so much what was charged by that rule may be too much."""
+        """Notes that these calls may have been charged `withheld` too much by that rule."""
         doubtful = self._doubtful.get(model)
         if doubtful is None:
             doubtful = self._doubtful[model] = _Doubtful(rule)

@@ -111,7 +111,7 @@ class Learner:
         }
 
     def configure(self, index: int, limit: Limit, *, capped: bool) -> None:
-        """Called when the user has replaced a limit; `capped` says whether with a capacity."""
+        """Notes that the user has replaced a limit; `capped` says whether with a capacity."""
         self._limits.replace(index, limit, capped=capped)
         self._told.forget(index, key_of(limit))
         self.reasons.pop(index, None)
@@ -153,8 +153,8 @@ class Learner:
         return self._core._now() >= min(finder.due_at, self._told.due_at)
 
     def told(self, answer: Answer) -> None:
-        """Follow what an answer's head tells of limits, once: before it is known what the answer
-        means, where that takes its time."""
+        """Follows what an answer's head tells of limits, once. It may be called before the body has
+        come, and so before the meaning of the answer is known."""
         if answer.followed is not None:
             return
         finder = self._finder
@@ -198,7 +198,7 @@ class Learner:
         self._told.caught_up(index, remaining, reset)
 
     def passed(self, flights: Iterable[Flight]) -> None:
-        """Such answers have come."""
+        """Takes in answers that told nothing new."""
         if self.slots is not None:
             crowded, answered = self._crowds.passed, self.slots.answered
             for now, dispatched, crowd, in_flight, waiting in flights:
@@ -217,7 +217,7 @@ class Learner:
         return finder.refused(gauge, verdict, told)
 
     def _for_a_place(self, verdict: Verdict, *, busy: bool) -> Verdict:
-        """The verdict on a refusal that may be for the number of calls in flight."""
+        """Returns the verdict on a refusal that may be for the number of calls in flight."""
         flight = self._core._flight()
         if self.slots is None or flight is None:
             return verdict

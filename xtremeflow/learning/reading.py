@@ -139,7 +139,7 @@ class Limits:
             self._indices.setdefault(key, index)
 
     def replace(self, index: int, limit: Limit, *, capped: bool) -> None:
-        """Called when the user has replaced a configured limit."""
+        """Notes that the user has replaced a configured limit."""
         self.configured[index] = limit
         (self._uncapped.discard if capped else self._uncapped.add)(index)
         self._index()

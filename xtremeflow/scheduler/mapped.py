@@ -97,10 +97,11 @@ class Mapped(_core.Scheduler):
         items: Iterable[T] | AsyncIterable[T],
         **options: Any,
     ) -> Generator[R, None, None]:
-        """`map` for code without an event loop: a script, or a notebook, where one runs already.
+        """Yields the results of `map` to code without an event loop: to a script, or to a notebook,
+        where one runs already.
 
-        The loop has a thread of its own, in which `fn` and `items` are called; it ends with the
-        iteration. The arguments are those of `map`.
+        The loop has a thread of its own, which calls `fn` and `items` and ends with the iteration.
+        The arguments are those of `map`.
         """
         results: AsyncGenerator[Any, None] = self.map(fn, items, **options)
         return results_of(results)

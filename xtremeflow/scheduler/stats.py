@@ -187,7 +187,7 @@ class Stats:
 
 
 def share_from(name: str, shared: Mapping[str, Any]) -> ShareStats:
-    """Build ShareStats from what the C core tells of the account."""
+    """Builds ShareStats from what the C core tells of the account."""
     members = shared["members"]
     own = next(each for each in members if each["seat"] == shared["seat"])
     parts = [
@@ -221,7 +221,7 @@ def _prefixes_from(told: Mapping[str, Any] | None) -> PrefixStats | None:
 
 
 def leased_from(name: str, holder: Holder, snapshot: Mapping[str, Any]) -> ShareStats:
-    """Build ShareStats from the last answer of a share's server."""
+    """Builds ShareStats from the last answer of a share's server."""
     last = holder.last
     used = last.used if last is not None else ()
     parts = [

@@ -37,7 +37,7 @@ class Alone:
         self._units: list[float] = []  # of its own chunks
 
     def begin(self, limits: int, answered: int) -> None:
-        """An outage begins. The keeper's last answer was at `answered` (ns)."""
+        """Begins an outage. The keeper's last answer was at `answered` (ns)."""
         self._began = self._try_at = self._clock()
         self._from, self._units = max(self._began, answered + LINE), [0.0] * limits
         if self._began > self._ended + LATEST * 1e9:
@@ -46,11 +46,11 @@ class Alone:
             self.put_off()
 
     def end(self, left: Sequence[float], limits: Sequence[Definition], members: int) -> list[float]:
-        """The outage is over, and `left` of its chunks are not used. Returns what it owes of each
-        limit.
+        """Ends an outage, with `left` of the member's chunks unused. Returns what the member owes
+        of each limit.
 
-        The account's buckets have gained meanwhile at most what they hold. The members together
-        owe no more than that, and a chunk.
+        The account's buckets have gained meanwhile at most what they hold. The members together owe
+        no more than that, and a chunk.
         """
         self._ended = self._clock()
         used = [max(0.0, own - rest) for own, rest in zip(self._units, left, strict=True)]

@@ -38,8 +38,8 @@ class Demand:
             self._submitted, self._looked_at = state["submitted"], state["now"]
 
     def calls(self, state: dict[str, Any]) -> tuple[int, ByLimit, ByLimit]:
-        """The calls for which a chunk is asked: their number, the first one's cost, and the mean of
-        the others."""
+        """Returns the calls for which to ask for a chunk: their number, the cost of the first one,
+        and the mean of the others."""
         heads, left, waiting = state["head"], state["left"], state["waiting"]
         costs = zip(heads, state["mean"], strict=True)
         mean = tuple(float(mean) if mean > 0 else float(head) for head, mean in costs)
@@ -68,8 +68,9 @@ class Demand:
     def be_fair(
         self, taken: Taken, limits: Sequence[Definition], start: int, only_part: bool
     ) -> None:
-        """A chunk begins at `start` (ns). By units, a member whose call is larger than its chunk
-        lets the others have theirs. `only_part`: it uses its part of the limits only."""
+        """Notes a chunk that begins at `start` (ns), and with it the member's next turn. By units,
+        a member whose call is larger than its chunk lets the others have theirs first. `only_part`:
+        it uses its part of the limits only."""
         assert taken.chunk is not None
         self._not_before = 0.0
         rates = [amount / per for _, amount, per, _ in limits]

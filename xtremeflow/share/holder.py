@@ -114,7 +114,8 @@ class Holder:
         return described
 
     async def _bury_gone(self) -> None:
-        """A member that was killed must not keep its limits against one that starts anew."""
+        """Buries members that were killed, so that they do not keep their limits against one that
+        starts anew."""
         described = described_from(await self._command("describe"))
         if described is None or described.members > FEW:
             return  # among many there are others that see to it
@@ -125,7 +126,7 @@ class Holder:
                 await self._command("bury", member["member"], member["seen"])
 
     def _take_in(self, described: Described) -> None:
-        """The limits, as they are for all."""
+        """Takes over the limits and slots that count for all members."""
         before = self.limits if self._joined else []
         self.limits: list[Definition] = list(described.limits)
         self.slots = described.slots
@@ -259,14 +260,14 @@ class Holder:
         self._demand.note(state)
 
     def _keep_nothing(self) -> None:
-        """Nothing goes back, since levels were set meanwhile, or the account is another one."""
+        """Gives nothing back, since levels were set meanwhile, or the account is another one."""
         self._unused = [0.0] * len(self.limits)
         self._refunded = [0.0] * len(self.limits)
 
     # -- asks
 
     def _ask_of(self, scheduler: _core.Scheduler, state: dict[str, Any]) -> Ask | None:
-        """An ask, or None if there is nothing to say."""
+        """Returns an ask, or None if there is nothing to say."""
         waiting, in_use = state["waiting"], state["in_use"]
         want = in_use + waiting
         if self.slots >= 0:
@@ -412,7 +413,7 @@ class Holder:
         self._take_in(described)
 
     def _hear(self, message: str) -> None:
-        """A message of the keeper, in the loop."""
+        """Takes a message of the keeper, in the loop."""
         self._heard.append(message)
         self._news.set()
 
@@ -433,7 +434,7 @@ class Holder:
     # -- an outage of the keeper
 
     async def _go_on_alone(self, error: Unreachable) -> None:
-        """The keeper does not answer. Until it does, the member uses its part of the limits."""
+        """Uses the member's part of the limits until the keeper answers again."""
         self.reachable = False
         self.outages += 1
         logger.warning("the share %r does not answer: %s", self.name, error)
@@ -476,7 +477,7 @@ class Holder:
             scheduler._lease_grant(start, head, units)
 
     def _owe(self) -> None:
-        """The account has to know what was used without it."""
+        """Charges the account for what was used without it."""
         scheduler = self._scheduler()
         if scheduler is None:
             return

@@ -180,7 +180,8 @@ class Member:
         return self.path.with_name(f"{self.path.name}.{seat}.{kind}")
 
     def _where(self, seat: int) -> tuple[int, int, int]:
-        """The seat, told from those of other shares in this process."""
+        """Returns the seat, with the file that tells it from those of other shares in this
+        process."""
         return (*self._key, seat)
 
     def poke(self, seats: Sequence[int]) -> None:

@@ -58,7 +58,7 @@ async def _is_alive(keeper: Keeper, member: dict[str, Any]) -> bool:
 
 
 def _readable(state: dict[str, Any], members: list[dict[str, Any]]) -> dict[str, Any]:
-    """The state in units and seconds, with the names that shares on one machine use."""
+    """Returns the state in units and seconds, with the names that shares on one machine use."""
     return {
         "limits": [
             {

@@ -197,7 +197,7 @@ class RayKeeper:
             raise self._meaning_of(error) from error
 
     def _check(self) -> None:
-        """Ray starts a cluster of its own where it has none."""
+        """Refuses a process without a cluster, where Ray would start one of its own."""
         if not self._ray.is_initialized():
             raise Unreachable("Ray is shut down in this process")
 

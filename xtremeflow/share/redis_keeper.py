@@ -144,7 +144,7 @@ class RedisKeeper:
                 os.close(nowhere)
 
     def _pool_of(self, share: RedisShare) -> Any:
-        """A pool that knows how connections are made; it holds none."""
+        """Returns a pool that knows how connections are made; it holds none."""
         if isinstance(share.server, str):
             return self._redis.asyncio.ConnectionPool.from_url(share.server)
         pool = getattr(share.server, "connection_pool", None)

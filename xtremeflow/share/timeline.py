@@ -314,7 +314,8 @@ class Timeline:
     # -- slots
 
     def _fair(self, member: str) -> int:
-        """The slots to which a member comes back while others wait for some; -1: none does."""
+        """Returns the number of slots to which a member comes back while others wait for some; -1
+        if none wait."""
         others = len(self.line) - (member in self.line)
         contested = self.slots >= 0 and (others > 0 or self.out > self.slots)
         return self.slots // max(1, self.wanting) if contested else -1

@@ -77,7 +77,7 @@ class Enforcer(ABC):
         return None
 
     def release(self, cost: int) -> None:  # noqa: B027 - only a limit on concurrency cares
-        """Called when the call that took `cost` has ended."""
+        """Notes that the call that took `cost` has ended."""
 
 
 class TokenBucket(Enforcer):

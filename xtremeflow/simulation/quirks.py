@@ -156,8 +156,8 @@ class Door:
         self._passed: deque[float] = deque()  # times of passed calls, for two times `growth_over`
 
     def refuses(self, now: float) -> tuple[Reason, float | None] | None:
-        """Called before the limits are asked. Returns the cause and the wait of a refusal, or
-        None."""
+        """Returns the cause and the wait of a refusal that no limit explains, or None. To be called
+        before the limits are asked."""
         quirks = self._quirks
         if self._opens is None:
             self._opens = now + quirks.blocked
@@ -171,8 +171,8 @@ class Door:
         return None
 
     def too_steep(self, now: float) -> bool:
-        """Called after the limits have let a call pass. Returns whether calls have grown too
-        fast."""
+        """Returns whether calls have grown too fast. To be called after the limits have let a call
+        pass."""
         quirks = self._quirks
         if quirks.growth is None:
             return False

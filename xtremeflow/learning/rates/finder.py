@@ -142,7 +142,7 @@ class RateFinder:
                 self._set(i, 1.0, "as it was when last used", level=level)
 
     def replace(self, index: int, limit: Limit, bound: Limit | None) -> None:
-        """Called when the user has replaced a limit."""
+        """Notes that the user has replaced a limit."""
         for i, suspect in enumerate(self.suspects):
             if suspect.index == index:
                 suspect.most, suspect.rate, suspect.pace = bound, limit.rate, limit.rate
@@ -179,8 +179,11 @@ class RateFinder:
                 self._set(i, factor, None)
 
     def refused(self, gauge: Gauge, verdict: Verdict, told: Mapping[int, Limit]) -> Verdict:
-        """A call was refused, and nothing that is told explains it; `told` are the limits that
-        answers tell of, by index. Returns the verdict, with what to wait for."""
+        """Takes a refusal that no told limit explains. Returns the verdict, with the wait that it
+        advises.
+
+        told: The limits that answers tell of, by index.
+        """
         whole, gauge = gauge, self._own(gauge)
         control, is_doubtful = self._control, bool(told) and not self.culprits
         before, seconds = self._ledger.before(gauge.readings), self._seconds(gauge)
@@ -207,7 +210,7 @@ class RateFinder:
         return verdict if wait == verdict.wait else replace(verdict, advised=wait)
 
     def too_steep(self, gauge: Gauge, verdict: Verdict) -> Verdict:
-        """A call was refused because calls have grown too fast."""
+        """Takes a refusal of a call because calls have grown too fast. Returns the verdict."""
         gauge = self._own(gauge)
         self._ledger.refuse(gauge.readings)
         wait = self._ramp.refused(gauge.now, gauge.sent_at, self._lately(gauge))
@@ -234,7 +237,7 @@ class RateFinder:
         self._core._pace(index, pace)
 
     def _met(self, gauge: Gauge, before: Sequence[float], factor: float) -> None:
-        """A limit was met, at `factor` times the rate."""
+        """Notes that a limit was met, at `factor` times the rate."""
         self._guesses.clear()
         costs = [reading.cost for reading in gauge.readings]
         amounts, units = tuple(before), self._paid(costs, before)
@@ -249,7 +252,8 @@ class RateFinder:
         self._empty()
 
     def _paid(self, costs: Sequence[float], amounts: Sequence[float]) -> list[int]:
-        """The limits of which something is used, but not just what is used of one before."""
+        """Returns the limits of which a call costs something. Of several with the same past use it
+        returns the first."""
         return [i for i, cost in enumerate(costs) if cost > 0 and amounts[i] not in amounts[:i]]
 
     def _believe(self, units: Sequence[int], factor: float) -> None:

@@ -57,7 +57,8 @@ class Rate:
     doubt: float = 1.0
 
     def off(self, other: Rate) -> float:
-        """By how much another word on it differs, relative to the larger; negative: less."""
+        """Returns by how much another finding differs, relative to the larger; negative if it is
+        less."""
         return (other.rate - self.rate) / max(other.rate, self.rate)
 
     def see(self, other: Rate) -> None:
@@ -138,15 +139,15 @@ class Bank:
         self._units: list[int] = []
 
     def known(self, i: int, rate: float, doubt: float) -> None:
-        """Begin with that bucket."""
+        """Begins with a bucket of that rate."""
         model = self._models[KINDS.index(BUCKET)]
         model.rates[i], model.tries = Rate(rate, doubt), 1
         self._units = [*self._units, i]
 
     def refused(self, time: float, amounts: ByLimit, units: Sequence[int], costs: Sequence[float],
                 past: Ledger) -> None:  # fmt: skip
-        """A call sent at `time`, before which `amounts` had been admitted, was refused; `units` are
-        those that it may be for."""
+        """Takes the refusal of a call that was sent at `time`, before which `amounts` had been
+        admitted. `units` are those that it may be for."""
         since, then = self._anchor or (time, amounts)
         self._units = list(units)
         for model in self._models:
@@ -170,8 +171,8 @@ class Bank:
             self._anchor = time, amounts
 
     def blocked(self, seconds: float, time: float, amounts: ByLimit) -> None:
-        """Nothing had passed for so long, until `time`. A window that is used up explains that if
-        it is longer; a bucket does not, as the cost of a call comes in soon."""
+        """Notes that no call had passed for so long, until `time`. A window that is used up
+        explains that if it is longer. A bucket does not, as the cost of a call comes in soon."""
         for model in self._models:
             if not model.kind.slides or model.kind.span < seconds:
                 model.contradict()

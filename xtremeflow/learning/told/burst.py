@@ -39,7 +39,7 @@ class Burst:
         return list(self._highest)
 
     def begin(self, index: int, seconds: float) -> None:
-        """A bucket is told to hold so much, and may be full."""
+        """Notes that a bucket is told to hold so much, and may be full."""
         self._highest[index] = seconds
 
     def forget(self, index: int) -> None:
@@ -58,8 +58,8 @@ class Burst:
         return due and self.seconds < inf
 
     def refused(self, now: float, levels: Mapping[int, float]) -> bool:
-        """A call was refused, at these levels, of which there was enough left. Returns whether
-        buckets that hold less explain that."""
+        """Takes a refusal at these levels, at which enough was left. Returns whether buckets that
+        hold less explain it."""
         used = max((self._highest[index] - level for index, level in levels.items()), default=0.0)
         if not levels or (used < LEAST and now - self._cut_at < SOON):
             return False

@@ -103,7 +103,7 @@ class ToldFollower:
         return None if told is None else told.limit
 
     def forget(self, index: int, key: LimitKey) -> None:
-        """Called when the user has replaced a limit. The next answer tells the provider's."""
+        """Notes that the user has replaced a limit. The next answer tells the provider's."""
         self._told.forget(key)
         self._last.pop(index, None)
         self._burst.forget(index)
@@ -113,7 +113,8 @@ class ToldFollower:
     # -- answers that tell nothing new: see csrc/binding/scheduler/foretold.c
 
     def expected(self) -> list[Word] | None:
-        """What the next answer says of limits if it tells nothing new; None if that is not sure."""
+        """Returns what the next answer says of limits if it tells nothing new; None if that is not
+        sure."""
         words: list[Word] = []
         for key, seen, is_sure in self._told.beliefs:
             index = self._limits.index(key)
@@ -152,14 +153,15 @@ class ToldFollower:
         return inf if self._others_at is None else self._others_at + MEMORABLE
 
     def noticed(self, index: int, moved: float) -> float:
-        """An answer that told nothing new has moved the level by so much; see `_forget_at`."""
+        """Notes by how much an answer that told nothing new has moved the level. Returns
+        `_forget_at`."""
         told = self._last.get(index)
         if told is not None:
             self._notice(told, self._kept(index, told), moved)
         return self._forget_at
 
     def caught_up(self, index: int, remaining: float, reset: float | None) -> None:
-        """Such answers have said at last that so much is left."""
+        """Notes what is left by the last of the answers that told nothing new."""
         told = self._last.get(index)
         if told is not None:
             self._last[index] = replace(told, remaining=remaining, reset=reset, changed=False)
@@ -251,8 +253,8 @@ class ToldFollower:
                 self._pace(index, told, limit)
 
     def cut(self, gauge: Gauge) -> bool:
-        """The answer's call was refused, though enough was left. Returns whether buckets that hold
-        less than they are told to explain that."""
+        """Takes a refusal for which enough was left. Returns whether it is explained by buckets
+        that hold less than told."""
         levels: dict[int, float] = {}
         for index in self._burst.limits:
             reading, rate = gauge.readings[index], self._last[index].limit.rate

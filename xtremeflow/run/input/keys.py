@@ -23,7 +23,8 @@ class Key:
     __slots__ = ("_bytes", "_redaction", "source")
 
     def __init__(self, text: str, source: str = "") -> None:
-        """`source` names the place of the key. Raises KeyProblem if no header can carry it."""
+        """Takes the key's text; `source` names its place. Raises KeyProblem if no header can carry
+        it."""
         text = text.strip()
         if not text:
             raise KeyProblem("the key is empty")

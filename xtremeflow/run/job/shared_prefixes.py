@@ -60,7 +60,7 @@ class SharedPrefixes:
                 self._look()
 
     def end(self) -> None:
-        """Called after the last line."""
+        """Looks at the lines that are held, after the last one."""
         self._look()
         found = difference(self._alone)
         if found is not None:

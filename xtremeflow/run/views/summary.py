@@ -103,7 +103,7 @@ class Summary:
         return found
 
     def _used(self, limit: LimitStats) -> float:
-        """The share of what the limit has allowed that calls have taken which were not refused."""
+        """Returns the share of the allowed units that calls used which were not refused."""
         allowed = limit.capacity + limit.rate * self.seconds
         passed = self.counts.passed.get(limit.name, 0)
         return round(passed / allowed, 4) if allowed > 0 else 0.0

@@ -178,7 +178,7 @@ class Profile(ABC):
         return pattern is not None and re.fullmatch(pattern, head) is not None
 
     def begin(self, account: Account) -> None:  # noqa: B027 - only some go by the wall's clock
-        """Called before the first call, for limits that follow the time of day."""
+        """Sets limits that follow the time of day, before the first call."""
 
     def enforcer(self, name: str, amount: int, minute: float) -> Enforcer:
         """Returns the limit of that name. `minute` is the length of a minute in seconds."""

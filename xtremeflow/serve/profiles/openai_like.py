@@ -12,7 +12,7 @@ from xtremeflow.serve.profiles.base import Account
 def openai_headers(
     account: Account, dialect: Dialect, reset: Callable[[float], str]
 ) -> dict[str, str]:
-    """The `x-ratelimit-*` headers; `reset` writes seconds as the provider does."""
+    """Returns the `x-ratelimit-*` headers; `reset` writes seconds as the provider does."""
     told: dict[str, str] = {}
     for unit, (name, *_) in dialect.units.items():
         if name in account.limits:
