@@ -38,3 +38,27 @@ def test_headers_tell_of_limits_that_there_are(name: str) -> None:
     if provider.tells is not None:
         told = {quota for names in provider.tells.units.values() for quota in names}
         assert told <= provider.quotas.keys()
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "read", "write"),
+    [
+        ("openai", "gpt-4o-mini", 0.5, 1.0),
+        ("openai", "o3-mini", 0.5, 1.0),
+        ("openai", "o4-mini", 0.25, 1.0),
+        ("openai", "gpt-4.1-nano", 0.25, 1.0),
+        ("openai", "gpt-5", 0.1, 1.0),
+        ("openai", "gpt-5.4-mini", 0.1, 1.0),
+        ("openai", "gpt-5.6", 0.1, 1.25),
+        ("anthropic", "claude-sonnet-4-5", 0.1, 1.25),
+        ("anthropic", "claude-opus-5-5", 0.05, 1.25),
+    ],
+)
+def test_the_cache_has_the_prices_of_the_model(
+    provider: str, model: str, read: float, write: float
+) -> None:
+    rules = PROVIDERS[provider].cache_of(model)
+    assert rules is not None
+    assert (rules.read_price, rules.write_price) == (read, write)
+    assert rules.paid(1000, 400, 500) == pytest.approx(100 + 400 * read + 500 * write)
+    assert rules.saved(400, 500) == pytest.approx(400 * (1 - read) + 500 * (1 - write))

@@ -59,5 +59,8 @@ ANTHROPIC = Provider(
     caches={
         r"haiku-4-5|opus-4-[5-9]": replace(_CACHE, minimum=4096),
         r"haiku": replace(_CACHE, minimum=2048),
+        # Source: https://platform.claude.com/docs/en/about-claude/pricing
+        r"(opus|sonnet)-5-5": replace(_CACHE, read_price=0.05),
+        r"(fable|mythos)-5-1": replace(_CACHE, read_price=0.025),
     },
 )

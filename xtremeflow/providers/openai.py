@@ -6,6 +6,7 @@ Source: https://developers.openai.com/api/docs/guides/rate-limits
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from xtremeflow.providers.provider import CacheRules, Dialect, Provider, UsualLimit
 from xtremeflow.values.charges import ChargeRule
@@ -30,6 +31,8 @@ FROM_5_6 = CacheRules(
 """The cache of the models from gpt-5.6 on: boundaries are not rounded, and writes have a price. See
 https://developers.openai.com/api/docs/guides/prompt-caching"""
 
+_BEFORE = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15, read_price=0.5)
+
 OPENAI = Provider(
     "openai",
     "OpenAI",
@@ -43,8 +46,13 @@ OPENAI = Provider(
     },
     tells=DIALECT,
     rule=ChargeRule("max", settles=False, cached_free=False),
-    cache=CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15, read_price=0.5),
-    caches={r"^gpt-(5\.([6-9]|\d\d)|[6-9])": FROM_5_6},
+    cache=_BEFORE,
+    # Source of the prices: https://developers.openai.com/api/docs/pricing
+    caches={
+        r"^gpt-(5\.([6-9]|\d\d)|[6-9])": FROM_5_6,
+        r"^gpt-5": replace(_BEFORE, read_price=0.1),
+        r"^(gpt-4\.1|o3(?!-mini)|o4)": replace(_BEFORE, read_price=0.25),
+    },
     streams="asked",
     cache_key=True,
     refused_count=True,  # see https://help.openai.com/en/articles/5955604

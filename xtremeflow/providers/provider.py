@@ -132,8 +132,12 @@ class CacheRules:
 
     def paid(self, prompt: int, read: int, written: int) -> float:
         """Returns the price of a prompt, in tokens of input that the cache does not know."""
-        rest = prompt - read - written
-        return rest + self.read_price * read + self.write_price * written
+        return prompt - self.saved(read, written)
+
+    def saved(self, read: int, written: int) -> float:
+        """Returns what the cache takes off the price of a prompt, in the same unit. It is below 0
+        where the writes cost more than the reads have saved."""
+        return (1.0 - self.read_price) * read + (1.0 - self.write_price) * written
 
 
 @dataclass(frozen=True)
