@@ -95,6 +95,8 @@ MAKERS: dict[str, tuple[str, Callable[..., dict[str, Any]]]] = {
     "anthropic": ("/v1/messages", message),
 }
 
+PRICES = {"openai": (0.5, 1.0), "anthropic": (0.1, 1.25)}  # of a read and a write, for these models
+
 
 @pytest.mark.parametrize("profile", MAKERS)
 def test_one_call_of_each_prefix_leads_and_the_others_find_it(profile: str) -> None:
@@ -113,6 +115,10 @@ def test_one_call_of_each_prefix_leads_and_the_others_find_it(profile: str) -> N
         assert prefixes is not None
         assert (prefixes.led, prefixes.hits) == (2, 1.0)
         assert prefixes.read >= 0.8 * prefixes.expected > 0
+        read, written = PRICES[profile]
+        saved = (1 - read) * prefixes.read + (1 - written) * prefixes.written
+        assert prefixes.saved == pytest.approx(saved)
+        assert 0 < saved < prefixes.prompts
 
     run(main())
 

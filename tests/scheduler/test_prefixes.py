@@ -258,3 +258,17 @@ def test_nothing_is_told_of_prefixes_where_no_call_has_named_one() -> None:
 
 def test_outside_a_call_a_first_token_says_nothing() -> None:
     report_first_token()
+
+
+def test_what_the_cache_saves_is_unknown_where_the_scheduler_knows_no_provider() -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler()
+
+        async def ask() -> None:
+            scheduler.settle({"input_tokens": 10, "output_tokens": 1})
+
+        await scheduler.submit(ask(), prefix="a")
+        told = prefixes(scheduler.stats())
+        assert (told.prompts, told.saved_share) == (0, None)
+
+    run(main())

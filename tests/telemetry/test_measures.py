@@ -12,6 +12,7 @@ import pytest
 
 from xtremeflow import Limit, LimitStats, Stats, TaskScheduler
 from xtremeflow.run.views.measures import MEASURES as OF_RUN
+from xtremeflow.scheduler.stats import PrefixStats
 from xtremeflow.serve.measures import MEASURES as OF_SERVE
 from xtremeflow.telemetry.measure import InstrumentKind, Measure, Reader, one
 from xtremeflow.telemetry.measures import MEASURES, look
@@ -64,6 +65,16 @@ def test_every_counter_of_a_scheduler_is_measured() -> None:
     for field in fields(Stats):
         if field.name not in told_otherwise:
             assert renamed.get(field.name, field.name) in families, field.name
+    of_prefixes = {"prefix_" + field.name for field in fields(PrefixStats)}
+    of_prefixes -= {"prefix_bound"}  # a setting, not a figure
+    of_prefixes -= {"prefix_expected", "prefix_read", "prefix_written"}  # prefix.tokens
+    of_prefixes -= {"prefix_looked_up", "prefix_found"}  # prefix.lookups
+    renamed = {"prefix_led": "prefix_leaders", "prefix_lapsed": "prefix_lapses"}
+    for name in of_prefixes:
+        assert (
+            renamed.get(name, name)
+            in {each.removesuffix("_seconds") for each in families} | families
+        )
     of_limits = {"limit_" + field.name for field in fields(LimitStats)}
     of_limits -= {"limit_name", "limit_configured", "limit_learned", "limit_held_back"}
     assert of_limits <= {family.removesuffix("_ratio") for family in families}

@@ -96,6 +96,7 @@ def test_the_meter_observes_every_measure_of_a_scheduler_in_one_look(telemetry: 
         scheduler = Watched(2, limits=[Limit("tokens", 600, 60, capacity=600)])
         instrument(scheduler, meter=telemetry.meter)
         await (await scheduler.start_task(asyncio.sleep(1), 20, prefix="p"))
+        scheduler._save(100, 40.0)  # as a client does that knows the provider
         for times in (1, 2):
             metrics = telemetry.metrics()
             assert scheduler.asked == times

@@ -55,7 +55,11 @@ class Auto:
         self._max_body = options.max_body
         scheduler = admission.scheduler
         self._groups = Groups(
-            options.prefixes, decode, admission.now, lambda: allowed_by(scheduler.limits)
+            options.prefixes,
+            decode,
+            admission.now,
+            lambda: allowed_by(scheduler.limits),
+            scheduler._save,
         )
 
     async def prepared(self, terms: CallTerms, url: str, content: Any) -> Prepared | None:

@@ -142,6 +142,8 @@ class Groups:
     now      returns seconds
     allowed  returns the calls that may be sent at once, and those in a minute beyond them; None if
              that is not known
+    save     is told of each answer of a known provider the tokens of its prompt, and those whose
+             price the cache has saved
     """
 
     def __init__(
@@ -150,8 +152,10 @@ class Groups:
         decode: Callable[[bytes], Any],
         now: Callable[[], float],
         allowed: Callable[[], Allowed | None] = lambda: None,
+        save: Callable[[int, float], None] = lambda prompt, saved: None,
     ) -> None:
         self._prefixes = prefixes
+        self._save = save
         self._decode = decode
         self._now = now
         self._allowed = allowed
@@ -277,7 +281,9 @@ class Groups:
     def answered(self, grouped: Grouped, usage: Usage) -> None:
         """Notes what an answer says of the cache. After some groups without a hit their model has
         no groups any more."""
-        group = grouped.group
+        group, seen = grouped.group, grouped.seen
+        if seen.place.provider is not None:
+            self._save(usage.input, seen.rules.saved(usage.cached, usage.written))
         if grouped.led or not usage.input:
             return
         if usage.cached > 0 and usage.cached >= _HIT * grouped.share * usage.input:

@@ -191,6 +191,8 @@ class TaskScheduler(Sharing):
         snapshot = self._snapshot()
         snapshot["share"] = self._share_stats()
         with self._learning:
+            if snapshot["prefixes"] is not None:
+                snapshot["prefixes"].update(prompts=self._prompts, saved=self._saved)
             charges, learner = self._costs.beliefs, self._learner
             if learner is None:
                 return stats_from(snapshot, self._limits, charges=charges)

@@ -49,6 +49,8 @@ class Observing(Mapped):
     _share: Member | None
     _units: tuple[str, ...]
     _on_tokens: list[tuple[int, str]]
+    _prompts: int = 0  # tokens, of the calls with a prefix whose provider's prices are known
+    _saved: float = 0.0  # of these, those whose price the cache has saved
 
     def observe(
         self,
@@ -230,6 +232,12 @@ class Observing(Mapped):
                     self._withhold(index, settled.withheld[name])
             self._hand_over(key)
         return settled.amounts
+
+    def _save(self, prompt: int, saved: float) -> None:
+        """Notes the tokens of a call's prompt, and those whose price the cache has saved."""
+        with self._learning:
+            self._prompts += prompt
+            self._saved += saved
 
     def estimate(
         self,

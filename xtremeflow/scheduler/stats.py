@@ -74,7 +74,7 @@ class ShareStats:
 class PrefixStats:
     """A snapshot of the calls that share prefixes; see the argument ``prefix`` of `start_task`.
 
-    Tokens are those of the usages that `settle` received.
+    Tokens are those of the usages that `settle` received, as far as these calls have told one.
     """
 
     groups: int
@@ -84,18 +84,36 @@ class PrefixStats:
     lapsed: int
     """Of these, those whose answer had not begun within the bound, while other calls waited."""
     expected: int
-    """Tokens of prefixes, of the calls that did not lead and have told their usage."""
+    """Tokens of prefixes, of the calls that did not lead."""
     read: int
     """Tokens that calls have read from the provider's cache."""
     written: int
     """Tokens that they have written to it, where the provider tells it."""
-    hits: float | None
-    """Share of the calls that did not lead which found their prefix, at least 80 % of its tokens;
-    None before the first."""
+    looked_up: int
+    """Calls that did not lead."""
+    found: int
+    """Of these, those that found their prefix: at least 80 % of its tokens."""
     held_seconds: float
     """Time in which groups held calls back, added up over the groups."""
     bound: float
     """Seconds that a group is held at most: three times the median time to the first token."""
+    prompts: int = 0
+    """Tokens of the prompts whose provider is known, and with it the prices of its cache."""
+    saved: float = 0.0
+    """Of these, tokens of input that cost as much as the cache has saved. Below 0 the writes have
+    cost more than the reads have saved."""
+
+    @property
+    def hits(self) -> float | None:
+        """The share of the calls that did not lead which found their prefix; None before the
+        first."""
+        return self.found / self.looked_up if self.looked_up else None
+
+    @property
+    def saved_share(self) -> float | None:
+        """The part of the price of the prompts that the cache has saved; None if no price is
+        known."""
+        return self.saved / self.prompts if self.prompts else None
 
 
 @dataclass(frozen=True)
@@ -214,9 +232,12 @@ def _prefixes_from(told: Mapping[str, Any] | None) -> PrefixStats | None:
         expected=told["expected"],
         read=told["read"],
         written=told["written"],
-        hits=told["found"] / told["looked_up"] if told["looked_up"] else None,
+        looked_up=told["looked_up"],
+        found=told["found"],
         held_seconds=told["held"],
         bound=told["bound"],
+        prompts=told["prompts"],
+        saved=told["saved"],
     )
 
 

@@ -70,8 +70,15 @@ def _of_share(read: Callable[[ShareStats], float]) -> Callable[[Look], Samples]:
     return one(lambda seen: None if seen.stats.share is None else read(seen.stats.share))
 
 
-def _of_prefixes(read: Callable[[PrefixStats], float]) -> Callable[[Look], Samples]:
+def _of_prefixes(read: Callable[[PrefixStats], float | None]) -> Callable[[Look], Samples]:
     return one(lambda seen: None if seen.stats.prefixes is None else read(seen.stats.prefixes))
+
+
+def _prefix_lookups(seen: Look) -> Samples:
+    told = seen.stats.prefixes
+    if told is None:
+        return []
+    return [(("hit",), told.found), (("miss",), told.looked_up - told.found)]
 
 
 def _prefix_tokens(seen: Look) -> Samples:
@@ -264,6 +271,19 @@ MEASURES: tuple[Measure[Look], ...] = (
         _of_prefixes(lambda p: p.led),
     ),
     _counter(
+        "prefix.lapses",
+        "{call}",
+        "Of these, those whose answer had not begun within the bound, while others waited",
+        _of_prefixes(lambda p: p.lapsed),
+    ),
+    _counter(
+        "prefix.lookups",
+        "{call}",
+        "Calls that followed, by whether they found their prefix in the cache",
+        _prefix_lookups,
+        "outcome",
+    ),
+    _counter(
         "prefix.held",
         "s",
         "Time for which prefixes held calls back, added up over the prefixes",
@@ -275,5 +295,17 @@ MEASURES: tuple[Measure[Look], ...] = (
         "Tokens of prefixes: expected in the cache, read from it, written to it",
         _prefix_tokens,
         "kind",
+    ),
+    _counter(
+        "prefix.prompts",
+        "{token}",
+        "Tokens of the prompts with a prefix whose provider's prices are known",
+        _of_prefixes(lambda p: p.prompts or None),
+    ),
+    _gauge(
+        "prefix.saved",
+        "{token}",
+        "Of these, tokens that cost as much as the cache has saved; negative: writes cost more",
+        _of_prefixes(lambda p: p.saved if p.prompts else None),
     ),
 )

@@ -19,7 +19,7 @@ AHEAD = 512
 class LookAhead:
     """The lines that were read and are not sent yet, as far as they may share a prefix.
 
-    now, allowed  see `Groups`
+    now, allowed, save  see `Groups`
     """
 
     def __init__(
@@ -27,9 +27,10 @@ class LookAhead:
         provider: Provider,
         now: Callable[[], float],
         allowed: Callable[[], Allowed | None],
+        save: Callable[[int, float], None] = lambda prompt, saved: None,
     ) -> None:
         known = provider.name if provider.name in PROVIDERS else None
-        self._groups = Groups(Prefixes(provider=known), decode, now, allowed)
+        self._groups = Groups(Prefixes(provider=known), decode, now, allowed, save)
         self._held: list[tuple[RequestLine, Seen]] = []
 
     def hold(self, request: RequestLine) -> bool:

@@ -74,7 +74,12 @@ class Runner:
         self._is_started = False
         self._calls = Calls(self)
         self._look_ahead = (
-            LookAhead(self.provider, lambda: self.now(), lambda: allowed_by(self.scheduler.limits))
+            LookAhead(
+                self.provider,
+                lambda: self.now(),
+                lambda: allowed_by(self.scheduler.limits),
+                self.scheduler._save,
+            )
             if self.prefixes
             else None
         )
