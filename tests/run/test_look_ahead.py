@@ -98,6 +98,7 @@ def test_a_run_reads_the_prefixes_from_the_cache(
         status = main([
             str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl"), "--provider", "openai",
             "--base-url", server.base_url, "--prefix", prefix, "--json", "-q",
+            "--input-price", "2.5",
         ])  # fmt: skip
     assert status == 0
     summary = json.loads(capsys.readouterr().out)
@@ -107,6 +108,10 @@ def test_a_run_reads_the_prefixes_from_the_cache(
         return
     assert (summary["prefixes"]["led"], summary["prefixes"]["hits"]) == (3, 1.0)
     assert summary["cached_tokens"] >= 0.8 * summary["prefixes"]["expected_tokens"] > 0
+    told = summary["prefixes"]
+    assert told["prompt_tokens"] == summary["input_tokens"]
+    assert told["saved_tokens"] == told["read_tokens"] / 2  # as gpt-4o's reads cost a half
+    assert told["saved_usd"] == pytest.approx(2.5 * told["saved_tokens"] / 1e6, abs=1e-6)
 
 
 def dry(path: Path, lines: list[dict[str, Any]], capsys: Any, *options: str) -> str:

@@ -139,3 +139,28 @@ def test_runs_close_to_each_other_are_told_apart_by_their_history() -> None:
     calls = calls_at((1000, 1), (1002, 50), (1010, 1))
     spans = spans_of(calls, [PastRun(999.0), PastRun(1005.0)])
     assert spans == [(1000, 1010), (1010, 1052)]
+
+
+def test_tokens_read_from_the_cache_are_drawn_where_there_are_any(tmp_path: Path) -> None:
+    def drawn(name: str, script: Any) -> str:
+        path = tmp_path / f"{name}.jsonl"
+        go(make(path, Scripted(script)), [plain(str(n)) for n in range(20)])
+        plot(path, path.with_suffix(".svg"))
+        return path.with_suffix(".svg").read_text()
+
+    def cached(request: Any, attempt: int) -> Any:
+        usage = {
+            "input_tokens": 100,
+            "cache_read_input_tokens": 900 if request.line > 4 else 0,
+            "cache_creation_input_tokens": 900 if request.line <= 4 else 0,
+            "output_tokens": 5,
+        }
+        return answered(200, {"usage": usage})
+
+    drawn("with", cached)
+    calls = read_calls(tmp_path / "with.jsonl")
+    sums = (sum(calls.input), sum(calls.cached), sum(calls.written))
+    assert sums == (20 * 1000, 16 * 900, 4 * 900)
+    rows = [drawn(name, script).count('id="axes_') for name, script in
+            [("one", cached), ("two", lambda request, attempt: answered())]]  # fmt: skip
+    assert rows == [4, 3]

@@ -11,6 +11,7 @@ import select
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +22,28 @@ from xtremeflow import Limit, LimitStats
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.views.monitor import Meter, Monitor, Snapshot
-from xtremeflow.run.views.view import LogLines, Quiet, choose, progress_line
-from xtremeflow.scheduler.stats import LearnedConcurrency
+from xtremeflow.run.views.prefixes import described
+from xtremeflow.run.views.view import LogLines, Quiet, choose, progress_event, progress_line
+from xtremeflow.scheduler.stats import LearnedConcurrency, PrefixStats
 
 rich_console = pytest.importorskip("rich.console")
 from xtremeflow.run.views.live import Live  # noqa: E402
 from xtremeflow.run.views.screen import Screen  # noqa: E402
 
+PREFIXES = PrefixStats(
+    groups=40,
+    led=41,
+    lapsed=0,
+    expected=8_000_000,
+    read=7_600_000,
+    written=164_000,
+    looked_up=1_960,
+    found=1_862,
+    held_seconds=61.0,
+    bound=3.0,
+    prompts=9_000_000,
+    saved=6_799_000.0,
+)
 SAID = "the provider's answers say 720,000 per 60 s"
 
 
@@ -99,6 +115,7 @@ def drawn(width: int, now: Snapshot, **console: Any) -> str:
         {"limits": (), "margin": 0.0},
         {"learned": LearnedConcurrency(200, "a call was refused", None)},
         {"counts": Counts(succeeded=10**9, attempts=10**9, refused=10**8, failed=10**7)},
+        {"prefixes": PREFIXES, "input_price": 2.5},
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
@@ -119,6 +136,25 @@ def test_a_low_terminal_shows_what_matters_most(height: int) -> None:
     assert "waiting for the calls in flight" in " ".join(" ".join(frame).split())
     assert height < 12 or "xtremeflow run" in frame[0]
     assert (height < 40) or any("tokens limit" in line for line in frame)
+
+
+def test_the_live_view_tells_of_prefixes_and_of_money_only_where_a_price_is_known() -> None:
+    text = drawn(200, snapshot(prefixes=PREFIXES, input_price=2.5), no_color=True)
+    assert (
+        "prefixes: 40 groups known, 41 calls went ahead; 95% of those that followed found theirs; "
+        "7.6M tokens read of 8M expected, 164k written; held for 1 min 01 s in all; "
+        "76% of the input's price saved, $17.00"
+    ) in " ".join(text.split())
+    assert "$" not in drawn(200, snapshot(prefixes=PREFIXES), no_color=True)
+    unknown = replace(PREFIXES, prompts=0, saved=0.0)
+    assert "saved" not in drawn(200, snapshot(prefixes=unknown, input_price=2.5), no_color=True)
+    dearer = replace(PREFIXES, saved=-41_000.0)
+    assert "0.5% more paid for the input, $0.10: its writes were not read" in described(dearer, 2.5)
+    now = snapshot(prefixes=PREFIXES, input_price=2.5)
+    assert "95% of prefixes found" in progress_line(now)
+    told = progress_event(now)["prefixes"]
+    assert (told["hits"], told["saved_tokens"], told["saved_usd"]) == (0.95, 6_799_000, 16.9975)
+    assert progress_event(snapshot())["prefixes"] is None
 
 
 def test_a_stop_is_told_to_its_last_word() -> None:

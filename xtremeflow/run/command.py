@@ -290,6 +290,7 @@ class _Command:
             command=self._command,
             services=self._services(),
             prefixes=options.prefix == "auto",
+            input_price=options.input_price,
         )
         view = choose(
             quiet=options.quiet,

@@ -205,6 +205,8 @@ def _views(parser: Parser) -> None:
     )
     add("--web-token", metavar="TOKEN", help="the page's token (default: a random one, and none on "
         "this machine)")  # fmt: skip
+    add("--input-price", type=amounts.amount, metavar="DOLLARS", help="price of a million tokens "
+        "of input: what prefixes save is shown in dollars, too")  # fmt: skip
     add("--json", action="store_true", help="print the summary as JSON, on standard output")
     add("--log", choices=("text", "json"), default="text", help="form of the log lines; json: one "
         "object a line, instead of the live view (default: text)")  # fmt: skip

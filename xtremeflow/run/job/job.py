@@ -55,6 +55,7 @@ class Job:
     share        the account of which the run is a member, or None
     services     what it offers while it goes on
     prefixes     whether calls whose prompts begin alike follow one that leads
+    input_price  of a million tokens, in US dollars; None if it is unknown
     """
 
     source: Source
@@ -73,6 +74,7 @@ class Job:
     share: str | None = None
     services: Sequence[RunService] = ()
     prefixes: bool = False
+    input_price: float | None = None
 
     async def run(self, transport: Transport, view: View) -> Summary:
         """Runs the job, closes the transport and returns the summary.
@@ -158,7 +160,7 @@ class _Run:
         )
         self._loop = asyncio.get_running_loop()
         self._began = self._loop.time()
-        self._monitor = Monitor(self._began)
+        self._monitor = Monitor(self._began, job.input_price)
         self._total = LineCount(job.source)
         self._beside: list[asyncio.Task[None]] = []
         self._deadline: asyncio.TimerHandle | None = None
@@ -267,6 +269,7 @@ class _Run:
             concurrency=stats.concurrency,
             learned=job.estimator.learned(),
             prefixes=stats.prefixes,
+            input_price=job.input_price,
             command=job.command,
         )
 

@@ -84,4 +84,5 @@ def _shown(now: Snapshot, title: str) -> dict[str, object]:
         "total": now.total,
         "left": now.left,
         "stopping": now.stopping,
+        "input_price": now.input_price,
     }

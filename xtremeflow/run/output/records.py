@@ -63,8 +63,9 @@ def about(
     if usage is not None:
         text += (
             f', "usage": {{"input_tokens": {usage.input}, "output_tokens": {usage.output}, '
-            f'"cached": {usage.cached}}}'
+            f'"cached": {usage.cached}'
         )
+        text += f', "written": {usage.written}}}' if usage.written else "}"
     if charged:
         amounts = ", ".join([f'"{name}": {amount}' for name, amount in charged.items()])
         text += f', "charged": {{{amounts}}}'

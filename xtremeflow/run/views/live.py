@@ -13,6 +13,7 @@ from rich.text import Text
 
 from xtremeflow.cli.amounts import duration, shown
 from xtremeflow.run.views.monitor import Meter, Snapshot
+from xtremeflow.run.views.prefixes import described
 from xtremeflow.run.views.screen import Screen
 from xtremeflow.run.views.view import MINUTE, briefly, explained, explained_concurrency
 from xtremeflow.values.text import printable
@@ -53,15 +54,20 @@ class Live:
                      self._lines(self._state(now))]  # fmt: skip
         head, counts, state = essential
         room = height - sum(map(len, essential))
-        table = table[: max(0, room)]
-        limits = limits[: max(0, room - len(table))]
-        return [*head, *table, *limits, *counts, *state][-height:]
+        parts = [*table, *self._lines(self._prefixes(now)), *limits]
+        return [*head, *parts[: max(0, room)], *counts, *state][-height:]
 
     def draw(self, now: Snapshot) -> RenderableType:
         """Returns all lines."""
         limits = [self._limits(now)] if self._explanations(now) else []
+        prefixes = [self._prefixes(now)] if now.prefixes is not None else []
         return Group(
-            self._head(now), self._table(now), *limits, self._counts(now), self._state(now)
+            self._head(now),
+            self._table(now),
+            *prefixes,
+            *limits,
+            self._counts(now),
+            self._state(now),
         )
 
     def _lines(self, part: RenderableType) -> list[str]:
@@ -140,6 +146,11 @@ class Live:
         for name, said in self._explanations(now):
             table.add_row(name, Text(printable(said)))
         return table  # type: ignore[no-any-return]
+
+    def _prefixes(self, now: Snapshot) -> Text:
+        if now.prefixes is None:
+            return Text()
+        return Text(f"prefixes: {described(now.prefixes, now.input_price)}", overflow="fold")
 
     def _counts(self, now: Snapshot) -> Text:
         counts = now.counts

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.scheduler.causes import causes
-from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, Stats
+from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, PrefixStats, Stats
 
 _WINDOW = 5.0  # s, over which rates are taken
 _SHORTEST = 1.0  # s: the first calls come at once, and are no rate
@@ -46,7 +46,8 @@ class Snapshot:
 
     The rates are of passed calls, `refusals` of refused ones. `total` is the number of lines, None
     while it is unknown. `concurrency` is the given bound on calls at a time. `learned`
-    is the number that the provider takes, None while it is unknown."""
+    is the number that the provider takes, None while it is unknown. `input_price` is in US dollars
+    for a million tokens, None if it is not given."""
 
     elapsed: float
     counts: Counts
@@ -63,6 +64,8 @@ class Snapshot:
     held_back_by: str
     left: float | None
     stopping: str | None
+    prefixes: PrefixStats | None = None
+    input_price: float | None = None
 
     @property
     def done(self) -> int:
@@ -81,8 +84,9 @@ class _Sample:
 class Monitor:
     """Takes samples of a run. Call `look` several times a second."""
 
-    def __init__(self, start: float) -> None:
+    def __init__(self, start: float, input_price: float | None = None) -> None:
         self._start = start
+        self._input_price = input_price
         self._recent: deque[_Sample] = deque()
         self._seconds: dict[str, deque[float]] = {}
         self._last_second = _Sample(start, 0, 0, {}, {})
@@ -140,6 +144,8 @@ class Monitor:
             held_back_by=_holding(first.held, sample.held),
             left=self._left(now, counts, stats, total, in_flight, concurrency),
             stopping=stopping,
+            prefixes=stats.prefixes,
+            input_price=self._input_price,
         )
 
     def _note_second(self, sample: _Sample) -> None:

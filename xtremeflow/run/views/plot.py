@@ -13,8 +13,9 @@ import math
 import sys
 import warnings
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -32,6 +33,7 @@ _GAP = 60.0  # s without a call that count as a gap between runs, if the history
 _COLORS = {"tokens": "#2563eb", "requests": "#059669"}
 _LIMIT, _COOLDOWN, _LATENCY, _FAILED = "#111827", "#f59e0b", "#7c3aed", "#dc2626"
 _FLIGHT = "#0891b2"
+_READ, _WRITTEN, _FRESH = "#16a34a", "#f59e0b", "#94a3b8"
 TOKENS = ("tokens", "input_tokens", "output_tokens")
 _MARK = b'"xtremeflow": '
 
@@ -56,6 +58,8 @@ class PlottedCalls:
         default_factory=lambda: {unit: _column() for unit in TOKENS}
     )
     """The amounts that the provider counts against its limits, which may differ from the usage."""
+    cached: array[float] = field(default_factory=_column)
+    written: array[float] = field(default_factory=_column)
     failed: array[float] = field(default_factory=_column)
 
     def amounts(self, unit: str) -> Any:
@@ -71,6 +75,8 @@ class PlottedCalls:
         self.seconds.append(about["seconds"])
         self.input.append(read)
         self.output.append(written)
+        self.cached.append(usage.get("cached", 0))
+        self.written.append(usage.get("written", 0))
         used = {"tokens": read + written, "input_tokens": read, "output_tokens": written}
         used.update(about.get("charged") or {})
         for unit, amounts in self.charged.items():
@@ -214,15 +220,19 @@ def plot(results: Path, picture: Path) -> None:
     steps = {unit: Steps.of_rate(unit, runs, axis) for unit in (*TOKENS, "requests")}
     units = [*([unit for unit in TOKENS if steps[unit].known] or ["tokens"]), "requests"]
     concurrency = Steps.of_concurrency(runs, axis)
-    rows = len(units) + bool(concurrency.known) + 1
-    figure: Any = Figure(figsize=(10, 2.4 * rows), layout="constrained")
-    axes = figure.subplots(rows, 1, sharex=True)
     at = axis(calls.started)
-    for ax, unit in zip(axes, units, strict=False):
-        _draw_rate(ax, unit, at, calls.amounts(unit), axis.end, steps[unit])
+    rows: list[Callable[[Any], None]] = [
+        partial(_draw_rate, unit, at, calls.amounts(unit), axis.end, steps[unit]) for unit in units
+    ]
+    if sum(calls.cached):
+        rows.append(partial(_draw_cache, at, calls, axis.end))
     if concurrency.known:
-        _draw_flight(axes[-2], at, calls, axis.end, concurrency)
-    _draw_latency(axes[-1], at, calls, axis)
+        rows.append(partial(_draw_flight, at, calls, axis.end, concurrency))
+    rows.append(partial(_draw_latency, at, calls, axis))
+    figure: Any = Figure(figsize=(10, 2.4 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 1, sharex=True)
+    for ax, draw in zip(axes, rows, strict=True):
+        draw(ax)
     cooldowns = [pair for run in runs for pair in run.cooldowns]
     for ax in axes:
         for i, (start, end) in enumerate(cooldowns):
@@ -257,7 +267,7 @@ def _title(results: Path, calls: PlottedCalls, axis: TimeAxis) -> str:
     return f"{title} of {len(axis.breaks) + 1} runs" if axis.breaks else title
 
 
-def _draw_rate(ax: Any, unit: str, at: Any, amounts: Any, end: float, limit: Steps) -> None:
+def _draw_rate(unit: str, at: Any, amounts: Any, end: float, limit: Steps, ax: Any) -> None:
     np = _numpy()
 
     words = unit.replace("_", " ")
@@ -295,7 +305,32 @@ def _shown(value: float, _: int) -> str:
     return shown(value)
 
 
-def _draw_flight(ax: Any, at: Any, calls: PlottedCalls, end: float, limit: Steps) -> None:
+def _draw_cache(at: Any, calls: PlottedCalls, end: float, ax: Any) -> None:
+    """Draws the tokens of prompts: those read from the cache, those written to it, the others."""
+    np = _numpy()
+
+    prompts, read, written = map(np.asarray, (calls.input, calls.cached, calls.written))
+    whole = max(1.0, float(prompts.sum()))
+    base, width = np.zeros(_BINS), end / _BINS
+    kinds = [
+        ("read from the cache", read, _READ),
+        ("written to it", written, _WRITTEN),
+        ("neither", prompts - read - written, _FRESH),
+    ]
+    for name, tokens, color in kinds:
+        if not tokens.any():
+            continue
+        totals, edges = np.histogram(at, bins=_BINS, range=(0.0, end), weights=tokens)
+        top = base + totals / width
+        label = f"{name}: {tokens.sum() / whole:.0%}"
+        ax.stairs(top, edges, baseline=base, fill=True, color=color, alpha=0.8, label=label)
+        base = top
+    ax.set_ylim(0, 1.3 * float(base.max(initial=0.0)) or 1.0)
+    ax.set_ylabel("prompt tokens per second")
+    ax.yaxis.set_major_formatter(_shown)
+
+
+def _draw_flight(at: Any, calls: PlottedCalls, end: float, limit: Steps, ax: Any) -> None:
     np = _numpy()
 
     edges = np.linspace(0.0, end, _BINS + 1)
@@ -308,7 +343,7 @@ def _draw_flight(ax: Any, at: Any, calls: PlottedCalls, end: float, limit: Steps
     ax.set_ylabel("calls in flight")
 
 
-def _draw_latency(ax: Any, at: Any, calls: PlottedCalls, axis: TimeAxis) -> None:
+def _draw_latency(at: Any, calls: PlottedCalls, axis: TimeAxis, ax: Any) -> None:
     np = _numpy()
 
     seconds = np.asarray(calls.seconds)
@@ -353,7 +388,8 @@ def _parser() -> Parser:
     parser = Parser(
         prog="xtremeflow plot",
         description="Draws what `xtremeflow run` has done: tokens and requests per second, and the "
-        "calls in flight, against their limits, the cooldowns, and the latency.",
+        "calls in flight, against their limits, the tokens read from the provider's cache, the "
+        "cooldowns, and the latency.",
     )
     parser.add_argument("results", type=Path, help="the file of results that `run` wrote")
     parser.add_argument(

@@ -9,6 +9,7 @@ from typing import Any
 from xtremeflow.cli.amounts import counted, duration, shown
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.counts import Counts
+from xtremeflow.run.views import prefixes
 from xtremeflow.run.views.view import explained, explained_concurrency
 from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, PrefixStats
 
@@ -18,7 +19,8 @@ DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 @dataclass(frozen=True)
 class Summary:
     """The outcome of a run. `left` is the number of lines not done yet, None if it is unknown.
-    `unusable` says that the input stopped the run."""
+    `unusable` says that the input stopped the run. `input_price` is in US dollars for a million
+    tokens."""
 
     counts: Counts
     seconds: float
@@ -37,6 +39,7 @@ class Summary:
     concurrency: LearnedConcurrency | None = None
     learned: dict[str, Json] = field(default_factory=dict[str, Json])
     prefixes: PrefixStats | None = None
+    input_price: float | None = None
     command: str = ""
 
     @property
@@ -87,7 +90,9 @@ class Summary:
                 "learned": self.concurrency.learned,
                 "confidence": self.concurrency.confidence,
             },
-            "prefixes": None if self.prefixes is None else _prefix_json(self.prefixes),
+            "prefixes": None
+            if self.prefixes is None
+            else prefixes.as_json(self.prefixes, self.input_price),
             "errors_by_code": self.errors,
             "learned": self.learned,
             "results": str(self.results),
@@ -143,7 +148,8 @@ class Summary:
             said = explained_concurrency(self.concurrency)
             lines.append(f"  limit of concurrency: {said}")
         if self.prefixes is not None:
-            lines.append(f"  {_prefix_text(self.prefixes)}")
+            said = prefixes.described(self.prefixes, self.input_price)
+            lines.append(f"  prefixes: {said}")
         if counts.failed or counts.bad:
             parts = [f"{count:,} {code}" for code, count in sorted(self.errors.items())]
             if counts.bad:
@@ -159,24 +165,6 @@ class Summary:
         elif counts.failed:
             lines.append("The same command tries those that failed again.")
         return "\n".join(lines)
-
-
-def _prefix_text(prefixes: PrefixStats) -> str:
-    text = f"prefixes: {counted(prefixes.led, 'call')} went ahead"
-    if prefixes.hits is not None:
-        text += f"; {prefixes.hits:.0%} of those that followed found theirs in the cache"
-    return text
-
-
-def _prefix_json(prefixes: PrefixStats) -> Json:
-    return {
-        "led": prefixes.led,
-        "hits": None if prefixes.hits is None else round(prefixes.hits, 4),
-        "expected_tokens": prefixes.expected,
-        "read_tokens": prefixes.read,
-        "written_tokens": prefixes.written,
-        "held_seconds": round(prefixes.held_seconds, 3),
-    }
 
 
 def _limit_json(limit: LimitStats, utilisation: float) -> Json:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from xtremeflow.cli.amounts import duration, shown
 from xtremeflow.learning.learner import UNLIMITED
+from xtremeflow.run.views import prefixes
 from xtremeflow.run.views.monitor import Snapshot
 from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats
 
@@ -74,6 +75,8 @@ def progress_line(now: Snapshot) -> str:
         parts.append(f"{counts.refused:,} refused ({lately}/min)")
     if now.margin:
         parts.append(f"margin {briefly(now.margin)}")
+    if now.prefixes is not None and now.prefixes.hits is not None:
+        parts.append(f"{now.prefixes.hits:.0%} of prefixes found")
     if now.cooldown:
         parts.append(f"cooldown for {duration(now.cooldown)}")
     if now.held_back_by:
@@ -107,6 +110,9 @@ def progress_event(now: Snapshot) -> dict[str, Any]:
             {"name": meter.name, "rate": round(meter.rate, 6), "limit": meter.limit}
             for meter in now.meters
         ],
+        "prefixes": None
+        if now.prefixes is None
+        else prefixes.as_json(now.prefixes, now.input_price),
     }
 
 
