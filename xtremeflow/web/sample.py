@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import asdict
 from typing import Any
 
 from xtremeflow.scheduler import TaskScheduler
@@ -49,6 +50,7 @@ def sample(scheduler: TaskScheduler) -> Json:
             "own": stats.share.own,
             "in_flight": stats.share.in_flight,
         },
+        "prefixes": None if stats.prefixes is None else asdict(stats.prefixes),
         "paused": scheduler.is_paused,
     }
 

@@ -114,6 +114,18 @@ function charts() {
         y: samples.map((s) => state(s).learned_slots ?? state(s).slots) },
     ],
   });
+  const prefixes = (sample) => state(sample).prefixes;
+  if (prefixes(now) !== null) {
+    found.push({
+      id: "prefixes",
+      title: "Prefix tokens per second",
+      lines: [
+        { name: "read from the cache", y: rates((s) => prefixes(s)?.read ?? 0), fill: true },
+        { name: "written to it", y: rates((s) => prefixes(s)?.written ?? 0) },
+        { name: "expected in it", y: rates((s) => prefixes(s)?.expected ?? 0), dash: true },
+      ],
+    });
+  }
   found.push({ id: "latency", title: "Mean time of a call (s)", lines: latency() });
   found.push({
     id: "refused",
@@ -188,6 +200,24 @@ function figure(name, value) {
   return card;
 }
 
+const percent = (part, whole) => (whole > 0 ? `${Math.round((100 * part) / whole)} %` : "–");
+
+// The figures of the prefixes that calls share. Money only where its price is known.
+function ofPrefixes(own, price) {
+  const told = own.prefixes;
+  if (told === null) return [];
+  const found = [
+    figure("prefixes known", amount(told.groups)),
+    figure("prefixes found", percent(told.found, told.looked_up)),
+    figure("held for prefixes", duration(told.held_seconds)),
+  ];
+  if (told.prompts > 0) {
+    const money = price ? `, $${amount((told.saved * price) / 1e6)}` : "";
+    found.push(figure("of the input's price saved", percent(told.saved, told.prompts) + money));
+  }
+  return found;
+}
+
 function show() {
   const now = last(samples);
   const names = Object.keys(now.schedulers);
@@ -205,6 +235,7 @@ function show() {
     figure("failed", own.failed.toLocaleString()),
     figure("refused", own.refused.toLocaleString()),
     figure("cooldowns", own.cooldowns.toLocaleString()),
+    ...ofPrefixes(own, now.run?.input_price),
     ...(own.share === null ? [] : [
       figure(`members of ${own.share.name}`, own.share.members),
       figure("own part of the share", `${Math.round(100 * own.share.own)} %`),
