@@ -4,6 +4,7 @@
     ./dev bench prefix --quick   only see that it works
     ./dev bench prefix --http    in real time over HTTP, some four minutes
     ./dev bench prefix --trace mooncake_conversation.jsonl
+    ./dev bench prefix --plot docs   the picture of the documentation, into this folder
 
 The clock is virtual, and the providers are those of `xtremeflow serve`, so every run is the same.
 The calls of a job are shuffled. Six ways to do it:
@@ -32,7 +33,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench.prefix import over_http, trace
+from bench.prefix import over_http, plot, trace
 from bench.prefix.world import PATHS, Kind, World
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, kv_batch
@@ -202,7 +203,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="only see that it works")
     parser.add_argument("--http", action="store_true", help="in real time, over HTTP")
     parser.add_argument("--trace", type=Path, metavar="FILE", help="play Mooncake's trace")
+    parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw the picture there")
     options = parser.parse_args(argv)
+    if options.plot is not None:
+        kinds = [kind.quick for kind in KINDS] if options.quick else KINDS
+        ways = {"no word of prefixes": "arrival order", 'prefix="auto"': 'prefix="auto"'}
+        plot.draw(options.plot, kinds, {name: WAYS[way] for name, way in ways.items()})
+        return 0
     if options.trace is not None:
         print(trace.report(options.trace))
         return 0

@@ -62,6 +62,7 @@ class _Sink:
 
     def __init__(self) -> None:
         self.status = 0
+        self.begun = 0.0
         self.parts: list[bytes] = []
 
     async def start(self, status: int, headers: Mapping[str, str]) -> None:
@@ -69,6 +70,7 @@ class _Sink:
 
     async def write(self, data: bytes, *, more: bool) -> None:
         if not self.parts and self.status < 400:
+            self.begun = asyncio.get_running_loop().time()
             report_first_token()
         self.parts.append(data)
 
@@ -102,6 +104,7 @@ class World:
         )
         self.service = Service(self.settings, wall=lambda: 0.0)
         self.usages: list[Usage] = []
+        self.begun: list[float] = []  # when the answer of each of them began
         self.refused = 0
         calls = [(group, n) for group in range(kind.groups) for n in range(kind.calls)]
         Random(1).shuffle(calls)
@@ -143,6 +146,7 @@ class World:
             wait = min(2 * wait, 32.0)
         usage = _usage(sink.parts)
         self.usages.append(usage)
+        self.begun.append(sink.begun)
         if scheduler is not None:
             scheduler.settle(usage, rule=self.service.profile.provider.rule)
 

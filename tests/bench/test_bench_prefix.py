@@ -3,7 +3,8 @@
 import pytest
 
 from bench.prefix import trace
-from bench.prefix.jobs import KINDS, WAYS, play
+from bench.prefix.jobs import KINDS, WAYS, main, play
+from bench.prefix.plot import _read
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.profile)
@@ -40,3 +41,16 @@ def test_a_conversation_reads_what_its_earlier_turns_have_written():
     _, hits = trace.play(rows, trace.WAYS['prefix="auto"'])
     assert unheld == 0.0
     assert hits >= 0.4
+
+
+def test_the_picture_has_a_panel_for_each_kind_of_job(tmp_path):
+    pytest.importorskip("matplotlib")
+    assert main(["--quick", "--plot", str(tmp_path)]) == 0
+    assert (tmp_path / "prefixes.png").read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_the_picture_shows_when_each_call_has_read():
+    reads, end = _read(KINDS[0].quick, WAYS["prefix="])
+    assert [round(moment) for moment, _ in reads] == [1, 2, 2, 2]
+    assert [tokens > 0 for _, tokens in reads] == [False, True, True, True]
+    assert end == pytest.approx(152, abs=1)
