@@ -171,7 +171,8 @@ class RateFinder:
                 self._bank.blocked(blocked, gauge.sent_at, before)
                 self._believe([i for i, cost in enumerate(before) if cost > 0], 1.0)
         if self._ramp.pace < inf:
-            self._ramp.passed(gauge.now, gauge.sent_at, self._lately(gauge))
+            lately = self._lately(self._ledger.at(gauge.now)[0], gauge.now)
+            self._ramp.passed(gauge.sent_at, lately)
             self._ramped()
         if not self._control.is_closed:
             factor = self._control.factor(self._seconds(gauge))
@@ -213,17 +214,17 @@ class RateFinder:
         """Takes a refusal of a call because calls have grown too fast. Returns the verdict."""
         gauge = self._own(gauge)
         self._ledger.refuse(gauge.readings)
-        wait = self._ramp.refused(gauge.now, gauge.sent_at, self._lately(gauge))
+        lately = self._lately(self._ledger.before(gauge.readings)[0], gauge.sent_at)
+        wait = self._ramp.refused(gauge.now, gauge.sent_at, lately)
         self._ledger.note(gauge.now, gauge.readings)
         self._ramped()
         return replace(verdict, advised=max(wait, verdict.wait or 0.0))
 
     # -- what follows
 
-    def _lately(self, gauge: Gauge) -> float:
-        """Returns the calls per second that were admitted lately, before the answer's call."""
-        before = self._ledger.at(gauge.sent_at - LATELY)[0]
-        return (self._ledger.before(gauge.readings)[0] - before) / LATELY
+    def _lately(self, calls: float, until: float) -> float:
+        """Returns the calls per second until then, at which `calls` had been admitted."""
+        return (calls - self._ledger.at(until - LATELY)[0]) / LATELY
 
     def _ramped(self) -> None:
         pace, index = self._ramp.pace, self.suspects[0].index
