@@ -100,7 +100,7 @@ void xf_gate_dispatch(xf_gate *g, xf_call *c, int64_t now);
 /* Returns the slot of a call in flight that has ended, or that waits for another attempt. */
 void xf_gate_land(xf_gate *g, xf_call *c, int64_t now);
 
-/* No call waits any more for the instant at which it passes. */
+/* Notes that no call waits any more for the instant at which it passes. */
 void xf_gate_leave(xf_gate *g, int64_t now);
 
 /* Settles limit `i` of a call that was dispatched: `actual` units replace its cost. */
@@ -175,15 +175,17 @@ typedef struct xf_held {
 /* Both of limit `i`, for the instant `instant`, in one walk. O(calls in flight). */
 xf_held xf_gate_held(const xf_gate *g, uint32_t i, int64_t instant, int64_t now);
 
-/* ---- what passing is made of: for share.h, where several members' calls pass ---- */
+/* ---- the parts of xf_gate_pass(): for share.h, where several members' calls pass ---- */
 
-/* The instant, not before `from`, at which what costs `costs` passes, whatever the slots. */
+/* Returns the first instant from `from` on at which a call of these costs passes, if a slot is
+   free. */
 int64_t xf_gate_due(const xf_gate *g, const int64_t *costs, int64_t from, int *held_by);
 
-/* It passes at `at`, an instant that this has allowed: its costs are taken. */
+/* Takes the costs of a call that passes at `at`, an instant that xf_gate_due() has returned. */
 void xf_gate_pay(xf_gate *g, const int64_t *costs, int64_t at);
 
-/* It did not go: they are given back, but for levels that were set after `resets`. */
+/* Gives the costs of a call that did not go back, but not to levels that were set after
+   `resets`. */
 void xf_gate_unpay(xf_gate *g, const int64_t *costs, uint16_t resets, int64_t now);
 
 #endif

@@ -10,7 +10,7 @@
  *
  * If the leader ends before the prefix can be read, the group is cold, and the next call leads. A
  * hold has a bound. Leaders that fail one after another share one, so they hold no call for longer.
- * A refusal by the provider does not count: the cooldown holds everybody back. After its bound a
+ * A refusal by the provider does not count: the cooldown holds all calls back. After its bound a
  * hold *lapses*: the group counts as warm. The callers give both times, in ns. Where they change
  * them while it warms, the old ones count for that hold. A group with a bound of 0 is never held.
  *
@@ -74,7 +74,7 @@ static inline bool xf_group_is_over(const xf_group *g)
     return g->closed && g->live == 0;
 }
 
-/* Takes a group out of use, which is over and has no flows. Its index may name another one then. */
+/* Takes a group that is over and has no flows out of use. Its index may then name another one. */
 void xf_groups_forget(xf_groups *all, xf_group *g);
 
 static inline bool xf_group_is_warming(const xf_group *g)
@@ -88,22 +88,22 @@ static inline bool xf_group_is_due(const xf_group *g, int64_t now)
     return g->leader != NULL && g->held_until <= now;
 }
 
-/* `c` was admitted at `at`, and the group was not warming. If it was cold, `c` leads. True if the
-   group holds its other calls from now on. */
+/* Notes that `c` was admitted at `at`, while the group was not warming. If it was cold, `c` leads.
+   True if the group holds its other calls from now on. */
 bool xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at);
 
-/* The hold has reached its bound: ends it. */
+/* Ends a hold that has reached its bound. */
 void xf_group_lapse(xf_groups *all, xf_group *g);
 
-/* The prefix of `c`, in flight, can be read. True if that ends a hold. */
+/* Notes that the prefix of `c`, in flight, can be read. True if that ends a hold. */
 bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now);
 
-/* `c` has ended, or ended an attempt, and has not warmed the group. `spends`: the next leader has
-   only the rest of the bound. True if that ends a hold: the group is cold. */
+/* Notes that `c` has ended, or ended an attempt, and has not warmed the group. `spends`: the next
+   leader has only the rest of the bound. True if that ends a hold: the group is cold. */
 bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, int64_t now);
 
-/* The answer to a call that did not lead says whether the prefix was `found` in the cache. After
-   XF_MISSES in a row that did not find it, a group that is warm is cold. */
+/* Notes whether the answer to a call that did not lead says that the prefix was `found` in the
+   cache. After XF_MISSES in a row that did not find it, a warm group becomes cold. */
 void xf_group_looked_up(xf_group *g, bool found, int64_t now);
 
 #endif

@@ -5,15 +5,15 @@
  *
  * The gate's own buckets keep the pace within a chunk. At its begin they have the level that the
  * account has then, and they refill at the account's rate. So the members dispatch together at the
- * instants at which one scheduler would. A chunk has at most one other behind it. A chunk
+ * instants at which one scheduler would. At most one other chunk waits behind a chunk. A chunk
  * lapses XF_LEASE_LATE_NS after its last call could have gone. Its rest goes back to the server.
  *
  * Refunds are spent first by the member's own calls. Costs above the estimates are a debt, which
  * goes to the server with the next ask. A refusal that sets the buckets' levels voids all chunks,
  * and those on their way too, until the holder has looked and told of it.
  *
- * The lease asks no one. It notes that its holder has something to do (`news`), who then calls
- * xf_lease_look(). The functions are O(limits).
+ * The lease itself asks no server. It sets `news` when its holder has something to do, and the
+ * holder then calls xf_lease_look(). The functions are O(limits).
  */
 #ifndef XF_LEASE_H
 #define XF_LEASE_H
@@ -60,33 +60,33 @@ bool xf_lease_grant(xf_gate *g, const xf_chunk *chunk, int64_t now);
 /* Lets time pass: a chunk that has lapsed goes back. */
 void xf_lease_look(xf_gate *g, int64_t now);
 
-/* All chunks are void, and what was to go back: levels were set since. */
+/* Makes all chunks void, and the units that were to go back, because levels were set since. */
 void xf_lease_void(xf_gate *g);
 
-/* A cooldown lasts until `until` for all members, as the server says. If that is a new episode, all
-   chunks are void. */
+/* Notes that the server has told of a cooldown of all members until `until`. A new episode makes
+   all chunks void. */
 void xf_lease_pause(xf_gate *g, int64_t until, bool is_new, int64_t now);
 
-/* A cooldown was opened or extended here. `promised`: it has set levels. */
+/* Notes that a cooldown was opened or extended here. `promised`: it has set levels. */
 void xf_lease_paused(xf_gate *g, bool promised);
 
 /* Does the work of xf_gate_due() for a call of these `costs`, whose turn it is: returns the instant
    at which it passes, or XF_NEVER if that takes another chunk. */
 int64_t xf_lease_due(xf_gate *g, const int64_t *costs, const xf_turn *turn, int *held_by);
 
-/* The call has passed. */
+/* Notes that the call has passed: takes its costs from the chunk. */
 void xf_lease_take(xf_gate *g, const int64_t *costs);
 
-/* Units come back of limit `i` that were taken: of a call that was not dispatched. */
+/* Returns units of limit `i` to the chunk: those of a call that was not dispatched. */
 void xf_lease_untake(xf_gate *g, uint32_t i, int64_t units);
 
-/* A settlement returns `units` of limit `i`, or below 0 takes some. */
+/* Notes that a settlement returns `units` of limit `i`, or takes some if they are below 0. */
 void xf_lease_settle(xf_gate *g, uint32_t i, int64_t units);
 
-/* A slot was returned. */
+/* Notes that a slot was returned. */
 void xf_lease_landed(xf_gate *g);
 
-/* The head waits for a slot. */
+/* Notes that the head waits for a slot. */
 void xf_lease_is_full(xf_gate *g);
 
 #endif

@@ -13,14 +13,14 @@
  *
  * The cost of operations, with f flows in which calls wait:
  * - Entering, and leaving (as the first, cancelled or overdue): O(1), and O(log f) where that
- * changes the first call of a flow. With one flow that is O(1), too. A call with a deadline, of
- * which n wait, costs O(log n) more.
+ *   changes the first call of a flow. With one flow that is O(1), too. A call with a deadline, of
+ *   which n wait, costs O(log n) more.
  * - Returning after an admission: O(1) for a call that is older or newer than all others that have
  *   returned to its flow and still wait. So it is O(1) for calls that return in their order or in
- * its reverse. Else O(d), with d the number of those between the call and the nearer end.
+ *   its reverse. Else O(d), with d the number of those between the call and the nearer end.
  * - A new call of another priority than the last one's: O(log p), with p the priorities used. If
- * the priority was never used before: O(p). There are at most 65,536. A group's call: O(priorities
- * used in its group).
+ *   the priority was never used before: O(p). There are at most 65,536. A group's call:
+ *   O(priorities used in its group).
  */
 #ifndef XF_QUEUE_H
 #define XF_QUEUE_H
@@ -121,12 +121,12 @@ xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, const xf_a
 /* Forgets a group if it is over. O(its flows). */
 void xf_queue_forget(xf_queue *q, xf_group *g);
 
-/* A call of a group was admitted at `at`. It has left the queue, or never entered it. Begins a
-   turn, and a hold if the group was cold. O(flows of the group), and O(log f) for each. */
+/* Notes that a call of a group was admitted at `at`. It has left the queue, or never entered it.
+   Begins a turn, and a hold if the group was cold. O(flows of the group), and O(log f) for each. */
 void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at);
 
-/* A hold has begun or ended: takes the group's flows out of the heap, or puts them in. O(flows of
-   the group), and O(log f) for each. */
+/* Takes the group's flows out of the heap when a hold has begun, and puts them in when it has
+   ended. O(flows of the group), and O(log f) for each. */
 void xf_queue_regroup(xf_queue *q, xf_group *g);
 
 /* The group whose hold ends first of those that hold calls, or NULL. Stores that end in `at`. */

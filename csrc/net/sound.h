@@ -14,8 +14,8 @@ enum {
     XF_SOUND_DIGITS = 1000 /* characters of a number; Python gives up at 4,300 digits */
 };
 
-/* Half of a surrogate pair is not sound, nor is a line end or a blank around the object. Its key
- * "error" must be null. */
+/* Whether a text is sound. Half of a surrogate pair is not, nor is a line end or a blank around the
+ * object. Its key "error" must be null. */
 bool xf_is_sound(const char *text, size_t size);
 
 #endif

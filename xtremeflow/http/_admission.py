@@ -428,10 +428,10 @@ class Leases:
     """The streams that hold slots, and whether they are being read.
 
     A stream is left when the task that has read it last has ended, or waits for another stream of
-    the same scheduler. One that nobody has read is left when nothing refers to it, and the SDKs'
-    streams are cycles of references. So the garbage collector is run when calls wait for a slot and
-    streams that nobody has read for a while hold some: again soon if that freed a slot, else
-    rarely.
+    the same scheduler. A stream that was never read is left when nothing refers to it, and the
+    SDKs' streams are cycles of references. So the garbage collector is run when calls wait for a
+    slot and streams that have not been read for a while hold some: again soon if that freed a slot,
+    else rarely.
     """
 
     INTERVAL = 0.1  # s

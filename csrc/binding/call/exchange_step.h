@@ -10,7 +10,7 @@
 PyObject *xf_exchange_enter(ExchangeObject *x);
 void xf_exchange_leave(ExchangeObject *x, PyObject *token_steal_ref);
 
-/* A step, by a value or by the arguments of throw(). */
+/* Makes a step, by a value or by the arguments of throw(). */
 PySendResult xf_exchange_step(ExchangeObject *x, PyObject *value, PyObject **result);
 PySendResult xf_exchange_throw_in(ExchangeObject *x, PyObject *const *args, Py_ssize_t nargs,
                                   PyObject **result);

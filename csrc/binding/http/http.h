@@ -205,7 +205,7 @@ void xf_http_raise(const Session *session, PyObject *method, PyObject *url,
 PyObject *xf_http_reader_new(Transfer *transfer, xf_reading reading, Py_ssize_t limit);
 PyObject *xf_http_response_new(Transfer *transfer);
 
-/* usage_in(body) -> (input, output, cached) or None; see learning/usage.py */
+/* usage_in(body) -> (input, output, cached) or None; see xtremeflow/answers/usage.py */
 PyObject *xf_http_usage_in(PyObject *module, PyObject *body);
 /* quotas(head, now) -> [(name, style, per, limit, remaining, reset, reset_text), ...], or None if
  * the head must be read in Python */

@@ -1,4 +1,4 @@
-/* What the holder of a lease (xtremeflow/share/lease.py) asks of a scheduler: methods of Scheduler.
+/* The methods of Scheduler for the holder of a lease (xtremeflow/share/holder.py).
  */
 #ifndef XF_BINDING_LEASE_H
 #define XF_BINDING_LEASE_H
