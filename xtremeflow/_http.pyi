@@ -134,11 +134,11 @@ class Times(structseq[int], tuple[int, int, int, int, int, int, int, int]):
     def sends(self) -> int: ...
 
 @final
-class Ending(structseq[Any], tuple[int, str | None, int, bool, bool, int, Times]):
+class Ending(structseq[Any], tuple[int, str | None, int, bool, bool, int, bytes, Times]):
     """How a transfer ended without a whole answer."""
 
     __match_args__: Final = (
-        "code", "message", "os_errno", "retry_safe", "connected", "status", "times",
+        "code", "message", "os_errno", "retry_safe", "connected", "status", "head", "times",
     )  # fmt: skip
 
     @property
@@ -153,6 +153,8 @@ class Ending(structseq[Any], tuple[int, str | None, int, bool, bool, int, Times]
     def connected(self) -> bool: ...
     @property
     def status(self) -> int: ...
+    @property
+    def head(self) -> bytes: ...
     @property
     def times(self) -> Times: ...
 

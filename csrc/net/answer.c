@@ -146,11 +146,18 @@ size_t xf_answer_head(char *line, size_t one, size_t size, void *userdata)
     return size;
 }
 
-/* Adds to the body what was received of it. 0, or XF_E_... */
+#define GZIP_MAGIC '\x1f' /* the first byte of a gzip stream */
+
+/* Adds to the body what was received of it. 0, or XF_E_... The body of an error that cannot be
+ * decoded is taken as it came, since its status and head matter more. */
 static int add_body(xf_transfer *t, const char *bytes, size_t size, size_t most)
 {
     if (!size) {
         return 0;
+    }
+    bool begins = t->gzip == NULL && !xf_buffer_size(&t->body);
+    if (t->status >= 400 && (t->coding == XF_FOREIGN || (begins && bytes[0] != GZIP_MAGIC))) {
+        t->coding = XF_PLAIN;
     }
     if (t->coding == XF_FOREIGN) {
         return XF_E_ENCODING;

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from kit.answers import answers
+from kit.answers import Broken, answers, broken
 from kit.http import Request, Server, serving
 from kit.runs import batches_of, errors_in, make, plain, results_in
 
@@ -32,7 +32,8 @@ from xtremeflow.run.wire.http import HTTPTransport
 
 MAX_RETRY_AFTER = 5.0
 
-Told = list[tuple[int, Any, bytes] | None]  # the answers to come; None: a connection that breaks
+# The answers to come; None: a connection that breaks.
+Told = list[tuple[int, Any, bytes] | Broken | None]
 Ended = tuple[int, int]  # the status that the caller gets, 0 for none, and after how many attempts
 
 
@@ -58,11 +59,17 @@ def test_an_exception_and_observe_mean_what_the_answer_does(answer: Any) -> None
         assert raised.wait == pytest.approx(verdict.wait, abs=1.0)
 
 
+def parts_of(one: tuple[int, Any, bytes] | Broken | None) -> tuple[int, Any, bytes | None]:
+    if isinstance(one, Broken):
+        return one.status, one.fields, None
+    return one or (0, {}, None)
+
+
 def expected(told: Told, *, failures_too: bool = True) -> Ended:
     """How a call ends. `failures_too`: whether it goes on after failures, not only refusals."""
     failed = 0
     for attempts, one in enumerate(told, 1):
-        status, fields, body = one or (0, {}, None)
+        status, fields, body = parts_of(one)
         verdict = judged(Answer(status, fields, body))
         if not verdict.is_repeatable or (verdict.wait or 0.0) > MAX_RETRY_AFTER:
             return status, attempts
@@ -83,8 +90,8 @@ async def through(door: str, scheduler: TokenRateScheduler, url: str) -> int:
         async with httpx2.AsyncClient(transport=way) as client:
             try:
                 return int((await client.post(url)).status_code)
-            except httpx2.TransportError:
-                return 0
+            except httpx2.TransportError as error:
+                return status_of(error.__cause__)
     async with Client(scheduler=scheduler, max_retry_after=MAX_RETRY_AFTER) as client:
         impatient(client._admission)
         try:
@@ -93,8 +100,13 @@ async def through(door: str, scheduler: TokenRateScheduler, url: str) -> int:
             async with client.stream("POST", url, idempotent=True) as stream:
                 await stream.aread()
                 return stream.status
-        except ConnectionLost:
-            return 0
+        except ConnectionLost as error:
+            return status_of(error)
+
+
+def status_of(error: BaseException | None) -> int:
+    assert isinstance(error, ConnectionLost)
+    return error.status
 
 
 def impatient(admission: Any) -> None:
@@ -111,6 +123,8 @@ async def answering(told: Told) -> AsyncIterator[Server]:
         if answer is None:
             request.reset()
             raise ConnectionResetError
+        if isinstance(answer, Broken):
+            await answer.sent_to(request)
         status, fields, body = answer
         # A request on a kept connection that breaks is sent again within the attempt.
         await request.answer(body, status, {**fields, "connection": "close"})
@@ -119,7 +133,8 @@ async def answering(told: Told) -> AsyncIterator[Server]:
         yield server
 
 
-tellings = st.lists(st.one_of(answers, st.none()), min_size=1, max_size=6)
+whole = st.lists(st.one_of(answers, st.none()), min_size=1, max_size=6)
+tellings = st.lists(st.one_of(answers, broken, st.none()), min_size=1, max_size=6)
 some = settings(max_examples=25, suppress_health_check=list(HealthCheck))
 
 
@@ -167,7 +182,7 @@ def test_a_run_goes_on_and_ends_alike_and_loses_no_line(told: Told) -> None:
                 assert line["xtremeflow"]["attempts"] == attempts
             else:  # for a refusal of all calls: the next run does the line
                 assert not results
-                assert judged(Answer(*(told[attempts - 1] or (0,)))).meaning is not Meaning.PASSED
+                assert judged(Answer(*parts_of(told[attempts - 1]))).meaning is not Meaning.PASSED
             scheduler = runner.scheduler
             assert (scheduler.active_tasks, scheduler.waiting) == (0, 0)
 
@@ -176,7 +191,7 @@ def test_a_run_goes_on_and_ends_alike_and_loses_no_line(told: Told) -> None:
 
 
 @some
-@given(tellings)
+@given(whole)  # the SDKs have no answer where a body breaks off
 def test_an_sdk_goes_on_after_refusals_and_loses_no_slot(told: Told) -> None:
     openai = pytest.importorskip("openai")
 
@@ -207,6 +222,6 @@ def test_an_sdk_goes_on_after_refusals_and_loses_no_slot(told: Told) -> None:
     meanwhile(main())
 
 
-def is_raised(one: tuple[int, Any, bytes] | None) -> bool:
+def is_raised(one: tuple[int, Any, bytes] | Broken | None) -> bool:
     """Whether an SDK raises an exception for the answer. It returns an error within a 200."""
-    return one is None or one[0] >= 400
+    return one is None or parts_of(one)[0] >= 400

@@ -15,7 +15,7 @@ import pytest
 from kit.http import Request, Server, serving
 
 from xtremeflow import TaskScheduler, TokenRateScheduler
-from xtremeflow.http import Client, transport
+from xtremeflow.http import Client, ConnectionLost, transport
 
 WAYS = ["call", "stream", "httpx2", "httpx2 stream"]
 
@@ -486,5 +486,30 @@ def test_a_stream_that_is_entered_by_hand_gives_its_slot_back(end: str) -> None:
                 gc.enable()
             assert json.dumps(client.stats())
             assert client.stats()["active"] == 0
+
+    run(main())
+
+
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_an_answer_that_breaks_off_is_asked_for_again_if_that_is_safe(scheduled: bool) -> None:
+    async def main() -> None:
+        breaks = 1
+
+        async def handler(request: Request) -> None:
+            nonlocal breaks
+            if breaks:
+                breaks -= 1
+                await request.send(b"HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\nhalf")
+                raise ConnectionError
+            await request.answer(b"{}")
+
+        scheduler = TokenRateScheduler(max_rpm=1e6) if scheduled else None
+        async with serving(handler) as server, Client(scheduler=scheduler) as client:
+            assert (await client.get(server.url)).body == b"{}"
+            breaks = 1
+            with pytest.raises(ConnectionLost) as caught:
+                await client.post(server.url)
+            assert (caught.value.status, caught.value.headers["content-length"]) == (200, "30")
+            assert len(server.requests) == 3
 
     run(main())

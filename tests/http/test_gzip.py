@@ -103,6 +103,45 @@ def test_a_body_that_is_no_gzip_is_refused(body: bytes) -> None:
     run(main())
 
 
+UNDECODABLE = [(b"br", b"?"), (b"deflate", b"?"), (b"gzip, br", WHOLE), (b"gzip", b"plain")]
+
+
+@pytest.mark.parametrize(("coding", "body"), UNDECODABLE)
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_error_that_cannot_be_decoded_is_an_answer(
+    coding: bytes, body: bytes, stream: bool
+) -> None:
+    async def handler(request: Request) -> None:
+        head = b"HTTP/1.1 418 X\r\nContent-Encoding: %s\r\nContent-Length: %d\r\n\r\n"
+        await request.send(head % (coding, len(body)) + body)
+
+    async def main() -> None:
+        async with serving(handler) as server, Client() as client:
+            if stream:
+                async with client.stream("GET", server.url) as answer:
+                    assert (answer.status, await answer.aread()) == (418, body)
+                return
+            whole = await client.get(server.url)
+            assert (whole.status, whole.body) == (418, body)
+
+    run(main())
+
+
+@pytest.mark.parametrize(("coding", "body"), UNDECODABLE)
+def test_an_answer_that_cannot_be_decoded_is_asked_for_once(coding: bytes, body: bytes) -> None:
+    async def main() -> None:
+        async with serving(sending(body, "length", coding)) as server:
+            scheduler = TokenRateScheduler(max_rpm=1e6)
+            for client in (Client(), Client(scheduler=scheduler)):
+                async with client:
+                    with pytest.raises(http.CodingError) as caught:
+                        await client.get(server.url)
+                    assert caught.value.headers["content-encoding"] == coding.decode()
+            assert len(server.requests) == 2
+
+    run(main())
+
+
 def test_other_codings_are_refused_with_a_way_out() -> None:
     async def main() -> None:
         async with serving(sending(b"?", "length", b"br")) as server:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 from hypothesis import strategies as st
+
+from kit.http import Request
 
 statuses = st.sampled_from(
     [200, 400, 401, 402, 403, 404, 408, 409, 413, 422, 429, 429, 429, 498, 500, 502, 503, 529]
@@ -71,3 +74,29 @@ headers = st.one_of(
     ),
 )  # fmt: skip
 answers = st.tuples(statuses, headers, bodies)
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The head of an error whose body breaks off, or cannot be decoded."""
+
+    status: int
+    fields: dict[str, str]
+    way: str
+
+    async def sent_to(self, request: Request) -> None:
+        more = {
+            "cut": "content-length: 30",
+            "foreign": "content-encoding: br",
+            "plain": "content-encoding: gzip",
+        }
+        lines = [f"HTTP/1.1 {self.status} X", more[self.way], "connection: close"]
+        lines += [f"{name}: {value}" for name, value in self.fields.items()]
+        await request.send("\r\n".join(lines).encode() + b"\r\n\r\nbusy")
+        raise ConnectionError
+
+
+broken = st.builds(
+    Broken, statuses.filter(lambda status: status >= 400), headers,
+    st.sampled_from(["cut", "foreign", "plain"]),
+)  # fmt: skip

@@ -69,3 +69,29 @@ def test_a_request_that_cannot_be_sent_stops_no_other(tmp_path: Path) -> None:
                      **dict.fromkeys(range(7, 12), "answer_too_large")}  # fmt: skip
     errors = (tmp_path / "r.errors.jsonl").read_bytes().splitlines()
     assert max(len(json.loads(line)["error"]["message"]) for line in errors) < 1000
+
+
+def test_answers_that_cannot_be_decoded_are_not_paid_for_again_and_again(tmp_path: Path) -> None:
+    pytest.importorskip("xtremeflow.http")
+    from xtremeflow.run.wire.http import HTTPTransport
+
+    async def handler(request: Request) -> None:
+        await request.answer(b"?", 200, {"content-encoding": "br"})
+
+    async def main() -> None:
+        async with serving(handler) as server:
+            transport = HTTPTransport(server.url, {}, timeout=60.0, connections=1)
+            runner = make(tmp_path / "r.jsonl", transport, concurrency=1)
+            try:
+                await runner.run(batches_of([plain()] * 9))
+            finally:
+                await transport.aclose()
+                runner.results.close()
+            assert runner.stopped is not None
+            assert "(answer_unreadable)" in runner.stopped
+            assert "Content-Encoding" in runner.stopped
+            assert len(server.requests) == 3
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+    codes = [line["error"]["code"] for line in errors_in(tmp_path / "r.jsonl")]
+    assert codes == ["answer_unreadable"] * 3

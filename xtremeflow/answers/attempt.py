@@ -16,7 +16,8 @@ from typing import Generic, Protocol, TypeVar
 
 from xtremeflow._core import Call
 from xtremeflow.answers.answer import Answer
-from xtremeflow.answers.exceptions import verdict_of
+from xtremeflow.answers.exceptions import answer_of
+from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import LONGEST, PASSED, Meaning, Verdict
 from xtremeflow.values.usage import Usage
 
@@ -123,8 +124,8 @@ class Attempts:
         `name` returns the call's name for the log. No attempt begins after `deadline`, in seconds
         on the loop's clock. `ended` is called with the answer to each attempt, of status 0 if
         none came, and its exception ends the call. The answer's verdict may be any: see
-        `xtremeflow.answers.table.judged`. If the last attempt has no answer, the exception of
-        `send` is raised.
+        `xtremeflow.answers.table.judged`. A refusal whose body broke off is a refusal. If the last
+        attempt has no whole answer, the exception of `send` is raised.
         """
         tries = Tries(self)
         while True:
@@ -133,11 +134,14 @@ class Attempts:
             try:
                 sent = await send()
             except Exception as error:
-                verdict = verdict_of(error)
-                if verdict.meaning is not Meaning.DOWN:
+                told = answer_of(error)
+                if told is None:
+                    raise
+                answer = told
+                verdict = self._scheduling.shown(answer) if answer.status else judged(answer)
+                if not verdict.is_passing:
                     raise
                 failure = error
-                answer = Answer(0)
             else:
                 answer = sent.answer
                 verdict = sent.verdict = self._scheduling.shown(answer)
@@ -148,7 +152,8 @@ class Attempts:
             ended(answer, verdict)
             call = self._scheduling.call()
             pause = tries.alone(verdict) if call is None else tries.after(call, verdict)
-            may_go_on = is_repeatable and (failure is None or self._is_safe(failure))
+            is_known = failure is None or verdict.is_refusal or self._is_safe(failure)
+            may_go_on = is_repeatable and is_known
             if deadline is not None and _now() + (pause or 0.0) >= deadline:
                 pause = None
             if pause is None or not may_go_on:

@@ -60,7 +60,7 @@ def _answer_of(exc: BaseException, now: float | None) -> Answer | None:
     if isinstance(exc, RetryException):
         return Answer(429, headers, now=now)
     status = _status(exc)
-    if status == 0 and _is_unreached(exc):
+    if status < 400 and _is_unreached(exc):  # also in the middle of an answer
         return Answer(0, headers, now=now)
     said = {name: value for name in _SAYING if isinstance(value := _said(exc, name), (str, int))}
     told = [body if not isinstance(body, str) else {"message": body} for body in _bodies(exc)]

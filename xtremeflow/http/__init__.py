@@ -20,6 +20,7 @@ from xtremeflow.http._errors import (
     CertificateError,
     ClientClosed,
     ClientForked,
+    CodingError,
     ConnectError,
     ConnectionLost,
     ConnectTimeout,
@@ -42,7 +43,8 @@ from xtremeflow.http._errors import (
     TransportError,
     UploadAborted,
 )
-from xtremeflow.http._response import Headers, Request, Response, StreamResponse, Timing
+from xtremeflow.http._headers import Headers
+from xtremeflow.http._response import Request, Response, StreamResponse, Timing
 from xtremeflow.http._streams import StreamContext
 from xtremeflow.http._terms import admission
 from xtremeflow.http._transport import transport
@@ -58,6 +60,7 @@ __all__ = [
     "Client",
     "ClientClosed",
     "ClientForked",
+    "CodingError",
     "ConnectError",
     "ConnectTimeout",
     "ConnectionLost",

@@ -20,6 +20,7 @@ from xtremeflow.http._errors import (
     AdmissionTimeout,
     CertificateError,
     ClientClosed,
+    CodingError,
     TooLarge,
     TransportError,
 )
@@ -53,7 +54,7 @@ def is_safe(error: Exception) -> bool:
     return (
         isinstance(error, TransportError)
         and error.retry_safe
-        and not isinstance(error, (CertificateError, ClientClosed, TooLarge))
+        and not isinstance(error, (CertificateError, ClientClosed, CodingError, TooLarge))
     )
 
 

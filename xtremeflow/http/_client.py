@@ -69,8 +69,8 @@ class Client(Verbs):
         follow_redirects: redirects to follow; 0: a redirect is an answer like others. Credentials
             never go to another host.
         compressed: whether to accept gzip and decompress answers. An answer in another content
-            encoding, or one whose gzip stream is not whole, raises ProtocolError. False: bodies
-            stay as they come.
+            coding raises CodingError, one whose gzip stream is not whole ProtocolError. The body of
+            an error that cannot be decoded is left as it came. False: bodies stay as they come.
         max_head: the largest head of an answer in bytes. A larger one raises TooLarge.
         max_body: the same for the body. A streamed body is not bounded.
         max_event: the largest server-sent event in bytes.

@@ -7,10 +7,11 @@ import os
 import re
 from typing import TYPE_CHECKING, Any
 
+from xtremeflow import _http
+from xtremeflow.http._headers import Headers
 from xtremeflow.http._url import shown_url
 
 if TYPE_CHECKING:
-    from xtremeflow import _http
     from xtremeflow.http._response import Response, StreamResponse
 
 
@@ -105,6 +106,7 @@ class TransportError(HTTPError):
         retry_safe: whether the request may be sent again without being executed twice: the server
             cannot have seen it, or its method (or the caller's ``idempotent=True``) says so.
         status: the status, if the answer had begun, else 0.
+        headers: the header fields of the answer that had begun.
         code: libcurl's error number, 0 if the error is not from libcurl.
         os_errno: the operating system's error number, or 0.
     """
@@ -117,6 +119,11 @@ class TransportError(HTTPError):
     status: int = 0
     code: int = 0
     os_errno: int = 0
+    _head: bytes = b""
+
+    @property
+    def headers(self) -> Headers:
+        return Headers(_http.parse_head(self._head) if self._head else ())
 
 
 class ConnectError(TransportError):
@@ -165,6 +172,11 @@ class ConnectionLost(TransportError):
 
 class ProtocolError(TransportError):
     """The server sent something other than HTTP, or than it announced."""
+
+
+class CodingError(ProtocolError):
+    """The answer's body comes in a content coding that was not asked for, or not in the one that
+    its head names. No other attempt mends that."""
 
 
 class TooLarge(TransportError):
@@ -233,11 +245,11 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
     -19: (ProtocolError, "the answer's status has more than three digits"),
     -12: (ProtocolError, "101 (Switching Protocols) was answered, which was not asked for"),
     -13: (
-        ProtocolError,
+        CodingError,
         "the answer's Content-Encoding is not the one that was asked for, gzip; a Client with "
         "compressed=False takes bodies as they come",
     ),
-    -14: (ProtocolError, "the answer's body is not the gzip stream that was announced"),
+    -14: (CodingError, "the answer's body is not the gzip stream that was announced"),
     -15: (ProtocolError, "the answer's body ends before its gzip stream does"),
     -17: (EventTooLarge, "an event of the stream is larger than max_event"),
     -18: (
@@ -310,6 +322,7 @@ def transport_error(method: str, url: str, ending: _http.Ending) -> Exception:
     error.elapsed = times.total / 1e6
     error.retry_safe = ending.retry_safe
     error.status = ending.status
+    error._head = ending.head
     error.code = max(code, 0)
     error.os_errno = ending.os_errno
     return error

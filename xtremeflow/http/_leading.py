@@ -121,5 +121,6 @@ def with_fields(content: bytes, body: dict[str, Any], fields: dict[str, Any]) ->
 
 
 def _failed(transfer: _http.Transfer, code: int, message: str | None = None) -> Exception:
-    ending = _http.Ending((code, message, 0, False, True, transfer.status, transfer.times))
+    begun = transfer.status, transfer.head, transfer.times
+    ending = _http.Ending((code, message, 0, False, True, *begun))
     return transport_error(transfer.method, transfer.url, ending)

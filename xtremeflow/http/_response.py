@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from xtremeflow import _http
 from xtremeflow.batches.first_token import is_awaited, reporting
 from xtremeflow.http._errors import InvalidJSON, StatusError
+from xtremeflow.http._headers import Headers
 from xtremeflow.http._json import decode
 
 if TYPE_CHECKING:
@@ -37,41 +38,6 @@ def timing(times: _http.Times, queued: float = 0.0) -> Timing:
     made = max(times.connect, times.tls) / 1e6 if times.connects else 0.0
     waited = queued + (0.0 if times.connects else times.ready / 1e6)
     return Timing(waited, made, queued + times.first_byte / 1e6, queued + times.total / 1e6)
-
-
-class Headers(Mapping[str, str]):
-    """Header fields in the order received. Names are in any case; repeated fields are joined by
-    ``", "``.
-
-    ``get_all(name)`` returns the values one by one, ``pairs`` all fields as they came.
-    """
-
-    __slots__ = ("_index", "pairs")
-
-    def __init__(self, pairs: Iterable[tuple[str, str]]) -> None:
-        self.pairs: tuple[tuple[str, str], ...] = tuple(pairs)
-        self._index: dict[str, list[str]] = {}
-        for name, value in self.pairs:
-            self._index.setdefault(name.lower(), []).append(value)
-
-    def __getitem__(self, name: str) -> str:
-        return ", ".join(self._index[name.lower()])
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and name.lower() in self._index
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._index)
-
-    def __len__(self) -> int:
-        return len(self._index)
-
-    def __repr__(self) -> str:
-        return f"Headers({list(self.pairs)!r})"
-
-    def get_all(self, name: str) -> list[str]:
-        """Returns all values of a field, or [] if there are none."""
-        return list(self._index.get(name.lower(), ()))
 
 
 class Request(NamedTuple):

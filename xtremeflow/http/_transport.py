@@ -336,9 +336,11 @@ def _accepted(offered: bytes) -> bytes:
 
 def _decoded(head: bytes) -> _Pairs:
     """Returns the headers of a decoded answer, without those of its coding, which no longer
-    apply."""
+    apply. Errors in other codings are not decoded."""
     pairs = _http.parse_head_bytes(head)
-    if not any(name.lower() == b"content-encoding" for name, _ in pairs):
+    if not any(
+        name.lower() == b"content-encoding" and b"gzip" in value.lower() for name, value in pairs
+    ):
         return pairs
     coded = {b"content-encoding", b"content-length"}
     return [(name, value) for name, value in pairs if name.lower() not in coded]

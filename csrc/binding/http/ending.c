@@ -10,12 +10,13 @@ static PyStructSequence_Field ending_fields[] = {
     {"retry_safe", "whether the request may be sent again"},
     {"connected", "whether the connection had been made"},
     {"status", "of the answer that had begun, or 0"},
+    {"head", "of that answer, or empty"},
     {"times", "how far it came"},
     {NULL, NULL},
 };
 
 PyStructSequence_Desc xf_http_ending_desc = {
-    "xtremeflow._http.Ending", "How a transfer ended without a whole answer.", ending_fields, 7};
+    "xtremeflow._http.Ending", "How a transfer ended without a whole answer.", ending_fields, 8};
 
 static PyObject *text_or_none(const char *text)
 {
@@ -31,6 +32,7 @@ static PyObject *record_of(const xf_http_module *state, const xf_http_failure *f
         PyBool_FromLong(f->retry_safe),
         PyBool_FromLong(f->connected),
         PyLong_FromLong(f->status),
+        PyBytes_FromStringAndSize(f->head, f->head_size),
         xf_http_times_new(state, &f->times, f->connects, f->sends),
     };
     return xf_record_new(state->ending_type, fields, Py_ARRAY_LENGTH(fields));

@@ -192,6 +192,8 @@ typedef struct xf_http_failure {
     int os_errno;
     bool retry_safe, connected;
     int status;
+    const char *head; /* of the answer that had begun; NULL with a size of 0 */
+    Py_ssize_t head_size;
     xf_times times;
     long connects;
     int sends;

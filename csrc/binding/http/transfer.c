@@ -104,13 +104,17 @@ void xf_http_transfer_closed(xf_transfer *net)
 
 static void raise_ending(const Transfer *self, const xf_ending *o)
 {
+    const xf_buffer *head = &self->net.head;
+    bool has_begun = self->net.head_done;
     const xf_http_failure failure = {
         .code = o->code,
         .message = o->message,
         .os_errno = o->os_errno,
         .retry_safe = o->unsent || self->net.request.repeatable,
         .connected = o->connected,
-        .status = self->net.head_done ? self->net.status : 0,
+        .status = has_begun ? self->net.status : 0,
+        .head = has_begun ? xf_buffer_data(head) : NULL,
+        .head_size = has_begun ? (Py_ssize_t)xf_buffer_size(head) : 0,
         .times = self->net.times,
         .connects = o->connects,
         .sends = o->sends,

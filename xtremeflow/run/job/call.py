@@ -145,6 +145,7 @@ class Calls:
             self._failed(call, no_reply, Meaning.DOWN)
             raise CallFailed from None
         except Unfit as unfit:
+            self._consider(call, unfit)
             if not unfit.is_sent:
                 await self._uncharge(call)
             self._failed(call, unfit, Meaning.FAULT)
@@ -305,6 +306,8 @@ class Calls:
 
     def _more_of(self, call: LineCall, failure: Failure) -> str:
         """Returns the details that help to mend a failure."""
+        if isinstance(failure, Unfit):
+            return f": {failure}"
         if not isinstance(failure, StatusFailure):
             return ""
         more = f", model {call.request.model}" if concerns_model(failure) else ""

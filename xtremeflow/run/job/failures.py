@@ -69,7 +69,10 @@ def _to(reply: Reply) -> str:
 
 
 def is_shared(failure: Failure) -> bool:
-    """Whether the failure is of a wrong key, model or address, which all calls share."""
+    """Whether the failure is of a wrong key, model or address, or a server whose answers cannot be
+    read, which all calls share."""
+    if isinstance(failure, Unfit):
+        return failure.is_shared
     if isinstance(failure, StatusFailure):
         return failure.status_code in _SHARED or _code(failure) in _UNKNOWN_MODEL
     return isinstance(failure, BadReply)
@@ -82,6 +85,8 @@ def likeness(failure: Failure) -> str:
         if _code(failure) in _UNKNOWN_MODEL:
             return f"there is no such model ({failure})"
         return f"{_SHARED.get(status or 0, 'the calls fail')} ({failure})"
+    if isinstance(failure, Unfit):
+        return f"the answers cannot be read ({failure.code})"
     if isinstance(failure, NoConnection):
         return f"the server cannot be reached ({failure})"
     return str(failure)

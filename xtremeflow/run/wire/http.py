@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from xtremeflow.http import Client, ConnectError, HTTPError, InvalidRequest, TooLarge
+from xtremeflow.http import (
+    Client,
+    CodingError,
+    ConnectError,
+    InvalidRequest,
+    TooLarge,
+    TransportError,
+)
 from xtremeflow.http._leading import of_leader, put_together
 from xtremeflow.prefixes.groups import Grouped
 from xtremeflow.providers.joined import joined
@@ -49,14 +56,12 @@ class HTTPTransport:
                 if content is not None:
                     return await self._led(url, content, request.grouped)
             response = await self._client.post(url, content=request.content)
-        except ConnectError as error:
-            raise NoConnection(str(error)) from None
         except InvalidRequest as error:
             raise Unfit(str(error), "invalid_request", is_sent=False) from None
-        except TooLarge as error:
-            raise Unfit(str(error), "answer_too_large", is_sent=True) from None
-        except HTTPError as error:
-            raise NoReply(str(error)) from None
+        except TransportError as error:
+            if error.status >= 400:  # its body broke off, but it is an answer
+                return Reply(error.status, error._head, b"")
+            raise _failure(error) from None
         return Reply(response.status, response._head, response.body)
 
     async def _led(self, url: str, content: bytes, grouped: Grouped) -> Reply:
@@ -69,3 +74,14 @@ class HTTPTransport:
 
     async def aclose(self) -> None:
         await self._client.aclose()
+
+
+def _failure(error: TransportError) -> NoReply | Unfit:
+    said = str(error)
+    if isinstance(error, ConnectError):
+        return NoConnection(said)
+    if isinstance(error, TooLarge):
+        return Unfit(said, "answer_too_large", is_sent=True)
+    if isinstance(error, CodingError):
+        return Unfit(said, "answer_unreadable", is_sent=True, is_shared=True)
+    return NoReply(said)

@@ -41,17 +41,18 @@ class NoConnection(NoReply):
 
 
 class Unfit(Exception):
-    """The fault is the request's own, and no other attempt mends it. It tells nothing of the
-    server.
+    """No other attempt of this call mends its fault.
 
-    code     the kind of fault, for the errors file
-    is_sent  whether the server may have seen the request
+    code       the kind of fault, for the errors file
+    is_sent    whether the server may have seen the request
+    is_shared  whether other calls are likely to have the same fault; else it is the request's own
     """
 
-    def __init__(self, message: str, code: str, *, is_sent: bool) -> None:
+    def __init__(self, message: str, code: str, *, is_sent: bool, is_shared: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.is_sent = is_sent
+        self.is_shared = is_shared
 
 
 class Transport(Protocol):
