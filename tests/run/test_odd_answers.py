@@ -222,6 +222,13 @@ QUOTED = [
     *BASIC,
     base64.urlsafe_b64encode(f"u:{KEY}:x".encode()).decode(),
     *(urllib.parse.quote(form, safe="") for form in BASIC),
+    KEY.upper(),
+    KEY.lower(),
+    KEY.encode().hex(),
+    KEY.encode().hex().upper(),
+    KEY.replace("/", "\\\\\\/"),  # JSON within JSON
+    urllib.parse.quote(urllib.parse.quote(KEY, safe=""), safe=""),
+    KEY.replace("/", "&#47;").replace("+", "&#x2b;").replace("=", "&#x3D;"),
     "sk-proj-****************wxyz",
     "sk-proj-Ab...",
     "sk-p…wxyz",

@@ -1,13 +1,16 @@
 """Strikes a secret out of texts of others, in every form in which they may quote it.
 
-Providers quote keys whole, escaped as JSON or as in a URL, in the base64 of an `Authorization`
-header that they echo, and truncated (`sk-ab****wxyz`, `sk-ab...`).
+Providers and gateways quote keys whole, in capitals or small letters, as hexadecimal digits, in the
+base64 of an `Authorization` header that they echo, and truncated (`sk-ab****wxyz`, `sk-ab...`). All
+of this may be escaped, also more than once: as JSON within JSON, in a URL, in a page of HTML.
 """
 
 from __future__ import annotations
 
 import re
 from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Iterable, Iterator
+from functools import cached_property
 
 STRUCK = b"[key]"
 _SHOWN = 4  # characters of the key beside a mask; fewer are no secret
@@ -15,39 +18,57 @@ _SHOWN = 4  # characters of the key beside a mask; fewer are no secret
 _MASK = re.compile(
     rb"(?:[*.#]{2,}|[xX]{3,}|\xe2\x80\xa6|\xe2\x80\xa2|\xc2\xb7|\\u2026|\\u2022|\\u00b7)+"
 )
-_ESCAPES = re.compile(rb"%([0-9a-fA-F]{2})|\\u00([0-9a-fA-F]{2})|\\(/)")
+# What comes before the code of an escaped character in a URL, and what begins one in JSON; either
+# may itself have been escaped again, up to three times.
+_PERCENT, _BACKSLASHES = rb"%(?:25){0,3}", rb"\\(?<!\\\\)\\{0,14}"
+_ESCAPES = re.compile(
+    rb"%s([0-9a-fA-F]{2})|%su00([0-9a-fA-F]{2})|&#[xX]([0-9a-fA-F]{2});|&#([0-9]{2,3});|%s(/)"
+    % (_PERCENT, _BACKSLASHES, _BACKSLASHES)
+)
+_MARKS = (b"%", b"\\u00", b"\\/", b"&#")  # in every text that has one of these
 
 
 class Redaction:
     """Strikes out one secret of ASCII characters without quotes, blanks and backslashes."""
 
     def __init__(self, secret: bytes) -> None:
-        self._forms = (secret, *_in_base64(secret))
-        self._secret = secret
-        self._head, self._tail = secret[: _SHOWN - 1], secret[-_SHOWN:]
+        self._lower = secret.lower()
+        self._folded = (self._lower, secret.hex().encode())  # found in any case
+        self._exact = _in_base64(secret)
+        self._head, self._tail = self._lower[: _SHOWN - 1], self._lower[-_SHOWN:]
 
     def __call__(self, text: bytes) -> bytes:
         """Strikes the secret out. Returns `text` itself if it is not in there. JSON stays JSON."""
-        for form in self._forms:
-            if form in text:
-                text = text.replace(form, STRUCK)
-        if b"%" in text or (b"\\" in text and (b"\\u00" in text or b"\\/" in text)):
-            plain = _ESCAPES.sub(_unescaped, text)
-            if any(form in plain for form in self._forms):
-                text = re.sub(b"|".join(map(_escaped, self._forms)), STRUCK, text)
-        if self._head in text or self._tail in text:
-            text = self._without_truncated(text)
+        is_escaped = any(mark in text for mark in _MARKS)
+        if self._is_in(text) or (is_escaped and self._is_in(_ESCAPES.sub(_unescaped, text))):
+            text = self._pattern.sub(STRUCK, text)
+        lower = text.lower()
+        if self._head in lower or self._tail in lower:
+            text = self._without_truncated(text, lower)
         return text
 
-    def _without_truncated(self, text: bytes) -> bytes:
+    @cached_property
+    def _pattern(self) -> re.Pattern[bytes]:
+        folded = (_escaped({c, *bytes([c]).upper()} for c in form) for form in self._folded)
+        exact = (_escaped({c} for c in form) for form in self._exact)
+        return re.compile(b"|".join((*folded, *exact)))
+
+    def _is_in(self, text: bytes) -> bool:
+        lower = text.lower()
+        return any(form in lower for form in self._folded) or any(
+            form in text for form in self._exact
+        )
+
+    def _without_truncated(self, text: bytes, lower: bytes) -> bytes:
         """Removes beginnings of the secret before a mask, and ends of it behind one."""
+        secret = self._lower
         parts: list[bytes] = []
         kept = 0
         for mask in _MASK.finditer(text):
             start, end = mask.span()
-            lengths = range(len(self._secret), 0, -1)
-            begin = next((n for n in lengths if text.endswith(self._secret[:n], kept, start)), 0)
-            rest = next((n for n in lengths if text.startswith(self._secret[-n:], end)), 0)
+            lengths = range(len(secret), 0, -1)
+            begin = next((n for n in lengths if lower.endswith(secret[:n], kept, start)), 0)
+            rest = next((n for n in lengths if lower.startswith(secret[-n:], end)), 0)
             if begin + rest >= _SHOWN:
                 parts += (text[kept : start - begin], STRUCK)
                 kept = end + rest
@@ -68,18 +89,29 @@ def _in_base64(secret: bytes) -> list[bytes]:
     return forms
 
 
-def _escaped(form: bytes) -> bytes:
-    """Returns a pattern of the form with any of its characters escaped, as in JSON or in a URL."""
+def _escaped(form: Iterable[set[int]]) -> bytes:
+    """Returns a pattern of characters, each of a set and each escaped or not: see _ESCAPES."""
     return b"".join(
-        rb"(?:%s|%%%s|\\u00%s%s)"
-        % (re.escape(bytes([c])), _hex(c), _hex(c), rb"|\\/" if c == ord("/") else b"")
-        for c in form
+        b"(?:%s)" % b"|".join(pattern for c in sorted(one) for pattern in _ways(c)) for one in form
     )
 
 
+def _ways(code: int) -> Iterator[bytes]:
+    digits = _hex(code)
+    yield re.escape(bytes([code]))
+    yield _PERCENT + digits
+    yield rb"%su00%s" % (_BACKSLASHES, digits)
+    yield b"&#(?:%d|[xX]%s);" % (code, digits)
+    if code == ord("/"):
+        yield _BACKSLASHES + b"/"
+
+
 def _unescaped(match: re.Match[bytes]) -> bytes:
-    digits = match[1] or match[2]
-    return match[3] if digits is None else bytes([int(digits, 16)])
+    *hexadecimal, decimal, slash = match.groups()
+    if slash:
+        return slash
+    code = int(decimal) if decimal else int(next(filter(None, hexadecimal)), 16)
+    return bytes([code]) if code < 256 else match[0]
 
 
 def _hex(code: int) -> bytes:
