@@ -198,7 +198,10 @@ def test_a_packed_input_that_breaks_off_is_told(tmp_path: Path, form: str, size:
 
 def test_a_body_is_sent_as_it_stands() -> None:
     """Also numbers that no float holds, and forms that no encoder of Python's writes."""
-    body = b'{"model":"m","x":1e999,  "y":0.1000,"z":-0.0,"n":123456789012345678901234567890}'
+    body = (
+        b'{"model":"m","x":1e999,  "y":0.1000,"z":-0.0,"n":123456789012345678901234567890,"d":%s}'
+    )
+    body %= b"7" * 5000
     for line in (
         b'{"custom_id":"a","url":"/v1/x","body":%s}' % body,
         b'{"body" :\t%s,"url":"/v1/x","custom_id":"\\"body\\": {}"}' % body,
@@ -208,3 +211,5 @@ def test_a_body_is_sent_as_it_stands() -> None:
     params = b'{"messages":[],"params":{"messages":[]},"x":1E400}'
     assert good(b'{"custom_id":"a","params":%s}' % params).content == params
     assert good(params).content == params
+    request = good(b'{"messages":[],"n":2,"max_tokens":30,"d":-%s}' % (b"7" * 5000))
+    assert (request.body["n"], request.body["max_tokens"]) == (2, 30)

@@ -114,6 +114,25 @@ def test_a_run_reads_the_prefixes_from_the_cache(
     assert told["saved_usd"] == pytest.approx(2.5 * told["saved_tokens"] / 1e6, abs=1e-6)
 
 
+@pytest.mark.parametrize("number", ["1e999", "7" * 5000])
+@pytest.mark.parametrize("profile", ["openai", "anthropic"])
+def test_a_body_that_python_cannot_write_again_is_sent_as_it_is(
+    number: str, profile: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    monkeypatch.setenv(f"{profile.upper()}_API_KEY", "k")
+    odd = f'{{"stream": false, "prompt_cache_key": null, "seed": {number}, '
+    lines = [odd + json.dumps(line("A", question))[1:] for question in "12345"]
+    (tmp_path / "in.jsonl").write_text("\n".join(lines))
+    at_once = LatencyModel(0.0, 0.0, 0.0, 0.0, 0.0)
+    with serve(profile, latency=at_once) as server:
+        status = main([
+            str(tmp_path / "in.jsonl"), "-o", str(tmp_path / "out.jsonl"), "--provider", profile,
+            "--base-url", server.base_url, "-q",
+        ])  # fmt: skip
+        answered = server.stats()["statuses"]
+    assert (status, answered) == (1, {"400": 5})  # the provider's own words on such a number
+
+
 def dry(path: Path, lines: list[dict[str, Any]], capsys: Any, *options: str) -> str:
     (path / "in.jsonl").write_text("".join(json.dumps(each) + "\n" for each in lines))
     arguments = [str(path / "in.jsonl"), "-o", str(path / "out.jsonl"), "--dry-run", *options]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import urllib.parse
 from pathlib import Path
 from typing import Any, NoReturn
@@ -52,6 +53,10 @@ BODIES: dict[str, tuple[bytes, Any]] = {
     "raw line ends": (b'{"a":\r\n 1\r}\n', {"a": 1}),
     "raw control characters": (b'{"a": "x\ty\x01"}', {"a": "x\ty\x01"}),
     "digits": (b'{"a": 1234567890123456789012345678901234567890}', None),
+    "thousands of digits": (
+        b'{"a": [%s, -%s], "b": "%s", "c": 1.%s}' % (((b"123456789" * 600),) * 4),
+        {"a": [math.inf, -math.inf], "b": "123456789" * 600, "c": 1.1234567891234568},
+    ),
     "too deep": (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", None),
     "deep enough": (b'{"a": ' + b"[" * 600 + b"]" * 600 + b"}", None),
     "deep in a text": (b'{"a": "' + b"[" * 600 + b'"}', {"a": "[" * 600}),

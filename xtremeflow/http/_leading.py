@@ -46,10 +46,16 @@ def of_leader(grouped: Grouped, content: bytes) -> bytes | None:
 
 
 def as_grouped(grouped: Grouped, content: bytes) -> bytes:
-    """Returns the body of a call as its group wants it: with a key, or a mark."""
+    """Returns the body of a call as its group wants it: with a key, or a mark. One that cannot be
+    written again stays as it is."""
     if grouped.marked:
-        return encode({**grouped.seen.body, **grouped.fields})
-    return with_fields(content, grouped.seen.body, grouped.fields) if grouped.fields else content
+        try:
+            return encode({**grouped.seen.body, **grouped.fields})
+        except ValueError:
+            return content
+    if not grouped.fields:
+        return content
+    return with_fields(content, grouped.seen.body, grouped.fields) or content
 
 
 async def put_together(
@@ -113,10 +119,14 @@ class Assembled:
         """Does nothing, because the transfer has ended."""
 
 
-def with_fields(content: bytes, body: dict[str, Any], fields: dict[str, Any]) -> bytes:
-    """Returns the body with more fields; its own bytes stay as they are, if they can."""
+def with_fields(content: bytes, body: dict[str, Any], fields: dict[str, Any]) -> bytes | None:
+    """Returns the body with more fields; its own bytes stay as they are, if they can. Returns None
+    if they cannot, and have a number that Python cannot write again, such as 1e999."""
     if not body.keys().isdisjoint(fields):
-        return encode({**decode(content), **fields})
+        try:
+            return encode({**decode(content), **fields})
+        except ValueError:
+            return None
     return encode(fields)[:-1] + b"," + content[content.index(b"{") + 1 :]
 
 

@@ -105,7 +105,7 @@ def parse(
 def _decoded(line: bytes) -> Json:
     try:
         text = line.decode()
-        value, end = _DECODER.raw_decode(text)
+        value, end = _raw_decoded(text)
         if end != len(text):
             raise json.JSONDecodeError("Extra data", text, end)
     except UnicodeDecodeError as error:
@@ -114,7 +114,7 @@ def _decoded(line: bytes) -> Json:
         raise _Bad(f"is not JSON: {error.msg} at character {error.pos + 1}") from None
     except RecursionError:
         raise _Bad("is nested too deep") from None
-    except ValueError as error:  # a constant that is not JSON, or thousands of digits
+    except ValueError as error:  # a constant that is not JSON
         raise _Bad(f"is not JSON: {error}") from None
     if not is_object(value):
         raise _Bad(f"must be a JSON object, not {_kind(value)}")
@@ -128,6 +128,28 @@ def _no_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def _whole(digits: str) -> int | float:
+    try:
+        return int(digits)
+    except ValueError:  # it has thousands; the number itself is sent as it stands
+        return float(digits)
+
+
+_PATIENT = json.JSONDecoder(parse_constant=_no_constant, parse_int=_whole)
+
+
+def _raw_decoded(text: str, start: int = 0) -> tuple[Any, int]:
+    """Returns the JSON value that begins at `start`, and where it ends. Raises ValueError."""
+    try:
+        return _DECODER.raw_decode(text, start)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return _PATIENT.raw_decode(text, start)
+
+
 _KEYS = {key: re.compile(rf'"{key}"[ \t\r]*:[ \t\r]*') for key in ("body", "params")}
 
 
@@ -192,7 +214,7 @@ def _as_it_stands(line: bytes, key: str, value: Json) -> bytes:
     text = line.decode()
     for match in reversed(list(_KEYS[key].finditer(text))):
         try:
-            found, end = _DECODER.raw_decode(text, match.end())
+            found, end = _raw_decoded(text, match.end())
         except ValueError:
             continue
         if found == value:  # else it is a key of the same name deeper in the line

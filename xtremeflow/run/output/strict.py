@@ -2,21 +2,26 @@
 
 The output is always one line of strict JSON in UTF-8. So a byte order mark is removed, UTF-16 and
 UTF-32 are decoded, half of a surrogate pair becomes U+FFFD, raw control characters in a string
-become escapes, and `NaN` and the infinities, which JSON does not have, become null. All else stays
-as it came: numbers to their last digit, the order and the number of keys.
+become escapes, and `NaN` and the infinities, which JSON does not have, become null. Whole numbers
+of thousands of digits, which Python's own parser refuses, get an exponent. All else stays as it
+came: other numbers to their last digit, the order and the number of keys.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any, NoReturn
 
 from xtremeflow import _http
 
 _DEEPEST = 500  # levels of arrays and objects; Python's own parser gives up at some 900
 _STRING = r'"[^"\\]*(?:\\.[^"\\]*)*"'
-_STRINGS_AND_CONSTANTS = re.compile(rf"({_STRING})|-?Infinity|NaN", re.DOTALL)
+_MOST_DIGITS = sys.int_info.default_max_str_digits
+_STRINGS_AND_CONSTANTS = re.compile(
+    rf"({_STRING})|-?Infinity|NaN|(-?)([0-9]+)((?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)", re.DOTALL
+)
 _STRINGS_AND_BRACKETS = re.compile(rf"{_STRING}|[\[\]{{}}]".encode(), re.DOTALL)
 # All escapes in order, so that the end of `\\ud800` is not taken for one.
 _ESCAPES = re.compile(
@@ -99,11 +104,18 @@ def _encoding(body: bytes) -> str:
 
 
 def _strict(match: re.Match[str]) -> str:
-    string = match[1]
+    string, sign, whole, more = match.groups()
+    if whole is not None:
+        return match[0] if more or len(whole) <= _MOST_DIGITS else _shortened(sign, whole)
     if string is None:
         return "null"
     string = _CONTROLS.sub(lambda control: f"\\u{ord(control[0]):04x}", string)
     return _without_halves(string) if "\\u" in string else string
+
+
+def _shortened(sign: str, digits: str) -> str:
+    """Returns a whole number with as many digits as a float has."""
+    return f"{sign}{digits[0]}.{digits[1:17]}e+{len(digits) - 1}"
 
 
 def _without_halves(text: str) -> str:
