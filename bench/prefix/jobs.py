@@ -7,7 +7,7 @@
     ./dev bench prefix --plot docs   the picture of the documentation, into this folder
 
 The clock is virtual, and the providers are those of `xtremeflow serve`, so every run is the same.
-The calls of a job are shuffled. Six ways to do it:
+The calls of a job are shuffled. Five ways to do it:
 
 - asyncio.gather: all calls at once; refused ones are sent again after 1 s, 2 s, up to 32 s.
 - arrival order: a scheduler with the provider's limits, and no word of prefixes.
@@ -15,12 +15,12 @@ The calls of a job are shuffled. Six ways to do it:
   first answer's end, as in 0.4.4.
 - prefix=: the scheduler knows the key of each call's prefix.
 - prefix="auto": the prefixes are found in the bodies, and OpenAI gets keys, as the client does it.
-- prefix=, estimates without it: so do the estimates, which leave the prefix out. Calls that go
-  ahead are charged for it when they have ended.
 
 "time" is of the whole job, over that in arrival order; "hits" are the tokens read from the cache,
 over those that all calls but the first of each group could read; "price" is that of the prompts,
-over that without a cache; "refused" counts refused attempts, per call.
+over that without a cache; "refused" counts refused attempts, per call. "of the ideal" is the time
+in which only the limit on input holds calls back, and only what is not read from the cache counts
+towards it, over that of the job. Other jobs have none.
 """
 
 from __future__ import annotations
@@ -30,11 +30,10 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from bench.prefix import over_http, plot, trace
-from bench.prefix.world import PATHS, Kind, World
+from bench.prefix.world import FIRST_TOKEN, PATHS, Kind, World
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, kv_batch
 from xtremeflow.http._leading import as_grouped
@@ -67,11 +66,11 @@ def scheduler_for(kind: Kind) -> TokenRateScheduler:
     return TokenRateScheduler(max_concurrency=kind.slots, limits=limits)
 
 
-def estimate(kind: Kind, *, cached: bool = False) -> dict[str, float]:
-    """Returns the likely cost of a call, whose prefix is `cached`."""
+def estimate(kind: Kind) -> dict[str, float]:
+    """Returns the likely cost of a call."""
     if "input_tokens" not in kind.tokens:
         return {}
-    return {"input_tokens": kind.own + 20 + (0 if cached else kind.system + kind.shared)}
+    return {"input_tokens": kind.system + kind.shared + kind.own + 20}
 
 
 async def gathered(world: World) -> None:
@@ -102,13 +101,13 @@ async def in_batches(world: World) -> None:
     await asyncio.gather(*batches)
 
 
-async def by_prefix(world: World, *, cached: bool = False) -> None:
+async def by_prefix(world: World) -> None:
     kind = world.kind
     scheduler = scheduler_for(kind)
     tasks = [
         scheduler.submit(
             world.call(group, call, scheduler=scheduler),
-            estimate(kind, cached=cached),
+            estimate(kind),
             prefix=group,
             prefix_tokens=kind.system + kind.shared,
         )
@@ -149,7 +148,6 @@ WAYS: Mapping[str, Way] = {
     "kv_batch, answer": in_batches,
     "prefix=": by_prefix,
     'prefix="auto"': by_bodies,
-    "prefix=, estimates without it": partial(by_prefix, cached=True),
 }
 
 
@@ -159,6 +157,23 @@ class Result:
     hits: float
     price: float
     refused: float
+    ideal: float | None
+
+    @property
+    def of_the_ideal(self) -> float | None:
+        return None if self.ideal is None else self.ideal / self.time
+
+
+def ideal(world: World) -> float | None:
+    """Returns the seconds until a bucket that starts full has paid for what is not read, and the
+    last call is answered."""
+    kind = world.kind
+    amount = kind.tokens.get("input_tokens")
+    if amount is None:
+        return None
+    whole = kind.groups * (kind.system + kind.shared)
+    own = sum(usage.input for usage in world.usages) - whole * kind.calls
+    return (own + whole) / (amount / 60) - 59 + FIRST_TOKEN + kind.per_output_token * kind.output
 
 
 def play(kind: Kind, way: Way) -> Result:
@@ -168,7 +183,8 @@ def play(kind: Kind, way: Way) -> Result:
         began = clock()
         await way(world)
         time = clock() - began
-        return Result(time, world.hits, world.price, world.refused / len(world.calls))
+        refused = world.refused / len(world.calls)
+        return Result(time, world.hits, world.price, refused, ideal(world))
 
     return run(main())
 
@@ -185,13 +201,14 @@ def rows(kind: Kind) -> list[list[str]]:
             f"{result.hits:.3f}",
             f"{result.price:.3f}",
             f"{result.refused:.3f}",
+            "" if result.of_the_ideal is None else f"{result.of_the_ideal:.3f}",
         ]
         announce([kind.name, *row])
         found.append(row)
     return found
 
 
-HEADER = ["way", "job", "time", "hits", "price", "refused"]
+HEADER = ["way", "job", "time", "hits", "price", "refused", "of the ideal"]
 
 
 def main(argv: Sequence[str]) -> int:

@@ -18,6 +18,8 @@ from xtremeflow.serve.responder import Incoming
 from xtremeflow.testing import LatencyModel
 from xtremeflow.values.usage import Usage
 
+FIRST_TOKEN = 1.0  # s
+
 PATHS = {
     "openai": "/v1/chat/completions",
     "anthropic": "/v1/messages",
@@ -89,7 +91,7 @@ class World:
         self.kind = kind
         latency = LatencyModel(
             round_trip=0.0,
-            first_token=1.0,
+            first_token=FIRST_TOKEN,
             per_prompt_token=0.0,
             per_output_token=kind.per_output_token,
             jitter=0.0,

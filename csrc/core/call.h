@@ -28,6 +28,7 @@ typedef struct xf_call {
     uint64_t number; /* its place in its flow */
     union {
         uint32_t deadline_place; /* waiting: its place in the heap of deadlines, 0 outside; */
+        uint32_t saved;          /* admitted: tokens taken off its costs, see saving.h; */
         uint32_t crowd;          /* in flight: calls in flight at its dispatch, itself included */
     };
     uint32_t flow; /* index of its flow, see queue.h; of its group, until it is submitted */

@@ -81,6 +81,7 @@ bool xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at
     if (at < g->warm_until) {
         return false;
     }
+    g->sure = false;
     if (g->spent_ns >= g->hold_ns) {
         warm(g, xf_sum(at, g->ttl_ns)); /* as far as anybody waits for it */
         return false;
@@ -108,6 +109,7 @@ bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now)
     }
     if (held) {
         end_hold(all, g, now);
+        g->sure = true;
     }
     warm(g, xf_sum(c->dispatched_at, g->ttl_ns));
     return held;
@@ -124,8 +126,10 @@ bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, i
     return true;
 }
 
-void xf_group_looked_up(xf_group *g, bool found, int64_t now)
+void xf_group_looked_up(xf_groups *all, xf_group *g, bool found, bool is_free, int64_t now)
 {
+    all->reads_free = found && is_free;
+    g->sure = found;
     g->misses = found ? 0 : g->misses + 1;
     if (g->misses >= XF_MISSES && g->leader == NULL) {
         g->warm_until = 0;
@@ -133,4 +137,9 @@ void xf_group_looked_up(xf_group *g, bool found, int64_t now)
         g->misses = 0;
         g->missed_at = now;
     }
+}
+
+int64_t xf_group_saving(const xf_groups *all, const xf_group *g)
+{
+    return all->reads_free && g->sure && g->tokens <= UINT32_MAX ? g->tokens : 0;
 }

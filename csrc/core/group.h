@@ -36,7 +36,7 @@ typedef struct xf_group {
     const xf_call *leader; /* warming: the call that writes the cache; else NULL */
     int64_t hold_ns;       /* the bound of a hold; the caller may change it */
     int64_t ttl_ns;        /* the time to live, or XF_NEVER; the caller may change it */
-    int64_t tokens;        /* of the prefix, 0 if unknown; the caller's own */
+    int64_t tokens;        /* of the prefix, 0 if unknown; see xf_set_tokens() */
     int64_t spent_ns;      /* of the bound, by leaders that failed one after another */
     int64_t led_at;        /* warming: the leader's admission, */
     int64_t held_until;    /* the end of the hold, */
@@ -49,6 +49,7 @@ typedef struct xf_group {
     uint32_t place;   /* in the heap of holds, see queue.h */
     uint32_t misses;  /* calls in a row that did not find the prefix */
     bool closed;
+    bool sure;              /* an answer says that it can be read, and none has missed it since */
     struct xf_group *spare; /* not in use: the next one that is not */
 } xf_group;
 
@@ -57,6 +58,7 @@ typedef struct xf_groups {
     uint32_t n_known;
     uint32_t n_open; /* in use */
     xf_group *spare;
+    bool reads_free; /* the last answer that told had found its prefix, at no charge */
     uint64_t led;    /* holds that have begun */
     uint64_t lapsed; /* holds that have lapsed while calls waited */
     int64_t held_ns; /* the length of all holds at whose end calls waited */
@@ -102,8 +104,14 @@ bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now)
    leader has only the rest of the bound. True if that ends a hold: the group is cold. */
 bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, int64_t now);
 
-/* Notes whether the answer to a call that did not lead says that the prefix was `found` in the
-   cache. After XF_MISSES in a row that did not find it, a warm group becomes cold. */
-void xf_group_looked_up(xf_group *g, bool found, int64_t now);
+/* Notes whether the answer to a call says that the prefix was `found` in the cache, and that this
+   `is_free`: not charged. After XF_MISSES in a row that did not find it, a warm group becomes cold.
+ */
+void xf_group_looked_up(xf_groups *all, xf_group *g, bool found, bool is_free, int64_t now);
+
+/* Returns the tokens that the provider will not charge a call of the group for, which passes before
+   g->warm_until: those of the prefix, once answers have shown that a prefix which is found costs
+   nothing, and that this one is. A hold that has lapsed shows nothing. */
+int64_t xf_group_saving(const xf_groups *all, const xf_group *g);
 
 #endif

@@ -1,6 +1,7 @@
 #include "core/grouped.h"
 
 #include "core/operation.h"
+#include "core/saving.h"
 
 /* ---- what other operations do to a group ---- */
 
@@ -47,6 +48,29 @@ bool xf_grouped_is_held(xf_scheduler *s, const xf_call *c)
     return g != NULL && xf_group_is_warming(g);
 }
 
+int64_t xf_grouped_pass(xf_scheduler *s, xf_call *c, const xf_turn *turn, uint32_t *saved,
+                        int *held_by)
+{
+    const xf_group *g = xf_queue_group(&s->queue, c);
+    int64_t saving = g != NULL ? xf_group_saving(&s->queue.groups, g) : 0;
+    if (saving > 0 && turn->from < g->warm_until && xf_saving_take(&s->gate, c, saving)) {
+        xf_turn while_warm = *turn;
+        if (while_warm.until >= g->warm_until) {
+            while_warm.until = g->warm_until - 1;
+        }
+        int64_t at = xf_gate_pass(&s->gate, c, &while_warm, held_by);
+        if (c->state == XF_CALL_ADMITTED) {
+            *saved = (uint32_t)saving;
+            return at;
+        }
+        xf_saving_return(&s->gate, c, saving);
+        if (at < g->warm_until || at == XF_NEVER) {
+            return at;
+        }
+    }
+    return xf_gate_pass(&s->gate, c, turn, held_by);
+}
+
 void xf_grouped_leave(xf_scheduler *s, xf_call *c, xf_group *g)
 {
     c->grouped = false;
@@ -71,6 +95,12 @@ void xf_grouped_let_go(xf_scheduler *s, int64_t at)
 xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns)
 {
     return xf_queue_open(&s->queue, hold_ns, ttl_ns, &s->alloc);
+}
+
+void xf_set_tokens(xf_scheduler *s, xf_group *g, int64_t tokens)
+{
+    s->changed |= g->tokens != tokens; /* its calls may be the head */
+    g->tokens = tokens;
 }
 
 void xf_close_group(xf_scheduler *s, xf_group *g)
@@ -98,12 +128,13 @@ void xf_warmed(xf_scheduler *s, const xf_call *c, int64_t now)
     xf_look_again(s);
 }
 
-void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, int64_t now)
+void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, bool is_free, int64_t now)
 {
     xf_begin(s, now);
     xf_group *g = group_of(s, c);
     if (g != NULL && (found || !c->led)) {
-        xf_group_looked_up(g, found, s->now);
+        xf_group_looked_up(&s->queue.groups, g, found, is_free, s->now);
+        xf_look_again(s); /* the head may cost less now, or more */
     }
 }
 

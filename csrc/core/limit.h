@@ -37,8 +37,9 @@ typedef struct xf_limit {
     int64_t reserve; /* credits of the capacity that are kept free, see xf_limit_reserve() */
     xf_bucket bucket;
     xf_pace pace;
-    uint32_t reset;  /* the gate's: `resets` when this level was last set */
-    xf_trail *trail; /* the past of the level, see trail.h; NULL: the level is not followed */
+    bool counts_input; /* so it may not count what a call reads from a cache, see saving.h */
+    uint32_t reset;    /* the gate's: `resets` when this level was last set */
+    xf_trail *trail;   /* the past of the level, see trail.h; NULL: the level is not followed */
 
     /* Counters in units (wrapping like any counter), and ns. */
     uint64_t used;     /* admitted, corrected by settlements */

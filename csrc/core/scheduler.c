@@ -1,5 +1,6 @@
 #include "core/grouped.h"
 #include "core/operation.h"
+#include "core/saving.h"
 
 /* ---- time and its causes ---- */
 
@@ -41,20 +42,6 @@ static int64_t tick(xf_scheduler *s, int64_t now)
 
 /* ---- admission ---- */
 
-/* Has `c` pass the gate, if it can by now and until `latest`; returns when it can. */
-static int64_t pass(xf_scheduler *s, xf_call *c, int64_t latest, uint32_t waiting, int *held_by)
-{
-    int64_t until = latest < s->now ? latest : s->now;
-    const xf_turn turn = {.from = s->anchor, .until = until, .now = s->now, .waiting = waiting};
-    int64_t at = xf_gate_pass(&s->gate, c, &turn, held_by);
-    if (at <= until) {
-        s->anchor = at;
-        s->waited = c != s->arriving || (s->waited && at < s->now);
-        s->admitted_at = s->now;
-    }
-    return at;
-}
-
 static bool is_head(const xf_scheduler *s, const xf_call *c)
 {
     return xf_queue_head(&s->queue) == c;
@@ -72,12 +59,29 @@ static void leave_queue(xf_scheduler *s, xf_call *c)
     xf_queue_leave(&s->queue, c);
 }
 
-/* `c` has passed the gate, at s->anchor. */
-static void passed(xf_scheduler *s, xf_call *c)
+/* Has `c` pass the gate, if it can by now and until `latest`. Then it has left the queue, if it was
+   there. Returns when it can pass. */
+static int64_t pass(xf_scheduler *s, xf_call *c, int64_t latest, uint32_t waiting, int *held_by)
 {
-    if (c->grouped) {
-        xf_queue_admitted(&s->queue, c, s->anchor);
+    int64_t until = latest < s->now ? latest : s->now;
+    const xf_turn turn = {.from = s->anchor, .until = until, .now = s->now, .waiting = waiting};
+    uint32_t saved = 0;
+    bool waits = c->state == XF_CALL_WAITING;
+    int64_t at = xf_grouped_pass(s, c, &turn, &saved, held_by);
+    if (c->state != XF_CALL_ADMITTED) {
+        return at;
     }
+    s->anchor = at;
+    s->waited = c != s->arriving || (s->waited && at < s->now);
+    s->admitted_at = s->now;
+    if (waits) {
+        leave_queue(s, c);
+    }
+    c->saved = saved;
+    if (c->grouped) {
+        xf_queue_admitted(&s->queue, c, at);
+    }
+    return at;
 }
 
 /* Bounds the time that is played back. */
@@ -166,8 +170,6 @@ static void advance(xf_scheduler *s)
             int64_t latest = head->deadline < hold_ends ? head->deadline : hold_ends;
             at = pass(s, head, latest, s->queue.size - 1, &held_by);
             if (head->state == XF_CALL_ADMITTED) {
-                leave_queue(s, head);
-                passed(s, head);
                 xf_list_append(&s->outbox, head);
                 continue;
             }
@@ -227,6 +229,8 @@ static void revoke(xf_scheduler *s, xf_call *c)
     take_from_outbox(s, c);
     xf_slots_free(s);
     xf_gate_revoke(&s->gate, c, s->now);
+    xf_saving_return(&s->gate, c, c->saved);
+    c->saved = 0;
 }
 
 /* ---- operations ---- */
@@ -274,7 +278,6 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
         arrive(s, c);
         (void)pass(s, c, deadline, s->queue.size, &held_by);
         if (c->state == XF_CALL_ADMITTED) {
-            passed(s, c);
             return true;
         }
     }

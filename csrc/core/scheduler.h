@@ -134,6 +134,9 @@ void xf_ramp_up(xf_scheduler *s, int64_t now);
    there is no memory. */
 xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns);
 
+/* Says how many tokens the prefix of a group has, from now on. */
+void xf_set_tokens(xf_scheduler *s, xf_group *g, int64_t tokens);
+
 /* Gives a group up. It is freed with the last of its calls. */
 void xf_close_group(xf_scheduler *s, xf_group *g);
 
@@ -149,8 +152,10 @@ xf_group *xf_group_of(const xf_scheduler *s, const xf_call *c);
 void xf_warmed(xf_scheduler *s, const xf_call *c, int64_t now);
 
 /* Notes whether the answer to `c`, a call of a group in flight, says that the provider `found` the
-   prefix in its cache. A leader need not. After two misses in a row the next call leads. */
-void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, int64_t now);
+   prefix in its cache, and `is_free`: charges nothing for it. A leader need not find it. After two
+   misses in a row the next call leads. Where it is free, calls of warm groups are admitted for
+   their cost without the tokens of the group, see saving.h. */
+void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, bool is_free, int64_t now);
 
 /* ---- answers of the provider ---- */
 

@@ -1,5 +1,7 @@
 """The jobs whose prompts share prefixes, in small: one call of each goes ahead."""
 
+from dataclasses import replace
+
 import pytest
 
 from bench.prefix import trace
@@ -24,6 +26,15 @@ def test_prefixes_found_in_the_bodies_are_as_good_as_keys(kind):
     result = play(kind.quick, WAYS['prefix="auto"'])
     assert result.hits == pytest.approx(1.0, abs=0.01)
     assert result.refused == 0
+
+
+def test_where_reads_are_free_only_what_is_not_read_takes_time():
+    kind = replace(KINDS[2], groups=10, calls=40, tokens={"input_tokens": 50_000.0},
+                   limits={"rpm": None, "itpm": 50_000, "otpm": None})  # fmt: skip
+    result = play(kind, WAYS["prefix="])
+    assert result.of_the_ideal == pytest.approx(1.0, abs=0.05)
+    assert result.refused <= 0.005
+    assert play(kind, WAYS["arrival order"]).time > 2 * result.time
 
 
 def test_a_conversation_reads_what_its_earlier_turns_have_written():

@@ -37,6 +37,9 @@ xf_scheduler *handle_scheduler(xf_definition *const *limits, uint32_t n, uint32_
         free(s);
         s = NULL;
     }
+    if (s != NULL && n > 0) {
+        s->gate.limits[0].counts_input = true; /* the others do not */
+    }
     free(row);
     return s;
 }

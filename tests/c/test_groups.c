@@ -129,6 +129,31 @@ TEST(time_in_which_all_calls_are_held_is_blamed_on_their_prefixes)
     stop();
 }
 
+TEST(what_a_call_saves_is_put_back_with_it_or_gone_with_its_dispatch)
+{
+    xf_definition d = limit(100, 60, 1000);
+    start(&d, 1, XF_UNLIMITED);
+    s.gate.limits[0].counts_input = true;
+    xf_group *g = xf_open_group(&s, 0, MINUTES);
+    xf_set_tokens(&s, g, 90);
+    xf_call *first = call(100, 0), *second = call(100, 0);
+    xf_join_group(first, g);
+    xf_join_group(second, g);
+    CHECK(xf_submit(&s, first, 0, XF_NEVER, 0));
+    CHECK(xf_dispatch(&s, first));
+    xf_looked_up(&s, first, true, true, 0);
+    CHECK(xf_submit(&s, second, 0, SECOND, 0));
+    CHECK_EQ(second->held[0], 10);
+    xf_put_back(&s, second, 0); /* and admitted again, at once */
+    CHECK_EQ(second->held[0], 10);
+    CHECK_EQ(second->saved, 90);
+    CHECK(xf_dispatch(&s, second));
+    CHECK_EQ(second->crowd, 2);
+    CHECK_EQ(second->held[0], 10);
+    CHECK_EQ(s.gate.limits[0].used, 110);
+    stop();
+}
+
 TEST(without_memory_no_group_is_opened_and_no_call_is_lost)
 {
     enum { N = 200 };

@@ -75,7 +75,8 @@ SIGNATURES = {
     "xf_close_group": (None, [c_void_p, c_void_p]),
     "xf_join_group": (None, [c_void_p, c_void_p]),
     "xf_warmed": (None, [c_void_p, c_void_p, c_int64]),
-    "xf_looked_up": (None, [c_void_p, c_void_p, c_bool, c_int64]),
+    "xf_looked_up": (None, [c_void_p, c_void_p, c_bool, c_bool, c_int64]),
+    "xf_set_tokens": (None, [c_void_p, c_void_p, c_int64]),
     "handle_terms": (None, [c_void_p, c_int64, c_int64]),
     "handle_prefixes": (None, [c_void_p, POINTER(c_int64)]),
     "xf_poll": (None, [c_void_p, c_int64]),
@@ -257,14 +258,17 @@ class Core:
     def close_group(self, group: int) -> None:
         self.lib.xf_close_group(self.scheduler, self.groups[group])
 
+    def set_tokens(self, group: int, tokens: int) -> None:
+        self.lib.xf_set_tokens(self.scheduler, self.groups[group], tokens)
+
     def set_terms(self, group: int, hold: int, ttl: int | None) -> None:
         self.lib.handle_terms(self.groups[group], hold, never_or(ttl))
 
     def warmed(self, now: int, number: int) -> None:
         self.lib.xf_warmed(self.scheduler, self.calls[number], now)
 
-    def looked_up(self, now: int, number: int, found: bool) -> None:
-        self.lib.xf_looked_up(self.scheduler, self.calls[number], found, now)
+    def looked_up(self, now: int, number: int, found: bool, is_free: bool = False) -> None:
+        self.lib.xf_looked_up(self.scheduler, self.calls[number], found, is_free, now)
 
     @property
     def prefixes(self) -> tuple[int, int, int, int]:

@@ -24,6 +24,7 @@ MARGIN_MOST = 2_000 * MS
 MARGIN_KEPT = 60_000 * MS
 OVERTAKING = 1_000 * MS  # calls overtake one another by no more
 CALLS_A_TURN = 16
+INPUTS = 1  # so many of the limits count input; the others do not
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Call:
     foreseen: bool = False  # in flight: the level at the end of the cooldown has paid for it
     group: Group | None = None  # of the calls that share its prefix
     led: bool = False  # it led its group when it was last admitted
+    saved: int = 0  # admitted: tokens taken off its costs, as it will read them from a cache
 
     @property
     def place(self) -> tuple[int, int, int]:
@@ -100,6 +102,7 @@ class Model:
         self.in_use = 0
         self.calls: list[Call] = []
         self.groups: list[Group] = []
+        self.reads_free = False  # the last answer that told had found its prefix, at no charge
         self.outbox: list[int] = []  # the calls that were admitted or have expired, in order
         self.armed: int | None = None
         self.now = 0
@@ -171,16 +174,40 @@ class Model:
 
     def instant(self, head: Call) -> int | None:
         """The virtual instant at which `head` is admitted; None while it depends on a free slot."""
+        at = self.ready(self.reduced(head, self.saving(head)))
+        return at if self.is_warm_at(head, at) else self.ready(head.costs)
+
+    def ready(self, costs: Sequence[int]) -> int | None:
         if self.full:
             return None
-        ready = [limit.ready(cost) for limit, cost in zip(self.limits, head.costs, strict=True)]
+        ready = [limit.ready(cost) for limit, cost in zip(self.limits, costs, strict=True)]
         return max([self.anchor, self.now - CATCH_UP, self.end, self.outage.ready(), *ready])
+
+    def saving(self, call: Call) -> int:
+        """The tokens that the provider will not charge, as long as the call's group is warm. An
+        estimate that does not hold them leaves them out already."""
+        group, held = call.group, [cost for cost in call.costs[:INPUTS] if cost]
+        if group is None or not (self.reads_free and group.sure and held):
+            return 0
+        return group.tokens if min(held) > group.tokens else 0
+
+    @staticmethod
+    def reduced(call: Call, tokens: int) -> list[int]:
+        """The costs without so many tokens of input."""
+        return [c - tokens if i < INPUTS and c else c for i, c in enumerate(call.costs)]
+
+    @staticmethod
+    def is_warm_at(call: Call, at: int | None) -> bool:
+        group = call.group
+        return at is None or group is None or group.warm_until is None or at < group.warm_until
 
     @property
     def full(self) -> bool:
         return any(n is not None and self.in_use >= n for n in (self.slots, self.ramp))
 
     def admit(self, call: Call, at: int) -> None:
+        call.saved = self.saving(call) if self.is_warm_at(call, at) else 0
+        call.costs = self.reduced(call, call.saved)
         behind = len(self.waiting()) - 1  # they will cost as much each as the calls so far
         for limit, cost in zip(self.limits, call.costs, strict=True):
             limit.take(cost, at)
@@ -276,6 +303,7 @@ class Model:
                 limit.used -= cost
             else:
                 limit.untake(cost, self.now)
+        call.costs, call.saved = self.reduced(call, -call.saved), 0
         if self.outage.interval and call.resets == self.resets:
             self.outage.first, self.outage.next = None, self.now
         self.admitted -= 1
@@ -377,6 +405,9 @@ class Model:
         """No call will join it any more."""
         self.groups[group].closed = True
 
+    def set_tokens(self, group: int, tokens: int) -> None:
+        self.groups[group].tokens = tokens
+
     def set_terms(self, group: int, hold: int, ttl: int | None) -> None:
         self.groups[group].hold, self.groups[group].ttl = hold, ttl
 
@@ -386,12 +417,13 @@ class Model:
         self.warm(self.calls[number])
         self.poll(self.now)
 
-    def looked_up(self, now: int, number: int, found: bool) -> None:
-        """The prefix was found in the cache, or not."""
+    def looked_up(self, now: int, number: int, found: bool, is_free: bool = False) -> None:
+        """The prefix was found in the cache, or not; where `is_free`, that is not charged."""
         self.begin(now)
         call = self.calls[number]
         if call.group is not None and (found or not call.led):
             call.group.looked_up(found, self.now)
+            self.reads_free = found and is_free
         self.poll(self.now)
 
     def warm(self, call: Call) -> None:
@@ -400,6 +432,7 @@ class Model:
             return
         if group.leader == call.number or call.dispatched >= group.missed_at:
             self.let_go(group)
+            group.sure = group.sure or group.warming
             group.end_hold(self.now, self.members(group))
             group.warm(group.lives(call.dispatched))
 

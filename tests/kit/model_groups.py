@@ -12,7 +12,9 @@ TURN = 14
 class Group:
     hold: int  # the bound of a hold
     ttl: int | None  # how long the prefix can be read after a call's dispatch
+    tokens: int = 0  # of the prefix
     closed: bool = False
+    sure: bool = False  # an answer says that it can be read, and none has missed it since
     leader: int | None = None  # the number of the call that writes the cache
     led_at: int = 0
     held_until: int = 0
@@ -44,6 +46,7 @@ class Group:
         self.turns[priority] = since, until, left - 1
         if self.warm_until is None or at < self.warm_until:
             return False
+        self.sure = False
         if self.spent >= self.hold:
             self.warm(self.lives(at))
             return False
@@ -79,6 +82,7 @@ class Group:
 
     def looked_up(self, found: bool, now: int) -> None:
         """A call that did not lead has found the prefix in the cache, or not."""
+        self.sure = found
         self.misses = 0 if found else self.misses + 1
         if self.misses >= MISSES and not self.warming:
             self.warm_until, self.spent, self.misses = 0, 0, 0

@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from xtremeflow import (
+    ChargeRule,
+    Limit,
     RequestRateScheduler,
     Stats,
     TaskScheduler,
@@ -17,6 +19,7 @@ from xtremeflow import (
     report_first_token,
 )
 from xtremeflow.testing import run
+from xtremeflow.values.usage import Usage
 
 Ask = Callable[..., Awaitable[Any]]
 
@@ -272,3 +275,28 @@ def test_what_the_cache_saves_is_unknown_where_the_scheduler_knows_no_provider()
         assert (told.prompts, told.saved_share) == (0, None)
 
     run(main())
+
+
+def test_where_reads_are_not_charged_a_warm_group_runs_faster_than_its_prompts() -> None:
+    """At a provider that charges as Anthropic does: 1,000 tokens a minute, prompts of 110."""
+
+    async def sent_by(cached_free: bool) -> list[float]:
+        rule = ChargeRule("input", settles=True, cached_free=cached_free)
+        limits = [Limit("input_tokens", 1000, 60.0, 330)]
+        scheduler, calls = TokenRateScheduler(limits=limits), Calls()
+
+        async def ask(n: int) -> None:
+            await calls(n)
+            usage = Usage(110, 5, 100 if n else 0)
+            scheduler.settle(usage, rule=rule)
+
+        cost = {"input_tokens": 110}
+        tasks = [scheduler.submit(ask(n), cost, prefix="a", prefix_tokens=100) for n in range(30)]
+        await asyncio.gather(*tasks)
+        return sorted(calls.sent.values())
+
+    charged, free = run(sent_by(False)), run(sent_by(True))
+    assert charged[:3] == free[:3] == [0.0, 1.0, 1.0]
+    # What has come back of the two that followed pays for the others, of 10 tokens each.
+    assert free[-1] == pytest.approx(11.0, abs=0.1)
+    assert charged[-1] == pytest.approx(6.6 * 27, abs=1.0)

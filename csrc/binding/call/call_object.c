@@ -136,8 +136,9 @@ static PyMethodDef call_methods[] = {
      PyDoc_STR("warmed($self, /)\n--\n\n"
                "Says that the answer to a call in flight has begun: its prefix can be read.")},
     {"_read", xf_call_read_locked, METH_VARARGS,
-     PyDoc_STR("_read($self, cached, written, /)\n--\n\n"
-               "Says how many tokens the call has read from the cache and written to it.")},
+     PyDoc_STR("_read($self, cached, written, is_free, /)\n--\n\n"
+               "Says how many tokens the call has read from the cache and written to it, and\n"
+               "whether the provider charges nothing for those read.")},
     {"send", xf_call_send, METH_O, PyDoc_STR("The coroutine protocol, for its task.")},
     {"throw", XF_FUNCTION(xf_call_throw), METH_FASTCALL,
      PyDoc_STR("The coroutine protocol, for its task.")},

@@ -122,7 +122,7 @@ int xf_prefix_join(CallObject *c, PyObject *key, int64_t tokens)
     }
     g->hold_ns = p->hold_ns;
     if (tokens > 0) {
-        g->tokens = tokens;
+        xf_set_tokens(&s->core, g, tokens);
     }
     xf_join_group(&c->core, g);
     return 0;
@@ -185,7 +185,8 @@ PyObject *xf_call_read(PyObject *self, PyObject *args)
     CallObject *c = (CallObject *)self;
     SchedulerObject *s = c->scheduler;
     long long cached, written;
-    if (!PyArg_ParseTuple(args, "LL:_read", &cached, &written)) {
+    int is_free;
+    if (!PyArg_ParseTuple(args, "LLp:_read", &cached, &written, &is_free)) {
         return NULL;
     }
     xf_prefixes *p = s->prefixes;
@@ -202,7 +203,7 @@ PyObject *xf_call_read(PyObject *self, PyObject *args)
     p->expected += g->tokens;
     p->looked_up++;
     p->found += found;
-    xf_looked_up(&s->core, &c->core, found, xf_port_now(s, c->port));
+    xf_looked_up(&s->core, &c->core, found, is_free, xf_port_now(s, c->port));
     xf_deliver(s);
     Py_RETURN_NONE;
 }

@@ -28,8 +28,8 @@ void xf_prefix_came(CallObject *c, int64_t now);
 /* warmed(), a method of Call: its answer has begun. */
 PyObject *xf_call_warmed(PyObject *call, PyObject *unused);
 
-/* _read(cached, written), a method of Call: the tokens that it has read from the cache and written
-   to it, by its usage. */
+/* _read(cached, written, is_free), a method of Call: the tokens that it has read from the cache and
+   written to it, by its usage, and whether the provider does not charge those read. */
 PyObject *xf_call_read(PyObject *call, PyObject *args);
 
 /* What is known of all prefixes, as a dict; None if no call has named one. NULL with an error

@@ -105,6 +105,7 @@ int xf_life_init(PyObject *self, PyObject *args, PyObject *kwargs)
         s->has_tokens |= kinds[i] == XF_KIND_TOKENS;
         s->has_other |= i < n_configured && kinds[i] == XF_KIND_OTHER;
         s->reserved |= units[i] >= 0 ? 1U << units[i] : 0;
+        s->core.gate.limits[i].counts_input = units[i] == XF_TOKENS || units[i] == XF_INPUT_TOKENS;
     }
     s->reserved |= 1U << XF_TOKENS;
     s->names = Py_NewRef(names);
