@@ -22,7 +22,7 @@ from xtremeflow import Limit, LimitStats
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.views.monitor import Meter, Monitor, Snapshot
-from xtremeflow.run.views.prefixes import described
+from xtremeflow.run.views.prefixes import as_json, described, of_runs
 from xtremeflow.run.views.view import LogLines, Quiet, choose, progress_event, progress_line
 from xtremeflow.scheduler.stats import LearnedConcurrency, PrefixStats
 
@@ -141,20 +141,32 @@ def test_a_low_terminal_shows_what_matters_most(height: int) -> None:
 def test_the_live_view_tells_of_prefixes_and_of_money_only_where_a_price_is_known() -> None:
     text = drawn(200, snapshot(prefixes=PREFIXES, input_price=2.5), no_color=True)
     assert (
-        "prefixes: 40 groups known, 41 calls went ahead; 95% of those that followed found theirs; "
-        "7.6M tokens read of 8M expected, 164k written; held for 1 min 01 s in all; "
+        "prefixes: 40 groups known; 41 calls went ahead; 95% of those that followed found theirs; "
+        "held for 1 min 01 s in all 7.6M tokens read of 8M expected, 164k written; "
         "76% of the input's price saved, $17.00"
     ) in " ".join(text.split())
     assert "$" not in drawn(200, snapshot(prefixes=PREFIXES), no_color=True)
     unknown = replace(PREFIXES, prompts=0, saved=0.0)
     assert "saved" not in drawn(200, snapshot(prefixes=unknown, input_price=2.5), no_color=True)
     dearer = replace(PREFIXES, saved=-41_000.0)
-    assert "0.5% more paid for the input, $0.10: its writes were not read" in described(dearer, 2.5)
+    assert (
+        "0.5% more paid for the input, $0.10: its writes were not read" in described(dearer, 2.5)[1]
+    )
     now = snapshot(prefixes=PREFIXES, input_price=2.5)
     assert "95% of prefixes found" in progress_line(now)
     told = progress_event(now)["prefixes"]
     assert (told["hits"], told["saved_tokens"], told["saved_usd"]) == (0.95, 6_799_000, 16.9975)
     assert progress_event(snapshot())["prefixes"] is None
+
+
+def test_the_prefixes_of_several_runs_are_added_up() -> None:
+    told = [as_json(PREFIXES, 2.5), as_json(PREFIXES, 2.5)]
+    assert of_runs(told) == (
+        "prefixes: 82 calls went ahead; 15.2M tokens read of 16M expected, 328k written; "
+        "held for 2 min 02 s; 76% of the input's price saved, $33.99"
+    )
+    unknown = as_json(replace(PREFIXES, prompts=0, saved=0.0), 2.5)
+    assert "saved" not in of_runs([unknown])
 
 
 def test_a_stop_is_told_to_its_last_word() -> None:

@@ -135,6 +135,8 @@ class PastRun:
     )
     """The calls at a time that the provider was known to take, with their start; None: unknown."""
     cooldowns: list[tuple[float, float]] = field(default_factory=list[tuple[float, float]])
+    prefixes: Json | None = None
+    """The summary's part about prefixes."""
 
 
 def past_runs(results: Path) -> list[PastRun]:
@@ -161,6 +163,7 @@ def past_runs(results: Path) -> list[PastRun]:
             elif event["event"] == "end" and runs:
                 runs[-1].end = event["time"]
                 runs[-1].state = event.get("state")
+                runs[-1].prefixes = event["summary"].get("prefixes")
         except (ValueError, KeyError, TypeError):
             continue
     return runs

@@ -150,7 +150,8 @@ class Live:
     def _prefixes(self, now: Snapshot) -> Text:
         if now.prefixes is None:
             return Text()
-        return Text(f"prefixes: {described(now.prefixes, now.input_price)}", overflow="fold")
+        calls, tokens = described(now.prefixes, now.input_price)
+        return Text(f"prefixes: {calls}\n  {tokens}", overflow="fold")
 
     def _counts(self, now: Snapshot) -> Text:
         counts = now.counts

@@ -24,6 +24,7 @@ from xtremeflow.cli.parser import Parser
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.history import PastRun, past_runs
 from xtremeflow.run.output.results import errors_path
+from xtremeflow.run.views.prefixes import of_runs
 from xtremeflow.run.views.summary import DONE, USAGE
 from xtremeflow.values.text import printable
 
@@ -225,7 +226,7 @@ def plot(results: Path, picture: Path) -> None:
         partial(_draw_rate, unit, at, calls.amounts(unit), axis.end, steps[unit]) for unit in units
     ]
     if sum(calls.cached):
-        rows.append(partial(_draw_cache, at, calls, axis.end))
+        rows.append(partial(_draw_cache, at, calls, runs, axis.end))
     if concurrency.known:
         rows.append(partial(_draw_flight, at, calls, axis.end, concurrency))
     rows.append(partial(_draw_latency, at, calls, axis))
@@ -305,13 +306,13 @@ def _shown(value: float, _: int) -> str:
     return shown(value)
 
 
-def _draw_cache(at: Any, calls: PlottedCalls, end: float, ax: Any) -> None:
-    """Draws the tokens of prompts: those read from the cache, those written to it, the others."""
+def _draw_cache(at: Any, calls: PlottedCalls, runs: Sequence[PastRun], end: float, ax: Any) -> None:
+    """Draws the parts of the prompts: read from the cache, written to it, neither."""
     np = _numpy()
 
     prompts, read, written = map(np.asarray, (calls.input, calls.cached, calls.written))
-    whole = max(1.0, float(prompts.sum()))
-    base, width = np.zeros(_BINS), end / _BINS
+    totals, edges = np.histogram(at, bins=_BINS // 4, range=(0.0, end), weights=prompts)
+    whole, base = max(1.0, float(prompts.sum())), np.zeros(_BINS // 4)
     kinds = [
         ("read from the cache", read, _READ),
         ("written to it", written, _WRITTEN),
@@ -320,14 +321,17 @@ def _draw_cache(at: Any, calls: PlottedCalls, end: float, ax: Any) -> None:
     for name, tokens, color in kinds:
         if not tokens.any():
             continue
-        totals, edges = np.histogram(at, bins=_BINS, range=(0.0, end), weights=tokens)
-        top = base + totals / width
-        label = f"{name}: {tokens.sum() / whole:.0%}"
+        parts, _ = np.histogram(at, bins=edges, weights=tokens)
+        top = base + parts / np.maximum(totals, 1.0)
+        label = f"{name}: {tokens.sum() / whole:.0%} of all"
         ax.stairs(top, edges, baseline=base, fill=True, color=color, alpha=0.8, label=label)
         base = top
-    ax.set_ylim(0, 1.3 * float(base.max(initial=0.0)) or 1.0)
-    ax.set_ylabel("prompt tokens per second")
-    ax.yaxis.set_major_formatter(_shown)
+    ax.set_ylim(0, 1.3)
+    ax.set_yticks([0.0, 0.5, 1.0], ["0%", "50%", "100%"])
+    ax.set_ylabel("prompt tokens")
+    told = [run.prefixes for run in runs if run.prefixes is not None]
+    if told:
+        ax.set_title(of_runs(told), loc="left", fontsize=8)
 
 
 def _draw_flight(at: Any, calls: PlottedCalls, end: float, limit: Steps, ax: Any) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from xtremeflow.cli.amounts import counted, duration, shown
 from xtremeflow.run.input.requests import Json
 from xtremeflow.scheduler.stats import PrefixStats
@@ -9,21 +12,19 @@ from xtremeflow.scheduler.stats import PrefixStats
 _MILLION = 1_000_000  # tokens, for which prices are given
 
 
-def described(prefixes: PrefixStats, input_price: float | None) -> str:
-    """Formats the state of all groups in one line. `input_price` is in US dollars for a million
-    tokens of input, None if it is unknown."""
-    parts = [
-        f"{counted(prefixes.groups, 'group')} known, {counted(prefixes.led, 'call')} went ahead"
-    ]
+def described(prefixes: PrefixStats, input_price: float | None) -> list[str]:
+    """Formats the state of all groups in two lines: the calls, and the tokens. `input_price` is in
+    US dollars for a million tokens of input, None if it is unknown."""
+    calls = [f"{counted(prefixes.groups, 'group')} known", _ahead(prefixes.led)]
     if prefixes.hits is not None:
-        parts.append(f"{prefixes.hits:.0%} of those that followed found theirs")
-    parts.append(_tokens(prefixes))
+        calls.append(f"{prefixes.hits:.0%} of those that followed found theirs")
     if prefixes.held_seconds:
-        parts.append(f"held for {duration(prefixes.held_seconds)} in all")
+        calls.append(f"held for {duration(prefixes.held_seconds)} in all")
+    tokens = [_tokens(prefixes.read, prefixes.expected, prefixes.written)]
     saved = saving(prefixes, input_price)
     if saved is not None:
-        parts.append(saved)
-    return "; ".join(parts)
+        tokens.append(saved)
+    return ["; ".join(calls), "; ".join(tokens)]
 
 
 def saving(prefixes: PrefixStats, input_price: float | None) -> str | None:
@@ -57,11 +58,33 @@ def as_json(prefixes: PrefixStats, input_price: float | None) -> Json:
     return about
 
 
-def _tokens(prefixes: PrefixStats) -> str:
-    text = f"{shown(prefixes.read)} tokens read"
-    if prefixes.expected:
-        text += f" of {shown(prefixes.expected)} expected"
-    return f"{text}, {shown(prefixes.written)} written" if prefixes.written else text
+def of_runs(told: Sequence[Json]) -> str:
+    """Formats in one line what several runs have told by `as_json`."""
+
+    def total(name: str) -> Any:
+        return sum(each.get(name) or 0 for each in told)
+
+    parts = [
+        f"prefixes: {_ahead(total('led'))}",
+        _tokens(total("read_tokens"), total("expected_tokens"), total("written_tokens")),
+        f"held for {duration(total('held_seconds'))}",
+    ]
+    saved, usd = total("saved_tokens"), total("saved_usd")
+    if saved > 0:
+        money = f", {_dollars(usd)}" if usd > 0 else ""
+        parts.append(f"{saved / total('prompt_tokens'):.0%} of the input's price saved{money}")
+    return "; ".join(parts)
+
+
+def _ahead(led: int) -> str:
+    return f"{counted(led, 'call')} went ahead"
+
+
+def _tokens(read: int, expected: int, written: int) -> str:
+    text = f"{shown(read)} tokens read"
+    if expected:
+        text += f" of {shown(expected)} expected"
+    return f"{text}, {shown(written)} written" if written else text
 
 
 def _usd(tokens: float, input_price: float) -> float:

@@ -148,8 +148,8 @@ class Summary:
             said = explained_concurrency(self.concurrency)
             lines.append(f"  limit of concurrency: {said}")
         if self.prefixes is not None:
-            said = prefixes.described(self.prefixes, self.input_price)
-            lines.append(f"  prefixes: {said}")
+            calls, tokens = prefixes.described(self.prefixes, self.input_price)
+            lines += [f"  prefixes: {calls}", f"    {tokens}"]
         if counts.failed or counts.bad:
             parts = [f"{count:,} {code}" for code, count in sorted(self.errors.items())]
             if counts.bad:
