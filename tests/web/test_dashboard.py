@@ -112,6 +112,8 @@ def test_the_feed_keeps_the_last_minutes_and_misses_nothing_for_a_quick_reader()
         assert [json.loads(each)["n"] for each in await anext(read)] == [KEPT + 10]
         assert [json.loads(each)["n"] for each in await anext(read)] == [KEPT + 11]
         running.cancel()
+        feed.end()
+        assert [json.loads(each)["n"] async for part in read for each in part] == [KEPT + 12]
 
     run(main())
 
@@ -307,7 +309,10 @@ def test_the_events_begin_with_those_kept_and_end_with_the_page() -> None:
             event = (await reader.readuntil(b"\n\n")).decode()
             [told] = json.loads(event.removeprefix("data: "))
             assert told["schedulers"]["default"]["submitted"] == 0
-        assert await asyncio.wait_for(reader.read(), 5) is not None
+        *samples, end, rest = (await asyncio.wait_for(reader.read(), 5)).split(b"\n\n")
+        assert (end, rest) == (b"event: end\ndata: {}", b"")
+        assert all(each.startswith(b"data: [{") for each in samples)
+        assert len(samples) == 1
         writer.close()
 
     asyncio.run(main())

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from xtremeflow import Limit, TaskScheduler, report_first_token, report_token_usage
+from xtremeflow import Limit, TaskScheduler, report_first_token
 from xtremeflow.web.dashboard import serve_dashboard
 
 SIZES = {"screen": (1280, 1000), "telephone": (390, 844)}
@@ -51,11 +51,15 @@ class Job:
             await asyncio.sleep(0.1)
             report_first_token()
             await asyncio.sleep(0.2)
-            await report_token_usage(700)
+            details = {"cached_tokens": 500}
+            self.scheduler.settle(
+                {"prompt_tokens": 600, "completion_tokens": 100, "prompt_tokens_details": details}
+            )
+            self.scheduler._save(600, 450.0)  # as a client does that knows the provider
 
         async def feed() -> None:
             while True:
-                await self.scheduler.start_task(call(), 1000)
+                await self.scheduler.start_task(call(), 1000, prefix="p", prefix_tokens=500)
 
         schedulers = {"first": self.scheduler, "second": TaskScheduler(1)}
         async with serve_dashboard(schedulers) as page:
@@ -121,7 +125,9 @@ def test_the_page_shows_the_job_and_controls_it(size: str) -> None:
         charts = browser.execute_script(
             "return [...document.querySelectorAll('.plot')].map(plot => plot.id)"
         )
-        assert charts == ["limit requests", "limit tokens", "held", "calls", "latency", "refused"]
+        assert charts == [
+            "limit requests", "limit tokens", "held", "calls", "prefixes", "latency", "refused"
+        ]  # fmt: skip
         # Every chart has lines, and none is wider than its card.
         until(browser, "[...document.querySelectorAll('.plot')].every("
               "plot => plot.querySelector('.scatterlayer path') !== null)")  # fmt: skip
@@ -131,6 +137,9 @@ def test_the_page_shows_the_job_and_controls_it(size: str) -> None:
         )
         until(browser, "document.getElementById('latency').textContent.includes('to the first "
               "token')")  # fmt: skip
+        note = "document.getElementById('prefixes').previousElementSibling.textContent"
+        until(browser, f"{note}.startsWith('1 known; 100 % of calls found theirs; held for ')")
+        assert browser.execute_script(f"return {note}").endswith("75 % of the input's price saved")
         width, _ = SIZES[size]
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         until(browser, "document.getElementById('state').textContent.startsWith('held back by')")
@@ -161,7 +170,8 @@ def test_the_page_says_that_the_job_has_ended() -> None:
     webdriver()
     with Job() as job, opened(job.url, "screen", is_silent=False) as browser:
         job.stop()
-        until(browser, "document.getElementById('state').className === 'badge bad'")
+        until(browser, "document.getElementById('state').textContent === 'the job has ended'")
+        assert browser.execute_script("return document.getElementById('pause').disabled")
 
 
 def change_list(browser: Any, name: str, text: str) -> None:

@@ -15,13 +15,15 @@ KEPT = 600  # samples
 
 
 class Feed:
-    """Takes samples while it runs. A page reads those kept, and then each new one."""
+    """Takes samples while it runs. A page reads those kept, and then each new one, until the feed
+    has ended."""
 
     def __init__(self, look: Callable[[], Json], interval: float = INTERVAL) -> None:
         self._look = look
         self._interval = interval
         self._kept: deque[str] = deque(maxlen=KEPT)
         self._taken = 0
+        self._is_over = False
         self._changed = asyncio.Event()
 
     async def run(self) -> None:
@@ -36,6 +38,11 @@ class Feed:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def end(self) -> None:
+        """Takes the last sample. Pages read it, and then no more."""
+        self._is_over = True
+        self.take()
+
     def latest(self) -> str:
         """Returns a sample of this moment, as JSON."""
         self.take()
@@ -49,5 +56,7 @@ class Feed:
             seen = self._taken
             if new:
                 yield list(self._kept)[len(self._kept) - new :]
+            elif self._is_over:
+                return
             else:
                 await self._changed.wait()

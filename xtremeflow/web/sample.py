@@ -18,6 +18,7 @@ def sample(scheduler: TaskScheduler) -> Json:
     """Returns the state of a scheduler. Times are in seconds, counts since its first call."""
     stats = scheduler.stats()
     return {
+        "elapsed": stats.elapsed,
         "submitted": stats.submitted,
         "admitted": stats.admitted,
         "ended": stats.succeeded + stats.failed + stats.cancelled,

@@ -31,6 +31,7 @@ _FILES = {
 _CHARTS = "/plotly.min.js"
 _MOST_HEAD, _MOST_BODY = 16_384, 16_384  # bytes
 _PATIENCE = 30.0  # s, for a request to arrive
+_FAREWELL = 1.0  # s, for the open pages to take the last sample
 # Nothing is loaded from elsewhere, and no other page may show this one.
 _SAFE = {
     "content-security-policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -97,6 +98,7 @@ class Server:
         self.token = token
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._pages: set[asyncio.Task[Any]] = set()  # of the tasks, those that send samples
 
     @property
     def url(self) -> str:
@@ -116,6 +118,9 @@ class Server:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        self._feed.end()
+        if self._pages:
+            await asyncio.wait(self._pages, timeout=_FAREWELL)
         for task in self._tasks:
             task.cancel()
         if self._tasks:
@@ -198,9 +203,18 @@ class Server:
                             "connection": "close"})  # fmt: skip
         told = json.dumps({"actions": self._controls.actions})
         writer.write(f"event: about\ndata: {told}\n\n".encode())
-        async for samples in self._feed.samples():
-            writer.write(f"data: [{','.join(samples)}]\n\n".encode())
+        task = asyncio.current_task()
+        assert task is not None
+        self._pages.add(task)
+        try:
+            async for samples in self._feed.samples():
+                writer.write(f"data: [{','.join(samples)}]\n\n".encode())
+                await writer.drain()
+            writer.write(b"event: end\ndata: {}\n\n")
             await writer.drain()
+        finally:
+            self._pages.discard(task)
+            writer.close()
 
     async def _control(self, request: _Request, writer: asyncio.StreamWriter) -> None:
         if request.headers.get("content-type", "").partition(";")[0] != "application/json":

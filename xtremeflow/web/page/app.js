@@ -55,14 +55,14 @@ function rates(count, window = WINDOW) {
 }
 
 // By Little's law: the mean time in a stage is the mean number of calls in it, divided by those
-// that leave it in a second.
+// that leave it in a second. Before any has had the time for it, that is no mean.
 function stay(within, left) {
   const speed = rates(left, STEADY);
   const calls = samples.map(within);
   return samples.map((_, i) => {
     const recent = calls.slice(Math.max(0, i - STEADY), i + 1);
     const mean = recent.reduce((sum, each) => sum + each, 0) / recent.length;
-    return speed[i] > 0 ? mean / speed[i] : null;
+    return speed[i] > 0 && mean / speed[i] <= state(samples[i]).elapsed ? mean / speed[i] : null;
   });
 }
 
@@ -98,7 +98,8 @@ function charts() {
     title: "Holds the queue back (share of the time)",
     stack: true,
     range: [0, 1],
-    lines: causes.map((cause) => ({
+    lines: causes.map((cause, i) => ({
+      hue: i, // a cause keeps its colour, whichever others there are
       name: cause === "" ? "no call waits" : words(cause),
       y: rates((s) => state(s).held[cause] ?? 0),
       quiet: cause === "",
@@ -119,6 +120,7 @@ function charts() {
     found.push({
       id: "prefixes",
       title: "Prefix tokens per second",
+      note: ofPrefixes(prefixes(now), now.run?.input_price),
       lines: [
         { name: "read from the cache", y: rates((s) => prefixes(s)?.read ?? 0), fill: true },
         { name: "written to it", y: rates((s) => prefixes(s)?.written ?? 0) },
@@ -148,10 +150,12 @@ function place(chart) {
   card.className = "chart";
   const title = document.createElement("h2");
   title.textContent = chart.title;
+  const note = document.createElement("p");
+  note.className = "note";
   const plot = document.createElement("div");
   plot.className = "plot";
   plot.id = chart.id;
-  card.append(title, plot);
+  card.append(title, note, plot);
   by("charts").append(card);
 }
 
@@ -164,7 +168,7 @@ function draw() {
   shown.forEach(place); // all of them first, as the number of cards decides their width
   for (const chart of shown) {
     const lines = chart.lines.map((line, i) => {
-      const own = line.quiet ? colour("--line") : COLOURS[i % COLOURS.length];
+      const own = line.quiet ? colour("--line") : COLOURS[(line.hue ?? i) % COLOURS.length];
       return {
         x, y: line.y, name: line.name, type: "scatter", mode: "lines",
         line: { color: own, width: 1.6, dash: line.dash ? "dash" : "solid" },
@@ -185,6 +189,7 @@ function draw() {
       yaxis2: { overlaying: "y", side: "right", range: [0, 1], fixedrange: true, showgrid: false,
         tickformat: ".0%", dtick: 0.5 },
     };
+    by(chart.id).previousElementSibling.textContent = chart.note ?? "";
     plotting.react(by(chart.id), lines, layout, { displayModeBar: false, responsive: true });
   }
 }
@@ -202,20 +207,15 @@ function figure(name, value) {
 
 const percent = (part, whole) => (whole > 0 ? `${Math.round((100 * part) / whole)} %` : "–");
 
-// The figures of the prefixes that calls share. Money only where its price is known.
-function ofPrefixes(own, price) {
-  const told = own.prefixes;
-  if (told === null) return [];
-  const found = [
-    figure("prefixes known", amount(told.groups)),
-    figure("prefixes found", percent(told.found, told.looked_up)),
-    figure("held for prefixes", duration(told.held_seconds)),
-  ];
+// A sentence on the prefixes that calls share. Money only where its price is known.
+function ofPrefixes(told, price) {
+  const parts = [`${amount(told.groups)} known`, `${percent(told.found, told.looked_up)} of calls found theirs`,
+    `held for ${duration(told.held_seconds)}`];
   if (told.prompts > 0) {
-    const money = price ? `, $${amount((told.saved * price) / 1e6)}` : "";
-    found.push(figure("of the input's price saved", percent(told.saved, told.prompts) + money));
+    const money = price ? `, $${((told.saved * price) / 1e6).toFixed(2)}` : "";
+    parts.push(`${percent(told.saved, told.prompts)} of the input's price saved${money}`);
   }
-  return found;
+  return parts.join("; ");
 }
 
 function show() {
@@ -235,7 +235,6 @@ function show() {
     figure("failed", own.failed.toLocaleString()),
     figure("refused", own.refused.toLocaleString()),
     figure("cooldowns", own.cooldowns.toLocaleString()),
-    ...ofPrefixes(own, now.run?.input_price),
     ...(own.share === null ? [] : [
       figure(`members of ${own.share.name}`, own.share.members),
       figure("own part of the share", `${Math.round(100 * own.share.own)} %`),
@@ -364,8 +363,14 @@ function listen() {
     show();
     draw();
   };
+  feed.addEventListener("end", () => {
+    feed.close();
+    by("state").textContent = "the job has ended";
+    by("state").className = "badge";
+    document.querySelectorAll("button").forEach((button) => { button.disabled = true; });
+  });
   feed.onerror = () => {
-    by("state").textContent = "the job has ended, or cannot be reached";
+    by("state").textContent = "the job cannot be reached";
     by("state").className = "badge bad";
   };
 }
