@@ -1,5 +1,4 @@
-/* The methods of Scheduler for the holder of a lease (xtremeflow/share/holder.py).
- */
+/* The methods of Scheduler for the holder of a lease (xtremeflow/share/holder.py). */
 #ifndef XF_BINDING_LEASE_H
 #define XF_BINDING_LEASE_H
 
