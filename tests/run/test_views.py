@@ -28,7 +28,6 @@ from xtremeflow.scheduler.stats import LearnedConcurrency, PrefixStats
 
 rich_console = pytest.importorskip("rich.console")
 from xtremeflow.run.views.live import Live  # noqa: E402
-from xtremeflow.run.views.screen import Screen  # noqa: E402
 
 PREFIXES = PrefixStats(
     groups=40,
@@ -383,76 +382,6 @@ def test_rates_count_what_passed_and_not_what_was_refused(tmp_path: Path) -> Non
     assert sum(now.refusals for now in steady) / len(steady) > 0.5
     bars = [value for meter in steady[-1].meters for value in meter.history[15:]]
     assert sum(bars) / len(bars) < 20  # tokens: 8 a call
-
-
-class Terminal:
-    """As much of one as a frame needs: what is on it after text was written to it."""
-
-    def __init__(self) -> None:
-        self.rows = [""]
-        self.row = 0
-        self.hidden = False
-
-    def write(self, text: str) -> int:
-        for part in re.findall(r"\x1b\[\??\d*[a-zA-Z]|\r|\n|[^\x1b\r\n]+", text):
-            if part == "\n":
-                self.row += 1
-                self.rows += [""] * (self.row + 1 - len(self.rows))
-            elif part == "\x1b[2K":
-                self.rows[self.row] = ""
-            elif part == "\x1b[A":
-                self.row -= 1
-            elif part in ("\x1b[?25l", "\x1b[?25h"):
-                self.hidden = part.endswith("l")
-            elif part != "\r" and not part.endswith("m"):
-                self.rows[self.row] += part
-        return len(text)
-
-    def flush(self) -> None:
-        pass
-
-    def fileno(self) -> int:
-        raise OSError
-
-
-def test_a_frame_takes_its_own_place_and_what_is_said_meanwhile_stands_above() -> None:
-    terminal: Any = Terminal()
-    frame = Screen(terminal)
-    frame.start()
-    try:
-        frame.show(["one", "two"])
-        frame.show(["three"])
-        frame.show(["four", "\x1b[1mfive\x1b[0m", "six"])
-        print("said", file=sys.stderr)
-        assert [row for row in terminal.rows if row] == ["said", "four", "five", "six"]
-        assert terminal.hidden
-    finally:
-        frame.stop()
-    assert not terminal.hidden
-    assert sys.stderr is not None
-    assert [row for row in terminal.rows if row] == ["said", "four", "five", "six"]
-
-
-def test_a_frame_that_a_narrower_terminal_has_broken_goes_whole(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    terminal: Any = Terminal()
-    frame = Screen(terminal)
-    monkeypatch.setattr(frame, "_columns", lambda: 10)
-    frame.show(["x" * 25, "y", "z\x1b[1m" + " " * 25 + "\x1b[0m"])
-    assert frame._erased().count("\x1b[2K") == 3 + 1 + 1  # blanks at an end are not drawn
-    assert terminal.rows[-1].rstrip() == "z"
-
-
-def test_a_terminal_that_is_gone_ends_nothing() -> None:
-    class Gone(Terminal):
-        def write(self, text: str) -> int:
-            raise OSError(5, "Input/output error")
-
-    frame = Screen(Gone())  # type: ignore[arg-type]
-    frame.start()
-    frame.show(["a"])
-    frame.stop()
 
 
 def screen(master: int, seconds: float) -> bytes:
