@@ -47,6 +47,29 @@ def test_html_has_the_calls_and_the_limits_and_is_well_formed() -> None:
     assert "a <b> " in held
 
 
+def test_html_tells_of_prefixes_and_of_money_only_where_its_price_is_known() -> None:
+    async def main() -> list[str]:
+        scheduler = TaskScheduler()
+
+        async def ask(cached: int) -> None:
+            details = {"cached_tokens": cached}
+            scheduler.settle({"prompt_tokens": 1000, "prompt_tokens_details": details})
+
+        for cached in (0, 900):
+            await scheduler.submit(ask(cached), prefix="a", prefix_tokens=900)
+        texts = []
+        for priced in (0, 2000):
+            scheduler._save(priced, priced / 4)
+            parser = Cells()
+            parser.feed(scheduler.stats()._repr_html_())
+            texts.append(" ".join(parser.texts))
+        return texts
+
+    unknown, known = run(main())
+    assert "1 1 100% 900 900 0 0.0 s unknown" in unknown
+    assert "1 1 100% 900 900 0 0.0 s 25%" in known
+
+
 def test_html_of_a_scheduler_that_has_done_nothing() -> None:
     assert "no call waited" in TaskScheduler(adapt=True).stats()._repr_html_()
 

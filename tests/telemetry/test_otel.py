@@ -164,6 +164,35 @@ def test_a_span_tells_the_usage_that_its_call_reports(telemetry: Telemetry) -> N
     run(main())
 
 
+def test_a_span_tells_the_tokens_that_the_cache_has_read_and_written(telemetry: Telemetry) -> None:
+    usage = {
+        "input_tokens": 10,
+        "cache_read_input_tokens": 900,
+        "cache_creation_input_tokens": 90,
+        "output_tokens": 5,
+    }
+
+    async def main() -> None:
+        scheduler = TaskScheduler()
+        instrument(scheduler, tracer=telemetry.tracer)
+
+        async def call() -> None:
+            scheduler.settle(usage)
+
+        await scheduler.submit(call())
+
+    run(main())
+    told = attributes(telemetry.span)
+    assert {
+        name.removeprefix("gen_ai.usage."): n for name, n in told.items() if "usage" in name
+    } == {
+        "input_tokens": 1000,
+        "cache_read.input_tokens": 900,
+        "cache_creation.input_tokens": 90,
+        "output_tokens": 5,
+    }
+
+
 def test_several_schedulers_share_their_instruments(
     telemetry: Telemetry, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -12,7 +12,7 @@ from xtremeflow.scheduler.causes import IDLE, causes
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from xtremeflow.scheduler.stats import Stats
+    from xtremeflow.scheduler.stats import PrefixStats, Stats
 
 _COLOURS = ["#4c78a8", "#f58518", "#e45756", "#72b7b2", "#54a24b", "#b279a2", "#9d755d"]
 _NO_COLOUR = "#d3d3d3"
@@ -29,7 +29,7 @@ def _held(stats: Stats) -> list[tuple[str, float]]:
 
 
 def as_html(stats: Stats) -> str:
-    """Returns two tables: the calls, and the limits."""
+    """Returns tables: the calls, the limits, and the prefixes that calls share."""
     ended = [
         ("succeeded", stats.succeeded),
         ("failed", stats.failed),
@@ -56,15 +56,34 @@ def as_html(stats: Stats) -> str:
         for limit in stats.limits
         if limit.rate < UNLIMITED
     ]
+    prefixes = [] if stats.prefixes is None else [_prefixes(stats.prefixes)]
     held = ", ".join(f"{escape(name)} {share:.0%}" for name, share in _held(stats))
     parts = [
         _table([name for name, _ in calls], [[text for _, text in calls]]),
         _table(["limit", "rate", "capacity", "level", "used", "utilisation", "held back"], limits)
         if limits
         else "",
+        *prefixes,
         f"<p>Held back by: {held}</p>",
     ]
     return f"<div>{''.join(parts)}</div>"
+
+
+def _prefixes(told: PrefixStats) -> str:
+    def share(value: float | None) -> str:
+        return "unknown" if value is None else f"{value:.0%}"
+
+    columns = [
+        ("prefixes", f"{told.groups:,}"),
+        ("went ahead", f"{told.led:,}"),
+        ("found theirs", share(told.hits)),
+        ("tokens expected", f"{told.expected:,}"),
+        ("read", f"{told.read:,}"),
+        ("written", f"{told.written:,}"),
+        ("held", f"{told.held_seconds:,.1f} s"),
+        ("of the price saved", share(told.saved_share)),
+    ]
+    return _table([name for name, _ in columns], [[text for _, text in columns]])
 
 
 def _table(head: list[str], rows: Any) -> str:

@@ -285,6 +285,8 @@ class _Following:
             span.set_attribute("gen_ai.usage.output_tokens", usage.output)
             if usage.cached:
                 span.set_attribute("gen_ai.usage.cache_read.input_tokens", usage.cached)
+            if usage.written:
+                span.set_attribute("gen_ai.usage.cache_creation.input_tokens", usage.written)
         if self._failure is not None:
             self._attributes["error.type"] = self._failure
             span.set_attribute("error.type", self._failure)
