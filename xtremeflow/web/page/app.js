@@ -266,7 +266,7 @@ function showRun(run) {
   const share = run.total ? run.done / run.total : 0;
   by("done").style.width = `${100 * share}%`;
   const of = run.total === null ? "" : ` of ${run.total.toLocaleString()} (${Math.floor(100 * share)} %)`;
-  const left = run.left === null ? "" : `, ${duration(run.left)} left`;
+  const left = !run.left ? "" : `, ${duration(run.left)} left`;
   by("lines").textContent = `${run.title}: ${run.done.toLocaleString()}${of} lines done${left}`;
 }
 
