@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from itertools import count
+from math import e, inf
 from random import Random
 
 import pytest
@@ -13,7 +14,16 @@ from hypothesis import strategies as st
 
 from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.learning.reading import Gauge, Reading
-from xtremeflow.learning.told.sliding import LONGEST, RESERVE, Recent, Sliding
+from xtremeflow.learning.told.sliding import (
+    AHEAD,
+    EVEN,
+    KEPT,
+    LONGEST,
+    RESERVE,
+    SCALE,
+    Recent,
+    Sliding,
+)
 from xtremeflow.simulation.charge import charge_later, settle_actual
 from xtremeflow.testing import CallRequest, RateLimitError, SimulatedProvider, SlidingWindow, run
 
@@ -38,18 +48,13 @@ def test_the_wait_is_the_time_until_less_counts() -> None:
     recent = Recent(60.0)
     for time in (10.0, 20.0, 30.0):
         recent.add(time, 100.0)
-    assert [recent.wait(40.0, amount, 0.0) for amount in (1.0, 100.0, 101.0, 300.0)] == [
+    assert [recent.wait(40.0, amount) for amount in (1.0, 100.0, 101.0, 300.0, 1e9)] == [
         30.0,
         30.0,
         40.0,
         50.0,
+        60.0,
     ]
-    # Others have used 600, of which 10 slide out in a second.
-    assert recent.wait(40.0, 50.0, 600.0) == 5.0
-    assert recent.wait(40.0, 350.0, 600.0) == 30.0
-    assert recent.wait(40.0, 550.0, 600.0) == 40.0
-    assert recent.wait(40.0, 850.0, 600.0) == 55.0
-    assert recent.wait(40.0, 1e9, 0.0) == 60.0
 
 
 charges = st.lists(
@@ -85,16 +90,41 @@ def copied(window: SlidingWindow) -> SlidingWindow:
     return other
 
 
-def test_the_use_of_others_counts_and_each_answer_tells_it_anew() -> None:
-    sliding = Sliding(60.0, is_late=True)
-    sliding.see(seen(0.0, 100, 100), 0, passed=True, refused=False)
-    sliding.told(0.0, AMOUNT, AMOUNT - 100)
-    assert sliding.wait(0.0, AMOUNT) == 0
-    sliding.see(seen(1.0, 200, 100), 0, passed=True, refused=False)
-    sliding.told(1.0, AMOUNT, 0)  # 59,800 were used by others: 1000 a second slide out
-    assert sliding.wait(1.0, AMOUNT) == pytest.approx(RESERVE * 60, rel=0.05)
-    sliding.told(1.0, AMOUNT, 30_000)
-    assert sliding.wait(1.0, AMOUNT) == 0
+def shared(now: float, own: int, left: float) -> Sliding:
+    """A window of which one half of the own charges is 59 s old, and the other new."""
+    sliding = Sliding(60.0, is_late=False)
+    sliding.see(seen(now - 59.0, own // 2, 0.0), 0, passed=True, refused=False)
+    sliding.see(seen(now, own, 0.0), 0, passed=True, refused=False)
+    sliding.told(now, AMOUNT, left)
+    return sliding
+
+
+def test_the_use_of_others_slides_out_as_ones_own_and_each_answer_tells_it_anew() -> None:
+    sliding = shared(100.0, 30_000, 0)
+    assert sliding.wait(100.0, AMOUNT) == pytest.approx(1.0)
+    sliding.told(100.0, AMOUNT, 30_000)
+    assert sliding.wait(100.0, AMOUNT) == 0
+
+
+def test_no_wait_is_longer_than_ones_own_part_of_the_longest() -> None:
+    sliding = Sliding(60.0, is_late=False)
+    sliding.see(seen(100.0, 15_000, 0), 0, passed=True, refused=False)
+    sliding.told(100.0, AMOUNT, 0)
+    assert sliding.wait(100.0, AMOUNT) == pytest.approx(LONGEST / 4)
+    unknown = Sliding(60.0, is_late=True)  # all of it was used by others
+    unknown.told(100.0, AMOUNT, 0)
+    assert unknown.wait(100.0, AMOUNT) == 0
+
+
+def test_the_pace_is_free_for_one_alone_and_else_follows_the_part_and_the_rest() -> None:
+    assert shared(100.0, 30_000, AMOUNT - 30_000).pace(100.0, AMOUNT) == inf
+    left = (KEPT + 0.01) * AMOUNT
+    half = shared(100.0, round((AMOUNT - left) / 2), left).pace(100.0, AMOUNT)
+    assert half == pytest.approx(AHEAD * (EVEN + (1 - EVEN) / 2), rel=1e-3)
+    assert shared(100.0, 0, left).pace(100.0, AMOUNT) == pytest.approx(AHEAD * EVEN)
+    left = (KEPT - SCALE) * AMOUNT
+    less = shared(100.0, round((AMOUNT - left) / 2), left).pace(100.0, AMOUNT)
+    assert less == pytest.approx(half / e, rel=1e-3)
 
 
 def test_calls_that_are_refused_are_not_charged_and_those_in_flight_only_where_that_is_so() -> None:
@@ -127,11 +157,13 @@ def test_the_longer_nothing_passes_the_more_has_to_slide_out() -> None:
 class Job:
     """Calls without an end at a provider that charges them when they end, like Mistral."""
 
-    def __init__(self, scheduler: TokenRateScheduler, *, tells: bool) -> None:
-        self.limit = SlidingWindow("tokens", AMOUNT)
-        self.provider = SimulatedProvider([self.limit], charge=charge_later)
+    def __init__(
+        self, scheduler: TokenRateScheduler, limit: SlidingWindow, provider: SimulatedProvider,
+        *, tells: bool, seed: int = 7,
+    ) -> None:  # fmt: skip
+        self.limit, self.provider = limit, provider
         self.scheduler, self.tells = scheduler, tells
-        self.random = Random(7)
+        self.random = Random(seed)
         self.began = asyncio.get_running_loop().time()
         self.done: list[tuple[float, int]] = []
 
@@ -187,13 +219,52 @@ class Job:
         return self.provider.stats.refused / self.provider.stats.attempts
 
 
+def provided() -> tuple[SlidingWindow, SimulatedProvider]:
+    limit = SlidingWindow("tokens", AMOUNT)
+    return limit, SimulatedProvider([limit], charge=charge_later)
+
+
 def worked(seconds: float, make: Callable[[], TokenRateScheduler], *, tells: bool) -> Job:
     async def main() -> Job:
-        job = Job(make(), tells=tells)
+        job = Job(make(), *provided(), tells=tells)
         await job.run(seconds)
         return job
 
     return run(main())
+
+
+@pytest.mark.parametrize(
+    ("clients", "apart", "most"), [(2, 6.0, 0.01), (2, 120.0, 0.01), (4, 0.0, 0.05)]
+)
+def test_a_window_is_shared_almost_without_refusals(
+    clients: int, apart: float, most: float
+) -> None:
+    async def main() -> list[Job]:
+        shared = provided()
+        jobs = [
+            Job(TokenRateScheduler(adapt=True), *shared, tells=True, seed=i) for i in range(clients)
+        ]
+        running = []
+        for job in jobs:
+            running.append(asyncio.ensure_future(job.run(since + 240.0)))
+            await asyncio.sleep(apart)
+        await asyncio.sleep(60.0)
+        stats = shared[1].stats
+        refused.append(stats.refused)
+        attempts.append(stats.attempts)
+        await asyncio.wait(running)
+        refused.append(stats.refused)
+        attempts.append(stats.attempts)
+        return jobs
+
+    since = 60.0 + clients * apart
+    refused: list[int] = []
+    attempts: list[int] = []
+    jobs = run(main())
+    parts = [job.used(since, since + 180.0) for job in jobs]
+    assert min(parts) > 0.7 / clients
+    assert sum(parts) > 0.9
+    assert refused[1] - refused[0] < most * (attempts[1] - attempts[0])
 
 
 def test_a_window_that_is_told_of_is_used_up_almost_without_refusals() -> None:

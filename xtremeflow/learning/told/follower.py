@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from math import exp, inf
+from math import inf
 from typing import NamedTuple
 
 from xtremeflow.answers.headers import Observation
@@ -286,16 +286,10 @@ class ToldFollower:
                 sliding.told(gauge.now, word.amount, word.remaining)
             wait = sliding.wait(gauge.now, word.amount)
             self._core._shut(index, wait)
-            self._share(index, word, sliding)
+            pace = sliding.pace(gauge.now, word.amount) * word.limit.rate
+            self._core._pace(index, min(pace, self._limits.steep(index)))
             last = max(last, wait)
         return last
-
-    def _share(self, index: int, told: Told, sliding: Sliding) -> None:
-        """Lets the pace follow the rest, if others use a sliding window."""
-        if told.remaining is not None and sliding.others > SHARED * told.amount:
-            scale = SCALE * told.amount
-            pace = told.limit.rate * exp(min(0.0, told.remaining / scale - 1.0))
-            self._core._pace(index, pace)
 
     def _apply(
         self, index: int, told: Told, sent_at: float | None, received_at: float | None

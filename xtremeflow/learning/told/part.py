@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from math import inf
 
-CUT = 0.15  # the part that is used less after a refusal; a third of it where that may be chance:
+CUT = 0.3  # the part that is used less after a refusal; a third of it where that may be chance:
 SOON = 10.0  # s after another refusal, and no other user was noticed
-RISE, EVERY = 0.002, 1.0  # of the rate, more each second; s between two steps
+RISE, EVERY = 0.004, 1.0  # of the rate, more each second; s between two steps
 
 
 class Part:

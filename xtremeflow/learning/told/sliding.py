@@ -2,13 +2,22 @@
 
 A bucket of its rate keeps to that on average. But calls that are charged when they end do not end
 as evenly as they were sent, so at times the charges are too high. Then no call passes until enough
-of them are a minute old. The client knows that moment from the costs and ends of its calls. Pure:
-times and amounts come with each answer.
+of them are a minute old. The client knows that moment from the costs and ends of its calls. Clients
+that share a window fill it and meet its limit together. So each takes the usage of the others to
+slide out as its own does.
+
+Their pace follows the rest, but no rest tells how many they are: each would fill alone what has
+slid out, all would meet the limit, and so again a minute later. So a client keeps to the part that
+it has had in the last minute, and a fifth of the pace is the same for all. Unequal parts become
+equal within some minutes.
+
+Pure: times and amounts come with each answer.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from math import exp, inf
 
 from xtremeflow.learning.reading import Gauge
 
@@ -19,6 +28,11 @@ RESERVE = 0.02
 MOST_DOUBLED = 3
 MEAN_OF = 16  # calls
 LONGEST = 60.0  # s: while no call passes, no answer tells that enough has slid out
+NOTICED = 0.03  # of the amount: from so much usage of others on, the window is shared
+# Of the amount: the rest at which a client keeps its pace, and the change of it that e-folds that.
+KEPT, SCALE = 0.04, 0.03
+EVEN = 0.2  # of the pace is the same for all clients
+AHEAD = 1.5  # times the rate: a call waits for the pace of each limit, which costs about a third
 
 
 class Recent:
@@ -42,18 +56,13 @@ class Recent:
             self._sum -= self._parts.popleft()[1]
         return self._sum
 
-    def wait(self, now: float, amount: float, others: float) -> float:
-        """Returns the seconds until `amount` of it, and of the usage of `others`, has slid out. The
-        usage of others counts as spread evenly."""
-        pace = max(0.0, others) / self._seconds
+    def wait(self, now: float, amount: float) -> float:
+        """Returns the seconds until `amount` of it has slid out."""
         for time, part in self._parts:
-            until = time + self._seconds - now
-            if amount <= pace * until:
-                break
             amount -= part
-            if amount <= pace * until:
-                return until
-        return min(amount / pace, self._seconds) if pace > 0 else self._seconds
+            if amount <= 0:
+                return time + self._seconds - now
+        return self._seconds
 
 
 class Sliding:
@@ -98,5 +107,23 @@ class Sliding:
         """Returns the seconds until calls pass if `amount` is the limit and no charge is added."""
         doubled = 2.0 ** min(self._tries - 1, MOST_DOUBLED) if self._tries else 1.0
         reserve = max(RESERVE * amount, self._cost) * doubled
-        excess = self._charged.sum(now) + self.others + reserve - amount
-        return min(LONGEST, self._charged.wait(now, excess, self.others)) if excess > 0 else 0.0
+        own, used = self._used(now)
+        excess = used + reserve - amount
+        if excess <= 0 or own <= 0:
+            return 0.0
+        # The less of the usage is one's own, the less is known of when it slides out.
+        return min(LONGEST * own / used, self._charged.wait(now, excess * own / used))
+
+    def pace(self, now: float, amount: float) -> float:
+        """Returns the pace as a multiple of the rate; infinity where no other user is noticed."""
+        own, used = self._used(now)
+        if used - own <= NOTICED * amount:
+            return inf
+        left = 1.0 - used / amount
+        part = EVEN + (1.0 - EVEN) * own / used
+        return AHEAD * part * exp(min(0.0, (left - KEPT) / SCALE))
+
+    def _used(self, now: float) -> tuple[float, float]:
+        """Returns what was charged in the window, of one's own calls and in all."""
+        own = self._charged.sum(now)
+        return own, own + max(0.0, self.others)
