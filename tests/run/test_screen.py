@@ -1,5 +1,7 @@
 """The frame of the live view, on a terminal that is resized, and in tmux."""
 
+import os
+import pty
 import re
 import shutil
 import subprocess
@@ -210,6 +212,12 @@ asyncio.run(main())
 
 @pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not installed")
 def test_tmux_keeps_no_frame_in_its_history(tmp_path: Path) -> None:
+    try:
+        ends = pty.openpty()
+    except OSError as error:
+        pytest.skip(f"there is no pseudo-terminal to be had: {error}")
+    for end in ends:
+        os.close(end)
     program, socket = tmp_path / "program.py", tmp_path / "tmux"
     program.write_text(PROGRAM)
 
@@ -223,9 +231,9 @@ def test_tmux_keeps_no_frame_in_its_history(tmp_path: Path) -> None:
         for width, height in ((100, 8), (100, 30), (60, 30), (110, 20), (100, 6), (100, 30)):
             time.sleep(0.2)
             tmux("resize-window", "-x", str(width), "-y", str(height))
-        end = time.monotonic() + 20
+        patience = time.monotonic() + 20
         while "the end" not in (text := tmux("capture-pane", "-p", "-S", "-")):
-            assert time.monotonic() < end, text
+            assert time.monotonic() < patience, text
             time.sleep(0.1)
     finally:
         tmux("kill-server")
