@@ -67,6 +67,16 @@ def test_only_the_requests_may_be_written(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    "arguments", [["--write"], ["--write", "new.jsonl", "--trace"], ["--trace"]]
+)
+def test_a_file_that_is_not_there_is_named_in_words(tmp_path, capsys, arguments):
+    path = tmp_path / "none" / "file"
+    with pytest.raises(SystemExit):
+        main([*arguments, str(path)])
+    assert f"demo: {path}: No such file or directory (see" in capsys.readouterr().err
+
+
 class TestJob:
     def test_the_file_is_what_the_trace_asks_for(self, tmp_path):
         job = Workload(SAMPLE[:50], tpm=300_000, rpm=500, speed=8.0)

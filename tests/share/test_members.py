@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -359,3 +360,9 @@ def test_a_virtual_loop_that_is_closed_ends_its_calls(share: str) -> None:
         await (await TaskScheduler(1, share=share).start_task(now()))
 
     run(other())
+
+
+def test_a_name_that_is_no_share_is_refused_with_all_forms() -> None:
+    forms = "'shm:NAME', 'file:/PATH', 'redis://HOST:PORT/0#NAME' or 'ray:NAME'"
+    with pytest.raises(ValueError, match=re.escape(f"share must be {forms}, got 'openai'")):
+        TaskScheduler(share="openai")

@@ -50,13 +50,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         job = Workload(trace, tpm=options.tpm, rpm=options.rpm, speed=options.speed)
         _prepare(job, options.directory)
     except (OSError, ValueError) as error:
-        parser.error(str(error))
+        parser.error(_said(error))
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
         return _demo(job, options)
     except KeyboardInterrupt:
         _say(f"Interrupted; the provider is stopped. The files are in {options.directory}.")
         return 130
+
+
+def _said(error: OSError | ValueError) -> str:
+    return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
 def _write(parser: Parser, options: argparse.Namespace) -> int:
@@ -68,7 +72,7 @@ def _write(parser: Parser, options: argparse.Namespace) -> int:
     except FileExistsError:
         parser.error(f"{options.write} is there already: choose another name")
     except (OSError, ValueError) as error:
-        parser.error(str(error))
+        parser.error(_said(error))
     print(f"{printable(str(options.write))}: {len(trace):,} requests of a real trace")
     return 0
 

@@ -117,7 +117,8 @@ class Order:
             )
         if base_url is None:
             raise Misuse(
-                "tell where to send the requests, by --provider or --base-url (see --help)"
+                "tell where to send the requests, by --provider or --base-url "
+                "(see xtremeflow run --help)"
             )
         base_url = keys.check_base_url(base_url, insecure=options.insecure)
         if options.plot is not None:

@@ -11,9 +11,8 @@ from xtremeflow import _core
 from xtremeflow.share.holder import Holder
 from xtremeflow.share.keeper import KeptShare
 from xtremeflow.share.place import FORMS, ShareError
-from xtremeflow.share.ray_keeper import FORM as RAY_FORM
 from xtremeflow.share.ray_keeper import SCHEME, ray_share
-from xtremeflow.share.redis_keeper import FORM, SCHEMES, redis_share
+from xtremeflow.share.redis_keeper import SCHEMES, redis_share
 from xtremeflow.share.rows import Described
 from xtremeflow.values.limits import Definition
 
@@ -33,9 +32,7 @@ def kept_share(share: object) -> KeptShare | None:
         if scheme == SCHEME:
             return ray_share(share)
         return redis_share(share) if scheme in SCHEMES else None
-    raise TypeError(
-        f"share must be {FORMS}, {FORM}, {RAY_FORM}, a RedisShare or a RayShare, got {share!r}"
-    )
+    raise TypeError(f"share must be {FORMS}, or a RedisShare or RayShare, got {share!r}")
 
 
 class Membership:

@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 VERSION = 1  # of the file's format
-FORMS = "'shm:NAME' or 'file:/PATH'"
+FORMS = "'shm:NAME', 'file:/PATH', 'redis://HOST:PORT/0#NAME' or 'ray:NAME'"
 
 # File systems whose locks and memory are not those of one machine.
 _REMOTE = frozenset(

@@ -160,8 +160,10 @@ class Summary:
         lines.append(f"  results: {self.results}")
         if self.exit_status not in (DONE, SOME_FAILED, USAGE):
             left = "what is left" if self.left is None else f"the {self.left:,} that are left"
-            first = "Once that is mended: to" if self.to_be_mended else "To"
-            lines.append(f"{first} do {left}, give the same command again:\n  {self.command}")
+            if self.to_be_mended:  # and the fault may be in the command
+                lines.append(f"Mend that first. Then the command does {left}.")
+            else:
+                lines.append(f"To do {left}, give the same command again:\n  {self.command}")
         elif counts.failed:
             lines.append("The same command tries those that failed again.")
         return "\n".join(lines)
