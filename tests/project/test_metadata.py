@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import xtremeflow
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 URLS = dict(
@@ -105,3 +107,25 @@ def test_http_says_in_one_line_that_windows_has_none() -> None:
     assert result.stderr.splitlines()[-1] == (
         "ImportError: xtremeflow.http needs a POSIX system: it is not built on Windows"
     )
+
+
+def test_a_command_handles_ctrl_c_before_the_package_is_imported() -> None:
+    """The import takes a fifth of a second, in which a Ctrl-C would show a traceback."""
+    program = "import sys, xtremeflow.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    ours = {name for name in done.stdout.split() if name.startswith("xtremeflow")}
+    assert "xtremeflow.cli" in ours
+    assert not {"asyncio", "xtremeflow._core", "xtremeflow.scheduler"} & set(done.stdout.split())
+
+
+@pytest.mark.parametrize("name", [*xtremeflow.__all__, "scheduler", "kvbatch", "pipeline"])
+def test_every_name_of_the_package_is_there(name: str) -> None:
+    program = f"import xtremeflow; assert {name!r} in dir(xtremeflow); xtremeflow.{name}"
+    if name not in xtremeflow.__all__:
+        program = f"import xtremeflow; xtremeflow.{name}"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_no_other_name_is_there() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'TokenRateSheduler'"):
+        xtremeflow.TokenRateSheduler  # noqa: B018
