@@ -150,6 +150,7 @@ class World:
             self.seen.append(SeenAttempt(self.now(), client, refused=True, noise=noise, costs=used))
             rejection = self._disclosure.refusal(error, "m")
             headers = {
+                **kind.identify("req", 0),
                 **(self._disclosure.headers() if rejection.told else {}),
                 **rejection.headers,
             }

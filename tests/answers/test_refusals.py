@@ -194,7 +194,14 @@ def test_headers_of_the_response_come_first() -> None:
 def test_azures_retry_after_ms_of_0_is_passed_over(
     headers: dict[str, str], delay: float | None
 ) -> None:
-    assert retry_delay(with_headers(**headers), NOW) == delay
+    azures = with_headers(**headers, apim_request_id="1")
+    assert retry_delay(azures, NOW) == delay
+
+
+@pytest.mark.parametrize("wait", ["1", "0.5"])
+def test_no_window_of_azures_is_taken_for_another_servers(wait: str) -> None:
+    told = with_headers(retry_after_ms="0", retry_after=wait, x_request_id="1")
+    assert retry_delay(told, NOW) == float(wait)
 
 
 @pytest.mark.parametrize(

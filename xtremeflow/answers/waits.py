@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.headers import quotas_of
@@ -53,7 +54,9 @@ def _from_headers(answer: Answer) -> float | None:
     # is up to a window. Without a reset header take the window, since waits of 1 s would only use
     # up the retries.
     told = until(headers.get("retry-after"), answer.date)
-    is_placeholder = milliseconds == 0 and told is not None and 0 < told <= 1
+    is_placeholder = (
+        milliseconds == 0 and told is not None and 0 < told <= 1 and _is_azures(headers)
+    )
     if told is not None and not is_placeholder:
         return told
     # The moment at which the last of the exhausted limits is open again. Resets of other limits do
@@ -64,6 +67,12 @@ def _from_headers(answer: Answer) -> float | None:
         resets = [q.reset for q in seen if q.name == "tokens" and q.reset]
         return min([_AZURE_WINDOW, *resets])
     return max(spent, default=None)
+
+
+def _is_azures(headers: Mapping[str, str]) -> bool:
+    """Whether the answer has a header that only Azure sends:
+    https://github.com/openai/openai-python/issues/937 shows a refusal's."""
+    return "apim-request-id" in headers or "x-ms-region" in headers
 
 
 def _from_retry_info(answer: Answer) -> float | None:

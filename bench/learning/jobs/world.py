@@ -146,7 +146,8 @@ class World:
 
     def _told(self, rejection: Rejection) -> tuple[Mapping[str, str], object]:
         if self.tells == "all":
-            return {**self.profile.headers(self.account), **rejection.headers}, rejection.body
+            headers = {**self.profile.identify("req", 0), **self.profile.headers(self.account)}
+            return {**headers, **rejection.headers}, rejection.body
         if self.tells == "nothing":
             return {}, None
         waits = {k: v for k, v in rejection.headers.items() if k.startswith("retry-after")}
