@@ -54,7 +54,7 @@ class Client(Verbs):
             no query.
         headers: sent with each call, unless the call names the same header. Content-Length,
             Transfer-Encoding and Expect are made from the body, and never taken from here.
-        timeout: seconds for a whole call; None: no bound.
+        timeout: seconds for an attempt, and without a scheduler for the whole call; None: no bound.
         connect_timeout: seconds for name lookup, connection and TLS together.
         idle_timeout: seconds in which the server must send something; None: no bound.
         http2: HTTP/2 over TLS. None: if libcurl's version is known to handle it well.
