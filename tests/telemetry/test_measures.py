@@ -12,7 +12,7 @@ import pytest
 
 from xtremeflow import Limit, LimitStats, Stats, TaskScheduler
 from xtremeflow.run.views.measures import MEASURES as OF_RUN
-from xtremeflow.scheduler.stats import PrefixStats
+from xtremeflow.scheduler.stats import PrefixStats, ShareStats
 from xtremeflow.serve.measures import MEASURES as OF_SERVE
 from xtremeflow.telemetry.measure import InstrumentKind, Measure, Reader, one
 from xtremeflow.telemetry.measures import MEASURES, look
@@ -75,6 +75,8 @@ def test_every_counter_of_a_scheduler_is_measured() -> None:
             renamed.get(name, name)
             in {each.removesuffix("_seconds") for each in families} | families
         )
+    of_share = {"share_" + field.name for field in fields(ShareStats)} - {"share_name"}
+    assert of_share <= {each.removesuffix("_ratio") for each in families}
     of_limits = {"limit_" + field.name for field in fields(LimitStats)}
     of_limits -= {"limit_name", "limit_configured", "limit_learned", "limit_held_back"}
     assert of_limits <= {family.removesuffix("_ratio") for family in families}

@@ -8,6 +8,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,9 +35,12 @@ def webdriver() -> Any:
 class Job:
     """A scheduler at work in a thread, with its page."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path) -> None:
         limits = [Limit("requests", 600, 60, capacity=20), Limit("tokens", 6e5, 60, capacity=1e4)]
         self.scheduler = TaskScheduler(12, limits=limits)
+        self.member = TaskScheduler(
+            1, limits=[Limit("requests", 1)], share=f"file:{folder / 'share'}"
+        )
         self.url = ""
         self._ready = threading.Event()
         self._stop: Callable[[], object] = lambda: None
@@ -61,7 +65,7 @@ class Job:
             while True:
                 await self.scheduler.start_task(call(), 1000, prefix="p", prefix_tokens=500)
 
-        schedulers = {"first": self.scheduler, "second": TaskScheduler(1)}
+        schedulers = {"first": self.scheduler, "second": self.member}
         async with serve_dashboard(schedulers) as page:
             self.url = page.url
             feeding = asyncio.create_task(feed())
@@ -119,9 +123,9 @@ def click(browser: Any, element: str) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_the_page_shows_the_job_and_controls_it(size: str) -> None:
+def test_the_page_shows_the_job_and_controls_it(size: str, tmp_path: Path) -> None:
     webdriver()
-    with Job() as job, opened(job.url, size) as browser:
+    with Job(tmp_path) as job, opened(job.url, size) as browser:
         charts = browser.execute_script(
             "return [...document.querySelectorAll('.plot')].map(plot => plot.id)"
         )
@@ -161,14 +165,20 @@ def test_the_page_shows_the_job_and_controls_it(size: str) -> None:
         change(browser, "tokens per 60 s", "many")
         until(browser, "document.getElementById('said').className === 'bad'")
 
+        assert browser.execute_script("return document.getElementById('share').hidden")
         change_list(browser, "scheduler", "second")
-        until(browser, "document.querySelectorAll('.plot').length === 4")
+        until(browser, "document.querySelectorAll('.plot').length === 5")
+        text = browser.find_element("id", "share").text
+        assert text.startswith("Share file:")
+        assert text.endswith(
+            ": 1 member, 0 waiting, 0 of their calls in flight; own part of all that was used 0 %"
+        )
         until(browser, "document.getElementById('state').textContent === 'no call waits'")
 
 
-def test_the_page_says_that_the_job_has_ended() -> None:
+def test_the_page_says_that_the_job_has_ended(tmp_path: Path) -> None:
     webdriver()
-    with Job() as job, opened(job.url, "screen", is_silent=False) as browser:
+    with Job(tmp_path) as job, opened(job.url, "screen", is_silent=False) as browser:
         job.stop()
         until(browser, "document.getElementById('state').textContent === 'the job has ended'")
         assert browser.execute_script("return document.getElementById('pause').disabled")

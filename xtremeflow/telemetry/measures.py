@@ -258,6 +258,24 @@ MEASURES: tuple[Measure[Look], ...] = (
         _of_share(lambda s: s.in_flight),
     ),
     _gauge(
+        "share.waiting",
+        "{member}",
+        "Members of the share whose next call waits",
+        _of_share(lambda s: s.waiting),
+    ),
+    _gauge(
+        "share.reachable",
+        "{server}",
+        "1 while the share's server answers, else 0",
+        _of_share(lambda s: s.reachable),
+    ),
+    _counter(
+        "share.outages",
+        "{outage}",
+        "Times that the share's server has not answered",
+        _of_share(lambda s: s.outages),
+    ),
+    _gauge(
         "share.own",
         "1",
         "Part of this scheduler in all that the members of the share have used",

@@ -43,14 +43,7 @@ def sample(scheduler: TaskScheduler) -> Json:
             {"name": limit.name, "amount": limit.amount, "per": limit.per}
             for limit in scheduler.limits
         ],
-        "share": None
-        if stats.share is None
-        else {
-            "name": stats.share.name,
-            "members": stats.share.members,
-            "own": stats.share.own,
-            "in_flight": stats.share.in_flight,
-        },
+        "share": None if stats.share is None else asdict(stats.share),
         "prefixes": None if stats.prefixes is None else asdict(stats.prefixes),
         "paused": scheduler.is_paused,
     }

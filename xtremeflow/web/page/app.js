@@ -31,7 +31,9 @@ function duration(seconds) {
   return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
 }
 
+const CAUSES = { "": "no call waits", share: "other members of the share", prefix: "prefixes" };
 const words = (name) => name.replaceAll("_", " ");
+const cause = (name) => CAUSES[name] ?? words(name);
 
 function read(text) {
   const match = /^\s*([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kmg]?)\s*$/i.exec(text);
@@ -98,11 +100,11 @@ function charts() {
     title: "Holds the queue back (share of the time)",
     stack: true,
     range: [0, 1],
-    lines: causes.map((cause, i) => ({
+    lines: causes.map((each, i) => ({
       hue: i, // a cause keeps its colour, whichever others there are
-      name: cause === "" ? "no call waits" : words(cause),
-      y: rates((s) => state(s).held[cause] ?? 0),
-      quiet: cause === "",
+      name: cause(each),
+      y: rates((s) => state(s).held[each] ?? 0),
+      quiet: each === "",
     })).filter((line) => line.quiet || line.y.some((value) => value > 0.001)),
   });
   found.push({
@@ -218,6 +220,13 @@ function ofPrefixes(told, price) {
   return parts.join("; ");
 }
 
+function ofShare(share) {
+  const outages = share.outages ? `; its server has not answered ${share.outages} times` : "";
+  return `Share ${share.name}: ${share.members} member${share.members === 1 ? "" : "s"}, `
+    + `${share.waiting} waiting, ${amount(share.in_flight)} of their calls in flight; own part of `
+    + `all that was used ${Math.round(100 * share.own)} %${outages}`;
+}
+
 function show() {
   const now = last(samples);
   const names = Object.keys(now.schedulers);
@@ -235,11 +244,9 @@ function show() {
     figure("failed", own.failed.toLocaleString()),
     figure("refused", own.refused.toLocaleString()),
     figure("cooldowns", own.cooldowns.toLocaleString()),
-    ...(own.share === null ? [] : [
-      figure(`members of ${own.share.name}`, own.share.members),
-      figure("own part of the share", `${Math.round(100 * own.share.own)} %`),
-    ]),
   );
+  by("share").hidden = own.share === null;
+  if (own.share !== null) by("share").textContent = ofShare(own.share);
   by("limits").replaceChildren(...own.limits.map((limit) => {
     const used = last(rates((s) => limitOf(s, limit.name)?.used ?? 0));
     const row = document.createElement("tr");
@@ -276,9 +283,10 @@ function badge(now, own) {
   const [text, kind] =
     now.run !== null && now.run.stopping ? [`stopping: ${now.run.stopping}`, "warn"]
       : own.paused ? ["paused", "warn"]
-        : own.cooldown_left > 0 ? [`cooldown, ${duration(own.cooldown_left)} left`, "bad"]
-          : holds === "" ? ["no call waits", ""]
-            : [`held back by ${words(holds)}`, "good"];
+        : own.share !== null && !own.share.reachable ? ["the share's server does not answer", "bad"]
+          : own.cooldown_left > 0 ? [`cooldown, ${duration(own.cooldown_left)} left`, "bad"]
+            : holds === "" ? [cause(holds), ""]
+              : [`held back by ${cause(holds)}`, "good"];
   said.textContent = text;
   said.className = `badge ${kind}`;
 }
