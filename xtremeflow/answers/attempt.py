@@ -60,6 +60,11 @@ class Sent(Generic[T]):
     usage: Usage | None = None
     verdict: Verdict = PASSED
 
+    @property
+    def has_passed(self) -> bool:
+        """Whether the limits have let it pass."""
+        return not (self.verdict.is_passing or self.verdict.meaning is Meaning.SPENT)
+
 
 class Followed(Protocol):
     """Follows the waits of the call that runs in a context, for a tracer."""

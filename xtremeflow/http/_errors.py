@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from typing import TYPE_CHECKING, Any
 
 from xtremeflow import _http
@@ -325,4 +326,17 @@ def transport_error(method: str, url: str, ending: _http.Ending) -> Exception:
     error._head = ending.head
     error.code = max(code, 0)
     error.os_errno = ending.os_errno
+    return error
+
+
+def not_admitted(method: str, url: str, asked: float) -> AdmissionTimeout:
+    """Returns the error of a call that has waited for its admission in vain since `asked` (seconds
+    of time.perf_counter)."""
+    waited = time.perf_counter() - asked
+    error = AdmissionTimeout(
+        f"{method} {shown_url(url)} failed (queue, after {waited:.3f} s): it was not admitted "
+        "within its timeout"
+    )
+    error.method, error.url, error.phase, error.elapsed = method, url, "queue", waited
+    error.retry_safe = True
     return error

@@ -14,7 +14,7 @@ from xtremeflow.http._headers import Headers
 from xtremeflow.http._json import decode
 
 if TYPE_CHECKING:
-    from xtremeflow.http._admission import Lease
+    from xtremeflow.http._streamed import Lease
 
 _VERSIONS = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2", 30: "HTTP/3"}
 

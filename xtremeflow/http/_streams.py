@@ -11,12 +11,13 @@ from xtremeflow import _http
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Sent
 from xtremeflow.batches.first_token import report_first_token
-from xtremeflow.http._admission import Admission, Lease, Unpassed
+from xtremeflow.http._admission import Admission
 from xtremeflow.http._ahead import body_ahead, is_at_hand
 from xtremeflow.http._deadline import deadline_of, within
 from xtremeflow.http._leading import begins
 from xtremeflow.http._prefixes import Auto, Prepared
 from xtremeflow.http._response import StreamResponse
+from xtremeflow.http._streamed import Lease, Unpassed
 from xtremeflow.http._terms import CallTerms
 from xtremeflow.http._unscheduled import Unscheduled
 from xtremeflow.http._upload import BodySource, uploading

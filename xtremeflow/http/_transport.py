@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from xtremeflow import _http
 from xtremeflow.answers.attempt import Sent
 from xtremeflow.batches.first_token import report_first_token
-from xtremeflow.http._admission import Admission, Lease, Unpassed, make_admission
+from xtremeflow.http._admission import Admission, make_admission
 from xtremeflow.http._ahead import body_ahead
 from xtremeflow.http._connections import Connections
 from xtremeflow.http._errors import (
@@ -35,6 +35,7 @@ from xtremeflow.http._leading import Assembled, of_leader
 from xtremeflow.http._options import CertInput, FileInput, Options, PrefixInput
 from xtremeflow.http._prefixes import Auto, Prepared, make_auto
 from xtremeflow.http._redirects import harmless
+from xtremeflow.http._streamed import Lease, Unpassed
 from xtremeflow.http._terms import terms_around
 from xtremeflow.http._upload import uploading
 from xtremeflow.http._usage import Estimating
