@@ -174,11 +174,13 @@ def _may_name_error(body: Any) -> bool:
     """Whether a body may name an error, so that most answers need not be decoded."""
     if isinstance(body, str):
         body = body.encode("utf-8", "replace")
-    if _is_bytes(body):
-        return bytes(body[:2]) in _WIDE or b"\0" in bytes(body[:4]) or bool(
-            _NAMES_ERROR.search(body)
-        )  # fmt: skip
-    return True
+    if not _is_bytes(body):
+        return True
+    data = bytes(body)
+    if data[:2] in _WIDE or b"\0" in data[:4]:
+        return True
+    # The word is in few bodies, and the search for it takes a tenth of the pattern's time.
+    return b"error" in data and _NAMES_ERROR.search(data) is not None
 
 
 def _decoded(body: Any, encoding: str) -> Any:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from xtremeflow import _http
 from xtremeflow._core import Call, current_call
@@ -23,7 +22,7 @@ from xtremeflow.http._errors import (
 )
 from xtremeflow.http._options import Options
 from xtremeflow.http._response import Response
-from xtremeflow.http._streamed import Leases
+from xtremeflow.http._streamed import StreamedCalls
 from xtremeflow.http._terms import CallTerms
 from xtremeflow.http._url import shown_url
 from xtremeflow.http._usage import usage_in
@@ -31,8 +30,6 @@ from xtremeflow.learning.estimates import Estimate, embeds
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.charges import BY_USAGE
 from xtremeflow.values.usage import Usage
-
-T = TypeVar("T")
 
 #: Awaits a transfer.
 Sending = Callable[[_http.Transfer, _http.Outgoing], Coroutine[Any, Any, Response]]
@@ -78,7 +75,7 @@ class Admission:
         self._observes = bool(scheduler.limit_names)  # without limits nothing can be learned
         self._settling = {False: 0, None: 1, True: 2}[options.settle]  # for _foreseen
         self.attempts = Attempts(self, options.persistence, is_safe)
-        self.leases = Leases(scheduler)
+        self.streamed = StreamedCalls(scheduler)
 
     def priced(self, terms: CallTerms, url: str, body: Any) -> CallTerms:
         """Returns the terms with the likely cost of the request, if they do not state one."""
@@ -226,16 +223,3 @@ class Admission:
         body = response.body
         answer = self.answer(response.status, response._head, body, sent_at, received_at)
         return Sent(response, answer, usage_in(body) if response.status < 400 else None)
-
-    # ---- streams ----
-
-    def submit(self, run: Coroutine[Any, Any, T], terms: CallTerms) -> asyncio.Task[T]:
-        assert terms.estimate is not None
-        return self.scheduler.submit(
-            run,
-            terms.estimate,
-            priority=terms.priority,
-            timeout=terms.timeout,
-            prefix=terms.prefix,
-            prefix_tokens=terms.prefix_tokens,
-        )

@@ -14,7 +14,7 @@ from xtremeflow.http._headers import Headers
 from xtremeflow.http._json import decode
 
 if TYPE_CHECKING:
-    from xtremeflow.http._streamed import Lease
+    from xtremeflow.http._streamed import StreamedCall
 
 _VERSIONS = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2", 30: "HTTP/3"}
 
@@ -193,14 +193,14 @@ class StreamResponse(Answered):
     A reader that does not keep up pauses the transfer, so memory stays bounded. One task reads.
     """
 
-    __slots__ = ("__weakref__", "_headers", "_lease", "_max_event", "_queued", "_transfer")
+    __slots__ = ("__weakref__", "_call", "_headers", "_max_event", "_queued", "_transfer")
 
     def __init__(self, transfer: _http.Transfer, max_event: int) -> None:
         self._transfer = transfer
         self._max_event = max_event
         self._queued = 0.0
         self._headers: Headers | None = None
-        self._lease: Lease[StreamResponse] | None = None
+        self._call: StreamedCall[StreamResponse] | None = None
 
     @property
     def status(self) -> int:
@@ -236,18 +236,18 @@ class StreamResponse(Answered):
     def aiter_bytes(self) -> AsyncIterator[bytes]:
         """Yields the body in pieces, as they arrive."""
         chunks = self._transfer.chunks()
-        if self._lease is not None:
-            return self._tapped_chunks(chunks, self._lease)
+        if self._call is not None:
+            return self._tapped_chunks(chunks, self._call)
         return reporting(chunks) if self.status < 400 and is_awaited() else chunks
 
     @staticmethod
     async def _tapped_chunks(
-        chunks: AsyncIterator[bytes], lease: Lease[StreamResponse]
+        chunks: AsyncIterator[bytes], call: StreamedCall[StreamResponse]
     ) -> AsyncIterator[bytes]:
         async for chunk in chunks:
-            lease.tap.see(chunk)
+            call.tap.see(chunk)
             yield chunk
-        await lease.aclose()
+        call.close()
 
     async def aiter_lines(self) -> AsyncIterator[str]:
         """Yields the body's lines without their ends (LF, CR or CRLF), decoded as UTF-8."""
@@ -274,18 +274,18 @@ class StreamResponse(Answered):
         ``max_event`` raises TooLarge.
         """
         events = self._transfer.events(self._max_event)
-        if self._lease is not None:
-            return self._tapped(events, self._lease)
+        if self._call is not None:
+            return self._tapped(events, self._call)
         return reporting(events) if self.status < 400 and is_awaited() else events
 
     @staticmethod
     async def _tapped(
-        events: AsyncIterator[_http.Event], lease: Lease[StreamResponse]
+        events: AsyncIterator[_http.Event], call: StreamedCall[StreamResponse]
     ) -> AsyncIterator[_http.Event]:
         async for event in events:
-            lease.tap.see_event(event.data)
+            call.tap.see_event(event.data)
             yield event
-        await lease.aclose()
+        call.close()
 
     async def aread(self) -> bytes:
         """Reads and returns the rest of the body."""
@@ -300,8 +300,8 @@ class StreamResponse(Answered):
     async def aclose(self) -> None:
         """Ends the transfer; ``async with`` does it."""
         self._transfer.abort()
-        if self._lease is not None:
-            await self._lease.aclose()
+        if self._call is not None:
+            self._call.close()
 
     def _whole(self, body: bytes) -> Response:
         """Returns the answer with its body, as one that does not stream."""

@@ -17,7 +17,7 @@ from xtremeflow.http._deadline import deadline_of, within
 from xtremeflow.http._leading import begins
 from xtremeflow.http._prefixes import Auto, Prepared
 from xtremeflow.http._response import StreamResponse
-from xtremeflow.http._streamed import Lease, Unpassed
+from xtremeflow.http._streamed import StreamedCall, Unpassed
 from xtremeflow.http._terms import CallTerms
 from xtremeflow.http._unscheduled import Unscheduled
 from xtremeflow.http._upload import BodySource, uploading
@@ -108,7 +108,7 @@ class ScheduledStreamContext(StreamContext):
         self._admission = admission
         self._terms = terms
         self._settle = admission.settle
-        self._lease: Lease[StreamResponse] | None = None
+        self._open: StreamedCall[StreamResponse] | None = None
 
     async def _attempt(self) -> Sent[StreamResponse]:
         if not self._unused:
@@ -129,24 +129,18 @@ class ScheduledStreamContext(StreamContext):
     async def __aenter__(self) -> StreamResponse:
         self._asked = time.perf_counter()
         transfer = self._transfer
-        lease = Lease(
-            self._admission,
-            self._attempt,
-            self._terms,
-            transfer.method,
-            transfer.url,
-            is_repeatable=self._source is None,
-            settle=self._settle,
+        call: StreamedCall[StreamResponse] = StreamedCall(
+            self._admission, transfer.method, transfer.url, self._settle
         )
         try:
-            stream = await lease.opened()
-            stream._lease = self._lease = lease
+            stream = await call.opened(self._attempt, self._terms, self._source is None)
         except Unpassed as unpassed:
-            stream = unpassed.sent.result
+            refused: StreamResponse = unpassed.sent.result
+            return refused
         except BaseException:
             self._transfer.close()
-            await lease.aclose()
             raise
+        stream._call = self._open = call
         return stream
 
     async def __aexit__(
@@ -158,8 +152,8 @@ class ScheduledStreamContext(StreamContext):
         try:
             await super().__aexit__(kind, error, traceback)
         finally:
-            if self._lease is not None:
-                await self._lease.aclose()
+            if self._open is not None:
+                self._open.close()
 
 
 class PrefixedStreamContext(ScheduledStreamContext):

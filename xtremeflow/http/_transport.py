@@ -35,7 +35,7 @@ from xtremeflow.http._leading import Assembled, of_leader
 from xtremeflow.http._options import CertInput, FileInput, Options, PrefixInput
 from xtremeflow.http._prefixes import Auto, Prepared, make_auto
 from xtremeflow.http._redirects import harmless
-from xtremeflow.http._streamed import Lease, Unpassed
+from xtremeflow.http._streamed import StreamedCall, Unpassed
 from xtremeflow.http._terms import terms_around
 from xtremeflow.http._upload import uploading
 from xtremeflow.http._usage import Estimating
@@ -128,22 +128,11 @@ class _Transport:
             else:
                 terms, body = prepared.terms, prepared.content
                 settle = partial(self._settle, prepared, admission)
-            lease = Lease(
-                admission,
-                partial(self._attempt, request, body, admission, prepared),
-                terms,
-                request.method,
-                url,
-                is_repeatable=body is not None,
-                settle=settle,
-            )
-            try:
-                opened = await lease.opened()
-            except BaseException:
-                await lease.aclose()
-                raise
-            admission.leases.watch(lease)
-            return family.response(opened, lease)
+            call: StreamedCall[_Opened] = StreamedCall(admission, request.method, url, settle)
+            attempt = partial(self._attempt, request, body, admission, prepared)
+            opened = await call.opened(attempt, terms, body is not None)
+            admission.streamed.watch(call)
+            return family.response(opened, call)
         except Unpassed as unpassed:
             return family.response(unpassed.sent.result)
         except HTTPError as error:
@@ -274,12 +263,12 @@ class _Family:
             (TransportError, library.ReadError),
         ]
 
-    def response(self, opened: _Opened, lease: Lease[Any] | None = None) -> Any:
+    def response(self, opened: _Opened, call: StreamedCall[Any] | None = None) -> Any:
         transfer = opened.transfer
         return self._library.Response(
             transfer.status,
             headers=_decoded(transfer.head),
-            stream=self._body(opened, lease),
+            stream=self._body(opened, call),
             extensions=_extensions(transfer.head, transfer.http_version),
         )
 
@@ -359,43 +348,41 @@ def _body_class(base: Any, family: _Family) -> Any:
     class Body(base):  # type: ignore[misc]
         """The body of an answer. Closing it ends the transfer and returns the slot."""
 
-        def __init__(self, opened: _Opened, lease: Lease[Any] | None) -> None:
+        def __init__(self, opened: _Opened, call: StreamedCall[Any] | None) -> None:
             self._transfer, self._upload = opened
-            self._lease = lease
+            self._call = call
 
         def __aiter__(self) -> AsyncIterator[bytes]:
-            if self._lease is None and self._transfer.done_well:
+            if self._call is None and self._transfer.done_well:
                 return self._transfer.chunks()  # whole, so it raises no error
             return self._pieces()
 
         async def _pieces(self) -> AsyncIterator[bytes]:
-            lease = self._lease
+            call = self._call
             try:
-                if lease is not None:
-                    lease.reads()
+                if call is not None:
+                    call.reads()
                 async for piece in self._transfer.chunks():
-                    if lease is not None:
-                        lease.tap.see(piece)
-                        lease.is_read = False
+                    if call is not None:
+                        call.tap.see(piece)
+                        call.is_read = False
                     yield piece
-                    if lease is not None:
-                        lease.reads()
+                    if call is not None:
+                        call.reads()
             except HTTPError as error:
                 raise family.translated(error, None) from error
             finally:
                 # At the end, and when the reader was cancelled or has left, if that is visible.
-                if lease is not None:
+                if call is not None:
                     self._transfer.abort()
-                    lease.close()
-            if lease is not None:
-                await lease.aclose()
+                    call.close()
 
         async def aclose(self) -> None:
             self._transfer.abort()
             if self._upload is not None:
                 await self._upload.__aexit__(None, None, None)
-            if self._lease is not None:
-                await self._lease.aclose()
+            if self._call is not None:
+                self._call.close()
 
     return Body
 

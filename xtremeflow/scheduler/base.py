@@ -102,6 +102,7 @@ class TaskScheduler(Sharing):
         if error is not None:
             for task in self.pending_tasks - {asyncio.current_task()}:
                 task.cancel()
+            self._end_all()  # the streams that are open have no task
         await self._drained()
 
     async def wait_pending(self) -> None:

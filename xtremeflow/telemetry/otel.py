@@ -313,7 +313,12 @@ class _Traced:
         self.fixed = fixed
         for name in ("start_task", "submit"):
             setattr(scheduler, name, partial(self._start, getattr(scheduler, name)))
-        for name, method in (("_exchange", self._exchange), ("settle", self._settle)):
+        for name, method in (
+            ("_exchange", self._exchange),
+            ("_open", self._open),
+            ("_end", self._end),
+            ("settle", self._settle),
+        ):
             setattr(scheduler, name, partial(method, getattr(scheduler, name)))
 
     def _start(self, start: Callable[..., T], /, *args: Any, **options: Any) -> T:
@@ -360,12 +365,38 @@ class _Traced:
 
         return _exchanged(following, exchange(coro, priced, seen, request))
 
+    def _open(
+        self,
+        open: Callable[..., Coroutine[Any, Any, T]],
+        coro: Coroutine[Any, Any, T],
+        terms: tuple[Any, ...],
+    ) -> Coroutine[Any, Any, T]:
+        """Does the work of `_open`: a stream of the HTTP client."""
+        following = _Following(self)
+        following.estimated(terms[2])
+        return _opened(following, open(_admitted(following, coro), terms))
+
+    def _end(self, end: Callable[[Call], None], call: Call) -> None:
+        following = self._following()
+        if following is not None:
+            following.cost(call.held)
+        end(call)
+        if following is not None:
+            following.ended()
+
     def _settle(self, settle: Callable[..., T], usage: Any, **options: Any) -> T:
         result = settle(usage, **options)
-        following, used = FOLLOWED.get(), usage_of(usage)
-        if isinstance(following, _Following) and used is not None and following.is_of(self):
+        following, used = self._following(), usage_of(usage)
+        if following is not None and used is not None:
             following.used(used)
         return result
+
+    def _following(self) -> _Following | None:
+        """Returns what follows the running code's call, if that is one of this scheduler."""
+        following = FOLLOWED.get()
+        if isinstance(following, _Following) and following.is_of(self):
+            return following
+        return None
 
 
 async def _exchanged(following: _Following, exchange: Coroutine[Any, Any, Any]) -> Any:
@@ -377,6 +408,21 @@ async def _exchanged(following: _Following, exchange: Coroutine[Any, Any, Any]) 
         if response.status >= 400:
             following.fails(str(response.status))
         return response
+
+
+async def _opened(following: _Following, opening: Coroutine[Any, Any, T]) -> T:
+    try:
+        with following.within():
+            return await opening
+    except BaseException as error:
+        following.fails(_kind(error))
+        following.ended()
+        raise
+
+
+async def _admitted(following: _Following, coro: Coroutine[Any, Any, T]) -> T:
+    following.admitted(following.now())
+    return await coro
 
 
 class _Call(Coroutine[Any, Any, Any]):

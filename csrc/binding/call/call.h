@@ -42,6 +42,7 @@ struct CallObject {
     uint8_t outcome : 2;  /* in XF_STAGE_LEFT: its xf_outcome */
     bool child_waits : 1; /* a child task's attempt is, or was, to be repeated */
     bool has_begun : 1;   /* the leader of a group: its answer has */
+    bool is_open : 1;     /* its coroutine is over, and its user ends it: see open.h */
     bool is_timed : 1;    /* the time until its answer began is counted */
     xf_call core;         /* the last field: it has one number per limit */
 };

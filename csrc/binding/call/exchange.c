@@ -4,6 +4,9 @@
    Then `answered` looks at what came: mostly nothing is left to be done, and the call has ended.
    Else it gives the coroutine that goes on with the call, its further attempts and all.
 
+   A stream's call stays open instead when its answer has begun, and holds its slot until its
+   reader ends it.
+
    Awaited within a call of the same scheduler it is a part of that one: it has its slot. */
 #include "binding/call/exchange.h"
 
@@ -116,6 +119,27 @@ static PyObject *exchange_close(PyObject *op, PyObject *Py_UNUSED(unused))
 
 /* ---- life ---- */
 
+/* Makes an exchange. `answered` and `request` may be NULL. */
+static PyObject *make(SchedulerObject *s, PyObject *coro, PyObject *terms, PyObject *answered,
+                      PyObject *request)
+{
+    ExchangeObject *x = PyObject_GC_New(ExchangeObject, s->st->exchange_type);
+    if (x == NULL) {
+        return NULL;
+    }
+    x->scheduler = (SchedulerObject *)Py_NewRef(s);
+    x->coro = Py_NewRef(coro);
+    x->terms = Py_NewRef(terms);
+    x->answered = Py_XNewRef(answered);
+    x->request = Py_XNewRef(request);
+    x->call = NULL;
+    x->asked_at = x->sent_at = 0;
+    x->phase = XF_EXCHANGE_NEW;
+    x->is_part = x->is_stepping = false;
+    PyObject_GC_Track(x);
+    return (PyObject *)x;
+}
+
 PyObject *xf_scheduler_exchange(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     SchedulerObject *s = (SchedulerObject *)self;
@@ -125,21 +149,19 @@ PyObject *xf_scheduler_exchange(PyObject *self, PyObject *const *args, Py_ssize_
     if (nargs != 4) {
         return PyErr_Format(PyExc_TypeError, "_exchange() takes 4 arguments, not %zd", nargs);
     }
-    ExchangeObject *x = PyObject_GC_New(ExchangeObject, s->st->exchange_type);
-    if (x == NULL) {
+    return make(s, args[0], args[1], args[2], args[3]);
+}
+
+PyObject *xf_scheduler_open(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    if (xf_scheduler_check(s) < 0) {
         return NULL;
     }
-    x->scheduler = (SchedulerObject *)Py_NewRef(self);
-    x->coro = Py_NewRef(args[0]);
-    x->terms = Py_NewRef(args[1]);
-    x->answered = Py_NewRef(args[2]);
-    x->request = Py_NewRef(args[3]);
-    x->call = NULL;
-    x->asked_at = x->sent_at = 0;
-    x->phase = XF_EXCHANGE_NEW;
-    x->is_part = x->is_stepping = false;
-    PyObject_GC_Track(x);
-    return (PyObject *)x;
+    if (nargs != 2) {
+        return PyErr_Format(PyExc_TypeError, "_open() takes 2 arguments, not %zd", nargs);
+    }
+    return make(s, args[0], args[1], NULL, NULL);
 }
 
 /* Dropped before its end. One that was never awaited says so by the request in it. */

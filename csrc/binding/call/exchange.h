@@ -6,7 +6,9 @@
 
 extern PyType_Spec xf_exchange_spec;
 
-/* _exchange(coro, terms, answered, request), a method of Scheduler: see its documentation there. */
+/* Methods of Scheduler, see their documentation there:
+   _exchange(coro, terms, answered, request), and _open(coro, terms). */
 PyObject *xf_scheduler_exchange(PyObject *scheduler, PyObject *const *args, Py_ssize_t nargs);
+PyObject *xf_scheduler_open(PyObject *scheduler, PyObject *const *args, Py_ssize_t nargs);
 
 #endif

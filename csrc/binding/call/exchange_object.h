@@ -17,9 +17,9 @@ typedef struct ExchangeObject {
     PyObject_HEAD SchedulerObject *scheduler;
     PyObject *coro;     /* the request; later what goes on with the call */
     PyObject *terms;    /* terms(request): (priority, timeout, cost, prefix, prefix_tokens) */
-    PyObject *answered; /* see _exchange() */
-    PyObject *request;
-    CallObject *call; /* from the start on: its own, or the one that it is a part of */
+    PyObject *answered; /* see _exchange(); NULL: its call stays open, see _open() */
+    PyObject *request;  /* NULL: `terms` are the terms */
+    CallObject *call;   /* from the start on: its own, or the one that it is a part of */
     int64_t asked_at, sent_at;
     uint8_t phase; /* xf_exchange_phase */
     bool is_part;  /* of another call */

@@ -69,7 +69,8 @@ static int submit(ExchangeObject *x, const admission_terms *t)
 static int queue(ExchangeObject *x)
 {
     SchedulerObject *s = x->scheduler;
-    PyObject *told = PyObject_CallOneArg(x->terms, x->request);
+    PyObject *told =
+        x->request != NULL ? PyObject_CallOneArg(x->terms, x->request) : Py_NewRef(x->terms);
     admission_terms terms;
     int r;
     if (told == NULL || parse_terms(told, &terms) < 0) {
@@ -131,7 +132,9 @@ PySendResult xf_exchange_dispatch(ExchangeObject *x, PyObject **result)
     }
     if (c->core.state == XF_CALL_EXPIRED) {
         xf_set_timeout(c);
-        Py_XDECREF(xf_exchange_show(x, NULL)); /* raises what its user makes of that */
+        if (x->answered != NULL) {
+            Py_XDECREF(xf_exchange_show(x, NULL)); /* raises what its user makes of that */
+        }
     }
     if (!PyErr_Occurred()) {
         PyErr_SetNone(x->scheduler->st->cancelled_error);

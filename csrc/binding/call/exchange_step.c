@@ -1,6 +1,7 @@
 #include "binding/call/exchange_step.h"
 
 #include "binding/call/call.h"
+#include "binding/call/open.h"
 #include "binding/call/run.h"
 
 /* ---- a step of what is run ---- */
@@ -124,10 +125,25 @@ static PySendResult conclude(ExchangeObject *x, PyObject **result)
     return PYGEN_RETURN;
 }
 
+/* What it has run is over, and its call goes on without it. */
+static void leave_open(ExchangeObject *x)
+{
+    if (!x->is_part) {
+        XF_LOCK(x->scheduler);
+        xf_call_leave_open(x->call);
+        XF_UNLOCK();
+    }
+    xf_exchange_let_go(x);
+}
+
 PySendResult xf_exchange_follow(ExchangeObject *x, PySendResult status, PyObject **result)
 {
     while (status != PYGEN_NEXT) {
-        if (x->phase == XF_EXCHANGE_SENT &&
+        if (status == PYGEN_RETURN && x->answered == NULL) {
+            leave_open(x);
+            return status;
+        }
+        if (x->phase == XF_EXCHANGE_SENT && x->answered != NULL &&
             (status == PYGEN_RETURN || PyErr_ExceptionMatches(PyExc_Exception))) {
             status = look(x, result);
             if (status == PYGEN_RETURN) {

@@ -5,6 +5,7 @@
 #include "binding/call/drain.h"
 #include "binding/call/estimate.h"
 #include "binding/call/exchange.h"
+#include "binding/call/open.h"
 #include "binding/call/owner.h"
 #include "binding/scheduler/foretold.h"
 #include "binding/scheduler/lease.h"
@@ -40,6 +41,8 @@ static PyObject *xf_scheduler_foreseen_locked(PyObject *self, PyObject *const *a
 
 XF_FASTCALL_DOOR(xf_scheduler_start_task, self)
 XF_FASTCALL_DOOR(xf_scheduler_notify, self)
+XF_METHOD_DOOR(xf_scheduler_end, self)
+XF_METHOD_DOOR(xf_scheduler_end_all, self)
 XF_METHOD_DOOR(xf_scheduler_wait, self)
 XF_METHOD_DOOR(xf_scheduler_snapshot, self)
 XF_METHOD_DOOR(xf_scheduler_now, self)
@@ -120,6 +123,17 @@ static PyMethodDef scheduler_methods[] = {
          "coroutine, which goes on with the call, and returns (its result, whether it has\n"
          "passed). sent_at is None where it was not admitted in time: then `answered` raises.\n"
          "Within a call of this scheduler it is a part of that one.")},
+    {"_open", XF_FUNCTION(xf_scheduler_open), METH_FASTCALL,
+     PyDoc_STR(
+         "_open($self, coro, terms, /)\n--\n\n"
+         "As _exchange(), for a call that stays open: when `coro`, which makes all attempts, has\n"
+         "returned, the call holds its slot until _end(). The result is that of `coro`. If that\n"
+         "raises, the call has failed. `terms` is what terms(request) gives there.")},
+    {"_end", xf_scheduler_end_locked, METH_O,
+     PyDoc_STR("_end($self, call, /)\n--\n\n"
+               "Ends an open call, as a success. Does nothing if it has ended.")},
+    {"_end_all", xf_scheduler_end_all_locked, METH_NOARGS,
+     PyDoc_STR("_end_all($self, /)\n--\n\nEnds all open calls, as cancelled ones.")},
     {"notify_rate_limit_exceeded", XF_FUNCTION(xf_scheduler_notify_locked),
      METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
