@@ -1,12 +1,12 @@
 #include "binding/steps.h"
 
-typedef struct {
+typedef struct StepsObject {
     PyObject_HEAD PyObject *awaitable; /* has tp_iternext, send(), throw() and close() */
-} xf_steps;
+} StepsObject;
 
 PyObject *xf_steps_new(PyTypeObject *steps_type, PyObject *awaitable)
 {
-    xf_steps *self = (xf_steps *)steps_type->tp_alloc(steps_type, 0);
+    StepsObject *self = (StepsObject *)steps_type->tp_alloc(steps_type, 0);
     if (self != NULL) {
         self->awaitable = Py_NewRef(awaitable);
     }
@@ -15,7 +15,7 @@ PyObject *xf_steps_new(PyTypeObject *steps_type, PyObject *awaitable)
 
 static PyObject *xf_steps_next(PyObject *self)
 {
-    PyObject *awaitable = ((xf_steps *)self)->awaitable;
+    PyObject *awaitable = ((StepsObject *)self)->awaitable;
     return Py_TYPE(awaitable)->tp_iternext(awaitable);
 }
 
@@ -27,13 +27,13 @@ static PyObject *xf_steps_get(PyObject *self, PyObject *name)
         return own;
     }
     PyErr_Clear();
-    return PyObject_GetAttr(((xf_steps *)self)->awaitable, name);
+    return PyObject_GetAttr(((StepsObject *)self)->awaitable, name);
 }
 
 static int xf_steps_traverse(PyObject *self, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(self));
-    Py_VISIT(((xf_steps *)self)->awaitable);
+    Py_VISIT(((StepsObject *)self)->awaitable);
     return 0;
 }
 
@@ -41,7 +41,7 @@ static void xf_steps_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
-    Py_DECREF(((xf_steps *)self)->awaitable);
+    Py_DECREF(((StepsObject *)self)->awaitable);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -54,7 +54,7 @@ static PyType_Slot xf_steps_slots[] = {
 
 PyType_Spec xf_steps_spec = {
     .name = "xtremeflow.Steps",
-    .basicsize = sizeof(xf_steps),
+    .basicsize = sizeof(StepsObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION |
              Py_TPFLAGS_IMMUTABLETYPE,
     .slots = xf_steps_slots,

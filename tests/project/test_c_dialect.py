@@ -26,13 +26,18 @@ def exported(header: Path) -> set[str]:
         r"^(?:static inline |extern )?[A-Za-z_][\w ]*[ *](\w+)\([^;{]*\)\s*[;{]", text, flags=re.M
     )
     macros = re.findall(r"^#define (\w+)", text, flags=re.M)
-    constants = re.findall(r"^ +(XF_\w+)\b(?:,| =)", text, flags=re.M)
-    return {*types, *functions, *macros, *constants}
+    return {*types, *functions, *macros, *enumerators(text)}
+
+
+def enumerators(text: str) -> list[str]:
+    bodies = re.findall(r"\benum(?: \w+)? \{([^}]*)\}", text)
+    return [name for body in bodies for name in re.findall(r"(?:^|,)\s*(\w+)", body)]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: str(path.relative_to(CSRC)))
 def test_a_struct_is_named_by_its_typedef(source: Path) -> None:
     text = code(source)
+    assert not re.search(r"typedef (struct|enum) \{", text), f"{source.name}: a type has no tag"
     for match in re.finditer(r"(typedef )?\b(struct|enum) (\w+)\b( \{)?", text):
         declared, _, name, defined = match.groups()
         own = text.rfind(f"struct {name} {{", 0, match.start())
@@ -55,9 +60,10 @@ def test_a_pointer_is_compared_with_null(source: Path) -> None:
 )
 def test_names_in_headers_have_the_prefix(header: Path) -> None:
     free = {"PY_SSIZE_T_CLEAN", "CURL", "CURLM"}
+    foreign = () if header.name != "curl.h" else ("CURL", "CURLE_", "CURLM_", "CURLMSG_")
     for name in exported(header) - free:
-        pythonic = re.fullmatch(r"[A-Z][a-z]\w*", name)  # types of Python objects
-        assert name.startswith(("xf_", "XF_")) or pythonic, f"{header.name}: {name}"
+        pythonic = re.fullmatch(r"[A-Z][a-z]\w*Object", name)
+        assert name.startswith(("xf_", "XF_", *foreign)) or pythonic, f"{header.name}: {name}"
 
 
 def test_no_name_means_one_thing_in_the_core_and_another_in_net() -> None:

@@ -38,7 +38,7 @@ static PyObject *record_of(const xf_http_module *state, const xf_http_failure *f
     return xf_record_new(state->ending_type, fields, Py_ARRAY_LENGTH(fields));
 }
 
-void xf_http_raise(const Session *session, PyObject *method, PyObject *url,
+void xf_http_raise(const SessionObject *session, PyObject *method, PyObject *url,
                    const xf_http_failure *failure)
 {
     PyObject *record = record_of(session->state, failure);

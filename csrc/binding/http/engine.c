@@ -34,12 +34,12 @@ int xf_http_forks_watch(void)
     return watching;
 }
 
-bool xf_http_engine_is_inherited(const Engine *self)
+bool xf_http_engine_is_inherited(const EngineObject *self)
 {
     return self->forks != forks;
 }
 
-int xf_http_engine_fault(const Engine *self)
+int xf_http_engine_fault(const EngineObject *self)
 {
     if (xf_http_engine_is_inherited(self)) {
         return XF_E_FORKED;
@@ -48,7 +48,7 @@ int xf_http_engine_fault(const Engine *self)
 }
 
 /* The descriptor is readable. */
-static PyObject *turn(Engine *self)
+static PyObject *turn(EngineObject *self)
 {
     if (self->net == NULL) {
         Py_RETURN_NONE;
@@ -71,7 +71,7 @@ static PyObject *turn(Engine *self)
 
 static PyObject *close_it(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    Engine *self = (Engine *)op;
+    EngineObject *self = (EngineObject *)op;
     if (self->net == NULL) {
         Py_RETURN_NONE;
     }
@@ -126,7 +126,7 @@ static PyObject *engine_close(PyObject *op, PyObject *ignored)
 
 static PyObject *engine_stats(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    Engine *self = (Engine *)op;
+    EngineObject *self = (EngineObject *)op;
     xf_stats s = xf_engine_stats(self->memory);
     if (self->net == NULL) {
         s = (xf_stats){0};
@@ -140,17 +140,17 @@ static PyObject *engine_stats(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *engine_loop(PyObject *op, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(((Engine *)op)->loop);
+    return Py_NewRef(((EngineObject *)op)->loop);
 }
 
 static PyObject *engine_inherited(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(xf_http_engine_is_inherited((Engine *)op));
+    return PyBool_FromLong(xf_http_engine_is_inherited((EngineObject *)op));
 }
 
 static int engine_traverse(PyObject *op, visitproc visit, void *arg)
 {
-    Engine *self = (Engine *)op;
+    EngineObject *self = (EngineObject *)op;
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->loop);
     Py_VISIT(self->session);
@@ -159,7 +159,7 @@ static int engine_traverse(PyObject *op, visitproc visit, void *arg)
 
 static int engine_clear(PyObject *op)
 {
-    Engine *self = (Engine *)op;
+    EngineObject *self = (EngineObject *)op;
     Py_CLEAR(self->loop);
     Py_CLEAR(self->session);
     return 0;
@@ -167,7 +167,7 @@ static int engine_clear(PyObject *op)
 
 static void engine_dealloc(PyObject *op)
 {
-    Engine *self = (Engine *)op;
+    EngineObject *self = (EngineObject *)op;
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     if (self->net != NULL && !xf_http_engine_is_inherited(self)) {
@@ -208,7 +208,7 @@ static PyType_Slot engine_slots[] = {
 
 PyType_Spec xf_http_engine_spec = {
     .name = "xtremeflow._http.Engine",
-    .basicsize = sizeof(Engine),
+    .basicsize = sizeof(EngineObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = engine_slots,
 };
@@ -219,16 +219,16 @@ PyType_Spec xf_http_engine_spec = {
  * what it watched and tells nobody. Transfers in flight, which no garbage collector sees, would
  * keep their tasks, the loop and all descriptors for ever. */
 
-typedef struct {
-    PyObject_HEAD Engine *engine;
-} Watch;
+typedef struct WatchObject {
+    PyObject_HEAD EngineObject *engine;
+} WatchObject;
 
 static PyObject *watch_call(PyObject *op, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
 {
-    return turn(((Watch *)op)->engine);
+    return turn(((WatchObject *)op)->engine);
 }
 
-static int forget(Session *session, Engine *engine)
+static int forget(SessionObject *session, EngineObject *engine)
 {
     if (session->engine == engine) {
         session->engine = NULL;
@@ -240,7 +240,7 @@ static int forget(Session *session, Engine *engine)
     return PyDict_DelItem(session->engines, engine->loop);
 }
 
-static int close_if_dead(Engine *engine)
+static int close_if_dead(EngineObject *engine)
 {
     PyObject *closed = PyObject_CallMethodNoArgs(engine->loop, engine->state->str_is_closed);
     if (closed == NULL) {
@@ -253,8 +253,9 @@ static int close_if_dead(Engine *engine)
     }
     Py_INCREF(engine);
     PyObject *none = engine_close((PyObject *)engine, NULL);
-    int result =
-        none != NULL && engine->session != NULL ? forget((Session *)engine->session, engine) : 0;
+    int result = none != NULL && engine->session != NULL
+                     ? forget((SessionObject *)engine->session, engine)
+                     : 0;
     Py_DECREF(engine);
     Py_XDECREF(none);
     return none != NULL ? result : -1;
@@ -262,7 +263,7 @@ static int close_if_dead(Engine *engine)
 
 static void watch_finalize(PyObject *op)
 {
-    Engine *engine = ((Watch *)op)->engine;
+    EngineObject *engine = ((WatchObject *)op)->engine;
     if (engine == NULL || engine->net == NULL || engine->loop == NULL) {
         return;
     }
@@ -277,13 +278,13 @@ static void watch_finalize(PyObject *op)
 static int watch_traverse(PyObject *op, visitproc visit, void *arg)
 {
     Py_VISIT(Py_TYPE(op));
-    Py_VISIT(((Watch *)op)->engine);
+    Py_VISIT(((WatchObject *)op)->engine);
     return 0;
 }
 
 static int watch_clear(PyObject *op)
 {
-    Py_CLEAR(((Watch *)op)->engine);
+    Py_CLEAR(((WatchObject *)op)->engine);
     return 0;
 }
 
@@ -311,19 +312,19 @@ static PyType_Slot watch_slots[] = {
 
 PyType_Spec xf_http_watch_spec = {
     .name = "xtremeflow._http.Watch",
-    .basicsize = sizeof(Watch),
+    .basicsize = sizeof(WatchObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = watch_slots,
 };
 
 /* 0, or -1 with an exception. */
-static int watch_engine(Engine *engine)
+static int watch_engine(EngineObject *engine)
 {
     xf_http_module *state = engine->state;
-    Watch *watch = (Watch *)state->watch_type->tp_alloc(state->watch_type, 0);
+    WatchObject *watch = (WatchObject *)state->watch_type->tp_alloc(state->watch_type, 0);
     PyObject *fd = PyLong_FromLong(xf_engine_fd(engine->net)), *handle = NULL;
     if (watch != NULL) {
-        watch->engine = (Engine *)Py_NewRef(engine);
+        watch->engine = (EngineObject *)Py_NewRef(engine);
     }
     if (watch != NULL && fd != NULL) {
         handle = PyObject_CallMethodObjArgs(engine->loop, state->str_add_reader, fd, watch, NULL);
@@ -337,10 +338,10 @@ static int watch_engine(Engine *engine)
 /* ---- the session's engines ---- */
 
 /* NULL with an exception, or with the outcome for the transfer that asked. */
-static Engine *engine_new(Session *session, PyObject *loop, xf_ending *refused)
+static EngineObject *engine_new(SessionObject *session, PyObject *loop, xf_ending *refused)
 {
     xf_http_module *state = session->state;
-    Engine *self = (Engine *)state->engine_type->tp_alloc(state->engine_type, 0);
+    EngineObject *self = (EngineObject *)state->engine_type->tp_alloc(state->engine_type, 0);
     if (self == NULL) {
         return NULL;
     }
@@ -367,7 +368,7 @@ fail:
 }
 
 /* Engines of loops that are gone without closing their watch are closed when a new one is made. */
-static int drop_dead_engines(Session *session)
+static int drop_dead_engines(SessionObject *session)
 {
     PyObject *engines = PyDict_Values(session->engines);
     if (engines == NULL) {
@@ -375,18 +376,18 @@ static int drop_dead_engines(Session *session)
     }
     int result = 0;
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(engines) && !result; i++) {
-        result = close_if_dead((Engine *)PyList_GET_ITEM(engines, i));
+        result = close_if_dead((EngineObject *)PyList_GET_ITEM(engines, i));
     }
     Py_DECREF(engines);
     return result;
 }
 
 /* The engine of `loop`, created if need be. Borrowed. */
-static Engine *engine_of(Session *self, PyObject *loop, xf_ending *refused)
+static EngineObject *engine_of(SessionObject *self, PyObject *loop, xf_ending *refused)
 {
-    Engine *engine = self->engine;
+    EngineObject *engine = self->engine;
     if (engine == NULL || engine->loop != loop) {
-        engine = (Engine *)PyDict_GetItemWithError(self->engines, loop); /* borrowed */
+        engine = (EngineObject *)PyDict_GetItemWithError(self->engines, loop); /* borrowed */
         if (engine == NULL && !PyErr_Occurred() && !self->closed && drop_dead_engines(self) == 0) {
             engine = engine_new(self, loop, refused);
             Py_XDECREF(engine); /* the dict has it */
@@ -399,13 +400,13 @@ static Engine *engine_of(Session *self, PyObject *loop, xf_ending *refused)
     return engine;
 }
 
-Engine *xf_http_session_engine(Session *self, xf_ending *refused)
+EngineObject *xf_http_session_engine(SessionObject *self, xf_ending *refused)
 {
     PyObject *loop = PyObject_CallNoArgs(self->state->get_running_loop);
     if (loop == NULL) {
         return NULL;
     }
-    Engine *engine;
+    EngineObject *engine;
     XF_LOCK(self);
     engine = engine_of(self, loop, refused);
     XF_UNLOCK();

@@ -33,10 +33,10 @@ typedef struct xf_header_list {
     struct curl_slist lines[]; /* two or more, and behind them the text */
 } xf_header_list;
 
-typedef struct Engine Engine;
-typedef struct Waiter Waiter;
+typedef struct EngineObject EngineObject;
+typedef struct WaiterObject WaiterObject;
 
-typedef struct {
+typedef struct SessionObject {
     PyObject_HEAD xf_http_module *state; /* borrowed: the type keeps the module */
     xf_options options;
     PyObject *keep; /* owns the strings of options */
@@ -46,22 +46,22 @@ typedef struct {
     int64_t total_ns, idle_ns;    /* of calls that give no timeouts */
     xf_header_list *plain, *json; /* of calls that give no headers */
     PyObject *engines;            /* dict: loop -> Engine */
-    Engine *engine;               /* the one used last, or NULL */
+    EngineObject *engine;         /* the one used last, or NULL */
     bool closed;
-} Session;
+} SessionObject;
 
 /* What a session is to send; see outgoing.c for what the fields are. Outside the garbage collector,
  * as it refers to nothing that could refer to it. */
-typedef struct {
+typedef struct OutgoingObject {
     PyObject_HEAD PyObject *method, *url, *headers, *body;
     PyObject *timeout, *idle_timeout, *connect_timeout, *idempotent, *upload_size;
     PyObject *json, *stream, *bare, *foreign;
-} Outgoing;
+} OutgoingObject;
 
 /* The transfers of a session in one loop, and so in one thread. Other threads may only create and
  * close it; that, and the session's references to it, use a lock. The counters that stats() returns
  * in another thread may be a moment old. */
-typedef struct Engine {
+typedef struct EngineObject {
     PyObject_HEAD xf_http_module *state;
     xf_engine *net;    /* NULL: closed */
     xf_engine *memory; /* the same to the end: a turn or stats() may be looking at it */
@@ -69,58 +69,62 @@ typedef struct Engine {
     PyObject *session; /* keeps the options */
     unsigned forks;    /* that had happened when it was made */
     long pid;
-} Engine;
+} EngineObject;
 
-typedef enum xf_http_phase { FRESH, FLYING, ANSWERED } xf_http_phase;
+typedef enum xf_http_phase {
+    XF_TRANSFER_FRESH,
+    XF_TRANSFER_FLYING,
+    XF_TRANSFER_ANSWERED
+} xf_http_phase;
 
 /* One call: a coroutine, driven by the task that awaits it.
  *
  * The garbage collector does not track it, its waiter and its reader, since visiting them would be
  * of no use. While a task waits, they are held from outside. Otherwise they refer to no object that
  * could refer to them. */
-typedef struct {
+typedef struct TransferObject {
     PyObject_HEAD xf_transfer net;
-    Session *session;
-    Engine *engine; /* from the start on */
-    Waiter *waiter;
+    SessionObject *session;
+    EngineObject *engine; /* from the start on */
+    WaiterObject *waiter;
     PyObject *url, *method;
     Py_buffer body;
     xf_header_list *headers;
     PyObject *room; /* a future of the uploading task, or NULL */
     bool entrusted; /* to a coroutine, which warns if it is never awaited */
     xf_http_phase phase;
-} Transfer;
+} TransferObject;
 
 /* The future that a waiting task awaits: one for each transfer, reused for each wait.
  * While a task waits, the waiter holds a reference to the transfer, and the engine holds the
  * waiter. So a task that waits for the network is not garbage. */
-typedef struct Waiter {
+typedef struct WaiterObject {
     PyObject_HEAD xf_http_module *state;
-    Transfer *transfer; /* strong while a task waits, else borrowed, NULL when it is gone */
+    TransferObject *transfer; /* strong while a task waits, else borrowed, NULL when it is gone */
     PyObject *loop;
     PyObject *callback, *context; /* wakes the task; NULL: none waits */
     PyObject *cancel_message;
     bool blocking; /* asyncio's handshake of yielded futures */
     bool cancelled;
-} Waiter;
+} WaiterObject;
 
-typedef enum {
+typedef enum xf_http_reading {
     XF_READ_CHUNKS, /* bytes as they come */
     XF_READ_EVENTS,
     XF_READ_AHEAD, /* all bytes so far, each time there are more; they stay for other readers */
-} xf_reading;
+} xf_http_reading;
 
 /* The answer's body as an async iterator. */
-typedef struct {
-    PyObject_HEAD Transfer *transfer;
-    xf_reading reading;
+typedef struct ReaderObject {
+    PyObject_HEAD TransferObject *transfer;
+    xf_http_reading reading;
     bool broken;
     size_t seen; /* bytes that a look ahead has returned */
     xf_sse sse;
     PyObject *last_id;
-} Reader;
+} ReaderObject;
 
-typedef struct {
+typedef struct ResponseObject {
     PyObject_HEAD PyObject *url, *method, *head, *body;
     PyObject *headers; /* parsed on demand, by the Python class */
     double queued;
@@ -128,13 +132,13 @@ typedef struct {
     int sends;
     long connects;
     xf_times times;
-} Response;
+} ResponseObject;
 
-typedef struct {
+typedef struct EventObject {
     PyObject_HEAD xf_http_module *state;
     PyObject *data, *event, *id;
     int64_t retry;
-} Event;
+} EventObject;
 
 int64_t xf_http_clock_now(void);
 /* Counts the forks of this process from now on, once for all interpreters. 0, or an errno. */
@@ -152,14 +156,14 @@ PyObject *xf_http_outgoing_call(PyObject *type, PyObject *const *args, size_t na
 
 /* The engine of the running loop, borrowed. NULL with an exception, or with the XF_E_... outcome in
  * `refused` for the transfer that asks for it. */
-Engine *xf_http_session_engine(Session *self, xf_ending *refused);
+EngineObject *xf_http_session_engine(SessionObject *self, xf_ending *refused);
 /* 0, or the reason why the engine cannot be used: XF_E_CLOSED, XF_E_FORKED. */
-int xf_http_engine_fault(const Engine *self);
+int xf_http_engine_fault(const EngineObject *self);
 /* Whether the engine is the parent's, from before a fork. Then it must not be used, since its
  * sockets and epoll set are shared with the parent. */
-bool xf_http_engine_is_inherited(const Engine *self);
+bool xf_http_engine_is_inherited(const EngineObject *self);
 
-PyObject *xf_http_transfer_new(Session *session, PyObject *method, PyObject *url,
+PyObject *xf_http_transfer_new(SessionObject *session, PyObject *method, PyObject *url,
                                xf_header_list *headers, const xf_request *request, PyObject *body);
 int xf_http_transfer_news(xf_transfer *net, unsigned what);
 /* Takes a reference to the transfer, which xf_http_transfer_closed() drops. */
@@ -170,14 +174,14 @@ void xf_http_transfer_closed(xf_transfer *net);
 
 /* Lets the calling awaitable wait for events of the transfer. Returns the object that it must
  * yield, or NULL with an exception. */
-PyObject *xf_http_waiter_park(Transfer *transfer);
+PyObject *xf_http_waiter_park(TransferObject *transfer);
 /* Runs the waiting task up to its next wait. 0, or -1 with the exception that it raised. */
-int xf_http_waiter_wake(Waiter *self);
-void xf_http_waiter_wake_later(Waiter *self);
+int xf_http_waiter_wake(WaiterObject *self);
+void xf_http_waiter_wake_later(WaiterObject *self);
 /* Raises the exception for the transfer's outcome. */
-void xf_http_transfer_raise(Transfer *self);
+void xf_http_transfer_raise(TransferObject *self);
 /* 0, or -1 with an exception if the transfer's engine was closed or is the parent process's. */
-int xf_http_transfer_check(Transfer *self);
+int xf_http_transfer_check(TransferObject *self);
 
 /* Times: how long a transfer took to get where, as a record; made and read. */
 extern PyStructSequence_Desc xf_http_times_desc, xf_http_ending_desc, xf_http_quota_desc;
@@ -200,12 +204,12 @@ typedef struct xf_http_failure {
 } xf_http_failure;
 
 /* Raises what the session's factory makes of the failure. */
-void xf_http_raise(const Session *session, PyObject *method, PyObject *url,
+void xf_http_raise(const SessionObject *session, PyObject *method, PyObject *url,
                    const xf_http_failure *failure);
 
 /* Makes a reader. limit: the largest event in bytes. */
-PyObject *xf_http_reader_new(Transfer *transfer, xf_reading reading, Py_ssize_t limit);
-PyObject *xf_http_response_new(Transfer *transfer);
+PyObject *xf_http_reader_new(TransferObject *transfer, xf_http_reading reading, Py_ssize_t limit);
+PyObject *xf_http_response_new(TransferObject *transfer);
 
 /* usage_in(body) -> (input, output, cached) or None; see xtremeflow/answers/usage.py */
 PyObject *xf_http_usage_in(PyObject *module, PyObject *body);

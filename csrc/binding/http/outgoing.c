@@ -10,19 +10,19 @@ static const struct {
     const char *name;
     size_t offset;
 } fields[XF_OUTGOING_FIELDS] = {
-    {"method", offsetof(Outgoing, method)},
-    {"url", offsetof(Outgoing, url)},
-    {"headers", offsetof(Outgoing, headers)},
-    {"body", offsetof(Outgoing, body)},
-    {"json", offsetof(Outgoing, json)},
-    {"timeout", offsetof(Outgoing, timeout)},
-    {"idle_timeout", offsetof(Outgoing, idle_timeout)},
-    {"connect_timeout", offsetof(Outgoing, connect_timeout)},
-    {"stream", offsetof(Outgoing, stream)},
-    {"idempotent", offsetof(Outgoing, idempotent)},
-    {"upload_size", offsetof(Outgoing, upload_size)},
-    {"bare", offsetof(Outgoing, bare)},
-    {"foreign", offsetof(Outgoing, foreign)},
+    {"method", offsetof(OutgoingObject, method)},
+    {"url", offsetof(OutgoingObject, url)},
+    {"headers", offsetof(OutgoingObject, headers)},
+    {"body", offsetof(OutgoingObject, body)},
+    {"json", offsetof(OutgoingObject, json)},
+    {"timeout", offsetof(OutgoingObject, timeout)},
+    {"idle_timeout", offsetof(OutgoingObject, idle_timeout)},
+    {"connect_timeout", offsetof(OutgoingObject, connect_timeout)},
+    {"stream", offsetof(OutgoingObject, stream)},
+    {"idempotent", offsetof(OutgoingObject, idempotent)},
+    {"upload_size", offsetof(OutgoingObject, upload_size)},
+    {"bare", offsetof(OutgoingObject, bare)},
+    {"foreign", offsetof(OutgoingObject, foreign)},
 };
 enum { NEEDED = 2, BY_PLACE = 4 };
 
@@ -36,7 +36,7 @@ int xf_http_outgoing_names(xf_http_module *state)
     return 0;
 }
 
-static PyObject **field(Outgoing *self, Py_ssize_t i)
+static PyObject **field(OutgoingObject *self, Py_ssize_t i)
 {
     return (PyObject **)((char *)self + fields[i].offset);
 }
@@ -59,7 +59,7 @@ static int number_of(const xf_http_module *state, PyObject *name)
 }
 
 /* Stores the values of `names`, borrowed. The first `given` fields may not be among them. */
-static int set_named(Outgoing *self, const xf_http_module *state, PyObject *const *values,
+static int set_named(OutgoingObject *self, const xf_http_module *state, PyObject *const *values,
                      PyObject *names, Py_ssize_t given)
 {
     for (Py_ssize_t i = 0; names != NULL && i < PyTuple_GET_SIZE(names); i++) {
@@ -77,7 +77,7 @@ static int set_named(Outgoing *self, const xf_http_module *state, PyObject *cons
 }
 
 /* Takes references to the fields of a new request, borrowed until here. NULL if it is `bad`. */
-static PyObject *owning(Outgoing *self, bool bad)
+static PyObject *owning(OutgoingObject *self, bool bad)
 {
     for (Py_ssize_t i = 0; i < XF_OUTGOING_FIELDS; i++) {
         Py_XINCREF(*field(self, i));
@@ -98,7 +98,7 @@ PyObject *xf_http_outgoing_call(PyObject *type, PyObject *const *args, size_t na
                      given);
         return NULL;
     }
-    Outgoing *self = PyObject_New(Outgoing, (PyTypeObject *)type);
+    OutgoingObject *self = PyObject_New(OutgoingObject, (PyTypeObject *)type);
     if (self == NULL) {
         return NULL;
     }
@@ -127,12 +127,12 @@ static PyObject *outgoing_replace(PyObject *op, PyObject *const *args, Py_ssize_
                      given);
         return NULL;
     }
-    Outgoing *self = PyObject_New(Outgoing, Py_TYPE(op));
+    OutgoingObject *self = PyObject_New(OutgoingObject, Py_TYPE(op));
     if (self == NULL) {
         return NULL;
     }
     for (Py_ssize_t i = 0; i < XF_OUTGOING_FIELDS; i++) {
-        *field(self, i) = *field((Outgoing *)op, i);
+        *field(self, i) = *field((OutgoingObject *)op, i);
     }
     const xf_http_module *state = PyType_GetModuleState(Py_TYPE(op));
     return owning(self, set_named(self, state, args, kwnames, 0) < 0);
@@ -142,13 +142,13 @@ static void outgoing_dealloc(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
     for (Py_ssize_t i = 0; i < XF_OUTGOING_FIELDS; i++) {
-        Py_XDECREF(*field((Outgoing *)op, i));
+        Py_XDECREF(*field((OutgoingObject *)op, i));
     }
     PyObject_Free(op);
     Py_DECREF(type);
 }
 
-#define MEMBER(name, doc) {#name, T_OBJECT_EX, offsetof(Outgoing, name), READONLY, doc}
+#define MEMBER(name, doc) {#name, T_OBJECT_EX, offsetof(OutgoingObject, name), READONLY, doc}
 
 static PyMemberDef outgoing_members[] = {
     MEMBER(method, "str"),
@@ -189,7 +189,7 @@ static PyType_Slot outgoing_slots[] = {
 /* Made by xf_http_outgoing_call() alone, so that no field is ever missing. */
 PyType_Spec xf_http_outgoing_spec = {
     .name = "xtremeflow._http.Outgoing",
-    .basicsize = sizeof(Outgoing),
+    .basicsize = sizeof(OutgoingObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = outgoing_slots,
 };

@@ -1,27 +1,27 @@
 #include "binding/http/http.h"
 
-PyObject *xf_http_reader_new(Transfer *transfer, xf_reading reading, Py_ssize_t limit)
+PyObject *xf_http_reader_new(TransferObject *transfer, xf_http_reading reading, Py_ssize_t limit)
 {
     PyTypeObject *type = transfer->session->state->reader_type;
     if (transfer->engine == NULL) {
         return PyErr_Format(PyExc_RuntimeError, "a call must be awaited before its answer is read");
     }
-    Reader *self = (Reader *)type->tp_alloc(type, 0);
+    ReaderObject *self = (ReaderObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
         return NULL;
     }
-    self->transfer = (Transfer *)Py_NewRef(transfer);
+    self->transfer = (TransferObject *)Py_NewRef(transfer);
     self->reading = reading;
     xf_sse_init(&self->sse, (size_t)limit);
     return (PyObject *)self;
 }
 
-static void take(Transfer *transfer, size_t size)
+static void take(TransferObject *transfer, size_t size)
 {
     xf_transfer_take(&transfer->net, size, xf_http_clock_now());
 }
 
-static PyObject *next_chunk(Reader *self)
+static PyObject *next_chunk(ReaderObject *self)
 {
     const xf_buffer *body = &self->transfer->net.body;
     size_t size = xf_buffer_size(body);
@@ -35,7 +35,7 @@ static PyObject *next_chunk(Reader *self)
     return chunk;
 }
 
-static PyObject *look_ahead(Reader *self)
+static PyObject *look_ahead(ReaderObject *self)
 {
     const xf_buffer *body = &self->transfer->net.body;
     size_t size = xf_buffer_size(body);
@@ -51,7 +51,7 @@ static PyObject *decode(const char *text, size_t size)
     return PyUnicode_DecodeUTF8(text, (Py_ssize_t)size, "replace");
 }
 
-static PyObject *event_new(Reader *self, const xf_sse_event *e)
+static PyObject *event_new(ReaderObject *self, const xf_sse_event *e)
 {
     xf_http_module *state = self->transfer->session->state;
     if (self->last_id == NULL || e->id_size != (size_t)PyUnicode_GET_LENGTH(self->last_id) ||
@@ -62,7 +62,7 @@ static PyObject *event_new(Reader *self, const xf_sse_event *e)
         }
         Py_XSETREF(self->last_id, id);
     }
-    Event *event = (Event *)state->event_type->tp_alloc(state->event_type, 0);
+    EventObject *event = (EventObject *)state->event_type->tp_alloc(state->event_type, 0);
     if (event == NULL) {
         return NULL;
     }
@@ -79,7 +79,7 @@ static PyObject *event_new(Reader *self, const xf_sse_event *e)
 }
 
 /* NULL without an exception: none is whole. */
-static PyObject *next_event(Reader *self)
+static PyObject *next_event(ReaderObject *self)
 {
     const xf_buffer *body = &self->transfer->net.body;
     xf_sse_event event;
@@ -109,7 +109,7 @@ static PyObject *next_event(Reader *self)
 }
 
 /* NULL without an exception: nothing yet. */
-static PyObject *next_item(Reader *self)
+static PyObject *next_item(ReaderObject *self)
 {
     switch (self->reading) {
     case XF_READ_EVENTS:
@@ -124,8 +124,8 @@ static PyObject *next_item(Reader *self)
 
 static PySendResult reader_step(PyObject *op, PyObject **result)
 {
-    Reader *self = (Reader *)op;
-    Transfer *transfer = self->transfer;
+    ReaderObject *self = (ReaderObject *)op;
+    TransferObject *transfer = self->transfer;
     *result = NULL;
     if (xf_http_engine_is_inherited(transfer->engine)) {
         (void)xf_http_transfer_check(transfer);
@@ -192,7 +192,7 @@ static PyObject *reader_close(PyObject *Py_UNUSED(op), PyObject *Py_UNUSED(ignor
 
 static void reader_dealloc(PyObject *op)
 {
-    Reader *self = (Reader *)op;
+    ReaderObject *self = (ReaderObject *)op;
     PyTypeObject *type = Py_TYPE(op);
     xf_sse_free(&self->sse);
     Py_XDECREF(self->last_id);
@@ -229,7 +229,7 @@ static PyType_Slot reader_slots[] = {
 
 PyType_Spec xf_http_reader_spec = {
     .name = "xtremeflow._http.Reader",
-    .basicsize = sizeof(Reader),
+    .basicsize = sizeof(ReaderObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = reader_slots,
 };

@@ -57,11 +57,11 @@ static PyObject *bytes_of(const xf_buffer *b)
     return PyBytes_FromStringAndSize(xf_buffer_data(b), (Py_ssize_t)xf_buffer_size(b));
 }
 
-PyObject *xf_http_response_new(Transfer *transfer)
+PyObject *xf_http_response_new(TransferObject *transfer)
 {
     PyTypeObject *type = (PyTypeObject *)transfer->session->response_type;
     xf_transfer *net = &transfer->net;
-    Response *self = (Response *)type->tp_alloc(type, 0);
+    ResponseObject *self = (ResponseObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
         return NULL;
     }
@@ -86,13 +86,13 @@ PyObject *xf_http_response_new(Transfer *transfer)
 /* How long ago the head had come when the answer was whole, in seconds. */
 static PyObject *response_lag(PyObject *op, void *Py_UNUSED(closure))
 {
-    const xf_times *t = &((Response *)op)->times;
+    const xf_times *t = &((ResponseObject *)op)->times;
     return PyFloat_FromDouble((double)(t->total - t->first_byte) / 1e6);
 }
 
 static void response_dealloc(PyObject *op)
 {
-    Response *self = (Response *)op;
+    ResponseObject *self = (ResponseObject *)op;
     PyTypeObject *type = Py_TYPE(op);
     Py_XDECREF(self->url);
     Py_XDECREF(self->method);
@@ -129,7 +129,7 @@ static PyObject *response_new_again(PyTypeObject *type, PyObject *args, PyObject
         xf_http_times_read(record, &times, &connects, &sends) < 0) {
         return NULL;
     }
-    Response *self = (Response *)type->tp_alloc(type, 0);
+    ResponseObject *self = (ResponseObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
         return NULL;
     }
@@ -148,19 +148,19 @@ static PyObject *response_new_again(PyTypeObject *type, PyObject *args, PyObject
 
 static PyObject *response_times(PyObject *op, void *Py_UNUSED(closure))
 {
-    Response *self = (Response *)op;
+    ResponseObject *self = (ResponseObject *)op;
     return xf_http_times_new(state_of(Py_TYPE(op)), &self->times, self->connects, self->sends);
 }
 
 static PyMemberDef response_members[] = {
-    {"url", T_OBJECT_EX, offsetof(Response, url), READONLY, "The URL that was asked."},
-    {"method", T_OBJECT_EX, offsetof(Response, method), READONLY, "The request's method."},
-    {"status", T_INT, offsetof(Response, status), READONLY, "The status code."},
-    {"body", T_OBJECT_EX, offsetof(Response, body), READONLY, "The body, decoded, as bytes."},
-    {"_head", T_OBJECT_EX, offsetof(Response, head), READONLY, NULL},
-    {"_headers", T_OBJECT, offsetof(Response, headers), 0, NULL},
-    {"_queued", T_DOUBLE, offsetof(Response, queued), 0, NULL},
-    {"_version", T_INT, offsetof(Response, http_version), READONLY, NULL},
+    {"url", T_OBJECT_EX, offsetof(ResponseObject, url), READONLY, "The URL that was asked."},
+    {"method", T_OBJECT_EX, offsetof(ResponseObject, method), READONLY, "The request's method."},
+    {"status", T_INT, offsetof(ResponseObject, status), READONLY, "The status code."},
+    {"body", T_OBJECT_EX, offsetof(ResponseObject, body), READONLY, "The body, decoded, as bytes."},
+    {"_head", T_OBJECT_EX, offsetof(ResponseObject, head), READONLY, NULL},
+    {"_headers", T_OBJECT, offsetof(ResponseObject, headers), 0, NULL},
+    {"_queued", T_DOUBLE, offsetof(ResponseObject, queued), 0, NULL},
+    {"_version", T_INT, offsetof(ResponseObject, http_version), READONLY, NULL},
     {0},
 };
 
@@ -181,7 +181,7 @@ static PyType_Slot response_slots[] = {
 
 PyType_Spec xf_http_response_spec = {
     .name = "xtremeflow._http.Response",
-    .basicsize = sizeof(Response),
+    .basicsize = sizeof(ResponseObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = response_slots,
 };
@@ -190,13 +190,13 @@ PyType_Spec xf_http_response_spec = {
 
 static PyObject *event_json(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    Event *self = (Event *)op;
+    EventObject *self = (EventObject *)op;
     return PyObject_CallOneArg(self->state->loads, self->data);
 }
 
 static PyObject *event_retry(PyObject *op, void *Py_UNUSED(closure))
 {
-    int64_t retry = ((Event *)op)->retry;
+    int64_t retry = ((EventObject *)op)->retry;
     if (retry < 0) {
         Py_RETURN_NONE;
     }
@@ -205,14 +205,14 @@ static PyObject *event_retry(PyObject *op, void *Py_UNUSED(closure))
 
 static PyObject *event_repr(PyObject *op)
 {
-    Event *self = (Event *)op;
+    EventObject *self = (EventObject *)op;
     return PyUnicode_FromFormat("Event(event=%R, data=%R, id=%R)", self->event, self->data,
                                 self->id);
 }
 
 static void event_dealloc(PyObject *op)
 {
-    Event *self = (Event *)op;
+    EventObject *self = (EventObject *)op;
     PyTypeObject *type = Py_TYPE(op);
     Py_XDECREF(self->data);
     Py_XDECREF(self->event);
@@ -227,9 +227,11 @@ static PyMethodDef event_methods[] = {
 };
 
 static PyMemberDef event_members[] = {
-    {"data", T_OBJECT_EX, offsetof(Event, data), READONLY, "The data lines, joined by LF."},
-    {"event", T_OBJECT_EX, offsetof(Event, event), READONLY, "The type; 'message' if not given."},
-    {"id", T_OBJECT_EX, offsetof(Event, id), READONLY, "The last id that the stream gave, or ''."},
+    {"data", T_OBJECT_EX, offsetof(EventObject, data), READONLY, "The data lines, joined by LF."},
+    {"event", T_OBJECT_EX, offsetof(EventObject, event), READONLY,
+     "The type; 'message' if not given."},
+    {"id", T_OBJECT_EX, offsetof(EventObject, id), READONLY,
+     "The last id that the stream gave, or ''."},
     {0},
 };
 
@@ -250,7 +252,7 @@ static PyType_Slot event_slots[] = {
 
 PyType_Spec xf_http_event_spec = {
     .name = "xtremeflow._http.Event",
-    .basicsize = sizeof(Event),
+    .basicsize = sizeof(EventObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = event_slots,
 };

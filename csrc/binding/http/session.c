@@ -96,7 +96,7 @@ static PyObject *session_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                      response_type);
         return NULL;
     }
-    Session *self = (Session *)type->tp_alloc(type, 0);
+    SessionObject *self = (SessionObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
         return NULL;
     }
@@ -168,7 +168,7 @@ static int check_method(PyObject *method)
 }
 
 /* Raises the exception for a libcurl code. */
-static int bad_url(const Session *self, PyObject *method, PyObject *url, const char *rule)
+static int bad_url(const SessionObject *self, PyObject *method, PyObject *url, const char *rule)
 {
     const xf_http_failure failure = {
         .code = CURLE_URL_MALFORMAT, .message = rule, .retry_safe = true};
@@ -176,7 +176,7 @@ static int bad_url(const Session *self, PyObject *method, PyObject *url, const c
     return -1;
 }
 
-static int check_url(const Session *self, PyObject *method, PyObject *url)
+static int check_url(const SessionObject *self, PyObject *method, PyObject *url)
 {
     Py_ssize_t size;
     if (!PyUnicode_Check(url)) {
@@ -211,7 +211,7 @@ static int check_head_size(PyObject *url, const xf_header_list *headers)
 }
 
 /* Reads `given`, a timeout that replaces the session's; `...` keeps that. */
-static int read_timeouts(const Session *self, const Outgoing *given, xf_request *r)
+static int read_timeouts(const SessionObject *self, const OutgoingObject *given, xf_request *r)
 {
     r->total_ns = self->total_ns;
     r->idle_ns = self->idle_ns;
@@ -227,7 +227,7 @@ static int read_timeouts(const Session *self, const Outgoing *given, xf_request 
                : 0;
 }
 
-static int read_idempotent(const Outgoing *given, xf_request *r)
+static int read_idempotent(const OutgoingObject *given, xf_request *r)
 {
     PyObject *said = given->idempotent;
     if (said != Py_None && !PyBool_Check(said)) {
@@ -241,12 +241,12 @@ static int read_idempotent(const Outgoing *given, xf_request *r)
 
 static PyObject *session_call(PyObject *op, PyObject *request)
 {
-    Session *self = (Session *)op;
+    SessionObject *self = (SessionObject *)op;
     if (!Py_IS_TYPE(request, self->state->outgoing_type)) {
         PyErr_Format(PyExc_TypeError, "call() takes a Outgoing, not %R", request);
         return NULL;
     }
-    const Outgoing *given = (Outgoing *)request;
+    const OutgoingObject *given = (OutgoingObject *)request;
     xf_request r = {.stream = given->stream == Py_True,
                     .upload_size = -1,
                     .foreign = given->foreign == Py_True};
@@ -280,7 +280,7 @@ static PyObject *session_call(PyObject *op, PyObject *request)
 
 static PyObject *session_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    Session *self = (Session *)op;
+    SessionObject *self = (SessionObject *)op;
     XF_LOCK(self);
     self->closed = true;
     self->engine = NULL;
@@ -290,14 +290,14 @@ static PyObject *session_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *session_engine_list(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return PyDict_Values(((Session *)op)->engines);
+    return PyDict_Values(((SessionObject *)op)->engines);
 }
 
 /* ---- life ---- */
 
 static int session_traverse(PyObject *op, visitproc visit, void *arg)
 {
-    Session *self = (Session *)op;
+    SessionObject *self = (SessionObject *)op;
     Py_VISIT(Py_TYPE(op));
     Py_VISIT(self->response_type);
     Py_VISIT(self->error_factory);
@@ -308,7 +308,7 @@ static int session_traverse(PyObject *op, visitproc visit, void *arg)
 
 static int session_clear(PyObject *op)
 {
-    Session *self = (Session *)op;
+    SessionObject *self = (SessionObject *)op;
     self->engine = NULL;
     Py_CLEAR(self->engines);
     Py_CLEAR(self->response_type);
@@ -319,7 +319,7 @@ static int session_clear(PyObject *op)
 
 static void session_dealloc(PyObject *op)
 {
-    Session *self = (Session *)op;
+    SessionObject *self = (SessionObject *)op;
     PyTypeObject *type = Py_TYPE(op);
     PyObject_GC_UnTrack(op);
     session_clear(op);
@@ -350,7 +350,7 @@ static PyType_Slot session_slots[] = {
 
 PyType_Spec xf_http_session_spec = {
     .name = "xtremeflow._http.Session",
-    .basicsize = sizeof(Session),
+    .basicsize = sizeof(SessionObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC,
     .slots = session_slots,
 };

@@ -2,18 +2,18 @@
 
 #include <stddef.h>
 
-PyObject *xf_http_transfer_new(Session *session, PyObject *method, PyObject *url,
+PyObject *xf_http_transfer_new(SessionObject *session, PyObject *method, PyObject *url,
                                xf_header_list *headers, const xf_request *request, PyObject *body)
 {
     PyTypeObject *type = session->state->transfer_type;
-    Transfer *self = (Transfer *)type->tp_alloc(type, 0);
+    TransferObject *self = (TransferObject *)type->tp_alloc(type, 0);
     if (self == NULL) {
         xf_http_headers_release(headers);
         return NULL;
     }
     xf_request r = *request;
     self->headers = headers;
-    self->session = (Session *)Py_NewRef(session);
+    self->session = (SessionObject *)Py_NewRef(session);
     self->method = Py_NewRef(method);
     self->url = Py_NewRef(url);
     r.method = PyUnicode_AsUTF8(method);
@@ -25,7 +25,7 @@ PyObject *xf_http_transfer_new(Session *session, PyObject *method, PyObject *url
                              "content must be bytes, str or an async iterable of bytes, not a %s",
                              Py_TYPE(body)->tp_name);
             }
-            self->phase = ANSWERED; /* it could never be awaited */
+            self->phase = XF_TRANSFER_ANSWERED; /* it could never be awaited */
             Py_DECREF(self);
             return NULL;
         }
@@ -38,19 +38,19 @@ PyObject *xf_http_transfer_new(Session *session, PyObject *method, PyObject *url
 }
 
 /* Whether the transfer may be passed to csrc/net. */
-static bool is_ours(const Transfer *self)
+static bool is_ours(const TransferObject *self)
 {
     return self->engine == NULL || !xf_http_engine_is_inherited(self->engine);
 }
 
 /* ---- news ---- */
 
-static Transfer *owner(xf_transfer *net)
+static TransferObject *owner(xf_transfer *net)
 {
-    return (Transfer *)((char *)net - offsetof(Transfer, net));
+    return (TransferObject *)((char *)net - offsetof(TransferObject, net));
 }
 
-static void tell_room(Transfer *self)
+static void tell_room(TransferObject *self)
 {
     PyObject *room = self->room, *done = NULL;
     self->room = NULL;
@@ -72,7 +72,7 @@ static void tell_room(Transfer *self)
 
 int xf_http_transfer_news(xf_transfer *net, unsigned what)
 {
-    Transfer *self = owner(net);
+    TransferObject *self = owner(net);
     int result = 0;
     Py_INCREF(self);
     if (what & (XF_ROOM | XF_DONE) && self->room != NULL) {
@@ -92,7 +92,7 @@ void xf_http_transfer_hold(xf_transfer *net)
 
 void xf_http_transfer_closed(xf_transfer *net)
 {
-    Transfer *self = owner(net);
+    TransferObject *self = owner(net);
     tell_room(self);
     if (self->waiter != NULL) {
         xf_http_waiter_wake_later(self->waiter);
@@ -102,7 +102,7 @@ void xf_http_transfer_closed(xf_transfer *net)
 
 /* ---- the coroutine ---- */
 
-static void raise_ending(const Transfer *self, const xf_ending *o)
+static void raise_ending(const TransferObject *self, const xf_ending *o)
 {
     const xf_buffer *head = &self->net.head;
     bool has_begun = self->net.head_done;
@@ -122,12 +122,12 @@ static void raise_ending(const Transfer *self, const xf_ending *o)
     xf_http_raise(self->session, self->method, self->url, &failure);
 }
 
-void xf_http_transfer_raise(Transfer *self)
+void xf_http_transfer_raise(TransferObject *self)
 {
     raise_ending(self, &self->net.outcome);
 }
 
-int xf_http_transfer_check(Transfer *self)
+int xf_http_transfer_check(TransferObject *self)
 {
     xf_ending ending = {.code = self->engine != NULL ? xf_http_engine_fault(self->engine) : 0};
     if (!ending.code) {
@@ -137,18 +137,18 @@ int xf_http_transfer_check(Transfer *self)
     return -1;
 }
 
-static int start(Transfer *self)
+static int start(TransferObject *self)
 {
     xf_ending refused = {.unsent = true};
-    Engine *engine = xf_http_session_engine(self->session, &refused);
+    EngineObject *engine = xf_http_session_engine(self->session, &refused);
     if (engine == NULL) {
         if (!PyErr_Occurred()) {
             raise_ending(self, &refused);
         }
         return -1;
     }
-    self->engine = (Engine *)Py_NewRef(engine);
-    self->phase = FLYING;
+    self->engine = (EngineObject *)Py_NewRef(engine);
+    self->phase = XF_TRANSFER_FLYING;
     int bad = xf_transfer_start(&self->net, engine->net, xf_http_clock_now());
     if (bad) {
         self->net.outcome.code = bad;
@@ -158,9 +158,9 @@ static int start(Transfer *self)
     return 0;
 }
 
-static PySendResult answer(Transfer *self, PyObject **result)
+static PySendResult answer(TransferObject *self, PyObject **result)
 {
-    self->phase = ANSWERED;
+    self->phase = XF_TRANSFER_ANSWERED;
     if (self->net.outcome.code && !(self->net.request.stream && self->net.head_done)) {
         xf_http_transfer_raise(self);
         return PYGEN_ERROR;
@@ -171,14 +171,14 @@ static PySendResult answer(Transfer *self, PyObject **result)
 
 static PySendResult transfer_step(PyObject *op, PyObject **result)
 {
-    Transfer *self = (Transfer *)op;
+    TransferObject *self = (TransferObject *)op;
     *result = NULL;
-    if (self->phase == ANSWERED) {
+    if (self->phase == XF_TRANSFER_ANSWERED) {
         PyErr_SetString(PyExc_RuntimeError, "cannot await a call a second time");
         return PYGEN_ERROR;
     }
-    if (self->phase == FRESH && start(self) < 0) {
-        self->phase = ANSWERED;
+    if (self->phase == XF_TRANSFER_FRESH && start(self) < 0) {
+        self->phase = XF_TRANSFER_ANSWERED;
         return PYGEN_ERROR;
     }
     if (self->net.done || (self->net.request.stream && self->net.head_done)) {
@@ -248,12 +248,12 @@ static void set_thrown(PyObject *type, PyObject *value)
     }
 }
 
-static void give_up(Transfer *self)
+static void give_up(TransferObject *self)
 {
-    if (self->phase == FLYING && is_ours(self)) {
+    if (self->phase == XF_TRANSFER_FLYING && is_ours(self)) {
         xf_transfer_cancel(&self->net);
     }
-    self->phase = ANSWERED;
+    self->phase = XF_TRANSFER_ANSWERED;
 }
 
 static PyObject *transfer_throw(PyObject *op, PyObject *args)
@@ -262,20 +262,20 @@ static PyObject *transfer_throw(PyObject *op, PyObject *args)
     if (!PyArg_UnpackTuple(args, "throw", 1, 3, &type, &value, &traceback)) {
         return NULL;
     }
-    give_up((Transfer *)op);
+    give_up((TransferObject *)op);
     set_thrown(type, value);
     return NULL;
 }
 
 static PyObject *transfer_close(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    give_up((Transfer *)op);
+    give_up((TransferObject *)op);
     Py_RETURN_NONE;
 }
 
 static PyObject *transfer_entrust(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    ((Transfer *)op)->entrusted = true;
+    ((TransferObject *)op)->entrusted = true;
     Py_RETURN_NONE;
 }
 
@@ -283,20 +283,20 @@ static PyObject *transfer_entrust(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *transfer_abort(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    if (is_ours((Transfer *)op)) {
-        xf_transfer_cancel(&((Transfer *)op)->net);
+    if (is_ours((TransferObject *)op)) {
+        xf_transfer_cancel(&((TransferObject *)op)->net);
     }
     Py_RETURN_NONE;
 }
 
 static PyObject *transfer_chunks(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return xf_http_reader_new((Transfer *)op, XF_READ_CHUNKS, 0);
+    return xf_http_reader_new((TransferObject *)op, XF_READ_CHUNKS, 0);
 }
 
 static PyObject *transfer_ahead(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return xf_http_reader_new((Transfer *)op, XF_READ_AHEAD, 0);
+    return xf_http_reader_new((TransferObject *)op, XF_READ_AHEAD, 0);
 }
 
 static PyObject *transfer_events(PyObject *op, PyObject *limit)
@@ -308,14 +308,14 @@ static PyObject *transfer_events(PyObject *op, PyObject *limit)
     if (size < 1) {
         return PyErr_Format(PyExc_ValueError, "max_event must be 1 or more bytes, not %zd", size);
     }
-    return xf_http_reader_new((Transfer *)op, XF_READ_EVENTS, size);
+    return xf_http_reader_new((TransferObject *)op, XF_READ_EVENTS, size);
 }
 
 /* ---- of a streamed request ---- */
 
 static PyObject *transfer_feed(PyObject *op, PyObject *bytes)
 {
-    Transfer *self = (Transfer *)op;
+    TransferObject *self = (TransferObject *)op;
     Py_buffer view;
     if (xf_http_transfer_check(self) < 0) {
         return NULL;
@@ -338,15 +338,15 @@ static PyObject *transfer_feed(PyObject *op, PyObject *bytes)
 
 static PyObject *transfer_feed_end(PyObject *op, PyObject *aborted)
 {
-    if (is_ours((Transfer *)op)) {
-        xf_transfer_send_end(&((Transfer *)op)->net, aborted == Py_True, xf_http_clock_now());
+    if (is_ours((TransferObject *)op)) {
+        xf_transfer_send_end(&((TransferObject *)op)->net, aborted == Py_True, xf_http_clock_now());
     }
     Py_RETURN_NONE;
 }
 
 static PyObject *transfer_set_room(PyObject *op, PyObject *future)
 {
-    Transfer *self = (Transfer *)op;
+    TransferObject *self = (TransferObject *)op;
     Py_XSETREF(self->room, Py_NewRef(future));
     if (self->net.done || !xf_buffer_size(&self->net.upload)) {
         tell_room(self);
@@ -358,54 +358,54 @@ static PyObject *transfer_set_room(PyObject *op, PyObject *future)
 
 static PyObject *get_status(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyLong_FromLong(((Transfer *)op)->net.status);
+    return PyLong_FromLong(((TransferObject *)op)->net.status);
 }
 
 static PyObject *get_http_version(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyLong_FromLong(((Transfer *)op)->net.http_version);
+    return PyLong_FromLong(((TransferObject *)op)->net.http_version);
 }
 
 static PyObject *get_head(PyObject *op, void *Py_UNUSED(closure))
 {
-    const xf_buffer *head = &((Transfer *)op)->net.head;
+    const xf_buffer *head = &((TransferObject *)op)->net.head;
     return PyBytes_FromStringAndSize(xf_buffer_data(head), (Py_ssize_t)xf_buffer_size(head));
 }
 
 static PyObject *get_times(PyObject *op, void *Py_UNUSED(closure))
 {
-    Transfer *self = (Transfer *)op;
+    TransferObject *self = (TransferObject *)op;
     return xf_http_times_new(self->session->state, &self->net.times, self->net.outcome.connects,
                              self->net.outcome.sends);
 }
 
 static PyObject *get_done(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(((Transfer *)op)->net.done);
+    return PyBool_FromLong(((TransferObject *)op)->net.done);
 }
 
 static PyObject *get_done_well(PyObject *op, void *Py_UNUSED(closure))
 {
-    const xf_transfer *net = &((Transfer *)op)->net;
+    const xf_transfer *net = &((TransferObject *)op)->net;
     return PyBool_FromLong(net->done && !net->outcome.code);
 }
 
 static PyObject *get_url(PyObject *op, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(((Transfer *)op)->url);
+    return Py_NewRef(((TransferObject *)op)->url);
 }
 
 static PyObject *get_method(PyObject *op, void *Py_UNUSED(closure))
 {
-    return Py_NewRef(((Transfer *)op)->method);
+    return Py_NewRef(((TransferObject *)op)->method);
 }
 
 /* ---- life ---- */
 
 static void transfer_finalize(PyObject *op)
 {
-    Transfer *self = (Transfer *)op;
-    if (self->phase != FRESH || self->entrusted || self->session == NULL) {
+    TransferObject *self = (TransferObject *)op;
+    if (self->phase != XF_TRANSFER_FRESH || self->entrusted || self->session == NULL) {
         return;
     }
     PyObject *type, *value, *traceback;
@@ -421,7 +421,7 @@ static void transfer_finalize(PyObject *op)
 
 static void transfer_dealloc(PyObject *op)
 {
-    Transfer *self = (Transfer *)op;
+    TransferObject *self = (TransferObject *)op;
     PyTypeObject *type = Py_TYPE(op);
     if (PyObject_CallFinalizerFromDealloc(op) < 0) {
         return;
@@ -491,7 +491,7 @@ static PyType_Slot transfer_slots[] = {
 
 PyType_Spec xf_http_transfer_spec = {
     .name = "xtremeflow._http.Transfer",
-    .basicsize = sizeof(Transfer),
+    .basicsize = sizeof(TransferObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = transfer_slots,
 };

@@ -47,9 +47,9 @@ PyObject *xf_http_asked(PyObject *Py_UNUSED(module), PyObject *body)
 
 /* ---- the tap ---- */
 
-typedef struct {
+typedef struct TapObject {
     PyObject_HEAD xf_usage_scan scan;
-} Tap;
+} TapObject;
 
 static PyObject *tap_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
@@ -57,7 +57,7 @@ static PyObject *tap_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         PyErr_SetString(PyExc_TypeError, "Tap() takes no arguments");
         return NULL;
     }
-    Tap *self = (Tap *)type->tp_alloc(type, 0);
+    TapObject *self = (TapObject *)type->tp_alloc(type, 0);
     if (self != NULL) {
         xf_usage_begin(&self->scan);
     }
@@ -70,7 +70,7 @@ static PyObject *tap_see(PyObject *op, PyObject *piece)
     if (PyObject_GetBuffer(piece, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    xf_usage_push(&((Tap *)op)->scan, view.buf, (size_t)view.len);
+    xf_usage_push(&((TapObject *)op)->scan, view.buf, (size_t)view.len);
     PyBuffer_Release(&view);
     Py_RETURN_NONE;
 }
@@ -82,13 +82,13 @@ static PyObject *tap_see_event(PyObject *op, PyObject *data)
     if (text == NULL) {
         return NULL;
     }
-    xf_usage_event(&((Tap *)op)->scan, text, (size_t)size);
+    xf_usage_event(&((TapObject *)op)->scan, text, (size_t)size);
     Py_RETURN_NONE;
 }
 
 static PyObject *tap_used(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return usage_tuple(&((Tap *)op)->scan);
+    return usage_tuple(&((TapObject *)op)->scan);
 }
 
 static void tap_dealloc(PyObject *op)
@@ -115,7 +115,7 @@ static PyType_Slot tap_slots[] = {
 
 PyType_Spec xf_http_tap_spec = {
     .name = "xtremeflow._http.Tap",
-    .basicsize = sizeof(Tap),
+    .basicsize = sizeof(TapObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
     .slots = tap_slots,
 };

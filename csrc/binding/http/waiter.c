@@ -1,11 +1,11 @@
 #include "binding/http/http.h"
 
-PyObject *xf_http_waiter_park(Transfer *transfer)
+PyObject *xf_http_waiter_park(TransferObject *transfer)
 {
-    Waiter *self = transfer->waiter;
+    WaiterObject *self = transfer->waiter;
     if (self == NULL) {
         xf_http_module *state = transfer->session->state;
-        self = (Waiter *)state->waiter_type->tp_alloc(state->waiter_type, 0);
+        self = (WaiterObject *)state->waiter_type->tp_alloc(state->waiter_type, 0);
         if (self == NULL) {
             return NULL;
         }
@@ -25,7 +25,7 @@ PyObject *xf_http_waiter_park(Transfer *transfer)
 }
 
 /* Takes the callback and context that the task left. The references are the caller's. */
-static PyObject *detach(Waiter *self, PyObject **context)
+static PyObject *detach(WaiterObject *self, PyObject **context)
 {
     PyObject *callback = self->callback;
     *context = self->context;
@@ -33,13 +33,13 @@ static PyObject *detach(Waiter *self, PyObject **context)
     return callback;
 }
 
-static void let_go(Waiter *self)
+static void let_go(WaiterObject *self)
 {
     Py_DECREF(self->transfer); /* stays as a borrowed reference, if it lives on */
     Py_DECREF(self);
 }
 
-static int call_soon(Waiter *self, PyObject *callback, PyObject *context)
+static int call_soon(WaiterObject *self, PyObject *callback, PyObject *context)
 {
     PyObject *args[] = {self->loop, callback, (PyObject *)self, context};
     PyObject *handle =
@@ -50,7 +50,7 @@ static int call_soon(Waiter *self, PyObject *callback, PyObject *context)
 
 /* The task runs here instead of by call_soon(), since the loop's bookkeeping for a callback costs
  * more than the rest of an answer. No other task is running, as this is a callback of the loop. */
-int xf_http_waiter_wake(Waiter *self)
+int xf_http_waiter_wake(WaiterObject *self)
 {
     PyObject *context, *callback = detach(self, &context), *done = NULL;
     int result = 0;
@@ -77,7 +77,7 @@ int xf_http_waiter_wake(Waiter *self)
     return result;
 }
 
-void xf_http_waiter_wake_later(Waiter *self)
+void xf_http_waiter_wake_later(WaiterObject *self)
 {
     PyObject *context, *callback = detach(self, &context);
     if (callback == NULL) {
@@ -94,7 +94,7 @@ void xf_http_waiter_wake_later(Waiter *self)
 static PyObject *waiter_add_done_callback(PyObject *op, PyObject *const *args, Py_ssize_t nargs,
                                           PyObject *names)
 {
-    Waiter *self = (Waiter *)op;
+    WaiterObject *self = (WaiterObject *)op;
     if (nargs != 1 || (names != NULL && PyTuple_GET_SIZE(names) > 1)) {
         PyErr_SetString(PyExc_TypeError, "add_done_callback() takes a callable and a context");
         return NULL;
@@ -122,7 +122,7 @@ static PyObject *waiter_add_done_callback(PyObject *op, PyObject *const *args, P
 static PyObject *waiter_cancel(PyObject *op, PyObject *args, PyObject *kwargs)
 {
     static char *keywords[] = {"msg", NULL};
-    Waiter *self = (Waiter *)op;
+    WaiterObject *self = (WaiterObject *)op;
     PyObject *message = Py_None;
     if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|O:cancel", keywords, &message)) {
         return NULL;
@@ -132,7 +132,8 @@ static PyObject *waiter_cancel(PyObject *op, PyObject *args, PyObject *kwargs)
     }
     self->cancelled = true;
     Py_XSETREF(self->cancel_message, Py_NewRef(message));
-    if (self->transfer->phase == FLYING && !xf_http_engine_is_inherited(self->transfer->engine)) {
+    if (self->transfer->phase == XF_TRANSFER_FLYING &&
+        !xf_http_engine_is_inherited(self->transfer->engine)) {
         xf_transfer_cancel(&self->transfer->net);
     }
     xf_http_waiter_wake_later(self);
@@ -141,7 +142,7 @@ static PyObject *waiter_cancel(PyObject *op, PyObject *args, PyObject *kwargs)
 
 static PyObject *waiter_result(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    Waiter *self = (Waiter *)op;
+    WaiterObject *self = (WaiterObject *)op;
     if (!self->cancelled) {
         Py_RETURN_NONE;
     }
@@ -158,17 +159,17 @@ static PyObject *waiter_result(PyObject *op, PyObject *Py_UNUSED(ignored))
 
 static PyObject *waiter_get_loop(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return Py_NewRef(((Waiter *)op)->loop);
+    return Py_NewRef(((WaiterObject *)op)->loop);
 }
 
 static PyObject *waiter_done(PyObject *op, PyObject *Py_UNUSED(ignored))
 {
-    return PyBool_FromLong(((Waiter *)op)->callback == NULL);
+    return PyBool_FromLong(((WaiterObject *)op)->callback == NULL);
 }
 
 static PyObject *get_blocking(PyObject *op, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(((Waiter *)op)->blocking);
+    return PyBool_FromLong(((WaiterObject *)op)->blocking);
 }
 
 static int set_blocking(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
@@ -177,15 +178,15 @@ static int set_blocking(PyObject *op, PyObject *value, void *Py_UNUSED(closure))
     if (truth < 0) {
         return -1;
     }
-    ((Waiter *)op)->blocking = truth;
+    ((WaiterObject *)op)->blocking = truth;
     return 0;
 }
 
 static void waiter_dealloc(PyObject *op)
 {
     PyTypeObject *type = Py_TYPE(op);
-    Py_XDECREF(((Waiter *)op)->loop);
-    Py_XDECREF(((Waiter *)op)->cancel_message);
+    Py_XDECREF(((WaiterObject *)op)->loop);
+    Py_XDECREF(((WaiterObject *)op)->cancel_message);
     type->tp_free(op);
     Py_DECREF(type);
 }
@@ -215,7 +216,7 @@ static PyType_Slot waiter_slots[] = {
 
 PyType_Spec xf_http_waiter_spec = {
     .name = "xtremeflow._http.Waiter",
-    .basicsize = sizeof(Waiter),
+    .basicsize = sizeof(WaiterObject),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
     .slots = waiter_slots,
 };
