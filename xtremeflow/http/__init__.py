@@ -1,8 +1,10 @@
 """HTTP to LLM APIs on libcurl, for many calls at a time.
 
-async with Client(headers={"Authorization": "Bearer ..."}) as client:
-    answer = await client.post("https://api.example.com/v1/chat/completions", json={...})
-    print(answer.status, answer.json())
+    async with Client(headers={"Authorization": "Bearer ..."}) as client:
+        answer = await client.post("https://api.example.com/v1/chat/completions", json={...})
+        print(answer.status, answer.json())
+
+`transport` puts the same under the official SDKs.
 """
 
 from __future__ import annotations

@@ -22,10 +22,11 @@ _VERSIONS = {10: "HTTP/1.0", 11: "HTTP/1.1", 20: "HTTP/2", 30: "HTTP/3"}
 class Timing(NamedTuple):
     """The times of a call, in seconds.
 
-    queue: before its dispatch: in the scheduler, or waiting for a free connection.
-    connect: making the connection, TLS included; 0.0 on a reused one.
-    first_byte: from the start of the call to the first byte of the answer.
-    total: from the start of the call to the end of the answer.
+    Attributes:
+        queue: before its dispatch: in the scheduler, or waiting for a free connection.
+        connect: making the connection, TLS included; 0.0 on a reused one.
+        first_byte: from the start of the call to the first byte of the answer.
+        total: from the start of the call to the end of the answer.
     """
 
     queue: float

@@ -94,11 +94,12 @@ class Estimator:
         """Returns the estimate for a request: its decoded JSON body, the prompt's text, or the
         measured size of that.
 
-        model      by default the body's
-        most       the most tokens that the answer may have, by default the body's
-        in_flight  the number of calls in flight; the more, the less doubt each carries
-        rule       the provider's rule of charging
-        units      the limits that the estimate reserves
+        Args:
+            model: By default the body's.
+            most: The most tokens that the answer may have, by default the body's.
+            in_flight: The number of calls in flight; the more, the less doubt each carries.
+            rule: The provider's rule of charging.
+            units: The limits that the estimate reserves.
         """
         model, size, most = self.measured(request, model, most)
         size = max(1, size)

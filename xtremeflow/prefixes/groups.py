@@ -35,12 +35,13 @@ _UNKNOWN = CacheRules(minimum=1024, unit=128)  # of a server that is not known
 class Prefixes:
     """How a client, or a transport, finds the prefixes that its calls share.
 
-    provider: the provider behind the address, such as "openai" or "vllm", for a gateway or a server
-        of your own. None: the one whose address it is. Of an address that is nobody's nothing is
-        assumed: no call is asked for as a stream, and none gets a `prompt_cache_key`.
-    mark: whether to put a `cache_control` at the end of the part that calls share, for providers
-        that cache only what is marked, as Anthropic. Bodies with a mark of their own stay as they
-        are.
+    Args:
+        provider: the provider behind the address, such as "openai" or "vllm", for a gateway or a
+            server of your own. None: the one whose address it is. If the address belongs to no
+            known provider, no call is sent as a stream, and none gets a `prompt_cache_key`.
+        mark: whether to put a `cache_control` at the end of the part that calls share, for
+            providers that cache only what is marked, as Anthropic. Bodies with a mark of their own
+            stay as they are.
     """
 
     provider: str | None = None

@@ -23,8 +23,9 @@ NOT_TAKEN_ON = frozenset({429, 503, 529})  # statuses of calls that are refused 
 class Fault:
     """A fault of a share `rate` (0 to 1) of the calls, `count` times or without an end.
 
-    kind     one of KINDS, or an HTTP status from 400 to 599, as text
-    seconds  the length of a stall or pause
+    Args:
+        kind: One of KINDS, or an HTTP status from 400 to 599, as text.
+        seconds: The length of a stall or pause.
     """
 
     kind: str

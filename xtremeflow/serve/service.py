@@ -40,8 +40,9 @@ OUTPUT_HEADER = "x-simulated-output-tokens"
 class Service:
     """A simulated provider with its state.
 
-    clock  a function that returns seconds; by default the running loop's clock
-    wall   a function that returns seconds since the epoch
+    Args:
+        clock: A function that returns seconds; by default the running loop's clock.
+        wall: A function that returns seconds since the epoch.
     """
 
     def __init__(

@@ -17,22 +17,24 @@ from xtremeflow.simulation.quirks import Quirks
 class Settings:
     """The settings of a simulated provider.
 
-    profile           one of PROFILES
-    limits            other amounts than the profile's, by name ("rpm", ...); None is no limit
-    speed             factor of the provider's time: its minute lasts 60 / speed seconds
-    latency           of its answers, in the seconds of a real provider, without uplink jitter
-    output_tokens     mean length of answers whose request does not state it
-    output_spread     standard deviation of the logarithm of those lengths
-    tokens_per_event  tokens of an event in a stream
-    credit            tokens after which the account's credit is spent; None is never
-    only_key          the only API key that works; None takes any key
-    only_models       the models that exist; None takes any name
-    faults            those that are on at the start
-    quirks            ways of not keeping to what it says, in the seconds of a real provider
-    batch             calls worked on at a time, the others waiting; None is the profile's own
-    cache_room        tokens that the prefix cache holds; None is the profile's own
-    keep_alive        seconds between signs of life; None is the profile's own
-    seed              of latencies, lengths and faults
+    Args:
+        profile: One of PROFILES.
+        limits: Other amounts than the profile's, by name ("rpm", ...); None is no limit.
+        speed: Factor of the provider's time: its minute lasts 60 / speed seconds.
+        latency: The delays of its answers, in the seconds of a real provider, without uplink
+            jitter.
+        output_tokens: Mean length of answers whose request does not state it.
+        output_spread: Standard deviation of the logarithm of those lengths.
+        tokens_per_event: Tokens of an event in a stream.
+        credit: Tokens after which the account's credit is spent; None is never.
+        only_key: The only API key that works; None takes any key.
+        only_models: The models that exist; None takes any name.
+        faults: The faults that are on at the start.
+        quirks: The ways in which it breaks what it says, in the seconds of a real provider.
+        batch: Calls worked on at a time, the others waiting; None is the profile's own.
+        cache_room: Tokens that the prefix cache holds; None is the profile's own.
+        keep_alive: Seconds between signs of life; None is the profile's own.
+        seed: The seed of latencies, lengths and faults.
     """
 
     profile: str = "openai"

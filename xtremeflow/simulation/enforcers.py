@@ -20,9 +20,10 @@ NANOSECONDS = 1_000_000_000
 class Enforcer(ABC):
     """One limit of a provider and its state.
 
-    unit     the unit that it counts: "requests", "tokens", "input_tokens" or "output_tokens"
-    largest  the largest cost that can ever pass
-    per      its period in seconds; None for a limit on calls in flight
+    Attributes:
+        unit: The unit that it counts: "requests", "tokens", "input_tokens" or "output_tokens".
+        largest: The largest cost that can ever pass.
+        per: Its period in seconds; None for a limit on calls in flight.
     """
 
     def __init__(self, unit: str, largest: int, per: float | None = None) -> None:

@@ -185,15 +185,17 @@ class SimulatedProvider:
 
     Any number of clients may call one provider. They share its limits.
 
-    limits    the Enforcers, each the state of one limit; two providers may share one
-    latency   draws each call's duration; a refusal takes the network's part of it
-    charge    "max_tokens", "actual" or a function from a CallRequest to its cost by unit
-    batch     admitted calls that it works on at a time; the others wait in their order, so that
-              answers take longer the more calls there are; None is all of them
-    clock     a function that returns seconds; by default the clock of the caller's loop
-    seed      of the latencies: calls made in the same order, or with the same keys, draw the same
-    record    whether `arrivals` keeps every call's arrival
-    quirks    ways in which it does not keep to what it says
+    Args:
+        limits: The Enforcers, each the state of one limit; two providers may share one.
+        latency: Draws each call's duration; a refusal takes the network's part of it.
+        charge: "max_tokens", "actual" or a function from a CallRequest to its cost by unit.
+        batch: Admitted calls that it works on at a time; the others wait in their order, so that
+            answers take longer the more calls there are; None is all of them.
+        clock: A function that returns seconds; by default the clock of the caller's loop.
+        seed: The seed of the latencies: calls made in the same order, or with the same keys, draw
+            the same.
+        record: Whether `arrivals` keeps every call's arrival.
+        quirks: The ways in which it breaks what it says.
 
     `call` plays a whole call. Step by step, that is `arrive`, `admit`, `working`, and the
     Reservation's `settle` and `complete`. `announce` notes a wait that a client has been told.

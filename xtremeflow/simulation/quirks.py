@@ -51,26 +51,29 @@ WAITS: Mapping[str, Mapping[str, Callable[[float, float], str]]] = {
 class Quirks:
     """How a provider breaks what it says. By default it breaks nothing.
 
-    quantum          seconds: each limit is enforced by its part of this time. 1,200 requests per
-                     minute with a quantum of 1 are 20 per second. Headers tell of the minute. A
-                     call above the part passes when the part is full
-    refused_count    whether a refused call takes a request from the limits on requests, as far as
-                     something is left. None: as the profile does (OpenAI's does); without one no
-    longest          seconds: limits with a longer period (those of a day) have neither of these two
-                     quirks
-    growth           refuses requests when there are more than this many times those of the time
-                     before, although they are within the limits
-    growth_over      that time, in seconds
-    growth_free      this many requests in that time are never too many
-    growth_status    the status of those refusals; their code is `slow_down`
-    noise            refuses this share of the calls at random, with a 429 that tells nothing
-    noise_first      refuses also this many calls at the start
-    blocked          refuses all calls for this many seconds, from the first on
-    waits            how refusals tell the wait: one of WAITS; "text" is in their message only
-    headers          over HTTP: how answers tell the limits; "static" repeats the first answer's
-                     headers for ever, "none" leaves them out, "unix" has the time of a reset
-                     where others have the seconds until then
-    refused_in_200   over HTTP: whether refusals are an error object in an answer with status 200
+    Args:
+        quantum: Seconds: each limit is enforced by its part of this time. 1,200 requests per minute
+            with a quantum of 1 are 20 per second. Headers tell of the minute. A call above the part
+            passes when the part is full.
+        refused_count: Whether a refused call takes a request from the limits on requests, as far as
+            something is left. None: as the profile does (OpenAI's does). Without a profile it does
+            not.
+        longest: Seconds: limits with a longer period (those of a day) have neither of these two
+            quirks.
+        growth: Refuses requests when there are more than this many times those of the time before,
+            although they are within the limits.
+        growth_over: That time, in seconds.
+        growth_free: This many requests in that time are never too many.
+        growth_status: The status of those refusals; their code is `slow_down`.
+        noise: Refuses this share of the calls at random, with a 429 that tells nothing.
+        noise_first: Also refuses this many calls at the start.
+        blocked: Refuses all calls for this many seconds, from the first on.
+        waits: How refusals tell the wait: one of WAITS; "text" is in their message only.
+        headers: Over HTTP: how answers tell the limits; "static" repeats the first answer's headers
+            for ever, "none" leaves them out, "unix" has the time of a reset where others have the
+            seconds until then.
+        refused_in_200: Over HTTP: whether refusals are an error object in an answer with status
+            200.
     """
 
     quantum: float | None = None

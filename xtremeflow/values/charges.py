@@ -26,10 +26,11 @@ _ADMISSIONS: Mapping[AtAdmission | None, str] = {
 class ChargeRule:
     """A provider's rule of charging tokens. A part that is None is unknown.
 
-    admission    the charge when a call is admitted: "nothing", its "input", the "sum" of input and
-                 max_tokens, or the larger of the two ("max")
-    settles      whether the usage replaces that charge
-    cached_free  whether input that was read from a cache costs nothing
+    Args:
+        admission: The charge when a call is admitted: "nothing", its "input", the "sum" of input
+            and max_tokens, or the larger of the two ("max").
+        settles: Whether the usage replaces that charge.
+        cached_free: Whether input that was read from a cache costs nothing.
     """
 
     admission: AtAdmission | None = None
@@ -52,8 +53,10 @@ class ChargeRule:
         """Returns a call's reservation of each limit: the charge at admission, or the final cost if
         that is more.
 
-        read, written  expected tokens of its prompt and its answer
-        most           tokens that its answer may have; None if the request does not state them
+        Args:
+            read: Expected tokens of its prompt.
+            written: Expected tokens of its answer.
+            most: Tokens that its answer may have; None if the request does not state them.
         """
         # As _larger(_taken(), _used()), without the dicts between: this is done for every call.
         admission, most = self.admission or "sum", most or 0

@@ -139,14 +139,15 @@ class RefusedCall:
 class Profile(ABC):
     """A provider as it answers; stateless.
 
-    provider       what is known of it
-    base_path      the path of its SDK's base URL
-    heads          the APIs that it serves, by name, with a pattern of the beginning of their paths
-    models         those that it lists
-    as_produced    whether `settle` is applied while the answer is produced, not only at its end
-    overloaded     the status and the code of an overloaded provider
-    keep_alive     seconds between signs of life while a call waits for its first token
-    usage_always   whether a stream of chat completions tells its usage unasked
+    Attributes:
+        provider: Its record in `xtremeflow.providers`.
+        base_path: The path of its SDK's base URL.
+        heads: The APIs that it serves, by name, with a pattern of the beginning of their paths.
+        models: The models that it lists.
+        as_produced: Whether `settle` is applied while the answer is produced, not only at its end.
+        overloaded: The status and the code of an overloaded provider.
+        keep_alive: Seconds between signs of life while a call waits for its first token.
+        usage_always: Whether a stream of chat completions tells its usage unasked.
     """
 
     provider: ClassVar[Provider]
