@@ -11,9 +11,10 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from kit.http import Request, serving
 
 from xtremeflow import TaskScheduler
-from xtremeflow.http import Client, ConnectionLost, Prefixes, Response, transport
+from xtremeflow.http import Client, ConnectionLost, Prefixes, Response, TooLarge, transport
 from xtremeflow.serve import Settings
 from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.responder import Incoming, Sink
@@ -341,6 +342,35 @@ def test_another_call_leads_when_the_stream_of_the_first_breaks(kind: str) -> No
         passed = [each for each in answers if isinstance(each, Response) and each.ok]
         assert len(passed) == (4 if kind == "break" else 3)
         assert {type(each) for each in answers} <= {Response, ConnectionLost}
+
+    run(main())
+
+
+@pytest.mark.parametrize(("max_body", "fits"), [(30_000, True), (29_000, False)])
+def test_a_stream_put_together_is_as_large_as_its_bytes(max_body: int, fits: bool) -> None:
+    async def answer(request: Request) -> None:
+        await request.start_stream()
+        for _ in range(10):
+            delta = {"choices": [{"index": 0, "delta": {"content": "\u2713" * 960}}]}
+            data = json.dumps(delta, ensure_ascii=False).encode()
+            await request.chunk(b"data: %s\n\n" % data)
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        await request.chunk(b"data: %s\n\ndata: [DONE]\n\n" % json.dumps(end).encode())
+        await request.end_stream()
+
+    async def main() -> None:
+        options: dict[str, Any] = {"prefix": Prefixes(provider="openai"), "max_body": max_body}
+        async with serving(answer) as server, Client(
+            server.url, scheduler=TaskScheduler(), **options
+        ) as client:  # fmt: skip
+            path = "/v1/chat/completions"
+            calls = [client.post(path, json=chat("A", q)) for q in "12"]
+            first, _ = await asyncio.gather(*calls, return_exceptions=True)
+        if fits:
+            assert isinstance(first, Response)
+            assert first.json()["choices"][0]["message"]["content"] == "\u2713" * 9600
+        else:
+            assert isinstance(first, TooLarge)
 
     run(main())
 

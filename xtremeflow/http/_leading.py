@@ -71,7 +71,7 @@ async def put_together(
     whole, size = Whole(api), 0
     try:
         async for event in reporting(transfer.events(max_event)):
-            size += len(event.data)
+            size += len(event.data) if event.data.isascii() else len(event.data.encode())
             if size > max_body:
                 raise _failed(transfer, _TOO_LARGE)
             whole.add(event.data)
