@@ -119,13 +119,8 @@ async def by_prefix(world: World) -> None:
 async def by_bodies(world: World) -> None:
     kind = world.kind
     scheduler = scheduler_for(kind)
-    requests = kind.tokens.get("requests")
-    groups = Groups(
-        Prefixes(provider=kind.profile),
-        json.loads,
-        asyncio.get_running_loop().time,
-        lambda: None if requests is None else (requests * 59 / 60, requests),
-    )
+    clock = asyncio.get_running_loop().time
+    groups = Groups(Prefixes(provider=kind.profile), json.loads, clock, scheduler)
     url = f"http://provider{PATHS[kind.profile]}"
     bodies = [world.body(*each) for each in world.calls]
     found = [groups.see(url, body) for body in bodies]

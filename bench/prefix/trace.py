@@ -73,7 +73,8 @@ async def in_order(world: World) -> None:
 
 async def by_prefix(world: World) -> None:
     scheduler = TaskScheduler(SLOTS)
-    groups = Groups(Prefixes(provider="vllm"), json.loads, asyncio.get_running_loop().time)
+    clock = asyncio.get_running_loop().time
+    groups = Groups(Prefixes(provider="vllm"), json.loads, clock, scheduler)
     room = asyncio.Semaphore(SLOTS + AHEAD)
     tasks = []
     for start in range(0, len(world.rows), AHEAD):

@@ -103,6 +103,18 @@ void xf_set_tokens(xf_scheduler *s, xf_group *g, int64_t tokens)
     g->tokens = tokens;
 }
 
+void xf_give_way(xf_scheduler *s, bool gives_way, int64_t now)
+{
+    if (gives_way != s->queue.gives_way) {
+        xf_begin(s, now);
+        if (xf_queue_head(&s->queue) == NULL) {
+            s->anchor = s->now; /* none of those that gave way could have gone earlier */
+        }
+        xf_queue_give_way(&s->queue, gives_way);
+        xf_look_again(s);
+    }
+}
+
 void xf_close_group(xf_scheduler *s, xf_group *g)
 {
     g->closed = true;

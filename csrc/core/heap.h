@@ -50,6 +50,12 @@ static inline const xf_heap_entry *xf_heap_top(const xf_heap *h)
     return h->size ? &h->entries[0] : NULL;
 }
 
+/* Whether the first entry has the smaller key, or the second one is NULL. */
+static inline bool xf_heap_comes_before(const xf_heap_entry *a, const xf_heap_entry *b)
+{
+    return b == NULL || a->key < b->key;
+}
+
 /* Takes `item` out, wherever it lies. It must be in the heap. O(log n). */
 void xf_heap_remove(xf_heap *h, void *item);
 

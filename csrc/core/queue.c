@@ -4,8 +4,10 @@
 
 void xf_queue_init(xf_queue *q)
 {
-    *q = (xf_queue){0};
+    *q = (xf_queue){.gives_way = true};
     xf_heap_init(&q->flows, offsetof(xf_flow, place));
+    xf_heap_init(&q->held, offsetof(xf_flow, place));
+    xf_heap_init(&q->used_up, offsetof(xf_flow, place));
     xf_heap_init(&q->deadlines, offsetof(xf_call, deadline_place));
     xf_heap_init(&q->holds, offsetof(xf_group, place));
 }
@@ -22,6 +24,8 @@ void xf_queue_free(xf_queue *q, const xf_alloc *alloc)
         alloc->realloc(alloc->ctx, q->ranks, 0);
     }
     xf_heap_free(&q->flows, alloc);
+    xf_heap_free(&q->held, alloc);
+    xf_heap_free(&q->used_up, alloc);
     xf_heap_free(&q->deadlines, alloc);
     xf_heap_free(&q->holds, alloc);
     xf_groups_free(&q->groups, alloc);
@@ -76,7 +80,8 @@ static xf_flow *take_flow(xf_queue *q, int priority, const xf_alloc *alloc)
         *f = (xf_flow){.index = f->index, .priority = priority};
         return f;
     }
-    if (!xf_heap_reserve(&q->flows, n + 1, alloc) || !reserve_flow(q, n, alloc)) {
+    if (!xf_heap_reserve(&q->flows, n + 1, alloc) || !xf_heap_reserve(&q->held, n + 1, alloc) ||
+        !xf_heap_reserve(&q->used_up, n + 1, alloc) || !reserve_flow(q, n, alloc)) {
         return NULL;
     }
     f = alloc->realloc(alloc->ctx, NULL, sizeof(*f));
@@ -158,17 +163,38 @@ static uint64_t rank_in_heap(const xf_flow *f)
     return (uint64_t)(XF_MAX_PRIORITY - f->priority) << 48 | number;
 }
 
-/* Puts a flow into its place in the heap, or takes it out if no call of it may go. */
+/* Whether a flow has used its turn up, and its first call has waited for that. */
+static bool has_used_up(const xf_flow *f)
+{
+    return f->turn_left == 0 && f->calls.first->number < f->turn_until;
+}
+
+static xf_heap *heap_for(xf_queue *q, const xf_flow *f)
+{
+    if (f->calls.first == NULL) {
+        return NULL;
+    }
+    if (f->group != NULL && xf_group_is_warming(f->group)) {
+        return &q->held;
+    }
+    return q->gives_way && has_used_up(f) ? &q->used_up : &q->flows;
+}
+
+/* Puts a flow into its place in its heap. */
 static void arrange(xf_queue *q, xf_flow *f)
 {
-    bool stands = f->calls.first != NULL && (f->group == NULL || !xf_group_is_warming(f->group));
-    if (stands && f->place != 0) {
-        xf_heap_rekey(&q->flows, rank_in_heap(f), f);
-    } else if (stands) {
-        xf_heap_push(&q->flows, rank_in_heap(f), f);
-    } else if (f->place != 0) {
-        xf_heap_remove(&q->flows, f);
+    xf_heap *heap = heap_for(q, f);
+    if (heap != NULL && heap == f->heap) {
+        xf_heap_rekey(heap, rank_in_heap(f), f);
+        return;
     }
+    if (f->heap != NULL) {
+        xf_heap_remove(f->heap, f);
+    }
+    if (heap != NULL) {
+        xf_heap_push(heap, rank_in_heap(f), f);
+    }
+    f->heap = heap;
 }
 
 /* Puts a group into the heap of holds, or takes it out if it does not hold calls. */
@@ -311,6 +337,16 @@ void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at)
     c->led = xf_group_admitted(&q->groups, g, c, at);
     if (c->led) {
         xf_queue_regroup(q, g);
+    }
+}
+
+void xf_queue_give_way(xf_queue *q, bool gives_way)
+{
+    if (gives_way != q->gives_way) {
+        q->gives_way = gives_way;
+        for (uint32_t i = 0; i < q->n_known; i++) {
+            arrange(q, q->known[i]);
+        }
     }
 }
 

@@ -8,8 +8,14 @@
  *
  * A group's flow has *turns*: once a call of it is admitted, up to XF_TURN - 1 of those that wait
  * behind it go before other flows of their priority, whichever was submitted first. So a prefix is
- * used while it is in the cache. New calls do not prolong a turn. The flows of a group that warms
- * are in no heap, and its calls are *held*.
+ * used while it is in the cache. New calls do not prolong a turn.
+ *
+ * The calls of a group that warms are *held*: its flows are in a heap of their own, and the others
+ * overtake them. Where a machine serves no more calls of a prefix in a minute than a turn has, a
+ * flow that has used its turn up *gives way*, though: it does not go before a held one whose first
+ * call is older, or has a higher priority. Else the group that is warm first would take all that
+ * may go, calls that its machine does not serve, while groups that are about to be warm have had no
+ * turn. Such a flow is in a third heap.
  *
  * The cost of operations, with f flows in which calls wait:
  * - Entering, and leaving (as the first, cancelled or overdue): O(1), and O(log f) where that
@@ -46,12 +52,15 @@ typedef struct xf_flow {
     uint64_t turn_until; /* before the latter are of it. Both 0: there was no turn */
     uint32_t turn_left;  /* calls that may be admitted in the turn */
     uint32_t index;      /* its place among the known ones */
-    uint32_t place;      /* see heap.h */
+    xf_heap *heap;       /* that it is in, or NULL */
+    uint32_t place;      /* in it, see heap.h */
     int32_t priority;
 } xf_flow;
 
 typedef struct xf_queue {
-    xf_heap flows;     /* those in which calls wait that are not held */
+    xf_heap flows;     /* those in which calls wait, but for those of the next two */
+    xf_heap held;      /* those of groups that warm */
+    xf_heap used_up;   /* those of other groups that have used their turn up */
     xf_heap deadlines; /* the waiting calls that have one */
     xf_heap holds;     /* the groups that hold calls, by the end of the hold */
     xf_groups groups;
@@ -62,6 +71,7 @@ typedef struct xf_queue {
     uint32_t n_ranks;
     uint32_t latest; /* index of the flow of the last call without a group that was numbered */
     uint32_t size;   /* calls that wait, held ones included */
+    bool gives_way;  /* flows do, that have used their turn up; see xf_queue_give_way() */
     uint64_t next_number;
 } xf_queue;
 
@@ -84,6 +94,12 @@ static inline void xf_queue_number(xf_queue *q, xf_call *c)
     c->number = q->next_number++;
 }
 
+/* Whether no call of the flow of `c` waits, a numbered call that has not waited yet. */
+static inline bool xf_queue_is_first(const xf_queue *q, const xf_call *c)
+{
+    return q->known[c->flow]->calls.first == NULL;
+}
+
 /* Puts a numbered call that has not waited yet into the queue. */
 void xf_queue_enter(xf_queue *q, xf_call *c);
 
@@ -96,10 +112,14 @@ void xf_queue_leave(xf_queue *q, xf_call *c);
 /* Frees memory if there is room for many more than `n` calls. */
 void xf_queue_shrink(xf_queue *q, uint32_t n, const xf_alloc *alloc);
 
-/* The call that goes first, or NULL. Calls that are held do not go. */
+/* The call that goes first, or NULL. Calls that are held do not go, nor those that give way. */
 static inline xf_call *xf_queue_head(const xf_queue *q)
 {
-    const xf_heap_entry *top = xf_heap_top(&q->flows);
+    const xf_heap_entry *top = xf_heap_top(&q->flows), *other = xf_heap_top(&q->used_up);
+    if (other != NULL && xf_heap_comes_before(other, xf_heap_top(&q->held)) &&
+        xf_heap_comes_before(other, top)) {
+        top = other;
+    }
     return top != NULL ? ((const xf_flow *)top->item)->calls.first : NULL;
 }
 
@@ -128,6 +148,10 @@ void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at);
 /* Takes the group's flows out of the heap when a hold has begun, and puts them in when it has
    ended. O(flows of the group), and O(log f) for each. */
 void xf_queue_regroup(xf_queue *q, xf_group *g);
+
+/* Says whether flows that have used their turn up give way to those that are held. O(flows), if
+   that changes. */
+void xf_queue_give_way(xf_queue *q, bool gives_way);
 
 /* The group whose hold ends first of those that hold calls, or NULL. Stores that end in `at`. */
 xf_group *xf_queue_first_hold(const xf_queue *q, int64_t *at);

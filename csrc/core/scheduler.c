@@ -55,8 +55,9 @@ static bool is_empty(const xf_scheduler *s)
 
 static void leave_queue(xf_scheduler *s, xf_call *c)
 {
-    s->changed |= is_head(s, c) || is_empty(s);
+    const xf_call *head = xf_queue_head(&s->queue);
     xf_queue_leave(&s->queue, c);
+    s->changed |= head == NULL || !is_head(s, head);
 }
 
 /* Has `c` pass the gate, if it can by now and until `latest`. Then it has left the queue, if it was
@@ -92,14 +93,11 @@ static void catch_up(xf_scheduler *s)
     }
 }
 
-/* Notes the arrival of `c`, which may go. In an empty queue it starts the schedule anew. But if the
-   last admission was just now, and was waited for, it continues the schedule: the same producer
-   asks again. */
+/* Notes the arrival of `c`, which may go, in a queue in which no other call may. It starts the
+   schedule anew. But if the last admission was just now, and was waited for, it continues the
+   schedule: the same producer asks again. */
 static void arrive(xf_scheduler *s, const xf_call *c)
 {
-    if (!is_empty(s)) {
-        return;
-    }
     bool goes_on = s->waited && s->admitted_at >= s->now - XF_CATCH_UP_NS;
     if (!goes_on && s->anchor < s->now) {
         s->anchor = s->now;
@@ -111,16 +109,18 @@ static void arrive(xf_scheduler *s, const xf_call *c)
 static void enter_queue(xf_scheduler *s, xf_call *c)
 {
     bool is_new = c->state == XF_CALL_NEW;
-    if (!xf_grouped_is_held(s, c)) {
-        arrive(s, c);
-    }
+    const xf_call *head = xf_queue_head(&s->queue);
+    bool may_be_first = !xf_grouped_is_held(s, c) && head == NULL;
     xf_call_become(c, XF_CALL_WAITING);
     if (is_new) {
         xf_queue_enter(&s->queue, c);
     } else {
         xf_queue_return(&s->queue, c);
     }
-    s->changed |= is_head(s, c) || is_empty(s);
+    if (may_be_first && is_head(s, c)) {
+        arrive(s, c);
+    }
+    s->changed |= head == NULL || !is_head(s, head);
 }
 
 static void forget(xf_scheduler *s, xf_call *c, xf_state state)
@@ -273,7 +273,7 @@ bool xf_submit(xf_scheduler *s, xf_call *c, int priority, int64_t deadline, int6
         s->counters.first_ns = s->held_since = now;
     }
     s->counters.submitted++;
-    if (is_empty(s) && !xf_grouped_is_held(s, c)) {
+    if (is_empty(s) && !xf_grouped_is_held(s, c) && xf_queue_is_first(&s->queue, c)) {
         int held_by;
         arrive(s, c);
         (void)pass(s, c, deadline, s->queue.size, &held_by);

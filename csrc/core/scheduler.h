@@ -137,6 +137,11 @@ xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns);
 /* Says how many tokens the prefix of a group has, from now on. */
 void xf_set_tokens(xf_scheduler *s, xf_group *g, int64_t tokens);
 
+/* Says whether a machine of the provider serves only some calls of a prefix in a minute, as is
+   assumed at first: whether groups that have used their turn up give way, see queue.h. O(groups),
+   if that changes. */
+void xf_give_way(xf_scheduler *s, bool gives_way, int64_t now);
+
 /* Gives a group up. It is freed with the last of its calls. */
 void xf_close_group(xf_scheduler *s, xf_group *g);
 

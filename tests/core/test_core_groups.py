@@ -78,6 +78,13 @@ class GroupsAndModel(CoreAndModel):
             self.core.set_tokens(group, tokens)
             self.model.set_tokens(group, tokens)
 
+    @rule(delay=delays, gives_way=st.sampled_from([True, True, False]))
+    def give_way(self, delay: int, gives_way: bool) -> None:
+        now = self.later(delay)
+        self.core.give_way(now, gives_way)
+        self.model.give_way(now, gives_way)
+        self.compare()
+
     @precondition(lambda self: self.has(IN_FLIGHT))
     @rule(
         data=st.data(),
@@ -360,6 +367,65 @@ def test_a_call_is_not_of_a_turn_that_began_before_it_even_if_nobody_looked(make
     for second in (2, 3, 4):
         scheduler.poll(second * SECOND)
     assert scheduler.collect() == [*calls, late]
+
+
+def two_groups(scheduler: Scheduler, n: int) -> tuple[list[int], list[int]]:
+    """The calls of two groups, one by one. The leaders have been dispatched."""
+    groups = [scheduler.open_group(3 * SECOND, MINUTES) for _ in range(2)]
+    ones, others = zip(
+        *[[scheduler.submit(0, [], group=group) for group in groups] for _ in range(n)],
+        strict=True,
+    )
+    assert scheduler.collect() == [ones[0], others[0]]
+    dispatch(scheduler, ones[0], others[0])
+    return list(ones), list(others)
+
+
+def test_after_its_turn_a_group_gives_way_to_older_calls_that_are_held(make: Make) -> None:
+    scheduler = make()
+    ones, others = two_groups(scheduler, 20)
+    scheduler.warmed(SECOND, ones[0])
+    assert scheduler.collect() == ones[1:15]
+    [late] = submit(scheduler, 1, 0, SECOND)  # it stays behind those of its group
+    assert scheduler.collect() == []
+    assert scheduler.armed == 3 * SECOND  # the bound of that hold
+    scheduler.warmed(2 * SECOND, others[0])
+    assert scheduler.collect() == [*others[1:15], *ones[15:], late, *others[15:]]
+
+
+def test_a_call_that_comes_after_the_turn_gives_no_way(make: Make) -> None:
+    scheduler = make()
+    ones, _ = two_groups(scheduler, 15)
+    scheduler.warmed(SECOND, ones[0])
+    assert scheduler.collect() == ones[1:]
+    assert submit(scheduler, 2, 0, SECOND) == scheduler.collect()
+
+
+def test_where_machines_serve_all_calls_no_group_gives_way(make: Make) -> None:
+    scheduler = make()
+    ones, _ = two_groups(scheduler, 20)
+    scheduler.warmed(SECOND, ones[0])
+    assert scheduler.collect() == ones[1:15]
+    scheduler.give_way(SECOND, False)
+    assert scheduler.collect() == ones[15:]
+
+
+def test_a_group_does_not_give_way_to_younger_calls(make: Make) -> None:
+    scheduler = make()
+    one, other = (scheduler.open_group(3 * SECOND, MINUTES) for _ in range(2))
+    calls, _ = submit(scheduler, 20, one), submit(scheduler, 20, other)
+    dispatch(scheduler, calls[0])
+    scheduler.collect()
+    scheduler.warmed(SECOND, calls[0])
+    assert scheduler.collect() == calls[1:]
+
+
+def test_calls_of_no_group_overtake_those_that_give_way(make: Make) -> None:
+    scheduler = make()
+    ones, _ = two_groups(scheduler, 20)
+    scheduler.warmed(SECOND, ones[0])
+    scheduler.collect()
+    assert submit(scheduler, 1, None, SECOND) == scheduler.collect()
 
 
 def test_a_prefix_that_two_calls_in_a_row_do_not_find_is_written_anew(make: Make) -> None:

@@ -76,6 +76,7 @@ SIGNATURES = {
     "xf_join_group": (None, [c_void_p, c_void_p]),
     "xf_warmed": (None, [c_void_p, c_void_p, c_int64]),
     "xf_looked_up": (None, [c_void_p, c_void_p, c_bool, c_bool, c_int64]),
+    "xf_give_way": (None, [c_void_p, c_bool, c_int64]),
     "xf_set_tokens": (None, [c_void_p, c_void_p, c_int64]),
     "handle_terms": (None, [c_void_p, c_int64, c_int64]),
     "handle_prefixes": (None, [c_void_p, POINTER(c_int64)]),
@@ -257,6 +258,9 @@ class Core:
 
     def close_group(self, group: int) -> None:
         self.lib.xf_close_group(self.scheduler, self.groups[group])
+
+    def give_way(self, now: int, gives_way: bool) -> None:
+        self.lib.xf_give_way(self.scheduler, gives_way, now)
 
     def set_tokens(self, group: int, tokens: int) -> None:
         self.lib.xf_set_tokens(self.scheduler, self.groups[group], tokens)

@@ -81,6 +81,14 @@ class Call:
         return (-self.priority, since, self.number)
 
     @property
+    def flow(self) -> tuple[Group | None, int]:
+        return self.group, self.priority
+
+    @property
+    def used_up(self) -> bool:
+        return self.group is not None and self.group.used_up(self.number, self.priority)
+
+    @property
     def held(self) -> bool:
         return self.group is not None and self.group.warming
 
@@ -102,6 +110,7 @@ class Model:
         self.in_use = 0
         self.calls: list[Call] = []
         self.groups: list[Group] = []
+        self.ways_are_given = True  # by groups that have used their turn up
         self.reads_free = False  # the last answer that told had found its prefix, at no charge
         self.outbox: list[int] = []  # the calls that were admitted or have expired, in order
         self.armed: int | None = None
@@ -165,8 +174,16 @@ class Model:
         return sorted(queue, key=lambda call: call.place)
 
     def going(self) -> list[Call]:
-        """Those of them that are not held by their group."""
-        return [call for call in self.waiting() if not call.held]
+        """Those of them that are not held by their group, and do not give way to such calls."""
+        waiting = self.waiting()
+        return [call for call in waiting if not call.held and not self.gives_way(call, waiting)]
+
+    def gives_way(self, call: Call, waiting: list[Call]) -> bool:
+        """Whether its group has used its turn up, while another one, whose turn would be next, is
+        held. `waiting` are all calls that wait, in order."""
+        first = next(each for each in waiting if each.flow == call.flow)
+        is_due = self.ways_are_given and first.used_up
+        return is_due and any(each.held for each in waiting[: waiting.index(first)])
 
     def members(self, group: Group) -> int:
         """Calls of a group that wait."""
@@ -280,11 +297,12 @@ class Model:
         waits for one admission to ask for the next one loses nothing by it. Else the schedule
         starts anew.
         """
-        if not call.held and not self.going():
+        is_empty = not self.going()
+        call.state = WAITING
+        if is_empty and self.going()[:1] == [call]:
             if not self.waited or self.now - self.admitted_at > CATCH_UP:
                 self.anchor = self.now
             self.arriving = call
-        call.state = WAITING
         self.poll(self.now)
         self.arriving = None
 
@@ -404,6 +422,15 @@ class Model:
     def close_group(self, group: int) -> None:
         """No call will join it any more."""
         self.groups[group].closed = True
+
+    def give_way(self, now: int, gives_way: bool) -> None:
+        """Groups that have used their turn up give way to calls that are held, or do not."""
+        if gives_way != self.ways_are_given:
+            self.begin(now)
+            if not self.going():
+                self.anchor = self.now
+            self.ways_are_given = gives_way
+            self.poll(self.now)
 
     def set_tokens(self, group: int, tokens: int) -> None:
         self.groups[group].tokens = tokens

@@ -38,6 +38,11 @@ class Group:
         since, until, left = self.turns.get(priority, (0, 0, 0))
         return min(since, number) if left and number < until else number
 
+    def used_up(self, number: int, priority: int) -> bool:
+        """Whether a call has waited for its group's turn to end, which has."""
+        _, until, left = self.turns.get(priority, (0, 0, 0))
+        return not left and number < until
+
     def admitted(self, number: int, priority: int, at: int, newest: int) -> bool:
         """Whether the call leads."""
         since, until, left = self.turns.get(priority, (0, 0, 0))

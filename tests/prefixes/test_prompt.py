@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from xtremeflow import Limit, TaskScheduler
 from xtremeflow.prefixes.groups import Grouped, Groups, Prefixes
 from xtremeflow.prefixes.marks import Ends
 from xtremeflow.prefixes.prompt import api_of, marked_prompt_of, prompt_of
@@ -135,14 +136,20 @@ def test_the_tokens_to_be_read_are_the_shared_part_of_those_expected() -> None:
 
 
 @pytest.mark.parametrize(
-    ("allowed", "keys"),
-    [(None, 3), ((0.0, 20.0), 1), ((0.0, 60.0), 2), ((1000.0, 20.0), 3), ((0.0, 1000.0), 3)],
+    ("limits", "keys"),
+    [
+        ([], 3),
+        ([Limit("requests", 20, 60.0, 0.0)], 1),
+        ([Limit("requests", 60, 60.0, 0.0)], 2),
+        ([Limit("requests", 20, 60.0, 30.0)], 2),
+        ([Limit("requests", 20, 60.0, 1000.0)], 3),
+        ([Limit("requests", 1000, 60.0, 0.0)], 3),
+        ([Limit("requests", 1000, 60.0, 0.0), Limit("requests", 20, 60.0, 0.0)], 1),
+    ],
 )
-def test_a_limit_on_requests_tells_how_many_keys_are_due(
-    allowed: tuple[float, float] | None, keys: int
-) -> None:
+def test_a_limit_on_requests_tells_how_many_keys_are_due(limits: list[Limit], keys: int) -> None:
     prefixes = Prefixes(provider="openai")
-    groups = Groups(prefixes, json.loads, lambda: 0.0, lambda: allowed)
+    groups = Groups(prefixes, json.loads, lambda: 0.0, TaskScheduler(limits=limits))
     bodies = [
         {"model": "m", "messages": [{"role": "user", "content": f"{group}{TEXT}{n}"}]}
         for group in "AB"

@@ -300,3 +300,25 @@ def test_where_reads_are_not_charged_a_warm_group_runs_faster_than_its_prompts()
     # What has come back of the two that followed pays for the others, of 10 tokens each.
     assert free[-1] == pytest.approx(11.0, abs=0.1)
     assert charged[-1] == pytest.approx(6.6 * 27, abs=1.0)
+
+
+@pytest.mark.parametrize("gives_way", [True, False])
+def test_a_group_gives_way_where_a_machine_serves_only_some_of_its_calls(gives_way: bool) -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        scheduler._give_way(gives_way)
+
+        async def late(name: str) -> None:
+            await asyncio.sleep(1.0)
+            await ask(name)
+
+        tasks = [
+            scheduler.submit(ask(f"a{n}") if m == "a" else late(f"b{n}"), prefix=m)
+            for n in range(20)
+            for m in "ab"
+        ]
+        await asyncio.gather(*tasks)
+        sent = [ask.sent[f"a{n}"] for n in range(20)]
+        assert sent == [0.0, *[1.0] * 14, *[2.0 if gives_way else 1.0] * 5]
+
+    run(main())

@@ -20,7 +20,7 @@ from xtremeflow.http._response import Response
 from xtremeflow.http._terms import CallTerms
 from xtremeflow.http._usage import usage_in
 from xtremeflow.learning.estimates import Estimate
-from xtremeflow.prefixes.groups import Grouped, Groups, allowed_by
+from xtremeflow.prefixes.groups import Grouped, Groups
 from xtremeflow.values.usage import Usage
 
 
@@ -53,14 +53,7 @@ class Auto:
         self._admission = admission
         self._max_event = options.max_event
         self._max_body = options.max_body
-        scheduler = admission.scheduler
-        self._groups = Groups(
-            options.prefixes,
-            decode,
-            admission.now,
-            lambda: allowed_by(scheduler.limits),
-            scheduler._save,
-        )
+        self._groups = Groups(options.prefixes, decode, admission.now, admission.scheduler)
 
     async def prepared(self, terms: CallTerms, url: str, content: Any) -> Prepared | None:
         """Returns the call's part in a group, once those that have come with it are seen; None if

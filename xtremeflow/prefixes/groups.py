@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import ceil
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
 from xtremeflow.prefixes.marks import Ends
@@ -128,7 +128,7 @@ Allowed: TypeAlias = tuple[float, float]
 """Calls that may be sent at once, and those in a minute beyond them."""
 
 
-def allowed_by(limits: Iterable[Limit]) -> Allowed | None:
+def _allowed_by(limits: Iterable[Limit]) -> Allowed | None:
     """Returns what limits on requests allow; None if there is none."""
     found = [
         (limit.capacity or 0.0, limit.rate * MINUTE) for limit in limits if limit.name == "requests"
@@ -136,15 +136,27 @@ def allowed_by(limits: Iterable[Limit]) -> Allowed | None:
     return min(found, key=sum, default=None)
 
 
+class Account(Protocol):
+    """A scheduler, as far as the groups of its calls need it."""
+
+    @property
+    def limits(self) -> Iterable[Limit]: ...
+
+    def _save(self, prompt: int, saved: float) -> None:
+        """Is told of each answer of a known provider the tokens of its prompt, and those whose
+        price the cache has saved."""
+
+    def _give_way(self, gives_way: bool, /) -> None:
+        """Is told whether a machine of the provider serves only some calls of a prefix in a
+        minute."""
+
+
 class Groups:
     """The groups of a client's calls.
 
     decode   reads JSON
     now      returns seconds
-    allowed  returns the calls that may be sent at once, and those in a minute beyond them; None if
-             that is not known
-    save     is told of each answer of a known provider the tokens of its prompt, and those whose
-             price the cache has saved
+    account  their scheduler; None if they are not sent
     """
 
     def __init__(
@@ -152,14 +164,12 @@ class Groups:
         prefixes: Prefixes,
         decode: Callable[[bytes], Any],
         now: Callable[[], float],
-        allowed: Callable[[], Allowed | None] = lambda: None,
-        save: Callable[[int, float], None] = lambda prompt, saved: None,
+        account: Account | None = None,
     ) -> None:
         self._prefixes = prefixes
-        self._save = save
         self._decode = decode
         self._now = now
-        self._allowed = allowed
+        self._account = account
         self._window = Window(WINDOW)
         self._ends = Ends(4 * WINDOW)
         self._places: dict[str, Place | None] = {}
@@ -255,6 +265,8 @@ class Groups:
         group = self._groups.get(node.digest)
         if group is None:
             group = self._groups[node.digest] = Group(seen.body["model"], node.digest)
+            if self._account is not None:
+                self._account._give_way(seen.rules.per_minute is not None)
             if len(self._groups) > WINDOW:
                 self._groups.popitem(last=False)
         return group
@@ -270,12 +282,11 @@ class Groups:
             group.minute, group.in_minute = minute, 0
         shard = group.in_minute // most
         group.in_minute += 1
-        allowed = self._allowed()
+        allowed = None if self._account is None else _allowed_by(self._account.limits)
         if allowed is None:
             return shard
-        at_once, in_a_minute = allowed  # the group that is warm first may take all that go at once
-        due = min(node.calls, at_once + in_a_minute * node.calls / len(self._window))
-        return shard % max(1, ceil(due / most))
+        part = node.calls / len(self._window)  # of all calls, as groups take their turns
+        return shard % max(1, ceil(part * sum(allowed) / most))
 
     # ---- its answer ----
 
@@ -283,8 +294,8 @@ class Groups:
         """Notes what an answer says of the cache. After some groups without a hit their model has
         no groups any more."""
         group, seen = grouped.group, grouped.seen
-        if seen.place.provider is not None:
-            self._save(usage.input, seen.rules.saved(usage.cached, usage.written))
+        if self._account is not None and seen.place.provider is not None:
+            self._account._save(usage.input, seen.rules.saved(usage.cached, usage.written))
         if grouped.led or not usage.input:
             return
         if usage.cached > 0 and usage.cached >= _HIT * grouped.share * usage.input:

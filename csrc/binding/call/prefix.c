@@ -208,6 +208,18 @@ PyObject *xf_call_read(PyObject *self, PyObject *args)
     Py_RETURN_NONE;
 }
 
+PyObject *xf_scheduler_give_way(PyObject *self, PyObject *gives_way)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    int is_true = xf_scheduler_check(s) < 0 ? -1 : PyObject_IsTrue(gives_way);
+    if (is_true < 0) {
+        return NULL;
+    }
+    xf_give_way(&s->core, is_true != 0, xf_port_about_now(s, NULL));
+    xf_deliver(s);
+    Py_RETURN_NONE;
+}
+
 PyObject *xf_prefix_snapshot(const SchedulerObject *s)
 {
     const xf_prefixes *p = s->prefixes;

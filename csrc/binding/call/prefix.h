@@ -32,6 +32,10 @@ PyObject *xf_call_warmed(PyObject *call, PyObject *unused);
    written to it, by its usage, and whether the provider does not charge those read. */
 PyObject *xf_call_read(PyObject *call, PyObject *args);
 
+/* _give_way(gives_way), a method of Scheduler: whether a machine of the provider serves only some
+   calls of a prefix in a minute. */
+PyObject *xf_scheduler_give_way(PyObject *self, PyObject *gives_way);
+
 /* What is known of all prefixes, as a dict; None if no call has named one. NULL with an error
    set. */
 PyObject *xf_prefix_snapshot(const SchedulerObject *s);

@@ -7,6 +7,7 @@
 #include "binding/call/exchange.h"
 #include "binding/call/open.h"
 #include "binding/call/owner.h"
+#include "binding/call/prefix.h"
 #include "binding/scheduler/foretold.h"
 #include "binding/scheduler/lease.h"
 #include "binding/scheduler/life.h"
@@ -61,6 +62,7 @@ XF_KEYWORDS_DOOR(xf_scheduler_pace, self)
 XF_KEYWORDS_DOOR(xf_scheduler_begin, self)
 XF_METHOD_DOOR(xf_scheduler_flight, self)
 XF_METHOD_DOOR(xf_scheduler_ramp, self)
+XF_METHOD_DOOR(xf_scheduler_give_way, self)
 XF_METHOD_DOOR(xf_scheduler_gauge, self)
 XF_METHOD_DOOR(xf_scheduler_join, self)
 XF_METHOD_DOOR(xf_scheduler_leave, self)
@@ -226,6 +228,10 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_ramp($self, slots, /)\n--\n\n"
                "Bounds the calls in flight by `slots` for now, whatever max_concurrency is; None\n"
                "removes the bound.")},
+    {"_give_way", xf_scheduler_give_way_locked, METH_O,
+     PyDoc_STR("_give_way($self, gives_way, /)\n--\n\n"
+               "Says whether a machine of the provider serves only some calls of a prefix in a\n"
+               "minute. So long as it is not told, it does.")},
     {"_gauge", xf_scheduler_gauge_locked, METH_O,
      PyDoc_STR(
          "_gauge($self, sent_at, /)\n--\n\n"

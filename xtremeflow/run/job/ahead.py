@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from xtremeflow.http._json import decode
 from xtremeflow.http._leading import as_grouped
-from xtremeflow.prefixes.groups import Allowed, Grouped, Groups, Prefixes, Seen
+from xtremeflow.prefixes.groups import Account, Grouped, Groups, Prefixes, Seen
 from xtremeflow.providers import PROVIDERS, Provider
 from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.values.usage import Usage
@@ -19,18 +19,14 @@ AHEAD = 512
 class LookAhead:
     """The lines that were read and are not sent yet, as far as they may share a prefix.
 
-    now, allowed, save  see `Groups`
+    now, account  see `Groups`
     """
 
     def __init__(
-        self,
-        provider: Provider,
-        now: Callable[[], float],
-        allowed: Callable[[], Allowed | None],
-        save: Callable[[int, float], None] = lambda prompt, saved: None,
+        self, provider: Provider, now: Callable[[], float], account: Account | None = None
     ) -> None:
         known = provider.name if provider.name in PROVIDERS else None
-        self._groups = Groups(Prefixes(provider=known), decode, now, allowed, save)
+        self._groups = Groups(Prefixes(provider=known), decode, now, account)
         self._held: list[tuple[RequestLine, Seen]] = []
 
     def hold(self, request: RequestLine) -> bool:

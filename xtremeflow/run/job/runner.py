@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from xtremeflow.learning.estimates import Estimator
-from xtremeflow.prefixes.groups import Seen, allowed_by
+from xtremeflow.prefixes.groups import Seen
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.input.requests import RequestLine, fingerprint, parse
@@ -74,14 +74,7 @@ class Runner:
         self._is_started = False
         self._calls = Calls(self)
         self._look_ahead = (
-            LookAhead(
-                self.provider,
-                lambda: self.now(),
-                lambda: allowed_by(self.scheduler.limits),
-                self.scheduler._save,
-            )
-            if self.prefixes
-            else None
+            LookAhead(self.provider, lambda: self.now(), self.scheduler) if self.prefixes else None
         )
         self._running: set[LineCall] = set()
         self._feeder: asyncio.Task[None] | None = None

@@ -43,7 +43,7 @@ class SharedPrefixes:
         """Tokens whose price a cache saves."""
         self.lines: list[str] = []
         """Prompts that would share one, but for a piece of it."""
-        self._look_ahead = LookAhead(provider, lambda: 0.0, lambda: None)
+        self._look_ahead = LookAhead(provider, lambda: 0.0)
         self._tokens: dict[int, int] = {}
         self._groups: set[int] = set()
         self._led: set[tuple[int, int]] = set()
