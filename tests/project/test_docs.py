@@ -14,6 +14,7 @@ Blocks that need a provider use xtremeflow.testing.
 
 import importlib
 import importlib.util
+import inspect
 import re
 import subprocess
 import sys
@@ -194,19 +195,33 @@ def test_links_inside_the_project_lead_somewhere(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "xtremeflow",
-        "xtremeflow.http",
-        "xtremeflow.logs",
-        "xtremeflow.metrics",
-        "xtremeflow.otel",
-        "xtremeflow.scheduler",
-        "xtremeflow.serve",
-        "xtremeflow.testing",
-    ],
-)
+PUBLIC = [
+    "xtremeflow",
+    "xtremeflow.http",
+    "xtremeflow.logs",
+    "xtremeflow.metrics",
+    "xtremeflow.otel",
+    "xtremeflow.refusals",
+    "xtremeflow.scheduler",
+    "xtremeflow.serve",
+    "xtremeflow.share",
+    "xtremeflow.testing",
+]
+
+
+@pytest.mark.parametrize("module", PUBLIC)
+def test_the_reference_can_show_what_public_names_mean(module: str) -> None:
+    """A table of names in a docstring, and code at its margin, would be one paragraph there."""
+    unclear = re.compile(r"^(?:\w+ {2,}\S|(?:async with|await|from|import) .*[:(])", re.MULTILINE)
+    loaded = importlib.import_module(module)
+    values = [loaded, *(getattr(loaded, name) for name in loaded.__all__)]
+    for value in [each for each in values if inspect.isclass(each)]:
+        values += [method for name, method in vars(value).items() if name[0] != "_"]
+    texts = [inspect.getdoc(value) or "" for value in values if callable(value) or value is loaded]
+    assert [text for text in texts if unclear.search(text)] == []
+
+
+@pytest.mark.parametrize("module", PUBLIC)
 def test_every_public_name_is_documented(module: str) -> None:
     text = "\n".join(page.read_text("utf-8") for page in PAGES)
     names = importlib.import_module(module).__all__
