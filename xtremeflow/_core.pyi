@@ -123,6 +123,7 @@ class Scheduler:
         settle: int,
         /,
     ) -> bool: ...
+    def _foresees(self, status: int, headers: object, /) -> bool: ...
     def _told(
         self,
         index: int,

@@ -150,6 +150,64 @@ def test_limits_of_a_stream_are_followed_when_its_head_is_there(way: str) -> Non
     run(main())
 
 
+STREAMS = ["stream", "httpx2", "httpx2 stream"]
+
+
+async def send_events(request: Request, events: bytes, left: int = 59_000) -> None:
+    told = {**TOLD, "x-ratelimit-remaining-tokens": str(left)}
+    fields = {**told, "content-type": "text/event-stream", "transfer-encoding": "chunked"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    await request.send(b"HTTP/1.1 200 OK\r\n%s\r\n" % head.encode())
+    await request.chunk(events)
+    await request.end_stream()
+
+
+@pytest.mark.parametrize("way", STREAMS)
+def test_the_head_of_a_stream_that_tells_nothing_new_is_not_the_learner_s(way: str) -> None:
+    async def handler(request: Request) -> None:
+        await send_events(request, b'data: {"usage": {"total_tokens": 7}}\n\n', left=30_000)
+
+    async def main() -> None:
+        s = Watched(max_tpm=60_000, burst_ratio=60)
+        async with serving(handler) as server:
+            for _ in range(10):
+                assert await ask(way, s, server.url, {"max_tokens": 100}) == 200
+            assert len(s.seen) == 1  # which was new
+            assert s.stats().limits[0].level < 45_000  # it follows what they tell
+
+    run(main())
+
+
+@pytest.mark.parametrize("way", STREAMS)
+@pytest.mark.parametrize(
+    "error",
+    [
+        b'event: error\ndata: {"message": "Rate limit reached", "code": "rate_limit_exceeded"}\n\n',
+        b'data: {"error": {"message": "Rate limit reached", "code": "rate_limit_exceeded"}}\n\n',
+    ],
+)
+def test_an_error_in_a_stream_counts_where_its_head_tells_nothing_new(
+    way: str, error: bytes
+) -> None:
+    asked = 0
+
+    async def handler(request: Request) -> None:
+        nonlocal asked
+        asked += 1
+        await send_events(request, error if asked == 5 else b'data: {"choices": []}\n\n')
+
+    async def main() -> None:
+        s = Watched(max_tpm=60_000, burst_ratio=60)
+        async with serving(handler) as server:
+            for _ in range(5):
+                assert await ask(way, s, server.url) == 200
+            assert asked == 6
+            assert s.stats().cooldowns == 1
+            assert [body for _, _, body in s.seen].count(error) == 1
+
+    run(main())
+
+
 def test_an_attempt_is_sent_and_received_at_its_own_times() -> None:
     async def handler(request: Request) -> None:
         await asyncio.sleep(0.05)

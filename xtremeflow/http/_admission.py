@@ -11,7 +11,8 @@ from xtremeflow import _http
 from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Sent, after
-from xtremeflow.answers.verdict import Verdict
+from xtremeflow.answers.verdict import PASSED, Verdict
+from xtremeflow.http._ahead import body_ahead
 from xtremeflow.http._errors import (
     CertificateError,
     ClientClosed,
@@ -58,6 +59,10 @@ def make_admission(
 ) -> Admission | None:
     """Makes an Admission, or returns None without a scheduler."""
     return None if options.scheduler is None else Admission(options.scheduler, options, is_safe)
+
+
+_NOTHING_NEW = Answer(200)  # stands for those that the scheduler has foreseen
+_NOT_SETTLED = 0  # see Scheduler._foreseen
 
 
 class Admission:
@@ -124,16 +129,11 @@ class Admission:
 
     # The interface that Attempts needs.
 
-    def told(self, answer: Answer) -> None:
-        """Shows the scheduler the head of an answer whose body may take its time."""
-        if self._observes and answer.quotas != []:
-            self.scheduler._learn_head(answer)
-
     def call(self) -> Call | None:
         return current_call()
 
     def shown(self, answer: Answer) -> Verdict:
-        return self.scheduler._shown(answer)
+        return PASSED if answer is _NOTHING_NEW else self.scheduler._shown(answer)
 
     def settle(self, usage: Usage) -> None:
         if self._settles is not False:
@@ -223,3 +223,26 @@ class Admission:
         body = response.body
         answer = self.answer(response.status, response._head, body, sent_at, received_at)
         return Sent(response, answer, usage_in(body) if response.status < 400 else None)
+
+    # ---- streams ----
+
+    async def begun(self, transfer: _http.Transfer, sent_at: float) -> Answer:
+        """Returns the answer of a stream whose head has come, once the begin of its body has.
+
+        A head that tells anything new is shown to the scheduler at once, because the body may take
+        its time.
+        """
+        scheduler, status, head = self.scheduler, transfer.status, transfer.head
+        received_at = self.now()
+        answer = None
+        if not scheduler._foresees(status, head):
+            answer = self.answer(status, head, None, sent_at, received_at)
+            if self._observes and answer.quotas != []:
+                scheduler._learn_head(answer)
+        body = await body_ahead(transfer)
+        if answer is None:
+            if scheduler._foreseen(None, status, head, body, sent_at, received_at, _NOT_SETTLED):
+                return _NOTHING_NEW
+            answer = self.answer(status, head, None, sent_at, received_at)
+        answer.has_come(body)
+        return answer

@@ -117,11 +117,8 @@ class ScheduledStreamContext(StreamContext):
         transfer = self._transfer
         sent_at = self._admission.now()
         stream = await super().__aenter__()
-        received_at = self._admission.now()
         stream._queued = time.perf_counter() - self._asked - stream.timing.first_byte
-        answer = self._admission.answer(transfer.status, transfer.head, None, sent_at, received_at)
-        self._admission.told(answer)
-        answer.has_come(await body_ahead(transfer))
+        answer = await self._admission.begun(transfer, sent_at)
         if transfer.status < 400:
             report_first_token()
         return Sent(stream, answer)

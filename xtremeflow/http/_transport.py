@@ -13,7 +13,6 @@ from xtremeflow import _http
 from xtremeflow.answers.attempt import Sent
 from xtremeflow.batches.first_token import report_first_token
 from xtremeflow.http._admission import Admission, make_admission
-from xtremeflow.http._ahead import body_ahead
 from xtremeflow.http._connections import Connections
 from xtremeflow.http._errors import (
     AdmissionTimeout,
@@ -152,12 +151,9 @@ class _Transport:
             if content is not None:
                 return await self._led(self._auto, request, content, admission, prepared)
         opened = await self._open(request, body)
-        received_at = admission.now()
         transfer = opened.transfer
         assert isinstance(transfer, _http.Transfer)
-        answer = admission.answer(transfer.status, transfer.head, None, sent_at, received_at)
-        admission.told(answer)
-        answer.has_come(await body_ahead(transfer))
+        answer = await admission.begun(transfer, sent_at)
         if transfer.status < 400:
             report_first_token()
         if transfer.status >= 400 and opened.upload is not None:

@@ -27,7 +27,24 @@ static const char *past_blanks(const char *text, const char *end)
     return text;
 }
 
-/* Whether there is a key "error" with something to it, as far as the text shows. */
+/* Whether there is a server-sent event named "error". */
+static bool has_error_event(const char *text, const char *end)
+{
+    for (const char *p = text; (p = find(p, end, "event:")) != NULL;) {
+        bool begins_line = p == text || p[-1] == '\n';
+        p += strlen("event:");
+        const char *name = p < end && (*p == ' ' || *p == '\t') ? p + 1 : p;
+        const char *past = name + strlen("error");
+        if (begins_line && past < end && !memcmp(name, "error", strlen("error")) &&
+            past_blanks(past, end) > past) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether there is a key "error" with something to it, as far as the text shows, or an event of
+   that name. */
 static bool may_name_error(const char *text, size_t size)
 {
     const char *end = text + size;
@@ -39,8 +56,9 @@ static bool may_name_error(const char *text, size_t size)
             return true;
         }
     }
-    return size >= 2 && (!memcmp(text, "\xff\xfe", 2) || !memcmp(text, "\xfe\xff", 2) ||
-                         memchr(text, 0, size < 4 ? size : 4) != NULL);
+    return has_error_event(text, end) ||
+           (size >= 2 && (!memcmp(text, "\xff\xfe", 2) || !memcmp(text, "\xfe\xff", 2) ||
+                          memchr(text, 0, size < 4 ? size : 4) != NULL));
 }
 
 bool xf_answer_is_fine(PyObject *body)

@@ -373,15 +373,18 @@ static void catch_up(xf_foretold *f, SchedulerObject *s, int64_t now)
 
 /* ---- the answer as a whole ---- */
 
-static bool is_foreseen(SchedulerObject *s, answer *a, PyObject *headers, PyObject *body)
+/* Whether the learner has said what it expects of an answer to this call. */
+static bool is_expected(const SchedulerObject *s, const answer *a)
 {
     const xf_foretold *f = s->foretold;
-    if (f == NULL || !f->is_armed || s->alarm_at > 0 || (double)a->now * 1e-9 >= f->look_at ||
-        a->call->core.repeated || a->call->core.grouped ||
-        (f->slots >= 0 && s->core.queue.size > 0 && (long)s->core.gate.in_use >= f->slots)) {
-        return false;
-    }
-    return xf_answer_is_fine(body) && read_head(s->foretold, headers, a) &&
+    return f != NULL && f->is_armed && s->alarm_at <= 0 && (double)a->now * 1e-9 < f->look_at &&
+           !a->call->core.repeated && !a->call->core.grouped &&
+           (f->slots < 0 || s->core.queue.size == 0 || (long)s->core.gate.in_use < f->slots);
+}
+
+static bool is_foreseen(SchedulerObject *s, answer *a, PyObject *headers, PyObject *body)
+{
+    return is_expected(s, a) && xf_answer_is_fine(body) && read_head(s->foretold, headers, a) &&
            read_usage(s, body, a) && price(s, a);
 }
 
@@ -420,6 +423,25 @@ static CallObject *call_of(SchedulerObject *s, PyObject *given)
     bool is_ours = Py_IS_TYPE(given, s->st->call_type) && c->scheduler == s &&
                    c->core.state == XF_CALL_IN_FLIGHT;
     return is_ours ? (CallObject *)Py_NewRef(given) : NULL;
+}
+
+PyObject *xf_scheduler_foresees(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    answer a = {.call = NULL};
+    PyObject *headers;
+    int status;
+    if (xf_scheduler_check(s) < 0 || !PyArg_ParseTuple(args, "iO:_foresees", &status, &headers)) {
+        return NULL;
+    }
+    a.call = s->foretold != NULL && status >= 200 && status < 300 ? call_of(s, Py_None) : NULL;
+    if (a.call == NULL) {
+        Py_RETURN_FALSE;
+    }
+    a.now = xf_port_now(s, a.call->port);
+    bool is = is_expected(s, &a) && read_head(s->foretold, headers, &a);
+    Py_DECREF(a.call);
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(is);
 }
 
 PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_t nargs)

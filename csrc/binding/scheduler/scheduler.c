@@ -50,6 +50,7 @@ XF_METHOD_DOOR(xf_scheduler_now, self)
 XF_METHOD_DOOR(xf_scheduler_retune, self)
 XF_METHOD_DOOR(xf_scheduler_track, self)
 XF_METHOD_DOOR(xf_scheduler_alarm_after, self)
+XF_METHOD_DOOR(xf_scheduler_foresees, self)
 XF_METHOD_DOOR(xf_scheduler_foretell, self)
 XF_METHOD_DOOR(xf_scheduler_unforetell, self)
 XF_METHOD_DOOR(xf_scheduler_charged_as, self)
@@ -188,6 +189,10 @@ static PyMethodDef scheduler_methods[] = {
                "Whether an answer to the call (None: the current one) tells nothing new; then it\n"
                "is taken in, and the call settled (settle: 0 not, 1 as charged, 2 by its usage).\n"
                "Else nothing is done. headers: a head, or a dict.")},
+    {"_foresees", xf_scheduler_foresees_locked, METH_VARARGS,
+     PyDoc_STR(
+         "_foresees($self, status, headers, /)\n--\n\n"
+         "Whether the head of an answer to the current call tells nothing new. Does nothing.")},
     {"_told", XF_FUNCTION(xf_scheduler_told_locked), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "_told($self, index, remaining, /, *, late=False, bounded=False, sent_at=None,\n"
