@@ -150,6 +150,26 @@ def test_limits_of_a_stream_are_followed_when_its_head_is_there(way: str) -> Non
     run(main())
 
 
+def test_an_sdk_s_answer_that_is_whole_at_once_holds_its_slot_no_longer() -> None:
+    httpx2 = pytest.importorskip("httpx2")
+
+    async def main() -> None:
+        s = Watched(max_tpm=60_000, burst_ratio=60, max_concurrency=1)
+        way = transport(scheduler=s, estimate=lambda url, body: 100, settle=True)
+        async with serving(telling) as server, httpx2.AsyncClient(transport=way) as client:
+            for number in range(1, 6):
+                request = client.build_request("POST", server.url, json={"max_tokens": 100})
+                response = await client.send(request, stream=True)
+                assert s.active_tasks == (1 if number == 1 else 0)  # it was new
+                await response.aread()
+                assert response.json() == {"usage": {"total_tokens": 7}}
+                assert s.stats().limits[0].used == 7 * number
+                assert s.stats().succeeded == number
+            assert len(s.seen) == 1
+
+    run(main())
+
+
 STREAMS = ["stream", "httpx2", "httpx2 stream"]
 
 

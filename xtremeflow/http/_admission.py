@@ -62,6 +62,7 @@ def make_admission(
 
 
 _NOTHING_NEW = Answer(200)  # stands for those that the scheduler has foreseen
+_SETTLED = Answer(200)  # for those that have come to their end, so that it has settled the call
 _NOT_SETTLED = 0  # see Scheduler._foreseen
 
 
@@ -133,7 +134,8 @@ class Admission:
         return current_call()
 
     def shown(self, answer: Answer) -> Verdict:
-        return PASSED if answer is _NOTHING_NEW else self.scheduler._shown(answer)
+        is_foreseen = answer is _NOTHING_NEW or answer is _SETTLED
+        return PASSED if is_foreseen else self.scheduler._shown(answer)
 
     def settle(self, usage: Usage) -> None:
         if self._settles is not False:
@@ -226,11 +228,15 @@ class Admission:
 
     # ---- streams ----
 
-    async def begun(self, transfer: _http.Transfer, sent_at: float) -> Answer:
+    def has_settled(self, answer: Answer) -> bool:
+        """Whether an answer that `begun` has returned has settled its call."""
+        return answer is _SETTLED
+
+    async def begun(self, transfer: _http.Transfer, sent_at: float, *, settles: bool) -> Answer:
         """Returns the answer of a stream whose head has come, once the begin of its body has.
 
         A head that tells anything new is shown to the scheduler at once, because the body may take
-        its time.
+        its time. An answer that is whole by then also settles the call, with `settles`.
         """
         scheduler, status, head = self.scheduler, transfer.status, transfer.head
         received_at = self.now()
@@ -241,8 +247,10 @@ class Admission:
                 scheduler._learn_head(answer)
         body = await body_ahead(transfer)
         if answer is None:
-            if scheduler._foreseen(None, status, head, body, sent_at, received_at, _NOT_SETTLED):
-                return _NOTHING_NEW
+            is_whole = settles and transfer.done_well
+            how = self._settling if is_whole else _NOT_SETTLED
+            if scheduler._foreseen(None, status, head, body, sent_at, received_at, how):
+                return _SETTLED if is_whole else _NOTHING_NEW
             answer = self.answer(status, head, None, sent_at, received_at)
         answer.has_come(body)
         return answer

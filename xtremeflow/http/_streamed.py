@@ -59,7 +59,7 @@ class StreamedCall(Generic[T]):
         self._method, self._url = method, url
         self._settle = settle
         self._loop = asyncio.get_running_loop()
-        self._was_admitted = False
+        self._was_admitted = self._is_settled = False
         self._end: Callable[[], None] | None = None  # once it is open, until it is closed
 
     async def opened(
@@ -79,13 +79,16 @@ class StreamedCall(Generic[T]):
         assert task is not None
         waiting.add(task)
         try:
-            return await self._admission.scheduler._open(opening, terms)
+            stream = await self._admission.scheduler._open(opening, terms)
         except asyncio.TimeoutError:
             if self._was_admitted:
                 raise
             raise not_admitted(self._method, self._url, asked) from None
         finally:
             waiting.discard(task)
+        if self._is_settled:
+            self.close()  # it holds no slot while its reader takes what is there
+        return stream
 
     async def _opening(
         self, open: Callable[[], Awaitable[Sent[T]]], is_repeatable: bool, is_part: bool
@@ -96,6 +99,7 @@ class StreamedCall(Generic[T]):
         )
         if not sent.has_passed:
             raise Unpassed(sent)
+        self._is_settled = self._admission.has_settled(sent.answer)
         # Code that runs in this context belongs to the call. The function does not hold the stream.
         context, tap, settle = copy_context(), self.tap, self._settle
         self._end = lambda: context.run(_end, tap, settle, is_part)

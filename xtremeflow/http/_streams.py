@@ -118,7 +118,7 @@ class ScheduledStreamContext(StreamContext):
         sent_at = self._admission.now()
         stream = await super().__aenter__()
         stream._queued = time.perf_counter() - self._asked - stream.timing.first_byte
-        answer = await self._admission.begun(transfer, sent_at)
+        answer = await self._admission.begun(transfer, sent_at, settles=False)
         if transfer.status < 400:
             report_first_token()
         return Sent(stream, answer)

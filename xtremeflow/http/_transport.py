@@ -130,6 +130,8 @@ class _Transport:
             call: StreamedCall[_Opened] = StreamedCall(admission, request.method, url, settle)
             attempt = partial(self._attempt, request, body, admission, prepared)
             opened = await call.opened(attempt, terms, body is not None)
+            if call.is_over:
+                return family.response(opened)
             admission.streamed.watch(call)
             return family.response(opened, call)
         except Unpassed as unpassed:
@@ -153,7 +155,7 @@ class _Transport:
         opened = await self._open(request, body)
         transfer = opened.transfer
         assert isinstance(transfer, _http.Transfer)
-        answer = await admission.begun(transfer, sent_at)
+        answer = await admission.begun(transfer, sent_at, settles=prepared is None)
         if transfer.status < 400:
             report_first_token()
         if transfer.status >= 400 and opened.upload is not None:

@@ -315,6 +315,7 @@ class _Traced:
             setattr(scheduler, name, partial(self._start, getattr(scheduler, name)))
         for name, method in (
             ("_exchange", self._exchange),
+            ("_foreseen", self._foreseen),
             ("_open", self._open),
             ("_end", self._end),
             ("settle", self._settle),
@@ -390,6 +391,19 @@ class _Traced:
         if following is not None and used is not None:
             following.used(used)
         return result
+
+    def _foreseen(
+        self, foreseen: Callable[..., bool], call: Call | None, status: int, head: object,
+        body: object, sent_at: float | None, received_at: float | None, settle: int,
+    ) -> bool:  # fmt: skip
+        """Does the work of `_foreseen`, which may settle the call."""
+        is_foreseen = foreseen(call, status, head, body, sent_at, received_at, settle)
+        following = self._following()
+        if is_foreseen and settle and following is not None:
+            used = usage_of(Answer(status, body=body).body)
+            if used is not None:
+                following.used(used)
+        return is_foreseen
 
     def _following(self) -> _Following | None:
         """Returns what follows the running code's call, if that is one of this scheduler."""
