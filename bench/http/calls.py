@@ -51,6 +51,7 @@ CALLS = [
     Row("openai, null transport", "openai:null", 3000, "openai", in_turns=True),
     Row("openai, null transport, at once", "openai:null-at-once", 3000, "openai", in_turns=True),
     Row("openai on this transport", "openai:ours", 3000, "openai", in_turns=True),
+    Row("openai, through a scheduler", "openai:scheduled", 3000, "openai", in_turns=True),
     Row("anthropic, default", "anthropic:default", 1000, "anthropic"),
     Row("anthropic, null transport", "anthropic:null", 3000, "anthropic", in_turns=True),
     Row(
@@ -61,6 +62,7 @@ CALLS = [
         in_turns=True,
     ),
     Row("anthropic on this transport", "anthropic:ours", 3000, "anthropic", in_turns=True),
+    Row("anthropic, through a scheduler", "anthropic:scheduled", 3000, "anthropic", in_turns=True),
 ]
 TOLD = [
     *(
@@ -82,6 +84,7 @@ STREAMS = [
     for how, title in [("paced", "paced"), ("stream", "in one write")]
     for name, job, calls, needs in [
         ("native", "xtremeflow", 2000, ""),
+        ("native, through a scheduler", "scheduled", 2000, ""),
         ("pycurl", "pycurl", 2000, "pycurl"),
         ("aiohttp", "aiohttp", 1000, "aiohttp"),
     ]

@@ -72,7 +72,8 @@ def scheduler() -> Any:
 async def xtremeflow(url: str, calls: int, how: str = "", ca: str | None = None) -> float:
     from xtremeflow.http import Client
 
-    options: dict[str, Any] = {"scheduler": scheduler()} if how == "scheduled" else {}
+    is_scheduled = how.startswith("scheduled")
+    options: dict[str, Any] = {"scheduler": scheduler()} if is_scheduled else {}
     async with Client(ca=ca, **options) as client:
 
         async def plain() -> None:
@@ -90,7 +91,8 @@ async def xtremeflow(url: str, calls: int, how: str = "", ca: str | None = None)
                     seen += bool(event.data)
             assert seen == EVENTS
 
-        one = {"json": with_json, "stream": stream}.get(how, plain)
+        named = {"json": with_json, "stream": stream, "scheduled stream": stream}
+        one = named.get(how, plain)
         return await measure(one, calls)
 
 
@@ -307,7 +309,8 @@ async def protocol(url: str, calls: int) -> float:
 
 
 def sdk_client(kind: str, sdk: str) -> Any:
-    """The http_client of an SDK: its own, over aiohttp, ours, or one that answers from memory."""
+    """The http_client of an SDK: its own, over aiohttp, ours, ours with a scheduler, or one that
+    answers from memory."""
     import httpx2 as library
 
     if kind == "default":
@@ -316,10 +319,11 @@ def sdk_client(kind: str, sdk: str) -> Any:
         import openai
 
         return openai.DefaultAioHttpClient()
-    if kind == "ours":
+    if kind in ("ours", "scheduled"):
         from xtremeflow.http import transport
 
-        return library.AsyncClient(transport=transport(), timeout=60)
+        way = transport(scheduler=scheduler() if kind == "scheduled" else None)
+        return library.AsyncClient(transport=way, timeout=60)
     from bench.http.server import COMPLETION, MESSAGE, head_fields
 
     body = COMPLETION if sdk == "openai" else MESSAGE
@@ -390,6 +394,7 @@ def main(job: str, base: str, calls: int, ca: str | None) -> list[float]:
         "xtremeflow": lambda: xtremeflow(url, calls, how, ca),
         "told": lambda: told(url, calls, how),
         "xtremeflow-stream": lambda: xtremeflow(f"{url}/{how}", calls, "stream"),
+        "scheduled-stream": lambda: xtremeflow(f"{url}/{how}", calls, "scheduled stream"),
         "many": lambda: many(f"{url}/paced", int(how), False),
         "memory": lambda: many(f"{url}/paced", int(how), True),
         "wreq": lambda: wreq(url, calls),
