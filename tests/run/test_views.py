@@ -145,6 +145,8 @@ def test_the_live_view_tells_of_prefixes_and_of_money_only_where_a_price_is_know
         "76% of the input's price saved, $17.00"
     ) in " ".join(text.split())
     assert "$" not in drawn(200, snapshot(prefixes=PREFIXES), no_color=True)
+    slow = replace(PREFIXES, lapsed=3)
+    assert "41 calls went ahead, 3 of them too slow to wait for; 95%" in described(slow, None)[0]
     unknown = replace(PREFIXES, prompts=0, saved=0.0)
     assert "saved" not in drawn(200, snapshot(prefixes=unknown, input_price=2.5), no_color=True)
     dearer = replace(PREFIXES, saved=-41_000.0)

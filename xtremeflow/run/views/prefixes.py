@@ -15,7 +15,10 @@ _MILLION = 1_000_000  # tokens, for which prices are given
 def described(prefixes: PrefixStats, input_price: float | None) -> list[str]:
     """Formats the state of all groups in two lines: the calls, and the tokens. `input_price` is in
     US dollars for a million tokens of input, None if it is unknown."""
-    calls = [f"{counted(prefixes.groups, 'group')} known", _ahead(prefixes.led)]
+    ahead = _ahead(prefixes.led)
+    if prefixes.lapsed:
+        ahead += f", {prefixes.lapsed:,} of them too slow to wait for"
+    calls = [f"{counted(prefixes.groups, 'group')} known", ahead]
     if prefixes.hits is not None:
         calls.append(f"{prefixes.hits:.0%} of those that followed found theirs")
     if prefixes.held_seconds:
