@@ -10,6 +10,7 @@
 #include "binding/call/usage.h"
 #include "binding/loop/timer.h"
 #include "binding/scheduler/answer.h"
+#include "binding/scheduler/expected.h"
 #include "binding/scheduler/observe.h"
 #include "binding/scheduler/tariff.h"
 #include "binding/scheduler/unread.h"
@@ -21,124 +22,12 @@ enum { UNREAD = 32 };               /* answers at most that the learner has not 
 #define UNREAD_NS INT64_C(50000000) /* and for no longer */
 enum { NOT, BY_RULE, BY_USAGE };    /* how a call is to be settled */
 
-/* A limit, as answers have told of it, and what follows from one that says it again. */
-typedef struct word {
-    xf_observation told;
-    long index;                        /* of the scheduler's limit; -1: it keeps to none of these */
-    int is_late, is_bounded, is_level; /* see xf_scheduler_told(); it is kept to by its level */
-    double per;                        /* s, of what is kept to */
-    double notice;                     /* units: who takes more away is somebody else */
-    double forget_at;                  /* s: when somebody else is forgotten; infinite: never */
-    double remaining, reset;           /* as said last; -1: not, so far */
-    PyObject *before;                  /* what was told of it: the learner's */
-} word;
-
-typedef struct xf_foretold {
-    bool is_armed;
-    int is_blind;   /* heads are not looked at: there is no limit to be moved */
-    double look_at; /* s: an answer from then on is the learner's in any case */
-    long slots;     /* more calls in flight than this, while others wait, are, too; -1: any */
-    int n_words;
-    word words[XF_QUOTAS];
-    PyObject *passed; /* the verdict */
-    xf_unread_list unread;
-    int64_t unread_since;
-} xf_foretold;
-
-/* ---- what the learner says ---- */
-
-static xf_foretold *foretold(SchedulerObject *s)
-{
-    if (s->foretold == NULL) {
-        s->foretold = PyMem_Calloc(1, sizeof(xf_foretold));
-        if (s->foretold == NULL) {
-            PyErr_NoMemory();
-        }
-    }
-    return s->foretold;
-}
-
-static int parse_word(SchedulerObject *s, PyObject *item, word *w)
-{
-    int name, slides;
-    PyObject *before = w->before;
-    *w = (word){.remaining = -1, .reset = -1};
-    Py_XDECREF(before);
-    before = NULL;
-    if (!PyArg_ParseTuple(item, "iddddplpppdddO:_foretell", &name, &w->told.per, &w->told.amount,
-                          &w->told.window, &w->told.burst, &slides, &w->index, &w->is_late,
-                          &w->is_bounded, &w->is_level, &w->per, &w->notice, &w->forget_at,
-                          &before)) {
-        return -1;
-    }
-    w->before = Py_NewRef(before);
-    w->told.name = (xf_quota_name)name;
-    w->told.slides = slides;
-    if (w->index >= (long)s->core.gate.n_limits) {
-        PyErr_Format(PyExc_IndexError, "there are %u limits, not %ld", s->core.gate.n_limits,
-                     w->index);
-        return -1;
-    }
-    return 0;
-}
-
-PyObject *xf_scheduler_foretell(PyObject *self, PyObject *args)
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    PyObject *words, *passed;
-    int is_blind;
-    double look_at;
-    long slots;
-    xf_foretold *f = xf_scheduler_check(s) < 0 ? NULL : foretold(s);
-    if (f == NULL || !PyArg_ParseTuple(args, "O!dlpO:_foretell", &PyTuple_Type, &words, &look_at,
-                                       &slots, &is_blind, &passed)) {
-        return NULL;
-    }
-    f->is_armed = false;
-    if (PyTuple_GET_SIZE(words) > XF_QUOTAS) {
-        Py_RETURN_NONE; /* no provider has so many */
-    }
-    f->n_words = (int)PyTuple_GET_SIZE(words);
-    for (int i = 0; i < f->n_words; i++) {
-        if (parse_word(s, PyTuple_GET_ITEM(words, i), &f->words[i]) < 0) {
-            return NULL;
-        }
-    }
-    f->look_at = look_at;
-    f->slots = slots;
-    f->is_blind = is_blind;
-    Py_XSETREF(f->passed, Py_NewRef(passed));
-    f->is_armed = true;
-    Py_RETURN_NONE;
-}
-
 PyObject *xf_scheduler_unread(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     SchedulerObject *s = (SchedulerObject *)self;
     return s->foretold == NULL || s->foretold->unread.count == 0
                ? Py_NewRef(Py_None)
                : xf_unread_fetch(s->st, &s->foretold->unread);
-}
-
-PyObject *xf_scheduler_unforetell(PyObject *self, PyObject *Py_UNUSED(unused))
-{
-    xf_foretold *f = ((SchedulerObject *)self)->foretold;
-    int n = f != NULL && f->is_armed ? f->n_words : 0;
-    PyObject *last = PyList_New(0);
-    for (int i = 0; last != NULL && i < n; i++) {
-        const word *w = &f->words[i];
-        PyObject *one = w->remaining < 0 || w->index < 0
-                            ? Py_NewRef(Py_None)
-                            : Py_BuildValue("(ldd)", w->index, w->remaining, w->reset);
-        if (one == NULL || (one != Py_None && PyList_Append(last, one) < 0)) {
-            Py_CLEAR(last);
-        }
-        Py_XDECREF(one);
-    }
-    if (last != NULL && f != NULL) {
-        f->is_armed = false;
-    }
-    return last;
 }
 
 /* ---- an answer ---- */
@@ -148,7 +37,7 @@ typedef struct answer {
     int64_t now, sent_at, received_at;
     int n_seen;
     xf_observation seen[XF_QUOTAS];
-    word *words[XF_QUOTAS];          /* of what is seen; NULL: it is of no use */
+    xf_word *words[XF_QUOTAS];       /* of what is seen; NULL: it is of no use */
     const EstimatedObject *estimate; /* the call's; NULL: a number, or none */
     PyObject *model;                 /* owned */
     int how;                         /* NOT, BY_RULE or BY_USAGE */
@@ -161,16 +50,16 @@ typedef struct answer {
 
 /* ---- its limits ---- */
 
-static word *word_of(xf_foretold *f, const xf_observation *o)
+static xf_word *word_of(xf_foretold *f, const xf_observation *o)
 {
     for (int i = 0; i < f->n_words; i++) {
-        word *w = &f->words[i];
+        xf_word *w = &f->words[i];
         if (xf_observation_is_of(&w->told, o)) {
             return w;
         }
     }
     for (int i = 0; o->per == 0 && i < f->n_words; i++) { /* of any period: minutes stand first */
-        word *w = &f->words[i];
+        xf_word *w = &f->words[i];
         if (w->told.name == o->name && w->told.amount == o->amount) {
             return w->told.per == 60 ? w : NULL;
         }
@@ -284,7 +173,7 @@ static void settle(SchedulerObject *s, const answer *a)
 /* ---- what follows from it ---- */
 
 /* Tells the learner that somebody else was noticed at a limit, or is to be forgotten. */
-static void notice(SchedulerObject *s, const word *by, double moved)
+static void notice(SchedulerObject *s, const xf_word *by, double moved)
 {
     PyObject *at = PyObject_CallMethod((PyObject *)s, "_noticed", "ld", by->index, moved);
     double forget_at = at != NULL ? PyFloat_AsDouble(at) : -1;
@@ -299,7 +188,7 @@ static void notice(SchedulerObject *s, const word *by, double moved)
     }
 }
 
-static void follow(SchedulerObject *s, const answer *a, const xf_observation *o, word *w)
+static void follow(SchedulerObject *s, const answer *a, const xf_observation *o, xf_word *w)
 {
     const uint32_t i = (uint32_t)w->index;
     if (o->remaining < 0) {
@@ -474,33 +363,4 @@ PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_
     Py_XDECREF(a.typical);
     Py_DECREF(a.call);
     return PyErr_Occurred() ? NULL : PyBool_FromLong(is);
-}
-
-/* ---- life ---- */
-
-int xf_foretold_traverse(const SchedulerObject *s, visitproc visit, void *arg)
-{
-    const xf_foretold *f = s->foretold;
-    if (f == NULL) {
-        return 0;
-    }
-    Py_VISIT(f->passed);
-    for (int i = 0; i < XF_QUOTAS; i++) {
-        Py_VISIT(f->words[i].before);
-    }
-    return xf_unread_traverse(&f->unread, visit, arg);
-}
-
-void xf_foretold_free(SchedulerObject *s)
-{
-    xf_foretold *f = s->foretold;
-    s->foretold = NULL;
-    if (f != NULL) {
-        Py_XDECREF(f->passed);
-        for (int i = 0; i < XF_QUOTAS; i++) {
-            Py_XDECREF(f->words[i].before);
-        }
-        xf_unread_free(&f->unread);
-        PyMem_Free(f);
-    }
 }

@@ -5,14 +5,8 @@
 #include "binding/call/owner.h"
 
 /* Methods of Scheduler: see their documentation there. */
-PyObject *xf_scheduler_foretell(PyObject *self, PyObject *args);
-PyObject *xf_scheduler_unforetell(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_unread(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *xf_scheduler_foresees(PyObject *self, PyObject *args);
-
-/* The scheduler's garbage collection. */
-int xf_foretold_traverse(const SchedulerObject *s, visitproc visit, void *arg);
-void xf_foretold_free(SchedulerObject *s);
 
 #endif

@@ -6,7 +6,7 @@
 #include "binding/call/member.h"
 #include "binding/call/owner.h"
 #include "binding/call/prefix.h"
-#include "binding/scheduler/foretold.h"
+#include "binding/scheduler/expected.h"
 #include "binding/scheduler/limits.h"
 
 static void *core_realloc(void *Py_UNUSED(ctx), void *p, size_t size)

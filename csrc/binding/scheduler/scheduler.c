@@ -8,6 +8,7 @@
 #include "binding/call/open.h"
 #include "binding/call/owner.h"
 #include "binding/call/prefix.h"
+#include "binding/scheduler/expected.h"
 #include "binding/scheduler/foretold.h"
 #include "binding/scheduler/lease.h"
 #include "binding/scheduler/life.h"
