@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from xtremeflow.batches.kv_batch import kv_batch
     from xtremeflow.batches.pipeline import async_chunks, async_pipeline
     from xtremeflow.learning.estimates import Estimator
+    from xtremeflow.prefixes.branches import branch
     from xtremeflow.scheduler import (
         RateLimitScheduler,
         RequestRateScheduler,
@@ -39,6 +40,7 @@ __all__ = [
     "async_chunks",
     "async_pipeline",
     "auto_backoff",
+    "branch",
     "kv_batch",
     "report_first_token",
     "report_token_usage",
@@ -53,6 +55,7 @@ _NAMES = {
     "xtremeflow.batches.kv_batch": ("kv_batch",),
     "xtremeflow.batches.pipeline": ("async_chunks", "async_pipeline"),
     "xtremeflow.learning.estimates": ("Estimator",),
+    "xtremeflow.prefixes.branches": ("branch",),
     "xtremeflow.scheduler": (
         "RateLimitScheduler",
         "RequestRateScheduler",

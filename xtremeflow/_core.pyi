@@ -190,6 +190,17 @@ class Scheduler:
     def _lease_end(self, forgotten: bool, /) -> None: ...
 
 @final
+class Branch(structseq[Hashable], tuple[Hashable, Hashable]):
+    """The key of a prefix that goes on from a shorter one."""
+
+    __match_args__: Final = ("trunk", "key")
+
+    @property
+    def trunk(self) -> Hashable: ...
+    @property
+    def key(self) -> Hashable: ...
+
+@final
 class Flight(structseq[float], tuple[float, float, int, int, int]):
     """A reading of the current call: seconds on the loop's clock, and numbers of calls."""
 

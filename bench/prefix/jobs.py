@@ -35,7 +35,7 @@ from pathlib import Path
 from bench.prefix import over_http, plot, trace
 from bench.prefix.world import FIRST_TOKEN, PATHS, Kind, World
 from bench.report import announce, table
-from xtremeflow import Limit, TokenRateScheduler, kv_batch
+from xtremeflow import Limit, TokenRateScheduler, branch, kv_batch
 from xtremeflow.http._leading import as_grouped
 from xtremeflow.prefixes.groups import Groups, Prefixes
 from xtremeflow.testing import run
@@ -108,7 +108,7 @@ async def by_prefix(world: World) -> None:
         scheduler.submit(
             world.call(group, call, scheduler=scheduler),
             estimate(kind),
-            prefix=group,
+            prefix=branch("system", group) if kind.system else group,
             prefix_tokens=kind.system + kind.shared,
         )
         for group, call in world.calls

@@ -38,7 +38,32 @@ static bool add(xf_groups *all, const xf_alloc *alloc)
     return true;
 }
 
-xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, const xf_alloc *alloc)
+static void join(xf_group *g, xf_group *trunk)
+{
+    g->trunk = trunk;
+    g->next = trunk->branches;
+    if (g->next != NULL) {
+        g->next->previous = g;
+    }
+    trunk->branches = g;
+    trunk->live++;
+}
+
+static void part(xf_group *g)
+{
+    if (g->next != NULL) {
+        g->next->previous = g->previous;
+    }
+    if (g->previous != NULL) {
+        g->previous->next = g->next;
+    } else {
+        g->trunk->branches = g->next;
+    }
+    g->trunk->live--;
+}
+
+xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk,
+                         const xf_alloc *alloc)
 {
     if (all->spare == NULL && !add(all, alloc)) {
         return NULL;
@@ -47,14 +72,31 @@ xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, const 
     all->spare = g->spare;
     all->n_open++;
     *g = (xf_group){.index = g->index, .hold_ns = hold_ns, .ttl_ns = ttl_ns};
+    if (trunk != NULL) {
+        join(g, trunk);
+    }
     return g;
 }
 
 void xf_groups_forget(xf_groups *all, xf_group *g)
 {
+    if (g->trunk != NULL) {
+        part(g);
+    }
     all->n_open--;
     g->spare = all->spare;
     all->spare = g;
+}
+
+xf_group *xf_group_next_below(const xf_group *top, xf_group *g)
+{
+    if (g->branches != NULL) {
+        return g->branches;
+    }
+    while (g != top && g->next == NULL) {
+        g = g->trunk;
+    }
+    return g != top ? g->next : NULL;
 }
 
 /* ---- one group ---- */
@@ -76,7 +118,8 @@ static void warm(xf_group *g, int64_t until)
     g->spent_ns = 0;
 }
 
-bool xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at)
+/* `c` was admitted at `at`. True if it leads `g` from now on. */
+static bool lead(xf_groups *all, xf_group *g, const xf_call *c, int64_t at)
 {
     if (at < g->warm_until) {
         return false;
@@ -94,6 +137,15 @@ bool xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at
     return true;
 }
 
+xf_group *xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at)
+{
+    xf_group *last = NULL;
+    for (; g != NULL && lead(all, g, c, at); g = g->trunk) {
+        last = g;
+    }
+    return last;
+}
+
 void xf_group_lapse(xf_groups *all, xf_group *g)
 {
     all->lapsed += g->waiting > 0;
@@ -101,7 +153,8 @@ void xf_group_lapse(xf_groups *all, xf_group *g)
     warm(g, g->lapsed_until);
 }
 
-bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now)
+/* The answer to `c` has begun, whose prompt has the prefix of `g`. True if that ends a hold. */
+static bool read(xf_groups *all, xf_group *g, const xf_call *c, int64_t now)
 {
     bool held = g->leader != NULL, leads = held && g->leader == c;
     if (!leads && c->dispatched_at < g->missed_at) {
@@ -115,15 +168,28 @@ bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now)
     return held;
 }
 
-bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, int64_t now)
+xf_group *xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now)
 {
-    if (g->leader != c) {
-        return false;
+    xf_group *last = NULL;
+    for (; g != NULL; g = g->trunk) {
+        last = read(all, g, c, now) ? g : last;
     }
-    end_hold(all, g, now);
-    bool is_awaited = g->waiting > 0;
-    g->spent_ns = spends && is_awaited ? xf_sum(g->spent_ns, now - g->led_at) : 0;
-    return true;
+    return last;
+}
+
+xf_group *xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, int64_t now)
+{
+    xf_group *last = NULL;
+    for (; g != NULL; g = g->trunk) {
+        if (g->leader != c) {
+            continue;
+        }
+        end_hold(all, g, now);
+        bool is_awaited = g->waiting > 0;
+        g->spent_ns = spends && is_awaited ? xf_sum(g->spent_ns, now - g->led_at) : 0;
+        last = g;
+    }
+    return last;
 }
 
 void xf_group_looked_up(xf_groups *all, xf_group *g, bool found, bool is_free, int64_t now)

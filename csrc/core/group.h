@@ -3,10 +3,10 @@
  *
  * A group is *cold*, *warming*, or *warm* until an instant. The first call that is admitted to a
  * cold group leads it: the *leader* writes the cache. While the group warms, its other calls are
- * held: they are in no heap of the queue, so they take no slot and no quota, and the calls of other
- * groups overtake them. The group is warm as soon as the prefix can be read. It is cold again after
- * its *time to live*, counted from the dispatch of the last call that has written or read the
- * prefix. No timer runs for that: the next call to be admitted finds it out.
+ * held: they take no slot and no quota, and the calls of other groups overtake them. The group is
+ * warm as soon as the prefix can be read. It is cold again after its *time to live*, counted from
+ * the dispatch of the last call that has written or read the prefix. No timer runs for that: the
+ * next call to be admitted finds it out.
  *
  * If the leader ends before the prefix can be read, the group is cold, and the next call leads. A
  * hold has a bound. Leaders that fail one after another share one, so they hold no call for longer.
@@ -14,8 +14,14 @@
  * hold *lapses*: the group counts as warm. The callers give both times, in ns. Where they change
  * them while it warms, the old ones count for that hold. A group with a bound of 0 is never held.
  *
- * A group is known by its index, and lives until it is closed and its last call has ended. All
- * functions are O(1); xf_groups_open() allocates.
+ * A group may be a *branch*: its prefix goes on from a shorter one, that of its *trunk*, which may
+ * be a branch itself. The leader of a branch writes the prefix of a cold trunk, too, so it leads
+ * both, and all calls of the trunk and of its other branches are held until the trunk is warm. Then
+ * each branch has a leader that reads the trunk.
+ *
+ * A group is known by its index, and lives until it is closed, its last call has ended, and its
+ * last branch is gone. All functions are O(1), but for those of a call: O(its group's trunks).
+ * xf_groups_open() allocates.
  */
 #ifndef XF_GROUP_H
 #define XF_GROUP_H
@@ -32,20 +38,23 @@
 typedef struct xf_flow xf_flow; /* see queue.h */
 
 typedef struct xf_group {
-    xf_flow *flows;        /* of its calls, one for each priority */
-    const xf_call *leader; /* warming: the call that writes the cache; else NULL */
-    int64_t hold_ns;       /* the bound of a hold; the caller may change it */
-    int64_t ttl_ns;        /* the time to live, or XF_NEVER; the caller may change it */
-    int64_t tokens;        /* of the prefix, 0 if unknown; see xf_set_tokens() */
-    int64_t spent_ns;      /* of the bound, by leaders that failed one after another */
-    int64_t led_at;        /* warming: the leader's admission, */
-    int64_t held_until;    /* the end of the hold, */
-    int64_t lapsed_until;  /* and until when it is warm if the hold lapses */
-    int64_t missed_at;     /* calls dispatched earlier do not warm it, but for a leader */
-    int64_t warm_until;    /* not warming: it is warm before, cold from then on */
+    xf_flow *flows;                   /* of its calls, one for each priority */
+    struct xf_group *trunk;           /* or NULL */
+    struct xf_group *branches;        /* the first one */
+    struct xf_group *next, *previous; /* branches of the same trunk */
+    const xf_call *leader;            /* warming: the call that writes the cache; else NULL */
+    int64_t hold_ns;                  /* the bound of a hold; the caller may change it */
+    int64_t ttl_ns;                   /* the time to live, or XF_NEVER; the caller may change it */
+    int64_t tokens;                   /* of the prefix, 0 if unknown; see xf_set_tokens() */
+    int64_t spent_ns;                 /* of the bound, by leaders that failed one after another */
+    int64_t led_at;                   /* warming: the leader's admission, */
+    int64_t held_until;               /* the end of the hold, */
+    int64_t lapsed_until;             /* and until when it is warm if the hold lapses */
+    int64_t missed_at;  /* calls dispatched earlier do not warm it, but for a leader */
+    int64_t warm_until; /* not warming: it is warm before, cold from then on */
     uint32_t index;
-    uint32_t live;    /* calls that have joined and not ended */
-    uint32_t waiting; /* of these, those in the queue */
+    uint32_t live;    /* calls that have joined and not ended, and branches */
+    uint32_t waiting; /* calls in the queue, those of its branches included */
     uint32_t place;   /* in the heap of holds, see queue.h */
     uint32_t misses;  /* calls in a row that did not find the prefix */
     bool closed;
@@ -67,10 +76,12 @@ typedef struct xf_groups {
 /* Frees all groups and makes `all` empty. */
 void xf_groups_free(xf_groups *all, const xf_alloc *alloc);
 
-/* Opens a cold group. Returns NULL, and nothing is done, if there is no memory. */
-xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, const xf_alloc *alloc);
+/* Opens a cold group, a branch of `trunk` if that is not NULL. Returns NULL, and nothing is done,
+   if there is no memory. */
+xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk,
+                         const xf_alloc *alloc);
 
-/* Whether the group can be forgotten: it is closed, and no call of it lives. */
+/* Whether the group can be forgotten: it is closed, and no call or branch of it lives. */
 static inline bool xf_group_is_over(const xf_group *g)
 {
     return g->closed && g->live == 0;
@@ -84,25 +95,41 @@ static inline bool xf_group_is_warming(const xf_group *g)
     return g->leader != NULL;
 }
 
+/* Whether its calls are held: it warms, or a trunk of it does. */
+static inline bool xf_group_is_held(const xf_group *g)
+{
+    while (g != NULL && !xf_group_is_warming(g)) {
+        g = g->trunk;
+    }
+    return g != NULL;
+}
+
+/* Walks the branches below `top`, and theirs, each after its trunk: returns the one that follows
+   `g`, or NULL after the last. */
+xf_group *xf_group_next_below(const xf_group *top, xf_group *g);
+
 /* Whether a hold has reached its bound. */
 static inline bool xf_group_is_due(const xf_group *g, int64_t now)
 {
     return g->leader != NULL && g->held_until <= now;
 }
 
-/* Notes that `c` was admitted at `at`, while the group was not warming. If it was cold, `c` leads.
-   True if the group holds its other calls from now on. */
-bool xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at);
+/* Notes that `c` of the group was admitted at `at`, and not held. It leads the group if that is
+   cold, and then its trunk if that is cold, and so on. Returns the last of these, which hold their
+   other calls from now on, or NULL. */
+xf_group *xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at);
 
 /* Ends a hold that has reached its bound. */
 void xf_group_lapse(xf_groups *all, xf_group *g);
 
-/* Notes that the prefix of `c`, in flight, can be read. True if that ends a hold. */
-bool xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now);
+/* Notes that the prefix of `c`, in flight, can be read, and so can those of its trunks. Returns the
+   last of them whose hold that ends, or NULL. */
+xf_group *xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t now);
 
 /* Notes that `c` has ended, or ended an attempt, and has not warmed the group. `spends`: the next
-   leader has only the rest of the bound. True if that ends a hold: the group is cold. */
-bool xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, int64_t now);
+   leader has only the rest of the bound. Returns the last group of those that it has led, which are
+   cold, or NULL. */
+xf_group *xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, int64_t now);
 
 /* Notes whether the answer to a call says that the prefix was `found` in the cache, and that this
    `is_free`: not charged. After XF_MISSES in a row that did not find it, a warm group becomes cold.

@@ -15,37 +15,38 @@ static void release(xf_scheduler *s, xf_group *g)
     s->changed = true;
 }
 
-/* The group of `c`, or NULL. A hold of it that no call has waited for lapses here, if it is time.
- */
+/* The group of `c`, or NULL. Holds of it and its trunks that no call has waited for lapse here, if
+   it is time. */
 static xf_group *group_of(xf_scheduler *s, const xf_call *c)
 {
-    xf_group *g = xf_queue_group(&s->queue, c);
-    if (g != NULL && xf_group_is_due(g, s->now)) {
-        xf_group_lapse(&s->queue.groups, g);
+    xf_group *group = xf_queue_group(&s->queue, c);
+    for (xf_group *g = group; g != NULL; g = g->trunk) {
+        if (xf_group_is_due(g, s->now)) {
+            xf_group_lapse(&s->queue.groups, g);
+        }
     }
-    return g;
+    return group;
 }
 
 void xf_grouped_lost(xf_scheduler *s, const xf_call *c, bool spends)
 {
-    xf_group *g = group_of(s, c);
-    if (g != NULL && xf_group_lost(&s->queue.groups, g, c, spends, s->now)) {
-        release(s, g);
+    xf_group *led = xf_group_lost(&s->queue.groups, group_of(s, c), c, spends, s->now);
+    if (led != NULL) {
+        release(s, led);
     }
 }
 
 void xf_grouped_warmed(xf_scheduler *s, const xf_call *c)
 {
-    xf_group *g = group_of(s, c);
-    if (g != NULL && xf_group_warmed(&s->queue.groups, g, c, s->now)) {
-        release(s, g);
+    xf_group *held = xf_group_warmed(&s->queue.groups, group_of(s, c), c, s->now);
+    if (held != NULL) {
+        release(s, held);
     }
 }
 
 bool xf_grouped_is_held(xf_scheduler *s, const xf_call *c)
 {
-    const xf_group *g = group_of(s, c);
-    return g != NULL && xf_group_is_warming(g);
+    return xf_group_is_held(group_of(s, c));
 }
 
 int64_t xf_grouped_pass(xf_scheduler *s, xf_call *c, const xf_turn *turn, uint32_t *saved,
@@ -92,9 +93,9 @@ void xf_grouped_let_go(xf_scheduler *s, int64_t at)
 
 /* ---- operations ---- */
 
-xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns)
+xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk)
 {
-    return xf_queue_open(&s->queue, hold_ns, ttl_ns, &s->alloc);
+    return xf_queue_open(&s->queue, hold_ns, ttl_ns, trunk, &s->alloc);
 }
 
 void xf_set_tokens(xf_scheduler *s, xf_group *g, int64_t tokens)
@@ -152,10 +153,7 @@ void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, bool is_free, i
 
 xf_call *xf_first_hold(const xf_scheduler *s, int64_t *at)
 {
-    const xf_group *g = xf_queue_first_hold(&s->queue, at);
-    const xf_flow *f = g != NULL ? g->flows : NULL;
-    while (f != NULL && f->calls.first == NULL) {
-        f = f->sibling;
-    }
-    return f != NULL ? f->calls.first : NULL;
+    (void)xf_queue_first_hold(&s->queue, at);
+    const xf_heap_entry *first = xf_heap_top(&s->queue.held);
+    return first != NULL ? ((const xf_flow *)first->item)->calls.first : NULL;
 }

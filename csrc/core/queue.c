@@ -174,7 +174,7 @@ static xf_heap *heap_for(xf_queue *q, const xf_flow *f)
     if (f->calls.first == NULL) {
         return NULL;
     }
-    if (f->group != NULL && xf_group_is_warming(f->group)) {
+    if (xf_group_is_held(f->group)) {
         return &q->held;
     }
     return q->gives_way && has_used_up(f) ? &q->used_up : &q->flows;
@@ -238,9 +238,9 @@ static void insert(xf_queue *q, xf_call *c, xf_call *before)
         xf_heap_push(&q->deadlines, (uint64_t)c->deadline, c);
     }
     q->size++;
-    if (f->group != NULL) {
-        f->group->waiting++;
-        arrange_hold(q, f->group);
+    for (xf_group *g = f->group; g != NULL; g = g->trunk) {
+        g->waiting++;
+        arrange_hold(q, g);
     }
 }
 
@@ -274,9 +274,9 @@ void xf_queue_leave(xf_queue *q, xf_call *c)
         xf_heap_remove(&q->deadlines, c);
     }
     q->size--;
-    if (f->group != NULL) {
-        f->group->waiting--;
-        arrange_hold(q, f->group);
+    for (xf_group *g = f->group; g != NULL; g = g->trunk) {
+        g->waiting--;
+        arrange_hold(q, g);
     }
 }
 
@@ -294,39 +294,42 @@ xf_call *xf_queue_first_deadline(const xf_queue *q, int64_t *at)
 
 /* ---- groups ---- */
 
-xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, const xf_alloc *alloc)
+xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk,
+                        const xf_alloc *alloc)
 {
     return xf_heap_reserve(&q->holds, q->groups.n_open + 1, alloc)
-               ? xf_groups_open(&q->groups, hold_ns, ttl_ns, alloc)
+               ? xf_groups_open(&q->groups, hold_ns, ttl_ns, trunk, alloc)
                : NULL;
 }
 
 void xf_queue_forget(xf_queue *q, xf_group *g)
 {
-    if (!xf_group_is_over(g)) {
-        return;
+    while (g != NULL && xf_group_is_over(g)) {
+        while (g->flows != NULL) {
+            xf_flow *f = g->flows;
+            g->flows = f->sibling;
+            f->sibling = q->spare;
+            q->spare = f;
+        }
+        xf_group *trunk = g->trunk;
+        xf_groups_forget(&q->groups, g);
+        g = trunk;
     }
-    while (g->flows != NULL) {
-        xf_flow *f = g->flows;
-        g->flows = f->sibling;
-        f->sibling = q->spare;
-        q->spare = f;
-    }
-    xf_groups_forget(&q->groups, g);
 }
 
-void xf_queue_regroup(xf_queue *q, xf_group *g)
+void xf_queue_regroup(xf_queue *q, xf_group *top)
 {
-    for (xf_flow *f = g->flows; f != NULL; f = f->sibling) {
-        arrange(q, f);
+    for (xf_group *g = top; g != NULL; g = xf_group_next_below(top, g)) {
+        for (xf_flow *f = g->flows; f != NULL; f = f->sibling) {
+            arrange(q, f);
+        }
+        arrange_hold(q, g);
     }
-    arrange_hold(q, g);
 }
 
 void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at)
 {
     xf_flow *f = flow_of(q, c);
-    xf_group *g = f->group;
     if (f->turn_left == 0 || c->number >= f->turn_until) {
         f->turn_since = c->number;
         f->turn_until = q->next_number;
@@ -334,9 +337,10 @@ void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at)
     }
     f->turn_left--;
     arrange(q, f);
-    c->led = xf_group_admitted(&q->groups, g, c, at);
+    xf_group *led = xf_group_admitted(&q->groups, f->group, c, at);
+    c->led = led != NULL;
     if (c->led) {
-        xf_queue_regroup(q, g);
+        xf_queue_regroup(q, led);
     }
 }
 

@@ -135,19 +135,21 @@ static inline xf_group *xf_queue_group(const xf_queue *q, const xf_call *c)
     return c->grouped ? q->known[c->flow]->group : NULL;
 }
 
-/* Opens a cold group, see group.h. Returns NULL, and nothing is done, if there is no memory. */
-xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, const xf_alloc *alloc);
+/* Opens a cold group, or a branch, see group.h. Returns NULL, and nothing is done, if there is no
+ * memory. */
+xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk,
+                        const xf_alloc *alloc);
 
-/* Forgets a group if it is over. O(its flows). */
+/* Forgets a group if it is over, and then its trunk, and so on. O(their flows). */
 void xf_queue_forget(xf_queue *q, xf_group *g);
 
 /* Notes that a call of a group was admitted at `at`. It has left the queue, or never entered it.
-   Begins a turn, and a hold if the group was cold. O(flows of the group), and O(log f) for each. */
+   Begins a turn, and a hold if the group was cold. That costs what xf_queue_regroup() does. */
 void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at);
 
-/* Takes the group's flows out of the heap when a hold has begun, and puts them in when it has
-   ended. O(flows of the group), and O(log f) for each. */
-void xf_queue_regroup(xf_queue *q, xf_group *g);
+/* Puts the flows of a group and of the branches below it into the heaps in which they belong, when
+   holds have begun or ended. O(these flows and branches), and O(log f) for each. */
+void xf_queue_regroup(xf_queue *q, xf_group *top);
 
 /* Says whether flows that have used their turn up give way to those that are held. O(flows), if
    that changes. */

@@ -131,8 +131,8 @@ void xf_ramp_up(xf_scheduler *s, int64_t now);
 /* Opens a cold group. A hold lasts `hold_ns` at most, 0 being no hold at all. Its calls keep the
    prefix readable for `ttl_ns` > 0 (or XF_NEVER) after their dispatch. The caller may change both
    numbers in the group at any time; they count from the next hold on. NULL, and nothing is done, if
-   there is no memory. */
-xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns);
+   there is no memory. It is a branch of `trunk`, an open group, if that is not NULL. */
+xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk);
 
 /* Says how many tokens the prefix of a group has, from now on. */
 void xf_set_tokens(xf_scheduler *s, xf_group *g, int64_t tokens);
@@ -239,8 +239,8 @@ xf_call *xf_head(const xf_scheduler *s, int64_t *at);
    `at`. */
 xf_call *xf_first_deadline(const xf_scheduler *s, int64_t *at);
 
-/* A waiting call of the group whose hold lapses first, or NULL if no call is held. Stores that
-   instant in `at`. */
+/* The first of the calls that are held, or NULL. Stores in `at` the instant at which the first hold
+   lapses. */
 xf_call *xf_first_hold(const xf_scheduler *s, int64_t *at);
 
 /* Brings the counters of idle and held time up to `now`. */

@@ -19,7 +19,7 @@ TEST(a_call_that_belongs_to_no_group_is_no_larger_for_them)
 TEST(a_waiting_call_of_a_group_costs_no_memory_of_the_queue)
 {
     start(NULL, 0, XF_UNLIMITED);
-    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES);
+    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES, NULL);
     submit_to(g, 0, XF_NEVER, 0);
     submit_to(g, 0, XF_NEVER, 0);
     size_t asked = memory.calls;
@@ -38,7 +38,7 @@ TEST(a_call_costs_the_same_however_many_groups_and_calls_wait)
     static xf_call *leaders[GROUPS];
     start(NULL, 0, XF_UNLIMITED);
     for (int i = 0; i < GROUPS; i++) {
-        groups[i] = xf_open_group(&s, 3 * SECOND + i, MINUTES);
+        groups[i] = xf_open_group(&s, 3 * SECOND + i, MINUTES, NULL);
         CHECK(groups[i] != NULL);
         leaders[i] = submit_to(groups[i], 0, XF_NEVER, 0);
         CHECK_EQ(leaders[i]->state, XF_CALL_ADMITTED);
@@ -63,7 +63,7 @@ TEST(a_call_costs_the_same_however_many_groups_and_calls_wait)
 TEST(a_group_lives_until_it_is_closed_and_its_last_call_has_ended)
 {
     start(NULL, 0, XF_UNLIMITED);
-    xf_group *g = xf_open_group(&s, SECOND, MINUTES);
+    xf_group *g = xf_open_group(&s, SECOND, MINUTES, NULL);
     xf_call *leader = submit_to(g, 0, XF_NEVER, 0), *held = submit_to(g, 3, 5, 0);
     xf_call *unsent = call(0, 0);
     xf_join_group(unsent, g);
@@ -77,7 +77,7 @@ TEST(a_group_lives_until_it_is_closed_and_its_last_call_has_ended)
     xf_finish(&s, unsent, XF_CANCELLED, 1); /* it was never submitted */
     CHECK_EQ(s.queue.groups.n_open, 0);
     size_t asked = memory.calls;
-    xf_group *next = xf_open_group(&s, SECOND, MINUTES);
+    xf_group *next = xf_open_group(&s, SECOND, MINUTES, NULL);
     CHECK(next == g); /* its memory is used again, and that of its flows */
     CHECK_EQ(submit_to(next, 1, XF_NEVER, 2)->state, XF_CALL_ADMITTED);
     CHECK_EQ(submit_to(next, 2, XF_NEVER, 2)->state, XF_CALL_WAITING);
@@ -85,10 +85,53 @@ TEST(a_group_lives_until_it_is_closed_and_its_last_call_has_ended)
     stop();
 }
 
+TEST(a_trunk_lives_until_its_last_branch_is_gone)
+{
+    start(NULL, 0, XF_UNLIMITED);
+    xf_group *trunk = xf_open_group(&s, SECOND, MINUTES, NULL);
+    xf_group *first = xf_open_group(&s, SECOND, MINUTES, trunk);
+    xf_group *second = xf_open_group(&s, SECOND, MINUTES, trunk);
+    xf_group *third = xf_open_group(&s, SECOND, MINUTES, first);
+    xf_call *c = submit_to(third, 0, XF_NEVER, 0);
+    xf_close_group(&s, trunk);
+    xf_close_group(&s, first);
+    xf_close_group(&s, second);
+    CHECK_EQ(s.queue.groups.n_open, 3);
+    xf_close_group(&s, third);
+    CHECK_EQ(s.queue.groups.n_open, 3);
+    xf_finish(&s, c, XF_SUCCEEDED, 0);
+    CHECK_EQ(s.queue.groups.n_open, 0);
+    stop();
+}
+
+/* Hours, if a call looked at all branches. */
+TEST(a_call_costs_the_same_however_many_branches_wait)
+{
+    enum { BRANCHES = 50000 };
+    static xf_call *leaders[BRANCHES];
+    start(NULL, 0, XF_UNLIMITED);
+    xf_group *trunk = xf_open_group(&s, SECOND, MINUTES, NULL);
+    for (int i = 0; i < BRANCHES; i++) {
+        xf_group *g = xf_open_group(&s, SECOND, MINUTES, trunk);
+        leaders[i] = submit_to(g, 0, XF_NEVER, 0);
+        submit_to(g, 0, XF_NEVER, 0);
+    }
+    CHECK_EQ(s.gate.in_use, 1);
+    CHECK(xf_dispatch(&s, leaders[0]));
+    xf_warmed(&s, leaders[0], 1);
+    CHECK_EQ(s.gate.in_use, BRANCHES + 1);
+    for (int i = 1; i < BRANCHES; i++) {
+        CHECK(xf_dispatch(&s, leaders[i]));
+        xf_warmed(&s, leaders[i], 2);
+    }
+    CHECK_EQ(s.gate.in_use, 2 * BRANCHES);
+    stop();
+}
+
 TEST(a_group_is_held_in_all_its_priorities)
 {
     start(NULL, 0, XF_UNLIMITED);
-    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES);
+    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES, NULL);
     xf_call *leader = submit_to(g, 0, XF_NEVER, 0);
     xf_call *low = submit_to(g, -1, XF_NEVER, 0), *high = submit_to(g, 1, XF_NEVER, 0);
     CHECK(xf_collect(&s) == NULL);
@@ -102,7 +145,8 @@ TEST(a_group_is_held_in_all_its_priorities)
 TEST(holds_that_end_together_let_go_in_the_order_of_the_calls)
 {
     start(NULL, 0, XF_UNLIMITED);
-    xf_group *one = xf_open_group(&s, SECOND, MINUTES), *other = xf_open_group(&s, SECOND, MINUTES);
+    xf_group *one = xf_open_group(&s, SECOND, MINUTES, NULL),
+             *other = xf_open_group(&s, SECOND, MINUTES, NULL);
     submit_to(one, 0, XF_NEVER, 0);
     submit_to(other, 0, XF_NEVER, 0);
     xf_call *first = submit_to(other, 0, XF_NEVER, 0), *second = submit_to(one, 0, XF_NEVER, 0);
@@ -117,7 +161,7 @@ TEST(holds_that_end_together_let_go_in_the_order_of_the_calls)
 TEST(time_in_which_all_calls_are_held_is_blamed_on_their_prefixes)
 {
     start(NULL, 0, XF_UNLIMITED);
-    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES);
+    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES, NULL);
     xf_call *leader = submit_to(g, 0, XF_NEVER, 0);
     CHECK(xf_dispatch(&s, leader));
     submit_to(g, 0, XF_NEVER, SECOND);
@@ -134,7 +178,7 @@ TEST(what_a_call_saves_is_put_back_with_it_or_gone_with_its_dispatch)
     xf_definition d = limit(100, 60, 1000);
     start(&d, 1, XF_UNLIMITED);
     s.gate.limits[0].counts_input = true;
-    xf_group *g = xf_open_group(&s, 0, MINUTES);
+    xf_group *g = xf_open_group(&s, 0, MINUTES, NULL);
     xf_set_tokens(&s, g, 90);
     xf_call *first = call(100, 0), *second = call(100, 0);
     xf_join_group(first, g);
@@ -163,11 +207,11 @@ TEST(without_memory_no_group_is_opened_and_no_call_is_lost)
         test_heap_fail_next(&memory);
         CHECK(xf_scheduler_init(&s, NULL, 0, 1, &alloc));
         for (int i = 0; i < N; i++) {
-            xf_group *g = xf_open_group(&s, SECOND, MINUTES);
+            xf_group *g = xf_open_group(&s, SECOND, MINUTES, NULL);
             if (g == NULL) {
                 failures++;
                 CHECK_EQ(s.queue.groups.n_open, i);
-                g = xf_open_group(&s, SECOND, MINUTES);
+                g = xf_open_group(&s, SECOND, MINUTES, NULL);
                 CHECK(g != NULL);
             }
             xf_call *c = call(0, 0);

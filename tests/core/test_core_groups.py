@@ -51,10 +51,14 @@ class GroupsAndModel(CoreAndModel):
                     assert call.number < other.number or other is arrival
             waiting.append(call)
 
-    @rule(hold=holds, ttl=lives)
-    def open(self, hold: int, ttl: int | None) -> None:
+    @rule(data=st.data(), hold=holds, ttl=lives)
+    def branch(self, data: st.DataObject, hold: int, ttl: int | None) -> None:
+        self.open(hold, ttl, self.draw_group(data))
+
+    def open(self, hold: int, ttl: int | None, trunk: int | None = None) -> None:
         if sum(not group.closed for group in self.model.groups) < 6:
-            assert self.core.open_group(hold, ttl) == self.model.open_group(hold, ttl)
+            group = self.core.open_group(hold, ttl, trunk)
+            assert group == self.model.open_group(hold, ttl, trunk)
 
     @precondition(lambda self: any(not group.closed for group in self.model.groups))
     @rule(data=st.data())
@@ -134,7 +138,7 @@ class GroupsAndModel(CoreAndModel):
             return
         groups = self.model.groups
         living = [call for call in self.model.calls if call.state not in ("done", "expired")]
-        used = sum(not group.closed or self.has_calls(group, living) for group in groups)
+        used = sum(self.is_used(group, living) for group in groups)
         figures = [
             sum(getattr(each, name) for each in groups) for name in ("led", "lapsed", "held")
         ]
@@ -143,9 +147,14 @@ class GroupsAndModel(CoreAndModel):
             assert self.model.armed is not None
             assert self.model.now < self.model.armed <= lapse
 
-    @staticmethod
-    def has_calls(group: Group, calls: list[Call]) -> bool:
-        return any(call.group is group for call in calls)
+    def is_used(self, group: Group, living: list[Call]) -> bool:
+        """Not closed yet, or with a call, or with a branch of which that is true."""
+        branches = (each for each in self.model.groups if each.trunk is group)
+        return (
+            not group.closed
+            or any(call.group is group for call in living)
+            or any(self.is_used(branch, living) for branch in branches)
+        )
 
 
 def test_groups_in_the_core_do_what_those_of_the_model_do() -> None:
@@ -446,6 +455,80 @@ def test_a_prefix_that_two_calls_in_a_row_do_not_find_is_written_anew(make: Make
     scheduler.looked_up(2 * SECOND, another, False)  # the second in a row
     first, _ = submit(scheduler, 2, group, 2 * SECOND)
     assert scheduler.collect() == [first]
+
+
+# -- prefixes that go on from a shorter one --------------------------------------------------------
+
+
+def two_branches(scheduler: Scheduler, n: int = 2) -> list[list[int]]:
+    """The trunk, and the calls of its branches, of which the first leads both."""
+    trunk = scheduler.open_group(3 * SECOND, MINUTES)
+    branches = [scheduler.open_group(3 * SECOND, MINUTES, trunk) for _ in range(2)]
+    calls = [submit(scheduler, n, branch) for branch in branches]
+    assert scheduler.collect() == [calls[0][0]]
+    dispatch(scheduler, calls[0][0])
+    return [[trunk], *calls]
+
+
+def test_the_leader_of_a_branch_waits_for_its_trunk(make: Make) -> None:
+    scheduler = make()
+    _, ones, others = two_branches(scheduler)
+    assert scheduler.armed == 3 * SECOND
+    scheduler.warmed(SECOND, ones[0])
+    assert scheduler.collect() == [ones[1], others[0]]
+    dispatch(scheduler, others[0])
+    scheduler.warmed(2 * SECOND, others[0])
+    assert scheduler.collect() == [others[1]]
+
+
+def test_calls_of_a_trunk_itself_are_held_by_the_leader_of_a_branch(make: Make) -> None:
+    scheduler = make()
+    [trunk], ones, _ = two_branches(scheduler)
+    [own] = submit(scheduler, 1, trunk)
+    assert scheduler.collect() == []
+    scheduler.warmed(SECOND, ones[0])
+    assert own in scheduler.collect()
+
+
+def test_the_leaders_of_branches_go_together_once_their_trunk_is_warm(make: Make) -> None:
+    scheduler = make()
+    trunk = scheduler.open_group(3 * SECOND, MINUTES)
+    [first] = submit(scheduler, 1, trunk)
+    dispatch(scheduler, first)
+    scheduler.warmed(SECOND, first)
+    branches = [scheduler.open_group(3 * SECOND, MINUTES, trunk) for _ in range(3)]
+    calls = [submit(scheduler, 2, branch, SECOND) for branch in branches]
+    assert scheduler.collect() == [first, *(leader for leader, _ in calls)]
+
+
+def test_if_the_leader_of_trunk_and_branch_fails_another_branch_may_lead_the_trunk(
+    make: Make,
+) -> None:
+    scheduler = make()
+    _, ones, others = two_branches(scheduler, 1)
+    scheduler.finish(SECOND, ones[0], False)
+    assert scheduler.collect() == [others[0]]
+
+
+def test_a_prefix_waits_for_each_that_it_goes_on_from(make: Make) -> None:
+    """The turns of a conversation that come all at once: each begins with the one before."""
+    scheduler = make()
+    groups = [scheduler.open_group(3 * SECOND, MINUTES, n - 1 if n else None) for n in range(5)]
+    turns = [submit(scheduler, 1, group)[0] for group in groups]
+    for second, turn in enumerate(turns, 1):
+        assert scheduler.collect() == [turn]
+        dispatch(scheduler, turn)
+        scheduler.warmed(second * SECOND, turn)
+
+
+def test_a_call_of_a_branch_keeps_its_trunk_warm(make: Make) -> None:
+    scheduler = make()
+    [trunk], ones, _ = two_branches(scheduler)
+    scheduler.warmed(SECOND, ones[0])
+    [reader] = [n for n in scheduler.collect() if n == ones[1]]
+    dispatch(scheduler, reader)  # a second after the leader
+    scheduler.warmed(2 * SECOND, reader)
+    assert submit(scheduler, 2, trunk, MINUTES + SECOND - 1) == scheduler.collect()[-2:]
 
 
 # -- what is read from the cache, where it is not charged ------------------------------------------

@@ -71,7 +71,7 @@ SIGNATURES = {
         None,
         [c_void_p, c_uint32, c_void_p, c_double, c_int64, c_void_p, c_int64],
     ),
-    "xf_open_group": (c_void_p, [c_void_p, c_int64, c_int64]),
+    "xf_open_group": (c_void_p, [c_void_p, c_int64, c_int64, c_void_p]),
     "xf_close_group": (None, [c_void_p, c_void_p]),
     "xf_join_group": (None, [c_void_p, c_void_p]),
     "xf_warmed": (None, [c_void_p, c_void_p, c_int64]),
@@ -250,8 +250,9 @@ class Core:
         wanted: bool = self.lib.handle_ramp_up(self.scheduler, now)
         return wanted
 
-    def open_group(self, hold: int, ttl: int | None) -> int:
-        group = self.lib.xf_open_group(self.scheduler, hold, never_or(ttl))
+    def open_group(self, hold: int, ttl: int | None, trunk: int | None = None) -> int:
+        above = None if trunk is None else self.groups[trunk]
+        group = self.lib.xf_open_group(self.scheduler, hold, never_or(ttl), above)
         assert group is not None
         self.groups.append(group)
         return len(self.groups) - 1

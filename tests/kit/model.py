@@ -90,7 +90,7 @@ class Call:
 
     @property
     def held(self) -> bool:
-        return self.group is not None and self.group.warming
+        return self.group is not None and any(group.warming for group in self.group.path)
 
     def overdue_at(self, t: int) -> bool:
         return self.deadline is not None and self.deadline < t
@@ -155,9 +155,7 @@ class Model:
 
     def lapses(self) -> list[int]:
         """When groups stop holding the calls that wait."""
-        return [
-            call.group.held_until for call in self.waiting() if call.group is not None and call.held
-        ]
+        return [group.held_until for group in self.groups if group.warming and self.members(group)]
 
     def lapse(self, at: int) -> None:
         self.anchor = max(self.anchor, at)
@@ -186,8 +184,8 @@ class Model:
         return is_due and any(each.held for each in waiting[: waiting.index(first)])
 
     def members(self, group: Group) -> int:
-        """Calls of a group that wait."""
-        return sum(call.group is group for call in self.waiting())
+        """Calls of a group and its branches that wait."""
+        return sum(call.group is not None and group in call.group.path for call in self.waiting())
 
     def instant(self, head: Call) -> int | None:
         """The virtual instant at which `head` is admitted; None while it depends on a free slot."""
@@ -415,8 +413,8 @@ class Model:
 
     # -- groups ----------------------------------------------------------------------------------
 
-    def open_group(self, hold: int, ttl: int | None) -> int:
-        self.groups.append(Group(hold, ttl))
+    def open_group(self, hold: int, ttl: int | None, trunk: int | None = None) -> int:
+        self.groups.append(Group(hold, ttl, None if trunk is None else self.groups[trunk]))
         return len(self.groups) - 1
 
     def close_group(self, group: int) -> None:
@@ -454,24 +452,24 @@ class Model:
         self.poll(self.now)
 
     def warm(self, call: Call) -> None:
-        group = call.group
-        if group is None:
-            return
-        if group.leader == call.number or call.dispatched >= group.missed_at:
-            self.let_go(group)
+        path = [] if call.group is None else call.group.path
+        read = [g for g in path if g.leader == call.number or call.dispatched >= g.missed_at]
+        self.let_go(read)
+        for group in read:
             group.sure = group.sure or group.warming
             group.end_hold(self.now, self.members(group))
             group.warm(group.lives(call.dispatched))
 
     def lose(self, call: Call, spends: bool) -> None:
-        group = call.group
-        if group is not None and group.leader == call.number:
-            self.let_go(group)
+        path = [] if call.group is None else call.group.path
+        led = [group for group in path if group.leader == call.number]
+        self.let_go(led)
+        for group in led:
             group.lost(spends, self.now, self.members(group))
 
-    def let_go(self, group: Group) -> None:
+    def let_go(self, groups: Sequence[Group]) -> None:
         """Those that were held could not have gone earlier."""
-        if group.warming and self.members(group) and not self.going():
+        if any(each.warming and self.members(each) for each in groups) and not self.going():
             self.anchor = self.now
 
     def succeed(self, call: Call) -> None:

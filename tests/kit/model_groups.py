@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import takewhile
 
 MISSES = 2
 TURN = 14
@@ -12,6 +13,7 @@ TURN = 14
 class Group:
     hold: int  # the bound of a hold
     ttl: int | None  # how long the prefix can be read after a call's dispatch
+    trunk: Group | None = None  # its prefix begins with that of this one
     tokens: int = 0  # of the prefix
     closed: bool = False
     sure: bool = False  # an answer says that it can be read, and none has missed it since
@@ -33,6 +35,11 @@ class Group:
     def warming(self) -> bool:
         return self.leader is not None
 
+    @property
+    def path(self) -> list[Group]:
+        """Itself, its trunk, the trunk of that, and so on."""
+        return [self] if self.trunk is None else [self, *self.trunk.path]
+
     def since(self, number: int, priority: int) -> int:
         """A call of the turn goes as early as the call that the turn began with."""
         since, until, left = self.turns.get(priority, (0, 0, 0))
@@ -44,11 +51,15 @@ class Group:
         return not left and number < until
 
     def admitted(self, number: int, priority: int, at: int, newest: int) -> bool:
-        """Whether the call leads."""
+        """Whether the call leads its group. Then it leads the trunk, too, if that is cold."""
         since, until, left = self.turns.get(priority, (0, 0, 0))
         if not left or number >= until:
             since, until, left = number, newest + 1, TURN
         self.turns[priority] = since, until, left - 1
+        led = list(takewhile(lambda group: group.lead(number, at), self.path))
+        return bool(led)
+
+    def lead(self, number: int, at: int) -> bool:
         if self.warm_until is None or at < self.warm_until:
             return False
         self.sure = False

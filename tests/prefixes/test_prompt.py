@@ -188,3 +188,29 @@ def test_a_model_that_has_read_a_prefix_is_not_given_up(proven: bool) -> None:
         for call in ask(group):
             groups.answered(call, Usage(1500, 10, cached=0))
     assert bool(ask("E")) is proven
+
+
+def trunk_of(provider: str) -> Any:
+    """The trunk of a call whose prompt goes on from one that others have, too."""
+    groups = Groups(Prefixes(provider=provider), json.loads, lambda: 0.0)
+    bodies = [
+        {"model": "gpt-4o", "messages": [{"role": "user", "content": TEXT + document * 300 + n}]}
+        for document in ("first document, ", "other document, ")
+        for n in "12"
+    ]
+    url = "http://h/v1/chat/completions"
+    found = [groups.see(url, json.dumps(body).encode()) for body in bodies]
+    calls = [groups.grouped(seen, None) for seen in found if seen is not None]
+    keys = {call.key for call in calls if call is not None}
+    assert len(keys) == 2
+    trunks = {getattr(key, "trunk", None) for key in keys}
+    assert len(trunks) == 1
+    return trunks.pop()
+
+
+def test_a_prefix_that_goes_on_from_a_shorter_one_is_a_branch_of_it() -> None:
+    assert trunk_of("vllm") is not None
+
+
+def test_with_a_key_of_its_own_a_prefix_goes_to_another_machine_than_its_trunk() -> None:
+    assert trunk_of("openai") is None

@@ -16,6 +16,7 @@ from xtremeflow import (
     Stats,
     TaskScheduler,
     TokenRateScheduler,
+    branch,
     report_first_token,
 )
 from xtremeflow.testing import run
@@ -322,3 +323,56 @@ def test_a_group_gives_way_where_a_machine_serves_only_some_of_its_calls(gives_w
         assert sent == [0.0, *[1.0] * 14, *[2.0 if gives_way else 1.0] * 5]
 
     run(main())
+
+
+def test_the_first_call_of_a_branch_waits_for_its_trunk() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        tasks = [
+            scheduler.submit(ask(f"{document}{n}"), prefix=branch("system", document))
+            for document in "ABC"
+            for n in range(2)
+        ]
+        await asyncio.gather(*tasks)
+        assert ask.sent == {"A0": 0.0, "A1": 1.0, "B0": 1.0, "C0": 1.0, "B1": 2.0, "C1": 2.0}
+        assert prefixes(scheduler.stats()).groups == 4
+
+    run(main())
+
+
+def test_a_branch_is_known_by_its_own_key() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        keys = [
+            branch("system", "a"),
+            "a",
+            branch("other", "a"),
+            branch(branch("x", "system"), "b"),
+        ]
+        await asyncio.gather(*(scheduler.submit(ask(n), prefix=key) for n, key in enumerate(keys)))
+        assert ask.sent == {0: 0.0, 1: 1.0, 2: 1.0, 3: 1.0}  # the last one waits for "system"
+        assert prefixes(scheduler.stats()).groups == 3
+
+    run(main())
+
+
+def test_a_trunk_that_is_swept_is_opened_again() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        for n in range(3000):
+            scheduler.submit(ask(n), prefix=branch(("trunk", n // 2), n)).cancel()
+            if n % 1000 == 0:
+                await asyncio.sleep(0)
+        await asyncio.sleep(400.0)
+        task = scheduler.submit(ask("last"), prefix=branch(("trunk", 0), 0))
+        assert await task == "last"
+
+    run(main())
+
+
+@pytest.mark.parametrize("wrong", [None, [], {}])
+def test_the_keys_of_a_branch_must_be_hashable(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="trunk must be hashable and not None, got"):
+        branch(wrong, "a")
+    with pytest.raises(TypeError, match="key must be hashable and not None, got"):
+        branch("a", wrong)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from math import ceil
 from typing import Any, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
+from xtremeflow.prefixes.branches import branch
 from xtremeflow.prefixes.marks import Ends
 from xtremeflow.prefixes.prompt import Prompt, api_of, marked_prompt_of, prompt_of
 from xtremeflow.prefixes.tree import CHUNK, Node, Window, digests_of, shared
@@ -27,6 +28,7 @@ _CHARACTERS_PER_TOKEN = 4  # as long as nothing else is known
 _HIT = 0.8  # of the expected tokens; fewer are those of a template that all prompts have
 _MISSES = 2  # of a group's calls, the first of which may have met a cold machine
 _WITHOUT = 3  # groups without a hit and none with one, after which prefixes are of no use
+_MOST_TRUNKS = 8  # that one prefix goes on from, the longest ones
 _MOST_PLACES = 1000  # URLs and models that are remembered
 _UNKNOWN = CacheRules(minimum=1024, unit=128)  # of a server that is not known
 
@@ -90,12 +92,14 @@ class Seen(NamedTuple):
 class Group:
     """Calls that share a prefix.
 
+    trunk   the key of the shorter prefix that it goes on from; None if there is none
     minute  the last one in which a call has come, and the calls in it
     misses  calls that should have found the prefix and did not; None once one has found it
     """
 
     model: str
     digest: int
+    trunk: Hashable = None
     minute: int = -1
     in_minute: int = 0
     misses: int | None = 0
@@ -115,7 +119,7 @@ class Grouped:
     """
 
     group: Group
-    key: tuple[int, int]
+    key: Hashable
     tokens: int
     share: float
     seen: Seen
@@ -136,7 +140,7 @@ def _allowed_by(limits: Iterable[Limit]) -> Allowed | None:
     return min(found, key=sum, default=None)
 
 
-class Account(Protocol):
+class GroupsScheduler(Protocol):
     """A scheduler, as far as the groups of its calls need it."""
 
     @property
@@ -154,9 +158,9 @@ class Account(Protocol):
 class Groups:
     """The groups of a client's calls.
 
-    decode   reads JSON
-    now      returns seconds
-    account  their scheduler; None if they are not sent
+    decode     reads JSON
+    now        returns seconds
+    scheduler  theirs; None if they are not sent
     """
 
     def __init__(
@@ -164,12 +168,12 @@ class Groups:
         prefixes: Prefixes,
         decode: Callable[[bytes], Any],
         now: Callable[[], float],
-        account: Account | None = None,
+        scheduler: GroupsScheduler | None = None,
     ) -> None:
         self._prefixes = prefixes
         self._decode = decode
         self._now = now
-        self._account = account
+        self._scheduler = scheduler
         self._window = Window(WINDOW)
         self._ends = Ends(4 * WINDOW)
         self._places: dict[str, Place | None] = {}
@@ -241,7 +245,7 @@ class Groups:
         input_tokens  those that its prompt is likely to have
         """
         rules, prompt = seen.rules, seen.prompt
-        node = shared(seen.end, -(-rules.minimum * _CHARACTERS_PER_TOKEN // CHUNK))
+        node = shared(seen.end, _chunks(rules))
         if node is None:
             return None
         length = min(node.end * CHUNK, len(prompt.text))
@@ -251,7 +255,10 @@ class Groups:
             tokens = int(share * input_tokens)
         group = self._group(node, seen)
         shard = self._shard(group, node, seen)
-        grouped = Grouped(group, (node.digest, shard), tokens, share, seen)
+        key: Hashable = (node.digest, shard)
+        if group.trunk is not None:
+            key = branch(group.trunk, key)
+        grouped = Grouped(group, key, tokens, share, seen)
         provider = seen.place.provider
         if provider is not None and provider.cache_key and not seen.body.get("prompt_cache_key"):
             name = f"xtremeflow-{_name(seen.prompt.text[:length])}-{shard}"
@@ -264,9 +271,10 @@ class Groups:
     def _group(self, node: Node, seen: Seen) -> Group:
         group = self._groups.get(node.digest)
         if group is None:
-            group = self._groups[node.digest] = Group(seen.body["model"], node.digest)
-            if self._account is not None:
-                self._account._give_way(seen.rules.per_minute is not None)
+            trunk = _trunk_of(node, seen.rules)
+            group = self._groups[node.digest] = Group(seen.body["model"], node.digest, trunk)
+            if self._scheduler is not None:
+                self._scheduler._give_way(seen.rules.per_minute is not None)
             if len(self._groups) > WINDOW:
                 self._groups.popitem(last=False)
         return group
@@ -282,7 +290,7 @@ class Groups:
             group.minute, group.in_minute = minute, 0
         shard = group.in_minute // most
         group.in_minute += 1
-        allowed = None if self._account is None else _allowed_by(self._account.limits)
+        allowed = None if self._scheduler is None else _allowed_by(self._scheduler.limits)
         if allowed is None:
             return shard
         part = node.calls / len(self._window)  # of all calls, as groups take their turns
@@ -294,8 +302,8 @@ class Groups:
         """Notes what an answer says of the cache. After some groups without a hit their model has
         no groups any more."""
         group, seen = grouped.group, grouped.seen
-        if self._account is not None and seen.place.provider is not None:
-            self._account._save(usage.input, seen.rules.saved(usage.cached, usage.written))
+        if self._scheduler is not None and seen.place.provider is not None:
+            self._scheduler._save(usage.input, seen.rules.saved(usage.cached, usage.written))
         if grouped.led or not usage.input:
             return
         if usage.cached > 0 and usage.cached >= _HIT * grouped.share * usage.input:
@@ -328,6 +336,30 @@ def _rules_of(place: Place, model: str) -> CacheRules | None:
         known = place.provider
         place.rules[model] = _UNKNOWN if known is None else known.cache_of(model)
     return place.rules[model]
+
+
+def _trunk_of(node: Node, rules: CacheRules) -> Hashable:
+    """Returns the key of the prefix that this one goes on from. None if there is none, or if it
+    could not be read: it has no mark of its own, or another key leads to another machine."""
+    if rules.marked or rules.keyed or rules.per_minute is not None:
+        return None
+    path: list[Node] = []
+    above = node.parent
+    while above is not None and len(path) < _MOST_TRUNKS:
+        above = shared(above, _chunks(rules))
+        if above is not None:
+            path.append(above)
+            above = above.parent
+    key: Hashable = None
+    for each in reversed(path):
+        own = (each.digest, 0)
+        key = own if key is None else branch(key, own)
+    return key
+
+
+def _chunks(rules: CacheRules) -> int:
+    """Returns the length of the shortest prefix that is cached."""
+    return -(-rules.minimum * _CHARACTERS_PER_TOKEN // CHUNK)
 
 
 def _name(text: str) -> str:

@@ -83,10 +83,29 @@ static int sweep(SchedulerObject *s)
     return r;
 }
 
-/* The group of a key that has none. NULL with an error set. */
-static xf_group *open_group(SchedulerObject *s, PyObject *key)
+static PyStructSequence_Field branch_fields[] = {
+    {"trunk", "the key of the shorter prefix, which may be a Branch itself"},
+    {"key", "that of the longer one"},
+    {NULL, NULL},
+};
+
+PyStructSequence_Desc xf_branch_desc = {"xtremeflow._core.Branch",
+                                        "The key of a prefix that goes on from a shorter one.",
+                                        branch_fields, 2};
+
+/* The key itself, and in `trunk` that of its trunk, or NULL. Both borrowed. */
+static PyObject *own_key(const SchedulerObject *s, PyObject *key, PyObject **trunk)
 {
-    xf_group *g = xf_open_group(&s->core, s->prefixes->hold_ns, LIFE_NS);
+    bool is_branch = Py_IS_TYPE(key, s->st->branch_type);
+    *trunk = is_branch ? PyStructSequence_GET_ITEM(key, 0) : NULL;
+    return is_branch ? PyStructSequence_GET_ITEM(key, 1) : key;
+}
+
+/* The group of a key that has none, a branch of `trunk` if that is not NULL. NULL with an error
+   set. */
+static xf_group *open_group(SchedulerObject *s, PyObject *key, xf_group *trunk)
+{
+    xf_group *g = xf_open_group(&s->core, s->prefixes->hold_ns, LIFE_NS, trunk);
     if (g == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -102,22 +121,46 @@ static xf_group *open_group(SchedulerObject *s, PyObject *key)
     return g;
 }
 
+/* The group of a key, which may be a Branch. Its trunks are opened first. NULL with an error set.
+ */
+static xf_group *group_of(SchedulerObject *s, PyObject *given)
+{
+    PyObject *trunk_key, *key = own_key(s, given, &trunk_key);
+    PyObject *index = PyDict_GetItemWithError(s->prefixes->groups, key); /* borrowed */
+    if (index != NULL) {
+        return group_at(s, index);
+    }
+    if (PyErr_Occurred()) {
+        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
+            PyErr_Format(PyExc_TypeError, "prefix must be hashable, or None, not %R", key);
+        }
+        return NULL;
+    }
+    if (sweep(s) < 0) {
+        return NULL;
+    }
+    if (trunk_key == NULL) {
+        return open_group(s, key, NULL);
+    }
+    if (Py_EnterRecursiveCall(" in the trunks of a prefix") != 0) {
+        return NULL;
+    }
+    xf_group *trunk = group_of(s, trunk_key), *g = NULL;
+    if (trunk != NULL) {
+        trunk->live++; /* what runs meanwhile does not forget it */
+        g = open_group(s, key, trunk);
+        trunk->live--;
+    }
+    Py_LeaveRecursiveCall();
+    return g;
+}
+
 int xf_prefix_join(CallObject *c, PyObject *key, int64_t tokens)
 {
     SchedulerObject *s = c->scheduler;
     const xf_prefixes *p = prefixes_of(s);
-    if (p == NULL) {
-        return -1;
-    }
-    PyObject *index = PyDict_GetItemWithError(p->groups, key); /* borrowed */
-    xf_group *g = index != NULL ? group_at(s, index) : NULL;
-    if (g == NULL && PyErr_Occurred()) {
-        if (PyErr_ExceptionMatches(PyExc_TypeError)) {
-            PyErr_Format(PyExc_TypeError, "prefix must be hashable, or None, not %R", key);
-        }
-        return -1;
-    }
-    if (g == NULL && (sweep(s) < 0 || (g = open_group(s, key)) == NULL)) {
+    xf_group *g = p != NULL ? group_of(s, key) : NULL;
+    if (g == NULL) {
         return -1;
     }
     g->hold_ns = p->hold_ns;

@@ -17,8 +17,12 @@ typedef struct xf_prefixes {
     int64_t expected, read, written; /* tokens */
 } xf_prefixes;
 
-/* Makes `c`, which is not submitted yet, one of the calls of that prefix. `tokens` are those of the
-   prefix, 0 if unknown. Runs code of the key. 0, or -1 with an error set. */
+/* The type Branch: the key of a prefix that goes on from a shorter one. */
+extern PyStructSequence_Desc xf_branch_desc;
+
+/* Makes `c`, which is not submitted yet, one of the calls of that prefix. The key may be a Branch.
+   `tokens` are those of the prefix, 0 if unknown. Runs code of the key. 0, or -1 with an error set.
+ */
 int xf_prefix_join(CallObject *c, PyObject *key, int64_t tokens);
 
 /* Notes that the answer to `c` has begun, or that the call has succeeded, before the core is

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from xtremeflow.http._json import decode
 from xtremeflow.http._leading import as_grouped
-from xtremeflow.prefixes.groups import Account, Grouped, Groups, Prefixes, Seen
+from xtremeflow.prefixes.groups import Grouped, Groups, GroupsScheduler, Prefixes, Seen
 from xtremeflow.providers import PROVIDERS, Provider
 from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.values.usage import Usage
@@ -19,14 +19,14 @@ AHEAD = 512
 class LookAhead:
     """The lines that were read and are not sent yet, as far as they may share a prefix.
 
-    now, account  see `Groups`
+    now, scheduler  see `Groups`
     """
 
     def __init__(
-        self, provider: Provider, now: Callable[[], float], account: Account | None = None
+        self, provider: Provider, now: Callable[[], float], scheduler: GroupsScheduler | None = None
     ) -> None:
         known = provider.name if provider.name in PROVIDERS else None
-        self._groups = Groups(Prefixes(provider=known), decode, now, account)
+        self._groups = Groups(Prefixes(provider=known), decode, now, scheduler)
         self._held: list[tuple[RequestLine, Seen]] = []
 
     def hold(self, request: RequestLine) -> bool:

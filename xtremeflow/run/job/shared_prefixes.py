@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Hashable
 
 from xtremeflow.cli.amounts import counted
 from xtremeflow.prefixes.prompt import NEXT, SAID
@@ -46,7 +47,7 @@ class SharedPrefixes:
         self._look_ahead = LookAhead(provider, lambda: 0.0)
         self._tokens: dict[int, int] = {}
         self._groups: set[int] = set()
-        self._led: set[tuple[int, int]] = set()
+        self._led: set[Hashable] = set()
         self._alone: list[str] = []
 
     @property
