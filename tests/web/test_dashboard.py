@@ -167,6 +167,13 @@ def test_an_order_that_makes_no_sense_is_refused_and_changes_nothing(order: Any,
     assert (scheduler.limits, scheduler.max_concurrency, scheduler.is_paused) == (*before, False)
 
 
+def test_an_order_for_a_limit_that_is_learned_says_why_it_cannot_be_changed() -> None:
+    controls = Controls({"default": TaskScheduler(adapt=True)})
+    said = "no limit was given, so none can be changed, got 'tokens': those that are learned"
+    with pytest.raises(ControlError, match=said):
+        controls.do({"action": "limit", "name": "tokens", "amount": 5})
+
+
 # ---- the server ----
 
 

@@ -83,6 +83,11 @@ class Controls:
             raise ControlError(f"amount must be a number above 0, got {amount!r}")
         if per is not None and not _is_positive(per):
             raise ControlError(f"per must be a number of seconds above 0, got {per!r}")
+        if not scheduler.limits:
+            raise ControlError(
+                f"no limit was given, so none can be changed, got {name!r}: those that are learned "
+                "follow the provider's answers"
+            )
         found = [
             limit
             for limit in scheduler.limits
@@ -90,7 +95,7 @@ class Controls:
         ]
         if len(found) != 1:
             known = ", ".join(f"{limit.name} per {limit.per:g} s" for limit in scheduler.limits)
-            raise ControlError(f"the limit must be one of: {known or 'none is set'}; got {name!r}")
+            raise ControlError(f"the limit must be one of: {known}; got {name!r}")
         [limit] = found
         try:
             share = amount / limit.amount
