@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.providers.provider import ANY
+from xtremeflow.run.input import source
 from xtremeflow.run.input.requests import BadLine, RequestLine, fingerprint, parse
 from xtremeflow.run.input.source import Source, SourceError
 
@@ -137,6 +139,17 @@ def test_a_line_longer_than_any_chunk(tmp_path: Path) -> None:
     path = tmp_path / "in"
     path.write_bytes(b"x" * 3_000_000 + b"\n" + b"y")
     assert [len(line) for line in read(path)] == [3_000_000, 1]
+
+
+def test_a_line_of_many_pieces_takes_time_by_its_length_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_CHUNK", 64)
+    path = tmp_path / "in"
+    path.write_bytes(b"x" * 8_000_000 + b"\n" + b"y")
+    begin = time.monotonic()
+    assert [len(line) for line in read(path)] == [8_000_000, 1]
+    assert time.monotonic() - begin < 30  # it would be minutes, if each piece copied the others
 
 
 def test_an_input_that_cannot_be_read(tmp_path: Path) -> None:

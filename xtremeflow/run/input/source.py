@@ -60,13 +60,16 @@ class Source:
 
         Raises SourceError if the input breaks off or cannot be read.
         """
-        rest = b""
+        begun: list[bytes] = []  # the pieces of a line whose end is to come
         async with contextlib.aclosing(self._chunks()) as chunks:
             async for chunk in chunks:
-                lines = (rest + chunk).split(b"\n") if rest else chunk.split(b"\n")
-                rest = lines.pop()
-                yield lines
-        if rest:
+                first, *lines = chunk.split(b"\n")
+                begun.append(first)
+                if lines:
+                    whole = b"".join(begun)
+                    begun = [lines.pop()]
+                    yield [whole, *lines]
+        if rest := b"".join(begun):
             yield [rest]
 
     def count(self) -> int:
