@@ -46,6 +46,10 @@ def listing(directory: Path) -> dict[str, bytes]:
         ("-o p.png --plot p.png", "p.png would be the output and the picture"),
         ("--plot nowhere/p.png", "no file can be written there"),
         ("-o nowhere/o.jsonl", "No such file or directory"),
+        ("-o loop.jsonl", "Too many levels of symbolic links"),
+        ("--key-file loop.jsonl", "cannot read the key from loop.jsonl: Too many levels"),
+        ("-o " + "o" * 300, "File name too long"),
+        ("-o " + "o" * 248 + ".jsonl", "File name too long"),  # that of the errors
         ("-o notes.txt", "the end of notes.txt is not a result"),
         ("-o lines.txt", "line 1 of lines.txt is not a result"),
         ("-o other.jsonl", "line 1 of the input is not the one that was done before"),
@@ -58,6 +62,7 @@ def listing(directory: Path) -> dict[str, bytes]:
 def test_a_refused_run_changes_no_file(tmp_path: Path, options: str, said: str) -> None:
     for name in ("in.jsonl", "in.errors.png", "h.runs.jsonl"):
         (tmp_path / name).write_text(json.dumps(plain("a")) + "\nbad\n")
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
     (tmp_path / "key").write_text(KEY)
     (tmp_path / "bad-key").write_text(f"{KEY} x")
     (tmp_path / "notes.txt").write_text("one line without an end")

@@ -173,17 +173,17 @@ class Order:
         }
         if self.options.plot is not None:
             written["picture"] = self.options.plot
-        names: dict[Path, str] = {}
+        names: dict[str, str] = {}
         for what, path in written.items():
-            if path.exists() and self.source.is_same(path.stat()):
+            # Of os.path, which takes any path for none rather than raise an error for it.
+            if os.path.exists(path) and self.source.is_same(path.stat()):
                 raise Misuse(f"{path} is the input: choose another output")
-            other = names.setdefault(path.resolve(), what)
+            real = os.path.realpath(path)
+            other = names.setdefault(real, what)
             if other != what:
                 raise Misuse(f"{path} would be the {other} and the {what}: choose another name")
-            if (
-                self.options.key_file is not None
-                and path.resolve() == self.options.key_file.resolve()
-            ):
+            key_file: Path | None = self.options.key_file
+            if key_file is not None and real == os.path.realpath(key_file):
                 raise Misuse(f"{path} is the key's file: choose another output")
 
     def find_key(self) -> Key | None:
