@@ -11,13 +11,19 @@ static int64_t guess(const xf_backoff *b, uint32_t step)
     return length < b->max_ns ? length : b->max_ns;
 }
 
+static int64_t smaller(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* The least length of a told wait after `step` episodes since the last success. If no call has
    passed since the last episode, its told wait was untrue, and this one may be untrue too. */
 static int64_t least(const xf_backoff *b, uint32_t step)
 {
     int64_t length = step > 0 ? XF_UNTRUE_NS << (step < 20 ? step - 1 : 19) : 0;
-    length = length < b->base_ns ? length : b->base_ns;
-    return length < b->max_ns ? length : b->max_ns;
+    int64_t most = XF_UNTRUE_TIMES * smaller(b->told_ns, INT64_MAX / XF_UNTRUE_TIMES);
+    most = most > b->base_ns ? most : b->base_ns;
+    return smaller(length, smaller(most, b->max_ns));
 }
 
 int64_t xf_cooldown_open(xf_cooldown *c, const xf_backoff *b, bool fresh, int64_t now)

@@ -13,8 +13,10 @@
 #include <stdint.h>
 
 /* The least wait after a told wait that turned out untrue. The next one is twice that, and so on up
-   to `base_ns`. */
+   to `base_ns`, or to so many times the told wait if that is longer: where a refused call counts,
+   clients that come as soon as they are told may keep each other refused for ever. */
 #define XF_UNTRUE_NS INT64_C(50000000) /* 50 ms */
+#define XF_UNTRUE_TIMES 8
 
 typedef struct xf_cooldown {
     int64_t until;       /* no admission before this instant, ns */

@@ -19,10 +19,25 @@ TEST(a_wait_that_turns_out_untrue_grows_until_a_call_passes)
     }
     const xf_backoff longer = {.told_ns = 5 * SECOND, .base_ns = 2 * SECOND, .max_ns = 60 * SECOND};
     xf_call *c = dispatched(0, 0, now);
-    CHECK_EQ(xf_refused(&s, c, &longer, now), now + 5 * SECOND);
-    now += 5 * SECOND;
+    CHECK_EQ(xf_refused(&s, c, &longer, now), now + 12800 * MS);
+    now += 12800 * MS;
     xf_finish(&s, dispatched(0, 0, now), XF_SUCCEEDED, now);
     CHECK_EQ(xf_refused(&s, dispatched(0, 0, now), &zero, now), now);
+    stop();
+}
+
+TEST(an_untrue_wait_grows_beyond_itself)
+{
+    const xf_backoff told = {.told_ns = SECOND, .base_ns = SECOND, .max_ns = 60 * SECOND};
+    const int64_t waits[] = {1000, 1000, 1000, 1000, 1000, 1000, 1600, 3200, 6400, 8000, 8000};
+    int64_t now = SECOND;
+    start(NULL, 0, XF_UNLIMITED);
+    for (size_t i = 0; i < sizeof(waits) / sizeof(*waits); i++) {
+        xf_call *c = dispatched(0, 0, now);
+        CHECK_EQ(xf_refused(&s, c, &told, now), now + waits[i] * MS);
+        xf_finish(&s, c, XF_FAILED, now);
+        now += waits[i] * MS;
+    }
     stop();
 }
 

@@ -17,7 +17,7 @@ from kit.model_limit import MS, Figures, Law, Limit, Pace
 
 CATCH_UP = 25 * MS  # lateness beyond this is not made good
 MARGIN_GRAIN = 1_000 * MS
-UNTRUE = 50_000_000
+UNTRUE, UNTRUE_TIMES = 50_000_000, 8
 OUTAGE_AFTER = 3  # failures in a row
 MARGIN_STEP = 5 * MS
 MARGIN_MOST = 2_000 * MS
@@ -605,7 +605,8 @@ class Model:
         guess = min(base * 2**step if exponential else base, cap)
         wait = guess if told is None else told
         if told is not None and opens and step:  # the last wait was untrue
-            wait = max(told, min(UNTRUE * 2 ** min(step - 1, 19), base, cap))
+            most = min(max(base, UNTRUE_TIMES * told), cap)
+            wait = max(told, min(UNTRUE * 2 ** min(step - 1, 19), most))
         if opens:
             self.generation += 1
             self.step += 1
