@@ -82,6 +82,7 @@ enum {
     XF_E_EVENT = -17,    /* a server-sent event is larger than its reader allows */
     XF_E_FILES = -16,    /* no file descriptor is left, and no connection that may become free */
     XF_E_STATUS = -19,   /* a status of more than three digits */
+    XF_E_PROXY = -20,    /* the proxy refuses the tunnel to the server */
     XF_E_FORKED = -18,   /* the engine is the parent process's, from before a fork */
 };
 

@@ -146,6 +146,17 @@ static bool head_too_large(const xf_transfer *t, int code)
     return sent > 0;
 }
 
+/* Whether a proxy refuses the tunnel to the server, and would do so again: it wants other
+ * credentials, or forbids the address. */
+static bool proxy_refuses(const xf_transfer *t)
+{
+    long status = 0;
+    if (!t->outcome.sends) {
+        t->engine->curl->easy_getinfo(t->easy->curl, CURLINFO_HTTP_CONNECTCODE, &status);
+    }
+    return status >= 400 && status < 500 && status != 408 && status != 429;
+}
+
 static void note_outcome(xf_transfer *t, int code)
 {
     const xf_engine *e = t->engine;
@@ -160,6 +171,8 @@ static void note_outcome(xf_transfer *t, int code)
         code = XF_E_GZIP_CUT;
     } else if (code && head_too_large(t, code)) {
         code = XF_E_HEAD;
+    } else if (code && proxy_refuses(t)) {
+        code = XF_E_PROXY;
     }
     o->code = code;
     e->curl->easy_getinfo(c, CURLINFO_NUM_CONNECTS, &o->connects);
@@ -182,7 +195,7 @@ static void note_outcome(xf_transfer *t, int code)
     o->os_errno = (int)os_errno;
     o->connected = o->sends > 0;
     o->unsent = unsent(t);
-    if (code > 0) {
+    if (code > 0 || code == XF_E_PROXY) {
         const char *text = t->easy->error[0] ? t->easy->error : e->curl->easy_strerror(code);
         o->message = strdup(text);
     }

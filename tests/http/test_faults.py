@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 from kit.http import Request, serving
 
-from xtremeflow import http
+from xtremeflow import TokenRateScheduler, http
+from xtremeflow.answers import attempt
 from xtremeflow.http import Client
 
 
@@ -301,6 +302,31 @@ def test_requests_go_through_the_proxy_that_is_given_or_set() -> None:
                             await client.get("http://nowhere.invalid/y")
                 finally:
                     del os.environ[name]
+
+    run(main())
+
+
+@pytest.mark.parametrize("status", [407, 403, 502])
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_a_proxy_that_refuses_is_not_asked_again(
+    status: int, scheduled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attempt, "_FIRST_PAUSE", 0.001)
+
+    async def handler(request: Request) -> None:
+        await request.answer(b"no", status, {"proxy-authenticate": 'Basic realm="x"'})
+
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=1e6) if scheduled else None
+        async with (
+            serving(handler) as proxy,
+            Client(proxy=proxy.url, scheduler=scheduler, retries=2) as client,
+        ):
+            with pytest.raises(http.ConnectError, match=str(status)) as caught:
+                await client.post("https://nowhere.invalid/x")
+            assert isinstance(caught.value, http.ProxyRefused) is (status != 502)
+            assert len(proxy.requests) == (3 if status == 502 else 1)
+            assert {request.method for request in proxy.requests} == {"CONNECT"}
 
     run(main())
 

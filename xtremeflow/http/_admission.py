@@ -17,6 +17,7 @@ from xtremeflow.http._errors import (
     CertificateError,
     ClientClosed,
     CodingError,
+    ProxyRefused,
     TooLarge,
     TransportError,
     not_admitted,
@@ -50,7 +51,9 @@ def is_safe(error: Exception) -> bool:
     return (
         isinstance(error, TransportError)
         and error.retry_safe
-        and not isinstance(error, (CertificateError, ClientClosed, CodingError, TooLarge))
+        and not isinstance(
+            error, (CertificateError, ClientClosed, CodingError, ProxyRefused, TooLarge)
+        )
     )
 
 

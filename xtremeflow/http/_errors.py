@@ -139,6 +139,11 @@ class ProxyError(ConnectError):
     """The proxy could not be used."""
 
 
+class ProxyRefused(ProxyError):
+    """The proxy refuses the connection to the server: it wants other credentials (407), or forbids
+    the address. No other attempt mends that."""
+
+
 class TLSError(ConnectError):
     """The TLS handshake failed."""
 
@@ -252,6 +257,7 @@ _OWN: dict[int, tuple[type[TransportError], str]] = {
     ),
     -14: (CodingError, "the answer's body is not the gzip stream that was announced"),
     -15: (ProtocolError, "the answer's body ends before its gzip stream does"),
+    -20: (ProxyRefused, "the proxy refuses the connection to the server"),
     -17: (EventTooLarge, "an event of the stream is larger than max_event"),
     -18: (
         ClientForked,
@@ -297,6 +303,7 @@ def transport_error(method: str, url: str, ending: _http.Ending) -> Exception:
         return MemoryError("libcurl is out of memory")
     if code < 0:
         kind, text = _OWN[code]
+        text = f"{text}: {message}" if message else text
     else:
         kind, text = _classify(code, ending.connected), message or f"libcurl error {code}"
         text = _QUOTED_URL.sub(lambda found: repr(shown_url(found[1])), text)  # a proxy's URL

@@ -25,6 +25,7 @@ from xtremeflow.http._errors import (
     InvalidRequest,
     ProtocolError,
     ProxyError,
+    ProxyRefused,
     Timeout,
     TransportError,
     UploadAborted,
@@ -234,7 +235,8 @@ def _as_the_sdks(error: Exception) -> bool:
     """Whether the SDKs send a request again after this error. They do so even if it may have been
     executed, since paying twice is better than having no answer."""
     passing = (ConnectError, ConnectionLost, IdleTimeout)
-    return isinstance(error, passing) and not isinstance(error, CertificateError)
+    lasting = (CertificateError, ProxyRefused)
+    return isinstance(error, passing) and not isinstance(error, lasting)
 
 
 class _Opened(NamedTuple):
