@@ -136,7 +136,11 @@ def test_a_command_that_is_none_is_told_in_one_line() -> None:
         assert "--help)" in said.stderr
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["run", "--dry-run"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["run", "--dry-run"], ["completion", "bash"],
+     ["share", "status", "shm:nobody-is-there"]],
+)  # fmt: skip
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path, arguments: list[str]) -> None:
     if "--dry-run" in arguments:
         lines = [plain(model=f"model-{i}") for i in range(9000)]

@@ -29,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _status(options.share, kept, as_json=options.json)
     except ValueError as error:
         parser.error(str(error))
+    except BrokenPipeError:  # of the output
+        raise
     except (ShareError, OSError) as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return FAILED
