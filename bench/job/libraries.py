@@ -29,8 +29,8 @@ from random import Random
 from typing import Any
 
 from bench.job.result import Call as Attempt
-from bench.job.result import Runner, run_job
-from bench.job.simulated import Job, size_job
+from bench.job.result import JobWay, run_job
+from bench.job.simulated import SimulatedJob, size_job
 from bench.job.ways import expected_answer, run_scheduled, run_usual, usual_concurrency
 from bench.measure import Numbers, middle, rounds
 from bench.peers import (
@@ -49,7 +49,7 @@ from xtremeflow.simulation.traces import TraceRequest, load_trace
 from xtremeflow.testing import CallResponse, RateLimitError
 
 
-async def run_old(job: Job, call: Attempt, scheduler: Any, max_retries: int) -> None:
+async def run_old(job: SimulatedJob, call: Attempt, scheduler: Any, max_retries: int) -> None:
     old = load(OLD)
     answer = expected_answer(job)
 
@@ -72,13 +72,13 @@ async def run_old(job: Job, call: Attempt, scheduler: Any, max_retries: int) -> 
     await asyncio.gather(*tasks)
 
 
-async def run_old_as_documented(job: Job, call: Attempt) -> None:
+async def run_old_as_documented(job: SimulatedJob, call: Attempt) -> None:
     tokens = job.limit("tokens")
     scheduler = load(OLD).TokenRateScheduler(max_concurrency=10, max_tps=tokens.amount / tokens.per)
     await run_old(job, call, scheduler, max_retries=3)
 
 
-async def run_old_at_its_best(job: Job, call: Attempt) -> None:
+async def run_old_at_its_best(job: SimulatedJob, call: Attempt) -> None:
     tokens, requests = job.limit("tokens"), job.limit("requests")
     scheduler = load(OLD).TokenRateScheduler(
         max_tps=tokens.amount / tokens.per,
@@ -102,7 +102,7 @@ async def retried(
         await asyncio.sleep(delay)
 
 
-async def run_limited(job: Job, call: Attempt) -> None:
+async def run_limited(job: SimulatedJob, call: Attempt) -> None:
     from aiolimiter import AsyncLimiter
 
     tokens, requests = (
@@ -120,7 +120,7 @@ async def run_limited(job: Job, call: Attempt) -> None:
     await asyncio.gather(*map(one, job.requests))
 
 
-async def run_reserved(job: Job, call: Attempt) -> None:
+async def run_reserved(job: SimulatedJob, call: Attempt) -> None:
     limits = {limit.name: round(limit.amount) for limit in job.limits}
     limiter = token_throttle(limits, round(job.limit("tokens").per))
     answer, random = expected_answer(job), Random(job.seed)
@@ -134,7 +134,7 @@ async def run_reserved(job: Job, call: Attempt) -> None:
     await asyncio.gather(*map(one, job.requests))
 
 
-WAYS: dict[str, Runner] = {
+WAYS: dict[str, JobWay] = {
     OURS: run_scheduled,
     SEMAPHORE: run_usual,
     f"{OLD}, as documented": run_old_as_documented,

@@ -7,7 +7,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from bench.job.simulated import Job
+from bench.job.simulated import SimulatedJob
 from xtremeflow.simulation.ideal import earliest_admissions
 from xtremeflow.simulation.traces import TraceRequest
 from xtremeflow.testing import (
@@ -20,7 +20,7 @@ from xtremeflow.testing import (
 Call = Callable[[TraceRequest], Awaitable[CallResponse]]
 """One attempt of a request at the provider; raises RateLimitError when it is refused."""
 
-Runner = Callable[[Job, Call], Awaitable[None]]
+JobWay = Callable[[SimulatedJob, Call], Awaitable[None]]
 """A way to do a job: makes every request's call until it is answered or given up."""
 
 
@@ -28,7 +28,7 @@ Runner = Callable[[Job, Call], Awaitable[None]]
 class JobResult:
     """What came of a job. Times are in seconds, those of `arrivals` from the job's start."""
 
-    job: Job
+    job: SimulatedJob
     ideal_wall: float
     wall: float
     quota_used: float  # of the tokens that the limit allowed by the last admission, the share taken
@@ -64,7 +64,7 @@ class JobResult:
         return ordered[max(0, math.ceil(percent / 100 * len(ordered)) - 1)]
 
 
-async def run_job(job: Job, runner: Runner) -> JobResult:
+async def run_job(job: SimulatedJob, runner: JobWay) -> JobResult:
     """Does `job` by `runner`, on the running loop's clock, and measures it."""
     provider = job.provider()
     clock = clock_of(asyncio.get_running_loop())
@@ -93,7 +93,7 @@ async def run_job(job: Job, runner: Runner) -> JobResult:
     )
 
 
-def _quota_used(job: Job, admitted: Sequence[Arrival]) -> float:
+def _quota_used(job: SimulatedJob, admitted: Sequence[Arrival]) -> float:
     if not admitted:
         return 0.0
     limit = job.limit("tokens")

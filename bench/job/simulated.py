@@ -17,7 +17,7 @@ from xtremeflow.testing import CallRequest, LatencyModel, SimulatedProvider, Tok
 
 
 @dataclass(frozen=True)
-class Job:
+class SimulatedJob:
     """Requests to be sent in their order, all there from the start, and a provider's limits.
 
     The provider enforces the limits, of "tokens" and "requests", as continuous buckets that start
@@ -57,7 +57,7 @@ def size_job(
     minute: float = 5.0,
     latency: LatencyModel | None = None,
     seed: int = 0,
-) -> Job:
+) -> SimulatedJob:
     """The job whose token limit makes its ideal wall time `seconds`.
 
     Its provider's minute, which is what its buckets hold, lasts `minute` seconds, and its latencies
@@ -91,7 +91,7 @@ def size_job(
         Limit("tokens", tokens, per=minute, capacity=tokens),
         Limit("requests", calls, per=minute, capacity=calls),
     )
-    return Job(requests, limits, latency, seed, speed)
+    return SimulatedJob(requests, limits, latency, seed, speed)
 
 
 def _durations(requests: Sequence[TraceRequest], latency: LatencyModel, seed: int) -> list[float]:

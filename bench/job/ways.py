@@ -10,14 +10,14 @@ from random import Random
 from statistics import mean, pstdev
 
 from bench.job.result import Call
-from bench.job.simulated import Job
+from bench.job.simulated import SimulatedJob
 from xtremeflow import TokenRateScheduler, auto_backoff, report_token_usage
 from xtremeflow.demo.usual import usual_delay
 from xtremeflow.simulation.traces import TraceRequest
 from xtremeflow.testing import RateLimitError
 
 
-async def run_scheduled(job: Job, call: Call) -> None:
+async def run_scheduled(job: SimulatedJob, call: Call) -> None:
     """Starts every call through a TokenRateScheduler with the provider's limits."""
     scheduler = TokenRateScheduler(limits=job.limits)
     answer = expected_answer(job)
@@ -38,7 +38,7 @@ async def run_scheduled(job: Job, call: Call) -> None:
     await asyncio.gather(*tasks)
 
 
-def expected_answer(job: Job) -> int:
+def expected_answer(job: SimulatedJob) -> int:
     """The estimate of every answer's length: its mean plus one standard deviation.
 
     Both are known from a trial run. Together, the estimates of n calls in flight miss by about
@@ -49,7 +49,7 @@ def expected_answer(job: Job) -> int:
 
 
 async def run_usual(
-    job: Job, call: Call, *, concurrency: int | None = None, max_retries: int | None = None
+    job: SimulatedJob, call: Call, *, concurrency: int | None = None, max_retries: int | None = None
 ) -> None:
     """Starts all calls at once behind an asyncio.Semaphore; each retries on its own.
 
@@ -77,7 +77,7 @@ async def run_usual(
     await asyncio.gather(*(one(request) for request in job.requests))
 
 
-def usual_concurrency(job: Job) -> int:
+def usual_concurrency(job: SimulatedJob) -> int:
     """Twice the limits' calls per second times a call's mean duration."""
     tokens = job.limit("tokens")
     cost = mean(request.total_tokens for request in job.requests)

@@ -39,7 +39,7 @@ RIGHT = {name: provider.rule for name, provider in PROVIDERS.items()}
 
 
 @dataclass
-class Job:
+class ChargedJob:
     """A job at a provider, and what was believed of its charges after each answer."""
 
     world: World
@@ -47,7 +47,7 @@ class Job:
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
     beliefs: list[tuple[float, Belief]] = field(default_factory=list[tuple[float, Belief]])
 
-    async def run(self, settle: Callable[[Job, int, Usage], None], learned: bool) -> None:
+    async def run(self, settle: Callable[[ChargedJob, int, Usage], None], learned: bool) -> None:
         world, scheduler = self.world, self.scheduler
 
         def cost(index: int) -> Mapping[str, float] | float:
@@ -82,21 +82,21 @@ class Job:
                 pass
 
 
-def by_rule(job: Job, index: int, usage: Usage) -> None:
+def by_rule(job: ChargedJob, index: int, usage: Usage) -> None:
     job.scheduler.settle(usage, model="m")
 
 
-def always(job: Job, index: int, usage: Usage) -> None:
+def always(job: ChargedJob, index: int, usage: Usage) -> None:
     read, written = usage.input, usage.output
     amounts = {"tokens": read + written, "input_tokens": read, "output_tokens": written}
     report_token_usage(amounts).close()
 
 
-def never(job: Job, index: int, usage: Usage) -> None:
+def never(job: ChargedJob, index: int, usage: Usage) -> None:
     pass
 
 
-Way = tuple[Callable[[Job, int, Usage], None], bool]
+Way = tuple[Callable[[ChargedJob, int, Usage], None], bool]
 WAYS: Mapping[str, Way] = {
     "always given back": (always, False),
     "never given back": (never, False),
@@ -146,7 +146,7 @@ def measure(profile: str, way: str, adapt: bool, minutes: float, seed: int) -> R
             scheduler = TokenRateScheduler(adapt=True)
         else:
             scheduler = TokenRateScheduler(limits=limits(world), adapt="bounded")
-        done = Job(world, scheduler)
+        done = ChargedJob(world, scheduler)
         await done.run(*WAYS[way])
         elapsed = asyncio.get_running_loop().time() - done.began
         stats = world.provider.stats

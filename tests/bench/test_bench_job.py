@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.job.result import JobResult, run_job
-from bench.job.simulated import Job, size_job
+from bench.job.simulated import SimulatedJob, size_job
 from bench.job.ways import expected_answer, run_scheduled, run_usual
 from xtremeflow import Limit
 from xtremeflow.simulation.ideal import earliest_admissions
@@ -20,7 +20,7 @@ SAMPLE = load_trace()
 
 
 @pytest.fixture(scope="module")
-def job() -> Job:
+def job() -> SimulatedJob:
     return size_job(SAMPLE)
 
 
@@ -84,7 +84,7 @@ class TestBound:
     def test_it_is_reached_by_perfect_dispatch_and_not_beaten(self, lengths, tokens, calls, seed):
         requests = [TraceRequest(i, *pair) for i, pair in enumerate(lengths)]
         limits = [Limit("tokens", tokens, per=7.0), Limit("requests", calls, per=3.0)]
-        job = Job(requests, limits, seed=seed)
+        job = SimulatedJob(requests, limits, seed=seed)
         perfect = run(run_job(job, run_perfectly))
         assert perfect.stats.refused == 0
         assert perfect.wall == pytest.approx(perfect.ideal_wall, abs=1e-6)
@@ -120,7 +120,7 @@ class TestMeasurement:
         latency = LatencyModel(0.0, first_token=1.0, per_prompt_token=0.0, per_output_token=0.0)
         requests = [TraceRequest(i, 10, 0) for i in range(4)]
         limits = [Limit("tokens", 20, per=4.0), Limit("requests", 100, per=1.0)]
-        job = Job(requests, limits, latency)
+        job = SimulatedJob(requests, limits, latency)
 
         async def runner(job, call):  # two at once, then one 1 s late, and one in time after it
             calls = [asyncio.ensure_future(call(request)) for request in job.requests[:2]]
@@ -164,7 +164,7 @@ class TestScheduled:
 
     def test_the_estimate_is_a_deviation_above_the_mean(self, job):
         requests = [TraceRequest(0, 5, 10), TraceRequest(1, 5, 20)]
-        assert expected_answer(Job(requests, job.limits)) == 20
+        assert expected_answer(SimulatedJob(requests, job.limits)) == 20
 
 
 class TestUsual:

@@ -14,7 +14,7 @@ from xtremeflow.refusals import is_refusal, retry_delay
 from xtremeflow.testing import CallRequest
 
 
-class Job(Protocol):
+class CallSource(Protocol):
     """Requests for a provider; `call` sends one of them, and raises Refused."""
 
     @property
@@ -25,12 +25,12 @@ class Job(Protocol):
     def call(self) -> Callable[[int], Awaitable[object]]: ...
 
 
-async def sdk(job: Job) -> None:
+async def sdk(job: CallSource) -> None:
     """64 at a time; retries as the SDKs do them, but without an end."""
     await pooled(job, lambda: 64, lambda ok: None)
 
 
-async def aimd(job: Job) -> None:
+async def aimd(job: CallSource) -> None:
     """The number of calls at a time grows by one a round, and is halved by a refusal."""
     size, halved = 8.0, float("-inf")
     clock = asyncio.get_running_loop().time
@@ -45,7 +45,7 @@ async def aimd(job: Job) -> None:
     await pooled(job, lambda: int(size), learn)
 
 
-async def pooled(job: Job, size: Callable[[], int], learn: Callable[[bool], None]) -> None:
+async def pooled(job: CallSource, size: Callable[[], int], learn: Callable[[bool], None]) -> None:
     """`size` says how many calls at a time, `learn` is told of each attempt whether it passed."""
     random = Random(job.seed)
     running = 0
