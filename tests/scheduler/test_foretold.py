@@ -180,8 +180,8 @@ class Fed:
         if learner is not None:
             told = learner._told
             learned += [
-                {i: (last.limit, last.remaining, last.reset) for i, last in told._last.items()},
-                told._others_at,
+                {i: (one.limit, one.remaining, one.reset) for i, one in told._told.items()},
+                told._forget_at,
             ]
             if learner.slots is not None:
                 state = {k: v for k, v in vars(learner.slots).items() if k != "_knee"}

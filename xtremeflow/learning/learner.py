@@ -93,9 +93,7 @@ class Learner:
             self.slots = Slots(before.concurrency)
             self._why = self.slots.reason
             self._crowds = Crowds(convinced=before.concurrency is not None)
-            self._finder = RateFinder(
-                core, self._limits, self._free, self._told.pace, self._told.cut, self._say
-            )
+            self._finder = RateFinder(core, self._limits, self._free, self._told.pace, self._say)
             self._finder.begin(self._given(), before.rates)
             if before.rates:
                 if before.concurrency is None:
@@ -135,7 +133,7 @@ class Learner:
             if refused and verdict.wait is None and shut > 0:
                 verdict = replace(verdict, advised=shut)
             elif finder is not None and passed and looks:
-                self._told.level(gauge)
+                self._told.look(gauge.now)
                 finder.passed(gauge)
             elif finder is not None and steep:
                 verdict = finder.too_steep(gauge, verdict)

@@ -21,7 +21,6 @@ from xtremeflow.learning.saved import NAMES, LearnedRate
 from xtremeflow.values.limits import MINUTE, Limit
 
 FEWEST = 16  # calls: before, a refusal says nothing of a rate
-FEW = 8  # calls: before, a refusal says nothing of a told bucket
 ASSUMED = 0.3  # the doubt of a rate that is configured
 LATE = 2.0  # times the rate: not refused before that, it was no rate to believe in
 EARLY = 0.9  # of the rate that was believed in, after a refusal before it
@@ -55,7 +54,6 @@ class RateFinder:
 
     free    a function that resets a limit to its state without this law
     repace  a function that sets the pace of a told limit anew; False if none was told
-    cut     a function that tells whether told buckets explain a refusal, if they hold less
     say     a function that takes a limit's index, rate (per s), capacity and the reason for them
     """
 
@@ -65,11 +63,10 @@ class RateFinder:
         limits: Limits,
         free: Callable[[int], None],
         repace: Callable[[int], bool],
-        cut: Callable[[Gauge], bool],
         say: Say,
     ) -> None:
         self._core, self._limits = core, limits
-        self._free, self._told_pace, self._cut, self._say = free, repace, cut, say
+        self._free, self._told_pace, self._say = free, repace, say
         self.suspects: list[Suspect] = []
         for name in NAMES:
             index = limits.index((name, False))
@@ -185,17 +182,15 @@ class RateFinder:
 
         told: The limits that answers tell of, by index.
         """
-        whole, gauge = gauge, self._own(gauge)
-        control, is_doubtful = self._control, bool(told) and not self.culprits
+        gauge, control = self._own(gauge), self._control
         before, seconds = self._ledger.before(gauge.readings), self._seconds(gauge)
         factor = control.factor(seconds)
         self._ledger.refuse(gauge.readings)
+        is_unlikely = bool(told) and not self.culprits
         kind = control.refused(
-            gauge.now, gauge.sent_at, before[0], seconds, verdict.wait, unlikely=is_doubtful
+            gauge.now, gauge.sent_at, before[0], seconds, verdict.wait, unlikely=is_unlikely
         )
-        if kind is Refusal.EPISODE and is_doubtful and before[0] >= FEW and self._cut(whole):
-            self._mark(gauge)
-        elif kind is Refusal.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
+        if kind is Refusal.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
             for suspect in self.suspects:
                 suspect.most = told.get(suspect.index, suspect.most)
             self._met(gauge, before, factor)
@@ -248,6 +243,9 @@ class RateFinder:
             self._believe(units, factor)
         else:
             for i in units:
+                most = self.suspects[i].most
+                if most is not None:
+                    self._bank.told(i, most.rate)
                 self.suspects[i].rate = self._bank.first(i)
         self._mark(gauge)
         self._empty()

@@ -20,6 +20,7 @@ from xtremeflow.values.limits import MINUTE, ByLimit
 
 LEARN = 0.4  # the weight of the latest refusal in how much a model errs
 UNTRIED = 0.5  # the error of what was said only once
+TOLD = 0.05  # the doubt of a rate that answers tell and refusals contradict, relative to it
 DRIFT = 0.01  # by which a limit may change from one refusal to the next, relative
 USUAL = 0.015  # by how much less a model must err than one that is before it in KINDS
 AT_ONCE = 0.8  # of what passes at once is used so
@@ -143,6 +144,12 @@ class Bank:
         model = self._models[KINDS.index(BUCKET)]
         model.rates[i], model.tries = Rate(rate, doubt), 1
         self._units = [*self._units, i]
+
+    def told(self, i: int, rate: float) -> None:
+        """Begins with a rate that is told or given. The bucket may hold less than that says."""
+        for model in self._models:
+            if not model.kind.slides:
+                model.rates[i], model.tries = Rate(rate, TOLD), 1
 
     def refused(self, time: float, amounts: ByLimit, units: Sequence[int], costs: Sequence[float],
                 past: Ledger) -> None:  # fmt: skip

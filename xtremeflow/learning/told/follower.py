@@ -9,15 +9,13 @@ is shared in the same way: its rest is spread over the remaining time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import NamedTuple
 
 from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.reading import Core, Gauge, LimitKey, Limits, defined
-from xtremeflow.learning.told.burst import Burst
-from xtremeflow.learning.told.limits import Told, ToldLimits
+from xtremeflow.learning.told.limits import Law, Told, ToldLimits
 from xtremeflow.learning.told.part import Part
 from xtremeflow.learning.told.sliding import Sliding
 from xtremeflow.values.limits import MINUTE, Limit
@@ -81,32 +79,30 @@ class ToldFollower:
         self._core = core
         self._limits = limits
         self._say = say
-        self._told = ToldLimits()
-        self._last: dict[int, Told] = {}
+        self._beliefs = ToldLimits()
+        self._told: dict[int, Told] = {}  # by the scheduler's limits
         self._sliding: dict[int, Sliding] = {}
-        self._others_at: float | None = None  # when other users were last noticed
-        self._burst = Burst()
+        self._forget_at = inf  # s on the loop's clock: other users are there until then
         self._part = Part()
 
     def __bool__(self) -> bool:
         """Whether answers have told a limit."""
-        return bool(self._last)
+        return bool(self._told)
 
     @property
-    def known(self) -> Sequence[Limit]:
+    def known(self) -> Iterable[Limit]:
         """Returns the limits that are kept."""
-        return self._told.limits
+        return (told.limit for told in self._beliefs)
 
     def limit(self, index: int) -> Limit | None:
         """Returns the told state of a limit, or None."""
-        told = self._last.get(index)
+        told = self._told.get(index)
         return None if told is None else told.limit
 
     def forget(self, index: int, key: LimitKey) -> None:
         """Notes that the user has replaced a limit. The next answer tells the provider's."""
-        self._told.forget(key)
-        self._last.pop(index, None)
-        self._burst.forget(index)
+        self._beliefs.forget(key)
+        self._told.pop(index, None)
         if self._sliding.pop(index, None) is not None:
             self._core._shut(index, 0.0)
 
@@ -115,56 +111,38 @@ class ToldFollower:
     def expected(self) -> list[Word] | None:
         """Returns what the next answer says of limits if it tells nothing new; None if that is not
         sure."""
-        words: list[Word] = []
-        for key, seen, is_sure in self._told.beliefs:
-            index = self._limits.index(key)
-            told = None if index is None else self._last.get(index)
-            if not is_sure or (told is None and index is not None):
-                return None
-            definition = (
-                NAMES.index(seen.name), seen.per or 0.0, seen.amount, seen.window or 0.0,
-                seen.burst or 0.0, seen.slides,
-            )  # fmt: skip
-            if index is not None and told is not None and index in self._burst:
-                if told.remaining is None or told.remaining < 2 * self._holds(index, told):
-                    return None
-                index = None  # what is left does not bind
-            if index is None or told is None:
-                words.append(Word(*definition, -1, False, False, False, 0.0, 0.0, inf, seen))
-                continue
-            limit = self._kept(index, told)
-            assert limit.capacity is not None
-            is_bound = told.is_untold or self._limits.bound(index) is not None
-            notice, forget_at = self._notable(told, limit), self._forget_at
-            words.append(
-                Word(*definition, index, told.is_late, is_bound, told.is_level or told.is_untold,
-                     limit.per, notice, forget_at, seen)
-            )  # fmt: skip
-        return words
+        words = [self._word(told) for told in self._beliefs]
+        sure = [word for word in words if word is not None]
+        return sure if len(sure) == len(words) else None
 
-    @property
-    def _has_others(self) -> bool:
-        """Whether other users may use the key."""
-        return self._others_at is not None
-
-    @property
-    def _forget_at(self) -> float:
-        """When others are forgotten who were noticed, in seconds on the loop's clock."""
-        return inf if self._others_at is None else self._others_at + MEMORABLE
+    def _word(self, told: Told) -> Word | None:
+        index, seen = self._limits.index(told.key), told.seen
+        if not told.is_sure or (index is not None and index not in self._told):
+            return None
+        definition = (
+            NAMES.index(seen.name), seen.per or 0.0, seen.amount, seen.window or 0.0,
+            seen.burst or 0.0, seen.slides,
+        )  # fmt: skip
+        if index is None:
+            return Word(*definition, -1, False, False, False, 0.0, 0.0, inf, seen)
+        is_bounded = told.law is Law.PART or self._limits.bound(index) is not None
+        return Word(
+            *definition, index, told.is_late, is_bounded, told.is_bucket,
+            self._kept(index, told).per, self._notable(index, told), self._forget_at, seen,
+        )  # fmt: skip
 
     def noticed(self, index: int, moved: float) -> float:
-        """Notes by how much an answer that told nothing new has moved the level. Returns
-        `_forget_at`."""
-        told = self._last.get(index)
-        if told is not None:
-            self._notice(told, self._kept(index, told), moved)
+        """Notes by how much an answer that told nothing new has moved the level. Returns when
+        other users are forgotten."""
+        if index in self._told:
+            self._notice(index, self._told[index], moved)
         return self._forget_at
 
     def caught_up(self, index: int, remaining: float, reset: float | None) -> None:
         """Notes what is left by the last of the answers that told nothing new."""
-        told = self._last.get(index)
-        if told is not None:
-            self._last[index] = replace(told, remaining=remaining, reset=reset, changed=False)
+        if index in self._told:
+            told = self._told[index]
+            told.remaining, told.reset, told.changed = remaining, reset, False
 
     # -- answers
 
@@ -174,54 +152,124 @@ class ToldFollower:
         sent_at: float | None,
         received_at: float | None,
         doubted: frozenset[int],
-    ) -> list[Told]:
-        """Follows an answer. Returns what it has told of sliding windows.
+    ) -> list[tuple[int, float | None]]:
+        """Follows an answer. Returns what it has told of sliding windows: the limits' indices, and
+        what is left.
 
         Answers only lower the level of `doubted` limits, which refusals have contradicted.
         """
-        sliding: list[Told] = []
+        sliding: list[tuple[int, float | None]] = []
         for observation in seen:
-            told = self._told.learn(observation)
+            told, left = self._beliefs.learn(observation), observation.remaining
             index = None if told is None else self._limits.index(told.key)
             if told is None or index is None:
                 continue
-            is_new = told.changed
-            if is_new or told.remaining is not None:
-                self._last[index] = told
-            if told.slides is not None:
-                sliding.append(told)
+            self._told[index] = told
+            if told.law is Law.SLIDING:
+                sliding.append((index, left))
             if index not in doubted:
-                self._apply(index, told, sent_at, received_at)
-            elif told.remaining is not None and not told.is_late:
+                self._apply(index, told, left, sent_at, received_at)
+            elif left is not None and not told.is_late:
                 self._core._told(
-                    index,
-                    told.remaining,
-                    bounded=True,
-                    sent_at=sent_at,
-                    answered_at=received_at,
+                    index, left, bounded=True, sent_at=sent_at, answered_at=received_at
                 )
         return sliding
 
+    def _apply(
+        self,
+        index: int,
+        told: Told,
+        left: float | None,
+        sent_at: float | None,
+        received_at: float | None,
+    ) -> None:
+        begins = told.changed and left is not None and not self._limits.is_capped(index)
+        if told.changed and not self._begin(index, told, left if begins else None, sent_at):
+            return
+        if told.law is Law.REST:
+            self._pace(index, told)
+        if left is None or begins or (told.is_late and told.law is Law.SLIDING):
+            return  # what is left is also for the calls in flight that are about to end
+        is_bounded = told.law is not Law.LEVEL or self._limits.bound(index) is not None
+        moved = self._core._told(
+            index,
+            left,
+            late=told.is_late,
+            bounded=is_bounded,
+            sent_at=sent_at,
+            answered_at=received_at,
+        )
+        if told.is_bucket:
+            self._notice(index, told, moved)
+
+    def _begin(self, index: int, told: Told, left: float | None, sent_at: float | None) -> bool:
+        """Begins to keep to a told limit. Returns whether it can be kept."""
+        limit = self._kept(index, told)
+        try:
+            if left is None:
+                self._core._retune(index, defined(limit))
+            else:
+                self._core._begin(index, defined(limit), left, sent_at=sent_at)
+        except ValueError:
+            logger.debug("Not followed, the limit cannot be kept: %r", limit)
+            return False
+        if not self._has_others:
+            self._forget_at = self._core._now() + AT_FIRST
+        self._began(index, told)
+        return True
+
+    def _began(self, index: int, told: Told) -> None:
+        limit = self._kept(index, told)
+        assert limit.capacity is not None
+        self._pace(index, told)
+        said = f"the provider's answers say {told.seen.amount:,.10g} per {told.limit.per:g} s"
+        self._say(index, limit.rate, limit.capacity, said)
+
     def restore(self, index: int) -> bool:
         """Keeps a limit to the told one again. False if none was told."""
-        told = self._last.get(index)
+        told = self._told.get(index)
         if told is None:
             return False
-        limit = self._kept(index, told)
-        self._core._retune(index, defined(limit))
-        self._pace(index, told, limit)
-        self._told_why(index, told, limit)
+        self._core._retune(index, defined(self._kept(index, told)))
+        self._began(index, told)
         return True
+
+    def slide(
+        self,
+        told: Sequence[tuple[int, float | None]],
+        gauge: Gauge,
+        *,
+        passed: bool,
+        refused: bool,
+    ) -> float:
+        """Shuts limits until enough usage has slid out of their windows. Returns the seconds until
+        the last one is open."""
+        last = 0.0
+        for index, left in told:
+            known = self._told[index]
+            seen, now = known.seen, gauge.now
+            sliding = self._sliding.setdefault(index, Sliding(seen.window or 0.0, known.is_late))
+            sliding.see(gauge, index, passed=passed, refused=refused)
+            if left is not None:
+                sliding.told(now, seen.amount, left)
+            wait = sliding.wait(now, seen.amount)
+            self._core._shut(index, wait)
+            pace = sliding.pace(now, seen.amount) * known.limit.rate
+            self._core._pace(index, min(pace, self._limits.steep(index)))
+            last = max(last, wait)
+        return last
+
+    # -- refusals, and what they tell
 
     def explains(self, gauge: Gauge) -> bool:
         """Whether a told limit explains the refusal of the answer's call: too little is left, or
         the rest is not told. Where only one that is not told does, less of it is used."""
         is_untold = False
-        for index, told in self._last.items():
+        for index, told in self._told.items():
             reading = gauge.readings[index]
             if reading.cost <= 0:
                 continue
-            if told.is_untold:
+            if told.law is Law.PART:
                 is_untold = True
             elif told.remaining is None or min(reading.level, told.remaining) < reading.cost:
                 return True
@@ -229,164 +277,78 @@ class ToldFollower:
             self._pace_buckets()
         return is_untold
 
-    def _pace_buckets(self) -> None:
-        for index, told in self._last.items():
-            if told.is_level or told.is_untold:
-                self._pace(index, told, self._kept(index, told))
-
     @property
     def due_at(self) -> float:
         """From when on the pass of a call is worth a look."""
         return self._part.due_at
 
-    def level(self, gauge: Gauge) -> None:
-        """Takes a reading of the told buckets."""
-        if self._part.rise(gauge.now):
+    def look(self, now: float) -> None:
+        """Tries more of what is not told, if that is due."""
+        if self._part.rise(now):
             self._pace_buckets()
-        rates = {index: self._last[index].limit.rate for index in self._burst.limits}
-        levels = {index: gauge.readings[index].level / rate for index, rate in rates.items()}
-        if self._burst.see(gauge.now, levels):
-            for index in levels:
-                told = self._last[index]
-                limit = self._kept(index, told)
-                self._core._retune(index, defined(limit))
-                self._pace(index, told, limit)
 
-    def cut(self, gauge: Gauge) -> bool:
-        """Takes a refusal for which enough was left. Returns whether it is explained by buckets
-        that hold less than told."""
-        levels: dict[int, float] = {}
-        for index in self._burst.limits:
-            reading, rate = gauge.readings[index], self._last[index].limit.rate
-            if reading.cost > 0:  # at its dispatch
-                level = reading.level + reading.since
-                levels[index] = level / rate - (gauge.now - gauge.sent_at)
-        if not self._burst.refused(gauge.now, levels):
-            return False
-        for index in self._burst.limits:
-            told = self._last[index]
-            limit = self._kept(index, told)
-            assert limit.capacity is not None
-            self._core._begin(index, defined(limit), 0.0, sent_at=self._core._now() + 1.0)
-            self._pace(index, told, limit)
-            self._say(index, limit.rate, limit.capacity, "a call was refused after so much at once")
-        return True
+    # -- other users
 
-    def slide(self, told: Sequence[Told], gauge: Gauge, *, passed: bool, refused: bool) -> float:
-        """Shuts limits until enough usage has slid out of their windows. Returns the seconds until
-        the last one is open."""
-        last = 0.0
-        for word in told:
-            index = self._limits.index(word.key)
-            if index is None or word.slides is None:
-                continue
-            sliding = self._sliding.setdefault(index, Sliding(word.slides, word.is_late))
-            sliding.see(gauge, index, passed=passed, refused=refused)
-            if word.remaining is not None:
-                sliding.told(gauge.now, word.amount, word.remaining)
-            wait = sliding.wait(gauge.now, word.amount)
-            self._core._shut(index, wait)
-            pace = sliding.pace(gauge.now, word.amount) * word.limit.rate
-            self._core._pace(index, min(pace, self._limits.steep(index)))
-            last = max(last, wait)
-        return last
+    @property
+    def _has_others(self) -> bool:
+        """Whether other users may use the key."""
+        return self._forget_at < inf
 
-    def _apply(
-        self, index: int, told: Told, sent_at: float | None, received_at: float | None
-    ) -> None:
-        is_bound = self._limits.bound(index) is not None
-        begins = told.changed and told.remaining is not None and not self._limits.is_capped(index)
-        limit = self._kept(index, told)
-        if told.changed:
-            try:
-                if told.remaining is None or not begins:
-                    self._core._retune(index, defined(limit))
-                else:
-                    self._core._begin(index, defined(limit), told.remaining, sent_at=sent_at)
-            except ValueError:
-                logger.debug("Not followed, the limit cannot be kept: %r", limit)
-                return
-            self._told_why(index, told, limit)
-            if self._others_at is None:
-                self._others_at = self._core._now() - MEMORABLE + AT_FIRST
-            if told.is_level and limit.per <= MINUTE:
-                assert limit.capacity is not None
-                self._burst.begin(index, limit.capacity / limit.rate)
-        if told.changed or not (told.is_level or told.is_untold):
-            self._pace(index, told, limit)
-        if told.remaining is None or begins:
-            return
-        if told.is_late and told.slides is not None:
-            return  # the rest is also for the calls in flight that are about to end
-        if index in self._burst and told.remaining >= self._holds(index, told):
-            return
-        is_bound |= not told.is_level or index in self._burst
-        moved = self._core._told(
-            index,
-            told.remaining,
-            late=told.is_late,
-            bounded=is_bound,
-            sent_at=sent_at,
-            answered_at=received_at,
-        )
-        if told.is_level or told.is_untold:
-            self._notice(told, limit, moved)
-
-    def _notice(self, told: Told, limit: Limit, moved: float) -> None:
+    def _notice(self, index: int, told: Told, moved: float) -> None:
         """Notes other users, if an answer has moved the level down."""
-        now, was = self._core._now(), self._others_at
-        if -moved > self._notable(told, limit):
-            self._others_at = now
+        now, had = self._core._now(), self._has_others
+        if -moved > self._notable(index, told):
+            self._forget_at = now + MEMORABLE
         elif now > self._forget_at:
-            self._others_at = None
-        if (was is None) != (self._others_at is None):
+            self._forget_at = inf
+        if had != self._has_others:
             self._pace_buckets()
 
-    def _notable(self, told: Told, limit: Limit) -> float:
+    def _notable(self, index: int, told: Told) -> float:
         """Units: when more is missing at an answer, other users have taken it."""
-        assert limit.capacity is not None
-        return inf if told.is_late or told.is_untold else max(NOTICED * limit.capacity, told.grain)
+        capacity = self._kept(index, told).capacity
+        assert capacity is not None
+        is_told = told.law is Law.LEVEL and not told.is_late
+        return max(NOTICED * capacity, told.seen.grain) if is_told else inf
+
+    # -- what is kept
 
     def pace(self, index: int) -> bool:
         """Sets the pace of a told limit anew. False if none was told."""
-        told = self._last.get(index)
-        if told is not None:
-            self._pace(index, told, self._kept(index, told))
-        return told is not None
+        if index in self._told:
+            self._pace(index, self._told[index])
+        return index in self._told
 
-    def _pace(self, index: int, told: Told, limit: Limit) -> None:
+    def _pace_buckets(self) -> None:
+        for index, told in self._told.items():
+            if told.is_bucket:
+                self._pace(index, told)
+
+    def _pace(self, index: int, told: Told) -> None:
+        limit, steepest = self._kept(index, told), self._limits.steep(index)
         assert limit.capacity is not None
-        if limit.per > MINUTE or told.slides is not None:
+        if limit.per > MINUTE or told.law is Law.SLIDING:
             return
-        steepest = self._limits.steep(index)
-        if index in self._burst:
-            self._core._pace(index, min(FASTEST * limit.rate, steepest))
-        elif told.is_level:
-            scale, is_shared = SCALE * limit.capacity, self._has_others
-            kept = (KEPT if is_shared else ALONE) * limit.capacity
-            fits = SHARED if is_shared else FITS
-            most = FASTEST * limit.rate
-            if steepest < inf:
-                most, fits = min(most, steepest), 0.0
-            self._core._pace(index, most, kept=kept, scale=scale, fits=fits)
-        elif told.is_untold:
+        if told.law is Law.REST:
+            if told.remaining and told.reset:
+                left = min(max(told.reset, 1.0), limit.per)
+                self._core._pace(index, min(told.remaining / left, steepest), seconds=left)
+        elif told.law is Law.PART:
             part = self._part.part
-            self._core._pace(index, min((FASTEST if part == 1 else part) * limit.rate, steepest))
-        elif told.remaining and told.reset:
-            left = min(max(told.reset, 1.0), limit.per)
-            self._core._pace(index, min(told.remaining / left, steepest), seconds=left)
-
-    def _holds(self, index: int, told: Told) -> float:
-        """Returns the units that a cut bucket holds."""
-        return max(1.0, self._burst.seconds * told.limit.rate)
+            self._core._pace(index, min((part if part < 1 else FASTEST) * limit.rate, steepest))
+        else:
+            kept, fits = (KEPT, SHARED) if self._has_others else (ALONE, FITS)
+            self._core._pace(
+                index,
+                min(FASTEST * limit.rate, steepest),
+                kept=kept * limit.capacity,
+                scale=SCALE * limit.capacity,
+                fits=fits if steepest == inf else 0.0,
+            )
 
     def _kept(self, index: int, told: Told) -> Limit:
-        """Returns the told limit, but no more than its bound, and than its bucket holds."""
+        """Returns the told limit, but no more than its bound."""
         bound, limit = self._limits.bound(index), told.limit
-        if index in self._burst:
-            assert limit.capacity is not None
-            capacity = min(limit.capacity, self._holds(index, told))
-            limit = Limit(limit.name, limit.amount, limit.per, capacity)
         if bound is None:
             return limit
         assert bound.capacity is not None
@@ -398,8 +360,3 @@ class ToldFollower:
             capacity = min(bound.capacity, capacity)
         lower = min(limit, bound, key=lambda one: one.rate)
         return Limit(limit.name, lower.amount, lower.per, capacity)
-
-    def _told_why(self, index: int, told: Told, limit: Limit) -> None:
-        assert limit.capacity is not None
-        said = f"the provider's answers say {told.amount:,.10g} per {told.limit.per:g} s"
-        self._say(index, limit.rate, limit.capacity, said)

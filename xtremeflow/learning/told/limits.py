@@ -7,7 +7,7 @@ of another model with another limit neither change the limit nor move its level.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from enum import Enum, auto
 
 from xtremeflow.answers.headers import Observation, ToldDefinition
 from xtremeflow.learning.reading import LimitKey
@@ -20,114 +20,104 @@ REPEATED = 3  # answers that must tell a change before it is believed
 BURST, TOLD_BURST, SLIDING_BURST = 0.01, 0.05, 0.15
 
 
-@dataclass(slots=True)
-class Told:
-    """An observation and its consequences. Do not change it.
+class Law(Enum):
+    """How clients share a limit."""
 
-    amount     the told amount, in limit.per seconds
+    LEVEL = auto()  # the pace follows the level of a bucket, which answers tell
+    REST = auto()  # the rest of a window is spread over the remaining time
+    SLIDING = auto()  # see sliding.py
+    PART = auto()  # only refusals tell of others: see untold.py
+
+
+class Told:
+    """A limit as answers tell it, and what follows from that.
+
+    key        of the limit
+    seen       the observation that is believed
     limit      the bucket to keep
-    changed    whether that is new
-    remaining  units left; None if they are not reliable
-    is_level   whether that is the level of the bucket; a window leaves more than its pace may use
-    is_untold  whether calls that pass tell nothing of the level: only refusals do, or what is told
-               is left is of a larger bucket or a longer window
+    law        how it is shared
+    changed    whether the last answer has told something new
+    is_sure    whether the last answer has told the same
+    remaining  units left, as told last; None if never
+    reset      seconds until the limit is full again, as told with them; None if not
     is_late    whether calls in flight are not charged yet: output is charged as it is produced, and
                tokens in a sliding window when calls end
-    slides     seconds of a sliding window; None if it is none
-    grain      units to which what is left is rounded
-    reset      seconds until the limit is full again; None if they are not told
     """
 
-    key: LimitKey
-    amount: float
-    limit: Limit
-    changed: bool
-    remaining: float | None
-    is_level: bool
-    is_untold: bool
-    is_late: bool
-    slides: float | None
-    grain: float
-    reset: float | None
+    def __init__(self, key: LimitKey, seen: Observation) -> None:
+        self.key = key
+        self._believe(seen)
 
+    def _believe(self, seen: Observation) -> None:
+        self.seen, self.limit = seen, kept(seen)
+        self.law = _law(seen, self.limit)
+        self.is_late = seen.name == "output_tokens" or (seen.slides and seen.name != "requests")
+        self.changed = self.is_sure = True
+        self._rival: ToldDefinition | None = None
+        self._times = 0  # answers in a row that have told the rival
+        self.remaining, self.reset = seen.remaining, seen.reset
 
-@dataclass
-class _Belief:
-    told: Observation
-    limit: Limit
-    rival: ToldDefinition | None = None
-    times: int = 0  # answers in a row that have told the rival
+    @property
+    def is_bucket(self) -> bool:
+        """Whether it is kept to by the level of its bucket."""
+        return self.law in (Law.LEVEL, Law.PART)
+
+    def hear(self, seen: Observation) -> bool:
+        """Takes a further word. Returns whether it is on this limit, and not on a rival."""
+        said = seen.definition
+        if seen.per is not None and said != self.seen.definition:
+            self._times = self._times + 1 if said == self._rival else 1
+            self._rival, self.is_sure = said, False
+            if self._times == REPEATED:
+                self._believe(seen)
+            return self.is_sure
+        self._rival, self.changed, self.is_sure = None, False, True
+        if seen.remaining is not None:
+            self.remaining, self.reset = seen.remaining, seen.reset
+        return True
 
 
 class ToldLimits:
     """The believed limits so far."""
 
     def __init__(self) -> None:
-        self._beliefs: dict[LimitKey, _Belief] = {}
+        self._told: dict[LimitKey, Told] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._beliefs)
-
-    @property
-    def limits(self) -> list[Limit]:
-        """Returns the buckets to keep."""
-        return [belief.limit for belief in self._beliefs.values()]
-
-    @property
-    def beliefs(self) -> Iterator[tuple[LimitKey, Observation, bool]]:
-        """What is believed of each limit, and whether nothing contradicts it; of a name that of
-        minutes first."""
-        for key in sorted(self._beliefs):
-            belief = self._beliefs[key]
-            yield key, belief.told, belief.rival is None
+    def __iter__(self) -> Iterator[Told]:
+        """Returns those of a name one after another, that of minutes first."""
+        return iter([self._told[key] for key in sorted(self._told)])
 
     def learn(self, seen: Observation) -> Told | None:
-        """Takes an observation. Returns its consequences, or None if it is of no use."""
+        """Takes an observation. Returns its limit, or None if it is of no use."""
         key = self._key(seen)
         if key is None:
             return None
-        belief = self._beliefs.get(key)
-        if belief is None:
-            limit = kept(seen)
-            self._beliefs[key] = _Belief(seen, limit)
-            return _told(key, limit, True, seen)
-        said = seen.definition
-        if seen.per is None or said == belief.told.definition:
-            belief.rival = None
-            return _told(key, belief.limit, False, seen)
-        belief.times = belief.times + 1 if said == belief.rival else 1
-        belief.rival = said
-        if belief.times < REPEATED:
-            return None
-        belief.told, belief.limit, belief.rival = seen, kept(seen), None
-        return _told(key, belief.limit, True, seen)
+        told = self._told.get(key)
+        if told is None:
+            told = self._told[key] = Told(key, seen)
+            return told
+        return told if told.hear(seen) else None
 
     def forget(self, key: LimitKey) -> None:
         """Forgets a limit: the next word on it is the first one again."""
-        self._beliefs.pop(key, None)
+        self._told.pop(key, None)
 
     def _key(self, seen: Observation) -> LimitKey | None:
         if seen.per is not None:
             # Longer periods are months: a matter of payment, not of pace.
             return (seen.name, seen.per > MINUTE) if seen.per <= DAY else None
-        for daily in (False, True):
-            belief = self._beliefs.get((seen.name, daily))
-            if belief is not None and belief.told.amount == seen.amount:
-                return seen.name, daily
+        for told in self:
+            if told.seen.name == seen.name and told.seen.amount == seen.amount:
+                return told.key
         return None
 
 
-def _told(key: LimitKey, limit: Limit, changed: bool, seen: Observation) -> Told:
-    is_bucket = seen.window is None
-    is_level = is_bucket and limit.capacity == limit.amount and not seen.by_refusal
-    is_part = seen.window is not None and seen.window < limit.per and not seen.slides
-    is_untold = is_part or (is_bucket and not is_level)
-    is_late = limit.name == "output_tokens" or (seen.slides and limit.name != "requests")
-    slides = seen.window if seen.slides else None
-    return Told(
-        key, seen.amount, limit, changed, seen.remaining, is_level, is_untold, is_late, slides,
-        seen.grain, seen.reset,
-    )  # fmt: skip
+def _law(seen: Observation, limit: Limit) -> Law:
+    if seen.slides:
+        return Law.SLIDING
+    if seen.window is not None:
+        return Law.REST if seen.window >= limit.per else Law.PART
+    return Law.LEVEL if limit.capacity == limit.amount and not seen.by_refusal else Law.PART
 
 
 def kept(told: Observation) -> Limit:
