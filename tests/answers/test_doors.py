@@ -160,6 +160,30 @@ def test_every_door_goes_on_and_ends_alike(told: Told) -> None:
 
 @some
 @given(tellings)
+def test_a_client_without_a_scheduler_ends_alike_but_sooner(told: Told) -> None:
+    async def main() -> None:
+        async with answering(told) as server, Client(max_retry_after=MAX_RETRY_AFTER) as client:
+            try:
+                status = (await client.post(server.url, idempotent=True)).status
+            except ConnectionLost as error:
+                status = status_of(error)
+            assert (status, len(server.requests)) == expected_alone(told)
+
+    meanwhile(main())
+
+
+def expected_alone(told: Told) -> Ended:
+    """How a call ends that makes two further attempts, after failures and refusals together."""
+    for attempts, one in enumerate(told[:3], 1):
+        status, fields, body = parts_of(one)
+        verdict = judged(Answer(status, fields, body))
+        if not verdict.is_repeatable or (verdict.wait or 0.0) > MAX_RETRY_AFTER or attempts == 3:
+            return status, attempts
+    return 200, len(told) + 1
+
+
+@some
+@given(tellings)
 def test_a_run_goes_on_and_ends_alike_and_loses_no_line(told: Told) -> None:
     async def main(out: Path) -> None:
         async with answering(told) as server:
