@@ -4,6 +4,7 @@ through observe(), the client, its streams, the transport, a run, and a real SDK
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from kit.answers import Broken, answers, broken
 from kit.http import Request, Server, serving
@@ -160,6 +161,7 @@ def test_every_door_goes_on_and_ends_alike(told: Told) -> None:
 
 @some
 @given(tellings)
+@example([(200, {}, json.dumps({"error": {"code": 429}}).encode("utf-16"))])
 def test_a_client_without_a_scheduler_ends_alike_but_sooner(told: Told) -> None:
     async def main() -> None:
         async with answering(told) as server, Client(max_retry_after=MAX_RETRY_AFTER) as client:
@@ -226,7 +228,7 @@ def test_an_sdk_goes_on_after_refusals_and_loses_no_slot(told: Told) -> None:
             openai.AsyncOpenAI(api_key="k", base_url=server.url, max_retries=0) as client,
         ):
 
-            @auto_backoff(base_retry_after=0.001, max_retry_after=MAX_RETRY_AFTER)
+            @auto_backoff(max_retries=6, base_retry_after=0.001, max_retry_after=MAX_RETRY_AFTER)
             async def ask() -> int:
                 await client.chat.completions.create(
                     model="m", messages=[{"role": "user", "content": "Hello"}]

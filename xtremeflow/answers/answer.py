@@ -132,7 +132,7 @@ class Answer:
     def _told_error(self) -> Any:
         if not 0 < self.status < 400:
             return self.body
-        if self._body is None or not _may_name_error(self._body):
+        if self._body is None or not may_name_error(self._body):
             return None
         value = self.body
         if is_array(value) and len(value) == 1:
@@ -170,7 +170,7 @@ def _is_bytes(value: Any) -> TypeGuard[bytes | bytearray | memoryview[int]]:
     return isinstance(value, (bytes, bytearray, memoryview))
 
 
-def _may_name_error(body: Any) -> bool:
+def may_name_error(body: Any) -> bool:
     """Whether a body may name an error, so that most answers need not be decoded."""
     if isinstance(body, str):
         body = body.encode("utf-8", "replace")

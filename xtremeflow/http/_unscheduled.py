@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from xtremeflow import _http
 from xtremeflow._core import current_call
-from xtremeflow.answers.answer import Answer
+from xtremeflow.answers.answer import Answer, may_name_error
 from xtremeflow.answers.attempt import Attempts, Persistence, Sent, after
 from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import Verdict
@@ -48,7 +48,7 @@ class Unscheduled:
         except TransportError as error:
             outcome = error
         else:
-            if answer.status < 400 and b"error" not in answer.body:
+            if answer.status < 400 and not may_name_error(answer.body):
                 return answer
             outcome = _sent(answer)
             del answer
