@@ -4,12 +4,16 @@ Bodies of chat completions with 2 KB of prompt come in random order, `groups` of
 in common, the rest of each its own. "unshared" are as many whose beginnings differ. The server is
 one whose cache takes prefixes of any length (vLLM), because 2 KB are too short for the others:
 their bodies are not even read. JSON is decoded by the standard library.
+
+The memory is that of 100,000 calls that share nothing, per call: what the window of the last 4,096
+keeps of them. None of them has a group, so none is held.
 """
 
 from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 from random import Random
 
 from bench.measure import Numbers, middle, rounds
@@ -19,6 +23,7 @@ from xtremeflow.prefixes.groups import Groups, Prefixes
 
 URL = "http://127.0.0.1:8000/v1/chat/completions"
 LONGEST_US = 15.0
+LARGEST = 40  # bytes
 PROMPTS = ["10 groups", "100 groups", "1,000 groups", "unshared"]
 WAYS = [f"{OURS}, {prompts}" for prompts in PROMPTS]
 
@@ -56,12 +61,30 @@ def measure(way: str, calls: int) -> Numbers:
     return {"cpu": cpu, "shared": found / calls}
 
 
+def kept(calls: int) -> float:
+    """Returns the bytes that are kept of each of so many calls that share nothing."""
+    groups = Groups(Prefixes(provider="vllm"), json.loads, lambda: 0.0)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    for n in range(calls):
+        message = {"role": "user", "content": f"{n}: {'x' * 2048}"}
+        body = json.dumps({"model": "m", "messages": [message]}).encode()
+        seen = groups.see(URL, body)
+        assert seen is not None
+        assert groups.grouped(seen, None) is None
+    seen = None
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return (after - before) / calls
+
+
 def section(quick: bool) -> Section:
     results = rounds("cpu.prefixes", WAYS, 1 if quick else 5, calls=2_000 if quick else 20_000)
     rows = [
         [way, f"{1e6 * middle(numbers, 'cpu'):.1f} us", f"{middle(numbers, 'shared'):.2f}"]
         for way, numbers in results.items()
     ]
+    memory = kept(10_000 if quick else 100_000)
     most = max(1e6 * middle(numbers, "cpu") for numbers in results.values())
     return Section(
         "Prefixes",
@@ -74,6 +97,13 @@ def section(quick: bool) -> Section:
                 f"{most:.1f} us",
                 f"<= {LONGEST_US:.0f} us",
                 most <= LONGEST_US,
+                {},
+            ),
+            Figure(
+                "prefixes: memory of a call that shares nothing, of 100,000",
+                f"{memory:.0f} bytes",
+                f"<= {LARGEST} bytes",
+                memory <= LARGEST,
                 {},
             ),
         ],
