@@ -167,7 +167,7 @@ def test_a_limit_on_requests_tells_how_many_keys_are_due(limits: list[Limit], ke
 def test_a_prompt_below_the_providers_minimum_has_no_group() -> None:
     short = {"model": "m", "messages": [{"role": "user", "content": TEXT[:4000]}]}
     assert grouped([short, short], provider="openai") == [None, None]
-    assert None not in grouped([short, short], provider="deepseek")
+    assert None not in grouped([short, short], provider="vllm")
 
 
 @pytest.mark.parametrize("proven", [False, True])
@@ -214,3 +214,16 @@ def test_a_prefix_that_goes_on_from_a_shorter_one_is_a_branch_of_it() -> None:
 
 def test_with_a_key_of_its_own_a_prefix_goes_to_another_machine_than_its_trunk() -> None:
     assert trunk_of("openai") is None
+
+
+def test_where_a_common_beginning_is_cached_late_calls_have_no_groups() -> None:
+    bodies = [
+        {"model": "deepseek-chat", "messages": [{"role": "user", "content": TEXT + n}]}
+        for n in "12"
+    ]
+    for provider, groups in (("deepseek", 0), ("vllm", 2)):
+        seeing = Groups(Prefixes(provider=provider), json.loads, lambda: 0.0)
+        url = "http://h/chat/completions"
+        found = [seeing.see(url, json.dumps(body).encode()) for body in bodies]
+        calls = [None if seen is None else seeing.grouped(seen, None) for seen in found]
+        assert sum(call is not None for call in calls) == groups

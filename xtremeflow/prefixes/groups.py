@@ -205,6 +205,8 @@ class Groups:
         rules = place.rules.get(model)
         if rules is None and (rules := _rules_of(place, model)) is None:
             return None
+        if rules.sightings > 1:
+            return None  # the calls that follow the first one would miss the prefix, too
         prompt: Prompt | None
         ends: Sequence[int] | None = None
         if rules.marked and b'"cache_control"' in content:
