@@ -8,7 +8,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
-from kit.core import Core
+from kit.core import Core, SharedMemory
 from kit.model import IN_FLIGHT, Call, Model
 from kit.model_groups import Group
 from kit.model_limit import MS, Figures
@@ -643,3 +643,20 @@ def test_a_head_that_waits_longer_than_its_prefix_lives_waits_for_its_whole_cost
     assert scheduler.armed == (5 + 101) * SECOND  # 11 units would have come too late
     scheduler.poll(106 * SECOND)
     assert scheduler.collect() == [soon, late]
+
+
+def test_a_member_of_a_share_pays_less_for_a_warm_group_too() -> None:
+    memory, members = SharedMemory(), [Core([BUCKET]) for _ in range(2)]
+    for seat, member in enumerate(members):
+        assert member.join(memory, seat, 0)
+    one, other = members
+    group = warm_group(one)
+    calls = [one.submit(0, [100], group=group) for _ in range(100)]
+    assert one.collect() == calls[:80]
+    assert other.level(0, 0) == 0
+    one.put_back(0, calls[0])  # its 10 units are those that it takes again
+    assert one.collect() == calls[:1]
+    assert one.armed == 10 * SECOND
+    for member in members:
+        member.close()
+    memory.close()
