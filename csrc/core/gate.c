@@ -306,6 +306,7 @@ void xf_gate_retune(xf_gate *g, uint32_t i, const xf_definition *definition, int
         xf_share_open(g, now);
         xf_limit_retune(&g->limits[i], definition, now);
         xf_limit_reserve(&g->limits[i], g->margin.ns, now);
+        xf_share_revise(g);
     } while (!xf_share_close(g, now));
 }
 

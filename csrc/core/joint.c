@@ -17,7 +17,8 @@ _Static_assert(offsetof(xf_joint, limits) % sizeof(uint64_t) == 0, "a head of wh
 _Static_assert(sizeof(xf_joint_limit) % sizeof(uint64_t) == 0, "a limit of whole words");
 _Static_assert(offsetof(xf_seat, costs) % sizeof(uint64_t) == 0, "a seat of whole words");
 _Static_assert(HEAD_WORDS + XF_JOINT_LIMITS * LIMIT_WORDS + XF_JOINT_SEATS / LINE_IN_WORD +
-                       XF_JOINT_SEATS * (SEAT_WORDS + XF_JOINT_LIMITS) <
+                       XF_JOINT_SEATS * (SEAT_WORDS + XF_JOINT_LIMITS) +
+                       XF_JOINT_BELIEF / sizeof(uint64_t) <
                    XF_SNAPSHOT_WORDS,
                "an account fits into a block");
 
@@ -34,6 +35,11 @@ static size_t line_words(const xf_joint *a)
     return (a->n_line + LINE_IN_WORD - 1) / LINE_IN_WORD;
 }
 
+static size_t belief_words(const xf_joint *a)
+{
+    return ((size_t)a->n_belief + sizeof(uint64_t) - 1) / sizeof(uint64_t);
+}
+
 static size_t seat_words(const xf_joint *a)
 {
     return SEAT_WORDS + a->n_limits;
@@ -41,7 +47,7 @@ static size_t seat_words(const xf_joint *a)
 
 static size_t words_of(const xf_joint *a)
 {
-    return HEAD_WORDS + a->n_limits * (size_t)LIMIT_WORDS + line_words(a) +
+    return HEAD_WORDS + a->n_limits * (size_t)LIMIT_WORDS + belief_words(a) + line_words(a) +
            a->n_seats * seat_words(a);
 }
 
@@ -52,6 +58,8 @@ size_t xf_joint_write(const xf_joint *a, uint64_t *words)
     to += HEAD_WORDS;
     memcpy(to, a->limits, a->n_limits * sizeof(a->limits[0]));
     to += a->n_limits * (size_t)LIMIT_WORDS;
+    memcpy(to, a->belief, belief_words(a) * sizeof(*to));
+    to += belief_words(a);
     memcpy(to, a->line, line_words(a) * sizeof(*to));
     to += line_words(a);
     for (uint32_t i = 0; i < a->n_seats; i++, to += seat_words(a)) {
@@ -155,12 +163,14 @@ bool xf_joint_read(xf_joint *a, const uint64_t *words, size_t n)
     }
     memcpy(a, words, HEAD_WORDS * sizeof(*words));
     if (a->n_limits > XF_JOINT_LIMITS || a->n_seats > XF_JOINT_SEATS || a->n_line > a->n_seats ||
-        words_of(a) != n) {
+        a->n_belief > XF_JOINT_BELIEF || words_of(a) != n) {
         return false;
     }
     words += HEAD_WORDS;
     memcpy(a->limits, words, a->n_limits * sizeof(a->limits[0]));
     words += a->n_limits * (size_t)LIMIT_WORDS;
+    memcpy(a->belief, words, belief_words(a) * sizeof(*words));
+    words += belief_words(a);
     memcpy(a->line, words, line_words(a) * sizeof(*words));
     words += line_words(a);
     for (uint32_t i = 0; i < a->n_seats; i++, words += seat_words(a)) {

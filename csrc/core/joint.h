@@ -16,7 +16,7 @@
 #include "core/gate.h"
 #include "core/snapshot.h"
 
-enum { XF_JOINT_LIMITS = 16, XF_JOINT_SEATS = XF_SNAPSHOT_MEMBERS };
+enum { XF_JOINT_LIMITS = 16, XF_JOINT_SEATS = XF_SNAPSHOT_MEMBERS, XF_JOINT_BELIEF = 8000 };
 
 typedef enum xf_seat_state {
     XF_SEAT_QUIET,   /* no call of this member waits, as far as it has told */
@@ -51,12 +51,15 @@ typedef struct xf_joint {
     uint32_t n_limits, n_seats; /* without the free seats behind the last taken one */
     uint32_t n_line, slots;
     uint64_t resets;
-    int64_t anchor; /* no waiting head passes before this instant, ns, of the last change */
+    uint64_t version;  /* of the limits and of the belief: each change raises it */
+    uint64_t n_belief; /* bytes of the belief: what the members have learned, in their words */
+    int64_t anchor;    /* no waiting head passes before this instant, ns, of the last change */
     xf_cooldown cooldown;
     xf_outage outage;
     xf_margin margin;
     /* Only the used part of these arrays is written. */
     xf_joint_limit limits[XF_JOINT_LIMITS];
+    uint64_t belief[XF_JOINT_BELIEF / sizeof(uint64_t)];
     uint16_t line[XF_JOINT_SEATS]; /* seats, in the order in which they asked */
     xf_seat seats[XF_JOINT_SEATS];
 } xf_joint;

@@ -125,6 +125,8 @@ static void be_first(xf_gate *g, const xf_gate *given, const xf_joining *joining
         }
     }
     g->slots = given->slots;
+    g->share->joint.version++;
+    g->share->joint.n_belief = 0; /* that was of the members before */
 }
 
 bool xf_share_join(xf_gate *g, xf_share *share, void *memory, const xf_joining *joining,
@@ -187,6 +189,38 @@ void xf_share_bury(xf_gate *g, uint32_t seat, int64_t now)
     if (seat != g->share->seat) {
         bury(g, seat, now);
     }
+}
+
+/* ---- what is learned ---- */
+
+static void apply(xf_gate *g, const xf_lesson *lesson, int64_t now)
+{
+    xf_limit *l = &g->limits[lesson->limit];
+    xf_limit_retune(l, &lesson->def, now);
+    xf_limit_reserve(l, g->margin.ns, now);
+    if (lesson->sets_level && xf_limit_set_level(l, lesson->level, now)) {
+        l->reset = ++g->resets;
+    }
+}
+
+bool xf_share_learn(xf_gate *g, uint64_t version, const xf_lesson *lessons, size_t n,
+                    const char *belief, size_t n_belief, int64_t now)
+{
+    xf_joint *a = &g->share->joint;
+    do {
+        xf_share_begin(g, now);
+        if (a->version != version) {
+            xf_share_load(g);
+            return false;
+        }
+        for (size_t i = 0; i < n; i++) {
+            apply(g, &lessons[i], now);
+        }
+        a->version++;
+        a->n_belief = n_belief;
+        memcpy(a->belief, belief, n_belief);
+    } while (!xf_share_end(g, now));
+    return true;
 }
 
 /* ---- the head ---- */

@@ -77,6 +77,28 @@ void xf_share_withdraw(xf_gate *g, int64_t now);
    for. */
 bool xf_share_is_held(const xf_share *share, uint32_t seat);
 
+/* What members learn of a limit: its definition, and, if `sets_level`, its level in units. */
+typedef struct xf_lesson {
+    uint32_t limit;
+    bool sets_level;
+    xf_definition def;
+    double level;
+} xf_lesson;
+
+/* Changes `n` limits and the belief, a text of at most XF_JOINT_BELIEF bytes, for all members at
+   once. False, and nothing is done, if `version` is no longer that of the account. A cooldown that
+   has set a level keeps it. */
+bool xf_share_learn(xf_gate *g, uint64_t version, const xf_lesson *lessons, size_t n,
+                    const char *belief, size_t n_belief, int64_t now);
+
+/* Notes, within a change, that the limits are others now. */
+static inline void xf_share_revise(xf_gate *g)
+{
+    if (g->share != NULL) {
+        g->share->joint.version++;
+    }
+}
+
 /* Reads the account's state into share->joint, without being a member. False if there is none. */
 bool xf_share_look(xf_share *share, void *memory);
 

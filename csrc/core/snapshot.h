@@ -20,7 +20,7 @@
 
 enum {
     XF_SNAPSHOT_MEMBERS = 256,
-    XF_SNAPSHOT_WORDS = 6144, /* of a block: a multiple of a page */
+    XF_SNAPSHOT_WORDS = 7168, /* of a block: a multiple of a page */
     XF_SNAPSHOT_CELL = 512,   /* words of a member beside its blocks, which only it writes */
 };
 

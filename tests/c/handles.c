@@ -1,6 +1,7 @@
 /* The core for ctypes: opaque handles and plain numbers, so that it is the compiler that knows the
  * layouts. Only what the core's own functions do not already offer. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/scheduler.h"
 #include "core/share.h"
@@ -71,6 +72,30 @@ bool handle_join(xf_scheduler *s, void *memory, uint32_t seat, int64_t now)
 void handle_bury(xf_scheduler *s, uint32_t seat, int64_t now)
 {
     xf_share_bury(&s->gate, seat, now);
+}
+
+/* Learns one limit, and as many bytes of a belief. */
+bool handle_learn(xf_scheduler *s, uint64_t version, uint32_t limit, const xf_definition *d,
+                  const double *level, const char *belief, size_t n, int64_t now)
+{
+    const xf_lesson lesson = {limit, level != NULL, *d, level != NULL ? *level : 0};
+    bool done = xf_share_learn(&s->gate, version, &lesson, 1, belief, n, now);
+    xf_look(s, now);
+    return done;
+}
+
+uint64_t handle_version(const xf_scheduler *s)
+{
+    xf_share_refresh(&((xf_scheduler *)s)->gate);
+    return s->gate.share->joint.version;
+}
+
+/* Copies the belief into `text` and returns its bytes. */
+size_t handle_belief(const xf_scheduler *s, char *text)
+{
+    const xf_joint *a = &s->gate.share->joint;
+    memcpy(text, a->belief, a->n_belief);
+    return (size_t)a->n_belief;
 }
 
 xf_call *handle_call(const xf_scheduler *s, const int64_t *costs)

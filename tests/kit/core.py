@@ -12,7 +12,19 @@ import shlex
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from ctypes import POINTER, c_bool, c_double, c_int, c_int64, c_uint32, c_uint64, c_void_p
+from ctypes import (
+    POINTER,
+    c_bool,
+    c_char_p,
+    c_double,
+    c_int,
+    c_int64,
+    c_size_t,
+    c_uint32,
+    c_uint64,
+    c_void_p,
+    create_string_buffer,
+)
 from fractions import Fraction
 from pathlib import Path
 
@@ -62,6 +74,12 @@ SIGNATURES = {
     "xf_shut": (None, [c_void_p, c_uint32, c_int64, c_int64]),
     "xf_follow": (c_bool, [c_void_p, c_int64]),
     "xf_let_in": (None, [c_void_p, c_uint32, c_int64]),
+    "handle_learn": (
+        c_bool,
+        [c_void_p, c_uint64, c_uint32, c_void_p, POINTER(c_double), c_char_p, c_size_t, c_int64],
+    ),
+    "handle_version": (c_uint64, [c_void_p]),
+    "handle_belief": (c_size_t, [c_void_p, c_char_p]),
     "handle_ramp_up": (c_bool, [c_void_p, c_int64]),
     "handle_told": (
         c_double,
@@ -217,6 +235,28 @@ class Core:
         definition = self.definition(limit)
         self.lib.xf_retune(self.scheduler, index, definition, now)
         self.lib.handle_free(definition)
+
+    def learn(
+        self, now: int, version: int, index: int, limit: Figures, level: int | None, belief: bytes
+    ) -> bool:
+        definition = self.definition(limit)
+        levels = None if level is None else (c_double * 1)(level)
+        done: bool = self.lib.handle_learn(
+            self.scheduler, version, index, definition, levels, belief, len(belief), now
+        )
+        self.lib.handle_free(definition)
+        return done
+
+    @property
+    def version(self) -> int:
+        version: int = self.lib.handle_version(self.scheduler)
+        return version
+
+    @property
+    def belief(self) -> bytes:
+        text = create_string_buffer(8000)
+        length = self.lib.handle_belief(self.scheduler, text)
+        return text.raw[:length]
 
     def set_level(self, now: int, index: int, units: float) -> None:
         self.lib.xf_set_level(self.scheduler, index, units, now)

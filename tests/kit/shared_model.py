@@ -45,6 +45,7 @@ class Account:
         self.resets = self.generation = self.step = self.end = 0
         self.outage = Outage()
         self.margin = self.margin_changed = 0
+        self.version, self.belief = 1, b""
 
     @property
     def held(self) -> int:
@@ -234,8 +235,33 @@ class Member(Model):
         changing(Model.set_level),
         changing(Model.shut),
     )
-    set_slots, retune = changing(Model.set_slots), changing(Model.retune)
+    set_slots = changing(Model.set_slots)
     refused, failed = changing(Model.refused), changing(Model.failed)
+
+    @changing
+    def retune(self, now: int, index: int, figures: Figures) -> None:
+        super().retune(now, index, figures)
+        self.account.version += 1
+
+    def learn(
+        self, now: int, version: int, index: int, figures: Figures, level: int | None, belief: bytes
+    ) -> bool:
+        """All members learn a limit and a belief, unless another one has been faster."""
+        if version != self.account.version:
+            self.poll(now)
+            return False
+        self.teach(now, index, figures, level)
+        self.account.version, self.account.belief = version + 1, belief
+        return True
+
+    @changing
+    def teach(self, now: int, index: int, figures: Figures, level: int | None) -> None:
+        self.begin(now)
+        self.give_figures(index, figures)
+        if level is not None and self.limits[index].set_level(level, self.now):
+            self.resets += 1
+            self.limits[index].reset = self.resets
+        self.poll(self.now)
 
     def free_slot(self) -> None:
         self.slots_change()

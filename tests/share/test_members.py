@@ -270,11 +270,6 @@ def test_a_file_that_is_no_share_is_refused(share: object, error: type[Exception
         TaskScheduler(1, share=share)  # type: ignore[arg-type]
 
 
-def test_learned_limits_are_not_shared(share: str) -> None:
-    with pytest.raises(ValueError, match=r"adapt must be False, got 'bounded'"):
-        TokenRateScheduler(max_tps=10, adapt="bounded", share=share)
-
-
 def test_an_answer_lowers_everybodys_limit(share: str) -> None:
     async def main() -> None:
         first, second = (RequestRateScheduler(max_rpm=600, share=share) for _ in range(2))

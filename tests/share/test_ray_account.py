@@ -20,7 +20,7 @@ async def entered(account: RayAccount, member: str, name: str) -> asyncio.Future
     """Connects a member as Ray does, and joins it. Its process dies when the future fails."""
     held: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     await account.enter(member, name, [held])
-    row = await account.command("join", (member, name, "token", 2_500_000, 3, LIMITS))
+    row = await account.command("join", (member, name, "token", 2_500_000, 3, "", LIMITS))
     assert row[0] == "limits"
     return held
 
@@ -56,7 +56,7 @@ def test_the_end_of_a_connection_is_no_death() -> None:
         held = asyncio.ensure_future(account.hold("first"))
         await turns()
         await account.enter("a", "first", [held])
-        await account.command("join", ("a", "first", "token", 2_500_000, 3, LIMITS))
+        await account.command("join", ("a", "first", "token", 2_500_000, 3, "", LIMITS))
         await account.leave("first")
         await held
         await turns()
@@ -100,7 +100,7 @@ def test_messages_of_a_member_that_is_away_for_a_moment_are_kept() -> None:
         account = RayAccount()
         await entered(account, "a", "a")
         for amount in (50.0, 20.0):
-            await account.command("retune", (0, 0, amount, 1.0, 1.0))
+            await account.command("retune", (0, amount, 1.0, 1.0))
         assert await account.news("a") == ["epoch", "limits 3", "limits 4"]
 
     asyncio.run(main())

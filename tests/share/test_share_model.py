@@ -82,6 +82,8 @@ class MembersAndModel(RuleBasedStateMachine):
         for index in range(len(self.figures)):
             assert core.level(index, self.now) == model.level(index, self.now)
             assert core.rate(index) == model.rate(index)
+        if self.figures:
+            assert (core.version, core.belief) == (self.account.version, self.account.belief)
         held = sum(each.in_use for each in self.models)
         granted = sum(each.seat.state == "granted" for each in self.models)
         assert self.account.held == held + granted
@@ -191,6 +193,23 @@ class MembersAndModel(RuleBasedStateMachine):
         now = self.look(seat, delay)
         self.models[seat].retune(now, index, limit)
         self.cores[seat].retune(now, index, limit)
+        self.compare(seat)
+
+    @precondition(lambda self: self.figures)
+    @rule(
+        data=st.data(), seat=seats, delay=delays, limit=figures, off=st.sampled_from([0, 0, -1, 1]),
+        level=st.one_of(st.none(), st.integers(-3, 40)), belief=st.binary(max_size=20),
+    )  # fmt: skip
+    def learn(
+        self, data: st.DataObject, seat: int, delay: int, limit: Figures, off: int,
+        level: int | None, belief: bytes,
+    ) -> None:  # fmt: skip
+        index = data.draw(st.integers(0, len(self.figures) - 1))
+        now = self.look(seat, delay)
+        lesson = (self.account.version + off, index, limit, level, belief)
+        done = self.models[seat].learn(now, *lesson)
+        assert self.cores[seat].learn(now, *lesson) == done
+        assert done == (off == 0)
         self.compare(seat)
 
     @rule(seat=seats, delay=delays, slots=st.one_of(st.none(), st.integers(1, 4)))

@@ -140,7 +140,8 @@ class ScriptAndPython(RuleBasedStateMachine):
     def join(self, member: str, span: int, other: bool) -> None:
         limits = [(f"other{name}" if other else name, *rest) for name, *rest in self.limits]
         token = f"epoch{next(_numbers)}"
-        answer = self.both(span, "join", member, "7", token, 2_000_000, self.slots, limits)
+        belief = f"of {member}"
+        answer = self.both(span, "join", member, "7", token, 2_000_000, self.slots, belief, limits)
         self.epoch, self.version = answer.epoch, answer.version
         self.generation = answer.generation
 
@@ -185,16 +186,31 @@ class ScriptAndPython(RuleBasedStateMachine):
         if answer != ["unknown"]:
             self.generation = int(answer[3])
 
-    @rule(data=st.data(), span=spans, limit=figures, version=st.sampled_from([0, 0, -1, 1]))
-    def retune(self, data: st.DataObject, span: int, limit: Any, version: int) -> None:
+    @rule(data=st.data(), span=spans, limit=figures)
+    def retune(self, data: st.DataObject, span: int, limit: Any) -> None:
         index = data.draw(st.integers(-1, len(self.limits) - 1))
-        expected = 0 if version == 0 else max(1, self.version + version)
         if index < 0:
             limit = (float(data.draw(st.sampled_from([-1, 1, 2, 6]))), 1.0, 1.0)
-            self.slots = self.slots if expected else int(limit[0])
-        answer = self.both(span, "retune", expected, index, *limit)
+            self.slots = int(limit[0])
+        answer = self.both(span, "retune", index, *limit)
         if answer[0] == "ok":
             self.version = int(answer[2])
+
+    @rule(data=st.data(), span=spans, off=st.sampled_from([0, 0, 0, -1, 1, None]))
+    def learn(self, data: st.DataObject, span: int, off: int | None) -> None:
+        """Members learn limits and levels; what is learned from an older version does not count."""
+        known = range(len(self.limits))
+        level = st.one_of(st.none(), st.floats(-10, 40))
+        lessons = [
+            (i, *data.draw(figures), data.draw(level)) for i in known if data.draw(st.booleans())
+        ]
+        version = -1 if off is None else max(0, self.version + off)
+        belief = data.draw(st.text('aä"{', max_size=9))
+        answer = self.both(span, "learn", version, belief, lessons)
+        if answer[0] == "ok":
+            assert off in (0, None)
+            self.version = int(answer[2])
+            assert self.both(0, "describe").belief == belief
 
     @rule(member=members, span=spans)
     def bury(self, member: str, span: int) -> None:
@@ -221,6 +237,7 @@ class ScriptAndPython(RuleBasedStateMachine):
         for limit, own in zip(state["limits"], mine["limits"], strict=True):
             assert limit["used"] == pytest.approx(own["used"])
             assert limit["level"] == pytest.approx(own["level"], abs=1e-6)
+        assert state["belief"] == mine["belief"]
 
 
 # No shrinking: a failure of this size is found by its seed sooner than by thousands of runs.

@@ -74,7 +74,10 @@ def _as_text(share: str, state: Mapping[str, Any]) -> str:
         lines.append(
             f"  {limit['name']}: {limit['rate'] * limit['per']:g} in {limit['per']:g} s; "
             f"{limit['level']:.6g} of {limit['capacity']:g} left, {limit['used']} used"
+            + (f"; learned: {limit['learned']}" if limit["learned"] else "")
         )
+    if state["learned_by"] is not None:
+        lines.append(f"  learned last by {state['learned_by']}")
     held = sum(member["held"] for member in members)
     slots = state["slots"]
     lines.append(f"  slots: {held} held of {'any number' if slots is None else slots}")

@@ -8,15 +8,17 @@ Each limit is kept to the lowest of these.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import replace
+from functools import partial
 from math import inf
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from xtremeflow._core import Flight
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.headers import observed
 from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.learning.belief import Account, Belief
 from xtremeflow.learning.concurrency.crowds import Crowds
 from xtremeflow.learning.concurrency.slots import Slots
 from xtremeflow.learning.rates.finder import ASSUMED, RateFinder
@@ -36,6 +38,7 @@ from xtremeflow.values.limits import MINUTE, Limit
 
 __all__ = ["PLACES", "UNLIMITED", "Learner"]
 
+T = TypeVar("T")
 logger = logging.getLogger("xtremeflow.learning")
 
 TOLD = 1e-9  # the doubt of a limit that the provider's answers tell, relative to it
@@ -65,6 +68,7 @@ class Learner:
     bounded     whether these are upper bounds; else they are only a first guess
     places      whether it has PLACES for other limits, behind the configured ones
     learned     the knowledge of an earlier learner
+    account     what members of a share know together; None: it is alone
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class Learner:
         bounded: bool,
         places: bool,
         learned: Learned | None = None,
+        account: Account | None = None,
     ) -> None:
         self.reasons: dict[int, str] = {}
         """By the limits' indices: why they are what they are, where that was learned."""
@@ -84,13 +89,15 @@ class Learner:
         self._logged: dict[int, float] = {}
         self._told = ToldFollower(core, self._limits, self._say)
         self._finder: RateFinder | None = None
+        self._account = account
+        self._again: Callable[[], object] | None = None  # learns the last lesson once more
         self._let: int | None = None  # the number of calls that the core lets in
         self.slots: Slots | None = None
         """How many calls are let in, where that is learned."""
         core._track()
         if places:
             before = learned or Learned()
-            self.slots = Slots(before.concurrency)
+            self.slots = Slots(before.concurrency, 1 if account is None else account.members)
             self._why = self.slots.reason
             self._crowds = Crowds(convinced=before.concurrency is not None)
             self._finder = RateFinder(core, self._limits, self._free, self._told.pace, self._say)
@@ -100,6 +107,8 @@ class Learner:
                     self.slots.open()
                 self._finder.resume(before.rates)
             self._let_in()
+        if not self.hear():
+            self._confer()
 
     def _given(self) -> dict[str, LearnedRate]:
         return {
@@ -109,12 +118,80 @@ class Learner:
         }
 
     def configure(self, index: int, limit: Limit, *, capped: bool) -> None:
-        """Notes that the user has replaced a limit; `capped` says whether with a capacity."""
+        """Replaces a limit, as the user says; `capped` says whether with a capacity."""
+        self.hear()
+        self._core._retune(index, defined(limit))
         self._limits.replace(index, limit, capped=capped)
         self._told.forget(index, key_of(limit))
         self.reasons.pop(index, None)
         if self._finder is not None and key_of(limit) in PLACES[: len(NAMES)]:
             self._finder.replace(index, limit, self._limits.bound(index))
+        if self._account is not None:
+            self._account.say(self._belief(self._account.ahead), always=True)
+
+    @property
+    def configured(self) -> list[Limit]:
+        """The configured limits, with their capacities; of a share, as any member has set them."""
+        self.hear()
+        return self._limits.configured
+
+    # -- what members of a share know together
+
+    def hear(self) -> bool:
+        """Takes over what other members have learned meanwhile. Returns whether it has found
+        something."""
+        account = self._account
+        if account is None:
+            return False
+        lost, belief = account.has_lost(), account.heard()
+        is_found = belief is not None and self._take_over(account, belief)
+        if lost:  # others were faster: what was learned last is learned again, from their belief
+            self._told.restore_all(self._found)
+            again, self._again = self._again, None
+            if again is not None:
+                again()
+            account.say(self._belief(account.ahead))
+        return is_found
+
+    @property
+    def _found(self) -> frozenset[int]:
+        """The indices of limits that were found from refusals."""
+        finder = self._finder
+        culprits = [] if finder is None else [finder.suspects[i] for i in finder.culprits]
+        return frozenset(suspect.index for suspect in culprits)
+
+    def _take_over(self, account: Account, belief: Belief) -> bool:
+        limits = self._limits
+        for index, (limit, (_, capped)) in enumerate(zip(belief.limits, belief.given, strict=True)):
+            if index < len(limits.configured) and limit != limits.configured[index]:
+                limits.replace(index, limit, capped=capped)
+                self._told.forget(index, key_of(limit))
+        self.reasons = dict(belief.reasons)
+        if belief.found is None or self._finder is None:
+            return False
+        try:
+            self._finder.restore(belief.found, gauge_of(self._core._gauge(None)), account.ahead)
+        except ValueError as error:
+            logger.warning("What another member has learned makes no sense: %s", error)
+            return False
+        return True
+
+    def _confer(self) -> None:
+        """Tells other members what is believed now, if that is news."""
+        if self._account is not None:
+            self._account.say(self._belief(self._account.ahead))
+            self.hear()
+
+    def _belief(self, ahead: float) -> Belief | None:
+        if self._finder is None:
+            return None
+        limits, uncapped = self._limits.configured, self._limits.uncapped
+        return Belief(
+            adapt="bounded" if self._limits.bounded else True,
+            given=tuple((defined(each), i not in uncapped) for i, each in enumerate(limits)),
+            reasons=dict(self.reasons),
+            found=self._finder.state(gauge_of(self._core._gauge(None)), ahead),
+        )
 
     # -- answers
 
@@ -123,6 +200,7 @@ class Learner:
         known here. If the answer's times are None, they are the current call's dispatch, and
         now."""
         passed, refused = verdict.meaning is Meaning.PASSED, verdict.meaning is Meaning.RATE
+        self.hear()
         self.told(answer)
         finder, sliding = self._finder, answer.followed
         steep = verdict.meaning is Meaning.STEEP
@@ -134,9 +212,9 @@ class Learner:
                 verdict = replace(verdict, advised=shut)
             elif finder is not None and passed and looks:
                 self._told.look(gauge.now)
-                finder.passed(gauge)
+                self._learn(partial(finder.passed, gauge))
             elif finder is not None and steep:
-                verdict = finder.too_steep(gauge, verdict)
+                verdict = self._learn(partial(finder.too_steep, gauge, verdict))
             elif finder is not None and refused and gauge.now > gauge.first:
                 verdict = self._refused(finder, gauge, verdict)
         if verdict.meaning is Meaning.OVERLOADED and verdict.wait is None and not self._told:
@@ -145,7 +223,13 @@ class Learner:
             if passed and (flight := self._core._flight()) is not None:
                 self.passed([flight])
             self._let_in()
+        if looks or self._has_lessons:
+            self._confer()
         return verdict
+
+    @property
+    def _has_lessons(self) -> bool:
+        return self._account is not None and self._account.has_lessons
 
     def _is_due(self, finder: RateFinder) -> bool:
         return self._core._now() >= min(finder.due_at, self._told.due_at)
@@ -155,6 +239,7 @@ class Learner:
         come, and so before the meaning of the answer is known."""
         if answer.followed is not None:
             return
+        self.hear()
         finder = self._finder
         doubted = frozenset[int]()
         if finder is not None and finder.culprits and self._told:
@@ -167,6 +252,8 @@ class Learner:
             self._is_told()
             if self.slots is not None:
                 self._let_in()
+        if self._has_lessons:
+            self._confer()
 
     # -- answers that tell nothing new: see csrc/binding/scheduler/foretold.c
 
@@ -212,7 +299,11 @@ class Learner:
                 return found
         limits = ((suspect.index, self._told.limit(suspect.index)) for suspect in finder.suspects)
         told = {index: limit for index, limit in limits if limit is not None}
-        return finder.refused(gauge, verdict, told)
+        return self._learn(partial(finder.refused, gauge, verdict, told))
+
+    def _learn(self, lesson: Callable[[], T]) -> T:
+        self._again = lesson
+        return lesson()
 
     def _for_a_place(self, verdict: Verdict, *, busy: bool) -> Verdict:
         """Returns the verdict on a refusal that may be for the number of calls in flight."""

@@ -13,7 +13,14 @@ UNLIMITED = 1e12  # units per second, and at once
 
 LimitKey = tuple[str, bool]  # a limit's name, and whether it is one per day
 RawGauge = tuple[
-    float, float, float, float, int, int, tuple[tuple[int, int, float, float, int, float], ...]
+    float,
+    float,
+    float,
+    float,
+    int,
+    int,
+    float,
+    tuple[tuple[int, int, float, float, int, float], ...],
 ]
 
 PLACES: tuple[LimitKey, ...] = (
@@ -28,7 +35,10 @@ PLACES: tuple[LimitKey, ...] = (
 
 
 class Core(Protocol):
-    """The part of a scheduler that a learner moves; see `xtremeflow._core.Scheduler`."""
+    """The part of a scheduler that a learner moves; see `xtremeflow._core.Scheduler`.
+
+    `_keeps` tells whether other members of a share have begun with that limit already.
+    """
 
     def _now(self, /) -> float: ...
     def _track(self, /) -> None: ...
@@ -62,6 +72,7 @@ class Core(Protocol):
         seconds: float = 0.0,
     ) -> None: ...
     def _gauge(self, sent_at: float | None, /) -> RawGauge: ...
+    def _keeps(self, index: int, limit: Definition, /) -> bool: ...
 
 
 class Reading(NamedTuple):
@@ -92,6 +103,8 @@ class Gauge(NamedTuple):
     resumes    the end of the cooldown; `now` if there is none
     in_flight  calls in flight, the answer's included
     waiting    calls in the queue
+    shared     seconds for which the head of the queue waited for the calls of other members of a
+               share
     """
 
     now: float
@@ -101,12 +114,13 @@ class Gauge(NamedTuple):
     in_flight: int
     waiting: int
     readings: Sequence[Reading]
+    shared: float = 0.0
 
 
 def gauge_of(seen: RawGauge) -> Gauge:
     """Makes a Gauge of the reading of the scheduler's native part."""
-    *_, readings = seen
-    return Gauge(*seen[:6], [Reading(*reading) for reading in readings])
+    *_, shared, readings = seen
+    return Gauge(*seen[:6], [Reading(*reading) for reading in readings], shared)
 
 
 def defined(limit: Limit) -> Definition:
@@ -127,8 +141,8 @@ class Limits:
         self, configured: Sequence[Limit], uncapped: Set[int], *, bounded: bool, places: bool
     ) -> None:
         self.configured = list(configured)
-        self._uncapped = set(uncapped)
-        self._bounded, self._places = bounded, PLACES if places else ()
+        self.uncapped = set(uncapped)
+        self.bounded, self._places = bounded, PLACES if places else ()
         self.steepest = inf
         """Calls per second, at most: more would be refused as too steep a growth."""
         self._index()
@@ -141,7 +155,7 @@ class Limits:
     def replace(self, index: int, limit: Limit, *, capped: bool) -> None:
         """Notes that the user has replaced a configured limit."""
         self.configured[index] = limit
-        (self._uncapped.discard if capped else self._uncapped.add)(index)
+        (self.uncapped.discard if capped else self.uncapped.add)(index)
         self._index()
 
     def index(self, key: LimitKey) -> int | None:
@@ -157,8 +171,8 @@ class Limits:
 
     def bound(self, index: int) -> Limit | None:
         """Returns the limit that must not be exceeded, or None. See also `is_capped`."""
-        return self.given(index) if self._bounded else None
+        return self.given(index) if self.bounded else None
 
     def is_capped(self, index: int) -> bool:
         """Whether the capacity is bounded, too."""
-        return self.bound(index) is not None and index not in self._uncapped
+        return self.bound(index) is not None and index not in self.uncapped

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 
 from xtremeflow.cli import amounts
+from xtremeflow.learning.belief import Adapt
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.providers import Provider
 from xtremeflow.run.input import keys
@@ -41,7 +42,6 @@ from xtremeflow.run.views.view import LogLines, View, choose
 from xtremeflow.run.views.voice import Voice
 from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.share.elsewhere import kept_share
 from xtremeflow.share.place import ShareError, path_of
 from xtremeflow.values.limits import Limit

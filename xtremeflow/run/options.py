@@ -10,11 +10,11 @@ from pathlib import Path
 from xtremeflow.cli import amounts
 from xtremeflow.cli.address import address
 from xtremeflow.cli.parser import Parser
+from xtremeflow.learning.belief import Adapt
 from xtremeflow.providers import PROVIDERS, Provider
 from xtremeflow.providers.provider import ANY, PER_MINUTE
 from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.views.plot import picture_path
-from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.values.limits import Limit
 
 _FEW_CALLS = 64  # at a time, where there is no limit
@@ -60,10 +60,7 @@ def limits_of(options: argparse.Namespace, provider: Provider) -> tuple[list[Lim
     limits before they refuse.
     """
     rates: dict[str, float | None] = {n: vars(options)[n] for n in PER_MINUTE if n in options}
-    if options.share is not None and options.adapt not in (None, "no"):
-        raise Misuse(f"--share goes with --adapt no, got --adapt {options.adapt}: a share's limits "
-                    "are given, not learned")  # fmt: skip
-    adapt = ADAPT[options.adapt or ("bounded" if options.share is None else "no")]
+    adapt = ADAPT[options.adapt]
     if not adapt:
         rates = {**assumed(provider), **rates}
     elif not (rates or provider.tells):
@@ -138,12 +135,13 @@ def _limits(parser: Parser) -> None:
         words = unit.replace("_", " ")
         add(f"--{name}", type=amounts.limit, default=argparse.SUPPRESS, metavar="N",
             help=f"{words} per minute, such as 5000, 800k or 2M; none for no limit")  # fmt: skip
-    add("--adapt", choices=tuple(ADAPT), help="how answers may change the limits. bounded (the "
-        "default): given limits are upper bounds; yes: they are a first guess; no: nothing is "
-        "learned, the preset's limits stand for those not given")  # fmt: skip
+    add("--adapt", choices=tuple(ADAPT), default="bounded", help="how answers may change the "
+        "limits. bounded (the default): given limits are upper bounds; yes: they are a first "
+        "guess; no: nothing is learned, the preset's limits stand for those not given")  # fmt: skip
     add("--share", metavar="SHARE", help="keep these limits together with all other processes "
-        "that name the same share: of this machine, such as shm:openai or file:/var/run/openai, or "
-        "of several, such as redis://HOST/0#openai or ray:openai; implies --adapt no")  # fmt: skip
+        "that name the same share, and learn together: of this machine, such as shm:openai or "
+        "file:/var/run/openai, or of several, such as redis://HOST/0#openai or "
+        "ray:openai")  # fmt: skip
     add("--concurrency", type=amounts.whole, metavar="N", help=f"calls at a time, at most "
         f"(default: the preset's; else {_MANY_CALLS}, but {_FEW_CALLS} where no limit is given or "
         "learned)")  # fmt: skip

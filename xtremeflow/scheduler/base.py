@@ -9,11 +9,12 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from xtremeflow.learning.belief import Adapt
 from xtremeflow.learning.costs import Costs
-from xtremeflow.learning.learner import PLACES, UNLIMITED, Learner
+from xtremeflow.learning.learner import UNLIMITED, Learner
 from xtremeflow.learning.saved import Learned, restored
 from xtremeflow.scheduler.debug import is_debugged, watch_slots
-from xtremeflow.scheduler.observing import UNSHOWN, Adapt
+from xtremeflow.scheduler.observing import UNSHOWN
 from xtremeflow.scheduler.semaphore import Semaphore
 from xtremeflow.scheduler.sharing import Sharing
 from xtremeflow.scheduler.stats import Stats, stats_from
@@ -65,10 +66,6 @@ class TaskScheduler(Sharing):
             raise ValueError(f"adapt must be True, False or 'bounded', got {adapt!r}")
         if learned is not None and not adapt:
             raise ValueError("learned is of use with adapt=True or adapt='bounded' only")
-        if share is not None and adapt:
-            raise ValueError(
-                f"a share's limits are given, not learned: adapt must be False, got {adapt!r}"
-            )
         before = Learned() if learned is None else restored(learned)
         self._burst_ratio = burst_ratio
         self._limits = list(limits)
@@ -79,11 +76,11 @@ class TaskScheduler(Sharing):
         self._costs = Costs(before.charges)
         self._let: int | None = None  # calls that the learner lets in, None: all
         self._paused = False
-        super().__init__(share, max_concurrency, [name for name, _ in PLACES] if adapt else ())
+        super().__init__(share, max_concurrency)
         names = self.limit_names
         self._on_tokens = [(index, name) for index, name in enumerate(names) if name in UNITS]
         self._units = tuple(unit for unit in UNITS if unit == "tokens" or unit in names)
-        if adapt:
+        if self._adapt:
             self._following(before)
             self._alarm_after(UNSHOWN)
         if is_debugged():
@@ -180,11 +177,12 @@ class TaskScheduler(Sharing):
             raise ValueError(f"limit must be like one of {self._limits!r}, got {limit!r}")
         with self._learning:
             self._look()
-            self._retune(named[0], definition)
             self._limits[named[0]] = limit
-            self._tell_members(named[0], definition)
-            if self._learner is not None:
+            if self._learner is None:
+                self._retune(named[0], definition)
+            else:
                 self._learner.configure(named[0], Limit(*definition), capped=self._is_capped(limit))
+            self._tell_members(named[0], definition)
 
     def stats(self) -> Stats:
         """Returns a snapshot of the counts so far, and of the causes that left quota idle."""
@@ -197,6 +195,7 @@ class TaskScheduler(Sharing):
             charges, learner = self._costs.beliefs, self._learner
             if learner is None:
                 return stats_from(snapshot, self._limits, charges=charges)
+            learner.hear()
             return stats_from(
                 snapshot,
                 self._limits,

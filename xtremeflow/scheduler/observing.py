@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 from xtremeflow import _core
 from xtremeflow._core import current_call, report_token_usage
@@ -16,17 +16,18 @@ from xtremeflow.answers.headers import observed
 from xtremeflow.answers.table import judged
 from xtremeflow.answers.usage import usage_of
 from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
+from xtremeflow.learning.belief import Adapt, Belief
 from xtremeflow.learning.costs import Costs
 from xtremeflow.learning.estimates import Estimate, Estimator
 from xtremeflow.learning.learner import Expected, Learner
 from xtremeflow.learning.saved import Learned, saved
+from xtremeflow.scheduler.account import Account
 from xtremeflow.scheduler.mapped import Mapped
 from xtremeflow.share.member import Member
 from xtremeflow.values.arguments import check_int, check_number
 from xtremeflow.values.charges import ChargeRule
-from xtremeflow.values.limits import Limit
+from xtremeflow.values.limits import Definition, Limit
 
-Adapt: TypeAlias = bool | Literal["bounded"]
 HeaderFields: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 
 logger = logging.getLogger("xtremeflow")
@@ -47,6 +48,8 @@ class Observing(Mapped):
     _costs: Costs
     _expects: bool  # something of the next answer
     _share: Member | None
+    _account: Account | None = None  # of the members that it learns with
+    _common: Belief | None = None  # the account's, at the begin of this one
     _units: tuple[str, ...]
     _on_tokens: list[tuple[int, str]]
     _prompts: int = 0  # tokens, of the calls with a prefix whose provider's prices are known
@@ -150,7 +153,8 @@ class Observing(Mapped):
         """Tells the native part what the next answer says if it tells nothing new."""
         with self._learning:
             expected = Expected() if self._learner is None else self._learner.expected()
-            if expected is not None and self._share is None:  # others move what is shared
+            is_alone = self._share is None and (self._account is None or self._learner is None)
+            if expected is not None and is_alone:  # others move what is shared
                 self._foretell(*expected, not self.limit_names, PASSED)
                 self._expects = True
 
@@ -310,19 +314,31 @@ class Observing(Mapped):
             if self._learner is None:
                 return saved(Learned())
             self._look()
+            self._learner.hear()
             return saved(replace(self._learner.learned, charges=self._costs.learned))
 
     def _following(self, before: Learned | None = None) -> Learner:
         if self._learner is None:
+            begin = self._common or self._given()
             self._learner = Learner(
-                self,
-                [Limit(*self._defined(limit)) for limit in self._limits],
-                {i for i, limit in enumerate(self._limits) if not self._is_capped(limit)},
+                self if self._account is None else self._account,
+                begin.limits,
+                begin.uncapped,
                 bounded=self._adapt is not True,
                 places=bool(self._adapt),
                 learned=before,
+                account=self._account,
             )
         return self._learner
+
+    def _given(self) -> Belief:
+        """Returns the belief before anything is learned."""
+        limits = ((self._defined(limit), self._is_capped(limit)) for limit in self._limits)
+        return Belief(self._adapt, tuple(limits))
+
+    def _keeps(self, index: int, limit: Definition, /) -> bool:
+        """See `learning.reading.Core`. Alone it has no other members."""
+        return False
 
     def _unshown(self) -> None:
         logger.warning(

@@ -7,8 +7,8 @@ from typing import Any
 
 from xtremeflow._core import Call, current_call
 from xtremeflow.answers.backoff import RetryException, auto_backoff
+from xtremeflow.learning.belief import Adapt
 from xtremeflow.scheduler.base import TaskScheduler
-from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.share.keeper import KeptShare
 from xtremeflow.values.arguments import check_number
 from xtremeflow.values.limits import Limit

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from xtremeflow.scheduler.observing import Adapt
+from xtremeflow.learning.belief import Adapt
 from xtremeflow.scheduler.rate_limit import RateLimitScheduler, rate
 from xtremeflow.share.keeper import KeptShare
 from xtremeflow.values.limits import Limit

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
 from math import isclose
 
+from xtremeflow.learning.belief import Belief, belief_from, text_of
+from xtremeflow.learning.learner import PLACES, UNLIMITED
+from xtremeflow.scheduler.account import Account, AtKeeper, InMemory
 from xtremeflow.scheduler.observing import Observing
 from xtremeflow.scheduler.stats import ShareStats, leased_from, share_from
 from xtremeflow.share.elsewhere import Membership, kept_share
 from xtremeflow.share.keeper import KeptShare
 from xtremeflow.share.member import Member
-from xtremeflow.values.limits import Limit
+from xtremeflow.values.limits import Definition, Limit
 
 logger = logging.getLogger("xtremeflow")
 
@@ -21,9 +25,7 @@ class Sharing(Observing):
 
     _leased: Membership | None
 
-    def __init__(
-        self, share: str | KeptShare | None, max_concurrency: int | None, places: Sequence[str]
-    ) -> None:
+    def __init__(self, share: str | KeptShare | None, max_concurrency: int | None) -> None:
         kept = None if share is None else kept_share(share)
         self._leased = None if kept is None else Membership(kept)
         self._share = None if share is None or kept is not None else Member(str(share))
@@ -32,15 +34,23 @@ class Sharing(Observing):
         elif self._share is not None:
             self._enter(self._share, max_concurrency)
         else:
-            super().__init__(
-                limits=[self._defined(limit) for limit in self._limits],
-                max_concurrency=max_concurrency,
-                places=places,
-            )
+            self._begin_with([self._defined(limit) for limit in self._limits], max_concurrency)
+
+    def _begin_with(self, limits: Sequence[Definition], slots: int | None) -> None:
+        """Initialises the native part, with places for limits to be learned if it adapts."""
+        places = [name for name, _ in PLACES] if self._adapt else []
+        super().__init__(limits=limits, max_concurrency=slots, places=places)
 
     @property
     def limits(self) -> tuple[Limit, ...]:
         """The configured rate limits; of a share, as any member has set them."""
+        if self._adapt and self._account is not None:
+            with self._learning:
+                self._look()
+                for index, limit in enumerate(self._following().configured):
+                    if Limit(*self._defined(self._limits[index])) != limit:
+                        self._limits[index] = limit
+            return tuple(self._limits)
         if self._leased is not None:
             held = self._leased.holder.limits
             if [self._defined(limit) for limit in self._limits] != held:
@@ -57,51 +67,59 @@ class Sharing(Observing):
 
     def _enter(self, share: Member, max_concurrency: int | None) -> None:
         """Joins a share on this machine, with the limits of its first member."""
-        given = [self._defined(limit) for limit in self._limits]
+        given = self._given()
         with share.joining():
-            counts = given if share.alone else share.limits
+            common = given if share.alone else share.belief
             slots = max_concurrency if share.alone else share.max_concurrency
-            super().__init__(limits=counts, max_concurrency=slots)
+            self._adapt = common.adapt
+            self._begin_with([each for each, _ in common.given], slots)
             if share.alone:
-                share.describe(counts, self.max_concurrency)
+                share.describe(given, self.max_concurrency)
             share.join(self)
-        if (given, max_concurrency) != (counts, slots):
-            self._yield(share.share, counts, slots, given, max_concurrency)
+        self._account = Account(self, InMemory(self, f"seat {share.seat}, process {os.getpid()}"))
+        self._agree(share.share, common, slots, given, max_concurrency)
 
     def _borrow(self, lease: Membership, max_concurrency: int | None) -> None:
         """Joins a share of a keeper, with the limits of its first member."""
-        given = [self._defined(limit) for limit in self._limits]
-        described = lease.join(given, max_concurrency)
-        counts = list(described.limits)
+        given = self._given()
+        limits = [each for each, _ in given.given]
+        if given.adapt:
+            limits += [(name, UNLIMITED, 1.0, UNLIMITED) for name, _ in PLACES]
+        described = lease.join(limits, max_concurrency, text_of(given) if given.adapt else "")
+        common = belief_from(described.belief)
+        if common is None:
+            common = Belief(False, tuple((each, True) for each in described.limits))
         slots = None if described.slots < 0 else described.slots
-        super().__init__(limits=counts, max_concurrency=slots)
+        self._adapt = common.adapt
+        self._begin_with([each for each, _ in common.given], slots)
+        for index, definition in enumerate(described.limits):
+            self._retune(index, definition)
         lease.begin(self)
-        if (given, max_concurrency) != (counts, slots):
-            self._yield(lease.name, counts, slots, given, max_concurrency)
+        self._account = Account(self, AtKeeper(lease.holder, max(1, described.members)))
+        self._agree(lease.name, common, slots, given, max_concurrency)
 
-    def _yield(
-        self,
-        share: str,
-        counts: Sequence[tuple[str, float, float, float]],
-        slots: int | None,
-        given: Sequence[tuple[str, float, float, float]],
-        given_slots: int | None,
+    def _agree(
+        self, share: str, common: Belief, slots: int | None, given: Belief, given_slots: int | None
     ) -> None:
-        """Takes the limits that count, which are not those given, and says so."""
-        self._limits = [Limit(*definition) for definition in counts]
+        """Takes what counts. If that is not what was given, says so."""
+        if common.adapt:
+            self._common = common
+        same = [each for each, _ in common.given] == [each for each, _ in given.given]
+        if same and (common.adapt, slots) == (given.adapt, given_slots):
+            return
+        self._limits = common.limits
         logger.warning(
             "the share %r has a member, whose limits count: %s; not those given here: %s",
             share,
-            _described(counts, slots),
+            _described(common, slots),
             _described(given, given_slots),
         )
 
     def _tell_members(self, index: int, definition: tuple[str, float, float, float]) -> None:
         """Has the other members keep to a limit that was changed here."""
         if self._share is not None:
-            definitions = [self._defined(limit) for limit in self.limits]
-            self._share.redescribe(definitions, self.max_concurrency)
-        if self._leased is not None:
+            self._share.redescribe(self._given(), self.max_concurrency)
+        if self._leased is not None and self._learner is None:
             self._leased.holder.retune(index, definition)
 
     def _share_stats(self) -> ShareStats | None:
@@ -114,9 +132,12 @@ class Sharing(Observing):
         return None if shared is None else share_from(self._share.share, shared)
 
 
-def _described(limits: Iterable[tuple[str, float, float, float]], slots: int | None) -> str:
+def _described(belief: Belief, slots: int | None) -> str:
     parts = [
         f"{amount:g} {name} in {per:g} s, {capacity:g} at once"
-        for name, amount, per, capacity in limits
+        for (name, amount, per, capacity), _ in belief.given
     ]
-    return "; ".join([*parts, *([] if slots is None else [f"{slots} at a time"])]) or "none"
+    parts += [] if slots is None else [f"{slots} at a time"]
+    if belief.adapt:
+        parts.append(f"adapt={belief.adapt}")
+    return "; ".join(parts) or "none"

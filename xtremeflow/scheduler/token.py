@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from xtremeflow._core import report_token_usage
-from xtremeflow.scheduler.observing import Adapt
+from xtremeflow.learning.belief import Adapt
 from xtremeflow.scheduler.rate_limit import rate
 from xtremeflow.scheduler.request import RequestRateScheduler
 from xtremeflow.share.keeper import KeptShare

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from xtremeflow.learning.reading import UNLIMITED
 from xtremeflow.share.alone import PIECE
 from xtremeflow.share.keeper import Terms
 from xtremeflow.share.rows import Taken
@@ -37,17 +38,26 @@ class Demand:
             self._rate = came / (elapsed / 1e9) if elapsed < LONG else 0.0
             self._submitted, self._looked_at = state["submitted"], state["now"]
 
-    def calls(self, state: dict[str, Any]) -> tuple[int, ByLimit, ByLimit]:
+    def calls(
+        self, state: dict[str, Any], limits: Sequence[Definition]
+    ) -> tuple[int, ByLimit, ByLimit]:
         """Returns the calls for which to ask for a chunk: their number, the cost of the first one,
         and the mean of the others."""
         heads, left, waiting = state["head"], state["left"], state["waiting"]
         costs = zip(heads, state["mean"], strict=True)
         mean = tuple(float(mean) if mean > 0 else float(head) for head, mean in costs)
-        units = [(own, each) for own, each in zip(left, mean, strict=True) if each > 0]
+        known = [amount / per < UNLIMITED for _, amount, per, _ in limits]
+        units = [
+            (own, each)
+            for own, each, counts in zip(left, mean, known, strict=True)
+            if each > 0 and counts
+        ]
         none = (0, mean, mean)
-        if state["has_next"] or not units or self.waits > 0:
+        if state["has_next"] or not any(mean) or self.waits > 0:
             return none
-        covered = int(min(own / each for own, each in units)) if state["has_chunk"] else 0
+        covered = 0
+        if state["has_chunk"]:
+            covered = int(min((own / each for own, each in units), default=waiting))
         demand = waiting
         if state["has_chunk"] or waiting > 0:  # a stream of calls goes on as it has until now
             demand = max(demand, math.ceil(self._rate * CHUNK_S))

@@ -44,14 +44,14 @@ class Membership:
         self.holder = Holder(self.name, share.keeper, share.terms, self._loop)
         self._wait: Callable[[float], None] = lambda _: None
 
-    def join(self, limits: Sequence[Definition], slots: int | None) -> Described:
+    def join(self, limits: Sequence[Definition], slots: int | None, belief: str) -> Described:
         """Joins with these limits, and returns those that count.
 
         Raises:
             ShareError: The keeper does not answer, or refuses.
         """
         try:
-            return self._loop.finish(self.holder.join(limits, slots), self._patience)
+            return self._loop.finish(self.holder.join(limits, slots, belief), self._patience)
         except TimeoutError:
             raise ShareError(f"the share {self.name!r} does not answer in time") from None
 

@@ -12,9 +12,10 @@ import logging
 import uuid
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from xtremeflow import _core
@@ -23,7 +24,7 @@ from xtremeflow.share.demand import Demand, at_most
 from xtremeflow.share.keeper import Keeper, KeeperLoop, Terms, Unreachable, Unusable
 from xtremeflow.share.offset import Offset
 from xtremeflow.share.place import ShareError
-from xtremeflow.share.rows import Described, Taken, described_from, taken_from
+from xtremeflow.share.rows import Described, Lesson, Taken, described_from, taken_from
 from xtremeflow.share.timeline import Ask
 from xtremeflow.values.limits import Definition
 
@@ -59,6 +60,10 @@ class Holder:
         self.outages = 0
         self.reachable = False
         self.last: Taken | None = None
+        self.known = (0, "")
+        """The version of the limits, and the belief of that version."""
+        self.learned: bool | None = True
+        """Whether the last lessons count; None: that is not known yet."""
         self._keeper, self._clock, self._wake = keeper(self.member), loop.clock, loop.wake
         self._scheduler: Callable[[], _core.Scheduler | None] = lambda: None
         self._news = asyncio.Event()
@@ -68,7 +73,7 @@ class Holder:
         self._connection = ""
         self._number = 0
         self._unsent: Ask | None = None  # an ask whose answer is not known
-        self._changes: list[tuple[int, float, float, float, int]] = []
+        self._changes: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._heard: list[str] = []
         self._closed = self._joined = False
         self._episodes = self._paused_until = 0  # of the scheduler, as far as they are told
@@ -79,14 +84,15 @@ class Holder:
 
     # -- joining
 
-    async def join(self, limits: Sequence[Definition], slots: int | None) -> Described:
+    async def join(self, limits: Sequence[Definition], slots: int | None, belief: str) -> Described:
         """Joins with these limits, which count if there is no member yet. Returns those that count.
 
         Raises:
             ShareError: The keeper does not answer, or refuses.
         """
-        self._given = list(limits)
-        self._given_slots = -1 if slots is None else slots
+        self.limits: list[Definition] = list(limits)
+        self.slots = -1 if slots is None else slots
+        self.known = (0, belief)
         try:
             return await self._connect()
         except Unreachable as error:
@@ -100,7 +106,7 @@ class Holder:
             await self._bury_gone()
         row = await self._command(
             "join", self.member, self._connection, uuid.uuid4().hex, BUSY_PATIENCE,
-            self._given_slots, self._given,
+            self.slots, self.known[1], self.limits,
         )  # fmt: skip
         described = described_from(row)
         if described is None:
@@ -128,9 +134,9 @@ class Holder:
     def _take_in(self, described: Described) -> None:
         """Takes over the limits and slots that count for all members."""
         before = self.limits if self._joined else []
-        self.limits: list[Definition] = list(described.limits)
+        self.limits = list(described.limits)
         self.slots = described.slots
-        self._version = described.version
+        self.known = described.version, described.belief
         if not self._joined:
             self._epoch, self._generation = described.epoch, described.generation
             self._operations = described.operations
@@ -160,11 +166,18 @@ class Holder:
         """Changes the slots for all members."""
         self.retune(-1, ("", -1.0 if slots is None else float(slots), 1.0, 1.0))
 
-    def retune(self, index: int, definition: Definition, version: int = 0) -> None:
-        """Changes a limit for all members, if `version` is 0 or still that of the limits."""
-        self._changes.append((index, *definition[1:], version))
+    def retune(self, index: int, definition: Definition) -> None:
+        """Changes a limit for all members; with index -1 the slots."""
+        self._changes.append(partial(self._tell_limit, index, definition))
         if index >= 0:
             self.limits[index] = definition
+        self.ask()
+
+    def learn(self, version: int, belief: str, lessons: Sequence[Lesson]) -> None:
+        """Changes limits and the belief for all members, if `version` is still that of the limits
+        or below 0. Sets `learned`."""
+        self.learned = None
+        self._changes.append(partial(self._tell_lessons, version, belief, lessons))
         self.ask()
 
     def close(self) -> None:
@@ -173,9 +186,9 @@ class Holder:
         self.ask()
 
     @property
-    def version(self) -> int:
-        """The version of the limits; each change raises it."""
-        return self._version
+    def ahead(self) -> float:
+        """Seconds by which the keeper's clock is ahead of the scheduler's."""
+        return self._offset.ahead
 
     # -- the conversation
 
@@ -279,7 +292,7 @@ class Holder:
             spare = max(0, state["slots"] - keep)
         else:
             spare = 0
-        count, head, mean = self._demand.calls(state)
+        count, head, mean = self._demand.calls(state, self.limits)
         count = self._at_most(count, mean)
         scheduler._lease_asks(count > 0 or self._demand.waits > 0, want, spare)
         pause = self._pause(state)
@@ -348,7 +361,7 @@ class Holder:
             self._news.set()  # others wait for slots: we may have some to return
         self._operations, self.last = taken.operations, taken
         self._hear_pause(scheduler, taken.generation, taken.end)
-        if taken.version != self._version:
+        if taken.version != self.known[0]:
             await self._learn_limits()
         if self.slots >= 0:
             scheduler._lease_slots(taken.slots, taken.fair, self.slots)
@@ -398,13 +411,30 @@ class Holder:
 
     async def _tell_changes(self) -> None:
         while self._changes:
-            index, amount, per, capacity, version = self._changes[0]
-            row = await self._command("retune", version, index, amount, per, capacity)
+            await self._changes[0]()
             self._changes.pop(0)
-            if row[0] == "ok":
-                self._version = int(float(row[2]))
-                if index < 0:
-                    self.slots = int(amount)
+
+    async def _tell_limit(self, index: int, definition: Definition) -> None:
+        row = await self._command("retune", index, *definition[1:])
+        if row[0] == "ok":
+            self.known = int(float(row[2])), self.known[1]
+            if index < 0:
+                self.slots = int(definition[1])
+
+    async def _tell_lessons(self, version: int, belief: str, lessons: Sequence[Lesson]) -> None:
+        rows = [(index, *definition[1:], level) for index, definition, level in lessons]
+        row = await self._command("learn", version, belief, rows)
+        if row[0] != "ok":
+            await self._learn_limits()
+            self.learned = False
+            return
+        scheduler = self._scheduler()
+        for index, definition, _ in lessons:
+            self.limits[index] = definition
+            if scheduler is not None:
+                scheduler._retune(index, definition)
+        self.known = int(float(row[2])), belief
+        self.learned = True
 
     async def _learn_limits(self) -> None:
         described = described_from(await self._command("describe"))
@@ -426,7 +456,7 @@ class Holder:
             elif kind == "slots" and int(float(rest[1])) > self._operations:
                 fair = self.last.fair if self.last is not None else -1
                 scheduler._lease_slots(int(float(rest[0])), fair, self.slots)
-            elif kind == "limits" and int(float(rest[0])) != self._version:
+            elif kind == "limits" and int(float(rest[0])) != self.known[0]:
                 await self._learn_limits()
             elif kind in ("crowd", "epoch"):
                 self._must_speak = True

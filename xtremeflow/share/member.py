@@ -25,8 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from xtremeflow import _core
+from xtremeflow.learning.belief import Belief
+from xtremeflow.learning.reading import PLACES
+from xtremeflow.share.known import known
 from xtremeflow.share.place import VERSION, ShareError, clock_id, path_of
-from xtremeflow.values.limits import Definition
+from xtremeflow.values.limits import DAY, MINUTE
 
 if sys.platform != "win32":
     import fcntl
@@ -59,7 +62,8 @@ class Member:
         """Nobody else is a member: the limits are ours, whatever they were before."""
         self.empty = False
         """What was used of the limits is not known, though something was."""
-        self.limits: list[Definition] = []
+        self.belief = Belief(False, ())
+        """The limits as given, and whether the members learn."""
         self.max_concurrency: int | None = None
         self.seat = -1
         self._file = self._lock = self._pipe = -1
@@ -133,28 +137,29 @@ class Member:
         elif self.alone:  # the clock of the first member that waits
             self.memory[_AGREED : _AGREED + 8] = bytes(8)
         if described is not None:
-            self.limits, self.max_concurrency = described
+            self.belief, self.max_concurrency = described
 
     def _begin(self) -> None:
         """Begins the account anew."""
         self.memory[:PAGE] = bytes(PAGE)
 
-    def describe(self, limits: Sequence[Definition], max_concurrency: int | None) -> None:
-        """Writes the limits of the share, for members that join later. Call it within `joining`."""
-        if self.alone and [each[0] for each in limits] != [each[0] for each in self.limits]:
+    def describe(self, given: Belief, max_concurrency: int | None) -> None:
+        """Writes what is given, for members that join later. Call it within `joining`."""
+        if self.alone and _names(given) != _names(self.belief):
             self._begin()
-        self._write(limits, max_concurrency)
+        self._write(given, max_concurrency)
 
-    def redescribe(self, limits: Sequence[Definition], max_concurrency: int | None) -> None:
+    def redescribe(self, given: Belief, max_concurrency: int | None) -> None:
         """Does the same for a member whose scheduler has changed the limits for all."""
         if self._file >= 0:
             with _locked(self._file, self.share):
-                self._write(limits, max_concurrency)
+                self._write(given, max_concurrency)
 
-    def _write(self, limits: Sequence[Definition], max_concurrency: int | None) -> None:
+    def _write(self, given: Belief, max_concurrency: int | None) -> None:
         """Writes a text, and last the number that makes it valid, as this process may be killed
         anywhere."""
-        text = json.dumps([list(map(list, limits)), max_concurrency]).encode()
+        limits = [[*definition, capped] for definition, capped in given.given]
+        text = json.dumps([limits, max_concurrency, given.adapt]).encode()
         if len(text) > _TEXT_BYTES - _LENGTH.size:
             raise ValueError("the names of the limits are too long for a share")
         *_, before = _HEAD.unpack_from(self._all)
@@ -310,9 +315,13 @@ def _allocate(file: int, offset: int, length: int) -> None:
         os.posix_fallocate(file, offset, length)
 
 
-def _description(page: bytes) -> tuple[list[Definition], int | None] | None:
-    """Returns the limits and slots in a file's first page, or None if the file is of another kind
-    or clock."""
+def _names(given: Belief) -> list[str]:
+    return [name for (name, *_), _ in given.given]
+
+
+def _description(page: bytes) -> tuple[Belief, int | None] | None:
+    """Returns what is given, and the slots, in a file's first page, or None if the file is of
+    another kind or clock."""
     magic, version, clock, which = _HEAD.unpack_from(page)
     if (magic, version, clock) != (MAGIC, VERSION, clock_id()) or which > 1:
         return None
@@ -320,9 +329,11 @@ def _description(page: bytes) -> tuple[list[Definition], int | None] | None:
     (length,) = _LENGTH.unpack_from(page, begin)
     begin += _LENGTH.size
     try:
-        limits, slots = json.loads(page[begin : begin + length])
-        definitions = [(str(name), float(a), float(p), float(c)) for name, a, p, c in limits]
-        return definitions, None if slots is None else int(slots)
+        limits, slots, adapt = json.loads(page[begin : begin + length])
+        given = [((str(n), float(a), float(p), float(c)), bool(k)) for n, a, p, c, k in limits]
+        if adapt not in (True, False, "bounded"):
+            return None
+        return Belief(adapt, tuple(given)), None if slots is None else int(slots)
     except (ValueError, TypeError):
         return None
 
@@ -361,9 +372,11 @@ def state_of(share: str) -> dict[str, Any] | None:
     state["members"] = [member for member in state["members"] if member["seat"] in alive]
     for member in state["members"]:
         member["pid"] = alive[member["seat"]]
-    for limit, (name, _, per, _) in zip(state["limits"], described[0], strict=True):
+    named = [(name, per) for (name, _, per, _), _ in described[0].given]
+    named += [(name, DAY if daily else MINUTE) for name, daily in PLACES]
+    for limit, (name, per) in zip(state["limits"], named, strict=False):
         limit.update(name=name, per=per)
-    return state
+    return known(state)
 
 
 def _living(path: Path) -> dict[int, int | None]:

@@ -29,6 +29,11 @@ class Offset:
             self._low, self._high = max(self._low, low), min(self._high, high)
         self._at = received / 1e3
 
+    @property
+    def ahead(self) -> float:
+        """Seconds by which the keeper's clock is ahead of our own."""
+        return (self._low + self._high) / 2e6
+
     def here(self, instant: int) -> int:
         """Returns the keeper's instant in ns of our own clock."""
         return round((instant - (self._low + self._high) / 2) * 1e3)

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from xtremeflow.share.keeper import Keeper, KeptShare, Unreachable, Unusable
+from xtremeflow.share.known import known
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.timeline import SILENCE
 
@@ -59,29 +60,32 @@ async def _is_alive(keeper: Keeper, member: dict[str, Any]) -> bool:
 
 def _readable(state: dict[str, Any], members: list[dict[str, Any]]) -> dict[str, Any]:
     """Returns the state in units and seconds, with the names that shares on one machine use."""
-    return {
-        "limits": [
-            {
-                "name": limit["name"],
-                "per": limit["per"],
-                "rate": limit["amount"] / limit["per"],
-                "capacity": limit["capacity"],
-                "level": limit["level"],
-                "used": round(limit["used"]),
-            }
-            for limit in state["limits"]
-        ],
-        "members": [
-            {
-                "member": each["member"],
-                "held": each["held"],
-                "waits": max(0, each["waits"]),
-                "used": [round(units) for units in each["used"]],
-                "silent": each["silent"] / 1e6,
-            }
-            for each in members
-        ],
-        "slots": None if state["slots"] < 0 else state["slots"],
-        "cooldown_left": state["cooldown_left"] / 1e6,
-        "outage": False,
-    }
+    return known(
+        {
+            "limits": [
+                {
+                    "name": limit["name"],
+                    "per": limit["per"],
+                    "rate": limit["amount"] / limit["per"],
+                    "capacity": limit["capacity"],
+                    "level": limit["level"],
+                    "used": round(limit["used"]),
+                }
+                for limit in state["limits"]
+            ],
+            "members": [
+                {
+                    "member": each["member"],
+                    "held": each["held"],
+                    "waits": max(0, each["waits"]),
+                    "used": [round(units) for units in each["used"]],
+                    "silent": each["silent"] / 1e6,
+                }
+                for each in members
+            ],
+            "slots": None if state["slots"] < 0 else state["slots"],
+            "cooldown_left": state["cooldown_left"] / 1e6,
+            "outage": False,
+            "belief": state["belief"],
+        }
+    )

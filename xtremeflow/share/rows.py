@@ -10,6 +10,9 @@ from typing import Any, cast
 from xtremeflow.share.timeline import START, Ask, Row
 from xtremeflow.values.limits import Definition
 
+Lesson = tuple[int, Definition, float | None]
+"""What was learned of a limit: its index, its definition, and its level, if that is known."""
+
 HEADER = START + 1  # numbers and texts of an answer to an ask, before those of each limit
 
 
@@ -107,6 +110,7 @@ class Described:
     end: int
     members: int
     slots: int  # -1: any number
+    belief: str
     limits: tuple[Definition, ...]
 
 
@@ -116,7 +120,7 @@ def described_from(row: Row) -> Described | None:
         return None
     limits = tuple(
         (str(row[i]), float(row[i + 1]), float(row[i + 2]), float(row[i + 3]))
-        for i in range(9, len(row), 4)
+        for i in range(10, len(row), 4)
     )
     return Described(
         now=_whole(row[1]),
@@ -127,6 +131,7 @@ def described_from(row: Row) -> Described | None:
         end=_whole(row[6]),
         members=_whole(row[7]),
         slots=_whole(row[8]),
+        belief=str(row[9]),
         limits=limits,
     )
 

@@ -216,7 +216,7 @@ end
 local function described()
   local row = {
     'limits', now, account.epoch, account.operations, account.version, account.generation,
-    account['end'], redis.call('HLEN', KEYS[2]), account.slots,
+    account['end'], redis.call('HLEN', KEYS[2]), account.slots, account.belief,
   }
   for _, line in ipairs(account.limits) do
     row[#row + 1] = line.name
@@ -282,7 +282,7 @@ local commands = {}
 
 function commands.join()
   local member, connection, token = text(), text(), text()
-  local patience, slots, limits = number(), number(), {}
+  local patience, slots, belief, limits = number(), number(), text(), {}
   for i = 1, (#ARGV - next_argument + 1) / 4 do
     limits[i] = {text(), number(), number(), number()}
   end
@@ -296,7 +296,7 @@ function commands.join()
     for i, line in ipairs(account.limits) do
       define(line, limits[i][2], limits[i][3], limits[i][4])
     end
-    account.slots = slots
+    account.slots, account.belief = slots, belief
     account.version = account.version + 1
   end
   local record = member_of(member)
@@ -469,22 +469,41 @@ function commands.refused()
 end
 
 function commands.retune()
-  local version, index = number(), number()
-  local amount, per, capacity = number(), number(), number()
+  local index, amount, per, capacity = number(), number(), number(), number()
   if not account then
     return {'unknown'}
   end
   tick()
-  if version > 0 and version ~= account.version then
-    save()
-    return told({'stale', now, account.version})
-  end
   account.version = account.version + 1
   if index < 0 then
     account.slots = amount
     hand_out('')
   else
     define(account.limits[index + 1], amount, per, capacity)
+  end
+  publish('', string.format('limits %.17g', account.version))
+  save()
+  return told({'ok', now, account.version})
+end
+
+function commands.learn()
+  local version, belief = number(), text()
+  if not account then
+    return {'unknown'}
+  end
+  tick()
+  if version >= 0 and version ~= account.version then
+    save()
+    return told({'stale', now, account.version})
+  end
+  account.version, account.belief = account.version + 1, belief
+  while next_argument <= #ARGV do
+    local line = account.limits[number() + 1]
+    define(line, number(), number(), number())
+    local level = tonumber(text())
+    if level and not (line.at == account['end'] and line.at > now) then
+      line.level = math.min(room_of(line), level + rate_of(line) * (line.at - now))
+    end
   end
   publish('', string.format('limits %.17g', account.version))
   save()
@@ -498,7 +517,7 @@ function commands.status()
   local state = {
     limits = {}, members = {}, slots = account.slots,
     cooldown_left = math.max(0, account['end'] - now), generation = account.generation,
-    version = account.version,
+    version = account.version, belief = account.belief,
   }
   for i, line in ipairs(account.limits) do
     local gained = line.level + rate_of(line) * math.max(0, now - line.at)

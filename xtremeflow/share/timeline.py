@@ -100,7 +100,7 @@ class Timeline:
         self.exists = False
 
     def _begin(self, now: int, token: str, limits: Sequence[Row], slots: int) -> None:
-        self.exists = True
+        self.exists, self.belief = True, ""
         self.epoch, self.operations, self.version, self.generation = token, 0, 1, 0
         self.last, self.end, self.closed, self.margin_at = now, 0, now + CLOSED, now
         self.margin = self.out = self.wanting = self.ticket = self.flying = self.waiting = 0
@@ -122,9 +122,11 @@ class Timeline:
         token: str,
         patience: int,
         slots: int,
+        belief: str,
         limits: Sequence[Row],
     ) -> Row:
-        """Makes a member of it. The first one brings the limits, and the levels begin empty."""
+        """Makes a member of it. The first one brings the limits, and the levels begin empty. It
+        also brings the belief, which is the knowledge of the provider in the members' words."""
         names = [limit[0] for limit in limits]
         if not self.exists or (
             not self.members and [bucket.name for bucket in self.limits] != names
@@ -134,7 +136,7 @@ class Timeline:
         if not self.members:
             for bucket, (_, amount, per, capacity) in zip(self.limits, limits, strict=True):
                 self._define(bucket, amount, per, capacity)
-            self.slots = slots
+            self.slots, self.belief = slots, belief
             self.version += 1
         record = self.members.setdefault(member, Record(connection, now))
         record.connection, record.seen = connection, now
@@ -147,7 +149,7 @@ class Timeline:
 
     def _described(self, now: int) -> Row:
         row: Row = ["limits", now, self.epoch, self.operations, self.version, self.generation]
-        row += [self.end, len(self.members), self.slots]
+        row += [self.end, len(self.members), self.slots, self.belief]
         for bucket in self.limits:
             row += [bucket.name, bucket.amount, bucket.per, bucket.capacity]
         return row
@@ -393,22 +395,36 @@ class Timeline:
         self.published.append(("", f"pause {self.generation} {self.end}"))
         return ["ok", now, self.epoch, self.generation, self.end]
 
-    def retune(
-        self, now: int, version: int, index: int, amount: float, per: float, capacity: float
-    ) -> Row:
-        """Changes a limit for all, or the slots (index -1, `amount`). With a `version` above 0 only
-        if that is the present one. Returns "ok" or "stale", and the version."""
+    def retune(self, now: int, index: int, amount: float, per: float, capacity: float) -> Row:
+        """Changes a limit for all, or the slots (index -1, `amount`). Returns the version."""
         if not self.exists:
             return ["unknown"]
         now = self._tick(now)
-        if version > 0 and version != self.version:
-            return ["stale", now, self.version]
         self.version += 1
         if index < 0:
             self.slots = int(amount)
             self._hand_out("")
         else:
             self._define(self.limits[index], amount, per, capacity)
+        self.published.append(("", f"limits {self.version}"))
+        return ["ok", now, self.version]
+
+    def learn(self, now: int, version: int, belief: str, lessons: Sequence[Row]) -> Row:
+        """Changes the belief and limits for all, if `version` is still theirs, or below 0. Lessons
+        are the index, amount, period, capacity, and the level now, or None. A cooldown that has set
+        a level keeps it. Returns "ok" or "stale", and the version."""
+        if not self.exists:
+            return ["unknown"]
+        now = self._tick(now)
+        if version >= 0 and version != self.version:
+            return ["stale", now, self.version]
+        self.version += 1
+        self.belief = belief
+        for index, amount, per, capacity, level in lessons:
+            bucket = self.limits[int(index)]
+            self._define(bucket, amount, per, capacity)
+            if level is not None and not self.end == bucket.at > now:
+                bucket.level = min(self._room(bucket), level + bucket.rate * (bucket.at - now))
         self.published.append(("", f"limits {self.version}"))
         return ["ok", now, self.version]
 
@@ -449,6 +465,7 @@ class Timeline:
             "cooldown_left": max(0, self.end - now),
             "generation": self.generation,
             "version": self.version,
+            "belief": self.belief,
         }
 
 

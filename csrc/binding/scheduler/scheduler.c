@@ -72,6 +72,8 @@ XF_METHOD_DOOR(xf_scheduler_forget, self)
 XF_METHOD_DOOR(xf_scheduler_bury, self)
 XF_METHOD_DOOR(xf_scheduler_poked, self)
 XF_METHOD_DOOR(xf_scheduler_seats, self)
+XF_METHOD_DOOR(xf_scheduler_learn, self)
+XF_METHOD_DOOR(xf_scheduler_believed, self)
 XF_METHOD_DOOR(xf_scheduler_shared, self)
 XF_METHOD_DOOR(xf_scheduler_lease, self)
 XF_METHOD_DOOR(xf_scheduler_lease_look, self)
@@ -281,6 +283,14 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_lease_end($self, forgotten, /)\n--\n\nRefuses further calls.")},
     {"_seats", xf_scheduler_seats_locked, METH_NOARGS,
      PyDoc_STR("_seats($self, /)\n--\n\nThe seats of the other members of its share.")},
+    {"_learn", xf_scheduler_learn_locked, METH_VARARGS,
+     PyDoc_STR("_learn($self, version, belief, lessons, /)\n--\n\n"
+               "Changes limits of its share, and the belief of its members: lessons are tuples of\n"
+               "(index, limit, level or None). False if the share has another version already.")},
+    {"_believed", xf_scheduler_believed_locked, METH_O,
+     PyDoc_STR("_believed($self, known, /)\n--\n\n"
+               "Of its share: the version, the belief (None: `known` is the version), and the\n"
+               "units of each limit that all members have used. None: it is in no share.")},
     {"_shared", xf_scheduler_shared_locked, METH_NOARGS,
      PyDoc_STR("_shared($self, /)\n--\n\nThe account of its share, as a dict, or None.")},
     {NULL, NULL, 0, NULL},

@@ -5,6 +5,7 @@
 #include "binding/call/member.h"
 #include "binding/call/owner.h"
 #include "binding/loop/loop.h"
+#include "binding/scheduler/limits.h"
 
 /* ---- joining and leaving ---- */
 
@@ -108,6 +109,87 @@ PyObject *xf_scheduler_seats(PyObject *self, PyObject *Py_UNUSED(unused))
     return s->core.gate.share != NULL ? xf_member_seats(s, false) : PyTuple_New(0);
 }
 
+/* ---- what members learn ---- */
+
+/* Reads (index, limit, level or None). -1 with an error set. */
+static int read_lesson(const SchedulerObject *s, PyObject *item, xf_lesson *lesson)
+{
+    PyObject *limit, *level, *name;
+    if (!PyTuple_Check(item)) {
+        PyErr_Format(PyExc_TypeError, "a lesson is (index, limit, level), not %R", item);
+        return -1;
+    }
+    if (!PyArg_ParseTuple(item, "IOO:lesson", &lesson->limit, &limit, &level) ||
+        xf_parse_limit(limit, &name, &lesson->def) < 0) {
+        return -1;
+    }
+    if (lesson->limit >= s->core.gate.n_limits) {
+        PyErr_Format(PyExc_IndexError, "there are %u limits, not %u", s->core.gate.n_limits,
+                     lesson->limit);
+        return -1;
+    }
+    lesson->sets_level = level != Py_None;
+    lesson->level = lesson->sets_level ? PyFloat_AsDouble(level) : 0;
+    return lesson->level == -1.0 && PyErr_Occurred() ? -1 : 0;
+}
+
+PyObject *xf_scheduler_learn(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    unsigned long long version;
+    const char *belief;
+    Py_ssize_t length;
+    PyObject *items;
+    xf_lesson lessons[XF_JOINT_LIMITS];
+    if (!PyArg_ParseTuple(args, "Ks#O!:_learn", &version, &belief, &length, &PyTuple_Type,
+                          &items)) {
+        return NULL;
+    }
+    Py_ssize_t n = PyTuple_GET_SIZE(items);
+    if (length > XF_JOINT_BELIEF || n > XF_JOINT_LIMITS) {
+        PyErr_Format(PyExc_ValueError, "a belief has at most %d bytes, of at most %d limits",
+                     XF_JOINT_BELIEF, XF_JOINT_LIMITS);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < n; i++) {
+        if (read_lesson(s, PyTuple_GET_ITEM(items, i), &lessons[i]) < 0) {
+            return NULL;
+        }
+    }
+    if (s->core.gate.share == NULL) {
+        Py_RETURN_FALSE;
+    }
+    int64_t now = xf_port_now(s, NULL);
+    bool done =
+        xf_share_learn(&s->core.gate, version, lessons, (size_t)n, belief, (size_t)length, now);
+    xf_look(&s->core, now);
+    xf_deliver(s);
+    return PyBool_FromLong(done);
+}
+
+PyObject *xf_scheduler_believed(PyObject *self, PyObject *known)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    unsigned long long version = PyLong_AsUnsignedLongLong(known);
+    if (version == (unsigned long long)-1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    if (s->core.gate.share == NULL) {
+        Py_RETURN_NONE;
+    }
+    xf_share_refresh(&s->core.gate);
+    const xf_joint *a = &s->member->share.joint;
+    PyObject *used = PyTuple_New(a->n_limits);
+    for (uint32_t i = 0; used != NULL && i < a->n_limits; i++) {
+        PyTuple_SET_ITEM(used, i, PyLong_FromLongLong((int64_t)a->limits[i].used));
+    }
+    PyObject *belief =
+        a->version == version
+            ? Py_NewRef(Py_None)
+            : PyUnicode_DecodeUTF8((const char *)a->belief, (Py_ssize_t)a->n_belief, "replace");
+    return Py_BuildValue("KNN", (unsigned long long)a->version, belief, used);
+}
+
 /* ---- what it tells ---- */
 
 /* What a limit of the account is at `now`. */
@@ -158,8 +240,10 @@ static PyObject *state_of(const void *memory, const xf_joint *a, int64_t now)
     int64_t rest = a->cooldown.until > now ? a->cooldown.until - now : 0;
     PyObject *slots =
         a->slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(a->slots);
-    return Py_BuildValue("{sNsNsNsdsO}", "limits", limits, "members", members, "slots", slots,
-                         "cooldown_left", (double)rest * 1e-9, "outage",
+    PyObject *belief =
+        PyUnicode_DecodeUTF8((const char *)a->belief, (Py_ssize_t)a->n_belief, "replace");
+    return Py_BuildValue("{sNsNsNsNsdsO}", "belief", belief, "limits", limits, "members", members,
+                         "slots", slots, "cooldown_left", (double)rest * 1e-9, "outage",
                          a->outage.interval != 0 ? Py_True : Py_False);
 }
 

@@ -32,11 +32,12 @@ REST = 60.0  # s until concurrency is considered again; then twice as long
 class Slots:
     """Decides the number of calls to let in. Times are in seconds, on any one clock.
 
-    known  the value of `known` of an earlier one, to begin with
+    known    the value of `known` of an earlier one, to begin with
+    members  of a share: each begins with its part
     """
 
-    def __init__(self, known: int | None = None) -> None:
-        first = FIRST_CALLS if known is None else max(1, known)
+    def __init__(self, known: int | None = None, members: int = 1) -> None:
+        first = max(1, FIRST_CALLS // members if known is None else known)
         self.size: int | None = first
         """Calls to let in at a time; None: any number."""
         self.reason = "nothing is known yet"

@@ -40,6 +40,8 @@ class Refusal(Enum):
 class Control:
     """The control of the pace. Times are in seconds on any one clock."""
 
+    TIMES = ("_first", "_last", "_heard", "_heard_before", "_believed")
+
     def __init__(self) -> None:
         self.episodes = 0
         self.is_searching = True

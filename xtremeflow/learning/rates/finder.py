@@ -16,6 +16,7 @@ from xtremeflow.learning.rates.control import DUE, GROWTH, Control, Refusal
 from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.learning.rates.models import Bank
 from xtremeflow.learning.rates.ramp import LATELY, Ramp
+from xtremeflow.learning.rates.state import State, indices, items, numbers, restore, told
 from xtremeflow.learning.reading import UNLIMITED, Core, Gauge, Limits
 from xtremeflow.learning.saved import NAMES, LearnedRate
 from xtremeflow.values.limits import MINUTE, Limit
@@ -152,6 +153,44 @@ class RateFinder:
         for i in self.culprits:
             self._let_go(i)
         self._restart()
+
+    # -- what members of a share have in common
+
+    def state(self, gauge: Gauge, ahead: float) -> State:
+        """Returns what was found, for other members; see `told`. The admissions are the account's,
+        which each of them counts by itself."""
+        parts = [self._control, self._bank, self._ramp]
+        return {
+            "rates": [[suspect.rate, suspect.pace] for suspect in self.suspects],
+            "guesses": sorted(self._guesses),
+            "refused": told(self._ledger.refused, ahead),
+            "seconds": told(self._seconds(self._own(gauge)), ahead),
+            "parts": [told(part, ahead) for part in parts],
+        }
+
+    def restore(self, state: State, gauge: Gauge, ahead: float) -> None:
+        """Takes over what another member has found.
+
+        Raises:
+            ValueError: It makes no sense, and nothing is changed.
+        """
+        count = len(self.suspects)
+        control, bank, ramp = Control(), Bank(count), Ramp()
+        rates = numbers(state.get("rates"), count, 2)
+        (refused,) = numbers([state.get("refused")], 1, count)
+        ((seconds,),) = numbers([[state.get("seconds")]], 1, 1)
+        guesses = indices(state.get("guesses"), count)
+        parts = items(state.get("parts"), 3)
+        for part, kept in zip((control, bank, ramp), parts, strict=True):
+            restore(part, kept, ahead)
+        if not bank.is_sound:
+            raise ValueError("models of other limits")
+        for suspect, (rate, pace) in zip(self.suspects, rates, strict=True):
+            suspect.rate, suspect.pace = rate, pace
+        self._control, self._bank, self._ramp = control, bank, ramp
+        self._guesses, self._ledger.refused = set(guesses), refused
+        self._limits.steepest = ramp.pace
+        self._held = self._waited(self._own(gauge)) - seconds
 
     # -- answers
 
@@ -321,11 +360,16 @@ class RateFinder:
 
     def _mark(self, gauge: Gauge) -> None:
         """Begins growth anew."""
-        self._held = sum(gauge.readings[i].held for i in self.culprits)
+        self._held = self._waited(gauge)
 
     def _seconds(self, gauge: Gauge) -> float:
         """Returns the seconds since the last episode in which the queue waited for the pace."""
-        return max(0.0, sum(gauge.readings[i].held for i in self.culprits) - self._held)
+        return max(0.0, self._waited(gauge) - self._held)
+
+    def _waited(self, gauge: Gauge) -> float:
+        """Returns the seconds for which the queue has waited for the pace. Calls of other members
+        of a share wait for it, too."""
+        return gauge.shared + sum(gauge.readings[i].held for i in self.culprits)
 
     def _own(self, gauge: Gauge) -> Gauge:
         return gauge._replace(readings=[gauge.readings[s.index] for s in self.suspects])

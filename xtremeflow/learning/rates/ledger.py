@@ -16,7 +16,8 @@ class Ledger:
     """The units admitted of each limit, without refused ones, which are not charged."""
 
     def __init__(self, limits: int) -> None:
-        self._refused = [0.0] * limits
+        self.refused = [0.0] * limits
+        """The units of refused calls."""
         self._times: list[float] = []
         self._amounts: list[ByLimit] = []
         self._nothing = (0.0,) * limits
@@ -27,7 +28,7 @@ class Ledger:
         return self._times[-1] + APART if self._times else 0.0
 
     def note(self, now: float, readings: Sequence[Reading]) -> None:
-        pairs = zip(readings, self._refused, strict=True)
+        pairs = zip(readings, self.refused, strict=True)
         self._times.append(now)
         self._amounts.append(tuple(reading.used - refused for reading, refused in pairs))
         if now - self._times[0] > 2 * KEPT:
@@ -36,13 +37,13 @@ class Ledger:
 
     def before(self, readings: Sequence[Reading]) -> ByLimit:
         """Returns the units admitted before the answer's call was dispatched."""
-        pairs = zip(readings, self._refused, strict=True)
+        pairs = zip(readings, self.refused, strict=True)
         return tuple(reading.used - reading.since - refused for reading, refused in pairs)
 
     def refuse(self, readings: Sequence[Reading]) -> None:
         """Subtracts the cost of the answer's refused call."""
         for i, reading in enumerate(readings):
-            self._refused[i] += reading.cost
+            self.refused[i] += reading.cost
 
     def at(self, time: float) -> ByLimit:
         """Returns the units admitted by `time`."""

@@ -131,9 +131,12 @@ class Model:
 class Bank:
     """All models."""
 
+    TIMES = ("_anchored_at",)
+
     def __init__(self, units: int) -> None:
         self._models = [Model(kind, units) for kind in KINDS]
-        self._anchor: tuple[float, ByLimit] | None = None  # when a level was last about nothing
+        self._anchored_at = -1.0  # when a level was last about nothing; below 0: never
+        self._anchor: ByLimit = (0.0,) * units  # what had been admitted by then
         self._costs: Sequence[float] = (0.0,) * units
         self.blame = [UNTRIED] * units
         """How often lately a refusal was for that unit, from 0 to 1."""
@@ -155,7 +158,9 @@ class Bank:
                 past: Ledger) -> None:  # fmt: skip
         """Takes the refusal of a call that was sent at `time`, before which `amounts` had been
         admitted. `units` are those that it may be for."""
-        since, then = self._anchor or (time, amounts)
+        since, then = time, amounts
+        if self._anchored_at >= 0:
+            since, then = self._anchored_at, self._anchor
         self._units = list(units)
         for model in self._models:
             is_new = time - since >= min(model.kind.span, MINUTE) / 2 or not model.kind.slides
@@ -170,12 +175,12 @@ class Bank:
         if best.cause is not None:
             for i in units:
                 self.blame[i] += LEARN * ((i == best.cause) - self.blame[i])
-        self._anchor, self._costs = (time, amounts), costs
+        self._anchored_at, self._anchor, self._costs = time, amounts, costs
 
     def still_empty(self, time: float, amounts: ByLimit) -> None:
         """Notes that the bucket was still empty at `time`."""
-        if self._anchor is not None and time > self._anchor[0]:
-            self._anchor = time, amounts
+        if 0 <= self._anchored_at < time:
+            self._anchored_at, self._anchor = time, amounts
 
     def blocked(self, seconds: float, time: float, amounts: ByLimit) -> None:
         """Notes that no call had passed for so long, until `time`. A window that is used up
@@ -183,12 +188,22 @@ class Bank:
         for model in self._models:
             if not model.kind.slides or model.kind.span < seconds:
                 model.contradict()
-        self._anchor = time, amounts
+        self._anchored_at, self._anchor = time, amounts
 
     def first(self, i: int) -> float:
         """Returns the rate of unit `i` that is neither the highest nor the lowest by far, where
         only one call was refused so far."""
         return self._models[1].rates[i].rate
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether its numbers are of as many units as it has, as those of a stranger may not be."""
+        count = len(self.blame)
+        units = (isinstance(i, int) and 0 <= i < count for i in self._units)
+        return all(units) and all(
+            len(row) == count
+            for row in (self._anchor, self._costs, *(model.rates for model in self._models))
+        )
 
     @property
     def best(self) -> Model:

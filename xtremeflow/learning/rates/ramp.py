@@ -20,6 +20,8 @@ PATIENCE, MOST_PATIENCE = 1.0, 2.0  # s between two tries while nothing passes: 
 class Ramp:
     """Decides the highest pace, in calls per second. Times are in seconds on any one clock."""
 
+    TIMES = ("_grown_at", "_heard")
+
     def __init__(self) -> None:
         self.pace = inf
         """Calls per second, at most."""

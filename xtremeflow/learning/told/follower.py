@@ -184,6 +184,7 @@ class ToldFollower:
         received_at: float | None,
     ) -> None:
         begins = told.changed and left is not None and not self._limits.is_capped(index)
+        begins = begins and not self._core._keeps(index, defined(self._kept(index, told)))
         if told.changed and not self._begin(index, told, left if begins else None, sent_at):
             return
         if told.law is Law.REST:
@@ -233,6 +234,12 @@ class ToldFollower:
         self._core._retune(index, defined(self._kept(index, told)))
         self._began(index, told)
         return True
+
+    def restore_all(self, doubted: frozenset[int]) -> None:
+        """Keeps all told limits to the told ones again, but for those that refusals have
+        contradicted."""
+        for index in self._told.keys() - doubted:
+            self.restore(index)
 
     def slide(
         self,

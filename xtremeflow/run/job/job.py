@@ -13,6 +13,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from xtremeflow.learning.belief import Adapt
 from xtremeflow.learning.concurrency.slots import FIRST_CALLS
 from xtremeflow.learning.estimates import Estimator
 from xtremeflow.learning.saved import Learned, restored, saved
@@ -32,7 +33,6 @@ from xtremeflow.run.views.summary import Summary
 from xtremeflow.run.views.view import View
 from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.scheduler.observing import Adapt
 from xtremeflow.values.limits import Limit
 
 logger = logging.getLogger("xtremeflow.run")
@@ -96,11 +96,18 @@ class Job:
         Then they hold the refill since that end, as that run may have used everything. A share
         knows its own levels.
         """
-        if self.share is not None:
-            return TaskScheduler(self.concurrency, limits=self.limits, share=self.share)
         idle = math.inf
         if self.results.done.count >= _HARDLY_NOTICED:
             idle = max(0.0, time.time() - self.results.last_written)
+        learned = self._learned(idle) if self.adapt else None
+        if self.share is not None:
+            return TaskScheduler(
+                self.concurrency,
+                limits=self.limits,
+                adapt=self.adapt,
+                learned=learned,
+                share=self.share,
+            )
         refilled = [
             replace(limit, capacity=min(limit.capacity or 0.0, limit.rate * idle))
             for limit in self.limits
@@ -109,7 +116,7 @@ class Job:
             self.concurrency,
             limits=refilled,
             adapt=self.adapt,
-            learned=self._learned(idle) if self.adapt else None,
+            learned=learned,
         )
         for limit, less in zip(self.limits, refilled, strict=True):
             if limit != less:

@@ -1,0 +1,124 @@
+"""The belief: the knowledge of a provider that all members of a share have, as a text.
+
+Each member has a learner. It takes over the belief of the last member that has changed it, learns
+from an answer, and passes on what it believes now. So no member is in charge, and with a member
+that dies nothing is lost.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, TypeAlias, cast
+
+from xtremeflow.learning.rates.state import State
+from xtremeflow.values.limits import Definition, Limit
+
+Adapt: TypeAlias = bool | Literal["bounded"]
+
+
+@dataclass(frozen=True)
+class Belief:
+    """The knowledge of the members.
+
+    adapt     as given by the first member: see TaskScheduler
+    given     the configured limits, and whether each was given with a capacity
+    by        the member that has changed it last
+    reasons   by the limits' indices: why they are what they are, where that was learned
+    found     what was found from refusals, see RateFinder.state(); None: nothing yet
+    """
+
+    adapt: Adapt
+    given: tuple[tuple[Definition, bool], ...]
+    by: str = ""
+    reasons: Mapping[int, str] = field(default_factory=dict[int, str])
+    found: State | None = None
+
+    @property
+    def limits(self) -> list[Limit]:
+        """The configured limits, with their capacities."""
+        return [Limit(*definition) for definition, _ in self.given]
+
+    @property
+    def uncapped(self) -> set[int]:
+        """The indices of those whose capacities were not given."""
+        return {i for i, (_, capped) in enumerate(self.given) if not capped}
+
+    def is_news_to(self, other: Belief | None) -> bool:
+        """Whether it says more than the other one: not only that some time has passed."""
+        return other is None or _lasting(self) != _lasting(other)
+
+
+class Account(Protocol):
+    """The part of a share that a learner talks to.
+
+    ahead    seconds by which the account's clock is ahead of the scheduler's
+    members  as many as there were when this one has joined, itself included
+    """
+
+    @property
+    def members(self) -> int: ...
+
+    @property
+    def ahead(self) -> float: ...
+
+    def heard(self) -> Belief | None:
+        """Returns the belief of another member, if it is news."""
+        ...
+
+    def has_lost(self) -> bool:
+        """Whether what was said last was not taken, as another member was faster; asked once."""
+        ...
+
+    @property
+    def has_lessons(self) -> bool:
+        """Whether limits were changed since the last `say`."""
+        ...
+
+    def say(self, belief: Belief | None, *, always: bool = False) -> None:
+        """Tells the other members, and has them keep to the limits that were changed; `always`:
+        also if one of them was faster."""
+        ...
+
+
+def _lasting(belief: Belief) -> Belief:
+    found = None if belief.found is None else {**belief.found, "seconds": 0.0}
+    return replace(belief, by="", found=found)
+
+
+def text_of(belief: Belief) -> str:
+    """Returns the text of a belief."""
+    return json.dumps(
+        {
+            "adapt": belief.adapt,
+            "given": [[*definition, capped] for definition, capped in belief.given],
+            "by": belief.by,
+            "reasons": {str(index): reason for index, reason in belief.reasons.items()},
+            "found": belief.found,
+        },
+        separators=(",", ":"),
+    )
+
+
+def belief_from(text: str) -> Belief | None:
+    """Reads such a text; None if it is none, since another process may have written anything."""
+    try:
+        state: Any = json.loads(text)
+        found = state["found"]
+        if state["adapt"] not in (True, "bounded") or not isinstance(found, (dict, type(None))):
+            return None
+        belief = Belief(
+            adapt=state["adapt"],
+            given=tuple(
+                ((str(name), float(amount), float(per), float(capacity)), bool(capped))
+                for name, amount, per, capacity, capped in state["given"]
+            ),
+            by=str(state["by"]),
+            reasons={int(index): str(reason) for index, reason in state["reasons"].items()},
+            found=cast("State | None", found),
+        )
+        _ = belief.limits  # raises ValueError if they are none
+        return belief
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None

@@ -1,0 +1,298 @@
+"""The account of a share, which a learner moves and reads in the place of its own scheduler.
+
+The learner moves limits here as it moves those of a scheduler that is alone. They become lessons,
+which all members learn at once, together with the belief. The lessons count if the account still
+has the version that the learner knew, else another member was faster and the learner begins anew.
+"""
+
+from __future__ import annotations
+
+import weakref
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from math import isclose
+from typing import Any, NamedTuple, Protocol
+
+from xtremeflow import _core
+from xtremeflow.learning.belief import Belief, belief_from, text_of
+from xtremeflow.learning.reading import Core, RawGauge
+from xtremeflow.share.holder import Holder
+from xtremeflow.share.rows import Lesson
+from xtremeflow.values.limits import Definition
+
+KEPT, APART = 60.0, 0.03  # s: for which the units used are remembered, between two notes of them
+
+
+class Believed(NamedTuple):
+    """The knowledge at a place.
+
+    version  of the limits and the belief
+    belief   its text; None: `known` is the version
+    used     units of each limit, by all members
+    """
+
+    version: int
+    belief: str | None
+    used: Sequence[float]
+
+
+class Place(Protocol):
+    """Where the account lies.
+
+    by       this member, in words
+    members  as many as there were when this one has joined, itself included
+    ahead    seconds by which its clock is ahead of the scheduler's
+    paces    whether limits have a pace there, see `Scheduler._pace`
+    """
+
+    by: str
+    members: int
+    paces: bool
+
+    @property
+    def ahead(self) -> float: ...
+    def believed(self, known: int) -> Believed | None: ...
+    def definition(self, index: int) -> tuple[float, float]:
+        """Returns the rate and the capacity of a limit."""
+        ...
+
+    def learn(self, version: int | None, belief: str, lessons: Sequence[Lesson]) -> bool | None:
+        """Returns whether it counts; None if that is not known yet. It does whatever the version
+        is, if that is None."""
+        ...
+
+    def outcome(self) -> bool | None:
+        """Returns the same of the last lessons, as far as it is known by now."""
+        ...
+
+
+class Account:
+    """A `learning.reading.Core` and `learning.belief.Account`.
+
+    scheduler  the member
+    place      where its account lies
+    """
+
+    def __init__(self, scheduler: Core, place: Place) -> None:
+        self._scheduler: Core = weakref.proxy(scheduler)  # to which this belongs
+        self._place = place
+        self._version = -1
+        self._text = ""
+        self._belief: Belief | None = None  # as all have it
+        self._lessons: list[Lesson] = []
+        self._after: list[Callable[[], None]] = []  # moves that follow the lessons
+        self._outcome: bool | None = True  # of those sent last
+        self._times: list[float] = []
+        self._others: list[Sequence[float]] = []  # the units used by other members then
+
+    # -- conferring
+
+    @property
+    def ahead(self) -> float:
+        return self._place.ahead
+
+    @property
+    def members(self) -> int:
+        return self._place.members
+
+    @property
+    def has_lessons(self) -> bool:
+        return bool(self._lessons)
+
+    def has_lost(self) -> bool:
+        """See `learning.belief.Account`."""
+        if self._outcome is None:
+            self._outcome = self._place.outcome()
+        if self._outcome is not False:
+            self._go_on()
+            return False
+        self._outcome = True
+        self._lessons.clear()
+        return True
+
+    def heard(self) -> Belief | None:
+        """See `learning.belief.Account`."""
+        if self._outcome is None:  # what was said last is on its way
+            return None
+        found = self._place.believed(self._version)
+        if found is None or found.belief is None:
+            return None
+        self._version = found.version
+        if found.belief == self._text:
+            return None
+        self._text = found.belief
+        self._belief = belief_from(found.belief)
+        return self._belief
+
+    def say(self, belief: Belief | None, *, always: bool = False) -> None:
+        """See `learning.belief.Account`."""
+        is_news = belief is not None and belief.is_news_to(self._belief)
+        if not always and (self._outcome is None or not (self._lessons or is_news)):
+            return
+        text = self._text if belief is None else text_of(replace(belief, by=self._place.by))
+        lessons, self._lessons = self._lessons, []
+        self._outcome = self._place.learn(None if always else self._version, text, lessons)
+        if self._outcome is not False:
+            self._text, self._belief = text, belief
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """Makes the moves that follow the lessons, once all members have learned these."""
+        if self._outcome and not self._lessons:
+            after, self._after = self._after, []
+            for move in after:
+                move()
+
+    def _follow(self, move: Callable[[], None]) -> None:
+        self._after.append(move)
+        self._go_on()
+
+    def _keeps(self, index: int, limit: Definition, /) -> bool:
+        rate, capacity = self._place.definition(index)
+        _, amount, per, most = limit
+        return isclose(rate, amount / per) and isclose(capacity, most)
+
+    # -- moves
+
+    def _retune(self, index: int, limit: Definition, /) -> None:
+        self._teach(index, limit, None)
+
+    def _begin(
+        self, index: int, limit: Definition, remaining: float, /, *, sent_at: float | None = None
+    ) -> None:
+        reading = self._gauge(sent_at)[7][index]
+        self._teach(index, limit, remaining - max(0.0, reading[1] - reading[2]))
+
+    def _teach(self, index: int, limit: Definition, level: float | None) -> None:
+        _core.Scheduler(limits=[limit])  # raises ValueError if it cannot be kept
+        self._lessons.append((index, limit, level))
+
+    def _pace(self, index: int, most: float, /, **terms: float) -> None:
+        if self._place.paces:
+            self._follow(partial(self._scheduler._pace, index, most, **terms))
+
+    def _told(self, index: int, remaining: float, /, **terms: Any) -> float:
+        """Levels that are told are not compared with those of the account: others move them."""
+        return 0.0
+
+    def _shut(self, index: int, seconds: float, /) -> None:
+        self._scheduler._shut(index, seconds)
+
+    def _ramp(self, slots: int | None, /) -> None:
+        self._follow(partial(self._scheduler._ramp, slots))
+
+    def _track(self, /) -> None:
+        """Levels are not followed."""
+
+    # -- readings
+
+    def _now(self, /) -> float:
+        return self._scheduler._now()
+
+    def _flight(self, /) -> _core.Flight | None:
+        return self._scheduler._flight()
+
+    def _gauge(self, sent_at: float | None, /) -> RawGauge:
+        """Returns a reading in which the units used are those of all members."""
+        seen = self._scheduler._gauge(sent_at)
+        now, sent, own = seen[0], seen[1], seen[7]
+        found = self._place.believed(self._version)
+        if found is None:  # it has left
+            return seen
+        others = [used - each[0] for used, each in zip(found.used, own, strict=True)]
+        self._note(now, others)
+        readings = tuple(
+            (round(used), round(each[1] + max(0.0, other - past)), *each[2:])
+            for each, used, other, past in zip(
+                own, found.used, others, self._others_at(sent), strict=True
+            )
+        )
+        return (*seen[:7], readings)
+
+    def _note(self, now: float, others: Sequence[float]) -> None:
+        if self._times and now - self._times[-1] < APART:
+            self._others[-1] = others
+            return
+        self._times.append(now)
+        self._others.append(others)
+        if now - self._times[0] > 2 * KEPT:
+            gone = bisect_right(self._times, now - KEPT)
+            del self._times[:gone], self._others[:gone]
+
+    def _others_at(self, time: float) -> Sequence[float]:
+        """Returns the units that the others had used by `time`, in proportion between two notes."""
+        after = bisect_right(self._times, time)
+        if after in (0, len(self._times)):
+            return self._others[0 if after == 0 else -1]
+        begin, end = self._times[after - 1], self._times[after]
+        part = (time - begin) / (end - begin)
+        pairs = zip(self._others[after - 1], self._others[after], strict=True)
+        return [past + part * (later - past) for past, later in pairs]
+
+
+class InMemory:
+    """A `Place` in the memory of this machine, whose members have one clock."""
+
+    ahead, paces = 0.0, True
+
+    def __init__(self, scheduler: _core.Scheduler, by: str) -> None:
+        self._scheduler: _core.Scheduler = weakref.proxy(scheduler)
+        self.by = by
+        self.members = 1 + len(scheduler._seats())
+
+    def believed(self, known: int) -> Believed | None:
+        found = self._scheduler._believed(max(known, 0))
+        return None if found is None else Believed(*found)
+
+    def definition(self, index: int) -> tuple[float, float]:
+        shared = self._scheduler._shared()
+        limit = {"rate": 0.0, "capacity": 0.0} if shared is None else shared["limits"][index]
+        return limit["rate"], limit["capacity"]
+
+    def learn(self, version: int | None, belief: str, lessons: Sequence[Lesson]) -> bool | None:
+        if version is not None:
+            return self._scheduler._learn(version, belief, tuple(lessons))
+        done = False
+        while not done and (found := self.believed(-1)) is not None:
+            done = self._scheduler._learn(found.version, belief, tuple(lessons))
+        return done
+
+    def outcome(self) -> bool | None:
+        return True
+
+
+class AtKeeper:
+    """A `Place` at a keeper, with which the member's holder talks.
+
+    Limits have no pace there: a chunk is granted as soon as the levels let it pass.
+    """
+
+    paces = False
+
+    def __init__(self, holder: Holder, members: int) -> None:
+        self._holder, self.by = holder, f"member {holder.member[:8]}"
+        self.members = members
+
+    @property
+    def ahead(self) -> float:
+        return self._holder.ahead
+
+    def believed(self, known: int) -> Believed | None:
+        holder = self._holder
+        version, belief = holder.known
+        last = holder.last
+        used = last.used if last is not None else (0.0,) * len(holder.limits)
+        return Believed(version, None if version == known else belief, used)
+
+    def definition(self, index: int) -> tuple[float, float]:
+        _, amount, per, capacity = self._holder.limits[index]
+        return amount / per, capacity
+
+    def learn(self, version: int | None, belief: str, lessons: Sequence[Lesson]) -> bool | None:
+        self._holder.learn(-1 if version is None else version, belief, lessons)
+        return None
+
+    def outcome(self) -> bool | None:
+        return self._holder.learned
