@@ -237,12 +237,9 @@ class RateFinder:
             self._bank.still_empty(gauge.sent_at, before)
         elif kind is Refusal.STILL:
             self._empty()
-        wait = control.wait
-        if kind in (Refusal.EPISODE, Refusal.STILL) and verdict.wait is None:
-            wait = max(wait or 0.0, self._opens(gauge)) or None
-        if wait is None:
+        if control.wait is None:
             return replace(verdict, meaning=Meaning.PLACES)
-        return verdict if wait == verdict.wait else replace(verdict, advised=wait)
+        return verdict if control.wait == verdict.wait else replace(verdict, advised=control.wait)
 
     def too_steep(self, gauge: Gauge, verdict: Verdict) -> Verdict:
         """Takes a refusal of a call because calls have grown too fast. Returns the verdict."""
@@ -324,15 +321,6 @@ class RateFinder:
         if self._control.is_searching:
             return "passed until the first refusal"
         return "passed between refusals" if span > MINUTE else f"passed in {span:g} s"
-
-    def _opens(self, gauge: Gauge) -> float:
-        """Returns the seconds until a used up window lets a call pass, as far as is known."""
-        wait, kind = 0.0, self._bank.best.kind
-        for i in self.culprits:
-            if kind.slides and kind.span == MINUTE:
-                begun = self._ledger.reached(i, gauge.readings[i].cost, gauge.now - MINUTE)
-                wait = max(wait, min(begun + MINUTE - gauge.now, MINUTE / 2))
-        return wait
 
     def _set(self, i: int, factor: float, reason: str | None, level: float | None = None) -> None:
         suspect = self.suspects[i]

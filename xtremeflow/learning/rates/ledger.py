@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from xtremeflow.learning.reading import Reading
@@ -49,12 +49,3 @@ class Ledger:
         """Returns the units admitted by `time`."""
         index = bisect_right(self._times, time) - 1
         return self._amounts[index] if index >= 0 else self._nothing
-
-    def reached(self, i: int, amount: float, since: float) -> float:
-        """Returns the time at which `amount` more units of limit `i` had been admitted than at
-        `since`, at the latest that of the last note."""
-        if not self._times:
-            return since
-        aim, first = self.at(since)[i] + amount, bisect_right(self._times, since)
-        index = bisect_left(self._amounts, aim, first, key=lambda amounts: amounts[i])
-        return self._times[min(index, len(self._times) - 1)]
