@@ -21,7 +21,7 @@ from kit.frameworks import need
 from kit.shares import eventually, paused_by_a_refusal, sent
 from kit.strict import overdrawn
 
-from xtremeflow import RequestRateScheduler, TaskScheduler
+from xtremeflow import RequestRateScheduler, TaskScheduler, TokenRateScheduler
 
 need("ray")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray
@@ -235,3 +235,23 @@ def test_the_command_line_shows_and_clears_it(share: str, cluster: Any) -> None:
     assert json.loads(command("status", share, "--json", **address).stdout)["members"] == []
     assert command("clear", share, **address).stdout == f"{share} is cleared\n"
     assert command("clear", share, **address).stdout == f"there is no share {share}\n"
+
+
+def test_a_limit_that_one_member_learns_is_known_to_the_others(share: str) -> None:
+    headers = {"x-ratelimit-limit-requests": "1200", "x-ratelimit-remaining-requests": "900"}
+
+    async def main() -> None:
+        first, second = (TokenRateScheduler(adapt=True, share=share) for _ in range(2))
+
+        async def call() -> None:
+            first.observe(200, headers)
+
+        await (await first.start_task(call(), 10))
+        eventually(lambda: len(second.stats().limits) == 1)
+        newcomer = TokenRateScheduler(adapt=True, share=share)
+        for member in (second, newcomer):
+            (limit,) = member.stats().limits
+            assert (limit.name, limit.rate) == ("requests", 20.0)
+            assert limit.learned == "the provider's answers say 1,200 per 60 s"
+
+    asyncio.run(main())
