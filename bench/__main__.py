@@ -4,6 +4,7 @@
 ./dev bench overhead queued     only these, printed and not written
 ./dev bench --requests 1000000  with a larger job for `run`
 ./dev bench --quick             a smoke run of seconds, whose numbers mean nothing
+./dev bench --list              the names of all parts, and what each measures
 ./dev bench learning ...        limits that have to be learned: ./dev bench learning --help
 ./dev bench prefix ...          prompts that share a prefix: ./dev bench prefix --help
 ./dev bench soak ...            is anything ever lost? ./dev bench soak --help
@@ -24,6 +25,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from bench.learning.__main__ import WITH_OPTIONS as OF_LEARNING
 from bench.measure import ROOT
 from bench.peers import versions
 from bench.report import Section, figures_table
@@ -63,8 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
     parser.add_argument("--quick", action="store_true", help="only see that it works")
+    parser.add_argument("--list", action="store_true", help="only print the parts' names")
     parser.add_argument("--requests", type=int, metavar="N", help="lines of run_job's largest file")
     options = parser.parse_args(argv)
+    if options.list:
+        print(_listed())
+        return 0
     for part in options.parts:
         if part not in PARTS:
             parser.error(f"there is no part {part!r}, only {', '.join(PARTS)}")
@@ -83,6 +89,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not options.parts and not options.quick:
         RESULTS.write_text(text)
     return 0
+
+
+def _listed() -> str:
+    """Returns a line for each part: its name, and the title of its module or package."""
+    parts = {part: f"bench.{module}" for part, module in PARTS.items()} | WITH_OPTIONS
+    parts |= {f"learning {part}": module for part, module in OF_LEARNING.items()}
+    lines = []
+    for part, name in sorted(parts.items()):
+        documented = importlib.import_module(name.removesuffix(".__main__"))
+        title = " ".join((documented.__doc__ or "").split("\n\n")[0].split())
+        lines.append(f"{part:<18} {title}")
+    return "\n".join(lines)
 
 
 def _results(sections: Sequence[Section], load_before: str, seconds: float) -> str:

@@ -1,14 +1,16 @@
 """Every part of the benchmark, in its smoke run: what it measures are numbers, of every library
 that is installed. What they are, only an idle machine can tell."""
 
+import ast
 import importlib
 import json
 import math
+from pathlib import Path
 
 import pytest
 
 from bench import measure, peers, report
-from bench.__main__ import PARTS, main
+from bench.__main__ import OF_LEARNING, PARTS, WITH_OPTIONS, main
 from bench.job import command
 from bench.learning import charges
 from bench.learning.jobs import edges, tables
@@ -86,6 +88,32 @@ def test_the_job_runners_file_may_be_larger(monkeypatch, capsys):
     assert main(["run_job", "--requests", "1000000"]) == 0
     assert asked == [1_000_000]
     assert "## Requests" in capsys.readouterr().out
+
+
+def has_entry(module: Path) -> bool:
+    """Whether a module of the benchmark is a part: it has a section, or a command line."""
+    for node in ast.parse(module.read_text("utf-8")).body:
+        if isinstance(node, ast.FunctionDef) and node.name in ("section", "main"):
+            first = node.args.args[0].annotation
+            if node.name == "section" or "Sequence[str]" in ast.unparse(first or node):
+                return True
+    return False
+
+
+def test_every_part_can_be_reached_and_is_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    there = {
+        ".".join(path.relative_to(measure.ROOT).with_suffix("").parts)
+        for path in (measure.ROOT / "bench").rglob("*.py")
+        if has_entry(path)
+    }
+    reached = {f"bench.{module}" for module in PARTS.values()}
+    reached |= {*WITH_OPTIONS.values(), *OF_LEARNING.values(), "bench.__main__"}
+    assert there == reached
+    assert main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    listed = {line[:18].rstrip(): line[18:].strip() for line in lines}
+    assert listed.keys() == {*PARTS, *WITH_OPTIONS, *(f"learning {part}" for part in OF_LEARNING)}
+    assert all(listed.values())
 
 
 def test_an_unknown_part_is_refused(capsys):
