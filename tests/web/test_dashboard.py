@@ -424,6 +424,14 @@ def test_wrong_arguments_of_ctl_are_refused_with_a_hint(
     assert "see xtremeflow ctl --help" in capsys.readouterr().err
 
 
+def test_ctl_asks_only_for_what_every_control_needs(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["ctl"])
+    said = capsys.readouterr().err
+    assert "required: [HOST:]PORT, do" in said
+    assert "VALUE" not in said
+
+
 def test_ctl_with_nobody_there(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["ctl", "1", "pause"]) == 1
     assert "127.0.0.1:1 does not answer" in capsys.readouterr().err

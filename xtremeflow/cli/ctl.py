@@ -97,8 +97,8 @@ def _parser() -> Parser:
     add("where", type=address, metavar="[HOST:]PORT", help="the address of the page")
     add("do", choices=("status", "pause", "resume", "drain", "limit", "concurrency"),
         help="drain ends a run once the calls in flight have ended")  # fmt: skip
-    add("values", nargs="*", metavar="VALUE", help="of limit: its name, and its new amount; of "
-        "concurrency: the calls at a time, or none")  # fmt: skip
+    add("values", nargs="*", default=[], metavar="VALUE", help="of limit: its name, and its new "
+        "amount; of concurrency: the calls at a time, or none")  # fmt: skip
     add("--scheduler", metavar="NAME", help="which one, of several")
     add("--token", help=f"the page's token (default: the environment's {_TOKEN})")
     return parser
