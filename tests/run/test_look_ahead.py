@@ -154,11 +154,17 @@ def test_a_dry_run_tells_what_prompts_share(tmp_path: Path, capsys: Any) -> None
 @pytest.mark.parametrize(
     ("pieces", "said"),
     [
-        ([f"2026-11-{day}" for day in range(10, 22)], '"2026-11-10", a date?'),
-        ([f"{hour}:30" for hour in range(10, 22)], '"10:30", a time?'),
-        ([f"3f2a9c{n:02}-77aa" for n in range(10, 22)], '"3f2a9c10-77aa", an id?'),
-        ([f"No.{n}" for n in range(10, 22)], '"No.10", a number?'),
-        (["Ann", "Bob", "Cleo", "Dora"] * 3, '"Ann"'),
+        (
+            [f"2026-11-{day}" for day in range(10, 22)],
+            '"2026-11-10" there, which looks like a date',
+        ),
+        ([f"{hour}:30" for hour in range(10, 22)], '"10:30" there, which looks like a time'),
+        (
+            [f"3f2a9c{n:02}-77aa" for n in range(10, 22)],
+            '"3f2a9c10-77aa" there, which looks like an id',
+        ),
+        ([f"No.{n}" for n in range(10, 22)], '"No.10" there, which looks like a number'),
+        (["Ann", "Bob", "Cleo", "Dora"] * 3, '"Ann" there\n'),
     ],
 )
 def test_a_dry_run_tells_what_keeps_prompts_from_sharing(
@@ -169,4 +175,6 @@ def test_a_dry_run_tells_what_keeps_prompts_from_sharing(
         for n, piece in enumerate(pieces)
     ]
     text = dry(tmp_path, lines[: len(set(pieces))], capsys, "--provider", "openai")
-    assert f"{len(set(pieces))} prompts differ at character 6: {said}" in text
+    count = len(set(pieces))
+    start = f"{count} prompts would share a prefix, but differ at character 6: one has "
+    assert start + said in text

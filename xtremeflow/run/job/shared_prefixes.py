@@ -122,9 +122,12 @@ def difference(prompts: list[str]) -> str | None:
         return None
     piece, place = example
     kind = next((name for name, form in _KINDS.items() if form.search(piece)), None)
-    guess = f", {kind}?" if kind else ""
+    guess = f", which looks like {kind}" if kind else ""
     shown = printable(piece[:40].rstrip(".:"))
-    return f'{best + 1:,} prompts differ at character {place:,}: "{shown}"{guess}'
+    return (
+        f"{best + 1:,} prompts would share a prefix, but differ at character {place:,}: "
+        f'one has "{shown}" there{guess}'
+    )
 
 
 def _piece(one: str, other: str) -> tuple[int, str] | None:
