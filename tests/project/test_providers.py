@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import re
 from pathlib import Path
 
@@ -30,6 +32,14 @@ def test_the_documentation_tells_the_usual_limits(name: str) -> None:
         for quota, amount in AMOUNT.findall(rows[name])
     }
     assert told == {name: quota.amount for name, quota in PROVIDERS[name].quotas.items()}
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_the_sources_of_limits_and_of_the_cache_are_named(name: str) -> None:
+    module = importlib.import_module(f"xtremeflow.providers.{name}")
+    assert "https://" in (module.__doc__ or "")
+    sources = re.findall(r"https://\S+", inspect.getsource(module))
+    assert any("cach" in source for source in sources) == (PROVIDERS[name].cache is not None)
 
 
 @pytest.mark.parametrize("name", PROVIDERS)

@@ -17,6 +17,8 @@ MISTRAL = Provider(
     paths={"messages": "/v1/chat/completions", "embedding": "/v1/embeddings"},
     quotas={"rpm": UsualLimit(360, "sliding"), "tpm": UsualLimit(2_000_000, "sliding")},
     tells=DIALECT,
+    # With no lifetime told. Source:
+    # https://docs.mistral.ai/studio-api/conversations/advanced/prompt-caching
     cache=CacheRules(minimum=64, unit=64, lifetime=300.0, keyed=True, read_price=0.1),
     streams="always",
     cache_key=True,

@@ -19,6 +19,7 @@ REFUSAL = re.compile(
 )
 """The limit in the text of a refusal."""
 
+# Source of both: https://developers.openai.com/api/docs/guides/prompt-caching
 FROM_5_6 = CacheRules(
     minimum=1024,
     unit=1,
@@ -28,8 +29,7 @@ FROM_5_6 = CacheRules(
     read_price=0.1,
     write_price=1.25,
 )
-"""The cache of the models from gpt-5.6 on: boundaries are not rounded, and writes have a price. See
-https://developers.openai.com/api/docs/guides/prompt-caching"""
+"""The cache of the models from gpt-5.6 on: boundaries are not rounded, and writes have a price."""
 
 _BEFORE = CacheRules(minimum=1024, unit=128, lifetime=300.0, per_minute=15, read_price=0.5)
 

@@ -142,7 +142,7 @@ class CacheRules:
 
 @dataclass(frozen=True)
 class Provider:
-    """A provider. The sources are in docs/limits.md, "Real providers".
+    """A provider. Its module names the sources.
 
     base_url      its address; None if each user has one of their own
     key_variable  the environment variable with the key; None if it needs no key
