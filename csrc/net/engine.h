@@ -79,11 +79,11 @@ enum {
     XF_E_ENCODING = -13, /* a content coding other than gzip */
     XF_E_GZIP = -14,     /* not what gzip makes */
     XF_E_GZIP_CUT = -15, /* the body ended before its gzip stream */
-    XF_E_EVENT = -17,    /* a server-sent event is larger than its reader allows */
     XF_E_FILES = -16,    /* no file descriptor is left, and no connection that may become free */
+    XF_E_EVENT = -17,    /* a server-sent event is larger than its reader allows */
+    XF_E_FORKED = -18,   /* the engine is the parent process's, from before a fork */
     XF_E_STATUS = -19,   /* a status of more than three digits */
     XF_E_PROXY = -20,    /* the proxy refuses the tunnel to the server */
-    XF_E_FORKED = -18,   /* the engine is the parent process's, from before a fork */
 };
 
 typedef struct xf_ending {
@@ -161,12 +161,16 @@ void xf_engine_free(xf_engine *e);
 /* Initialises a transfer. The caller owns it; it is in the engine from its start until it is done.
  */
 void xf_transfer_init(xf_transfer *t, const xf_request *request);
+
 /* Starts a transfer. 0, or a libcurl code or XF_E_...; then it was never in flight. */
 int xf_transfer_start(xf_transfer *t, xf_engine *e, int64_t now);
+
 /* Ends a transfer without news. Frees its connection at once. */
 void xf_transfer_cancel(xf_transfer *t);
+
 /* Takes `size` bytes from the front of the body, and lets a paused transfer go on. */
 void xf_transfer_take(xf_transfer *t, size_t size, int64_t now);
+
 /* Adds bytes to the upload. 0, or -1 if there is no memory. */
 int xf_transfer_send(xf_transfer *t, const char *bytes, size_t size, int64_t now);
 

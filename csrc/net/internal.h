@@ -70,8 +70,11 @@ void xf_engine_note(xf_engine *e, xf_transfer *t, unsigned what);
 /* Drops the news of a transfer. */
 void xf_engine_forget(xf_engine *e, xf_transfer *t);
 
+/* libcurl's callbacks that open a socket of the engine, and close it. */
 int xf_engine_open_socket(void *easy, int purpose, struct curl_sockaddr *address);
 int xf_engine_close_socket(void *engine, int fd);
+
+/* The last closed connection with that local port. NULL if there is none, or `port` is 0. */
 const xf_closed *xf_engine_closed(const xf_engine *e, int port);
 
 /* Takes a handle out of the pool, or makes one. NULL if there is no memory. */

@@ -1,8 +1,8 @@
 /* Reads the rate limits in an answer's head, in one pass and without an allocation.
  *
- * It reads the forms that providers write. Any other form (a folded line, 1_000, an obsolete form
- * of date) it leaves to the reader in Python, xtremeflow/learning's `quotas`, which is the
- * reference: where this one reads a head, both return the same, to the last bit.
+ * It reads the forms that providers write. It leaves any other form (a folded line, 1_000, an
+ * obsolete form of date) to the reader in Python, `quotas` of xtremeflow/answers/headers.py. That
+ * one is the reference: where this one reads a head, both return the same, to the last bit.
  */
 #ifndef XF_NET_LIMITS_H
 #define XF_NET_LIMITS_H

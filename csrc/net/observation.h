@@ -1,7 +1,7 @@
 /* What one answer's head says of one limit: the meaning of the fields of limits.h.
  *
- * The reader in Python, xtremeflow/answers/headers.py, is the reference, and knows what each of
- * these is for. */
+ * The reader in Python, xtremeflow/answers/headers.py, is the reference, and explains the
+ * fields. */
 #ifndef XF_NET_OBSERVATION_H
 #define XF_NET_OBSERVATION_H
 

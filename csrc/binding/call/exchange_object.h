@@ -26,20 +26,20 @@ typedef struct ExchangeObject {
     bool is_stepping;
 } ExchangeObject;
 
-/* Ends its own call with that outcome. Keeps a set exception. */
+/* Ends the exchange's own call with that outcome. Keeps a set exception. */
 void xf_exchange_end(ExchangeObject *x, xf_outcome outcome);
 
-/* Ends it as the set exception says, which stays. */
+/* Ends the call as the set exception says, which stays. */
 void xf_exchange_fail(ExchangeObject *x);
 
 /* Closes a request that will not be sent. Keeps a set exception. */
 void xf_exchange_give_up(ExchangeObject *x);
 
-/* Drops what it refers to, but for the scheduler: it is over. */
+/* Drops all references of an exchange that is over, except that to the scheduler. */
 void xf_exchange_let_go(ExchangeObject *x);
 
-/* Shows `answered` what came: an answer, or the exception that is set; also that it was not
-   admitted in time, and so never sent. */
+/* Calls `answered` with the answer, or with the exception that is set. That may also be the timeout
+   of a request that was not admitted, and so never sent. */
 PyObject *xf_exchange_show(ExchangeObject *x, PyObject *answer);
 
 #endif

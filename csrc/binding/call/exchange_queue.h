@@ -4,11 +4,12 @@
 
 #include "binding/call/exchange_object.h"
 
-/* Makes it a part of the call that it is awaited in, or puts a call of its own into the queue. -1
-   with an error set, the request closed. */
+/* Makes the exchange a part of the call in which it is awaited, or puts a call of its own into the
+   queue. 0, or -1 with an error set and the request closed. */
 int xf_exchange_begin(ExchangeObject *x);
 
-/* PYGEN_RETURN: it is dispatched. PYGEN_NEXT: *result is what to wait for. */
+/* Dispatches the exchange, if it is its turn. PYGEN_RETURN: it is dispatched. PYGEN_NEXT: the task
+   must wait for *result. PYGEN_ERROR: an error is set. */
 PySendResult xf_exchange_dispatch(ExchangeObject *x, PyObject **result);
 
 #endif

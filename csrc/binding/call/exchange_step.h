@@ -5,8 +5,8 @@
 
 #include "binding/call/exchange_object.h"
 
-/* Around each step: code in Python finds the call that it belongs to. NULL: no need to see to it,
-   or with an error set. */
+/* Begins and ends a step. In between, code in Python finds the call that it belongs to. The first
+   returns a token for the second; NULL if there is nothing to undo, or with an error set. */
 PyObject *xf_exchange_enter(ExchangeObject *x);
 void xf_exchange_leave(ExchangeObject *x, PyObject *token_steal_ref);
 

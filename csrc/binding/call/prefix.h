@@ -44,6 +44,7 @@ PyObject *xf_scheduler_give_way(PyObject *self, PyObject *gives_way);
    set. */
 PyObject *xf_prefix_snapshot(const SchedulerObject *s);
 
+/* Visits the keys, for the garbage collector. */
 int xf_prefix_traverse(const SchedulerObject *s, visitproc visit, void *arg);
 
 /* Forgets the keys. */

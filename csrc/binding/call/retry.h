@@ -1,9 +1,10 @@
-/* Calls that the provider refused, or failed to answer. Methods of Call. */
+/* Calls that the provider refused, or failed to answer. */
 #ifndef XF_BINDING_RETRY_H
 #define XF_BINDING_RETRY_H
 
 #include "binding/call/call.h"
 
+/* Methods of Call, whose docstrings describe them. */
 PyObject *xf_call_rate_limited(PyObject *self, PyObject *args);
 PyObject *xf_call_failed(PyObject *self, PyObject *args);
 PyObject *xf_call_rest(PyObject *self, PyObject *unused);

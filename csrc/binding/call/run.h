@@ -4,6 +4,7 @@
 
 #include "binding/call/call.h"
 
+/* Slots, methods and attributes of Call: those of a coroutine. */
 PySendResult xf_call_am_send(PyObject *self, PyObject *value, PyObject **result);
 PyObject *xf_call_send(PyObject *self, PyObject *value);
 PyObject *xf_call_iternext(PyObject *self);

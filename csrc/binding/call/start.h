@@ -17,7 +17,8 @@ typedef struct xf_submission {
     int64_t timeout_ns; /* -1: none */
 } xf_submission;
 
-/* A priority; and seconds, or None, which leaves *timeout_ns alone. -1 with an error set. */
+/* Reads a priority; reads a timeout in seconds, or None, which leaves *timeout_ns alone. 0, or -1
+   with an error set. */
 int xf_parse_priority(PyObject *value, int *priority);
 int xf_parse_timeout(PyObject *value, int64_t *timeout_ns);
 

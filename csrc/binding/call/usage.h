@@ -18,6 +18,7 @@ PyObject *xf_only_argument(const char *function, PyObject *name, PyObject *const
 /* Replaces what `c` holds of each limit by amounts[], and what it counts for by `tokens`. */
 void xf_call_settle(CallObject *c, const int64_t *amounts, int64_t tokens);
 
+/* The function report_token_usage() of the module. */
 PyObject *xf_report_token_usage(PyObject *module, PyObject *const *args, Py_ssize_t nargs,
                                 PyObject *kwnames);
 

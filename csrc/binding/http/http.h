@@ -140,7 +140,9 @@ typedef struct EventObject {
     int64_t retry;
 } EventObject;
 
+/* The time of the engines, in ns of the system's monotonic clock. */
 int64_t xf_http_clock_now(void);
+
 /* Counts the forks of this process from now on, once for all interpreters. 0, or an errno. */
 int xf_http_forks_watch(void);
 
@@ -163,8 +165,12 @@ int xf_http_engine_fault(const EngineObject *self);
  * sockets and epoll set are shared with the parent. */
 bool xf_http_engine_is_inherited(const EngineObject *self);
 
+/* Makes the coroutine of a request. Takes over the headers, also on failure: NULL with an
+ * exception. */
 PyObject *xf_http_transfer_new(SessionObject *session, PyObject *method, PyObject *url,
                                xf_header_list *headers, const xf_request *request, PyObject *body);
+
+/* Receives a transfer's news from the engine: see xf_host. */
 int xf_http_transfer_news(xf_transfer *net, unsigned what);
 /* Takes a reference to the transfer, which xf_http_transfer_closed() drops. */
 void xf_http_transfer_hold(xf_transfer *net);
@@ -177,14 +183,17 @@ void xf_http_transfer_closed(xf_transfer *net);
 PyObject *xf_http_waiter_park(TransferObject *transfer);
 /* Runs the waiting task up to its next wait. 0, or -1 with the exception that it raised. */
 int xf_http_waiter_wake(WaiterObject *self);
+
+/* Lets the loop run the waiting task, instead of running it now. */
 void xf_http_waiter_wake_later(WaiterObject *self);
 /* Raises the exception for the transfer's outcome. */
 void xf_http_transfer_raise(TransferObject *self);
 /* 0, or -1 with an exception if the transfer's engine was closed or is the parent process's. */
 int xf_http_transfer_check(TransferObject *self);
 
-/* Times: how long a transfer took to get where, as a record; made and read. */
 extern PyStructSequence_Desc xf_http_times_desc, xf_http_ending_desc, xf_http_quota_desc;
+
+/* Makes a record of a transfer's times; reads one. NULL, or -1, with an exception. */
 PyObject *xf_http_times_new(const xf_http_module *state, const xf_times *times, long connects,
                             int sends);
 int xf_http_times_read(PyObject *record, xf_times *times, long *connects, int *sends);
@@ -209,6 +218,8 @@ void xf_http_raise(const SessionObject *session, PyObject *method, PyObject *url
 
 /* Makes a reader. limit: the largest event in bytes. */
 PyObject *xf_http_reader_new(TransferObject *transfer, xf_http_reading reading, Py_ssize_t limit);
+
+/* Makes the response of a transfer that is done. NULL with an exception. */
 PyObject *xf_http_response_new(TransferObject *transfer);
 
 /* usage_in(body) -> (input, output, cached) or None; see xtremeflow/answers/usage.py */
@@ -225,12 +236,16 @@ xf_header_list *xf_http_headers_new(PyObject *given, PyObject *defaults, bool js
 /* The header lines of a request. A large body is one for which libcurl would send
  * "Expect: 100-continue". */
 const struct curl_slist *xf_http_headers_lines(const xf_header_list *headers, bool large_body);
+
+/* Drops a reference to header lines. Does nothing for NULL. */
 void xf_http_headers_release(xf_header_list *headers);
 /* Checks header fields and returns them as a tuple of pairs of bytes. NULL with an exception. */
 PyObject *xf_http_headers_pairs(PyObject *given);
 
-/* The two protocols that drive awaitables, over one step function. */
+/* A step of an awaitable, as am_send makes it. */
 typedef PySendResult (*xf_http_step_function)(PyObject *, PyObject **);
+
+/* Makes a step as tp_iternext has to. */
 PyObject *xf_http_await_next(PyObject *self, xf_http_step_function step);
 /* The method __await__ of these awaitables. */
 PyObject *xf_http_await_method(PyObject *self, PyTypeObject *cls, PyObject *const *args,

@@ -12,8 +12,8 @@ typedef struct xf_word {
     long index;                        /* of the scheduler's limit; -1: it keeps to none of these */
     int is_late, is_bounded, is_level; /* see xf_scheduler_told(); it is kept to by its level */
     double per;                        /* s, of what is kept to */
-    double notice;                     /* units: who takes more away is somebody else */
-    double forget_at;                  /* s: when somebody else is forgotten; infinite: never */
+    double notice;                     /* units: another user took what is missing beyond it */
+    double forget_at;                  /* s: when that user is forgotten; infinite: never */
     double remaining, reset;           /* as said last; -1: not, so far */
     PyObject *before;                  /* what was told of it: the learner's */
 } xf_word;
@@ -22,7 +22,7 @@ typedef struct xf_foretold {
     bool is_armed;
     int is_blind;   /* heads are not looked at: there is no limit to be moved */
     double look_at; /* s: an answer from then on is the learner's in any case */
-    long slots;     /* more calls in flight than this, while others wait, are, too; -1: any */
+    long slots;     /* so is one that comes while calls wait and so many are in flight; -1: none */
     int n_words;
     xf_word words[XF_QUOTAS];
     PyObject *passed; /* the verdict */
