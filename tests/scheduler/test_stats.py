@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 
 import pytest
 from kit.calls import result
@@ -12,6 +13,7 @@ from xtremeflow import (
     TokenRateScheduler,
     report_first_token,
 )
+from xtremeflow.scheduler.stats import LimitStats, PrefixStats, Stats
 from xtremeflow.testing import run
 
 
@@ -29,6 +31,22 @@ def test_stats_add_up_the_times_until_answers_begin() -> None:
         await asyncio.gather(*tasks, scheduler.submit(asyncio.sleep(1)))
         stats = scheduler.stats()
         assert (stats.begun, stats.first_token_seconds, stats.succeeded) == (2, 5, 3)
+
+    run(main())
+
+
+def names(record: type) -> set[str]:
+    return {each.name for each in dataclasses.fields(record)}
+
+
+def test_a_counter_has_the_same_name_in_the_core_and_in_stats() -> None:
+    async def main() -> None:
+        scheduler = TokenRateScheduler(max_rpm=60)
+        await scheduler.submit(asyncio.sleep(1), prefix="a")
+        told = scheduler._snapshot()
+        assert told.keys() <= names(Stats)
+        assert told["limits"][0].keys() <= names(LimitStats)
+        assert told["prefixes"].keys() == names(PrefixStats) - {"prompts", "saved"}
 
     run(main())
 

@@ -222,25 +222,6 @@ def share_from(name: str, shared: Mapping[str, Any]) -> ShareStats:
     )
 
 
-def _prefixes_from(told: Mapping[str, Any] | None) -> PrefixStats | None:
-    if told is None:
-        return None
-    return PrefixStats(
-        groups=told["groups"],
-        led=told["led"],
-        lapsed=told["lapsed"],
-        expected=told["expected"],
-        read=told["read"],
-        written=told["written"],
-        looked_up=told["looked_up"],
-        found=told["found"],
-        held_seconds=told["held"],
-        bound=told["bound"],
-        prompts=told["prompts"],
-        saved=told["saved"],
-    )
-
-
 def leased_from(name: str, holder: Holder, snapshot: Mapping[str, Any]) -> ShareStats:
     """Builds ShareStats from the last answer of a share's server."""
     last = holder.last
@@ -329,7 +310,7 @@ def stats_from(
         held_by_cooldown=share(snapshot["held_by_cooldown"]),
         held_by_share=share(snapshot["held_by_share"]),
         held_by_prefix=share(snapshot["held_by_prefix"]),
-        prefixes=_prefixes_from(snapshot["prefixes"]),
+        prefixes=None if snapshot["prefixes"] is None else PrefixStats(**snapshot["prefixes"]),
         share=snapshot.get("share"),
         concurrency=concurrency,
         margin=snapshot["margin"],

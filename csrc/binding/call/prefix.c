@@ -272,10 +272,10 @@ PyObject *xf_prefix_snapshot(const SchedulerObject *s)
     }
     return Py_BuildValue("{sIsKsKsdsLsLsLsKsKsd}", "groups", (unsigned)all->n_open, "led",
                          (unsigned long long)all->led, "lapsed", (unsigned long long)all->lapsed,
-                         "held", (double)all->held_ns * 1e-9, "expected", (long long)p->expected,
-                         "read", (long long)p->read, "written", (long long)p->written, "looked_up",
-                         (unsigned long long)p->looked_up, "found", (unsigned long long)p->found,
-                         "bound", (double)p->hold_ns * 1e-9);
+                         "held_seconds", (double)all->held_ns * 1e-9, "expected",
+                         (long long)p->expected, "read", (long long)p->read, "written",
+                         (long long)p->written, "looked_up", (unsigned long long)p->looked_up,
+                         "found", (unsigned long long)p->found, "bound", (double)p->hold_ns * 1e-9);
 }
 
 /* ---- life ---- */

@@ -86,7 +86,7 @@ class Summary:
             "concurrency": None
             if self.concurrency is None
             else {
-                "size": self.concurrency.calls,
+                "calls": self.concurrency.calls,
                 "learned": self.concurrency.learned,
                 "confidence": self.concurrency.confidence,
             },
@@ -108,7 +108,7 @@ class Summary:
         return found
 
     def _used(self, limit: LimitStats) -> float:
-        """Returns the share of the allowed units that calls used which were not refused."""
+        """Returns the share of the allowed units that calls used without being refused."""
         allowed = limit.capacity + limit.rate * self.seconds
         passed = self.counts.passed.get(limit.name, 0)
         return round(passed / allowed, 4) if allowed > 0 else 0.0
