@@ -62,7 +62,7 @@ class Place(NamedTuple):
     """The facts about a URL.
 
     api       see `api_of`
-    provider  None if it is nobody's that is known
+    provider  None if no known provider has that address
     least     bytes of the shortest body whose prompt may be cached
     rules     of the models that calls have named; None has no cache
     """
@@ -147,11 +147,11 @@ class GroupsScheduler(Protocol):
     def limits(self) -> Iterable[Limit]: ...
 
     def _save(self, prompt: int, saved: float) -> None:
-        """Is told of each answer of a known provider the tokens of its prompt, and those whose
-        price the cache has saved."""
+        """Notes an answer of a known provider: the tokens of its prompt, and those whose price the
+        cache has saved."""
 
     def _give_way(self, gives_way: bool, /) -> None:
-        """Is told whether a machine of the provider serves only some calls of a prefix in a
+        """Notes whether a machine of the provider serves only some calls of a prefix in a
         minute."""
 
 
@@ -160,7 +160,7 @@ class Groups:
 
     decode     reads JSON
     now        returns seconds
-    scheduler  theirs; None if they are not sent
+    scheduler  that of the calls; None if they are not sent
     """
 
     def __init__(

@@ -24,8 +24,8 @@ _STATUS = {
 
 
 def fields_of_stream(api: str, body: Mapping[str, Any], *, asks_for_usage: bool) -> Json | None:
-    """Returns the fields that make a request one for the same answer as a stream that tells its
-    usage; None if there is no such stream, or it could not be put together.
+    """Returns the fields that have a request answered as a stream that tells its usage. None if
+    there is no such stream, or it could not be put together.
 
     asks_for_usage  whether a stream of chat completions has to be asked for its usage
     """

@@ -77,13 +77,14 @@ class Alone:
     # -- its part
 
     def may_go_on(self, refused: bool) -> bool:
-        """Whether it may use its part still. While connections are `refused` no member gets an
-        answer, so it may without end."""
+        """Whether the member may still use its part. While connections are `refused` no member gets
+        an answer, so it may go on without end."""
         return refused or self._clock() - self._began < LONGEST * 1e9
 
     @property
     def is_recent(self) -> bool:
-        """Others may not have noticed yet that the outage is over, so each uses its part only."""
+        """Whether the outage ended a moment ago. Other members may not have noticed yet, so each
+        uses only its part."""
         return self._clock() < self._parts_until
 
     def chunk(

@@ -71,7 +71,7 @@ class Membership:
                 scheduler._lease_end(False)
 
     def leave(self, seconds: float = LEAVING) -> None:
-        """Leaves, and waits for that so long."""
+        """Leaves the account. Waits at most so many seconds for that."""
         self.holder.close()
         self._wait(seconds)
 

@@ -34,7 +34,7 @@ class Unusable(Exception):
 
 
 class Keeper(Protocol):
-    """A connection to the keeper. Of one member, which makes no two calls at a time.
+    """A member's connection to the keeper. The member makes one call at a time.
 
     All methods raise Unreachable, after which only `connect` and `close` may follow.
     """
