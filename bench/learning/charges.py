@@ -26,7 +26,7 @@ from bench.learning.jobs.tables import WITH_HEADERS
 from bench.learning.jobs.world import World, requests_for
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.learning.charges import Belief
+from xtremeflow.learning.charges import BelievedRule
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.providers.provider import UNITS
 from xtremeflow.serve.profiles import PROFILES
@@ -45,7 +45,9 @@ class ChargedJob:
     world: World
     scheduler: TokenRateScheduler
     began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
-    beliefs: list[tuple[float, Belief]] = field(default_factory=list[tuple[float, Belief]])
+    beliefs: list[tuple[float, BelievedRule]] = field(
+        default_factory=list[tuple[float, BelievedRule]]
+    )
 
     async def run(self, settle: Callable[[ChargedJob, int, Usage], None], learned: bool) -> None:
         world, scheduler = self.world, self.scheduler
@@ -136,7 +138,7 @@ def limits(world: World) -> list[Limit]:
 class Result:
     efficiency: float
     refused: float
-    beliefs: Sequence[tuple[float, Belief]]
+    beliefs: Sequence[tuple[float, BelievedRule]]
 
 
 def measure(profile: str, way: str, adapt: bool, minutes: float, seed: int) -> Result:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kit.charges import RULES, World, is_bold, take_in
 
 from xtremeflow.answers.headers import Observation
-from xtremeflow.learning.charges import Belief, Charges
+from xtremeflow.learning.charges import BelievedRule, Charges
 from xtremeflow.values.charges import UNKNOWN, ChargeRule
 from xtremeflow.values.usage import Usage
 
@@ -210,7 +210,7 @@ def test_known_parts_of_a_rule_come_before_assumed_ones() -> None:
 
 
 def test_a_belief_says_what_it_does_not_know() -> None:
-    assert Belief() == Belief(UNKNOWN, 0.0, 0)
+    assert BelievedRule() == BelievedRule(UNKNOWN, 0.0, 0)
     assert str(UNKNOWN) == "at admission not known what, perhaps given back"
 
 

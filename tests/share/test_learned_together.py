@@ -19,7 +19,7 @@ from xtremeflow.learning.belief import Belief, belief_from, text_of
 from xtremeflow.learning.rates.finder import RateFinder
 from xtremeflow.learning.rates.state import restore, told
 from xtremeflow.learning.reading import Gauge, Limits, Reading
-from xtremeflow.scheduler.account import Account, Believed
+from xtremeflow.scheduler.account import Believed, SharedAccount
 from xtremeflow.testing import (
     LatencyModel,
     RateLimitError,
@@ -309,7 +309,7 @@ def test_what_is_learned_from_an_old_belief_is_learned_again_from_the_new_one() 
     async def main() -> None:
         alone = TokenRateScheduler(adapt=True)
         place = Slow("")
-        account = Account(alone, place)
+        account = SharedAccount(alone, place)
         alone._account = account
         alone._learner = None
         learner = alone._following()

@@ -50,8 +50,8 @@ class Belief:
         return other is None or _lasting(self) != _lasting(other)
 
 
-class Account(Protocol):
-    """The part of a share that a learner talks to.
+class SharedBelief(Protocol):
+    """The belief that the members of a share have in common, as a learner hears and changes it.
 
     ahead    seconds by which the account's clock is ahead of the scheduler's
     members  as many as there were when this one has joined, itself included

@@ -56,7 +56,7 @@ _KEPT = 8192  # calls
 
 
 @dataclass(frozen=True)
-class Belief:
+class BelievedRule:
     """The belief about a provider's charges.
 
     rule        its undecided parts are None
@@ -84,7 +84,7 @@ class Charges:
             calls.assumed = rule
 
     @property
-    def beliefs(self) -> dict[str, Belief]:
+    def beliefs(self) -> dict[str, BelievedRule]:
         """Returns the beliefs of the keys whose answers tell the rest."""
         return {key: calls.belief for key, calls in self._keys.items()}
 
@@ -207,7 +207,7 @@ class _Calls:
     """The calls and answers of one key."""
 
     def __init__(self, assumed: ChargeRule | None) -> None:
-        self.belief = Belief()
+        self.belief = BelievedRule()
         self.assumed = assumed
         self.tracks: dict[str, _Track] = {}
         self._sent = _Events()
@@ -331,15 +331,15 @@ class _Calls:
         sure = max(shares["settles"].values())
         stands = self._assumption()
         if stands is not None and self._votes >= _FEWEST:
-            self.belief = Belief(stands[0], stands[1], self._answers)
+            self.belief = BelievedRule(stands[0], stands[1], self._answers)
             return stands[0] != old
         if self._votes < _FEWEST or math.exp(best) - _NOISE > _FIT:
-            self.belief = Belief(old, 0.0 if old.settles is None else sure, self._answers)
+            self.belief = BelievedRule(old, 0.0 if old.settles is None else sure, self._answers)
             return False
         found = {part: _decided(getattr(old, part), shares[part]) for part in shares}
         rule = ChargeRule(**found)
         changed = rule != old
-        self.belief = Belief(rule if changed else old, sure, self._answers)
+        self.belief = BelievedRule(rule if changed else old, sure, self._answers)
         self._looks = 0 if changed else self._looks
         return changed
 

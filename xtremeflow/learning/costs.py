@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, cast
 
 from xtremeflow._core import Spent, Typical, Used
 from xtremeflow.answers.headers import Observation
-from xtremeflow.learning.charges import LIKELY, Belief, Charges
+from xtremeflow.learning.charges import LIKELY, BelievedRule, Charges
 from xtremeflow.learning.estimates import Estimate, Estimator, model_of
 from xtremeflow.values.charges import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
 from xtremeflow.values.usage import Usage
@@ -103,7 +103,7 @@ class Costs:
         self._foretold: dict[str, Tariff] = {}  # by model, see tariff()
 
     @property
-    def beliefs(self) -> Mapping[str, Belief]:
+    def beliefs(self) -> Mapping[str, BelievedRule]:
         return self._charges.beliefs
 
     @property

@@ -18,7 +18,7 @@ from xtremeflow._core import Flight
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.headers import observed
 from xtremeflow.answers.verdict import Meaning, Verdict
-from xtremeflow.learning.belief import Account, Belief
+from xtremeflow.learning.belief import Belief, SharedBelief
 from xtremeflow.learning.concurrency.crowds import Crowds
 from xtremeflow.learning.concurrency.slots import Slots
 from xtremeflow.learning.rates.finder import ASSUMED, RateFinder
@@ -80,7 +80,7 @@ class Learner:
         bounded: bool,
         places: bool,
         learned: Learned | None = None,
-        account: Account | None = None,
+        account: SharedBelief | None = None,
     ) -> None:
         self.reasons: dict[int, str] = {}
         """By the limits' indices: why they are what they are, where that was learned."""
@@ -160,7 +160,7 @@ class Learner:
         culprits = [] if finder is None else [finder.suspects[i] for i in finder.culprits]
         return frozenset(suspect.index for suspect in culprits)
 
-    def _take_over(self, account: Account, belief: Belief) -> bool:
+    def _take_over(self, account: SharedBelief, belief: Belief) -> bool:
         limits = self._limits
         for index, (limit, (_, capped)) in enumerate(zip(belief.limits, belief.given, strict=True)):
             if index < len(limits.configured) and limit != limits.configured[index]:

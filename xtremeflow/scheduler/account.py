@@ -38,7 +38,7 @@ class Believed(NamedTuple):
     used: Sequence[float]
 
 
-class Place(Protocol):
+class AccountPlace(Protocol):
     """Where the account lies.
 
     by       this member, in words
@@ -68,14 +68,14 @@ class Place(Protocol):
         ...
 
 
-class Account:
-    """A `learning.reading.Core` and `learning.belief.Account`.
+class SharedAccount:
+    """A `learning.reading.Core` and `learning.belief.SharedBelief`.
 
     scheduler  the member
     place      where its account lies
     """
 
-    def __init__(self, scheduler: Core, place: Place) -> None:
+    def __init__(self, scheduler: Core, place: AccountPlace) -> None:
         self._scheduler: Core = weakref.proxy(scheduler)  # to which this belongs
         self._place = place
         self._version = -1
@@ -102,7 +102,7 @@ class Account:
         return bool(self._lessons)
 
     def has_lost(self) -> bool:
-        """See `learning.belief.Account`."""
+        """See `learning.belief.SharedBelief`."""
         if self._outcome is None:
             self._outcome = self._place.outcome()
         if self._outcome is not False:
@@ -113,7 +113,7 @@ class Account:
         return True
 
     def heard(self) -> Belief | None:
-        """See `learning.belief.Account`."""
+        """See `learning.belief.SharedBelief`."""
         if self._outcome is None:  # what was said last is on its way
             return None
         found = self._place.believed(self._version)
@@ -127,7 +127,7 @@ class Account:
         return self._belief
 
     def say(self, belief: Belief | None, *, always: bool = False) -> None:
-        """See `learning.belief.Account`."""
+        """See `learning.belief.SharedBelief`."""
         is_news = belief is not None and belief.is_news_to(self._belief)
         if not always and (self._outcome is None or not (self._lessons or is_news)):
             return
@@ -233,7 +233,7 @@ class Account:
 
 
 class InMemory:
-    """A `Place` in the memory of this machine, whose members have one clock."""
+    """An `AccountPlace` in the memory of this machine, whose members have one clock."""
 
     ahead, paces = 0.0, True
 
@@ -264,7 +264,7 @@ class InMemory:
 
 
 class AtKeeper:
-    """A `Place` at a keeper, with which the member's holder talks.
+    """An `AccountPlace` at a keeper, with which the member's holder talks.
 
     Limits have no pace there: a chunk is granted as soon as the levels let it pass.
     """

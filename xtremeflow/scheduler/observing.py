@@ -21,7 +21,7 @@ from xtremeflow.learning.costs import Costs
 from xtremeflow.learning.estimates import Estimate, Estimator
 from xtremeflow.learning.learner import Expected, Learner
 from xtremeflow.learning.saved import Learned, saved
-from xtremeflow.scheduler.account import Account
+from xtremeflow.scheduler.account import SharedAccount
 from xtremeflow.scheduler.mapped import Mapped
 from xtremeflow.share.member import Member
 from xtremeflow.values.arguments import check_int, check_number
@@ -48,7 +48,7 @@ class Observing(Mapped):
     _costs: Costs
     _expects: bool  # something of the next answer
     _share: Member | None
-    _account: Account | None = None  # of the members that it learns with
+    _account: SharedAccount | None = None  # of the members that it learns with
     _common: Belief | None = None  # the account's, at the begin of this one
     _units: tuple[str, ...]
     _on_tokens: list[tuple[int, str]]

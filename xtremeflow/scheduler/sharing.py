@@ -9,7 +9,7 @@ from math import isclose
 
 from xtremeflow.learning.belief import Belief, belief_from, text_of
 from xtremeflow.learning.learner import PLACES, UNLIMITED
-from xtremeflow.scheduler.account import Account, AtKeeper, InMemory
+from xtremeflow.scheduler.account import AtKeeper, InMemory, SharedAccount
 from xtremeflow.scheduler.observing import Observing
 from xtremeflow.scheduler.stats import ShareStats, leased_from, share_from
 from xtremeflow.share.elsewhere import Membership, kept_share
@@ -76,7 +76,9 @@ class Sharing(Observing):
             if share.alone:
                 share.describe(given, self.max_concurrency)
             share.join(self)
-        self._account = Account(self, InMemory(self, f"seat {share.seat}, process {os.getpid()}"))
+        self._account = SharedAccount(
+            self, InMemory(self, f"seat {share.seat}, process {os.getpid()}")
+        )
         self._agree(share.share, common, slots, given, max_concurrency)
 
     def _borrow(self, lease: Membership, max_concurrency: int | None) -> None:
@@ -95,7 +97,7 @@ class Sharing(Observing):
         for index, definition in enumerate(described.limits):
             self._retune(index, definition)
         lease.begin(self)
-        self._account = Account(self, AtKeeper(lease.holder, max(1, described.members)))
+        self._account = SharedAccount(self, AtKeeper(lease.holder, max(1, described.members)))
         self._agree(lease.name, common, slots, given, max_concurrency)
 
     def _agree(

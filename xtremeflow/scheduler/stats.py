@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from xtremeflow.learning.charges import Belief
+from xtremeflow.learning.charges import BelievedRule
 from xtremeflow.learning.concurrency.slots import Slots
 from xtremeflow.scheduler.shown import as_html, figure
 from xtremeflow.values.limits import Limit
@@ -187,7 +187,7 @@ class Stats:
     margin: float = 0.0
     """The measured variation of the delay to the provider. So many seconds of each limit's rate are
     kept in reserve of its capacity."""
-    charges: Mapping[str, Belief] = field(default_factory=dict[str, Belief])
+    charges: Mapping[str, BelievedRule] = field(default_factory=dict[str, BelievedRule])
     """The believed rule of charging of each model whose answers tell what is left."""
 
     def _repr_html_(self) -> str:
@@ -248,7 +248,7 @@ def stats_from(
     learned: Mapping[int, str] = _NONE,
     confidence: Callable[[int], float | None] = lambda _: None,
     slots: Slots | None = None,
-    charges: Mapping[str, Belief] | None = None,
+    charges: Mapping[str, BelievedRule] | None = None,
 ) -> Stats:
     """Builds Stats from the C core's counters.
 
