@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from xtremeflow.batches.first_token import report_first_token
     from xtremeflow.batches.kv_batch import kv_batch
     from xtremeflow.batches.pipeline import async_chunks, async_pipeline
-    from xtremeflow.learning.estimates import Estimator
+    from xtremeflow.learning.costs.estimates import Estimator
     from xtremeflow.prefixes.branches import branch
     from xtremeflow.scheduler import (
         RateLimitScheduler,
@@ -54,7 +54,7 @@ _NAMES = {
     "xtremeflow.batches.first_token": ("report_first_token",),
     "xtremeflow.batches.kv_batch": ("kv_batch",),
     "xtremeflow.batches.pipeline": ("async_chunks", "async_pipeline"),
-    "xtremeflow.learning.estimates": ("Estimator",),
+    "xtremeflow.learning.costs.estimates": ("Estimator",),
     "xtremeflow.prefixes.branches": ("branch",),
     "xtremeflow.scheduler": (
         "RateLimitScheduler",

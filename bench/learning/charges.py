@@ -26,7 +26,7 @@ from bench.learning.jobs.tables import WITH_HEADERS
 from bench.learning.jobs.world import World, requests_for
 from bench.report import announce, table
 from xtremeflow import Limit, TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.learning.charges import BelievedRule
+from xtremeflow.learning.costs.charges import BelievedRule
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.providers.provider import UNITS
 from xtremeflow.serve.profiles import PROFILES

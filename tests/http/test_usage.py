@@ -15,7 +15,7 @@ from xtremeflow.answers.usage import usage_of
 from xtremeflow.http import Client
 from xtremeflow.http._terms import USUAL
 from xtremeflow.http._usage import Tap, usage_in
-from xtremeflow.learning.estimates import Estimate, model_of, most_output
+from xtremeflow.learning.costs.estimates import Estimate, model_of, most_output
 from xtremeflow.values.usage import Usage
 
 ABSURD = 10**30

@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from xtremeflow.answers.headers import Observation, observations
-from xtremeflow.learning.charges import Charges
+from xtremeflow.learning.costs.charges import Charges
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.serve.profiles import PROFILES, Account
 from xtremeflow.simulation.enforcers import NANOSECONDS

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kit.charges import RULES, World, is_bold, take_in
 
 from xtremeflow.answers.headers import Observation
-from xtremeflow.learning.charges import BelievedRule, Charges
+from xtremeflow.learning.costs.charges import BelievedRule, Charges
 from xtremeflow.values.charges import UNKNOWN, ChargeRule
 from xtremeflow.values.usage import Usage
 

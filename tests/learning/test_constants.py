@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LEARNING = ROOT / "xtremeflow" / "learning"
 TABLES = {
     "learning-concurrency.md": sorted((LEARNING / "concurrency").glob("*.py")),
-    "estimates.md": [LEARNING / name for name in ("charges.py", "costs.py", "estimates.py")],
+    "estimates.md": sorted((LEARNING / "costs").glob("*.py")),
 }
 
 

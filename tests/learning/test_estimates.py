@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xtremeflow.answers.usage import usage_of
-from xtremeflow.learning.estimates import Estimate, Estimator, measure_body, most_output
+from xtremeflow.learning.costs.estimates import Estimate, Estimator, measure_body, most_output
 from xtremeflow.values.charges import ChargeRule
 from xtremeflow.values.usage import Usage
 

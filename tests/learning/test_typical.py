@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from xtremeflow import Limit, TaskScheduler
 from xtremeflow._core import Typical
-from xtremeflow.learning.estimates import Estimate, Estimator
+from xtremeflow.learning.costs.estimates import Estimate, Estimator
 from xtremeflow.testing import run
 from xtremeflow.values.charges import ADMISSIONS, UNITS, ChargeRule
 from xtremeflow.values.usage import Usage

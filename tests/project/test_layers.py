@@ -22,6 +22,7 @@ PUBLIC = {
     "testing",
 }  # names for users, not for the package
 RUN = ("input", "wire", "output", "views", "job")
+WINGS = {"told", "rates", "concurrency", "costs"}  # of learning
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -65,8 +66,8 @@ def above(module: Path, under: Path, order: Sequence[str]) -> list[str]:
 
 def test_the_folders_are_those_that_the_architecture_lists() -> None:
     assert sorted(folders()) == sorted(path.parent.name for path in PACKAGE.glob("*/__init__.py"))
-    inner = {path.parent.name for path in (PACKAGE / "run").glob("*/__init__.py")}
-    assert inner == set(RUN)
+    for folder, inner in ("run", set(RUN)), ("learning", WINGS):
+        assert inner == {path.parent.name for path in (PACKAGE / folder).glob("*/__init__.py")}
 
 
 def test_beside_the_folders_lie_only_documented_import_paths() -> None:
@@ -85,6 +86,9 @@ def test_a_module_imports_from_lower_folders_only(module: Path) -> None:
             assert name[0] in {*order, *EXTENSIONS}, f"{name[0]} is a name for users"
     if inside[0] == "run" and len(inside) > 2:
         assert above(module, PACKAGE / "run", RUN) == []
+    if inside[0] == "learning" and len(inside) > 2:
+        used = {name[1] for name in imported(module) if name[0] == "learning" and len(name) > 1}
+        assert used & WINGS <= {inside[1]}, "a wing of learning knows no other one"
 
 
 def test_only_what_speaks_http_needs_libcurl() -> None:

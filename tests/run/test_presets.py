@@ -8,7 +8,7 @@ import pytest
 from kit.runs import plain
 from test_input import good
 
-from xtremeflow.learning.estimates import Estimator
+from xtremeflow.learning.costs.estimates import Estimator
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.run.input.tokenizer import TokenizerError, tokenizer
 from xtremeflow.values.usage import Usage

@@ -19,7 +19,7 @@ import pytest
 from kit.runs import batches_of, by_line, plain, results_in
 from test_command import environment, run, start, until, write
 
-from xtremeflow.learning.estimates import Estimator
+from xtremeflow.learning.costs.estimates import Estimator
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.run.job.budget import Budget
 from xtremeflow.run.job.policy import Policy

@@ -19,7 +19,7 @@ from xtremeflow import (
     report_token_usage,
 )
 from xtremeflow._core import Call, current_call
-from xtremeflow.learning.costs import Costs, Settlement
+from xtremeflow.learning.costs.costs import Costs, Settlement
 from xtremeflow.testing import run
 from xtremeflow.values.charges import UNKNOWN
 from xtremeflow.values.usage import Usage

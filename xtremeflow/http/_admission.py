@@ -28,7 +28,7 @@ from xtremeflow.http._streamed import StreamedCalls
 from xtremeflow.http._terms import CallTerms
 from xtremeflow.http._url import shown_url
 from xtremeflow.http._usage import usage_in
-from xtremeflow.learning.estimates import Estimate, embeds
+from xtremeflow.learning.costs.estimates import Estimate, embeds
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.charges import BY_USAGE
 from xtremeflow.values.usage import Usage

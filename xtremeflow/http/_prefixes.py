@@ -19,7 +19,7 @@ from xtremeflow.http._options import Options
 from xtremeflow.http._response import Response
 from xtremeflow.http._terms import CallTerms
 from xtremeflow.http._usage import usage_in
-from xtremeflow.learning.estimates import Estimate
+from xtremeflow.learning.costs.estimates import Estimate
 from xtremeflow.prefixes.groups import Grouped, Groups
 from xtremeflow.values.usage import Usage
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from xtremeflow.cli import amounts
 from xtremeflow.learning.belief import Adapt
-from xtremeflow.learning.estimates import Estimator
+from xtremeflow.learning.costs.estimates import Estimator
 from xtremeflow.providers import Provider
 from xtremeflow.run.input import keys
 from xtremeflow.run.input.keys import Key, KeyProblem

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from xtremeflow.learning.belief import Adapt
-from xtremeflow.learning.costs import Costs
+from xtremeflow.learning.costs.costs import Costs
 from xtremeflow.learning.learner import UNLIMITED, Learner
 from xtremeflow.learning.saved import Learned, restored
 from xtremeflow.scheduler.debug import is_debugged, watch_slots

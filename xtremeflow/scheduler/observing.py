@@ -17,8 +17,8 @@ from xtremeflow.answers.table import judged
 from xtremeflow.answers.usage import usage_of
 from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
 from xtremeflow.learning.belief import Adapt, Belief
-from xtremeflow.learning.costs import Costs
-from xtremeflow.learning.estimates import Estimate, Estimator
+from xtremeflow.learning.costs.costs import Costs
+from xtremeflow.learning.costs.estimates import Estimate, Estimator
 from xtremeflow.learning.learner import Expected, Learner
 from xtremeflow.learning.saved import Learned, saved
 from xtremeflow.scheduler.account import SharedAccount

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from xtremeflow.learning.charges import BelievedRule
 from xtremeflow.learning.concurrency.slots import Slots
+from xtremeflow.learning.costs.charges import BelievedRule
 from xtremeflow.scheduler.shown import as_html, figure
 from xtremeflow.values.limits import Limit
 

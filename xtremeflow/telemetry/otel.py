@@ -18,7 +18,7 @@ from xtremeflow._core import Call, current_call
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import FOLLOWED
 from xtremeflow.answers.usage import usage_of
-from xtremeflow.learning.estimates import Estimate
+from xtremeflow.learning.costs.estimates import Estimate
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.telemetry.measure import InstrumentKind, Measure, Reader
 from xtremeflow.telemetry.measures import MEASURES, Look, look, named_schedulers

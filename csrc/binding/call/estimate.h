@@ -11,7 +11,7 @@ extern PyType_Spec xf_estimated_spec, xf_typical_spec;
 #define XF_ESTIMATE_MOST (INT64_C(1) << 62) /* a larger number counts as this one */
 
 /* Estimated: the expected usage of a call, in tokens, and what it reserves. It never changes.
-   xtremeflow.learning.estimates.Estimate is made of it. */
+   xtremeflow.learning.costs.estimates.Estimate is made of it. */
 typedef struct EstimatedObject {
     PyObject_HEAD PyObject *model; /* a str */
     int64_t input, output, size;

@@ -1,5 +1,5 @@
 /* The tariff of each model's calls: the rule by which the provider charges them, and their typical
-   usage. xtremeflow.learning.costs learns both, and hands them over when they change. */
+   usage. xtremeflow.learning.costs.costs learns both, and hands them over when they change. */
 #ifndef XF_BINDING_TARIFF_H
 #define XF_BINDING_TARIFF_H
 

@@ -125,8 +125,8 @@ static PyObject *flights_of(xf_module *st, const xf_unread_list *list)
     return flights;
 }
 
-/* Parts as xtremeflow.learning.charges keeps them: a plain tuple, which the garbage collector need
-   not visit. */
+/* Parts as xtremeflow.learning.costs.charges keeps them: a plain tuple, which the garbage collector
+   need not visit. */
 static PyObject *parts_of(const xf_used *used, int64_t at)
 {
     const int64_t uncached = used->input > used->cached ? used->input - used->cached : 0;

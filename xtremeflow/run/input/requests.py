@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, NoReturn, TypeAlias, cast
 
-from xtremeflow.learning.estimates import embeds, model_of
+from xtremeflow.learning.costs.estimates import embeds, model_of
 from xtremeflow.prefixes.groups import Grouped
 from xtremeflow.values.forms import is_object
 

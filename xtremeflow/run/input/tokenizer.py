@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from xtremeflow.learning.estimates import TextSize
+from xtremeflow.learning.costs.estimates import TextSize
 
 
 class TokenizerError(Exception):

@@ -15,7 +15,7 @@ from xtremeflow.answers.attempt import Attempts, Persistence, Sent, after
 from xtremeflow.answers.table import judged
 from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
 from xtremeflow.http._usage import usage_in
-from xtremeflow.learning.estimates import Estimate
+from xtremeflow.learning.costs.estimates import Estimate
 from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.run.job.failures import (
     Failure,

@@ -8,7 +8,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from xtremeflow.cli.amounts import counted, duration, shown
-from xtremeflow.learning.estimates import Estimator
+from xtremeflow.learning.costs.estimates import Estimator
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.requests import BadLine, Json, fingerprint, parse
 from xtremeflow.run.job.oversize import Room, fitted

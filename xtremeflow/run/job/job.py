@@ -15,7 +15,7 @@ from functools import partial
 
 from xtremeflow.learning.belief import Adapt
 from xtremeflow.learning.concurrency.slots import FIRST_CALLS
-from xtremeflow.learning.estimates import Estimator
+from xtremeflow.learning.costs.estimates import Estimator
 from xtremeflow.learning.saved import Learned, restored, saved
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key

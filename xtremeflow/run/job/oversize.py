@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from xtremeflow.cli.amounts import shown
-from xtremeflow.learning.estimates import Estimate
+from xtremeflow.learning.costs.estimates import Estimate
 from xtremeflow.scheduler.stats import LimitStats
 from xtremeflow.values.charges import BY_USAGE, ChargeRule
 

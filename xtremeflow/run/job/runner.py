@@ -9,7 +9,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
 
-from xtremeflow.learning.estimates import Estimator
+from xtremeflow.learning.costs.estimates import Estimator
 from xtremeflow.prefixes.groups import Seen
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key

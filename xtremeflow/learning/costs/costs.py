@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, cast
 
 from xtremeflow._core import Spent, Typical, Used
 from xtremeflow.answers.headers import Observation
-from xtremeflow.learning.charges import LIKELY, BelievedRule, Charges
-from xtremeflow.learning.estimates import Estimate, Estimator, model_of
+from xtremeflow.learning.costs.charges import LIKELY, BelievedRule, Charges
+from xtremeflow.learning.costs.estimates import Estimate, Estimator, model_of
 from xtremeflow.values.charges import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
 from xtremeflow.values.usage import Usage
 

@@ -1,0 +1,1 @@
+"""The costs of calls: estimated, charged by the provider, and settled."""
