@@ -1,41 +1,45 @@
-"""The tables of the learner's constants have all of them, with the values that the code has."""
+"""The table of the learner's constants has all of them, with the values that the code has."""
 
 import ast
 import re
 from pathlib import Path
 
-import pytest
+from bench.learning.__main__ import PARTS, WITH_OPTIONS
 
 ROOT = Path(__file__).resolve().parents[2]
 LEARNING = ROOT / "xtremeflow" / "learning"
-TABLES = {
-    "learning-concurrency.md": sorted((LEARNING / "concurrency").glob("*.py")),
-    "estimates.md": sorted((LEARNING / "costs").glob("*.py")),
-}
+PAGE = ROOT / "docs" / "learning-constants.md"
+ROW = re.compile(r"^\| `(\w+)` \| `([\w/]+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?) \|$", re.MULTILINE)
 
 
-def constants(module: Path) -> dict[str, str]:
+def constants(module: Path) -> dict[tuple[str, str], str]:
     """The numbers that a module names at its top, as they are written there."""
-    found: dict[str, str] = {}
+    found: dict[tuple[str, str], str] = {}
+    of = str(module.relative_to(LEARNING).with_suffix(""))
     for node in ast.parse(module.read_text("utf-8")).body:
         if not isinstance(node, ast.Assign):
             continue
         (target,) = node.targets
         many = isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
         pairs = zip(target.elts, node.value.elts, strict=True) if many else [(target, node.value)]
+        kinds = (ast.Constant, ast.BinOp, ast.Tuple) if many else (ast.Constant, ast.BinOp)
         found |= {
-            name.id: ast.unparse(value)
+            (name.id, of): ast.unparse(value)
             for name, value in pairs
-            if isinstance(name, ast.Name) and isinstance(value, ast.Constant | ast.BinOp)
+            if isinstance(name, ast.Name) and isinstance(value, kinds)
         }
     return found
 
 
-@pytest.mark.parametrize("page", TABLES)
-def test_a_page_has_the_constants_of_the_code(page: str) -> None:
-    text = (ROOT / "docs" / page).read_text("utf-8")
-    rows = dict(re.findall(r"^\| `(_?[A-Z_]+)` \| ([^|`]+) \|", text, flags=re.MULTILINE))
-    coded: dict[str, str] = {}
-    for module in TABLES[page]:
+def test_the_table_has_the_constants_of_the_code() -> None:
+    coded: dict[tuple[str, str], str] = {}
+    for module in LEARNING.rglob("*.py"):
         coded |= constants(module)
-    assert rows == coded
+    rows = ROW.findall(PAGE.read_text("utf-8"))
+    assert {(name, of): value for name, of, value, *_ in rows} == coded
+    assert len(rows) == len(coded)
+
+
+def test_the_effect_of_a_constant_is_shown_by_a_part_of_the_benchmark() -> None:
+    shown = {row[-1].strip("`").split()[0] for row in ROW.findall(PAGE.read_text("utf-8"))}
+    assert shown <= {*PARTS, *WITH_OPTIONS, "-"}
