@@ -46,7 +46,7 @@ class Belief:
         return {i for i, (_, capped) in enumerate(self.given) if not capped}
 
     def is_news_to(self, other: Belief | None) -> bool:
-        """Whether it says more than the other one: not only that some time has passed."""
+        """Whether this belief says more than the other one, beside that time has passed."""
         return other is None or _lasting(self) != _lasting(other)
 
 
@@ -54,7 +54,7 @@ class SharedBelief(Protocol):
     """The belief that the members of a share have in common, as a learner hears and changes it.
 
     ahead    seconds by which the account's clock is ahead of the scheduler's
-    members  as many as there were when this one has joined, itself included
+    members  their number when this one joined, itself included
     """
 
     @property
@@ -68,7 +68,7 @@ class SharedBelief(Protocol):
         ...
 
     def has_lost(self) -> bool:
-        """Whether what was said last was not taken, as another member was faster; asked once."""
+        """Whether the last `say` did not count, because another member was faster. Ask once."""
         ...
 
     @property

@@ -26,10 +26,10 @@ KEPT, APART = 60.0, 0.03  # s: for which the units used are remembered, between 
 
 
 class Believed(NamedTuple):
-    """The knowledge at a place.
+    """The belief as an account has it.
 
     version  of the limits and the belief
-    belief   its text; None: `known` is the version
+    belief   its text; None: the asker knows this version
     used     units of each limit, by all members
     """
 
@@ -39,10 +39,10 @@ class Believed(NamedTuple):
 
 
 class AccountPlace(Protocol):
-    """Where the account lies.
+    """The place of an account: shared memory, or a keeper.
 
     by       this member, in words
-    members  as many as there were when this one has joined, itself included
+    members  their number when this one joined, itself included
     ahead    seconds by which its clock is ahead of the scheduler's
     paces    whether limits have a pace there, see `Scheduler._pace`
     """
@@ -59,17 +59,18 @@ class AccountPlace(Protocol):
         ...
 
     def learn(self, version: int | None, belief: str, lessons: Sequence[Lesson]) -> bool | None:
-        """Returns whether it counts; None if that is not known yet. It does whatever the version
-        is, if that is None."""
+        """Changes limits and the belief for all members, if the account still has that version.
+        None is any version. Returns whether it did; None if that is not known yet."""
         ...
 
     def outcome(self) -> bool | None:
-        """Returns the same of the last lessons, as far as it is known by now."""
+        """Returns the same for the last lessons, as far as it is known by now."""
         ...
 
 
 class SharedAccount:
-    """A `learning.reading.Core` and `learning.belief.SharedBelief`.
+    """An account in the place of its member's own scheduler, as a `learning.reading.Core` and a
+    `learning.belief.SharedBelief`.
 
     scheduler  the member
     place      where its account lies

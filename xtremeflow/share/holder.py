@@ -250,12 +250,12 @@ class Holder:
         await self._rest(seconds)
 
     def _pause(self, state: dict[str, Any]) -> float:
-        """Seconds until the member has to speak, whatever happens."""
+        """Returns the seconds after which the member has to speak, whatever happens."""
         is_busy = state["in_use"] > 0 or state["waiting"] > 0 or state["has_chunk"]
         return BUSY if is_busy or state["slots"] else IDLE
 
     async def _rest(self, seconds: float) -> None:
-        """Waits for news, for so many seconds, or until the chunk lapses."""
+        """Waits for news: at most so many seconds, and no longer than the chunk is valid."""
         if self._until >= 0:
             seconds = min(seconds, max(0.0, (self._until - self._clock()) / 1e9) + 0.001)
         if self._demand.waits > 0:
@@ -329,7 +329,7 @@ class Holder:
         return ask
 
     def _at_most(self, count: int, mean: Sequence[float]) -> int:
-        """As many of the calls as it may ask for at once."""
+        """Returns as many of the calls as the member may ask for at once."""
         if self._alone.is_recent:
             count = at_most(count, mean, self.limits, self._members)
         return count
@@ -489,7 +489,7 @@ class Holder:
 
     @property
     def _members(self) -> int:
-        """As many as were there at the last answer."""
+        """The number of members at the last answer."""
         return max(1, self.last.members if self.last is not None else 1)
 
     def _grant_alone(self) -> None:
