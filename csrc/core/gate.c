@@ -53,7 +53,7 @@ void xf_gate_free(xf_gate *g, const xf_alloc *alloc)
 bool xf_gate_follow(xf_gate *g, const xf_alloc *alloc, int64_t now)
 {
     if (g->n_limits == 0 || is_followed(g) || g->share != NULL) {
-        return true; /* where a level has been that others move, too, nobody knows */
+        return true; /* others move the level too, so a member cannot know where it has been */
     }
     xf_trail *trails = alloc->realloc(alloc->ctx, NULL, g->n_limits * sizeof(xf_trail));
     if (trails == NULL) {
@@ -117,7 +117,7 @@ void xf_gate_unpay(xf_gate *g, const int64_t *costs, uint16_t resets, int64_t no
     }
 }
 
-/* What those that wait behind `c` will cost: as much each as the calls so far. */
+/* Keeps the pace. Each call that waits behind `c` is expected to cost as much as those so far. */
 static void keep_pace(xf_gate *g, const xf_call *c, uint32_t waiting, int64_t at)
 {
     for (uint32_t i = 0; i < g->n_limits; i++) {

@@ -34,7 +34,7 @@ static void begin(xf_gate *g, const xf_chunk *c)
     }
 }
 
-/* What is left of the chunk goes back, and the next one follows. */
+/* Gives the rest of the chunk back, and begins the next one. */
 static void end(xf_gate *g)
 {
     xf_lease *l = g->lease;
@@ -123,7 +123,7 @@ static bool is_free(const xf_gate *g, const int64_t *costs)
     return !any;
 }
 
-/* Whether the limit is only a place for one that nobody knows yet: it has the highest rate, and so
+/* Whether the limit is only a place for one that is not known yet: it has the highest rate, and so
    holds no call back. Units beyond the chunk's are a debt. */
 static bool is_place(const xf_limit *l)
 {

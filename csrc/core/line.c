@@ -1,6 +1,6 @@
 #include "core/line.h"
 
-/* Who is about to look by itself is not poked. */
+/* A member that is about to look by itself is not poked. */
 #define SLACK_NS INT64_C(1000000) /* 1 ms */
 
 static void poke(xf_pokes *pokes, uint32_t seat)

@@ -48,11 +48,11 @@ typedef struct xf_refusal {
 
 /* Whether `f`, in flight, is refused, and foreseen, after this refusal. Foreseen are the calls on
    their way that may take the quota meanwhile that the provider has promised to the refused one:
-   those that `follow` it, unless they are refused too. Where that is not in flight, so that nobody
-   knows who followed, those foreseen by the cooldown that this one extends. */
+   those that `follow` it, unless they are refused too. Where the refused one is not in flight, its
+   followers are not known: then those foreseen by the cooldown that this one extends. */
 static bool is_refused(const xf_refusal *r, const xf_call *f)
 {
-    /* What was refused in an earlier cooldown was sent again, without our knowing. */
+    /* A call that was refused in an earlier cooldown was sent again without our knowing. */
     return (f->refused || f == r->c) && (r->extends || f == r->c);
 }
 
@@ -61,7 +61,7 @@ static bool is_foreseen(const xf_refusal *r, const xf_call *f, bool follows)
     return !is_refused(r, f) && (r->flies ? follows : r->extends && f->foreseen);
 }
 
-/* What those foreseen hold of limit `i`. */
+/* The units of limit `i` that the foreseen calls hold. */
 static int64_t foreseen(const xf_gate *g, const xf_refusal *r, uint32_t i)
 {
     bool follows = false;

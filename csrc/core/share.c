@@ -51,7 +51,7 @@ static void tell(const xf_gate *g)
     }
 }
 
-/* What was worked out becomes the state. False: another one has become it. */
+/* Makes the changed copy the state. False: another member was faster. */
 static bool publish(xf_gate *g)
 {
     xf_share *s = g->share;
@@ -77,7 +77,7 @@ static bool publish(xf_gate *g)
     return true;
 }
 
-/* Whether somebody waits. */
+/* Whether a member waits. */
 static bool is_waited_for(const xf_joint *a)
 {
     for (uint32_t i = 0; i < a->n_line; i++) {
@@ -93,7 +93,7 @@ void xf_share_begin(xf_gate *g, int64_t now)
     xf_share *s = g->share;
     xf_share_load(g);
     (void)xf_line_play(g, &s->joint, s->seat, now, &s->found);
-    /* What is changed for those who have waited until now is changed from now on. */
+    /* The change counts from now on, also for those that have waited until now. */
     if (now > s->joint.anchor && is_waited_for(&s->joint)) {
         s->joint.anchor = now;
     }
@@ -109,8 +109,8 @@ bool xf_share_end(xf_gate *g, int64_t now)
 
 /* ---- members ---- */
 
-/* Who sits down where nobody is brings the limits and slots that it has `given`. `known`: it finds
-   levels there, which stay. */
+/* Joins as the first member, which brings the limits and slots that it has `given`. `known`: the
+   account has levels, which stay. */
 static void be_first(xf_gate *g, const xf_gate *given, const xf_joining *joining, bool known,
                      int64_t now)
 {

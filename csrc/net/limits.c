@@ -6,7 +6,7 @@
 
 #include "net/head.h"
 
-/* What a text is found to be. */
+/* The finding on a text. */
 typedef enum found { NOTHING, FOUND, ODD /* left to the reader in Python */ } found;
 
 typedef struct text {

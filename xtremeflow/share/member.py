@@ -59,9 +59,9 @@ class Member:
         self.share = share
         self.path = path_of(share)
         self.alone = False
-        """Nobody else is a member: the limits are ours, whatever they were before."""
+        """Whether there is no other member: then our limits count, whatever they were before."""
         self.empty = False
-        """What was used of the limits is not known, though something was."""
+        """Whether the limits were used, without knowing how much."""
         self.belief = Belief(False, ())
         """The limits as given, and whether the members learn."""
         self.max_concurrency: int | None = None

@@ -56,7 +56,7 @@ def _own_directory() -> Path:
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise ShareError(
-            f"{directory} must be a directory of this user that nobody else may enter: remove it"
+            f"{directory} must be a directory of this user that no other user may enter: remove it"
         )
     return directory
 

@@ -135,7 +135,7 @@ class RayKeeper:
             return ""
         name = self._connection = uuid.uuid4().hex
         held = self._call("hold", name)
-        self._held = held.future()  # keeps it, and takes up an error that nobody else does
+        self._held = held.future()  # keeps it, and takes up its error, which no other code does
         await self._within(self._call("enter", self._member, name, [held]))
         self._patience = PATIENCE
         self._listening = asyncio.ensure_future(self._listen(heard))

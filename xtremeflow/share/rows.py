@@ -11,7 +11,7 @@ from xtremeflow.share.timeline import START, Ask, Row
 from xtremeflow.values.limits import Definition
 
 Lesson = tuple[int, Definition, float | None]
-"""What was learned of a limit: its index, its definition, and its level, if that is known."""
+"""A lesson on a limit: its index, its definition, and its level, if that is known."""
 
 HEADER = START + 1  # numbers and texts of an answer to an ask, before those of each limit
 

@@ -253,7 +253,7 @@ class Timeline:
         Returns "unknown" to one that is no member, else a row that `rows.Taken` names. It begins
         with "taken" and ends with the chunk: its start, or -1, for each limit the level at that
         instant and the units; and the units used of each limit by all members. The fair number of
-        slots is -1 if nobody waits for some.
+        slots is -1 if no member waits for some.
         """
         if not self.exists or member not in self.members:
             return ["unknown"]
@@ -285,7 +285,7 @@ class Timeline:
         return list(record.reply)
 
     def _restart(self, now: int, token: str) -> None:
-        """Begins anew, since the latest changes are lost, and nobody knows how much was used."""
+        """Begins anew, since the latest changes are lost, and with them the units used."""
         self.epoch, self.closed = token, now + CLOSED
         for bucket in self.limits:
             bucket.level = min(bucket.level, 0.0)

@@ -18,7 +18,7 @@ static void note_task(CallObject *c)
     }
 }
 
-/* What terms(request) says. The objects are borrowed from it. */
+/* The result of terms(request). The objects are borrowed from it. */
 typedef struct admission_terms {
     int priority;
     int64_t timeout_ns;

@@ -3,7 +3,7 @@
 #include "binding/loop/poke.h"
 #include "binding/loop/timer.h"
 
-/* What the clocks of a share's members are: xf_snapshot_agree(). */
+/* The kind of clock that a share's members have: see xf_snapshot_agree(). */
 enum { SYSTEM_CLOCK = 1, LOOP_CLOCK = 2 };
 
 int xf_member_enter(SchedulerObject *s, PortObject *port)

@@ -216,8 +216,8 @@ PyType_Spec xf_http_engine_spec = {
 /* ---- the loop's callback ----
  *
  * The loop alone holds it, so that its end is the end of the loop: a loop that is closed lets go of
- * what it watched and tells nobody. Transfers in flight, which no garbage collector sees, would
- * keep their tasks, the loop and all descriptors for ever. */
+ * what it watched, without a word to any object. Transfers in flight, which no garbage collector
+ * sees, would keep their tasks, the loop and all descriptors for ever. */
 
 typedef struct WatchObject {
     PyObject_HEAD EngineObject *engine;

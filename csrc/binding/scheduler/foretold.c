@@ -82,7 +82,7 @@ static bool read_head(xf_foretold *f, PyObject *headers, answer *a)
 
 /* ---- its usage ---- */
 
-/* What was estimated. False: not in a way that is known here. */
+/* Reads the estimate. False: it has a form that is not known here. */
 static bool read_estimate(answer *a)
 {
     PyObject *estimate = a->call->estimate;
@@ -130,7 +130,7 @@ static bool read_usage(SchedulerObject *s, PyObject *body, answer *a)
     return read_estimate(a) && (a->how == NOT || read_rule(s, a));
 }
 
-/* What the call is settled at, of each limit. False: a limit could never pay for that. */
+/* Computes the settlement of the call, for each limit. False: a limit could never pay for it. */
 static bool price(const SchedulerObject *s, answer *a)
 {
     int64_t least[XF_UNITS];
@@ -172,7 +172,7 @@ static void settle(SchedulerObject *s, const answer *a)
 
 /* ---- what follows from it ---- */
 
-/* Tells the learner that somebody else was noticed at a limit, or is to be forgotten. */
+/* Tells the learner that another user was noticed at a limit, or is to be forgotten. */
 static void notice(SchedulerObject *s, const xf_word *by, double moved)
 {
     PyObject *at = PyObject_CallMethod((PyObject *)s, "_noticed", "ld", by->index, moved);

@@ -192,7 +192,7 @@ PyObject *xf_scheduler_believed(PyObject *self, PyObject *known)
 
 /* ---- what it tells ---- */
 
-/* What a limit of the account is at `now`. */
+/* The state of a limit of the account at `now`. */
 static PyObject *limit_of(const xf_joint_limit *l, int64_t now)
 {
     const xf_refill refill = {.gain = l->def.gain, .room = l->def.capacity - l->reserve};

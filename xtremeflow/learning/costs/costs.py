@@ -46,7 +46,7 @@ class Settlement(NamedTuple):
 
 
 class Tariff(NamedTuple):
-    """What the native part is to know of a model: see `Scheduler._charged_as`.
+    """The facts about a model for the native part: see `Scheduler._charged_as`.
 
     rule      how its calls are charged; None where the next one is to be looked at, as something
               may turn out

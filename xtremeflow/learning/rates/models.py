@@ -1,4 +1,4 @@
-"""A bank of explicit models of limits that nobody tells: which of them foretells refusals best.
+"""A bank of explicit models of limits that are not told: which of them foretells refusals best.
 
 When a call is refused, each model says of each unit what its limit is. A window of S seconds is
 used up, so its limit is what has passed in S seconds. A bucket that holds S seconds of its rate is

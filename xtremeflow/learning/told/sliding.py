@@ -77,7 +77,7 @@ class Sliding:
         self._total = 0.0
         self._refused = 0.0
         self.others = 0.0
-        """What was charged besides, when that was last told."""
+        """The units charged besides, when that was last told."""
         self._cost = 0.0  # the mean cost of a call
         self._tries = 0  # refusals in a row
         self._heard = -1.0  # when the last refusal came
