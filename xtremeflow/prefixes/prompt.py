@@ -106,7 +106,7 @@ _OF_CONTENT = ("role", "content", "cache_control")
 
 
 def _add(blocks: list[Block], holder: Json, field: str, said: str) -> None:
-    """Adds the blocks of a field, the first of them behind what was `said`."""
+    """Adds the blocks of a field, the first of them behind the text `said`."""
     content = holder[field]
     if isinstance(content, str):
         blocks.append((said + content, holder, field))

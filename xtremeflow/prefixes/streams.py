@@ -121,7 +121,7 @@ class _Choices:
 
 
 def _finish(message: Json) -> None:
-    """Makes a message of its deltas what it is in a plain answer."""
+    """Completes a message that was joined from its deltas, so that it is as in a plain answer."""
     message.setdefault("role", "assistant")
     has_other = bool(message.get("tool_calls") or message.get("refusal"))
     if not message.get("content") and (has_other or "content" not in message):

@@ -1,10 +1,10 @@
-"""Whether it is the number of calls in flight for which a provider refuses.
+"""Finds out whether a provider refuses calls for the number of calls in flight.
 
-Where concurrency is limited, calls are refused just when more are in flight than ever pass. Where a
-rate is, that number is what it happens to be: sometimes large, sometimes small. So each refusal is
-ranked among the calls that passed lately; only a row of highest ranks, at about the same number,
-tells of concurrency. While there are more and more in flight, every refusal has the highest rank,
-but not the same number.
+Where concurrency is limited, the provider refuses calls just when more are in flight than ever
+pass. Where a rate is limited, that number is sometimes large, sometimes small. So each refusal gets
+a rank among the calls that passed lately. Only a row of highest ranks, at about the same number,
+shows that concurrency is limited. While more and more calls are in flight, every refusal has the
+highest rank, but not the same number.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Crowds:
         self._passed.append(crowd)
 
     def refused(self, now: float, sent_at: float, crowd: int, *, busy: bool = False) -> bool:
-        """Whether concurrency is what is limited. Times are in seconds on any clock.
+        """Whether concurrency is limited, not a rate. Times are in seconds on any clock.
 
         busy  whether the provider has said so, or that it is overloaded; no rate is meant then
         """

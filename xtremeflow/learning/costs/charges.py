@@ -131,7 +131,7 @@ class Charges:
             calls.ended(sent, ended)
 
     def judge(self, key: str) -> None:
-        """Concludes from the calls that have ended what is charged."""
+        """Concludes the rule of charging from the calls that have ended."""
         calls = self._keys.get(key)
         if calls is not None and calls.judge():
             logger.info("Charges of %s: %s", key or "calls", calls.reason)

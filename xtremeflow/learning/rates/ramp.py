@@ -1,9 +1,9 @@
 """How fast the calls per second may grow, where a provider refuses growth that is too steep.
 
-Such a provider (OpenAI says `slow_down`) lets pass some times the calls of shortly before, though
-its limits allow more. It tells neither how many times nor how long before. So the pace is more than
-what has been used lately by a part of it, which makes it grow evenly, as a power of the time. Each
-refusal makes the part smaller, because growth that was too steep once is so later, too.
+Such a provider (OpenAI says `slow_down`) lets pass a multiple of the latest calls, though its
+limits allow more. It tells neither the multiple nor the time that counts as latest. So the pace
+exceeds the latest use by a part of it, and grows evenly, as a power of the time. Each refusal makes
+the part smaller, because growth that was too steep once is too steep later, too.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from __future__ import annotations
 from math import inf
 
 LATELY = 5.0  # s
-GROWTH = 0.2  # the part, until a refusal
-LESS = 0.8  # times that is it after each further one
-BACK = 0.9  # of what was used lately is the pace after a refusal
+GROWTH = 0.2  # the part of the latest use, until a refusal
+LESS = 0.8  # times that part, after each further refusal
+BACK = 0.9  # of the latest use: the pace after a refusal
 PATIENCE, MOST_PATIENCE = 1.0, 2.0  # s between two tries while nothing passes: at first, at most
 
 

@@ -290,7 +290,7 @@ class ToldFollower:
         return self._part.due_at
 
     def look(self, now: float) -> None:
-        """Tries more of what is not told, if that is due."""
+        """Tries more of the limits that are not told, if that is due."""
         if self._part.rise(now):
             self._pace_buckets()
 

@@ -6,8 +6,8 @@ of them are a minute old. The client knows that moment from the costs and ends o
 that share a window fill it and meet its limit together. So each takes the usage of the others to
 slide out as its own does.
 
-Their pace follows the rest, but no rest tells how many they are: each would fill alone what has
-slid out, all would meet the limit, and so again a minute later. So a client keeps to the part that
+Their pace follows the rest, but no rest tells the number of clients. If each used all that has slid
+out, all would meet the limit together, and again a minute later. So a client keeps to the part that
 it has had in the last minute, and a fifth of the pace is the same for all. Unequal parts become
 equal within some minutes.
 
