@@ -236,6 +236,36 @@ def test_a_limit_that_one_member_replaces_bounds_what_others_learn(make: Make) -
     run(main())
 
 
+@pytest.mark.parametrize("tells", [True, False], ids=["told", "found"])
+def test_a_limit_that_is_only_learned_is_bounded_for_all_and_has_a_way_back(
+    make: Make, tells: bool
+) -> None:
+    async def main() -> tuple[Job, list[float]]:
+        job, kept = Job(make(), tells=tells), []
+        for _ in range(2):
+            job.join()
+        await asyncio.sleep(200)
+        job.members[0].set_limit(Limit("requests", 300, per=60.0, capacity=2))
+        await asyncio.sleep(1)
+        kept += [limit.amount for member in job.members for limit in member.limits]
+        await asyncio.sleep(199)
+        newcomer = job.join()
+        kept += [limit.amount for limit in newcomer.limits]
+        await asyncio.sleep(100)
+        job.members[1].learn_limit("requests")
+        await asyncio.sleep(1)
+        assert [member.limits for member in job.members] == [()] * 3
+        await asyncio.sleep(149)
+        await job.end()
+        return job, kept
+
+    job, kept = run(main())
+    assert kept == [300, 300, 300]
+    assert 0.35 < job.passed(None, 210, 500) < 0.52  # at a keeper, less where tokens are found, too
+    assert job.refused(210, 500) < 0.01
+    assert job.passed(None, 550, 650) > 0.85
+
+
 def test_an_answer_to_one_member_lowers_a_given_limit_for_all(make: Make) -> None:
     async def main() -> None:
         share = make()
@@ -321,7 +351,7 @@ def test_what_is_learned_from_an_old_belief_is_learned_again_from_the_new_one() 
         assert seen is not None
         learner.reasons[0] = "mine"
         account._retune(0, ("requests", 100.0, 1.0, 1.0))
-        faster = text_of(Belief(True, (), "she", {1: "hers"}, seen.found))
+        faster = text_of(Belief(True, (), {}, "she", {1: "hers"}, seen.found))
         place.version, place.text = 7, faster
         learner._again = lambda: learner.reasons.update({2: "mine, once more"})
         learner._confer()

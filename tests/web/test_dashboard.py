@@ -154,6 +154,7 @@ def test_controls_change_a_running_scheduler() -> None:
         ({"action": "limit", "name": "x", "amount": 5}, "the limit must be one of: tokens per 60"),
         ({"action": "limit", "name": "tokens", "per": 60, "amount": 0}, "amount must be a number"),
         ({"action": "limit", "name": "tokens", "per": 60, "amount": True}, "amount must be a n"),
+        ({"action": "limit", "name": "tokens", "per": 60}, "amount must be a number above 0, or n"),
         ({"action": "limit", "name": "tokens", "per": "x", "amount": 1}, "per must be a number"),
         ({"action": "limit", "name": "tokens", "per": 60, "amount": 1e300}, ""),
         ({"action": "limit", "name": "tokens", "per": 60, "amount": 10**400}, ""),
@@ -167,11 +168,32 @@ def test_an_order_that_makes_no_sense_is_refused_and_changes_nothing(order: Any,
     assert (scheduler.limits, scheduler.max_concurrency, scheduler.is_paused) == (*before, False)
 
 
-def test_an_order_for_a_limit_that_is_learned_says_why_it_cannot_be_changed() -> None:
-    controls = Controls({"default": TaskScheduler(adapt=True)})
-    said = "no limit was given, so none can be changed, got 'tokens': those that are learned"
-    with pytest.raises(ControlError, match=said):
-        controls.do({"action": "limit", "name": "tokens", "amount": 5})
+def test_controls_bound_a_limit_that_is_learned_and_have_it_learned_again() -> None:
+    scheduler = TaskScheduler(adapt=True)
+    controls = Controls({"default": scheduler})
+    order = {"action": "limit", "name": "requests"}
+    assert controls.do({**order, "amount": 300}) == "requests: 300 in 60 s"
+    assert controls.do({**order, "amount": 5000, "per": 86400}) == "requests: 5,000 in 86400 s"
+    assert scheduler.limits == (
+        Limit("requests", 300, 60, capacity=0), Limit("requests", 5000, 86400, capacity=0)
+    )  # fmt: skip
+    told = sample(scheduler)
+    assert [limit["bound"] for limit in told["limits"]] == [5, pytest.approx(5000 / 86400)]
+    assert {"name": "tokens", "per": 60.0} in told["learnable"]
+    assert "requests" not in [limit["name"] for limit in told["learnable"]]
+    with pytest.raises(ControlError, match=r"must be one of: requests per 60 s, .* per 60 s"):
+        controls.do({**order, "amount": 300})  # which of the two?
+    assert controls.do({**order, "amount": None, "per": 60}) == "requests in 60 s: learned"
+    assert controls.do({**order, "amount": None}) == "requests in 86400 s: learned"
+    assert scheduler.limits == ()
+    with pytest.raises(ControlError, match="the limit must be one of: requests per 60 s, tokens"):
+        controls.do({**order, "name": "images", "amount": 5})
+
+
+def test_a_limit_of_a_scheduler_that_learns_nothing_has_no_way_back() -> None:
+    order = {"action": "limit", "name": "tokens", "per": 60, "amount": None}
+    with pytest.raises(ControlError, match="limits are learned with adapt="):
+        Controls({"default": limited()}).do(order)
 
 
 # ---- the server ----
@@ -349,7 +371,7 @@ SLOW = LatencyModel(round_trip=0.0, first_token=0.3, per_prompt_token=0.0, per_o
 
 
 @contextmanager
-def running(tmp_path: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def running(tmp_path: Path, *limits: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A run that lasts until it is drained, and the address of its page."""
     body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}
     source = tmp_path / "in.jsonl"
@@ -358,7 +380,7 @@ def running(tmp_path: Path, *more: str) -> Iterator[tuple[subprocess.Popen[str],
         command = [
             sys.executable, "-m", "xtremeflow", "run", str(source), "-o",
             str(tmp_path / "out.jsonl"), "--base-url", server.base_url, "--concurrency", "4",
-            "--rpm", "60000", "--adapt", "no", "--web", "0", *more,
+            *(limits or ("--rpm", "60000", "--adapt", "no")), "--web", "0",
         ]  # fmt: skip
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             assert process.stderr is not None
@@ -410,10 +432,36 @@ def test_a_run_is_controlled_and_drained(
     assert "the limit must be one of: requests per 60 s; got 'nothing'" in said.err
 
 
+def test_ctl_bounds_a_limit_of_a_run_that_learns_its_limits(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with running(tmp_path, "--adapt", "bounded") as (process, where):
+        assert process.stderr is not None
+        while state(where)["run"]["done"] < 4:
+            pass
+        assert main(["ctl", where, "limit", "requests", "300/h"]) == 0
+        own = state(where)["schedulers"]["run"]
+        assert own["configured"] == [{"name": "requests", "amount": 300, "per": 3600}]
+        while state(where)["schedulers"]["run"]["in_flight"]:
+            pass
+        now = state(where)["schedulers"]["run"]
+        assert now["waiting"] > 0
+        assert now["admitted"] <= own["admitted"] + 3  # 12 s each
+        assert main(["ctl", where, "limit", "requests", "learned/h"]) == 0
+        while state(where)["schedulers"]["run"]["admitted"] < now["admitted"] + 20:
+            pass
+        assert state(where)["schedulers"]["run"]["configured"] == []
+        assert main(["ctl", where, "drain"]) == 0
+        process.stderr.read()
+        assert process.wait(30) == 3
+    assert "requests: 300 in 3600 s" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments",
-    [["1", "pause", "now"], ["1", "limit", "tokens"], ["1", "concurrency", "x"], ["1", "stop"],
-     ["x", "pause"], ["1", "limit", "tokens", "-5"]],
+    [["1", "pause", "now"], ["1", "limit", "tokens", "5/year"],
+     ["1", "limit", "tokens", "learned/x"], ["1", "limit", "tokens"], ["1", "concurrency", "x"],
+     ["1", "stop"], ["x", "pause"], ["1", "limit", "tokens", "-5"]],
 )  # fmt: skip
 def test_wrong_arguments_of_ctl_are_refused_with_a_hint(
     arguments: list[str], capsys: pytest.CaptureFixture[str]

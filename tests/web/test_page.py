@@ -41,6 +41,7 @@ class Job:
         self.member = TaskScheduler(
             1, limits=[Limit("requests", 1)], share=f"file:{folder / 'share'}"
         )
+        self.learner = TaskScheduler(adapt=True)
         self.url = ""
         self._ready = threading.Event()
         self._stop: Callable[[], object] = lambda: None
@@ -65,7 +66,7 @@ class Job:
             while True:
                 await self.scheduler.start_task(call(), 1000, prefix="p", prefix_tokens=500)
 
-        schedulers = {"first": self.scheduler, "second": self.member}
+        schedulers = {"first": self.scheduler, "second": self.member, "third": self.learner}
         async with serve_dashboard(schedulers) as page:
             self.url = page.url
             feeding = asyncio.create_task(feed())
@@ -165,6 +166,7 @@ def test_the_page_shows_the_job_and_controls_it(size: str, tmp_path: Path) -> No
         change(browser, "tokens per 60 s", "many")
         until(browser, "document.getElementById('said').className === 'bad'")
 
+        assert browser.execute_script("return document.getElementById('learn').hidden")
         assert browser.execute_script("return document.getElementById('share').hidden")
         change_list(browser, "scheduler", "second")
         until(browser, "document.querySelectorAll('.plot').length === 5")
@@ -174,6 +176,18 @@ def test_the_page_shows_the_job_and_controls_it(size: str, tmp_path: Path) -> No
             ": 1 member, 0 waiting, 0 of their calls in flight; own part of all that was used 0 %"
         )
         until(browser, "document.getElementById('state').textContent === 'no call waits'")
+
+        change_list(browser, "scheduler", "third")
+        until(browser, "!document.getElementById('learn').hidden")
+        change(browser, "requests per 60 s", "300")
+        until(browser, "document.getElementById('said').textContent === 'requests: 300 in 60 s'")
+        assert job.learner.limits == (Limit("requests", 300, 60, capacity=0),)
+        until(browser, "document.getElementById('limits').textContent.includes("
+              "'set to at most 5/s')")  # fmt: skip
+        click(browser, "learn")
+        until(browser, "document.getElementById('said').textContent === "
+              "'requests in 60 s: learned'")  # fmt: skip
+        assert job.learner.limits == ()
 
 
 def test_the_page_says_that_the_job_has_ended(tmp_path: Path) -> None:

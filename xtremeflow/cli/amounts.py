@@ -11,6 +11,7 @@ _SCALE = {"": 1.0, "k": 1e3, "m": 1e6, "g": 1e9}
 _AMOUNT = re.compile(r"(\d[\d_,]*(?:\.\d+)?)([kmg]?)", re.IGNORECASE | re.ASCII)
 _MOST = 1e12
 _UNITS = {"d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0}
+_PERIODS = {"s": 1.0, "min": 60.0, "h": 3600.0, "day": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?[dhms])+", re.ASCII)
 
 
@@ -24,6 +25,16 @@ def amount(text: str) -> float:
     if value > _MOST:
         raise ArgumentTypeError(f"must be at most {_MOST:g}, got {text!r}")
     return value
+
+
+def amount_per(text: str) -> tuple[float, float | None]:
+    """Reads an amount, or one per period: `300/min`, `2M/day`. Returns it and the period in
+    seconds, None where the text names none."""
+    units, slash, period = text.partition("/")
+    if slash and period not in _PERIODS:
+        known = ", ".join(_PERIODS)
+        raise ArgumentTypeError(f"must be per one of {known}, such as 300/min, got {text!r}")
+    return amount(units), _PERIODS.get(period)
 
 
 def limit(text: str) -> float | None:

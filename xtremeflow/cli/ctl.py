@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xtremeflow.cli.address import Address, address
-from xtremeflow.cli.amounts import amount, whole
+from xtremeflow.cli.amounts import amount_per, whole
 from xtremeflow.cli.parser import Parser
 
 FAILED = 1
@@ -23,7 +23,9 @@ examples:
   xtremeflow ctl 8080 status
   xtremeflow ctl 8080 pause
   xtremeflow ctl 8080 concurrency 64
-  xtremeflow ctl 8080 limit tokens 2M      per the limit's own period
+  xtremeflow ctl 8080 limit tokens 2M           per the limit's own period
+  xtremeflow ctl 8080 limit requests 300/min    an upper bound, also of a limit that is learned
+  xtremeflow ctl 8080 limit requests learned    and its way back
   xtremeflow ctl build.example:8080 drain --token ...
 """
 
@@ -63,8 +65,16 @@ def _order(options: argparse.Namespace) -> dict[str, Any] | None:
     if options.do == "concurrency":
         order["calls"] = None if values[0] == "none" else whole(values[0])
     elif options.do == "limit":
-        order |= {"name": values[0], "amount": amount(values[1])}
+        order |= {"name": values[0]} | _bound(values[1])
     return order
+
+
+def _bound(text: str) -> dict[str, float | None]:
+    """Returns what a limit is set to, in the words of `Controls.do`."""
+    units, slash, period = text.partition("/")
+    is_learned = units == "learned"
+    value, per = amount_per(f"1{slash}{period}" if is_learned else text)
+    return {"amount": None if is_learned else value, "per": per}
 
 
 def _ask(where: Address, order: dict[str, Any] | None, token: str | None) -> Any:
@@ -98,7 +108,8 @@ def _parser() -> Parser:
     add("do", choices=("status", "pause", "resume", "drain", "limit", "concurrency"),
         help="drain ends a run once the calls in flight have ended")  # fmt: skip
     add("values", nargs="*", default=[], metavar="VALUE", help="of limit: its name, and its new "
-        "amount; of concurrency: the calls at a time, or none")  # fmt: skip
+        "amount, or learned, either with /s, /min, /h or /day where it matters; of concurrency: "
+        "the calls at a time, or none")  # fmt: skip
     add("--scheduler", metavar="NAME", help="which one, of several")
     add("--token", help=f"the page's token (default: the environment's {_TOKEN})")
     return parser

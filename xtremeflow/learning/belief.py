@@ -24,6 +24,8 @@ class Belief:
 
     adapt     as given by the first member: see TaskScheduler
     given     the configured limits, and whether each was given with a capacity
+    bounds    by the limits' indices: upper bounds that the user has set on limits, as in `given`,
+              also on limits that are not given; None: taken back
     by        the member that has changed it last
     reasons   by the limits' indices: why they are what they are, where that was learned
     found     what was found from refusals, see RateFinder.state(); None: nothing yet
@@ -31,6 +33,9 @@ class Belief:
 
     adapt: Adapt
     given: tuple[tuple[Definition, bool], ...]
+    bounds: Mapping[int, tuple[Definition, bool] | None] = field(
+        default_factory=dict[int, "tuple[Definition, bool] | None"]
+    )
     by: str = ""
     reasons: Mapping[int, str] = field(default_factory=dict[int, str])
     found: State | None = None
@@ -93,6 +98,10 @@ def text_of(belief: Belief) -> str:
         {
             "adapt": belief.adapt,
             "given": [[*definition, capped] for definition, capped in belief.given],
+            "bounds": {
+                str(index): None if bound is None else [*bound[0], bound[1]]
+                for index, bound in belief.bounds.items()
+            },
             "by": belief.by,
             "reasons": {str(index): reason for index, reason in belief.reasons.items()},
             "found": belief.found,
@@ -110,15 +119,22 @@ def belief_from(text: str) -> Belief | None:
             return None
         belief = Belief(
             adapt=state["adapt"],
-            given=tuple(
-                ((str(name), float(amount), float(per), float(capacity)), bool(capped))
-                for name, amount, per, capacity, capped in state["given"]
-            ),
+            given=tuple(map(_given_from, state["given"])),
+            bounds={
+                int(index): None if bound is None else _given_from(bound)
+                for index, bound in state["bounds"].items()
+            },
             by=str(state["by"]),
             reasons={int(index): str(reason) for index, reason in state["reasons"].items()},
             found=cast("State | None", found),
         )
-        _ = belief.limits  # raises ValueError if they are none
+        bounds = [bound for bound in belief.bounds.values() if bound is not None]
+        _ = belief.limits, [Limit(*definition) for definition, _ in bounds]  # or a ValueError
         return belief
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _given_from(state: Any) -> tuple[Definition, bool]:
+    name, amount, per, capacity, capped = state
+    return (str(name), float(amount), float(per), float(capacity)), bool(capped)

@@ -117,15 +117,62 @@ class Learner:
             if key_of(limit) in PLACES[: len(NAMES)]
         }
 
-    def configure(self, index: int, limit: Limit, *, capped: bool) -> None:
-        """Replaces a limit, as the user says; `capped` says whether with a capacity."""
+    # -- limits that the user changes
+
+    def place(self, name: str, per: float) -> int | None:
+        """Returns the index of the place for a limit that is not given; None if it has none."""
+        return self._limits.place((name, per > MINUTE))
+
+    @property
+    def bounds(self) -> dict[int, Limit]:
+        """Returns the bounds that the user has set on places, by index."""
+        return self._limits.placed
+
+    def configure(self, index: int, limit: Limit, *, capped: bool, bounded: bool) -> None:
+        """Replaces a limit, or sets the bound of a place, as the user says.
+
+        Of a limit that was given, all that was learned is forgotten. Of a place it is kept.
+
+        capped   whether with a capacity
+        bounded  whether it is an upper bound, as that of a place always is
+        """
         self.hear()
+        if bounded:
+            self._limits.bind(index, limit, capped=capped)
+        if self._limits.given(index) is None:
+            self._rebound(index)
+        else:
+            self._replace(index, limit, capped=capped)
+        self._insist()
+
+    def learn(self, index: int) -> None:
+        """Takes the bound of a limit back."""
+        self.hear()
+        self._limits.unbind(index)
+        given = self._limits.given(index)
+        if given is None or self._told.limit(index) or key_of(given) in PLACES[: len(NAMES)]:
+            self._rebound(index)
+        self._insist()
+
+    def _replace(self, index: int, limit: Limit, *, capped: bool) -> None:
         self._core._retune(index, defined(limit))
         self._limits.replace(index, limit, capped=capped)
         self._told.forget(index, key_of(limit))
         self.reasons.pop(index, None)
         if self._finder is not None and key_of(limit) in PLACES[: len(NAMES)]:
             self._finder.replace(index, limit, self._limits.bound(index))
+
+    def _rebound(self, index: int) -> None:
+        """Keeps to what is learned of a limit, under its bound as it is now."""
+        gauge = gauge_of(self._core._gauge(None))
+        if self._finder is None or not self._finder.bind(index, self._most(index), gauge):
+            self._free(index)
+
+    def _most(self, index: int) -> Limit | None:
+        return self._told.limit(index) or self._limits.bound(index)
+
+    def _insist(self) -> None:
+        """Tells other members what the user has changed, also if one of them was faster."""
         if self._account is not None:
             self._account.say(self._belief(self._account.ahead), always=True)
 
@@ -166,6 +213,7 @@ class Learner:
             if index < len(limits.configured) and limit != limits.configured[index]:
                 limits.replace(index, limit, capped=capped)
                 self._told.forget(index, key_of(limit))
+        self._take_bounds(belief)
         self.reasons = dict(belief.reasons)
         if belief.found is None or self._finder is None:
             return False
@@ -175,6 +223,16 @@ class Learner:
             logger.warning("What another member has learned makes no sense: %s", error)
             return False
         return True
+
+    def _take_bounds(self, belief: Belief) -> None:
+        for index, bound in belief.bounds.items():
+            if bound is None:
+                self._limits.unbind(index)
+            else:
+                definition, capped = bound
+                self._limits.bind(index, Limit(*definition), capped=capped)
+            if self._finder is not None:
+                self._finder.bound(index, self._most(index))
 
     def _confer(self) -> None:
         """Tells other members what is believed now, if that is news."""
@@ -186,9 +244,14 @@ class Learner:
         if self._finder is None:
             return None
         limits, uncapped = self._limits.configured, self._limits.uncapped
+        bounds = self._limits.bounds.items()
         return Belief(
             adapt="bounded" if self._limits.bounded else True,
             given=tuple((defined(each), i not in uncapped) for i, each in enumerate(limits)),
+            bounds={
+                i: None if bound is None else (defined(bound), i not in uncapped)
+                for i, bound in bounds
+            },
             reasons=dict(self.reasons),
             found=self._finder.state(gauge_of(self._core._gauge(None)), ahead),
         )
@@ -340,6 +403,8 @@ class Learner:
         else:
             name = NAMES[0] if (given := self._limits.given(index)) is None else given.name
             self._core._retune(index, (name, UNLIMITED, 1.0, UNLIMITED))
+        if (steepest := self._limits.steep(index)) < inf:
+            self._core._pace(index, steepest)
 
     def _let_in(self) -> None:
         assert self.slots is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from dataclasses import replace
 from math import inf
 from typing import NamedTuple, Protocol
 
@@ -135,7 +136,8 @@ def key_of(limit: Limit) -> LimitKey:
 
 class Limits:
     """The scheduler's limits: the configured ones, with their capacities, and behind them PLACES,
-    if it has them. Of those with an index in `uncapped` the capacity was not given."""
+    if it has them. Of those with an index in `uncapped` the capacity was not given. If `bounded`,
+    the configured ones must not be exceeded."""
 
     def __init__(
         self, configured: Sequence[Limit], uncapped: Set[int], *, bounded: bool, places: bool
@@ -143,6 +145,8 @@ class Limits:
         self.configured = list(configured)
         self.uncapped = set(uncapped)
         self.bounded, self._places = bounded, PLACES if places else ()
+        self.bounds: dict[int, Limit | None] = {}
+        """The bounds that the user has set, or taken back (None), by index."""
         self.steepest = inf
         """Calls per second, at most: more would be refused as too steep a growth."""
         self._index()
@@ -152,11 +156,37 @@ class Limits:
         for index, key in enumerate((*map(key_of, self.configured), *self._places)):
             self._indices.setdefault(key, index)
 
+    @property
+    def placed(self) -> dict[int, Limit]:
+        """Returns the bounds of places as the user gave them, by index."""
+        return {
+            index: replace(bound, capacity=None) if index in self.uncapped else bound
+            for index, bound in sorted(self.bounds.items())
+            if bound is not None and index >= len(self.configured)
+        }
+
     def replace(self, index: int, limit: Limit, *, capped: bool) -> None:
         """Notes that the user has replaced a configured limit."""
         self.configured[index] = limit
-        (self.uncapped.discard if capped else self.uncapped.add)(index)
+        self._cap(index, capped=capped)
         self._index()
+
+    def bind(self, index: int, limit: Limit, *, capped: bool) -> None:
+        """Notes that a limit must not be exceeded from now on, which may be a place."""
+        self.bounds[index] = limit
+        self._cap(index, capped=capped)
+
+    def unbind(self, index: int) -> None:
+        """Notes that a limit may be exceeded from now on."""
+        self.bounds[index] = None
+
+    def _cap(self, index: int, *, capped: bool) -> None:
+        (self.uncapped.discard if capped else self.uncapped.add)(index)
+
+    def place(self, key: LimitKey) -> int | None:
+        """Returns the index of a place; None if there is none, or that limit is configured."""
+        index = self._indices.get(key)
+        return None if index is None or index < len(self.configured) else index
 
     def index(self, key: LimitKey) -> int | None:
         return self._indices.get(key)
@@ -171,7 +201,7 @@ class Limits:
 
     def bound(self, index: int) -> Limit | None:
         """Returns the limit that must not be exceeded, or None. See also `is_capped`."""
-        return self.given(index) if self.bounded else None
+        return self.bounds.get(index, self.given(index) if self.bounded else None)
 
     def is_capped(self, index: int) -> bool:
         """Whether the capacity is bounded, too."""

@@ -43,14 +43,10 @@ class Sharing(Observing):
 
     @property
     def limits(self) -> tuple[Limit, ...]:
-        """The configured rate limits; of a share, as any member has set them."""
-        if self._adapt and self._account is not None:
-            with self._learning:
-                self._look()
-                for index, limit in enumerate(self._following().configured):
-                    if Limit(*self._defined(self._limits[index])) != limit:
-                        self._limits[index] = limit
-            return tuple(self._limits)
+        """The configured rate limits, and behind them the bounds that `set_limit` has set on other
+        limits; of a share, as any member has set them."""
+        if self._adapt:
+            return self._learned_limits()
         if self._leased is not None:
             held = self._leased.holder.limits
             if [self._defined(limit) for limit in self._limits] != held:
@@ -64,6 +60,16 @@ class Sharing(Observing):
                     amount = now["rate"] * own.per
                     self._limits[index] = Limit(own.name, amount, own.per, now["capacity"])
         return tuple(self._limits)
+
+    def _learned_limits(self) -> tuple[Limit, ...]:
+        with self._learning:
+            if self._account is not None:
+                self._look()
+            learner = self._following()
+            for index, limit in enumerate(learner.configured):
+                if Limit(*self._defined(self._limits[index])) != limit:
+                    self._limits[index] = limit
+            return (*self._limits, *learner.bounds.values())
 
     def _enter(self, share: Member, max_concurrency: int | None) -> None:
         """Joins a share on this machine, with the limits of its first member."""

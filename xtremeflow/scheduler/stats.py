@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xtremeflow.share.holder import Holder
 
 _NONE: Mapping[int, str] = MappingProxyType({})
+_UNBOUNDED: Mapping[int, Limit] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,8 @@ class LimitStats:
     confidence: float | None = None
     """For a learned limit, 1 less the relative doubt of its rate. 0.98 says that the rate is right
     to within 2 %, 1 that the provider's answers tell it."""
+    bound: Limit | None = None
+    """The upper bound that `set_limit` has set on a limit that was not given."""
 
 
 @dataclass(frozen=True)
@@ -249,12 +252,13 @@ def stats_from(
     confidence: Callable[[int], float | None] = lambda _: None,
     slots: Slots | None = None,
     charges: Mapping[str, BelievedRule] | None = None,
+    bounds: Mapping[int, Limit] = _UNBOUNDED,
 ) -> Stats:
     """Builds Stats from the C core's counters.
 
     `configured` are the first limits. `learned` has, by index, the reason for a limit's figures,
-    and `confidence` how sure they are. Limits without either are places not taken yet. `slots`
-    learns the concurrency.
+    and `confidence` how sure they are. `bounds` are those of places. Limits without any of these
+    are places not taken yet. `slots` learns the concurrency.
     """
     concurrency = None
     if slots is not None and slots.known is not None:
@@ -279,6 +283,7 @@ def stats_from(
             configured=configured[index] if index < len(configured) else None,
             learned=learned.get(index),
             confidence=confidence(index),
+            bound=bounds.get(index),
         )
 
     return Stats(
@@ -303,7 +308,7 @@ def stats_from(
         limits=tuple(
             limit_stats(index, limit)
             for index, limit in enumerate(snapshot["limits"])
-            if index < len(configured) or index in learned
+            if index < len(configured) or index in learned or index in bounds
         ),
         idle=share(snapshot["idle"]),
         held_by_concurrency=share(snapshot["held_by_concurrency"]),

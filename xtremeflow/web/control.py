@@ -7,8 +7,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+from xtremeflow.learning.learner import PLACES
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.forms import is_object
+from xtremeflow.values.limits import DAY, MINUTE, Limit
 
 ACTIONS = ("pause", "resume", "drain", "limit", "concurrency")
 _MOST_CALLS = 1_000_000
@@ -42,7 +44,8 @@ class Controls:
 
         ``{"action": "pause"}``, ``resume``, ``drain``; ``{"action": "concurrency", "calls": 64}``;
         ``{"action": "limit", "name": "tokens", "amount": 2e6}``, with ``per`` where two limits have
-        that name. ``scheduler`` names one of several. Raises ControlError.
+        that name, and with a null amount to have it learned. ``scheduler`` names one of several.
+        Raises ControlError.
         """
         if not is_object(order) or order.get("action") not in self.actions:
             known = ", ".join(self.actions)
@@ -78,32 +81,52 @@ class Controls:
         return f"calls at a time: {'no limit' if calls is None else f'{calls:,}'}"
 
     def _set_limit(self, scheduler: TaskScheduler, order: Mapping[str, Any]) -> str:
-        name, amount, per = order.get("name"), order.get("amount"), order.get("per")
-        if not _is_positive(amount):
-            raise ControlError(f"amount must be a number above 0, got {amount!r}")
+        name, amount, per = order.get("name"), order.get("amount", 0), order.get("per")
+        if amount is not None and not _is_positive(amount):
+            raise ControlError(f"amount must be a number above 0, or null, got {amount!r}")
         if per is not None and not _is_positive(per):
             raise ControlError(f"per must be a number of seconds above 0, got {per!r}")
-        if not scheduler.limits:
-            raise ControlError(
-                f"no limit was given, so none can be changed, got {name!r}: those that are learned "
-                "follow the provider's answers"
-            )
-        found = [
-            limit
-            for limit in scheduler.limits
-            if limit.name == name and (per is None or math.isclose(limit.per, per))
-        ]
-        if len(found) != 1:
-            known = ", ".join(f"{limit.name} per {limit.per:g} s" for limit in scheduler.limits)
-            raise ControlError(f"the limit must be one of: {known}; got {name!r}")
-        [limit] = found
+        limit = _found(scheduler, name, per)
         try:
+            if amount is None:
+                scheduler.learn_limit(limit.name, limit.per)
+                return f"{name} in {limit.per:g} s: learned"
             share = amount / limit.amount
             capacity = None if limit.capacity is None else limit.capacity * share
             scheduler.set_limit(replace(limit, amount=amount, capacity=capacity))
         except (ValueError, OverflowError) as error:
             raise ControlError(str(error)) from None
         return f"{name}: {amount:,.6g} in {limit.per:g} s"
+
+
+def learnable(scheduler: TaskScheduler) -> list[Limit]:
+    """Returns the limits without a bound that may be learned, each as if it were 1 a period. A
+    bound of them is spaced evenly, as the provider's capacity may be unknown."""
+    if not scheduler.adapt:
+        return []
+    own = {(limit.name, limit.per > MINUTE) for limit in scheduler.limits}
+    return [
+        Limit(name, 1.0, DAY if is_daily else MINUTE, capacity=0.0)
+        for name, is_daily in PLACES
+        if (name, is_daily) not in own
+    ]
+
+
+def _found(scheduler: TaskScheduler, name: Any, per: float | None) -> Limit:
+    """Returns the limit of that name and period. Without a period it is the one that has a bound,
+    else the one per minute. Raises ControlError."""
+    own = [each for each in scheduler.limits if each.name == name]
+    found = [each for each in own if per is None or math.isclose(each.per, per)]
+    others = learnable(scheduler)
+    if not found:
+        named = [each for each in others if each.name == name]
+        wanted = [each for each in named if per is None or (per > MINUTE) == (each.per > MINUTE)]
+        found = [replace(each, per=per or each.per) for each in wanted[:1]]
+    if len(found) != 1:
+        known = [*scheduler.limits, *others]
+        names = ", ".join(f"{limit.name} per {limit.per:g} s" for limit in known)
+        raise ControlError(f"the limit must be one of: {names or 'none is set'}; got {name!r}")
+    return found[0]
 
 
 def _is_positive(value: Any) -> TypeGuard[float]:

@@ -10,6 +10,7 @@ from typing import Any
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.scheduler.causes import causes, named
 from xtremeflow.scheduler.stats import Stats
+from xtremeflow.web.control import learnable
 
 Json = dict[str, Any]
 
@@ -43,6 +44,8 @@ def sample(scheduler: TaskScheduler) -> Json:
             {"name": limit.name, "amount": limit.amount, "per": limit.per}
             for limit in scheduler.limits
         ],
+        "learnable": [{"name": limit.name, "per": limit.per} for limit in learnable(scheduler)],
+        "adapts": bool(scheduler.adapt),
         "share": None if stats.share is None else asdict(stats.share),
         "prefixes": None if stats.prefixes is None else asdict(stats.prefixes),
         "paused": scheduler.is_paused,
@@ -71,6 +74,7 @@ def _limits(stats: Stats) -> list[Json]:
             "level": _finite(limit.level),
             "used": limit.used,
             "learned": limit.learned,
+            "bound": None if limit.bound is None else limit.bound.rate,
             "confidence": limit.confidence,
         }
         for name, limit in named(stats)

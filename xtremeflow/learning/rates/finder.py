@@ -148,6 +148,24 @@ class RateFinder:
                 self._guesses.add(i)
                 self._control.know()
 
+    def bind(self, index: int, most: Limit | None, gauge: Gauge) -> bool:
+        """Keeps a limit to another bound, None for none, and begins growth anew. Returns whether
+        it is believed to be a limit."""
+        self.bound(index, most)
+        for i in self.culprits:
+            if self.suspects[i].index == index:
+                self.suspects[i].pace = 0.0  # it is set anew
+                self._mark(self._own(gauge))
+                self._set(i, self._control.factor(0.0), None)
+                return True
+        return False
+
+    def bound(self, index: int, most: Limit | None) -> None:
+        """Notes another bound, which is kept to from the next change on."""
+        for suspect in self.suspects:
+            if suspect.index == index:
+                suspect.most = most
+
     def give_up(self) -> None:
         """Drops all found rates, because the limit was another one."""
         for i in self.culprits:
@@ -331,6 +349,8 @@ class RateFinder:
             return
         suspect.pace = pace
         capacity = pace * self._bank.best.kind.at_once
+        if suspect.most is not None and self._limits.is_capped(suspect.index):
+            capacity = min(capacity, suspect.most.capacity or 0.0)
         definition = (suspect.name, pace, 1.0, capacity)
         if level is None:
             self._core._retune(suspect.index, definition)

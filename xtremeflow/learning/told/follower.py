@@ -95,9 +95,9 @@ class ToldFollower:
         return (told.limit for told in self._beliefs)
 
     def limit(self, index: int) -> Limit | None:
-        """Returns the told state of a limit, or None."""
+        """Returns the told limit, but no more than its bound; None if none was told."""
         told = self._told.get(index)
-        return None if told is None else told.limit
+        return None if told is None else self._kept(index, told)
 
     def forget(self, index: int, key: LimitKey) -> None:
         """Notes that the user has replaced a limit. The next answer tells the provider's."""

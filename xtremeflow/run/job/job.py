@@ -120,7 +120,8 @@ class Job:
         )
         for limit, less in zip(self.limits, refilled, strict=True):
             if limit != less:
-                scheduler.set_limit(limit)  # the level stays
+                bounded = self.adapt is not True
+                scheduler._change_limit(limit, bounded=bounded)  # the level stays
         return scheduler
 
     def _learned(self, idle: float) -> Json | None:

@@ -31,7 +31,8 @@ def rooms(limits: Sequence[LimitStats], *, bounded: bool) -> dict[str, Room]:
     found: dict[str, Room] = {}
     for limit in limits:
         room = max(limit.capacity, _MINUTE * limit.rate)
-        surely = limit.confidence == 1.0 or (bounded and limit.configured is not None)
+        is_known = limit.confidence == 1.0 or (bounded and limit.configured is not None)
+        surely = is_known and limit.bound is None  # a bound may be taken back
         if limit.name not in found or room < found[limit.name].tokens:
             found[limit.name] = Room(room, surely)
     return found

@@ -125,6 +125,8 @@ def explained(limit: LimitStats) -> str:
     if limit.configured is not None:
         given = shown(per * limit.configured.rate)
         parts.append("as given" if limit.learned is None else f"given {given}/{unit}")
+    if limit.bound is not None:
+        parts.append(f"set to at most {shown(per * limit.bound.rate)}/{unit}")
     if limit.learned is not None:
         parts.append(limit.learned)
         if limit.confidence is not None and limit.confidence < 1.0:

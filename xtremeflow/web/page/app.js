@@ -251,7 +251,7 @@ function show() {
     const used = last(rates((s) => limitOf(s, limit.name)?.used ?? 0));
     const row = document.createElement("tr");
     const cells = [words(limit.name), `${amount(used)}/s`, `${amount(limit.rate)}/s`,
-      amount(limit.level), amount(limit.capacity), limit.learned ?? "as given"];
+      amount(limit.level), amount(limit.capacity), reason(limit)];
     row.append(...cells.map((text) => {
       const cell = document.createElement("td");
       cell.textContent = text;
@@ -261,11 +261,20 @@ function show() {
   }));
   choice(by("what"), [
     ["concurrency", "calls at a time"],
-    ...own.configured.map((limit, i) => [String(i), `${words(limit.name)} per ${limit.per} s`]),
+    ...[...own.configured, ...own.learnable].map((limit) => [
+      JSON.stringify([limit.name, limit.per]),
+      `${words(limit.name)} per ${limit.per} s`,
+    ]),
   ], by("what").value);
+  by("learn").hidden = !own.adapts;
   by("pause").textContent = own.paused ? "Resume" : "Pause";
   badge(now, own);
   if (now.run !== null) showRun(now.run);
+}
+
+function reason(limit) {
+  const bound = limit.bound === null ? [] : [`set to at most ${amount(limit.bound)}/s`];
+  return [...bound, ...(limit.learned === null ? [] : [limit.learned])].join("; ") || "as given";
 }
 
 function showRun(run) {
@@ -352,8 +361,17 @@ by("change").onsubmit = (event) => {
   if (what === "concurrency") {
     order({ action: "concurrency", calls: Math.round(value) });
   } else {
-    const limit = state(last(samples)).configured[Number(what)];
-    order({ action: "limit", name: limit.name, per: limit.per, amount: value });
+    const [name, per] = JSON.parse(what);
+    order({ action: "limit", name, per, amount: value });
+  }
+};
+by("learn").onclick = () => {
+  const what = by("what").value;
+  if (what === "concurrency") {
+    order({ action: "concurrency", calls: null });
+  } else {
+    const [name, per] = JSON.parse(what);
+    order({ action: "limit", name, per, amount: null });
   }
 };
 
