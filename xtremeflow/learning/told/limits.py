@@ -26,7 +26,7 @@ class Law(Enum):
     LEVEL = auto()  # the pace follows the level of a bucket, which answers tell
     REST = auto()  # the rest of a window is spread over the remaining time
     SLIDING = auto()  # see sliding.py
-    PART = auto()  # only refusals tell of others: see untold.py
+    PART = auto()  # only refusals tell of others: see part.py
 
 
 class Told:
