@@ -123,20 +123,13 @@ static bool is_free(const xf_gate *g, const int64_t *costs)
     return !any;
 }
 
-/* Whether the limit is only a place for one that is not known yet: it has the highest rate, and so
-   holds no call back. Units beyond the chunk's are a debt. */
-static bool is_place(const xf_limit *l)
-{
-    return xf_limit_rate(l) > 0.999e12;
-}
-
 static bool fits(const xf_gate *g, const int64_t *costs)
 {
     const xf_lease *l = g->lease;
     bool all = l->has_chunk;
     for (uint32_t i = 0; all && i < g->n_limits; i++) {
         all = costs[i] <= l->chunk.units[i] || costs[i] - l->chunk.units[i] <= spare(l, i) ||
-              is_place(&g->limits[i]);
+              xf_lease_is_place(&g->limits[i]);
     }
     return all;
 }

@@ -50,6 +50,13 @@ typedef struct xf_lease {
     xf_chunk chunk, next;
 } xf_lease;
 
+/* Whether the limit is only a place for one that is not known yet: it has the highest rate, and so
+   holds no call back. Units beyond the chunk's are a debt. */
+static inline bool xf_lease_is_place(const xf_limit *l)
+{
+    return xf_limit_rate(l) > 0.999e12;
+}
+
 /* Makes `g`, which has no calls and at most XF_LEASE_LIMITS limits, depend on `lease`, and has no
    chunk yet. */
 void xf_lease_begin(xf_gate *g, xf_lease *lease);

@@ -285,6 +285,16 @@ void xf_queue_shrink(xf_queue *q, uint32_t n, const xf_alloc *alloc)
     xf_heap_shrink(&q->deadlines, n, alloc);
 }
 
+const xf_call *xf_queue_next(const xf_queue *q, const xf_call *c)
+{
+    const xf_call *next = c->next;
+    int above = flow_of(q, c)->priority + (c->grouped ? 1 : 0);
+    for (uint32_t rank = next == NULL ? rank_of(q, above) : 0; next == NULL && rank > 0; rank--) {
+        next = q->known[q->ranks[rank - 1]]->calls.first;
+    }
+    return next;
+}
+
 xf_call *xf_queue_first_deadline(const xf_queue *q, int64_t *at)
 {
     const xf_heap_entry *top = xf_heap_top(&q->deadlines);

@@ -123,6 +123,11 @@ static inline xf_call *xf_queue_head(const xf_queue *q)
     return top != NULL ? ((const xf_flow *)top->item)->calls.first : NULL;
 }
 
+/* The call that goes after `c`, which waits: the next one of its flow, or else of the flow without
+   a group that is next by priority. NULL if there is none. Other flows of groups are not looked at.
+   O(1), and O(p) at the end of a flow, with p the priorities used. */
+const xf_call *xf_queue_next(const xf_queue *q, const xf_call *c);
+
 /* The waiting call with the earliest deadline, or NULL if none has one. Stores that deadline in
    `at`. */
 xf_call *xf_queue_first_deadline(const xf_queue *q, int64_t *at);

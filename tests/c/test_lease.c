@@ -1,6 +1,7 @@
 /* A member's part of an account on a server: chunks, what goes back, slots. */
 #include "fixture.h"
 
+#include "core/ahead.h"
 #include "core/lease.h"
 
 static xf_lease lease;
@@ -94,6 +95,49 @@ TEST(a_call_that_does_not_fit_returns_the_rest)
     CHECK(grant(0, 1, 3, 0));
     CHECK_EQ(armed(), XF_NEVER);
     CHECK_EQ(lease.unused[0], 3);
+    stop();
+}
+
+TEST(the_calls_ahead_cost_what_they_cost_and_not_the_mean)
+{
+    static const int64_t costs[] = {5, 1, 9, 2, 7, 3};
+    borrow(100, XF_UNLIMITED);
+    for (int i = 0; i < 6; i++) {
+        (void)submit(costs[i], 0, 0);
+    }
+    CHECK(grant(50 * MS, 1, 7, 0)); /* 5 and 1, and not 9 */
+    const int64_t enough = 10;
+    xf_ahead a = xf_ahead_look(&s.gate, &s.queue, &enough);
+    CHECK_EQ(a.covered, 2);
+    CHECK_EQ(a.left[0], 1);
+    CHECK_EQ(a.count, 2); /* 9 are not enough, 11 are */
+    CHECK(a.is_full);
+    CHECK_EQ(a.head[0], 9);
+    CHECK_EQ(a.rest[0], 2);
+    const int64_t much = 100;
+    a = xf_ahead_look(&s.gate, &s.queue, &much);
+    CHECK_EQ(a.count, 4);
+    CHECK(!a.is_full);
+    CHECK_EQ(a.rest[0], 12);
+    const int64_t little = 1;
+    a = xf_ahead_look(&s.gate, &s.queue, &little);
+    CHECK_EQ(a.count, 1); /* a call that is dearer than a chunk is one */
+    CHECK(a.is_full);
+    CHECK_EQ(a.rest[0], 0);
+    stop();
+}
+
+TEST(a_chunk_that_covers_all_calls_leaves_none_ahead)
+{
+    borrow(100, XF_UNLIMITED);
+    (void)submit(2, 0, 0);
+    CHECK(grant(50 * MS, 1, 5, 0));
+    const int64_t enough = 10;
+    xf_ahead a = xf_ahead_look(&s.gate, &s.queue, &enough);
+    CHECK_EQ(a.covered, 1);
+    CHECK_EQ(a.left[0], 3);
+    CHECK_EQ(a.count, 0);
+    CHECK(!a.is_full);
     stop();
 }
 

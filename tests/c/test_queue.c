@@ -38,6 +38,31 @@ TEST(first_come_first_served_within_a_priority)
     stop();
 }
 
+TEST(the_waiting_calls_follow_each_other_as_they_will_go)
+{
+    enum { N = 30 };
+    start(NULL, 0, 1);
+    xf_call *running = dispatched(0, 0, 0);
+    for (int i = 0; i < N; i++) {
+        CHECK(xf_submit(&s, call(0, 0), i % 3 - 1, XF_NEVER, 0));
+    }
+    const xf_call *order[N];
+    const xf_call *c = xf_queue_head(&s.queue);
+    for (int i = 0; i < N; i++) {
+        CHECK(c != NULL);
+        order[i] = c;
+        c = xf_queue_next(&s.queue, c);
+    }
+    CHECK(c == NULL);
+    for (int i = 0; i < N; i++) {
+        xf_finish(&s, running, XF_SUCCEEDED, 0);
+        running = xf_collect(&s);
+        CHECK(running == order[i]);
+        CHECK(xf_dispatch(&s, running));
+    }
+    stop();
+}
+
 TEST(the_ends_of_the_priorities_are_usable)
 {
     start(NULL, 0, 1);

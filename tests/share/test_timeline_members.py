@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import random
 
 import pytest
 from kit.shares import ROUNDS
@@ -63,6 +64,50 @@ def test_members_use_the_limit_and_no_more_at_any_delay(delay: float, count: int
     assert overdrawn(times, 400, 1) == 0
     # A chunk ahead is there for 0.2 s: a longer way cannot be made good.
     assert used >= ({0.0: 0.99, 0.001: 0.99, 0.05: 0.97, 0.2: 0.3}[delay])
+
+
+def used_by(rate: float, tokens: float, share: TimelineShare | None, count: int) -> float:
+    """The part of the limits that members use whose calls cost 50 to 150 tokens. A provider that
+    counts strictly refuses none of the calls."""
+    seconds = max(20, 600 / rate)
+
+    async def main() -> list[tuple[float, int]]:
+        chance, times = random.Random(1), list[tuple[float, int]]()
+        members = [
+            TokenRateScheduler(max_rps=rate, max_tps=tokens, share=share) for _ in range(count)
+        ]
+
+        async def call(cost: int) -> None:
+            times.append((await now(), cost))
+
+        costs = [chance.randint(50, 150) for _ in range(round(2 * rate * seconds))]
+        calls = [members[i % count].submit(call(cost), cost) for i, cost in enumerate(costs)]
+        await asyncio.sleep(seconds)
+        for each in calls:
+            each.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        if share is not None:
+            await done(*members)
+        return times
+
+    times = run(main())
+    assert overdrawn((at for at, _ in times), rate) == 0
+    assert overdrawn_units(times, tokens, 150) == 0
+    used = max((len(times) - 1) / rate, sum(cost for _, cost in times[1:]) / tokens)
+    return used / (max(times)[0] - min(times)[0])
+
+
+@pytest.mark.parametrize("delay", [0.0005, 0.01, 0.05])
+@pytest.mark.parametrize("rate", [2, 10, 100])
+@pytest.mark.parametrize("cost", [100, 50])  # tokens of the limit for each of the requests
+def test_uneven_costs_leave_no_part_of_the_limits_unused(
+    rate: float, cost: float, delay: float
+) -> None:
+    # Two limits that hold up in turn cannot be used up by anyone.
+    alone = used_by(rate, rate * cost, None, 1)
+    assert alone >= (0.87 if cost == 100 else 0.999)
+    for count in (1, 2, 6):
+        assert used_by(rate, rate * cost, TimelineShare(Network(delay)), count) >= 0.99 * alone
 
 
 def test_costs_that_differ_from_the_estimates_move_the_account() -> None:

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from xtremeflow.learning.reading import UNLIMITED
 from xtremeflow.share.alone import PIECE
 from xtremeflow.share.keeper import Terms
 from xtremeflow.share.rows import Taken
-from xtremeflow.share.timeline import CHUNK
+from xtremeflow.share.timeline import CHUNK, ROUNDING
 from xtremeflow.values.limits import ByLimit, Definition
 
 CHUNK_S = CHUNK / 1e6
 SPAN, LONG = 20_000_000, 1_000_000_000  # ns: calls are counted for so long at least, and at most
+
+Ahead = tuple[int, int, bool, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
+"""The calls ahead, as csrc/core/ahead.h finds them."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Calls for which a member asks, as in `timeline.Ask`."""
+
+    count: int
+    exact: int
+    parts: int
+    head: ByLimit
+    mean: ByLimit
 
 
 class Demand:
@@ -39,34 +54,57 @@ class Demand:
             self._submitted, self._looked_at = state["submitted"], state["now"]
 
     def calls(
-        self, state: dict[str, Any], limits: Sequence[Definition]
-    ) -> tuple[int, ByLimit, ByLimit]:
-        """Returns the calls for which to ask for a chunk: their number, the cost of the first one,
-        and the mean of the others."""
-        heads, left, waiting = state["head"], state["left"], state["waiting"]
-        costs = zip(heads, state["mean"], strict=True)
-        mean = tuple(float(mean) if mean > 0 else float(head) for head, mean in costs)
-        known = [amount / per < UNLIMITED for _, amount, per, _ in limits]
+        self,
+        state: dict[str, Any],
+        limits: Sequence[Definition],
+        active: int,
+        ahead: Callable[[ByLimit], Ahead],
+    ) -> Wanted:
+        """Returns the calls for which to ask for a chunk.
+
+        `ahead` finds those of the queue that cost the gain of CHUNK, divided by the `active`
+        members. So the chunk has exactly what its calls cost, as far as these wait already.
+        """
+        rates = [amount / per for _, amount, per, _ in limits]
+        costs = zip(state["head"], state["mean"], strict=True)
+        usual = tuple(float(mean) if mean > 0 else float(head) for head, mean in costs)
+        if state["has_next"] or not any(usual) or self.waits > 0:
+            return Wanted(0, 0, 0, usual, usual)
+        enough = tuple(math.ceil(rate * CHUNK_S / active - ROUNDING) for rate in rates)
+        covered, exact, is_full, left, first, rest = ahead(enough)
+        head = tuple(float(each) for each in first)
+        if exact == 0:  # none of these calls is known yet: they cost what calls cost until now
+            covered += self._covered(state, rates, left, usual)
+            head = tuple(float(math.ceil(each)) for each in usual)
+        count = max(exact, self._expected(state) - covered)
+        unknown = 0 if is_full else max(0, count - max(1, exact))
+        others = max(0, exact - 1) + unknown
+        mean = tuple(
+            (known + unknown * each) / others if others > 0 else each
+            for known, each in zip(rest, usual, strict=True)
+        )
+        return Wanted(count, exact, active if is_full else 0, head, mean)
+
+    def _expected(self, state: dict[str, Any]) -> int:
+        """Calls that wait or come within the time of a chunk."""
+        waiting: int = state["waiting"]
+        if state["has_chunk"] or waiting > 0:  # a stream of calls goes on as it has until now
+            return max(waiting, math.ceil(self._rate * CHUNK_S))
+        return waiting
+
+    @staticmethod
+    def _covered(
+        state: dict[str, Any], rates: Sequence[float], left: Sequence[int], usual: ByLimit
+    ) -> int:
+        """Calls of usual cost for which units are left in the chunk."""
+        if not state["has_chunk"]:
+            return 0
         units = [
             (own, each)
-            for own, each, counts in zip(left, mean, known, strict=True)
-            if each > 0 and counts
+            for own, each, rate in zip(left, usual, rates, strict=True)
+            if each > 0 and rate < UNLIMITED
         ]
-        none = (0, mean, mean)
-        if state["has_next"] or not any(mean) or self.waits > 0:
-            return none
-        covered = 0
-        if state["has_chunk"]:
-            covered = int(min((own / each for own, each in units), default=waiting))
-        demand = waiting
-        if state["has_chunk"] or waiting > 0:  # a stream of calls goes on as it has until now
-            demand = max(demand, math.ceil(self._rate * CHUNK_S))
-        count = demand - covered
-        if count < 1:
-            return none
-        is_next = waiting > 0 and any(own < head for own, head in zip(left, heads, strict=True))
-        head = heads if is_next or waiting > covered == 0 else [math.ceil(each) for each in mean]
-        return count, tuple(float(each) for each in head), mean
+        return int(min((own / each for own, each in units), default=state["waiting"]))
 
     # -- fairness
 

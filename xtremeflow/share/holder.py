@@ -292,8 +292,9 @@ class Holder:
             spare = max(0, state["slots"] - keep)
         else:
             spare = 0
-        count, head, mean = self._demand.calls(state, self.limits)
-        count = self._at_most(count, mean)
+        active = self.last.active if self.last is not None else 1
+        wanted = self._demand.calls(state, self.limits, active, scheduler._lease_ahead)
+        count = self._at_most(wanted.count, wanted.mean)
         scheduler._lease_asks(count > 0 or self._demand.waits > 0, want, spare)
         pause = self._pause(state)
         lacks = self.slots >= 0 and want > state["slots"] and want > self._want
@@ -315,14 +316,16 @@ class Holder:
             want=want,
             returned=returned + spare,
             count=count,
+            exact=wanted.exact,
+            parts=wanted.parts,
             lead=max(self._trips, default=0) * 3 // 4 // US,
             patience=BUSY_PATIENCE if pause == BUSY else IDLE_PATIENCE,
             connection=self._connection,
             token=uuid.uuid4().hex,
             unused=tuple(self._unused),
             refunded=tuple(self._refunded),
-            head=head,
-            mean=mean,
+            head=wanted.head,
+            mean=wanted.mean,
             used=tuple(float(used) for used in state["used"]),
         )
         self._keep_nothing()

@@ -5,7 +5,7 @@
 --       those that wait for slots.
 -- ARGV: the command, and what it takes. Numbers go and come as texts of 17 digits.
 
-local CHUNK, LATE_AT_ONCE, RECOVERY, CLOSED = 200000, 50000, 14, 300000
+local CHUNK, LATE_AT_ONCE, RECOVERY, CLOSED, ROUNDING = 200000, 50000, 14, 300000, 1e-9
 local ACTIVE, SILENCE, MINUTE, CHECK = 1000000, 30000000, 60000000, 1000000
 local NOW, END, START = 2, 7, 17 -- places of the instants in an answer to an ask
 local KEPT = 86400000 -- ms for which an account without commands is kept
@@ -356,17 +356,20 @@ local function grant(record, ask, active)
     local head, mean, rate = ask.head[i], ask.mean[i], rate_of(line)
     local lack = math.min(head, room_of(line)) - line.level
     start = math.max(start, lack > 0 and line.at + lack / rate or line.at)
-    if mean > 0 then
-      behind = math.min(behind, (rate * CHUNK / active - head) / mean)
+    if mean > 0 and active ~= ask.parts then
+      behind = math.min(behind, (rate * CHUNK / active - head) / mean - ROUNDING)
     end
   end
-  behind = math.floor(math.max(0, behind))
+  if active == ask.parts then
+    behind = math.min(behind, ask.exact - 1)
+  end
+  behind = math.ceil(math.max(0, behind))
   record.start, record.units = math.ceil(start), {}
   local chunk = {record.start}
   for i, line in ipairs(account.limits) do
     local gained = line.level + rate_of(line) * (record.start - line.at)
     local level = math.max(line.level, math.min(room_of(line), gained))
-    local units = ask.head[i] + math.ceil(behind * ask.mean[i])
+    local units = ask.head[i] + math.floor(behind * ask.mean[i] + 0.5)
     line.level, line.at = level - units, record.start
     line.used = line.used + units
     record.units[i] = units
@@ -384,8 +387,8 @@ function commands.take()
   end
   local ask = {
     number = number(), epoch = text(), operations = number(), generation = number(),
-    held = number(), want = number(), returned = number(), count = number(), lead = number(),
-    patience = number(),
+    held = number(), want = number(), returned = number(), count = number(),
+    exact = number(), parts = number(), lead = number(), patience = number(),
     connection = text(), token = text(),
   }
   if ask.number == record.number then

@@ -18,11 +18,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-CHUNK = 200_000  # a chunk is the gain of this time, divided by the members, or one call
+CHUNK = 200_000  # a chunk's calls cost the gain of this time, divided by the members, or more
 LATE = 50_000  # a unit may be used so much later than the pace of the limits lets it
 SPARE = 50_000  # the gain of this time may come back late at once,
 RECOVERY = 14  # and this part of the rate all the time
 CLOSED = 300_000  # after a loss of the state no chunk starts earlier than that
+ROUNDING = 1e-9  # of a call is no call more
 ACTIVE = 1_000_000  # members that have asked within this time divide the limits
 SILENCE = 30_000_000  # a member that says nothing for so long is dead
 MINUTE = 60_000_000  # after this time without a change the margin loses a 16th
@@ -81,6 +82,8 @@ class Ask:
     want: int
     returned: int  # slots that it gives back
     count: int  # calls that wait and have no chunk; 0: it asks for none; -1: none wait
+    exact: int  # the first of them, which are a chunk, and whose costs these are exactly
+    parts: int  # if so many members divide the limits; 0: that is not known
     lead: int  # a chunk that starts earlier than after this time comes too late
     patience: int  # the member speaks again within this time
     connection: str
@@ -88,7 +91,7 @@ class Ask:
     unused: Sequence[float]  # of its chunks
     refunded: Sequence[float]  # below 0: charged in addition
     head: Sequence[float]  # cost of the first of these calls,
-    mean: Sequence[float]  # and of each other
+    mean: Sequence[float]  # and the mean of the others
     used: Sequence[float]  # dispatched so far
 
 
@@ -298,15 +301,17 @@ class Timeline:
         for bucket, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
             lack = min(head, self._room(bucket)) - bucket.level
             start = max(start, bucket.at + lack / bucket.rate if lack > 0 else bucket.at)
-            if mean > 0:
-                behind = min(behind, (bucket.rate * CHUNK / active - head) / mean)
-        behind = math.floor(max(0.0, behind))
+            if mean > 0 and active != ask.parts:
+                behind = min(behind, (bucket.rate * CHUNK / active - head) / mean - ROUNDING)
+        if active == ask.parts:
+            behind = min(behind, ask.exact - 1)
+        behind = math.ceil(max(0.0, behind))
         record.start, record.units = math.ceil(start), []
         chunk: Row = [record.start]
         for bucket, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
             gained = bucket.level + bucket.rate * (record.start - bucket.at)
             level = max(bucket.level, min(self._room(bucket), gained))
-            units = head + math.ceil(behind * mean)
+            units = head + math.floor(behind * mean + 0.5)
             bucket.level, bucket.at = level - units, record.start
             bucket.used += units
             record.units.append(units)

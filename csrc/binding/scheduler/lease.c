@@ -3,6 +3,7 @@
 #include "binding/call/deliver.h"
 #include "binding/call/lessee.h"
 #include "binding/call/owner.h"
+#include "core/ahead.h"
 
 /* The lessee. NULL with an error set if there is none. */
 static xf_lessee *lessee_of(SchedulerObject *s)
@@ -139,25 +140,7 @@ PyObject *xf_scheduler_lease_look(PyObject *self, PyObject *Py_UNUSED(unused))
     return state;
 }
 
-/* ---- what the holder says ---- */
-
-PyObject *xf_scheduler_lease_asks(PyObject *self, PyObject *args)
-{
-    SchedulerObject *s = (SchedulerObject *)self;
-    xf_lessee *m = lessee_of(s);
-    int asking;
-    unsigned int want, returned;
-    if (m == NULL || !PyArg_ParseTuple(args, "pII:_lease_asks", &asking, &want, &returned)) {
-        return NULL;
-    }
-    m->lease.asking = asking;
-    m->lease.want = want;
-    if (s->core.gate.slots != XF_UNLIMITED) {
-        uint32_t slots = s->core.gate.slots;
-        s->core.gate.slots = slots > returned ? slots - returned : 0;
-    }
-    Py_RETURN_NONE;
-}
+/* ---- what it asks for ---- */
 
 /* Reads a tuple of a number for each limit. -1 with an error set. */
 static int read_row(const SchedulerObject *s, PyObject *row, double *numbers)
@@ -176,6 +159,56 @@ static int read_row(const SchedulerObject *s, PyObject *row, double *numbers)
         }
     }
     return 0;
+}
+
+static PyObject *row_from(const SchedulerObject *s, const int64_t *units)
+{
+    PyObject *row = PyTuple_New(s->core.gate.n_limits);
+    for (uint32_t i = 0; row != NULL && i < s->core.gate.n_limits; i++) {
+        PyObject *value = PyLong_FromLongLong(units[i]);
+        if (value == NULL) {
+            Py_CLEAR(row);
+        } else {
+            PyTuple_SET_ITEM(row, i, value);
+        }
+    }
+    return row;
+}
+
+PyObject *xf_scheduler_lease_ahead(PyObject *self, PyObject *enough)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    double row[XF_LEASE_LIMITS] = {0};
+    int64_t units[XF_LEASE_LIMITS] = {0};
+    if (lessee_of(s) == NULL || read_row(s, enough, row) < 0) {
+        return NULL;
+    }
+    for (uint32_t i = 0; i < s->core.gate.n_limits; i++) {
+        units[i] = (int64_t)row[i];
+    }
+    xf_ahead a = xf_ahead_look(&s->core.gate, &s->core.queue, units);
+    return Py_BuildValue("IINNNN", a.covered, a.count, PyBool_FromLong(a.is_full),
+                         row_from(s, a.left), row_from(s, a.head), row_from(s, a.rest));
+}
+
+/* ---- what the holder says ---- */
+
+PyObject *xf_scheduler_lease_asks(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    xf_lessee *m = lessee_of(s);
+    int asking;
+    unsigned int want, returned;
+    if (m == NULL || !PyArg_ParseTuple(args, "pII:_lease_asks", &asking, &want, &returned)) {
+        return NULL;
+    }
+    m->lease.asking = asking;
+    m->lease.want = want;
+    if (s->core.gate.slots != XF_UNLIMITED) {
+        uint32_t slots = s->core.gate.slots;
+        s->core.gate.slots = slots > returned ? slots - returned : 0;
+    }
+    Py_RETURN_NONE;
 }
 
 PyObject *xf_scheduler_lease_grant(PyObject *self, PyObject *args)

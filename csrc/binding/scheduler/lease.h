@@ -6,6 +6,7 @@
 
 PyObject *xf_scheduler_lease(PyObject *self, PyObject *holder);
 PyObject *xf_scheduler_lease_look(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_lease_ahead(PyObject *self, PyObject *enough);
 PyObject *xf_scheduler_lease_asks(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_lease_grant(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_lease_void(PyObject *self, PyObject *unused);

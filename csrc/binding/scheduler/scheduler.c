@@ -77,6 +77,7 @@ XF_METHOD_DOOR(xf_scheduler_believed, self)
 XF_METHOD_DOOR(xf_scheduler_shared, self)
 XF_METHOD_DOOR(xf_scheduler_lease, self)
 XF_METHOD_DOOR(xf_scheduler_lease_look, self)
+XF_METHOD_DOOR(xf_scheduler_lease_ahead, self)
 XF_METHOD_DOOR(xf_scheduler_lease_asks, self)
 XF_METHOD_DOOR(xf_scheduler_lease_grant, self)
 XF_METHOD_DOOR(xf_scheduler_lease_void, self)
@@ -264,6 +265,11 @@ static PyMethodDef scheduler_methods[] = {
                "Calls holder.ask() when there is something\nto ask for, and holder.close().")},
     {"_lease_look", xf_scheduler_lease_look_locked, METH_NOARGS,
      PyDoc_STR("_lease_look($self, /)\n--\n\nThe state as a dict. Takes out what goes back.")},
+    {"_lease_ahead", xf_scheduler_lease_ahead_locked, METH_O,
+     PyDoc_STR(
+         "_lease_ahead($self, enough, /)\n--\n\nThe calls behind those that the chunk covers, "
+         "until they cost `enough` units of a limit:\n(covered, count, is_full, left, head, rest), "
+         "see csrc/core/ahead.h.")},
     {"_lease_asks", xf_scheduler_lease_asks_locked, METH_VARARGS,
      PyDoc_STR("_lease_asks($self, asking, want, returned, /)\n--\n\nNotes what is asked for: a "
                "chunk; slots in all; and slots that go back.")},
