@@ -1,4 +1,4 @@
-/* What a gate does when the provider serves a call, refuses it, or fails to answer it. */
+/* The gate's answer to a call that the provider serves, refuses, or does not answer. */
 #include "core/gate.h"
 #include "core/lease.h"
 #include "core/share.h"

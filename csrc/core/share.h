@@ -77,7 +77,7 @@ void xf_share_withdraw(xf_gate *g, int64_t now);
    for. */
 bool xf_share_is_held(const xf_share *share, uint32_t seat);
 
-/* What members learn of a limit: its definition, and, if `sets_level`, its level in units. */
+/* A limit as a member has learned it: its definition, and, if `sets_level`, its level in units. */
 typedef struct xf_lesson {
     uint32_t limit;
     bool sets_level;

@@ -1,4 +1,4 @@
-/* What one answer's head says of one limit: the meaning of the fields of limits.h.
+/* One limit as one answer's head tells it: the meaning of the fields of limits.h.
  *
  * The reader in Python, xtremeflow/answers/headers.py, is the reference, and explains the
  * fields. */

@@ -228,7 +228,7 @@ static bool begin_value(reader *r, bool *is_whole)
     }
 }
 
-/* What follows a value: the ends of its containers, up to the place of the next value. */
+/* Passes the ends of containers behind a value, up to the place of the next value. */
 static bool pass_ends(reader *r)
 {
     while (r->levels > 0) {

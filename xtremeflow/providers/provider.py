@@ -229,4 +229,4 @@ class Provider:
 
 
 ANY = Provider("any", "any OpenAI-compatible server", None, "XTREMEFLOW_API_KEY")
-"""What is assumed of a server of which only the address is given."""
+"""The assumptions about a server of which only the address is given."""

@@ -109,7 +109,7 @@ class Sharing(Observing):
     def _agree(
         self, share: str, common: Belief, slots: int | None, given: Belief, given_slots: int | None
     ) -> None:
-        """Takes what counts. If that is not what was given, says so."""
+        """Takes the account's limits, and warns if this member was given others."""
         if common.adapt:
             self._common = common
         same = [each for each, _ in common.given] == [each for each, _ in given.given]

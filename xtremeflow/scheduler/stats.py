@@ -180,7 +180,7 @@ class Stats:
     prefixes: PrefixStats | None = None
     """The calls that share prefixes; None if no call has named one."""
     share: ShareStats | None = None
-    """What is in common with other schedulers; None where nothing is."""
+    """The state of the account of a share; None without ``share``."""
     concurrency: LearnedConcurrency | None = None
     """The calls that the provider takes at a time; None if its answers have not shown them."""
     begun: int = 0

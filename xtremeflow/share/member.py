@@ -144,7 +144,7 @@ class Member:
         self.memory[:PAGE] = bytes(PAGE)
 
     def describe(self, given: Belief, max_concurrency: int | None) -> None:
-        """Writes what is given, for members that join later. Call it within `joining`."""
+        """Writes the account's limits, for members that join later. Call it within `joining`."""
         if self.alone and _names(given) != _names(self.belief):
             self._begin()
         self._write(given, max_concurrency)
@@ -320,7 +320,7 @@ def _names(given: Belief) -> list[str]:
 
 
 def _description(page: bytes) -> tuple[Belief, int | None] | None:
-    """Returns what is given, and the slots, in a file's first page, or None if the file is of
+    """Returns the limits and slots that a file's first page describes, or None if the file is of
     another kind or clock."""
     magic, version, clock, which = _HEAD.unpack_from(page)
     if (magic, version, clock) != (MAGIC, VERSION, clock_id()) or which > 1:

@@ -40,7 +40,7 @@ PyObject *xf_call_read(PyObject *call, PyObject *args);
    calls of a prefix in a minute. */
 PyObject *xf_scheduler_give_way(PyObject *self, PyObject *gives_way);
 
-/* What is known of all prefixes, as a dict; None if no call has named one. NULL with an error
+/* Returns the counts of all prefixes as a dict; None if no call has named one. NULL with an error
    set. */
 PyObject *xf_prefix_snapshot(const SchedulerObject *s);
 

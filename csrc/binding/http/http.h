@@ -50,7 +50,7 @@ typedef struct SessionObject {
     bool closed;
 } SessionObject;
 
-/* What a session is to send; see outgoing.c for what the fields are. Outside the garbage collector,
+/* A request that a session sends; outgoing.c describes the fields. Outside the garbage collector,
  * as it refers to nothing that could refer to it. */
 typedef struct OutgoingObject {
     PyObject_HEAD PyObject *method, *url, *headers, *body;

@@ -112,7 +112,7 @@ static const xf_http_module *state_of(PyTypeObject *type)
     return PyType_GetModuleState(type);
 }
 
-/* What __reduce__ of the Python class gives. */
+/* Makes a Response again from the arguments that __reduce__ of the Python class names. */
 static PyObject *response_new_again(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *url, *method, *head, *body, *record;

@@ -125,7 +125,7 @@ static bool write_field(PyObject *name, PyObject *value, char *head, size_t *at)
     return true;
 }
 
-/* What a dict of header fields says of limits, as text. False: it is for the reader in Python. */
+/* Writes the fields that tell of limits as text. False: they are for the reader in Python. */
 static bool write_head(PyObject *headers, char *head, size_t *size)
 {
     static const char status[] = "HTTP/1.1 200\r\n";

@@ -1,4 +1,4 @@
-/* What xtremeflow/share/ asks of a scheduler: methods of Scheduler, and of the module. */
+/* The methods of Scheduler and of the module that xtremeflow/share/ calls. */
 #ifndef XF_BINDING_SHARE_H
 #define XF_BINDING_SHARE_H
 

@@ -1,5 +1,5 @@
-/* What users do with a scheduler: they submit calls, tell it of a refusal, and set its slots.
-   Methods and attributes of Scheduler, whose docstrings describe them. */
+/* The methods and attributes of Scheduler by which users submit calls, report a refusal and set
+   the slots. Their docstrings describe them. */
 #ifndef XF_BINDING_USE_H
 #define XF_BINDING_USE_H
 

@@ -79,7 +79,7 @@ class Model:
         self.error = 0.0
         """By how much more than by chance it differs from refusal to refusal."""
         self.tries = 0
-        """How often it has foretold what it says, well or not."""
+        """The refusals that it had a rate for, whether this was right or not."""
         self.cause: int | None = None
         """The unit that the last refusal was for, as it says."""
 
