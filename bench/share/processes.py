@@ -13,7 +13,8 @@ others together (1, 1/2, 1/3, ...). Calls are short, so the limit alone decides.
 that time; in all of it some call waits. "refused" is what a provider would have refused that counts
 a bucket of one call and of 125 ms of the rate, the time by which members may differ: the calls are
 replayed by their times on the machine's clock. "CPU" is the process's own of a call that waits for
-nothing. "calls/s" is how many calls the processes send through one limit together that holds none
+nothing. "uneven" is the first two of calls that cost 50 to 150 tokens, by the limit of tokens.
+"calls/s" is how many calls the processes send through one limit together that holds none
 back. "slot back" is how long a call waits for the slot of a process that is killed with SIGKILL.
 """
 
@@ -22,8 +23,9 @@ from __future__ import annotations
 import asyncio
 import math
 import multiprocessing
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from statistics import median
 from typing import Any
 
@@ -46,6 +48,7 @@ from xtremeflow.simulation.enforcers import NANOSECONDS
 from xtremeflow.testing import TokenBucket
 
 GET_READY = 0.2  # seconds for a process to begin
+COSTS = 50, 150  # tokens of a call of uneven cost, at least and at most
 SLOWER = 20  # times fewer kills on a server, where each takes seconds
 
 
@@ -61,6 +64,20 @@ def _calls(
         call = await caller(way, where, rate, processes)
         await asyncio.sleep(max(0.0, begin - time.monotonic()))
         return await asyncio.gather(*(call() for _ in range(calls)))
+
+    return asyncio.run(main())
+
+
+def _uneven_calls(where: str, rate: float, calls: int, begin: float) -> list[tuple[float, int]]:
+    """Sends calls of uneven cost, from `begin` on; when each was dispatched, and its cost."""
+
+    async def main() -> list[tuple[float, int]]:
+        chance = random.Random(calls)
+        costs = [chance.randint(*COSTS) for _ in range(calls)]
+        scheduler = TokenRateScheduler(max_tps=rate, share=where)
+        await asyncio.sleep(max(0.0, begin - time.monotonic()))
+        times = await asyncio.gather(*(scheduler.submit(sent(), cost) for cost in costs))
+        return list(zip(times, costs, strict=True))
 
     return asyncio.run(main())
 
@@ -101,18 +118,34 @@ async def _send(scheduler: TokenRateScheduler, calls: int) -> None:
 
 
 def _job(way: str, where: str, rate: float, calls: int, processes: int) -> Numbers:
+    times = sorted(_sent_together(_calls, (way, where, rate, processes), calls, processes))
+    return {
+        "used": (len(times) - 1) / rate / (times[-1] - times[0]),
+        "refused": float(_refused([(instant, 1) for instant in times], rate)),
+    }
+
+
+def _uneven_job(where: str, rate: float, calls: int, processes: int) -> Numbers:
+    sent_calls = sorted(_sent_together(_uneven_calls, (where, rate), calls, processes))
+    (first, _), (last, _) = sent_calls[0], sent_calls[-1]
+    tokens = sum(cost for _, cost in sent_calls[1:])
+    return {
+        "uneven_used": tokens / rate / (last - first),
+        "uneven_refused": float(_refused(sent_calls, rate)),
+    }
+
+
+def _sent_together(
+    send: Callable[..., list[Any]], what: tuple[Any, ...], calls: int, processes: int
+) -> list[Any]:
+    """What processes return that `send` so many calls, the first one most of them."""
     weights = [1 / (n + 1) for n in range(processes)]
     parts = [max(1, round(calls * weight / sum(weights))) for weight in weights]
     with multiprocessing.get_context("spawn").Pool(processes) as pool:
         pool.map(_warm, range(4 * processes))
         begin = time.monotonic() + GET_READY
-        orders = [(way, where, rate, processes, part, begin) for part in parts]
-        found = pool.starmap(_calls, orders, chunksize=1)
-    times = sorted(instant for each in found for instant in each)
-    return {
-        "used": (len(times) - 1) / rate / (times[-1] - times[0]),
-        "refused": float(_refused(times, rate)),
-    }
+        found = pool.starmap(send, [(*what, part, begin) for part in parts], chunksize=1)
+    return [each for of_process in found for each in of_process]
 
 
 def _warm(_: int) -> None:
@@ -120,15 +153,16 @@ def _warm(_: int) -> None:
     time.sleep(0.05)
 
 
-def _refused(times: Sequence[float], rate: float) -> int:
-    bucket = TokenBucket("requests", rate, per=1.0, capacity=1 + TOLERANCE * rate)
+def _refused(calls: Sequence[tuple[float, int]], rate: float) -> int:
+    largest = max(cost for _, cost in calls)
+    bucket = TokenBucket("units", rate, per=1.0, capacity=largest + TOLERANCE * rate)
     refused = 0
-    for instant in times:
+    for instant, cost in calls:
         now = round(instant * NANOSECONDS)
-        if bucket.wait(1, now) > 0:
+        if bucket.wait(cost, now) > 0:
             refused += 1
         else:
-            bucket.take(1, now)
+            bucket.take(cost, now)
     return refused
 
 
@@ -183,11 +217,17 @@ def measure(
             numbers["calls_per_s"] = _throughput(share, stream, processes)
     if way in SHARED:
         with place(way) as where:
+            numbers |= _uneven_job(where, rate * sum(COSTS) / 2, calls, processes)
+        with place(way) as where:
             times = kills if way == OURS else math.ceil(kills / SLOWER)
             back = sorted(asyncio.run(_slots_back(where, times)))
         numbers["back"] = median(back)
         numbers["back_p99"] = back[min(len(back) - 1, int(0.99 * len(back)))]
     return numbers
+
+
+def _used(numbers: Sequence[Numbers], of: str = "") -> str:
+    return f"{middle(numbers, f'{of}used'):.3f} / {middle(numbers, f'{of}refused'):.0f}"
 
 
 def section(quick: bool = False) -> Section:
@@ -209,6 +249,7 @@ def section(quick: bool = False) -> Section:
             way,
             f"{middle(numbers, 'used'):.3f}",
             f"{middle(numbers, 'refused'):.0f}",
+            _used(numbers, "uneven_") if way in SHARED else "-",
             f"{middle(numbers, 'cpu'):.2f}" if "cpu" in numbers[0] else "-",
             f"{middle(numbers, 'calls_per_s'):,.0f}" if "cpu" in numbers[0] else "-",
             f"{middle(numbers, 'back') * 1e3:.0f}" if way in SHARED else "-",
@@ -224,19 +265,22 @@ def section(quick: bool = False) -> Section:
     return Section(
         title=title,
         text=f"{rate:.0f} requests per second, {calls:,} calls. See bench/share/processes.py.",
-        header=["way", "used", "refused", "CPU, us", "calls/s", "slot back, ms", "p99"],
+        header=["way", "used", "refused", "uneven", "CPU, us", "calls/s", "slot back, ms", "p99"],
         rows=rows,
         figures=[
             Figure(
                 f"{title}, skewed: quota in use / refused",
-                f"{used:.3f} / {refused:.0f}",
+                _used(ours),
                 ">= 0.99 / 0",
                 used >= 0.99 and refused == 0,
-                {
-                    way: f"{middle(numbers, 'used'):.3f} / {middle(numbers, 'refused'):.0f}"
-                    for way, numbers in found.items()
-                    if way != OURS
-                },
+                {way: _used(numbers) for way, numbers in found.items() if way != OURS},
+            ),
+            Figure(
+                f"{title}, costs of {COSTS[0]} to {COSTS[1]} tokens: quota in use / refused",
+                _used(ours, "uneven_"),
+                ">= 0.99 / 0",
+                middle(ours, "uneven_used") >= 0.99 and middle(ours, "uneven_refused") == 0,
+                {SERVER: _used(found[SERVER], "uneven_")} if SERVER in found else {},
             ),
             Figure("CPU that a share adds to a call, us", f"{added:.2f}", "<= 1", added <= 1, {}),
             Figure(
