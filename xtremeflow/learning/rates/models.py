@@ -18,8 +18,8 @@ from math import inf, sqrt
 from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.values.limits import MINUTE, ByLimit
 
-LEARN = 0.4  # the weight of the latest refusal in how much a model errs
-UNTRIED = 0.5  # the error of what was said only once
+LEARN = 0.4  # the weight of the latest refusal in a model's error
+UNTRIED = 0.5  # the error of a model that has spoken only once
 TOLD = 0.05  # the doubt of a rate that answers tell and refusals contradict, relative to it
 DRIFT = 0.01  # by which a limit may change from one refusal to the next, relative
 USUAL = 0.015  # by how much less a model must err than one that is before it in KINDS
@@ -29,8 +29,10 @@ WIDER = 1.3  # times as long is the next time T that a bucket is looked at for
 
 @dataclass(frozen=True)
 class Kind:
-    """span  seconds of the rate that it lets pass at once; infinite: a minute's worth, or more
-    slides   whether that is all within these seconds: a window
+    """A kind of limit.
+
+    span    seconds of the rate that it lets pass at once; infinite: a minute's worth, or more
+    slides  whether that is all within these seconds: a window
     """
 
     span: float
@@ -45,13 +47,15 @@ class Kind:
 BUCKET = Kind(inf, slides=False)
 KINDS = (Kind(1.0, slides=False), Kind(10.0, slides=False), BUCKET, Kind(10.0, slides=True),
          Kind(MINUTE, slides=True))  # fmt: skip
-"""Those first that cost the least where they are believed wrongly."""
+"""The kinds. The one that costs the least where it is believed wrongly comes first."""
 
 
 @dataclass
 class Rate:
-    """rate  units per second; 0: nothing yet
-    doubt    by how much that may be wrong by chance, relative to it
+    """The rate of a unit, as found so far.
+
+    rate   units per second; 0: nothing yet
+    doubt  by how much that may be wrong by chance, relative to it
     """
 
     rate: float = 0.0
@@ -63,6 +67,8 @@ class Rate:
         return (other.rate - self.rate) / max(other.rate, self.rate)
 
     def see(self, other: Rate) -> None:
+        """Takes in another finding. It replaces this one if it differs by more than their doubts,
+        else it is weighted by them."""
         weight = 1.0
         if self.rate > 0 and abs(self.off(other)) <= 2 * (self.doubt + other.doubt):
             weight = self.doubt**2 / (self.doubt**2 + other.doubt**2)
