@@ -1,9 +1,13 @@
 """`./dev bench learning`: each way at each provider is measured, and the tables are printed."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from bench.__main__ import main
 from bench.learning import over_http, perverse, sharing
+from bench.learning.__main__ import PARTS, WITH_OPTIONS
 from bench.learning.ways import WAYS
 from bench.learning.world import FIRST, Setting, ideal
 from xtremeflow.testing import Quirks
@@ -83,3 +87,10 @@ def test_two_runs_on_one_account(monkeypatch, capsys):
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("| openai: 2 jobs, 0 s apart |")
     assert last.endswith(" 0 |")
+
+
+def test_the_effect_of_a_constant_is_shown_by_a_part_of_the_benchmark():
+    page = Path(__file__).parents[2] / "docs" / "learning-constants.md"
+    shown = re.findall(r"^\| `\w+` \| .* \| (?:`(\w+)[^`]*`|-) \|$", page.read_text("utf-8"), re.M)
+    assert len(shown) == page.read_text("utf-8").count("\n| `")
+    assert set(shown) <= {*PARTS, *WITH_OPTIONS, ""}

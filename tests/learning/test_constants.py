@@ -4,8 +4,6 @@ import ast
 import re
 from pathlib import Path
 
-from bench.learning.__main__ import PARTS, WITH_OPTIONS
-
 ROOT = Path(__file__).resolve().parents[2]
 LEARNING = ROOT / "xtremeflow" / "learning"
 PAGE = ROOT / "docs" / "learning-constants.md"
@@ -38,8 +36,3 @@ def test_the_table_has_the_constants_of_the_code() -> None:
     rows = ROW.findall(PAGE.read_text("utf-8"))
     assert {(name, of): value for name, of, value, *_ in rows} == coded
     assert len(rows) == len(coded)
-
-
-def test_the_effect_of_a_constant_is_shown_by_a_part_of_the_benchmark() -> None:
-    shown = {row[-1].strip("`").split()[0] for row in ROW.findall(PAGE.read_text("utf-8"))}
-    assert shown <= {*PARTS, *WITH_OPTIONS, "-"}
