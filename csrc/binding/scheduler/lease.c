@@ -3,6 +3,7 @@
 #include "binding/call/deliver.h"
 #include "binding/call/lessee.h"
 #include "binding/call/owner.h"
+#include "binding/scheduler/limits.h"
 #include "core/ahead.h"
 
 /* The lessee. NULL with an error set if there is none. */
@@ -161,20 +162,6 @@ static int read_row(const SchedulerObject *s, PyObject *row, double *numbers)
     return 0;
 }
 
-static PyObject *row_from(const SchedulerObject *s, const int64_t *units)
-{
-    PyObject *row = PyTuple_New(s->core.gate.n_limits);
-    for (uint32_t i = 0; row != NULL && i < s->core.gate.n_limits; i++) {
-        PyObject *value = PyLong_FromLongLong(units[i]);
-        if (value == NULL) {
-            Py_CLEAR(row);
-        } else {
-            PyTuple_SET_ITEM(row, i, value);
-        }
-    }
-    return row;
-}
-
 PyObject *xf_scheduler_lease_ahead(PyObject *self, PyObject *enough)
 {
     SchedulerObject *s = (SchedulerObject *)self;
@@ -183,12 +170,14 @@ PyObject *xf_scheduler_lease_ahead(PyObject *self, PyObject *enough)
     if (lessee_of(s) == NULL || read_row(s, enough, row) < 0) {
         return NULL;
     }
-    for (uint32_t i = 0; i < s->core.gate.n_limits; i++) {
+    uint32_t n = s->core.gate.n_limits;
+    for (uint32_t i = 0; i < n; i++) {
         units[i] = (int64_t)row[i];
     }
     xf_ahead a = xf_ahead_look(&s->core.gate, &s->core.queue, units);
     return Py_BuildValue("IINNNN", a.covered, a.count, PyBool_FromLong(a.is_full),
-                         row_from(s, a.left), row_from(s, a.head), row_from(s, a.rest));
+                         xf_units_from(a.left, n), xf_units_from(a.head, n),
+                         xf_units_from(a.rest, n));
 }
 
 /* ---- what the holder says ---- */

@@ -67,3 +67,17 @@ xf_kind xf_kind_of_place(xf_module *st, PyObject *name)
     bool is_input = PyUnicode_CompareWithASCIIString(name, "input_tokens") == 0;
     return is_input ? XF_KIND_TOKENS : xf_kind_of(st, name);
 }
+
+PyObject *xf_units_from(const int64_t *units, uint32_t n)
+{
+    PyObject *row = PyTuple_New(n);
+    for (uint32_t i = 0; row != NULL && i < n; i++) {
+        PyObject *value = PyLong_FromLongLong(units[i]);
+        if (value == NULL) {
+            Py_CLEAR(row);
+        } else {
+            PyTuple_SET_ITEM(row, i, value);
+        }
+    }
+    return row;
+}

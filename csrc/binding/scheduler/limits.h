@@ -21,4 +21,7 @@ xf_kind xf_kind_of(xf_module *st, PyObject *name);
    because most of it is input. Output tokens cost only the amount in a mapping. */
 xf_kind xf_kind_of_place(xf_module *st, PyObject *name);
 
+/* The units of `n` limits as a tuple. NULL with an error set. */
+PyObject *xf_units_from(const int64_t *units, uint32_t n);
+
 #endif

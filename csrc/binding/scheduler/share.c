@@ -179,15 +179,16 @@ PyObject *xf_scheduler_believed(PyObject *self, PyObject *known)
     }
     xf_share_refresh(&s->core.gate);
     const xf_joint *a = &s->member->share.joint;
-    PyObject *used = PyTuple_New(a->n_limits);
-    for (uint32_t i = 0; used != NULL && i < a->n_limits; i++) {
-        PyTuple_SET_ITEM(used, i, PyLong_FromLongLong((int64_t)a->limits[i].used));
+    int64_t used[XF_JOINT_LIMITS];
+    for (uint32_t i = 0; i < a->n_limits; i++) {
+        used[i] = (int64_t)a->limits[i].used;
     }
     PyObject *belief =
         a->version == version
             ? Py_NewRef(Py_None)
             : PyUnicode_DecodeUTF8((const char *)a->belief, (Py_ssize_t)a->n_belief, "replace");
-    return Py_BuildValue("KNN", (unsigned long long)a->version, belief, used);
+    return Py_BuildValue("KNN", (unsigned long long)a->version, belief,
+                         xf_units_from(used, a->n_limits));
 }
 
 /* ---- what it tells ---- */
@@ -208,14 +209,13 @@ static PyObject *seat_of(const void *memory, const xf_joint *a, uint32_t i)
 {
     static const char *const states[] = {"quiet", "waiting", "granted"};
     const xf_seat *e = &a->seats[i];
-    PyObject *costs = PyTuple_New(a->n_limits), *used = PyTuple_New(a->n_limits);
-    for (uint32_t k = 0; costs != NULL && used != NULL && k < a->n_limits; k++) {
-        uint64_t units = xf_snapshot_told(memory, i, XF_TELLS_USED + k);
-        PyTuple_SET_ITEM(costs, k, PyLong_FromLongLong(e->costs[k]));
-        PyTuple_SET_ITEM(used, k, PyLong_FromLongLong((int64_t)units));
+    int64_t used[XF_JOINT_LIMITS];
+    for (uint32_t k = 0; k < a->n_limits; k++) {
+        used[k] = (int64_t)xf_snapshot_told(memory, i, XF_TELLS_USED + k);
     }
     return Py_BuildValue("{sIsssIsNsNsK}", "seat", i, "state", states[e->state], "held", e->held,
-                         "costs", costs, "used", used, "admitted",
+                         "costs", xf_units_from(e->costs, a->n_limits), "used",
+                         xf_units_from(used, a->n_limits), "admitted",
                          (unsigned long long)xf_snapshot_told(memory, i, XF_TELLS_ADMITTED));
 }
 
