@@ -7,11 +7,6 @@ static int64_t larger(int64_t a, int64_t b)
     return a > b ? a : b;
 }
 
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
-}
-
 bool xf_rule_is_known(const xf_rule *rule)
 {
     return rule->admission >= 0 && rule->settles >= 0 && rule->cached_free >= 0;
@@ -55,7 +50,7 @@ void xf_rule_settle(const xf_rule *rule, const xf_used *used, bool is_least, int
     use(input, used->output, amounts);
     for (int unit = 0; unit < XF_UNITS && rule->settles != 1; unit++) {
         amounts[unit] = rule->settles == 0 ? kept[unit]
-                        : is_least         ? smaller(kept[unit], amounts[unit])
+                        : is_least         ? xf_smaller(kept[unit], amounts[unit])
                                            : larger(kept[unit], amounts[unit]);
     }
 }

@@ -8,12 +8,7 @@ static int64_t guess(const xf_backoff *b, uint32_t step)
     for (uint32_t i = 0; b->exponential && i < step && length < b->max_ns; i++) {
         length = xf_sum(length, length);
     }
-    return length < b->max_ns ? length : b->max_ns;
-}
-
-static int64_t smaller(int64_t a, int64_t b)
-{
-    return a < b ? a : b;
+    return xf_smaller(length, b->max_ns);
 }
 
 /* The least length of a told wait after `step` episodes since the last success. If no call has
@@ -21,9 +16,9 @@ static int64_t smaller(int64_t a, int64_t b)
 static int64_t least(const xf_backoff *b, uint32_t step)
 {
     int64_t length = step > 0 ? XF_UNTRUE_NS << (step < 20 ? step - 1 : 19) : 0;
-    int64_t most = XF_UNTRUE_TIMES * smaller(b->told_ns, INT64_MAX / XF_UNTRUE_TIMES);
+    int64_t most = XF_UNTRUE_TIMES * xf_smaller(b->told_ns, INT64_MAX / XF_UNTRUE_TIMES);
     most = most > b->base_ns ? most : b->base_ns;
-    return smaller(length, smaller(most, b->max_ns));
+    return xf_smaller(length, xf_smaller(most, b->max_ns));
 }
 
 int64_t xf_cooldown_open(xf_cooldown *c, const xf_backoff *b, bool fresh, int64_t now)
