@@ -263,7 +263,6 @@ class Learner:
         known here. If the answer's times are None, they are the current call's dispatch, and
         now."""
         passed, refused = verdict.meaning is Meaning.PASSED, verdict.meaning is Meaning.RATE
-        self.hear()
         self.told(answer)
         finder, sliding = self._finder, answer.followed
         steep = verdict.meaning is Meaning.STEEP
@@ -300,9 +299,9 @@ class Learner:
     def told(self, answer: Answer) -> None:
         """Follows what an answer's head tells of limits, once. It may be called before the body has
         come, and so before the meaning of the answer is known."""
+        self.hear()
         if answer.followed is not None:
             return
-        self.hear()
         finder = self._finder
         doubted = frozenset[int]()
         if finder is not None and finder.culprits and self._told:
