@@ -119,9 +119,9 @@ def belief_from(text: str) -> Belief | None:
             return None
         belief = Belief(
             adapt=state["adapt"],
-            given=tuple(map(_given_from, state["given"])),
+            given=tuple(map(given_from, state["given"])),
             bounds={
-                int(index): None if bound is None else _given_from(bound)
+                int(index): None if bound is None else given_from(bound)
                 for index, bound in state["bounds"].items()
             },
             by=str(state["by"]),
@@ -135,6 +135,8 @@ def belief_from(text: str) -> Belief | None:
         return None
 
 
-def _given_from(state: Any) -> tuple[Definition, bool]:
+def given_from(state: Any) -> tuple[Definition, bool]:
+    """Reads a limit as a text has it: its definition, and whether it has a capacity of its own.
+    Raises ValueError or TypeError."""
     name, amount, per, capacity, capped = state
     return (str(name), float(amount), float(per), float(capacity)), bool(capped)

@@ -25,6 +25,11 @@ from xtremeflow.values.limits import Definition
 KEPT, APART = 60.0, 0.03  # s: for which the units used are remembered, between two notes of them
 
 
+def check_keepable(limit: Definition) -> None:
+    """Raises ValueError if the core cannot keep to that limit."""
+    _core.Scheduler(limits=[limit])
+
+
 class Believed(NamedTuple):
     """The belief as an account has it.
 
@@ -167,7 +172,7 @@ class SharedAccount:
         self._teach(index, limit, remaining - max(0.0, reading[1] - reading[2]))
 
     def _teach(self, index: int, limit: Definition, level: float | None) -> None:
-        _core.Scheduler(limits=[limit])  # raises ValueError if it cannot be kept
+        check_keepable(limit)
         self._lessons.append((index, limit, level))
 
     def _pace(self, index: int, most: float, /, **terms: float) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from xtremeflow import _core
 from xtremeflow.learning.learner import PLACES
+from xtremeflow.scheduler.account import check_keepable
 from xtremeflow.scheduler.sharing import Sharing
 from xtremeflow.values.limits import MINUTE, Limit
 
@@ -47,7 +47,7 @@ class Limiting(Sharing):
     def _change_limit(self, limit: Limit, *, bounded: bool) -> None:
         """Does the work of `set_limit`; `bounded` is false for what stays a first guess."""
         definition = self._defined(limit)
-        _core.Scheduler(limits=[definition])  # raises ValueError if it cannot be kept
+        check_keepable(definition)
         index = self._index_of(limit)
         with self._learning:
             self._look()

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from xtremeflow import _core
-from xtremeflow.learning.belief import Belief
+from xtremeflow.learning.belief import Belief, given_from
 from xtremeflow.learning.reading import PLACES
 from xtremeflow.share.known import known
 from xtremeflow.share.place import VERSION, ShareError, clock_id, path_of
@@ -330,10 +330,10 @@ def _description(page: bytes) -> tuple[Belief, int | None] | None:
     begin += _LENGTH.size
     try:
         limits, slots, adapt = json.loads(page[begin : begin + length])
-        given = [((str(n), float(a), float(p), float(c)), bool(k)) for n, a, p, c, k in limits]
+        given = tuple(map(given_from, limits))
         if adapt not in (True, False, "bounded"):
             return None
-        return Belief(adapt, tuple(given)), None if slots is None else int(slots)
+        return Belief(adapt, given), None if slots is None else int(slots)
     except (ValueError, TypeError):
         return None
 
