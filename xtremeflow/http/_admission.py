@@ -13,15 +13,7 @@ from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.attempt import Attempts, Sent, after
 from xtremeflow.answers.verdict import PASSED, Verdict
 from xtremeflow.http._ahead import body_ahead
-from xtremeflow.http._errors import (
-    CertificateError,
-    ClientClosed,
-    CodingError,
-    ProxyRefused,
-    TooLarge,
-    TransportError,
-    not_admitted,
-)
+from xtremeflow.http._errors import LASTING, TransportError, not_admitted
 from xtremeflow.http._options import Options
 from xtremeflow.http._response import Response
 from xtremeflow.http._streamed import StreamedCalls
@@ -48,13 +40,7 @@ class _Wanted(NamedTuple):
 
 def is_safe(error: Exception) -> bool:
     """Whether a request may be sent again after this error, and that is of use."""
-    return (
-        isinstance(error, TransportError)
-        and error.retry_safe
-        and not isinstance(
-            error, (CertificateError, ClientClosed, CodingError, ProxyRefused, TooLarge)
-        )
-    )
+    return isinstance(error, TransportError) and error.retry_safe and not isinstance(error, LASTING)
 
 
 def make_admission(

@@ -209,6 +209,10 @@ class UploadAborted(TransportError):
     """The source of a streamed request failed."""
 
 
+LASTING = (CertificateError, ClientClosed, CodingError, ProxyRefused, TooLarge)
+"""The errors that no other attempt mends."""
+
+
 def invalid_request(error: ValueError, method: str, url: str) -> InvalidRequest:
     """Returns the exception for a value that cannot be sent: `error` itself if it is one of this
     package."""

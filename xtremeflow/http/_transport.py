@@ -15,8 +15,8 @@ from xtremeflow.batches.first_token import report_first_token
 from xtremeflow.http._admission import Admission, make_admission
 from xtremeflow.http._connections import Connections
 from xtremeflow.http._errors import (
+    LASTING,
     AdmissionTimeout,
-    CertificateError,
     ConnectError,
     ConnectionLost,
     ConnectTimeout,
@@ -25,7 +25,6 @@ from xtremeflow.http._errors import (
     InvalidRequest,
     ProtocolError,
     ProxyError,
-    ProxyRefused,
     Timeout,
     TransportError,
     UploadAborted,
@@ -235,8 +234,7 @@ def _as_the_sdks(error: Exception) -> bool:
     """Whether the SDKs send a request again after this error. They do so even if it may have been
     executed, since paying twice is better than having no answer."""
     passing = (ConnectError, ConnectionLost, IdleTimeout)
-    lasting = (CertificateError, ProxyRefused)
-    return isinstance(error, passing) and not isinstance(error, lasting)
+    return isinstance(error, passing) and not isinstance(error, LASTING)
 
 
 class _Opened(NamedTuple):
