@@ -39,10 +39,10 @@ class Redaction:
 
     def __call__(self, text: bytes) -> bytes:
         """Strikes the secret out. Returns `text` itself if it is not in there. JSON stays JSON."""
-        is_escaped = any(mark in text for mark in _MARKS)
-        if self._is_in(text) or (is_escaped and self._is_in(_ESCAPES.sub(_unescaped, text))):
-            text = self._pattern.sub(STRUCK, text)
         lower = text.lower()
+        if self._is_in(text, lower) or self._is_escaped_in(text):
+            text = self._pattern.sub(STRUCK, text)
+            lower = text.lower()
         if self._head in lower or self._tail in lower:
             text = self._without_truncated(text, lower)
         return text
@@ -53,8 +53,13 @@ class Redaction:
         exact = (_escaped({c} for c in form) for form in self._exact)
         return re.compile(b"|".join((*folded, *exact)))
 
-    def _is_in(self, text: bytes) -> bool:
-        lower = text.lower()
+    def _is_escaped_in(self, text: bytes) -> bool:
+        if not any(mark in text for mark in _MARKS):
+            return False
+        plain = _ESCAPES.sub(_unescaped, text)
+        return self._is_in(plain, plain.lower())
+
+    def _is_in(self, text: bytes, lower: bytes) -> bool:
         return any(form in lower for form in self._folded) or any(
             form in text for form in self._exact
         )
