@@ -27,14 +27,14 @@ def amount(text: str) -> float:
     return value
 
 
-def amount_per(text: str) -> tuple[float, float | None]:
-    """Reads an amount, or one per period: `300/min`, `2M/day`. Returns it and the period in
-    seconds, None where the text names none."""
+def per_period(text: str) -> tuple[str, float | None]:
+    """Splits `300/min` or `2M/day`. Returns the text before the slash, and the period in seconds,
+    None where the text names none."""
     units, slash, period = text.partition("/")
     if slash and period not in _PERIODS:
         known = ", ".join(_PERIODS)
         raise ArgumentTypeError(f"must be per one of {known}, such as 300/min, got {text!r}")
-    return amount(units), _PERIODS.get(period)
+    return units, _PERIODS.get(period)
 
 
 def limit(text: str) -> float | None:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xtremeflow.cli.address import Address, address
-from xtremeflow.cli.amounts import amount_per, whole
+from xtremeflow.cli.amounts import amount, per_period, whole
 from xtremeflow.cli.parser import Parser
 
 FAILED = 1
@@ -71,10 +71,8 @@ def _order(options: argparse.Namespace) -> dict[str, Any] | None:
 
 def _bound(text: str) -> dict[str, float | None]:
     """Returns what a limit is set to, in the words of `Controls.do`."""
-    units, slash, period = text.partition("/")
-    is_learned = units == "learned"
-    value, per = amount_per(f"1{slash}{period}" if is_learned else text)
-    return {"amount": None if is_learned else value, "per": per}
+    units, per = per_period(text)
+    return {"amount": None if units == "learned" else amount(units), "per": per}
 
 
 def _ask(where: Address, order: dict[str, Any] | None, token: str | None) -> Any:

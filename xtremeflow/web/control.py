@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard
 
-from xtremeflow.learning.learner import PLACES
+from xtremeflow.learning.reading import PLACES, key_of
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.forms import is_object
 from xtremeflow.values.limits import DAY, MINUTE, Limit
@@ -104,7 +104,7 @@ def learnable(scheduler: TaskScheduler) -> list[Limit]:
     bound of them is spaced evenly, as the provider's capacity may be unknown."""
     if not scheduler.adapt:
         return []
-    own = {(limit.name, limit.per > MINUTE) for limit in scheduler.limits}
+    own = set(map(key_of, scheduler.limits))
     return [
         Limit(name, 1.0, DAY if is_daily else MINUTE, capacity=0.0)
         for name, is_daily in PLACES

@@ -77,8 +77,9 @@ class SharedPrefixes:
             self.calls += 1
             self.tokens += grouped.tokens
             self._groups.add(grouped.group.digest)
-            price = seen.rules.read_price if grouped.key in self._led else seen.rules.write_price
-            self.saved += grouped.tokens * (1.0 - price)
+            is_read = grouped.key in self._led
+            read, written = (grouped.tokens, 0) if is_read else (0, grouped.tokens)
+            self.saved += seen.rules.saved(read, written)
             self._led.add(grouped.key)
 
     def as_json(self) -> Json:
