@@ -216,6 +216,16 @@ def test_a_member_that_would_learn_does_not_in_an_account_of_given_limits(make: 
     run(main())
 
 
+async def told_a_limit(member: TokenRateScheduler, requests: str) -> None:
+    """Makes a call whose answer tells a member so many requests a minute."""
+
+    async def call() -> None:
+        await asyncio.sleep(0.1)
+        member.observe(200, {"x-ratelimit-limit-requests": requests})
+
+    await (await member.start_task(call(), 10))
+
+
 def test_a_limit_that_one_member_replaces_bounds_what_others_learn(make: Make) -> None:
     async def main() -> None:
         share = make()
@@ -224,11 +234,7 @@ def test_a_limit_that_one_member_replaces_bounds_what_others_learn(make: Make) -
         await asyncio.sleep(1)
         assert members[1].limits[0].amount == 300
 
-        async def call() -> None:
-            await asyncio.sleep(0.1)
-            members[1].observe(200, {"x-ratelimit-limit-requests": "500"})
-
-        await (await members[1].start_task(call(), 10))
+        await told_a_limit(members[1], "500")
         await asyncio.sleep(1)
         for member in members:
             assert member.stats().limits[0].rate == pytest.approx(5.0)
@@ -271,11 +277,7 @@ def test_an_answer_to_one_member_lowers_a_given_limit_for_all(make: Make) -> Non
         share = make()
         members = [TokenRateScheduler(max_rpm=600, share=share) for _ in range(2)]
 
-        async def call() -> None:
-            await asyncio.sleep(0.1)
-            members[1].observe(200, {"x-ratelimit-limit-requests": "120"})
-
-        await (await members[1].start_task(call(), 10))
+        await told_a_limit(members[1], "120")
         await asyncio.sleep(1)
         for member in members:
             assert member.stats().limits[0].rate == pytest.approx(2.0)
