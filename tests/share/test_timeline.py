@@ -148,11 +148,12 @@ class ScriptAndPython(RuleBasedStateMachine):
     @rule(
         data=st.data(), member=members, span=spans, held=few, more=few, returned=few,
         count=st.integers(-1, 30), exact=few, parts=few, ahead=st.sampled_from([0, 0, 0, 5]),
-        repeat=st.booleans(), later=st.sampled_from([1, -600_000_000]),
+        trip=st.sampled_from([0, 150, 90_000, 5_000_000]), repeat=st.booleans(),
+        later=st.sampled_from([1, -600_000_000]),
     )  # fmt: skip
     def take(
         self, data: st.DataObject, member: str, span: int, held: int, more: int, returned: int,
-        count: int, exact: int, parts: int, ahead: int, repeat: bool, later: int,
+        count: int, exact: int, parts: int, ahead: int, trip: int, repeat: bool, later: int,
     ) -> None:  # fmt: skip
         n = len(self.limits)
         units = st.lists(st.integers(0, 40).map(float), min_size=n, max_size=n)
@@ -161,7 +162,7 @@ class ScriptAndPython(RuleBasedStateMachine):
         self.counts[member] += 1
         ask = Ask(
             self.counts[member], self.epoch, self.operations + ahead, self.generation, held,
-            held + more, returned, count, exact, parts, 50 * returned, 2_000_000,
+            held + more, returned, count, exact, parts, trip, 2_000_000,
             "7", f"epoch{next(_numbers)}",
             data.draw(units), data.draw(refunds), data.draw(units), data.draw(costs),
             data.draw(units),

@@ -44,12 +44,13 @@ async def done(*members: TaskScheduler) -> None:
     await asyncio.sleep(5)
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.001, 0.05, 0.2])
+@pytest.mark.parametrize("delay", [0.0, 0.001, 0.01, 0.05, 0.1, 0.15])
 @pytest.mark.parametrize("count", [1, 8])
 def test_members_use_the_limit_and_no_more_at_any_delay(delay: float, count: int) -> None:
     async def main() -> list[float]:
         share = TimelineShare(Network(delay))
         members = [RequestRateScheduler(max_rps=400, share=share) for _ in range(count)]
+        await asyncio.gather(*(member.submit(now()) for member in members))
         calls = [
             member.submit(now())
             for place, member in enumerate(members)
@@ -60,10 +61,10 @@ def test_members_use_the_limit_and_no_more_at_any_delay(delay: float, count: int
         return sorted(times)
 
     times = run(main())
-    used = (len(times) - 1) / 400 / (times[-1] - times[0])
     assert overdrawn(times, 400, 1) == 0
-    # A chunk ahead is there for 0.2 s: a longer way cannot be made good.
-    assert used >= ({0.0: 0.99, 0.001: 0.99, 0.05: 0.97, 0.2: 0.3}[delay])
+    if delay > 0.05:  # the first chunks end too early: by these the members learn how long it takes
+        times = times[400:]
+    assert (len(times) - 1) / 400 / (times[-1] - times[0]) >= 0.99
 
 
 def used_by(rate: float, tokens: float, share: TimelineShare | None, count: int) -> float:

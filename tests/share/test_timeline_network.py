@@ -22,7 +22,11 @@ from xtremeflow.testing import run
 
 RATE, CALLS = 100, 60  # calls a second of the account, and calls of each member
 EVENTS = ("nothing", "dies", "is lost", "goes back", "clock back", "clock ahead")
-HORIZON = 0.4  # seconds: so far ahead quota is granted
+
+
+def horizon(delay: float) -> float:
+    """Returns for how many seconds ahead quota is granted: for two chunks."""
+    return 2 * max(0.2, 3 * 1.5 * 2 * delay)
 
 
 @dataclass(frozen=True)
@@ -103,6 +107,6 @@ def test_all_calls_go_and_none_too_early(world: World) -> None:
     if world.on_outage == "wait" or world.loss == 0:  # else some are alone while others are not
         # A clock that is set ahead makes the account believe that what was granted is used.
         leaps = world.events.count("clock ahead")
-        assert overdrawn(times, RATE) <= leaps * HORIZON * RATE
+        assert overdrawn(times, RATE) <= leaps * horizon(world.delay) * RATE
     if world.on_outage == "wait" and not {"is lost", "goes back"} & set(world.events):
         assert charged >= len(times)

@@ -15,7 +15,6 @@ from xtremeflow.share.timeline import CHUNK
 from xtremeflow.values.limits import Definition
 
 PIECE = CHUNK / 4e6  # seconds: a chunk of its own is the gain of its part in this time
-LINE = 2 * CHUNK * 1_000  # ns: members have a chunk, and another one ahead
 LONGEST = 10.0  # seconds for which members go on alone, unless connections are refused
 SECOND_TRY, LAST_TRY = 0.05, 1.0  # seconds between two tries to connect, at first and at most
 LATEST = 2 * LAST_TRY  # within this time all members notice that an outage is over
@@ -36,10 +35,10 @@ class Alone:
         self._wait = SECOND_TRY  # before the next try, in seconds
         self._units: list[float] = []  # of its own chunks
 
-    def begin(self, limits: int, answered: int) -> None:
-        """Begins an outage. The keeper's last answer was at `answered` (ns)."""
+    def begin(self, limits: int, granted: int) -> None:
+        """Begins an outage. Until `granted` (ns) the members may have chunks."""
         self._began = self._try_at = self._clock()
-        self._from, self._units = max(self._began, answered + LINE), [0.0] * limits
+        self._from, self._units = max(self._began, granted), [0.0] * limits
         if self._began > self._ended + LATEST * 1e9:
             self._wait = SECOND_TRY
         else:  # something is wrong that connecting does not mend

@@ -14,7 +14,6 @@ from xtremeflow.share.rows import Taken
 from xtremeflow.share.timeline import CHUNK, ROUNDING
 from xtremeflow.values.limits import ByLimit, Definition
 
-CHUNK_S = CHUNK / 1e6
 SPAN, LONG = 20_000_000, 1_000_000_000  # ns: calls are counted for so long at least, and at most
 
 Ahead = tuple[int, int, bool, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
@@ -45,6 +44,7 @@ class Demand:
         self._submitted, self._looked_at = 0, 0
         self._rate = 0.0  # calls that come in a second
         self._not_before = 0.0  # the next chunk is not asked for earlier, in ns
+        self._span = CHUNK / 1e6  # seconds of the gain that the chunks of all members have
 
     def note(self, state: dict[str, Any]) -> None:
         """Notes how many calls have come."""
@@ -62,7 +62,7 @@ class Demand:
     ) -> Wanted:
         """Returns the calls for which to ask for a chunk.
 
-        `ahead` finds those of the queue that cost the gain of CHUNK, divided by the `active`
+        `ahead` finds those of the queue that cost the gain of `Taken.span`, divided by the `active`
         members. So the chunk has exactly what its calls cost, as far as these wait already.
         """
         rates = [amount / per for _, amount, per, _ in limits]
@@ -70,7 +70,7 @@ class Demand:
         usual = tuple(float(mean) if mean > 0 else float(head) for head, mean in costs)
         if state["has_next"] or not any(usual) or self.waits > 0:
             return Wanted(0, 0, 0, usual, usual)
-        enough = tuple(math.ceil(rate * CHUNK_S / active - ROUNDING) for rate in rates)
+        enough = tuple(math.ceil(rate * self._span / active - ROUNDING) for rate in rates)
         covered, exact, is_full, left, first, rest = ahead(enough)
         head = tuple(float(each) for each in first)
         if exact == 0:  # none of these calls is known yet: they cost what calls cost until now
@@ -89,7 +89,7 @@ class Demand:
         """Calls that wait or come within the time of a chunk."""
         waiting: int = state["waiting"]
         if state["has_chunk"] or waiting > 0:  # a stream of calls goes on as it has until now
-            return max(waiting, math.ceil(self._rate * CHUNK_S))
+            return max(waiting, math.ceil(self._rate * self._span))
         return waiting
 
     @staticmethod
@@ -120,15 +120,15 @@ class Demand:
         a member whose call is larger than its chunk lets the others have theirs first. `only_part`:
         it uses its part of the limits only."""
         assert taken.chunk is not None
-        self._not_before = 0.0
+        self._not_before, self._span = 0.0, taken.span / 1e6
         rates = [amount / per for _, amount, per, _ in limits]
         units = taken.chunk.units
         length = max((u / rate for u, rate in zip(units, rates, strict=True)), default=0.0)
         if only_part:
             self._not_before = start + length * taken.members * 1e9
         others = max(taken.active, taken.waiting)  # with calls that wait, at low rates too
-        if self._terms.fair == "units" and length > CHUNK_S / others:
-            self._not_before = max(self._not_before, start + (length * others - CHUNK_S) * 1e9)
+        if self._terms.fair == "units" and length > self._span / others:
+            self._not_before = max(self._not_before, start + (length * others - self._span) * 1e9)
 
 
 def at_most(count: int, mean: Sequence[float], limits: Sequence[Definition], members: int) -> int:

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import uuid
 import weakref
-from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,7 +24,7 @@ from xtremeflow.share.keeper import Keeper, KeeperLoop, Terms, Unreachable, Unus
 from xtremeflow.share.offset import Offset
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.rows import Described, Lesson, Taken, described_from, taken_from
-from xtremeflow.share.timeline import Ask
+from xtremeflow.share.timeline import CHUNK, Ask
 from xtremeflow.values.limits import Definition
 
 logger = logging.getLogger("xtremeflow")
@@ -34,7 +33,6 @@ US = 1_000  # ns
 BUSY, IDLE = 1.0, 10.0  # seconds between two asks of a member that holds or wants something, or not
 BUSY_PATIENCE, IDLE_PATIENCE = 2_500_000, 25_000_000  # microseconds
 FEW = 16  # members
-TRIPS = 8  # round trips by which it is known how long an answer takes
 LOOK = 0.05  # seconds between two looks of a member that goes on alone
 
 
@@ -69,7 +67,6 @@ class Holder:
         self._news = asyncio.Event()
         self._offset = Offset()
         self._demand, self._alone = Demand(terms, self._clock), Alone(self._clock)
-        self._trips: deque[int] = deque(maxlen=TRIPS)  # round trips, in ns
         self._connection = ""
         self._number = 0
         self._unsent: Ask | None = None  # an ask whose answer is not known
@@ -222,7 +219,6 @@ class Holder:
         self._answered_at = self._clock()
         if len(row) > 1 and not isinstance(row[1], dict):
             self._offset.note(sent, int(float(row[1])), self._answered_at)
-            self._trips.append(self._answered_at - sent)
         return row
 
     async def _step(self) -> None:
@@ -318,7 +314,7 @@ class Holder:
             count=count,
             exact=wanted.exact,
             parts=wanted.parts,
-            lead=max(self._trips, default=0) * 3 // 4 // US,
+            trip=self._offset.trip // US,
             patience=BUSY_PATIENCE if pause == BUSY else IDLE_PATIENCE,
             connection=self._connection,
             token=uuid.uuid4().hex,
@@ -471,7 +467,8 @@ class Holder:
         self.reachable = False
         self.outages += 1
         logger.warning("the share %r does not answer: %s", self.name, error)
-        self._alone.begin(len(self.limits), self._answered_at)
+        span = self.last.span if self.last is not None else CHUNK
+        self._alone.begin(len(self.limits), self._answered_at + 2 * span * US)
         refused = error.refused
         while not self._closed and self._scheduler() is not None:
             if self._alone.seconds == 0:

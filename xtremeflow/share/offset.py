@@ -1,8 +1,12 @@
-"""The difference of two clocks, as commands and their answers show it."""
+"""The difference of two clocks and the time of a round trip, as commands and their answers show
+them."""
 
 from __future__ import annotations
 
+from collections import deque
+
 DRIFT = 1e-4  # by which clocks may run at different speeds
+LATEST = 8  # round trips by which it is known how long an answer takes
 
 
 class Offset:
@@ -16,9 +20,11 @@ class Offset:
     def __init__(self) -> None:
         self._low = self._high = 0.0  # the keeper's instant less our own, in microseconds
         self._at: float | None = None
+        self._trips: deque[int] = deque(maxlen=LATEST)  # in ns
 
     def note(self, sent: int, told: int, received: int) -> None:
         """Notes an answer: our instants in ns, and the keeper's between them in microseconds."""
+        self._trips.append(received - sent)
         low, high = told - received / 1e3, told - sent / 1e3
         if self._at is not None:
             drift = DRIFT * (received / 1e3 - self._at)
@@ -33,6 +39,12 @@ class Offset:
     def ahead(self) -> float:
         """Seconds by which the keeper's clock is ahead of our own."""
         return (self._low + self._high) / 2e6
+
+    @property
+    def trip(self) -> int:
+        """Time until an answer, in ns. The longest of the last ones does not count: it may have met
+        a stall."""
+        return sorted(self._trips)[-2:][0] if self._trips else 0
 
     def here(self, instant: int) -> int:
         """Returns the keeper's instant in ns of our own clock."""

@@ -55,6 +55,7 @@ class Taken:
     generation: int
     end: int
     active: int
+    span: int  # of the calls of all members' chunks, in microseconds
     members: int
     flying: int
     waiting: int
@@ -85,14 +86,15 @@ def taken_from(row: Row) -> Taken | None:
         generation=_whole(row[5]),
         end=_whole(row[6]),
         active=_whole(row[7]),
-        members=_whole(row[8]),
-        flying=_whole(row[9]),
-        waiting=_whole(row[10]),
-        slots=_whole(row[11]),
-        fair=_whole(row[12]),
-        suspect=str(row[13]),
-        connection=str(row[14]),
-        seen=_whole(row[15]),
+        span=_whole(row[8]),
+        members=_whole(row[9]),
+        flying=_whole(row[10]),
+        waiting=_whole(row[11]),
+        slots=_whole(row[12]),
+        fair=_whole(row[13]),
+        suspect=str(row[14]),
+        connection=str(row[15]),
+        seen=_whole(row[16]),
         chunk=chunk,
         used=used,
     )

@@ -5,9 +5,10 @@
 --       those that wait for slots.
 -- ARGV: the command, and what it takes. Numbers go and come as texts of 17 digits.
 
-local CHUNK, LATE_AT_ONCE, RECOVERY, CLOSED, ROUNDING = 200000, 50000, 14, 300000, 1e-9
+local CHUNK, TRIPS, LONGEST, FORGET, CLOSED = 200000, 3, 1000000, 8, 1.5
+local LATE_AT_ONCE, RECOVERY, ROUNDING = 50000, 14, 1e-9
 local ACTIVE, SILENCE, MINUTE, CHECK = 1000000, 30000000, 60000000, 1000000
-local NOW, END, START = 2, 7, 17 -- places of the instants in an answer to an ask
+local NOW, END, START = 2, 7, 18 -- places of the instants in an answer to an ask
 local KEPT = 86400000 -- ms for which an account without commands is kept
 
 local command, next_argument = ARGV[1], 2
@@ -78,6 +79,8 @@ local function room_of(line)
 end
 
 local function tick()
+  local shorter = math.floor(math.max(0, now - account.last) / FORGET)
+  account.span = math.max(CHUNK, account.span - shorter)
   local back = account.last - now
   if back > 0 then
     account['end'] = account['end'] - back
@@ -200,8 +203,8 @@ end
 local function begin(token, limits, slots)
   account = {
     epoch = token, operations = 0, version = 1, generation = 0, last = now, ['end'] = 0,
-    closed = now + CLOSED, margin = 0, margin_at = now, out = 0, wanting = 0, ticket = 0,
-    flying = 0, waiting = 0, slots = slots, touched = 0, limits = {},
+    closed = now + math.floor(CLOSED * CHUNK), span = CHUNK, margin = 0, margin_at = now, out = 0,
+    wanting = 0, ticket = 0, flying = 0, waiting = 0, slots = slots, touched = 0, limits = {},
   }
   for i, limit in ipairs(limits) do
     account.limits[i] = {
@@ -346,18 +349,29 @@ function commands.bury()
   return {'ok'}
 end
 
+local function lengthen(ask)
+  local longer = math.min(LONGEST, TRIPS * ask.trip) - account.span
+  if longer > 0 then
+    account.span = account.span + longer
+    if now < account.closed then
+      account.closed = account.closed + math.floor(CLOSED * longer)
+    end
+  end
+end
+
 local function grant(record, ask, active)
   if ask.count < 1 then
     return {-1}
   end
-  local start = math.max(now + ask.lead, account['end'], account.closed)
+  local earliest = now + math.floor(ask.trip * 3 / 4)
+  local start = math.max(earliest, account['end'], account.closed)
   local behind = ask.count - 1
   for i, line in ipairs(account.limits) do
     local head, mean, rate = ask.head[i], ask.mean[i], rate_of(line)
     local lack = math.min(head, room_of(line)) - line.level
     start = math.max(start, lack > 0 and line.at + lack / rate or line.at)
     if mean > 0 and active ~= ask.parts then
-      behind = math.min(behind, (rate * CHUNK / active - head) / mean - ROUNDING)
+      behind = math.min(behind, (rate * account.span / active - head) / mean - ROUNDING)
     end
   end
   if active == ask.parts then
@@ -388,7 +402,7 @@ function commands.take()
   local ask = {
     number = number(), epoch = text(), operations = number(), generation = number(),
     held = number(), want = number(), returned = number(), count = number(),
-    exact = number(), parts = number(), lead = number(), patience = number(),
+    exact = number(), parts = number(), trip = number(), patience = number(),
     connection = text(), token = text(),
   }
   if ask.number == record.number then
@@ -408,7 +422,7 @@ function commands.take()
   tick()
   record = member_of(member)
   if rewound then
-    account.epoch, account.closed = ask.token, now + CLOSED
+    account.epoch, account.closed = ask.token, now + math.floor(CLOSED * account.span)
     for _, line in ipairs(account.limits) do
       line.level = math.min(line.level, 0)
     end
@@ -427,12 +441,15 @@ function commands.take()
   elseif ask.count < 0 then
     redis.call('ZREM', KEYS[4], member)
   end
-  local active = math.max(1, redis.call('ZCOUNT', KEYS[4], string.format('(%.17g', now - ACTIVE), '+inf'))
+  lengthen(ask)
+  local since = string.format('(%.17g', now - math.max(ACTIVE, 2 * account.span))
+  local active = math.max(1, redis.call('ZCOUNT', KEYS[4], since, '+inf'))
   local chunk = grant(record, ask, active)
   record.reply = {
     'taken', now, account.epoch, account.operations, account.version, account.generation,
-    account['end'], active, redis.call('HLEN', KEYS[2]), account.flying, account.waiting,
-    record.slots, fair_for(member), suspect[1], suspect[2], suspect[3], unpack(chunk),
+    account['end'], active, account.span, redis.call('HLEN', KEYS[2]), account.flying,
+    account.waiting, record.slots, fair_for(member), suspect[1], suspect[2], suspect[3],
+    unpack(chunk),
   }
   for _, line in ipairs(account.limits) do
     record.reply[#record.reply + 1] = line.used

@@ -18,11 +18,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-CHUNK = 200_000  # a chunk's calls cost the gain of this time, divided by the members, or more
+CHUNK = 200_000  # a chunk's calls cost the gain of this time, divided by the members, or more;
+TRIPS = 3  # if so many round trips take longer, the gain of that time,
+LONGEST = 1_000_000  # but at most of this one
 LATE = 50_000  # a unit may be used so much later than the pace of the limits lets it
 SPARE = 50_000  # the gain of this time may come back late at once,
 RECOVERY = 14  # and this part of the rate all the time
-CLOSED = 300_000  # after a loss of the state no chunk starts earlier than that
+FORGET = 8  # that time becomes shorter again by such a part of the time that passes
+CLOSED = 1.5  # after a loss of the state no chunk starts within so many times that time
 ROUNDING = 1e-9  # of a call is no call more
 ACTIVE = 1_000_000  # members that have asked within this time divide the limits
 SILENCE = 30_000_000  # a member that says nothing for so long is dead
@@ -30,7 +33,7 @@ MINUTE = 60_000_000  # after this time without a change the margin loses a 16th
 CHECK = 1_000_000  # after this time another look at a member that is overdue
 
 Row = list[Any]
-NOW, END, START = 1, 6, 16  # places of the instants in an answer to an ask
+NOW, END, START = 1, 6, 17  # places of the instants in an answer to an ask
 
 
 @dataclass
@@ -84,7 +87,7 @@ class Ask:
     count: int  # calls that wait and have no chunk; 0: it asks for none; -1: none wait
     exact: int  # the first of them, which are a chunk, and whose costs these are exactly
     parts: int  # if so many members divide the limits; 0: that is not known
-    lead: int  # a chunk that starts earlier than after this time comes too late
+    trip: int  # so long it waits for the answer
     patience: int  # the member speaks again within this time
     connection: str
     token: str  # a new epoch, if one is needed
@@ -105,7 +108,8 @@ class Timeline:
     def _begin(self, now: int, token: str, limits: Sequence[Row], slots: int) -> None:
         self.exists, self.belief = True, ""
         self.epoch, self.operations, self.version, self.generation = token, 0, 1, 0
-        self.last, self.end, self.closed, self.margin_at = now, 0, now + CLOSED, now
+        self.last, self.end, self.margin_at, self.span = now, 0, now, CHUNK
+        self.closed = now + int(CLOSED * CHUNK)
         self.margin = self.out = self.wanting = self.ticket = self.flying = self.waiting = 0
         self.slots = slots
         self.limits = [Bucket(name, a, p, c, at=now, late_at=now) for name, a, p, c in limits]
@@ -210,6 +214,7 @@ class Timeline:
 
     def _tick(self, now: int) -> int:
         """Begins a command. A clock that was set back takes all instants with it."""
+        self.span = max(CHUNK, self.span - max(0, now - self.last) // FORGET)
         back = self.last - now
         if back > 0:
             self.end, self.closed = self.end - back, self.closed - back
@@ -279,30 +284,41 @@ class Timeline:
             self.asked[member] = now
         elif ask.count < 0:
             self.asked.pop(member, None)
-        active = max(1, sum(at > now - ACTIVE for at in self.asked.values()))
+        self._lengthen(now, ask)
+        since = now - max(ACTIVE, 2 * self.span)
+        active = max(1, sum(at > since for at in self.asked.values()))
         chunk = self._grant(now, record, ask, active)
         record.reply = ["taken", now, self.epoch, self.operations, self.version, self.generation]
-        record.reply += [self.end, active, len(self.members), self.flying, self.waiting]
+        record.reply += [self.end, active, self.span, len(self.members), self.flying, self.waiting]
         record.reply += [record.slots, self._fair(member), *suspect, *chunk]
         record.reply += [bucket.used for bucket in self.limits]
         return list(record.reply)
 
     def _restart(self, now: int, token: str) -> None:
         """Begins anew, since the latest changes are lost, and with them the units used."""
-        self.epoch, self.closed = token, now + CLOSED
+        self.epoch, self.closed = token, now + int(CLOSED * self.span)
         for bucket in self.limits:
             bucket.level = min(bucket.level, 0.0)
         self.published.append(("", "epoch"))
 
+    def _lengthen(self, now: int, ask: Ask) -> None:
+        """Lets all chunks last longer, so that none ends before the answer to the next ask. A loss
+        of the state takes that long, too."""
+        longer = min(LONGEST, TRIPS * ask.trip) - self.span
+        if longer > 0:
+            self.span += longer
+            self.closed += int(CLOSED * longer) if now < self.closed else 0
+
     def _grant(self, now: int, record: Record, ask: Ask, active: int) -> Row:
         if ask.count < 1:
             return [-1]
-        start, behind = float(max(now + ask.lead, self.end, self.closed)), float(ask.count - 1)
+        earliest = now + ask.trip * 3 // 4  # one that starts earlier comes too late
+        start, behind = float(max(earliest, self.end, self.closed)), float(ask.count - 1)
         for bucket, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
             lack = min(head, self._room(bucket)) - bucket.level
             start = max(start, bucket.at + lack / bucket.rate if lack > 0 else bucket.at)
             if mean > 0 and active != ask.parts:
-                behind = min(behind, (bucket.rate * CHUNK / active - head) / mean - ROUNDING)
+                behind = min(behind, (bucket.rate * self.span / active - head) / mean - ROUNDING)
         if active == ask.parts:
             behind = min(behind, ask.exact - 1)
         behind = math.ceil(max(0.0, behind))
