@@ -10,7 +10,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from xtremeflow.share.keeper import Keeper, KeptShare, Terms, Unreachable
-from xtremeflow.share.timeline import Row, Timeline
+from xtremeflow.share.records import Row
+from xtremeflow.share.timeline import Timeline
 
 T = TypeVar("T")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.resources
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -18,8 +17,10 @@ from hypothesis.stateful import (
 )
 from kit.redis_servers import Server, binaries
 
+from xtremeflow.share.records import Ask, Row
 from xtremeflow.share.rows import described_from, status_from, taken_from, texts
-from xtremeflow.share.timeline import Ask, Row, Timeline
+from xtremeflow.share.script import script
+from xtremeflow.share.timeline import Timeline
 
 MEMBERS = ("ada", "bob", "cy")
 BEGIN = 1_764_000_000_000_000
@@ -31,7 +32,7 @@ class Script:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        text = importlib.resources.files("xtremeflow.share").joinpath("timeline.lua").read_text()
+        text = script()
         clock = "redis.call('TIME')"
         assert text.count(clock) == 1
         self.run = server.client.register_script(

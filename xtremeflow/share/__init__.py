@@ -1,10 +1,11 @@
 """Shares: one account for many schedulers, in as many processes. The argument ``share`` names it.
 
 On one machine: `place` finds its file, and `member` joins a scheduler to it. For members on several
-machines: `timeline` is their account, in Python and as a script for a server, and `rows` are its
-commands and answers. `keeper` says how they are reached. `redis_keeper` reaches a server, and
-`ray_keeper` an actor on Ray, which is `ray_account`. `holder` is the member's side: `demand` is
-what it asks for, and `alone` what it does in an outage. `elsewhere` joins a scheduler to it, and
+machines: `timeline` is their account, and `script` the same for a server. `records` are what it
+knows, and `rows` its commands and answers. `keeper` says how they are reached. `redis_keeper`
+reaches a server, and `ray_keeper` an actor on Ray, which is `ray_account`. `holder` is the member's
+side: `demand` is what it asks for, `pauses` are the cooldowns of all members, and `alone` is what
+it does in an outage. `elsewhere` joins a scheduler to it, and
 `background` is where it talks.
 """
 

@@ -11,6 +11,7 @@ import math
 import random
 from collections.abc import Callable, Sequence
 
+from xtremeflow import _core
 from xtremeflow.share.timeline import CHUNK
 from xtremeflow.values.limits import Definition
 
@@ -86,22 +87,27 @@ class Alone:
         uses only its part."""
         return self._clock() < self._parts_until
 
-    def chunk(
-        self, head: Sequence[float], limits: Sequence[Definition], members: int
-    ) -> tuple[int, tuple[float, ...]] | None:
-        """Returns the next chunk of its own: its start in ns, and the units. None: it has enough.
+    def grant(
+        self,
+        scheduler: _core.Scheduler,
+        head: Sequence[int],
+        limits: Sequence[Definition],
+        members: int,
+    ) -> None:
+        """Grants the scheduler the next chunk of its own, unless it has enough.
 
         Args:
-            head: The costs of the first call.
+            scheduler: The member's.
+            head: The costs of its first call.
             limits: Those of all members.
             members: By how many they are divided.
         """
         now = self._clock()
         if self._from > now + CHUNK * 1_000:
-            return None
+            return
         rates = [amount / per / members for _, amount, per, _ in limits]
         units = tuple(
-            max(own, math.floor(rate * PIECE)) for own, rate in zip(head, rates, strict=True)
+            max(float(own), math.floor(rate * PIECE)) for own, rate in zip(head, rates, strict=True)
         )
         length = max((u / rate for u, rate in zip(units, rates, strict=True)), default=0.0)
         start = max(self._from, now)
@@ -109,4 +115,4 @@ class Alone:
             start += int(length * self._chance.random() * 1e9)
         self._from = start + int(length * 1e9)
         self._units = [a + b for a, b in zip(self._units, units, strict=True)]
-        return start, units
+        scheduler._lease_grant(start, tuple(map(float, head)), units)

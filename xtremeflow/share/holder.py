@@ -22,14 +22,15 @@ from xtremeflow.share.alone import Alone
 from xtremeflow.share.demand import Demand, at_most
 from xtremeflow.share.keeper import Keeper, KeeperLoop, Terms, Unreachable, Unusable
 from xtremeflow.share.offset import Offset
+from xtremeflow.share.pauses import US, Pauses
 from xtremeflow.share.place import ShareError
+from xtremeflow.share.records import Ask
 from xtremeflow.share.rows import Described, Lesson, Taken, described_from, taken_from
-from xtremeflow.share.timeline import CHUNK, Ask
+from xtremeflow.share.timeline import CHUNK
 from xtremeflow.values.limits import Definition
 
 logger = logging.getLogger("xtremeflow")
 
-US = 1_000  # ns
 BUSY, IDLE = 1.0, 10.0  # seconds between two asks of a member that holds or wants something, or not
 BUSY_PATIENCE, IDLE_PATIENCE = 2_500_000, 25_000_000  # microseconds
 FEW = 16  # members
@@ -73,7 +74,7 @@ class Holder:
         self._changes: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._heard: list[str] = []
         self._closed = self._joined = False
-        self._episodes = self._paused_until = 0  # of the scheduler, as far as they are told
+        self._pauses = Pauses(self._clock, self._offset)
         self._until = -1  # when the present chunk lapses, in ns
         self._sent_at = self._answered_at = 0  # the last ask, and the last answer, in ns
         self._must_speak = self._is_active = False
@@ -135,8 +136,8 @@ class Holder:
         self.slots = described.slots
         self.known = described.version, described.belief
         if not self._joined:
-            self._epoch, self._generation = described.epoch, described.generation
-            self._operations = described.operations
+            self._epoch, self._operations = described.epoch, described.operations
+            self._pauses.generation = described.generation
             self._first_end = self._offset.here(described.end) if described.end else 0
         scheduler = self._scheduler()
         for index, (old, new) in enumerate(zip(before, self.limits, strict=False)):
@@ -149,9 +150,7 @@ class Holder:
         scheduler._lease(self)
         self._joined = True
         self._keep_nothing()
-        if self._first_end > self._clock():
-            scheduler._lease_pause(self._first_end, False, 0)
-            self._paused_until = self._first_end
+        self._pauses.begin(scheduler, self._first_end)
 
     # -- what the scheduler and the user tell, from any thread
 
@@ -211,7 +210,7 @@ class Holder:
     async def _leave(self) -> None:
         if self.reachable:
             back = (*self._unused, *self._refunded)
-            await self._command("leave", self.member, self._epoch, self._generation, *back)
+            await self._command("leave", self.member, self._epoch, self._pauses.generation, *back)
 
     async def _command(self, name: str, *arguments: Any) -> list[Any]:
         sent = self._clock()
@@ -307,7 +306,7 @@ class Holder:
             number=self._number,
             epoch=self._epoch,
             operations=self._operations,
-            generation=self._generation,
+            generation=self._pauses.generation,
             held=in_use,
             want=want,
             returned=returned + spare,
@@ -381,32 +380,14 @@ class Holder:
 
     async def _tell_pauses(self, scheduler: _core.Scheduler, state: dict[str, Any]) -> None:
         """Tells of a cooldown that calls of this member have opened or extended."""
-        episodes, end = state["generation"], state["end"]
-        fresh = episodes > self._episodes
-        if not fresh and end <= self._paused_until:
-            return
-        wait = max(0, end - state["now"]) // US
-        generation = self._generation if fresh else self._generation - 1
-        row = await self._command(
-            "refused", self._epoch, generation, wait, state["margin"] // US, state["promised"]
-        )
-        self._episodes, self._paused_until = episodes, end
-        if row[0] == "ok":
-            told = self._offset.here(int(float(row[4])))
-            self._generation = int(float(row[3]))
-            if told > end:
-                scheduler._lease_pause(told, False, episodes)
-                self._paused_until = told
+        news = self._pauses.news(state)
+        if news is not None:
+            row = await self._command("refused", self._epoch, *news)
+            self._pauses.told(scheduler, state, row)
 
     def _hear_pause(self, scheduler: _core.Scheduler, generation: int, end: int) -> None:
-        until = self._offset.here(end) if end > 0 else 0
-        is_new = generation > self._generation
-        if is_new or until > max(self._paused_until, self._clock()):
-            self._generation = max(generation, self._generation)
-            self._episodes = scheduler._lease_pause(until, is_new, self._episodes)
-            if is_new:
-                self._keep_nothing()
-            self._paused_until = max(until, self._paused_until)
+        if self._pauses.hear(scheduler, generation, end):
+            self._keep_nothing()
 
     async def _tell_changes(self) -> None:
         while self._changes:
@@ -500,11 +481,7 @@ class Holder:
         self._collect(state)
         if state["has_next"] or state["waiting"] == 0:
             return
-        head = tuple(float(each) for each in state["head"])
-        chunk = self._alone.chunk(head, self.limits, self._members)
-        if chunk is not None:
-            start, units = chunk
-            scheduler._lease_grant(start, head, units)
+        self._alone.grant(scheduler, state["head"], self.limits, self._members)
 
     def _owe(self) -> None:
         """Charges the account for what was used without it."""

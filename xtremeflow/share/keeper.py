@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
-from xtremeflow.share.timeline import Row
+from xtremeflow.share.records import Row
 
 Result = TypeVar("Result")
 Outage = Literal["share", "wait"]

@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from xtremeflow.share.timeline import Row, Timeline
+from xtremeflow.share.records import Row
+from xtremeflow.share.timeline import Timeline
 
 
 @dataclass

@@ -21,7 +21,7 @@ from xtremeflow.share.keeper import KeeperLoop, KeptShare, Terms, Unreachable, U
 from xtremeflow.share.outside import OUTSIDE
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.ray_account import RayAccount
-from xtremeflow.share.timeline import Row
+from xtremeflow.share.records import Row
 
 SCHEME = "ray"
 FORM = "'ray:NAME'"

@@ -2,7 +2,7 @@
 
 Each member has two connections of its own: one for commands, one for messages. A command is never
 cancelled: one that takes too long ends its connection. The commands are one script
-(timeline.lua), which is called by its digest, and sent where the server does not know it. All keys
+(script.py), which is called by its digest, and sent where the server does not know it. All keys
 of an account have one hash tag, so that they lie in one slot of a cluster.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
-import importlib.resources
 import math
 import os
 import weakref
@@ -24,8 +23,9 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlsplit, urlunsplit
 from xtremeflow.share.background import Background
 from xtremeflow.share.keeper import KeeperLoop, KeptShare, Terms, Unreachable, Unusable, end
 from xtremeflow.share.place import ShareError
+from xtremeflow.share.records import Row
 from xtremeflow.share.rows import status_from, texts
-from xtremeflow.share.timeline import Row
+from xtremeflow.share.script import script
 
 SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
 FORM = "'redis://HOST:PORT/0#NAME'"
@@ -126,8 +126,7 @@ class RedisKeeper:
         self._member = member
         self._pool = self._pool_of(share)
         self._keys = [f"xtremeflow:{{{share.name}}}:{kind}" for kind in KINDS]
-        text = importlib.resources.files("xtremeflow.share").joinpath("timeline.lua")
-        self._script = text.read_text("utf-8")
+        self._script = script()
         self._digest = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._connection: Any = None
         self._news: Any = None

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import astuple, dataclass
 from typing import Any, cast
 
-from xtremeflow.share.timeline import START, Ask, Row
+from xtremeflow.share.records import Ask, Row
+from xtremeflow.share.timeline import START
 from xtremeflow.values.limits import Definition
 
 Lesson = tuple[int, Definition, float | None]

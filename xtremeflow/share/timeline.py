@@ -4,19 +4,20 @@ A member asks for a *chunk* of its demand and is told from when on it may use it
 charged at once, so a member that dies loses quota and never admits too much. Chunks follow each
 other in the order in which members ask. Within its chunk a member keeps the pace of the limits.
 
-`timeline.lua` is the same, operation for operation, for a Valkey or Redis server: a change of one
-is a change of the other, and the tests compare the answers. Instants and lengths are microseconds
-of the place's own clock, so members' clocks do not matter. Each method is one command, takes
-``now``, and returns a row of numbers and texts. `published` collects the messages that it sends:
-pairs of a member, or "" for all, and a text.
+The script of a Valkey or Redis server (script.py) is the same, operation for operation: a change
+of one is a change of the other, and the tests compare the answers. Instants and lengths are
+microseconds of the place's own clock, so members' clocks do not matter. Each method is one command,
+takes ``now``, and returns a row of numbers and texts. `published` collects the messages that it
+sends: pairs of a member, or "" for all, and a text.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
+
+from xtremeflow.share.records import Ask, Bucket, Record, Row
 
 CHUNK = 200_000  # a chunk's calls cost the gain of this time, divided by the members, or more;
 TRIPS = 3  # if so many round trips take longer, the gain of that time,
@@ -32,70 +33,7 @@ SILENCE = 30_000_000  # a member that says nothing for so long is dead
 MINUTE = 60_000_000  # after this time without a change the margin loses a 16th
 CHECK = 1_000_000  # after this time another look at a member that is overdue
 
-Row = list[Any]
 NOW, END, START = 1, 6, 17  # places of the instants in an answer to an ask
-
-
-@dataclass
-class Bucket:
-    """A limit: its definition, and a bucket whose instant may lie ahead."""
-
-    name: str
-    amount: float
-    per: float  # seconds
-    capacity: float
-    level: float = 0.0
-    at: int = 0
-    late: float = 0.0  # units that came back late, less those of long ago
-    late_at: int = 0
-    used: float = 0.0
-
-    @property
-    def rate(self) -> float:
-        """Units a microsecond."""
-        return self.amount / self.per / 1e6
-
-
-@dataclass
-class Record:
-    """A member."""
-
-    connection: str
-    seen: int
-    number: int = 0  # of its last ask,
-    reply: Row = field(default_factory=list[Any])  # and the answer, for a repetition
-    slots: int = 0  # that it has,
-    held: int = 0  # of which it uses so many,
-    want: int = 0  # and would use so many
-    start: int = 0  # of its last chunk
-    units: list[float] = field(default_factory=list[float])
-    used: list[float] = field(default_factory=list[float])
-    waits: int = 0
-
-
-@dataclass
-class Ask:
-    """An ask of a member. Vectors have a number for each limit."""
-
-    number: int
-    epoch: str
-    operations: int  # those of the account, as the member knows it
-    generation: int
-    held: int
-    want: int
-    returned: int  # slots that it gives back
-    count: int  # calls that wait and have no chunk; 0: it asks for none; -1: none wait
-    exact: int  # the first of them, which are a chunk, and whose costs these are exactly
-    parts: int  # if so many members divide the limits; 0: that is not known
-    trip: int  # so long it waits for the answer
-    patience: int  # the member speaks again within this time
-    connection: str
-    token: str  # a new epoch, if one is needed
-    unused: Sequence[float]  # of its chunks
-    refunded: Sequence[float]  # below 0: charged in addition
-    head: Sequence[float]  # cost of the first of these calls,
-    mean: Sequence[float]  # and the mean of the others
-    used: Sequence[float]  # dispatched so far
 
 
 class Timeline:

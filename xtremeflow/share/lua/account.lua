@@ -1,0 +1,84 @@
+-- A timeline for a Valkey or Redis server: see timeline.py, which says the same in Python and
+-- explains it. A change of one is a change of the other. This file and the others beside it are
+-- parts of one script, see script.py. This one reads and writes the account.
+--
+-- KEYS: the account; its members; when each speaks again at the latest; when each has asked last;
+--       those that wait for slots.
+-- ARGV: the command, and what it takes. Numbers go and come as texts of 17 digits.
+
+local CHUNK, TRIPS, LONGEST, FORGET, CLOSED = 200000, 3, 1000000, 8, 1.5
+local LATE_AT_ONCE, RECOVERY, ROUNDING = 50000, 14, 1e-9
+local ACTIVE, SILENCE, MINUTE, CHECK = 1000000, 30000000, 60000000, 1000000
+local NOW, END, START = 2, 7, 18 -- places of the instants in an answer to an ask
+local KEPT = 86400000 -- ms for which an account without commands is kept
+
+local command, next_argument = ARGV[1], 2
+
+local function text()
+  next_argument = next_argument + 1
+  return ARGV[next_argument - 1]
+end
+
+local function number()
+  return tonumber(text())
+end
+
+local function numbers(n)
+  local row = {}
+  for i = 1, n do
+    row[i] = number()
+  end
+  return row
+end
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
+local packed = redis.call('GET', KEYS[1])
+local account = packed and cmsgpack.unpack(packed)
+
+local function told(row)
+  for i, value in ipairs(row) do
+    row[i] = type(value) == 'number' and string.format('%.17g', value) or value
+  end
+  return row
+end
+
+local function member_of(name)
+  local found = redis.call('HGET', KEYS[2], name)
+  return found and cmsgpack.unpack(found)
+end
+
+local function keep(name, record)
+  redis.call('HSET', KEYS[2], name, cmsgpack.pack(record))
+end
+
+local function save()
+  redis.call('SET', KEYS[1], cmsgpack.pack(account), 'PX', KEPT)
+  if now - account.touched > MINUTE then
+    account.touched = now
+    for i = 2, #KEYS do
+      redis.call('PEXPIRE', KEYS[i], KEPT)
+    end
+  end
+end
+
+local function publish(member, message)
+  local channel = KEYS[1] .. ':news'
+  redis.call('PUBLISH', member == '' and channel or channel .. ':' .. member, message)
+end
+
+local function begin(token, limits, slots)
+  account = {
+    epoch = token, operations = 0, version = 1, generation = 0, last = now, ['end'] = 0,
+    closed = now + math.floor(CLOSED * CHUNK), span = CHUNK, margin = 0, margin_at = now, out = 0,
+    wanting = 0, ticket = 0, flying = 0, waiting = 0, slots = slots, touched = 0, limits = {},
+  }
+  for i, limit in ipairs(limits) do
+    account.limits[i] = {
+      name = limit[1], amount = limit[2], per = limit[3], capacity = limit[4], level = 0, at = now,
+      late = 0, late_at = now, used = 0,
+    }
+  end
+  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+  publish('', 'epoch')
+end

@@ -1,0 +1,104 @@
+-- Time and levels, and the chunks that are taken from them.
+
+local function rate_of(line)
+  return line.amount / line.per / 1e6
+end
+
+local function room_of(line)
+  return math.max(0, line.capacity - rate_of(line) * account.margin)
+end
+
+local function tick()
+  local shorter = math.floor(math.max(0, now - account.last) / FORGET)
+  account.span = math.max(CHUNK, account.span - shorter)
+  local back = account.last - now
+  if back > 0 then
+    account['end'] = account['end'] - back
+    account.closed = account.closed - back
+    account.margin_at = account.margin_at - back
+    for _, line in ipairs(account.limits) do
+      line.at = line.at - back
+      line.late_at = line.late_at - back
+    end
+    local members = redis.call('HGETALL', KEYS[2])
+    for i = 1, #members, 2 do
+      local record = cmsgpack.unpack(members[i + 1])
+      record.start = record.start - back
+      keep(members[i], record)
+    end
+  end
+  account.last = now
+  account.operations = account.operations + 1
+  if account.margin > 0 and now - account.margin_at > MINUTE then
+    account.margin = math.floor(account.margin * 15 / 16)
+    account.margin_at = now
+  end
+  for _, line in ipairs(account.limits) do
+    local rate = rate_of(line)
+    if now > line.at then
+      line.level = math.min(room_of(line), line.level + rate * (now - line.at))
+      line.at = now
+    end
+    line.late = math.max(0, line.late - rate / RECOVERY * (now - line.late_at))
+    line.late_at = now
+  end
+end
+
+local function define(line, amount, per, capacity)
+  line.amount, line.per, line.capacity = amount, per, capacity
+  line.level = math.min(line.level, room_of(line))
+end
+
+local function give_back(unused, refunded)
+  for i, line in ipairs(account.limits) do
+    line.used = line.used - (unused[i] + refunded[i])
+    local taken = math.max(0, math.min(unused[i], rate_of(line) * LATE_AT_ONCE - line.late))
+    line.late = line.late + taken
+    line.level =
+      math.min(math.max(line.level, room_of(line)), line.level + taken + refunded[i])
+  end
+end
+
+local function lengthen(ask)
+  local longer = math.min(LONGEST, TRIPS * ask.trip) - account.span
+  if longer > 0 then
+    account.span = account.span + longer
+    if now < account.closed then
+      account.closed = account.closed + math.floor(CLOSED * longer)
+    end
+  end
+end
+
+local function grant(record, ask, active)
+  if ask.count < 1 then
+    return {-1}
+  end
+  local earliest = now + math.floor(ask.trip * 3 / 4)
+  local start = math.max(earliest, account['end'], account.closed)
+  local behind = ask.count - 1
+  for i, line in ipairs(account.limits) do
+    local head, mean, rate = ask.head[i], ask.mean[i], rate_of(line)
+    local lack = math.min(head, room_of(line)) - line.level
+    start = math.max(start, lack > 0 and line.at + lack / rate or line.at)
+    if mean > 0 and active ~= ask.parts then
+      behind = math.min(behind, (rate * account.span / active - head) / mean - ROUNDING)
+    end
+  end
+  if active == ask.parts then
+    behind = math.min(behind, ask.exact - 1)
+  end
+  behind = math.ceil(math.max(0, behind))
+  record.start, record.units = math.ceil(start), {}
+  local chunk = {record.start}
+  for i, line in ipairs(account.limits) do
+    local gained = line.level + rate_of(line) * (record.start - line.at)
+    local level = math.max(line.level, math.min(room_of(line), gained))
+    local units = ask.head[i] + math.floor(behind * ask.mean[i] + 0.5)
+    line.level, line.at = level - units, record.start
+    line.used = line.used + units
+    record.units[i] = units
+    chunk[#chunk + 1] = level
+    chunk[#chunk + 1] = units
+  end
+  return chunk
+end
