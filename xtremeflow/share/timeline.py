@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xtremeflow.share.records import Ask, Bucket, Record, Row
+from xtremeflow.share.scores import Scores
 
 CHUNK = 200_000  # a chunk's calls cost the gain of this time, divided by the members, or more;
 TRIPS = 3  # if so many round trips take longer, the gain of that time,
@@ -52,9 +53,7 @@ class Timeline:
         self.slots = slots
         self.limits = [Bucket(name, a, p, c, at=now, late_at=now) for name, a, p, c in limits]
         self.members: dict[str, Record] = {}
-        self.deadlines: dict[str, int] = {}
-        self.asked: dict[str, int] = {}
-        self.line: dict[str, int] = {}
+        self.deadlines, self.asked, self.line = Scores(), Scores(), Scores()
         self.published.append(("", "epoch"))  # to those that do not know that it was lost
 
     # -- members
@@ -85,7 +84,7 @@ class Timeline:
             self.version += 1
         record = self.members.setdefault(member, Record(connection, now))
         record.connection, record.seen = connection, now
-        self.deadlines[member] = now + patience
+        self.deadlines.set(member, now + patience)
         return self._described(now)
 
     def describe(self, now: int) -> Row:
@@ -133,19 +132,19 @@ class Timeline:
         self.flying -= record.held
         self.wanting -= record.want > 0
         self.waiting -= record.waits > 0
-        for row in (self.deadlines, self.asked, self.line):
-            row.pop(member, None)
+        for scores in (self.deadlines, self.asked, self.line):
+            scores.discard(member)
 
     def _find_dead(self, now: int, member: str) -> Row:
         """Buries the most overdue member, or returns it for a look at its connection."""
-        suspect = min(self.deadlines, key=lambda each: (self.deadlines[each], each))
-        if self.deadlines[suspect] >= now or suspect == member:
+        deadline, suspect = self.deadlines.first()
+        if deadline >= now or suspect == member:
             return ["", "", 0]
         record = self.members[suspect]
         if now - record.seen > SILENCE:
             self._bury(now, suspect)
             return ["", "", 0]
-        self.deadlines[suspect] = now + CHECK
+        self.deadlines.set(suspect, now + CHECK)
         return [suspect, record.connection, record.seen]
 
     # -- time and levels
@@ -215,16 +214,15 @@ class Timeline:
         record.number, record.seen = ask.number, now
         self.waiting += (ask.count > 0) - (record.waits > 0)
         record.connection, record.used, record.waits = ask.connection, list(ask.used), ask.count
-        self.deadlines[member] = now + ask.patience
+        self.deadlines.set(member, now + ask.patience)
         suspect = self._find_dead(now, member)
         self._ask_slots(member, ask)
         if ask.count > 0:
-            self.asked[member] = now
+            self.asked.set(member, now)
         elif ask.count < 0:
-            self.asked.pop(member, None)
+            self.asked.discard(member)
         self._lengthen(now, ask)
-        since = now - max(ACTIVE, 2 * self.span)
-        active = max(1, sum(at > since for at in self.asked.values()))
+        active = max(1, self.asked.above(now - max(ACTIVE, 2 * self.span)))
         chunk = self._grant(now, record, ask, active)
         record.reply = ["taken", now, self.epoch, self.operations, self.version, self.generation]
         record.reply += [self.end, active, self.span, len(self.members), self.flying, self.waiting]
@@ -292,13 +290,16 @@ class Timeline:
         self.out += slots - record.slots
         record.slots = slots
         if slots >= ask.want:
-            self.line.pop(member, None)
+            self.line.discard(member)
         elif member not in self.line:
-            self.ticket += 1
-            self.line[member] = self.ticket
+            self._wait_for_slots(member)
         self._hand_out(member)
         if member in self.line and len(self.line) == 1:
             self.published.append(("", "crowd"))
+
+    def _wait_for_slots(self, member: str) -> None:
+        self.ticket += 1
+        self.line.set(member, self.ticket)
 
     def _hand_out(self, asking: str) -> None:
         """Gives free slots to those that wait, in turn."""
@@ -306,7 +307,7 @@ class Timeline:
             return
         fair = self.slots // max(1, self.wanting)
         while self.out < self.slots and self.line:
-            first = min(self.line, key=lambda each: self.line[each])
+            _, first = self.line.first()
             record = self.members[first]
             give = min(self.slots - self.out, record.want - record.slots)
             if len(self.line) > 1:
@@ -314,10 +315,9 @@ class Timeline:
             self.out += give
             record.slots += give
             if record.slots >= record.want:
-                del self.line[first]
+                self.line.discard(first)
             else:
-                self.ticket += 1
-                self.line[first] = self.ticket
+                self._wait_for_slots(first)
             if first != asking:
                 self.published.append((first, f"slots {record.slots} {self.operations}"))
 
