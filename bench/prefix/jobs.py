@@ -59,7 +59,13 @@ KINDS = [
         "300 x 3, vLLM, room for 30 %", "vllm", "m", 300, 3, 6144, 200, 100, system=2048,
         slots=16, cache_room=int(0.3 * 300 * 6144) + 2048,
     ),
+    Kind(
+        "150 x 20, Anthropic, 20 at a time", "anthropic", "claude-sonnet-4-5", 150, 20, 4096, 200,
+        200, limits={"rpm": None, "itpm": None, "otpm": None}, slots=20,
+    ),
 ]  # fmt: skip
+DRAWN = [*KINDS[:3], KINDS[4]]  # both ways do the same at the others
+OVER_HTTP = KINDS[1:3]
 
 
 def scheduler_for(kind: Kind) -> TokenRateScheduler:
@@ -221,8 +227,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--plot", type=Path, metavar="FOLDER", help="draw the picture there")
     options = parser.parse_args(argv)
     if options.plot is not None:
-        drawn = [kind for kind in KINDS if kind.profile != "deepseek"]  # both ways do the same
-        kinds = [kind.quick for kind in drawn] if options.quick else drawn
+        kinds = [kind.quick for kind in DRAWN] if options.quick else DRAWN
         ways = {"no word of prefixes": "arrival order", 'prefix="auto"': 'prefix="auto"'}
         plot.draw(options.plot, kinds, {name: WAYS[way] for name, way in ways.items()})
         return 0
@@ -230,9 +235,7 @@ def main(argv: Sequence[str]) -> int:
         print(trace.report(options.trace))
         return 0
     if options.http:
-        kinds = [kind for kind in KINDS if kind.profile in ("openai", "anthropic")][1:]
-        if options.quick:
-            kinds = [kind.quick for kind in kinds]
+        kinds = [kind.quick for kind in OVER_HTTP] if options.quick else OVER_HTTP
         print(over_http.report(kinds, scheduler_for))
         return 0
     for kind in KINDS:

@@ -2,6 +2,9 @@
 
 #include "core/sum.h"
 
+#define RENEW_NS INT64_C(10000000000) /* 10 s before a group is cold: time to be admitted */
+enum { RENEW_PART = 33 };             /* or 3 % of its life, of one that is long */
+
 /* ---- the table ---- */
 
 void xf_groups_free(xf_groups *all, const xf_alloc *alloc)
@@ -71,7 +74,7 @@ xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, xf_gro
     xf_group *g = all->spare;
     all->spare = g->spare;
     all->n_open++;
-    *g = (xf_group){.index = g->index, .hold_ns = hold_ns, .ttl_ns = ttl_ns};
+    *g = (xf_group){.index = g->index, .hold_ns = hold_ns, .ttl_ns = ttl_ns, .renew_at = XF_NEVER};
     if (trunk != NULL) {
         join(g, trunk);
     }
@@ -137,13 +140,37 @@ static bool lead(xf_groups *all, xf_group *g, const xf_call *c, int64_t at)
     return true;
 }
 
+/* When a group fades whose last call was admitted at `at`. */
+static int64_t fades_at(const xf_group *g, int64_t at)
+{
+    int64_t before = g->ttl_ns / RENEW_PART;
+    if (before < RENEW_NS) {
+        before = g->ttl_ns / 2 < RENEW_NS ? g->ttl_ns / 2 : RENEW_NS;
+    }
+    return g->ttl_ns != XF_NEVER ? xf_sum(at, g->ttl_ns - before) : XF_NEVER;
+}
+
 xf_group *xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at)
 {
     xf_group *last = NULL;
-    for (; g != NULL && lead(all, g, c, at); g = g->trunk) {
-        last = g;
+    bool leads = true;
+    for (; g != NULL; g = g->trunk) {
+        leads = leads && lead(all, g, c, at);
+        last = leads || g->fades ? g : last;
+        g->fades = false;
+        g->renew_at = fades_at(g, at);
     }
     return last;
+}
+
+void xf_group_change(xf_groups *all, xf_group *g)
+{
+    if (xf_group_is_warming(g)) {
+        xf_group_lapse(all, g);
+    } else {
+        g->fades = !g->fades;
+        g->renew_at = XF_NEVER; /* once, until a call is admitted */
+    }
 }
 
 void xf_group_lapse(xf_groups *all, xf_group *g)
@@ -192,17 +219,20 @@ xf_group *xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spen
     return last;
 }
 
-void xf_group_looked_up(xf_groups *all, xf_group *g, bool found, bool is_free, int64_t now)
+bool xf_group_looked_up(xf_groups *all, xf_group *g, bool found, bool is_free, int64_t now)
 {
     all->reads_free = found && is_free;
     g->sure = found;
     g->misses = found ? 0 : g->misses + 1;
-    if (g->misses >= XF_MISSES && g->leader == NULL) {
-        g->warm_until = 0;
-        g->spent_ns = 0;
-        g->misses = 0;
-        g->missed_at = now;
+    if (g->misses < XF_MISSES || g->leader != NULL) {
+        return false;
     }
+    g->warm_until = 0;
+    g->spent_ns = 0;
+    g->misses = 0;
+    g->missed_at = now;
+    g->fades = false;
+    return true;
 }
 
 int64_t xf_group_saving(const xf_groups *all, const xf_group *g)

@@ -14,6 +14,11 @@
  * hold *lapses*: the group counts as warm. The callers give both times, in ns. Where they change
  * them while it warms, the old ones count for that hold. A group with a bound of 0 is never held.
  *
+ * A warm group *fades* some time before it is cold, if calls of it wait by then: the first one goes
+ * before older calls of other groups, and so prolongs the life, see queue.h. That time is counted
+ * from the last call that was admitted, because its answer will prolong the life, too. A group that
+ * fades does so until a call of it is admitted, or it is cold.
+ *
  * A group may be a *branch*: its prefix goes on from a shorter one, that of its *trunk*, which may
  * be a branch itself. The leader of a branch writes the prefix of a cold trunk, too, so it leads
  * both, and all calls of the trunk and of its other branches are held until the trunk is warm. Then
@@ -52,12 +57,14 @@ typedef struct xf_group {
     int64_t lapsed_until;             /* and until when it is warm if the hold lapses */
     int64_t missed_at;  /* calls dispatched earlier do not warm it, but for a leader */
     int64_t warm_until; /* not warming: it is warm before, cold from then on */
+    int64_t renew_at;   /* warm: it fades from then on, or XF_NEVER */
     uint32_t index;
     uint32_t live;    /* calls that have joined and not ended, and branches */
     uint32_t waiting; /* calls in the queue, those of its branches included */
-    uint32_t place;   /* in the heap of holds, see queue.h */
+    uint32_t place;   /* in the heap of changes, see queue.h */
     uint32_t misses;  /* calls in a row that did not find the prefix */
     bool closed;
+    bool fades;
     bool sure;              /* an answer says that it can be read, and none has missed it since */
     struct xf_group *spare; /* not in use: the next one that is not */
 } xf_group;
@@ -104,6 +111,31 @@ static inline bool xf_group_is_held(const xf_group *g)
     return g != NULL;
 }
 
+/* Whether it fades, or a trunk of it does. */
+static inline bool xf_group_is_fading(const xf_group *g)
+{
+    while (g != NULL && !g->fades) {
+        g = g->trunk;
+    }
+    return g != NULL;
+}
+
+/* The instant at which time alone changes it while calls wait: its hold lapses, or it begins to
+   fade, or ends. XF_NEVER if there is none. */
+static inline int64_t xf_group_changes_at(const xf_group *g)
+{
+    if (xf_group_is_warming(g)) {
+        return g->held_until;
+    }
+    if (g->fades) {
+        return g->warm_until;
+    }
+    return g->renew_at < g->warm_until ? g->renew_at : XF_NEVER;
+}
+
+/* Makes that change. */
+void xf_group_change(xf_groups *all, xf_group *g);
+
 /* Walks the branches below `top`, and theirs, each after its trunk: returns the one that follows
    `g`, or NULL after the last. */
 xf_group *xf_group_next_below(const xf_group *top, xf_group *g);
@@ -115,8 +147,9 @@ static inline bool xf_group_is_due(const xf_group *g, int64_t now)
 }
 
 /* Notes that `c` of the group was admitted at `at`, and not held. It leads the group if that is
-   cold, and then its trunk if that is cold, and so on. Returns the last of these, which hold their
-   other calls from now on, or NULL. */
+   cold, and then its trunk if that is cold, and so on: these hold their other calls from now on. It
+   ends the fading of others. Returns the last one of the group and its trunks for which either is
+   true, or NULL. */
 xf_group *xf_group_admitted(xf_groups *all, xf_group *g, const xf_call *c, int64_t at);
 
 /* Ends a hold that has reached its bound. */
@@ -132,9 +165,9 @@ xf_group *xf_group_warmed(xf_groups *all, xf_group *g, const xf_call *c, int64_t
 xf_group *xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spends, int64_t now);
 
 /* Notes whether the answer to a call says that the prefix was `found` in the cache, and that this
-   `is_free`: not charged. After XF_MISSES in a row that did not find it, a warm group becomes cold.
- */
-void xf_group_looked_up(xf_groups *all, xf_group *g, bool found, bool is_free, int64_t now);
+   `is_free`: not charged. After XF_MISSES in a row that did not find it, a warm group becomes cold:
+   then returns true. */
+bool xf_group_looked_up(xf_groups *all, xf_group *g, bool found, bool is_free, int64_t now);
 
 /* Returns the tokens that the provider will not charge a call of the group for, which passes before
    g->warm_until: those of the prefix, once answers have shown that a prefix which is found costs

@@ -38,10 +38,11 @@ void xf_grouped_lost(xf_scheduler *s, const xf_call *c, bool spends)
 
 void xf_grouped_warmed(xf_scheduler *s, const xf_call *c)
 {
-    xf_group *held = xf_group_warmed(&s->queue.groups, group_of(s, c), c, s->now);
+    xf_group *g = group_of(s, c), *held = xf_group_warmed(&s->queue.groups, g, c, s->now);
     if (held != NULL) {
         release(s, held);
     }
+    xf_queue_relive(&s->queue, g);
 }
 
 bool xf_grouped_is_held(xf_scheduler *s, const xf_call *c)
@@ -79,14 +80,14 @@ void xf_grouped_leave(xf_scheduler *s, xf_call *c, xf_group *g)
     xf_queue_forget(&s->queue, g);
 }
 
-void xf_grouped_let_go(xf_scheduler *s, int64_t at)
+void xf_grouped_change(xf_scheduler *s, int64_t at)
 {
     int64_t next = at;
     if (s->anchor < at) {
         s->anchor = at;
     }
-    for (xf_group *g; (g = xf_queue_first_hold(&s->queue, &next)) != NULL && next == at;) {
-        xf_group_lapse(&s->queue.groups, g);
+    for (xf_group *g; (g = xf_queue_first_change(&s->queue, &next)) != NULL && next == at;) {
+        xf_group_change(&s->queue.groups, g);
         xf_queue_regroup(&s->queue, g);
     }
 }
@@ -146,14 +147,16 @@ void xf_looked_up(xf_scheduler *s, const xf_call *c, bool found, bool is_free, i
     xf_begin(s, now);
     xf_group *g = group_of(s, c);
     if (g != NULL && (found || !c->led)) {
-        xf_group_looked_up(&s->queue.groups, g, found, is_free, s->now);
+        if (xf_group_looked_up(&s->queue.groups, g, found, is_free, s->now)) {
+            xf_queue_regroup(&s->queue, g);
+        }
         xf_look_again(s); /* the head may cost less now, or more */
     }
 }
 
-xf_call *xf_first_hold(const xf_scheduler *s, int64_t *at)
+xf_call *xf_first_change(const xf_scheduler *s, int64_t *at)
 {
-    (void)xf_queue_first_hold(&s->queue, at);
-    const xf_heap_entry *first = xf_heap_top(&s->queue.held);
-    return first != NULL ? ((const xf_flow *)first->item)->calls.first : NULL;
+    (void)xf_queue_first_change(&s->queue, at);
+    const xf_heap_entry *held = xf_heap_top(&s->queue.held);
+    return held != NULL ? ((const xf_flow *)held->item)->calls.first : xf_queue_head(&s->queue);
 }

@@ -1,5 +1,5 @@
 /*
- * Calls of groups: when their holds end, and what that changes for the queue. The operations on
+ * Calls of groups: when their groups change, and what that changes for the queue. The operations on
  * groups, which scheduler.h declares, are made here. The functions below do for a call of a group
  * what the other operations owe it. For a call without a group they do nothing more.
  */
@@ -27,7 +27,8 @@ void xf_grouped_warmed(xf_scheduler *s, const xf_call *c);
 /* Takes `c` out of its group `g`, for good. */
 void xf_grouped_leave(xf_scheduler *s, xf_call *c, xf_group *g);
 
-/* Ends the holds whose bound is `at`, the earliest one. Their calls may go from then on. */
-void xf_grouped_let_go(xf_scheduler *s, int64_t at);
+/* Changes the groups that time alone changes at `at`, the earliest such instant. From then on their
+   calls may go, or go in another order. */
+void xf_grouped_change(xf_scheduler *s, int64_t at);
 
 #endif

@@ -9,7 +9,8 @@ void xf_queue_init(xf_queue *q)
     xf_heap_init(&q->held, offsetof(xf_flow, place));
     xf_heap_init(&q->used_up, offsetof(xf_flow, place));
     xf_heap_init(&q->deadlines, offsetof(xf_call, deadline_place));
-    xf_heap_init(&q->holds, offsetof(xf_group, place));
+    xf_heap_init(&q->fading, offsetof(xf_flow, place));
+    xf_heap_init(&q->changes, offsetof(xf_group, place));
 }
 
 void xf_queue_free(xf_queue *q, const xf_alloc *alloc)
@@ -27,7 +28,8 @@ void xf_queue_free(xf_queue *q, const xf_alloc *alloc)
     xf_heap_free(&q->held, alloc);
     xf_heap_free(&q->used_up, alloc);
     xf_heap_free(&q->deadlines, alloc);
-    xf_heap_free(&q->holds, alloc);
+    xf_heap_free(&q->fading, alloc);
+    xf_heap_free(&q->changes, alloc);
     xf_groups_free(&q->groups, alloc);
     xf_queue_init(q);
 }
@@ -81,7 +83,8 @@ static xf_flow *take_flow(xf_queue *q, int priority, const xf_alloc *alloc)
         return f;
     }
     if (!xf_heap_reserve(&q->flows, n + 1, alloc) || !xf_heap_reserve(&q->held, n + 1, alloc) ||
-        !xf_heap_reserve(&q->used_up, n + 1, alloc) || !reserve_flow(q, n, alloc)) {
+        !xf_heap_reserve(&q->used_up, n + 1, alloc) || !xf_heap_reserve(&q->fading, n + 1, alloc) ||
+        !reserve_flow(q, n, alloc)) {
         return NULL;
     }
     f = alloc->realloc(alloc->ctx, NULL, sizeof(*f));
@@ -153,14 +156,14 @@ static xf_call *last_older(const xf_flow *f, const xf_call *c)
 }
 
 /* The place of a flow among the others: by priority, then by the number of the call that its turn
-   began with, or of its first call. 2**48 calls fit in. */
+   began with, or of its first call. */
 static uint64_t rank_in_heap(const xf_flow *f)
 {
     uint64_t number = f->calls.first->number;
     if (f->turn_left > 0 && number < f->turn_until && f->turn_since < number) {
         number = f->turn_since;
     }
-    return (uint64_t)(XF_MAX_PRIORITY - f->priority) << 48 | number;
+    return (uint64_t)(XF_MAX_PRIORITY - f->priority) << XF_NUMBER_BITS | number;
 }
 
 /* Whether a flow has used its turn up, and its first call has waited for that. */
@@ -176,6 +179,9 @@ static xf_heap *heap_for(xf_queue *q, const xf_flow *f)
     }
     if (xf_group_is_held(f->group)) {
         return &q->held;
+    }
+    if (xf_group_is_fading(f->group)) {
+        return &q->fading;
     }
     return q->gives_way && has_used_up(f) ? &q->used_up : &q->flows;
 }
@@ -197,14 +203,17 @@ static void arrange(xf_queue *q, xf_flow *f)
     f->heap = heap;
 }
 
-/* Puts a group into the heap of holds, or takes it out if it does not hold calls. */
-static void arrange_hold(xf_queue *q, xf_group *g)
+/* Puts a group into its place in the heap of changes, or takes it out if time alone changes nothing
+   for calls of it that wait. */
+static void arrange_change(xf_queue *q, xf_group *g)
 {
-    bool holds = g->waiting > 0 && xf_group_is_warming(g);
-    if (holds && g->place == 0) {
-        xf_heap_push(&q->holds, (uint64_t)g->held_until, g);
-    } else if (!holds && g->place != 0) {
-        xf_heap_remove(&q->holds, g);
+    int64_t at = g->waiting > 0 ? xf_group_changes_at(g) : XF_NEVER;
+    if (at != XF_NEVER && g->place == 0) {
+        xf_heap_push(&q->changes, (uint64_t)at, g);
+    } else if (at != XF_NEVER) {
+        xf_heap_rekey(&q->changes, (uint64_t)at, g);
+    } else if (g->place != 0) {
+        xf_heap_remove(&q->changes, g);
     }
 }
 
@@ -240,7 +249,7 @@ static void insert(xf_queue *q, xf_call *c, xf_call *before)
     q->size++;
     for (xf_group *g = f->group; g != NULL; g = g->trunk) {
         g->waiting++;
-        arrange_hold(q, g);
+        arrange_change(q, g);
     }
 }
 
@@ -276,7 +285,7 @@ void xf_queue_leave(xf_queue *q, xf_call *c)
     q->size--;
     for (xf_group *g = f->group; g != NULL; g = g->trunk) {
         g->waiting--;
-        arrange_hold(q, g);
+        arrange_change(q, g);
     }
 }
 
@@ -307,7 +316,7 @@ xf_call *xf_queue_first_deadline(const xf_queue *q, int64_t *at)
 xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk,
                         const xf_alloc *alloc)
 {
-    return xf_heap_reserve(&q->holds, q->groups.n_open + 1, alloc)
+    return xf_heap_reserve(&q->changes, q->groups.n_open + 1, alloc)
                ? xf_groups_open(&q->groups, hold_ns, ttl_ns, trunk, alloc)
                : NULL;
 }
@@ -333,25 +342,37 @@ void xf_queue_regroup(xf_queue *q, xf_group *top)
         for (xf_flow *f = g->flows; f != NULL; f = f->sibling) {
             arrange(q, f);
         }
-        arrange_hold(q, g);
+        arrange_change(q, g);
+    }
+}
+
+void xf_queue_relive(xf_queue *q, xf_group *g)
+{
+    for (; g != NULL; g = g->trunk) {
+        arrange_change(q, g);
     }
 }
 
 void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at)
 {
     xf_flow *f = flow_of(q, c);
+    q->renewed = xf_group_is_fading(f->group);
+    if (f->group == NULL) {
+        return;
+    }
     if (f->turn_left == 0 || c->number >= f->turn_until) {
         f->turn_since = c->number;
         f->turn_until = q->next_number;
         f->turn_left = XF_TURN;
     }
     f->turn_left--;
+    xf_group *changed = xf_group_admitted(&q->groups, f->group, c, at);
+    c->led = f->group->leader == c;
     arrange(q, f);
-    xf_group *led = xf_group_admitted(&q->groups, f->group, c, at);
-    c->led = led != NULL;
-    if (c->led) {
-        xf_queue_regroup(q, led);
+    if (changed != NULL) {
+        xf_queue_regroup(q, changed);
     }
+    xf_queue_relive(q, f->group);
 }
 
 void xf_queue_give_way(xf_queue *q, bool gives_way)
@@ -364,9 +385,9 @@ void xf_queue_give_way(xf_queue *q, bool gives_way)
     }
 }
 
-xf_group *xf_queue_first_hold(const xf_queue *q, int64_t *at)
+xf_group *xf_queue_first_change(const xf_queue *q, int64_t *at)
 {
-    const xf_heap_entry *top = xf_heap_top(&q->holds);
+    const xf_heap_entry *top = xf_heap_top(&q->changes);
     *at = top != NULL ? (int64_t)top->key : XF_NEVER;
     return top != NULL ? top->item : NULL;
 }

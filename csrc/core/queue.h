@@ -17,6 +17,10 @@
  * may go, calls that its machine does not serve, while groups that are about to be warm have had no
  * turn. Such a flow is in a third heap.
  *
+ * The flows of a group that *fades* are in a fourth heap. The first of them goes before the others
+ * of its priority, so that the prefix lives on: a call that waits anyway renews it at no cost. Not
+ * two in a row, though. Else calls that are older might wait for ever, if many groups fade.
+ *
  * The cost of operations, with f flows in which calls wait:
  * - Entering, and leaving (as the first, cancelled or overdue): O(1), and O(log f) where that
  *   changes the first call of a flow. With one flow that is O(1), too. A call with a deadline, of
@@ -42,6 +46,9 @@
    https://developers.openai.com/api/docs/guides/prompt-caching */
 #define XF_TURN 14
 
+/* 2**48 calls have a number. In the key of a flow its priority stands above them. */
+#define XF_NUMBER_BITS 48
+
 typedef struct xf_flow {
     xf_list calls;       /* the waiting ones, in the order of their numbers */
     xf_call *returned;   /* the last of those that had been admitted before, or NULL. They are older
@@ -58,11 +65,12 @@ typedef struct xf_flow {
 } xf_flow;
 
 typedef struct xf_queue {
-    xf_heap flows;     /* those in which calls wait, but for those of the next two */
+    xf_heap flows;     /* those in which calls wait, but for those of the next three */
     xf_heap held;      /* those of groups that warm */
     xf_heap used_up;   /* those of other groups that have used their turn up */
+    xf_heap fading;    /* those of groups that fade and are not held */
     xf_heap deadlines; /* the waiting calls that have one */
-    xf_heap holds;     /* the groups that hold calls, by the end of the hold */
+    xf_heap changes;   /* the groups whose calls wait, by xf_group_changes_at() */
     xf_groups groups;
     xf_flow **known;  /* all flows, in the order of their creation; a call has its flow's index */
     uint32_t *ranks;  /* the indexes of the flows without a group, by priority */
@@ -72,6 +80,7 @@ typedef struct xf_queue {
     uint32_t latest; /* index of the flow of the last call without a group that was numbered */
     uint32_t size;   /* calls that wait, held ones included */
     bool gives_way;  /* flows do, that have used their turn up; see xf_queue_give_way() */
+    bool renewed;    /* the last call that was admitted had gone first because its group faded */
     uint64_t next_number;
 } xf_queue;
 
@@ -112,12 +121,23 @@ void xf_queue_leave(xf_queue *q, xf_call *c);
 /* Frees memory if there is room for many more than `n` calls. */
 void xf_queue_shrink(xf_queue *q, uint32_t n, const xf_alloc *alloc);
 
+/* A number for the priority of a flow, by its entry in a heap. */
+static inline uint64_t xf_queue_priority(const xf_heap_entry *flow)
+{
+    return flow->key >> XF_NUMBER_BITS;
+}
+
 /* The call that goes first, or NULL. Calls that are held do not go, nor those that give way. */
 static inline xf_call *xf_queue_head(const xf_queue *q)
 {
     const xf_heap_entry *top = xf_heap_top(&q->flows), *other = xf_heap_top(&q->used_up);
     if (other != NULL && xf_heap_comes_before(other, xf_heap_top(&q->held)) &&
         xf_heap_comes_before(other, top)) {
+        top = other;
+    }
+    other = xf_heap_top(&q->fading);
+    if (other != NULL && (xf_heap_comes_before(other, top) ||
+                          (!q->renewed && xf_queue_priority(other) == xf_queue_priority(top)))) {
         top = other;
     }
     return top != NULL ? ((const xf_flow *)top->item)->calls.first : NULL;
@@ -148,19 +168,25 @@ xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, xf_group *
 /* Forgets a group if it is over, and then its trunk, and so on. O(their flows). */
 void xf_queue_forget(xf_queue *q, xf_group *g);
 
-/* Notes that a call of a group was admitted at `at`. It has left the queue, or never entered it.
-   Begins a turn, and a hold if the group was cold. That costs what xf_queue_regroup() does. */
+/* Notes that a call was admitted at `at`. It has left the queue, or never entered it. If it is of a
+   group, begins a turn, and a hold if the group was cold, and ends the fading. That costs what
+   xf_queue_regroup() does. */
 void xf_queue_admitted(xf_queue *q, xf_call *c, int64_t at);
 
 /* Puts the flows of a group and of the branches below it into the heaps in which they belong, when
-   holds have begun or ended. O(these flows and branches), and O(log f) for each. */
+   a hold or the fading has begun or ended. O(these flows and branches), and O(log f) for each. */
 void xf_queue_regroup(xf_queue *q, xf_group *top);
+
+/* Notes that the life of a group and of its trunks may have changed. O(these), and O(log f) for
+   each. */
+void xf_queue_relive(xf_queue *q, xf_group *g);
 
 /* Says whether flows that have used their turn up give way to those that are held. O(flows), if
    that changes. */
 void xf_queue_give_way(xf_queue *q, bool gives_way);
 
-/* The group whose hold ends first of those that hold calls, or NULL. Stores that end in `at`. */
-xf_group *xf_queue_first_hold(const xf_queue *q, int64_t *at);
+/* The first group that time alone changes, of those whose calls wait, or NULL. Stores that instant
+   in `at`. */
+xf_group *xf_queue_first_change(const xf_queue *q, int64_t *at);
 
 #endif

@@ -79,9 +79,7 @@ static int64_t pass(xf_scheduler *s, xf_call *c, int64_t latest, uint32_t waitin
         leave_queue(s, c);
     }
     c->saved = saved;
-    if (c->grouped) {
-        xf_queue_admitted(&s->queue, c, at);
-    }
+    xf_queue_admitted(&s->queue, c, at);
     return at;
 }
 
@@ -145,15 +143,14 @@ static void expire(xf_scheduler *s, xf_call *c, int64_t deadline)
     xf_list_append(&s->outbox, c);
 }
 
-/* Plays the queue up to s->now: admits in order what can be admitted, then lets go of what was held
-   for long enough, and expires what is overdue. Ends when the head can only pass later, and knows
-   when. */
+/* Plays the queue up to s->now: admits in order what can be admitted, changes the groups that time
+   changes, and expires what is overdue. Ends when the head can only pass later, and knows when. */
 static void advance(xf_scheduler *s)
 {
-    int64_t now = s->now, first_deadline, hold_ends;
+    int64_t now = s->now, first_deadline, change;
     xf_first_deadline(s, &first_deadline);
-    xf_queue_first_hold(&s->queue, &hold_ends);
-    if (!s->changed && now < s->head_at && now < first_deadline && now < hold_ends) {
+    xf_queue_first_change(&s->queue, &change);
+    if (!s->changed && now < s->head_at && now < first_deadline && now < change) {
         return;
     }
     if (s->queue.size > 0) {
@@ -163,11 +160,11 @@ static void advance(xf_scheduler *s)
     int held_by = XF_BY_NOTHING;
     for (;;) {
         xf_call *head = xf_queue_head(&s->queue);
-        xf_queue_first_hold(&s->queue, &hold_ends);
+        xf_queue_first_change(&s->queue, &change);
         int64_t at = XF_NEVER;
         held_by = s->queue.size > 0 ? XF_BY_PREFIX : XF_BY_NOTHING;
         if (head != NULL) {
-            int64_t latest = head->deadline < hold_ends ? head->deadline : hold_ends;
+            int64_t latest = head->deadline < change ? head->deadline : change;
             at = pass(s, head, latest, s->queue.size - 1, &held_by);
             if (head->state == XF_CALL_ADMITTED) {
                 xf_list_append(&s->outbox, head);
@@ -175,8 +172,8 @@ static void advance(xf_scheduler *s)
             }
         }
         xf_call *overdue = xf_first_deadline(s, &first_deadline);
-        if (hold_ends <= now && hold_ends <= first_deadline) {
-            xf_grouped_let_go(s, hold_ends);
+        if (change <= now && change <= first_deadline) {
+            xf_grouped_change(s, change);
         } else if (first_deadline <= now) {
             bool head_too = head != NULL && head->deadline == first_deadline;
             expire(s, head_too ? head : overdue, first_deadline); /* the next one may pass then */

@@ -3,8 +3,8 @@
  * them pass. The core decides and never performs. It has no clock (callers pass `now`), no thread
  * and no Python. Its decisions come out in two ways. The *outbox* holds the calls that were
  * admitted or whose deadline has come, in order, for the caller to collect. xf_head(),
- * xf_first_deadline() and xf_first_hold() return the instants at which the queue must be looked at
- * again.
+ * xf_first_deadline() and xf_first_change() return the instants at which the queue must be looked
+ * at again.
  *
  * A call is admitted when it is first in the queue, a slot is free, no cooldown runs, and every
  * bucket has level >= min(cost, capacity). All or nothing, first come first served within a
@@ -239,9 +239,9 @@ xf_call *xf_head(const xf_scheduler *s, int64_t *at);
    `at`. */
 xf_call *xf_first_deadline(const xf_scheduler *s, int64_t *at);
 
-/* The first of the calls that are held, or NULL. Stores in `at` the instant at which the first hold
-   lapses. */
-xf_call *xf_first_hold(const xf_scheduler *s, int64_t *at);
+/* A call that waits, a held one if there is any, or NULL. Stores in `at` the instant at which time
+   alone changes the first group whose calls wait, see group.h. */
+xf_call *xf_first_change(const xf_scheduler *s, int64_t *at);
 
 /* Brings the counters of idle and held time up to `now`. */
 void xf_account(xf_scheduler *s, int64_t now);

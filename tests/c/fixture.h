@@ -82,12 +82,12 @@ static inline int collect_all(void)
 /* The instant at which time alone does something next. */
 static inline int64_t armed(void)
 {
-    int64_t at, deadline, hold;
+    int64_t at, deadline, change;
     xf_head(&s, &at);
     xf_first_deadline(&s, &deadline);
-    xf_first_hold(&s, &hold);
+    xf_first_change(&s, &change);
     at = at < deadline ? at : deadline;
-    return at < hold ? at : hold;
+    return at < change ? at : change;
 }
 
 /* Refuses `c` (or no call) until `length` ns from now. */

@@ -158,15 +158,15 @@ bool handle_ramp_up(xf_scheduler *s, int64_t now)
 }
 
 /* What time alone will do next: the earliest of the head's instant, the first deadline, and the
-   first end of a hold. */
+   first change of a group. */
 int64_t handle_armed(const xf_scheduler *s)
 {
-    int64_t at, deadline, hold;
+    int64_t at, deadline, change;
     xf_head(s, &at);
     xf_first_deadline(s, &deadline);
-    xf_first_hold(s, &hold);
+    xf_first_change(s, &change);
     at = at < deadline ? at : deadline;
-    return at < hold ? at : hold;
+    return at < change ? at : change;
 }
 
 void handle_terms(xf_group *g, int64_t hold_ns, int64_t ttl_ns)

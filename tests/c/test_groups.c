@@ -128,6 +128,36 @@ TEST(a_call_costs_the_same_however_many_branches_wait)
     stop();
 }
 
+/* Minutes, if an operation looked at the groups that fade. */
+TEST(a_call_costs_the_same_however_many_groups_fade)
+{
+    enum { GROUPS = 50000 };
+    static xf_group *groups[GROUPS];
+    static xf_call *leaders[GROUPS];
+    start(NULL, 0, GROUPS);
+    for (int i = 0; i < GROUPS; i++) {
+        groups[i] = xf_open_group(&s, 3 * SECOND, MINUTES, NULL);
+        leaders[i] = submit_to(groups[i], 0, XF_NEVER, 0);
+        CHECK(xf_dispatch(&s, leaders[i]));
+        xf_warmed(&s, leaders[i], 0);
+    }
+    for (int i = 0; i < GROUPS; i++) {
+        submit_to(groups[i], 0, XF_NEVER, 0);
+    }
+    CHECK_EQ(armed(), MINUTES - 10 * SECOND);
+    xf_poll(&s, armed());
+    CHECK_EQ(s.queue.fading.size, GROUPS);
+    CHECK_EQ(armed(), MINUTES);
+    for (int i = 0; i < GROUPS / 2; i++) {
+        xf_finish(&s, leaders[i], XF_SUCCEEDED, 295 * SECOND);
+    }
+    CHECK_EQ(s.queue.fading.size, GROUPS / 2);
+    xf_poll(&s, MINUTES);
+    CHECK_EQ(s.queue.fading.size, 0);
+    CHECK_EQ(armed(), XF_NEVER); /* those that wait are cold, and wait for slots */
+    stop();
+}
+
 TEST(a_group_is_held_in_all_its_priorities)
 {
     start(NULL, 0, XF_UNLIMITED);

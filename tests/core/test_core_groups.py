@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
-from kit.core import Core, SharedMemory
+from kit.core import Core
 from kit.model import IN_FLIGHT, Call, Model
 from kit.model_groups import Group
 from kit.model_limit import MS, Figures
+from kit.schedulers import MINUTES, SECOND, Make, Scheduler, dispatch, submit
 from test_core_model import SETTINGS, CoreAndModel, delays, figures, slot_counts, spans
 
-SECOND = 1000 * MS
 holds = st.sampled_from([0, 5, 2 * MS, 30 * MS, 3 * SECOND])
 lives = st.sampled_from([1, 10 * MS, 2 * SECOND, 300 * SECOND, None])
 
@@ -143,9 +141,9 @@ class GroupsAndModel(CoreAndModel):
             sum(getattr(each, name) for each in groups) for name in ("led", "lapsed", "held")
         ]
         assert self.core.prefixes == (*figures, used)
-        for lapse in self.model.lapses():
+        for change in self.model.changes():
             assert self.model.armed is not None
-            assert self.model.now < self.model.armed <= lapse
+            assert self.model.now < self.model.armed <= change
 
     def is_used(self, group: Group, living: list[Call]) -> bool:
         """Not closed yet, or with a call, or with a branch of which that is true."""
@@ -162,34 +160,6 @@ def test_groups_in_the_core_do_what_those_of_the_model_do() -> None:
 
 
 # -- the rules -------------------------------------------------------------------------------------
-
-Scheduler = Model | Core
-Make = Callable[..., Scheduler]
-MINUTES = 300 * SECOND
-
-
-@pytest.fixture(params=["model", "core"])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    made: list[Core] = []
-
-    def one(*limits: Figures, slots: int | None = None) -> Scheduler:
-        if request.param == "model":
-            return Model(limits, slots)
-        made.append(Core(limits, slots))
-        return made[-1]
-
-    yield one
-    for core in made:
-        core.close()
-
-
-def submit(scheduler: Scheduler, n: int, group: int | None, now: int = 0) -> list[int]:
-    return [scheduler.submit(now, [], group=group) for _ in range(n)]
-
-
-def dispatch(scheduler: Scheduler, *numbers: int) -> None:
-    for number in numbers:
-        assert scheduler.dispatch(number)
 
 
 def test_the_first_call_of_a_cold_group_goes_alone(make: Make) -> None:
@@ -529,134 +499,3 @@ def test_a_call_of_a_branch_keeps_its_trunk_warm(make: Make) -> None:
     dispatch(scheduler, reader)  # a second after the leader
     scheduler.warmed(2 * SECOND, reader)
     assert submit(scheduler, 2, trunk, MINUTES + SECOND - 1) == scheduler.collect()[-2:]
-
-
-# -- what is read from the cache, where it is not charged ------------------------------------------
-
-BUCKET = (60, 60 * SECOND, 1000)
-
-
-def warm_group(scheduler: Scheduler, is_free: bool = True) -> int:
-    """A group of 90 tokens whose second call has found its prefix. That leaves 800 units."""
-    group = scheduler.open_group(3 * SECOND, MINUTES)
-    scheduler.set_tokens(group, 90)
-    leader, reader = (scheduler.submit(0, [100], group=group) for _ in range(2))
-    dispatch(scheduler, leader)
-    scheduler.warmed(0, leader)
-    assert scheduler.collect() == [leader, reader]
-    dispatch(scheduler, reader)
-    scheduler.looked_up(0, reader, True, is_free)
-    return group
-
-
-@pytest.mark.parametrize(("is_free", "admitted"), [(True, 80), (False, 8)])
-def test_calls_of_a_warm_group_pay_for_what_they_do_not_read(
-    make: Make, is_free: bool, admitted: int
-) -> None:
-    scheduler = make(BUCKET)
-    group = warm_group(scheduler, is_free)
-    for _ in range(100):
-        scheduler.submit(0, [100], group=group)
-    assert len(scheduler.collect()) == admitted
-
-
-def test_another_group_pays_less_as_soon_as_its_own_prefix_can_be_read(make: Make) -> None:
-    scheduler = make(BUCKET)
-    warm_group(scheduler)
-    other = scheduler.open_group(3 * SECOND, MINUTES)
-    scheduler.set_tokens(other, 90)
-    leader = scheduler.submit(0, [100], group=other)
-    assert scheduler.used(0) == 300
-    dispatch(scheduler, leader)
-    scheduler.warmed(0, leader)
-    scheduler.submit(0, [100], group=other)
-    assert scheduler.used(0) == 310
-
-
-def test_a_hold_that_has_lapsed_makes_no_call_cheaper(make: Make) -> None:
-    scheduler = make(BUCKET)
-    warm_group(scheduler)
-    other = scheduler.open_group(3 * SECOND, MINUTES)
-    scheduler.set_tokens(other, 90)
-    leader = scheduler.submit(0, [100], group=other)
-    dispatch(scheduler, leader)
-    scheduler.poll(3 * SECOND)
-    scheduler.submit(3 * SECOND, [100], group=other)
-    assert scheduler.used(0) == 400
-
-
-def test_after_a_miss_calls_pay_for_the_whole_prompt(make: Make) -> None:
-    scheduler = make(BUCKET)
-    group = warm_group(scheduler)
-    reader = scheduler.submit(0, [100], group=group)
-    dispatch(scheduler, reader)
-    scheduler.looked_up(0, reader, False)
-    scheduler.submit(0, [100], group=group)
-    assert scheduler.used(0) == 310
-
-
-def test_an_estimate_that_leaves_the_prefix_out_is_not_made_smaller(make: Make) -> None:
-    scheduler = make(BUCKET)
-    group = warm_group(scheduler)
-    scheduler.submit(0, [90], group=group)
-    scheduler.submit(0, [91], group=group)
-    assert scheduler.used(0) == 291
-
-
-def test_only_limits_that_count_input_are_spared(make: Make) -> None:
-    scheduler = make(BUCKET, BUCKET)
-    group = scheduler.open_group(0, MINUTES)
-    scheduler.set_tokens(group, 90)
-    leader, reader = (scheduler.submit(0, [100, 50], group=group) for _ in range(2))
-    dispatch(scheduler, leader, reader)
-    scheduler.looked_up(0, reader, True, True)
-    scheduler.submit(0, [100, 50], group=group)
-    assert (scheduler.used(0), scheduler.used(1)) == (210, 150)
-
-
-def test_a_call_that_was_not_dispatched_waits_with_its_whole_cost(make: Make) -> None:
-    scheduler = make(BUCKET)
-    group = warm_group(scheduler)
-    number = scheduler.submit(0, [100], group=group)
-    assert scheduler.used(0) == 210
-    scheduler.put_back(MINUTES, number)  # by then the group is cold again
-    assert scheduler.used(0) == 300
-
-
-def test_a_head_that_waits_longer_than_its_prefix_lives_waits_for_its_whole_cost(
-    make: Make,
-) -> None:
-    scheduler = make((1, SECOND, 1000))
-    group = scheduler.open_group(3 * SECOND, 10 * SECOND)
-    scheduler.set_tokens(group, 90)
-    leader = scheduler.submit(0, [900], group=group)
-    reader = scheduler.submit(0, [100], group=group)
-    dispatch(scheduler, leader)
-    scheduler.warmed(0, leader)
-    assert scheduler.collect() == [leader, reader]
-    dispatch(scheduler, reader)
-    scheduler.looked_up(0, reader, True, True)
-    soon = scheduler.submit(0, [95], group=group)
-    assert scheduler.armed == 5 * SECOND  # for 5 units, while the group is warm
-    scheduler.poll(5 * SECOND)
-    late = scheduler.submit(5 * SECOND, [101], group=group)
-    assert scheduler.armed == (5 + 101) * SECOND  # 11 units would have come too late
-    scheduler.poll(106 * SECOND)
-    assert scheduler.collect() == [soon, late]
-
-
-def test_a_member_of_a_share_pays_less_for_a_warm_group_too() -> None:
-    memory, members = SharedMemory(), [Core([BUCKET]) for _ in range(2)]
-    for seat, member in enumerate(members):
-        assert member.join(memory, seat, 0)
-    one, other = members
-    group = warm_group(one)
-    calls = [one.submit(0, [100], group=group) for _ in range(100)]
-    assert one.collect() == calls[:80]
-    assert other.level(0, 0) == 0
-    one.put_back(0, calls[0])  # its 10 units are those that it takes again
-    assert one.collect() == calls[:1]
-    assert one.armed == 10 * SECOND
-    for member in members:
-        member.close()
-    memory.close()

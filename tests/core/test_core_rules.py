@@ -2,36 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from fractions import Fraction
 from math import ceil
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.core import Core
-from kit.model import CATCH_UP, Model
+from kit.model import CATCH_UP
 from kit.model_limit import MS, Figures
-
-SECOND = 1000 * MS
-Scheduler = Model | Core
-Make = Callable[..., Scheduler]
-
-
-@pytest.fixture(params=["model", "core"])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    cores: list[Core] = []
-
-    def make_one(*limits: Figures, slots: int | None = None) -> Scheduler:
-        if request.param == "model":
-            return Model(limits, slots)
-        cores.append(Core(limits, slots))
-        return cores[-1]
-
-    yield make_one
-    for core in cores:
-        core.close()
+from kit.schedulers import SECOND, Make, Scheduler
 
 
 def run(scheduler: Scheduler, *costs: int, now: int = 0) -> int:

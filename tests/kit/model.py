@@ -85,6 +85,10 @@ class Call:
         return self.group, self.priority
 
     @property
+    def fading(self) -> bool:
+        return self.group is not None and self.group.fading
+
+    @property
     def used_up(self) -> bool:
         return self.group is not None and self.group.used_up(self.number, self.priority)
 
@@ -111,6 +115,7 @@ class Model:
         self.calls: list[Call] = []
         self.groups: list[Group] = []
         self.ways_are_given = True  # by groups that have used their turn up
+        self.renewed = False  # the last call admitted had gone first because its group faded
         self.reads_free = False  # the last answer that told had found its prefix, at no charge
         self.outbox: list[int] = []  # the calls that were admitted or have expired, in order
         self.armed: int | None = None
@@ -132,36 +137,37 @@ class Model:
     # -- what time does --------------------------------------------------------------------------
 
     def poll(self, now: int) -> None:
-        """Let time pass: whatever was due is admitted, is held no longer or expires, in order."""
+        """Let time pass: whatever was due is admitted, changes its group or expires, in order."""
         self.now = max(self.now, now)  # a clock that runs backward stands still
         while True:
             head = next(iter(self.going()), None)
-            lapse = min(self.lapses(), default=None)
+            change = min(self.changes(), default=None)
             at = None if head is None else self.instant(head)
-            in_time = at is not None and at <= self.now and (lapse is None or at <= lapse)
+            in_time = at is not None and at <= self.now and (change is None or at <= change)
             if head is not None and at is not None and in_time and not head.overdue_at(at):
                 self.admit(head, at)
                 continue
             due = [call for call in self.waiting() if call.overdue_at(self.now + 1)]
             first = min(due, key=lambda call: call.deadline or 0, default=None)
             before = self.now if first is None else first.deadline or 0
-            if lapse is not None and lapse <= before:
-                self.lapse(lapse)
+            if change is not None and change <= before:
+                self.change(change)
             elif first is not None:
                 self.expire(first, head)
             else:
                 break
         self.armed = self.next_instant()
 
-    def lapses(self) -> list[int]:
-        """When groups stop holding the calls that wait."""
-        return [group.held_until for group in self.groups if group.warming and self.members(group)]
+    def changes(self) -> list[int]:
+        """When time alone changes groups whose calls wait."""
+        instants = [group.changes_at for group in self.groups if self.members(group)]
+        return [at for at in instants if at is not None]
 
-    def lapse(self, at: int) -> None:
+    def change(self, at: int) -> None:
         self.anchor = max(self.anchor, at)
         for group in self.groups:
-            if group.warming and group.held_until == at:
-                group.lapse(self.members(group))
+            if group.changes_at == at and (waiting := self.members(group)):
+                group.change(waiting)
 
     def collect(self) -> list[int]:
         collected, self.outbox = self.outbox, []
@@ -172,15 +178,18 @@ class Model:
         return sorted(queue, key=lambda call: call.place)
 
     def going(self) -> list[Call]:
-        """Those of them that are not held by their group, and do not give way to such calls."""
+        """Those of them that are not held by their group, and do not give way to such calls. The
+        first one of a group that fades goes first in its priority, but not two in a row."""
         waiting = self.waiting()
-        return [call for call in waiting if not call.held and not self.gives_way(call, waiting)]
+        going = [call for call in waiting if not call.held and not self.gives_way(call, waiting)]
+        first = [call for call in going if call.priority == going[0].priority and call.fading]
+        return going if self.renewed else first[:1] + [c for c in going if c not in first[:1]]
 
     def gives_way(self, call: Call, waiting: list[Call]) -> bool:
         """Whether its group has used its turn up, while another one, whose turn would be next, is
         held. `waiting` are all calls that wait, in order."""
         first = next(each for each in waiting if each.flow == call.flow)
-        is_due = self.ways_are_given and first.used_up
+        is_due = self.ways_are_given and first.used_up and not call.fading
         return is_due and any(each.held for each in waiting[: waiting.index(first)])
 
     def members(self, group: Group) -> int:
@@ -236,6 +245,7 @@ class Model:
         self.waited = call is not self.arriving or (self.waited and at < self.now)
         self.admitted_at = self.now
         call.state, call.resets = ADMITTED, self.resets
+        self.renewed = call.fading
         if call.group is not None:
             call.led = call.group.admitted(call.number, call.priority, at, len(self.calls) - 1)
         self.outbox.append(call.number)
@@ -261,7 +271,7 @@ class Model:
     def next_instant(self) -> int | None:
         instants = [call.deadline for call in self.waiting()]
         instants += [self.instant(call) for call in self.going()[:1]]
-        return min((at for at in [*instants, *self.lapses()] if at is not None), default=None)
+        return min((at for at in [*instants, *self.changes()] if at is not None), default=None)
 
     def state(self, number: int) -> str:
         return self.calls[number].state

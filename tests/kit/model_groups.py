@@ -7,6 +7,8 @@ from itertools import takewhile
 
 MISSES = 2
 TURN = 14
+RENEW = 10_000_000_000  # ns before a group is cold, in which a call may renew its life,
+RENEW_PART = 33  # or this part of the life
 
 
 @dataclass(eq=False)
@@ -23,6 +25,8 @@ class Group:
     lapsed_until: int | None = None  # until when it is warm if the hold lapses
     missed_at: int = 0  # calls dispatched earlier do not warm it, but for a leader
     warm_until: int | None = 0  # None: for ever
+    renew_at: int | None = None  # it fades from then on
+    fades: bool = False  # it is about to be cold, so that a call of it goes before others
     spent: int = 0  # of the bound, by leaders that failed one after another
     turns: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     """By priority: the call that the turn began with, the first that is not of it, calls left."""
@@ -57,7 +61,35 @@ class Group:
             since, until, left = number, newest + 1, TURN
         self.turns[priority] = since, until, left - 1
         led = list(takewhile(lambda group: group.lead(number, at), self.path))
+        for group in self.path:
+            group.fades, group.renew_at = False, group.fades_at(at)
         return bool(led)
+
+    def fades_at(self, at: int) -> int | None:
+        """When it fades if no call is admitted after one that was at `at`."""
+        if self.ttl is None:
+            return None
+        return at + self.ttl - max(min(RENEW, self.ttl // 2), self.ttl // RENEW_PART)
+
+    @property
+    def fading(self) -> bool:
+        return any(group.fades for group in self.path)
+
+    @property
+    def changes_at(self) -> int | None:
+        """When its hold lapses, or it begins to fade, or ends."""
+        if self.warming:
+            return self.held_until
+        if self.fades:
+            return self.warm_until
+        at, end = self.renew_at, self.warm_until
+        return at if at is not None and (end is None or at < end) else None
+
+    def change(self, waiting: int) -> None:
+        if self.warming:
+            self.lapse(waiting)
+        else:
+            self.fades, self.renew_at = not self.fades, None
 
     def lead(self, number: int, at: int) -> bool:
         if self.warm_until is None or at < self.warm_until:
@@ -103,3 +135,4 @@ class Group:
         if self.misses >= MISSES and not self.warming:
             self.warm_until, self.spent, self.misses = 0, 0, 0
             self.missed_at = now
+            self.fades = False

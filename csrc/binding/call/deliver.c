@@ -49,7 +49,7 @@ static void arm_for(SchedulerObject *s, xf_call *c, PyObject *here, int64_t at)
 }
 
 /* Whether the timers are armed for all that time alone will do: the head passes, a deadline comes,
-   a hold lapses. */
+   a group changes. */
 static bool is_all_armed(const SchedulerObject *s)
 {
     int64_t at;
@@ -61,8 +61,8 @@ static bool is_all_armed(const SchedulerObject *s)
     if (!is_armed(first, at)) {
         return false;
     }
-    xf_call *held = xf_first_hold(&s->core, &at);
-    return is_armed(held, at);
+    xf_call *waits = xf_first_change(&s->core, &at);
+    return is_armed(waits, at);
 }
 
 static void arm_all(SchedulerObject *s, PyObject *here)
@@ -72,8 +72,8 @@ static void arm_all(SchedulerObject *s, PyObject *here)
     arm_for(s, head, here, head_wakes_at(s, head, at));
     xf_call *first = xf_first_deadline(&s->core, &at);
     arm_for(s, first, here, at);
-    xf_call *held = xf_first_hold(&s->core, &at);
-    arm_for(s, held, here, at);
+    xf_call *waits = xf_first_change(&s->core, &at);
+    arm_for(s, waits, here, at);
 }
 
 /* Takes the callback of the task that waits for `c`; NULL if the call has ended and woken it. */
