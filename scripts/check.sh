@@ -148,16 +148,15 @@ WARNINGS=(-std=c11 -O2 -Icsrc -Wall -Wextra -Werror
     -Wshadow -Wstrict-prototypes -Wundef -Wvla -Wpointer-arith)
 
 # for_each_source COMMAND...: with the include path and the file appended, and -Wpedantic for what
-# has to do without Python.h.
+# has to do without Python.h; as many at once as there are CPUs.
 for_each_source() {
-    local file headers
+    local headers processes
     headers=$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
-    for file in csrc/core/*.c csrc/net/*.c; do
-        try "$@" -Wpedantic "$file"
-    done
-    for file in csrc/binding/*.c csrc/binding/*/*.c; do
-        try "$@" -isystem "$headers" "$file"
-    done
+    processes=$(getconf _NPROCESSORS_ONLN)
+    printf '%s\0' csrc/core/*.c csrc/net/*.c |
+        xargs -0 -n 1 -P "$processes" "$@" -Wpedantic || STATUS=1
+    printf '%s\0' csrc/binding/*.c csrc/binding/*/*.c |
+        xargs -0 -n 1 -P "$processes" "$@" -isystem "$headers" || STATUS=1
 }
 
 job_warnings() {
