@@ -27,7 +27,7 @@ from pathlib import Path
 
 from bench.learning.__main__ import WITH_OPTIONS as OF_LEARNING
 from bench.measure import ROOT
-from bench.peers import versions
+from bench.peers import versions, versions_apart
 from bench.report import Section, figures_table
 
 PARTS = {
@@ -119,8 +119,9 @@ def _results(sections: Sequence[Section], load_before: str, seconds: float) -> s
 
 
 def _where(load_before: str, seconds: float) -> list[str]:
+    found = versions_apart() | versions()
     packages = ", ".join(
-        name if version in name else f"{name} {version}" for name, version in versions().items()
+        name if version in name else f"{name} {version}" for name, version in found.items()
     )
     return [
         f"- machine: {_processor()}, {os.cpu_count()} CPUs, {platform.machine()}",

@@ -1,7 +1,8 @@
 """The libraries measured beside this one, and how they get into a measurement's process.
 
 XtremeFlow 0.4.4 has this package's import name. It lies in a directory of its own and is loaded
-under another name, in processes of its own like everything measured.
+under another name, in processes of its own like everything measured. The peers of several processes
+lie in an environment of their own, whose interpreter is the newest one of the machine.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import importlib
 import importlib.util
 import sys
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, distributions, version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,15 +22,34 @@ SEMAPHORE = "asyncio.Semaphore"
 AIOLIMITER = "aiolimiter"
 TOKEN_THROTTLE = "token-throttle"
 PYRATE = "pyrate-limiter"
+LITELLM = "LiteLLM"
+PYRATE_FILE, PYRATE_SERVER = f"{PYRATE}, SQLite", f"{PYRATE}, server"
+TOKEN_FILE, TOKEN_SERVER = f"{TOKEN_THROTTLE}, SQLite", f"{TOKEN_THROTTLE}, server"
+APART = (PYRATE_FILE, PYRATE_SERVER, TOKEN_FILE, TOKEN_SERVER, f"{LITELLM}, router")
 
 OLD_DIRECTORY = Path(sys.prefix, "peers", "xtremeflow-0.4.4")
+APART_DIRECTORY = Path(sys.prefix, "peers", "apart")
+
+
+def apart() -> Path:
+    """The interpreter of the peers that lie apart."""
+    return APART_DIRECTORY / "bin" / "python"
+
+
+@cache
+def versions_apart() -> dict[str, str]:
+    """The version of each library that lies apart."""
+    places = [str(place) for place in APART_DIRECTORY.glob("lib/python3.*/site-packages")]
+    found = {each.name.lower(): each.version for each in distributions(path=places)}
+    names = (TOKEN_THROTTLE, PYRATE, LITELLM)
+    return {name: found[name.lower()] for name in names if name.lower() in found}
 
 
 @cache
 def versions() -> dict[str, str]:
     """The version of each library that is there to be measured."""
     found = {}
-    for name in (OURS, AIOLIMITER, TOKEN_THROTTLE, PYRATE):
+    for name in (OURS, AIOLIMITER, TOKEN_THROTTLE):
         try:
             found[name] = version(name)
         except PackageNotFoundError:
@@ -42,7 +62,9 @@ def versions() -> dict[str, str]:
 def available(way: str) -> bool:
     """Whether the library that a way of doing something is named after is there."""
     library = way.split(",")[0]
-    return library not in (OLD, AIOLIMITER, TOKEN_THROTTLE, PYRATE) or library in versions()
+    if way in APART:
+        return library in versions_apart()
+    return library not in (OLD, AIOLIMITER, TOKEN_THROTTLE) or library in versions()
 
 
 def load(way: str) -> Any:

@@ -269,6 +269,25 @@ need_peer() {
         in_venv pip install --no-deps --target "$aside" "$1==$2"
 }
 
+# need_peers_apart: the group 'peers' in an environment of the newest CPython of this machine, since
+# one of them needs 3.12.
+need_peers_apart() {
+    local apart=$VENV/peers/apart requirements candidate version newest="" minor=0
+    requirements=$(digest <pyproject.toml)
+    ! is_done peers "$requirements" || return 0
+    for candidate in "$VENV/bin/python" $(candidates); do
+        read -r version _ <<<"$(identity "$candidate")"
+        if [ "${version#3.}" -gt $minor ] 2>/dev/null && (complete_python "$candidate"); then
+            minor=${version#3.} newest=$candidate
+        fi
+    done
+    make_venv "$apart" "$newest"
+    quietly "installing pip, which reads dependency groups from 25.1 on" \
+        "$apart/bin/python" -m pip install "pip>=25.1"
+    quietly "installing the peers" "$apart/bin/python" -m pip install --group peers
+    note_done peers "$requirements"
+}
+
 # build_in_place WHAT PATH[EXTRA] PIP_OPTION...
 build_in_place() {
     local what=$1

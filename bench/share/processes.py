@@ -6,16 +6,20 @@ others together (1, 1/2, 1/3, ...). Calls are short, so the limit alone decides.
 - xtremeflow: the members of one share, `share="shm:..."`.
 - xtremeflow, server: the same on a Valkey server, `share="redis://..."`.
 - xtremeflow, divided: each process has its part of the limit, as programs without a share must.
-- pyrate-limiter: a file of SQLite with a lock, or a server. Each process asks for each call, and
-  asks again after a pause while there is no room.
+- pyrate-limiter, token-throttle: a file of SQLite, or a server. Each process asks for each call,
+  and asks again after a pause while there is no room.
+- LiteLLM, router: a router that counts on a server (`enforce_model_rate_limits`), with a provider
+  in its own process. It knows limits by the minute only, and holds no call back before those of a
+  minute are spent.
 
 "used" is what was dispatched between the first call and the last one, of what the limit allows in
-that time; in all of it some call waits. "refused" is what a provider would have refused that counts
-a bucket of one call and of 125 ms of the rate, the time by which members may differ: the calls are
-replayed by their times on the machine's clock. "CPU" is the process's own of a call that waits for
-nothing. "uneven" is the first two of calls that cost 50 to 150 tokens, by the limit of tokens.
-"calls/s" is how many calls the processes send through one limit together that holds none
-back. "slot back" is how long a call waits for the slot of a process that is killed with SIGKILL.
+that time; in all of it some call waits. Above 1 the limit was not kept. "refused" is what a
+provider would have refused that counts a bucket of one call and of 125 ms of the rate, the time by
+which members may differ: the calls are replayed by their times on the machine's clock. "CPU" is the
+process's own of a call that waits for nothing. "uneven" is the first two of calls that cost 50 to
+150 tokens, by the limit of tokens. "calls/s" is how many calls the processes send through one limit
+together that holds none back. "slot back" is how long a call waits for the slot of a process that
+is killed with SIGKILL.
 """
 
 from __future__ import annotations
@@ -23,76 +27,25 @@ from __future__ import annotations
 import asyncio
 import math
 import multiprocessing
-import random
+import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from statistics import median
 from typing import Any
 
 from bench.measure import Numbers, middle, rounds
-from bench.peers import OURS
+from bench.peers import OURS, TOKEN_SERVER
 from bench.report import Figure, Section
-from bench.share.ways import (
-    DIVIDED,
-    SERVER,
-    SHARED,
-    TOLERANCE,
-    WAYS,
-    caller,
-    installed,
-    place,
-    sent,
-)
-from xtremeflow import TaskScheduler, TokenRateScheduler
+from bench.share.peers import TOLERANCE
+from bench.share.senders import COSTS, free_scheduler, send_all, sent
+from bench.share.together import sent_together
+from bench.share.ways import DIVIDED, SERVER, SHARED, WAYS, dispatched, installed, place
+from xtremeflow import TaskScheduler
 from xtremeflow.simulation.enforcers import NANOSECONDS
 from xtremeflow.testing import TokenBucket
 
-GET_READY = 0.2  # seconds for a process to begin
-COSTS = 50, 150  # tokens of a call of uneven cost, at least and at most
 SLOWER = 20  # times fewer kills on a server, where each takes seconds
-
-
-# -- in the processes
-
-
-def _calls(
-    way: str, where: str, rate: float, processes: int, calls: int, begin: float
-) -> list[float]:
-    """Sends the calls, from `begin` on; when each was dispatched."""
-
-    async def main() -> list[float]:
-        call = await caller(way, where, rate, processes)
-        await asyncio.sleep(max(0.0, begin - time.monotonic()))
-        return await asyncio.gather(*(call() for _ in range(calls)))
-
-    return asyncio.run(main())
-
-
-def _uneven_calls(where: str, rate: float, calls: int, begin: float) -> list[tuple[float, int]]:
-    """Sends calls of uneven cost, from `begin` on; when each was dispatched, and its cost."""
-
-    async def main() -> list[tuple[float, int]]:
-        chance = random.Random(calls)
-        costs = [chance.randint(*COSTS) for _ in range(calls)]
-        scheduler = TokenRateScheduler(max_tps=rate, share=where)
-        await asyncio.sleep(max(0.0, begin - time.monotonic()))
-        times = await asyncio.gather(*(scheduler.submit(sent(), cost) for cost in costs))
-        return list(zip(times, costs, strict=True))
-
-    return asyncio.run(main())
-
-
-def _stream(share: str | None, calls: int, begin: float) -> tuple[float, float]:
-    """Sends the calls as fast as it can; its first and its last instant."""
-
-    async def main() -> tuple[float, float]:
-        scheduler = _free_scheduler(share)
-        await asyncio.sleep(max(0.0, begin - time.monotonic()))
-        first = time.monotonic()
-        await _send(scheduler, calls)
-        return first, time.monotonic()
-
-    return asyncio.run(main())
+FEWER = 10  # times fewer calls of a way that sends some tens a second
 
 
 def _hold(share: str, ready: Any) -> None:
@@ -105,20 +58,14 @@ def _hold(share: str, ready: Any) -> None:
     asyncio.run(main())
 
 
-def _free_scheduler(share: str | None) -> TokenRateScheduler:
-    return TokenRateScheduler(1e9, 1e9, 10_000, burst_ratio=1, share=share)
-
-
-async def _send(scheduler: TokenRateScheduler, calls: int) -> None:
-    for _ in range(calls // 100):
-        await asyncio.gather(*(scheduler.submit(sent(), 10) for _ in range(100)))
-
-
-# -- measured
+def _parts(calls: int, processes: int) -> list[int]:
+    """How many calls each process sends, the first one most of them."""
+    weights = [1 / (n + 1) for n in range(processes)]
+    return [max(1, round(calls * weight / sum(weights))) for weight in weights]
 
 
 def _job(way: str, where: str, rate: float, calls: int, processes: int) -> Numbers:
-    times = sorted(_sent_together(_calls, (way, where, rate, processes), calls, processes))
+    times = dispatched(way, where, rate, _parts(calls, processes))
     return {
         "used": (len(times) - 1) / rate / (times[-1] - times[0]),
         "refused": float(_refused([(instant, 1) for instant in times], rate)),
@@ -126,31 +73,15 @@ def _job(way: str, where: str, rate: float, calls: int, processes: int) -> Numbe
 
 
 def _uneven_job(where: str, rate: float, calls: int, processes: int) -> Numbers:
-    sent_calls = sorted(_sent_together(_uneven_calls, (where, rate), calls, processes))
+    rows = [(where, rate, part) for part in _parts(calls, processes)]
+    found = sent_together(sys.executable, "bench.share.senders:uneven_calls", rows)
+    sent_calls = sorted((instant, cost) for of_process in found for instant, cost in of_process)
     (first, _), (last, _) = sent_calls[0], sent_calls[-1]
     tokens = sum(cost for _, cost in sent_calls[1:])
     return {
         "uneven_used": tokens / rate / (last - first),
         "uneven_refused": float(_refused(sent_calls, rate)),
     }
-
-
-def _sent_together(
-    send: Callable[..., list[Any]], what: tuple[Any, ...], calls: int, processes: int
-) -> list[Any]:
-    """What processes return that `send` so many calls, the first one most of them."""
-    weights = [1 / (n + 1) for n in range(processes)]
-    parts = [max(1, round(calls * weight / sum(weights))) for weight in weights]
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        pool.map(_warm, range(4 * processes))
-        begin = time.monotonic() + GET_READY
-        found = pool.starmap(send, [(*what, part, begin) for part in parts], chunksize=1)
-    return [each for of_process in found for each in of_process]
-
-
-def _warm(_: int) -> None:
-    """Imports what is needed."""
-    time.sleep(0.05)
 
 
 def _refused(calls: Sequence[tuple[float, int]], rate: float) -> int:
@@ -170,20 +101,18 @@ def _cpu(share: str | None, calls: int) -> float:
     """Microseconds of a call."""
 
     async def main() -> float:
-        scheduler = _free_scheduler(share)
-        await _send(scheduler, calls // 10)
+        scheduler = free_scheduler(share)
+        await send_all(scheduler, calls // 10)
         begun = time.process_time()
-        await _send(scheduler, calls)
+        await send_all(scheduler, calls)
         return (time.process_time() - begun) / calls * 1e6
 
     return asyncio.run(main())
 
 
 def _throughput(share: str | None, calls: int, processes: int) -> float:
-    with multiprocessing.get_context("spawn").Pool(processes) as pool:
-        pool.map(_warm, range(4 * processes))
-        begin = time.monotonic() + GET_READY
-        found = pool.starmap(_stream, [(share, calls, begin)] * processes, chunksize=1)
+    rows = [(share, calls)] * processes
+    found = sent_together(sys.executable, "bench.share.senders:stream", rows)
     return processes * calls / (max(last for _, last in found) - min(first for first, _ in found))
 
 
@@ -208,7 +137,8 @@ def measure(
     way: str, *, rate: float, calls: int, processes: int, stream: int, kills: int
 ) -> Numbers:
     with place(way) as where:
-        numbers = _job(way, where, rate, calls, processes)
+        fewer = FEWER if way == TOKEN_SERVER else 1
+        numbers = _job(way, where, rate, calls // fewer, processes)
     if way in (OURS, SERVER, DIVIDED):
         with place(way) as where:
             numbers["cpu"] = _cpu(where if way in SHARED else None, stream)
@@ -264,7 +194,10 @@ def section(quick: bool = False) -> Section:
     title = f"One limit, {processes} processes"
     return Section(
         title=title,
-        text=f"{rate:.0f} requests per second, {calls:,} calls. See bench/share/processes.py.",
+        text=f"{rate:.0f} requests per second, {calls:,} calls ({TOKEN_SERVER}: "
+        f"{calls // FEWER:,}). token-throttle's bucket holds a second's calls at least, and is "
+        "emptied first. LiteLLM's router counts by the minute, so it holds no call back here. See "
+        "bench/share/processes.py.",
         header=["way", "used", "refused", "uneven", "CPU, us", "calls/s", "slot back, ms", "p99"],
         rows=rows,
         figures=[
