@@ -296,6 +296,26 @@ def test_a_short_outage_lets_no_call_pass_that_the_limit_does_not(seconds: float
     assert times[-1] - times[0] < 3.9 + 3.5
 
 
+def test_members_that_lose_the_keeper_while_others_have_not_joined_again_count_them() -> None:
+    async def main() -> list[float]:
+        share = TimelineShare(Network(0.001))
+        members = [RequestRateScheduler(max_rps=100, share=share) for _ in range(4)]
+        for place, member in enumerate(members):
+            member._leased.holder._alone._chance.seed(place)  # type: ignore[union-attr]
+        calls = [member.submit(now()) for _ in range(250) for member in members]
+        for _ in range(10):
+            await asyncio.sleep(0.5)
+            share.network.broken = Unreachable("killed", refused=True)
+            share.timeline.exists = False
+            await asyncio.sleep(0.5)
+            share.network.broken = None
+        times = sorted(await asyncio.gather(*calls))
+        await done(*members)
+        return times
+
+    assert overdrawn(run(main()), 100) <= 10  # one for each loss of the account
+
+
 def test_a_fault_on_the_way_is_told_and_ends_no_membership(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -34,18 +34,21 @@ class Alone:
         self._began = self._try_at = self._from = 0  # ns
         self._ended = self._parts_until = -math.inf  # ns
         self._wait = SECOND_TRY  # before the next try, in seconds
+        self.members = 1  # by which the limits are divided
         self._units: list[float] = []  # of its own chunks
 
-    def begin(self, limits: int, granted: int) -> None:
-        """Begins an outage. Until `granted` (ns) the members may have chunks."""
+    def begin(self, limits: int, granted: int, members: int) -> None:
+        """Begins an outage. Until `granted` (ns) members may have chunks. The keeper has told of so
+        many `members`."""
         self._began = self._try_at = self._clock()
         self._from, self._units = max(self._began, granted), [0.0] * limits
         if self._began > self._ended + LATEST * 1e9:
-            self._wait = SECOND_TRY
-        else:  # something is wrong that connecting does not mend
+            self._wait, self.members = SECOND_TRY, members
+        else:  # something is wrong that connecting does not mend, and not all have joined again
+            self.members = max(members, self.members)
             self.put_off()
 
-    def end(self, left: Sequence[float], limits: Sequence[Definition], members: int) -> list[float]:
+    def end(self, left: Sequence[float], limits: Sequence[Definition]) -> list[float]:
         """Ends an outage, with `left` of the member's chunks unused. Returns what the member owes
         of each limit.
 
@@ -57,7 +60,7 @@ class Alone:
         if any(used) or self._wait > SECOND_TRY:  # others may be alone for as long again
             self._parts_until = self._ended + LATEST * 1e9
         return [
-            min(units, (capacity + amount / per * CHUNK / 1e6) / members)
+            min(units, (capacity + amount / per * CHUNK / 1e6) / self.members)
             for units, (_, amount, per, capacity) in zip(used, limits, strict=True)
         ]
 
@@ -88,11 +91,7 @@ class Alone:
         return self._clock() < self._parts_until
 
     def grant(
-        self,
-        scheduler: _core.Scheduler,
-        head: Sequence[int],
-        limits: Sequence[Definition],
-        members: int,
+        self, scheduler: _core.Scheduler, head: Sequence[int], limits: Sequence[Definition]
     ) -> None:
         """Grants the scheduler the next chunk of its own, unless it has enough.
 
@@ -100,12 +99,11 @@ class Alone:
             scheduler: The member's.
             head: The costs of its first call.
             limits: Those of all members.
-            members: By how many they are divided.
         """
         now = self._clock()
         if self._from > now + CHUNK * 1_000:
             return
-        rates = [amount / per / members for _, amount, per, _ in limits]
+        rates = [amount / per / self.members for _, amount, per, _ in limits]
         units = tuple(
             max(float(own), math.floor(rate * PIECE)) for own, rate in zip(head, rates, strict=True)
         )

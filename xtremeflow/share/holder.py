@@ -329,7 +329,7 @@ class Holder:
     def _at_most(self, count: int, mean: Sequence[float]) -> int:
         """Returns as many of the calls as the member may ask for at once."""
         if self._alone.is_recent:
-            count = at_most(count, mean, self.limits, self._members)
+            count = at_most(count, mean, self.limits, self._alone.members)
         return count
 
     async def _take(self, scheduler: _core.Scheduler, ask: Ask) -> None:
@@ -449,7 +449,9 @@ class Holder:
         self.outages += 1
         logger.warning("the share %r does not answer: %s", self.name, error)
         span = self.last.span if self.last is not None else CHUNK
-        self._alone.begin(len(self.limits), self._answered_at + 2 * span * US)
+        granted = self._answered_at + 2 * span * US
+        members = self.last.members if self.last is not None else 1
+        self._alone.begin(len(self.limits), granted, members)
         refused = error.refused
         while not self._closed and self._scheduler() is not None:
             if self._alone.seconds == 0:
@@ -468,11 +470,6 @@ class Holder:
             self._owe()
             logger.warning("the share %r answers again", self.name)
 
-    @property
-    def _members(self) -> int:
-        """The number of members at the last answer."""
-        return max(1, self.last.members if self.last is not None else 1)
-
     def _grant_alone(self) -> None:
         scheduler = self._scheduler()
         if scheduler is None:
@@ -481,7 +478,7 @@ class Holder:
         self._collect(state)
         if state["has_next"] or state["waiting"] == 0:
             return
-        self._alone.grant(scheduler, state["head"], self.limits, self._members)
+        self._alone.grant(scheduler, state["head"], self.limits)
 
     def _owe(self) -> None:
         """Charges the account for what was used without it."""
@@ -491,7 +488,7 @@ class Holder:
         state = scheduler._lease_look()
         self._collect(state)
         left = [a + b for a, b in zip(state["left"], self._unused, strict=True)]
-        debts = self._alone.end(left, self.limits, self._members)
+        debts = self._alone.end(left, self.limits)
         if any(debts):
             scheduler._lease_void()
             self._unused = [0.0] * len(self.limits)
