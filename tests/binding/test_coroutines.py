@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import gc
 import inspect
 import io
@@ -514,6 +515,45 @@ def test_a_call_with_a_free_slot_is_done_at_once_with_eager_tasks() -> None:
     async def asks_for_its_call() -> Any:
         call = get_context()
         return call and call.scheduler
+
+    asyncio.run(main())
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tasks take a context since Python 3.11")
+@pytest.mark.parametrize("is_failing", [False, True])
+def test_the_context_of_a_task_does_not_keep_its_call_when_that_has_ended(
+    is_failing: bool,
+) -> None:
+    context = contextvars.Context()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(
+            lambda loop, coro, **_: asyncio.Task(coro, loop=loop, context=context)
+        )
+        scheduler = TaskScheduler(1)
+        seen = []
+
+        async def call() -> None:
+            seen.append(get_context())
+            await asyncio.sleep(0)
+            if is_failing:
+                raise KeyError
+
+        for _ in range(2):
+            await asyncio.wait([scheduler.submit(call())])
+            assert seen[-1] is not None
+            assert list(context) == []
+
+    asyncio.run(main())
+
+
+def test_a_call_that_has_started_has_no_admission_to_wait_for() -> None:
+    async def main() -> None:
+        async def call() -> None:
+            with pytest.raises(RuntimeError, match="a call that has started cannot be waited for"):
+                get_context().add_done_callback(print)
+
+        await TaskScheduler(1).submit(call())
 
     asyncio.run(main())
 

@@ -187,6 +187,15 @@ void xf_set_timeout(const CallObject *c)
                     "the call was not admitted within its timeout");
 }
 
+void xf_call_start(CallObject *c)
+{
+    xf_call_move(c, XF_STAGE_STEPPING);
+    if (c->callback != NULL) {
+        xf_future_settle(c); /* whoever runs it has not been woken */
+    }
+    c->is_started = true;
+}
+
 /* Tells the scheduler that calls pass without an observed answer. Keeps a set exception. */
 static void raise_alarm(SchedulerObject *s)
 {
@@ -230,7 +239,7 @@ void xf_call_end(CallObject *c, xf_outcome outcome)
     }
     xf_finish(&s->core, &c->core, outcome, now);
     xf_call_unlink(c);
-    if (c->callback != NULL) {
+    if (xf_call_is_awaited(c)) {
         xf_future_settle(c); /* ended by other code than the task that waits */
     }
     xf_deliver(s);
@@ -262,7 +271,7 @@ CallObject *xf_call_in_flight(SchedulerObject *s)
 
 void xf_call_drop_verdict(CallObject *c)
 {
-    if (c->callback == NULL) {
+    if (c->is_started) {
         Py_CLEAR(c->verdict);
     }
 }
@@ -285,8 +294,8 @@ int xf_call_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(c->steps);
     Py_VISIT(c->port);
     Py_VISIT(c->estimate);
-    Py_VISIT(c->callback);
-    Py_VISIT(c->context);
+    Py_VISIT(c->callback); /* or its token, */
+    Py_VISIT(c->context);  /* and its verdict */
     Py_VISIT(c->task);
     Py_VISIT(c->retries);
     return 0;

@@ -25,10 +25,15 @@ struct CallObject {
     };
     PortObject *port;   /* NULL until submitted */
     PyObject *estimate; /* estimated_tokens as given */
-    PyObject *callback; /* the waiting task's wake-up */
     union {
-        PyObject *context; /* waiting: the context to run the callback in */
-        PyObject *verdict; /* in flight: the verdict on the last answer to this attempt, or NULL */
+        struct {                /* until it is started: */
+            PyObject *callback; /* the waiting task's wake-up, or NULL */
+            PyObject *context;  /* the context to run the callback in */
+        };
+        struct {               /* from then on: */
+            PyObject *token;   /* takes it out of the context of its task, or NULL */
+            PyObject *verdict; /* in flight: on the last answer to this attempt, or NULL */
+        };
     };
     PyObject *task;    /* the task that runs it, while it is alive */
     PyObject *retries; /* list of futures of attempts that wait to be repeated, or NULL */
@@ -44,6 +49,7 @@ struct CallObject {
     bool has_begun : 1;   /* the leader of a group: its answer has */
     bool is_open : 1;     /* its coroutine is over, and its user ends it: see open.h */
     bool is_timed : 1;    /* the time until its answer began is counted */
+    bool is_started : 1;  /* see xf_call_start() */
     xf_call core;         /* the last field: it has one number per limit */
 };
 
@@ -72,6 +78,15 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns);
 /* Dispatches an admitted call, which is about to run. False if a cooldown has sent it back to the
    queue. */
 bool xf_call_dispatch(CallObject *c);
+
+/* Starts a dispatched call: its first step is about to run, and no task waits for it any more. */
+void xf_call_start(CallObject *c);
+
+/* Whether a task waits for the admission of `c`. */
+static inline bool xf_call_is_awaited(const CallObject *c)
+{
+    return !c->is_started && c->callback != NULL;
+}
 
 /* Ends `c` in whatever state it is. Its slot and quota go to the next call. Keeps a set
    exception. */

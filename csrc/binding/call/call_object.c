@@ -36,14 +36,14 @@ static PyObject *get_dispatched_at(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *get_verdict(PyObject *self, void *Py_UNUSED(closure))
 {
     CallObject *c = (CallObject *)self;
-    bool has_one = c->core.state == XF_CALL_IN_FLIGHT && c->callback == NULL && c->verdict != NULL;
+    bool has_one = c->core.state == XF_CALL_IN_FLIGHT && c->is_started && c->verdict != NULL;
     return Py_NewRef(has_one ? c->verdict : Py_None);
 }
 
 static int set_verdict(PyObject *self, PyObject *value, void *Py_UNUSED(closure))
 {
     CallObject *c = (CallObject *)self;
-    if (c->core.state == XF_CALL_IN_FLIGHT && c->callback == NULL) {
+    if (c->core.state == XF_CALL_IN_FLIGHT && c->is_started) {
         Py_XSETREF(c->verdict, Py_XNewRef(value));
     }
     return 0;

@@ -76,15 +76,12 @@ static void arm_all(SchedulerObject *s, PyObject *here)
     arm_for(s, waits, here, at);
 }
 
-/* Takes the callback of the task that waits for `c`; NULL if the call has ended and woken it. */
+/* Takes the callback of the task that waits for `c`; NULL if it has been woken. */
 static PyObject *take_callback(CallObject *c, PyObject **context)
 {
     PyObject *callback;
     XF_LOCK(c->scheduler);
-    callback = c->callback;
-    *context = c->context;
-    c->callback = NULL;
-    c->context = NULL;
+    callback = xf_future_take_callback(c, context);
     XF_UNLOCK();
     return callback;
 }
@@ -179,7 +176,7 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
     s->delivering = true;
     for (xf_call *c; (c = xf_collect(&s->core)) != NULL;) {
         CallObject *call = (CallObject *)Py_NewRef(xf_call_of(c));
-        bool is_here = call->callback != NULL && call->port->loop == here;
+        bool is_here = xf_call_is_awaited(call) && call->port->loop == here;
         if (!(is_here && run_later(call->port, call, call->port == timer)) &&
             !xf_call_wake(call, here)) {
             xf_call_abandon(call);

@@ -119,7 +119,7 @@ PySendResult xf_exchange_dispatch(ExchangeObject *x, PyObject **result)
 {
     CallObject *c = x->call;
     if (c->core.state == XF_CALL_ADMITTED && xf_call_dispatch(c)) {
-        xf_call_move(c, XF_STAGE_STEPPING);
+        xf_call_start(c);
         xf_call_move(c, XF_STAGE_PAUSED);
         x->sent_at = c->core.dispatched_at;
         x->phase = XF_EXCHANGE_SENT;

@@ -4,17 +4,27 @@
 #include "binding/call/owner.h"
 #include "binding/call/retry.h"
 
+PyObject *xf_future_take_callback(CallObject *c, PyObject **context)
+{
+    PyObject *callback = NULL;
+    if (xf_call_is_awaited(c)) {
+        callback = c->callback;
+        *context = c->context;
+        c->callback = NULL;
+        c->context = NULL;
+    }
+    return callback;
+}
+
 bool xf_call_wake(CallObject *c, PyObject *here)
 {
     if (c->retries != NULL) {
         return xf_call_repeat(c, here);
     }
-    PyObject *callback = c->callback, *context = c->context;
+    PyObject *context, *callback = xf_future_take_callback(c, &context);
     if (callback == NULL) {
         return true;
     }
-    c->callback = NULL;
-    c->context = NULL;
     int r = xf_port_call_soon(c->port, here, callback, (PyObject *)c, context);
     Py_DECREF(callback);
     Py_XDECREF(context);
@@ -44,8 +54,10 @@ PyObject *xf_future_add_done_callback(PyObject *self, PyObject *const *args, Py_
         PyErr_SetString(PyExc_TypeError, "add_done_callback(callback, *, context=None)");
         return NULL;
     }
-    if (c->callback != NULL) {
-        PyErr_SetString(PyExc_RuntimeError, "a call can be waited for by one task only");
+    if (c->is_started || c->callback != NULL) {
+        PyErr_SetString(PyExc_RuntimeError, c->is_started
+                                                ? "a call that has started cannot be waited for"
+                                                : "a call can be waited for by one task only");
         return NULL;
     }
     PyObject *context = kwnames != NULL && PyTuple_GET_SIZE(kwnames) == 1 ? Py_NewRef(args[1])

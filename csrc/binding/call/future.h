@@ -8,6 +8,10 @@
    loop (borrowed) or NULL. False if no task can be woken; then the caller must end the call. */
 bool xf_call_wake(CallObject *c, PyObject *here);
 
+/* Takes the callback of the task that waits for `c`, and the context to run it in, for the caller,
+   who then owns both. NULL, and *context is not set, if no task waits. */
+PyObject *xf_future_take_callback(CallObject *c, PyObject **context);
+
 /* Wakes the task that waits for `c`, whatever its state. Keeps a set exception. */
 void xf_future_settle(CallObject *c);
 

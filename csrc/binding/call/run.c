@@ -6,6 +6,31 @@
 #include "binding/call/call.h"
 #include "binding/call/owner.h"
 
+/* Makes `c` the current call in the context of its task, in which this runs. 0, or -1 with an error
+   set. */
+static int enter_context(CallObject *c)
+{
+    c->token = PyContextVar_Set(c->scheduler->st->current_call, (PyObject *)c);
+    return c->token != NULL ? 0 : -1;
+}
+
+/* Undoes that. Tasks are often kept when they are done, and each keeps its context. Keeps a set
+   exception. */
+static void leave_context(CallObject *c)
+{
+    PyObject *type, *value, *traceback, *token = c->is_started ? c->token : NULL;
+    if (token == NULL) {
+        return;
+    }
+    PyErr_Fetch(&type, &value, &traceback);
+    c->token = NULL;
+    if (PyContextVar_Reset(c->scheduler->st->current_call, token) < 0) {
+        PyErr_Clear(); /* closed from another context */
+    }
+    Py_DECREF(token);
+    PyErr_Restore(type, value, traceback);
+}
+
 static void end(CallObject *c, xf_outcome outcome)
 {
     XF_LOCK(c->scheduler);
@@ -13,6 +38,7 @@ static void end(CallObject *c, xf_outcome outcome)
     Py_CLEAR(c->steps);
     xf_call_end(c, outcome);
     XF_UNLOCK();
+    leave_context(c);
 }
 
 /* Ends the call with the exception that is set. */
@@ -67,13 +93,9 @@ static PyObject *steps_of(PyObject *coro)
 static PySendResult start(CallObject *c, PyObject **result)
 {
     if (c->core.state == XF_CALL_ADMITTED && xf_call_dispatch(c)) {
-        xf_call_move(c, XF_STAGE_STEPPING);
+        xf_call_start(c);
         c->steps = steps_of(c->coro);
-        PyObject *token = c->steps == NULL
-                              ? NULL
-                              : PyContextVar_Set(c->scheduler->st->current_call, (PyObject *)c);
-        if (token != NULL) {
-            Py_DECREF(token);
+        if (c->steps != NULL && enter_context(c) == 0) {
             xf_call_move(c, XF_STAGE_PAUSED);
             return PYGEN_RETURN;
         }

@@ -286,7 +286,7 @@ static void take_in(SchedulerObject *s, const answer *a)
             follow(s, a, &a->seen[i], a->words[i]);
         }
     }
-    if (c->callback == NULL) {
+    if (c->is_started) {
         Py_XSETREF(c->verdict, Py_NewRef(f->passed));
     }
     if (!put_down(f, s, a)) {
