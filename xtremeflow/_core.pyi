@@ -201,15 +201,17 @@ class Scheduler:
     def _lease_end(self, forgotten: bool, /) -> None: ...
 
 @final
-class Branch(structseq[Hashable], tuple[Hashable, Hashable]):
+class Branch(structseq[Hashable], tuple[Hashable, Hashable, int]):
     """The key of a prefix that goes on from a shorter one."""
 
-    __match_args__: Final = ("trunk", "key")
+    __match_args__: Final = ("trunk", "key", "trunk_tokens")
 
     @property
     def trunk(self) -> Hashable: ...
     @property
     def key(self) -> Hashable: ...
+    @property
+    def trunk_tokens(self) -> int: ...
 
 @final
 class Flight(structseq[float], tuple[float, float, int, int, int]):

@@ -65,7 +65,8 @@ typedef struct xf_group {
     uint32_t misses;  /* calls in a row that did not find the prefix */
     bool closed;
     bool fades;
-    bool sure;              /* an answer says that it can be read, and none has missed it since */
+    bool sure;              /* an answer says that it can be read, and none has missed it since, or
+                               a longer one that goes on from it */
     struct xf_group *spare; /* not in use: the next one that is not */
 } xf_group;
 

@@ -53,9 +53,11 @@ bool xf_grouped_is_held(xf_scheduler *s, const xf_call *c)
 int64_t xf_grouped_pass(xf_scheduler *s, xf_call *c, const xf_turn *turn, uint32_t *saved,
                         int *held_by)
 {
-    const xf_group *g = xf_queue_group(&s->queue, c);
-    int64_t saving = g != NULL ? xf_group_saving(&s->queue.groups, g) : 0;
-    if (saving > 0 && turn->from < g->warm_until && xf_saving_take(&s->gate, c, saving)) {
+    for (const xf_group *g = xf_queue_group(&s->queue, c); g != NULL; g = g->trunk) {
+        int64_t saving = xf_group_saving(&s->queue.groups, g);
+        if (saving == 0 || turn->from >= g->warm_until || !xf_saving_take(&s->gate, c, saving)) {
+            continue;
+        }
         xf_turn while_warm = *turn;
         if (while_warm.until >= g->warm_until) {
             while_warm.until = g->warm_until - 1;

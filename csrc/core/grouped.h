@@ -12,8 +12,9 @@
 bool xf_grouped_is_held(xf_scheduler *s, const xf_call *c);
 
 /* Has `c` pass the gate in its turn, if it can: while its group is warm for its cost less the
-   tokens that it saves, and else for all of it. Returns when it can, as xf_gate_pass(). Where it
-   has passed for less, stores these tokens in `saved`. */
+   tokens that it saves, else while its trunk is, and so on, and else for all of it. Returns when it
+   can, as xf_gate_pass(). Where it has passed for less, stores these tokens in `saved`. O(trunks).
+   */
 int64_t xf_grouped_pass(xf_scheduler *s, xf_call *c, const xf_turn *turn, uint32_t *saved,
                         int *held_by);
 

@@ -133,3 +133,43 @@ def test_a_member_of_a_share_pays_less_for_a_warm_group_too() -> None:
     for member in members:
         member.close()
     memory.close()
+
+
+def trunk_and_branch(scheduler: Scheduler) -> tuple[int, int]:
+    """A warm trunk of 90 tokens whose second call has found it, and a cold branch of 95. That
+    leaves 800 units."""
+    trunk = warm_group(scheduler)
+    branch = scheduler.open_group(3 * SECOND, MINUTES, trunk)
+    scheduler.set_tokens(branch, 95)
+    return trunk, branch
+
+
+def test_the_leader_of_a_branch_does_not_pay_for_its_warm_trunk(make: Make) -> None:
+    scheduler = make(BUCKET)
+    _, branch = trunk_and_branch(scheduler)
+    leader = scheduler.submit(0, [100], group=branch)
+    assert scheduler.used(0) == 210
+    dispatch(scheduler, leader)
+    scheduler.warmed(0, leader)
+    scheduler.submit(0, [100], group=branch)
+    assert scheduler.used(0) == 215
+
+
+def test_the_leader_of_a_branch_pays_for_a_trunk_that_is_cold(make: Make) -> None:
+    scheduler = make(BUCKET)
+    _, branch = trunk_and_branch(scheduler)
+    scheduler.submit(MINUTES, [100], group=branch)
+    assert scheduler.used(0) == 300
+
+
+def test_after_a_miss_of_a_branch_its_trunk_is_paid_for_too(make: Make) -> None:
+    scheduler = make(BUCKET)
+    trunk, branch = trunk_and_branch(scheduler)
+    leader = scheduler.submit(0, [100], group=branch)
+    dispatch(scheduler, leader)
+    scheduler.warmed(0, leader)
+    reader = scheduler.submit(0, [100], group=branch)
+    dispatch(scheduler, reader)
+    scheduler.looked_up(0, reader, False)
+    scheduler.submit(0, [100], group=trunk)
+    assert scheduler.used(0) == 315

@@ -198,8 +198,17 @@ class Model:
 
     def instant(self, head: Call) -> int | None:
         """The virtual instant at which `head` is admitted; None while it depends on a free slot."""
-        at = self.ready(self.reduced(head, self.saving(head)))
-        return at if self.is_warm_at(head, at) else self.ready(head.costs)
+        return self.offer(head)[0]
+
+    def offer(self, call: Call) -> tuple[int | None, int]:
+        """The instant at which a call is admitted, and the tokens taken off its costs: those that
+        its group saves, else its trunk, as long as it is warm."""
+        for group in [] if call.group is None else call.group.path:
+            tokens = self.saving(call, group)
+            at = self.ready(self.reduced(call, tokens))
+            if tokens and self.is_warm_at(group, at):
+                return at, tokens
+        return self.ready(call.costs), 0
 
     def ready(self, costs: Sequence[int]) -> int | None:
         if self.full:
@@ -207,11 +216,11 @@ class Model:
         ready = [limit.ready(cost) for limit, cost in zip(self.limits, costs, strict=True)]
         return max([self.anchor, self.now - CATCH_UP, self.end, self.outage.ready(), *ready])
 
-    def saving(self, call: Call) -> int:
-        """The tokens that the provider will not charge, as long as the call's group is warm. An
-        estimate that does not hold them leaves them out already."""
-        group, held = call.group, [cost for cost in call.costs[:INPUTS] if cost]
-        if group is None or not (self.reads_free and group.sure and held):
+    def saving(self, call: Call, group: Group) -> int:
+        """The tokens that the provider will not charge, as long as the group is warm. An estimate
+        that does not hold them leaves them out already."""
+        held = [cost for cost in call.costs[:INPUTS] if cost]
+        if not (self.reads_free and group.sure and held):
             return 0
         return group.tokens if min(held) > group.tokens else 0
 
@@ -221,16 +230,15 @@ class Model:
         return [c - tokens if i < INPUTS and c else c for i, c in enumerate(call.costs)]
 
     @staticmethod
-    def is_warm_at(call: Call, at: int | None) -> bool:
-        group = call.group
-        return at is None or group is None or group.warm_until is None or at < group.warm_until
+    def is_warm_at(group: Group, at: int | None) -> bool:
+        return at is None or group.warm_until is None or at < group.warm_until
 
     @property
     def full(self) -> bool:
         return any(n is not None and self.in_use >= n for n in (self.slots, self.ramp))
 
     def admit(self, call: Call, at: int) -> None:
-        call.saved = self.saving(call) if self.is_warm_at(call, at) else 0
+        _, call.saved = self.offer(call)
         call.costs = self.reduced(call, call.saved)
         behind = len(self.waiting()) - 1  # they will cost as much each as the calls so far
         for limit, cost in zip(self.limits, call.costs, strict=True):

@@ -130,7 +130,8 @@ class Group:
 
     def looked_up(self, found: bool, now: int) -> None:
         """A call that did not lead has found the prefix in the cache, or not."""
-        self.sure = found
+        for group in self.path:
+            group.sure = found
         self.misses = 0 if found else self.misses + 1
         if self.misses >= MISSES and not self.warming:
             self.warm_until, self.spent, self.misses = 0, 0, 0

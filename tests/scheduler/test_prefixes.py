@@ -19,6 +19,7 @@ from xtremeflow import (
     branch,
     report_first_token,
 )
+from xtremeflow.providers import PROVIDERS
 from xtremeflow.testing import run
 from xtremeflow.values.usage import Usage
 
@@ -279,10 +280,9 @@ def test_what_the_cache_saves_is_unknown_where_the_scheduler_knows_no_provider()
 
 
 def test_where_reads_are_not_charged_a_warm_group_runs_faster_than_its_prompts() -> None:
-    """At a provider that charges as Anthropic does: 1,000 tokens a minute, prompts of 110."""
+    """1,000 tokens a minute, prompts of 110."""
 
-    async def sent_by(cached_free: bool) -> list[float]:
-        rule = ChargeRule("input", settles=True, cached_free=cached_free)
+    async def sent_by(rule: ChargeRule) -> list[float]:
         limits = [Limit("input_tokens", 1000, 60.0, 330)]
         scheduler, calls = TokenRateScheduler(limits=limits), Calls()
 
@@ -296,11 +296,16 @@ def test_where_reads_are_not_charged_a_warm_group_runs_faster_than_its_prompts()
         await asyncio.gather(*tasks)
         return sorted(calls.sent.values())
 
-    charged, free = run(sent_by(False)), run(sent_by(True))
-    assert charged[:3] == free[:3] == [0.0, 1.0, 1.0]
+    charged = run(sent_by(ChargeRule("input", settles=True, cached_free=False)))
+    free = run(sent_by(PROVIDERS["anthropic"].rule))
+    returned = run(sent_by(PROVIDERS["groq"].rule))
+    assert charged[:3] == free[:3] == returned[:3] == [0.0, 1.0, 1.0]
     # What has come back of the two that followed pays for the others, of 10 tokens each.
     assert free[-1] == pytest.approx(11.0, abs=0.1)
     assert charged[-1] == pytest.approx(6.6 * 27, abs=1.0)
+    # Groq has each of them reserve its whole prompt, and returns 100 tokens of it at the end.
+    assert returned[3] == pytest.approx(6.6, abs=0.1)
+    assert 20.0 < returned[-1] < 60.0
 
 
 @pytest.mark.parametrize("gives_way", [True, False])
@@ -370,9 +375,34 @@ def test_a_trunk_that_is_swept_is_opened_again() -> None:
     run(main())
 
 
+def test_the_call_that_leads_a_branch_does_not_pay_for_its_trunk_where_reads_are_free() -> None:
+    async def main() -> None:
+        limits = [Limit("input_tokens", 1000, 60.0, 330)]
+        scheduler, calls = TokenRateScheduler(limits=limits), Calls()
+
+        async def ask(name: str, read: int) -> None:
+            await calls(name)
+            scheduler.settle(Usage(110, 5, read), rule=PROVIDERS["anthropic"].rule)
+
+        def submit(name: str, read: int) -> asyncio.Task[None]:
+            prefix = branch("system", name[0], trunk_tokens=80)
+            cost = {"input_tokens": 110}
+            return scheduler.submit(ask(name, read), cost, prefix=prefix, prefix_tokens=100)
+
+        await asyncio.gather(submit("a0", 0), submit("a1", 100))
+        await asyncio.sleep(60.0)
+        began = round(now() - calls.began, 6)
+        await asyncio.gather(*(submit(f"{name}0", 80) for name in "bcdefghijk"))
+        assert [calls.sent[f"{name}0"] for name in "bcdefghijk"] == [began] * 10
+
+    run(main())
+
+
 @pytest.mark.parametrize("wrong", [None, [], {}])
 def test_the_keys_of_a_branch_must_be_hashable(wrong: Any) -> None:
     with pytest.raises(TypeError, match="trunk must be hashable and not None, got"):
         branch(wrong, "a")
     with pytest.raises(TypeError, match="key must be hashable and not None, got"):
         branch("a", wrong)
+    with pytest.raises(ValueError, match="trunk_tokens must be"):
+        branch("a", "b", trunk_tokens=-1)

@@ -160,6 +160,16 @@ async def test_groq_keeps_a_prompt_for_two_hours():
 
 
 @simulated
+async def test_groq_reserves_the_whole_prompt_and_returns_the_part_that_was_read():
+    client = Client("groq", limits={"tpm": 3000}, latency=SLOW)
+    await client.call(text=LONG, max_tokens=1)
+    await asyncio.sleep(60)
+    together = await asyncio.gather(*(client.call(text=LONG, max_tokens=1) for _ in range(2)))
+    assert [got.status for got in together] == [200, 429]
+    assert [(await client.call(text=LONG, max_tokens=1)).status for _ in range(9)] == [200] * 9
+
+
+@simulated
 async def test_anthropics_cache_is_warmed_by_a_call_for_no_tokens():
     client = Client("anthropic")
     part = {"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}

@@ -22,8 +22,9 @@ GROQ = Provider(
         "tpd": UsualLimit(None),
     },
     tells=DIALECT,
-    rule=ChargeRule("sum", settles=True, cached_free=False),
+    # It takes cached tokens off once a call has ended.
     # Source: https://console.groq.com/docs/prompt-caching
+    rule=ChargeRule("sum", settles=True, cached_free=True),
     cache=CacheRules(minimum=1024, unit=128, lifetime=7200.0, read_price=0.5),
     streams="asked",
 )

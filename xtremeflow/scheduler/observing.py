@@ -227,7 +227,7 @@ class Observing(Mapped):
         with self._learning:
             self._catch_up()
             by = self._costs.rule(key) if rule is None else rule
-            call._read(used.cached, used.written, by.cached_free is True)
+            call._read(used.cached, used.written, by.admits_cached_free)
             settled = self._costs.settled(key, estimate, used, sent_at, self._now(), rule)
             report_token_usage({unit: settled.amounts[unit] for unit in self._units}).close()
             for index, name in self._on_tokens:

@@ -30,7 +30,7 @@ class ChargeRule:
         admission: The charge when a call is admitted: "nothing", its "input", the "sum" of input
             and max_tokens, or the larger of the two ("max").
         settles: Whether the usage replaces that charge.
-        cached_free: Whether input that was read from a cache costs nothing.
+        cached_free: Whether input that was read from a cache costs nothing in the end.
     """
 
     admission: AtAdmission | None = None
@@ -44,6 +44,12 @@ class ChargeRule:
         for name, value in (("settles", self.settles), ("cached_free", self.cached_free)):
             if value is not None and not isinstance(value, bool):
                 raise ValueError(f"{name} must be True, False or None, got {value!r}")
+
+    @property
+    def admits_cached_free(self) -> bool:
+        """Whether such input costs nothing at admission either. A provider that charges max_tokens
+        by then charges the whole prompt with it, as Groq does."""
+        return self.cached_free is True and self.admission in ("nothing", "input")
 
     @property
     def is_known(self) -> bool:

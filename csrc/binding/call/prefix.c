@@ -86,12 +86,13 @@ static int sweep(SchedulerObject *s)
 static PyStructSequence_Field branch_fields[] = {
     {"trunk", "the key of the shorter prefix, which may be a Branch itself"},
     {"key", "that of the longer one"},
+    {"trunk_tokens", "the length of the shorter prefix, 0 if unknown"},
     {NULL, NULL},
 };
 
 PyStructSequence_Desc xf_branch_desc = {"xtremeflow._core.Branch",
                                         "The key of a prefix that goes on from a shorter one.",
-                                        branch_fields, 2};
+                                        branch_fields, 3};
 
 /* The key itself, and in `trunk` that of its trunk, or NULL. Both borrowed. */
 static PyObject *own_key(const SchedulerObject *s, PyObject *key, PyObject **trunk)
@@ -145,8 +146,13 @@ static xf_group *group_of(SchedulerObject *s, PyObject *given)
     if (Py_EnterRecursiveCall(" in the trunks of a prefix") != 0) {
         return NULL;
     }
-    xf_group *trunk = group_of(s, trunk_key), *g = NULL;
+    int64_t tokens = PyLong_AsLongLong(PyStructSequence_GET_ITEM(given, 2));
+    bool failed = tokens == -1 && PyErr_Occurred() != NULL;
+    xf_group *trunk = failed ? NULL : group_of(s, trunk_key), *g = NULL;
     if (trunk != NULL) {
+        if (tokens > 0) {
+            xf_set_tokens(&s->core, trunk, tokens);
+        }
         trunk->live++; /* what runs meanwhile does not forget it */
         g = open_group(s, key, trunk);
         trunk->live--;
