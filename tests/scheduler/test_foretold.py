@@ -133,7 +133,13 @@ class Fed:
         async def attempt() -> None:
             await asyncio.sleep(seconds)
             status, head, body = answer_of(style, size, left, kind)
-            if self._is_native and scheduler._foreseen(None, status, head, body, None, None, 1):
+            taken = (
+                scheduler._foreseen(None, status, head, body, None, None, 1)
+                if self._is_native
+                else None
+            )
+            if taken is not None:
+                assert taken == (usage_of(json.loads(body)) or ())
                 self.foreseen += 1
                 scheduler._catch_up()
                 return
@@ -256,7 +262,7 @@ def test_observe_takes_what_clients_have() -> None:
         scheduler = TaskScheduler(adapt=True)
         _, head, body = answer_of(openai, 10, 0.5, "fine")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2])
-        seen: list[bool] = []
+        seen: list[tuple[int, ...] | None] = []
         foreseen = scheduler._foreseen
 
         async def call(body: Any, headers: Any) -> None:
@@ -265,10 +271,10 @@ def test_observe_takes_what_clients_have() -> None:
 
         for each in (body, body, body.decode().replace("error", "fault"), json.loads(body), None):
             await scheduler.submit(call(each, headers), 1)
-        assert seen == [False, True, True, True, True]
+        assert seen == [None, (), (), (), ()]
         await scheduler.submit(call(body, list(headers.items())), 1)
         await scheduler.submit(call(body, {**headers, "x-ratelimit-limit-tokens": "5\n"}), 1)
-        assert seen[5:] == [False, False]
+        assert seen[5:] == [None, None]
 
     run(main())
 

@@ -175,11 +175,11 @@ class Admission:
             assert error is not None
             return self._go_on(wanted, asked_at, error)
         received_at = came_at - response._lag
-        is_foreseen = self.scheduler._foreseen(
+        foreseen = self.scheduler._foreseen(
             call, response.status, response._head, response.body, sent_at, received_at,
             self._settling,
         )  # fmt: skip
-        if not is_foreseen:
+        if foreseen is None:
             return self._go_on(wanted, asked_at, self._sent(response, asked_at, sent_at))
         response._queued = sent_at - asked_at
         self.attempts.passed(came_at)
@@ -238,7 +238,8 @@ class Admission:
         if answer is None:
             is_whole = settles and transfer.done_well
             how = self._settling if is_whole else _NOT_SETTLED
-            if scheduler._foreseen(None, status, head, body, sent_at, received_at, how):
+            foreseen = scheduler._foreseen(None, status, head, body, sent_at, received_at, how)
+            if foreseen is not None:
                 return _SETTLED if is_whole else _NOTHING_NEW
             answer = self.answer(status, head, None, sent_at, received_at)
         answer.has_come(body)

@@ -98,9 +98,10 @@ class Observing(Mapped):
             check_number("sent_at", sent_at, zero=True)
         if received_at is not None:
             check_number("received_at", received_at, zero=True)
-        if model is None and self._foreseen(
+        foreseen = None if model is not None else self._foreseen(
             None, status, headers, body, sent_at, received_at, _NOT_SETTLED
-        ):
+        )  # fmt: skip
+        if foreseen is not None:
             verdict = PASSED
         else:
             answer = Answer(status, headers, body, sent_at=sent_at, received_at=received_at)

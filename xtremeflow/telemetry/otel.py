@@ -393,17 +393,15 @@ class _Traced:
         return result
 
     def _foreseen(
-        self, foreseen: Callable[..., bool], call: Call | None, status: int, head: object,
-        body: object, sent_at: float | None, received_at: float | None, settle: int,
-    ) -> bool:  # fmt: skip
+        self, foreseen: Callable[..., tuple[int, ...] | None], call: Call | None, status: int,
+        head: object, body: object, sent_at: float | None, received_at: float | None, settle: int,
+    ) -> tuple[int, ...] | None:  # fmt: skip
         """Does the work of `_foreseen`, which may settle the call."""
-        is_foreseen = foreseen(call, status, head, body, sent_at, received_at, settle)
+        settled_by = foreseen(call, status, head, body, sent_at, received_at, settle)
         following = self._following()
-        if is_foreseen and settle and following is not None:
-            used = usage_of(Answer(status, body=body).body)
-            if used is not None:
-                following.used(used)
-        return is_foreseen
+        if settled_by and following is not None:
+            following.used(Usage(*settled_by))
+        return settled_by
 
     def _following(self) -> _Following | None:
         """Returns what follows the running code's call, if that is one of this scheduler."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(NamedTuple):
     """The tokens of a call. `input` includes `cached`, the tokens read from the provider's cache,
     and `written`, those written to it; only some providers tell the latter."""
 

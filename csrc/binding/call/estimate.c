@@ -101,6 +101,12 @@ static PyObject *get_most(PyObject *op, void *Py_UNUSED(closure))
     return most < 0 ? Py_NewRef(Py_None) : PyLong_FromLongLong(most);
 }
 
+static PyObject *get_total(PyObject *op, void *Py_UNUSED(closure))
+{
+    const EstimatedObject *e = (const EstimatedObject *)op;
+    return PyLong_FromUnsignedLongLong((uint64_t)e->input + (uint64_t)e->output);
+}
+
 static PyObject *get_amounts(PyObject *op, void *Py_UNUSED(closure))
 {
     const EstimatedObject *e = (EstimatedObject *)op;
@@ -127,6 +133,7 @@ static PyMemberDef estimated_members[] = {
 
 static PyGetSetDef estimated_getset[] = {
     {"most", get_most, NULL, NULL, NULL},
+    {"total", get_total, NULL, PyDoc_STR("the tokens of input and output together"), NULL},
     {"amounts", get_amounts, NULL, PyDoc_STR("the reservation of each limit, as a new dict"), NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -41,6 +41,7 @@ typedef struct answer {
     const EstimatedObject *estimate; /* the call's; NULL: a number, or none */
     PyObject *model;                 /* owned */
     int how;                         /* NOT, BY_RULE or BY_USAGE */
+    int64_t kept;                    /* of its input, in tokens: written to the cache */
     xf_used used;
     xf_rule rule;
     TypicalObject *typical;                        /* owned, or NULL */
@@ -124,6 +125,7 @@ static bool read_usage(SchedulerObject *s, PyObject *body, answer *a)
     }
     if (a->how != NOT && xf_answer_usage(body, &usage)) {
         a->used = (xf_used){usage.input, usage.output, usage.cached, 0};
+        a->kept = usage.kept;
     } else {
         a->how = NOT;
     }
@@ -333,10 +335,20 @@ PyObject *xf_scheduler_foresees(PyObject *self, PyObject *args)
     return PyErr_Occurred() ? NULL : PyBool_FromLong(is);
 }
 
+/* The usage by which the call was settled; an empty tuple: it was not. */
+static PyObject *settled_by(const answer *a)
+{
+    return a->how == NOT
+               ? PyTuple_New(0)
+               : Py_BuildValue("(LLLL)", (long long)a->used.input, (long long)a->used.output,
+                               (long long)a->used.cached, (long long)a->kept);
+}
+
 PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     SchedulerObject *s = (SchedulerObject *)self;
     answer a = {.call = NULL};
+    PyObject *result = NULL;
     if (xf_scheduler_check(s) < 0) {
         return NULL;
     }
@@ -350,17 +362,19 @@ PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_
     }
     a.call = s->foretold != NULL && status >= 200 && status < 300 ? call_of(s, args[0]) : NULL;
     if (a.call == NULL) {
-        Py_RETURN_FALSE;
+        Py_RETURN_NONE;
     }
     a.now = xf_port_now(s, a.call->port);
     a.sent_at = xf_instant(args[4], "sent_at", a.call->core.dispatched_at);
     a.received_at = xf_instant(args[5], "received_at", a.now);
-    bool is = a.sent_at >= 0 && a.received_at >= 0 && is_foreseen(s, &a, args[2], args[3]);
-    if (is) {
+    if (a.sent_at >= 0 && a.received_at >= 0 && is_foreseen(s, &a, args[2], args[3])) {
         take_in(s, &a);
+        result = PyErr_Occurred() ? NULL : settled_by(&a);
+    } else if (!PyErr_Occurred()) {
+        result = Py_NewRef(Py_None);
     }
     Py_XDECREF(a.model);
     Py_XDECREF(a.typical);
     Py_DECREF(a.call);
-    return PyErr_Occurred() ? NULL : PyBool_FromLong(is);
+    return result;
 }

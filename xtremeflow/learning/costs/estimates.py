@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
 from xtremeflow._core import Estimated, Typical
@@ -20,7 +21,7 @@ from xtremeflow.values.usage import Usage
 TextSize: TypeAlias = Callable[[str], int]
 """The size of a text: len, or the number of a tokenizer's tokens."""
 
-_TEXTS = ("messages", "input", "prompt", "system", "instructions", "tools", "contents")
+_TEXTS = frozenset(("messages", "input", "prompt", "system", "instructions", "tools", "contents"))
 _CHARACTERS_PER_TOKEN = 4.0  # of English, as assumed before the first report
 _FIRST_MEASURE = 400.0  # the assumption's weight, in units of measure
 
@@ -50,10 +51,6 @@ class Estimate(Estimated, Mapping[str, int]):
 
     def items(self) -> ItemsView[str, int]:
         return self.amounts.items()  # the inherited one asks for each amount by itself
-
-    @property
-    def total(self) -> int:
-        return self.input + self.output
 
     def __repr__(self) -> str:
         return (
@@ -153,15 +150,14 @@ class Estimator:
 def measure_body(body: Mapping[str, Any], measure: TextSize) -> int:
     """Returns the size of all text for the model. Pictures and other data do not count."""
     size = 0
-    parts: list[Any] = [body[name] for name in _TEXTS if name in body]
-    while parts:
-        part = parts.pop()
+    parts: list[Any] = [part for name, part in body.items() if name in _TEXTS]
+    for part in parts:  # which grows meanwhile
         if isinstance(part, str):
             size += 0 if part.startswith("data:") else measure(part)
-        elif isinstance(part, list):
-            parts += cast("Iterable[Any]", part)
         elif isinstance(part, dict):
             parts += [value for key, value in cast("dict[str, Any]", part).items() if key != "data"]
+        elif isinstance(part, list):
+            parts += cast("Iterable[Any]", part)
     return size
 
 
@@ -190,6 +186,7 @@ def _stated(place: Mapping[str, Any], names: Sequence[str]) -> int | None:
     return None
 
 
+@lru_cache(maxsize=16)  # the calls of a program have few URLs
 def embeds(url: str) -> bool:
     """Whether answers from that URL have numbers instead of text."""
     return url.partition("?")[0].endswith("/embeddings")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -52,8 +52,8 @@ class LineCall:
 
     request: RequestLine
     cost: Estimate
-    reserved: Mapping[str, int]  # by that, of each limit
-    charged: Mapping[str, int]  # the cost of the last attempt, of each limit
+    reserved: Mapping[str, int]  # by that, of each limit and perhaps more
+    charged: Mapping[str, int]  # the cost of the last attempt, likewise
     task: asyncio.Task[None] | None = None
     in_flight: bool = True  # from its admission on; False while it waits for another attempt
     attempts: int = 0
@@ -64,7 +64,8 @@ class LineCall:
     seconds: float = 0.0
     usage: Usage | None = None
 
-    def about(self) -> bytes:
+    def about(self, units: Iterable[str]) -> bytes:
+        """Returns what its line says of it; see `records.about`."""
         return records.about(
             self.request.line,
             self.attempts,
@@ -73,6 +74,7 @@ class LineCall:
             self.seconds,
             self.usage,
             self.charged,
+            units,
         )
 
 
@@ -157,11 +159,7 @@ class Calls:
             self._runner.has_passed()
             assert read is not None  # or failure_in() had returned a failure
             self._settle(call, read.line, is_settled=sent.answer is _NOTHING_NEW)
-            self._runner.outbox.succeeded(
-                records.result_line(call.request, reply, read, call.about())
-            )
-            self._runner.counts.timed += 1
-            self._runner.counts.seconds += call.seconds
+            self._succeeded(call, reply, read)
             return
         meaning = sent.verdict.meaning
         self._consider(call, failure)
@@ -184,7 +182,6 @@ class Calls:
         try:
             first = await self._send(call)
             if first.answer is _NOTHING_NEW:
-                self._attempts.passed(self._runner.now())
                 return first
         except NoReply as no_reply:
             first = no_reply
@@ -218,20 +215,24 @@ class Calls:
         failure = failure_in(reply, read)
         if failure is not None:
             call.failure = failure
-        if (
-            read is not None
-            and failure is None
-            and self._scheduler._foreseen(
+        elif read is not None:
+            foreseen = self._scheduler._foreseen(
                 None, reply.status, reply.head, read.line, began, now, _BY_RULE
             )
-        ):
-            return Sent((reply, read), _NOTHING_NEW)
+            if foreseen is not None:
+                self._attempts.passed(now)
+                call.usage = Usage(*foreseen) if foreseen else None
+                return Sent((reply, read), _NOTHING_NEW)
         body = reply.body if read is None else read.value
         answer = Answer(reply.status, reply.fields, body, sent_at=began, received_at=now)
         return Sent((reply, read), answer)
 
     def _settle(self, call: LineCall, body: bytes, *, is_settled: bool) -> None:
-        usage = call.usage = usage_in(body)
+        """Counts the usage of a call that has passed, by which the scheduler has settled it, or
+        does so now."""
+        if not is_settled:
+            call.usage = usage_in(body)
+        usage = call.usage
         if usage is None:
             return
         counts = self._runner.counts
@@ -240,12 +241,18 @@ class Calls:
         if is_settled:
             scheduled = current_call()
             assert scheduled is not None
-            settled: Mapping[str, int] = scheduled.held
+            call.charged = scheduled.held
         else:
-            settled = self._scheduler.settle(usage)
-        call.charged = {unit: settled[unit] for unit in self._runner.units}
-        for unit, amount in call.charged.items():
-            counts.passed[unit] += amount - call.reserved[unit]
+            call.charged = self._scheduler.settle(usage)
+        for unit in self._runner.units:
+            counts.passed[unit] += call.charged[unit] - call.reserved[unit]
+
+    def _succeeded(self, call: LineCall, reply: Reply, read: Document) -> None:
+        runner = self._runner
+        about = call.about(runner.units)
+        runner.outbox.succeeded(records.result_line(call.request, reply, read, about))
+        runner.counts.timed += 1
+        runner.counts.seconds += call.seconds
 
     async def _uncharge(self, call: LineCall) -> None:
         """Returns the cost of a call that the provider cannot have charged."""
@@ -255,9 +262,9 @@ class Calls:
     def count(self, call: LineCall, sign: int = 1) -> None:
         """Counts an attempt that begins (`sign` 1), or that was refused (-1)."""
         passed = self._runner.counts.passed
-        passed["requests"] = passed.get("requests", 0) + sign
+        passed["requests"] += sign
         for unit in self._runner.units:
-            passed[unit] = passed.get(unit, 0) + sign * call.reserved[unit]
+            passed[unit] += sign * call.reserved[unit]
 
     # ---- what an answer means for the other calls ----
 
@@ -346,6 +353,6 @@ class Calls:
         reply = answer = None
         if not isinstance(failure, (NoReply, Unfit)):
             reply, answer = failure.reply, failure.answer
-        about = call.about()
+        about = call.about(runner.units)
         message = message_of(failure)
         runner.outbox.failed(records.error_line(call.request, code, message, reply, answer, about))

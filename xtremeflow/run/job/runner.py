@@ -56,7 +56,9 @@ class Runner:
     """Whether the input comes without waiting for anybody."""
 
     def __post_init__(self) -> None:
-        self.counts = Counts()
+        names = dict.fromkeys(self.scheduler.limit_names)
+        self.units = tuple(name for name in names if name != "requests")
+        self.counts = Counts(passed=dict.fromkeys(("requests", *self.units), 0))
         self.stopped: str | None = None
         """The reason why no more calls are dispatched, or None."""
         self.to_be_mended = False
@@ -66,7 +68,6 @@ class Runner:
         self.outbox = Outbox(self.results, self.counts, self.key, self.stop)
         self.scheduler.estimator = self.estimator
         self.scheduler.charge_by(self.provider.rule, until_learned=True)
-        self.units = frozenset(self.scheduler.limit_names) - {"requests"}
         self.now: Callable[[], float]
         """Returns seconds on the loop's clock."""
         self.ahead: float
@@ -220,8 +221,7 @@ class Runner:
             if not self._running:
                 self.stop(exceeded)
             await self._change()  # calls may use less than their estimates
-        amounts = cost.amounts
-        reserved = {unit: amounts[unit] for unit in self.units}
+        reserved = cost.amounts
         call = LineCall(request, cost, reserved, reserved)
         task = await self._queued(call, seen)
         if self._probe is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from json.encoder import encode_basestring_ascii
 
 from xtremeflow.run.input.requests import BadLine, Json, RequestLine
@@ -18,7 +18,7 @@ def record_id(line: int, fingerprint: int) -> str:
 
 def result_line(request: RequestLine, reply: Reply, answer: Document, about: bytes) -> bytes:
     """Returns the line of an answer, with its JSON body as it came."""
-    return _line(request, _response(reply, answer.line), None, about)
+    return _line(request, (_response(reply), answer.line, b"}"), None, about)
 
 
 def error_line(
@@ -30,15 +30,16 @@ def error_line(
     about: bytes,
 ) -> bytes:
     """Returns the line of a failed call, with the answer if there was one."""
-    response = None
+    response: tuple[bytes, ...] = (b"null",)
     if reply is not None:
-        response = _response(reply, quoted(reply.body) if answer is None else answer.line)
+        body = quoted(reply.body) if answer is None else answer.line
+        response = (_response(reply), body, b"}")
     return _line(request, response, {"code": code, "message": message}, about)
 
 
 def bad_line(bad: BadLine) -> bytes:
     error = {"code": "bad_line", "message": f"line {bad.line} {bad.reason}"}
-    return _line(bad, None, error, b'{"line": %d}' % bad.line)
+    return _line(bad, (b"null",), error, b'{"line": %d}' % bad.line)
 
 
 def about(
@@ -49,11 +50,12 @@ def about(
     seconds: float,
     usage: Usage | None,
     charged: Mapping[str, int],
+    units: Iterable[str],
 ) -> bytes:
     """Returns what the line of a call that was sent says of it.
 
     started  the wall clock's time at the last attempt, which took `seconds`
-    charged  its amounts by the limits' names
+    charged  the amounts of these `units`, and perhaps of more
     """
     # Formatted by hand: an encoder's set-up, or the repr of a dict, takes several times as long.
     text = f'{{"line": {line}, "attempts": {attempts}'
@@ -66,8 +68,8 @@ def about(
             f'"cached": {usage.cached}'
         )
         text += f', "written": {usage.written}}}' if usage.written else "}"
-    if charged:
-        amounts = ", ".join([f'"{name}": {amount}' for name, amount in charged.items()])
+    if units:
+        amounts = ", ".join([f'"{unit}": {charged[unit]}' for unit in units])
         text += f', "charged": {{{amounts}}}'
     return (text + "}").encode()
 
@@ -78,28 +80,26 @@ def unsent(line: int) -> bytes:
 
 
 def _line(
-    of: RequestLine | BadLine, response: bytes | None, error: Json | None, about: bytes
+    of: RequestLine | BadLine, response: tuple[bytes, ...], error: Json | None, about: bytes
 ) -> bytes:
     # The id comes first and in exactly this form: see results.py.
-    return b'{"id": "%s", "custom_id": %s, "response": %s, "error": %s, "xtremeflow": %s}\n' % (
-        record_id(of.line, of.fingerprint).encode(),
-        _text(of.custom_id),
-        b"null" if response is None else response,
-        b"null" if error is None else encoded(error),
-        about,
+    begin = (
+        f'{{"id": "{record_id(of.line, of.fingerprint)}", "custom_id": {_text(of.custom_id)}, '
+        '"response": '
     )
+    said = b"null" if error is None else encoded(error)
+    pieces = (begin.encode(), *response, b', "error": ', said, b', "xtremeflow": ', about, b"}\n")
+    return b"".join(pieces)
 
 
-def _response(reply: Reply, body: bytes) -> bytes:
-    head = b'{"status_code": %d, "request_id": %s, "body": ' % (
-        reply.status,
-        _text(reply.request_id),
-    )
-    return head + body + b"}"
+def _response(reply: Reply) -> bytes:
+    """Returns what comes before the body."""
+    name = _text(reply.request_id)
+    return f'{{"status_code": {reply.status}, "request_id": {name}, "body": '.encode()
 
 
-def _text(value: str | None) -> bytes:
+def _text(value: str | None) -> str:
     if value is None:
-        return b"null"
+        return "null"
     # The set-up of json.dumps' encoder takes too long for a mere string.
-    return encode_basestring_ascii(value).encode() if value.isascii() else encoded(value)
+    return encode_basestring_ascii(value) if value.isascii() else encoded(value).decode()
