@@ -4,6 +4,7 @@
 #include "binding/call/call_object.h"
 #include "binding/call/deliver.h"
 #include "binding/call/estimate.h"
+#include "binding/call/measure.h"
 #include "binding/call/exchange.h"
 #include "binding/call/prefix.h"
 #include "binding/call/start.h"
@@ -45,6 +46,10 @@ static PyMethodDef module_methods[] = {
                "    actual: Tokens, or a mapping of limit names to units.\n\n"
                "Raises:\n"
                "    RuntimeError: The running code belongs to no scheduled call.")},
+    {"text_size", XF_FUNCTION(xf_text_size), METH_FASTCALL,
+     PyDoc_STR("text_size($module, value, measure, /)\n--\n\n"
+               "The size of all strings in decoded JSON: in characters, or the sum of\n"
+               "measure(string), if that is not None. Data, such as pictures, do not count.")},
     {"share_layout", xf_share_layout, METH_O,
      PyDoc_STR("share_layout($module, seat, /)\n--\n\n"
                "Bytes of a share's memory, and where in it a seat's part begins and how long\n"

@@ -149,3 +149,15 @@ def test_arguments_that_are_wrong() -> None:
         Estimator(per_token=0)
     with pytest.raises(TypeError, match="measure must be a function of a text, got 4"):
         Estimator(4)  # type: ignore[arg-type]
+
+
+def test_a_prompt_is_measured_however_deep_its_parts_are() -> None:
+    deep: list[Any] = ["1234"]
+    for _ in range(100_000):
+        deep = [deep]
+    assert measure_body({"input": deep}, len) == 4
+
+
+def test_a_measure_below_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"the size of a text must be 0 or more, not -1"):
+        measure_body({"prompt": "hello"}, lambda text: -1)

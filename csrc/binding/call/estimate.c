@@ -16,8 +16,7 @@ int xf_unit_of(PyObject *name)
 
 /* ---- numbers from Python ---- */
 
-/* A number of tokens, or of units of measure. -1 with an error set. */
-static int64_t tokens_of(PyObject *value, const char *name)
+int64_t xf_tokens_of(PyObject *value, const char *name)
 {
     int overflow = 0;
     const int64_t number = PyLong_AsLongLongAndOverflow(value, &overflow);
@@ -51,7 +50,7 @@ static int parse_amounts(EstimatedObject *e, PyObject *amounts)
                          "output_tokens, not of %R",
                          name);
             r = -1;
-        } else if ((e->amounts[unit] = tokens_of(value, UNITS[unit])) < 0) {
+        } else if ((e->amounts[unit] = xf_tokens_of(value, UNITS[unit])) < 0) {
             r = -1;
         } else {
             e->units |= 1U << unit;
@@ -77,9 +76,10 @@ static PyObject *estimated_new(PyTypeObject *type, PyObject *args, PyObject *kwa
     }
     e->model = Py_NewRef(model);
     e->most = -1;
-    if ((e->input = tokens_of(input, "input")) < 0 ||
-        (e->output = tokens_of(output, "output")) < 0 || (e->size = tokens_of(size, "size")) < 0 ||
-        (most != Py_None && (e->most = tokens_of(most, "most")) < 0) ||
+    if ((e->input = xf_tokens_of(input, "input")) < 0 ||
+        (e->output = xf_tokens_of(output, "output")) < 0 ||
+        (e->size = xf_tokens_of(size, "size")) < 0 ||
+        (most != Py_None && (e->most = xf_tokens_of(most, "most")) < 0) ||
         parse_amounts(e, amounts) < 0) {
         Py_DECREF(e);
         return NULL;
@@ -180,8 +180,8 @@ static PyObject *typical_note(PyObject *op, PyObject *args)
     PyObject *size, *input, *output;
     int64_t n[3];
     if (!PyArg_ParseTuple(args, "OOO:note", &size, &input, &output) ||
-        (n[0] = tokens_of(size, "size")) < 0 || (n[1] = tokens_of(input, "input")) < 0 ||
-        (n[2] = tokens_of(output, "output")) < 0) {
+        (n[0] = xf_tokens_of(size, "size")) < 0 || (n[1] = xf_tokens_of(input, "input")) < 0 ||
+        (n[2] = xf_tokens_of(output, "output")) < 0) {
         return NULL;
     }
     XF_LOCK(op);
@@ -197,7 +197,7 @@ static PyObject *typical_expect(PyObject *op, PyObject *args)
     int64_t measured;
     xf_typical typical;
     if (!PyArg_ParseTuple(args, "OI:expect", &size, &in_flight) ||
-        (measured = tokens_of(size, "size")) < 0) {
+        (measured = xf_tokens_of(size, "size")) < 0) {
         return NULL;
     }
     XF_LOCK(op);

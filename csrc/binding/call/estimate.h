@@ -10,6 +10,9 @@ extern PyType_Spec xf_estimated_spec, xf_typical_spec;
 
 #define XF_ESTIMATE_MOST (INT64_C(1) << 62) /* a larger number counts as this one */
 
+/* A number of tokens, or of units of measure; errors call it `name`. -1 with an error set. */
+int64_t xf_tokens_of(PyObject *value, const char *name);
+
 /* Estimated: the expected usage of a call, in tokens, and what it reserves. It never changes.
    xtremeflow.learning.costs.estimates.Estimate is made of it. */
 typedef struct EstimatedObject {

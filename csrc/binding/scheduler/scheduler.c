@@ -188,13 +188,14 @@ static PyMethodDef scheduler_methods[] = {
          "_unread($self, /)\n--\n\n"
          "Returns the answers that were foreseen since the last time, as an Unread; None: none.")},
     {"_foreseen", XF_FUNCTION(xf_scheduler_foreseen_locked), METH_FASTCALL,
-     PyDoc_STR("_foreseen($self, call, status, headers, body, sent_at, received_at, settle, /)\n"
-               "--\n\n"
-               "Takes in an answer to the call (None: the current one) that tells nothing new, and\n"
-               "settles the call (settle: 0 not, 1 as charged, 2 by its usage). Returns the usage:\n"
-               "(input, output, cached, written), () if there is none or nothing was to be settled.\n"
-               "None: the answer tells something new, and nothing is done. headers: a head, or a\n"
-               "dict.")},
+     PyDoc_STR(
+         "_foreseen($self, call, status, headers, body, sent_at, received_at, settle, /)\n"
+         "--\n\n"
+         "Takes in an answer to the call (None: the current one) that tells nothing new, and\n"
+         "settles the call (settle: 0 not, 1 as charged, 2 by its usage). Returns the usage:\n"
+         "(input, output, cached, written), () if there is none or nothing was to be settled.\n"
+         "None: the answer tells something new, and nothing is done. headers: a head, or a\n"
+         "dict.")},
     {"_foresees", xf_scheduler_foresees_locked, METH_VARARGS,
      PyDoc_STR(
          "_foresees($self, status, headers, /)\n--\n\n"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
-from xtremeflow._core import Estimated, Typical
+from xtremeflow._core import Estimated, Typical, text_size
 from xtremeflow.values.charges import UNITS, UNKNOWN, ChargeRule
 from xtremeflow.values.usage import Usage
 
@@ -149,16 +149,8 @@ class Estimator:
 
 def measure_body(body: Mapping[str, Any], measure: TextSize) -> int:
     """Returns the size of all text for the model. Pictures and other data do not count."""
-    size = 0
-    parts: list[Any] = [part for name, part in body.items() if name in _TEXTS]
-    for part in parts:  # which grows meanwhile
-        if isinstance(part, str):
-            size += 0 if part.startswith("data:") else measure(part)
-        elif isinstance(part, dict):
-            parts += [value for key, value in cast("dict[str, Any]", part).items() if key != "data"]
-        elif isinstance(part, list):
-            parts += cast("Iterable[Any]", part)
-    return size
+    texts = [value for name, value in body.items() if name in _TEXTS]
+    return text_size(texts, None if measure is len else measure)
 
 
 def most_output(body: Mapping[str, Any]) -> int | None:
