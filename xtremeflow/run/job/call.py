@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -55,6 +55,7 @@ class LineCall:
     reserved: Mapping[str, int]  # by that, of each limit and perhaps more
     charged: Mapping[str, int]  # the cost of the last attempt, likewise
     task: asyncio.Task[None] | None = None
+    when_done: Callable[[asyncio.Task[None]], None] | None = None  # the task calls it at its end
     in_flight: bool = True  # from its admission on; False while it waits for another attempt
     attempts: int = 0
     refusals: int = 0
@@ -160,6 +161,7 @@ class Calls:
             assert read is not None  # or failure_in() had returned a failure
             self._settle(call, read.line, is_settled=sent.answer is _NOTHING_NEW)
             self._succeeded(call, reply, read)
+            self._runner.succeeds(call)
             return
         meaning = sent.verdict.meaning
         self._consider(call, failure)
@@ -244,8 +246,9 @@ class Calls:
             call.charged = scheduled.held
         else:
             call.charged = self._scheduler.settle(usage)
+        passed, charged, reserved = counts.passed, call.charged, call.reserved
         for unit in self._runner.units:
-            counts.passed[unit] += call.charged[unit] - call.reserved[unit]
+            passed[unit] += charged[unit] - reserved[unit]
 
     def _succeeded(self, call: LineCall, reply: Reply, read: Document) -> None:
         runner = self._runner
@@ -261,10 +264,10 @@ class Calls:
 
     def count(self, call: LineCall, sign: int = 1) -> None:
         """Counts an attempt that begins (`sign` 1), or that was refused (-1)."""
-        passed = self._runner.counts.passed
+        passed, reserved = self._runner.counts.passed, call.reserved
         passed["requests"] += sign
         for unit in self._runner.units:
-            passed[unit] += sign * call.reserved[unit]
+            passed[unit] += sign * reserved[unit]
 
     # ---- what an answer means for the other calls ----
 

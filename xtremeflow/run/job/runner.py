@@ -269,15 +269,26 @@ class Runner:
         returned."""
         if call.task is None:
             call.task = task
+            call.when_done = partial(self._ended, call)
             self._running.add(call)
             self.budget.reserve(call.cost.total)
-            task.add_done_callback(partial(self._ended, call))
+            task.add_done_callback(call.when_done)
+
+    def succeeds(self, call: LineCall) -> None:
+        """Ends a call whose task is about to return. For most calls this spares the loop a
+        callback."""
+        if call.task is not None and call.when_done is not None:
+            call.task.remove_done_callback(call.when_done)
+        self._end(call)
 
     def _ended(self, call: LineCall, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, (Left, CallFailed)):
             self._crash = self._crash or error
             self.stop("an internal error")
+        self._end(call)
+
+    def _end(self, call: LineCall) -> None:
         self._running.discard(call)
         used = call.usage.total if call.usage is not None else 0
         if call.usage is None and call.attempts:

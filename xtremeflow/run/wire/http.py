@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from xtremeflow._http import Outgoing, Transfer
 from xtremeflow.http import (
     Client,
     CodingError,
@@ -12,7 +13,9 @@ from xtremeflow.http import (
     TooLarge,
     TransportError,
 )
+from xtremeflow.http._errors import invalid_request
 from xtremeflow.http._leading import of_leader, put_together
+from xtremeflow.http._url import full_url
 from xtremeflow.prefixes.groups import Grouped
 from xtremeflow.providers.joined import joined
 from xtremeflow.run.input.requests import RequestLine
@@ -45,17 +48,16 @@ class HTTPTransport:
             max_idle_connections=connections,
             retries=0,  # the run's own attempts see each failure
         )
+        self._call = self._client._call
 
     async def send(self, request: RequestLine) -> Reply:
-        url = self._addresses.get(request.url)
-        if url is None:
-            url = self._addresses[request.url] = joined(self._base_url, request.url, self._prefix)
+        url = self._addresses.get(request.url) or self._address(request.url)
         try:
             if request.grouped is not None:
                 content = of_leader(request.grouped, request.content)
                 if content is not None:
                     return await self._led(url, content, request.grouped)
-            response = await self._client.post(url, content=request.content)
+            response = await self._transfer(url, request.content)
         except InvalidRequest as error:
             raise Unfit(str(error), "invalid_request", is_sent=False) from None
         except TransportError as error:
@@ -63,6 +65,19 @@ class HTTPTransport:
                 return Reply(error.status, error._head, b"")
             raise _failure(error) from None
         return Reply(response.status, response._head, response.body)
+
+    def _address(self, path: str) -> str:
+        """Returns the URL of a path, and keeps it for the next line."""
+        url = full_url("", joined(self._base_url, path, self._prefix), None)
+        self._addresses[path] = url
+        return url
+
+    def _transfer(self, url: str, content: bytes) -> Transfer:
+        """Does what `post` of the client does for a line, which has no other arguments."""
+        try:
+            return self._call(Outgoing("POST", url, None, content))
+        except ValueError as error:
+            raise invalid_request(error, "POST", url) from error
 
     async def _led(self, url: str, content: bytes, grouped: Grouped) -> Reply:
         """Makes an attempt of a call that leads its group, as a stream."""
