@@ -12,7 +12,10 @@ import selectors
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
-from typing import Any, ClassVar, TypeVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar, cast
+
+if TYPE_CHECKING:
+    from _typeshed import FileDescriptorLike
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -124,18 +127,31 @@ class _HookedSelector(selectors.DefaultSelector):
         super().__init__()
         self._hook = hook
         self._unpolled = 0
+        self._watched = 0  # counted, since each turn of the loop asks for it
+
+    def register(
+        self, fileobj: FileDescriptorLike, events: int, data: Any = None
+    ) -> selectors.SelectorKey:
+        key = super().register(fileobj, events, data)
+        self._watched += 1
+        return key
+
+    def unregister(self, fileobj: FileDescriptorLike) -> selectors.SelectorKey:
+        key = super().unregister(fileobj)
+        self._watched -= 1
+        return key
 
     @property
     def has_input(self) -> bool:
         """Whether more is watched than the loop's own wake-up pipe."""
-        return len(self.get_map()) > 1
+        return self._watched > 1
 
     @property
     def is_unlikely(self) -> bool:
         """Whether an event is so unlikely that it need not be looked for this time. The wake-up
         pipe alone tells of signals: asyncio runs what other threads hand over without it."""
         self._unpolled += 1
-        if self._unpolled <= _UNPOLLED and not self.has_input:
+        if self._unpolled <= _UNPOLLED and self._watched <= 1:
             return True
         self._unpolled = 0
         return False

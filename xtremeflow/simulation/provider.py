@@ -277,10 +277,14 @@ class SimulatedProvider:
                 self.announce(now + error.retry_after)
             raise
         usage = CompletionUsage(prompt_tokens, request.completion_tokens)
+        work = latency.first_token + latency.generation
         with reservation:
-            async with self.working():
-                await asyncio.sleep(latency.first_token + latency.generation)
-            await asyncio.sleep(latency.downlink)
+            if self._places is None:
+                await asyncio.sleep(work + latency.downlink)
+            else:
+                async with self._places:
+                    await asyncio.sleep(work)
+                await asyncio.sleep(latency.downlink)
             reservation.complete(usage)
         return CallResponse(usage, "length" if request.answer_tokens < output_tokens else "stop")
 
