@@ -22,6 +22,9 @@ TextSize: TypeAlias = Callable[[str], int]
 """The size of a text: len, or the number of a tokenizer's tokens."""
 
 _TEXTS = frozenset(("messages", "input", "prompt", "system", "instructions", "tools", "contents"))
+_MOST = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_CONFIGS = ("generationConfig", "generation_config")  # Gemini's
+_BOUNDS = frozenset((*_MOST, *_CONFIGS, "input"))  # without these a body bounds no answer
 _CHARACTERS_PER_TOKEN = 4.0  # of English, as assumed before the first report
 _FIRST_MEASURE = 400.0  # the assumption's weight, in units of measure
 
@@ -155,8 +158,10 @@ def measure_body(body: Mapping[str, Any], measure: TextSize) -> int:
 
 def most_output(body: Mapping[str, Any]) -> int | None:
     """Returns the most tokens that the answers may have together, or None if none is stated."""
-    most = _stated(body, ("max_completion_tokens", "max_output_tokens", "max_tokens"))
-    for name in ("generationConfig", "generation_config"):  # Gemini's
+    if _BOUNDS.isdisjoint(body):
+        return None
+    most = _stated(body, _MOST)
+    for name in _CONFIGS:
         if most is None and name in body and isinstance(body[name], Mapping):
             config = cast("Mapping[str, Any]", body[name])
             most = _stated(config, ("maxOutputTokens", "max_output_tokens"))

@@ -57,21 +57,25 @@ def about(
     started  the wall clock's time at the last attempt, which took `seconds`
     charged  the amounts of these `units`, and perhaps of more
     """
-    # Formatted by hand: an encoder's set-up, or the repr of a dict, takes several times as long.
-    text = f'{{"line": {line}, "attempts": {attempts}'
-    if refused:
-        text += f', "refused": {refused}'
-    text += f', "started": {started:.3f}, "seconds": {seconds:.3f}'
+    # Formatted by hand: an encoder's set-up, or the repr of a dict, takes several times as long,
+    # and so do floats in an f-string.
+    again = b', "refused": %d' % refused if refused else b""
+    pieces = [
+        b'{"line": %d, "attempts": %d%s, "started": %.3f, "seconds": %.3f'
+        % (line, attempts, again, started, seconds)
+    ]
     if usage is not None:
-        text += (
-            f', "usage": {{"input_tokens": {usage.input}, "output_tokens": {usage.output}, '
-            f'"cached": {usage.cached}'
+        read, output, cached, written = usage
+        kept = b', "written": %d' % written if written else b""
+        pieces.append(
+            b', "usage": {"input_tokens": %d, "output_tokens": %d, "cached": %d%s}'
+            % (read, output, cached, kept)
         )
-        text += f', "written": {usage.written}}}' if usage.written else "}"
     if units:
         amounts = ", ".join([f'"{unit}": {charged[unit]}' for unit in units])
-        text += f', "charged": {{{amounts}}}'
-    return (text + "}").encode()
+        pieces.append(f', "charged": {{{amounts}}}'.encode())
+    pieces.append(b"}")
+    return b"".join(pieces)
 
 
 def unsent(line: int) -> bytes:
