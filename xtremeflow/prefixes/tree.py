@@ -99,6 +99,8 @@ def shared(end: Node, least: int) -> Node | None:
 def _alike(stretch: array[int], digests: array[int], at: int) -> int:
     """Returns how many hashes of a stretch are those of `digests` from `at` on, one at least."""
     low, high = 1, min(len(stretch), len(digests) - at)
+    if stretch[high - 1] == digests[at + high - 1]:
+        return high  # each hash stands for all before it
     while low < high:
         middle = (low + high + 1) // 2
         if stretch[middle - 1] == digests[at + middle - 1]:
