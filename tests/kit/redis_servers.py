@@ -55,9 +55,8 @@ class Server:
     def start(self) -> None:
         self.popen = subprocess.Popen(
             [
-                str(self.binary), "--port", str(self.port), "--bind", "127.0.0.1",
-                "--dir", str(self.directory), "--save", "", "--daemonize", "no",
-                *self.options,
+                str(self.binary), *self.begins(), "--port", str(self.port), "--bind", "127.0.0.1",
+                "--dir", str(self.directory), "--daemonize", "no", *self.options,
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
@@ -71,6 +70,10 @@ class Server:
                 assert self.popen.poll() is None, "the server has ended"
                 assert time.monotonic() < give_up, "the server does not answer"
                 time.sleep(0.01)
+
+    def begins(self) -> list[str]:
+        """The first options."""
+        return ["--save", ""]
 
     def kill(self) -> None:
         """As by a power failure."""
@@ -89,3 +92,19 @@ class Server:
 
     def __exit__(self, *error: object) -> None:
         self.kill()
+
+
+class SentinelServer(Server):
+    """One that watches a master, "main", and decides alone on a failover after half a second."""
+
+    def __init__(self, directory: Path, master: Server) -> None:
+        self.file = directory / "sentinel.conf"
+        self.file.write_text(
+            f"sentinel monitor main 127.0.0.1 {master.port} 1\n"
+            "sentinel down-after-milliseconds main 500\n"
+            "sentinel failover-timeout main 2000\n"
+        )
+        super().__init__(directory)
+
+    def begins(self) -> list[str]:
+        return [str(self.file), "--sentinel"]

@@ -22,6 +22,7 @@ from kit.shares import eventually, paused_by_a_refusal, sent
 from kit.strict import overdrawn
 
 from xtremeflow import RequestRateScheduler, TaskScheduler, TokenRateScheduler
+from xtremeflow.share import ShareError
 
 need("ray")
 pytestmark = pytest.mark.filterwarnings("ignore")  # of Ray
@@ -235,6 +236,31 @@ def test_the_command_line_shows_and_clears_it(share: str, cluster: Any) -> None:
     assert json.loads(command("status", share, "--json", **address).stdout)["members"] == []
     assert command("clear", share, **address).stdout == f"{share} is cleared\n"
     assert command("clear", share, **address).stdout == f"there is no share {share}\n"
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("127.0.0.1:1", "none listens at RAY_ADDRESS=127.0.0.1:1"),
+        ("ray://127.0.0.1:10001", "no Ray Client (ray://), got RAY_ADDRESS=ray://127.0.0.1:10001"),
+    ],
+)
+def test_an_address_at_which_no_member_can_be_is_refused_at_once(address: str, told: str) -> None:
+    begun = time.monotonic()
+    ran = command("status", "ray:a", RAY_ADDRESS=address)
+    assert told in ran.stderr
+    assert ran.returncode == 1
+    assert time.monotonic() - begun < 30  # Ray itself waits for 100 s and more
+
+
+def test_a_process_that_is_connected_by_ray_client_is_refused(
+    share: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray.util import client
+
+    monkeypatch.setattr(client.ray, "is_connected", lambda: True)
+    with pytest.raises(ShareError, match=r"no Ray Client \(ray://\)"):
+        RequestRateScheduler(max_rps=100, share=share)
 
 
 def test_a_limit_that_one_member_learns_is_known_to_the_others(share: str) -> None:

@@ -93,10 +93,10 @@ class Holder:
         self.known = (0, belief)
         try:
             return await self._connect()
-        except Unreachable as error:
-            raise ShareError(f"the share {self.name!r} does not answer: {error}") from error
-        except Unusable as error:
-            raise ShareError(f"the share {self.name!r} cannot be used: {error}") from error
+        except (Unreachable, Unusable) as error:
+            await self._keeper.close()
+            what = "does not answer" if isinstance(error, Unreachable) else "cannot be used"
+            raise ShareError(f"the share {self.name!r} {what}: {error}") from error
 
     async def _connect(self) -> Described:
         self._connection = await self._keeper.connect(self._hear)

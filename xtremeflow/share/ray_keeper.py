@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
+import socket
 import uuid
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -28,6 +30,9 @@ FORM = "'ray:NAME'"
 NAMESPACE = "xtremeflow"  # of the actors, whatever namespaces the jobs have
 STARTING = 60.0  # seconds that the start of the actor may take, a process on a node
 PATIENCE = 1.0  # seconds that a command may take
+LISTENING = 5.0  # seconds in which a cluster accepts a connection
+# The actor watches the processes of members, and a client's is a process of the cluster instead.
+NO_CLIENT = "takes processes of the cluster's nodes, and no Ray Client (ray://)"
 OPTIONS: dict[str, Any] = {
     "namespace": NAMESPACE,
     "lifetime": "detached",
@@ -69,23 +74,40 @@ class RayShare(KeptShare):
         """Connects this process to the cluster that RAY_ADDRESS names, or that runs here.
 
         Raises:
-            ShareError: Ray is not installed, or there is no cluster.
+            ShareError: Ray is not installed, or there is no cluster, or only a way to one.
         """
         ray = _ray()
         if not ray.is_initialized():
+            self._see(os.environ.get("RAY_ADDRESS", ""))
             try:
                 ray.init(address="auto", log_to_driver=False, logging_level="WARNING")
             except (ConnectionError, ValueError) as error:
                 raise ShareError(f"the share {str(self)!r} needs a Ray cluster: {error}") from error
 
+    def _see(self, address: str) -> None:
+        """Refuses an address at which no cluster listens, for which Ray would wait minutes."""
+        if address.startswith("ray://"):
+            raise ShareError(f"the share {str(self)!r} {NO_CLIENT}, got RAY_ADDRESS={address}")
+        host, _, port = address.rpartition(":")
+        if host and port.isdecimal():
+            try:
+                socket.create_connection((host.strip("[]"), int(port)), LISTENING).close()
+            except OSError as error:
+                raise ShareError(
+                    f"the share {str(self)!r} needs a Ray cluster, and none listens at "
+                    f"RAY_ADDRESS={address}: {error}"
+                ) from error
+
     def keeper(self, member: str) -> RayKeeper:
         """Returns a member's connection that is not connected yet.
 
         Raises:
-            ShareError: Ray is not installed, or this process is not connected to a cluster.
+            ShareError: Ray is not installed, or this process does not belong to a cluster.
         """
         if not _ray().is_initialized():
             raise ShareError(f"the share {str(self)!r} needs a Ray cluster: call ray.init() first")
+        if importlib.import_module("ray.util.client").ray.is_connected():
+            raise ShareError(f"the share {str(self)!r} {NO_CLIENT}")
         return RayKeeper(self.name, member)
 
     def loop(self) -> KeeperLoop:

@@ -24,6 +24,7 @@ from xtremeflow.share.background import Background
 from xtremeflow.share.keeper import KeeperLoop, KeptShare, Terms, Unreachable, Unusable, end
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.records import Row
+from xtremeflow.share.redis_servers import Endpoint, finder
 from xtremeflow.share.rows import status_from, texts
 from xtremeflow.share.script import script
 
@@ -109,7 +110,7 @@ def redis_share(share: str) -> RedisShare:
 def _redis() -> Any:
     """Returns redis-py, which only shares of this kind need."""
     try:
-        for name in ("asyncio.retry", "backoff", "exceptions"):
+        for name in ("asyncio.retry", "asyncio.sentinel", "backoff", "exceptions"):
             importlib.import_module(f"redis.{name}")
     except ImportError:
         raise ShareError(
@@ -124,8 +125,14 @@ class RedisKeeper:
     def __init__(self, share: RedisShare, member: str) -> None:
         self._redis = _redis()
         self._member = member
-        self._pool = self._pool_of(share)
         self._keys = [f"xtremeflow:{{{share.name}}}:{kind}" for kind in KINDS]
+        find = finder(self._redis, share.server, self._keys[0])
+        if find is None:
+            raise ShareError(
+                f"a share needs an address, {FORM}, or a client of redis.asyncio, "
+                f"got {share.server!r}"
+            )
+        self._find = find
         self._script = script()
         self._digest = hashlib.sha1(self._script.encode(), usedforsecurity=False).hexdigest()
         self._connection: Any = None
@@ -142,24 +149,12 @@ class RedisKeeper:
                 os.dup2(nowhere, writer.get_extra_info("socket").fileno(), inheritable=False)
                 os.close(nowhere)
 
-    def _pool_of(self, share: RedisShare) -> Any:
-        """Returns a pool that knows how connections are made; it holds none."""
-        if isinstance(share.server, str):
-            return self._redis.asyncio.ConnectionPool.from_url(share.server)
-        pool = getattr(share.server, "connection_pool", None)
-        if not isinstance(pool, self._redis.asyncio.ConnectionPool):
-            raise ShareError(
-                f"a share needs an address, {FORM}, or a client of redis.asyncio, "
-                f"got {share.server!r}"
-            )
-        return pool
-
     # -- connecting
 
     async def connect(self, heard: Callable[[str], None]) -> str:
         await self.close()
-        self._connection = await self._connected()
-        self._news = await self._connected()
+        self._connection = await self._find(self._open, self._talk)
+        self._news = await self._find(self._open, self._talk)
         channel = f"{self._keys[0]}:news"
         await self._talk(self._news, "SUBSCRIBE", channel, f"{channel}:{self._member}")
         self._listening = asyncio.ensure_future(self._listen(self._news, heard))
@@ -168,15 +163,14 @@ class RedisKeeper:
         except Unusable:
             return ""  # behind a proxy: the time to live tells who is dead
 
-    async def _connected(self) -> Any:
-        given = self._pool.connection_kwargs  # notifications of maintenance need RESP3
-        settings = {
-            **{key: value for key, value in given.items() if "maint" not in key},
+    async def _open(self, endpoint: Endpoint) -> Any:
+        settings = {  # notifications of maintenance need RESP3
+            **{key: value for key, value in endpoint.settings.items() if "maint" not in key},
             "protocol": 2,
             "socket_timeout": None,  # ours counts
             "retry": self._redis.asyncio.retry.Retry(self._redis.backoff.NoBackoff(), 0),
         }
-        connection = self._pool.connection_class(**settings)
+        connection = endpoint.kind(**settings)
         try:
             await asyncio.wait_for(connection.connect(), 2 * PATIENCE)
         except BaseException as error:
@@ -252,6 +246,11 @@ class RedisKeeper:
         errors = self._redis.exceptions
         if isinstance(error, (errors.AuthenticationError, errors.NoPermissionError)):
             return Unusable(str(error))
+        if isinstance(error, errors.MovedError):
+            return Unreachable(
+                f"its keys lie on another server of a cluster ({error}): a share needs a "
+                "redis.asyncio.RedisCluster there"
+            )
         if isinstance(error, errors.ResponseError):
             is_passing = isinstance(error, tuple(getattr(errors, name) for name in _PASSING))
             is_passing = is_passing or str(error).startswith(_PASSING_WORDS)
