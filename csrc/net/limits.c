@@ -69,6 +69,10 @@ static found take_decimal(text *t, double *value, bool *is_whole)
 static found read_number(text t, double *value)
 {
     bool is_whole, negative = t.at < t.end && *t.at == '-';
+    text plain = t;
+    if (take_decimal(&plain, value, &is_whole) == FOUND && plain.at == t.end) {
+        return FOUND; /* nearly always */
+    }
     for (const char *p = t.at; p < t.end; p++) {
         if (!is_digit(*p) && strchr("+-._eE ", *p) == NULL) {
             return NOTHING; /* also of infinities and NaN */
@@ -77,7 +81,7 @@ static found read_number(text t, double *value)
     t.at += negative;
     found reading = take_decimal(&t, value, &is_whole);
     if (reading == FOUND && t.at == t.end) {
-        return !negative ? FOUND : *value != 0 ? NOTHING : ODD;
+        return *value != 0 ? NOTHING : ODD; /* it is negative */
     }
     return t.at == t.end && !negative ? NOTHING : ODD; /* an empty text is no number */
 }
@@ -314,8 +318,12 @@ static text trimmed(const char *value, size_t size)
     return t;
 }
 
+/* `word` is in small letters. */
 static bool take_word(text *t, const char *word)
 {
+    if (t->at == t->end || (*t->at | 0x20) != *word) {
+        return false;
+    }
     size_t size = strlen(word);
     if ((size_t)(t->end - t->at) < size || strncasecmp(t->at, word, size) != 0) {
         return false;
@@ -435,10 +443,36 @@ static bool find_fields(xf_quotas *quotas, const char *head, size_t size, text *
     return true;
 }
 
-/* When the limit is whole again, in seconds from now on. */
-static found read_reset(text t, text date, double now, double *reset, bool *is_bare)
+/* The time of day of an answer, and the instant that was read last: fields of one head mostly say
+ * the same. */
+typedef struct instants {
+    text date; /* of the head, until it is read */
+    double now, last;
+    text said; /* as which `last` was written */
+} instants;
+
+/* False: it has a form that is not known here. */
+static bool read_last(instants *at, text t)
 {
-    double instant;
+    size_t size = (size_t)(t.end - t.at);
+    if (size == (size_t)(at->said.end - at->said.at) && !memcmp(t.at, at->said.at, size)) {
+        return true;
+    }
+    at->said = t;
+    return read_instant(t, &at->last);
+}
+
+/* The same of the head's date. */
+static bool read_date(instants *at)
+{
+    text date = at->date;
+    at->date.at = date.end;
+    return date.at == date.end || read_instant(date, &at->now);
+}
+
+/* When the limit is whole again, in seconds after the answer. */
+static found read_reset(text t, instants *at, double *reset, bool *is_bare)
+{
     found reading = read_duration(t, reset);
     if (reading == NOTHING || t.at == t.end) {
         reading = read_number(t, reset);
@@ -450,21 +484,18 @@ static found read_reset(text t, text date, double now, double *reset, bool *is_b
     if (reading == ODD || t.at == t.end) {
         return reading;
     }
-    if (!read_instant(t, &instant)) {
-        return ODD;
+    if (!read_last(at, t) || !read_date(at)) {
+        return ODD; /* of the whole head */
     }
-    if (date.at < date.end && !read_instant(date, &now)) {
-        return ODD;
-    }
-    *reset = instant - now;
+    *reset = at->last - at->now;
     return *reset >= 0 ? FOUND : NOTHING;
 }
 
 bool xf_quotas_read(xf_quotas *quotas, const char *head, size_t size, double now)
 {
-    text date = {0};
+    instants at = {.now = now};
     quotas->count = 0;
-    if (!find_fields(quotas, head, size, &date)) {
+    if (!find_fields(quotas, head, size, &at.date)) {
         return false;
     }
     for (size_t i = 0; i < quotas->count; i++) {
@@ -476,7 +507,7 @@ bool xf_quotas_read(xf_quotas *quotas, const char *head, size_t size, double now
             text t = {q->of[kind].text, q->of[kind].text + q->of[kind].size};
             found reading = !is_plain(t) ? ODD
                             : kind == XF_QUOTA_RESET
-                                ? read_reset(t, date, now, &q->of[kind].value, &q->bare)
+                                ? read_reset(t, &at, &q->of[kind].value, &q->bare)
                                 : read_number(t, &q->of[kind].value);
             if (reading == ODD) {
                 return false;
