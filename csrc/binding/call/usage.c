@@ -205,11 +205,14 @@ void xf_call_settle(CallObject *c, const int64_t *amounts, int64_t tokens)
     if (c->core.repeated) {
         return; /* it waits for its next attempt, which costs anew */
     }
+    bool is_charged = false;
+    for (uint32_t i = 0; i < s->core.gate.n_limits; i++) {
+        is_charged |= amounts[i] > c->core.held[i];
+    }
+    const int64_t now = is_charged ? xf_port_now(s, c->port) : xf_port_about_now(s, c->port);
     for (uint32_t i = 0; i < s->core.gate.n_limits; i++) {
         if (amounts[i] != c->core.held[i]) {
-            bool refund = amounts[i] < c->core.held[i];
-            xf_settle(&s->core, &c->core, i, amounts[i],
-                      refund ? xf_port_about_now(s, c->port) : xf_port_now(s, c->port));
+            xf_settle(&s->core, &c->core, i, amounts[i], now);
         }
     }
     s->tokens_used += tokens - c->tokens;
