@@ -39,6 +39,11 @@
 #define XF_METHOD_DOOR(name, scheduler)                                                            \
     XF_DOOR(PyObject *, name, scheduler, (PyObject * self, PyObject * args), self, args)
 
+/* METH_FASTCALL. */
+#define XF_POSITIONAL_DOOR(name, scheduler)                                                        \
+    XF_DOOR(PyObject *, name, scheduler,                                                           \
+            (PyObject * self, PyObject *const *args, Py_ssize_t nargs), self, args, nargs)
+
 /* METH_FASTCALL | METH_KEYWORDS. */
 #define XF_FASTCALL_DOOR(name, scheduler)                                                          \
     XF_DOOR(PyObject *, name, scheduler,                                                           \

@@ -1,7 +1,8 @@
 """Answers that tell nothing new are taken in natively, and all is as if Python had looked at them.
 
 The same random answers go to two schedulers on a virtual clock. One takes in what is foreseen, the
-other, the reference, shows every answer to the learner in Python.
+other, the reference, shows every answer to the learner in Python. A streamed answer's head comes
+first, and its usage at its end.
 """
 
 from __future__ import annotations
@@ -121,14 +122,40 @@ def answer_of(style: Any, size: int, left: float, kind: str) -> tuple[int, bytes
 class Fed:
     """A scheduler that is fed with answers, natively or not."""
 
-    def __init__(self, scheduler: TaskScheduler, is_native: bool) -> None:
+    def __init__(
+        self, scheduler: TaskScheduler, is_native: bool, is_streamed: bool = False
+    ) -> None:
         self.scheduler = scheduler
         self.foreseen = 0
+        self.settled = 0
+        """Of the streams, natively."""
         self._is_native = is_native
+        self._is_streamed = is_streamed
 
     async def call(self, style: Any, size: int, seconds: float, left: float, kind: str) -> None:
         scheduler = self.scheduler
         estimate = scheduler.estimate(max(1, 3 * size), model="m", most=size % 7 * 100)
+
+        async def stream() -> None:
+            await asyncio.sleep(seconds / 2)
+            status, head, body = answer_of(style, size, left, kind)
+            if self._is_native and scheduler._foreseen(None, status, head, body, None, None, 0):
+                self.foreseen += 1
+                scheduler._catch_up()
+            else:
+                pairs = [line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2]]
+                verdict = scheduler._shown(Answer(status, pairs, body))
+                if verdict.meaning is not Meaning.PASSED:
+                    raise ConnectionError
+            await asyncio.sleep(seconds / 2)
+            usage = usage_of(json.loads(body))
+            if usage is None:
+                return
+            if self._is_native and scheduler._settled(usage.input, usage.output, usage.cached, 1):
+                self.settled += 1
+                scheduler._catch_up()
+            else:
+                scheduler.settle(usage)
 
         async def attempt() -> None:
             await asyncio.sleep(seconds)
@@ -151,7 +178,8 @@ class Fed:
             if verdict.meaning is not Meaning.PASSED:
                 raise ConnectionError
 
-        await asyncio.gather(scheduler.submit(attempt(), estimate), return_exceptions=True)
+        call = stream() if self._is_streamed else attempt()
+        await asyncio.gather(scheduler.submit(call, estimate), return_exceptions=True)
 
     def books(self) -> Any:
         counts = self.scheduler._snapshot()
@@ -233,11 +261,12 @@ async def feed(fed: Fed, style: Any, answers: list[Any], by_usage: bool) -> list
 @pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize("style", STYLES)
 @settings(max_examples=25)
-@given(answers=ANSWERS, by_usage=st.booleans())
+@given(answers=ANSWERS, by_usage=st.booleans(), is_streamed=st.booleans())
 def test_all_is_as_if_python_had_looked(
-    maker: str, style: Any, answers: list[Any], by_usage: bool
+    maker: str, style: Any, answers: list[Any], by_usage: bool, is_streamed: bool
 ) -> None:
-    native, reference = Fed(MAKERS[maker](), True), Fed(MAKERS[maker](), False)
+    native = Fed(MAKERS[maker](), True, is_streamed)
+    reference = Fed(MAKERS[maker](), False, is_streamed)
     assert run(feed(native, style, answers, by_usage), start=1e6) == run(
         feed(reference, style, answers, by_usage), start=1e6
     )
@@ -255,6 +284,35 @@ def test_a_foretold_answer_is_foreseen(maker: str, style: Any) -> None:
     run(feed(fed, lambda left, amount: style(left, 1000 * amount), answers, by_usage=True))
     # Where limits may be found, one answer in 30 ms is looked at anyway.
     assert fed.foreseen > (100 if maker in ("adapt", "bounded") else 190)
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("style", [openai, anthropic, azure, silent])
+def test_the_end_of_a_stream_is_settled_natively(maker: str, style: Any) -> None:
+    fed = Fed(MAKERS[maker](), True, is_streamed=True)
+    answers = [(100, 1, 0.9, "fine")] * 200
+    run(feed(fed, lambda left, amount: style(left, 1000 * amount), answers, by_usage=True))
+    assert fed.settled > 190
+
+
+@pytest.mark.parametrize("tokens", [-1, 10**10, 2**64, None])
+def test_a_usage_that_cannot_be_true_is_left_to_python(tokens: Any) -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler(limits=[Limit("tokens", 90_000, 60.0, 90_000)])
+        scheduler.charge_by(BY_USAGE)
+
+        async def call() -> bool:
+            scheduler.settle({"prompt_tokens": 1, "completion_tokens": 1})
+            assert scheduler.observe(200, {}) is PASSED
+            before = scheduler._snapshot()["limits"]
+            is_settled = scheduler._settled(tokens, 5, 0, 1)
+            assert is_settled or scheduler._snapshot()["limits"] == before
+            assert scheduler._settled(5, 5, 0, 1)
+            return is_settled
+
+        assert await scheduler.submit(call(), 50) is False
+
+    run(main())
 
 
 def test_observe_takes_what_clients_have() -> None:

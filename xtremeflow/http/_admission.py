@@ -127,7 +127,10 @@ class Admission:
         return PASSED if is_foreseen else self.scheduler._shown(answer)
 
     def settle(self, usage: Usage) -> None:
-        if self._settles is not False:
+        how = self._settling
+        if how == _NOT_SETTLED:
+            return
+        if not self.scheduler._settled(usage.input, usage.output, usage.cached, how):
             self.scheduler.settle(usage, rule=BY_USAGE if self._settles else None)
 
     # ---- whole answers ----

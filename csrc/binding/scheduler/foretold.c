@@ -1,6 +1,7 @@
 /* Answers that tell nothing new: the limits in their heads are those that are kept to, they have
    passed, and how their usage is charged is known. Of most answers that is so, and then what is
-   left moves the levels and the usage settles the call right here. The learner in Python is the
+   left moves the levels and the usage settles the call right here. A stream's usage comes at its
+   end, after its answer was taken in, and settles its call by itself. The learner in Python is the
    reference. It says what it expects (_foretell), is shown every answer that is different, and is
    told of the others later, many at a time (_unread), before it looks at anything. */
 #include "binding/scheduler/foretold.h"
@@ -117,6 +118,12 @@ static bool read_rule(SchedulerObject *s, answer *a)
 }
 
 /* Whether it is known what a call is charged that has used so much. */
+static bool read_charge(SchedulerObject *s, answer *a)
+{
+    return read_estimate(a) && (a->how == NOT || read_rule(s, a));
+}
+
+/* The same, of the usage in a body. */
 static bool read_usage(SchedulerObject *s, PyObject *body, answer *a)
 {
     xf_usage usage;
@@ -129,7 +136,7 @@ static bool read_usage(SchedulerObject *s, PyObject *body, answer *a)
     } else {
         a->how = NOT;
     }
-    return read_estimate(a) && (a->how == NOT || read_rule(s, a));
+    return read_charge(s, a);
 }
 
 /* Computes the settlement of the call, for each limit. False: a limit could never pay for it. */
@@ -200,30 +207,31 @@ static void follow(SchedulerObject *s, const answer *a, const xf_observation *o,
     w->reset = o->reset;
     if (!w->is_level && w->per <= 60 && o->remaining > 0 && o->reset > 0) {
         const double left = fmin(fmax(o->reset, 1), w->per);
-        const int64_t now = xf_port_now(s, NULL);
         const xf_pacing pacing = {.most = o->remaining / left,
-                                  .until = now + (int64_t)(left * 1e9)};
-        xf_set_pace(&s->core, i, &pacing, now);
+                                  .until = a->now + (int64_t)(left * 1e9)};
+        xf_set_pace(&s->core, i, &pacing, a->now);
     }
-    const int64_t now = xf_port_now(s, a->call->port);
     const xf_remaining left = {.units = o->remaining,
                                .sent_at = a->sent_at,
                                .answered_at = a->received_at,
                                .doubt = xf_doubt(&s->core, i, &a->call->core, w->is_late),
                                .bounded = w->is_bounded || !w->is_level};
-    const double moved = xf_told(&s->core, i, &left, now);
-    if (w->is_level && (-moved > w->notice || (double)now * 1e-9 > w->forget_at)) {
+    const double moved = xf_told(&s->core, i, &left, a->now);
+    if (w->is_level && (-moved > w->notice || (double)a->now * 1e-9 > w->forget_at)) {
         notice(s, w, moved);
     }
 }
 
-/* Puts down what the learner is to be told of it. False: there is no memory. */
-static bool put_down(xf_foretold *f, const SchedulerObject *s, const answer *a)
+/* Puts down what the learner is to be told of it. Reports that there is no memory. */
+static void put_down(xf_foretold *f, const SchedulerObject *s, const answer *a, bool is_flight)
 {
     xf_unread *u = xf_unread_add(&f->unread);
     if (u == NULL) {
-        return false;
+        PyErr_NoMemory();
+        PyErr_WriteUnraisable((PyObject *)s);
+        return;
     }
+    u->is_flight = is_flight;
     u->now = a->now;
     u->dispatched = a->call->core.dispatched_at;
     u->sent_at = a->sent_at;
@@ -246,7 +254,6 @@ static bool put_down(xf_foretold *f, const SchedulerObject *s, const answer *a)
     if (f->unread.count == 1) {
         f->unread_since = a->now;
     }
-    return true;
 }
 
 /* Has the learner catch up if it is behind by much. */
@@ -291,10 +298,7 @@ static void take_in(SchedulerObject *s, const answer *a)
     if (c->is_started) {
         Py_XSETREF(c->verdict, Py_NewRef(f->passed));
     }
-    if (!put_down(f, s, a)) {
-        PyErr_NoMemory();
-        PyErr_WriteUnraisable((PyObject *)s);
-    }
+    put_down(f, s, a, true);
     if (a->how != NOT) {
         settle(s, a);
     }
@@ -377,4 +381,51 @@ PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_
     Py_XDECREF(a.typical);
     Py_DECREF(a.call);
     return result;
+}
+
+/* ---- the usage of an answer that was taken in when it began ---- */
+
+/* Reads three numbers of tokens. False, without an error set: some are too large to be true. */
+static bool read_tokens(PyObject *const *args, xf_used *used)
+{
+    int64_t *const parts[] = {&used->input, &used->output, &used->cached};
+    bool is_sound = true;
+    for (size_t i = 0; i < Py_ARRAY_LENGTH(parts); i++) {
+        *parts[i] = PyLong_AsLongLong(args[i]);
+        is_sound = is_sound && *parts[i] >= 0 && *parts[i] <= XF_MOST_TOKENS;
+    }
+    PyErr_Clear();
+    return is_sound;
+}
+
+PyObject *xf_scheduler_settled(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    answer a = {.call = NULL};
+    if (xf_scheduler_check(s) < 0) {
+        return NULL;
+    }
+    if (nargs != 4) {
+        return PyErr_Format(PyExc_TypeError, "_settled() takes 4 arguments, not %zd", nargs);
+    }
+    a.how = (int)PyLong_AsLong(args[3]);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    a.call = s->foretold != NULL && s->foretold->is_armed ? call_of(s, Py_None) : NULL;
+    if (a.call == NULL) {
+        Py_RETURN_FALSE;
+    }
+    a.now = xf_port_now(s, a.call->port);
+    bool is = !a.call->core.repeated && !a.call->core.grouped && read_tokens(args, &a.used) &&
+              read_charge(s, &a) && price(s, &a);
+    if (is) {
+        put_down(s->foretold, s, &a, false);
+        settle(s, &a);
+        catch_up(s->foretold, s, a.now);
+    }
+    Py_XDECREF(a.model);
+    Py_XDECREF(a.typical);
+    Py_DECREF(a.call);
+    return PyErr_Occurred() ? NULL : PyBool_FromLong(is);
 }

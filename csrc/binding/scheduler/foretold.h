@@ -8,5 +8,6 @@
 PyObject *xf_scheduler_unread(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *xf_scheduler_foresees(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_settled(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 
 #endif

@@ -21,26 +21,9 @@
 #include <structmember.h>
 
 /* The doors: see lock.h. */
-static PyObject *xf_scheduler_estimate_locked(PyObject *self, PyObject *const *args,
-                                              Py_ssize_t nargs)
-{
-    PyObject *result;
-    XF_LOCK(self);
-    result = xf_scheduler_estimate(self, args, nargs);
-    XF_UNLOCK();
-    return result;
-}
-
-static PyObject *xf_scheduler_foreseen_locked(PyObject *self, PyObject *const *args,
-                                              Py_ssize_t nargs)
-{
-    PyObject *result;
-    XF_LOCK(self);
-    result = xf_scheduler_foreseen(self, args, nargs);
-    XF_UNLOCK();
-    return result;
-}
-
+XF_POSITIONAL_DOOR(xf_scheduler_estimate, self)
+XF_POSITIONAL_DOOR(xf_scheduler_foreseen, self)
+XF_POSITIONAL_DOOR(xf_scheduler_settled, self)
 XF_FASTCALL_DOOR(xf_scheduler_start_task, self)
 XF_FASTCALL_DOOR(xf_scheduler_notify, self)
 XF_METHOD_DOOR(xf_scheduler_end, self)
@@ -200,6 +183,11 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR(
          "_foresees($self, status, headers, /)\n--\n\n"
          "Whether the head of an answer to the current call tells nothing new. Does nothing.")},
+    {"_settled", XF_FUNCTION(xf_scheduler_settled_locked), METH_FASTCALL,
+     PyDoc_STR("_settled($self, input, output, cached, how, /)\n--\n\n"
+               "Whether it is known what the current call is charged, which has used so many\n"
+               "tokens; then it is settled (how: 1 as charged, 2 by its usage). Else nothing is\n"
+               "done.")},
     {"_told", XF_FUNCTION(xf_scheduler_told_locked), METH_VARARGS | METH_KEYWORDS,
      PyDoc_STR(
          "_told($self, index, remaining, /, *, late=False, bounded=False, sent_at=None,\n"

@@ -118,7 +118,7 @@ static PyObject *flights_of(xf_module *st, const xf_unread_list *list)
 {
     PyObject *flights = PyList_New(0);
     for (size_t i = 0; flights != NULL && i < list->count; i++) {
-        if (append(flights, flight_of(st, &list->items[i])) < 0) {
+        if (list->items[i].is_flight && append(flights, flight_of(st, &list->items[i])) < 0) {
             Py_CLEAR(flights);
         }
     }

@@ -16,8 +16,9 @@ typedef struct xf_telling {
     double reset; /* s; -1: not said */
 } xf_telling;
 
-/* One answer. Instants are in ns on the loop's clock. */
+/* One answer, or the usage of one at its end. Instants are in ns on the loop's clock. */
 typedef struct xf_unread {
+    bool is_flight; /* not of an answer that was put down before */
     int64_t now, dispatched, sent_at, received_at;
     uint32_t crowd, in_flight, waiting; /* see Flight */
     PyObject *model;                    /* owned */
