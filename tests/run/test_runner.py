@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -26,6 +27,7 @@ from xtremeflow import Limit
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.job.budget import Budget
+from xtremeflow.run.job.call import LineCall
 from xtremeflow.run.job.policy import Policy
 from xtremeflow.run.job.runner import Runner
 from xtremeflow.run.output.results import InputChanged, Results
@@ -572,3 +574,15 @@ def test_the_probe_begins_with_the_first_call(out: Path) -> None:
 
     run(main())
     assert len(transport.sent) <= 8
+
+
+def test_a_call_that_has_ended_needs_no_garbage_collection(out: Path) -> None:
+    def is_left(each: object) -> bool:
+        return isinstance(each, LineCall) and each.request.model == "freed"
+
+    gc.disable()
+    try:
+        go(make(out, Scripted(), concurrency=4), [plain(model="freed")] * 20)
+        assert not any(map(is_left, gc.get_objects()))
+    finally:
+        gc.enable()

@@ -289,6 +289,7 @@ class Runner:
         self._end(call)
 
     def _end(self, call: LineCall) -> None:
+        call.when_done = None  # which refers to the call
         self._running.discard(call)
         used = call.usage.total if call.usage is not None else 0
         if call.usage is None and call.attempts:
