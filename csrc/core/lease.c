@@ -106,6 +106,50 @@ void xf_lease_paused(xf_gate *g, bool promised)
     }
 }
 
+/* ---- outages ---- */
+
+void xf_lease_failed(xf_gate *g, const xf_outage_failure *f, int64_t interval)
+{
+    xf_tried *t = &g->lease->tried;
+    t->sent = f->sent > t->sent ? f->sent : t->sent;
+    if (xf_outage_counts(&g->outage, f)) {
+        int64_t took = f->now - f->sent;
+        t->failures++;
+        t->took = took > t->took ? took : t->took;
+        t->interval = interval;
+    }
+}
+
+void xf_lease_answered(xf_gate *g, int64_t sent)
+{
+    xf_tried *t = &g->lease->tried;
+    t->answered = sent > t->answered ? sent : t->answered;
+    t->failures = 0;
+    g->lease->news |= g->outage.interval != 0 && sent > g->outage.sent;
+}
+
+bool xf_lease_outage(xf_gate *g, const xf_outage *told)
+{
+    xf_outage *o = &g->outage;
+    bool is_held = o->interval == XF_NEVER, is_new = told->interval != 0 && o->interval == 0;
+    if (told->interval == 0) {
+        *o = is_held ? (xf_outage){0} : *o; /* else it was found here, and is not told yet */
+        return false;
+    }
+    bool tries = !is_new && o->first > told->sent;
+    g->cooldown.generation += is_new; /* calls dispatched before are no single calls, */
+    g->resets += is_new;              /* and those admitted before must not be dispatched now */
+    *o = (xf_outage){
+        .interval = told->interval,
+        .first = tries ? o->first : XF_UNTRIED,
+        .next = is_held && told->next == XF_NEVER ? o->next : told->next,
+        .longest = told->longest,
+        .sent = told->sent,
+        .failures = XF_OUTAGE_AFTER,
+    };
+    return is_new;
+}
+
 /* ---- calls ---- */
 
 /* The refunds that calls may spend. */
@@ -137,10 +181,14 @@ static bool fits(const xf_gate *g, const int64_t *costs)
 int64_t xf_lease_due(xf_gate *g, const int64_t *costs, const xf_turn *turn, int *held_by)
 {
     xf_lease *l = g->lease;
-    if (is_free(g, costs)) {
+    if (is_free(g, costs) && g->outage.interval != XF_NEVER) {
         return xf_gate_due(g, costs, turn->from, held_by);
     }
     xf_lease_look(g, turn->now);
+    if (g->outage.interval != XF_NEVER && xf_outage_ready(&g->outage, turn->now) > turn->now) {
+        *held_by = XF_BY_COOLDOWN; /* found here: a chunk would lapse until then */
+        return xf_outage_ready(&g->outage, turn->now);
+    }
     while (l->has_chunk) {
         if (fits(g, costs)) {
             int64_t from = turn->from > l->chunk.from ? turn->from : l->chunk.from;

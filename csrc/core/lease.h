@@ -12,6 +12,9 @@
  * goes to the server with the next ask. A refusal that sets the buckets' levels voids all chunks,
  * and those on their way too, until the holder has looked and told of it.
  *
+ * An outage of the provider is the account's, too. While it lasts no call passes here, except for a
+ * single one when the account lets it in.
+ *
  * The lease itself asks no server. It sets `news` when its holder has something to do, and the
  * holder then calls xf_lease_look(). The functions are O(limits).
  */
@@ -33,6 +36,15 @@ typedef struct xf_chunk {
     int64_t units[XF_LEASE_LIMITS]; /* not used yet */
 } xf_chunk;
 
+/* The news of the provider that the member's calls have brought. */
+typedef struct xf_tried {
+    int64_t answered;  /* when the latest call was dispatched that was answered, or 0 */
+    uint32_t failures; /* later ones that count, see xf_outage_counts() */
+    int64_t sent;      /* when the latest call was dispatched that failed, or 0 */
+    int64_t took;      /* the longest time to a failure, ns */
+    int64_t interval;  /* between single calls, in an outage, ns */
+} xf_tried;
+
 /* The caller owns it. */
 typedef struct xf_lease {
     bool has_chunk, has_next;
@@ -48,6 +60,7 @@ typedef struct xf_lease {
     int64_t refunds[XF_LEASE_LIMITS]; /* and those of settlements; below 0: a debt */
     int64_t granted[XF_LEASE_LIMITS]; /* units that the chunk has had at first */
     xf_chunk chunk, next;
+    xf_tried tried; /* since the holder looked */
 } xf_lease;
 
 /* Whether the limit is only a place for one that is not known yet: it has the highest rate, and so
@@ -76,6 +89,18 @@ void xf_lease_pause(xf_gate *g, int64_t until, bool is_new, int64_t now);
 
 /* Notes that a cooldown was opened or extended here. `promised`: it has set levels. */
 void xf_lease_paused(xf_gate *g, bool promised);
+
+/* Notes a failure to answer, before the gate's outage does. */
+void xf_lease_failed(xf_gate *g, const xf_outage_failure *f, int64_t interval);
+
+/* Notes that a call dispatched at `sent` was answered, before the gate's outage does. */
+void xf_lease_answered(xf_gate *g, int64_t sent);
+
+/* Takes over the account's outage. `told->interval` is 0 if there is none. It is XF_NEVER if the
+   account lets single calls in: here one at told->next, which is XF_NEVER if none is let in anew.
+   Another interval is for a member without an account: it lets them in itself. True if the outage
+   is news here. */
+bool xf_lease_outage(xf_gate *g, const xf_outage *told);
 
 /* Does the work of xf_gate_due() for a call of these `costs`, whose turn it is: returns the instant
    at which it passes, or XF_NEVER if that takes another chunk. */

@@ -30,9 +30,12 @@ static int64_t from(const xf_joint *a, const xf_seat *e, int64_t now)
     return later(later(e->from, a->anchor), now - XF_LINE_CATCH_UP_NS);
 }
 
-static void pay(xf_gate *g, xf_joint *a, const int64_t *costs, int64_t at)
+static void pay(xf_gate *g, xf_joint *a, uint32_t seat, int64_t at)
 {
+    const int64_t *costs = a->seats[seat].costs;
+    bool probes = g->outage.interval != 0 && g->outage.first == XF_UNTRIED;
     xf_gate_pay(g, costs, at);
+    g->outage.prober = probes ? seat : g->outage.prober;
     for (uint32_t i = 0; i < g->n_limits; i++) {
         g->limits[i].used -= (uint64_t)costs[i];
         a->limits[i].used += (uint64_t)costs[i];
@@ -94,7 +97,7 @@ bool xf_line_play(xf_gate *g, xf_joint *a, uint32_t self, int64_t now, xf_pokes 
         }
         int64_t at = xf_gate_due(g, e->costs, from(a, e, now), &held_by);
         if (at <= now) {
-            pay(g, a, e->costs, at);
+            pay(g, a, a->line[i], at);
             e->state = XF_SEAT_GRANTED;
             e->at = at;
             e->granted_at = now;

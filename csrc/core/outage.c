@@ -14,8 +14,8 @@ void xf_outage_failed(xf_outage *o, const xf_outage_failure *f, int64_t interval
     bool begun = o->interval != 0;
     int64_t took = f->now - f->sent;
     o->sent = f->sent > o->sent ? f->sent : o->sent;
-    if (begun && !f->fresh) {
-        return; /* sent before the outage: its time to fail says nothing of single calls */
+    if (!xf_outage_counts(o, f)) {
+        return;
     }
     o->failures += o->failures < UINT32_MAX;
     o->longest = begun ? o->longest / 2 : o->longest;
@@ -65,5 +65,12 @@ void xf_outage_revoked(xf_outage *o, int64_t now)
     if (o->interval != 0) {
         o->first = XF_UNTRIED;
         o->next = now;
+    }
+}
+
+void xf_outage_left(xf_outage *o, uint32_t seat, int64_t now)
+{
+    if (o->first != XF_UNTRIED && o->prober == seat) {
+        xf_outage_revoked(o, now);
     }
 }

@@ -14,6 +14,9 @@ static void keep_margin(xf_gate *g, int64_t now)
 void xf_gate_accepted(xf_gate *g, const xf_call *c, int64_t now)
 {
     xf_share_refresh(g);
+    if (g->lease != NULL) {
+        xf_lease_answered(g, c->dispatched_at);
+    }
     if (g->cooldown.step == 0 && g->margin.ns == 0 && g->outage.failures == 0) {
         return; /* nothing to reset */
     }
@@ -128,6 +131,9 @@ static int64_t refuse(xf_gate *g, xf_refusal *r, const xf_backoff *b, int64_t no
     xf_cooldown *cooldown = &g->cooldown;
     const xf_call *c = r->c;
     bool fresh = c != NULL ? c->generation == cooldown->generation : cooldown->until <= now;
+    if (r->flies && g->lease != NULL) {
+        xf_lease_answered(g, c->dispatched_at);
+    }
     if (r->flies) {
         xf_outage_answered(&g->outage, c->dispatched_at);
     }
@@ -175,6 +181,9 @@ static void fail(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_t wait
     bool extends = fresh || b->told_ns != XF_UNTOLD;
     bool is_alone = b->alone && b->told_ns == XF_UNTOLD && g->outage.failures + 1 < XF_OUTAGE_AFTER;
     const xf_outage_failure failure = {c->dispatched_at, now, fresh};
+    if (g->lease != NULL) {
+        xf_lease_failed(g, &failure, interval);
+    }
     if (is_alone) {
         xf_outage_failed(&g->outage, &failure, 0, now);
     } else {

@@ -129,6 +129,15 @@ static void be_first(xf_gate *g, const xf_gate *given, const xf_joining *joining
     g->share->joint.n_belief = 0; /* that was of the members before */
 }
 
+/* Empties a seat, whose member is gone. */
+static void vacate(xf_gate *g, uint32_t seat, int64_t now)
+{
+    xf_joint *a = &g->share->joint;
+    xf_line_clear(g, a, seat, now);
+    xf_outage_left(&g->outage, seat, now);
+    a->seats[seat] = (xf_seat){0};
+}
+
 bool xf_share_join(xf_gate *g, xf_share *share, void *memory, const xf_joining *joining,
                    int64_t now)
 {
@@ -151,8 +160,8 @@ bool xf_share_join(xf_gate *g, xf_share *share, void *memory, const xf_joining *
         bool known = load(g);
         for (uint32_t i = 0; i < a->n_seats; i++) {
             if (joining->alone || i == joining->seat) {
-                xf_line_clear(g, a, i, now);
-                a->seats[i] = (xf_seat){.taken = i == joining->seat};
+                vacate(g, i, now);
+                a->seats[i].taken = i == joining->seat;
             }
         }
         if (joining->alone || !known) {
@@ -171,8 +180,7 @@ static void bury(xf_gate *g, uint32_t seat, int64_t now)
         xf_share_begin(g, now);
         s->joint.seats[s->seat].held = g->in_use;
         if (seat < s->joint.n_seats) {
-            xf_line_clear(g, &s->joint, seat, now);
-            s->joint.seats[seat] = (xf_seat){0};
+            vacate(g, seat, now);
         }
         (void)xf_line_play(g, &s->joint, s->seat, now, &s->found);
     } while (!publish(g));

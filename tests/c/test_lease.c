@@ -205,6 +205,117 @@ TEST(an_episode_of_others_revokes_admissions)
     stop();
 }
 
+/* The account tells of an outage. A single call may go from `at` on; XF_NEVER: no other one may. */
+static bool hear_outage(int64_t at, int64_t sent, int64_t now)
+{
+    const xf_outage told = {.interval = XF_NEVER, .next = at, .longest = MS, .sent = sent};
+    bool is_new = xf_lease_outage(&s.gate, &told);
+    xf_look(&s, now);
+    return is_new;
+}
+
+TEST(an_outage_of_all_members_lets_one_call_go_for_each_that_the_account_lets_in)
+{
+    borrow(100, XF_UNLIMITED);
+    for (int i = 0; i < 3; i++) {
+        (void)submit(1, 0, MS);
+    }
+    CHECK(hear_outage(XF_NEVER, MS, 10 * MS));
+    CHECK(grant(20 * MS, 2, 2, 10 * MS)); /* units alone are not enough */
+    CHECK_EQ(armed(), XF_NEVER);
+    CHECK(!hear_outage(SECOND, MS, 30 * MS));
+    CHECK(grant(SECOND, 2, 2, 30 * MS));
+    CHECK_EQ(next(), SECOND);
+    CHECK_EQ(armed(), XF_NEVER);
+    CHECK(!hear_outage(XF_NEVER, MS, 2 * SECOND));
+    CHECK_EQ(armed(), XF_NEVER);
+    xf_lease_outage(&s.gate, &(xf_outage){0});
+    CHECK(grant(3 * SECOND, 2, 2, 2 * SECOND));
+    CHECK_EQ(next(), 3 * SECOND);
+    stop();
+}
+
+TEST(in_an_outage_of_all_members_a_call_that_costs_nothing_waits_too)
+{
+    borrow(100, XF_UNLIMITED);
+    CHECK(hear_outage(XF_NEVER, MS, 10 * MS));
+    (void)submit(0, 0, 20 * MS);
+    CHECK_EQ(armed(), XF_NEVER);
+    CHECK(lease.news);
+    CHECK(!hear_outage(SECOND, MS, 30 * MS));
+    CHECK(grant(SECOND, 0, 0, 30 * MS));
+    CHECK_EQ(next(), SECOND);
+    stop();
+}
+
+TEST(an_outage_that_others_have_found_revokes_admissions)
+{
+    borrow(100, XF_UNLIMITED);
+    xf_call *c = submit(1, 0, 0);
+    CHECK(grant(0, 1, 1, 0));
+    CHECK_EQ(collect_all(), 1);
+    CHECK(hear_outage(XF_NEVER, 0, MS));
+    CHECK(!xf_dispatch(&s, c));
+    xf_put_back(&s, c, MS);
+    CHECK_EQ(armed(), XF_NEVER);
+    xf_finish(&s, c, XF_CANCELLED, MS);
+    stop();
+}
+
+TEST(in_an_outage_that_only_this_member_knows_it_asks_for_no_chunk_before_its_next_call)
+{
+    const xf_outage own = {.interval = SECOND, .next = 2 * SECOND};
+    borrow(100, XF_UNLIMITED);
+    (void)xf_lease_outage(&s.gate, &own);
+    (void)submit(1, 0, MS);
+    CHECK_EQ(armed(), 2 * SECOND);
+    CHECK(!lease.news);
+    xf_poll(&s, 2 * SECOND);
+    CHECK(lease.news);
+    stop();
+}
+
+TEST(a_member_counts_failures_and_answers_for_the_account)
+{
+    const xf_backoff b = {.told_ns = XF_UNTOLD, .base_ns = SECOND, .max_ns = SECOND, .alone = true};
+    xf_call *c[3];
+    borrow(100, XF_UNLIMITED);
+    const xf_chunk chunk = {.levels = {3}, .units = {3}};
+    CHECK(xf_lease_grant(&s.gate, &chunk, 0));
+    for (int i = 0; i < 3; i++) {
+        c[i] = dispatched(1, 0, (1 + 10 * i) * MS);
+    }
+    xf_failed(&s, c[0], &b, 25 * MS);
+    xf_failed(&s, c[2], &b, 29 * MS);
+    CHECK_EQ(lease.tried.failures, 2);
+    CHECK_EQ(lease.tried.sent, 21 * MS);
+    CHECK_EQ(lease.tried.took, 24 * MS);
+    CHECK_EQ(lease.tried.interval, SECOND);
+    xf_finish(&s, c[1], XF_SUCCEEDED, 30 * MS);
+    CHECK_EQ(lease.tried.failures, 0);
+    CHECK_EQ(lease.tried.answered, 11 * MS);
+    stop();
+}
+
+TEST(only_an_answer_to_a_later_call_ends_an_outage_of_all_members)
+{
+    xf_call *c[2];
+    borrow(100, XF_UNLIMITED);
+    const xf_chunk chunk = {.levels = {3}, .units = {3}};
+    CHECK(xf_lease_grant(&s.gate, &chunk, 0));
+    c[0] = dispatched(1, 0, MS);
+    c[1] = dispatched(1, 0, 11 * MS);
+    CHECK(hear_outage(XF_NEVER, 5 * MS, 20 * MS));
+    lease.news = false;
+    xf_finish(&s, c[0], XF_SUCCEEDED, 21 * MS);
+    CHECK(!lease.news);
+    CHECK(s.gate.outage.interval != 0);
+    xf_finish(&s, c[1], XF_SUCCEEDED, 22 * MS);
+    CHECK(lease.news);
+    CHECK_EQ(s.gate.outage.interval, 0);
+    stop();
+}
+
 TEST(slots_come_back_one_by_one_while_others_wait)
 {
     const xf_definition requests = limit(1000, 1, 100);

@@ -154,6 +154,27 @@ TEST(an_outage_is_everybodys)
     part(2);
 }
 
+TEST(the_single_call_of_a_prober_that_dies_is_the_next_members)
+{
+    gather(2, limit(1000, 1, 100), XF_UNLIMITED);
+    const xf_backoff b = {.told_ns = XF_UNTOLD, .base_ns = SECOND, .max_ns = SECOND};
+    int64_t now = 0;
+    for (int i = 0; i < XF_OUTAGE_AFTER; i++) {
+        now = xf_failed(&members[1].s, dispatched(1, 1, now), &b, now + MS);
+    }
+    (void)dispatched(0, 1, now);
+    CHECK_EQ(members[0].share->joint.outage.prober, 0);
+    xf_call *waits = submit(1, 1, now);
+    xf_share_bury(&members[1].s.gate, 0, now + 10 * MS);
+    xf_look(&members[1].s, now + 10 * MS);
+    CHECK_EQ(waits->state, XF_CALL_ADMITTED); /* at once, and not at the end of the interval */
+    CHECK_EQ(members[1].share->joint.outage.prober, 1);
+    xf_call *next = submit(1, 1, now + 20 * MS);
+    xf_look(&members[1].s, now + SECOND); /* the dead one's call has lived for an interval by now */
+    CHECK_EQ(next->state, XF_CALL_WAITING);
+    part(2);
+}
+
 TEST(a_limit_set_by_one_is_everybodys)
 {
     gather(2, limit(1, 1, 0), 1);

@@ -44,6 +44,7 @@ class Account:
         self.anchor = 0  # who waits does not pass before: something has changed then
         self.resets = self.generation = self.step = self.end = 0
         self.outage = Outage()
+        self.prober: Seat | None = None  # whose call is the first single one
         self.margin = self.margin_changed = 0
         self.version, self.belief = 1, b""
 
@@ -62,7 +63,7 @@ class Account:
         outage = self.outage
         if outage.interval:
             if outage.first is None:
-                outage.first = at
+                outage.first, self.prober = at, seat
             elif at >= outage.convinced_at:
                 self.outage = outage = Outage()
             outage.next = at + outage.interval if outage.interval else outage.next
@@ -134,6 +135,8 @@ class Account:
         self.open(by.seat, now)
         by.seat.held = by.in_use
         self.clear(dead.seat, now)
+        if self.outage.interval and self.outage.first is not None and self.prober is dead.seat:
+            self.outage.first, self.outage.next = None, now
         dead.seat.held = 0
         self.play(by.seat, now)
 

@@ -21,7 +21,7 @@ from kit.redis_servers import Server, binaries
 from kit.shares import ROUNDS, eventually, sent
 from kit.strict import overdrawn
 
-from xtremeflow import RequestRateScheduler
+from xtremeflow import RequestRateScheduler, auto_backoff
 from xtremeflow.share.redis_keeper import KINDS
 
 pytestmark = pytest.mark.skipif(not binaries(), reason="no server is installed")
@@ -93,6 +93,40 @@ def test_a_failover_to_a_replica_that_lags(tmp_path: Path) -> None:
 
         times = asyncio.run(during(f"{proxy.url}#a", trouble))
         assert overdrawn(times, 100) <= FEW
+        gc.collect()
+
+
+class Down(Exception):
+    status_code = 503
+
+
+def test_a_server_that_restarts_in_an_outage_of_the_provider_hears_of_it(tmp_path: Path) -> None:
+    is_down, attempts = [True], list[float]()
+
+    @auto_backoff(lambda _: True, base_retry_after=0.5, max_retries=1000)
+    async def call() -> None:
+        attempts.append(time.monotonic())
+        if is_down[0]:
+            raise Down
+
+    async def main() -> None:
+        members = [
+            RequestRateScheduler(max_rps=100, share=f"{server.url}?on_outage=wait#a")
+            for _ in range(3)
+        ]
+        tasks = [member.submit(call()) for _ in range(20) for member in members]
+        await asyncio.sleep(2)
+        server.kill()
+        await asyncio.sleep(0.5)
+        server.start()
+        restarted = time.monotonic()
+        await asyncio.sleep(3)
+        assert sum(at > restarted + 1 for at in attempts) <= 6  # one in half a second
+        is_down[0] = False
+        await asyncio.wait_for(asyncio.gather(*tasks), 60)
+
+    with Server(tmp_path) as server:
+        asyncio.run(main())
         gc.collect()
 
 

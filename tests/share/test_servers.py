@@ -101,6 +101,44 @@ def test_a_refusal_in_one_member_pauses_the_others(share: str) -> None:
     asyncio.run(main())
 
 
+PROBES = """
+    import asyncio, sys
+    from xtremeflow import RequestRateScheduler, auto_backoff
+    class Down(Exception):
+        status_code = 503
+    @auto_backoff(lambda _: True, base_retry_after=0.3, max_retries=1000)
+    async def call():
+        print("sent", flush=True)
+        raise Down
+    async def main():
+        scheduler = RequestRateScheduler(max_rps=100, share=sys.argv[1])
+        await asyncio.gather(*(scheduler.submit(call()) for _ in range(5)))
+    asyncio.run(main())
+"""
+
+
+def test_another_process_probes_after_the_prober_was_killed(share: str) -> None:
+    async def main() -> None:
+        begun = list[float]()
+        scheduler = RequestRateScheduler(max_rps=100, share=share)
+
+        async def call() -> None:
+            begun.append(time.monotonic())
+
+        with Process(PROBES, share) as other:
+            for _ in range(5):
+                assert other.says() == "sent"
+            waits = [scheduler.submit(call()) for _ in range(20)]
+            await asyncio.sleep(0.2)
+            other.kill()
+            await asyncio.wait_for(asyncio.gather(*waits), 30)
+        stats = scheduler.stats().share
+        assert stats is not None
+        assert stats.prober is None  # the first call has ended the outage for the others
+
+    asyncio.run(main())
+
+
 def test_members_tell_of_each_other(share: str) -> None:
     async def main() -> None:
         members = [RequestRateScheduler(max_rps=1000, share=share) for _ in range(3)]

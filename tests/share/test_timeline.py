@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 from kit.redis_servers import Server, binaries
 
-from xtremeflow.share.records import Ask, Row
+from xtremeflow.share.records import Ask, Row, Tried
 from xtremeflow.share.rows import described_from, status_from, taken_from, texts
 from xtremeflow.share.script import script
 from xtremeflow.share.timeline import Timeline
@@ -160,10 +160,15 @@ class ScriptAndPython(RuleBasedStateMachine):
         units = st.lists(st.integers(0, 40).map(float), min_size=n, max_size=n)
         refunds = st.lists(st.integers(-20, 20).map(float), min_size=n, max_size=n)
         costs = st.lists(st.floats(0, 50), min_size=n, max_size=n)
+        ago = st.integers(0, 2_000_000).map(lambda back: self.now + max(0, span) - back)
+        tried = Tried(
+            data.draw(st.just(0) | st.just(0) | ago), data.draw(few), data.draw(st.just(0) | ago),
+            data.draw(st.integers(0, 1_000_000)), data.draw(st.sampled_from([100_000, 2_000_000])),
+        )  # fmt: skip
         self.counts[member] += 1
         ask = Ask(
             self.counts[member], self.epoch, self.operations + ahead, self.generation, held,
-            held + more, returned, count, exact, parts, trip, 2_000_000,
+            held + more, returned, count, exact, parts, trip, 2_000_000, tried,
             "7", f"epoch{next(_numbers)}",
             data.draw(units), data.draw(refunds), data.draw(units), data.draw(costs),
             data.draw(units),
@@ -241,6 +246,7 @@ class ScriptAndPython(RuleBasedStateMachine):
             assert limit["used"] == pytest.approx(own["used"])
             assert limit["level"] == pytest.approx(own["level"], abs=1e-6)
         assert state["belief"] == mine["belief"]
+        assert (state["outage"], state["prober"]) == (mine["outage"], mine["prober"])
 
 
 # No shrinking: a failure of this size is found by its seed sooner than by thousands of runs.

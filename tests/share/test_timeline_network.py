@@ -17,7 +17,7 @@ from kit.strict import overdrawn
 from kit.timelines import Network, TimelineShare
 
 from xtremeflow import RequestRateScheduler
-from xtremeflow.share.keeper import Outage, Terms
+from xtremeflow.share.keeper import OnOutage, Terms
 from xtremeflow.testing import run
 
 RATE, CALLS = 100, 60  # calls a second of the account, and calls of each member
@@ -34,7 +34,7 @@ class World:
     members: int
     delay: float
     loss: float
-    on_outage: Outage
+    on_outage: OnOutage
     events: tuple[str, ...]  # one each 0.3 s
     seed: int
 

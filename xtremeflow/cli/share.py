@@ -84,7 +84,7 @@ def _as_text(share: str, state: Mapping[str, Any]) -> str:
     if state["cooldown_left"] > 0:
         lines.append(f"  a cooldown, for another {state['cooldown_left']:.3g} s")
     if state["outage"]:
-        lines.append("  an outage: single calls are tried")
+        lines.append(f"  an outage of the provider, probed by {_prober(state)}")
     for member in members:
         used = zip(limits, member["used"], strict=True)
         lines.append(
@@ -93,6 +93,15 @@ def _as_text(share: str, state: Mapping[str, Any]) -> str:
             + _waiting(limits, member)
         )
     return "\n".join(lines)
+
+
+def _prober(state: Mapping[str, Any]) -> str:
+    probers = [
+        member
+        for member in state["members"]
+        if state["prober"] in (member.get("member"), member.get("seat"))
+    ]
+    return _named(probers[0]) if probers else "no member yet"
 
 
 def _named(member: Mapping[str, Any]) -> str:

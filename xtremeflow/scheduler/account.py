@@ -286,14 +286,13 @@ class AtKeeper:
         return self._holder.ahead
 
     def believed(self, known: int) -> Believed | None:
-        holder = self._holder
-        version, belief = holder.known
-        last = holder.last
-        used = last.used if last is not None else (0.0,) * len(holder.limits)
+        agreed, last = self._holder.agreed, self._holder.last
+        version, belief = agreed.known
+        used = last.used if last is not None else (0.0,) * len(agreed.limits)
         return Believed(version, None if version == known else belief, used)
 
     def definition(self, index: int) -> tuple[float, float]:
-        _, amount, per, capacity = self._holder.limits[index]
+        _, amount, per, capacity = self._holder.agreed.limits[index]
         return amount / per, capacity
 
     def learn(self, version: int | None, belief: str, lessons: Sequence[Lesson]) -> bool | None:
@@ -301,4 +300,4 @@ class AtKeeper:
         return None
 
     def outcome(self) -> bool | None:
-        return self._holder.learned
+        return self._holder.agreed.learned

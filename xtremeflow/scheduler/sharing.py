@@ -48,7 +48,7 @@ class Sharing(Observing):
         if self._adapt:
             return self._learned_limits()
         if self._leased is not None:
-            held = self._leased.holder.limits
+            held = self._leased.holder.agreed.limits
             if [self._defined(limit) for limit in self._limits] != held:
                 self._limits = [Limit(*definition) for definition in held]
         shared = self._shared()

@@ -71,6 +71,9 @@ class ShareStats:
     """Whether the server of the share answers. That of a share on one machine always does."""
     outages: int = 0
     """Times that it has not."""
+    prober: str | None = None
+    """In an outage of the provider: the member whose single call shows whether it is back, as
+    `xtremeflow share status` names it. "" if no member has one yet; None: there is no outage."""
 
 
 @dataclass(frozen=True)
@@ -222,12 +225,19 @@ def share_from(name: str, shared: Mapping[str, Any]) -> ShareStats:
         own=min(1.0, max(parts, default=0.0)),
         in_flight=sum(each["held"] for each in members),
         waiting=sum(each["state"] != "quiet" for each in members),
+        prober=_prober_in_memory(shared),
     )
+
+
+def _prober_in_memory(shared: Mapping[str, Any]) -> str | None:
+    if not shared["outage"]:
+        return None
+    return "" if shared["prober"] is None else f"seat {shared['prober']}"
 
 
 def leased_from(name: str, holder: Holder, snapshot: Mapping[str, Any]) -> ShareStats:
     """Builds ShareStats from the last answer of a share's server."""
-    last = holder.last
+    last, outage = holder.last, holder.probing.told
     used = last.used if last is not None else ()
     parts = [
         own["used"] / all_of
@@ -242,6 +252,7 @@ def leased_from(name: str, holder: Holder, snapshot: Mapping[str, Any]) -> Share
         waiting=last.waiting if last is not None else 0,
         reachable=holder.reachable,
         outages=holder.outages,
+        prober=None if outage.interval == 0 else outage.prober and f"member {outage.prober[:8]}",
     )
 
 

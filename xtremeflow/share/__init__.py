@@ -4,9 +4,9 @@ On one machine: `place` finds its file, and `member` joins a scheduler to it. Fo
 machines: `timeline` is their account, and `script` the same for a server. `records` are what it
 knows, and `rows` its commands and answers. `keeper` says how they are reached. `redis_keeper`
 reaches a server, and `ray_keeper` an actor on Ray, which is `ray_account`. `holder` is the member's
-side: `demand` is what it asks for, `pauses` are the cooldowns of all members, and `alone` is what
-it does in an outage. `elsewhere` joins a scheduler to it, and
-`background` is where it talks.
+side: `demand` is what it asks for, `agreed` are the limits of all members, `pauses` their
+cooldowns, `outage` and `probing` an outage of the provider, and `alone` is what it does in one of
+the keeper. `elsewhere` joins a scheduler to it, and `background` is where it talks.
 """
 
 from xtremeflow.share.keeper import Terms

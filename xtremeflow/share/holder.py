@@ -11,21 +11,30 @@ import asyncio
 import logging
 import uuid
 import weakref
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from xtremeflow import _core
+from xtremeflow.share.agreed import Agreed
 from xtremeflow.share.alone import Alone
 from xtremeflow.share.demand import Demand, at_most
 from xtremeflow.share.keeper import Keeper, KeeperLoop, Terms, Unreachable, Unusable
 from xtremeflow.share.offset import Offset
 from xtremeflow.share.pauses import US, Pauses
 from xtremeflow.share.place import ShareError
+from xtremeflow.share.probing import Probing
 from xtremeflow.share.records import Ask
-from xtremeflow.share.rows import Described, Lesson, Taken, described_from, taken_from
+from xtremeflow.share.rows import (
+    Described,
+    Lesson,
+    Taken,
+    ToldOutage,
+    described_from,
+    taken_from,
+    told_outage_from,
+)
 from xtremeflow.share.timeline import CHUNK
 from xtremeflow.values.limits import Definition
 
@@ -59,10 +68,7 @@ class Holder:
         self.outages = 0
         self.reachable = False
         self.last: Taken | None = None
-        self.known = (0, "")
-        """The version of the limits, and the belief of that version."""
-        self.learned: bool | None = True
-        """Whether the last lessons count; None: that is not known yet."""
+        self.agreed = Agreed(self._command, lambda: self._scheduler())
         self._keeper, self._clock, self._wake = keeper(self.member), loop.clock, loop.wake
         self._scheduler: Callable[[], _core.Scheduler | None] = lambda: None
         self._news = asyncio.Event()
@@ -71,10 +77,10 @@ class Holder:
         self._connection = ""
         self._number = 0
         self._unsent: Ask | None = None  # an ask whose answer is not known
-        self._changes: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._heard: list[str] = []
         self._closed = self._joined = False
         self._pauses = Pauses(self._clock, self._offset)
+        self.probing = Probing(self.member, self._clock, self._offset)
         self._until = -1  # when the present chunk lapses, in ns
         self._sent_at = self._answered_at = 0  # the last ask, and the last answer, in ns
         self._must_speak = self._is_active = False
@@ -88,9 +94,7 @@ class Holder:
         Raises:
             ShareError: The keeper does not answer, or refuses.
         """
-        self.limits: list[Definition] = list(limits)
-        self.slots = -1 if slots is None else slots
-        self.known = (0, belief)
+        self.agreed.give(limits, slots, belief)
         try:
             return await self._connect()
         except (Unreachable, Unusable) as error:
@@ -104,16 +108,18 @@ class Holder:
             await self._bury_gone()
         row = await self._command(
             "join", self.member, self._connection, uuid.uuid4().hex, BUSY_PATIENCE,
-            self.slots, self.known[1], self.limits,
+            self.agreed.slots, self.agreed.known[1], self.agreed.limits,
         )  # fmt: skip
         described = described_from(row)
         if described is None:
             raise Unusable(f"it answers {row!r}")
-        if self._joined and [each[0] for each in described.limits] != [
-            each[0] for each in self.limits
-        ]:
+        if self._joined and not self.agreed.are_of(described):
             raise Unusable("it has other limits now")
-        self._take_in(described)
+        self.agreed.take_in(described)
+        if not self._joined:
+            self._epoch, self._operations = described.epoch, described.operations
+            self._pauses.generation = described.generation
+            self._first_end = self._offset.here(described.end) if described.end else 0
         self.reachable = self._must_speak = True
         return described
 
@@ -128,21 +134,6 @@ class Holder:
         for member in members:
             if not await self._keeper.lives(member["connection"]):
                 await self._command("bury", member["member"], member["seen"])
-
-    def _take_in(self, described: Described) -> None:
-        """Takes over the limits and slots that count for all members."""
-        before = self.limits if self._joined else []
-        self.limits = list(described.limits)
-        self.slots = described.slots
-        self.known = described.version, described.belief
-        if not self._joined:
-            self._epoch, self._operations = described.epoch, described.operations
-            self._pauses.generation = described.generation
-            self._first_end = self._offset.here(described.end) if described.end else 0
-        scheduler = self._scheduler()
-        for index, (old, new) in enumerate(zip(before, self.limits, strict=False)):
-            if old != new and scheduler is not None:
-                scheduler._retune(index, new)
 
     def begin(self, scheduler: _core.Scheduler) -> None:
         """Makes a scheduler with the share's limits the member."""
@@ -164,16 +155,12 @@ class Holder:
 
     def retune(self, index: int, definition: Definition) -> None:
         """Changes a limit for all members; with index -1 the slots."""
-        self._changes.append(partial(self._tell_limit, index, definition))
-        if index >= 0:
-            self.limits[index] = definition
+        self.agreed.retune(index, definition)
         self.ask()
 
     def learn(self, version: int, belief: str, lessons: Sequence[Lesson]) -> None:
-        """Changes limits and the belief for all members, if `version` is still that of the limits
-        or below 0. Sets `learned`."""
-        self.learned = None
-        self._changes.append(partial(self._tell_lessons, version, belief, lessons))
+        """Changes limits and the belief for all members, see `Agreed.learn`."""
+        self.agreed.learn(version, belief, lessons)
         self.ask()
 
     def close(self) -> None:
@@ -230,7 +217,7 @@ class Holder:
             self._keep_nothing()
         self._collect(state)
         await self._tell_pauses(scheduler, state)
-        await self._tell_changes()
+        await self.agreed.tell()
         await self._listen(scheduler)
         self._until = state["until"]
         ask = self._unsent
@@ -247,7 +234,7 @@ class Holder:
     def _pause(self, state: dict[str, Any]) -> float:
         """Returns the seconds after which the member has to speak, whatever happens."""
         is_busy = state["in_use"] > 0 or state["waiting"] > 0 or state["has_chunk"]
-        return BUSY if is_busy or state["slots"] else IDLE
+        return BUSY if is_busy or state["slots"] or self.probing.has_news else IDLE
 
     async def _rest(self, seconds: float) -> None:
         """Waits for news: at most so many seconds, and no longer than the chunk is valid."""
@@ -255,6 +242,7 @@ class Holder:
             seconds = min(seconds, max(0.0, (self._until - self._clock()) / 1e9) + 0.001)
         if self._demand.waits > 0:
             seconds = min(seconds, self._demand.waits)
+        seconds = min(seconds, self.probing.seconds)
         if not self._news.is_set():
             with suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._news.wait(), seconds)
@@ -266,34 +254,38 @@ class Holder:
             self._unused[i] += unused
             self._refunded[i] += refund
         self._demand.note(state)
+        self.probing.collect(state)
 
     def _keep_nothing(self) -> None:
         """Gives nothing back, since levels were set meanwhile, or the account is another one."""
-        self._unused = [0.0] * len(self.limits)
-        self._refunded = [0.0] * len(self.limits)
+        self._unused = [0.0] * len(self.agreed.limits)
+        self._refunded = [0.0] * len(self.agreed.limits)
 
     # -- asks
 
     def _ask_of(self, scheduler: _core.Scheduler, state: dict[str, Any]) -> Ask | None:
         """Returns an ask, or None if there is nothing to say."""
         waiting, in_use = state["waiting"], state["in_use"]
-        want = in_use + waiting
-        if self.slots >= 0:
-            want = min(want, self.slots)
+        want, is_down = in_use + waiting, self.probing.told.interval > 0
+        if self.agreed.slots >= 0:
+            want = min(want, self.agreed.slots)
         fair = self.last.fair if self.last is not None else -1
         returned = state["returned"]
-        if self.slots >= 0 and fair >= 0:
+        if self.agreed.slots >= 0 and fair >= 0 and not is_down:  # no other one needs it then
             keep = max(in_use, min(want, max(fair, 1)))
             spare = max(0, state["slots"] - keep)
         else:
             spare = 0
         active = self.last.active if self.last is not None else 1
-        wanted = self._demand.calls(state, self.limits, active, scheduler._lease_ahead)
+        wanted = self._demand.calls(state, self.agreed.limits, active, scheduler._lease_ahead)
         count = self._at_most(wanted.count, wanted.mean)
+        if is_down and waiting > 0 and not state["has_chunk"]:
+            count = max(count, 1)  # also of a call that costs nothing
         scheduler._lease_asks(count > 0 or self._demand.waits > 0, want, spare)
         pause = self._pause(state)
-        lacks = self.slots >= 0 and want > state["slots"] and want > self._want
-        speaks = count > 0 or lacks or returned + spare > 0 or any(self._unused)
+        lacks = self.agreed.slots >= 0 and want > state["slots"] and want > self._want
+        speaks = (count > 0 and self.probing.may_ask()) or lacks or returned + spare > 0
+        speaks |= any(self._unused) or self.probing.is_urgent
         if waiting == 0 and not state["has_chunk"]:
             speaks |= self._is_active
             count = -1
@@ -315,6 +307,7 @@ class Holder:
             parts=wanted.parts,
             trip=self._offset.trip // US,
             patience=BUSY_PATIENCE if pause == BUSY else IDLE_PATIENCE,
+            tried=self.probing.tell(),
             connection=self._connection,
             token=uuid.uuid4().hex,
             unused=tuple(self._unused),
@@ -329,7 +322,7 @@ class Holder:
     def _at_most(self, count: int, mean: Sequence[float]) -> int:
         """Returns as many of the calls as the member may ask for at once."""
         if self._alone.is_recent:
-            count = at_most(count, mean, self.limits, self._alone.members)
+            count = at_most(count, mean, self.agreed.limits, self._alone.members)
         return count
 
     async def _take(self, scheduler: _core.Scheduler, ask: Ask) -> None:
@@ -349,34 +342,36 @@ class Holder:
         self._number = 0
         self._epoch = ""
         self._keep_nothing()
+        self.probing.begin_anew()
 
     async def _apply(self, scheduler: _core.Scheduler, ask: Ask, taken: Taken) -> None:
         if taken.epoch != self._epoch:
             self._epoch = taken.epoch
             scheduler._lease_void()
             self._keep_nothing()
+            self.probing.begin_anew()
         if taken.fair >= 0 and (self.last is None or self.last.fair < 0):
             self._news.set()  # others wait for slots: we may have some to return
         self._operations, self.last = taken.operations, taken
         self._hear_pause(scheduler, taken.generation, taken.end)
-        if taken.version != self.known[0]:
-            await self._learn_limits()
-        if self.slots >= 0:
-            scheduler._lease_slots(taken.slots, taken.fair, self.slots)
-        if taken.chunk is not None:
-            chunk = taken.chunk
-            start = self._offset.here(chunk.start)
+        await self.agreed.hear(taken.version)
+        if self.agreed.slots >= 0:
+            scheduler._lease_slots(taken.slots, taken.fair, self.agreed.slots)
+        chunk = taken.chunk
+        start = self._offset.here(chunk.start) if chunk is not None else None
+        self._hear_outage(scheduler, taken.operations, taken.outage, start)
+        if chunk is not None and start is not None:
             until = scheduler._lease_grant(start, chunk.levels, chunk.units)
             self._until = until if until >= 0 else self._until
             if until < 0:
                 self._unused = [a + b for a, b in zip(self._unused, chunk.units, strict=True)]
-            self._demand.be_fair(taken, self.limits, start, self._alone.is_recent)
+            self._demand.be_fair(taken, self.agreed.limits, start, self._alone.is_recent)
         elif ask.count > 0:
             scheduler._lease_asks(False, ask.want, 0)
         if taken.suspect and not await self._keeper.lives(taken.connection):
             await self._command("bury", taken.suspect, taken.seen)
 
-    # -- pauses and changes
+    # -- pauses and outages
 
     async def _tell_pauses(self, scheduler: _core.Scheduler, state: dict[str, Any]) -> None:
         """Tells of a cooldown that calls of this member have opened or extended."""
@@ -384,43 +379,17 @@ class Holder:
         if news is not None:
             row = await self._command("refused", self._epoch, *news)
             self._pauses.told(scheduler, state, row)
+            self._must_speak |= self.probing.has_news
 
     def _hear_pause(self, scheduler: _core.Scheduler, generation: int, end: int) -> None:
         if self._pauses.hear(scheduler, generation, end):
             self._keep_nothing()
 
-    async def _tell_changes(self) -> None:
-        while self._changes:
-            await self._changes[0]()
-            self._changes.pop(0)
-
-    async def _tell_limit(self, index: int, definition: Definition) -> None:
-        row = await self._command("retune", index, *definition[1:])
-        if row[0] == "ok":
-            self.known = int(float(row[2])), self.known[1]
-            if index < 0:
-                self.slots = int(definition[1])
-
-    async def _tell_lessons(self, version: int, belief: str, lessons: Sequence[Lesson]) -> None:
-        rows = [(index, *definition[1:], level) for index, definition, level in lessons]
-        row = await self._command("learn", version, belief, rows)
-        if row[0] != "ok":
-            await self._learn_limits()
-            self.learned = False
-            return
-        scheduler = self._scheduler()
-        for index, definition, _ in lessons:
-            self.limits[index] = definition
-            if scheduler is not None:
-                scheduler._retune(index, definition)
-        self.known = int(float(row[2])), belief
-        self.learned = True
-
-    async def _learn_limits(self) -> None:
-        described = described_from(await self._command("describe"))
-        if described is None or len(described.limits) != len(self.limits):
-            return
-        self._take_in(described)
+    def _hear_outage(
+        self, scheduler: _core.Scheduler, operations: int, told: ToldOutage, at: int | None = None
+    ) -> None:
+        if self.probing.hear(scheduler, operations, told, at):
+            self._pauses.count_episode()
 
     def _hear(self, message: str) -> None:
         """Takes a message of the keeper, in the loop."""
@@ -435,9 +404,12 @@ class Holder:
                 self._hear_pause(scheduler, int(float(rest[0])), int(float(rest[1])))
             elif kind == "slots" and int(float(rest[1])) > self._operations:
                 fair = self.last.fair if self.last is not None else -1
-                scheduler._lease_slots(int(float(rest[0])), fair, self.slots)
-            elif kind == "limits" and int(float(rest[0])) != self.known[0]:
-                await self._learn_limits()
+                scheduler._lease_slots(int(float(rest[0])), fair, self.agreed.slots)
+            elif kind == "limits":
+                await self.agreed.hear(int(float(rest[0])))
+            elif kind == "outage":
+                self._hear_outage(scheduler, int(float(rest[0])), told_outage_from(rest[1:]))
+                self._must_speak |= not self.probing.told.prober
             elif kind in ("crowd", "epoch"):
                 self._must_speak = True
 
@@ -451,7 +423,10 @@ class Holder:
         span = self.last.span if self.last is not None else CHUNK
         granted = self._answered_at + 2 * span * US
         members = self.last.members if self.last is not None else 1
-        self._alone.begin(len(self.limits), granted, members)
+        self._alone.begin(len(self.agreed.limits), granted, members)
+        scheduler = self._scheduler()
+        if scheduler is not None:
+            self.probing.go_on_alone(scheduler)
         refused = error.refused
         while not self._closed and self._scheduler() is not None:
             if self._alone.seconds == 0:
@@ -478,7 +453,7 @@ class Holder:
         self._collect(state)
         if state["has_next"] or state["waiting"] == 0:
             return
-        self._alone.grant(scheduler, state["head"], self.limits)
+        self._alone.grant(scheduler, state["head"], self.agreed.limits)
 
     def _owe(self) -> None:
         """Charges the account for what was used without it."""
@@ -488,8 +463,8 @@ class Holder:
         state = scheduler._lease_look()
         self._collect(state)
         left = [a + b for a, b in zip(state["left"], self._unused, strict=True)]
-        debts = self._alone.end(left, self.limits)
+        debts = self._alone.end(left, self.agreed.limits)
         if any(debts):
             scheduler._lease_void()
-            self._unused = [0.0] * len(self.limits)
+            self._unused = [0.0] * len(self.agreed.limits)
             self._refunded = [a - b for a, b in zip(self._refunded, debts, strict=True)]

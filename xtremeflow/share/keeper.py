@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Protocol, TypeVar
 from xtremeflow.share.records import Row
 
 Result = TypeVar("Result")
-Outage = Literal["share", "wait"]
+OnOutage = Literal["share", "wait"]
 Fair = Literal["calls", "units"]
 
 
@@ -75,7 +75,7 @@ class Terms:
         fair: Members have equal numbers of turns ("calls"), or of units ("units").
     """
 
-    on_outage: Outage = "share"
+    on_outage: OnOutage = "share"
     fair: Fair = "calls"
 
     def __post_init__(self) -> None:

@@ -49,3 +49,7 @@ class Offset:
     def here(self, instant: int) -> int:
         """Returns the keeper's instant in ns of our own clock."""
         return round((instant - (self._low + self._high) / 2) * 1e3)
+
+    def there(self, instant: int) -> int:
+        """Returns our own instant in ns in the keeper's microseconds."""
+        return round(instant / 1e3 + (self._low + self._high) / 2)

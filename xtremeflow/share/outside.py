@@ -85,7 +85,8 @@ def _readable(state: dict[str, Any], members: list[dict[str, Any]]) -> dict[str,
             ],
             "slots": None if state["slots"] < 0 else state["slots"],
             "cooldown_left": state["cooldown_left"] / 1e6,
-            "outage": False,
+            "outage": state["outage"],
+            "prober": state["prober"] or None,
             "belief": state["belief"],
         }
     )

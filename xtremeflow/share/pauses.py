@@ -55,6 +55,10 @@ class Pauses:
             scheduler._lease_pause(until, False, self._episodes)
             self._until = until
 
+    def count_episode(self) -> None:
+        """Notes an episode of the scheduler that is no news to the account."""
+        self._episodes += 1
+
     def hear(self, scheduler: _core.Scheduler, generation: int, end: int) -> bool:
         """Takes over the account's cooldown. Returns whether that is a new episode."""
         until = self._offset.here(end) if end > 0 else 0

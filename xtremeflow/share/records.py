@@ -47,6 +47,18 @@ class Record:
     waits: int = 0
 
 
+@dataclass(frozen=True)
+class Tried:
+    """The news of the provider that calls of a member have brought since its last ask, as xf_tried
+    in csrc/core/lease.h. Instants are those at which calls were sent; 0: there is none."""
+
+    answered: int = 0
+    failures: int = 0  # later ones
+    sent: int = 0
+    took: int = 0
+    interval: int = 0
+
+
 @dataclass
 class Ask:
     """An ask of a member. Vectors have a number for each limit."""
@@ -63,6 +75,7 @@ class Ask:
     parts: int  # if so many members divide the limits; 0: that is not known
     trip: int  # so long it waits for the answer
     patience: int  # the member speaks again within this time
+    tried: Tried
     connection: str
     token: str  # a new epoch, if one is needed
     unused: Sequence[float]  # of its chunks

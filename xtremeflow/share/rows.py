@@ -46,6 +46,23 @@ class Chunk:
 
 
 @dataclass(frozen=True)
+class ToldOutage:
+    """The provider's outage, as the place tells it: see `outage.Outage`."""
+
+    interval: int = 0  # microseconds; 0: there is none
+    next: int = 0
+    longest: int = 0
+    sent: int = 0
+    prober: str = ""
+
+
+def told_outage_from(row: Row) -> ToldOutage:
+    """Reads the numbers of an outage, and behind them the prober, if there is one."""
+    interval, follows, longest, sent = map(_whole, row[:4])
+    return ToldOutage(interval, follows, longest, sent, str(row[4]) if len(row) > 4 else "")
+
+
+@dataclass(frozen=True)
 class Taken:
     """The answer to an ask, see `Timeline.take`."""
 
@@ -65,6 +82,7 @@ class Taken:
     suspect: str
     connection: str
     seen: int
+    outage: ToldOutage
     chunk: Chunk | None
     used: tuple[float, ...]
 
@@ -96,6 +114,7 @@ def taken_from(row: Row) -> Taken | None:
         suspect=str(row[14]),
         connection=str(row[15]),
         seen=_whole(row[16]),
+        outage=told_outage_from(row[17:22]),
         chunk=chunk,
         used=used,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import files
 
-PARTS = ("account", "levels", "slots", "members", "commands")  # each uses those before it
+PARTS = ("account", "outage", "levels", "slots", "members", "commands")  # each uses those before it
 
 
 def script() -> str:

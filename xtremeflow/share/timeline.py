@@ -17,6 +17,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from xtremeflow.share.outage import Outage
 from xtremeflow.share.records import Ask, Bucket, Record, Row
 from xtremeflow.share.scores import Scores
 
@@ -34,7 +35,7 @@ SILENCE = 30_000_000  # a member that says nothing for so long is dead
 MINUTE = 60_000_000  # after this time without a change the margin loses a 16th
 CHECK = 1_000_000  # after this time another look at a member that is overdue
 
-NOW, END, START = 1, 6, 17  # places of the instants in an answer to an ask
+NOW, END, NEXT, SENT, START = 1, 6, 18, 20, 22  # places of the instants in an answer to an ask
 
 
 class Timeline:
@@ -50,7 +51,7 @@ class Timeline:
         self.last, self.end, self.margin_at, self.span = now, 0, now, CHUNK
         self.closed = now + int(CLOSED * CHUNK)
         self.margin = self.out = self.wanting = self.ticket = self.flying = self.waiting = 0
-        self.slots = slots
+        self.slots, self.outage = slots, Outage()
         self.limits = [Bucket(name, a, p, c, at=now, late_at=now) for name, a, p, c in limits]
         self.members: dict[str, Record] = {}
         self.deadlines, self.asked, self.line = Scores(), Scores(), Scores()
@@ -132,6 +133,8 @@ class Timeline:
         self.flying -= record.held
         self.wanting -= record.want > 0
         self.waiting -= record.waits > 0
+        if self.outage.left(member, self.last):
+            self._tell_outage()
         for scores in (self.deadlines, self.asked, self.line):
             scores.discard(member)
 
@@ -156,6 +159,7 @@ class Timeline:
         if back > 0:
             self.end, self.closed = self.end - back, self.closed - back
             self.margin_at -= back
+            self.outage.turn_back(back)
             for bucket in self.limits:
                 bucket.at, bucket.late_at = bucket.at - back, bucket.late_at - back
             for record in self.members.values():
@@ -211,6 +215,8 @@ class Timeline:
             self._restart(now, ask.token)
         elif ask.epoch == self.epoch and ask.generation == self.generation:
             self._give_back(now, ask.unused, ask.refunded)
+        if self.outage.hear(member, ask.tried, now, self.end):
+            self._tell_outage()
         record.number, record.seen = ask.number, now
         self.waiting += (ask.count > 0) - (record.waits > 0)
         record.connection, record.used, record.waits = ask.connection, list(ask.used), ask.count
@@ -223,10 +229,12 @@ class Timeline:
             self.asked.discard(member)
         self._lengthen(now, ask)
         active = max(1, self.asked.above(now - max(ACTIVE, 2 * self.span)))
-        chunk = self._grant(now, record, ask, active)
+        grant = self._grant if self.outage.interval == 0 else self._grant_single
+        chunk = grant(now, member, ask, active) if ask.count > 0 else [-1]
         record.reply = ["taken", now, self.epoch, self.operations, self.version, self.generation]
         record.reply += [self.end, active, self.span, len(self.members), self.flying, self.waiting]
-        record.reply += [record.slots, self._fair(member), *suspect, *chunk]
+        record.reply += [record.slots, self._fair(member), *suspect, *self.outage.told()]
+        record.reply += chunk
         record.reply += [bucket.used for bucket in self.limits]
         return list(record.reply)
 
@@ -245,11 +253,14 @@ class Timeline:
             self.span += longer
             self.closed += int(CLOSED * longer) if now < self.closed else 0
 
-    def _grant(self, now: int, record: Record, ask: Ask, active: int) -> Row:
-        if ask.count < 1:
-            return [-1]
+    def _tell_outage(self) -> None:
+        told = " ".join(map(str, self.outage.told()))
+        self.published.append(("", f"outage {self.operations} {told}"))
+
+    def _grant(self, now: int, member: str, ask: Ask, active: int) -> Row:
+        record, behind = self.members[member], float(ask.count - 1)
         earliest = now + ask.trip * 3 // 4  # one that starts earlier comes too late
-        start, behind = float(max(earliest, self.end, self.closed)), float(ask.count - 1)
+        start = float(max(earliest, self.end, self.closed))
         for bucket, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
             lack = min(head, self._room(bucket)) - bucket.level
             start = max(start, bucket.at + lack / bucket.rate if lack > 0 else bucket.at)
@@ -268,6 +279,22 @@ class Timeline:
             bucket.used += units
             record.units.append(units)
             chunk += [level, units]
+        return chunk
+
+    def _grant_single(self, now: int, member: str, ask: Ask, _active: int) -> Row:
+        """Grants a single call in an outage, if it is time for one. It does not wait for what was
+        granted ahead, as none of that is used."""
+        record, start = self.members[member], now + ask.trip * 3 // 4
+        has_slot = self.slots < 0 or record.slots > record.held
+        if start < max(self.outage.next, self.end, self.closed) or not has_slot:
+            return [-1]
+        self.outage.admitted(member, start)
+        record.start, record.units = start, list(ask.head)
+        chunk: Row = [start]
+        for bucket, head in zip(self.limits, ask.head, strict=True):
+            bucket.level -= head
+            bucket.used += head
+            chunk += [head, head]
         return chunk
 
     # -- slots
@@ -422,6 +449,8 @@ class Timeline:
             "members": members,
             "slots": self.slots,
             "cooldown_left": max(0, self.end - now),
+            "outage": self.outage.interval > 0,
+            "prober": self.outage.prober,
             "generation": self.generation,
             "version": self.version,
             "belief": self.belief,
@@ -431,5 +460,6 @@ class Timeline:
 def _again(reply: Row, now: int) -> Row:
     """Returns an answer once more. A clock that was set back has taken its instants with it."""
     back = max(0, reply[NOW] - now)
-    moved = {place: reply[place] - back for place in (END, START) if reply[place] > 0}
+    places = (END, NEXT, SENT, START)
+    moved = {place: reply[place] - back for place in places if reply[place] > 0}
     return [{**moved, NOW: now}.get(place, value) for place, value in enumerate(reply)]

@@ -109,6 +109,17 @@ static PyObject *promised(SchedulerObject *s, uint32_t i)
                : Py_NewRef(Py_None);
 }
 
+/* An instant or a length for the holder, to which XF_NEVER is -1; and back. */
+static long long told_instant(int64_t at)
+{
+    return at != XF_NEVER ? (long long)at : -1;
+}
+
+static int64_t heard_instant(long long at)
+{
+    return at >= 0 ? (int64_t)at : XF_NEVER;
+}
+
 PyObject *xf_scheduler_lease_look(PyObject *self, PyObject *Py_UNUSED(unused))
 {
     SchedulerObject *s = (SchedulerObject *)self;
@@ -124,19 +135,25 @@ PyObject *xf_scheduler_lease_look(PyObject *self, PyObject *Py_UNUSED(unused))
     uint32_t returned = l->returned;
     bool refused = l->refused;
     l->returned = 0;
+    xf_tried tried = l->tried;
+    l->tried = (xf_tried){0};
     l->news = l->refused = m->told = false;
     PyObject *slots =
         g->slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(g->slots);
     PyObject *state = Py_BuildValue(
-        "{sLsIsIsNsIsOsOsOsLsNsNsNsNsNsNsNsKsLsIsL}", "now", (long long)s->core.now, "in_use",
-        g->in_use, "waiting", s->core.queue.size, "slots", slots, "returned", returned, "has_chunk",
-        l->has_chunk ? Py_True : Py_False, "has_next", l->has_next ? Py_True : Py_False, "refused",
-        refused ? Py_True : Py_False, "until", l->has_chunk ? (long long)l->chunk.until : -1LL,
-        "head", row_of(s, head_cost), "mean", row_of(s, mean_cost), "left", row_of(s, left_of),
-        "unused", row_of(s, take_unused), "refunds", row_of(s, take_refund), "used",
-        row_of(s, used_of), "promised", row_of(s, promised), "submitted",
-        (unsigned long long)s->core.counters.submitted, "end", (long long)g->cooldown.until,
-        "generation", g->cooldown.generation, "margin", (long long)g->margin.ns);
+        "{sLsIsIsNsIsOsOsOsLsNsNsNsNsNsNsNsKsLsIsLs(LILLL)s(LLLL)}", "now", (long long)s->core.now,
+        "in_use", g->in_use, "waiting", s->core.queue.size, "slots", slots, "returned", returned,
+        "has_chunk", l->has_chunk ? Py_True : Py_False, "has_next",
+        l->has_next ? Py_True : Py_False, "refused", refused ? Py_True : Py_False, "until",
+        l->has_chunk ? (long long)l->chunk.until : -1LL, "head", row_of(s, head_cost), "mean",
+        row_of(s, mean_cost), "left", row_of(s, left_of), "unused", row_of(s, take_unused),
+        "refunds", row_of(s, take_refund), "used", row_of(s, used_of), "promised",
+        row_of(s, promised), "submitted", (unsigned long long)s->core.counters.submitted, "end",
+        (long long)g->cooldown.until, "generation", g->cooldown.generation, "margin",
+        (long long)g->margin.ns, "tried", (long long)tried.answered, tried.failures,
+        (long long)tried.sent, (long long)tried.took, (long long)tried.interval, "outage",
+        told_instant(g->outage.interval), (long long)g->outage.first, (long long)g->outage.longest,
+        (long long)g->outage.sent);
     xf_deliver(s);
     return state;
 }
@@ -274,6 +291,28 @@ PyObject *xf_scheduler_lease_pause(PyObject *self, PyObject *args)
     xf_look(&s->core, now);
     xf_deliver(s);
     return PyLong_FromUnsignedLong(s->core.gate.cooldown.generation);
+}
+
+PyObject *xf_scheduler_lease_outage(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    long long interval, next, longest, sent;
+    if (lessee_of(s) == NULL ||
+        !PyArg_ParseTuple(args, "LLLL:_lease_outage", &interval, &next, &longest, &sent)) {
+        return NULL;
+    }
+    const xf_outage told = {
+        .interval = heard_instant(interval),
+        .next = heard_instant(next),
+        .longest = longest > 0 ? longest : 0,
+        .sent = sent > 0 ? sent : 0,
+    };
+    int64_t now = xf_port_now(s, NULL);
+    xf_poll(&s->core, now);
+    bool is_new = xf_lease_outage(&s->core.gate, &told);
+    xf_look(&s->core, now);
+    xf_deliver(s);
+    return PyBool_FromLong(is_new);
 }
 
 PyObject *xf_scheduler_lease_end(PyObject *self, PyObject *forgotten)

@@ -12,6 +12,7 @@ PyObject *xf_scheduler_lease_grant(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_lease_void(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_lease_slots(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_lease_pause(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_lease_outage(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_lease_end(PyObject *self, PyObject *forgotten);
 
 #endif

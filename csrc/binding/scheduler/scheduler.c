@@ -66,6 +66,7 @@ XF_METHOD_DOOR(xf_scheduler_lease_grant, self)
 XF_METHOD_DOOR(xf_scheduler_lease_void, self)
 XF_METHOD_DOOR(xf_scheduler_lease_slots, self)
 XF_METHOD_DOOR(xf_scheduler_lease_pause, self)
+XF_METHOD_DOOR(xf_scheduler_lease_outage, self)
 XF_METHOD_DOOR(xf_scheduler_lease_end, self)
 XF_GETTER_DOOR(xf_scheduler_get_slots, self)
 XF_GETTER_DOOR(xf_scheduler_active_tasks, self)
@@ -276,6 +277,12 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR(
          "_lease_pause($self, until, is_new, known, /)\n--\n\nA cooldown of all members until "
          "`until` (ns). Returns the number of episodes, of\nwhich `known` were known.")},
+    {"_lease_outage", xf_scheduler_lease_outage_locked, METH_VARARGS,
+     PyDoc_STR(
+         "_lease_outage($self, interval, next, longest, sent, /)\n--\n\nThe provider's outage, as "
+         "all members know it, in ns; see xf_lease_outage().\nXF_NEVER is -1. Returns whether it "
+         "is "
+         "news here.")},
     {"_lease_end", xf_scheduler_lease_end_locked, METH_O,
      PyDoc_STR("_lease_end($self, forgotten, /)\n--\n\nRefuses further calls.")},
     {"_seats", xf_scheduler_seats_locked, METH_NOARGS,

@@ -242,9 +242,12 @@ static PyObject *state_of(const void *memory, const xf_joint *a, int64_t now)
         a->slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(a->slots);
     PyObject *belief =
         PyUnicode_DecodeUTF8((const char *)a->belief, (Py_ssize_t)a->n_belief, "replace");
-    return Py_BuildValue("{sNsNsNsNsdsO}", "belief", belief, "limits", limits, "members", members,
+    const xf_outage *o = &a->outage;
+    bool is_tried = o->interval != 0 && o->first != XF_UNTRIED;
+    PyObject *prober = is_tried ? PyLong_FromUnsignedLong(o->prober) : Py_NewRef(Py_None);
+    return Py_BuildValue("{sNsNsNsNsdsOsN}", "belief", belief, "limits", limits, "members", members,
                          "slots", slots, "cooldown_left", (double)rest * 1e-9, "outage",
-                         a->outage.interval != 0 ? Py_True : Py_False);
+                         o->interval != 0 ? Py_True : Py_False, "prober", prober);
 }
 
 PyObject *xf_scheduler_shared(PyObject *self, PyObject *Py_UNUSED(unused))

@@ -9,7 +9,7 @@
 local CHUNK, TRIPS, LONGEST, FORGET, CLOSED = 200000, 3, 1000000, 8, 1.5
 local LATE_AT_ONCE, RECOVERY, ROUNDING = 50000, 14, 1e-9
 local ACTIVE, SILENCE, MINUTE, CHECK = 1000000, 30000000, 60000000, 1000000
-local NOW, END, START = 2, 7, 18 -- places of the instants in an answer to an ask
+local NOW, END, NEXT, SENT, START = 2, 7, 19, 21, 23 -- places of the instants in an answer to an ask
 local KEPT = 86400000 -- ms for which an account without commands is kept
 
 local command, next_argument = ARGV[1], 2
@@ -65,20 +65,4 @@ end
 local function publish(member, message)
   local channel = KEYS[1] .. ':news'
   redis.call('PUBLISH', member == '' and channel or channel .. ':' .. member, message)
-end
-
-local function begin(token, limits, slots)
-  account = {
-    epoch = token, operations = 0, version = 1, generation = 0, last = now, ['end'] = 0,
-    closed = now + math.floor(CLOSED * CHUNK), span = CHUNK, margin = 0, margin_at = now, out = 0,
-    wanting = 0, ticket = 0, flying = 0, waiting = 0, slots = slots, touched = 0, limits = {},
-  }
-  for i, limit in ipairs(limits) do
-    account.limits[i] = {
-      name = limit[1], amount = limit[2], per = limit[3], capacity = limit[4], level = 0, at = now,
-      late = 0, late_at = now, used = 0,
-    }
-  end
-  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
-  publish('', 'epoch')
 end

@@ -78,11 +78,15 @@ function commands.take()
     number = number(), epoch = text(), operations = number(), generation = number(),
     held = number(), want = number(), returned = number(), count = number(),
     exact = number(), parts = number(), trip = number(), patience = number(),
+    tried = {
+      answered = number(), failures = number(), sent = number(), took = number(),
+      interval = number(),
+    },
     connection = text(), token = text(),
   }
   if ask.number == record.number then
     local back = math.max(0, record.reply[NOW] - now)
-    for _, place in ipairs({END, START}) do
+    for _, place in ipairs({END, NEXT, SENT, START}) do
       if record.reply[place] > 0 then
         record.reply[place] = record.reply[place] - back
       end
@@ -105,6 +109,7 @@ function commands.take()
   elseif ask.epoch == account.epoch and ask.generation == account.generation then
     give_back(unused, refunded)
   end
+  hear_tried(member, ask.tried)
   record.number, record.seen = ask.number, now
   account.waiting = account.waiting + (ask.count > 0 and 1 or 0) - (record.waits > 0 and 1 or 0)
   record.connection, record.used, record.waits = ask.connection, ask.used, ask.count
@@ -119,12 +124,17 @@ function commands.take()
   lengthen(ask)
   local since = string.format('(%.17g', now - math.max(ACTIVE, 2 * account.span))
   local active = math.max(1, redis.call('ZCOUNT', KEYS[4], since, '+inf'))
-  local chunk = grant(record, ask, active)
+  local chunk, outage = {-1}, account.outage
+  if ask.count > 0 and outage.interval == 0 then
+    chunk = grant(record, ask, active)
+  elseif ask.count > 0 then
+    chunk = grant_single(member, record, ask)
+  end
   record.reply = {
     'taken', now, account.epoch, account.operations, account.version, account.generation,
     account['end'], active, account.span, redis.call('HLEN', KEYS[2]), account.flying,
     account.waiting, record.slots, fair_for(member), suspect[1], suspect[2], suspect[3],
-    unpack(chunk),
+    outage.interval, outage.next, outage.longest, outage.sent, outage.prober, unpack(chunk),
   }
   for _, line in ipairs(account.limits) do
     record.reply[#record.reply + 1] = line.used
@@ -212,6 +222,7 @@ function commands.status()
   local state = {
     limits = {}, members = {}, slots = account.slots,
     cooldown_left = math.max(0, account['end'] - now), generation = account.generation,
+    outage = account.outage.interval > 0, prober = account.outage.prober,
     version = account.version, belief = account.belief,
   }
   for i, line in ipairs(account.limits) do

@@ -16,6 +16,7 @@ local function tick()
     account['end'] = account['end'] - back
     account.closed = account.closed - back
     account.margin_at = account.margin_at - back
+    turn_outage_back(back)
     for _, line in ipairs(account.limits) do
       line.at = line.at - back
       line.late_at = line.late_at - back
@@ -70,9 +71,6 @@ local function lengthen(ask)
 end
 
 local function grant(record, ask, active)
-  if ask.count < 1 then
-    return {-1}
-  end
   local earliest = now + math.floor(ask.trip * 3 / 4)
   local start = math.max(earliest, account['end'], account.closed)
   local behind = ask.count - 1
@@ -99,6 +97,24 @@ local function grant(record, ask, active)
     record.units[i] = units
     chunk[#chunk + 1] = level
     chunk[#chunk + 1] = units
+  end
+  return chunk
+end
+
+local function grant_single(member, record, ask)
+  local start = now + math.floor(ask.trip * 3 / 4)
+  local has_slot = account.slots < 0 or record.slots > record.held
+  if start < math.max(account.outage.next, account['end'], account.closed) or not has_slot then
+    return {-1}
+  end
+  note_admitted(member, start)
+  record.start, record.units = start, ask.head
+  local chunk = {start}
+  for i, line in ipairs(account.limits) do
+    line.level = line.level - ask.head[i]
+    line.used = line.used + ask.head[i]
+    chunk[#chunk + 1] = ask.head[i]
+    chunk[#chunk + 1] = ask.head[i]
   end
   return chunk
 end

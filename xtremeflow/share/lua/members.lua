@@ -1,4 +1,21 @@
--- Members: how they leave, and how the dead are found.
+-- Members: how they join and leave, and how the dead are found.
+
+local function begin(token, limits, slots)
+  account = {
+    epoch = token, operations = 0, version = 1, generation = 0, last = now, ['end'] = 0,
+    closed = now + math.floor(CLOSED * CHUNK), span = CHUNK, margin = 0, margin_at = now, out = 0,
+    wanting = 0, ticket = 0, flying = 0, waiting = 0, slots = slots, touched = 0, limits = {},
+    outage = no_outage(0),
+  }
+  for i, limit in ipairs(limits) do
+    account.limits[i] = {
+      name = limit[1], amount = limit[2], per = limit[3], capacity = limit[4], level = 0, at = now,
+      late = 0, late_at = now, used = 0,
+    }
+  end
+  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
+  publish('', 'epoch')
+end
 
 local function described()
   local row = {
@@ -20,6 +37,7 @@ local function remove(member, record)
   account.flying = account.flying - record.held
   account.wanting = account.wanting - (record.want > 0 and 1 or 0)
   account.waiting = account.waiting - (record.waits > 0 and 1 or 0)
+  note_left(member)
   for i = 3, 5 do
     redis.call('ZREM', KEYS[i], member)
   end

@@ -222,9 +222,11 @@ function ofPrefixes(told, price) {
 
 function ofShare(share) {
   const outages = share.outages ? `; its server has not answered ${share.outages} times` : "";
+  const probed = share.prober === null ? ""
+    : `; the provider is down, probed by ${share.prober || "no member yet"}`;
   return `Share ${share.name}: ${share.members} member${share.members === 1 ? "" : "s"}, `
     + `${share.waiting} waiting, ${amount(share.in_flight)} of their calls in flight; own part of `
-    + `all that was used ${Math.round(100 * share.own)} %${outages}`;
+    + `all that was used ${Math.round(100 * share.own)} %${outages}${probed}`;
 }
 
 function show() {
