@@ -316,12 +316,13 @@ class Timeline:
         slots = max(ask.held, record.slots - ask.returned)  # held: also after a loss of the state
         self.out += slots - record.slots
         record.slots = slots
+        is_new = slots < ask.want and member not in self.line
         if slots >= ask.want:
             self.line.discard(member)
-        elif member not in self.line:
+        elif is_new:
             self._wait_for_slots(member)
         self._hand_out(member)
-        if member in self.line and len(self.line) == 1:
+        if is_new and member in self.line and len(self.line) == 1:
             self.published.append(("", "crowd"))
 
     def _wait_for_slots(self, member: str) -> None:

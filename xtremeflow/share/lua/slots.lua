@@ -56,13 +56,14 @@ local function ask_slots(member, record, ask)
   local slots = math.max(ask.held, record.slots - ask.returned)
   account.out = account.out + slots - record.slots
   record.slots = slots
+  local is_new = slots < ask.want and not redis.call('ZSCORE', KEYS[5], member)
   if slots >= ask.want then
     redis.call('ZREM', KEYS[5], member)
-  elseif not redis.call('ZSCORE', KEYS[5], member) then
+  elseif is_new then
     wait_for_slots(member)
   end
   hand_out(member, record)
-  if redis.call('ZSCORE', KEYS[5], member) and redis.call('ZCARD', KEYS[5]) == 1 then
+  if is_new and redis.call('ZSCORE', KEYS[5], member) and redis.call('ZCARD', KEYS[5]) == 1 then
     publish('', 'crowd')
   end
 end
