@@ -1,7 +1,8 @@
 /*
  * The calls for which a member asks ahead: those that wait behind the ones that its chunk covers
  * (lease.h), and what exactly they cost. If a chunk had the mean cost of so many calls, the last
- * one would often be dearer than what is left of it. Then the rest would lapse.
+ * one would often be dearer than what is left of it. Then the rest would lapse. A call that is let
+ * in for less, because its prefix is warm (saving.h), costs so much less here.
  */
 #ifndef XF_AHEAD_H
 #define XF_AHEAD_H
@@ -10,7 +11,7 @@
 #include <stdint.h>
 
 #include "core/lease.h"
-#include "core/queue.h"
+#include "core/scheduler.h"
 
 /* Calls that are looked at. No member dispatches so many in the time of a chunk. */
 enum { XF_AHEAD_MOST = 10000 };
@@ -25,8 +26,8 @@ typedef struct xf_ahead {
     int64_t rest[XF_LEASE_LIMITS]; /* and of the others together */
 } xf_ahead;
 
-/* Looks at the queue of a gate that has a lease. A chunk takes calls until they cost `enough` units
-   of a limit together. O(calls looked at). */
-xf_ahead xf_ahead_look(const xf_gate *g, const xf_queue *q, const int64_t *enough);
+/* Looks at the queue of a scheduler whose gate has a lease. A chunk takes calls until they cost
+   `enough` units of a limit together. O(calls looked at). */
+xf_ahead xf_ahead_look(const xf_scheduler *s, const int64_t *enough);
 
 #endif

@@ -54,11 +54,12 @@ int64_t xf_grouped_pass(xf_scheduler *s, xf_call *c, const xf_turn *turn, uint32
                         int *held_by)
 {
     for (const xf_group *g = xf_queue_group(&s->queue, c); g != NULL; g = g->trunk) {
-        int64_t saving = xf_group_saving(&s->queue.groups, g);
-        if (saving == 0 || turn->from >= g->warm_until || !xf_saving_take(&s->gate, c, saving)) {
+        int64_t saving = xf_saving_of(&s->gate, &s->queue.groups, g, c, turn->from);
+        if (saving == 0) {
             continue;
         }
         xf_turn while_warm = *turn;
+        xf_saving_take(&s->gate, c, saving);
         if (while_warm.until >= g->warm_until) {
             while_warm.until = g->warm_until - 1;
         }

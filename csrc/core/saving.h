@@ -14,12 +14,20 @@
 
 #include "core/call.h"
 #include "core/gate.h"
+#include "core/group.h"
 
-/* Takes `tokens` off the costs of `c`, which is not admitted. False, and nothing is done, if they
-   do not hold so much, so that the estimate leaves the prefix out already. O(limits). */
-bool xf_saving_take(const xf_gate *g, xf_call *c, int64_t tokens);
+/* Returns the tokens that `c`, which waits, is let in without if it passes at `at` and reads the
+   prefix of its group or trunk `group`; or 0. Costs that do not hold so much leave the prefix out
+   already. O(limits). */
+int64_t xf_saving_of(const xf_gate *g, const xf_groups *all, const xf_group *group,
+                     const xf_call *c, int64_t at);
 
-/* Puts `tokens` back that were taken off. O(limits). */
+/* The cost of `c` of limit `i` without `tokens`. */
+int64_t xf_saving_cost(const xf_gate *g, const xf_call *c, uint32_t i, int64_t tokens);
+
+/* Takes `tokens` off the costs of `c`, as xf_saving_of() has returned them; puts them back. Both
+   are O(limits). */
+void xf_saving_take(const xf_gate *g, xf_call *c, int64_t tokens);
 void xf_saving_return(const xf_gate *g, xf_call *c, int64_t tokens);
 
 #endif

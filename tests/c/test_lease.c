@@ -107,7 +107,7 @@ TEST(the_calls_ahead_cost_what_they_cost_and_not_the_mean)
     }
     CHECK(grant(50 * MS, 1, 7, 0)); /* 5 and 1, and not 9 */
     const int64_t enough = 10;
-    xf_ahead a = xf_ahead_look(&s.gate, &s.queue, &enough);
+    xf_ahead a = xf_ahead_look(&s, &enough);
     CHECK_EQ(a.covered, 2);
     CHECK_EQ(a.left[0], 1);
     CHECK_EQ(a.count, 2); /* 9 are not enough, 11 are */
@@ -115,15 +115,49 @@ TEST(the_calls_ahead_cost_what_they_cost_and_not_the_mean)
     CHECK_EQ(a.head[0], 9);
     CHECK_EQ(a.rest[0], 2);
     const int64_t much = 100;
-    a = xf_ahead_look(&s.gate, &s.queue, &much);
+    a = xf_ahead_look(&s, &much);
     CHECK_EQ(a.count, 4);
     CHECK(!a.is_full);
     CHECK_EQ(a.rest[0], 12);
     const int64_t little = 1;
-    a = xf_ahead_look(&s.gate, &s.queue, &little);
+    a = xf_ahead_look(&s, &little);
     CHECK_EQ(a.count, 1); /* a call that is dearer than a chunk is one */
     CHECK(a.is_full);
     CHECK_EQ(a.rest[0], 0);
+    stop();
+}
+
+TEST(calls_ahead_whose_prefix_is_warm_cost_what_the_provider_counts)
+{
+    const xf_definition tokens = limit(1000, 1, 1000);
+    const int64_t enough = 26, minute = 60 * SECOND;
+    start(&tokens, 1, XF_UNLIMITED);
+    xf_lease_begin(&s.gate, &lease);
+    s.gate.limits[0].counts_input = true;
+    xf_group *g = xf_open_group(&s, 0, minute, NULL);
+    xf_set_tokens(&s, g, 90);
+    xf_call *first = call(100, 0);
+    xf_join_group(first, g);
+    CHECK(xf_submit(&s, first, 0, XF_NEVER, 0));
+    CHECK(grant(0, 1000, 100, 0));
+    CHECK_EQ(collect_all(), 1);
+    CHECK(xf_dispatch(&s, first));
+    xf_looked_up(&s, first, true, true, 0);
+    for (int i = 0; i < 5; i++) {
+        xf_call *c = call(100 + i, 0);
+        xf_join_group(c, g);
+        CHECK(xf_submit(&s, c, 0, XF_NEVER, SECOND));
+    }
+    CHECK(grant(2 * SECOND, 21, 21, SECOND));
+    xf_ahead a = xf_ahead_look(&s, &enough);
+    CHECK_EQ(a.covered, 2); /* 10 and 11 */
+    CHECK_EQ(a.count, 3);
+    CHECK_EQ(a.head[0], 12);
+    CHECK_EQ(a.rest[0], 13 + 14);
+    xf_poll(&s, 2 * minute); /* the prefix is cold again */
+    a = xf_ahead_look(&s, &enough);
+    CHECK_EQ(a.head[0], 100);
+    CHECK_EQ(a.count, 1);
     stop();
 }
 
@@ -133,7 +167,7 @@ TEST(a_chunk_that_covers_all_calls_leaves_none_ahead)
     (void)submit(2, 0, 0);
     CHECK(grant(50 * MS, 1, 5, 0));
     const int64_t enough = 10;
-    xf_ahead a = xf_ahead_look(&s.gate, &s.queue, &enough);
+    xf_ahead a = xf_ahead_look(&s, &enough);
     CHECK_EQ(a.covered, 1);
     CHECK_EQ(a.left[0], 3);
     CHECK_EQ(a.count, 0);

@@ -191,7 +191,7 @@ PyObject *xf_scheduler_lease_ahead(PyObject *self, PyObject *enough)
     for (uint32_t i = 0; i < n; i++) {
         units[i] = (int64_t)row[i];
     }
-    xf_ahead a = xf_ahead_look(&s->core.gate, &s->core.queue, units);
+    xf_ahead a = xf_ahead_look(&s->core, units);
     return Py_BuildValue("IINNNN", a.covered, a.count, PyBool_FromLong(a.is_full),
                          xf_units_from(a.left, n), xf_units_from(a.head, n),
                          xf_units_from(a.rest, n));
