@@ -230,6 +230,23 @@ def test_a_slot_of_an_idle_member_goes_to_one_that_waits() -> None:
     run(main())
 
 
+def test_a_lone_member_that_waits_for_a_slot_asks_only_now_and_then() -> None:
+    async def main() -> None:
+        share = TimelineShare(Network(0.005))
+        holds, waits = (TaskScheduler(1, share=share) for _ in range(2))
+        task = await holds.start_task(asyncio.sleep(20))
+        waiting = waits.submit(now())
+        await asyncio.sleep(1)
+        before = share.network.commands
+        await asyncio.sleep(10)
+        assert share.network.commands - before <= 22  # one a second of each member
+        await task
+        await waiting
+        await done(holds, waits)
+
+    run(main())
+
+
 def test_the_first_limits_count_and_changes_reach_all(caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         share = TimelineShare(Network(0.001))
