@@ -16,6 +16,7 @@ from kit.shares import share_name
 from kit.timelines import Network, TimelineShare
 
 from xtremeflow import RequestRateScheduler, TaskScheduler, auto_backoff
+from xtremeflow.cli import main as command
 from xtremeflow.share.keeper import OnOutage, Terms, Unreachable
 from xtremeflow.share.outage import Outage
 from xtremeflow.share.records import Tried
@@ -166,6 +167,22 @@ def test_the_member_that_probes_is_named(make: Make) -> None:
         await end(members, tasks)
 
     run(main())
+
+
+def test_the_status_of_a_share_names_the_prober(capsys: pytest.CaptureFixture[str]) -> None:
+    async def main(share: str) -> None:
+        provider = Provider()
+        members = [TaskScheduler(5, share=share) for _ in range(2)]
+        tasks = jobs(provider, members, 100)
+        await provider.is_back.wait()
+        _, place = provider.sent[-1]
+        assert command(["share", "status", share]) == 0
+        told = f"an outage of the provider, probed by seat {place}, process "
+        assert told in capsys.readouterr().out
+        await end(members, tasks)
+
+    with share_name() as name:
+        run(main(name))
 
 
 # -- members and the keeper fail meanwhile
