@@ -18,7 +18,7 @@ from dataclasses import dataclass
 WINDOW = 64  # answers of a window, at least,
 TURNS = 2  # and at least so many for each call in flight
 QUICK = 0.1  # the share of the answers that are quicker than a quick one
-FEW, ENOUGH, MANY = 0.05, 0.1, 0.2  # waiting calls, as a share of those in flight
+ENOUGH, MANY = 0.1, 0.2  # waiting calls, as a share of those in flight
 DRAWN = 1.75  # times as far apart: the answers have changed
 DEEPEST = 0.25  # the largest step down, as a share of the calls in flight
 LOOK = 8  # windows until a step down without need; then twice as many, and so on
@@ -125,9 +125,8 @@ class Knee:
             self._windows, self._look = 0, 2 * self._look
             self._step_down(window, DEEPEST)
         elif share < ENOUGH:
-            if share < FEW:
-                self._base += (quick - self._base) / 16
-                self._spread += (window.spread - self._spread) / 16
+            self._base += (quick - self._base) / 16
+            self._spread += (window.spread - self._spread) / 16
             if self.cap is not None:
                 self.cap = max(self.cap, size + max(1, size // 8))
         return False

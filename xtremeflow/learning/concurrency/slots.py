@@ -20,13 +20,10 @@ CALM = 8.0  # s after a cut without tests
 DEBT = 3.0  # refusals beyond the budget that later answers make up for
 DELAY = 0.125  # s until a refusal arrives, as assumed before the first one
 SLOW = 1.0  # s: the most that counts
-SPACED = 20  # after a cut, 1/20 of the calls may be added in the delay of a refusal
 SLACK = 4  # calls, see _slack
-# The score of how well refusals agree: at first, and at most. A refusal at the usual number in
-# flight adds 1, any other subtracts OUTLIER. Below 0 the limit is not on concurrency.
-SCORE, MOST = 3.0, 8.0
-OUTLIER = 1.5
-REST = 60.0  # s until concurrency is considered again; then twice as long
+# The confidence, from 0 to 1, that the number in flight is limited: at first; what a refusal at the
+# usual number adds, and one at another takes off.
+ASSUMED, ALIKE, OTHER = 0.5, 0.1, 0.2
 
 
 class Slots:
@@ -48,7 +45,6 @@ class Slots:
         self._refused_at: int | None = None  # the number in flight at which a call was refused
         self._floor = 0  # the number known to pass; refusals of tests say nothing below it
         self._climbing = False  # whether tests are running
-        self._grown_at = float("-inf")
         self._climbed_at = float("-inf")  # the time of the last test
         self._budget = 1.0  # refusals
         self._thrift = SOON  # answers that pay for one
@@ -64,9 +60,7 @@ class Slots:
         self._answered_at: float | None = None
         # Whether it is still concurrency:
         self._level: float | None = None  # the usual number in flight at refusals
-        self._score = SCORE
-        self._rest = REST
-        self._resting_until = float("-inf")
+        self._confidence = ASSUMED
 
     @property
     def known(self) -> int | None:
@@ -77,7 +71,7 @@ class Slots:
     def confidence(self) -> float | None:
         """The confidence, from 0 to 1, that the number of calls in flight is limited; None if no
         call was refused for that."""
-        return None if self._refused_at is None else max(0.0, self._score) / MOST
+        return None if self._refused_at is None else max(0.0, self._confidence)
 
     def open(self) -> None:
         """Lets in any number of calls, because another limit is known that bounds them, unless
@@ -118,8 +112,6 @@ class Slots:
         without a told wait. Returns whether concurrency explains it. Then the call only waits for
         the end of another one.
         """
-        if now < self._resting_until:
-            return False
         self._delay += (min(now - sent_at, SLOW) - self._delay) / 4
         self._budget = max(-DEBT, self._budget - 1.0)
         if self.size is None:
@@ -137,7 +129,7 @@ class Slots:
         if self._in_a_row:
             self._floor = 0
         if self.size == 1 or (not self._in_a_row and not self._begin(crowd)):
-            self._give_up(now)
+            self._give_up()
             return False
         self._in_a_row += 1
         # In a row: the limit was cut by an unknown amount. Take off 1, then 1/8, 1/4, 1/2.
@@ -181,9 +173,7 @@ class Slots:
         if limit is None:
             self._edge += 1
         elif self._edge < limit - 1:
-            if has_passed and now - self._grown_at >= SPACED * self._delay / self._edge:
-                self._grown_at = now
-                self._edge += 1
+            self._edge += has_passed
         elif self._climbing or self._budget >= 1.0:
             self._climb(now, limit)
 
@@ -222,19 +212,14 @@ class Slots:
 
     def _agrees(self, crowd: int) -> bool:
         """Whether refusals agree well enough, this one included."""
-        level = self._level
-        if level is not None and abs(crowd - level) <= self._slack:
-            self._level = (level + crowd) / 2
-            self._score = min(MOST, self._score + 1.0)
-        else:
-            self._level = float(crowd)
-            self._score -= 0.0 if level is None else OUTLIER
-        return self._score >= 0.0
+        level = crowd if self._level is None else self._level
+        is_usual = abs(crowd - level) <= self._slack
+        self._level = (level + crowd) / 2 if is_usual else float(crowd)
+        self._confidence = min(1.0, self._confidence + (ALIKE if is_usual else -OTHER))
+        return self._confidence >= 0.0
 
-    def _give_up(self, now: float) -> None:
+    def _give_up(self) -> None:
         self._forget()
-        self._score, self._in_a_row = SCORE, 0
-        self._resting_until = now + self._rest
-        self._rest *= 2
+        self._confidence, self._in_a_row = ASSUMED, 0
         self.reason = "what is refused does not depend on the calls in flight"
         self._settle()
