@@ -18,7 +18,6 @@ from xtremeflow.learning.told.sliding import (
     AHEAD,
     EVEN,
     KEPT,
-    LONGEST,
     RESERVE,
     SCALE,
     Recent,
@@ -74,7 +73,7 @@ def test_after_the_wait_as_much_is_left_as_is_kept_in_reserve_and_not_before(
         window.take(units, round(now * SECOND))
         sliding.see(seen(now, used, units, units), 0, passed=True, refused=False)
         wait_here = sliding.wait(now, AMOUNT)
-        assert 0 <= wait_here <= LONGEST
+        assert 0 <= wait_here <= 60
         later = round((now + wait_here) * SECOND)
         taken = 2**60 - window.remaining(later)
         assert taken <= (1 - RESERVE) * AMOUNT
@@ -110,7 +109,7 @@ def test_no_wait_is_longer_than_ones_own_part_of_the_longest() -> None:
     sliding = Sliding(60.0, is_late=False)
     sliding.see(seen(100.0, 15_000, 0), 0, passed=True, refused=False)
     sliding.told(100.0, AMOUNT, 0)
-    assert sliding.wait(100.0, AMOUNT) == pytest.approx(LONGEST / 4)
+    assert sliding.wait(100.0, AMOUNT) == pytest.approx(60 / 4)
     unknown = Sliding(60.0, is_late=True)  # all of it was used by others
     unknown.told(100.0, AMOUNT, 0)
     assert unknown.wait(100.0, AMOUNT) == 0

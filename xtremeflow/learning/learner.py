@@ -41,9 +41,7 @@ __all__ = ["PLACES", "UNLIMITED", "Learner"]
 T = TypeVar("T")
 logger = logging.getLogger("xtremeflow.learning")
 
-TOLD = 1e-9  # the doubt of a limit that the provider's answers tell, relative to it
 SELDOM = 0.1  # s between two looks at what passed, while headers explain all refusals
-TRIVIAL = 0.02  # changes of a rate by less are not worth a line of the log
 
 
 class Expected(NamedTuple):
@@ -86,7 +84,6 @@ class Learner:
         """By the limits' indices: why they are what they are, where that was learned."""
         self._core = core
         self._limits = Limits(configured, uncapped, bounded=bounded, places=places)
-        self._logged: dict[int, float] = {}
         self._told = ToldFollower(core, self._limits, self._say)
         self._finder: RateFinder | None = None
         self._account = account
@@ -395,7 +392,6 @@ class Learner:
         if self._told.restore(index):
             return
         self.reasons.pop(index, None)
-        self._logged.pop(index, None)
         bound = self._limits.bound(index)
         if bound is not None:
             self._core._retune(index, defined(bound))
@@ -420,7 +416,7 @@ class Learner:
     def learned(self) -> Learned:
         """Returns the knowledge so far."""
         rates = {
-            limit.name: LearnedRate(limit.rate, TOLD * limit.rate, limit.capacity or 0.0)
+            limit.name: LearnedRate(limit.rate, 0.0, limit.capacity or 0.0)
             for limit in self._told.known
             if limit.per <= MINUTE and limit.name in NAMES
         }
@@ -437,14 +433,9 @@ class Learner:
 
     def _say(self, index: int, rate: float, capacity: float, reason: str) -> None:
         self.reasons[index] = reason
-        logged = self._logged.get(index, 0.0)
-        is_trivial = abs(rate - logged) <= TRIVIAL * logged
-        if not is_trivial:
-            self._logged[index] = rate
         given = self._limits.given(index)
         place = index - len(self._limits.configured)
-        logger.log(
-            logging.DEBUG if is_trivial else logging.INFO,
+        logger.info(
             "Limit on %s is now %.6g/min, at once %.6g: %s",
             PLACES[place][0] if given is None else given.name,
             MINUTE * rate,

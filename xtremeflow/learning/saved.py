@@ -11,7 +11,8 @@ from xtremeflow.values.charges import ChargeRule
 
 VERSION = 1
 NAMES = ("requests", "tokens", "input_tokens", "output_tokens")
-"""Of the limits per minute that rates are learned of."""
+"""Of the limits per minute that rates are learned of; the reader of headers in C has the same
+order."""
 
 
 @dataclass(frozen=True)

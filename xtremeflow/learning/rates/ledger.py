@@ -6,9 +6,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 
 from xtremeflow.learning.reading import Reading
-from xtremeflow.values.limits import ByLimit
+from xtremeflow.values.limits import MINUTE, ByLimit
 
-KEPT = 120.0  # s: twice the longest span of a model
 APART = 0.03  # s between two notes
 
 
@@ -31,8 +30,9 @@ class Ledger:
         pairs = zip(readings, self.refused, strict=True)
         self._times.append(now)
         self._amounts.append(tuple(reading.used - refused for reading, refused in pairs))
-        if now - self._times[0] > 2 * KEPT:
-            gone = bisect_right(self._times, now - KEPT)
+        kept = 2 * MINUTE  # twice the longest span of a model
+        if now - self._times[0] > 2 * kept:
+            gone = bisect_right(self._times, now - kept)
             del self._times[:gone], self._amounts[:gone]
 
     def before(self, readings: Sequence[Reading]) -> ByLimit:

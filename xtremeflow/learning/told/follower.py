@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.reading import Core, Gauge, LimitKey, Limits, defined
+from xtremeflow.learning.saved import NAMES
 from xtremeflow.learning.told.limits import Law, Told, ToldLimits
 from xtremeflow.learning.told.part import Part
 from xtremeflow.learning.told.sliding import Sliding
@@ -31,8 +32,6 @@ FASTEST = 4.0  # times the rate, at most, while others may use the same bucket
 FITS, SHARED = 0.95, 0.25
 MEMORABLE, AT_FIRST = 120.0, 10.0  # s that others are reckoned with: once noticed; unseen
 NOTICED = 0.001  # of a bucket: if more is missing at an answer, others have used it
-
-NAMES = ("requests", "tokens", "input_tokens", "output_tokens")  # in the order of the reader in C
 
 Say = Callable[[int, float, float, str], None]
 

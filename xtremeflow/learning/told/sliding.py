@@ -27,7 +27,6 @@ APART = 1 / 2_000  # of the window: charges closer together count as one
 RESERVE = 0.02
 MOST_DOUBLED = 3
 MEAN_OF = 16  # calls
-LONGEST = 60.0  # s: while no call passes, no answer tells that enough has slid out
 NOTICED = 0.03  # of the amount: from so much usage of others on, the window is shared
 # Of the amount: the rest at which a client keeps its pace, and the change of it that e-folds that.
 KEPT, SCALE = 0.04, 0.03
@@ -72,7 +71,7 @@ class Sliding:
     """
 
     def __init__(self, window: float, is_late: bool) -> None:
-        self._is_late = is_late
+        self._window, self._is_late = window, is_late
         self._charged = Recent(window)
         self._total = 0.0
         self._refused = 0.0
@@ -112,7 +111,7 @@ class Sliding:
         if excess <= 0 or own <= 0:
             return 0.0
         # The less of the usage is one's own, the less is known of when it slides out.
-        return min(LONGEST * own / used, self._charged.wait(now, excess * own / used))
+        return min(self._window * own / used, self._charged.wait(now, excess * own / used))
 
     def pace(self, now: float, amount: float) -> float:
         """Returns the pace as a multiple of the rate; infinity where no other user is noticed."""
