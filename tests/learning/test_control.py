@@ -6,8 +6,8 @@ from math import inf
 
 import pytest
 
+from xtremeflow.learning.ledger import Ledger
 from xtremeflow.learning.rates.control import BUDGET, DEEP, LONGEST, Control, Refusal
-from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.learning.rates.models import BUCKET, Bank, Kind
 from xtremeflow.learning.rates.noise import CLOSE, KNOWN
 from xtremeflow.learning.reading import Reading
@@ -107,7 +107,7 @@ def test_tests_become_rarer_until_they_are_within_the_budget() -> None:
 
 def test_a_bucket_is_told_from_a_window_and_its_rate_is_exact() -> None:
     """A bucket of 10 a second, at paces that differ from refusal to refusal."""
-    bank, past = Bank(1), Ledger(1)
+    bank, past = Bank(1), Ledger(1, 60.0)
     admitted, now = 0.0, 0.0
     for slow, fast in [(7.0, 14.0), (8.5, 13.0), (6.0, 15.0), (9.0, 12.0)] * 2:
         banked, pace, until = 0.0, slow, now + 30.0
@@ -121,7 +121,7 @@ def test_a_bucket_is_told_from_a_window_and_its_rate_is_exact() -> None:
 
 
 def test_a_limit_that_blocks_for_long_is_no_bucket() -> None:
-    bank, past = Bank(1), Ledger(1)
+    bank, past = Bank(1), Ledger(1, 60.0)
     for second in range(100):
         past.note(second, [Reading(10.0 * second, 0, 1, 0, 0, 0)])
     bank.refused(50.0, (500.0,), [0], [1.0], past)
@@ -130,7 +130,7 @@ def test_a_limit_that_blocks_for_long_is_no_bucket() -> None:
 
 
 def test_a_told_rate_is_believed_of_every_bucket_until_refusals_say_another() -> None:
-    bank, past = Bank(1), Ledger(1)
+    bank, past = Bank(1), Ledger(1, 60.0)
     bank.told(0, 5.0)
     assert bank.first(0) == bank.best.rates[0].rate == 5.0
     for second in range(200):

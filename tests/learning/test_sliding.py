@@ -20,7 +20,6 @@ from xtremeflow.learning.told.sliding import (
     KEPT,
     RESERVE,
     SCALE,
-    Recent,
     Sliding,
 )
 from xtremeflow.simulation.charge import charge_later, settle_actual
@@ -33,27 +32,6 @@ AMOUNT = 60_000
 def seen(now: float, used: float, flying: float, cost: float = 100.0) -> Gauge:
     """Of an answer's call that was sent just before."""
     return Gauge(now, now, 0.0, now, 1, 1, [Reading(used, 0.0, cost, 0.0, flying, 0.0)])
-
-
-def test_the_costs_of_the_last_seconds_are_summed() -> None:
-    recent = Recent(60.0)
-    recent.add(10.0, 5.0)
-    recent.add(10.01, 2.0)
-    recent.add(30.0, 1.0)
-    assert [recent.sum(now) for now in (30.0, 69.9, 70.1, 89.9, 90.0)] == [8.0, 8.0, 1.0, 1.0, 0.0]
-
-
-def test_the_wait_is_the_time_until_less_counts() -> None:
-    recent = Recent(60.0)
-    for time in (10.0, 20.0, 30.0):
-        recent.add(time, 100.0)
-    assert [recent.wait(40.0, amount) for amount in (1.0, 100.0, 101.0, 300.0, 1e9)] == [
-        30.0,
-        30.0,
-        40.0,
-        50.0,
-        60.0,
-    ]
 
 
 charges = st.lists(

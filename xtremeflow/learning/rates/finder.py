@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from math import inf
 
 from xtremeflow.answers.verdict import Meaning, Verdict
+from xtremeflow.learning.ledger import Ledger
 from xtremeflow.learning.rates.control import DUE, GROWTH, Control, Refusal
-from xtremeflow.learning.rates.ledger import Ledger
 from xtremeflow.learning.rates.models import Bank
 from xtremeflow.learning.rates.ramp import LATELY, Ramp
 from xtremeflow.learning.rates.state import State, indices, items, numbers, restore, told
@@ -79,7 +79,7 @@ class RateFinder:
 
     def _restart(self) -> None:
         count = len(self.suspects)
-        self._control, self._bank, self._ledger = Control(), Bank(count), Ledger(count)
+        self._control, self._bank, self._ledger = Control(), Bank(count), Ledger(count, MINUTE)
         self._held = (
             0.0  # s for which the queue waited for culprits, at the end of the last episode
         )

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf, sqrt
 
-from xtremeflow.learning.rates.ledger import Ledger
+from xtremeflow.learning.ledger import Ledger
 from xtremeflow.values.limits import MINUTE, ByLimit
 
 LEARN = 0.4  # the weight of the latest refusal in a model's error

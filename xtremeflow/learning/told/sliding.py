@@ -16,12 +16,11 @@ Pure: times and amounts come with each answer.
 
 from __future__ import annotations
 
-from collections import deque
 from math import exp, inf
 
+from xtremeflow.learning.ledger import Ledger
 from xtremeflow.learning.reading import Gauge
 
-APART = 1 / 2_000  # of the window: charges closer together count as one
 # The part of the amount, or a call's cost, that may be charged and not be known here yet. It
 # doubles with each further refusal in a row, since more was charged than could be known.
 RESERVE = 0.02
@@ -34,36 +33,6 @@ EVEN = 0.2  # of the pace is the same for all clients
 AHEAD = 1.5  # times the rate: a call waits for the pace of each limit, which costs about a third
 
 
-class Recent:
-    """The sum of the charges in the last `seconds`."""
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._parts: deque[tuple[float, float]] = deque()
-        self._sum = 0.0
-
-    def add(self, now: float, amount: float) -> None:
-        self._sum += amount
-        if self._parts and now < self._parts[-1][0] + APART * self._seconds:
-            time, before = self._parts.pop()
-            self._parts.append((time, before + amount))
-        elif amount:
-            self._parts.append((now, amount))
-
-    def sum(self, now: float) -> float:
-        while self._parts and self._parts[0][0] <= now - self._seconds:
-            self._sum -= self._parts.popleft()[1]
-        return self._sum
-
-    def wait(self, now: float, amount: float) -> float:
-        """Returns the seconds until `amount` of it has slid out."""
-        for time, part in self._parts:
-            amount -= part
-            if amount <= 0:
-                return time + self._seconds - now
-        return self._seconds
-
-
 class Sliding:
     """The charges of a limit in any `window` seconds.
 
@@ -72,9 +41,7 @@ class Sliding:
 
     def __init__(self, window: float, is_late: bool) -> None:
         self._window, self._is_late = window, is_late
-        self._charged = Recent(window)
-        self._total = 0.0
-        self._refused = 0.0
+        self._charged = Ledger(1, window)
         self.others = 0.0
         """The units charged besides, when that was last told."""
         self._cost = 0.0  # the mean cost of a call
@@ -85,21 +52,19 @@ class Sliding:
         """Takes an answer. The limit has the index `i`."""
         now, reading = gauge.now, gauge.readings[i]
         if refused:
-            self._refused += reading.cost
+            self._charged.refuse([reading])
         if gauge.sent_at > self._heard and (passed or refused):
             self._tries = self._tries + 1 if refused else 0
             self._heard = now if refused else self._heard
         uncharged = reading.flying if self._is_late else 0.0
         if self._is_late and (passed or refused):
             uncharged -= reading.cost
-        total = reading.used - self._refused - uncharged
-        self._charged.add(now, total - self._total)
-        self._total = total
+        self._charged.note(now, [reading._replace(used=reading.used - uncharged)])
         self._cost += (reading.cost - self._cost) / MEAN_OF
 
     def told(self, now: float, amount: float, remaining: float) -> None:
         """Takes the told rest of `amount`."""
-        others = amount - remaining - self._charged.sum(now)
+        others = amount - remaining - self._own(now)
         self.others = others if remaining > 0 else max(others, self.others)
 
     def wait(self, now: float, amount: float) -> float:
@@ -111,7 +76,9 @@ class Sliding:
         if excess <= 0 or own <= 0:
             return 0.0
         # The less of the usage is one's own, the less is known of when it slides out.
-        return min(self._window * own / used, self._charged.wait(now, excess * own / used))
+        (gone,) = self._charged.at(now - self._window)
+        slides = self._charged.when(0, gone + excess * own / used) + self._window - now
+        return min(self._window * own / used, slides)
 
     def pace(self, now: float, amount: float) -> float:
         """Returns the pace as a multiple of the rate; infinity where no other user is noticed."""
@@ -124,5 +91,9 @@ class Sliding:
 
     def _used(self, now: float) -> tuple[float, float]:
         """Returns what was charged in the window, of one's own calls and in all."""
-        own = self._charged.sum(now)
+        own = self._own(now)
         return own, own + max(0.0, self.others)
+
+    def _own(self, now: float) -> float:
+        (charged,), (gone,) = self._charged.at(now), self._charged.at(now - self._window)
+        return charged - gone

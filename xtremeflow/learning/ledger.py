@@ -1,22 +1,27 @@
-"""The admitted units of each limit over time."""
+"""The units of each limit over time: admitted ones, or those that the provider has charged."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
+from math import inf
 
 from xtremeflow.learning.reading import Reading
-from xtremeflow.values.limits import MINUTE, ByLimit
+from xtremeflow.values.limits import ByLimit
 
-APART = 0.03  # s between two notes
+APART = 1 / 2_000  # of the span: notes closer together count as one
 
 
 class Ledger:
-    """The units admitted of each limit, without refused ones, which are not charged."""
+    """The units of each limit, without refused ones, which are not charged.
 
-    def __init__(self, limits: int) -> None:
+    span  the seconds of the past that may be asked for
+    """
+
+    def __init__(self, limits: int, span: float) -> None:
         self.refused = [0.0] * limits
         """The units of refused calls."""
+        self._span = span
         self._times: list[float] = []
         self._amounts: list[ByLimit] = []
         self._nothing = (0.0,) * limits
@@ -24,15 +29,18 @@ class Ledger:
     @property
     def due_at(self) -> float:
         """When it is time for another note."""
-        return self._times[-1] + APART if self._times else 0.0
+        return self._times[-1] + APART * self._span if self._times else -inf
 
     def note(self, now: float, readings: Sequence[Reading]) -> None:
         pairs = zip(readings, self.refused, strict=True)
+        amounts = tuple(reading.used - refused for reading, refused in pairs)
+        if now < self.due_at:
+            self._amounts[-1] = amounts
+            return
         self._times.append(now)
-        self._amounts.append(tuple(reading.used - refused for reading, refused in pairs))
-        kept = 2 * MINUTE  # twice the longest span of a model
-        if now - self._times[0] > 2 * kept:
-            gone = bisect_right(self._times, now - kept)
+        self._amounts.append(amounts)
+        if now - self._times[0] > 4 * self._span:
+            gone = bisect_right(self._times, now - self._span) - 1  # that one is still asked for
             del self._times[:gone], self._amounts[:gone]
 
     def before(self, readings: Sequence[Reading]) -> ByLimit:
@@ -46,6 +54,11 @@ class Ledger:
             self.refused[i] += reading.cost
 
     def at(self, time: float) -> ByLimit:
-        """Returns the units admitted by `time`."""
+        """Returns the units by `time`."""
         index = bisect_right(self._times, time) - 1
         return self._amounts[index] if index >= 0 else self._nothing
+
+    def when(self, i: int, amount: float) -> float:
+        """Returns when those of limit `i` came to `amount`; infinity if they have not."""
+        index = bisect_left(self._amounts, amount, key=lambda amounts: amounts[i])
+        return self._times[index] if index < len(self._times) else inf
