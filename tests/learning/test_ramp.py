@@ -10,13 +10,12 @@ import pytest
 
 from xtremeflow import RetryException, TokenRateScheduler, auto_backoff
 from xtremeflow.answers.verdict import Meaning
+from xtremeflow.learning.rates.control import PATIENCE
 from xtremeflow.learning.rates.ramp import (
     BACK,
     GROWTH,
     LATELY,
     LESS,
-    MOST_PATIENCE,
-    PATIENCE,
     Ramp,
 )
 from xtremeflow.testing import run
@@ -64,10 +63,10 @@ def test_the_next_growth_is_slower() -> None:
         assert ramp.pace == pytest.approx(4.0 * (1.0 + GROWTH * LESS**refusal))
 
 
-def test_tries_become_rarer_while_nothing_passes_and_the_pace_stays() -> None:
+def test_while_nothing_passes_tries_are_apart_and_the_pace_stays() -> None:
     ramp = Ramp()
     waits = [ramp.refused(now, now - 0.1, 4.0 / now) for now in (1.0, 2.0, 4.0, 8.0)]
-    assert waits == [0.0, PATIENCE, MOST_PATIENCE, MOST_PATIENCE]
+    assert waits == [0.0, PATIENCE, PATIENCE, PATIENCE]
     assert ramp.pace == 4.0 * BACK
 
 

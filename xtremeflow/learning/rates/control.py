@@ -7,7 +7,7 @@ from the dip to the rate lasts is a budget: it follows from how many calls are r
 
 Refusals are not always for the rate: some providers refuse a share of the calls for no reason. So a
 refusal is a sign of the rate if others were refused too soon before it (noise.py). One alone is a
-sign only near the rate, where it is due, and only while no share is known to be refused for no
+sign only from the rate on, where it is due, and only while no share is known to be refused for no
 reason. While nothing passes at all that is a stop and not a rate: single tries, and the rate left
 alone.
 """
@@ -24,7 +24,6 @@ DOUBLING = 2.5  # s in which the pace doubles where nothing is known
 SHORTEST, LONGEST = 15.0, 300.0  # s of the stretch
 BUDGET = 0.006  # the share of the calls that tests may have refused
 DUE = 0.97  # of the rate: a refusal at a lower pace is none that was foretold
-FAR = 1.5  # times the rate: from there on a limit refuses more than one call
 PATIENCE, MOST_PATIENCE = 1.0, 8.0  # s between two tries while nothing passes: at first, at most
 
 
@@ -110,7 +109,7 @@ class Control:
         factor = self.factor(seconds)
         is_due = factor >= DUE and not self.is_searching
         is_sign = self._noise.refused(calls, is_due=is_due)
-        is_enough = is_due and factor < FAR and not self._noise.is_known
+        is_enough = is_due and not self._noise.is_known
         if told is None and not is_sign and (unlikely or not is_enough):
             return Refusal.CHANCE
         self._believed = now

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from math import inf
 
+from xtremeflow.learning.rates.control import PATIENCE
+
 LATELY = 5.0  # s
 GROWTH = 0.2  # the part of the latest use, until a refusal
 LESS = 0.8  # times that part, after each further refusal
 BACK = 0.9  # of the latest use: the pace after a refusal
-PATIENCE, MOST_PATIENCE = 1.0, 2.0  # s between two tries while nothing passes: at first, at most
 
 
 class Ramp:
@@ -39,7 +40,7 @@ class Ramp:
                 self._patience = 0.0
                 self.pace = max(BACK * rate, 1 / LATELY)
             else:
-                self._patience = min(max(PATIENCE, 2 * self._patience), MOST_PATIENCE)
+                self._patience = PATIENCE
             self._has_passed = False
             self._heard = now
         return max(0.0, self._heard + self._patience - now)
