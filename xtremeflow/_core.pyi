@@ -252,14 +252,10 @@ class Reading(structseq[float], tuple[int, int, float, float, int, float]):
     def level(self) -> float: ...
 
 @final
-class Gauge(
-    structseq[Any], tuple[float, float, float, float, int, int, float, tuple[Reading, ...]]
-):
-    """A reading of a scheduler: seconds on the loop's clock, and numbers of calls."""
+class Gauge(structseq[Any], tuple[float, float, float, float, tuple[Reading, ...]]):
+    """A reading of a scheduler, in seconds on the loop's clock."""
 
-    __match_args__: Final = (
-        "now", "sent_at", "first", "resumes", "in_flight", "waiting", "shared", "limits",
-    )  # fmt: skip
+    __match_args__: Final = ("now", "sent_at", "first", "shared", "readings")
 
     @property
     def now(self) -> float: ...
@@ -268,15 +264,9 @@ class Gauge(
     @property
     def first(self) -> float: ...
     @property
-    def resumes(self) -> float: ...
-    @property
-    def in_flight(self) -> int: ...
-    @property
-    def waiting(self) -> int: ...
-    @property
     def shared(self) -> float: ...
     @property
-    def limits(self) -> tuple[Reading, ...]: ...
+    def readings(self) -> tuple[Reading, ...]: ...
 
 @final
 class Unread(structseq[Any], tuple[list[Flight], list[Spent]]):

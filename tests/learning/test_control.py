@@ -6,11 +6,11 @@ from math import inf
 
 import pytest
 
+from xtremeflow._core import Reading
 from xtremeflow.learning.ledger import Ledger
 from xtremeflow.learning.rates.control import BUDGET, DEEP, LONGEST, Control, Refusal
 from xtremeflow.learning.rates.models import BUCKET, Bank, Kind
 from xtremeflow.learning.rates.noise import CLOSE, KNOWN
-from xtremeflow.learning.reading import Reading
 
 
 def known() -> Control:
@@ -113,7 +113,7 @@ def test_a_bucket_is_told_from_a_window_and_its_rate_is_exact() -> None:
         banked, pace, until = 0.0, slow, now + 30.0
         while banked >= 0.0:
             now, admitted, banked = now + 1 / pace, admitted + 1, banked + 10 / pace - 1
-            past.note(now, [Reading(admitted, 0, 1, 0, 0, 0)])
+            past.note(now, [Reading((admitted, 0, 1, 0, 0, 0))])
             pace = slow if now < until else fast
         bank.refused(now, (admitted,), [0], [1.0], past)
     assert bank.best.kind is BUCKET
@@ -123,7 +123,7 @@ def test_a_bucket_is_told_from_a_window_and_its_rate_is_exact() -> None:
 def test_a_limit_that_blocks_for_long_is_no_bucket() -> None:
     bank, past = Bank(1), Ledger(1, 60.0)
     for second in range(100):
-        past.note(second, [Reading(10.0 * second, 0, 1, 0, 0, 0)])
+        past.note(second, [Reading((10.0 * second, 0, 1, 0, 0, 0))])
     bank.refused(50.0, (500.0,), [0], [1.0], past)
     bank.blocked(20.0, 70.0, (500.0,))
     assert bank.best.kind == Kind(60.0, slides=True)
@@ -134,7 +134,7 @@ def test_a_told_rate_is_believed_of_every_bucket_until_refusals_say_another() ->
     bank.told(0, 5.0)
     assert bank.first(0) == bank.best.rates[0].rate == 5.0
     for second in range(200):
-        past.note(second, [Reading(10.0 * second, 0, 1, 0, 0, 0)])
+        past.note(second, [Reading((10.0 * second, 0, 1, 0, 0, 0))])
         if second % 50 == 49:
             bank.refused(second, (10.0 * second,), [0], [1.0], past)
     assert bank.best.rates[0].rate == pytest.approx(10.0, rel=0.05)

@@ -6,12 +6,12 @@ from math import inf
 
 import pytest
 
+from xtremeflow._core import Reading
 from xtremeflow.learning.ledger import Ledger
-from xtremeflow.learning.reading import Reading
 
 
 def used(amount: float, cost: float = 1.0) -> list[Reading]:
-    return [Reading(amount, 0.0, cost, 0.0, 0.0, 0.0)]
+    return [Reading((amount, 0, cost, 0.0, 0, 0.0))]
 
 
 def test_it_tells_how_much_was_used_by_a_time_and_when_that_was_reached() -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff, report_token_usage
-from xtremeflow.learning.reading import Gauge, Reading
+from xtremeflow._core import Gauge, Reading
 from xtremeflow.learning.told.sliding import (
     AHEAD,
     EVEN,
@@ -31,7 +31,7 @@ AMOUNT = 60_000
 
 def seen(now: float, used: float, flying: float, cost: float = 100.0) -> Gauge:
     """Of an answer's call that was sent just before."""
-    return Gauge(now, now, 0.0, now, 1, 1, [Reading(used, 0.0, cost, 0.0, flying, 0.0)])
+    return Gauge((now, now, 0.0, 0.0, (Reading((used, 0, cost, 0.0, flying, 0.0)),)))
 
 
 charges = st.lists(

@@ -15,10 +15,11 @@ from kit.shares import share_name
 from kit.timelines import Network, TimelineShare
 
 from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff
+from xtremeflow._core import Gauge, Reading
 from xtremeflow.learning.belief import Belief, belief_from, text_of
 from xtremeflow.learning.rates.finder import RateFinder
 from xtremeflow.learning.rates.state import restore, told
-from xtremeflow.learning.reading import Gauge, Limits, Reading
+from xtremeflow.learning.reading import Limits
 from xtremeflow.scheduler.account import Believed, SharedAccount
 from xtremeflow.testing import (
     LatencyModel,
@@ -378,7 +379,7 @@ def finder() -> RateFinder:
     return RateFinder(core, limits, free, lambda _: False, say)
 
 
-GAUGE = Gauge(5.0, 4.0, 0.0, 5.0, 1, 1, [Reading(9.0, 1.0, 1.0, 0.5, 1.0, 0.0)] * 6, 0.25)
+GAUGE = Gauge((5.0, 4.0, 0.0, 0.25, (Reading((9, 1, 1.0, 0.5, 1, 0.0)),) * 6))
 
 
 def test_a_belief_is_told_and_taken_over_on_any_clock() -> None:

@@ -14,7 +14,7 @@ from functools import partial
 from math import inf
 from typing import NamedTuple, TypeVar
 
-from xtremeflow._core import Flight
+from xtremeflow._core import Flight, Gauge
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.headers import observed
 from xtremeflow.answers.verdict import Meaning, Verdict
@@ -26,10 +26,8 @@ from xtremeflow.learning.reading import (
     PLACES,
     UNLIMITED,
     Core,
-    Gauge,
     Limits,
     defined,
-    gauge_of,
     key_of,
 )
 from xtremeflow.learning.saved import NAMES, Learned, LearnedRate
@@ -161,7 +159,7 @@ class Learner:
 
     def _rebound(self, index: int) -> None:
         """Keeps to what is learned of a limit, under its bound as it is now."""
-        gauge = gauge_of(self._core._gauge(None))
+        gauge = self._core._gauge(None)
         if self._finder is None or not self._finder.bind(index, self._most(index), gauge):
             self._free(index)
 
@@ -215,7 +213,7 @@ class Learner:
         if belief.found is None or self._finder is None:
             return False
         try:
-            self._finder.restore(belief.found, gauge_of(self._core._gauge(None)), account.ahead)
+            self._finder.restore(belief.found, self._core._gauge(None), account.ahead)
         except ValueError as error:
             logger.warning("What another member has learned makes no sense: %s", error)
             return False
@@ -250,7 +248,7 @@ class Learner:
                 for i, bound in bounds
             },
             reasons=dict(self.reasons),
-            found=self._finder.state(gauge_of(self._core._gauge(None)), ahead),
+            found=self._finder.state(self._core._gauge(None), ahead),
         )
 
     # -- answers
@@ -265,7 +263,7 @@ class Learner:
         steep = verdict.meaning is Meaning.STEEP
         looks = finder is not None and (refused or steep or (passed and self._is_due(finder)))
         if sliding or looks:
-            gauge = gauge_of(self._core._gauge(answer.sent_at))
+            gauge = self._core._gauge(answer.sent_at)
             shut = self._told.slide(sliding, gauge, passed=passed, refused=refused)
             if refused and verdict.wait is None and shut > 0:
                 verdict = replace(verdict, advised=shut)

@@ -6,7 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from math import inf
 
-from xtremeflow.learning.reading import Reading
+from xtremeflow._core import Reading
 from xtremeflow.values.limits import ByLimit
 
 APART = 1 / 2_000  # of the span: notes closer together count as one
@@ -31,9 +31,10 @@ class Ledger:
         """When it is time for another note."""
         return self._times[-1] + APART * self._span if self._times else -inf
 
-    def note(self, now: float, readings: Sequence[Reading]) -> None:
+    def note(self, now: float, readings: Sequence[Reading], uncharged: float = 0.0) -> None:
+        """Takes readings. Of the units admitted so many are not charged yet."""
         pairs = zip(readings, self.refused, strict=True)
-        amounts = tuple(reading.used - refused for reading, refused in pairs)
+        amounts = tuple(reading.used - refused - uncharged for reading, refused in pairs)
         if now < self.due_at:
             self._amounts[-1] = amounts
             return

@@ -1,28 +1,18 @@
-"""The learner's view of a scheduler: readings, and the parts that it moves."""
+"""The learner's view of a scheduler: its limits, and the parts that it reads and moves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from dataclasses import replace
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
-from xtremeflow._core import Flight
+from xtremeflow._core import Flight, Gauge
 from xtremeflow.values.limits import MINUTE, Definition, Limit
 
 UNLIMITED = 1e12  # units per second, and at once
 
 LimitKey = tuple[str, bool]  # a limit's name, and whether it is one per day
-RawGauge = tuple[
-    float,
-    float,
-    float,
-    float,
-    int,
-    int,
-    float,
-    tuple[tuple[int, int, float, float, int, float], ...],
-]
 
 PLACES: tuple[LimitKey, ...] = (
     ("requests", False),
@@ -72,56 +62,8 @@ class Core(Protocol):
         fits: float = 0.0,
         seconds: float = 0.0,
     ) -> None: ...
-    def _gauge(self, sent_at: float | None, /) -> RawGauge: ...
+    def _gauge(self, sent_at: float | None, /) -> Gauge: ...
     def _keeps(self, index: int, limit: Definition, /) -> bool: ...
-
-
-class Reading(NamedTuple):
-    """A reading of one limit, in its units and in seconds.
-
-    used    units admitted so far, refused attempts included
-    since   those of calls in flight dispatched not before the answer's call
-    cost    those of the answer's call
-    held    seconds for which the head of the queue waited for this limit
-    flying  units of all calls in flight
-    level   units that may be used now
-    """
-
-    used: float
-    since: float
-    cost: float
-    held: float
-    flying: float
-    level: float
-
-
-class Gauge(NamedTuple):
-    """A reading of a scheduler. Times are in seconds on the loop's clock.
-
-    now        the arrival of the answer
-    sent_at    the dispatch of its call
-    first      the submission of the first call
-    resumes    the end of the cooldown; `now` if there is none
-    in_flight  calls in flight, the answer's included
-    waiting    calls in the queue
-    shared     seconds for which the head of the queue waited for the calls of other members of a
-               share
-    """
-
-    now: float
-    sent_at: float
-    first: float
-    resumes: float
-    in_flight: int
-    waiting: int
-    readings: Sequence[Reading]
-    shared: float = 0.0
-
-
-def gauge_of(seen: RawGauge) -> Gauge:
-    """Makes a Gauge of the reading of the scheduler's native part."""
-    *_, shared, readings = seen
-    return Gauge(*seen[:6], [Reading(*reading) for reading in readings], shared)
 
 
 def defined(limit: Limit) -> Definition:

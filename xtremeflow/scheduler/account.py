@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 from xtremeflow import _core
 from xtremeflow.learning.belief import Belief, belief_from, text_of
-from xtremeflow.learning.reading import Core, RawGauge
+from xtremeflow.learning.reading import Core
 from xtremeflow.share.holder import Holder
 from xtremeflow.share.rows import Lesson
 from xtremeflow.values.limits import Definition
@@ -168,8 +168,8 @@ class SharedAccount:
     def _begin(
         self, index: int, limit: Definition, remaining: float, /, *, sent_at: float | None = None
     ) -> None:
-        reading = self._gauge(sent_at)[7][index]
-        self._teach(index, limit, remaining - max(0.0, reading[1] - reading[2]))
+        reading = self._gauge(sent_at).readings[index]
+        self._teach(index, limit, remaining - max(0.0, reading.since - reading.cost))
 
     def _teach(self, index: int, limit: Definition, level: float | None) -> None:
         check_keepable(limit)
@@ -200,22 +200,22 @@ class SharedAccount:
     def _flight(self, /) -> _core.Flight | None:
         return self._scheduler._flight()
 
-    def _gauge(self, sent_at: float | None, /) -> RawGauge:
+    def _gauge(self, sent_at: float | None, /) -> _core.Gauge:
         """Returns a reading in which the units used are those of all members."""
         seen = self._scheduler._gauge(sent_at)
-        now, sent, own = seen[0], seen[1], seen[7]
+        own = seen.readings
         found = self._place.believed(self._version)
         if found is None:  # it has left
             return seen
-        others = [used - each[0] for used, each in zip(found.used, own, strict=True)]
-        self._note(now, others)
+        others = [used - each.used for used, each in zip(found.used, own, strict=True)]
+        self._note(seen.now, others)
         readings = tuple(
-            (round(used), round(each[1] + max(0.0, other - past)), *each[2:])
+            _core.Reading((round(used), round(each.since + max(0.0, other - past)), *each[2:]))
             for each, used, other, past in zip(
-                own, found.used, others, self._others_at(sent), strict=True
+                own, found.used, others, self._others_at(seen.sent_at), strict=True
             )
         )
-        return (*seen[:7], readings)
+        return _core.Gauge((seen.now, seen.sent_at, seen.first, seen.shared, readings))
 
     def _note(self, now: float, others: Sequence[float]) -> None:
         if self._times and now - self._times[-1] < APART:

@@ -239,11 +239,8 @@ static PyStructSequence_Field gauge_fields[] = {
     {"now", "seconds on the loop's clock"},
     {"sent_at", "when the call was dispatched, or as given"},
     {"first", "when the first call was submitted"},
-    {"resumes", "when the cooldown ends; now, if none runs"},
-    {"in_flight", "calls that hold a slot"},
-    {"waiting", "calls that wait"},
     {"shared", "seconds for which the head of the queue waited for other members' calls"},
-    {"limits", "a Reading of each limit"},
+    {"readings", "a Reading of each limit"},
     {NULL, NULL},
 };
 
@@ -260,7 +257,7 @@ static PyStructSequence_Field reading_fields[] = {
 PyStructSequence_Desc xf_flight_desc = {"xtremeflow._core.Flight", "What _flight() tells.",
                                         flight_fields, 5};
 PyStructSequence_Desc xf_gauge_desc = {"xtremeflow._core.Gauge", "What _gauge() tells.",
-                                       gauge_fields, 8};
+                                       gauge_fields, 5};
 PyStructSequence_Desc xf_reading_desc = {"xtremeflow._core.Reading",
                                          "What _gauge() tells of a limit.", reading_fields, 6};
 
@@ -347,11 +344,9 @@ PyObject *xf_scheduler_gauge(PyObject *self, PyObject *sent)
     if (readings == NULL) {
         return NULL;
     }
-    int64_t begun = core->counters.first_ns, resumes = core->gate.cooldown.until;
+    int64_t begun = core->counters.first_ns;
     return record(s->st->gauge_type,
-                  Py_BuildValue("ddddIIdN", (double)now * 1e-9, (double)sent_at * 1e-9,
+                  Py_BuildValue("ddddN", (double)now * 1e-9, (double)sent_at * 1e-9,
                                 (double)(begun < 0 ? now : begun) * 1e-9,
-                                (double)(resumes > now ? resumes : now) * 1e-9,
-                                (unsigned)core->gate.in_use, (unsigned)core->queue.size,
                                 (double)core->counters.share_ns * 1e-9, readings));
 }

@@ -11,13 +11,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 
+from xtremeflow._core import Gauge
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.learning.ledger import Ledger
 from xtremeflow.learning.rates.control import DUE, GROWTH, Control, Refusal
 from xtremeflow.learning.rates.models import Bank
 from xtremeflow.learning.rates.ramp import LATELY, Ramp
 from xtremeflow.learning.rates.state import State, indices, items, numbers, restore, told
-from xtremeflow.learning.reading import UNLIMITED, Core, Gauge, Limits
+from xtremeflow.learning.reading import UNLIMITED, Core, Limits
 from xtremeflow.learning.saved import NAMES, LearnedRate
 from xtremeflow.values.limits import MINUTE, Limit
 
@@ -80,9 +81,8 @@ class RateFinder:
     def _restart(self) -> None:
         count = len(self.suspects)
         self._control, self._bank, self._ledger = Control(), Bank(count), Ledger(count, MINUTE)
-        self._held = (
-            0.0  # s for which the queue waited for culprits, at the end of the last episode
-        )
+        # Seconds for which the queue had waited for culprits at the end of the last episode:
+        self._held = 0.0
 
     @property
     def culprits(self) -> list[int]:
@@ -380,4 +380,5 @@ class RateFinder:
         return gauge.shared + sum(gauge.readings[i].held for i in self.culprits)
 
     def _own(self, gauge: Gauge) -> Gauge:
-        return gauge._replace(readings=[gauge.readings[s.index] for s in self.suspects])
+        readings = tuple(gauge.readings[suspect.index] for suspect in self.suspects)
+        return Gauge((gauge.now, gauge.sent_at, gauge.first, gauge.shared, readings))

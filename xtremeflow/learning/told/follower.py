@@ -13,8 +13,9 @@ from collections.abc import Callable, Iterable, Sequence
 from math import inf
 from typing import NamedTuple
 
+from xtremeflow._core import Gauge
 from xtremeflow.answers.headers import Observation
-from xtremeflow.learning.reading import Core, Gauge, LimitKey, Limits, defined
+from xtremeflow.learning.reading import Core, LimitKey, Limits, defined
 from xtremeflow.learning.saved import NAMES
 from xtremeflow.learning.told.limits import Law, Told, ToldLimits
 from xtremeflow.learning.told.part import Part

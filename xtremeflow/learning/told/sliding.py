@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from math import exp, inf
 
+from xtremeflow._core import Gauge
 from xtremeflow.learning.ledger import Ledger
-from xtremeflow.learning.reading import Gauge
 
 # The part of the amount, or a call's cost, that may be charged and not be known here yet. It
 # doubles with each further refusal in a row, since more was charged than could be known.
@@ -59,7 +59,7 @@ class Sliding:
         uncharged = reading.flying if self._is_late else 0.0
         if self._is_late and (passed or refused):
             uncharged -= reading.cost
-        self._charged.note(now, [reading._replace(used=reading.used - uncharged)])
+        self._charged.note(now, [reading], uncharged)
         self._cost += (reading.cost - self._cost) / MEAN_OF
 
     def told(self, now: float, amount: float, remaining: float) -> None:
