@@ -49,10 +49,10 @@ def main(arguments: Sequence[str]) -> int:
         providers = chosen(parser, perverse.PROVIDERS, names)
         print(perverse.tables(providers, chosen(parser, WAYS, [options.ways]), *size))
     if part in ("", "sharing"):
-        profiles = chosen(parser, sharing.PROFILES, names)
+        providers = chosen(parser, sharing.PROVIDERS, names)
         jobs_on_a_key = [options.jobs] if options.jobs else list(sharing.JOBS)
         ways = chosen(parser, sharing.SHARING, [options.ways])
-        print(sharing.tables(profiles, ways, jobs_on_a_key, *size))
+        print(sharing.tables(providers, ways, jobs_on_a_key, *size))
     return 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import mean
 
 from bench.learning.pool import each
@@ -21,29 +21,38 @@ over what an all-knowing client gets / the share of the attempts refused by then
 random) / calls lost, in all the runs / served in the first minute, over what that client gets in
 it. The mean of the seeds; "refused" is the worst.
 """
-PROVIDERS: Mapping[str, tuple[str, Quirks]] = {
-    "a minute's bucket": ("openai", Quirks()),
-    "by the second, headers of the minute": ("openai", Quirks(quantum=1.0)),
-    "by ten seconds": ("openai", Quirks(quantum=10.0)),
-    "refused requests do not count": ("openai", Quirks(refused_count=False)),
-    "steep growth refused": ("openai", Quirks(growth=1.5, growth_over=5.0, growth_free=10)),
-    "static headers": ("openai", Quirks(headers="static")),
-    "resets as Unix times": ("openai", Quirks(headers="unix")),
-    "1 % refused at random": ("openai", Quirks(noise=0.01)),
-    "the first call refused at random": ("openai", Quirks(noise_first=1)),
-    "all refused for 3 s, retry-after 0": ("openai", Quirks(blocked=3.0, waits="zero")),
-    "refusals are errors in a 200": ("openai", Quirks(refused_in_200=True)),
-    "no headers, retry-after 0": ("openai", Quirks(headers="none", waits="zero")),
-    "no headers, retry-after a Unix time": ("openai", Quirks(headers="none", waits="unix")),
-    "no headers, waits in the text only": ("openai", Quirks(headers="none", waits="text")),
-    "silent: a minute's bucket": ("openai", Quirks(headers="none", waits="none")),
-    "silent: by the second": ("openai", Quirks(quantum=1.0, headers="none", waits="none")),
-    "silent: a sliding minute": ("mistral", Quirks(headers="none", waits="none")),
-    "silent: steep growth refused": (
+PROVIDERS: Mapping[str, Setting] = {
+    "a minute's bucket": Setting("openai", Quirks()),
+    "by the second, headers of the minute": Setting("openai", Quirks(quantum=1.0)),
+    "by ten seconds": Setting("openai", Quirks(quantum=10.0)),
+    "refused requests do not count": Setting("openai", Quirks(refused_count=False)),
+    "steep growth refused": Setting("openai", Quirks(growth=1.5, growth_over=5.0, growth_free=10)),
+    "static headers": Setting("openai", Quirks(headers="static")),
+    "resets as Unix times": Setting("openai", Quirks(headers="unix")),
+    "1 % refused at random": Setting("openai", Quirks(noise=0.01)),
+    "the first call refused at random": Setting("openai", Quirks(noise_first=1)),
+    "all refused for 3 s, retry-after 0": Setting("openai", Quirks(blocked=3.0, waits="zero")),
+    "refusals are errors in a 200": Setting("openai", Quirks(refused_in_200=True)),
+    "no headers, retry-after 0": Setting("openai", Quirks(headers="none", waits="zero")),
+    "no headers, retry-after a Unix time": Setting("openai", Quirks(headers="none", waits="unix")),
+    "no headers, waits in the text only": Setting("openai", Quirks(headers="none", waits="text")),
+    "silent: a minute's bucket": Setting("openai", Quirks(headers="none", waits="none")),
+    "silent: by the second": Setting("openai", Quirks(quantum=1.0, headers="none", waits="none")),
+    "silent: a sliding minute": Setting("mistral", Quirks(headers="none", waits="none")),
+    "silent: steep growth refused": Setting(
         "openai",
         Quirks(growth=1.5, growth_over=5.0, growth_free=10, headers="none", waits="none"),
     ),
-    "silent: 1 % refused at random": ("openai", Quirks(noise=0.01, headers="none", waits="none")),
+    "60 a minute, by the second": Setting("openai", Quirks(quantum=1.0), rpm=60),
+    "60 a minute, by the second, told in refusals only": Setting(
+        "openai", Quirks(quantum=1.0, headers="none"), rpm=60
+    ),
+    "silent: 60 a minute, by the second": Setting(
+        "openai", Quirks(quantum=1.0, headers="none", waits="none"), rpm=60
+    ),
+    "silent: 1 % refused at random": Setting(
+        "openai", Quirks(noise=0.01, headers="none", waits="none")
+    ),
 }
 
 
@@ -57,8 +66,7 @@ class Result:
 
 def measure(provider: str, way: str, minutes: float, seed: int) -> Result:
     """One run of a way at a provider; both by name."""
-    profile, quirks = PROVIDERS[provider]
-    setting = Setting(profile, quirks, seed)
+    setting = replace(PROVIDERS[provider], seed=seed)
     end = 60.0 * minutes
 
     async def job() -> World:

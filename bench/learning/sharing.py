@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import mean
 
+from bench.learning import perverse
 from bench.learning.pool import each
 from bench.learning.ways import WAYS
-from bench.learning.world import FIRST, Setting, World
+from bench.learning.world import FIRST, RPM, Setting, World
 from bench.report import table
 from xtremeflow.providers.provider import UNITS
 from xtremeflow.testing import Quirks, run
@@ -24,7 +25,11 @@ end, {minutes:g} minutes after. The mean of the seeds; "the least" and "refused"
 """
 JOBS = (2, 4)
 APART = (0.0, 3.0, 6.0, 20.0, 300.0)  # s
-PROFILES = ("openai", "azure", "anthropic", "mistral", "groq", "openai, silent")
+PROVIDERS: Mapping[str, Setting] = {
+    **{name: Setting(name) for name in ("openai", "azure", "anthropic", "mistral", "groq")},
+    "openai, silent": Setting("openai", Quirks(headers="none", waits="none")),
+    **{name: one for name, one in perverse.PROVIDERS.items() if one.rpm < RPM},
+}
 SHARING = tuple(way for way in WAYS if not way.startswith("fixed"))
 
 
@@ -36,11 +41,9 @@ class Result:
     lost: int
 
 
-def measure(profile: str, way: str, jobs: int, apart: float, minutes: float, seed: int) -> Result:
+def measure(provider: str, way: str, jobs: int, apart: float, minutes: float, seed: int) -> Result:
     """`minutes` after the last has begun."""
-    name, _, silent = profile.partition(", ")
-    quirks = Quirks(headers="none", waits="none") if silent else Quirks()
-    setting = Setting(name, quirks, seed)
+    setting = replace(PROVIDERS[provider], seed=seed)
     begins = [apart * number for number in range(jobs)]
     end = begins[-1] + 60.0 * minutes
     since = begins[-1] + FIRST
@@ -86,28 +89,28 @@ def cell(results: Sequence[Result]) -> str:
 
 
 def tables(
-    profiles: Sequence[str],
+    providers: Sequence[str],
     ways: Sequence[str],
     jobs: Sequence[int],
     minutes: float,
     seeds: int,
     processes: int,
 ) -> str:
-    kinds = [(profile, n, apart) for profile in profiles for n in jobs for apart in APART]
+    kinds = [(provider, n, apart) for provider in providers for n in jobs for apart in APART]
     tasks = [
-        (profile, way, n, apart, minutes, seed)
-        for profile, n, apart in kinds
+        (provider, way, n, apart, minutes, seed)
+        for provider, n, apart in kinds
         for way in ways
         for seed in range(seeds)
     ]
     found = each(measure, tasks, processes)
     rows = [
-        [f"{profile}: {n} jobs, {apart:g} s apart"]
+        [f"{provider}: {n} jobs, {apart:g} s apart"]
         + [
-            cell([found[profile, way, n, apart, minutes, seed] for seed in range(seeds)])
+            cell([found[provider, way, n, apart, minutes, seed] for seed in range(seeds)])
             for way in ways
         ]
-        for profile, n, apart in kinds
+        for provider, n, apart in kinds
     ]
     cells = table(["the least / together / refused / lost", *ways], rows)
     return f"{TEXT.format(minutes=minutes)}\n{cells}\n"

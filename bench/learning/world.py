@@ -59,28 +59,30 @@ class SeenAttempt:
 
 @dataclass(frozen=True)
 class Setting:
-    """A provider: one of the PROFILES, its quirks, and the seed of all chance."""
+    """A provider: one of the PROFILES, its quirks, the seed of all chance, and the requests a
+    minute."""
 
     profile: str = "openai"
     quirks: Quirks = field(default_factory=Quirks)
     seed: int = 0
+    rpm: int = RPM
 
     @property
     def kind(self) -> Profile:
         return PROFILES[self.profile]
 
     def amounts(self) -> dict[str, int]:
-        """The limits: RPM, and what so many calls of the mean cost of the others. None of a day."""
+        """The limits of a minute: `rpm`, and what so many calls of the mean cost of the others."""
         sample = [next(self.requests(0)) for _ in range(1)] + [
             request for request, _ in zip(self.requests(-1), range(4_000), strict=False)
         ]
         found: dict[str, int] = {}
         for name in self.kind.quotas:
             if name == "rpm":
-                found[name] = RPM
+                found[name] = self.rpm
             elif name in ("tpm", "itpm", "otpm"):
                 used = mean(self.used(request)[UNITS[name]] for request in sample)
-                found[name] = round(RPM * used, -3)
+                found[name] = round(self.rpm * used, -3)
         return found
 
     def requests(self, client: int) -> Iterator[CallRequest]:
