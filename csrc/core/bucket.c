@@ -15,17 +15,27 @@ int64_t xf_bucket_level(const xf_bucket *b, xf_refill r, int64_t when)
 void xf_bucket_refill(xf_bucket *b, xf_refill r, int64_t when)
 {
     if (when > b->at) {
+        b->full = xf_bucket_full(b, r);
         b->level = xf_bucket_level(b, r, when);
         b->at = when;
     }
 }
 
+/* The instant at which the bucket will hold `needed` credits; not after `b->at` if it does. */
+static int64_t holds(const xf_bucket *b, xf_refill r, int64_t needed)
+{
+    int64_t lack = needed - b->level;
+    return lack > 0 ? b->at + lack / r.gain + (lack % r.gain != 0) : b->at;
+}
+
+int64_t xf_bucket_full(const xf_bucket *b, xf_refill r)
+{
+    return b->level < r.room || b->full > b->at ? holds(b, r, r.room) : b->full;
+}
+
 int64_t xf_bucket_ready(const xf_bucket *b, xf_refill r, int64_t needed, int64_t from)
 {
-    int64_t ready = b->at, lack = needed - b->level;
-    if (lack > 0) {
-        ready += lack / r.gain + (lack % r.gain != 0);
-    }
+    int64_t ready = holds(b, r, needed);
     ready = ready > b->shut ? ready : b->shut;
     return ready > from ? ready : from;
 }
@@ -60,6 +70,7 @@ void xf_bucket_promise(xf_bucket *b, int64_t level, int64_t due, int64_t until)
 {
     b->level = level;
     b->at = until;
+    b->full = 0;
     b->due = due;
     b->paid = 0;
 }

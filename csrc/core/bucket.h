@@ -26,6 +26,7 @@ typedef struct xf_bucket {
     int64_t due;   /* credits that the next call takes in addition, see xf_bucket_promise() */
     int64_t paid;  /* the part of `due` that the last call took */
     int64_t shut;  /* no call passes before this instant, whatever the level, ns */
+    int64_t full;  /* the instant at which it was full last, ns; see xf_bucket_full() */
 } xf_bucket;
 
 /* How a bucket fills. */
@@ -51,6 +52,9 @@ void xf_bucket_refill(xf_bucket *b, xf_refill r, int64_t when);
    bucket is not shut. */
 int64_t xf_bucket_ready(const xf_bucket *b, xf_refill r, int64_t needed, int64_t from);
 
+/* The instant since which the bucket is full, or from which on it will be if no call comes, ns. */
+int64_t xf_bucket_full(const xf_bucket *b, xf_refill r);
+
 /* Takes `credits` (0 to XF_MAX_CREDITS), and the credits that are due. */
 void xf_bucket_take(xf_bucket *b, int64_t credits);
 
@@ -64,8 +68,8 @@ void xf_bucket_move(xf_bucket *b, xf_refill r, int64_t credits);
 /* Sets the level, as near to `credits` as the room and the largest debt allow. */
 void xf_bucket_set(xf_bucket *b, xf_refill r, xf_wide credits);
 
-/* Sets the level that the bucket will have at `until`, which may lie ahead. The first call after
-   that takes `due` credits in addition. */
+/* Sets the level that the bucket will have at `until`, which may lie ahead. If that fills it, it
+   counts as full for long. The first call after that takes `due` credits in addition. */
 void xf_bucket_promise(xf_bucket *b, int64_t level, int64_t due, int64_t until);
 
 #endif

@@ -98,6 +98,7 @@ static void mend_limit(xf_joint_limit *l)
     l->bucket.paid = between(0, l->bucket.paid, XF_MAX_CREDITS);
     l->bucket.at = between(0, l->bucket.at, LATEST);
     l->bucket.shut = between(0, l->bucket.shut, LATEST);
+    l->bucket.full = between(0, l->bucket.full, LATEST);
     l->pace.next = between(0, l->pace.next, LATEST);
     mend_instant(&l->pace.until);
     mend_number(&l->pace.most);

@@ -122,10 +122,21 @@ static int64_t price(const xf_limit *l, int64_t cost)
     return (cost < l->def.max_cost ? cost : l->def.max_cost) * l->def.unit;
 }
 
+static int64_t lesser(int64_t a, int64_t b)
+{
+    return a < b ? a : b;
+}
+
 static int64_t needed(const xf_limit *l, int64_t cost)
 {
-    int64_t credits = price(l, cost), most = room(l);
-    return credits < most ? credits : most;
+    return lesser(price(l, cost), room(l));
+}
+
+/* The ns for which a call waits at a full bucket, since it needs what is kept in reserve. */
+static int64_t spacing(const xf_limit *l, int64_t cost)
+{
+    int64_t whole = lesser(price(l, cost), l->def.capacity);
+    return lesser(whole - needed(l, cost), whole / XF_SPACING_PART) / l->def.gain;
 }
 
 /* `units` in credits, or the nearest that can be represented. */
@@ -180,8 +191,13 @@ double xf_limit_rate(const xf_limit *l)
 
 int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from)
 {
-    int64_t paced = cost > 0 && l->pace.next > from ? l->pace.next : from;
-    return xf_bucket_ready(&l->bucket, refill_of(l), needed(l, cost), paced);
+    xf_refill refill = refill_of(l);
+    int64_t next = cost > 0 ? l->pace.next : from, spaced = spacing(l, cost);
+    if (spaced > 0) {
+        int64_t full = xf_bucket_full(&l->bucket, refill) + spaced;
+        next = next > full ? next : full;
+    }
+    return xf_bucket_ready(&l->bucket, refill, needed(l, cost), next > from ? next : from);
 }
 
 void xf_limit_take(xf_limit *l, int64_t cost, int64_t when)

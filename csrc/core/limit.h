@@ -22,6 +22,8 @@
 #include "core/bucket.h"
 #include "core/pace.h"
 
+#define XF_SPACING_PART 20
+
 typedef struct xf_trail xf_trail;
 
 /* The fixed numbers of a limit. Only another definition changes them. */
@@ -65,7 +67,9 @@ void xf_limit_retune(xf_limit *l, const xf_definition *definition, int64_t now);
 
 /* Keeps in reserve the part of the capacity that `margin` ns refill. Then two calls that arrive up
    to `margin` ns closer together than they left do not overdraw the provider's bucket. The reserve
-   costs a part of the burst and nothing of the rate. */
+   costs a part of the burst and nothing of the rate. Only a call that needs a part of the reserve
+   costs more: it goes later than the bucket is full, by as long as that part takes to refill, but
+   by no more than an XF_SPACING_PART-th of the time that its own cost takes. */
 void xf_limit_reserve(xf_limit *l, int64_t margin, int64_t now);
 
 /* The level at `now`, in units. */
@@ -76,7 +80,8 @@ double xf_limit_rate(const xf_limit *l);
 
 /* The first instant >= `from` at which a call of `cost` units passes: level >= min(cost, capacity),
    and the limit is not shut. `cost` is >= 0, and counts as max_cost above that. So a call larger
-   than the capacity passes when the bucket is full. */
+   than the capacity passes when the bucket is full, and has been for what xf_limit_reserve() says.
+ */
 int64_t xf_limit_ready(const xf_limit *l, int64_t cost, int64_t from);
 
 /* The numbers of a pace (see pace.h), in units and seconds. */

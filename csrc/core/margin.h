@@ -7,8 +7,9 @@
  * The margin is measured. A call that all buckets here had let pass, and that is refused, has come
  * too early by the wait that the provider asks for. The margin grows by that wait and
  * XF_MARGIN_STEP (by twice the wait, if that is less), because the next call may come earlier
- * still. Many providers round waits up to whole seconds, so a wait of whole seconds raises the
- * margin to at most its double and XF_MARGIN_STEP. The margin shrinks slowly.
+ * still. A wait of a second or more tells less: many providers round up to whole seconds, and where
+ * refused calls are charged the wait is that of another call. It raises the margin to at most its
+ * double and XF_MARGIN_STEP. The margin shrinks slowly.
  */
 #ifndef XF_MARGIN_H
 #define XF_MARGIN_H
@@ -16,7 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define XF_MARGIN_GRAIN INT64_C(1000000000) /* a wait of whole seconds is a rounded one */
+#define XF_MARGIN_VAGUE INT64_C(1000000000) /* such a wait may be rounded, or have other causes */
 #define XF_MARGIN_STEP INT64_C(5000000)     /* 5 ms */
 #define XF_MARGIN_MOST INT64_C(2000000000)  /* 2 s: longer waits have other causes */
 #define XF_MARGIN_KEPT INT64_C(60000000000) /* after each minute without a change */

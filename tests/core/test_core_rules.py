@@ -233,6 +233,35 @@ def test_after_a_cooldown_one_call_at_once_and_the_rest_at_the_rate(make: Make) 
         assert wake(scheduler) == [call]
 
 
+def test_a_call_that_needs_the_reserve_goes_a_margin_after_the_bucket_is_full(make: Make) -> None:
+    scheduler = make((1, SECOND, 1))
+    early = run(scheduler, 1, now=SECOND)
+    calls = [scheduler.submit(SECOND, [1]) for _ in range(3)]
+    assert scheduler.refused(SECOND, early, told=15 * MS) == SECOND + 15 * MS
+    scheduler.retry(SECOND, early)
+    assert scheduler.armed == SECOND + 15 * MS
+    assert wake(scheduler) == [early]
+    margin = 20 * MS
+    at = SECOND + 15 * MS + margin  # the reserve refills once after a cooldown
+    for call in calls:
+        at += SECOND + margin
+        assert scheduler.armed == at
+        assert wake(scheduler) == [call]
+
+
+def test_the_margin_costs_at_most_a_twentieth_of_the_rate(make: Make) -> None:
+    scheduler = make((1, SECOND, 1))
+    early = run(scheduler, 1, now=SECOND)
+    assert scheduler.refused(SECOND, early, told=999 * MS) == 1999 * MS
+    scheduler.retry(SECOND, early)
+    assert wake(scheduler) == [early]
+    calls = [scheduler.submit(1999 * MS, [1]) for _ in range(3)]
+    assert wake(scheduler) == calls[:1]
+    before = scheduler.armed
+    assert wake(scheduler) == calls[1:2]
+    assert scheduler.armed == before + SECOND + 50 * MS
+
+
 def test_a_refund_during_a_cooldown_does_not_move_the_promised_level(make: Make) -> None:
     scheduler = make((10, SECOND, 100))
     refused, admitted = run(scheduler, 10), scheduler.submit(0, [90])

@@ -16,7 +16,7 @@ from kit.model_groups import Group
 from kit.model_limit import MS, Figures, Law, Limit, Pace
 
 CATCH_UP = 25 * MS  # lateness beyond this is not made good
-MARGIN_GRAIN = 1_000 * MS
+MARGIN_VAGUE = 1_000 * MS
 UNTRUE, UNTRUE_TIMES = 50_000_000, 8
 OUTAGE_AFTER = 3  # failures in a row
 MARGIN_STEP = 5 * MS
@@ -629,9 +629,9 @@ class Model:
             self.generation += 1
             self.step += 1
         if opens and call is not None and told is not None and told <= MARGIN_MOST:
-            rounded = told % MARGIN_GRAIN == 0
+            vague = told >= MARGIN_VAGUE
             most = self.margin + MARGIN_STEP
-            early = min(told, most) if rounded else told + min(told, MARGIN_STEP)
+            early = min(told, most) if vague else told + min(told, MARGIN_STEP)
             self.margin = min(self.margin + early, MARGIN_MOST)
             self.keep_margin()
         if call in self.flying:

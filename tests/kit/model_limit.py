@@ -9,6 +9,7 @@ from math import ceil, exp
 MS = 1_000_000
 HOURS = 120_000 * MS  # a bucket that takes longer to fill is not one of a minute
 LONGEST_GAP = 60_000 * MS  # between two calls that a pace holds apart
+SPACING_PART = 20  # of the time that a call's cost takes: the longest wait at a full bucket
 
 Figures = tuple[int, int, int]  # of a limit: amount, period in ns, capacity
 Law = tuple[float, float, float, float]  # of a pace: most, kept, scale, fits; see Pace
@@ -90,6 +91,7 @@ class Limit:
     paid: Fraction = Fraction(0)  # how much of that the last call took
     reset: int = 0  # number of the reset that set the level
     shut: int = 0  # nothing passes before that instant
+    full: int = 0  # when it was full last
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
@@ -118,11 +120,27 @@ class Limit:
 
     def ready(self, cost: int) -> int:
         """The first whole nanosecond at which `cost` passes."""
-        filled = self.at + max(0, ceil((self.need(cost) - self.level) / self.rate))
-        return max(self.shut, filled, self.pace.next if cost else 0)
+        spaced = self.full_at + self.spacing(cost) if self.spacing(cost) else 0
+        return max(self.shut, self.holds(self.need(cost)), spaced, self.pace.next if cost else 0)
+
+    def holds(self, units: Fraction) -> int:
+        """When the bucket will hold so much."""
+        return self.at + max(0, ceil((units - self.level) / self.rate))
+
+    @property
+    def full_at(self) -> int:
+        """Since when the bucket is full, or when it will be."""
+        is_new = self.level < self.room or self.full > self.at
+        return self.holds(self.room) if is_new else self.full
+
+    def spacing(self, cost: int) -> int:
+        """For how long a call that needs a part of the reserve waits at a full bucket, in ns."""
+        whole = min(Fraction(cost), Fraction(self.capacity))
+        return int(min(whole - self.need(cost), whole / SPACING_PART) / self.rate)
 
     def advance(self, t: int) -> None:
         if t > self.at:
+            self.full = self.full_at
             self.level = min(self.level + self.rate * (t - self.at), self.top)
             self.at = t
 
@@ -163,7 +181,7 @@ class Limit:
         wait, fill = end - now, self.capacity // self.rate
         if cost == 0 or (fill > HOURS and fill // 100 > wait):
             return False
-        self.level, self.at = self.need(cost) - taken, end
+        self.level, self.at, self.full = self.need(cost) - taken, end, 0
         self.due, self.paid = self.reserve, Fraction(0)
         self.pace.next = 0
         return True
