@@ -139,7 +139,12 @@ class Fed:
         async def stream() -> None:
             await asyncio.sleep(seconds / 2)
             status, head, body = answer_of(style, size, left, kind)
-            if self._is_native and scheduler._foreseen(None, status, head, body, None, None, 0):
+            foreseen = (
+                scheduler._foreseen(None, status, head, body, None, None, 0)
+                if self._is_native
+                else None
+            )
+            if foreseen is not None:
                 self.foreseen += 1
                 scheduler._catch_up()
             else:
