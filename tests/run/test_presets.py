@@ -29,10 +29,19 @@ def test_the_rule_of_each_provider_charges_as_it_documents(
     assert Estimator().estimate(plain("x" * 396, max_tokens=500), rule=rule) == admission
 
 
-def test_cache_reads_are_free_where_they_are() -> None:
-    usage = Usage(100, 10, 80)
-    assert PROVIDERS["anthropic"].rule.settled(usage, 50)["input_tokens"] == 20
-    assert PROVIDERS["groq"].rule.settled(usage, 50)["tokens"] == 110
+@pytest.mark.parametrize(
+    ("provider", "unit", "tokens"),
+    [("anthropic", "input_tokens", 20), ("groq", "tokens", 30), ("mistral", "tokens", 110)],
+)
+def test_cache_reads_are_free_in_the_end_where_the_provider_says_so(
+    provider: str, unit: str, tokens: int
+) -> None:
+    assert PROVIDERS[provider].rule.settled(Usage(100, 10, 80), 50)[unit] == tokens
+
+
+@pytest.mark.parametrize(("provider", "is_free"), [("anthropic", True), ("groq", False)])
+def test_cache_reads_are_admitted_free_by_anthropic_alone(provider: str, is_free: bool) -> None:
+    assert PROVIDERS[provider].rule.admits_cached_free is is_free
 
 
 def test_embeddings_have_no_output() -> None:
