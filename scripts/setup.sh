@@ -277,7 +277,7 @@ need_peers_apart() {
     ! is_done peers "$requirements" || return 0
     for candidate in "$VENV/bin/python" $(candidates); do
         read -r version _ <<<"$(identity "$candidate")"
-        if [ "${version#3.}" -gt $minor ] 2>/dev/null && (complete_python "$candidate"); then
+        if [ "${version#3.}" -gt "$minor" ] 2>/dev/null && (complete_python "$candidate"); then
             minor=${version#3.} newest=$candidate
         fi
     done
