@@ -190,7 +190,8 @@ class Limit:
         """A provider has that much left; not while a cooldown lasts."""
         if now < self.at:
             return False
-        self.level, self.at = min(Fraction(units), self.room), now
+        self.advance(now)
+        self.level = min(Fraction(units), self.room)
         return True
 
     def amend(self, units: int, now: int) -> None:
