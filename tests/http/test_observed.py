@@ -13,6 +13,7 @@ from xtremeflow import TokenRateScheduler
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.verdict import Verdict
 from xtremeflow.http import Client, transport
+from xtremeflow.values.charges import BY_USAGE
 
 TOLD = {
     "X-RateLimit-Limit-Tokens": "60000",
@@ -189,6 +190,7 @@ def test_the_head_of_a_stream_that_tells_nothing_new_is_not_the_learner_s(way: s
 
     async def main() -> None:
         s = Watched(max_tpm=60_000, burst_ratio=60)
+        s.charge_by(BY_USAGE)  # or an answer is looked at as soon as the rule is found
         async with serving(handler) as server:
             for _ in range(10):
                 assert await ask(way, s, server.url, {"max_tokens": 100}) == 200
