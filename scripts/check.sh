@@ -306,11 +306,12 @@ unpack_sdist() {
 NOT_IN_C=("--ignore=$ROOT/tests/core/test_core_c.py" "--ignore=$ROOT/tests/http/test_fuzz.py")
 
 # What is Python alone has nothing to show to a sanitizer or to a debug build, and what it needs of
-# an older interpreter the type checkers know. The timeline of a share on a server is such a part.
+# an older interpreter the type checkers know. A share on a server is such a part, with its timeline.
 NOT_OF_C=("${NOT_IN_C[@]}" -k "not timeline" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
     "--ignore=$ROOT/tests/demo" "--ignore=$ROOT/tests/project" "--ignore=$ROOT/tests/learning"
     "--ignore=$ROOT/tests/simulation" "--ignore=$ROOT/tests/web" "--ignore=$ROOT/tests/telemetry"
-    "--ignore=$ROOT/tests/frameworks" "--ignore=$ROOT/tests/prefixes" "--ignore=$ROOT/tests/answers")
+    "--ignore=$ROOT/tests/frameworks" "--ignore=$ROOT/tests/prefixes" "--ignore=$ROOT/tests/answers"
+    "--ignore-glob=$ROOT/tests/share/*server*")
 
 job_sanitized() {
     local flags library preload=""
