@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import logging
 from collections.abc import Iterator
 
 import pytest
@@ -22,3 +23,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def share(server: Server) -> Iterator[str]:
     yield f"{server.url}#{next(_numbers)}"
     gc.collect()
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """Nothing is logged of what is wrong on purpose."""
+    logger = logging.getLogger("xtremeflow")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(level)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from typing import Any
@@ -17,10 +16,13 @@ from kit.timelines import Network, TimelineShare
 
 from xtremeflow import RequestRateScheduler, TaskScheduler, auto_backoff
 from xtremeflow.cli import main as command
+from xtremeflow.cli.share import _as_text
 from xtremeflow.share.keeper import OnOutage, Terms, Unreachable
 from xtremeflow.share.outage import Outage
 from xtremeflow.share.records import Tried
 from xtremeflow.testing import run
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 INTERVAL = 2.0  # seconds: auto_backoff's base
 BEGINS, ENDS = 10.0, 33.0
@@ -62,15 +64,6 @@ class Provider:
 
     def between(self, start: float, end: float) -> list[tuple[float, int]]:
         return sorted((at, member) for at, member in self.sent if start <= at < end)
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("xtremeflow")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    yield
-    logger.setLevel(level)
 
 
 @pytest.fixture(params=["memory", "timeline"])
@@ -183,6 +176,18 @@ def test_the_status_of_a_share_names_the_prober(capsys: pytest.CaptureFixture[st
 
     with share_name() as name:
         run(main(name))
+
+
+@pytest.mark.parametrize(
+    "members", [[{"member": "a" * 32}, {"member": "b" * 32}], [{"seat": 0, "pid": 7}]]
+)
+def test_the_status_names_no_prober_where_there_is_none(members: list[dict[str, Any]]) -> None:
+    rest: dict[str, Any] = {"held": 0, "used": [], "waits": 0}
+    state = {
+        "limits": [], "members": [{**member, **rest} for member in members], "slots": None,
+        "cooldown_left": 0.0, "learned_by": None, "outage": True, "prober": None,
+    }  # fmt: skip
+    assert "probed by no member yet" in _as_text("shm:any", state)
 
 
 # -- members and the keeper fail meanwhile

@@ -5,8 +5,6 @@ while members die and the keeper loses its state or goes back in time.
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass
 
@@ -19,6 +17,8 @@ from kit.timelines import Network, TimelineShare
 from xtremeflow import RequestRateScheduler
 from xtremeflow.share.keeper import OnOutage, Terms
 from xtremeflow.testing import run
+
+pytestmark = pytest.mark.usefixtures("quiet")
 
 RATE, CALLS = 100, 60  # calls a second of the account, and calls of each member
 EVENTS = ("nothing", "dies", "is lost", "goes back", "clock back", "clock ahead")
@@ -50,15 +50,6 @@ worlds = st.builds(
     .map(tuple),
     seed=st.integers(0, 1000),
 )
-
-
-@pytest.fixture(autouse=True)
-def _quiet() -> Iterator[None]:
-    logger = logging.getLogger("xtremeflow")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    yield
-    logger.setLevel(level)
 
 
 async def lived_through(world: World) -> tuple[list[float], int, float]:

@@ -96,12 +96,10 @@ def _as_text(share: str, state: Mapping[str, Any]) -> str:
 
 
 def _prober(state: Mapping[str, Any]) -> str:
-    probers = [
-        member
-        for member in state["members"]
-        if state["prober"] in (member.get("member"), member.get("seat"))
-    ]
-    return _named(probers[0]) if probers else "no member yet"
+    for member in state["members"]:
+        if state["prober"] == member.get("member", member.get("seat")):
+            return _named(member)
+    return "no member yet"
 
 
 def _named(member: Mapping[str, Any]) -> str:
