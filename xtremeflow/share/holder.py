@@ -21,8 +21,8 @@ from xtremeflow.share.agreed import Agreed
 from xtremeflow.share.alone import Alone
 from xtremeflow.share.demand import Demand, at_most
 from xtremeflow.share.keeper import Keeper, KeeperLoop, Terms, Unreachable, Unusable
-from xtremeflow.share.offset import Offset
-from xtremeflow.share.pauses import US, Pauses
+from xtremeflow.share.offset import US, Offset
+from xtremeflow.share.pauses import Pauses
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.probing import Probing
 from xtremeflow.share.records import Ask

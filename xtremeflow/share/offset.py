@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 
+US = 1_000  # ns
 DRIFT = 1e-4  # by which clocks may run at different speeds
 LATEST = 8  # round trips by which it is known how long an answer takes
 

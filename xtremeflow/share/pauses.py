@@ -6,10 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from xtremeflow import _core
-from xtremeflow.share.offset import Offset
+from xtremeflow.share.offset import US, Offset
 from xtremeflow.share.records import Row
-
-US = 1_000  # ns
 
 
 class Pauses:

@@ -12,12 +12,11 @@ from collections.abc import Callable
 from typing import Any
 
 from xtremeflow import _core
-from xtremeflow.share.offset import Offset
+from xtremeflow.share.offset import US, Offset
 from xtremeflow.share.outage import AFTER
 from xtremeflow.share.records import Tried
 from xtremeflow.share.rows import ToldOutage
 
-US = 1_000  # ns
 NEVER = -1  # to the scheduler
 SHORTEST = 1e-5  # seconds: for less, a loop's clock may not move
 
