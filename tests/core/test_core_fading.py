@@ -17,6 +17,16 @@ def fading_group(scheduler: Scheduler, ttl: int = MINUTES) -> tuple[int, int, in
     return leader, older, reader
 
 
+def next_ones(scheduler: Scheduler, running: int, count: int) -> list[int]:
+    """The calls that go next, one after the other, while the group fades."""
+    order: list[int] = []
+    for _ in range(count):
+        scheduler.finish(295 * SECOND, running, False)
+        [running] = scheduler.collect()
+        order.append(running)
+    return order
+
+
 @pytest.mark.parametrize(
     ("life", "second", "overtakes"),
     [
@@ -63,24 +73,14 @@ def test_one_call_renews_the_life_and_the_next_ones_wait_for_their_turn(make: Ma
     scheduler = make(slots=1)
     leader, older, reader = fading_group(scheduler)
     [last] = submit(scheduler, 1, 0)
-    order, running = [], leader
-    for _ in range(3):
-        scheduler.finish(295 * SECOND, running, False)
-        [running] = scheduler.collect()
-        order.append(running)
-    assert order == [reader, older, last]
+    assert next_ones(scheduler, leader, 3) == [reader, older, last]
 
 
 def test_a_call_that_renews_a_life_overtakes_none_of_a_higher_priority(make: Make) -> None:
     scheduler = make(slots=1)
     leader, older, reader = fading_group(scheduler)
     important = scheduler.submit(0, [], priority=1)
-    order, running = [], leader
-    for _ in range(3):
-        scheduler.finish(295 * SECOND, running, False)
-        [running] = scheduler.collect()
-        order.append(running)
-    assert order == [important, reader, older]
+    assert next_ones(scheduler, leader, 3) == [important, reader, older]
 
 
 def test_of_many_groups_that_fade_no_two_go_first_in_a_row(make: Make) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from xtremeflow import Limit, TaskScheduler
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.usage import usage_of
-from xtremeflow.answers.verdict import PASSED, Meaning
+from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
 from xtremeflow.testing import run
 from xtremeflow.values.charges import BY_USAGE
 
@@ -138,22 +138,12 @@ class Fed:
 
         async def stream() -> None:
             await asyncio.sleep(seconds / 2)
-            status, head, body = answer_of(style, size, left, kind)
-            foreseen = (
-                scheduler._foreseen(None, status, head, body, None, None, 0)
-                if self._is_native
-                else None
-            )
-            if foreseen is not None:
-                self.foreseen += 1
-                scheduler._catch_up()
-            else:
-                pairs = [line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2]]
-                verdict = scheduler._shown(Answer(status, pairs, body))
-                if verdict.meaning is not Meaning.PASSED:
-                    raise ConnectionError
+            answer = answer_of(style, size, left, kind)
+            taken = self._taken_in(answer, 0)
+            if taken is None and self._shown(answer).meaning is not Meaning.PASSED:
+                raise ConnectionError
             await asyncio.sleep(seconds / 2)
-            usage = usage_of(json.loads(body))
+            usage = usage_of(json.loads(answer[2]))
             if usage is None:
                 return
             if self._is_native and scheduler._settled(usage.input, usage.output, usage.cached, 1):
@@ -164,20 +154,13 @@ class Fed:
 
         async def attempt() -> None:
             await asyncio.sleep(seconds)
-            status, head, body = answer_of(style, size, left, kind)
-            taken = (
-                scheduler._foreseen(None, status, head, body, None, None, 1)
-                if self._is_native
-                else None
-            )
+            answer = answer_of(style, size, left, kind)
+            taken = self._taken_in(answer, 1)
+            usage = usage_of(json.loads(answer[2])) if answer[0] < 400 else None
             if taken is not None:
-                assert taken == (usage_of(json.loads(body)) or ())
-                self.foreseen += 1
-                scheduler._catch_up()
+                assert taken == (usage or ())
                 return
-            pairs = [line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2]]
-            verdict = scheduler._shown(Answer(status, pairs, body))
-            usage = usage_of(json.loads(body)) if status < 400 else None
+            verdict = self._shown(answer)
             if usage is not None:
                 scheduler.settle(usage)
             if verdict.meaning is not Meaning.PASSED:
@@ -185,6 +168,22 @@ class Fed:
 
         call = stream() if self._is_streamed else attempt()
         await asyncio.gather(scheduler.submit(call, estimate), return_exceptions=True)
+
+    def _taken_in(self, answer: tuple[int, bytes, bytes], settle: int) -> tuple[int, ...] | None:
+        """Has the native part take the answer in, if it may; None: it is to be shown."""
+        if not self._is_native:
+            return None
+        status, head, body = answer
+        usage = self.scheduler._foreseen(None, status, head, body, None, None, settle)
+        if usage is not None:
+            self.foreseen += 1
+            self.scheduler._catch_up()
+        return usage
+
+    def _shown(self, answer: tuple[int, bytes, bytes]) -> Verdict:
+        status, head, body = answer
+        pairs = [line.split(": ", 1) for line in head.decode().split("\r\n")[1:-2]]
+        return self.scheduler._shown(Answer(status, pairs, body))
 
     def books(self) -> Any:
         counts = self.scheduler._snapshot()
