@@ -320,6 +320,14 @@ static CallObject *call_of(SchedulerObject *s, PyObject *given)
     return is_ours ? (CallObject *)Py_NewRef(given) : NULL;
 }
 
+/* Drops what the answer owns, its call too. */
+static void release(const answer *a)
+{
+    Py_XDECREF(a->model);
+    Py_XDECREF(a->typical);
+    Py_DECREF(a->call);
+}
+
 PyObject *xf_scheduler_foresees(PyObject *self, PyObject *args)
 {
     SchedulerObject *s = (SchedulerObject *)self;
@@ -335,7 +343,7 @@ PyObject *xf_scheduler_foresees(PyObject *self, PyObject *args)
     }
     a.now = xf_port_now(s, a.call->port);
     bool is = is_expected(s, &a) && read_head(s->foretold, headers, &a);
-    Py_DECREF(a.call);
+    release(&a);
     return PyErr_Occurred() ? NULL : PyBool_FromLong(is);
 }
 
@@ -377,9 +385,7 @@ PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_
     } else if (!PyErr_Occurred()) {
         result = Py_NewRef(Py_None);
     }
-    Py_XDECREF(a.model);
-    Py_XDECREF(a.typical);
-    Py_DECREF(a.call);
+    release(&a);
     return result;
 }
 
@@ -424,8 +430,6 @@ PyObject *xf_scheduler_settled(PyObject *self, PyObject *const *args, Py_ssize_t
         settle(s, &a);
         catch_up(s->foretold, s, a.now);
     }
-    Py_XDECREF(a.model);
-    Py_XDECREF(a.typical);
-    Py_DECREF(a.call);
+    release(&a);
     return PyErr_Occurred() ? NULL : PyBool_FromLong(is);
 }
