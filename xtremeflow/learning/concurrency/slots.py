@@ -71,7 +71,7 @@ class Slots:
     def confidence(self) -> float | None:
         """The confidence, from 0 to 1, that the number of calls in flight is limited; None if no
         call was refused for that."""
-        return None if self._refused_at is None else max(0.0, self._confidence)
+        return None if self._refused_at is None else self._confidence
 
     def open(self) -> None:
         """Lets in any number of calls, because another limit is known that bounds them, unless
