@@ -222,10 +222,10 @@ xf_group *xf_group_lost(xf_groups *all, xf_group *g, const xf_call *c, bool spen
 bool xf_group_looked_up(xf_groups *all, xf_group *g, bool found, bool is_free, int64_t now)
 {
     all->reads_free = found && is_free;
+    g->misses = found ? 0 : g->misses + 1;
     for (xf_group *each = g; each != NULL; each = each->trunk) {
         each->sure = found;
     }
-    g->misses = found ? 0 : g->misses + 1;
     if (g->misses < XF_MISSES || g->leader != NULL) {
         return false;
     }

@@ -455,7 +455,9 @@ typedef struct instants {
 static bool read_last(instants *at, text t)
 {
     size_t size = (size_t)(t.end - t.at);
-    if (size == (size_t)(at->said.end - at->said.at) && !memcmp(t.at, at->said.at, size)) {
+    bool is_first = at->said.at == NULL;
+    if (!is_first && size == (size_t)(at->said.end - at->said.at) &&
+        !memcmp(t.at, at->said.at, size)) {
         return true;
     }
     at->said = t;
