@@ -10,6 +10,9 @@ from typing_extensions import Self, disjoint_base
 
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound=Estimated)
+_Terms: TypeAlias = tuple[
+    int, float | None, float | Mapping[str, float] | None, Hashable, int, float | None
+]
 
 @type_check_only
 class _Ways(Protocol):
@@ -44,6 +47,7 @@ class Scheduler:
         name: str | None = None,
         prefix: Hashable = None,
         prefix_tokens: int = 0,
+        prefix_life: float | None = None,
     ) -> Coroutine[Any, Any, Task[_T]]: ...
     def submit(
         self,
@@ -55,12 +59,14 @@ class Scheduler:
         name: str | None = None,
         prefix: Hashable = None,
         prefix_tokens: int = 0,
+        prefix_life: float | None = None,
     ) -> Task[_T]: ...
     def _exchange(
         self,
         coro: Coroutine[Any, Any, Any],
         terms: Callable[
-            [Any], tuple[int, float | None, float | Mapping[str, float] | None, Hashable, int]
+            [Any],
+            _Terms,
         ],
         answered: Callable[..., Coroutine[Any, Any, tuple[Any, bool]] | None],
         request: object,
@@ -69,7 +75,7 @@ class Scheduler:
     def _open(
         self,
         coro: Coroutine[Any, Any, _T],
-        terms: tuple[int, float | None, float | Mapping[str, float] | None, Hashable, int],
+        terms: _Terms,
         /,
     ) -> Coroutine[Any, Any, _T]: ...
     def _end(self, call: Call, /) -> None: ...

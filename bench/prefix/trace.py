@@ -86,7 +86,9 @@ async def by_prefix(world: World) -> None:
             if grouped is None:
                 task = scheduler.submit(call)
             else:
-                task = scheduler.submit(call, prefix=grouped.key, prefix_tokens=grouped.tokens)
+                task = scheduler.submit(
+                    call, prefix=grouped.key, prefix_tokens=grouped.tokens, prefix_life=grouped.life
+                )
             task.add_done_callback(lambda _: room.release())
             tasks.append(task)
     await asyncio.gather(*tasks)

@@ -139,6 +139,7 @@ static int add_names(xf_module *st)
         {&st->s_timeout, "timeout"},
         {&st->s_prefix, "prefix"},
         {&st->s_prefix_tokens, "prefix_tokens"},
+        {&st->s_prefix_life, "prefix_life"},
         {&st->s_actual, "actual"},
         {&st->s_retry_after, "retry_after"},
         {&st->s_task_factory, "_task_factory"},
@@ -250,6 +251,7 @@ static int module_exec(PyObject *module)
     DO(s_timeout)                                                                                  \
     DO(s_prefix)                                                                                   \
     DO(s_prefix_tokens)                                                                            \
+    DO(s_prefix_life)                                                                              \
     DO(s_actual)                                                                                   \
     DO(s_retry_after)                                                                              \
     DO(kw_context)                                                                                 \

@@ -60,7 +60,7 @@ typedef struct xf_module {
         *s_close, *s_throw, *s_add_reader, *s_remove_reader, *s_call_at, *s_cancel, *s_time,
         *s_is_closed, *s_done, *s_unshown, *s_set_result, *s_get_loop, *s_tokens, *s_requests,
         *s_coro, *s_estimated_tokens, *s_priority, *s_timeout, *s_actual, *s_retry_after,
-        *s_task_factory, *s_prefix, *s_prefix_tokens;
+        *s_task_factory, *s_prefix, *s_prefix_tokens, *s_prefix_life;
     PyObject *kw_context, *kw_name, *kw_loop,
         *kw_loop_name; /* tuples of these names, for vectorcalls */
     PyObject *resolve; /* see xf_resolve() */

@@ -68,7 +68,7 @@ def submit(scheduler: TaskScheduler, coro: Any) -> Any:
     return scheduler.submit(coro, TOKENS)
 
 
-TERMS = (0, None, TOKENS, None, 0)
+TERMS = (0, None, TOKENS, None, 0, None)
 
 
 async def exchange(scheduler: TaskScheduler, coro: Any) -> Any:

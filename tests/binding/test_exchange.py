@@ -15,6 +15,7 @@ from xtremeflow.answers.attempt import admitted_again
 from xtremeflow.testing import run
 
 TOKENS = 10
+ONE = (0, None, 1, None, 0, None)  # terms: a cost of 1
 
 
 async def request(seconds: float = 1.0) -> str:
@@ -34,7 +35,7 @@ def fine(*_: Any) -> None:
 def exchange(
     scheduler: TaskScheduler, coro: Any, answered: Callable[..., Any] = fine, about: object = None
 ) -> Any:
-    return scheduler._exchange(coro, lambda _: (0, None, TOKENS, None, 0), answered, about)
+    return scheduler._exchange(coro, lambda _: (0, None, TOKENS, None, 0, None), answered, about)
 
 
 def books(scheduler: TaskScheduler) -> tuple[int, int, int, int, int]:
@@ -96,7 +97,7 @@ def test_the_first_in_priority_goes_first_and_a_call_that_waits_too_long_times_o
                 raise NotAdmitted
 
         async def one(name: str, priority: int, timeout: float | None) -> None:
-            terms = (priority, timeout, TOKENS, None, 0)
+            terms = (priority, timeout, TOKENS, None, 0, None)
             await scheduler._exchange(request(), lambda _: terms, answered, name)
             ended.append((name, loop.time()))
 
@@ -247,14 +248,26 @@ async def no_pair() -> Any:
         (lambda _: (0, None, 5), request, fine, TypeError, (0, 0, 0)),
         (lambda _: (0, None, 5, [], 0), request, fine, TypeError, (0, 0, 0)),
         (lambda _: (0, None, 5, "a", "b"), request, fine, TypeError, (0, 0, 0)),
-        (lambda _: (2**20, None, 5, None, 0), request, fine, ValueError, (0, 0, 0)),
-        (lambda _: (0, -1, 5, None, 0), request, fine, ValueError, (0, 0, 0)),
-        (lambda _: (0, None, -1, None, 0), request, fine, ValueError, (0, 0, 0)),
-        (lambda _: (0, None, 1, None, 0), request, raises, LookupError, (0, 1, 0)),
-        (lambda _: (0, None, 1, None, 0), broken, raises, LookupError, (0, 1, 0)),
-        (lambda _: (0, None, 1, None, 0), broken, lambda *_: raising(), LookupError, (0, 1, 0)),
-        (lambda _: (0, None, 1, None, 0), request, lambda *_: no_pair(), TypeError, (0, 1, 0)),
-        (lambda _: (0, None, 1, None, 0), request, lambda *_: 5, TypeError, (0, 1, 0)),
+        (lambda _: (2**20, None, 5, None, 0, None), request, fine, ValueError, (0, 0, 0)),
+        (lambda _: (0, -1, 5, None, 0, None), request, fine, ValueError, (0, 0, 0)),
+        (lambda _: (0, None, -1, None, 0, None), request, fine, ValueError, (0, 0, 0)),
+        (lambda _: ONE, request, raises, LookupError, (0, 1, 0)),
+        (lambda _: ONE, broken, raises, LookupError, (0, 1, 0)),
+        (
+            lambda _: (0, None, 1, None, 0, None),
+            broken,
+            lambda *_: raising(),
+            LookupError,
+            (0, 1, 0),
+        ),
+        (
+            lambda _: (0, None, 1, None, 0, None),
+            request,
+            lambda *_: no_pair(),
+            TypeError,
+            (0, 1, 0),
+        ),
+        (lambda _: ONE, request, lambda *_: 5, TypeError, (0, 1, 0)),
     ],
 )
 def test_a_slot_comes_free_after_any_error(

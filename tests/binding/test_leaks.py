@@ -191,7 +191,7 @@ async def went_on() -> tuple[int, bool]:
 
 
 def exchange(scheduler: TokenRateScheduler, coro: Any, answered: Any = lambda *_: None) -> Any:
-    return scheduler._exchange(coro, lambda _: (0, None, 5, None, 0), answered, None)
+    return scheduler._exchange(coro, lambda _: (0, None, 5, None, 0, None), answered, None)
 
 
 @kind

@@ -16,7 +16,7 @@ from xtremeflow.answers.attempt import admitted_again
 from xtremeflow.testing import run
 
 TOKENS = 10
-TERMS = (0, None, TOKENS, None, 0)
+TERMS = (0, None, TOKENS, None, 0, None)
 
 
 async def begun(seconds: float = 1.0) -> Call:
@@ -130,7 +130,7 @@ def test_one_that_does_not_open_holds_nothing(how: str, ends: tuple[int, ...]) -
         else:
             first = await scheduler._open(begun(), TERMS)
             with pytest.raises(asyncio.TimeoutError, match="not admitted within its timeout"):
-                await scheduler._open(begun(), (0, 2.0, TOKENS, None, 0))
+                await scheduler._open(begun(), (0, 2.0, TOKENS, None, 0, None))
             scheduler._end(first)
         assert books(scheduler) == ends
 

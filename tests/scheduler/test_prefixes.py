@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 import pytest
@@ -126,16 +126,36 @@ def test_no_call_is_held_for_longer_than_three_median_times_to_the_first_token()
     run(main())
 
 
-def test_a_prefix_is_cold_again_five_minutes_after_its_last_call() -> None:
+@pytest.mark.parametrize("prefix", ["a", branch("system", "a")])
+@pytest.mark.parametrize(("life", "seconds"), [(None, 300.0), (60, 60.0), (7200.0, 7200.0)])
+def test_a_prefix_is_cold_again_when_its_life_after_its_last_call_is_over(
+    prefix: Hashable, life: float | None, seconds: float
+) -> None:
     async def main() -> None:
         scheduler, ask = TaskScheduler(), Calls()
-        await scheduler.submit(ask("first"), prefix="a")
-        await asyncio.sleep(289.0)
-        await asyncio.gather(*(scheduler.submit(ask(n), prefix="a") for n in range(2)))
-        assert ask.sent[0] == ask.sent[1] == 299.0
-        await asyncio.sleep(290.0)
-        await asyncio.gather(*(scheduler.submit(ask(n), prefix="a") for n in range(2)))
-        assert (ask.sent[0], ask.sent[1]) == (599.0, 600.0)
+
+        def call(name: Any) -> Awaitable[Any]:
+            return scheduler.submit(ask(name), prefix=prefix, prefix_life=life)
+
+        await call("first")
+        await asyncio.sleep(seconds - 11.0)
+        await asyncio.gather(call(0), call(1))
+        assert ask.sent[0] == ask.sent[1] == seconds - 1
+        await asyncio.sleep(seconds - 10.0)
+        await asyncio.gather(call(0), call(1))
+        assert (ask.sent[0], ask.sent[1]) == (2 * seconds - 1, 2 * seconds)
+
+    run(main())
+
+
+def test_a_prefix_that_is_kept_for_ever_is_never_cold() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(), Calls()
+        for _ in range(2):
+            calls = [scheduler.submit(ask(n), prefix="a", prefix_life=float("inf")) for n in "12"]
+            await asyncio.gather(*calls)
+            await asyncio.sleep(1e7)
+        assert prefixes(scheduler.stats()).led == 1
 
     run(main())
 
@@ -216,6 +236,15 @@ def test_arguments_that_mean_nothing_are_refused_and_the_coroutine_is_closed() -
             scheduler.submit(ask(0), prefix_tokens=5)
         with pytest.raises(ValueError, match="prefix_tokens must be 0 without prefix=, got 5"):
             scheduler.map(ask, [0], prefix_tokens=5)
+        with pytest.raises(TypeError, match="prefix_life must be a number of seconds or None, not"):
+            scheduler.submit(ask(0), prefix="a", prefix_life="1h")  # type: ignore[arg-type]
+        for life in (0, -1.0, float("nan")):
+            with pytest.raises(ValueError, match="prefix_life must be > 0 seconds or None, not"):
+                scheduler.submit(ask(0), prefix="a", prefix_life=life)
+        with pytest.raises(ValueError, match="prefix_life must be None without prefix="):
+            scheduler.submit(ask(0), prefix_life=5.0)
+        with pytest.raises(ValueError, match="prefix_life must be None without prefix=, got 5"):
+            scheduler.map(ask, [0], prefix_life=5)
         assert scheduler.stats().submitted == 0
 
     run(main())

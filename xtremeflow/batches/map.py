@@ -50,6 +50,7 @@ class _Scheduler(Protocol):
         timeout: float | None = None,
         prefix: Hashable = None,
         prefix_tokens: int = 0,
+        prefix_life: float | None = None,
     ) -> asyncio.Task[R]: ...
 
 
@@ -66,6 +67,7 @@ def map_calls(
     window: int | None = None,
     prefix: Callable[[T], Hashable] | None = None,
     prefix_tokens: int = 0,
+    prefix_life: float | None = None,
     progress: bool = False,
 ) -> AsyncGenerator[R | BaseException, None]:
     """Calls `fn` on every item, each call admitted by the scheduler, and yields the results.
@@ -84,7 +86,8 @@ def map_calls(
             max_concurrency, or 1024 if it has none. With `prefix` also those that wait.
         prefix: A function of the item that returns the key of its prompt's prefix, see
             `start_task`; None for an item without one.
-        prefix_tokens: The tokens of a prefix, see `start_task`.
+        prefix_tokens, prefix_life: The tokens of a prefix, and the seconds for which it is kept,
+            see `start_task`.
         progress: Whether to show how many calls are done, and the time left by the limit that
             binds: a bar where tqdm is installed, else a line every ten seconds.
 
@@ -99,6 +102,8 @@ def map_calls(
         check_callable("prefix", prefix, "a function of an item, or None")
     elif prefix_tokens != 0:
         raise ValueError(f"prefix_tokens must be 0 without prefix=, got {prefix_tokens!r}")
+    elif prefix_life is not None:
+        raise ValueError(f"prefix_life must be None without prefix=, got {prefix_life!r}")
     check_iterable("items", items)
     if window is None:
         bound = scheduler.max_concurrency
@@ -121,6 +126,7 @@ def map_calls(
                 task = scheduler.submit(
                     coro, cost, priority=priority, timeout=timeout,
                     prefix=key, prefix_tokens=0 if key is None else prefix_tokens,
+                    prefix_life=None if key is None else prefix_life,
                 )  # fmt: skip
         except Exception as exc:
             task = asyncio.create_task(_raise(exc))

@@ -74,14 +74,14 @@ class Admission:
 
     def priced(self, terms: CallTerms, url: str, body: Any) -> CallTerms:
         """Returns the terms with the likely cost of the request, if they do not state one."""
-        priority, timeout, cost, prefix, tokens = terms
+        priority, timeout, cost, prefix, tokens, life = terms
         if cost is not None:
             return terms
         if body is None:
             body = b""
         if self._estimate is not None:
             cost = self._estimate(url, body if isinstance(body, bytes) else bytes(body))
-            return CallTerms(priority, timeout, cost, prefix, tokens)
+            return CallTerms(priority, timeout, cost, prefix, tokens, life)
         model, most = _http.asked(body)
         if most is None and embeds(url):
             most = 0
@@ -89,7 +89,7 @@ class Admission:
         cost = self.scheduler._estimate(Estimate, model, size, most)
         if cost is None:
             cost = self.scheduler.estimate(size, model=model, most=most)
-        return CallTerms(priority, timeout, cost, prefix, tokens)
+        return CallTerms(priority, timeout, cost, prefix, tokens, life)
 
     def admitted(self) -> bool:
         """Whether the running code belongs to a call of this scheduler, which has a slot

@@ -68,7 +68,9 @@ class Auto:
         if grouped is None:
             return None
         content = as_grouped(grouped, content)
-        terms = terms._replace(prefix=grouped.key, prefix_tokens=grouped.tokens)
+        terms = terms._replace(
+            prefix=grouped.key, prefix_tokens=grouped.tokens, prefix_life=grouped.life
+        )
         return Prepared(grouped, terms, content)
 
     # ---- its answer ----

@@ -17,7 +17,8 @@ class CallTerms(NamedTuple):
     priority  higher ones go first, -32,768 to 32,767
     timeout   seconds that the call may wait for its admission; None: no bound
     estimate  its likely cost, instead of the client's `estimate`
-    prefix    the key of its group, and the tokens that it should read from the cache
+    prefix    the key of its group, the tokens that it should read from the cache, and the seconds
+              for which the provider keeps them; None: unknown
     """
 
     priority: int = 0
@@ -25,6 +26,7 @@ class CallTerms(NamedTuple):
     estimate: Cost | None = None
     prefix: Hashable = None
     prefix_tokens: int = 0
+    prefix_life: float | None = None
 
     def check(self) -> None:
         """Raises TypeError or ValueError for terms that no scheduler takes."""

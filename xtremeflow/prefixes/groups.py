@@ -112,6 +112,7 @@ class Grouped:
     key     of the group, for the scheduler
     tokens  that it should read from the cache
     share   these, as a part of its prompt
+    life    seconds for which the provider keeps them; None: unknown
     fields  what is added to its body
     seen    what was read of it
     marked  whether its decoded body has a mark now, which its own has not
@@ -122,6 +123,7 @@ class Grouped:
     key: Hashable
     tokens: int
     share: float
+    life: float | None
     seen: Seen
     fields: dict[str, Any] = field(default_factory=dict[str, Any])
     marked: bool = False
@@ -260,7 +262,7 @@ class Groups:
         key: Hashable = (node.digest, shard)
         if group.trunk is not None:
             key = branch(group.trunk, key)
-        grouped = Grouped(group, key, tokens, share, seen)
+        grouped = Grouped(group, key, tokens, share, rules.lifetime_of(prompt.ttl), seen)
         provider = seen.place.provider
         if provider is not None and provider.cache_key and not seen.body.get("prompt_cache_key"):
             name = f"xtremeflow-{_name(seen.prompt.text[:length])}-{shard}"

@@ -28,11 +28,13 @@ class Prompt(NamedTuple):
     settings  the hash of the settings that a cached prefix depends on
     text      as far as it may be cached
     size      characters of all of it
+    ttl       how long it asks to be kept, in the provider's words; None: it does not
     """
 
     settings: int
     text: str
     size: int
+    ttl: object = None
 
 
 #: A part of a prompt, at whose end a provider can be told to cache: its text, and the object and
@@ -49,24 +51,27 @@ def api_of(url: str) -> str | None:
 def prompt_of(body: Json) -> Prompt:
     """Reads a decoded body: its tools, its system prompt, its messages, without cache marks."""
     text = NEXT.join([text for text, _, _ in blocks_of(body)])
-    return Prompt(settings_of(body), text, len(text))
+    options = body.get("prompt_cache_options")
+    ttl = options.get("ttl") if is_object(options) else None
+    return Prompt(settings_of(body), text, len(text), ttl)
 
 
 def marked_prompt_of(body: Json) -> Prompt | None:
     """Reads a body up to its last cache mark; None if it has none."""
     blocks = blocks_of(body)
     size = sum(len(text) + 1 for text, _, _ in blocks)
-    if not body.get("cache_control"):  # that one marks the last block
-        while blocks and not _is_marked(blocks[-1]):
-            blocks.pop()
+    mark = body.get("cache_control")  # that of the last block
+    while blocks and not (mark := mark or _mark_of(blocks[-1])):
+        blocks.pop()
     if not blocks:
         return None
-    return Prompt(settings_of(body), NEXT.join([text for text, _, _ in blocks]), size)
+    ttl = mark.get("ttl") if is_object(mark) else None
+    return Prompt(settings_of(body), NEXT.join([text for text, _, _ in blocks]), size, ttl)
 
 
-def _is_marked(block: Block) -> bool:
+def _mark_of(block: Block) -> Any:
     _, holder, key = block
-    return is_object(holder[key]) and bool(holder[key].get("cache_control"))
+    return holder[key].get("cache_control") if is_object(holder[key]) else None
 
 
 def blocks_of(body: Json) -> list[Block]:

@@ -26,11 +26,15 @@ DIALECT = Dialect(
     ),
 )
 
-# Source: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
+# Source of both: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching
+TTLS = {"5m": 300.0, "1h": 3600.0}
+"""Seconds, by the `ttl` of a `cache_control`."""
+
 _CACHE = CacheRules(
     minimum=1024,
     unit=1,
     lifetime=300.0,
+    ttls=TTLS,
     marked=True,
     look_back=20,
     from_start=True,

@@ -19,11 +19,15 @@ REFUSAL = re.compile(
 )
 """The limit in the text of a refusal."""
 
-# Source of both: https://developers.openai.com/api/docs/guides/prompt-caching
+# Source of all three: https://developers.openai.com/api/docs/guides/prompt-caching
+TTLS = {"30m": 1800.0, "12h": 43_200.0}
+"""Seconds, by the `ttl` of `prompt_cache_options`."""
+
 FROM_5_6 = CacheRules(
     minimum=1024,
     unit=1,
     lifetime=1800.0,
+    ttls=TTLS,
     per_minute=15,
     writes=True,
     read_price=0.1,

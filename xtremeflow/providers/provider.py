@@ -98,6 +98,7 @@ class CacheRules:
     minimum     the shortest prefix that is cached
     unit        every hit is a multiple of this
     lifetime    after the last use; None is until there is no more room
+    ttls        the lifetimes that a request may ask for, by their names in its `ttl`
     usable      "scheduled" if a prefix can be read once its call is scheduled, "answered" if only
                 once an answer to it has begun
     delay       the time after that until it can be read
@@ -116,6 +117,7 @@ class CacheRules:
     minimum: int
     unit: int
     lifetime: float | None = None
+    ttls: Mapping[str, float] = field(default_factory=dict[str, float])
     usable: Literal["scheduled", "answered"] = "answered"
     delay: float = 0.0
     sightings: int = 1
@@ -129,6 +131,10 @@ class CacheRules:
     writes: bool = False
     read_price: float = 1.0
     write_price: float = 1.0
+
+    def lifetime_of(self, ttl: object) -> float | None:
+        """Returns the lifetime of a prefix whose request has that `ttl`, None being none."""
+        return self.ttls.get(ttl, self.lifetime) if isinstance(ttl, str) else self.lifetime
 
     def paid(self, prompt: int, read: int, written: int) -> float:
         """Returns the price of a prompt, in tokens of input that the cache does not know."""

@@ -39,6 +39,7 @@ class Mapped(_core.Scheduler):
         window: int | None = None,
         prefix: Callable[[T], Hashable] | None = None,
         prefix_tokens: int = 0,
+        prefix_life: float | None = None,
         progress: bool = False,
     ) -> AsyncGenerator[R, None]: ...
     @overload
@@ -55,6 +56,7 @@ class Mapped(_core.Scheduler):
         window: int | None = None,
         prefix: Callable[[T], Hashable] | None = None,
         prefix_tokens: int = 0,
+        prefix_life: float | None = None,
         progress: bool = False,
     ) -> AsyncGenerator[R | BaseException, None]: ...
     def map(
@@ -70,6 +72,7 @@ class Mapped(_core.Scheduler):
         window: int | None = None,
         prefix: Callable[[T], Hashable] | None = None,
         prefix_tokens: int = 0,
+        prefix_life: float | None = None,
         progress: bool = False,
     ) -> AsyncGenerator[Any, None]:
         """Calls ``fn`` on every item, each call admitted by this scheduler, and yields the results.
@@ -88,6 +91,7 @@ class Mapped(_core.Scheduler):
             window=window,
             prefix=prefix,
             prefix_tokens=prefix_tokens,
+            prefix_life=prefix_life,
             progress=progress,
         )
 

@@ -16,7 +16,7 @@ typedef enum xf_exchange_phase {
 typedef struct ExchangeObject {
     PyObject_HEAD SchedulerObject *scheduler;
     PyObject *coro;     /* the request; later what goes on with the call */
-    PyObject *terms;    /* terms(request): (priority, timeout, cost, prefix, prefix_tokens) */
+    PyObject *terms;    /* terms(request): see exchange_queue.c */
     PyObject *answered; /* see _exchange(); NULL: its call stays open, see _open() */
     PyObject *request;  /* NULL: `terms` are the terms */
     CallObject *call;   /* from the start on: its own, or the one that it is a part of */

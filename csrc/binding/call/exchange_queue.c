@@ -23,24 +23,26 @@ typedef struct admission_terms {
     int priority;
     int64_t timeout_ns;
     PyObject *cost;
-    PyObject *prefix; /* NULL if it has none */
-    int64_t prefix_tokens;
+    xf_named_prefix prefix;
 } admission_terms;
 
 /* 0, or -1 with an error set. */
 static int parse_terms(PyObject *terms, admission_terms *t)
 {
-    if (!PyTuple_Check(terms) || PyTuple_GET_SIZE(terms) != 5) {
+    if (!PyTuple_Check(terms) || PyTuple_GET_SIZE(terms) != 6) {
         PyErr_Format(PyExc_TypeError,
-                     "terms are (priority, timeout, cost, prefix, prefix_tokens), not %R", terms);
+                     "terms are (priority, timeout, cost, prefix, prefix_tokens, prefix_life), "
+                     "not %R",
+                     terms);
         return -1;
     }
     PyObject *prefix = PyTuple_GET_ITEM(terms, 3);
     *t = (admission_terms){.timeout_ns = -1, .cost = PyTuple_GET_ITEM(terms, 2)};
     if (prefix != Py_None) {
-        t->prefix = prefix;
-        t->prefix_tokens = PyLong_AsLongLong(PyTuple_GET_ITEM(terms, 4));
-        if (t->prefix_tokens == -1 && PyErr_Occurred()) {
+        t->prefix.key = prefix;
+        t->prefix.tokens = PyLong_AsLongLong(PyTuple_GET_ITEM(terms, 4));
+        if ((t->prefix.tokens == -1 && PyErr_Occurred()) ||
+            xf_parse_life(PyTuple_GET_ITEM(terms, 5), &t->prefix.life_ns) < 0) {
             return -1;
         }
     }
@@ -59,7 +61,7 @@ static int submit(ExchangeObject *x, const admission_terms *t)
         return -1;
     }
     x->phase = XF_EXCHANGE_QUEUED;
-    if (t->prefix != NULL && xf_prefix_join(x->call, t->prefix, t->prefix_tokens) < 0) {
+    if (t->prefix.key != NULL && xf_prefix_join(x->call, &t->prefix) < 0) {
         return -1;
     }
     return xf_call_submit(x->call, t->timeout_ns);

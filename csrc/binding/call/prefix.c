@@ -3,7 +3,7 @@
 #include "binding/call/call.h"
 #include "binding/call/deliver.h"
 
-/* The least time for which the providers' caches keep a prefix: Anthropic's and, mostly, OpenAI's.
+/* Of a prefix whose life is unknown: the least that a provider gives it, Anthropic's.
    https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching */
 #define LIFE_NS INT64_C(300000000000)      /* 5 min */
 #define FIRST_HOLD_NS INT64_C(30000000000) /* before any leader was answered: 30 s */
@@ -104,9 +104,9 @@ static PyObject *own_key(const SchedulerObject *s, PyObject *key, PyObject **tru
 
 /* The group of a key that has none, a branch of `trunk` if that is not NULL. NULL with an error
    set. */
-static xf_group *open_group(SchedulerObject *s, PyObject *key, xf_group *trunk)
+static xf_group *open_group(SchedulerObject *s, PyObject *key, int64_t life_ns, xf_group *trunk)
 {
-    xf_group *g = xf_open_group(&s->core, s->prefixes->hold_ns, LIFE_NS, trunk);
+    xf_group *g = xf_open_group(&s->core, s->prefixes->hold_ns, life_ns, trunk);
     if (g == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -122,9 +122,9 @@ static xf_group *open_group(SchedulerObject *s, PyObject *key, xf_group *trunk)
     return g;
 }
 
-/* The group of a key, which may be a Branch. Its trunks are opened first. NULL with an error set.
- */
-static xf_group *group_of(SchedulerObject *s, PyObject *given)
+/* The group of a key, which may be a Branch. Its trunks are opened first. `life_ns` is that of
+   those that are opened. NULL with an error set. */
+static xf_group *group_of(SchedulerObject *s, PyObject *given, int64_t life_ns)
 {
     PyObject *trunk_key, *key = own_key(s, given, &trunk_key);
     PyObject *index = PyDict_GetItemWithError(s->prefixes->groups, key); /* borrowed */
@@ -141,37 +141,41 @@ static xf_group *group_of(SchedulerObject *s, PyObject *given)
         return NULL;
     }
     if (trunk_key == NULL) {
-        return open_group(s, key, NULL);
+        return open_group(s, key, life_ns, NULL);
     }
     if (Py_EnterRecursiveCall(" in the trunks of a prefix") != 0) {
         return NULL;
     }
     int64_t tokens = PyLong_AsLongLong(PyStructSequence_GET_ITEM(given, 2));
     bool failed = tokens == -1 && PyErr_Occurred() != NULL;
-    xf_group *trunk = failed ? NULL : group_of(s, trunk_key), *g = NULL;
+    xf_group *trunk = failed ? NULL : group_of(s, trunk_key, life_ns), *g = NULL;
     if (trunk != NULL) {
         if (tokens > 0) {
             xf_set_tokens(&s->core, trunk, tokens);
         }
         trunk->live++; /* what runs meanwhile does not forget it */
-        g = open_group(s, key, trunk);
+        g = open_group(s, key, life_ns, trunk);
         trunk->live--;
     }
     Py_LeaveRecursiveCall();
     return g;
 }
 
-int xf_prefix_join(CallObject *c, PyObject *key, int64_t tokens)
+int xf_prefix_join(CallObject *c, const xf_named_prefix *named)
 {
     SchedulerObject *s = c->scheduler;
     const xf_prefixes *p = prefixes_of(s);
-    xf_group *g = p != NULL ? group_of(s, key) : NULL;
+    int64_t life_ns = named->life_ns > 0 ? named->life_ns : LIFE_NS;
+    xf_group *g = p != NULL ? group_of(s, named->key, life_ns) : NULL;
     if (g == NULL) {
         return -1;
     }
     g->hold_ns = p->hold_ns;
-    if (tokens > 0) {
-        xf_set_tokens(&s->core, g, tokens);
+    if (named->tokens > 0) {
+        xf_set_tokens(&s->core, g, named->tokens);
+    }
+    if (named->life_ns > 0) {
+        g->ttl_ns = named->life_ns;
     }
     xf_join_group(&c->core, g);
     return 0;

@@ -20,10 +20,16 @@ typedef struct xf_prefixes {
 /* The type Branch: the key of a prefix that goes on from a shorter one. */
 extern PyStructSequence_Desc xf_branch_desc;
 
-/* Makes `c`, which is not submitted yet, one of the calls of that prefix. The key may be a Branch.
-   `tokens` are those of the prefix, 0 if unknown. Runs code of the key. 0, or -1 with an error set.
- */
-int xf_prefix_join(CallObject *c, PyObject *key, int64_t tokens);
+/* The prefix that a call names. */
+typedef struct xf_named_prefix {
+    PyObject *key;   /* borrowed, a Branch or any other; NULL: none */
+    int64_t tokens;  /* its length, 0 if unknown */
+    int64_t life_ns; /* how long the provider keeps it after a call, 0 if unknown */
+} xf_named_prefix;
+
+/* Makes `c`, which is not submitted yet, one of the calls of that prefix. Trunks that are not known
+   get the same life. Runs code of the key. 0, or -1 with an error set. */
+int xf_prefix_join(CallObject *c, const xf_named_prefix *named);
 
 /* Notes that the answer to `c` has begun, or that the call has succeeded, before the core is
    told. */

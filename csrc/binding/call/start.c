@@ -48,6 +48,25 @@ int xf_parse_timeout(PyObject *value, int64_t *timeout_ns)
     return 0;
 }
 
+int xf_parse_life(PyObject *value, int64_t *life_ns)
+{
+    if (value == Py_None) {
+        return 0;
+    }
+    double seconds = PyFloat_AsDouble(value);
+    if (seconds == -1.0 && PyErr_Occurred()) {
+        PyErr_Format(PyExc_TypeError, "prefix_life must be a number of seconds or None, not %R",
+                     value);
+        return -1;
+    }
+    if (!(seconds >= 1e-9)) {
+        PyErr_Format(PyExc_ValueError, "prefix_life must be > 0 seconds or None, not %R", value);
+        return -1;
+    }
+    *life_ns = seconds < 9e9 ? (int64_t)(seconds * 1e9) : XF_NEVER;
+    return 0;
+}
+
 static int parse_prefix_tokens(PyObject *value, int64_t *tokens)
 {
     int overflow = 0;
@@ -83,15 +102,18 @@ static int parse_keyword(xf_module *st, const char *method, PyObject *key, PyObj
         return 0;
     }
     if (key == st->s_prefix || PyUnicode_Compare(key, st->s_prefix) == 0) {
-        r->prefix = value == Py_None ? NULL : value;
+        r->prefix.key = value == Py_None ? NULL : value;
         return 0;
     }
     if (key == st->s_prefix_tokens || PyUnicode_Compare(key, st->s_prefix_tokens) == 0) {
-        return parse_prefix_tokens(value, &r->prefix_tokens);
+        return parse_prefix_tokens(value, &r->prefix.tokens);
+    }
+    if (key == st->s_prefix_life || PyUnicode_Compare(key, st->s_prefix_life) == 0) {
+        return xf_parse_life(value, &r->prefix.life_ns);
     }
     PyErr_Format(PyExc_TypeError,
                  "%s() got an unexpected keyword argument %R; allowed are estimated_tokens, "
-                 "priority, timeout, name, prefix and prefix_tokens",
+                 "priority, timeout, name, prefix, prefix_tokens and prefix_life",
                  method, key);
     return -1;
 }
@@ -137,9 +159,13 @@ int xf_submission_parse(SchedulerObject *s, const char *method, PyObject *const 
             goto fail;
         }
     }
-    if (r->prefix == NULL && r->prefix_tokens > 0) {
+    if (r->prefix.key == NULL && r->prefix.tokens > 0) {
         PyErr_Format(PyExc_ValueError, "prefix_tokens must be 0 without prefix=, not %lld",
-                     (long long)r->prefix_tokens);
+                     (long long)r->prefix.tokens);
+        goto fail;
+    }
+    if (r->prefix.key == NULL && r->prefix.life_ns > 0) {
+        PyErr_SetString(PyExc_ValueError, "prefix_life must be None without prefix=");
         goto fail;
     }
     return 0;

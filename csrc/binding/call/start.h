@@ -3,6 +3,7 @@
 #define XF_BINDING_START_H
 
 #include "binding/call/call.h"
+#include "binding/call/prefix.h"
 
 extern PyType_Spec xf_start_spec;
 
@@ -11,16 +12,16 @@ typedef struct xf_submission {
     PyObject *coro;     /* borrowed */
     PyObject *estimate; /* borrowed, NULL: none */
     PyObject *name;     /* borrowed, NULL: none */
-    PyObject *prefix;   /* borrowed, NULL: none */
-    int64_t prefix_tokens;
+    xf_named_prefix prefix;
     int priority;
     int64_t timeout_ns; /* -1: none */
 } xf_submission;
 
-/* Reads a priority; reads a timeout in seconds, or None, which leaves *timeout_ns alone. 0, or -1
-   with an error set. */
+/* Reads a priority; reads a timeout, or the life of a prefix, in seconds, or None, which leaves the
+   time alone. 0, or -1 with an error set. */
 int xf_parse_priority(PyObject *value, int *priority);
 int xf_parse_timeout(PyObject *value, int64_t *timeout_ns);
+int xf_parse_life(PyObject *value, int64_t *life_ns);
 
 /* Reads the arguments of start_task() or submit(). Errors call it `method`. 0, or -1 with an error
    set and the coroutine closed. */

@@ -79,7 +79,7 @@ static PyMethodDef scheduler_methods[] = {
     {"start_task", XF_FUNCTION(xf_scheduler_start_task_locked), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
          "start_task($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None,\n"
-         "prefix=None, prefix_tokens=0)\n"
+         "prefix=None, prefix_tokens=0, prefix_life=None)\n"
          "--\n\n"
          "Waits until the call is admitted, starts `coro` and returns its asyncio.Task.\n\n"
          "Args:\n"
@@ -92,14 +92,16 @@ static PyMethodDef scheduler_methods[] = {
          "    prefix: A hashable key that is equal for calls whose prompts begin in the same way.\n"
          "        The first of them goes alone until its answer has begun, see docs/prefixes.md.\n"
          "    prefix_tokens: The tokens of that common part, to check whether it was read from\n"
-         "        the provider's cache; 0 if unknown.\n\n"
+         "        the provider's cache; 0 if unknown.\n"
+         "    prefix_life: Seconds for which the provider keeps it after the dispatch of the last\n"
+         "        call that has used it; None if unknown, which counts as five minutes.\n\n"
          "Raises:\n"
          "    asyncio.TimeoutError: The call was not admitted within `timeout`.\n"
          "    TypeError, ValueError: An argument is of the wrong type or out of its range.")},
     {"submit", XF_FUNCTION(xf_scheduler_submit), METH_FASTCALL | METH_KEYWORDS,
      PyDoc_STR(
          "submit($self, /, coro, estimated_tokens=0, *, priority=0, timeout=None, name=None,\n"
-         "prefix=None, prefix_tokens=0)\n"
+         "prefix=None, prefix_tokens=0, prefix_life=None)\n"
          "--\n\n"
          "Queues the call and returns its asyncio.Task at once. The task waits for the\n"
          "admission. The arguments are those of start_task().")},

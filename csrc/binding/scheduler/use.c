@@ -15,7 +15,7 @@
 static CallObject *new_call(SchedulerObject *s, const xf_submission *r)
 {
     CallObject *c = xf_call_new(s, r->coro, r->estimate, r->priority);
-    if (c != NULL && r->prefix != NULL && xf_prefix_join(c, r->prefix, r->prefix_tokens) < 0) {
+    if (c != NULL && r->prefix.key != NULL && xf_prefix_join(c, &r->prefix) < 0) {
         xf_call_give_up(c);
         Py_CLEAR(c);
     }

@@ -241,8 +241,9 @@ class Runner:
         call.request = in_its_group(call.request, grouped)
         call.in_flight = False
         return self.scheduler.submit(
-            self._calls.make(call), cost, prefix=grouped.key, prefix_tokens=grouped.tokens
-        )
+            self._calls.make(call), cost,
+            prefix=grouped.key, prefix_tokens=grouped.tokens, prefix_life=grouped.life,
+        )  # fmt: skip
 
     def note_cached(self, call: LineCall, usage: Usage) -> None:
         """Notes how much of its prefix a call has read from the cache."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from xtremeflow.providers.anthropic import TTLS
 from xtremeflow.serve.apis.base import Stream, event
 from xtremeflow.serve.fields import (
     BadRequestError,
@@ -81,7 +82,7 @@ class _Prompt:
             return
         self.marks.append(self.length)
         if is_object(control) and control.get("ttl") == "1h":
-            self.lifetime = 3600.0
+            self.lifetime = TTLS["1h"]
 
     def add_content(self, content: Any) -> None:
         for part in content if is_array(content) else [content]:

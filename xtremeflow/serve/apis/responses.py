@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from xtremeflow.providers.openai import TTLS
 from xtremeflow.serve.apis.base import Stream, event
 from xtremeflow.serve.apis.chat import chosen_tool, functions
 from xtremeflow.serve.fields import (
@@ -174,7 +175,7 @@ def _part(text: str) -> Json:
 def _lifetime(body: Json) -> float | None:
     """Returns the time to live of prompt_cache_options, in seconds."""
     ttl = object_field(body, "prompt_cache_options").get("ttl")
-    return {"30m": 1800.0, "12h": 43_200.0}.get(str(ttl))
+    return TTLS.get(str(ttl))
 
 
 def _usage(answer: ServedAnswer) -> Json:
