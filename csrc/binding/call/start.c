@@ -376,7 +376,7 @@ static int start_clear(PyObject *op)
 
 static void start_dealloc(PyObject *op)
 {
-    if (PyObject_CallFinalizerFromDealloc(op) < 0) {
+    if (((StartObject *)op)->state != START_OVER && PyObject_CallFinalizerFromDealloc(op) < 0) {
         return;
     }
     PyTypeObject *type = Py_TYPE(op);
