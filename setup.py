@@ -10,7 +10,7 @@ CFLAGS = ["-std=c11", "-O3", "-Wall", "-Wextra", "-fvisibility=hidden",
           "-Werror=implicit-function-declaration"]  # fmt: skip
 
 # Of what answers tell; they need no libcurl.
-READERS = ["head", "json", "limits", "observation", "usage"]
+READERS = ["head", "json", "limits", "observation", "usage", "written"]
 
 BINDING = ["csrc/binding", *(f"csrc/binding/{layer}" for layer in ("loop", "call", "scheduler"))]
 

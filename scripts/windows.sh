@@ -14,7 +14,7 @@ job_windows() {
     cp -RL "$python" "$windows/include"
     cp scripts/windows/pyconfig.h "$windows/include/pyconfig.h"
     for file in csrc/core/*.c csrc/binding/*.c csrc/binding/{loop,call,scheduler}/*.c \
-        csrc/net/{head,json,limits,observation,usage}.c; do # as setup.py has them
+        csrc/net/{head,json,limits,observation,usage,written}.c; do # as setup.py has them
         objects+=("$windows/$(basename "$(dirname "$file")")-$(basename "$file" .c).o")
         try $CROSS-gcc "${WARNINGS[@]}" -isystem "$windows/include" -c "$file" -o "${objects[-1]}"
     done
