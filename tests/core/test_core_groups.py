@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, precondition, rule, run_state_machine_as_test
 from kit.core import Core
-from kit.model import IN_FLIGHT, Call, Model
+from kit.model import Model
+from kit.model_call import IN_FLIGHT, Call
 from kit.model_groups import Group
 from kit.model_limit import MS, Figures
 from kit.schedulers import MINUTES, SECOND, Make, Scheduler, dispatch, submit

@@ -13,7 +13,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from kit.core import UNLIMITED, Core
-from kit.model import ADMITTED, CATCH_UP, IN_FLIGHT, RESTING, WAITING, Call, Model
+from kit.model import Model
+from kit.model_admission import CATCH_UP
+from kit.model_call import ADMITTED, IN_FLIGHT, RESTING, WAITING, Call
 from kit.model_limit import MS, Figures
 
 SECOND = 1000 * MS

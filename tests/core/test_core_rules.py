@@ -9,7 +9,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 from kit.core import Core
-from kit.model import CATCH_UP
+from kit.model_admission import CATCH_UP
 from kit.model_limit import MS, Figures
 from kit.schedulers import SECOND, Make, Scheduler
 

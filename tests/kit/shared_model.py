@@ -13,7 +13,10 @@ from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any
 
-from kit.model import ADMITTED, CATCH_UP, IN_FLIGHT, MS, Call, Figures, Limit, Model, Outage
+from kit.model import Model
+from kit.model_admission import CATCH_UP
+from kit.model_call import ADMITTED, IN_FLIGHT, Call, Outage
+from kit.model_limit import MS, Figures, Limit
 
 GRANT = 100 * MS  # a grant that was not taken by then lapses
 

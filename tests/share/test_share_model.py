@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from kit.core import Core, SharedMemory
-from kit.model import ADMITTED, IN_FLIGHT, MS, WAITING, Call, Figures
+from kit.model_call import ADMITTED, IN_FLIGHT, WAITING, Call
+from kit.model_limit import MS, Figures
 from kit.shared_model import Account, Member
 
 SECOND = 1000 * MS
