@@ -101,6 +101,7 @@ static void mend_limit(xf_joint_limit *l)
     l->bucket.full = between(0, l->bucket.full, LATEST);
     l->pace.next = between(0, l->pace.next, LATEST);
     mend_instant(&l->pace.until);
+    mend_number(&l->lowered);
     mend_number(&l->pace.most);
     mend_number(&l->pace.rate);
     mend_number(&l->pace.scale);
@@ -205,6 +206,7 @@ void xf_joint_load(const xf_joint *a, xf_gate *g)
         l->bucket = from->bucket;
         l->pace = from->pace;
         l->reset = (uint32_t)from->reset;
+        l->lowered = from->lowered;
     }
 }
 
@@ -223,6 +225,7 @@ void xf_joint_store(xf_joint *a, const xf_gate *g)
         to->bucket = l->bucket;
         to->pace = l->pace;
         to->reset = l->reset;
+        to->lowered = l->lowered;
     }
 }
 

@@ -45,6 +45,7 @@ typedef struct xf_joint_limit {
     xf_pace pace;
     uint64_t used; /* units, by all members, also those that have left */
     uint64_t reset;
+    double lowered; /* units, by answers */
 } xf_joint_limit;
 
 typedef struct xf_joint {

@@ -321,6 +321,21 @@ bool xf_limit_set_level(xf_limit *l, double units, int64_t now)
     return true;
 }
 
+void xf_limit_lower(xf_limit *l, int64_t left, int64_t used, int64_t at, int64_t now)
+{
+    if (now < l->bucket.at) {
+        return;
+    }
+    refill(l, now);
+    xf_wide gained = (xf_wide)l->def.gain * (now - at);
+    xf_wide most = ((xf_wide)left - used) * l->def.unit + gained - l->reserve;
+    if (most < l->bucket.level && l->bucket.level > 0) { /* no answer puts a bucket into debt */
+        most = most > 0 ? most : 0;
+        l->lowered += (double)(l->bucket.level - most) / (double)l->def.unit;
+        xf_bucket_set(&l->bucket, refill_of(l), most);
+    }
+}
+
 void xf_limit_withhold(xf_limit *l, int64_t units, int64_t now)
 {
     if (l->trail != NULL && now >= l->bucket.at) {

@@ -47,6 +47,7 @@ typedef struct xf_limit {
     uint64_t used;     /* admitted, corrected by settlements */
     uint64_t refunded; /* returned by settlements */
     uint64_t charged;  /* taken in addition by settlements */
+    double lowered;    /* by xf_limit_lower(); of all members */
     int64_t held_ns;   /* time in which this limit held the head of the queue back */
 } xf_limit;
 
@@ -156,6 +157,11 @@ void xf_limit_lend(xf_limit *l, double units, int64_t from);
 /* Sets the level to `units`, or as near as the capacity and the largest debt allow, and forgets the
    trail. False, and does nothing, during a cooldown. */
 bool xf_limit_set_level(xf_limit *l, double units, int64_t now);
+
+/* Lowers the level at `now` to the most that the word of an answer allows: `left` units at the
+   instant `at`, less those `used` since, less the reserve. It is not lowered into debt. Does
+   nothing during a cooldown. */
+void xf_limit_lower(xf_limit *l, int64_t left, int64_t used, int64_t at, int64_t now);
 
 /* The words of an answer on a limit. */
 typedef struct xf_remaining {

@@ -231,6 +231,20 @@ bool xf_share_learn(xf_gate *g, uint64_t version, const xf_lesson *lessons, size
     return true;
 }
 
+int64_t xf_share_used(const xf_gate *g, uint32_t i)
+{
+    const xf_share *s = g->share;
+    return (int64_t)(s->joint.limits[i].used + g->limits[i].used - s->used[i]);
+}
+
+void xf_share_lower(xf_gate *g, uint32_t i, int64_t left, int64_t used, int64_t at, int64_t now)
+{
+    do {
+        xf_share_begin(g, now);
+        xf_limit_lower(&g->limits[i], left, xf_share_used(g, i) - used, at, now);
+    } while (!xf_share_end(g, now));
+}
+
 /* ---- the head ---- */
 
 static bool costs_as_much(const xf_gate *g, const xf_seat *e, const int64_t *costs)

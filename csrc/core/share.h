@@ -91,6 +91,14 @@ typedef struct xf_lesson {
 bool xf_share_learn(xf_gate *g, uint64_t version, const xf_lesson *lessons, size_t n,
                     const char *belief, size_t n_belief, int64_t now);
 
+/* The units that all members have used of limit `i`, those of granted heads included. */
+int64_t xf_share_used(const xf_gate *g, uint32_t i);
+
+/* Lowers the level of limit `i` to the most that the word of an answer allows: `left` units at the
+   instant `at`, when all members had used `used`. The units that they have used since are
+   subtracted. */
+void xf_share_lower(xf_gate *g, uint32_t i, int64_t left, int64_t used, int64_t at, int64_t now);
+
 /* Notes, within a change, that the limits are others now. */
 static inline void xf_share_revise(xf_gate *g)
 {

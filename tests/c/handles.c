@@ -84,6 +84,12 @@ bool handle_learn(xf_scheduler *s, uint64_t version, uint32_t limit, const xf_de
     return done;
 }
 
+void handle_lower(xf_scheduler *s, uint32_t i, int64_t left, int64_t used, int64_t at, int64_t now)
+{
+    xf_share_lower(&s->gate, i, left, used, at, now);
+    xf_look(s, now);
+}
+
 uint64_t handle_version(const xf_scheduler *s)
 {
     xf_share_refresh(&((xf_scheduler *)s)->gate);

@@ -78,6 +78,7 @@ SIGNATURES = {
         c_bool,
         [c_void_p, c_uint64, c_uint32, c_void_p, POINTER(c_double), c_char_p, c_size_t, c_int64],
     ),
+    "handle_lower": (None, [c_void_p, c_uint32, c_int64, c_int64, c_int64, c_int64]),
     "handle_version": (c_uint64, [c_void_p]),
     "handle_belief": (c_size_t, [c_void_p, c_char_p]),
     "handle_ramp_up": (c_bool, [c_void_p, c_int64]),
@@ -246,6 +247,9 @@ class Core:
         )
         self.lib.handle_free(definition)
         return done
+
+    def lower(self, now: int, index: int, left: int, used: int, at: int) -> None:
+        self.lib.handle_lower(self.scheduler, index, left, used, at, now)
 
     @property
     def version(self) -> int:

@@ -194,6 +194,13 @@ class Limit:
         self.level = min(Fraction(units), self.room)
         return True
 
+    def lower(self, left: int, used: int, at: int, now: int) -> None:
+        """An answer said that so much was left at that instant, of which so much was used since."""
+        if now >= self.at:
+            self.advance(now)
+            most = left - used + self.rate * (now - at) - self.reserve
+            self.level = min(self.level, max(most, min(self.level, Fraction(0))))
+
     def amend(self, units: int, now: int) -> None:
         """What was expected to be taken by the end of a cooldown was not."""
         if now < self.at:

@@ -269,6 +269,14 @@ class Member(Model):
             self.limits[index].reset = self.resets
         self.poll(self.now)
 
+    @changing
+    def lower(self, now: int, index: int, left: int, used: int, at: int) -> None:
+        """An answer has told what was left at `at`, when all members had used `used`."""
+        self.begin(now)
+        limit = self.limits[index]
+        limit.lower(left, limit.used - used, at, self.now)
+        self.poll(self.now)
+
     def free_slot(self) -> None:
         self.slots_change()
         self.in_use -= 1

@@ -88,6 +88,20 @@ class Job:
                 member._leased.leave()
         await asyncio.sleep(5)
 
+    async def spend(self, part: float) -> None:
+        """Uses a part of the quota evenly, as a stranger who is no member."""
+        calls = list[asyncio.Task[bool]]()
+        while True:
+            calls.append(asyncio.ensure_future(self._spent(-len(calls))))
+            await asyncio.sleep(1 / (part * RATE))
+
+    async def _spent(self, key: int) -> bool:
+        try:
+            await self.provider.call(prompt_tokens=100, output_tokens=0, key=key)
+        except RateLimitError:
+            return False
+        return True
+
     async def _feed(self, member: TokenRateScheduler, place: int) -> None:
         tokens = Random(place)
 
@@ -149,6 +163,25 @@ def test_members_that_are_given_nothing_learn_all_of_it_together(
     assert 0.95 < job.passed(None, 60, 240) < 1.05
     assert min(job.passed(place, 60, 240) for place in range(members)) > 0.8 / members
     assert job.refused(60, 240) <= (0.0 if tells else 0.02)
+
+
+@pytest.mark.parametrize("members", [1, 3, 6])
+def test_members_at_a_keeper_leave_a_stranger_what_it_uses_and_have_all_the_rest(
+    members: int,
+) -> None:
+    async def main() -> Job:
+        job = Job(TimelineShare(Network(0.001)), tells=True)
+        for _ in range(members):
+            job.join()
+        stranger = asyncio.ensure_future(job.spend(0.5))
+        await asyncio.sleep(240)
+        stranger.cancel()
+        await job.end()
+        return job
+
+    job = run(main())
+    assert job.passed(None, 60, 240) == pytest.approx(0.5, rel=0.05)
+    assert job.refused(60, 240) == 0
 
 
 @pytest.mark.parametrize("tells", [True, False], ids=["told", "found"])
@@ -314,7 +347,7 @@ def test_what_was_learned_survives_the_loss_of_the_account() -> None:
 class Slow:
     """A place at which another member is faster, once."""
 
-    by, members, paces, ahead = "me", 2, False, 0.0
+    by, members, ahead = "me", 2, 0.0
 
     def __init__(self, text: str) -> None:
         self.version, self.text = 1, text

@@ -213,6 +213,21 @@ class MembersAndModel(RuleBasedStateMachine):
         assert done == (off == 0)
         self.compare(seat)
 
+    @precondition(lambda self: self.figures)
+    @rule(
+        data=st.data(), seat=seats, delay=delays, left=st.integers(0, 40),
+        used=st.integers(-20, 5), ago=spans,
+    )  # fmt: skip
+    def lower(
+        self, data: st.DataObject, seat: int, delay: int, left: int, used: int, ago: int
+    ) -> None:
+        index = data.draw(st.integers(0, len(self.figures) - 1))
+        now = self.look(seat, delay)
+        word = (left, self.account.limits[index].used + used, now - ago)
+        self.models[seat].lower(now, index, *word)
+        self.cores[seat].lower(now, index, *word)
+        self.compare(seat)
+
     @rule(seat=seats, delay=delays, slots=st.one_of(st.none(), st.integers(1, 4)))
     def set_slots(self, seat: int, delay: int, slots: int | None) -> None:
         now = self.look(seat, delay)

@@ -17,7 +17,7 @@ from hypothesis.stateful import (
 )
 from kit.redis_servers import Server, binaries
 
-from xtremeflow.share.records import Ask, Row, Tried
+from xtremeflow.share.records import Ask, Rest, Row, Tried
 from xtremeflow.share.rows import described_from, status_from, taken_from, texts
 from xtremeflow.share.script import script
 from xtremeflow.share.timeline import Timeline
@@ -165,13 +165,14 @@ class ScriptAndPython(RuleBasedStateMachine):
             data.draw(st.just(0) | st.just(0) | ago), data.draw(few), data.draw(st.just(0) | ago),
             data.draw(st.integers(0, 1_000_000)), data.draw(st.sampled_from([100_000, 2_000_000])),
         )  # fmt: skip
+        rest = st.builds(Rest, st.sampled_from([-1.0, 0.0, 3.0, 30.0]), st.floats(-20, 200), ago)
         self.counts[member] += 1
         ask = Ask(
             self.counts[member], self.epoch, self.operations + ahead, self.generation, held,
             held + more, returned, count, exact, parts, trip, 2_000_000, tried,
             "7", f"epoch{next(_numbers)}",
             data.draw(units), data.draw(refunds), data.draw(units), data.draw(costs),
-            data.draw(units),
+            data.draw(units), data.draw(st.lists(rest, min_size=n, max_size=n)),
         )  # fmt: skip
         answer = self.both(span, "take", member, ask)
         if answer != ["unknown"]:

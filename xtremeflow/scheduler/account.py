@@ -10,7 +10,7 @@ from __future__ import annotations
 import weakref
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from math import isclose
 from typing import Any, NamedTuple, Protocol
@@ -19,10 +19,10 @@ from xtremeflow import _core
 from xtremeflow.learning.belief import Belief, belief_from, text_of
 from xtremeflow.learning.reading import Core
 from xtremeflow.share.holder import Holder
+from xtremeflow.share.records import Rest
+from xtremeflow.share.rests import APART, KEPT, Heard, Levels, Rests, Standing
 from xtremeflow.share.rows import Lesson
 from xtremeflow.values.limits import Definition
-
-KEPT, APART = 60.0, 0.03  # s: for which the units used are remembered, between two notes of them
 
 
 def check_keepable(limit: Definition) -> None:
@@ -43,24 +43,26 @@ class Believed(NamedTuple):
     used: Sequence[float]
 
 
-class AccountPlace(Protocol):
+class AccountPlace(Levels, Protocol):
     """The place of an account: shared memory, or a keeper.
 
     by       this member, in words
     members  their number when this one joined, itself included
     ahead    seconds by which its clock is ahead of the scheduler's
-    paces    whether limits have a pace there, see `Scheduler._pace`
     """
 
     by: str
     members: int
-    paces: bool
 
     @property
     def ahead(self) -> float: ...
     def believed(self, known: int) -> Believed | None: ...
     def definition(self, index: int) -> tuple[float, float]:
         """Returns the rate and the capacity of a limit."""
+        ...
+
+    def pace(self, index: int, most: float, **terms: float) -> None:
+        """Gives a limit a pace, see `Scheduler._pace`."""
         ...
 
     def learn(self, version: int | None, belief: str, lessons: Sequence[Lesson]) -> bool | None:
@@ -90,6 +92,7 @@ class SharedAccount:
         self._lessons: list[Lesson] = []
         self._after: list[Callable[[], None]] = []  # moves that follow the lessons
         self._outcome: bool | None = True  # of those sent last
+        self._rests = Rests(place)
         self._times: list[float] = []
         self._others: list[Sequence[float]] = []  # the units used by other members then
 
@@ -176,12 +179,27 @@ class SharedAccount:
         self._lessons.append((index, limit, level))
 
     def _pace(self, index: int, most: float, /, **terms: float) -> None:
-        if self._place.paces:
-            self._follow(partial(self._scheduler._pace, index, most, **terms))
+        self._follow(partial(self._place.pace, index, most, **terms))
 
-    def _told(self, index: int, remaining: float, /, **terms: Any) -> float:
-        """Levels that are told are not compared with those of the account: others move them."""
-        return 0.0
+    def _told(
+        self,
+        index: int,
+        remaining: float,
+        /,
+        *,
+        late: bool = False,
+        sent_at: float | None = None,
+        answered_at: float | None = None,
+        **_: Any,
+    ) -> float:
+        """Lowers the level of the account, if it contradicts the answer. It never raises it: the
+        calls of others that are on their way are not known. A `late` limit says too little of them
+        to lower it either."""
+        if late:
+            return 0.0
+        seen = self._scheduler._gauge(sent_at)
+        answered = seen.now if answered_at is None else answered_at
+        return self._rests.hear(index, Heard(remaining, seen.sent_at, answered))
 
     def _shut(self, index: int, seconds: float, /) -> None:
         self._scheduler._shut(index, seconds)
@@ -241,7 +259,7 @@ class SharedAccount:
 class InMemory:
     """An `AccountPlace` in the memory of this machine, whose members have one clock."""
 
-    ahead, paces = 0.0, True
+    ahead = 0.0
 
     def __init__(self, scheduler: _core.Scheduler, by: str) -> None:
         self._scheduler: _core.Scheduler = weakref.proxy(scheduler)
@@ -251,6 +269,16 @@ class InMemory:
     def believed(self, known: int) -> Believed | None:
         found = self._scheduler._believed(max(known, 0))
         return None if found is None else Believed(*found)
+
+    def standing(self) -> Standing | None:
+        found = self._scheduler._standing()
+        return None if found is None else Standing(*found)
+
+    def lower(self, index: int, rest: Rest) -> None:
+        self._scheduler._lower(index, *astuple(rest))
+
+    def pace(self, index: int, most: float, **terms: float) -> None:
+        self._scheduler._pace(index, most, **terms)
 
     def definition(self, index: int) -> tuple[float, float]:
         shared = self._scheduler._shared()
@@ -270,12 +298,7 @@ class InMemory:
 
 
 class AtKeeper:
-    """An `AccountPlace` at a keeper, with which the member's holder talks.
-
-    Limits have no pace there: a chunk is granted as soon as the levels let it pass.
-    """
-
-    paces = False
+    """An `AccountPlace` at a keeper, with which the member's holder talks."""
 
     def __init__(self, holder: Holder, members: int) -> None:
         self._holder, self.by = holder, f"member {holder.member[:8]}"
@@ -294,6 +317,15 @@ class AtKeeper:
     def definition(self, index: int) -> tuple[float, float]:
         _, amount, per, capacity = self._holder.agreed.limits[index]
         return amount / per, capacity
+
+    def standing(self) -> Standing | None:
+        return self._holder.standing
+
+    def lower(self, index: int, rest: Rest) -> None:
+        self._holder.tell(index, rest)
+
+    def pace(self, index: int, most: float, **terms: float) -> None:
+        self._holder.pace(index, most, **terms)
 
     def learn(self, version: int | None, belief: str, lessons: Sequence[Lesson]) -> bool | None:
         self._holder.learn(-1 if version is None else version, belief, lessons)

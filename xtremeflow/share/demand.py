@@ -10,6 +10,8 @@ from typing import Any
 from xtremeflow.learning.reading import UNLIMITED
 from xtremeflow.share.alone import PIECE
 from xtremeflow.share.keeper import Terms
+from xtremeflow.share.pace import Pace
+from xtremeflow.share.records import Ask
 from xtremeflow.share.rows import Taken
 from xtremeflow.share.timeline import CHUNK, ROUNDING
 from xtremeflow.values.limits import ByLimit, Definition
@@ -45,6 +47,7 @@ class Demand:
         self._rate = 0.0  # calls that come in a second
         self._not_before = 0.0  # the next chunk is not asked for earlier, in ns
         self._span = CHUNK / 1e6  # seconds of the gain that the chunks of all members have
+        self._paces: dict[int, Pace] = {}  # by the limits' indices
 
     def note(self, state: dict[str, Any]) -> None:
         """Notes how many calls have come."""
@@ -106,19 +109,19 @@ class Demand:
         ]
         return int(min((own / each for own, each in units), default=state["waiting"]))
 
-    # -- fairness
+    # -- turns
 
     @property
     def waits(self) -> float:
         """Seconds until its turn; 0 or less: it may ask."""
         return (self._not_before - self._clock()) / 1e9
 
-    def be_fair(
-        self, taken: Taken, limits: Sequence[Definition], start: int, only_part: bool
+    def follow(
+        self, ask: Ask, taken: Taken, limits: Sequence[Definition], start: int, only_part: bool
     ) -> None:
-        """Notes a chunk that begins at `start` (ns), and with it the member's next turn. By units,
-        a member whose call is larger than its chunk lets the others have theirs first. `only_part`:
-        it uses its part of the limits only."""
+        """Notes the chunk that an ask was given, which begins at `start` (ns), and with it the
+        member's next turn. By units, a member whose call is larger than its chunk lets the others
+        have theirs first. `only_part`: it uses its part of the limits only."""
         assert taken.chunk is not None
         self._not_before, self._span = 0.0, taken.span / 1e6
         rates = [amount / per for _, amount, per, _ in limits]
@@ -129,6 +132,29 @@ class Demand:
         others = max(taken.active, taken.waiting)  # with calls that wait, at low rates too
         if self._terms.fair == "units" and length > self._span / others:
             self._not_before = max(self._not_before, start + (length * others - self._span) * 1e9)
+        gap = self._gap(ask, taken, limits, start / 1e9, others)
+        if gap > 0 and taken.outage.interval == 0:
+            self._not_before = max(self._not_before, start + gap * 1e9)
+
+    def pace(self, index: int, pace: Pace) -> None:
+        """Lets the chunks of all members follow each other no faster, for one limit."""
+        self._paces[index] = pace.after(self._paces.get(index))
+
+    def _gap(
+        self, ask: Ask, taken: Taken, limits: Sequence[Definition], now: float, others: int
+    ) -> float:
+        """Returns the seconds after which the member's next chunk keeps its part of the paces. As
+        far as it knows, the others use as much, and have as many calls that wait."""
+        assert taken.chunk is not None
+        longest = 0.0
+        for i, pace in list(self._paces.items()):
+            _, amount, per, capacity = limits[i]
+            units = taken.chunk.units[i]
+            waiting = max(0.0, ask.head[i] + (ask.count - 1) * ask.mean[i] - units)
+            level = taken.chunk.levels[i] - units
+            gap = pace.gap(amount / per, capacity, others * units, level, others * waiting, now)
+            longest = max(longest, gap)
+        return longest
 
 
 def at_most(count: int, mean: Sequence[float], limits: Sequence[Definition], members: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import uuid
 import weakref
 from collections.abc import Callable, Sequence
@@ -22,10 +23,12 @@ from xtremeflow.share.alone import Alone
 from xtremeflow.share.demand import Demand, at_most
 from xtremeflow.share.keeper import Keeper, KeeperLoop, Terms, Unreachable, Unusable
 from xtremeflow.share.offset import US, Offset
+from xtremeflow.share.pace import Pace
 from xtremeflow.share.pauses import Pauses
 from xtremeflow.share.place import ShareError
-from xtremeflow.share.probing import Probing
-from xtremeflow.share.records import Ask
+from xtremeflow.share.probing import SHORTEST, Probing
+from xtremeflow.share.records import Ask, Rest
+from xtremeflow.share.rests import Standing, standing
 from xtremeflow.share.rows import (
     Described,
     Lesson,
@@ -68,6 +71,7 @@ class Holder:
         self.outages = 0
         self.reachable = False
         self.last: Taken | None = None
+        self._granted: Taken | None = None  # the last answer with a chunk
         self.agreed = Agreed(self._command, lambda: self._scheduler())
         self._keeper, self._clock, self._wake = keeper(self.member), loop.clock, loop.wake
         self._scheduler: Callable[[], _core.Scheduler | None] = lambda: None
@@ -163,6 +167,20 @@ class Holder:
         self.agreed.learn(version, belief, lessons)
         self.ask()
 
+    def tell(self, index: int, rest: Rest) -> None:
+        """Tells the rest that an answer tells with the next ask, unless a lower one is told."""
+        rest = replace(rest, at=self._offset.there(round(rest.at * 1e9)))
+        _, amount, per, _ = self.agreed.limits[index]
+        before = self._rests[index]
+        later = amount / per * (rest.at - before.at) / 1e6 - (rest.used - before.used)
+        if before.left < 0 or rest.left < before.left + later:
+            self._rests[index] = rest
+
+    def pace(self, index: int, most: float, *, seconds: float = 0.0, **terms: float) -> None:
+        """Keeps the member's part of a limit's pace, see `Pace`; with `seconds` for so long."""
+        until = self._clock() / 1e9 + seconds if seconds > 0 else math.inf
+        self._demand.pace(index, Pace(most, until=until, **terms))
+
     def close(self) -> None:
         """Leaves the account."""
         self._closed = True
@@ -172,6 +190,16 @@ class Holder:
     def ahead(self) -> float:
         """Seconds by which the keeper's clock is ahead of the scheduler's."""
         return self._offset.ahead
+
+    @property
+    def standing(self) -> Standing | None:
+        """The limits of the account, as the last answer tells them. None if that is not known, or
+        if levels were set since."""
+        last, granted = self.last, self._granted
+        era = self._epoch, self._pauses.generation
+        if last is None or granted is None or not era == last.era == granted.era:
+            return None
+        return standing(granted, last, self.agreed.limits, self._offset.here(last.now) / 1e9)
 
     # -- the conversation
 
@@ -241,7 +269,7 @@ class Holder:
         if self._until >= 0:
             seconds = min(seconds, max(0.0, (self._until - self._clock()) / 1e9) + 0.001)
         if self._demand.waits > 0:
-            seconds = min(seconds, self._demand.waits)
+            seconds = min(seconds, max(SHORTEST, self._demand.waits))
         seconds = min(seconds, self.probing.seconds)
         if not self._news.is_set():
             with suppress(asyncio.TimeoutError):
@@ -260,6 +288,7 @@ class Holder:
         """Gives nothing back, since levels were set meanwhile, or the account is another one."""
         self._unused = [0.0] * len(self.agreed.limits)
         self._refunded = [0.0] * len(self.agreed.limits)
+        self._rests = [Rest()] * len(self.agreed.limits)
 
     # -- asks
 
@@ -315,6 +344,7 @@ class Holder:
             head=wanted.head,
             mean=wanted.mean,
             used=tuple(float(used) for used in state["used"]),
+            told=tuple(self._rests),
         )
         self._keep_nothing()
         return ask
@@ -365,7 +395,8 @@ class Holder:
             self._until = until if until >= 0 else self._until
             if until < 0:
                 self._unused = [a + b for a, b in zip(self._unused, chunk.units, strict=True)]
-            self._demand.be_fair(taken, self.agreed.limits, start, self._alone.is_recent)
+            self._granted = taken
+            self._demand.follow(ask, taken, self.agreed.limits, start, self._alone.is_recent)
         elif ask.count > 0:
             scheduler._lease_asks(False, ask.want, 0)
         if taken.suspect and not await self._keeper.lives(taken.connection):

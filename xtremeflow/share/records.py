@@ -23,6 +23,7 @@ class Bucket:
     late: float = 0.0  # units that came back late, less those of long ago
     late_at: int = 0
     used: float = 0.0
+    lowered: float = 0.0  # units, by answers
 
     @property
     def rate(self) -> float:
@@ -59,6 +60,16 @@ class Tried:
     interval: int = 0
 
 
+@dataclass(frozen=True)
+class Rest:
+    """The rest of a limit, as an answer tells it: so much was left at an instant at which members
+    had used so much."""
+
+    left: float = -1.0  # below 0: no answer has told of it
+    used: float = 0.0
+    at: float = 0.0
+
+
 @dataclass
 class Ask:
     """An ask of a member. Vectors have a number for each limit."""
@@ -83,3 +94,4 @@ class Ask:
     head: Sequence[float]  # cost of the first of these calls,
     mean: Sequence[float]  # and the mean of the others
     used: Sequence[float]  # dispatched so far
+    told: Sequence[Rest]  # since the last ask, of each limit the one that allows least

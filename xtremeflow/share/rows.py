@@ -85,6 +85,12 @@ class Taken:
     outage: ToldOutage
     chunk: Chunk | None
     used: tuple[float, ...]
+    lowered: tuple[float, ...]
+
+    @property
+    def era(self) -> tuple[str, int]:
+        """What levels and units used belong to: levels were set since, if it is another one."""
+        return self.epoch, self.generation
 
 
 def taken_from(row: Row) -> Taken | None:
@@ -92,10 +98,9 @@ def taken_from(row: Row) -> Taken | None:
     if row[0] != "taken":
         return None
     start, numbers = _whole(row[HEADER - 1]), [float(value) for value in row[HEADER:]]
-    chunk, used = None, tuple(numbers)
+    chunk, n = None, len(numbers) // (4 if start >= 0 else 2)
     if start >= 0:
-        n = len(numbers) // 3
-        pairs, used = numbers[: 2 * n], tuple(numbers[2 * n :])
+        pairs = numbers[: 2 * n]
         chunk = Chunk(start, tuple(pairs[::2]), tuple(pairs[1::2]))
     return Taken(
         now=_whole(row[1]),
@@ -116,7 +121,8 @@ def taken_from(row: Row) -> Taken | None:
         seen=_whole(row[16]),
         outage=told_outage_from(row[17:22]),
         chunk=chunk,
-        used=used,
+        used=tuple(numbers[-2 * n : -n]),
+        lowered=tuple(numbers[-n:]),
     )
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xtremeflow.share.outage import Outage
-from xtremeflow.share.records import Ask, Bucket, Record, Row
+from xtremeflow.share.records import Ask, Bucket, Record, Rest, Row
 from xtremeflow.share.scores import Scores
 
 CHUNK = 200_000  # a chunk's calls cost the gain of this time, divided by the members, or more;
@@ -194,6 +194,19 @@ class Timeline:
             bucket.late += taken
             bucket.level = min(max(bucket.level, self._room(bucket)), bucket.level + taken + refund)
 
+    def _lower(self, rests: Sequence[Rest]) -> None:
+        """Lowers levels to the most that answers allow, which is the rest that they tell and the
+        gain since, less the units used since. A level that a refusal has set for the end of the
+        cooldown stays."""
+        for bucket, rest in zip(self.limits, rests, strict=True):
+            if rest.left >= 0 and not self.end == bucket.at > self.last:
+                gained = bucket.rate * (bucket.at - rest.at)
+                kept_free = bucket.capacity - self._room(bucket)
+                most = rest.left - kept_free + gained - (bucket.used - rest.used)
+                level = min(bucket.level, max(most, 0.0))  # no answer puts a bucket into debt
+                bucket.lowered += bucket.level - level
+                bucket.level = level
+
     # -- asks
 
     def take(self, now: int, member: str, ask: Ask) -> Row:
@@ -201,8 +214,8 @@ class Timeline:
 
         Returns "unknown" to one that is no member, else a row that `rows.Taken` names. It begins
         with "taken" and ends with the chunk: its start, or -1, for each limit the level at that
-        instant and the units; and the units used of each limit by all members. The fair number of
-        slots is -1 if no member waits for some.
+        instant and the units; and of each limit the units used by all members, and those by which
+        answers have lowered it. The fair number of slots is -1 if no member waits for some.
         """
         if not self.exists or member not in self.members:
             return ["unknown"]
@@ -215,6 +228,7 @@ class Timeline:
             self._restart(now, ask.token)
         elif ask.epoch == self.epoch and ask.generation == self.generation:
             self._give_back(now, ask.unused, ask.refunded)
+            self._lower(ask.told)
         if self.outage.hear(member, ask.tried, now, self.end):
             self._tell_outage()
         record.number, record.seen = ask.number, now
@@ -236,6 +250,7 @@ class Timeline:
         record.reply += [record.slots, self._fair(member), *suspect, *self.outage.told()]
         record.reply += chunk
         record.reply += [bucket.used for bucket in self.limits]
+        record.reply += [bucket.lowered for bucket in self.limits]
         return list(record.reply)
 
     def _restart(self, now: int, token: str) -> None:

@@ -57,6 +57,8 @@ XF_METHOD_DOOR(xf_scheduler_poked, self)
 XF_METHOD_DOOR(xf_scheduler_seats, self)
 XF_METHOD_DOOR(xf_scheduler_learn, self)
 XF_METHOD_DOOR(xf_scheduler_believed, self)
+XF_METHOD_DOOR(xf_scheduler_standing, self)
+XF_METHOD_DOOR(xf_scheduler_lower, self)
 XF_METHOD_DOOR(xf_scheduler_shared, self)
 XF_METHOD_DOOR(xf_scheduler_lease, self)
 XF_METHOD_DOOR(xf_scheduler_lease_look, self)
@@ -297,6 +299,17 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_believed($self, known, /)\n--\n\n"
                "Of its share: the version, the belief (None: `known` is the version), and the\n"
                "units of each limit that all members have used. None: it is in no share.")},
+    {"_standing", xf_scheduler_standing_locked, METH_NOARGS,
+     PyDoc_STR(
+         "_standing($self, /)\n--\n\n"
+         "The limits of its share: what changes when levels are set, an instant, and then the\n"
+         "units used, the levels, by how much answers have lowered these, and the rates.\n"
+         "None: it is in no share.")},
+    {"_lower", xf_scheduler_lower_locked, METH_VARARGS,
+     PyDoc_STR(
+         "_lower($self, index, left, used, at, /)\n--\n\n"
+         "Lowers a level of its share to the most that an answer allows: so much was left at\n"
+         "an instant at which all members had used so much.")},
     {"_shared", xf_scheduler_shared_locked, METH_NOARGS,
      PyDoc_STR("_shared($self, /)\n--\n\nThe account of its share, as a dict, or None.")},
     {NULL, NULL, 0, NULL},

@@ -7,6 +7,10 @@
 #include "binding/loop/loop.h"
 #include "binding/scheduler/limits.h"
 
+#include <math.h>
+
+enum { FIGURES = 4 }; /* of each limit, in _standing() */
+
 /* ---- joining and leaving ---- */
 
 /* -1 with an error set. */
@@ -189,6 +193,54 @@ PyObject *xf_scheduler_believed(PyObject *self, PyObject *known)
             : PyUnicode_DecodeUTF8((const char *)a->belief, (Py_ssize_t)a->n_belief, "replace");
     return Py_BuildValue("KNN", (unsigned long long)a->version, belief,
                          xf_units_from(used, a->n_limits));
+}
+
+PyObject *xf_scheduler_standing(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    const xf_gate *g = &s->core.gate;
+    if (g->share == NULL) {
+        Py_RETURN_NONE;
+    }
+    int64_t now = xf_port_now(s, NULL);
+    xf_share_refresh(&s->core.gate);
+    PyObject *rows[FIGURES];
+    for (int k = 0; k < FIGURES; k++) {
+        rows[k] = PyTuple_New(g->n_limits);
+    }
+    for (uint32_t i = 0; i < g->n_limits; i++) {
+        const xf_limit *l = &g->limits[i];
+        const double figures[FIGURES] = {(double)xf_share_used(g, i), xf_limit_level(l, now),
+                                         l->lowered, xf_limit_rate(l)};
+        for (int k = 0; k < FIGURES; k++) {
+            PyObject *figure = rows[k] == NULL ? NULL : PyFloat_FromDouble(figures[k]);
+            if (figure == NULL) {
+                Py_CLEAR(rows[k]);
+            } else {
+                PyTuple_SET_ITEM(rows[k], i, figure);
+            }
+        }
+    }
+    return Py_BuildValue("IdNNNN", g->resets, (double)now * 1e-9, rows[0], rows[1], rows[2],
+                         rows[3]);
+}
+
+PyObject *xf_scheduler_lower(PyObject *self, PyObject *args)
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    unsigned int i;
+    double left, used, at;
+    if (!PyArg_ParseTuple(args, "Iddd:_lower", &i, &left, &used, &at)) {
+        return NULL;
+    }
+    if (s->core.gate.share != NULL && i < s->core.gate.n_limits) {
+        int64_t now = xf_port_now(s, NULL);
+        xf_share_lower(&s->core.gate, i, (int64_t)ceil(left), (int64_t)used, (int64_t)(at * 1e9),
+                       now);
+        xf_look(&s->core, now);
+        xf_deliver(s);
+    }
+    Py_RETURN_NONE;
 }
 
 /* ---- what it tells ---- */

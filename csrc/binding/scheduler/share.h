@@ -12,6 +12,8 @@ PyObject *xf_scheduler_poked(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_seats(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_learn(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_believed(PyObject *self, PyObject *known);
+PyObject *xf_scheduler_standing(PyObject *self, PyObject *unused);
+PyObject *xf_scheduler_lower(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_shared(PyObject *self, PyObject *unused);
 
 /* How a share's memory is laid out, and what lies in it. */

@@ -96,7 +96,7 @@ function commands.take()
   end
   local n = #account.limits
   local unused, refunded = numbers(n), numbers(n)
-  ask.head, ask.mean, ask.used = numbers(n), numbers(n), numbers(n)
+  ask.head, ask.mean, ask.used, ask.told = numbers(n), numbers(n), numbers(n), numbers(3 * n)
   local rewound = ask.epoch == account.epoch and ask.operations > account.operations
   tick()
   record = member_of(member)
@@ -108,6 +108,7 @@ function commands.take()
     publish('', 'epoch')
   elseif ask.epoch == account.epoch and ask.generation == account.generation then
     give_back(unused, refunded)
+    lower(ask.told)
   end
   hear_tried(member, ask.tried)
   record.number, record.seen = ask.number, now
@@ -138,6 +139,9 @@ function commands.take()
   }
   for _, line in ipairs(account.limits) do
     record.reply[#record.reply + 1] = line.used
+  end
+  for _, line in ipairs(account.limits) do
+    record.reply[#record.reply + 1] = line.lowered
   end
   keep(member, record)
   save()

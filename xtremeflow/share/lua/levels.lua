@@ -60,6 +60,19 @@ local function give_back(unused, refunded)
   end
 end
 
+local function lower(rests)
+  for i, line in ipairs(account.limits) do
+    local left, used, at = rests[3 * i - 2], rests[3 * i - 1], rests[3 * i]
+    if left >= 0 and not (line.at == account['end'] and line.at > now) then
+      local gained = rate_of(line) * (line.at - at)
+      local most = left - (line.capacity - room_of(line)) + gained - (line.used - used)
+      local level = math.min(line.level, math.max(most, 0))
+      line.lowered = line.lowered + line.level - level
+      line.level = level
+    end
+  end
+end
+
 local function lengthen(ask)
   local longer = math.min(LONGEST, TRIPS * ask.trip) - account.span
   if longer > 0 then

@@ -10,7 +10,7 @@ local function begin(token, limits, slots)
   for i, limit in ipairs(limits) do
     account.limits[i] = {
       name = limit[1], amount = limit[2], per = limit[3], capacity = limit[4], level = 0, at = now,
-      late = 0, late_at = now, used = 0,
+      late = 0, late_at = now, used = 0, lowered = 0,
     }
   end
   redis.call('DEL', KEYS[2], KEYS[3], KEYS[4], KEYS[5])
