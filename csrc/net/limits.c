@@ -223,12 +223,11 @@ bool xf_quotas_read(xf_quotas *quotas, const char *head, size_t size, double now
                 continue;
             }
             xf_text t = {q->of[kind].text, q->of[kind].text + q->of[kind].size};
-            xf_reading reading = !is_plain(t) ? XF_ODD
-                                 : kind == XF_QUOTA_RESET
+            xf_reading reading = kind == XF_QUOTA_RESET
                                      ? read_reset(t, &at, &q->of[kind].value, &q->bare)
                                      : xf_read_number(t, &q->of[kind].value);
-            if (reading == XF_ODD) {
-                return false;
+            if (reading == XF_ODD || (reading == XF_NOTHING && !is_plain(t))) {
+                return false; /* all that is found is plain */
             }
             q->of[kind].said = reading == XF_FOUND;
         }

@@ -40,29 +40,38 @@ static double decimal(uint64_t digits, int behind)
 
 enum { MOST_DIGITS = 19, MOST_BEHIND = 17 };
 
+/* Takes a row of digits and puts them behind those in `digits`. Returns how many there are. */
+static size_t take_row(xf_text *t, uint64_t *digits)
+{
+    const char *p = t->at, *end = t->end;
+    uint64_t all = *digits;
+    for (; p < end && is_digit(*p); p++) {
+        all = all * 10 + (uint64_t)(*p - '0'); /* of too many digits any number */
+    }
+    const size_t count = (size_t)(p - t->at);
+    *digits = all;
+    t->at = p;
+    return count;
+}
+
 /* Digits, with at most one point among or beside them. */
 static xf_reading take_decimal(xf_text *t, double *value, bool *is_whole)
 {
-    const char *p = t->at;
+    xf_text rest = *t;
     uint64_t digits = 0;
-    int count = 0, behind = -1;
-    for (; p < t->end && (is_digit(*p) || (*p == '.' && behind < 0)); p++) {
-        if (*p == '.') {
-            behind = 0;
-            continue;
-        }
-        if (++count > MOST_DIGITS || behind == MOST_BEHIND) {
-            return XF_ODD;
-        }
-        digits = digits * 10 + (uint64_t)(*p - '0');
-        behind += behind >= 0;
+    const size_t before = take_row(&rest, &digits);
+    const bool has_point = rest.at < rest.end && *rest.at == '.';
+    rest.at += has_point;
+    const size_t behind = has_point ? take_row(&rest, &digits) : 0;
+    if (before + behind > MOST_DIGITS || behind > MOST_BEHIND) {
+        return XF_ODD;
     }
-    if (!count) {
+    if (before + behind == 0) {
         return XF_NOTHING;
     }
-    *value = decimal(digits, behind);
-    *is_whole = behind < 0;
-    t->at = p;
+    *value = decimal(digits, (int)behind);
+    *is_whole = !has_point;
+    *t = rest;
     return XF_FOUND;
 }
 
