@@ -151,6 +151,22 @@ static PyObject *parts_of(const xf_used *used, int64_t at)
     return parts;
 }
 
+/* The same parts at another instant. The numbers are shared, since thousands of calls are kept. */
+static PyObject *parts_at(PyObject *parts, int64_t at)
+{
+    PyObject *other = PyTuple_New(PyTuple_GET_SIZE(parts));
+    PyObject *when = other != NULL ? PyFloat_FromDouble(seconds(at)) : NULL;
+    if (when == NULL) {
+        Py_XDECREF(other);
+        return NULL;
+    }
+    PyTuple_SET_ITEM(other, 0, when);
+    for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(parts); i++) {
+        PyTuple_SET_ITEM(other, i, Py_NewRef(PyTuple_GET_ITEM(parts, i)));
+    }
+    return other;
+}
+
 static PyObject *used_of(xf_module *st, const xf_used *used)
 {
     PyObject *const fields[] = {
@@ -208,8 +224,8 @@ static int gather(xf_module *st, const xf_unread *u, gathered *g)
     if (!u->is_settled) {
         return 0;
     }
-    if (append(g->sent, parts_of(&u->used, u->dispatched)) < 0 ||
-        append(g->ended, parts_of(&u->used, u->now)) < 0) {
+    PyObject *sent = parts_of(&u->used, u->dispatched);
+    if (append(g->sent, sent) < 0 || append(g->ended, parts_at(sent, u->now)) < 0) {
         return -1;
     }
     bool is_doubtful = false;
