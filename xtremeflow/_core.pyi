@@ -64,10 +64,7 @@ class Scheduler:
     def _exchange(
         self,
         coro: Coroutine[Any, Any, Any],
-        terms: Callable[
-            [Any],
-            _Terms,
-        ],
+        terms: Callable[[Any], _Terms],
         answered: Callable[..., Coroutine[Any, Any, tuple[Any, bool]] | None],
         request: object,
         /,

@@ -1,4 +1,4 @@
-"""The life of a prefix in seconds: that of its provider's rules, or the one that a call asks for."""
+"""The life of a prefix in seconds: that of its provider's rules, or that which a call asks for."""
 
 from __future__ import annotations
 

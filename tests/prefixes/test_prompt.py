@@ -212,6 +212,22 @@ def test_a_prefix_that_goes_on_from_a_shorter_one_is_a_branch_of_it() -> None:
     assert trunk_of("vllm") is not None
 
 
+def test_the_lengths_of_trunks_are_known() -> None:
+    """A system prompt, a document and a section of 2,048 characters each, and a question of one."""
+    groups = Groups(Prefixes(provider="vllm"), json.loads, lambda: 0.0)
+    seen = [
+        groups.see("http://a/v1/completions", json.dumps({"model": "m", "prompt": prompt}).encode())
+        for a in "AB" for b in "AB" for c in "AB"
+        for prompt in ["s" * 2048 + a * 2048 + b * 2048 + c]
+    ]  # fmt: skip
+    found = [groups.grouped(each, 1536) for each in seen if each is not None]
+    assert len(found) == 8
+    for each in found:
+        assert each is not None
+        key: Any = each.key
+        assert (each.tokens, key.trunk_tokens, key.trunk.trunk_tokens) == (1535, 1023, 511)
+
+
 def test_with_a_key_of_its_own_a_prefix_goes_to_another_machine_than_its_trunk() -> None:
     assert trunk_of("openai") is None
 

@@ -11,7 +11,7 @@ from math import ceil
 from typing import Any, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
 
-from xtremeflow.prefixes.branches import branch
+from xtremeflow._core import Branch
 from xtremeflow.prefixes.marks import Ends
 from xtremeflow.prefixes.prompt import Prompt, api_of, marked_prompt_of, prompt_of
 from xtremeflow.prefixes.tree import CHUNK, Node, Window, digests_of, shared
@@ -25,6 +25,7 @@ logger = logging.getLogger("xtremeflow")
 
 WINDOW = 4096  # calls that are compared
 _CHARACTERS_PER_TOKEN = 4  # as long as nothing else is known
+_DENSITY = 1 / _CHARACTERS_PER_TOKEN
 _HIT = 0.8  # of the expected tokens; fewer are those of a template that all prompts have
 _MISSES = 2  # of a group's calls, the first of which may have met a cold machine
 _WITHOUT = 3  # groups without a hit and none with one, after which prefixes are of no use
@@ -92,14 +93,15 @@ class Seen(NamedTuple):
 class Group:
     """Calls that share a prefix.
 
-    trunk   the key of the shorter prefix that it goes on from; None if there is none
+    trunk   the key of the shorter prefix that it goes on from, and its tokens; None if there is
+            none
     minute  the last one in which a call has come, and the calls in it
     misses  calls that should have found the prefix and did not; None once one has found it
     """
 
     model: str
     digest: int
-    trunk: Hashable = None
+    trunk: tuple[Hashable, int] | None = None
     minute: int = -1
     in_minute: int = 0
     misses: int | None = 0
@@ -254,14 +256,14 @@ class Groups:
             return None
         length = min(node.end * CHUNK, len(prompt.text))
         share = length / prompt.size
-        tokens = length // _CHARACTERS_PER_TOKEN
-        if input_tokens is not None:
-            tokens = int(share * input_tokens)
-        group = self._group(node, seen)
+        density = _DENSITY if input_tokens is None else input_tokens / prompt.size
+        tokens = int(length * density)
+        group = self._group(node, seen, density)
         shard = self._shard(group, node, seen)
         key: Hashable = (node.digest, shard)
         if group.trunk is not None:
-            key = branch(group.trunk, key)
+            trunk, trunk_tokens = group.trunk
+            key = Branch((trunk, key, trunk_tokens))
         grouped = Grouped(group, key, tokens, share, rules.lifetime_of(prompt.ttl), seen)
         provider = seen.place.provider
         if provider is not None and provider.cache_key and not seen.body.get("prompt_cache_key"):
@@ -272,10 +274,10 @@ class Groups:
             grouped.marked = self._ends.mark(seen.body, seen.ends, least)
         return grouped
 
-    def _group(self, node: Node, seen: Seen) -> Group:
+    def _group(self, node: Node, seen: Seen, density: float) -> Group:
         group = self._groups.get(node.digest)
         if group is None:
-            trunk = _trunk_of(node, seen.rules)
+            trunk = _trunk_of(node, seen.rules, density)
             group = self._groups[node.digest] = Group(seen.body["model"], node.digest, trunk)
             if self._scheduler is not None:
                 self._scheduler._give_way(seen.rules.per_minute is not None)
@@ -342,9 +344,10 @@ def _rules_of(place: Place, model: str) -> CacheRules | None:
     return place.rules[model]
 
 
-def _trunk_of(node: Node, rules: CacheRules) -> Hashable:
-    """Returns the key of the prefix that this one goes on from. None if there is none, or if it
-    could not be read: it has no mark of its own, or another key leads to another machine."""
+def _trunk_of(node: Node, rules: CacheRules, density: float) -> tuple[Hashable, int] | None:
+    """Returns the key of the prefix that this one goes on from, and its tokens. None if there is
+    none, or if it could not be read: it has no mark of its own, or another key leads to another
+    machine."""
     if rules.marked or rules.keyed or rules.per_minute is not None:
         return None
     path: list[Node] = []
@@ -354,11 +357,12 @@ def _trunk_of(node: Node, rules: CacheRules) -> Hashable:
         if above is not None:
             path.append(above)
             above = above.parent
-    key: Hashable = None
+    trunk: tuple[Hashable, int] | None = None
     for each in reversed(path):
         own = (each.digest, 0)
-        key = own if key is None else branch(key, own)
-    return key
+        key = own if trunk is None else Branch((trunk[0], own, trunk[1]))
+        trunk = key, int(each.end * CHUNK * density)
+    return trunk
 
 
 def _chunks(rules: CacheRules) -> int:
