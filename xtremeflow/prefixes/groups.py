@@ -17,7 +17,6 @@ from xtremeflow.prefixes.prompt import Prompt, api_of, marked_prompt_of, prompt_
 from xtremeflow.prefixes.tree import CHUNK, Node, Window, digests_of, shared
 from xtremeflow.providers import PROVIDERS, Provider, provider_at
 from xtremeflow.providers.provider import CacheRules
-from xtremeflow.values.forms import is_object
 from xtremeflow.values.limits import MINUTE, Limit
 from xtremeflow.values.usage import Usage
 
@@ -74,7 +73,8 @@ class Place(NamedTuple):
     rules: dict[str, CacheRules | None]
 
 
-class Seen(NamedTuple):
+@dataclass(slots=True)
+class Seen:
     """A call whose prompt was read.
 
     end   where it ends in the tree
@@ -197,8 +197,7 @@ class Groups:
         if len(content) < place.least:
             return None
         try:
-            body = self._decode(content) if body is None else body
-            return self._seen(place, body, content) if is_object(body) else None
+            return self._seen(place, self._decode(content) if body is None else body, content)
         except (ValueError, RecursionError, AttributeError, TypeError):
             return None  # the provider will say what is wrong with it
 
@@ -259,8 +258,8 @@ class Groups:
         density = _DENSITY if input_tokens is None else input_tokens / prompt.size
         tokens = int(length * density)
         group = self._group(node, seen, density)
-        shard = self._shard(group, node, seen)
-        key: Hashable = (node.digest, shard)
+        shard = 0 if rules.per_minute is None else self._shard(group, node, seen, rules.per_minute)
+        key: Hashable = (group.digest, shard)
         if group.trunk is not None:
             trunk, trunk_tokens = group.trunk
             key = Branch((trunk, key, trunk_tokens))
@@ -275,21 +274,22 @@ class Groups:
         return grouped
 
     def _group(self, node: Node, seen: Seen, density: float) -> Group:
-        group = self._groups.get(node.digest)
+        digest = node.digest
+        group = self._groups.get(digest)
         if group is None:
             trunk = _trunk_of(node, seen.rules, density)
-            group = self._groups[node.digest] = Group(seen.body["model"], node.digest, trunk)
+            group = self._groups[digest] = Group(seen.body["model"], digest, trunk)
             if self._scheduler is not None:
                 self._scheduler._give_way(seen.rules.per_minute is not None)
             if len(self._groups) > WINDOW:
                 self._groups.popitem(last=False)
         return group
 
-    def _shard(self, group: Group, node: Node, seen: Seen) -> int:
-        """Returns which of the group's machines the call goes to. Each takes so many calls a minute
+    def _shard(self, group: Group, node: Node, seen: Seen, most: int) -> int:
+        """Returns which of the group's machines the call goes to. Each takes `most` calls a minute
         from one key, and the others would meet a cold one."""
-        provider, most = seen.place.provider, seen.rules.per_minute
-        if most is None or provider is None or not provider.cache_key:
+        provider = seen.place.provider
+        if provider is None or not provider.cache_key:
             return 0
         minute = int(self._now() // 60)
         if minute != group.minute:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, TypeAlias
 
 from xtremeflow.values.forms import is_array, is_object
 
@@ -13,16 +15,17 @@ Json = Mapping[str, Any]
 _API = re.compile(r"/(chat/completions|completions|responses|messages)/?(?:\?|$)")
 
 # A prefix is not read by calls that differ in one of these.
-_SETTINGS = (
+_SETTINGS = {
     "model", "reasoning_effort", "reasoning", "thinking", "response_format", "text",
     "output_config", "output_format", "tool_choice", "service_tier", "prompt_cache_key",
-)  # fmt: skip
+}  # fmt: skip
 
 NEXT = "\x1e"  # between two blocks
 SAID = "\x1f"  # between the speaker and the words
 
 
-class Prompt(NamedTuple):
+@dataclass(slots=True)
+class Prompt:
     """A prompt.
 
     settings  the hash of the settings that a cached prefix depends on
@@ -41,6 +44,8 @@ class Prompt(NamedTuple):
 #: the key (or the list and the index) under which it stands there.
 Block: TypeAlias = tuple[str, Any, Any]
 
+_text_of = itemgetter(0)
+
 
 def api_of(url: str) -> str | None:
     """Returns the API behind a URL: "chat/completions", "completions", "responses", "messages"."""
@@ -50,10 +55,9 @@ def api_of(url: str) -> str | None:
 
 def prompt_of(body: Json) -> Prompt:
     """Reads a decoded body: its tools, its system prompt, its messages, without cache marks."""
-    text = NEXT.join([text for text, _, _ in blocks_of(body)])
+    text = NEXT.join(map(_text_of, blocks_of(body)))
     options = body.get("prompt_cache_options")
-    ttl = options.get("ttl") if is_object(options) else None
-    return Prompt(settings_of(body), text, len(text), ttl)
+    return Prompt(settings_of(body), text, len(text), _ttl_in(options) if options else None)
 
 
 def marked_prompt_of(body: Json) -> Prompt | None:
@@ -65,8 +69,11 @@ def marked_prompt_of(body: Json) -> Prompt | None:
         blocks.pop()
     if not blocks:
         return None
-    ttl = mark.get("ttl") if is_object(mark) else None
-    return Prompt(settings_of(body), NEXT.join([text for text, _, _ in blocks]), size, ttl)
+    return Prompt(settings_of(body), NEXT.join(map(_text_of, blocks)), size, _ttl_in(mark))
+
+
+def _ttl_in(options: Any) -> object:
+    return options.get("ttl") if is_object(options) else None
 
 
 def _mark_of(block: Block) -> Any:
@@ -139,5 +146,9 @@ _ONLY_TEXT = {"type", "text", "cache_control"}
 
 
 def settings_of(body: Json) -> int:
-    """Returns the hash of the settings that a cached prefix depends on."""
-    return hash(tuple([(name, repr(body[name])) for name in _SETTINGS if name in body]))
+    """Returns the hash of the settings that a cached prefix depends on, in whatever order."""
+    digest = 0
+    for name, value in body.items():
+        if name in _SETTINGS:
+            digest ^= hash((name, repr(value)))
+    return digest

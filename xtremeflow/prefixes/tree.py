@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from array import array
 from collections import deque
+from collections.abc import Sequence
 
 CHUNK = 512
 """Characters: some 128 tokens, the unit of most caches."""
@@ -16,10 +17,10 @@ CHUNK = 512
 _BRANCH = 2  # chunks; what shorter stretches have in common is chance: "What is the ..."
 
 
-def digests_of(settings: int, text: str) -> array[int]:
+def digests_of(settings: int, text: str) -> list[int]:
     """Returns the rolling hashes of a prompt; the last chunk may be shorter."""
     digest = settings
-    found = array("q")
+    found: list[int] = []
     for at in range(0, len(text), CHUNK):
         digest = hash((digest, text[at : at + CHUNK]))
         found.append(digest)
@@ -61,7 +62,7 @@ class Window:
     def __len__(self) -> int:
         return len(self._ends)
 
-    def add(self, digests: array[int]) -> Node:
+    def add(self, digests: Sequence[int]) -> Node:
         """Adds a call. Returns the node at which its prompt ends. O(log n) for each node on the
         way, however many others there are."""
         if len(self._ends) >= self._size:
@@ -71,13 +72,11 @@ class Window:
         while at < len(digests):
             child = node.children.get(digests[at])
             if child is None:
-                node.children[digests[at]] = child = Node(node, digests[at:], 0)
-            else:
-                alike = _alike(child.digests, digests, at)
-                if alike < len(child.digests):
-                    child = _split(child, alike)
+                node.children[digests[at]] = child = Node(node, array("q", digests[at:]), 0)
+            elif child.end > len(digests) or child.digests[-1] != digests[child.end - 1]:
+                child = _split(child, _alike(child.digests, digests, at))
             child.calls += 1
-            at += len(child.digests)
+            at = child.end
             node = child
         self._ends.append(node)
         return node
@@ -86,22 +85,21 @@ class Window:
 def shared(end: Node, least: int) -> Node | None:
     """Returns the longest stretch that a prompt which ends at `end` has in common with another one
     of the window, of `least` chunks or more; None if there is none."""
+    least = max(least, 1)
     node: Node | None = end
     while node is not None and node.calls < 2:
         node = node.parent
     while node is not None and node.parent is not None and len(node.digests) < _BRANCH:
-        if node.parent.end < max(least, 1):
+        if node.parent.end < least:
             break
         node = node.parent
-    return None if node is None or node.end < max(least, 1) else node
+    return None if node is None or node.end < least else node
 
 
-def _alike(stretch: array[int], digests: array[int], at: int) -> int:
+def _alike(stretch: Sequence[int], digests: Sequence[int], at: int) -> int:
     """Returns how many hashes of a stretch are those of `digests` from `at` on, one at least."""
     low, high = 1, min(len(stretch), len(digests) - at)
-    if stretch[high - 1] == digests[at + high - 1]:
-        return high  # each hash stands for all before it
-    while low < high:
+    while low < high:  # each hash stands for all before it
         middle = (low + high + 1) // 2
         if stretch[middle - 1] == digests[at + middle - 1]:
             low = middle
