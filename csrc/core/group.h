@@ -9,10 +9,11 @@
  * next call to be admitted finds it out.
  *
  * If the leader ends before the prefix can be read, the group is cold, and the next call leads. A
- * hold has a bound. Leaders that fail one after another share one, so they hold no call for longer.
- * A refusal by the provider does not count: the cooldown holds all calls back. After its bound a
- * hold *lapses*: the group counts as warm. The callers give both times, in ns. Where they change
- * them while it warms, the old ones count for that hold. A group with a bound of 0 is never held.
+ * hold has a bound, which counts from the leader's admission: the wait for its dispatch is a part
+ * of it. Leaders that fail one after another share one, so they hold no call for longer. A refusal
+ * by the provider does not count: the cooldown holds all calls back. After its bound a hold
+ * *lapses*: the group counts as warm. The callers give both times, in ns. Where they change them
+ * while it warms, the old ones count for that hold. A group with a bound of 0 is never held.
  *
  * A warm group *fades* some time before it is cold, if calls of it wait by then: the first one goes
  * before older calls of other groups, and so prolongs the life, see queue.h. That time is counted
@@ -22,7 +23,8 @@
  * A group may be a *branch*: its prefix goes on from a shorter one, that of its *trunk*, which may
  * be a branch itself. The leader of a branch writes the prefix of a cold trunk, too, so it leads
  * both, and all calls of the trunk and of its other branches are held until the trunk is warm. Then
- * each branch has a leader that reads the trunk.
+ * each branch has a leader that reads the trunk. So a call may wait for one hold after another,
+ * that of each trunk and that of its group.
  *
  * A group is known by its index, and lives until it is closed, its last call has ended, and its
  * last branch is gone. All functions are O(1), but for those of a call: O(its group's trunks).
