@@ -313,6 +313,28 @@ def test_a_short_outage_lets_no_call_pass_that_the_limit_does_not(seconds: float
     assert times[-1] - times[0] < 3.9 + 3.5
 
 
+def test_a_member_that_finds_the_account_lost_counts_those_that_are_still_alone() -> None:
+    async def main() -> list[float]:
+        share = TimelineShare(Network(0.001))
+        *busy, idle = (RequestRateScheduler(max_rps=100, share=share) for _ in range(4))
+        for place, member in enumerate(busy):
+            member._leased.holder._alone._chance.seed(place)  # type: ignore[union-attr]
+        calls = [member.submit(now()) for _ in range(300) for member in busy]
+        for _ in range(5):
+            await asyncio.sleep(0.5)
+            share.network.broken = Unreachable("killed", refused=True)
+            share.timeline.exists = False
+            await asyncio.sleep(0.5)
+            share.network.broken = None
+            calls += [idle.submit(now()) for _ in range(40)]
+            await asyncio.sleep(1)
+        times = sorted(await asyncio.gather(*calls))
+        await done(*busy, idle)
+        return times
+
+    assert overdrawn(run(main()), 100) == 0
+
+
 def test_members_that_lose_the_keeper_while_others_have_not_joined_again_count_them() -> None:
     async def main() -> list[float]:
         share = TimelineShare(Network(0.001))
@@ -330,7 +352,7 @@ def test_members_that_lose_the_keeper_while_others_have_not_joined_again_count_t
         await done(*members)
         return times
 
-    assert overdrawn(run(main()), 100) <= 10  # one for each loss of the account
+    assert overdrawn(run(main()), 100) == 0
 
 
 def test_a_fault_on_the_way_is_told_and_ends_no_membership(

@@ -64,6 +64,12 @@ class Alone:
             for units, (_, amount, per, capacity) in zip(used, limits, strict=True)
         ]
 
+    def lose(self, members: int) -> None:
+        """Notes that the account was lost. Of its `members` some may have noticed before, and may
+        still be alone."""
+        self.members = max(members, self.members)
+        self._parts_until = self._clock() + LATEST * 1e9
+
     # -- tries to connect
 
     @property
@@ -86,8 +92,8 @@ class Alone:
 
     @property
     def is_recent(self) -> bool:
-        """Whether the outage ended a moment ago. Other members may not have noticed yet, so each
-        uses only its part."""
+        """Whether an outage ended, or the account was lost, a moment ago. Others may not have
+        noticed yet, so each member uses only its part."""
         return self._clock() < self._parts_until
 
     def grant(

@@ -117,18 +117,18 @@ class Demand:
         return (self._not_before - self._clock()) / 1e9
 
     def follow(
-        self, ask: Ask, taken: Taken, limits: Sequence[Definition], start: int, only_part: bool
+        self, ask: Ask, taken: Taken, limits: Sequence[Definition], start: int, parts: int
     ) -> None:
         """Notes the chunk that an ask was given, which begins at `start` (ns), and with it the
         member's next turn. By units, a member whose call is larger than its chunk lets the others
-        have theirs first. `only_part`: it uses its part of the limits only."""
+        have theirs first. Of so many `parts` of the limits it uses one only; 0: it uses all."""
         assert taken.chunk is not None
         self._not_before, self._span = 0.0, taken.span / 1e6
         rates = [amount / per for _, amount, per, _ in limits]
         units = taken.chunk.units
         length = max((u / rate for u, rate in zip(units, rates, strict=True)), default=0.0)
-        if only_part:
-            self._not_before = start + length * taken.members * 1e9
+        if parts > 0:
+            self._not_before = start + length * max(parts, taken.members) * 1e9
         others = max(taken.active, taken.waiting)  # with calls that wait, at low rates too
         if self._terms.fair == "units" and length > self._span / others:
             self._not_before = max(self._not_before, start + (length * others - self._span) * 1e9)

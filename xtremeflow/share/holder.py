@@ -124,6 +124,8 @@ class Holder:
             self._epoch, self._operations = described.epoch, described.operations
             self._pauses.generation = described.generation
             self._first_end = self._offset.here(described.end) if described.end else 0
+        elif described.epoch != self._epoch:
+            self._alone.lose(self.last.members if self.last is not None else 1)
         self.reachable = self._must_speak = True
         return described
 
@@ -396,7 +398,8 @@ class Holder:
             if until < 0:
                 self._unused = [a + b for a, b in zip(self._unused, chunk.units, strict=True)]
             self._granted = taken
-            self._demand.follow(ask, taken, self.agreed.limits, start, self._alone.is_recent)
+            parts = self._alone.members if self._alone.is_recent else 0
+            self._demand.follow(ask, taken, self.agreed.limits, start, parts)
         elif ask.count > 0:
             scheduler._lease_asks(False, ask.want, 0)
         if taken.suspect and not await self._keeper.lives(taken.connection):
