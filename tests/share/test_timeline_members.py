@@ -294,6 +294,22 @@ def test_without_an_answer_members_go_on_at_their_part(on_outage: str, refused: 
     assert long == (pytest.approx(350, rel=0.05) if on_outage == "share" and refused else 0)
 
 
+def test_members_wait_for_longer_than_the_steps_of_a_clock_that_runs_for_months() -> None:
+    async def main() -> list[float]:
+        share = TimelineShare(Network(0.001), Terms(on_outage="wait"))
+        members = [RequestRateScheduler(max_rps=100, share=share) for _ in range(4)]
+        calls = [member.submit(now()) for _ in range(50) for member in members]
+        await asyncio.sleep(0.5)
+        share.network.broken = Unreachable("cut")
+        await asyncio.sleep(20)  # would never be over: for a wait of 1 ns its clock does not move
+        share.network.broken = None
+        times = await asyncio.gather(*calls)
+        await done(*members)
+        return sorted(times)
+
+    assert overdrawn(run(main(), start=3e7), 100, 1) == 0
+
+
 @pytest.mark.parametrize("seconds", [0.05, 0.3, 0.5, 1, 3])
 def test_a_short_outage_lets_no_call_pass_that_the_limit_does_not(seconds: float) -> None:
     async def main() -> list[float]:

@@ -26,7 +26,7 @@ from xtremeflow.share.offset import US, Offset
 from xtremeflow.share.pace import Pace
 from xtremeflow.share.pauses import Pauses
 from xtremeflow.share.place import ShareError
-from xtremeflow.share.probing import SHORTEST, Probing
+from xtremeflow.share.probing import Probing
 from xtremeflow.share.records import Ask, Rest
 from xtremeflow.share.rests import Standing, standing
 from xtremeflow.share.rows import (
@@ -47,6 +47,7 @@ BUSY, IDLE = 1.0, 10.0  # seconds between two asks of a member that holds or wan
 BUSY_PATIENCE, IDLE_PATIENCE = 2_500_000, 25_000_000  # microseconds
 FEW = 16  # members
 LOOK = 0.05  # seconds between two looks of a member that goes on alone
+SHORTEST = 1e-5  # seconds of a wait: for less, the clock of a loop that runs for long may not move
 
 
 class Holder:
@@ -271,11 +272,14 @@ class Holder:
         if self._until >= 0:
             seconds = min(seconds, max(0.0, (self._until - self._clock()) / 1e9) + 0.001)
         if self._demand.waits > 0:
-            seconds = min(seconds, max(SHORTEST, self._demand.waits))
-        seconds = min(seconds, self.probing.seconds)
+            seconds = min(seconds, self._demand.waits)
+        await self._wait_for_news(min(seconds, self.probing.seconds))
+
+    async def _wait_for_news(self, most: float) -> None:
+        """Waits for news: at most so many seconds."""
         if not self._news.is_set():
             with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._news.wait(), seconds)
+                await asyncio.wait_for(self._news.wait(), max(SHORTEST, most))
         self._news.clear()
 
     def _collect(self, state: dict[str, Any]) -> None:
@@ -472,9 +476,7 @@ class Holder:
                 self._alone.put_off()
             if self.terms.on_outage == "share" and self._alone.may_go_on(refused):
                 self._grant_alone()
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._news.wait(), min(LOOK, self._alone.seconds))
-            self._news.clear()
+            await self._wait_for_news(min(LOOK, self._alone.seconds))
         if self.reachable:
             self._owe()
             logger.warning("the share %r answers again", self.name)

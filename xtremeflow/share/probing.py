@@ -18,7 +18,6 @@ from xtremeflow.share.records import Tried
 from xtremeflow.share.rows import ToldOutage
 
 NEVER = -1  # to the scheduler
-SHORTEST = 1e-5  # seconds: for less, a loop's clock may not move
 
 
 class Probing:
@@ -98,7 +97,7 @@ class Probing:
         follows = self._offset.here(self.told.next)
         if self.told.interval > 0 and self.told.prober == self._member and follows > now:
             at = min(at, follows)
-        return max(SHORTEST, (at - now) / 1e9)
+        return max(0.0, (at - now) / 1e9)
 
     def may_ask(self) -> bool:
         """Whether to ask for a call that waits, beside speaking from time to time."""
