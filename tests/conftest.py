@@ -11,6 +11,8 @@ import os
 import pytest
 from hypothesis import settings
 
+from xtremeflow.testing import VirtualClockLoop
+
 settings.register_profile("xtremeflow", deadline=None, derandomize="CI" in os.environ)
 settings.load_profile("xtremeflow")
 
@@ -34,3 +36,9 @@ def _the_log_is_as_imported() -> None:
         each.setLevel(level)
         each.propagate = propagate
         each.handlers = list(handlers)
+
+
+@pytest.fixture(autouse=True)
+def _the_virtual_clock_is_no_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A test that lets months pass does not leave the next one a clock with coarse steps."""
+    monkeypatch.setattr(VirtualClockLoop, "_latest", 0.0)
