@@ -332,7 +332,7 @@ void xf_limit_lower(xf_limit *l, int64_t left, int64_t used, int64_t at, int64_t
     if (most < l->bucket.level && l->bucket.level > 0) { /* no answer puts a bucket into debt */
         most = most > 0 ? most : 0;
         l->lowered += (double)(l->bucket.level - most) / (double)l->def.unit;
-        xf_bucket_set(&l->bucket, refill_of(l), most);
+        l->bucket.level = (int64_t)most;
     }
 }
 
