@@ -132,7 +132,7 @@ def test_a_limit_that_blocks_for_long_is_no_bucket() -> None:
 def test_a_told_rate_is_believed_of_every_bucket_until_refusals_say_another() -> None:
     bank, past = Bank(1), Ledger(1, 60.0)
     bank.told(0, 5.0)
-    assert bank.first(0) == bank.best.rates[0].rate == 5.0
+    assert bank.first.rates[0].rate == bank.best.rates[0].rate == 5.0
     for second in range(200):
         past.note(second, [Reading((10.0 * second, 0, 1, 0, 0, 0))])
         if second % 50 == 49:

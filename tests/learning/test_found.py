@@ -135,6 +135,21 @@ def test_a_found_limit_is_logged_and_told_by_stats(caplog: pytest.LogCaptureFixt
     assert len(lines) < 30
 
 
+def test_a_unit_of_which_hardly_anything_has_passed_is_not_taken_for_the_limit() -> None:
+    """Believed, it would hold the later calls for minutes."""
+
+    async def main() -> float:
+        limit = TokenBucket("requests", 60, 60.0, capacity=20)
+        job = Job([limit], TokenRateScheduler(adapt=True))
+        await asyncio.gather(*(job.scheduler.submit(job._call(i, 2), 2) for i in range(20)))
+        began = seconds()
+        dear = (job.scheduler.submit(job._call(i, 1_000), 1_000) for i in range(20, 40))
+        await asyncio.gather(*dear)
+        return seconds() - began
+
+    assert run(main()) < 60.0
+
+
 @pytest.mark.parametrize(("unit", "amount"), [("requests", 600), ("tokens", 60_000)])
 def test_refusals_are_put_down_to_the_limit_that_explains_them(unit: str, amount: int) -> None:
     """Calls cost much the same, so it takes luck to tell both units apart within ten minutes."""

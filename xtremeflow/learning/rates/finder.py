@@ -300,7 +300,9 @@ class RateFinder:
                 most = self.suspects[i].most
                 if most is not None:
                     self._bank.told(i, most.rate)
-                self.suspects[i].rate = self._bank.first(i)
+            first = self._bank.first
+            for i in first.proven(units):
+                self.suspects[i].rate = first.rates[i].rate
         self._mark(gauge)
         self._empty()
 
@@ -312,6 +314,7 @@ class RateFinder:
     def _believe(self, units: Sequence[int], factor: float) -> None:
         """Believes the best model. A call was refused at `factor` times its rates."""
         model = self._bank.best
+        units = model.proven(units)
         for i, suspect in enumerate(self.suspects):
             if i in units and self._bank.blame[i] >= RARELY:
                 suspect.rate = self._rate(suspect, model.rates[i].rate, factor)

@@ -124,6 +124,11 @@ class Model:
                 self.rates[i].see(rate)
         return cause
 
+    def proven(self, units: Sequence[int]) -> Sequence[int]:
+        """Returns those of which at least half a call's cost has passed, so that chance has not
+        made the whole rate. All of them, if there are none such."""
+        return [i for i in units if self.rates[i].doubt < 1.0] or units
+
     def contradict(self) -> None:
         self.error += LEARN * (1.0 - self.error)
 
@@ -196,10 +201,11 @@ class Bank:
                 model.contradict()
         self._anchored_at, self._anchor = time, amounts
 
-    def first(self, i: int) -> float:
-        """Returns the rate of unit `i` that is neither the highest nor the lowest by far, where
-        only one call was refused so far."""
-        return self._models[1].rates[i].rate
+    @property
+    def first(self) -> Model:
+        """The one whose rates are neither the highest nor the lowest by far, where only one call
+        was refused so far."""
+        return self._models[1]
 
     @property
     def is_sound(self) -> bool:
