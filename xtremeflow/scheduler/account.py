@@ -8,7 +8,6 @@ has the version that the learner knew, else another member was faster and the le
 from __future__ import annotations
 
 import weakref
-from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, replace
 from functools import partial
@@ -19,8 +18,9 @@ from xtremeflow import _core
 from xtremeflow.learning.belief import Belief, belief_from, text_of
 from xtremeflow.learning.reading import Core
 from xtremeflow.share.holder import Holder
+from xtremeflow.share.past import Past
 from xtremeflow.share.records import Rest
-from xtremeflow.share.rests import APART, KEPT, Heard, Levels, Rests, Standing
+from xtremeflow.share.rests import Heard, Levels, Rests, Standing
 from xtremeflow.share.rows import Lesson
 from xtremeflow.values.limits import Definition
 
@@ -93,8 +93,7 @@ class SharedAccount:
         self._after: list[Callable[[], None]] = []  # moves that follow the lessons
         self._outcome: bool | None = True  # of those sent last
         self._rests = Rests(place)
-        self._times: list[float] = []
-        self._others: list[Sequence[float]] = []  # the units used by other members then
+        self._past = Past()  # of the other members
 
     # -- conferring
 
@@ -230,30 +229,16 @@ class SharedAccount:
         readings = tuple(
             _core.Reading((round(used), round(each.since + max(0.0, other - past)), *each[2:]))
             for each, used, other, past in zip(
-                own, found.used, others, self._others_at(seen.sent_at), strict=True
+                own, found.used, others, self._past.at(seen.sent_at), strict=True
             )
         )
         return _core.Gauge((seen.now, seen.sent_at, seen.first, seen.shared, readings))
 
     def _note(self, now: float, others: Sequence[float]) -> None:
-        if self._times and now - self._times[-1] < APART:
-            self._others[-1] = others
-            return
-        self._times.append(now)
-        self._others.append(others)
-        if now - self._times[0] > 2 * KEPT:
-            gone = bisect_right(self._times, now - KEPT)
-            del self._times[:gone], self._others[:gone]
-
-    def _others_at(self, time: float) -> Sequence[float]:
-        """Returns the units that the others had used by `time`, in proportion between two notes."""
-        after = bisect_right(self._times, time)
-        if after in (0, len(self._times)):
-            return self._others[0 if after == 0 else -1]
-        begin, end = self._times[after - 1], self._times[after]
-        part = (time - begin) / (end - begin)
-        pairs = zip(self._others[after - 1], self._others[after], strict=True)
-        return [past + part * (later - past) for past, later in pairs]
+        if self._past.is_fresh(now):
+            self._past.used[-1] = others
+        else:
+            self._past.note(now, others)
 
 
 class InMemory:

@@ -14,11 +14,10 @@ from collections.abc import Hashable, Iterator, Sequence
 from math import inf
 from typing import NamedTuple, Protocol
 
+from xtremeflow.share.past import Past
 from xtremeflow.share.records import Rest
 from xtremeflow.share.rows import Taken
 from xtremeflow.values.limits import Definition
-
-KEPT, APART = 60.0, 0.03  # s: for which the units used are remembered, between two notes of them
 
 
 class Heard(NamedTuple):
@@ -80,8 +79,7 @@ class Rests:
     def __init__(self, levels: Levels) -> None:
         self._levels = levels
         self._era: Hashable = None
-        self._times: list[float] = []
-        self._used: list[Sequence[float]] = []  # by all members, at these times
+        self._past = Past()  # of all members
         self._heard: dict[int, deque[Heard]] = {}  # of instants that are not known yet
         self._lowered: dict[int, float] = {}  # units by which each level was, at the last rest
 
@@ -95,7 +93,7 @@ class Rests:
         told = self._heard.setdefault(index, deque())
         told.append(heard)
         known = None
-        while told and told[0].answered_at < self._times[-1]:
+        while told and told[0].answered_at < self._past.times[-1]:
             known = told.popleft()
         if known is not None:
             self._compare(index, known, standing)
@@ -107,20 +105,16 @@ class Rests:
     def _note(self, standing: Standing) -> None:
         if standing.era != self._era:
             self._era = standing.era
-            for past in (self._times, self._used, self._heard):
-                past.clear()
-        if not self._times or standing.at - self._times[-1] >= APART:
-            self._times.append(standing.at)
-            self._used.append(standing.used)
-        if standing.at - self._times[0] > 2 * KEPT:
-            gone = bisect_right(self._times, standing.at - KEPT)
-            del self._times[:gone], self._used[:gone]
+            self._past.clear()
+            self._heard.clear()
+        if not self._past.is_fresh(standing.at):
+            self._past.note(standing.at, standing.used)
 
     def _compare(self, index: int, heard: Heard, standing: Standing) -> None:
         """Lowers the level if it contradicts the rest at each instant of the attempt."""
         level, rate = standing.levels[index], standing.rates[index]
         most, rest = -inf, None
-        for at, used in self._past(index, heard):
+        for at, used in self._during(index, heard):
             allowed = heard.left + rate * (standing.at - at) - (standing.used[index] - used)
             if allowed >= level:
                 return
@@ -129,19 +123,14 @@ class Rests:
         if rest is not None and level > 0:  # no answer puts a bucket into debt
             self._levels.lower(index, rest)
 
-    def _past(self, index: int, heard: Heard) -> Iterator[tuple[float, float]]:
+    def _during(self, index: int, heard: Heard) -> Iterator[tuple[float, float]]:
         """Returns instants of the attempt and the units used by then, the latest first. There are
         none if the notes do not reach back to its begin."""
-        first = bisect_right(self._times, heard.sent_at)
-        last = bisect_right(self._times, heard.answered_at)
+        past = self._past
+        first = bisect_right(past.times, heard.sent_at)
+        last = bisect_right(past.times, heard.answered_at)
         if first > 0:
-            yield heard.answered_at, self._used_at(index, heard.answered_at, last)
+            yield heard.answered_at, past.at(heard.answered_at)[index]
             for place in range(last - 1, first - 1, -1):
-                yield self._times[place], self._used[place][index]
-            yield heard.sent_at, self._used_at(index, heard.sent_at, first)
-
-    def _used_at(self, index: int, at: float, after: int) -> float:
-        """Returns the units used at an instant, in proportion between two notes."""
-        begin, end = self._times[after - 1], self._times[after]
-        past, later = self._used[after - 1][index], self._used[after][index]
-        return past + (later - past) * (at - begin) / (end - begin)
+                yield past.times[place], past.used[place][index]
+            yield heard.sent_at, past.at(heard.sent_at)[index]
