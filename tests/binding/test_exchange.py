@@ -253,20 +253,8 @@ async def no_pair() -> Any:
         (lambda _: (0, None, -1, None, 0, None), request, fine, ValueError, (0, 0, 0)),
         (lambda _: ONE, request, raises, LookupError, (0, 1, 0)),
         (lambda _: ONE, broken, raises, LookupError, (0, 1, 0)),
-        (
-            lambda _: (0, None, 1, None, 0, None),
-            broken,
-            lambda *_: raising(),
-            LookupError,
-            (0, 1, 0),
-        ),
-        (
-            lambda _: (0, None, 1, None, 0, None),
-            request,
-            lambda *_: no_pair(),
-            TypeError,
-            (0, 1, 0),
-        ),
+        (lambda _: ONE, broken, lambda *_: raising(), LookupError, (0, 1, 0)),
+        (lambda _: ONE, request, lambda *_: no_pair(), TypeError, (0, 1, 0)),
         (lambda _: ONE, request, lambda *_: 5, TypeError, (0, 1, 0)),
     ],
 )

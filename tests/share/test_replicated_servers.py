@@ -25,9 +25,10 @@ from xtremeflow.share import RedisShare, ShareError
 
 pytestmark = pytest.mark.skipif(not binaries(), reason="no server is installed")
 RATE = 100  # calls a second
-# None on a machine that has nothing else to do. One that stalls sends together what was granted in
-# turn. An account that began anew, and full, would allow RATE.
-FEW = RATE // 2
+FEW = 10  # 0 on a machine that has nothing else to do
+# After a failover a machine that stalls sends together what was granted in turn. An account that
+# began anew, and full, would allow RATE.
+AFTER_FAILOVER = RATE // 2
 NAMES = ("a", "b", "c", "d")  # their keys lie on both nodes of a cluster of two
 
 
@@ -71,7 +72,7 @@ def test_members_follow_sentinel_to_the_new_master(place: Callable[[], Path]) ->
             eventually(lambda: replica.client.info()["role"] == "master")
 
         times = times_of(RedisShare(client, "a"), 800, trouble)
-        assert overdrawn(times, RATE) <= FEW
+        assert overdrawn(times, RATE) <= AFTER_FAILOVER
         assert replica.client.exists("xtremeflow:{a}:account")
         gc.collect()
 

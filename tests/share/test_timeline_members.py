@@ -329,6 +329,15 @@ def test_a_short_outage_lets_no_call_pass_that_the_limit_does_not(seconds: float
     assert times[-1] - times[0] < 3.9 + 3.5
 
 
+async def lose_the_account(share: TimelineShare) -> None:
+    """Kills the keeper after half a second. Another one begins anew after as long."""
+    await asyncio.sleep(0.5)
+    share.network.broken = Unreachable("killed", refused=True)
+    share.timeline.exists = False
+    await asyncio.sleep(0.5)
+    share.network.broken = None
+
+
 def test_a_member_that_finds_the_account_lost_counts_those_that_are_still_alone() -> None:
     async def main() -> list[float]:
         share = TimelineShare(Network(0.001))
@@ -337,11 +346,7 @@ def test_a_member_that_finds_the_account_lost_counts_those_that_are_still_alone(
             member._leased.holder._alone._chance.seed(place)  # type: ignore[union-attr]
         calls = [member.submit(now()) for _ in range(300) for member in busy]
         for _ in range(5):
-            await asyncio.sleep(0.5)
-            share.network.broken = Unreachable("killed", refused=True)
-            share.timeline.exists = False
-            await asyncio.sleep(0.5)
-            share.network.broken = None
+            await lose_the_account(share)
             calls += [idle.submit(now()) for _ in range(40)]
             await asyncio.sleep(1)
         times = sorted(await asyncio.gather(*calls))
@@ -359,11 +364,7 @@ def test_members_that_lose_the_keeper_while_others_have_not_joined_again_count_t
             member._leased.holder._alone._chance.seed(place)  # type: ignore[union-attr]
         calls = [member.submit(now()) for _ in range(250) for member in members]
         for _ in range(10):
-            await asyncio.sleep(0.5)
-            share.network.broken = Unreachable("killed", refused=True)
-            share.timeline.exists = False
-            await asyncio.sleep(0.5)
-            share.network.broken = None
+            await lose_the_account(share)
         times = sorted(await asyncio.gather(*calls))
         await done(*members)
         return times
