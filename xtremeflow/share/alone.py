@@ -91,10 +91,10 @@ class Alone:
         return refused or self._clock() - self._began < LONGEST * 1e9
 
     @property
-    def is_recent(self) -> bool:
-        """Whether an outage ended, or the account was lost, a moment ago. Others may not have
-        noticed yet, so each member uses only its part."""
-        return self._clock() < self._parts_until
+    def parts(self) -> int:
+        """The members that divide the limits: an outage ended, or the account was lost, a moment
+        ago, and others may not have noticed yet. 0: the limits are not divided."""
+        return self.members if self._clock() < self._parts_until else 0
 
     def grant(
         self, scheduler: _core.Scheduler, head: Sequence[int], limits: Sequence[Definition]

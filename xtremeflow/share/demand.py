@@ -157,9 +157,12 @@ class Demand:
         return longest
 
 
-def at_most(count: int, mean: Sequence[float], limits: Sequence[Definition], members: int) -> int:
-    """Returns as many of these calls as the part of a member allows in a piece; at least one."""
+def at_most(count: int, mean: Sequence[float], limits: Sequence[Definition], parts: int) -> int:
+    """Returns as many of these calls as one of so many parts of the limits allows in a piece; at
+    least one. With 0 the limits are not divided: all of the calls."""
+    if parts == 0:
+        return count
     for each, (_, amount, per, _) in zip(mean, limits, strict=True):
         if each > 0:
-            count = min(count, max(1, int(amount / per / members * PIECE / each)))
+            count = min(count, max(1, int(amount / per / parts * PIECE / each)))
     return count

@@ -20,7 +20,7 @@ from typing import Any
 from xtremeflow import _core
 from xtremeflow.share.agreed import Agreed
 from xtremeflow.share.alone import Alone
-from xtremeflow.share.demand import Demand, at_most
+from xtremeflow.share.asks import BUSY_PATIENCE, Asks, Reference
 from xtremeflow.share.keeper import Keeper, KeeperLoop, Terms, Unreachable, Unusable
 from xtremeflow.share.offset import US, Offset
 from xtremeflow.share.pace import Pace
@@ -43,8 +43,6 @@ from xtremeflow.values.limits import Definition
 
 logger = logging.getLogger("xtremeflow")
 
-BUSY, IDLE = 1.0, 10.0  # seconds between two asks of a member that holds or wants something, or not
-BUSY_PATIENCE, IDLE_PATIENCE = 2_500_000, 25_000_000  # microseconds
 FEW = 16  # members
 LOOK = 0.05  # seconds between two looks of a member that goes on alone
 SHORTEST = 1e-5  # seconds of a wait: for less, the clock of a loop that runs for long may not move
@@ -78,18 +76,16 @@ class Holder:
         self._scheduler: Callable[[], _core.Scheduler | None] = lambda: None
         self._news = asyncio.Event()
         self._offset = Offset()
-        self._demand, self._alone = Demand(terms, self._clock), Alone(self._clock)
+        self._alone = Alone(self._clock)
         self._connection = ""
-        self._number = 0
         self._unsent: Ask | None = None  # an ask whose answer is not known
         self._heard: list[str] = []
         self._closed = self._joined = False
         self._pauses = Pauses(self._clock, self._offset)
         self.probing = Probing(self.member, self._clock, self._offset)
+        self._asks = Asks(terms, self._clock, self._offset, self.agreed, self.probing)
         self._until = -1  # when the present chunk lapses, in ns
-        self._sent_at = self._answered_at = 0  # the last ask, and the last answer, in ns
-        self._must_speak = self._is_active = False
-        self._want = 0
+        self._answered_at = 0  # the last answer, in ns
 
     # -- joining
 
@@ -127,7 +123,7 @@ class Holder:
             self._first_end = self._offset.here(described.end) if described.end else 0
         elif described.epoch != self._epoch:
             self._alone.lose(self.last.members if self.last is not None else 1)
-        self.reachable = self._must_speak = True
+        self.reachable = self._asks.must_speak = True
         return described
 
     async def _bury_gone(self) -> None:
@@ -147,7 +143,7 @@ class Holder:
         self._scheduler = weakref.ref(scheduler)
         scheduler._lease(self)
         self._joined = True
-        self._keep_nothing()
+        self._asks.begin()
         self._pauses.begin(scheduler, self._first_end)
 
     # -- what the scheduler and the user tell, from any thread
@@ -173,16 +169,12 @@ class Holder:
     def tell(self, index: int, rest: Rest) -> None:
         """Tells the rest that an answer tells with the next ask, unless a lower one is told."""
         rest = replace(rest, at=self._offset.there(round(rest.at * 1e9)))
-        _, amount, per, _ = self.agreed.limits[index]
-        before = self._rests[index]
-        later = amount / per * (rest.at - before.at) / 1e6 - (rest.used - before.used)
-        if before.left < 0 or rest.left < before.left + later:
-            self._rests[index] = rest
+        self._asks.back.tell(index, rest, self.agreed.limits[index])
 
     def pace(self, index: int, most: float, *, seconds: float = 0.0, **terms: float) -> None:
         """Keeps the member's part of a limit's pace, see `Pace`; with `seconds` for so long."""
         until = self._clock() / 1e9 + seconds if seconds > 0 else math.inf
-        self._demand.pace(index, Pace(most, until=until, **terms))
+        self._asks.demand.pace(index, Pace(most, until=until, **terms))
 
     def close(self) -> None:
         """Leaves the account."""
@@ -227,7 +219,7 @@ class Holder:
 
     async def _leave(self) -> None:
         if self.reachable:
-            back = (*self._unused, *self._refunded)
+            back = (*self._asks.back.unused, *self._asks.back.refunded)
             await self._command("leave", self.member, self._epoch, self._pauses.generation, *back)
 
     async def _command(self, name: str, *arguments: Any) -> list[Any]:
@@ -245,34 +237,33 @@ class Holder:
             return
         state = scheduler._lease_look()
         if state["refused"]:
-            self._keep_nothing()
+            self._asks.back.clear()
         self._collect(state)
         await self._tell_pauses(scheduler, state)
         await self.agreed.tell()
         await self._listen(scheduler)
         self._until = state["until"]
-        ask = self._unsent
-        if ask is not None:  # its chunk is asked for now
-            ask = replace(ask, count=self._at_most(ask.count, ask.mean))
+        if self._unsent is not None:  # its chunk is asked for now
+            ask: Ask | None = self._asks.again(self._unsent, self._alone.parts)
         else:
-            ask = self._ask_of(scheduler, state)
+            ask = self._asks.next(scheduler, state, self._reference, self.last, self._alone.parts)
         if ask is not None:
             await self._take(scheduler, ask)
-        seconds = self._pause(state)
+        seconds = self._asks.pause(state)
         del scheduler
         await self._rest(seconds)
 
-    def _pause(self, state: dict[str, Any]) -> float:
-        """Returns the seconds after which the member has to speak, whatever happens."""
-        is_busy = state["in_use"] > 0 or state["waiting"] > 0 or state["has_chunk"]
-        return BUSY if is_busy or state["slots"] or self.probing.has_news else IDLE
+    @property
+    def _reference(self) -> Reference:
+        generation = self._pauses.generation
+        return Reference(self._connection, self._epoch, self._operations, generation)
 
     async def _rest(self, seconds: float) -> None:
         """Waits for news: at most so many seconds, and no longer than the chunk is valid."""
         if self._until >= 0:
             seconds = min(seconds, max(0.0, (self._until - self._clock()) / 1e9) + 0.001)
-        if self._demand.waits > 0:
-            seconds = min(seconds, self._demand.waits)
+        if self._asks.demand.waits > 0:
+            seconds = min(seconds, self._asks.demand.waits)
         await self._wait_for_news(min(seconds, self.probing.seconds))
 
     async def _wait_for_news(self, most: float) -> None:
@@ -283,83 +274,9 @@ class Holder:
         self._news.clear()
 
     def _collect(self, state: dict[str, Any]) -> None:
-        """Takes up what goes back, and how many calls come."""
-        for i, (unused, refund) in enumerate(zip(state["unused"], state["refunds"], strict=True)):
-            self._unused[i] += unused
-            self._refunded[i] += refund
-        self._demand.note(state)
+        """Takes up what the scheduler has to tell."""
+        self._asks.collect(state)
         self.probing.collect(state)
-
-    def _keep_nothing(self) -> None:
-        """Gives nothing back, since levels were set meanwhile, or the account is another one."""
-        self._unused = [0.0] * len(self.agreed.limits)
-        self._refunded = [0.0] * len(self.agreed.limits)
-        self._rests = [Rest()] * len(self.agreed.limits)
-
-    # -- asks
-
-    def _ask_of(self, scheduler: _core.Scheduler, state: dict[str, Any]) -> Ask | None:
-        """Returns an ask, or None if there is nothing to say."""
-        waiting, in_use = state["waiting"], state["in_use"]
-        want, is_down = in_use + waiting, self.probing.told.interval > 0
-        if self.agreed.slots >= 0:
-            want = min(want, self.agreed.slots)
-        fair = self.last.fair if self.last is not None else -1
-        returned = state["returned"]
-        if self.agreed.slots >= 0 and fair >= 0 and not is_down:  # no other one needs it then
-            keep = max(in_use, min(want, max(fair, 1)))
-            spare = max(0, state["slots"] - keep)
-        else:
-            spare = 0
-        active = self.last.active if self.last is not None else 1
-        wanted = self._demand.calls(state, self.agreed.limits, active, scheduler._lease_ahead)
-        count = self._at_most(wanted.count, wanted.mean)
-        if is_down and waiting > 0 and not state["has_chunk"]:
-            count = max(count, 1)  # also of a call that costs nothing
-        scheduler._lease_asks(count > 0 or self._demand.waits > 0, want, spare)
-        pause = self._pause(state)
-        lacks = self.agreed.slots >= 0 and want > state["slots"] and want > self._want
-        speaks = (count > 0 and self.probing.may_ask()) or lacks or returned + spare > 0
-        speaks |= any(self._unused) or self.probing.is_urgent
-        if waiting == 0 and not state["has_chunk"]:
-            speaks |= self._is_active
-            count = -1
-        if not (speaks or self._must_speak or self._clock() - self._sent_at > 0.9e9 * pause):
-            return None
-        self._number += 1
-        self._want, self._must_speak, self._sent_at = want, False, self._clock()
-        self._is_active = count >= 0 and (count > 0 or self._is_active)
-        ask = Ask(
-            number=self._number,
-            epoch=self._epoch,
-            operations=self._operations,
-            generation=self._pauses.generation,
-            held=in_use,
-            want=want,
-            returned=returned + spare,
-            count=count,
-            exact=wanted.exact,
-            parts=wanted.parts,
-            trip=self._offset.trip // US,
-            patience=BUSY_PATIENCE if pause == BUSY else IDLE_PATIENCE,
-            tried=self.probing.tell(),
-            connection=self._connection,
-            token=uuid.uuid4().hex,
-            unused=tuple(self._unused),
-            refunded=tuple(self._refunded),
-            head=wanted.head,
-            mean=wanted.mean,
-            used=tuple(float(used) for used in state["used"]),
-            told=tuple(self._rests),
-        )
-        self._keep_nothing()
-        return ask
-
-    def _at_most(self, count: int, mean: Sequence[float]) -> int:
-        """Returns as many of the calls as the member may ask for at once."""
-        if self._alone.is_recent:
-            count = at_most(count, mean, self.agreed.limits, self._alone.members)
-        return count
 
     async def _take(self, scheduler: _core.Scheduler, ask: Ask) -> None:
         self._unsent = ask
@@ -375,16 +292,15 @@ class Holder:
         await self._apply(scheduler, ask, taken)
 
     def _joined_anew(self) -> None:
-        self._number = 0
         self._epoch = ""
-        self._keep_nothing()
+        self._asks.begin_anew()
         self.probing.begin_anew()
 
     async def _apply(self, scheduler: _core.Scheduler, ask: Ask, taken: Taken) -> None:
         if taken.epoch != self._epoch:
             self._epoch = taken.epoch
             scheduler._lease_void()
-            self._keep_nothing()
+            self._asks.back.clear()
             self.probing.begin_anew()
         if taken.fair >= 0 and (self.last is None or self.last.fair < 0):
             self._news.set()  # others wait for slots: we may have some to return
@@ -400,10 +316,9 @@ class Holder:
             until = scheduler._lease_grant(start, chunk.levels, chunk.units)
             self._until = until if until >= 0 else self._until
             if until < 0:
-                self._unused = [a + b for a, b in zip(self._unused, chunk.units, strict=True)]
+                self._asks.back.give(chunk.units)
             self._granted = taken
-            parts = self._alone.members if self._alone.is_recent else 0
-            self._demand.follow(ask, taken, self.agreed.limits, start, parts)
+            self._asks.demand.follow(ask, taken, self.agreed.limits, start, self._alone.parts)
         elif ask.count > 0:
             scheduler._lease_asks(False, ask.want, 0)
         if taken.suspect and not await self._keeper.lives(taken.connection):
@@ -417,11 +332,11 @@ class Holder:
         if news is not None:
             row = await self._command("refused", self._epoch, *news)
             self._pauses.told(scheduler, state, row)
-            self._must_speak |= self.probing.has_news
+            self._asks.must_speak |= self.probing.has_news
 
     def _hear_pause(self, scheduler: _core.Scheduler, generation: int, end: int) -> None:
         if self._pauses.hear(scheduler, generation, end):
-            self._keep_nothing()
+            self._asks.back.clear()
 
     def _hear_outage(
         self, scheduler: _core.Scheduler, operations: int, told: ToldOutage, at: int | None = None
@@ -447,9 +362,9 @@ class Holder:
                 await self.agreed.hear(int(float(rest[0])))
             elif kind == "outage":
                 self._hear_outage(scheduler, int(float(rest[0])), told_outage_from(rest[1:]))
-                self._must_speak |= not self.probing.told.prober
+                self._asks.must_speak |= not self.probing.told.prober
             elif kind in ("crowd", "epoch"):
-                self._must_speak = True
+                self._asks.must_speak = True
 
     # -- an outage of the keeper
 
@@ -498,9 +413,8 @@ class Holder:
             return
         state = scheduler._lease_look()
         self._collect(state)
-        left = [a + b for a, b in zip(state["left"], self._unused, strict=True)]
+        left = [a + b for a, b in zip(state["left"], self._asks.back.unused, strict=True)]
         debts = self._alone.end(left, self.agreed.limits)
         if any(debts):
             scheduler._lease_void()
-            self._unused = [0.0] * len(self.agreed.limits)
-            self._refunded = [a - b for a, b in zip(self._refunded, debts, strict=True)]
+            self._asks.back.owe(debts)
