@@ -30,6 +30,7 @@ typedef struct xf_seat {
     int64_t at;         /* granted: the instant at which it has passed */
     int64_t granted_at; /* granted: the instant at which a member found that */
     int64_t wakes;      /* when its member looks again by itself; XF_NEVER: when it is poked */
+    uint64_t waiting;   /* calls of its queue behind the head, when that entered the line */
     uint32_t held;      /* slots of its calls, those not dispatched yet included */
     uint16_t resets;    /* granted: the account's `resets` then, modulo 2**16 */
     uint8_t state;      /* xf_seat_state */

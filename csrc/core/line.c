@@ -30,11 +30,37 @@ static int64_t from(const xf_joint *a, const xf_seat *e, int64_t now)
     return later(later(e->from, a->anchor), now - XF_LINE_CATCH_UP_NS);
 }
 
-static void pay(xf_gate *g, xf_joint *a, uint32_t seat, int64_t at)
+/* Units of limit `i` that calls of all members wait for, once the head at `place` has passed. Each
+   call behind a head is expected to cost as much as that head. */
+static double waiting(const xf_joint *a, uint32_t i, uint32_t place)
 {
+    double units = 0;
+    for (uint32_t k = 0; k < a->n_line; k++) {
+        const xf_seat *e = &a->seats[a->line[k]];
+        bool waits = k > place && e->state == XF_SEAT_WAITING;
+        units += ((double)e->waiting + waits) * (double)e->costs[i];
+    }
+    return units;
+}
+
+/* Has the head at `place` pass at `at`: it pays its costs, and the limits keep their pace. */
+static void pass(xf_gate *g, const xf_joint *a, uint32_t place, int64_t at)
+{
+    const int64_t *costs = a->seats[a->line[place]].costs;
+    xf_gate_pay(g, costs, at);
+    for (uint32_t i = 0; i < g->n_limits; i++) {
+        if (g->limits[i].pace.most > 0) {
+            xf_limit_took(&g->limits[i], costs[i], waiting(a, i, place), at);
+        }
+    }
+}
+
+static void grant(xf_gate *g, xf_joint *a, uint32_t place, int64_t at)
+{
+    uint32_t seat = a->line[place];
     const int64_t *costs = a->seats[seat].costs;
     bool probes = g->outage.interval != 0 && g->outage.first == XF_UNTRIED;
-    xf_gate_pay(g, costs, at);
+    pass(g, a, place, at);
     g->outage.prober = probes ? seat : g->outage.prober;
     for (uint32_t i = 0; i < g->n_limits; i++) {
         g->limits[i].used -= (uint64_t)costs[i];
@@ -97,7 +123,7 @@ bool xf_line_play(xf_gate *g, xf_joint *a, uint32_t self, int64_t now, xf_pokes 
         }
         int64_t at = xf_gate_due(g, e->costs, from(a, e, now), &held_by);
         if (at <= now) {
-            pay(g, a, a->line[i], at);
+            grant(g, a, i, at);
             e->state = XF_SEAT_GRANTED;
             e->at = at;
             e->granted_at = now;
@@ -141,7 +167,7 @@ int64_t xf_line_foresee(xf_gate *g, const xf_joint *a, uint32_t self, int64_t no
             break;
         }
         is_first = false;
-        xf_gate_pay(g, e->costs, at);
+        pass(g, a, i, at);
     }
     if (!is_first) {
         xf_limits_copy(g->limits, room, g->n_limits);

@@ -9,6 +9,8 @@
  * that granted it. After XF_GRANT_NS the grant ends: its costs return, and its member has to ask
  * anew.
  *
+ * The heads of all members keep the limits' pace together, see pace.h.
+ *
  * So in any time W the members dispatch together no more than one scheduler would in W +
  * XF_GRANT_NS.
  *

@@ -269,6 +269,7 @@ static bool ask(xf_gate *g, const int64_t *costs, const xf_turn *turn)
         xf_joint_enter(a, g->share->seat);
     }
     e->state = XF_SEAT_WAITING;
+    e->waiting = turn->waiting;
     memcpy(e->costs, costs, g->n_limits * sizeof(*costs));
     return true;
 }

@@ -193,6 +193,40 @@ TEST(a_limit_set_by_one_is_everybodys)
     part(2);
 }
 
+TEST(a_pace_is_kept_by_all_together)
+{
+    const xf_pacing pacing = {.most = 400, .until = XF_NEVER};
+    gather(3, limit(100, 1, 6000), XF_UNLIMITED);
+    xf_set_pace(&members[0].s, 0, &pacing, 0);
+    (void)dispatched(1, 100, 0);
+    (void)submit(2, 200, 0);
+    (void)submit(0, 100, 0);
+    CHECK_EQ(head_at(2), 250 * MS);
+    CHECK_EQ(head_at(0), 750 * MS);
+    xf_look(&members[2].s, 250 * MS);
+    CHECK_EQ(members[2].s.gate.in_use, 1);
+    CHECK_EQ(head_at(0), 750 * MS);
+    part(3);
+}
+
+TEST(calls_of_all_queues_go_at_once_if_they_fit)
+{
+    const xf_pacing pacing = {.most = 400, .fits = 0.5, .until = XF_NEVER};
+    gather(2, limit(100, 1, 1000), XF_UNLIMITED);
+    xf_set_pace(&members[0].s, 0, &pacing, 0);
+    (void)dispatched(0, 100, 0);
+    xf_gate_shut(&members[0].s.gate, 0, 10 * MS, 0); /* so that calls gather behind two heads */
+    for (int i = 0; i < 2; i++) {
+        (void)submit(0, 100, 0);
+        (void)submit(1, 100, 0);
+    }
+    xf_look(&members[0].s, 10 * MS); /* 400 and the burst of 100 fit into the half of 1000 */
+    xf_look(&members[1].s, 10 * MS);
+    CHECK_EQ(members[0].s.gate.in_use, 3);
+    CHECK_EQ(members[1].s.gate.in_use, 2);
+    part(2);
+}
+
 TEST(the_limits_are_the_firsts)
 {
     const xf_definition first = limit(100, 1, 10), other = limit(1, 1, 1);

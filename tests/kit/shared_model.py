@@ -34,6 +34,7 @@ class Seat:
     granted_at: int = 0  # and the one at which that was found out
     resets: int = 0  # granted: those of the account then
     held: int = 0  # slots
+    behind: int = 0  # calls of its queue behind the head, when that came into the line
 
 
 class Account:
@@ -60,9 +61,20 @@ class Account:
         start = max(seat.since, self.anchor, now - CATCH_UP)
         return max([start, self.end, self.outage.ready(), *ready])
 
+    def waiting(self, index: int, head: Seat) -> float:
+        """The units that calls wait for once this head has passed. Those behind a head will cost as
+        much each as that one."""
+        later = self.line[self.line.index(head) + 1 :]
+        waits = [
+            (seat.behind + (seat.state == WAITING and seat in later), seat) for seat in self.line
+        ]
+        return float(sum(calls * seat.costs[index] for calls, seat in waits))
+
     def pay(self, seat: Seat, at: int) -> None:
-        for limit, cost in zip(self.limits, seat.costs, strict=True):
+        for index, (limit, cost) in enumerate(zip(self.limits, seat.costs, strict=True)):
             limit.take(cost, at)
+            left, waiting = min(limit.level, limit.room), self.waiting(index, seat)
+            limit.pace.took(cost, left, waiting, limit.rate, limit.capacity, at)
         outage = self.outage
         if outage.interval:
             if outage.first is None:
@@ -212,6 +224,7 @@ class Member(Model):
                 seat.since = self.anchor
                 account.line.append(seat)
             seat.state, seat.costs = WAITING, list(head.costs)
+            seat.behind = len(self.waiting()) - 1
         account.play(seat, self.now)
         if seat.state != GRANTED:
             return account.foresee(seat, self.now)
@@ -241,7 +254,7 @@ class Member(Model):
         changing(Model.set_level),
         changing(Model.shut),
     )
-    set_slots = changing(Model.set_slots)
+    set_slots, pace = changing(Model.set_slots), changing(Model.pace)
     refused, failed = changing(Model.refused), changing(Model.failed)
 
     @changing

@@ -165,12 +165,12 @@ def test_members_that_are_given_nothing_learn_all_of_it_together(
     assert job.refused(60, 240) <= (0.0 if tells else 0.02)
 
 
-@pytest.mark.parametrize("members", [1, 3, 6])
-def test_members_at_a_keeper_leave_a_stranger_what_it_uses_and_have_all_the_rest(
-    members: int,
+@pytest.mark.parametrize("members", [1, 3, 8])
+def test_members_leave_a_stranger_what_it_uses_and_have_all_the_rest(
+    make: Make, members: int
 ) -> None:
     async def main() -> Job:
-        job = Job(TimelineShare(Network(0.001)), tells=True)
+        job = Job(make(), tells=True)
         for _ in range(members):
             job.join()
         stranger = asyncio.ensure_future(job.spend(0.5))

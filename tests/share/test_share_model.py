@@ -198,6 +198,26 @@ class MembersAndModel(RuleBasedStateMachine):
 
     @precondition(lambda self: self.figures)
     @rule(
+        data=st.data(), seat=seats, delay=delays,
+        speed=st.sampled_from([0.0, 0.01, 0.5, 4.0]), scale=st.sampled_from([0.0, 0.001, 0.5, 3.0]),
+        fits=st.sampled_from([0.0, 0.5, 1.0]), length=st.one_of(st.none(), spans),
+    )  # fmt: skip
+    def pace(
+        self, data: st.DataObject, seat: int, delay: int, speed: float, scale: float, fits: float,
+        length: int | None,
+    ) -> None:  # fmt: skip
+        index = data.draw(st.integers(0, len(self.figures) - 1))
+        now = self.look(seat, delay)
+        limit = self.account.limits[index]
+        kept = data.draw(st.floats(-1.0, 1.0)) * (limit.capacity + 1)
+        law = (speed * limit.amount / limit.per * 1e9, kept, scale * (limit.capacity + 1), fits)
+        until = None if length is None else now + length
+        self.models[seat].pace(now, index, law, until)
+        self.cores[seat].pace(now, index, law, until)
+        self.compare(seat)
+
+    @precondition(lambda self: self.figures)
+    @rule(
         data=st.data(), seat=seats, delay=delays, limit=figures, off=st.sampled_from([0, 0, -1, 1]),
         level=st.one_of(st.none(), st.integers(-3, 40)), belief=st.binary(max_size=20),
     )  # fmt: skip
