@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-VERSION = 2  # of the file's format
+VERSION = 3  # of the file's format
 FORMS = "'shm:NAME', 'file:/PATH', 'redis://HOST:PORT/0#NAME' or 'ray:NAME'"
 
 # File systems whose locks and memory are not those of one machine.
