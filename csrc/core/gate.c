@@ -172,7 +172,7 @@ void xf_gate_revoke(xf_gate *g, xf_call *c, int64_t now)
     g->in_use--;
     g->admitted--;
     do {
-        xf_share_open(g, now);
+        now = xf_share_open(g, now);
         xf_gate_unpay(g, c->held, c->resets, now);
     } while (!xf_share_close(g, now));
 }
@@ -204,7 +204,7 @@ void xf_gate_land(xf_gate *g, xf_call *c, int64_t now)
     }
     if (g->share != NULL) {
         do {
-            xf_share_open(g, now);
+            now = xf_share_open(g, now);
         } while (!xf_share_close(g, now));
     }
 }
@@ -217,7 +217,7 @@ void xf_gate_settle(xf_gate *g, xf_call *c, uint32_t i, int64_t actual, int64_t 
         xf_lease_settle(g, i, less);
     }
     do {
-        xf_share_open(g, now);
+        now = xf_share_open(g, now);
         if (g->lease != NULL && less < 0) {
             l->used -= (uint64_t)less; /* the account pays, not the chunk */
         } else {
@@ -291,7 +291,7 @@ double xf_gate_told(xf_gate *g, uint32_t i, const xf_remaining *left, int64_t no
 void xf_gate_set_level(xf_gate *g, uint32_t i, double units, int64_t now)
 {
     do {
-        xf_share_open(g, now);
+        now = xf_share_open(g, now);
         if (xf_limit_set_level(&g->limits[i], units, now)) {
             g->limits[i].reset = ++g->resets;
         }
@@ -303,7 +303,7 @@ void xf_gate_set_level(xf_gate *g, uint32_t i, double units, int64_t now)
 void xf_gate_retune(xf_gate *g, uint32_t i, const xf_definition *definition, int64_t now)
 {
     do {
-        xf_share_open(g, now);
+        now = xf_share_open(g, now);
         xf_limit_retune(&g->limits[i], definition, now);
         xf_limit_reserve(&g->limits[i], g->margin.ns, now);
         xf_share_revise(g);
@@ -321,7 +321,7 @@ void xf_gate_replace(xf_gate *g, uint32_t i, const xf_definition *definition,
 void xf_gate_set_slots(xf_gate *g, uint32_t slots, int64_t now)
 {
     do {
-        xf_share_open(g, now);
+        now = xf_share_open(g, now);
         g->slots = slots;
     } while (!xf_share_close(g, now));
 }
@@ -329,7 +329,7 @@ void xf_gate_set_slots(xf_gate *g, uint32_t slots, int64_t now)
 void xf_gate_shut(xf_gate *g, uint32_t i, int64_t until, int64_t now)
 {
     do {
-        xf_share_open(g, now);
+        now = xf_share_open(g, now);
         g->limits[i].bucket.shut = until;
     } while (!xf_share_close(g, now));
 }
@@ -337,7 +337,7 @@ void xf_gate_shut(xf_gate *g, uint32_t i, int64_t until, int64_t now)
 void xf_gate_pace(xf_gate *g, uint32_t i, const xf_pacing *pacing, int64_t now)
 {
     do {
-        xf_share_open(g, now);
+        now = xf_share_open(g, now);
         xf_limit_pace(&g->limits[i], pacing);
     } while (!xf_share_close(g, now));
 }

@@ -114,6 +114,7 @@ static void mend_limit(xf_joint_limit *l)
 
 static void mend_head(xf_joint *a)
 {
+    a->changed_at = between(0, a->changed_at, LATEST);
     a->anchor = between(0, a->anchor, LATEST);
     a->cooldown.until = between(0, a->cooldown.until, LATEST);
     a->cooldown.total_ns = between(0, a->cooldown.total_ns, LATEST);

@@ -53,9 +53,10 @@ typedef struct xf_joint {
     uint32_t n_limits, n_seats; /* without the free seats behind the last taken one */
     uint32_t n_line, slots;
     uint64_t resets;
-    uint64_t version;  /* of the limits and of the belief: each change raises it */
-    uint64_t n_belief; /* bytes of the belief: what the members have learned, in their words */
-    int64_t anchor;    /* no waiting head passes before this instant, ns, of the last change */
+    uint64_t version;   /* of the limits and of the belief: each change raises it */
+    uint64_t n_belief;  /* bytes of the belief: what the members have learned, in their words */
+    int64_t changed_at; /* the latest instant of a change, ns */
+    int64_t anchor;     /* no waiting head passes before this instant, ns, of the last change */
     xf_cooldown cooldown;
     xf_outage outage;
     xf_margin margin;

@@ -21,7 +21,7 @@ void xf_gate_accepted(xf_gate *g, const xf_call *c, int64_t now)
         return; /* nothing to reset */
     }
     do {
-        xf_share_open(g, now);
+        now = xf_share_open(g, now);
         xf_cooldown_success(&g->cooldown, c->generation);
         xf_outage_answered(&g->outage, c->dispatched_at);
         if (xf_margin_shrink(&g->margin, now)) {
@@ -162,7 +162,7 @@ int64_t xf_gate_refused(xf_gate *g, xf_call *c, const xf_backoff *b, int64_t now
         return g->cooldown.until > now ? g->cooldown.until : now;
     }
     do {
-        xf_share_open(g, now);
+        now = xf_share_open(g, now);
         until = refuse(g, &r, b, now);
     } while (!xf_share_close(g, now));
     mark(g, &r);
@@ -199,7 +199,7 @@ int64_t xf_gate_failed(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_
     int64_t wait = b->told_ns != XF_UNTOLD ? b->told_ns : interval;
     if (wait > 0) {
         do {
-            xf_share_open(g, now);
+            now = xf_share_open(g, now);
             fail(g, c, b, wait, now);
         } while (!xf_share_close(g, now));
         if (g->lease != NULL) {

@@ -51,12 +51,18 @@ static void tell(const xf_gate *g)
     }
 }
 
+static int64_t later(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
+}
+
 /* Makes the changed copy the state. False: another member was faster. */
-static bool publish(xf_gate *g)
+static bool publish(xf_gate *g, int64_t now)
 {
     xf_share *s = g->share;
     xf_joint *a = &s->joint;
     xf_joint_store(a, g);
+    a->changed_at = later(a->changed_at, now);
     for (uint32_t i = 0; i < g->n_limits; i++) {
         a->limits[i].used += g->limits[i].used - s->used[i];
     }
@@ -88,15 +94,17 @@ static bool is_waited_for(const xf_joint *a)
     return false;
 }
 
-void xf_share_begin(xf_gate *g, int64_t now)
+int64_t xf_share_begin(xf_gate *g, int64_t now)
 {
     xf_share *s = g->share;
     xf_share_load(g);
+    now = later(now, s->joint.changed_at);
     (void)xf_line_play(g, &s->joint, s->seat, now, &s->found);
     /* The change counts from now on, also for those that have waited until now. */
     if (now > s->joint.anchor && is_waited_for(&s->joint)) {
         s->joint.anchor = now;
     }
+    return now;
 }
 
 bool xf_share_end(xf_gate *g, int64_t now)
@@ -104,7 +112,7 @@ bool xf_share_end(xf_gate *g, int64_t now)
     xf_share *s = g->share;
     s->joint.seats[s->seat].held = g->in_use;
     (void)xf_line_play(g, &s->joint, s->seat, now, &s->found);
-    return publish(g);
+    return publish(g, now);
 }
 
 /* ---- members ---- */
@@ -158,6 +166,10 @@ bool xf_share_join(xf_gate *g, xf_share *share, void *memory, const xf_joining *
         *g = given;
         xf_limits_copy(g->limits, share->room, g->n_limits);
         bool known = load(g);
+        if (!joining->alone) { /* else the clock may have begun anew */
+            now = later(now, a->changed_at);
+        }
+        a->changed_at = now;
         for (uint32_t i = 0; i < a->n_seats; i++) {
             if (joining->alone || i == joining->seat) {
                 vacate(g, i, now);
@@ -168,7 +180,7 @@ bool xf_share_join(xf_gate *g, xf_share *share, void *memory, const xf_joining *
             be_first(g, &given, joining, known, now);
         }
         (void)xf_line_play(g, a, share->seat, now, &share->found);
-    } while (!publish(g));
+    } while (!publish(g, now));
     return true;
 }
 
@@ -177,13 +189,13 @@ static void bury(xf_gate *g, uint32_t seat, int64_t now)
 {
     xf_share *s = g->share;
     do {
-        xf_share_begin(g, now);
+        now = xf_share_begin(g, now);
         s->joint.seats[s->seat].held = g->in_use;
         if (seat < s->joint.n_seats) {
             vacate(g, seat, now);
         }
         (void)xf_line_play(g, &s->joint, s->seat, now, &s->found);
-    } while (!publish(g));
+    } while (!publish(g, now));
 }
 
 void xf_share_leave(xf_gate *g, int64_t now)
@@ -216,7 +228,7 @@ bool xf_share_learn(xf_gate *g, uint64_t version, const xf_lesson *lessons, size
 {
     xf_joint *a = &g->share->joint;
     do {
-        xf_share_begin(g, now);
+        now = xf_share_begin(g, now);
         if (a->version != version) {
             xf_share_load(g);
             return false;
@@ -240,7 +252,7 @@ int64_t xf_share_used(const xf_gate *g, uint32_t i)
 void xf_share_lower(xf_gate *g, uint32_t i, int64_t left, int64_t used, int64_t at, int64_t now)
 {
     do {
-        xf_share_begin(g, now);
+        now = xf_share_begin(g, now);
         xf_limit_lower(&g->limits[i], left, xf_share_used(g, i) - used, at, now);
     } while (!xf_share_end(g, now));
 }
@@ -317,7 +329,7 @@ int64_t xf_share_pass(xf_gate *g, const int64_t *costs, const xf_turn *turn, uin
             at = take(g, turn, resets);
             changed = true;
         }
-    } while (changed && !publish(g));
+    } while (changed && !publish(g, turn->now));
     if (at <= turn->until) {
         for (uint32_t i = 0; i < g->n_limits; i++) { /* paid in the line: see there */
             g->limits[i].used += (uint64_t)costs[i];
@@ -333,7 +345,7 @@ void xf_share_withdraw(xf_gate *g, int64_t now)
     if (s->in_line) {
         s->in_line = false;
         do {
-            xf_share_begin(g, now);
+            now = xf_share_begin(g, now);
             xf_line_clear(g, &s->joint, s->seat, now);
         } while (!xf_share_end(g, now));
     }

@@ -7,7 +7,7 @@
  * finds out whether a member is still alive. A change of the gate is written as
  *
  *     do {
- *         xf_share_open(g, now);
+ *         now = xf_share_open(g, now);
  *         ... changes of the shared part only, from the account's present state ...
  *     } while (!xf_share_close(g, now));
  *
@@ -112,7 +112,7 @@ bool xf_share_look(xf_share *share, void *memory);
 
 /* The work of the functions below, for a gate with a share. */
 void xf_share_load(xf_gate *g);
-void xf_share_begin(xf_gate *g, int64_t now);
+int64_t xf_share_begin(xf_gate *g, int64_t now);
 bool xf_share_end(xf_gate *g, int64_t now);
 
 /* Brings the gate up to the account's present state, for reading. */
@@ -123,12 +123,11 @@ static inline void xf_share_refresh(xf_gate *g)
     }
 }
 
-/* Does the same and lets time pass, for a change. */
-static inline void xf_share_open(xf_gate *g, int64_t now)
+/* Does the same and lets time pass, for a change. Returns its instant: `now`, or that of the latest
+   change if another member has changed the account since it was `now`. */
+static inline int64_t xf_share_open(xf_gate *g, int64_t now)
 {
-    if (g->share != NULL) {
-        xf_share_begin(g, now);
-    }
+    return g->share != NULL ? xf_share_begin(g, now) : now;
 }
 
 /* Makes the change count. False if another member was faster. */

@@ -72,6 +72,7 @@ static inline void part(uint32_t n)
         }
         xf_scheduler_free(&members[i].s);
         free(members[i].share);
+        members[i].share = NULL;
     }
     free(shared);
 }

@@ -118,6 +118,18 @@ TEST(a_refund_lets_the_first_of_the_others_go)
     part(2);
 }
 
+TEST(a_report_counts_though_another_member_was_later)
+{
+    gather(2, limit(1, 3600, 10), XF_UNLIMITED);
+    xf_call *c[2] = {dispatched(0, 4, 0), dispatched(0, 4, 0)};
+    (void)dispatched(1, 1, 10 * MS);
+    xf_settle(&members[0].s, c[0], 0, 1, 5 * MS); /* its clock was read before */
+    CHECK_NEAR(level(1, 10 * MS), 4, 0.01);
+    xf_settle(&members[0].s, c[1], 0, 6, 5 * MS);
+    CHECK_NEAR(level(1, 10 * MS), 2, 0.01);
+    part(2);
+}
+
 TEST(a_cooldown_is_everybodys)
 {
     gather(2, limit(1000, 1, 100), XF_UNLIMITED);

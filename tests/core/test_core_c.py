@@ -26,6 +26,7 @@ MODES = {
         "-fno-sanitize-recover=all",
     ],
     "threaded": ["-O1", "-fsanitize=thread"],  # of programs that have threads
+    "stopped": ["-O2", "-include", str(C_TESTS / "stopping.h")],  # at each atomic operation
 }
 # A preloaded sanitizer of the interpreter under test must not get into these programs.
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
@@ -35,10 +36,17 @@ def declared_tests(source: Path) -> list[str]:
     return re.findall(r"^TEST\((\w+)\)", source.read_text(), flags=re.MULTILINE)
 
 
+def sources(mode: str) -> list[Path]:
+    """The programs that are built in that mode."""
+    if mode in ("threaded", "stopped"):
+        return sorted(C_TESTS.glob(f"test_*_{mode}.c"))
+    return sorted(set(C_TESTS.glob("test_*.c")) - set(C_TESTS.glob("test_*_stopped.c")))
+
+
 ALL_TESTS = [
     pytest.param(mode, source, name, id=f"{mode}-{source.stem}-{name}")
     for mode in MODES
-    for source in sorted(C_TESTS.glob("test_*_threads.c" if mode == "threaded" else "test_*.c"))
+    for source in sources(mode)
     for name in declared_tests(source)
 ]
 
