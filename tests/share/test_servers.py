@@ -9,17 +9,20 @@ import asyncio
 import gc
 import itertools
 import json
+import socket
 import time
+from threading import Thread
 
 import pytest
 import redis.asyncio
+from kit.proxy import Proxy
 from kit.redis_servers import Server, binaries
 from kit.shares import FORKS, Process, eventually, paused_by_a_refusal, sent
 from kit.strict import overdrawn
 
 from xtremeflow import RequestRateScheduler, TaskScheduler
 from xtremeflow.cli import main as command
-from xtremeflow.share import RedisShare, ShareError
+from xtremeflow.share import RedisShare, ShareError, redis_keeper
 
 pytestmark = pytest.mark.skipif(not binaries(), reason="no server is installed")
 _numbers = itertools.count()
@@ -162,6 +165,28 @@ def test_a_client_of_the_user_names_the_server(server: Server) -> None:
         await client.aclose()
 
     asyncio.run(main())
+
+
+def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_keeper, "CONNECTING", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with pytest.raises(ShareError, match=r"no connection within 0\.1 s"):
+            TaskScheduler(share=f"redis://127.0.0.1:{port}/0#name")
+
+
+def test_a_member_joins_a_server_that_stalls_for_a_moment(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_keeper, "CONNECTING", 0.5)
+    with Proxy(server.port) as proxy:
+        stall = Thread(target=proxy.stall, args=(0.7,))
+        stall.start()
+        scheduler = TaskScheduler(share=f"{proxy.url}#{next(_numbers)}")
+        stall.join()
+        assert scheduler.stats().share.reachable
+        del scheduler
+        gc.collect()
 
 
 def test_errors_say_what_is_wrong(server: Server) -> None:

@@ -91,17 +91,26 @@ class Holder:
 
     async def join(self, limits: Sequence[Definition], slots: int | None, belief: str) -> Described:
         """Joins with these limits, which count if there is no member yet. Returns those that count.
+        Tries once more if the keeper does not answer in time, as one that starts or fails over.
 
         Raises:
             ShareError: The keeper does not answer, or refuses.
         """
         self.agreed.give(limits, slots, belief)
         try:
-            return await self._connect()
+            return await self._connected()
         except (Unreachable, Unusable) as error:
             await self._keeper.close()
             what = "does not answer" if isinstance(error, Unreachable) else "cannot be used"
             raise ShareError(f"the share {self.name!r} {what}: {error}") from error
+
+    async def _connected(self) -> Described:
+        try:
+            return await self._connect()
+        except Unreachable as error:
+            if error.refused:
+                raise
+            return await self._connect()
 
     async def _connect(self) -> Described:
         self._connection = await self._keeper.connect(self._hear)

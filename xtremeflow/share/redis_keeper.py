@@ -30,7 +30,8 @@ from xtremeflow.share.script import script
 
 SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
 FORM = "'redis://HOST:PORT/0#NAME'"
-PATIENCE = 1.0  # seconds that a command may take
+PATIENCE = 1.0  # seconds that a command may take,
+CONNECTING = 2.0  # and a connection
 KINDS = ("account", "members", "deadlines", "asked", "line")
 # Answers of a server that is starting, failing over, or full: it may take the command later. The
 # first are classes of redis-py, which takes their words off the texts.
@@ -172,7 +173,10 @@ class RedisKeeper:
         }
         connection = endpoint.kind(**settings)
         try:
-            await asyncio.wait_for(connection.connect(), 2 * PATIENCE)
+            await asyncio.wait_for(connection.connect(), CONNECTING)
+        except asyncio.TimeoutError:
+            await self._drop(connection)
+            raise Unreachable(f"no connection within {CONNECTING:g} s") from None
         except BaseException as error:
             await self._drop(connection)
             raise self._meaning_of(error) from error
