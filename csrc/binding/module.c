@@ -3,6 +3,7 @@
 
 #include "binding/call/call_object.h"
 #include "binding/call/deliver.h"
+#include "binding/call/digests.h"
 #include "binding/call/estimate.h"
 #include "binding/call/measure.h"
 #include "binding/call/exchange.h"
@@ -50,6 +51,11 @@ static PyMethodDef module_methods[] = {
      PyDoc_STR("text_size($module, value, measure, /)\n--\n\n"
                "The size of all strings in decoded JSON: in characters, or the sum of\n"
                "measure(string), if that is not None. Data, such as pictures, do not count.")},
+    {"rolling_digests", XF_FUNCTION(xf_rolling_digests), METH_FASTCALL,
+     PyDoc_STR("rolling_digests($module, settings, text, chunk, /)\n--\n\n"
+               "The rolling digests of a text, one for each `chunk` bytes; the last chunk may be\n"
+               "shorter. Each stands for all of the text before its end, and for the settings.\n"
+               "As bytes, of which eight are one digest, a number.")},
     {"share_layout", xf_share_layout, METH_O,
      PyDoc_STR("share_layout($module, seat, /)\n--\n\n"
                "Bytes of a share's memory, and where in it a seat's part begins and how long\n"

@@ -6,7 +6,6 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from math import ceil
 from typing import Any, NamedTuple, Protocol, TypeAlias
 from urllib.parse import urlsplit
@@ -23,8 +22,8 @@ from xtremeflow.values.usage import Usage
 logger = logging.getLogger("xtremeflow")
 
 WINDOW = 4096  # calls that are compared
-_CHARACTERS_PER_TOKEN = 4  # as long as nothing else is known
-_DENSITY = 1 / _CHARACTERS_PER_TOKEN
+_BYTES_PER_TOKEN = 4  # as long as nothing else is known
+_DENSITY = 1 / _BYTES_PER_TOKEN
 _HIT = 0.8  # of the expected tokens; fewer are those of a template that all prompts have
 _MISSES = 2  # of a group's calls, the first of which may have met a cold machine
 _WITHOUT = 3  # groups without a hit and none with one, after which prefixes are of no use
@@ -219,7 +218,7 @@ class Groups:
         else:
             prompt = prompt_of(body)
             ends = self._ends.note(body) if rules.marked else None
-        if prompt is None or len(prompt.text) < rules.minimum * _CHARACTERS_PER_TOKEN:
+        if prompt is None or len(prompt.text) < rules.minimum * _BYTES_PER_TOKEN:
             return None
         end = self._window.add(digests_of(prompt.settings, prompt.text))
         return Seen(place, body, prompt, end, rules, ends)
@@ -266,10 +265,9 @@ class Groups:
         grouped = Grouped(group, key, tokens, share, rules.lifetime_of(prompt.ttl), seen)
         provider = seen.place.provider
         if provider is not None and provider.cache_key and not seen.body.get("prompt_cache_key"):
-            name = f"xtremeflow-{_name(seen.prompt.text[:length])}-{shard}"
-            grouped.fields["prompt_cache_key"] = name
+            grouped.fields["prompt_cache_key"] = f"xtremeflow-{group.digest:016x}-{shard}"
         if seen.ends is not None:
-            least = rules.minimum * _CHARACTERS_PER_TOKEN
+            least = rules.minimum * _BYTES_PER_TOKEN
             grouped.marked = self._ends.mark(seen.body, seen.ends, least)
         return grouped
 
@@ -367,9 +365,4 @@ def _trunk_of(node: Node, rules: CacheRules, density: float) -> tuple[Hashable, 
 
 def _chunks(rules: CacheRules) -> int:
     """Returns the length of the shortest prefix that is cached."""
-    return -(-rules.minimum * _CHARACTERS_PER_TOKEN // CHUNK)
-
-
-def _name(text: str) -> str:
-    """Returns a name for a text that is the same in every process."""
-    return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+    return -(-rules.minimum * _BYTES_PER_TOKEN // CHUNK)

@@ -22,7 +22,7 @@ class Ends:
 
     def note(self, body: dict[str, Any]) -> list[int]:
         """Counts the ends of a call's blocks, and returns them."""
-        digest, ends = settings_of(body), list[int]()
+        digest, ends = hash(settings_of(body)), list[int]()
         for text, _, _ in blocks_of(body):
             digest = hash((digest, text))
             ends.append(digest)

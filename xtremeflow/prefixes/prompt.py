@@ -28,14 +28,14 @@ SAID = "\x1f"  # between the speaker and the words
 class Prompt:
     """A prompt.
 
-    settings  the hash of the settings that a cached prefix depends on
-    text      as far as it may be cached
-    size      characters of all of it
+    settings  those that a cached prefix depends on
+    text      as far as it may be cached, in UTF-8
+    size      bytes of all of it
     ttl       how long it asks to be kept, in the provider's words; None: it does not
     """
 
-    settings: int
-    text: str
+    settings: bytes
+    text: bytes
     size: int
     ttl: object = None
 
@@ -55,7 +55,7 @@ def api_of(url: str) -> str | None:
 
 def prompt_of(body: Json) -> Prompt:
     """Reads a decoded body: its tools, its system prompt, its messages, without cache marks."""
-    text = NEXT.join(map(_text_of, blocks_of(body)))
+    text = _joined(blocks_of(body))
     options = body.get("prompt_cache_options")
     return Prompt(settings_of(body), text, len(text), _ttl_in(options) if options else None)
 
@@ -63,13 +63,17 @@ def prompt_of(body: Json) -> Prompt:
 def marked_prompt_of(body: Json) -> Prompt | None:
     """Reads a body up to its last cache mark; None if it has none."""
     blocks = blocks_of(body)
-    size = sum(len(text) + 1 for text, _, _ in blocks)
+    size = len(_joined(blocks))
     mark = body.get("cache_control")  # that of the last block
     while blocks and not (mark := mark or _mark_of(blocks[-1])):
         blocks.pop()
     if not blocks:
         return None
-    return Prompt(settings_of(body), NEXT.join(map(_text_of, blocks)), size, _ttl_in(mark))
+    return Prompt(settings_of(body), _joined(blocks), size, _ttl_in(mark))
+
+
+def _joined(blocks: list[Block]) -> bytes:
+    return NEXT.join(map(_text_of, blocks)).encode("utf-8", "surrogatepass")
 
 
 def _ttl_in(options: Any) -> object:
@@ -85,8 +89,7 @@ def blocks_of(body: Json) -> list[Block]:
     """Returns the blocks of the prompt in their order."""
     blocks: list[Block] = []
     for field in _FIELDS:
-        content = body.get(field)
-        if content is None:
+        if field not in body or (content := body[field]) is None:
             continue
         if field in _OF_MESSAGES and is_array(content):
             for index, message in enumerate(content):
@@ -145,10 +148,8 @@ def _text(part: Any) -> str:
 _ONLY_TEXT = {"type", "text", "cache_control"}
 
 
-def settings_of(body: Json) -> int:
-    """Returns the hash of the settings that a cached prefix depends on, in whatever order."""
-    digest = 0
-    for name, value in body.items():
-        if name in _SETTINGS:
-            digest ^= hash((name, repr(value)))
-    return digest
+def settings_of(body: Json) -> bytes:
+    """Returns the settings that a cached prefix depends on, in whatever order they stand there."""
+    found = [f"{name}={value!r}" for name, value in body.items() if name in _SETTINGS]
+    found.sort()
+    return NEXT.join(found).encode("utf-8", "surrogatepass")

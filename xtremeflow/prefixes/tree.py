@@ -1,44 +1,43 @@
 """A tree of the prompts in a window of calls. It knows which of them begin alike, and how far.
 
-A prompt is a list of rolling hashes, one for each CHUNK of its text. Each stands for the whole
-prompt up to there. So two prompts are alike as far as their hashes are, and where they part can be
-found by bisection. A node holds the hashes of one stretch that all prompts below it have.
+A prompt is a row of rolling digests, one for each CHUNK of its text. Each stands for the whole
+prompt up to there. So two prompts are alike as far as their digests are, and where they part can be
+found by bisection. A node holds the digests of one stretch that all prompts below it have.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import deque
-from collections.abc import Sequence
+from typing import TypeAlias
+
+from xtremeflow._core import rolling_digests
 
 CHUNK = 512
-"""Characters: some 128 tokens, the unit of most caches."""
+"""Bytes of UTF-8: some 128 tokens, the unit of most caches."""
+
+Digests: TypeAlias = "array[int]"
 
 _BRANCH = 2  # chunks; what shorter stretches have in common is chance: "What is the ..."
 
 
-def digests_of(settings: int, text: str) -> list[int]:
-    """Returns the rolling hashes of a prompt; the last chunk may be shorter."""
-    digest = settings
-    found: list[int] = []
-    for at in range(0, len(text), CHUNK):
-        digest = hash((digest, text[at : at + CHUNK]))
-        found.append(digest)
-    return found
+def digests_of(settings: bytes, text: bytes) -> Digests:
+    """Returns the digests of a prompt; the last chunk may be shorter."""
+    return array("Q", rolling_digests(settings, text, CHUNK))
 
 
 class Node:
     """A stretch of prompts.
 
     parent   the stretch before it
-    digests  its hashes
+    digests  those of its chunks
     end      the chunks from the prompt's start to its end
     calls    the calls of the window whose prompts have it
     """
 
     __slots__ = ("calls", "children", "digests", "end", "parent")
 
-    def __init__(self, parent: Node | None, digests: array[int], calls: int) -> None:
+    def __init__(self, parent: Node | None, digests: Digests, calls: int) -> None:
         self.parent = parent
         self.digests = digests
         self.end: int = len(digests) + (0 if parent is None else parent.end)
@@ -47,7 +46,7 @@ class Node:
 
     @property
     def digest(self) -> int:
-        """The hash of the prompt up to its end."""
+        """The digest of the prompt up to its end."""
         return self.digests[-1]
 
 
@@ -56,13 +55,13 @@ class Window:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._root = Node(None, array("q"), 0)
+        self._root = Node(None, array("Q"), 0)
         self._ends: deque[Node] = deque()
 
     def __len__(self) -> int:
         return len(self._ends)
 
-    def add(self, digests: Sequence[int]) -> Node:
+    def add(self, digests: Digests) -> Node:
         """Adds a call. Returns the node at which its prompt ends. O(log n) for each node on the
         way, however many others there are."""
         if len(self._ends) >= self._size:
@@ -72,7 +71,7 @@ class Window:
         while at < len(digests):
             child = node.children.get(digests[at])
             if child is None:
-                node.children[digests[at]] = child = Node(node, array("q", digests[at:]), 0)
+                node.children[digests[at]] = child = Node(node, digests[at:], 0)
             elif child.end > len(digests) or child.digests[-1] != digests[child.end - 1]:
                 child = _split(child, _alike(child.digests, digests, at))
             child.calls += 1
@@ -96,10 +95,10 @@ def shared(end: Node, least: int) -> Node | None:
     return None if node is None or node.end < least else node
 
 
-def _alike(stretch: Sequence[int], digests: Sequence[int], at: int) -> int:
-    """Returns how many hashes of a stretch are those of `digests` from `at` on, one at least."""
+def _alike(stretch: Digests, digests: Digests, at: int) -> int:
+    """Returns how many digests of a stretch are those of `digests` from `at` on, one at least."""
     low, high = 1, min(len(stretch), len(digests) - at)
-    while low < high:  # each hash stands for all before it
+    while low < high:  # each stands for all before it
         middle = (low + high + 1) // 2
         if stretch[middle - 1] == digests[at + middle - 1]:
             low = middle
@@ -109,7 +108,7 @@ def _alike(stretch: Sequence[int], digests: Sequence[int], at: int) -> int:
 
 
 def _split(node: Node, at: int) -> Node:
-    """Splits a node after `at` of its hashes. Returns the upper part; the node is the lower one."""
+    """Splits a node after so many digests. Returns the upper part; the node is the lower one."""
     upper = Node(node.parent, node.digests[:at], node.calls)
     assert node.parent is not None
     node.parent.children[upper.digests[0]] = upper

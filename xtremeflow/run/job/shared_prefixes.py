@@ -72,7 +72,7 @@ class SharedPrefixes:
             grouped = self._look_ahead.grouped(seen, self._tokens.pop(request.line))
             if grouped is None:
                 if len(self._alone) < _SAMPLE:
-                    self._alone.append(seen.prompt.text)
+                    self._alone.append(seen.prompt.text.decode("utf-8", "surrogatepass"))
                 continue
             self.calls += 1
             self.tokens += grouped.tokens
