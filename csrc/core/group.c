@@ -65,8 +65,7 @@ static void part(xf_group *g)
     g->trunk->live--;
 }
 
-xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk,
-                         const xf_alloc *alloc)
+xf_group *xf_groups_open(xf_groups *all, int64_t ttl_ns, xf_group *trunk, const xf_alloc *alloc)
 {
     if (all->spare == NULL && !add(all, alloc)) {
         return NULL;
@@ -74,7 +73,7 @@ xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, xf_gro
     xf_group *g = all->spare;
     all->spare = g->spare;
     all->n_open++;
-    *g = (xf_group){.index = g->index, .hold_ns = hold_ns, .ttl_ns = ttl_ns, .renew_at = XF_NEVER};
+    *g = (xf_group){.index = g->index, .ttl_ns = ttl_ns, .renew_at = XF_NEVER};
     if (trunk != NULL) {
         join(g, trunk);
     }
@@ -128,13 +127,13 @@ static bool lead(xf_groups *all, xf_group *g, const xf_call *c, int64_t at)
         return false;
     }
     g->sure = false;
-    if (g->spent_ns >= g->hold_ns) {
+    if (g->spent_ns >= all->hold_ns) {
         warm(g, xf_sum(at, g->ttl_ns)); /* as far as anybody waits for it */
         return false;
     }
     g->leader = c;
     g->led_at = at;
-    g->held_until = xf_sum(at, g->hold_ns - g->spent_ns);
+    g->held_until = xf_sum(at, all->hold_ns - g->spent_ns);
     g->lapsed_until = xf_sum(g->held_until, g->ttl_ns);
     all->led++;
     return true;

@@ -9,11 +9,12 @@
  * next call to be admitted finds it out.
  *
  * If the leader ends before the prefix can be read, the group is cold, and the next call leads. A
- * hold has a bound, which counts from the leader's admission: the wait for its dispatch is a part
- * of it. Leaders that fail one after another share one, so they hold no call for longer. A refusal
- * by the provider does not count: the cooldown holds all calls back. After its bound a hold
- * *lapses*: the group counts as warm. The callers give both times, in ns. Where they change them
- * while it warms, the old ones count for that hold. A group with a bound of 0 is never held.
+ * hold has a bound, the same for all groups, which counts from the leader's admission: the wait for
+ * its dispatch is a part of it. Leaders that fail one after another share one, so they hold no call
+ * for longer. A refusal by the provider does not count: the cooldown holds all calls back. After its
+ * bound a hold *lapses*: the group counts as warm. The callers give the bound and each group's time
+ * to live, in ns. Where they change them while it warms, the old ones count for that hold. With a
+ * bound of 0 no group is held.
  *
  * A warm group *fades* some time before it is cold, if calls of it wait by then: the first one goes
  * before older calls of other groups, and so prolongs the life, see queue.h. That time is counted
@@ -50,7 +51,6 @@ typedef struct xf_group {
     struct xf_group *branches;        /* the first one */
     struct xf_group *next, *previous; /* branches of the same trunk */
     const xf_call *leader;            /* warming: the call that writes the cache; else NULL */
-    int64_t hold_ns;                  /* the bound of a hold; the caller may change it */
     int64_t ttl_ns;                   /* the time to live, or XF_NEVER; the caller may change it */
     int64_t tokens;                   /* of the prefix, 0 if unknown; see xf_set_tokens() */
     int64_t spent_ns;                 /* of the bound, by leaders that failed one after another */
@@ -77,6 +77,7 @@ typedef struct xf_groups {
     uint32_t n_known;
     uint32_t n_open; /* in use */
     xf_group *spare;
+    int64_t hold_ns; /* the bound of a hold, from the next one on */
     bool reads_free; /* the last answer that told had found its prefix, at no charge */
     uint64_t led;    /* holds that have begun */
     uint64_t lapsed; /* holds that have lapsed while calls waited */
@@ -88,8 +89,7 @@ void xf_groups_free(xf_groups *all, const xf_alloc *alloc);
 
 /* Opens a cold group, a branch of `trunk` if that is not NULL. Returns NULL, and nothing is done,
    if there is no memory. */
-xf_group *xf_groups_open(xf_groups *all, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk,
-                         const xf_alloc *alloc);
+xf_group *xf_groups_open(xf_groups *all, int64_t ttl_ns, xf_group *trunk, const xf_alloc *alloc);
 
 /* Whether the group can be forgotten: it is closed, and no call or branch of it lives. */
 static inline bool xf_group_is_over(const xf_group *g)

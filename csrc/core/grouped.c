@@ -97,9 +97,14 @@ void xf_grouped_change(xf_scheduler *s, int64_t at)
 
 /* ---- operations ---- */
 
-xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk)
+void xf_set_hold(xf_scheduler *s, int64_t hold_ns)
 {
-    return xf_queue_open(&s->queue, hold_ns, ttl_ns, trunk, &s->alloc);
+    s->queue.groups.hold_ns = hold_ns;
+}
+
+xf_group *xf_open_group(xf_scheduler *s, int64_t ttl_ns, xf_group *trunk)
+{
+    return xf_queue_open(&s->queue, ttl_ns, trunk, &s->alloc);
 }
 
 void xf_set_tokens(xf_scheduler *s, xf_group *g, int64_t tokens)

@@ -313,11 +313,10 @@ xf_call *xf_queue_first_deadline(const xf_queue *q, int64_t *at)
 
 /* ---- groups ---- */
 
-xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk,
-                        const xf_alloc *alloc)
+xf_group *xf_queue_open(xf_queue *q, int64_t ttl_ns, xf_group *trunk, const xf_alloc *alloc)
 {
     return xf_heap_reserve(&q->changes, q->groups.n_open + 1, alloc)
-               ? xf_groups_open(&q->groups, hold_ns, ttl_ns, trunk, alloc)
+               ? xf_groups_open(&q->groups, ttl_ns, trunk, alloc)
                : NULL;
 }
 

@@ -162,8 +162,7 @@ static inline xf_group *xf_queue_group(const xf_queue *q, const xf_call *c)
 
 /* Opens a cold group, or a branch, see group.h. Returns NULL, and nothing is done, if there is no
  * memory. */
-xf_group *xf_queue_open(xf_queue *q, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk,
-                        const xf_alloc *alloc);
+xf_group *xf_queue_open(xf_queue *q, int64_t ttl_ns, xf_group *trunk, const xf_alloc *alloc);
 
 /* Forgets a group if it is over, and then its trunk, and so on. O(their flows). */
 void xf_queue_forget(xf_queue *q, xf_group *g);

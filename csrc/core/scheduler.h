@@ -128,11 +128,14 @@ void xf_ramp_up(xf_scheduler *s, int64_t now);
 
 /* ---- groups of calls that share a prefix, see group.h ---- */
 
-/* Opens a cold group. A hold lasts `hold_ns` at most, 0 being no hold at all. Its calls keep the
-   prefix readable for `ttl_ns` > 0 (or XF_NEVER) after their dispatch. The caller may change both
-   numbers in the group at any time; they count from the next hold on. NULL, and nothing is done, if
-   there is no memory. It is a branch of `trunk`, an open group, if that is not NULL. */
-xf_group *xf_open_group(xf_scheduler *s, int64_t hold_ns, int64_t ttl_ns, xf_group *trunk);
+/* Bounds the holds of all groups, from the next one on: 0 is no hold at all, as at first. */
+void xf_set_hold(xf_scheduler *s, int64_t hold_ns);
+
+/* Opens a cold group. Its calls keep the prefix readable for `ttl_ns` > 0 (or XF_NEVER) after their
+   dispatch. The caller may change that number in the group at any time; it counts from the next
+   hold on. NULL, and nothing is done, if there is no memory. It is a branch of `trunk`, an open
+   group, if that is not NULL. */
+xf_group *xf_open_group(xf_scheduler *s, int64_t ttl_ns, xf_group *trunk);
 
 /* Says how many tokens the prefix of a group has, from now on. */
 void xf_set_tokens(xf_scheduler *s, xf_group *g, int64_t tokens);

@@ -175,9 +175,8 @@ int64_t handle_armed(const xf_scheduler *s)
     return at < change ? at : change;
 }
 
-void handle_terms(xf_group *g, int64_t hold_ns, int64_t ttl_ns)
+void handle_life(xf_group *g, int64_t ttl_ns)
 {
-    g->hold_ns = hold_ns;
     g->ttl_ns = ttl_ns;
 }
 

@@ -11,6 +11,13 @@ static xf_call *submit_to(xf_group *g, int priority, int64_t deadline, int64_t n
     return c;
 }
 
+/* A scheduler whose holds have a bound, and no limit. */
+static void start_to_hold(int64_t hold_ns, uint32_t slots)
+{
+    start(NULL, 0, slots);
+    xf_set_hold(&s, hold_ns);
+}
+
 TEST(a_call_that_belongs_to_no_group_is_no_larger_for_them)
 {
     CHECK_EQ(sizeof(xf_call), 48);
@@ -18,8 +25,8 @@ TEST(a_call_that_belongs_to_no_group_is_no_larger_for_them)
 
 TEST(a_waiting_call_of_a_group_costs_no_memory_of_the_queue)
 {
-    start(NULL, 0, XF_UNLIMITED);
-    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES, NULL);
+    start_to_hold(3 * SECOND, XF_UNLIMITED);
+    xf_group *g = xf_open_group(&s, MINUTES, NULL);
     submit_to(g, 0, XF_NEVER, 0);
     submit_to(g, 0, XF_NEVER, 0);
     size_t asked = memory.calls;
@@ -36,16 +43,16 @@ TEST(a_call_costs_the_same_however_many_groups_and_calls_wait)
     enum { GROUPS = 50000, EACH = 8 };
     static xf_group *groups[GROUPS];
     static xf_call *leaders[GROUPS];
-    start(NULL, 0, XF_UNLIMITED);
+    start_to_hold(3 * SECOND, XF_UNLIMITED);
     for (int i = 0; i < GROUPS; i++) {
-        groups[i] = xf_open_group(&s, 3 * SECOND + i, MINUTES, NULL);
+        groups[i] = xf_open_group(&s, MINUTES, NULL);
         CHECK(groups[i] != NULL);
-        leaders[i] = submit_to(groups[i], 0, XF_NEVER, 0);
+        leaders[i] = submit_to(groups[i], 0, XF_NEVER, i);
         CHECK_EQ(leaders[i]->state, XF_CALL_ADMITTED);
         CHECK(xf_dispatch(&s, leaders[i]));
     }
     for (int i = 0; i < GROUPS * (EACH - 1); i++) {
-        submit_to(groups[i % GROUPS], 0, XF_NEVER, 0);
+        submit_to(groups[i % GROUPS], 0, XF_NEVER, GROUPS);
     }
     CHECK_EQ(s.gate.in_use, GROUPS);
     CHECK_EQ(armed(), 3 * SECOND);
@@ -62,8 +69,8 @@ TEST(a_call_costs_the_same_however_many_groups_and_calls_wait)
 
 TEST(a_group_lives_until_it_is_closed_and_its_last_call_has_ended)
 {
-    start(NULL, 0, XF_UNLIMITED);
-    xf_group *g = xf_open_group(&s, SECOND, MINUTES, NULL);
+    start_to_hold(SECOND, XF_UNLIMITED);
+    xf_group *g = xf_open_group(&s, MINUTES, NULL);
     xf_call *leader = submit_to(g, 0, XF_NEVER, 0), *held = submit_to(g, 3, 5, 0);
     xf_call *unsent = call(0, 0);
     xf_join_group(unsent, g);
@@ -77,7 +84,7 @@ TEST(a_group_lives_until_it_is_closed_and_its_last_call_has_ended)
     xf_finish(&s, unsent, XF_CANCELLED, 1); /* it was never submitted */
     CHECK_EQ(s.queue.groups.n_open, 0);
     size_t asked = memory.calls;
-    xf_group *next = xf_open_group(&s, SECOND, MINUTES, NULL);
+    xf_group *next = xf_open_group(&s, MINUTES, NULL);
     CHECK(next == g); /* its memory is used again, and that of its flows */
     CHECK_EQ(submit_to(next, 1, XF_NEVER, 2)->state, XF_CALL_ADMITTED);
     CHECK_EQ(submit_to(next, 2, XF_NEVER, 2)->state, XF_CALL_WAITING);
@@ -87,11 +94,11 @@ TEST(a_group_lives_until_it_is_closed_and_its_last_call_has_ended)
 
 TEST(a_trunk_lives_until_its_last_branch_is_gone)
 {
-    start(NULL, 0, XF_UNLIMITED);
-    xf_group *trunk = xf_open_group(&s, SECOND, MINUTES, NULL);
-    xf_group *first = xf_open_group(&s, SECOND, MINUTES, trunk);
-    xf_group *second = xf_open_group(&s, SECOND, MINUTES, trunk);
-    xf_group *third = xf_open_group(&s, SECOND, MINUTES, first);
+    start_to_hold(SECOND, XF_UNLIMITED);
+    xf_group *trunk = xf_open_group(&s, MINUTES, NULL);
+    xf_group *first = xf_open_group(&s, MINUTES, trunk);
+    xf_group *second = xf_open_group(&s, MINUTES, trunk);
+    xf_group *third = xf_open_group(&s, MINUTES, first);
     xf_call *c = submit_to(third, 0, XF_NEVER, 0);
     xf_close_group(&s, trunk);
     xf_close_group(&s, first);
@@ -109,10 +116,10 @@ TEST(a_call_costs_the_same_however_many_branches_wait)
 {
     enum { BRANCHES = 50000 };
     static xf_call *leaders[BRANCHES];
-    start(NULL, 0, XF_UNLIMITED);
-    xf_group *trunk = xf_open_group(&s, SECOND, MINUTES, NULL);
+    start_to_hold(SECOND, XF_UNLIMITED);
+    xf_group *trunk = xf_open_group(&s, MINUTES, NULL);
     for (int i = 0; i < BRANCHES; i++) {
-        xf_group *g = xf_open_group(&s, SECOND, MINUTES, trunk);
+        xf_group *g = xf_open_group(&s, MINUTES, trunk);
         leaders[i] = submit_to(g, 0, XF_NEVER, 0);
         submit_to(g, 0, XF_NEVER, 0);
     }
@@ -134,9 +141,9 @@ TEST(a_call_costs_the_same_however_many_groups_fade)
     enum { GROUPS = 50000 };
     static xf_group *groups[GROUPS];
     static xf_call *leaders[GROUPS];
-    start(NULL, 0, GROUPS);
+    start_to_hold(3 * SECOND, GROUPS);
     for (int i = 0; i < GROUPS; i++) {
-        groups[i] = xf_open_group(&s, 3 * SECOND, MINUTES, NULL);
+        groups[i] = xf_open_group(&s, MINUTES, NULL);
         leaders[i] = submit_to(groups[i], 0, XF_NEVER, 0);
         CHECK(xf_dispatch(&s, leaders[i]));
         xf_warmed(&s, leaders[i], 0);
@@ -160,8 +167,8 @@ TEST(a_call_costs_the_same_however_many_groups_fade)
 
 TEST(a_group_is_held_in_all_its_priorities)
 {
-    start(NULL, 0, XF_UNLIMITED);
-    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES, NULL);
+    start_to_hold(3 * SECOND, XF_UNLIMITED);
+    xf_group *g = xf_open_group(&s, MINUTES, NULL);
     xf_call *leader = submit_to(g, 0, XF_NEVER, 0);
     xf_call *low = submit_to(g, -1, XF_NEVER, 0), *high = submit_to(g, 1, XF_NEVER, 0);
     CHECK(xf_collect(&s) == NULL);
@@ -174,9 +181,9 @@ TEST(a_group_is_held_in_all_its_priorities)
 
 TEST(holds_that_end_together_let_go_in_the_order_of_the_calls)
 {
-    start(NULL, 0, XF_UNLIMITED);
-    xf_group *one = xf_open_group(&s, SECOND, MINUTES, NULL),
-             *other = xf_open_group(&s, SECOND, MINUTES, NULL);
+    start_to_hold(SECOND, XF_UNLIMITED);
+    xf_group *one = xf_open_group(&s, MINUTES, NULL),
+             *other = xf_open_group(&s, MINUTES, NULL);
     submit_to(one, 0, XF_NEVER, 0);
     submit_to(other, 0, XF_NEVER, 0);
     xf_call *first = submit_to(other, 0, XF_NEVER, 0), *second = submit_to(one, 0, XF_NEVER, 0);
@@ -190,8 +197,8 @@ TEST(holds_that_end_together_let_go_in_the_order_of_the_calls)
 
 TEST(time_in_which_all_calls_are_held_is_blamed_on_their_prefixes)
 {
-    start(NULL, 0, XF_UNLIMITED);
-    xf_group *g = xf_open_group(&s, 3 * SECOND, MINUTES, NULL);
+    start_to_hold(3 * SECOND, XF_UNLIMITED);
+    xf_group *g = xf_open_group(&s, MINUTES, NULL);
     xf_call *leader = submit_to(g, 0, XF_NEVER, 0);
     CHECK(xf_dispatch(&s, leader));
     submit_to(g, 0, XF_NEVER, SECOND);
@@ -208,7 +215,7 @@ TEST(what_a_call_saves_is_put_back_with_it_or_gone_with_its_dispatch)
     xf_definition d = limit(100, 60, 1000);
     start(&d, 1, XF_UNLIMITED);
     s.gate.limits[0].counts_input = true;
-    xf_group *g = xf_open_group(&s, 0, MINUTES, NULL);
+    xf_group *g = xf_open_group(&s, MINUTES, NULL);
     xf_set_tokens(&s, g, 90);
     xf_call *first = call(100, 0), *second = call(100, 0);
     xf_join_group(first, g);
@@ -236,12 +243,13 @@ TEST(without_memory_no_group_is_opened_and_no_call_is_lost)
     do {
         test_heap_fail_next(&memory);
         CHECK(xf_scheduler_init(&s, NULL, 0, 1, &alloc));
+        xf_set_hold(&s, SECOND);
         for (int i = 0; i < N; i++) {
-            xf_group *g = xf_open_group(&s, SECOND, MINUTES, NULL);
+            xf_group *g = xf_open_group(&s, MINUTES, NULL);
             if (g == NULL) {
                 failures++;
                 CHECK_EQ(s.queue.groups.n_open, i);
-                g = xf_open_group(&s, SECOND, MINUTES, NULL);
+                g = xf_open_group(&s, MINUTES, NULL);
                 CHECK(g != NULL);
             }
             xf_call *c = call(0, 0);

@@ -134,7 +134,7 @@ TEST(calls_ahead_whose_prefix_is_warm_cost_what_the_provider_counts)
     start(&tokens, 1, XF_UNLIMITED);
     xf_lease_begin(&s.gate, &lease);
     s.gate.limits[0].counts_input = true;
-    xf_group *g = xf_open_group(&s, 0, minute, NULL);
+    xf_group *g = xf_open_group(&s, minute, NULL);
     xf_set_tokens(&s, g, 90);
     xf_call *first = call(100, 0);
     xf_join_group(first, g);

@@ -8,7 +8,7 @@ import pytest
 from kit.core import Core
 from kit.model import Model
 from kit.model_limit import Figures
-from kit.schedulers import Make, Scheduler
+from kit.schedulers import SECOND, Make, Scheduler
 
 
 @pytest.fixture(params=["model", "core"])
@@ -17,9 +17,11 @@ def make(request: pytest.FixtureRequest) -> Iterator[Make]:
 
     def one(*limits: Figures, slots: int | None = None) -> Scheduler:
         if request.param == "model":
-            return Model(limits, slots)
-        made.append(Core(limits, slots))
-        return made[-1]
+            scheduler: Scheduler = Model(limits, slots)
+        else:
+            made.append(scheduler := Core(limits, slots))
+        scheduler.set_hold(3 * SECOND)
+        return scheduler
 
     yield one
     for core in made:

@@ -8,7 +8,7 @@ from kit.schedulers import MINUTES, SECOND, Make, Scheduler, dispatch, submit
 
 def fading_group(scheduler: Scheduler, ttl: int = MINUTES) -> tuple[int, int, int]:
     """A warm group, used at 0, whose next call waits behind an older one for a free slot."""
-    group = scheduler.open_group(3 * SECOND, ttl)
+    group = scheduler.open_group(ttl)
     [leader] = submit(scheduler, 1, group)
     dispatch(scheduler, leader)
     scheduler.warmed(0, leader)
@@ -52,7 +52,7 @@ def test_a_waiting_call_goes_first_if_else_its_prefix_would_soon_be_cold(
 
 def test_a_call_that_goes_in_its_turn_prolongs_the_life(make: Make) -> None:
     scheduler = make(slots=1)
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     first, second = submit(scheduler, 2, group)
     dispatch(scheduler, first)
     scheduler.finish(0, first, True)
@@ -85,7 +85,7 @@ def test_a_call_that_renews_a_life_overtakes_none_of_a_higher_priority(make: Mak
 
 def test_of_many_groups_that_fade_no_two_go_first_in_a_row(make: Make) -> None:
     scheduler = make(slots=9)
-    groups = [scheduler.open_group(3 * SECOND, MINUTES) for _ in range(9)]
+    groups = [scheduler.open_group(MINUTES) for _ in range(9)]
     leaders = [submit(scheduler, 1, group)[0] for group in groups]
     dispatch(scheduler, *leaders)
     for leader in leaders:
@@ -103,8 +103,8 @@ def test_of_many_groups_that_fade_no_two_go_first_in_a_row(make: Make) -> None:
 
 def test_a_call_of_a_branch_renews_the_life_of_its_trunk(make: Make) -> None:
     scheduler = make(slots=1)
-    trunk = scheduler.open_group(3 * SECOND, MINUTES)
-    branch = scheduler.open_group(3 * SECOND, MINUTES, trunk)
+    trunk = scheduler.open_group(MINUTES)
+    branch = scheduler.open_group(MINUTES, trunk)
     [leader] = submit(scheduler, 1, trunk)
     dispatch(scheduler, leader)
     scheduler.warmed(0, leader)
@@ -117,7 +117,7 @@ def test_a_call_of_a_branch_renews_the_life_of_its_trunk(make: Make) -> None:
 
 def test_a_group_that_was_found_to_be_cold_does_not_fade(make: Make) -> None:
     scheduler = make(slots=3)
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     leader, *readers = submit(scheduler, 3, group)
     dispatch(scheduler, leader)
     scheduler.warmed(0, leader)

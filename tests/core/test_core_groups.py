@@ -24,16 +24,18 @@ class GroupsAndModel(CoreAndModel):
     @initialize(
         limits=st.lists(figures, max_size=2),
         slots=slot_counts,
-        terms=st.lists(st.tuples(holds, lives), min_size=1, max_size=4),
+        hold=holds,
+        ttls=st.lists(lives, min_size=1, max_size=4),
     )
     def start(
-        self, limits: list[Figures], slots: int | None, terms: list[tuple[int, int | None]]
+        self, limits: list[Figures], slots: int | None, hold: int, ttls: list[int | None]
     ) -> None:
         self.started = True
         self.core = Core(limits, slots)
         self.model = Model(limits, slots)
-        for hold, ttl in terms:
-            self.open(hold, ttl)
+        self.set_hold(hold)
+        for ttl in ttls:
+            self.open(ttl)
 
     def draw_group(self, data: st.DataObject) -> int | None:
         still = [i for i, group in enumerate(self.model.groups) if not group.closed]
@@ -50,14 +52,19 @@ class GroupsAndModel(CoreAndModel):
                     assert call.number < other.number or other is arrival
             waiting.append(call)
 
-    @rule(data=st.data(), hold=holds, ttl=lives)
-    def branch(self, data: st.DataObject, hold: int, ttl: int | None) -> None:
-        self.open(hold, ttl, self.draw_group(data))
+    @rule(hold=holds)
+    def set_hold(self, hold: int) -> None:
+        self.core.set_hold(hold)
+        self.model.set_hold(hold)
 
-    def open(self, hold: int, ttl: int | None, trunk: int | None = None) -> None:
+    @rule(data=st.data(), ttl=lives)
+    def branch(self, data: st.DataObject, ttl: int | None) -> None:
+        self.open(ttl, self.draw_group(data))
+
+    def open(self, ttl: int | None, trunk: int | None = None) -> None:
         if sum(not group.closed for group in self.model.groups) < 6:
-            group = self.core.open_group(hold, ttl, trunk)
-            assert group == self.model.open_group(hold, ttl, trunk)
+            group = self.core.open_group(ttl, trunk)
+            assert group == self.model.open_group(ttl, trunk)
 
     @precondition(lambda self: any(not group.closed for group in self.model.groups))
     @rule(data=st.data())
@@ -67,12 +74,12 @@ class GroupsAndModel(CoreAndModel):
             self.core.close_group(group)
             self.model.close_group(group)
 
-    @rule(data=st.data(), hold=holds, ttl=lives)
-    def other_terms(self, data: st.DataObject, hold: int, ttl: int | None) -> None:
+    @rule(data=st.data(), ttl=lives)
+    def other_life(self, data: st.DataObject, ttl: int | None) -> None:
         group = self.draw_group(data)
         if group is not None:
-            self.core.set_terms(group, hold, ttl)
-            self.model.set_terms(group, hold, ttl)
+            self.core.set_life(group, ttl)
+            self.model.set_life(group, ttl)
 
     @rule(data=st.data(), tokens=st.sampled_from([0, 1, 2, 5, 50]))
     def other_tokens(self, data: st.DataObject, tokens: int) -> None:
@@ -165,7 +172,7 @@ def test_groups_in_the_core_do_what_those_of_the_model_do() -> None:
 
 def test_the_first_call_of_a_cold_group_goes_alone(make: Make) -> None:
     scheduler = make()
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     leader, *others = submit(scheduler, 5, group)
     assert scheduler.collect() == [leader]
     assert scheduler.in_use == 1
@@ -177,7 +184,7 @@ def test_the_first_call_of_a_cold_group_goes_alone(make: Make) -> None:
 
 def test_those_held_take_no_quota_and_are_overtaken(make: Make) -> None:
     scheduler = make((10, SECOND, 2))
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     leader = scheduler.submit(0, [1], group=group)
     scheduler.submit(0, [1], group=group)
     other = scheduler.submit(0, [1])
@@ -187,7 +194,7 @@ def test_those_held_take_no_quota_and_are_overtaken(make: Make) -> None:
 
 def test_a_warm_group_is_cold_again_when_its_time_is_over(make: Make) -> None:
     scheduler = make()
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     [leader] = submit(scheduler, 1, group)
     dispatch(scheduler, leader)
     scheduler.warmed(SECOND, leader)
@@ -199,7 +206,7 @@ def test_a_warm_group_is_cold_again_when_its_time_is_over(make: Make) -> None:
 
 def test_each_call_that_reads_the_prefix_renews_it(make: Make) -> None:
     scheduler = make()
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     [leader] = submit(scheduler, 1, group)
     dispatch(scheduler, leader)
     scheduler.finish(SECOND, leader, True)
@@ -213,7 +220,7 @@ def test_each_call_that_reads_the_prefix_renews_it(make: Make) -> None:
 @pytest.mark.parametrize("how", ["fails", "is refused", "is cancelled", "is put back"])
 def test_if_the_leader_ends_without_an_answer_the_next_leads(make: Make, how: str) -> None:
     scheduler = make()
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     leader, second, third = submit(scheduler, 3, group)
     if how == "fails":
         dispatch(scheduler, leader)
@@ -232,7 +239,7 @@ def test_if_the_leader_ends_without_an_answer_the_next_leads(make: Make, how: st
 
 def test_leaders_that_fail_one_after_another_hold_no_call_for_longer(make: Make) -> None:
     scheduler = make()
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     calls = submit(scheduler, 10, group)
     for second, leader in enumerate(calls[:2], 1):
         assert scheduler.collect() == [leader]
@@ -244,24 +251,36 @@ def test_leaders_that_fail_one_after_another_hold_no_call_for_longer(make: Make)
     assert scheduler.collect() == calls[3:]
 
 
+def test_a_bound_that_changes_counts_from_the_next_hold_of_any_group_on(make: Make) -> None:
+    scheduler = make(slots=1)
+    one, other = scheduler.open_group(MINUTES), scheduler.open_group(MINUTES)
+    [leader], [second, *_] = submit(scheduler, 1, one), submit(scheduler, 3, other)
+    dispatch(scheduler, leader)
+    scheduler.set_hold(SECOND)
+    scheduler.set_slots(2 * SECOND, 9)
+    assert scheduler.collect() == [leader, second]
+    assert scheduler.armed == 3 * SECOND
+
+
 @pytest.mark.parametrize("looked", [False, True])
-def test_terms_that_change_count_from_the_next_hold_on(make: Make, looked: bool) -> None:
+def test_a_life_that_changes_counts_from_the_next_hold_on(make: Make, looked: bool) -> None:
     """Also if the core did not run between the end of the hold and the change."""
     scheduler = make()
-    group = scheduler.open_group(SECOND, 2 * SECOND)
+    scheduler.set_hold(SECOND)
+    group = scheduler.open_group(2 * SECOND)
     [leader] = submit(scheduler, 1, group)
     dispatch(scheduler, leader)
     scheduler.poll(2 * SECOND)
     if looked:
         scheduler.looked_up(2 * SECOND, leader, True)
-    scheduler.set_terms(group, SECOND, None)
+    scheduler.set_life(group, None)
     scheduler.collect()
     assert submit(scheduler, 2, group, 4 * SECOND)[:1] == scheduler.collect()  # it is cold again
 
 
 def test_the_hold_of_a_call_that_was_refused_begins_anew(make: Make) -> None:
     scheduler = make()
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     leader, *others = submit(scheduler, 4, group)
     dispatch(scheduler, leader)
     scheduler.refused(2 * SECOND, leader, told=20 * SECOND)
@@ -275,13 +294,14 @@ def test_the_hold_of_a_call_that_was_refused_begins_anew(make: Make) -> None:
 
 def test_a_group_without_a_bound_is_never_held(make: Make) -> None:
     scheduler = make()
-    group = scheduler.open_group(0, None)
+    scheduler.set_hold(0)
+    group = scheduler.open_group(None)
     assert submit(scheduler, 5, group) == scheduler.collect()
 
 
 def test_a_call_that_is_held_expires_at_its_deadline(make: Make) -> None:
     scheduler = make()
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     submit(scheduler, 1, group)
     hasty = scheduler.submit(0, [], deadline=SECOND, group=group)
     scheduler.collect()
@@ -293,7 +313,8 @@ def test_a_call_that_is_held_expires_at_its_deadline(make: Make) -> None:
 def test_a_small_group_is_finished_before_the_next_one_begins(make: Make) -> None:
     scheduler = make(slots=1)
     running = scheduler.submit(0, [])
-    one, other = scheduler.open_group(0, None), scheduler.open_group(0, None)
+    scheduler.set_hold(0)
+    one, other = scheduler.open_group(None), scheduler.open_group(None)
     mixed = [scheduler.submit(0, [], group=group) for group in (one, other) * 3]
     order = []
     for _ in mixed:
@@ -308,7 +329,8 @@ def test_a_small_group_is_finished_before_the_next_one_begins(make: Make) -> Non
 def test_a_turn_ends_after_fourteen_calls(make: Make) -> None:
     scheduler = make(slots=1)
     running = scheduler.submit(0, [])
-    one, other = scheduler.open_group(0, None), scheduler.open_group(0, None)
+    scheduler.set_hold(0)
+    one, other = scheduler.open_group(None), scheduler.open_group(None)
     mixed = [scheduler.submit(0, [], group=group) for group in (one, other) * 20]
     order = []
     for _ in mixed:
@@ -323,7 +345,8 @@ def test_a_turn_ends_after_fourteen_calls(make: Make) -> None:
 def test_new_calls_of_a_group_do_not_prolong_its_turn(make: Make) -> None:
     scheduler = make(slots=1)
     running = scheduler.submit(0, [])
-    group = scheduler.open_group(0, None)
+    scheduler.set_hold(0)
+    group = scheduler.open_group(None)
     first, second = submit(scheduler, 2, group)
     other = scheduler.submit(0, [])
     scheduler.collect()
@@ -341,7 +364,8 @@ def test_new_calls_of_a_group_do_not_prolong_its_turn(make: Make) -> None:
 
 def test_a_call_is_not_of_a_turn_that_began_before_it_even_if_nobody_looked(make: Make) -> None:
     scheduler = make((1, SECOND, 1))
-    group = scheduler.open_group(0, None)
+    scheduler.set_hold(0)
+    group = scheduler.open_group(None)
     calls = [scheduler.submit(0, [1], group=each) for each in (None, group, group, None)]
     late = scheduler.submit(SECOND + 10 * MS, [1], group=group)  # the turn began 10 ms before
     for second in (2, 3, 4):
@@ -351,7 +375,7 @@ def test_a_call_is_not_of_a_turn_that_began_before_it_even_if_nobody_looked(make
 
 def two_groups(scheduler: Scheduler, n: int) -> tuple[list[int], list[int]]:
     """The calls of two groups, one by one. The leaders have been dispatched."""
-    groups = [scheduler.open_group(3 * SECOND, MINUTES) for _ in range(2)]
+    groups = [scheduler.open_group(MINUTES) for _ in range(2)]
     ones, others = zip(
         *[[scheduler.submit(0, [], group=group) for group in groups] for _ in range(n)],
         strict=True,
@@ -392,7 +416,7 @@ def test_where_machines_serve_all_calls_no_group_gives_way(make: Make) -> None:
 
 def test_a_group_does_not_give_way_to_younger_calls(make: Make) -> None:
     scheduler = make()
-    one, other = (scheduler.open_group(3 * SECOND, MINUTES) for _ in range(2))
+    one, other = (scheduler.open_group(MINUTES) for _ in range(2))
     calls, _ = submit(scheduler, 20, one), submit(scheduler, 20, other)
     dispatch(scheduler, calls[0])
     scheduler.collect()
@@ -410,7 +434,7 @@ def test_calls_of_no_group_overtake_those_that_give_way(make: Make) -> None:
 
 def test_a_prefix_that_two_calls_in_a_row_do_not_find_is_written_anew(make: Make) -> None:
     scheduler = make()
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     [leader] = submit(scheduler, 1, group)
     dispatch(scheduler, leader)
     scheduler.warmed(SECOND, leader)
@@ -433,8 +457,8 @@ def test_a_prefix_that_two_calls_in_a_row_do_not_find_is_written_anew(make: Make
 
 def two_branches(scheduler: Scheduler, n: int = 2) -> list[list[int]]:
     """The trunk, and the calls of its branches, of which the first leads both."""
-    trunk = scheduler.open_group(3 * SECOND, MINUTES)
-    branches = [scheduler.open_group(3 * SECOND, MINUTES, trunk) for _ in range(2)]
+    trunk = scheduler.open_group(MINUTES)
+    branches = [scheduler.open_group(MINUTES, trunk) for _ in range(2)]
     calls = [submit(scheduler, n, branch) for branch in branches]
     assert scheduler.collect() == [calls[0][0]]
     dispatch(scheduler, calls[0][0])
@@ -463,11 +487,11 @@ def test_calls_of_a_trunk_itself_are_held_by_the_leader_of_a_branch(make: Make) 
 
 def test_the_leaders_of_branches_go_together_once_their_trunk_is_warm(make: Make) -> None:
     scheduler = make()
-    trunk = scheduler.open_group(3 * SECOND, MINUTES)
+    trunk = scheduler.open_group(MINUTES)
     [first] = submit(scheduler, 1, trunk)
     dispatch(scheduler, first)
     scheduler.warmed(SECOND, first)
-    branches = [scheduler.open_group(3 * SECOND, MINUTES, trunk) for _ in range(3)]
+    branches = [scheduler.open_group(MINUTES, trunk) for _ in range(3)]
     calls = [submit(scheduler, 2, branch, SECOND) for branch in branches]
     assert scheduler.collect() == [first, *(leader for leader, _ in calls)]
 
@@ -484,7 +508,7 @@ def test_if_the_leader_of_trunk_and_branch_fails_another_branch_may_lead_the_tru
 def test_a_prefix_waits_for_each_that_it_goes_on_from(make: Make) -> None:
     """The turns of a conversation that come all at once: each begins with the one before."""
     scheduler = make()
-    groups = [scheduler.open_group(3 * SECOND, MINUTES, n - 1 if n else None) for n in range(5)]
+    groups = [scheduler.open_group(MINUTES, n - 1 if n else None) for n in range(5)]
     turns = [submit(scheduler, 1, group)[0] for group in groups]
     for second, turn in enumerate(turns, 1):
         assert scheduler.collect() == [turn]

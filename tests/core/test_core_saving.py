@@ -11,7 +11,7 @@ BUCKET = (60, 60 * SECOND, 1000)
 
 def warm_group(scheduler: Scheduler, is_free: bool = True) -> int:
     """A group of 90 tokens whose second call has found its prefix. That leaves 800 units."""
-    group = scheduler.open_group(3 * SECOND, MINUTES)
+    group = scheduler.open_group(MINUTES)
     scheduler.set_tokens(group, 90)
     leader, reader = (scheduler.submit(0, [100], group=group) for _ in range(2))
     dispatch(scheduler, leader)
@@ -36,7 +36,7 @@ def test_calls_of_a_warm_group_pay_for_what_they_do_not_read(
 def test_another_group_pays_less_as_soon_as_its_own_prefix_can_be_read(make: Make) -> None:
     scheduler = make(BUCKET)
     warm_group(scheduler)
-    other = scheduler.open_group(3 * SECOND, MINUTES)
+    other = scheduler.open_group(MINUTES)
     scheduler.set_tokens(other, 90)
     leader = scheduler.submit(0, [100], group=other)
     assert scheduler.used(0) == 300
@@ -49,7 +49,7 @@ def test_another_group_pays_less_as_soon_as_its_own_prefix_can_be_read(make: Mak
 def test_a_hold_that_has_lapsed_makes_no_call_cheaper(make: Make) -> None:
     scheduler = make(BUCKET)
     warm_group(scheduler)
-    other = scheduler.open_group(3 * SECOND, MINUTES)
+    other = scheduler.open_group(MINUTES)
     scheduler.set_tokens(other, 90)
     leader = scheduler.submit(0, [100], group=other)
     dispatch(scheduler, leader)
@@ -78,7 +78,8 @@ def test_an_estimate_that_leaves_the_prefix_out_is_not_made_smaller(make: Make) 
 
 def test_only_limits_that_count_input_are_spared(make: Make) -> None:
     scheduler = make(BUCKET, BUCKET)
-    group = scheduler.open_group(0, MINUTES)
+    scheduler.set_hold(0)
+    group = scheduler.open_group(MINUTES)
     scheduler.set_tokens(group, 90)
     leader, reader = (scheduler.submit(0, [100, 50], group=group) for _ in range(2))
     dispatch(scheduler, leader, reader)
@@ -100,7 +101,7 @@ def test_a_head_that_waits_longer_than_its_prefix_lives_waits_for_its_whole_cost
     make: Make,
 ) -> None:
     scheduler = make((1, SECOND, 1000))
-    group = scheduler.open_group(3 * SECOND, 10 * SECOND)
+    group = scheduler.open_group(10 * SECOND)
     scheduler.set_tokens(group, 90)
     leader = scheduler.submit(0, [900], group=group)
     reader = scheduler.submit(0, [100], group=group)
@@ -122,6 +123,7 @@ def test_a_member_of_a_share_pays_less_for_a_warm_group_too() -> None:
     memory, members = SharedMemory(), [Core([BUCKET]) for _ in range(2)]
     for seat, member in enumerate(members):
         assert member.join(memory, seat, 0)
+        member.set_hold(3 * SECOND)
     one, other = members
     group = warm_group(one)
     calls = [one.submit(0, [100], group=group) for _ in range(100)]
@@ -139,7 +141,7 @@ def trunk_and_branch(scheduler: Scheduler) -> tuple[int, int]:
     """A warm trunk of 90 tokens whose second call has found it, and a cold branch of 95. That
     leaves 800 units."""
     trunk = warm_group(scheduler)
-    branch = scheduler.open_group(3 * SECOND, MINUTES, trunk)
+    branch = scheduler.open_group(MINUTES, trunk)
     scheduler.set_tokens(branch, 95)
     return trunk, branch
 

@@ -90,14 +90,15 @@ SIGNATURES = {
         None,
         [c_void_p, c_uint32, c_void_p, c_double, c_int64, c_void_p, c_int64],
     ),
-    "xf_open_group": (c_void_p, [c_void_p, c_int64, c_int64, c_void_p]),
+    "xf_open_group": (c_void_p, [c_void_p, c_int64, c_void_p]),
+    "xf_set_hold": (None, [c_void_p, c_int64]),
     "xf_close_group": (None, [c_void_p, c_void_p]),
     "xf_join_group": (None, [c_void_p, c_void_p]),
     "xf_warmed": (None, [c_void_p, c_void_p, c_int64]),
     "xf_looked_up": (None, [c_void_p, c_void_p, c_bool, c_bool, c_int64]),
     "xf_give_way": (None, [c_void_p, c_bool, c_int64]),
     "xf_set_tokens": (None, [c_void_p, c_void_p, c_int64]),
-    "handle_terms": (None, [c_void_p, c_int64, c_int64]),
+    "handle_life": (None, [c_void_p, c_int64]),
     "handle_prefixes": (None, [c_void_p, POINTER(c_int64)]),
     "xf_poll": (None, [c_void_p, c_int64]),
     "xf_collect": (c_void_p, [c_void_p]),
@@ -294,9 +295,12 @@ class Core:
         wanted: bool = self.lib.handle_ramp_up(self.scheduler, now)
         return wanted
 
-    def open_group(self, hold: int, ttl: int | None, trunk: int | None = None) -> int:
+    def set_hold(self, hold: int) -> None:
+        self.lib.xf_set_hold(self.scheduler, hold)
+
+    def open_group(self, ttl: int | None, trunk: int | None = None) -> int:
         above = None if trunk is None else self.groups[trunk]
-        group = self.lib.xf_open_group(self.scheduler, hold, never_or(ttl), above)
+        group = self.lib.xf_open_group(self.scheduler, never_or(ttl), above)
         assert group is not None
         self.groups.append(group)
         return len(self.groups) - 1
@@ -310,8 +314,8 @@ class Core:
     def set_tokens(self, group: int, tokens: int) -> None:
         self.lib.xf_set_tokens(self.scheduler, self.groups[group], tokens)
 
-    def set_terms(self, group: int, hold: int, ttl: int | None) -> None:
-        self.lib.handle_terms(self.groups[group], hold, never_or(ttl))
+    def set_life(self, group: int, ttl: int | None) -> None:
+        self.lib.handle_life(self.groups[group], never_or(ttl))
 
     def warmed(self, now: int, number: int) -> None:
         self.lib.xf_warmed(self.scheduler, self.calls[number], now)

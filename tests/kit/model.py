@@ -164,8 +164,12 @@ class Model(Admission):
 
     # -- groups ----------------------------------------------------------------------------------
 
-    def open_group(self, hold: int, ttl: int | None, trunk: int | None = None) -> int:
-        self.groups.append(Group(hold, ttl, None if trunk is None else self.groups[trunk]))
+    def set_hold(self, hold: int) -> None:
+        """The bound of a hold, from the next one on."""
+        self.hold = hold
+
+    def open_group(self, ttl: int | None, trunk: int | None = None) -> int:
+        self.groups.append(Group(ttl, None if trunk is None else self.groups[trunk]))
         return len(self.groups) - 1
 
     def close_group(self, group: int) -> None:
@@ -184,8 +188,8 @@ class Model(Admission):
     def set_tokens(self, group: int, tokens: int) -> None:
         self.groups[group].tokens = tokens
 
-    def set_terms(self, group: int, hold: int, ttl: int | None) -> None:
-        self.groups[group].hold, self.groups[group].ttl = hold, ttl
+    def set_life(self, group: int, ttl: int | None) -> None:
+        self.groups[group].ttl = ttl
 
     def warmed(self, now: int, number: int) -> None:
         """The prefix of a call in flight can be read."""

@@ -27,6 +27,7 @@ class Admission:
         self.in_use = 0
         self.calls: list[Call] = []
         self.groups: list[Group] = []
+        self.hold = 0  # the bound of a hold
         self.ways_are_given = True  # by groups that have used their turn up
         self.renewed = False  # the last call admitted had gone first because its group faded
         self.reads_free = False  # the last answer that told had found its prefix, at no charge
@@ -166,7 +167,8 @@ class Admission:
         call.state, call.resets = ADMITTED, self.resets
         self.renewed = call.fading
         if call.group is not None:
-            call.led = call.group.admitted(call.number, call.priority, at, len(self.calls) - 1)
+            newest = len(self.calls) - 1
+            call.led = call.group.admitted(call.number, call.priority, at, newest, self.hold)
         self.outbox.append(call.number)
 
     def try_one(self, at: int) -> None:

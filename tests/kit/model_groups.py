@@ -13,7 +13,6 @@ RENEW_PART = 33  # or this part of the life
 
 @dataclass(eq=False)
 class Group:
-    hold: int  # the bound of a hold
     ttl: int | None  # how long the prefix can be read after a call's dispatch
     trunk: Group | None = None  # its prefix begins with that of this one
     tokens: int = 0  # of the prefix
@@ -54,13 +53,14 @@ class Group:
         _, until, left = self.turns.get(priority, (0, 0, 0))
         return not left and number < until
 
-    def admitted(self, number: int, priority: int, at: int, newest: int) -> bool:
-        """Whether the call leads its group. Then it leads the trunk, too, if that is cold."""
+    def admitted(self, number: int, priority: int, at: int, newest: int, hold: int) -> bool:
+        """Whether the call leads its group. Then it leads the trunk, too, if that is cold. `hold`
+        is the bound of a hold."""
         since, until, left = self.turns.get(priority, (0, 0, 0))
         if not left or number >= until:
             since, until, left = number, newest + 1, TURN
         self.turns[priority] = since, until, left - 1
-        led = list(takewhile(lambda group: group.lead(number, at), self.path))
+        led = list(takewhile(lambda group: group.lead(number, at, hold), self.path))
         for group in self.path:
             group.fades, group.renew_at = False, group.fades_at(at)
         return bool(led)
@@ -91,15 +91,15 @@ class Group:
         else:
             self.fades, self.renew_at = not self.fades, None
 
-    def lead(self, number: int, at: int) -> bool:
+    def lead(self, number: int, at: int, hold: int) -> bool:
         if self.warm_until is None or at < self.warm_until:
             return False
         self.sure = False
-        if self.spent >= self.hold:
+        if self.spent >= hold:
             self.warm(self.lives(at))
             return False
         self.leader, self.led_at = number, at
-        self.held_until = at + self.hold - self.spent
+        self.held_until = at + hold - self.spent
         self.lapsed_until = self.lives(self.held_until)
         self.led += 1
         return True

@@ -126,6 +126,19 @@ def test_no_call_is_held_for_longer_than_three_median_times_to_the_first_token()
     run(main())
 
 
+def test_a_group_that_waited_meanwhile_is_held_no_longer_than_the_bound_known_by_then() -> None:
+    async def main() -> None:
+        scheduler, ask = TaskScheduler(max_concurrency=1), Calls()
+        first = scheduler.submit(ask("first"), prefix="a")
+        slow = [scheduler.submit(ask(n, begins=False), prefix="b") for n in range(2)]
+        await asyncio.sleep(5.0)  # the first has begun after one second: so the bound is three
+        scheduler.max_concurrency = 9
+        await asyncio.gather(first, *slow)
+        assert ask.sent == {"first": 0.0, 0: 5.0, 1: 8.0}
+
+    run(main())
+
+
 @pytest.mark.parametrize("prefix", ["a", branch("system", "a")])
 @pytest.mark.parametrize(("life", "seconds"), [(None, 300.0), (60, 60.0), (7200.0, 7200.0)])
 def test_a_prefix_is_cold_again_when_its_life_after_its_last_call_is_over(

@@ -25,8 +25,8 @@ static xf_prefixes *prefixes_of(SchedulerObject *s)
         }
         p->groups = groups;
         p->sweep_at = FIRST_SWEEP;
-        p->hold_ns = FIRST_HOLD_NS;
         s->prefixes = p;
+        xf_set_hold(&s->core, FIRST_HOLD_NS);
     }
     return s->prefixes;
 }
@@ -106,7 +106,7 @@ static PyObject *own_key(const SchedulerObject *s, PyObject *key, PyObject **tru
    set. */
 static xf_group *open_group(SchedulerObject *s, PyObject *key, int64_t life_ns, xf_group *trunk)
 {
-    xf_group *g = xf_open_group(&s->core, s->prefixes->hold_ns, life_ns, trunk);
+    xf_group *g = xf_open_group(&s->core, life_ns, trunk);
     if (g == NULL) {
         PyErr_NoMemory();
         return NULL;
@@ -170,7 +170,6 @@ int xf_prefix_join(CallObject *c, const xf_named_prefix *named)
     if (g == NULL) {
         return -1;
     }
-    g->hold_ns = p->hold_ns;
     if (named->tokens > 0) {
         xf_set_tokens(&s->core, g, named->tokens);
     }
@@ -209,7 +208,7 @@ void xf_prefix_came(CallObject *c, int64_t now)
     p->waits[p->n_waits++ % XF_LEADERS] = now - c->core.dispatched_at;
     int64_t wait = median(p);
     int64_t hold = wait < INT64_MAX / MEDIANS_HELD ? MEDIANS_HELD * wait : INT64_MAX;
-    p->hold_ns = hold > LEAST_HOLD_NS ? hold : LEAST_HOLD_NS;
+    xf_set_hold(&c->scheduler->core, hold > LEAST_HOLD_NS ? hold : LEAST_HOLD_NS);
 }
 
 PyObject *xf_call_warmed(PyObject *self, PyObject *Py_UNUSED(unused))
@@ -285,7 +284,7 @@ PyObject *xf_prefix_snapshot(const SchedulerObject *s)
                          "held_seconds", (double)all->held_ns * 1e-9, "expected",
                          (long long)p->expected, "read", (long long)p->read, "written",
                          (long long)p->written, "looked_up", (unsigned long long)p->looked_up,
-                         "found", (unsigned long long)p->found, "bound", (double)p->hold_ns * 1e-9);
+                         "found", (unsigned long long)p->found, "bound", (double)all->hold_ns * 1e-9);
 }
 
 /* ---- life ---- */

@@ -12,7 +12,6 @@ typedef struct xf_prefixes {
     Py_ssize_t sweep_at;       /* the number of groups at which those of no use are looked for */
     int64_t waits[XF_LEADERS]; /* of the last leaders, from dispatch to the first token, ns */
     uint64_t n_waits;          /* of all leaders so far */
-    int64_t hold_ns;           /* the bound of a hold: three times their median */
     uint64_t looked_up, found; /* calls that did not lead, and those that found their prefix */
     int64_t expected, read, written; /* tokens */
 } xf_prefixes;
