@@ -11,10 +11,10 @@
  * If the leader ends before the prefix can be read, the group is cold, and the next call leads. A
  * hold has a bound, the same for all groups, which counts from the leader's admission: the wait for
  * its dispatch is a part of it. Leaders that fail one after another share one, so they hold no call
- * for longer. A refusal by the provider does not count: the cooldown holds all calls back. After its
- * bound a hold *lapses*: the group counts as warm. The callers give the bound and each group's time
- * to live, in ns. Where they change them while it warms, the old ones count for that hold. With a
- * bound of 0 no group is held.
+ * for longer. A refusal by the provider does not count: the cooldown holds all calls back. After
+ * its bound a hold *lapses*: the group counts as warm. The callers give the bound and each group's
+ * time to live, in ns. Where they change them while it warms, the old ones count for that hold.
+ * With a bound of 0 no group is held.
  *
  * A warm group *fades* some time before it is cold, if calls of it wait by then: the first one goes
  * before older calls of other groups, and so prolongs the life, see queue.h. That time is counted

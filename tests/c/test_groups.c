@@ -182,8 +182,7 @@ TEST(a_group_is_held_in_all_its_priorities)
 TEST(holds_that_end_together_let_go_in_the_order_of_the_calls)
 {
     start_to_hold(SECOND, XF_UNLIMITED);
-    xf_group *one = xf_open_group(&s, MINUTES, NULL),
-             *other = xf_open_group(&s, MINUTES, NULL);
+    xf_group *one = xf_open_group(&s, MINUTES, NULL), *other = xf_open_group(&s, MINUTES, NULL);
     submit_to(one, 0, XF_NEVER, 0);
     submit_to(other, 0, XF_NEVER, 0);
     xf_call *first = submit_to(other, 0, XF_NEVER, 0), *second = submit_to(one, 0, XF_NEVER, 0);

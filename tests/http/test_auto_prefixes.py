@@ -234,6 +234,26 @@ def test_each_machine_has_a_key_and_a_leader_of_its_own() -> None:
     run(main())
 
 
+def test_marked_documents_behind_a_marked_system_prompt_read_that_too() -> None:
+    def body(document: str, question: str) -> dict[str, Any]:
+        [system] = message("", question)["system"]
+        return message("", question, system=[system, {**system, "text": document + SYSTEM}])
+
+    async def main() -> None:
+        scheduler = TaskScheduler()
+        async with following("anthropic", scheduler) as (_, client):
+            calls = [client.post("/v1/messages", json=body(d, q)) for d in "ABC" for q in "123"]
+            answers = await asyncio.gather(*calls)
+        usages = [answer.json()["usage"] for answer in answers]
+        read = [usage["cache_read_input_tokens"] for usage in usages]
+        system = min(tokens for tokens in read if tokens)
+        whole = max(read)
+        assert sorted(read) == [0, system, system, *[whole] * 6]
+        assert whole == pytest.approx(2 * system, rel=0.01)
+
+    run(main())
+
+
 def test_a_mark_is_put_at_the_end_of_what_calls_share() -> None:
     async def main() -> None:
         scheduler = TaskScheduler()

@@ -77,9 +77,11 @@ def test_what_comes_after_the_last_mark_is_not_cached() -> None:
     assert prompt is not None
     assert prompt.text == b"S1"
     assert prompt.size == len(prompt_of(body).text)
+    assert prompt.marks == [2]
     whole = marked_prompt_of({**body, "cache_control": {"type": "ephemeral"}})
     assert whole is not None
     assert whole.text == prompt_of(body).text
+    assert whole.marks == [2, whole.size]
 
 
 def test_a_mark_is_put_on_the_last_block_that_others_have_too() -> None:
@@ -226,6 +228,45 @@ def test_the_lengths_of_trunks_are_known() -> None:
         assert each is not None
         key: Any = each.key
         assert (each.tokens, key.trunk_tokens, key.trunk.trunk_tokens) == (1535, 1023, 511)
+
+
+def documents(*marked: bool) -> list[Grouped | None]:
+    """Two questions on each of two documents behind a system prompt, which end at a mark or not."""
+
+    def part(text: str, is_marked: bool) -> Json:
+        mark = {"cache_control": {"type": "ephemeral"}} if is_marked else {}
+        return {"type": "text", "text": text, **mark}
+
+    return grouped(
+        [
+            {
+                "model": "claude-sonnet-4-5",
+                "system": [part(TEXT, marked[0]), part(document * 6000, marked[1])],
+                "messages": [{"role": "user", "content": question}],
+            }
+            for document in "AB"
+            for question in "12"
+        ],
+        provider="anthropic",
+    )
+
+
+def test_a_marked_prefix_is_a_branch_of_a_shorter_one_that_is_marked_too() -> None:
+    found = documents(True, True)
+    keys: list[Any] = [each.key for each in found if each is not None]
+    assert len(keys) == 4
+    assert len(set(keys)) == 2
+    assert len({key.trunk for key in keys}) == 1
+    assert {key.trunk_tokens for key in keys} == {int(6000 / 12_008 * 2000)}
+    assert {each.tokens for each in found if each is not None} == {int(12_001 / 12_008 * 2000)}
+
+
+def test_where_prefixes_are_marked_no_other_one_is_shared() -> None:
+    only_documents, only_system = documents(False, True), documents(True, False)
+    keys = [each.key for each in only_documents if each is not None]
+    assert len(keys) == 4
+    assert len({each.key for each in only_system if each is not None}) == 1
+    assert not any(hasattr(key, "trunk") for key in keys)
 
 
 def test_with_a_key_of_its_own_a_prefix_goes_to_another_machine_than_its_trunk() -> None:

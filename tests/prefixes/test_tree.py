@@ -135,8 +135,8 @@ def test_digests_are_the_same_in_every_process() -> None:
 
 
 def test_digests_take_no_text_that_is_not_encoded_and_no_empty_chunks() -> None:
-    wrong: Any = "text"
-    for arguments in ((wrong, b"", 8), (b"", wrong, 8), (b"", b"")):
+    calls: list[Any] = [("text", b"", 8), (b"", "text", 8), (b"", b"")]
+    for arguments in calls:
         with pytest.raises(TypeError, match="takes bytes, bytes and a number"):
             rolling_digests(*arguments)
     for chunk in (0, -1):

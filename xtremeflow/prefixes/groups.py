@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from urllib.parse import urlsplit
 from xtremeflow._core import Branch
 from xtremeflow.prefixes.marks import Ends
 from xtremeflow.prefixes.prompt import Prompt, api_of, marked_prompt_of, prompt_of
-from xtremeflow.prefixes.tree import CHUNK, Node, Window, digests_of, shared
+from xtremeflow.prefixes.tree import CHUNK, Node, Window, digests_at, digests_of, shared
 from xtremeflow.providers import PROVIDERS, Provider, provider_at
 from xtremeflow.providers.provider import CacheRules
 from xtremeflow.values.limits import MINUTE, Limit
@@ -86,6 +87,21 @@ class Seen:
     end: Node
     rules: CacheRules
     ends: Sequence[int] | None = None
+
+    def shared(self, end: Node) -> Node | None:
+        """Returns the longest prefix up to `end` that another call has, too, and that is cached;
+        None if there is none."""
+        least, marks = self.rules.minimum * _BYTES_PER_TOKEN, self.prompt.marks
+        if marks:
+            return shared(end, bisect_left(marks, least) + 1, 1)
+        return shared(end, -(-least // CHUNK))
+
+    def length(self, node: Node) -> int:
+        """Returns the bytes of a prefix of its prompt."""
+        prompt = self.prompt
+        return (
+            prompt.marks[node.end - 1] if prompt.marks else min(node.end * CHUNK, len(prompt.text))
+        )
 
 
 @dataclass(slots=True)
@@ -220,8 +236,9 @@ class Groups:
             ends = self._ends.note(body) if rules.marked else None
         if prompt is None or len(prompt.text) < rules.minimum * _BYTES_PER_TOKEN:
             return None
-        end = self._window.add(digests_of(prompt.settings, prompt.text))
-        return Seen(place, body, prompt, end, rules, ends)
+        settings, text, marks = prompt.settings, prompt.text, prompt.marks
+        digests = digests_at(marks, settings, text) if marks else digests_of(settings, text)
+        return Seen(place, body, prompt, self._window.add(digests), rules, ends)
 
     def _place(self, url: str) -> Place | None:
         if len(self._places) >= _MOST_PLACES:
@@ -249,10 +266,10 @@ class Groups:
         input_tokens  those that its prompt is likely to have
         """
         rules, prompt = seen.rules, seen.prompt
-        node = shared(seen.end, _chunks(rules))
+        node = seen.shared(seen.end)
         if node is None:
             return None
-        length = min(node.end * CHUNK, len(prompt.text))
+        length = seen.length(node)
         share = length / prompt.size
         density = _DENSITY if input_tokens is None else input_tokens / prompt.size
         tokens = int(length * density)
@@ -275,7 +292,7 @@ class Groups:
         digest = node.digest
         group = self._groups.get(digest)
         if group is None:
-            trunk = _trunk_of(node, seen.rules, density)
+            trunk = _trunk_of(node, seen, density)
             group = self._groups[digest] = Group(seen.body["model"], digest, trunk)
             if self._scheduler is not None:
                 self._scheduler._give_way(seen.rules.per_minute is not None)
@@ -342,16 +359,17 @@ def _rules_of(place: Place, model: str) -> CacheRules | None:
     return place.rules[model]
 
 
-def _trunk_of(node: Node, rules: CacheRules, density: float) -> tuple[Hashable, int] | None:
+def _trunk_of(node: Node, seen: Seen, density: float) -> tuple[Hashable, int] | None:
     """Returns the key of the prefix that this one goes on from, and its tokens. None if there is
     none, or if it could not be read: it has no mark of its own, or another key leads to another
     machine."""
-    if rules.marked or rules.keyed or rules.per_minute is not None:
+    rules = seen.rules
+    if (rules.marked and not seen.prompt.marks) or rules.keyed or rules.per_minute is not None:
         return None
     path: list[Node] = []
     above = node.parent
     while above is not None and len(path) < _MOST_TRUNKS:
-        above = shared(above, _chunks(rules))
+        above = seen.shared(above)
         if above is not None:
             path.append(above)
             above = above.parent
@@ -359,10 +377,5 @@ def _trunk_of(node: Node, rules: CacheRules, density: float) -> tuple[Hashable, 
     for each in reversed(path):
         own = (each.digest, 0)
         key = own if trunk is None else Branch((trunk[0], own, trunk[1]))
-        trunk = key, int(each.end * CHUNK * density)
+        trunk = key, int(seen.length(each) * density)
     return trunk
-
-
-def _chunks(rules: CacheRules) -> int:
-    """Returns the length of the shortest prefix that is cached."""
-    return -(-rules.minimum * _BYTES_PER_TOKEN // CHUNK)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -32,12 +32,14 @@ class Prompt:
     text      as far as it may be cached, in UTF-8
     size      bytes of all of it
     ttl       how long it asks to be kept, in the provider's words; None: it does not
+    marks     bytes up to each of its cache marks, if only marked prefixes are cached
     """
 
     settings: bytes
     text: bytes
     size: int
     ttl: object = None
+    marks: Sequence[int] = ()
 
 
 #: A part of a prompt, at whose end a provider can be told to cache: its text, and the object and
@@ -63,17 +65,29 @@ def prompt_of(body: Json) -> Prompt:
 def marked_prompt_of(body: Json) -> Prompt | None:
     """Reads a body up to its last cache mark; None if it has none."""
     blocks = blocks_of(body)
-    size = len(_joined(blocks))
-    mark = body.get("cache_control")  # that of the last block
-    while blocks and not (mark := mark or _mark_of(blocks[-1])):
-        blocks.pop()
-    if not blocks:
+    text = _joined(blocks)
+    marks: list[int] = []
+    end, last = 0, None
+    for block in blocks:
+        end += len(_encoded(block[0]))
+        if end and (mark := _mark_of(block)):
+            marks.append(end)
+            last = mark
+        end += len(NEXT)
+    if text and (mark := body.get("cache_control")):  # that of the last block
+        marks = [*(each for each in marks if each < len(text)), len(text)]
+        last = mark
+    if not marks:
         return None
-    return Prompt(settings_of(body), _joined(blocks), size, _ttl_in(mark))
+    return Prompt(settings_of(body), text[: marks[-1]], len(text), _ttl_in(last), marks)
 
 
 def _joined(blocks: list[Block]) -> bytes:
-    return NEXT.join(map(_text_of, blocks)).encode("utf-8", "surrogatepass")
+    return _encoded(NEXT.join(map(_text_of, blocks)))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _ttl_in(options: Any) -> object:
@@ -152,4 +166,4 @@ def settings_of(body: Json) -> bytes:
     """Returns the settings that a cached prefix depends on, in whatever order they stand there."""
     found = [f"{name}={value!r}" for name, value in body.items() if name in _SETTINGS]
     found.sort()
-    return NEXT.join(found).encode("utf-8", "surrogatepass")
+    return _encoded(NEXT.join(found))

@@ -1,14 +1,16 @@
 """A tree of the prompts in a window of calls. It knows which of them begin alike, and how far.
 
-A prompt is a row of rolling digests, one for each CHUNK of its text. Each stands for the whole
-prompt up to there. So two prompts are alike as far as their digests are, and where they part can be
-found by bisection. A node holds the digests of one stretch that all prompts below it have.
+A prompt is a row of rolling digests, one for each chunk of its text: CHUNK bytes of it, or all
+between two cache marks where only marked prefixes are cached. Each stands for the whole prompt up
+to there. So two prompts are alike as far as their digests are, and where they part can be found by
+bisection. A node holds the digests of one stretch that all prompts below it have.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections import deque
+from collections.abc import Sequence
 from typing import TypeAlias
 
 from xtremeflow._core import rolling_digests
@@ -18,12 +20,23 @@ CHUNK = 512
 
 Digests: TypeAlias = "array[int]"
 
-_BRANCH = 2  # chunks; what shorter stretches have in common is chance: "What is the ..."
+_BRANCH = 2  # of CHUNK; what shorter stretches have in common is chance: "What is the ..."
 
 
 def digests_of(settings: bytes, text: bytes) -> Digests:
     """Returns the digests of a prompt; the last chunk may be shorter."""
     return array("Q", rolling_digests(settings, text, CHUNK))
+
+
+def digests_at(marks: Sequence[int], settings: bytes, text: bytes) -> Digests:
+    """Returns the digests of a prompt up to each of these places, which ascend from above 0."""
+    found = array("Q")
+    start, before = 0, settings
+    for mark in marks:
+        before = rolling_digests(before, text[start:mark], mark - start)
+        found.frombytes(before)
+        start = mark
+    return found
 
 
 class Node:
@@ -81,14 +94,15 @@ class Window:
         return node
 
 
-def shared(end: Node, least: int) -> Node | None:
+def shared(end: Node, least: int, branch: int = _BRANCH) -> Node | None:
     """Returns the longest stretch that a prompt which ends at `end` has in common with another one
-    of the window, of `least` chunks or more; None if there is none."""
+    of the window, of `least` chunks or more; None if there is none. One that goes on from a shorter
+    one for less than `branch` chunks is not worth it."""
     least = max(least, 1)
     node: Node | None = end
     while node is not None and node.calls < 2:
         node = node.parent
-    while node is not None and node.parent is not None and len(node.digests) < _BRANCH:
+    while node is not None and node.parent is not None and len(node.digests) < branch:
         if node.parent.end < least:
             break
         node = node.parent

@@ -279,12 +279,12 @@ PyObject *xf_prefix_snapshot(const SchedulerObject *s)
     if (p == NULL) {
         Py_RETURN_NONE;
     }
-    return Py_BuildValue("{sIsKsKsdsLsLsLsKsKsd}", "groups", (unsigned)all->n_open, "led",
-                         (unsigned long long)all->led, "lapsed", (unsigned long long)all->lapsed,
-                         "held_seconds", (double)all->held_ns * 1e-9, "expected",
-                         (long long)p->expected, "read", (long long)p->read, "written",
-                         (long long)p->written, "looked_up", (unsigned long long)p->looked_up,
-                         "found", (unsigned long long)p->found, "bound", (double)all->hold_ns * 1e-9);
+    return Py_BuildValue(
+        "{sIsKsKsdsLsLsLsKsKsd}", "groups", (unsigned)all->n_open, "led",
+        (unsigned long long)all->led, "lapsed", (unsigned long long)all->lapsed, "held_seconds",
+        (double)all->held_ns * 1e-9, "expected", (long long)p->expected, "read", (long long)p->read,
+        "written", (long long)p->written, "looked_up", (unsigned long long)p->looked_up, "found",
+        (unsigned long long)p->found, "bound", (double)all->hold_ns * 1e-9);
 }
 
 /* ---- life ---- */
