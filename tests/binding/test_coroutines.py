@@ -17,6 +17,7 @@ import pytest
 from kit.calls import result
 
 from xtremeflow import TaskScheduler, report_token_usage
+from xtremeflow._core import Call
 from xtremeflow.scheduler.rate_limit import get_context
 
 
@@ -543,6 +544,84 @@ def test_the_context_of_a_task_does_not_keep_its_call_when_that_has_ended(
             await asyncio.wait([scheduler.submit(call())])
             assert seen[-1] is not None
             assert list(context) == []
+
+    asyncio.run(main())
+
+
+def test_a_task_between_its_steps_has_no_more_objects_than_a_bare_one_but_its_call() -> None:
+    calls = 100
+
+    def objects() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    async def main() -> None:
+        scheduler = TaskScheduler()
+        bare = [asyncio.create_task(forever()) for _ in range(calls)]
+        await asyncio.sleep(0)
+        before = objects()
+        bare += [asyncio.create_task(forever()) for _ in range(calls)]
+        await asyncio.sleep(0)
+        between = objects()
+        scheduled = [scheduler.submit(forever()) for _ in range(calls)]
+        await asyncio.sleep(0)
+        assert scheduler.active_tasks == calls
+        of_bare, of_scheduled = between - before, objects() - between
+        assert (of_scheduled - of_bare) / calls == pytest.approx(1, abs=0.1)
+        for task in bare + scheduled:
+            task.cancel()
+
+    contextvars.Context().run(asyncio.run, main())
+
+
+def test_code_of_a_call_finds_it_in_each_step_and_in_what_it_starts() -> None:
+    async def main() -> None:
+        found = []
+
+        async def note() -> None:
+            found.append(get_context())
+            await asyncio.sleep(0)
+            found.append(get_context())
+
+        async def call() -> None:
+            await note()
+            child = asyncio.create_task(note())
+            await asyncio.to_thread(lambda: found.append(get_context()))
+            await child
+            try:
+                await fail(KeyError())
+            finally:
+                await note()
+
+        with pytest.raises(KeyError):
+            await TaskScheduler().submit(call())
+        assert len(found) == 7
+        assert isinstance(found[0], Call)
+        assert set(found) == {found[0]}
+        assert get_context() is None
+
+    asyncio.run(main())
+
+
+def test_code_of_a_call_finds_it_while_its_coroutine_is_closed() -> None:
+    async def main() -> None:
+        found = []
+
+        async def call() -> None:
+            try:
+                found.append(get_context())
+                await asyncio.sleep(60)
+            finally:
+                found.append(get_context())
+
+        scheduler = TaskScheduler()
+        task = scheduler.submit(call())
+        await asyncio.sleep(0)
+        task.get_coro().close()  # type: ignore[union-attr]
+        assert found == [found[0]] * 2
+        assert get_context() is None
+        task.cancel()
+        await asyncio.wait([task])
 
     asyncio.run(main())
 

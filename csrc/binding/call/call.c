@@ -294,8 +294,8 @@ int xf_call_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(c->steps);
     Py_VISIT(c->port);
     Py_VISIT(c->estimate);
-    Py_VISIT(c->callback); /* or its token, */
-    Py_VISIT(c->context);  /* and its verdict */
+    Py_VISIT(c->callback); /* or its verdict */
+    Py_VISIT(c->context);
     Py_VISIT(c->task);
     Py_VISIT(c->retries);
     return 0;

@@ -30,10 +30,7 @@ struct CallObject {
             PyObject *callback; /* the waiting task's wake-up, or NULL */
             PyObject *context;  /* the context to run the callback in */
         };
-        struct {               /* from then on: */
-            PyObject *token;   /* takes it out of the context of its task, or NULL */
-            PyObject *verdict; /* in flight: on the last answer to this attempt, or NULL */
-        };
+        PyObject *verdict; /* from then on, in flight: on this attempt's last answer, or NULL */
     };
     PyObject *task;    /* the task that runs it, while it is alive */
     PyObject *retries; /* list of futures of attempts that wait to be repeated, or NULL */

@@ -3,34 +3,20 @@
 #include "binding/call/call.h"
 #include "binding/call/open.h"
 #include "binding/call/run.h"
+#include "binding/call/step.h"
 
 /* ---- a step of what is run ---- */
 
 PyObject *xf_exchange_enter(ExchangeObject *x)
 {
-    if (x->is_part) {
-        return NULL;
-    }
-    xf_call_move(x->call, XF_STAGE_STEPPING);
-    return PyCoro_CheckExact(x->coro)
-               ? PyContextVar_Set(x->scheduler->st->current_call, (PyObject *)x->call)
-               : NULL;
+    bool is_python = !x->is_part && PyCoro_CheckExact(x->coro);
+    return is_python ? xf_step_begin(x->call) : NULL;
 }
 
 void xf_exchange_leave(ExchangeObject *x, PyObject *token_steal_ref)
 {
-    if (x->is_part) {
-        return;
-    }
-    xf_call_move(x->call, XF_STAGE_PAUSED);
     if (token_steal_ref != NULL) {
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        if (PyContextVar_Reset(x->scheduler->st->current_call, token_steal_ref) < 0) {
-            PyErr_WriteUnraisable((PyObject *)x);
-        }
-        PyErr_Restore(type, value, traceback);
-        Py_DECREF(token_steal_ref);
+        xf_step_end(x->call, token_steal_ref);
     }
 }
 

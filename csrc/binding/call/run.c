@@ -5,31 +5,7 @@
 #include "binding/call/await.h"
 #include "binding/call/call.h"
 #include "binding/call/owner.h"
-
-/* Makes `c` the current call in the context of its task, in which this runs. 0, or -1 with an error
-   set. */
-static int enter_context(CallObject *c)
-{
-    c->token = PyContextVar_Set(c->scheduler->st->current_call, (PyObject *)c);
-    return c->token != NULL ? 0 : -1;
-}
-
-/* Undoes that. Tasks are often kept when they are done, and each keeps its context. Keeps a set
-   exception. */
-static void leave_context(CallObject *c)
-{
-    PyObject *type, *value, *traceback, *token = c->is_started ? c->token : NULL;
-    if (token == NULL) {
-        return;
-    }
-    PyErr_Fetch(&type, &value, &traceback);
-    c->token = NULL;
-    if (PyContextVar_Reset(c->scheduler->st->current_call, token) < 0) {
-        PyErr_Clear(); /* closed from another context */
-    }
-    Py_DECREF(token);
-    PyErr_Restore(type, value, traceback);
-}
+#include "binding/call/step.h"
 
 static void end(CallObject *c, xf_outcome outcome)
 {
@@ -38,7 +14,6 @@ static void end(CallObject *c, xf_outcome outcome)
     Py_CLEAR(c->steps);
     xf_call_end(c, outcome);
     XF_UNLOCK();
-    leave_context(c);
 }
 
 /* Ends the call with the exception that is set. */
@@ -52,6 +27,13 @@ static void end_failed(CallObject *c)
         outcome = XF_CANCELLED;
     }
     end(c, outcome);
+}
+
+/* Ends the call with the error that kept a step of its coroutine from beginning. */
+static void fail(CallObject *c)
+{
+    end(c, XF_FAILED);
+    xf_close_coro(c->coro);
 }
 
 void xf_call_give_up(CallObject *c)
@@ -95,13 +77,12 @@ static PySendResult start(CallObject *c, PyObject **result)
     if (c->core.state == XF_CALL_ADMITTED && xf_call_dispatch(c)) {
         xf_call_start(c);
         c->steps = steps_of(c->coro);
-        if (c->steps != NULL && enter_context(c) == 0) {
-            xf_call_move(c, XF_STAGE_PAUSED);
-            return PYGEN_RETURN;
+        if (c->steps == NULL) {
+            fail(c);
+            return PYGEN_ERROR;
         }
-        end(c, XF_FAILED);
-        xf_close_coro(c->coro);
-        return PYGEN_ERROR;
+        xf_call_move(c, XF_STAGE_PAUSED);
+        return PYGEN_RETURN;
     }
     if (c->core.state == XF_CALL_WAITING || c->core.state == XF_CALL_ADMITTED) {
         c->blocking = true;
@@ -115,6 +96,16 @@ static PySendResult start(CallObject *c, PyObject **result)
     }
     xf_call_give_up(c);
     return PYGEN_ERROR;
+}
+
+/* See xf_step_begin(). If that fails the call has ended. */
+static PyObject *begin_step(CallObject *c)
+{
+    PyObject *token = xf_step_begin(c);
+    if (token == NULL) {
+        fail(c);
+    }
+    return token;
 }
 
 /* Only the step itself can send to a call in the middle of a step. */
@@ -147,9 +138,12 @@ PySendResult xf_call_am_send(PyObject *self, PyObject *value, PyObject **result)
         xf_already_awaited();
         return PYGEN_ERROR;
     }
-    xf_call_move(c, XF_STAGE_STEPPING);
+    PyObject *token = begin_step(c);
+    if (token == NULL) {
+        return PYGEN_ERROR;
+    }
     PySendResult status = PyIter_Send(c->steps, value, result);
-    xf_call_move(c, XF_STAGE_PAUSED);
+    xf_step_end(c, token);
     if (status == PYGEN_RETURN) {
         end(c, XF_SUCCEEDED);
     } else if (status == PYGEN_ERROR) {
@@ -184,9 +178,12 @@ PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
     if (c->stage != XF_STAGE_PAUSED) {
         return xf_already_awaited();
     }
+    PyObject *token = begin_step(c);
+    if (token == NULL) {
+        return NULL;
+    }
     PyObject *method = PyObject_GetAttr(c->steps, c->scheduler->st->s_throw);
     PyObject *result = NULL;
-    xf_call_move(c, XF_STAGE_STEPPING);
     if (method != NULL) {
         result = PyObject_Vectorcall(method, args, (size_t)nargs, NULL);
         Py_DECREF(method);
@@ -194,7 +191,7 @@ PyObject *xf_call_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
         PyErr_Clear();
         xf_set_thrown(args, nargs); /* an iterator that cannot be thrown into */
     }
-    xf_call_move(c, XF_STAGE_PAUSED);
+    xf_step_end(c, token);
     if (result == NULL) {
         end_failed(c);
     }
@@ -210,9 +207,12 @@ PyObject *xf_call_close(PyObject *self, PyObject *Py_UNUSED(unused))
     if (c->stage == XF_STAGE_PENDING) {
         xf_call_give_up(c);
     } else if (c->stage == XF_STAGE_PAUSED) {
+        PyObject *token = begin_step(c);
+        if (token == NULL) {
+            return NULL;
+        }
         PyObject *close = PyObject_GetAttr(c->steps, c->scheduler->st->s_close);
         PyObject *r = NULL;
-        xf_call_move(c, XF_STAGE_STEPPING);
         if (close != NULL) {
             r = PyObject_CallNoArgs(close);
             Py_DECREF(close);
@@ -220,7 +220,7 @@ PyObject *xf_call_close(PyObject *self, PyObject *Py_UNUSED(unused))
             PyErr_Clear();
             r = Py_NewRef(Py_None); /* an iterator that cannot be closed */
         }
-        xf_call_move(c, XF_STAGE_PAUSED);
+        xf_step_end(c, token);
         end(c, XF_CANCELLED);
         if (r == NULL) {
             return NULL;
