@@ -7,12 +7,14 @@
     ./dev bench prefix --plot docs   the picture of the documentation, into this folder
 
 The clock is virtual, and the providers are those of `xtremeflow serve`, so every run is the same.
-The calls of a job are shuffled. Five ways to do it:
+The calls of a job are shuffled. Six ways to do it:
 
 - asyncio.gather: all calls at once; refused ones are sent again after 1 s, 2 s, up to 32 s.
 - arrival order: a scheduler with the provider's limits, and no word of prefixes.
 - kv_batch, answer: one kv_batch for each group, all at once; the rest of a group waits for the
   first answer's end, as in 0.4.4.
+- warm-up: a call of each prefix alone, with an answer of one token, and the rest of its group once
+  the provider's cache has that. At DeepSeek nothing else lets a second call read it.
 - prefix=: the scheduler knows the key of each call's prefix.
 - prefix="auto": the prefixes are found in the bodies, and OpenAI gets keys, as the client does it.
 
@@ -93,9 +95,6 @@ async def in_order(world: World) -> None:
 
 async def in_batches(world: World) -> None:
     scheduler = scheduler_for(world.kind)
-    groups: dict[int, list[tuple[int, int]]] = {}
-    for group, call in world.calls:
-        groups.setdefault(group, []).append((group, call))
     batches = [
         kv_batch(
             [world.call(*each, scheduler=scheduler) for each in calls],
@@ -103,9 +102,20 @@ async def in_batches(world: World) -> None:
             estimated_tokens=estimate(world.kind),
             warm="answer",
         )
-        for calls in groups.values()
+        for calls in world.by_group.values()
     ]
     await asyncio.gather(*batches)
+
+
+async def after_warm_ups(world: World) -> None:
+    scheduler, cost = scheduler_for(world.kind), estimate(world.kind)
+
+    async def batch(group: int, calls: Sequence[tuple[int, int]]) -> None:
+        await scheduler.submit(world.warm_up(group, scheduler), cost)
+        tasks = [scheduler.submit(world.call(*each, scheduler=scheduler), cost) for each in calls]
+        await asyncio.gather(*tasks)
+
+    await asyncio.gather(*(batch(*each) for each in world.by_group.items()))
 
 
 async def by_prefix(world: World) -> None:
@@ -150,6 +160,7 @@ WAYS: Mapping[str, Way] = {
     "arrival order": in_order,
     "asyncio.gather": gathered,
     "kv_batch, answer": in_batches,
+    "warm-up": after_warm_ups,
     "prefix=": by_prefix,
     'prefix="auto"': by_bodies,
 }

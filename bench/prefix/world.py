@@ -11,6 +11,7 @@ from typing import Any
 
 from xtremeflow import report_first_token
 from xtremeflow.answers.usage import usage_of
+from xtremeflow.providers.provider import CacheRules
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.serve import Service, Settings
 from xtremeflow.serve.inquiry import CHARACTERS_PER_TOKEN
@@ -106,16 +107,26 @@ class World:
         )
         self.service = Service(self.settings, wall=lambda: 0.0)
         self.usages: list[Usage] = []
+        self.warm_ups: list[Usage] = []  # of calls that only write a prefix
         self.begun: list[float] = []  # when the answer of each of them began
         self.refused = 0
         calls = [(group, n) for group in range(kind.groups) for n in range(kind.calls)]
         Random(1).shuffle(calls)
         self.calls = calls
 
-    def body(self, group: int, call: int) -> bytes:
+    @property
+    def by_group(self) -> dict[int, list[tuple[int, int]]]:
+        """The calls of each group."""
+        groups: dict[int, list[tuple[int, int]]] = {}
+        for group, call in self.calls:
+            groups.setdefault(group, []).append((group, call))
+        return groups
+
+    def body(self, group: int, call: int | None) -> bytes:
+        """Returns the body of a call of the group; None: of one that has its prefix alone."""
         kind = self.kind
         shared = _words("system", kind.system) + _words(f"group {group}", kind.shared)
-        own = _words(f"call {group} {call}", kind.own)
+        own = "" if call is None else _words(f"call {group} {call}", kind.own)
         body: dict[str, Any] = {"model": kind.model, "max_tokens": kind.output, "stream": True}
         if kind.profile == "anthropic":
             mark = {"type": "ephemeral"}
@@ -133,9 +144,23 @@ class World:
         scheduler: TaskScheduler | None = None,
         body: bytes | None = None,
     ) -> None:
-        """Makes a call, again and again until it is not refused: after 1 s, 2 s, up to 32 s."""
+        """Makes a call."""
         body = self.body(group, call) if body is None else body
-        headers = {"x-simulated-output-tokens": str(self.kind.output)}
+        usage, begun = await self._answered(body, self.kind.output, scheduler)
+        self.usages.append(usage)
+        self.begun.append(begun)
+
+    async def warm_up(self, group: int, scheduler: TaskScheduler) -> None:
+        """Makes a call that has the group's prefix alone, and waits until that can be read."""
+        usage, _ = await self._answered(self.body(group, None), 1, scheduler)
+        self.warm_ups.append(usage)
+        await asyncio.sleep(self.rules.delay)
+
+    async def _answered(
+        self, body: bytes, output: int, scheduler: TaskScheduler | None
+    ) -> tuple[Usage, float]:
+        """Sends a body again and again until it is not refused: after 1 s, 2 s, up to 32 s."""
+        headers = {"x-simulated-output-tokens": str(output)}
         wait = 1.0
         while True:
             sink = _Sink()
@@ -147,18 +172,22 @@ class World:
             await asyncio.sleep(wait)
             wait = min(2 * wait, 32.0)
         usage = _usage(sink.parts)
-        self.usages.append(usage)
-        self.begun.append(sink.begun)
         if scheduler is not None:
             scheduler.settle(usage, rule=self.service.profile.provider.rule)
+        return usage, sink.begun
+
+    @property
+    def rules(self) -> CacheRules:
+        rules = self.service.profile.provider.cache_of(self.kind.model)
+        assert rules is not None
+        return rules
 
     @property
     def possible(self) -> int:
         """The tokens that calls could read from a cache without bounds: what all prompts have in
         common in all but the first call, and each group's part in all but its first one."""
-        kind = self.kind
-        common = (kind.groups * kind.calls - 1) * kind.system
-        return common + kind.groups * (kind.calls - 1) * kind.shared
+        kind, sent = self.kind, len(self.calls) + len(self.warm_ups)
+        return (sent - 1) * kind.system + (sent - kind.groups) * kind.shared
 
     @property
     def hits(self) -> float:
@@ -167,9 +196,9 @@ class World:
     @property
     def price(self) -> float:
         """The price of all prompts, as a part of that without a cache."""
-        rules = self.service.profile.provider.cache_of(self.kind.model)
-        assert rules is not None
-        paid = sum(rules.paid(each.input, each.cached, each.written) for each in self.usages)
+        rules = self.rules
+        sent = [*self.usages, *self.warm_ups]
+        paid = sum(rules.paid(each.input, each.cached, each.written) for each in sent)
         return paid / sum(each.input for each in self.usages)
 
 

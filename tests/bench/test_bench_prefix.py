@@ -37,6 +37,13 @@ def test_where_only_the_third_call_can_read_a_prefix_none_waits_for_the_first():
     assert found.hits > 0.3
 
 
+def test_there_a_call_that_ends_with_the_prefix_lets_all_others_read_it():
+    [kind] = [kind for kind in KINDS if kind.profile == "deepseek"]
+    result, usual = (play(kind, WAYS[way]) for way in ("warm-up", "arrival order"))
+    assert result.hits == pytest.approx(1.0)
+    assert result.price < 0.6 * usual.price
+
+
 def test_where_reads_are_free_only_what_is_not_read_takes_time():
     kind = replace(KINDS[2], groups=10, calls=40, tokens={"input_tokens": 50_000.0},
                    limits={"rpm": None, "itpm": 50_000, "otpm": None})  # fmt: skip
