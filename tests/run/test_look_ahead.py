@@ -151,6 +151,33 @@ def test_a_dry_run_tells_what_prompts_share(tmp_path: Path, capsys: Any) -> None
     assert "group" not in dry(tmp_path, lines, capsys, "--provider", "openai", "--prefix", "off")
 
 
+def test_a_dry_run_knows_that_the_first_call_of_a_branch_reads_its_trunk(
+    tmp_path: Path, capsys: Any
+) -> None:
+    """Two documents behind a system prompt as long as each, with two questions on each."""
+
+    def part(text: str) -> dict[str, Any]:
+        return {"type": "text", "text": text * 8000, "cache_control": {"type": "ephemeral"}}
+
+    lines = [
+        {
+            "model": "claude-sonnet-4-5",
+            "max_tokens": 9,
+            "system": [part("s"), part(document)],
+            "messages": [{"role": "user", "content": question}],
+        }
+        for question in "12"
+        for document in "AB"
+    ]
+    text = dry(tmp_path, lines, capsys, "--provider", "anthropic", "--json")
+    told = json.loads(text)["prefixes"]
+    assert (told["groups"], told["calls"]) == (2, 4)
+    read, written = 5 / 8, 3 / 8  # of four prefixes of two parts
+    assert told["saved_tokens"] / told["shared_tokens"] == pytest.approx(
+        0.9 * read - 0.25 * written, abs=0.001
+    )
+
+
 @pytest.mark.parametrize(
     ("pieces", "said"),
     [

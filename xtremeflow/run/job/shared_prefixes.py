@@ -6,7 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Hashable
 
+from xtremeflow._core import Branch
 from xtremeflow.cli.amounts import counted
+from xtremeflow.prefixes.groups import Grouped
 from xtremeflow.prefixes.prompt import NEXT, SAID
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.requests import Json, RequestLine
@@ -77,10 +79,21 @@ class SharedPrefixes:
             self.calls += 1
             self.tokens += grouped.tokens
             self._groups.add(grouped.group.digest)
-            is_read = grouped.key in self._led
-            read, written = (grouped.tokens, 0) if is_read else (0, grouped.tokens)
-            self.saved += seen.rules.saved(read, written)
-            self._led.add(grouped.key)
+            read = self._read(grouped)
+            self.saved += seen.rules.saved(read, grouped.tokens - read)
+
+    def _read(self, grouped: Grouped) -> int:
+        """Returns the tokens that a call reads from the cache. Its prefix is in there then."""
+        key, tokens = grouped.key, grouped.tokens
+        while True:
+            own = key.key if isinstance(key, Branch) else key
+            if own in self._led:
+                return tokens
+            self._led.add(own)
+            if not isinstance(key, Branch):
+                return 0
+            tokens = key.trunk_tokens
+            key = key.trunk
 
     def as_json(self) -> Json:
         return {
