@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from xtremeflow import RequestRateScheduler, auto_backoff
@@ -55,10 +55,11 @@ def share_name() -> Iterator[str]:
 
 
 class Process:
-    """A Python process that runs `program`, with `arguments` in sys.argv."""
+    """A Python process that runs `program`, with `arguments` in sys.argv, `within` a command."""
 
-    def __init__(self, program: str, *arguments: object) -> None:
-        command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
+    def __init__(self, program: str, *arguments: object, within: Sequence[str] = ()) -> None:
+        python = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
+        command = [*within, *python]
         self.popen = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
         )
