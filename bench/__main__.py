@@ -41,6 +41,7 @@ PARTS = {
     "job": "job.libraries",
     "run_job": "job.command",
     "share": "share.processes",
+    "members": "share.members",
 }
 WITH_OPTIONS = {  # of their own
     "http": "bench.http.calls",

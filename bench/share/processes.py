@@ -68,7 +68,7 @@ def _job(way: str, where: str, rate: float, calls: int, processes: int) -> Numbe
     times = dispatched(way, where, rate, _parts(calls, processes))
     return {
         "used": (len(times) - 1) / rate / (times[-1] - times[0]),
-        "refused": float(_refused([(instant, 1) for instant in times], rate)),
+        "refused": float(refused([(instant, 1) for instant in times], rate)),
     }
 
 
@@ -80,21 +80,21 @@ def _uneven_job(where: str, rate: float, calls: int, processes: int) -> Numbers:
     tokens = sum(cost for _, cost in sent_calls[1:])
     return {
         "uneven_used": tokens / rate / (last - first),
-        "uneven_refused": float(_refused(sent_calls, rate)),
+        "uneven_refused": float(refused(sent_calls, rate)),
     }
 
 
-def _refused(calls: Sequence[tuple[float, int]], rate: float) -> int:
+def refused(calls: Sequence[tuple[float, int]], rate: float) -> int:
     largest = max(cost for _, cost in calls)
     bucket = TokenBucket("units", rate, per=1.0, capacity=largest + TOLERANCE * rate)
-    refused = 0
+    count = 0
     for instant, cost in calls:
         now = round(instant * NANOSECONDS)
         if bucket.wait(cost, now) > 0:
-            refused += 1
+            count += 1
         else:
             bucket.take(cost, now)
-    return refused
+    return count
 
 
 def _cpu(share: str | None, calls: int) -> float:
