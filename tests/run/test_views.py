@@ -24,7 +24,7 @@ from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.views.monitor import Meter, Monitor, Snapshot
 from xtremeflow.run.views.prefixes import as_json, described, of_runs
 from xtremeflow.run.views.view import LogLines, Quiet, choose, progress_event, progress_line
-from xtremeflow.scheduler.stats import LearnedConcurrency, PrefixStats
+from xtremeflow.scheduler.stats import LearnedConcurrency, PrefixStats, ShareStats
 
 rich_console = pytest.importorskip("rich.console")
 from xtremeflow.run.views.live import Live  # noqa: E402
@@ -206,6 +206,26 @@ def test_the_live_view_tells_counts_rates_and_limits() -> None:
         assert line in text
     assert "█" in text
     assert "cooldown: 3.0 s" in drawn(80, snapshot(cooldown=3.0))
+
+
+@pytest.mark.parametrize(
+    ("share", "said"),
+    [
+        (
+            ShareStats("shm:openai", 3, 0.414, 90, 2),
+            "3 members; 41% of all that was used; 12.0 s waited for the others",
+        ),
+        (
+            ShareStats("shm:openai", 1, 1.0, 9, 0, reachable=False, outages=2),
+            "1 member; 100% of all that was used; 12.0 s waited for the others; 2 outages; "
+            "no answer now",
+        ),
+    ],
+)
+def test_the_live_view_tells_of_the_share(share: ShareStats, said: str) -> None:
+    now = snapshot(share=share, waited_for_share=12.0)
+    text = drawn(140, now, no_color=True, color_system=None)
+    assert f"share              shm:openai: {said}\n" in re.sub(" +\n", "\n", text)
 
 
 @pytest.mark.parametrize(("given", "said"), [(1024, "; given 1,024"), (None, "")])

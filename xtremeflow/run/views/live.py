@@ -15,7 +15,13 @@ from xtremeflow.cli.amounts import duration, shown
 from xtremeflow.run.views.monitor import Meter, Snapshot
 from xtremeflow.run.views.prefixes import described
 from xtremeflow.run.views.screen import Screen
-from xtremeflow.run.views.view import MINUTE, briefly, explained, explained_concurrency
+from xtremeflow.run.views.view import (
+    MINUTE,
+    briefly,
+    explained,
+    explained_concurrency,
+    explained_share,
+)
 from xtremeflow.values.text import printable
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
@@ -135,6 +141,8 @@ class Live:
             rows.append(("concurrency", explained_concurrency(now.learned, now.concurrency)))
         if now.margin:
             rows.append(("margin", f"{briefly(now.margin)} of each rate are kept in reserve"))
+        if now.share is not None:
+            rows.append(("share", explained_share(now.share, now.waited_for_share)))
         return rows
 
     def _limits(self, now: Snapshot) -> Table:

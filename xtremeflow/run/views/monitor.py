@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.scheduler.causes import causes
-from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, PrefixStats, Stats
+from xtremeflow.scheduler.stats import (
+    LearnedConcurrency,
+    LimitStats,
+    PrefixStats,
+    ShareStats,
+    Stats,
+)
 
 _WINDOW = 5.0  # s, over which rates are taken
 _SHORTEST = 1.0  # s: the first calls come at once, and are no rate
@@ -47,7 +53,8 @@ class Snapshot:
     The rates are of passed calls, `refusals` of refused ones. `total` is the number of lines, None
     while it is unknown. `concurrency` is the given bound on calls at a time. `learned`
     is the number that the provider takes, None while it is unknown. `input_price` is in US dollars
-    for a million tokens, None if it is not given."""
+    for a million tokens, None if it is not given. `waited_for_share` is the time for which the
+    queue has waited for other members of the share."""
 
     elapsed: float
     counts: Counts
@@ -66,6 +73,8 @@ class Snapshot:
     stopping: str | None
     prefixes: PrefixStats | None = None
     input_price: float | None = None
+    share: ShareStats | None = None
+    waited_for_share: float = 0.0
 
     @property
     def done(self) -> int:
@@ -146,6 +155,8 @@ class Monitor:
             stopping=stopping,
             prefixes=stats.prefixes,
             input_price=self._input_price,
+            share=stats.share,
+            waited_for_share=sample.held.get("share", 0.0),
         )
 
     def _note_second(self, sample: _Sample) -> None:

@@ -12,7 +12,7 @@ from xtremeflow.cli.amounts import duration, shown
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.views import prefixes
 from xtremeflow.run.views.monitor import Snapshot
-from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats
+from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, ShareStats
 
 logger = logging.getLogger("xtremeflow.run")
 
@@ -142,6 +142,21 @@ def explained_concurrency(learned: LearnedConcurrency, given: int | None = None)
     parts.append(learned.learned)
     if learned.confidence is not None and learned.confidence < 1.0:
         parts.append(f"{learned.confidence:.0%} sure")
+    return "; ".join(parts)
+
+
+def explained_share(share: ShareStats, waited: float) -> str:
+    """Returns the figures of a share for whose other members the queue has waited so many
+    seconds."""
+    parts = [
+        f"{share.name}: {share.members:,} member{'' if share.members == 1 else 's'}",
+        f"{share.own:.0%} of all that was used",
+        f"{duration(waited)} waited for the others",
+    ]
+    if share.outages:
+        parts.append(f"{share.outages:,} outage{'' if share.outages == 1 else 's'}")
+    if not share.reachable:
+        parts.append("no answer now")
     return "; ".join(parts)
 
 
