@@ -4,8 +4,7 @@
   with SIGKILL every 0.05 s, on a server every second, and another one begins. "used" is the part of
   the limit that they use from the first call to the last, "refused" is as in processes.py.
 - told: the time from a refusal in one member to the pause of another one, which sends no calls.
-- many: 1,000 members in 8 processes send calls together. "CPU" is the server's, of a core, with
-  their joining.
+- many: 1,000 members in 8 processes send calls together. "CPU" is the server's, of a core.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ from bench.measure import Numbers, middle, rounds
 from bench.peers import OURS
 from bench.report import Figure, Section
 from bench.share.processes import refused
-from bench.share.together import sent_together
+from bench.share.senders import sent
+from bench.share.together import Send, sent_together
 from bench.share.ways import SERVER, installed, place
 from xtremeflow import RequestRateScheduler, auto_backoff
 
@@ -128,20 +128,30 @@ async def _told(share: str, count: int) -> list[float]:
 # -- many
 
 
-def _many(where: str, rate: float, processes: int, members: int, seconds: float) -> Numbers:
-    server = import_module("redis").Redis.from_url(where.partition("#")[0])
+async def calls_of_many(share: str, rate: float, members: int, count: int) -> Send:
+    """Sends so many calls of so many members; the server's CPU and commands in a second of that."""
+    server = import_module("redis").Redis.from_url(share.partition("#")[0])
+    schedulers = [RequestRateScheduler(max_rps=rate, share=share) for _ in range(members)]
 
-    def counted() -> tuple[float, float]:
+    def counted() -> tuple[float, float, float]:
         info: Any = server.info("everything")
         cpu = info["used_cpu_user"] + info["used_cpu_sys"]
-        return cpu / seconds, info["cmdstat_evalsha"]["calls"] / seconds
+        return time.monotonic(), cpu, info["cmdstat_evalsha"]["calls"]
 
-    RequestRateScheduler(max_rps=rate, share=where)
-    cpu, commands = counted()
+    async def send() -> tuple[float, float]:
+        began, cpu, commands = counted()
+        await asyncio.gather(*(schedulers[i % members].submit(sent()) for i in range(count)))
+        ended, cpu_then, commands_then = counted()
+        return (cpu_then - cpu) / (ended - began), (commands_then - commands) / (ended - began)
+
+    return send
+
+
+def _many(where: str, rate: float, processes: int, members: int, seconds: float) -> Numbers:
     rows = [[where, rate, members // processes, round(rate * seconds) // processes]] * processes
-    sent_together(sys.executable, "bench.share.senders:calls_of_many", rows)
-    cpu_then, commands_then = counted()
-    return {"cpu": cpu_then - cpu, "commands": commands_then - commands}
+    found = sent_together(sys.executable, "bench.share.members:calls_of_many", rows)
+    cpu, commands = found[0]
+    return {"cpu": cpu, "commands": commands}
 
 
 def measure(
@@ -170,7 +180,7 @@ def measure(
 
 
 def section(quick: bool = False) -> Section:
-    size = {"rate": 400.0, "processes": 8, "kills": 400, "refusals": 100, "members": 1000}
+    size = {"rate": 400.0, "processes": 8, "kills": 200, "refusals": 100, "members": 1000}
     seconds = 20.0
     if quick:
         size, seconds = (

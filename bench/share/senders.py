@@ -51,17 +51,6 @@ async def stream(share: str | None, count: int) -> Send:
     return send
 
 
-async def calls_of_many(share: str, rate: float, members: int, count: int) -> Send:
-    """Sends so many calls of so many members."""
-    schedulers = [RequestRateScheduler(max_rps=rate, share=share) for _ in range(members)]
-
-    async def send() -> int:
-        await asyncio.gather(*(schedulers[i % members].submit(sent()) for i in range(count)))
-        return count
-
-    return send
-
-
 def free_scheduler(share: str | None) -> TokenRateScheduler:
     return TokenRateScheduler(1e9, 1e9, 10_000, burst_ratio=1, share=share)
 
