@@ -180,6 +180,23 @@ async def test_anthropics_cache_is_warmed_by_a_call_for_no_tokens():
     assert usage["cache_read_input_tokens"] == 2000
 
 
+@simulated
+async def test_openais_cache_is_warmed_by_a_call_without_output():
+    client = Client("openai")
+    body = {"model": "gpt-5.6", "input": LONG, "prompt_cache_options": {"prewarm": True}}
+    got = await client.send("/v1/responses", body)
+    assert (got.body["status"], got.body["output"]) == ("completed", [])
+    assert got.body["usage"]["output_tokens"] == 0
+    assert got.body["usage"]["input_tokens_details"]["cache_write_tokens"] == 2001
+    got = await client.send("/v1/responses", {**body, "stream": True})
+    assert [event["type"] for event in got.events] == [
+        "response.created", "response.in_progress", "response.completed",
+    ]  # fmt: skip
+    got = await client.send("/v1/responses", {"model": "gpt-5.6", "input": LONG})
+    assert got.body["usage"]["input_tokens_details"]["cached_tokens"] == 2001
+    assert got.body["output"] != []
+
+
 def test_a_bounded_cache_drops_the_ends_of_prefixes_first():
     cache = PrefixCache(lambda _: CacheRules(minimum=16, unit=16, usable="scheduled"), room=64)
     shared = "s" * 128  # 32 tokens

@@ -37,7 +37,7 @@ class Responses:
         return Inquiry(
             model=text_field(body, "model"),
             prompt="".join(prompt),
-            max_tokens=count_field(body, "max_output_tokens"),
+            max_tokens=0 if _only_warms(body) else count_field(body, "max_output_tokens"),
             stream=body.get("stream") is True,
             tool=chosen_tool(functions(body), body.get("tool_choice"), answered=answered),
             schema=_schema(body),
@@ -48,8 +48,8 @@ class Responses:
         )
 
     def body(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Json:
-        status = "incomplete" if answer.cut else "completed"
-        return _response(inquiry, answer, status, [_item(answer, status)], _usage(answer))
+        status = _status(inquiry, answer)
+        return _response(inquiry, answer, status, _output(inquiry, answer, status), _usage(answer))
 
     def stream(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Stream:
         return _ResponseStream(inquiry, answer)
@@ -71,12 +71,14 @@ class _ResponseStream:
 
     def begin(self) -> bytes:
         response = _response(self._inquiry, self._answer, "in_progress", [], None)
-        item = _item(self._answer, "in_progress", empty=True)
         events = [
             self._event("response.created", response=response),
             self._event("response.in_progress", response=response),
-            self._event("response.output_item.added", output_index=0, item=item),
         ]
+        if _only_warms(self._inquiry.body):
+            return b"".join(events)
+        item = _item(self._answer, "in_progress", empty=True)
+        events.append(self._event("response.output_item.added", output_index=0, item=item))
         if self._answer.tool is None:
             part = _part("")
             events.append(self._event("response.content_part.added", **self._at, part=part))
@@ -89,8 +91,15 @@ class _ResponseStream:
 
     def end(self) -> bytes:
         answer = self._answer
-        status = "incomplete" if answer.cut else "completed"
-        item = _item(answer, status)
+        status = _status(self._inquiry, answer)
+        output = _output(self._inquiry, answer, status)
+        events = self._item_end(output[0]) if output else []
+        response = _response(self._inquiry, answer, status, output, _usage(answer))
+        events.append(self._event(f"response.{status}", response=response))
+        return b"".join(events)
+
+    def _item_end(self, item: Json) -> list[bytes]:
+        answer = self._answer
         if answer.tool is None:
             events = [
                 self._event("response.output_text.done", **self._at, text=answer.text, logprobs=[]),
@@ -105,15 +114,26 @@ class _ResponseStream:
                     arguments=answer.text,
                 )
             ]
-        response = _response(self._inquiry, answer, status, [item], _usage(answer))
         events.append(self._event("response.output_item.done", output_index=0, item=item))
-        events.append(self._event(f"response.{status}", response=response))
-        return b"".join(events)
+        return events
 
     def fail(self, body: object) -> bytes:
         error = object_field(body, "error") if is_object(body) else {}
         message, code = error.get("message"), error.get("code")
         return self._event("error", code=code, message=message, param=None)
+
+
+def _only_warms(body: Json) -> bool:
+    """Whether a request writes the cache, and has no output."""
+    return object_field(body, "prompt_cache_options").get("prewarm") is True
+
+
+def _status(inquiry: Inquiry, answer: ServedAnswer) -> str:
+    return "incomplete" if answer.cut and not _only_warms(inquiry.body) else "completed"
+
+
+def _output(inquiry: Inquiry, answer: ServedAnswer, status: str) -> list[Json]:
+    return [] if _only_warms(inquiry.body) else [_item(answer, status)]
 
 
 def _response(
