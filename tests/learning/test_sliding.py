@@ -19,7 +19,6 @@ from xtremeflow.learning.told.sliding import (
     EVEN,
     KEPT,
     RESERVE,
-    SCALE,
     Sliding,
 )
 from xtremeflow.simulation.charge import charge_later, settle_actual
@@ -99,7 +98,7 @@ def test_the_pace_is_free_for_one_alone_and_else_follows_the_part_and_the_rest()
     half = shared(100.0, round((AMOUNT - left) / 2), left).pace(100.0, AMOUNT)
     assert half == pytest.approx(AHEAD * (EVEN + (1 - EVEN) / 2), rel=1e-3)
     assert shared(100.0, 0, left).pace(100.0, AMOUNT) == pytest.approx(AHEAD * EVEN)
-    left = (KEPT - SCALE) * AMOUNT
+    left = 0.0
     less = shared(100.0, round((AMOUNT - left) / 2), left).pace(100.0, AMOUNT)
     assert less == pytest.approx(half / e, rel=1e-3)
 
@@ -112,20 +111,6 @@ def test_calls_that_are_refused_are_not_charged_and_those_in_flight_only_where_t
     assert early.wait(0.0, AMOUNT) > 59
     early.see(seen(1.0, AMOUNT, AMOUNT, AMOUNT / 2), 0, passed=False, refused=True)
     assert early.wait(1.0, AMOUNT) == 0
-
-
-def test_the_longer_nothing_passes_the_more_has_to_slide_out() -> None:
-    sliding, waits = Sliding(60.0, is_late=True), []
-    for second in range(61):
-        sliding.see(seen(float(second), 1_000 * second, 100), 0, passed=True, refused=False)
-    for second in range(61, 66):
-        sliding.see(seen(float(second), 60_000, 100), 0, passed=False, refused=True)
-        sliding.told(float(second), AMOUNT, 0)
-        waits.append(sliding.wait(float(second), AMOUNT))
-    assert waits == pytest.approx([1.2, 2.4, 4.8, 9.6, 9.6], abs=1.0)
-    sliding.see(seen(66.0, 60_000, 100), 0, passed=True, refused=False)
-    sliding.told(66.0, AMOUNT, 0)
-    assert sliding.wait(66.0, AMOUNT) == pytest.approx(1.2, abs=1.0)
 
 
 # -- a scheduler ---------------------------------------------------------------------------------

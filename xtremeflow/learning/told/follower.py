@@ -24,14 +24,13 @@ from xtremeflow.values.limits import MINUTE, Limit
 
 logger = logging.getLogger("xtremeflow.learning")
 
-KEPT = 0.2  # of a bucket: the level at which one client's pace is the rate, kept for newcomers
-ALONE = 0.02  # the same while no other user was noticed
+# Of a bucket: the level at which one client's pace is the rate, kept for newcomers; and the same
+# while no other user was noticed. Waiting calls go at once if they cost no more than so much of the
+# rest; and all but so much, while no other user was noticed.
+KEPT, ALONE = 0.2, 0.02
 SCALE = 1 / 12  # of a bucket: the change that e-folds the pace; less is faster, and wilder
 FASTEST = 4.0  # times the rate, at most, while others may use the same bucket
-# Parts of the rest: waiting calls that cost no more together may go at once, if no other user was
-# noticed for so many seconds; and if one was, or may be there.
-FITS, SHARED = 0.95, 0.25
-MEMORABLE, AT_FIRST = 120.0, 10.0  # s that others are reckoned with: once noticed; unseen
+MEMORABLE = 10.0  # s that others are reckoned with, from the start and since they were noticed
 NOTICED = 0.001  # of a bucket: if more is missing at an answer, others have used it
 
 Say = Callable[[int, float, float, str], None]
@@ -215,7 +214,7 @@ class ToldFollower:
             logger.debug("Not followed, the limit cannot be kept: %r", limit)
             return False
         if not self._has_others:
-            self._forget_at = self._core._now() + AT_FIRST
+            self._forget_at = self._core._now() + MEMORABLE
         self._began(index, told)
         return True
 
@@ -344,7 +343,7 @@ class ToldFollower:
             part = self._part.part
             self._core._pace(index, min((part if part < 1 else FASTEST) * limit.rate, steepest))
         else:
-            kept, fits = (KEPT, SHARED) if self._has_others else (ALONE, FITS)
+            kept, fits = (KEPT, KEPT) if self._has_others else (ALONE, 1.0 - ALONE)
             self._core._pace(
                 index,
                 min(FASTEST * limit.rate, steepest),

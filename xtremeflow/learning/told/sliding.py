@@ -21,14 +21,10 @@ from math import exp, inf
 from xtremeflow._core import Gauge
 from xtremeflow.learning.ledger import Ledger
 
-# The part of the amount, or a call's cost, that may be charged and not be known here yet. It
-# doubles with each further refusal in a row, since more was charged than could be known.
-RESERVE = 0.02
-MOST_DOUBLED = 3
-MEAN_OF = 16  # calls
-NOTICED = 0.03  # of the amount: from so much usage of others on, the window is shared
+RESERVE = 0.02  # of the amount, or a call's cost: it may be charged and not be known here yet
 # Of the amount: the rest at which a client keeps its pace, and the change of it that e-folds that.
-KEPT, SCALE = 0.04, 0.03
+# From so much usage of others on the window is shared.
+KEPT = 0.04
 EVEN = 0.2  # of the pace is the same for all clients
 AHEAD = 1.5  # times the rate: a call waits for the pace of each limit, which costs about a third
 
@@ -44,23 +40,18 @@ class Sliding:
         self._charged = Ledger(1, window)
         self.others = 0.0
         """The units charged besides, when that was last told."""
-        self._cost = 0.0  # the mean cost of a call
-        self._tries = 0  # refusals in a row
-        self._heard = -1.0  # when the last refusal came
+        self._cost = 0.0  # of the latest call
 
     def see(self, gauge: Gauge, i: int, *, passed: bool, refused: bool) -> None:
         """Takes an answer. The limit has the index `i`."""
         now, reading = gauge.now, gauge.readings[i]
         if refused:
             self._charged.refuse([reading])
-        if gauge.sent_at > self._heard and (passed or refused):
-            self._tries = self._tries + 1 if refused else 0
-            self._heard = now if refused else self._heard
         uncharged = reading.flying if self._is_late else 0.0
         if self._is_late and (passed or refused):
             uncharged -= reading.cost
         self._charged.note(now, [reading], uncharged)
-        self._cost += (reading.cost - self._cost) / MEAN_OF
+        self._cost = reading.cost
 
     def told(self, now: float, amount: float, remaining: float) -> None:
         """Takes the told rest of `amount`."""
@@ -69,10 +60,8 @@ class Sliding:
 
     def wait(self, now: float, amount: float) -> float:
         """Returns the seconds until calls pass if `amount` is the limit and no charge is added."""
-        doubled = 2.0 ** min(self._tries - 1, MOST_DOUBLED) if self._tries else 1.0
-        reserve = max(RESERVE * amount, self._cost) * doubled
         own, used = self._used(now)
-        excess = used + reserve - amount
+        excess = used + max(RESERVE * amount, self._cost) - amount
         if excess <= 0 or own <= 0:
             return 0.0
         # The less of the usage is one's own, the less is known of when it slides out.
@@ -83,11 +72,11 @@ class Sliding:
     def pace(self, now: float, amount: float) -> float:
         """Returns the pace as a multiple of the rate; infinity where no other user is noticed."""
         own, used = self._used(now)
-        if used - own <= NOTICED * amount:
+        if used - own <= KEPT * amount:
             return inf
         left = 1.0 - used / amount
         part = EVEN + (1.0 - EVEN) * own / used
-        return AHEAD * part * exp(min(0.0, (left - KEPT) / SCALE))
+        return AHEAD * part * exp(min(0.0, left / KEPT - 1.0))
 
     def _used(self, now: float) -> tuple[float, float]:
         """Returns what was charged in the window, of one's own calls and in all."""
