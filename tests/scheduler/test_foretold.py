@@ -218,7 +218,7 @@ class Fed:
         if learner is not None:
             told = learner._told
             learned += [
-                {i: (one.limit, one.remaining, one.reset) for i, one in told._told.items()},
+                {i: (one.limit, one.remaining, one.reset) for i, one in told._kept},
                 told._forget_at,
             ]
             if learner.slots is not None:

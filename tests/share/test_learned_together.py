@@ -409,7 +409,7 @@ def finder() -> RateFinder:
 
     limits = Limits([], set(), bounded=False, places=True)
     core: Any = None
-    return RateFinder(core, limits, free, lambda _: False, say)
+    return RateFinder(core, limits, limits.bound, free, lambda _: False, say)
 
 
 GAUGE = Gauge((5.0, 4.0, 0.0, 0.25, (Reading((9, 1, 1.0, 0.5, 1, 0.0)),) * 6))

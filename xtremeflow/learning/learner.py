@@ -39,8 +39,6 @@ __all__ = ["PLACES", "UNLIMITED", "Learner"]
 T = TypeVar("T")
 logger = logging.getLogger("xtremeflow.learning")
 
-SELDOM = 0.1  # s between two looks at what passed, while headers explain all refusals
-
 
 class Expected(NamedTuple):
     """The words of an answer that tells nothing new.
@@ -95,7 +93,9 @@ class Learner:
             self.slots = Slots(before.concurrency, 1 if account is None else account.members)
             self._why = self.slots.reason
             self._crowds = Crowds(convinced=before.concurrency is not None)
-            self._finder = RateFinder(core, self._limits, self._free, self._told.pace, self._say)
+            self._finder = RateFinder(
+                core, self._limits, self._most, self._free, self._told.pace, self._say
+            )
             self._finder.begin(self._given(), before.rates)
             if before.rates:
                 if before.concurrency is None:
@@ -155,15 +155,16 @@ class Learner:
         self._told.forget(index, key_of(limit))
         self.reasons.pop(index, None)
         if self._finder is not None and key_of(limit) in PLACES[: len(NAMES)]:
-            self._finder.replace(index, limit, self._limits.bound(index))
+            self._finder.replace(index, limit)
 
     def _rebound(self, index: int) -> None:
         """Keeps to what is learned of a limit, under its bound as it is now."""
         gauge = self._core._gauge(None)
-        if self._finder is None or not self._finder.bind(index, self._most(index), gauge):
+        if self._finder is None or not self._finder.bind(index, gauge):
             self._free(index)
 
     def _most(self, index: int) -> Limit | None:
+        """Returns the told limit, or its bound; None if it may be any."""
         return self._told.limit(index) or self._limits.bound(index)
 
     def _insist(self) -> None:
@@ -226,8 +227,6 @@ class Learner:
             else:
                 definition, capped = bound
                 self._limits.bind(index, Limit(*definition), capped=capped)
-            if self._finder is not None:
-                self._finder.bound(index, self._most(index))
 
     def _confer(self) -> None:
         """Tells other members what is believed now, if that is news."""
@@ -261,7 +260,9 @@ class Learner:
         self.told(answer)
         finder, sliding = self._finder, answer.followed
         steep = verdict.meaning is Meaning.STEEP
-        looks = finder is not None and (refused or steep or (passed and self._is_due(finder)))
+        looks = finder is not None and (
+            refused or steep or (passed and self._core._now() >= finder.due_at)
+        )
         if sliding or looks:
             gauge = self._core._gauge(answer.sent_at)
             shut = self._told.slide(sliding, gauge, passed=passed, refused=refused)
@@ -287,9 +288,6 @@ class Learner:
     @property
     def _has_lessons(self) -> bool:
         return self._account is not None and self._account.has_lessons
-
-    def _is_due(self, finder: RateFinder) -> bool:
-        return self._core._now() >= min(finder.due_at, self._told.due_at)
 
     def told(self, answer: Answer) -> None:
         """Follows what an answer's head tells of limits, once. It may be called before the body has
@@ -322,14 +320,9 @@ class Learner:
             return None
         return Expected(
             tuple(words),
-            self._look_at(finder),
+            inf if finder is None else finder.due_at,
             -1 if slots is None or slots.size is None else slots.size,
         )
-
-    def _look_at(self, finder: RateFinder | None) -> float:
-        if finder is None:
-            return inf
-        return min(finder.due_at + (SELDOM if self._told else 0.0), self._told.due_at)
 
     def noticed(self, index: int, moved: float) -> float:
         """See `ToldFollower.noticed`."""
@@ -354,9 +347,7 @@ class Learner:
             found = self._for_a_place(verdict, busy=False)
             if found.meaning is Meaning.PLACES:
                 return found
-        limits = ((suspect.index, self._told.limit(suspect.index)) for suspect in finder.suspects)
-        told = {index: limit for index, limit in limits if limit is not None}
-        return self._learn(partial(finder.refused, gauge, verdict, told))
+        return self._learn(partial(finder.refused, gauge, verdict, is_told=bool(self._told)))
 
     def _learn(self, lesson: Callable[[], T]) -> T:
         self._again = lesson

@@ -39,7 +39,7 @@ class Refusal(Enum):
 class Control:
     """The control of the pace. Times are in seconds on any one clock."""
 
-    TIMES = ("_first", "_last", "_heard", "_heard_before", "_believed")
+    TIMES = ("_first", "_last", "_heard", "_heard_before")
 
     def __init__(self) -> None:
         self.episodes = 0
@@ -56,7 +56,6 @@ class Control:
         self._first = self._last = 0.0  # when the first and last try of it was sent
         self._heard = -1.0  # when the last one's refusal came,
         self._heard_before = -1.0  # and the one's before
-        self._believed = -1.0  # the same of the last one that was taken for the limit
         self._tries = 0
         self._patience = PATIENCE
         # Since then:
@@ -94,13 +93,11 @@ class Control:
         unlikely  whether the provider's headers speak against a limit
         """
         self.wait = told
-        if sent_at <= self._believed:
+        if sent_at <= self._heard:
             self._refused += 1
             return Refusal.SAME
-        self._heard_before, self._heard = self._heard, now
         if self.is_closed:
-            self._believed = now
-            self._refused += 1
+            self._hear(now)
             self._tries += 1
             self._last = sent_at
             patience = min(self._patience * 2.0 ** min(self._tries - 2, 10), MOST_PATIENCE)
@@ -112,8 +109,7 @@ class Control:
         is_enough = is_due and not self._noise.is_known
         if told is None and not is_sign and (unlikely or not is_enough):
             return Refusal.CHANCE
-        self._believed = now
-        self._refused += 1
+        self._hear(now)
         self._plan(calls, factor)
         self.is_closed, self._tries = True, 1
         self._first = self._last = sent_at
@@ -122,10 +118,9 @@ class Control:
     def passed(self, sent_at: float) -> float | None:
         """Takes the pass of a call sent at `sent_at`. If that ends an episode, returns the seconds
         for which no call had passed."""
-        # Or with the last try, which was refused together with calls that passed.
-        if not self.is_closed or sent_at <= self._heard_before:
-            return None
-        if sent_at <= self._heard and self._tries < 2:
+        # From the second try on also with that try, which was refused together with it.
+        heard = self._heard if self._tries < 2 else self._heard_before
+        if not self.is_closed or sent_at <= heard:
             return None
         self.is_closed = False
         lasted = self._last - self._first
@@ -139,6 +134,10 @@ class Control:
         self._depth = (SHALLOW if identified else DEEP)[self.episodes % 2]
         self._ahead = 0.0
         self.is_searching = False
+
+    def _hear(self, now: float) -> None:
+        self._heard_before, self._heard = self._heard, now
+        self._refused += 1
 
     def _plan(self, calls: float, factor: float) -> None:
         """Chooses the stretch after the next dip."""

@@ -39,14 +39,12 @@ class Suspect:
     """A limit that may exist.
 
     index  in the scheduler
-    most   its bound, or the told limit
     rate   the believed rate in units per second; 0: no limit is known
     pace   the pace set last
     """
 
     name: str
     index: int
-    most: Limit | None = None
     rate: float = 0.0
     pace: float = 0.0
 
@@ -54,6 +52,7 @@ class Suspect:
 class RateFinder:
     """Finds the rates of limits.
 
+    most    a function that returns what a limit must not exceed: the told one, or its bound
     free    a function that resets a limit to its state without this law
     repace  a function that sets the pace of a told limit anew; False if none was told
     say     a function that takes a limit's index, rate (per s), capacity and the reason for them
@@ -63,17 +62,18 @@ class RateFinder:
         self,
         core: Core,
         limits: Limits,
+        most: Callable[[int], Limit | None],
         free: Callable[[int], None],
         repace: Callable[[int], bool],
         say: Say,
     ) -> None:
-        self._core, self._limits = core, limits
+        self._core, self._limits, self._most = core, limits, most
         self._free, self._told_pace, self._say = free, repace, say
         self.suspects: list[Suspect] = []
         for name in NAMES:
             index = limits.index((name, False))
             assert index is not None
-            self.suspects.append(Suspect(name, index, limits.bound(index)))
+            self.suspects.append(Suspect(name, index))
         self._ramp = Ramp()
         self._guesses: set[int] = set()  # rates that no refusal has confirmed
         self._restart()
@@ -139,19 +139,18 @@ class RateFinder:
                 level = max(rate.burst, rate.rate)
                 self._set(i, 1.0, "as it was when last used", level=level)
 
-    def replace(self, index: int, limit: Limit, bound: Limit | None) -> None:
+    def replace(self, index: int, limit: Limit) -> None:
         """Notes that the user has replaced a limit."""
         for i, suspect in enumerate(self.suspects):
             if suspect.index == index:
-                suspect.most, suspect.rate, suspect.pace = bound, limit.rate, limit.rate
+                suspect.rate = suspect.pace = limit.rate
                 self._bank.known(i, limit.rate, ASSUMED)
                 self._guesses.add(i)
                 self._control.know()
 
-    def bind(self, index: int, most: Limit | None, gauge: Gauge) -> bool:
-        """Keeps a limit to another bound, None for none, and begins growth anew. Returns whether
-        it is believed to be a limit."""
-        self.bound(index, most)
+    def bind(self, index: int, gauge: Gauge) -> bool:
+        """Keeps a limit to its bound, which has changed, and begins growth anew. Returns whether it
+        is believed to be a limit."""
         for i in self.culprits:
             if self.suspects[i].index == index:
                 self.suspects[i].pace = 0.0  # it is set anew
@@ -159,12 +158,6 @@ class RateFinder:
                 self._set(i, self._control.factor(0.0), None)
                 return True
         return False
-
-    def bound(self, index: int, most: Limit | None) -> None:
-        """Notes another bound, which is kept to from the next change on."""
-        for suspect in self.suspects:
-            if suspect.index == index:
-                suspect.most = most
 
     def give_up(self) -> None:
         """Drops all found rates, because the limit was another one."""
@@ -233,23 +226,18 @@ class RateFinder:
             for i in culprits:
                 self._set(i, factor, None)
 
-    def refused(self, gauge: Gauge, verdict: Verdict, told: Mapping[int, Limit]) -> Verdict:
-        """Takes a refusal that no told limit explains. Returns the verdict, with the wait that it
-        advises.
-
-        told: The limits that answers tell of, by index.
-        """
+    def refused(self, gauge: Gauge, verdict: Verdict, *, is_told: bool) -> Verdict:
+        """Takes a refusal that no told limit explains; `is_told`: although answers tell limits.
+        Returns the verdict, with the wait that it advises."""
         gauge, control = self._own(gauge), self._control
         before, seconds = self._ledger.before(gauge.readings), self._seconds(gauge)
         factor = control.factor(seconds)
         self._ledger.refuse(gauge.readings)
-        is_unlikely = bool(told) and not self.culprits
+        is_unlikely = is_told and not self.culprits
         kind = control.refused(
             gauge.now, gauge.sent_at, before[0], seconds, verdict.wait, unlikely=is_unlikely
         )
         if kind is Refusal.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
-            for suspect in self.suspects:
-                suspect.most = told.get(suspect.index, suspect.most)
             self._met(gauge, before, factor)
         elif kind is Refusal.SAME:
             self._bank.still_empty(gauge.sent_at, before)
@@ -297,7 +285,7 @@ class RateFinder:
             self._believe(units, factor)
         else:
             for i in units:
-                most = self.suspects[i].most
+                most = self._most(self.suspects[i].index)
                 if most is not None:
                     self._bank.told(i, most.rate)
             first = self._bank.first
@@ -344,16 +332,14 @@ class RateFinder:
         return "passed between refusals" if span > MINUTE else f"passed in {span:g} s"
 
     def _set(self, i: int, factor: float, reason: str | None, level: float | None = None) -> None:
-        suspect = self.suspects[i]
-        pace = min(factor * suspect.rate, UNLIMITED)
-        if suspect.most is not None:
-            pace = min(pace, suspect.most.rate)
+        suspect, most = self.suspects[i], self._most(self.suspects[i].index)
+        pace = min(factor * suspect.rate, UNLIMITED if most is None else most.rate)
         if level is None and abs(pace - suspect.pace) <= CHANGE * suspect.pace:
             return
         suspect.pace = pace
         capacity = pace * self._bank.best.kind.at_once
-        if suspect.most is not None and self._limits.is_capped(suspect.index):
-            capacity = min(capacity, suspect.most.capacity or 0.0)
+        if most is not None and self._limits.is_capped(suspect.index):
+            capacity = min(capacity, most.capacity or 0.0)
         definition = (suspect.name, pace, 1.0, capacity)
         if level is None:
             self._core._retune(suspect.index, definition)

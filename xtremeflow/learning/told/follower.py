@@ -9,7 +9,7 @@ is shared in the same way: its rest is spread over the remaining time.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -78,30 +78,39 @@ class ToldFollower:
         self._core = core
         self._limits = limits
         self._say = say
-        self._beliefs = ToldLimits()
-        self._told: dict[int, Told] = {}  # by the scheduler's limits
+        self._told = ToldLimits()
         self._sliding: dict[int, Sliding] = {}
         self._forget_at = inf  # s on the loop's clock: other users are there until then
         self._part = Part()
 
     def __bool__(self) -> bool:
         """Whether answers have told a limit."""
-        return bool(self._told)
+        return any(True for _ in self._kept)
 
     @property
     def known(self) -> Iterable[Limit]:
-        """Returns the limits that are kept."""
-        return (told.limit for told in self._beliefs)
+        """Returns the limits that answers have told."""
+        return (told.limit for told in self._told)
+
+    @property
+    def _kept(self) -> Iterator[tuple[int, Told]]:
+        """Returns those that the scheduler has a limit for, with its index."""
+        for told in self._told:
+            index = self._limits.index(told.key)
+            if index is not None:
+                yield index, told
+
+    def _at(self, index: int) -> Told | None:
+        return next((told for at, told in self._kept if at == index), None)
 
     def limit(self, index: int) -> Limit | None:
         """Returns the told limit, but no more than its bound; None if none was told."""
-        told = self._told.get(index)
-        return None if told is None else self._kept(index, told)
+        told = self._at(index)
+        return None if told is None else self._bucket(index, told)
 
     def forget(self, index: int, key: LimitKey) -> None:
         """Notes that the user has replaced a limit. The next answer tells the provider's."""
-        self._beliefs.forget(key)
-        self._told.pop(index, None)
+        self._told.forget(key)
         if self._sliding.pop(index, None) is not None:
             self._core._shut(index, 0.0)
 
@@ -110,14 +119,11 @@ class ToldFollower:
     def expected(self) -> list[Word] | None:
         """Returns what the next answer says of limits if it tells nothing new; None if that is not
         sure."""
-        words = [self._word(told) for told in self._beliefs]
-        sure = [word for word in words if word is not None]
-        return sure if len(sure) == len(words) else None
+        is_sure = all(told.is_sure for told in self._told)
+        return [self._word(told) for told in self._told] if is_sure else None
 
-    def _word(self, told: Told) -> Word | None:
+    def _word(self, told: Told) -> Word:
         index, seen = self._limits.index(told.key), told.seen
-        if not told.is_sure or (index is not None and index not in self._told):
-            return None
         definition = (
             NAMES.index(seen.name), seen.per or 0.0, seen.amount, seen.window or 0.0,
             seen.burst or 0.0, seen.slides,
@@ -127,20 +133,19 @@ class ToldFollower:
         is_bounded = told.law is Law.PART or self._limits.bound(index) is not None
         return Word(
             *definition, index, told.is_late, is_bounded, told.is_bucket,
-            self._kept(index, told).per, self._notable(index, told), self._forget_at, seen,
+            self._bucket(index, told).per, self._notable(index, told), self._forget_at, seen,
         )  # fmt: skip
 
     def noticed(self, index: int, moved: float) -> float:
         """Notes by how much an answer that told nothing new has moved the level. Returns when
         other users are forgotten."""
-        if index in self._told:
-            self._notice(index, self._told[index], moved)
+        if (told := self._at(index)) is not None:
+            self._notice(index, told, moved)
         return self._forget_at
 
     def caught_up(self, index: int, remaining: float, reset: float | None) -> None:
         """Notes what is left by the last of the answers that told nothing new."""
-        if index in self._told:
-            told = self._told[index]
+        if (told := self._at(index)) is not None:
             told.remaining, told.reset, told.changed = remaining, reset, False
 
     # -- answers
@@ -159,11 +164,10 @@ class ToldFollower:
         """
         sliding: list[tuple[int, float | None]] = []
         for observation in seen:
-            told, left = self._beliefs.learn(observation), observation.remaining
+            told, left = self._told.learn(observation), observation.remaining
             index = None if told is None else self._limits.index(told.key)
             if told is None or index is None:
                 continue
-            self._told[index] = told
             if told.law is Law.SLIDING:
                 sliding.append((index, left))
             if index not in doubted:
@@ -183,7 +187,7 @@ class ToldFollower:
         received_at: float | None,
     ) -> None:
         begins = told.changed and left is not None and not self._limits.is_capped(index)
-        begins = begins and not self._core._keeps(index, defined(self._kept(index, told)))
+        begins = begins and not self._core._keeps(index, defined(self._bucket(index, told)))
         if told.changed and not self._begin(index, told, left if begins else None, sent_at):
             return
         if told.law is Law.REST:
@@ -204,7 +208,7 @@ class ToldFollower:
 
     def _begin(self, index: int, told: Told, left: float | None, sent_at: float | None) -> bool:
         """Begins to keep to a told limit. Returns whether it can be kept."""
-        limit = self._kept(index, told)
+        limit = self._bucket(index, told)
         try:
             if left is None:
                 self._core._retune(index, defined(limit))
@@ -219,7 +223,7 @@ class ToldFollower:
         return True
 
     def _began(self, index: int, told: Told) -> None:
-        limit = self._kept(index, told)
+        limit = self._bucket(index, told)
         assert limit.capacity is not None
         self._pace(index, told)
         said = f"the provider's answers say {told.seen.amount:,.10g} per {told.limit.per:g} s"
@@ -227,17 +231,17 @@ class ToldFollower:
 
     def restore(self, index: int) -> bool:
         """Keeps a limit to the told one again. False if none was told."""
-        told = self._told.get(index)
+        told = self._at(index)
         if told is None:
             return False
-        self._core._retune(index, defined(self._kept(index, told)))
+        self._core._retune(index, defined(self._bucket(index, told)))
         self._began(index, told)
         return True
 
     def restore_all(self, doubted: frozenset[int]) -> None:
         """Keeps all told limits to the told ones again, but for those that refusals have
         contradicted."""
-        for index in self._told.keys() - doubted:
+        for index in {at for at, _ in self._kept} - doubted:
             self.restore(index)
 
     def slide(
@@ -252,7 +256,8 @@ class ToldFollower:
         the last one is open."""
         last = 0.0
         for index, left in told:
-            known = self._told[index]
+            known = self._at(index)
+            assert known is not None
             seen, now = known.seen, gauge.now
             sliding = self._sliding.setdefault(index, Sliding(seen.window or 0.0, known.is_late))
             sliding.see(gauge, index, passed=passed, refused=refused)
@@ -271,7 +276,7 @@ class ToldFollower:
         """Whether a told limit explains the refusal of the answer's call: too little is left, or
         the rest is not told. Where only one that is not told does, less of it is used."""
         is_untold = False
-        for index, told in self._told.items():
+        for index, told in self._kept:
             reading = gauge.readings[index]
             if reading.cost <= 0:
                 continue
@@ -283,13 +288,8 @@ class ToldFollower:
             self._pace_buckets()
         return is_untold
 
-    @property
-    def due_at(self) -> float:
-        """From when on the pass of a call is worth a look."""
-        return self._part.due_at
-
     def look(self, now: float) -> None:
-        """Tries more of the limits that are not told, if that is due."""
+        """Tries more of the limits that are not told."""
         if self._part.rise(now):
             self._pace_buckets()
 
@@ -312,7 +312,7 @@ class ToldFollower:
 
     def _notable(self, index: int, told: Told) -> float:
         """Units: when more is missing at an answer, other users have taken it."""
-        capacity = self._kept(index, told).capacity
+        capacity = self._bucket(index, told).capacity
         assert capacity is not None
         is_told = told.law is Law.LEVEL and not told.is_late
         return max(NOTICED * capacity, told.seen.grain) if is_told else inf
@@ -321,17 +321,17 @@ class ToldFollower:
 
     def pace(self, index: int) -> bool:
         """Sets the pace of a told limit anew. False if none was told."""
-        if index in self._told:
-            self._pace(index, self._told[index])
-        return index in self._told
+        if (told := self._at(index)) is not None:
+            self._pace(index, told)
+        return told is not None
 
     def _pace_buckets(self) -> None:
-        for index, told in self._told.items():
+        for index, told in self._kept:
             if told.is_bucket:
                 self._pace(index, told)
 
     def _pace(self, index: int, told: Told) -> None:
-        limit, steepest = self._kept(index, told), self._limits.steep(index)
+        limit, steepest = self._bucket(index, told), self._limits.steep(index)
         assert limit.capacity is not None
         if limit.per > MINUTE or told.law is Law.SLIDING:
             return
@@ -352,7 +352,7 @@ class ToldFollower:
                 fits=fits if steepest == inf else 0.0,
             )
 
-    def _kept(self, index: int, told: Told) -> Limit:
+    def _bucket(self, index: int, told: Told) -> Limit:
         """Returns the told limit, but no more than its bound."""
         bound, limit = self._limits.bound(index), told.limit
         if bound is None:

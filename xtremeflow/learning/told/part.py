@@ -11,7 +11,7 @@ from math import inf
 
 CUT = 0.3  # the part that is used less after a refusal; a third of it where that may be chance:
 SOON = 10.0  # s after another refusal, and no other user was noticed
-RISE, EVERY = 0.004, 1.0  # of the rate, more each second; s between two steps
+RISE = 0.004  # of the rate, more each second
 
 
 class Part:
@@ -23,18 +23,12 @@ class Part:
         self._at = 0.0
         self._heard = -inf
 
-    @property
-    def due_at(self) -> float:
-        """When it rises."""
-        return self._at + EVERY if self.part < 1.0 else inf
-
     def rise(self, now: float) -> bool:
         """Returns whether it has risen."""
-        is_due = now >= self.due_at
-        if is_due:
-            self.part = min(1.0, self.part + RISE * (now - self._at))
-            self._at = now
-        return is_due
+        before = self.part
+        self.part = min(1.0, before + RISE * (now - self._at))
+        self._at = now
+        return self.part > before
 
     def refused(self, now: float, sent_at: float, *, others: bool) -> bool:
         """Takes the refusal of a call sent at `sent_at`; `others` says whether other users may use
