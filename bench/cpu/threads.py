@@ -34,11 +34,6 @@ NOGIL = ROOT / ".venv-nogil" / "bin" / "python"
 TASKS, EACH, ONE = "tasks", "a scheduler each", "one scheduler"
 THREADS = (1, 2)
 AT_ONCE = 1_000
-WHICH = """
-import sys, xtremeflow
-gil = getattr(sys, "_is_gil_enabled", lambda: True)()
-print("CPython", sys.version.split()[0], "with the GIL" if gil else "without the GIL")
-"""
 
 Create = Callable[[Coroutine[Any, Any, None]], "asyncio.Task[None]"]
 
@@ -86,10 +81,23 @@ def measure(way: str, threads: int, calls: int) -> tuple[float, float]:
     return done / (time.perf_counter() - began), (time.process_time() - cpu) / done
 
 
-def in_process(python: str, way: str, threads: int, calls: int) -> tuple[float, float]:
-    command = [python, "-m", "bench.cpu.threads", "--measure", way, str(threads), str(calls)]
-    told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    rate, cpu = json.loads(told.stdout)
+def which() -> str:
+    """The interpreter, after the package was imported."""
+    import xtremeflow.scheduler  # noqa: F401
+
+    has_gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return f"CPython {sys.version.split()[0]} {'with' if has_gil else 'without'} the GIL"
+
+
+def in_process(python: str, *arguments: str) -> Any:
+    """The answer of this program there. As a file it finds the package of that interpreter, and not
+    the one beside it."""
+    command = [python, __file__, *arguments]
+    return json.loads(subprocess.check_output(command, text=True))
+
+
+def measured(python: str, way: str, threads: int, calls: int) -> tuple[float, float]:
+    rate, cpu = in_process(python, "--measure", way, str(threads), str(calls))
     return rate, cpu
 
 
@@ -98,7 +106,7 @@ def table(python: str, calls: int, rounds: int) -> str:
     seen: dict[tuple[str, int], list[tuple[float, float]]] = {each: [] for each in ways}
     for _ in range(rounds):
         for way, threads in ways:
-            seen[way, threads].append(in_process(python, way, threads, calls))
+            seen[way, threads].append(measured(python, way, threads, calls))
     lines = ["| way | threads | calls/s | CPU of a call | x one thread |", "|---|---|---|---|---|"]
     for way, threads in ways:
         rates = [rate for rate, _ in seen[way, threads]]
@@ -121,15 +129,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--calls", type=int, default=100_000, metavar="N", help="of each thread")
     parser.add_argument("--rounds", type=int, default=5, metavar="N")
     options = parser.parse_args(argv)
-    command = [options.python, "-c", WHICH]
-    which = subprocess.check_output(command, text=True, cwd=ROOT).strip()
-    print(f"{which}, {os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f}")
+    interpreter = in_process(options.python, "--which")
+    print(f"{interpreter}, {os.cpu_count()} CPUs, load average {os.getloadavg()[0]:.1f}")
     print(table(options.python, options.calls, options.rounds))
     return 0
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "--measure":
+    if sys.argv[1] == "--which":
+        print(json.dumps(which()))
+    elif sys.argv[1] == "--measure":
         print(json.dumps(measure(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]))))
     else:
         sys.exit(main(sys.argv[1:]))
