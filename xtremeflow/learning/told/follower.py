@@ -30,7 +30,7 @@ KEPT, ALONE = 0.2, 0.02
 SHARED = 0.25  # of the rest: waiting calls may use so much at once, where others may be there
 SCALE = 1 / 12  # of a bucket: the change that e-folds the pace; less is faster, and wilder
 FASTEST = 4.0  # times the rate, at most, while others may use the same bucket
-MEMORABLE = 10.0  # s that others are reckoned with, from the start and since they were noticed
+MEMORABLE, AT_FIRST = 120.0, 10.0  # s that others are reckoned with: once noticed; unseen
 NOTICED = 0.001  # of a bucket: if more is missing at an answer, others have used it
 
 Say = Callable[[int, float, float, str], None]
@@ -218,7 +218,7 @@ class ToldFollower:
             logger.debug("Not followed, the limit cannot be kept: %r", limit)
             return False
         if not self._has_others:
-            self._forget_at = self._core._now() + MEMORABLE
+            self._forget_at = self._core._now() + AT_FIRST
         self._began(index, told)
         return True
 
