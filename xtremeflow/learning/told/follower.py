@@ -25,9 +25,10 @@ from xtremeflow.values.limits import MINUTE, Limit
 logger = logging.getLogger("xtremeflow.learning")
 
 # Of a bucket: the level at which one client's pace is the rate, kept for newcomers; and the same
-# while no other user was noticed. Then waiting calls may use all but so much of the rest at once.
+# while no other user was noticed.
 KEPT, ALONE = 0.2, 0.02
-SHARED = 0.25  # of the rest: waiting calls may use so much at once, where others may be there
+# Of the rest: waiting calls may use so much at once, while no other user was noticed; and else.
+FITS, SHARED = 0.95, 0.25
 SCALE = 1 / 12  # of a bucket: the change that e-folds the pace; less is faster, and wilder
 FASTEST = 4.0  # times the rate, at most, while others may use the same bucket
 MEMORABLE, AT_FIRST = 120.0, 10.0  # s that others are reckoned with: once noticed; unseen
@@ -343,7 +344,7 @@ class ToldFollower:
             part = self._part.part
             self._core._pace(index, min((part if part < 1 else FASTEST) * limit.rate, steepest))
         else:
-            kept, fits = (KEPT, SHARED) if self._has_others else (ALONE, 1.0 - ALONE)
+            kept, fits = (KEPT, SHARED) if self._has_others else (ALONE, FITS)
             self._core._pace(
                 index,
                 min(FASTEST * limit.rate, steepest),
