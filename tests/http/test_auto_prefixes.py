@@ -278,6 +278,41 @@ def test_a_mark_is_put_at_the_end_of_what_calls_share() -> None:
     run(main())
 
 
+@pytest.mark.parametrize("options", [{}, {"prompt_cache_options": {"mode": "explicit"}}])
+def test_a_breakpoint_of_openai_s_is_put_there_too(options: dict[str, Any]) -> None:
+    async def main() -> None:
+        scheduler = TaskScheduler()
+        async with (
+            Provider("openai") as provider,
+            Client(
+                provider.server.url,
+                scheduler=scheduler,
+                prefix=Prefixes(provider="openai", mark=True),
+            ) as client,
+        ):
+            bodies = [{**chat("A", q), "model": "gpt-5.6", **options} for q in "1234"]
+            answers = await asyncio.gather(
+                *(client.post("/v1/chat/completions", json=body) for body in bodies)
+            )
+        for sent, own in zip(provider.bodies, bodies, strict=True):
+            [part] = sent["messages"][0]["content"]
+            assert part["prompt_cache_breakpoint"] == {"mode": "explicit"}
+            assert sent["messages"][1:] == own["messages"][1:]
+        details = [answer.json()["usage"]["prompt_tokens_details"] for answer in answers]
+        read = sorted(each["cached_tokens"] for each in details)
+        assert read[0] == 0
+        assert len(set(read[1:])) == 1
+        if options:  # nothing is written but the part up to the breakpoint
+            assert sorted(each.get("cache_write_tokens", 0) for each in details) == [
+                0,
+                0,
+                0,
+                read[1],
+            ]
+
+    run(main())
+
+
 @pytest.mark.parametrize("mark", [False, True])
 def test_what_anthropic_would_not_cache_is_not_held(mark: bool) -> None:
     async def main() -> None:

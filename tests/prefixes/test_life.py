@@ -103,6 +103,16 @@ def test_a_request_of_openai_s_asks_for_it(model: str, options: Any, seconds: fl
     assert life("openai", "/responses", *bodies) == seconds
 
 
+def test_a_request_with_breakpoints_asks_for_it_in_its_options() -> None:
+    part = {"type": "input_text", "text": TEXT, "prompt_cache_breakpoint": {"mode": "explicit"}}
+    body = {
+        "model": "gpt-5.6",
+        "input": [{"role": "user", "content": [part]}],
+        "prompt_cache_options": {"mode": "explicit", "ttl": "12h"},
+    }
+    assert life("openai", "/responses", body, body) == 43_200.0
+
+
 def test_the_client_tells_the_scheduler() -> None:
     async def main() -> None:
         scheduler = TaskScheduler()

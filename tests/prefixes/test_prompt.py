@@ -11,10 +11,12 @@ from xtremeflow import Limit, TaskScheduler
 from xtremeflow.prefixes.groups import Grouped, Groups, Prefixes
 from xtremeflow.prefixes.marks import Ends
 from xtremeflow.prefixes.prompt import api_of, marked_prompt_of, prompt_of
+from xtremeflow.providers.openai import BREAKPOINT
 from xtremeflow.values.usage import Usage
 
 Json = dict[str, Any]
 TEXT = "What everybody has in common. " * 200  # 1,500 tokens
+STOP = {BREAKPOINT: {"mode": "explicit"}}
 
 
 @pytest.mark.parametrize(
@@ -66,19 +68,20 @@ def test_marks_are_no_part_of_a_prompt() -> None:
         return {"system": [part], "tools": [{"name": "T", **mark}]}
 
     assert prompt_of(body()) == prompt_of(body(cache_control={"type": "ephemeral"}))
+    assert prompt_of(body()) == prompt_of(body(**STOP))
 
 
 def test_what_comes_after_the_last_mark_is_not_cached() -> None:
     system = [{"type": "text", "text": "S1", "cache_control": {}}, {"type": "text", "text": "S2"}]
     body: Json = {"system": system, "messages": [{"role": "user", "content": "U"}]}
-    assert marked_prompt_of(body) is None  # an empty one is none
+    assert marked_prompt_of(body, "cache_control") is None  # an empty one is none
     system[0]["cache_control"] = {"type": "ephemeral"}
-    prompt = marked_prompt_of(body)
+    prompt = marked_prompt_of(body, "cache_control")
     assert prompt is not None
     assert prompt.text == b"S1"
     assert prompt.size == len(prompt_of(body).text)
     assert prompt.marks == [2]
-    whole = marked_prompt_of({**body, "cache_control": {"type": "ephemeral"}})
+    whole = marked_prompt_of({**body, "cache_control": {"type": "ephemeral"}}, "cache_control")
     assert whole is not None
     assert whole.text == prompt_of(body).text
     assert whole.marks == [2, whole.size]
@@ -92,12 +95,45 @@ def test_a_mark_is_put_on_the_last_block_that_others_have_too() -> None:
     ends = Ends(100)
     first, second = body("a"), body("b")
     noted = [ends.note(each) for each in (first, second)]
-    assert ends.mark(second, noted[1], 0)
+    assert ends.mark(second, noted[1], 0, "cache_control")
     content = second["messages"][0]["content"]
     assert content == [{"type": "text", "text": "document", "cache_control": {"type": "ephemeral"}}]
     assert second["messages"][1] == {"role": "user", "content": "b"}
-    assert not ends.mark(first, noted[0], 1000)
+    assert not ends.mark(first, noted[0], 1000, "cache_control")
     assert first == body("a")
+
+
+@pytest.mark.parametrize(
+    ("shared", "marked"),
+    [
+        (
+            {"messages": [{"role": "user", "content": TEXT}]},
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": TEXT, **STOP}]}]},
+        ),
+        (
+            {"input": [{"role": "user", "content": TEXT}]},
+            {
+                "input": [
+                    {"role": "user", "content": [{"type": "input_text", "text": TEXT, **STOP}]}
+                ]
+            },
+        ),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": TEXT}]}]},
+            {"messages": [{"role": "user", "content": [{"type": "text", "text": TEXT, **STOP}]}]},
+        ),
+        ({"instructions": TEXT}, None),
+        ({"tools": [{"type": "function", "name": TEXT}]}, None),
+        ({"messages": [{"role": "assistant", "content": TEXT}]}, None),
+        ({"input": [{"role": "assistant", "content": [{"type": "output_text"}]}]}, None),
+    ],
+)
+def test_a_breakpoint_is_put_where_openai_takes_one(shared: Json, marked: Json | None) -> None:
+    ends = Ends(100)
+    bodies = [json.loads(json.dumps(shared)) for _ in "12"]
+    noted = [ends.note(body) for body in bodies]
+    assert ends.mark(bodies[1], noted[1], 0, BREAKPOINT) == (marked is not None)
+    assert bodies[1] == (shared if marked is None else marked)
 
 
 @pytest.mark.parametrize(
@@ -267,6 +303,32 @@ def test_where_prefixes_are_marked_no_other_one_is_shared() -> None:
     assert len(keys) == 4
     assert len({each.key for each in only_system if each is not None}) == 1
     assert not any(hasattr(key, "trunk") for key in keys)
+
+
+def test_where_openai_caches_only_up_to_breakpoints_they_bound_the_prefix() -> None:
+    def bodies(model: str, mode: str, *, stop: bool) -> list[Json]:
+        part = {"type": "text", "text": TEXT, **(STOP if stop else {})}
+        shared = [{"role": "system", "content": [part]}, {"role": "user", "content": TEXT}]
+        return [
+            {
+                "model": model,
+                "messages": [*shared, {"role": "user", "content": question}],
+                "prompt_cache_options": {"mode": mode},
+            }
+            for question in "12"
+        ]
+
+    def tokens(*args: Any, **more: Any) -> list[int | None]:
+        calls = grouped(bodies(*args, **more), provider="openai")
+        return [None if call is None else call.tokens for call in calls]
+
+    bounded = int(6007 / 12_021 * 2000)
+    assert tokens("gpt-5.6", "explicit", stop=True) == [bounded] * 2
+    assert tokens("gpt-5.6", "explicit", stop=False) == [None] * 2
+    for model, mode in (("gpt-5.6", "implicit"), ("gpt-4o", "explicit")):
+        for each in tokens(model, mode, stop=True):
+            assert each is not None
+            assert each > 1.9 * bounded
 
 
 def test_with_a_key_of_its_own_a_prefix_goes_to_another_machine_than_its_trunk() -> None:

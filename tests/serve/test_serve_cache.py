@@ -197,6 +197,68 @@ async def test_openais_cache_is_warmed_by_a_call_without_output():
     assert got.body["output"] != []
 
 
+STOP = {"prompt_cache_breakpoint": {"mode": "explicit"}}
+EXPLICIT = {"mode": "explicit"}
+
+
+def openais(api: str, *parts: tuple[str, bool], **more) -> dict:
+    """A body of one message, whose parts end at a breakpoint or not."""
+    kind, field = ("input_text", "input") if api == "responses" else ("text", "messages")
+    content = [{"type": kind, "text": text, **(STOP if stop else {})} for text, stop in parts]
+    return {"model": "gpt-5.6", field: [{"role": "user", "content": content}], **more}
+
+
+async def read_and_written(client, api: str, body: dict) -> tuple[int, int]:
+    got = await client.send(f"/v1/{api}", body)
+    usage = got.body["usage"]
+    details = usage.get("input_tokens_details") or usage["prompt_tokens_details"]
+    return details["cached_tokens"], details.get("cache_write_tokens", 0)
+
+
+@simulated
+@pytest.mark.parametrize("api", ["responses", "chat/completions"])
+async def test_openai_caches_only_up_to_breakpoints_in_explicit_mode(api):
+    client = Client("openai")
+    no_stop = openais(api, (LONG, False), prompt_cache_options=EXPLICIT)
+    for _ in range(2):
+        assert await read_and_written(client, api, no_stop) == (0, 0)
+    found = []
+    for question in ("one", "one", "another"):
+        body = openais(api, (LONG, True), (question * 500, False), prompt_cache_options=EXPLICIT)
+        found.append(await read_and_written(client, api, body))
+    assert found == [(0, 2001), (2001, 0), (2001, 0)]
+    # The implicit breakpoint is beside them.
+    body = openais(api, (LONG, True), ("one" * 500, False))
+    assert await read_and_written(client, api, body) == (2001, 375)
+    # A prefix of the same text is read at a breakpoint alone.
+    body = openais(api, (LONG + "other", True), prompt_cache_options=EXPLICIT)
+    assert await read_and_written(client, api, body) == (0, 2002)
+
+
+@simulated
+async def test_openai_writes_the_latest_four_breakpoints_and_reads_at_all():
+    client = Client("openai")
+    parts = [(LONG, True)] * 5
+    first = openais("responses", *parts, prompt_cache_options=EXPLICIT)
+    assert await read_and_written(client, "responses", first) == (0, 10_001)
+    for ends, read in ((1, 0), (2, 4001)):
+        body = openais("responses", *parts[:ends], ("q", False), prompt_cache_options=EXPLICIT)
+        assert (await read_and_written(client, "responses", body))[0] == read
+    # The breakpoints of the first two parts are not written here, but read.
+    longer = openais(
+        "responses", *parts[:2], *[("w" * 8000, True)] * 4, prompt_cache_options=EXPLICIT
+    )
+    assert await read_and_written(client, "responses", longer) == (4001, 8000)
+
+
+@simulated
+async def test_a_model_before_gpt_5_6_knows_no_breakpoints():
+    client = Client("openai")
+    for tokens in (0, 1920):
+        got = await client.call(text=LONG, prompt_cache_options=EXPLICIT)
+        assert cached(got) == tokens
+
+
 def test_a_bounded_cache_drops_the_ends_of_prefixes_first():
     cache = PrefixCache(lambda _: CacheRules(minimum=16, unit=16, usable="scheduled"), room=64)
     shared = "s" * 128  # 32 tokens

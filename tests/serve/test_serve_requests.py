@@ -34,7 +34,7 @@ KEYS = [
     "contents", "parts", "generationConfig", "maxOutputTokens", "candidateCount",
     "responseSchema", "toolConfig", "functionCallingConfig", "mode", "allowedFunctionNames",
     "functionDeclarations", "properties", "items", "enum", "anyOf", "$ref", "minItems",
-    "prompt_cache_key",
+    "prompt_cache_key", "prompt_cache_options", "prompt_cache_breakpoint",
 ]
 # fmt: on
 keys = st.sampled_from(KEYS)

@@ -16,6 +16,7 @@ from xtremeflow.prefixes.marks import Ends
 from xtremeflow.prefixes.prompt import Prompt, api_of, marked_prompt_of, prompt_of
 from xtremeflow.prefixes.tree import CHUNK, Node, Window, digests_at, digests_of, shared
 from xtremeflow.providers import PROVIDERS, Provider, provider_at
+from xtremeflow.providers.openai import only_marked
 from xtremeflow.providers.provider import CacheRules
 from xtremeflow.values.limits import MINUTE, Limit
 from xtremeflow.values.usage import Usage
@@ -41,9 +42,9 @@ class Prefixes:
         provider: the provider behind the address, such as "openai" or "vllm", for a gateway or a
             server of your own. None: the one whose address it is. If the address belongs to no
             known provider, no call is sent as a stream, and none gets a `prompt_cache_key`.
-        mark: whether to put a `cache_control` at the end of the part that calls share, for
-            providers that cache only what is marked, as Anthropic. Bodies with a mark of their own
-            stay as they are.
+        mark: whether to mark the end of the part that calls share, by a `cache_control` at
+            Anthropic and a `prompt_cache_breakpoint` at OpenAI from gpt-5.6 on. Bodies with a mark
+            of their own stay as they are.
     """
 
     provider: str | None = None
@@ -227,13 +228,16 @@ class Groups:
             return None  # the calls that follow the first one would miss the prefix, too
         prompt: Prompt | None
         ends: Sequence[int] | None = None
-        if rules.marked and b'"cache_control"' in content:
-            prompt = marked_prompt_of(body)
-        elif rules.marked and not self._prefixes.mark:
+        only = rules.marked or (rules.latest > 0 and only_marked(body))
+        has = rules.mark != "" and b'"%s"' % rules.mark.encode() in content
+        if only and has:
+            prompt = marked_prompt_of(body, rules.mark)
+        elif only and not self._prefixes.mark:
             return None
         else:
             prompt = prompt_of(body)
-            ends = self._ends.note(body) if rules.marked else None
+            if rules.mark and self._prefixes.mark and not has:
+                ends = self._ends.note(body)
         if prompt is None or len(prompt.text) < rules.minimum * _BYTES_PER_TOKEN:
             return None
         settings, text, marks = prompt.settings, prompt.text, prompt.marks
@@ -285,7 +289,7 @@ class Groups:
             grouped.fields["prompt_cache_key"] = f"xtremeflow-{group.digest:016x}-{shard}"
         if seen.ends is not None:
             least = rules.minimum * _BYTES_PER_TOKEN
-            grouped.marked = self._ends.mark(seen.body, seen.ends, least)
+            grouped.marked = self._ends.mark(seen.body, seen.ends, least, rules.mark)
         return grouped
 
     def _group(self, node: Node, seen: Seen, density: float) -> Group:

@@ -1,4 +1,4 @@
-"""Cache marks: the places in a body up to which Anthropic caches its prompt."""
+"""Cache marks: the places in a body up to which its prompt is cached."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from typing import Any
 
 from xtremeflow.prefixes.prompt import blocks_of, settings_of
+from xtremeflow.providers.openai import BREAKPOINT
 from xtremeflow.values.forms import is_array, is_object
 
-_MARK = {"type": "ephemeral"}
+_MARKS = {
+    "cache_control": {"type": "ephemeral"},
+    BREAKPOINT: {"mode": "explicit"},
+}
+# Source: https://developers.openai.com/api/docs/guides/prompt-caching
+_WITH_BREAKPOINT = {
+    "text", "image_url", "input_audio", "file", "input_text", "input_image", "input_file",
+}  # fmt: skip
 
 
 class Ends:
@@ -31,26 +39,37 @@ class Ends:
             self._calls.popitem(last=False)
         return ends
 
-    def mark(self, body: dict[str, Any], ends: Sequence[int], least: int) -> bool:
-        """Marks the last block whose end another call has, too, `least` characters or more from
-        the start of the prompt. Returns whether there is one."""
+    def mark(self, body: dict[str, Any], ends: Sequence[int], least: int, field: str) -> bool:
+        """Marks by `field` the last block whose end another call has, too, `least` characters or
+        more from the start of the prompt. Returns whether there is one."""
         last: tuple[Any, Any] | None = None
         length = 0
         for (text, holder, key), end in zip(blocks_of(body), ends, strict=True):
             length += len(text)
             if self._calls.get(end, 0) < 2:
                 break
-            if length >= least and isinstance(holder[key], (str, dict)):
+            if length >= least and _takes(field, holder, key):
                 last = holder, key
         if last is not None:
-            _mark(*last)
+            _mark(body, field, *last)
         return last is not None
 
 
-def _mark(holder: Any, key: Any) -> None:
+def _takes(field: str, holder: Any, key: Any) -> bool:
+    """Whether a block can be marked. OpenAI takes marks in the content of messages only, and in
+    that of an answer only if it stands there in parts."""
     part = holder[key]
+    if field == "cache_control":
+        return isinstance(part, (str, dict))
     if is_object(part):
-        holder[key] = {**part, "cache_control": _MARK}
+        return part.get("type") in _WITH_BREAKPOINT
+    return isinstance(part, str) and key == "content" and holder.get("role") != "assistant"
+
+
+def _mark(body: dict[str, Any], field: str, holder: Any, key: Any) -> None:
+    part, mark = holder[key], _MARKS[field]
+    if is_object(part):
+        holder[key] = {**part, field: mark}
         return
-    text = {"type": "text", "text": part, "cache_control": _MARK}
+    text = {"type": "input_text" if "input" in body else "text", "text": part, field: mark}
     holder[key] = text if is_array(holder) else [text]

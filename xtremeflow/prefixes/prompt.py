@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeAlias
 
+from xtremeflow.providers.openai import BREAKPOINT
 from xtremeflow.values.forms import is_array, is_object
 
 Json = Mapping[str, Any]
@@ -32,7 +33,7 @@ class Prompt:
     text      as far as it may be cached, in UTF-8
     size      bytes of all of it
     ttl       how long it asks to be kept, in the provider's words; None: it does not
-    marks     bytes up to each of its cache marks, if only marked prefixes are cached
+    marks     bytes up to each of its marks, if only marked prefixes are cached
     """
 
     settings: bytes
@@ -58,28 +59,28 @@ def api_of(url: str) -> str | None:
 def prompt_of(body: Json) -> Prompt:
     """Reads a decoded body: its tools, its system prompt, its messages, without cache marks."""
     text = _joined(blocks_of(body))
-    options = body.get("prompt_cache_options")
-    return Prompt(settings_of(body), text, len(text), _ttl_in(options) if options else None)
+    return Prompt(settings_of(body), text, len(text), _ttl_in(_options_of(body)))
 
 
-def marked_prompt_of(body: Json) -> Prompt | None:
-    """Reads a body up to its last cache mark; None if it has none."""
+def marked_prompt_of(body: Json, field: str) -> Prompt | None:
+    """Reads a body up to its last part that `field` marks; None if it has none."""
     blocks = blocks_of(body)
     text = _joined(blocks)
     marks: list[int] = []
     end, last = 0, None
     for block in blocks:
         end += len(_encoded(block[0]))
-        if end and (mark := _mark_of(block)):
+        if end and (mark := _mark_of(block, field)):
             marks.append(end)
             last = mark
         end += len(NEXT)
-    if text and (mark := body.get("cache_control")):  # that of the last block
+    if text and (mark := body.get(field)):  # that of the last block
         marks = [*(each for each in marks if each < len(text)), len(text)]
         last = mark
     if not marks:
         return None
-    return Prompt(settings_of(body), text[: marks[-1]], len(text), _ttl_in(last), marks)
+    ttl = _ttl_in(_options_of(body) or last)
+    return Prompt(settings_of(body), text[: marks[-1]], len(text), ttl, marks)
 
 
 def _joined(blocks: list[Block]) -> bytes:
@@ -90,13 +91,17 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "surrogatepass")
 
 
+def _options_of(body: Json) -> Any:
+    return body.get("prompt_cache_options")
+
+
 def _ttl_in(options: Any) -> object:
     return options.get("ttl") if is_object(options) else None
 
 
-def _mark_of(block: Block) -> Any:
+def _mark_of(block: Block, field: str) -> Any:
     _, holder, key = block
-    return holder[key].get("cache_control") if is_object(holder[key]) else None
+    return holder[key].get(field) if is_object(holder[key]) else None
 
 
 def blocks_of(body: Json) -> list[Block]:
@@ -131,7 +136,8 @@ def _add_message(blocks: list[Block], message: dict[str, Any]) -> None:
     _add(blocks, message, "content", said)
 
 
-_OF_CONTENT = ("role", "content", "cache_control")
+_MARKS = ("cache_control", BREAKPOINT)
+_OF_CONTENT = ("role", "content", *_MARKS)
 
 
 def _add(blocks: list[Block], holder: Json, field: str, said: str) -> None:
@@ -154,12 +160,12 @@ def _text(part: Any) -> str:
         text = part.get("text")
         if isinstance(text, str) and part.keys() <= _ONLY_TEXT:
             return text
-        if "cache_control" in part:
-            part = {key: value for key, value in part.items() if key != "cache_control"}
+        if not part.keys().isdisjoint(_MARKS):
+            part = {key: value for key, value in part.items() if key not in _MARKS}
     return repr(part)
 
 
-_ONLY_TEXT = {"type", "text", "cache_control"}
+_ONLY_TEXT = {"type", "text", *_MARKS}
 
 
 def settings_of(body: Json) -> bytes:

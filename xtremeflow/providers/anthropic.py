@@ -35,6 +35,7 @@ _CACHE = CacheRules(
     unit=1,
     lifetime=300.0,
     ttls=TTLS,
+    mark="cache_control",
     marked=True,
     look_back=20,
     from_start=True,

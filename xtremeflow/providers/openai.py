@@ -6,10 +6,13 @@ Source: https://developers.openai.com/api/docs/guides/rate-limits
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from xtremeflow.providers.provider import CacheRules, Dialect, Provider, UsualLimit
 from xtremeflow.values.charges import ChargeRule
+from xtremeflow.values.forms import is_object
 
 DIALECT = Dialect({"requests": ["rpm"], "tokens": ["tpm"]})
 
@@ -19,15 +22,20 @@ REFUSAL = re.compile(
 )
 """The limit in the text of a refusal."""
 
-# Source of all three: https://developers.openai.com/api/docs/guides/prompt-caching
+# Source of all four: https://developers.openai.com/api/docs/guides/prompt-caching
 TTLS = {"30m": 1800.0, "12h": 43_200.0}
 """Seconds, by the `ttl` of `prompt_cache_options`."""
+
+BREAKPOINT = "prompt_cache_breakpoint"
+"""The field of a content part at whose end a prefix ends."""
 
 FROM_5_6 = CacheRules(
     minimum=1024,
     unit=1,
     lifetime=1800.0,
     ttls=TTLS,
+    mark=BREAKPOINT,
+    latest=4,
     per_minute=15,
     writes=True,
     read_price=0.1,
@@ -61,3 +69,9 @@ OPENAI = Provider(
     cache_key=True,
     refused_count=True,  # see https://help.openai.com/en/articles/5955604
 )
+
+
+def only_marked(body: Mapping[str, Any]) -> bool:
+    """Whether a request asks that only what has a breakpoint is cached."""
+    options = body.get("prompt_cache_options")
+    return is_object(options) and options.get("mode") == "explicit"

@@ -103,7 +103,10 @@ class CacheRules:
                 once an answer to it has begun
     delay       the time after that until it can be read
     sightings   calls with the prefix before it can be read
-    marked      whether only marked prefixes are cached (Anthropic's cache_control)
+    mark        the field of a part of a prompt that marks a prefix up to there; "" is none
+    marked      whether only marked prefixes are cached
+    latest      marks of a request that are written, if it asks that only marked prefixes are
+                cached (`mode` "explicit" of OpenAI's prompt_cache_options); 0: it cannot ask
     look_back   parts of a prompt before a mark at which it also ends a prefix, if that was written
     per_minute  calls of one prompt_cache_key above this rate meet a machine with a cold cache
     keyed       whether only prompts with a prompt_cache_key are cached
@@ -121,7 +124,9 @@ class CacheRules:
     usable: Literal["scheduled", "answered"] = "answered"
     delay: float = 0.0
     sightings: int = 1
+    mark: str = ""
     marked: bool = False
+    latest: int = 0
     look_back: int = 0
     per_minute: int | None = None
     keyed: bool = False

@@ -7,6 +7,7 @@ import math
 from collections import OrderedDict
 from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xtremeflow.providers.provider import CacheRules
 from xtremeflow.serve.inquiry import CHARACTERS_PER_TOKEN
@@ -51,6 +52,43 @@ class _Route:
     calls: int = 0
 
 
+class _Lengths(NamedTuple):
+    """Lengths of a prompt's prefixes, in tokens.
+
+    hashed    each of them goes on from the one before; the last one is all that may be cached
+    readable  those that are looked for in the cache
+    written   those that are put into it
+    """
+
+    hashed: Sequence[int]
+    readable: Container[int]
+    written: Container[int]
+
+
+def _by_unit(rules: CacheRules, whole: int) -> _Lengths:
+    units = range(rules.unit, whole + 1, rules.unit)
+    return _Lengths(units, units, units)
+
+
+def _marked(rules: CacheRules, marks: Sequence[int], parts: Sequence[int]) -> _Lengths:
+    """Returns the marks, and the ends of parts before them at which a mark is looked for."""
+    marked = {mark // CHARACTERS_PER_TOKEN for mark in marks}
+    ends = sorted({part // CHARACTERS_PER_TOKEN for part in parts} | marked)
+    near = set(marked)
+    for mark in marked:
+        at = ends.index(mark)
+        near.update(ends[max(0, at - rules.look_back) : at])
+    return _Lengths(sorted(near), near, marked)
+
+
+def _marked_alone(rules: CacheRules, marks: Sequence[int]) -> _Lengths:
+    """Returns the marks. They are hashed as if there were none, since calls without a mark may
+    write what is read at one."""
+    marked = sorted({mark // CHARACTERS_PER_TOKEN for mark in marks})
+    units = range(rules.unit, max(marked, default=0) + 1, rules.unit)
+    return _Lengths(units, set(marked), set(marked[-rules.latest :]))
+
+
 class PrefixCache:
     """The cache of one account. Every method takes `now`; `minute` is the length of a minute. Both
     are in seconds.
@@ -80,37 +118,47 @@ class PrefixCache:
         *,
         key: str = "",
         marks: Sequence[int] = (),
+        only_marked: bool = False,
         parts: Sequence[int] = (),
         lifetime: float | None = None,
     ) -> Lookup:
         """Looks `prompt` up in the cache. Pass the result to `store` to cache the prompt.
 
         key       the request's prompt_cache_key
-        marks     places of the request's cache_control, in characters from the prompt's start
-        parts     the ends of the prompt's parts, counted in the same way
+        marks     places that the request marks, in characters from the prompt's start
+        only_marked  whether it asks that only these prefixes are cached
+        parts     the ends of the prompt's parts, counted as `marks`
         lifetime  that the request asks for
         """
         rules = self._rules(model)
         if rules is None or (rules.keyed and not key):
             return Lookup()
-        lengths, written = self._lengths(rules, len(prompt), marks, parts)
-        if not written:
+        whole = len(prompt) // CHARACTERS_PER_TOKEN
+        if only_marked and rules.latest:
+            lengths = _marked_alone(rules, marks)
+        elif rules.marked:
+            lengths = _marked(rules, marks, parts)
+        else:
+            lengths = _by_unit(rules, whole)
+        if not lengths.hashed or lengths.hashed[-1] < rules.minimum:
             return Lookup()
         digest = hash((model, key, self._machine(rules, model, prompt, key, now)))
         blocks: list[int] = []
         read = start = 0
-        for tokens in lengths:
+        for tokens in lengths.hashed:
             end = tokens * CHARACTERS_PER_TOKEN
             digest = hash((digest, prompt[start:end]))
             start = end
             if tokens < rules.minimum:
                 continue
-            if tokens in written:
+            if tokens in lengths.written:
                 blocks.append(digest)
+            if tokens not in lengths.readable:
+                continue
             entry = self._entries.get(digest)
             if entry is not None and entry.usable <= now < entry.until:
                 read = tokens
-        kept = lengths[-1] - read if rules.writes else 0
+        kept = lengths.hashed[-1] - read if rules.writes else 0
         asked = rules.lifetime if lifetime is None else lifetime
         return Lookup(read, kept, blocks, blocks[-1] if blocks else 0, rules, now, asked)
 
@@ -143,27 +191,6 @@ class PrefixCache:
         entry = self._entries.pop(digest, None)
         if entry is not None:
             self._tokens -= entry.tokens
-
-    def _lengths(
-        self, rules: CacheRules, characters: int, marks: Sequence[int], parts: Sequence[int]
-    ) -> tuple[Sequence[int], Container[int]]:
-        """Returns the lengths, in tokens, of the prefixes that may be read and of those that lead
-        to them; and which of them are written."""
-        whole = characters // CHARACTERS_PER_TOKEN
-        if whole < rules.minimum:
-            return (), ()
-        if not rules.marked:
-            blocks = range(rules.unit, whole + 1, rules.unit)
-            return blocks, blocks
-        marked = {mark // CHARACTERS_PER_TOKEN for mark in marks}
-        if not marked or max(marked) < rules.minimum:
-            return (), ()
-        ends = sorted({part // CHARACTERS_PER_TOKEN for part in parts} | marked)
-        near = set(marked)
-        for mark in marked:
-            at = ends.index(mark)
-            near.update(ends[max(0, at - rules.look_back) : at])
-        return sorted(near), marked
 
     def _machine(self, rules: CacheRules, model: str, prompt: str, key: str, now: float) -> int:
         """Returns the machine for a call: that of its key, or else of the prompt's beginning. Calls

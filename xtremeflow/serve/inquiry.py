@@ -36,7 +36,8 @@ class Inquiry:
     tool         the tool that the answer must call
     schema       the JSON schema that the answer must satisfy
     cache_key    OpenAI's prompt_cache_key
-    marks        places of Anthropic's cache_control, in characters from the start
+    marks        places that are marked for the cache, in characters from the start
+    only_marked  whether only what is marked may be cached, where that can be asked for
     parts        the ends of the prompt's parts, in the same way
     cache_lifetime  the time to live that it asks for, in seconds
     told         the length of the answer, in tokens, if the request states it
@@ -54,6 +55,7 @@ class Inquiry:
     schema: Json | None = None
     cache_key: str = ""
     marks: Sequence[int] = ()
+    only_marked: bool = False
     parts: Sequence[int] = ()
     cache_lifetime: float | None = None
     told: int | None = None

@@ -198,6 +198,7 @@ class Service:
             self.provider.now(),
             key=inquiry.cache_key,
             marks=inquiry.marks,
+            only_marked=inquiry.only_marked,
             parts=inquiry.parts,
             lifetime=inquiry.cache_lifetime,
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from xtremeflow.providers.openai import BREAKPOINT, only_marked
 from xtremeflow.serve.apis.base import Stream, event
+from xtremeflow.serve.apis.prompt import PromptText
 from xtremeflow.serve.fields import (
     BadRequestError,
-    content_text,
     count_field,
     object_field,
     objects_field,
@@ -27,22 +28,28 @@ class Chat:
         messages = some_objects_field(body, "messages")
         last = messages[-1].get("role")
         tools = functions(body)
-        prompt = [dumps(body["tools"]).decode()] if tools else []
+        prompt = PromptText(BREAKPOINT)
+        if tools:
+            prompt.add(dumps(body["tools"]).decode())
         for message in messages:
-            prompt.append(f"{message.get('role', '')}\n{content_text(message.get('content'))}\n")
+            prompt.add(f"{message.get('role', '')}\n")
+            prompt.add_content(message.get("content"))
+            prompt.add("\n")
             if message.get("tool_calls"):
-                prompt.append(dumps(message["tool_calls"]).decode())
+                prompt.add(dumps(message["tool_calls"]).decode())
         most = count_field(body, "max_completion_tokens")
         options = object_field(body, "stream_options")
         return Inquiry(
             model=text_field(body, "model"),
-            prompt="".join(prompt),
+            prompt=prompt.text,
             max_tokens=count_field(body, "max_tokens") if most is None else most,
             stream=body.get("stream") is True,
             answers=count_field(body, "n", MOST_ANSWERS) or 1,
             tool=chosen_tool(tools, body.get("tool_choice"), answered=last == "tool"),
             schema=_schema(body),
             cache_key=str(body.get("prompt_cache_key") or ""),
+            marks=prompt.marks,
+            only_marked=only_marked(body),
             told=told_length(body),
             usage=options.get("include_usage") is True,
             body=body,

@@ -7,9 +7,9 @@ from typing import Any
 
 from xtremeflow.providers.anthropic import TTLS
 from xtremeflow.serve.apis.base import Stream, event
+from xtremeflow.serve.apis.prompt import PromptText
 from xtremeflow.serve.fields import (
     BadRequestError,
-    content_text,
     count_field,
     object_field,
     objects_field,
@@ -27,7 +27,7 @@ class Messages:
         if most is None and not path.endswith("/count_tokens"):
             raise BadRequestError("max_tokens: Field required")
         messages = some_objects_field(body, "messages")
-        prompt = _Prompt()
+        prompt = PromptText("cache_control")
         for tool in objects_field(body, "tools"):
             prompt.add(dumps(tool).decode(), tool)
         prompt.add_content(body.get("system"))
@@ -37,14 +37,14 @@ class Messages:
         prompt.mark(body.get("cache_control"))  # whatever is last
         return Inquiry(
             model=text_field(body, "model"),
-            prompt="".join(prompt.parts),
+            prompt=prompt.text,
             max_tokens=most,
             stream=body.get("stream") is True,
             tool=_tool(body, messages[-1]),
             schema=_schema(body),
             marks=prompt.marks,
             parts=prompt.ends,
-            cache_lifetime=prompt.lifetime,
+            cache_lifetime=_lifetime(prompt.asked),
             body=body,
         )
 
@@ -58,35 +58,6 @@ class Messages:
 
     def stream(self, inquiry: Inquiry, answer: ServedAnswer, profile: Profile) -> Stream:
         return _MessageStream(inquiry, answer)
-
-
-class _Prompt:
-    """The text of a request, and the places of its cache_control marks."""
-
-    def __init__(self) -> None:
-        self.parts: list[str] = []
-        self.marks: list[int] = []
-        self.ends: list[int] = []
-        self.lifetime: float | None = None  # s
-        self.length = 0
-
-    def add(self, text: str, part: Any = None) -> None:
-        self.parts.append(text)
-        self.length += len(text)
-        self.ends.append(self.length)
-        if is_object(part):
-            self.mark(part.get("cache_control"))
-
-    def mark(self, control: Any) -> None:
-        if not control:
-            return
-        self.marks.append(self.length)
-        if is_object(control) and control.get("ttl") == "1h":
-            self.lifetime = TTLS["1h"]
-
-    def add_content(self, content: Any) -> None:
-        for part in content if is_array(content) else [content]:
-            self.add(content_text(part), part)
 
 
 class _MessageStream:
@@ -165,6 +136,12 @@ def _stop_reason(answer: ServedAnswer) -> str:
     if answer.cut:
         return "max_tokens"
     return "end_turn" if answer.tool is None else "tool_use"
+
+
+def _lifetime(marks: list[Any]) -> float | None:
+    """Returns the time to live that the marks ask for, in seconds."""
+    hour = any(is_object(mark) and mark.get("ttl") == "1h" for mark in marks)
+    return TTLS["1h"] if hour else None
 
 
 def _usage(answer: ServedAnswer, output: int) -> Json:

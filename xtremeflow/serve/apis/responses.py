@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from xtremeflow.providers.openai import TTLS
+from xtremeflow.providers.openai import BREAKPOINT, TTLS, only_marked
 from xtremeflow.serve.apis.base import Stream, event
 from xtremeflow.serve.apis.chat import chosen_tool, functions
+from xtremeflow.serve.apis.prompt import PromptText
 from xtremeflow.serve.fields import (
     BadRequestError,
-    content_text,
     count_field,
     object_field,
     object_in,
@@ -29,19 +29,25 @@ class Responses:
         if not is_array(given) or not given:
             raise BadRequestError("'input' must be a string or a non-empty array")
         items = [object_in(item, f"input[{index}]") for index, item in enumerate(given)]
-        prompt = [content_text(body.get("instructions"))]
+        prompt = PromptText(BREAKPOINT)
+        prompt.add_content(body.get("instructions"))
         if body.get("tools"):
-            prompt.append(dumps(body["tools"]).decode())
-        prompt += [f"{item.get('role', '')}\n{content_text(item)}\n" for item in items]
+            prompt.add(dumps(body["tools"]).decode())
+        for item in items:
+            prompt.add(f"{item.get('role', '')}\n")
+            prompt.add_content(item.get("content") or item.get("output") or item)
+            prompt.add("\n")
         answered = items[-1].get("type") == "function_call_output"
         return Inquiry(
             model=text_field(body, "model"),
-            prompt="".join(prompt),
+            prompt=prompt.text,
             max_tokens=0 if _only_warms(body) else count_field(body, "max_output_tokens"),
             stream=body.get("stream") is True,
             tool=chosen_tool(functions(body), body.get("tool_choice"), answered=answered),
             schema=_schema(body),
             cache_key=str(body.get("prompt_cache_key") or ""),
+            marks=prompt.marks,
+            only_marked=only_marked(body),
             cache_lifetime=_lifetime(body),
             told=told_length(body),
             body=body,
