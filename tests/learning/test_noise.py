@@ -25,6 +25,16 @@ def test_a_share_refused_at_random_is_known_after_a_few_and_rarely_has_a_reason(
     assert reasons < 0.02 * share * 50_000
 
 
+@pytest.mark.parametrize("before", [10_000, 1_000_000])
+@pytest.mark.parametrize("share", [0.003, 0.01])
+def test_a_share_is_known_as_soon_after_as_many_calls_of_which_none_was_refused(
+    before: int, share: float
+) -> None:
+    noise = Noise()
+    assert taken(noise, share, 20_000, Random(1), before) <= 2
+    assert noise.is_known
+
+
 def test_many_at_once_have_a_reason_however_many_are_refused_at_random() -> None:
     noise, random = Noise(), Random(2)
     taken(noise, 0.01, 10_000, random)

@@ -13,6 +13,7 @@ CLOSE = 8  # calls: two refusals within these have a reason, as long as no share
 UNLIKELY = 0.0003  # a probability
 MOST = 8  # refusals that are looked at together
 KNOWN = 2  # refusals for no reason: so many show their share
+MEMORY = 2000.0  # calls after which one counts half; a longer stretch between refusals is as long
 
 
 class Noise:
@@ -46,7 +47,9 @@ class Noise:
                 return True
         if not is_due:
             self._count += 1
-            self._calls += calls - since
+            self._calls += min(calls - since, MEMORY)
+            if self._calls > MEMORY:
+                self._count, self._calls = self._count / 2, self._calls / 2
         return False
 
     def _is_unlikely(self, more: int, calls: float) -> bool:
