@@ -7,6 +7,8 @@ from kit.serve import SLOW, Client, simulated
 
 from xtremeflow.providers.provider import CacheRules
 from xtremeflow.serve.cache import PrefixCache
+from xtremeflow.serve.diagnoses import Diagnoses
+from xtremeflow.serve.inquiry import Inquiry
 
 LONG = "z" * 8000  # 2,000 tokens
 
@@ -249,6 +251,65 @@ async def test_openai_writes_the_latest_four_breakpoints_and_reads_at_all():
         "responses", *parts[:2], *[("w" * 8000, True)] * 4, prompt_cache_options=EXPLICIT
     )
     assert await read_and_written(client, "responses", longer) == (4001, 8000)
+
+
+@simulated
+async def test_openai_diagnoses_a_miss_by_comparison_with_another_response():
+    client = Client("openai")
+    tool = {"type": "function", "name": "f", "parameters": {"type": "object"}}
+
+    async def response(text: str = LONG, compared: str | None = None, **more):
+        options = {} if compared is None else {"comparison_response_id": compared}
+        body = {"model": "gpt-5.6", "input": text, "prompt_cache_options": options, **more}
+        return (await client.send("/v1/responses", body)).body
+
+    def miss(reason: str, reusable: int, missed: int) -> dict:
+        return {
+            "type": "cache_miss",
+            "reason": reason,
+            "comparison_reusable_tokens": reusable,
+            "cache_missed_tokens": missed,
+        }
+
+    first = await response()
+    assert first["prompt_cache_diagnostics"] is None
+    for more, told in (
+        ({}, {"type": "cache_hit"}),
+        ({"text": LONG + "more"}, {"type": "cache_hit"}),
+        ({"model": "gpt-5.6-mini"}, miss("model_changed", 0, 2002)),
+        ({"prompt_cache_key": "k"}, miss("prompt_cache_key_changed", 0, 2002)),
+        ({"text": "z" * 3995 + "y" * 4000}, miss("input_changed", 1000, 1001)),
+        ({"compared": "resp_unknown"}, {"type": "comparison_response_not_found"}),
+    ):
+        assert (await response(**{"compared": first["id"], **more}))[
+            "prompt_cache_diagnostics"
+        ] == told
+    shorter = await response(text=LONG[:800], compared=first["id"])  # below the minimum
+    assert shorter["prompt_cache_diagnostics"]["type"] == "cache_miss"
+    found = await response(compared=first["id"], tools=[tool])
+    assert found["prompt_cache_diagnostics"]["reason"] == "tools_changed"
+    await asyncio.sleep(1801)  # it is no longer in the cache, which the request cannot know
+    assert (await response(compared=first["id"]))["prompt_cache_diagnostics"] == {
+        "type": "unavailable"
+    }
+    body = {"model": "gpt-5.6", "input": LONG, "stream": True}
+    options = {"comparison_response_id": first["id"]}
+    got = await client.send("/v1/responses", {**body, "prompt_cache_options": options})
+    assert got.events[-1]["response"]["prompt_cache_diagnostics"] == {"type": "cache_hit"}
+
+
+def test_the_oldest_responses_are_no_longer_compared(monkeypatch):
+    monkeypatch.setattr("xtremeflow.serve.diagnoses.MOST_RESPONSES", 2)
+    diagnoses = Diagnoses()
+    for name in "abc":
+        diagnoses.keep(name, Inquiry("m", "prompt", settings={"model_changed": "m"}))
+    diagnoses.keep("d", Inquiry("m", "prompt"))  # of another API
+    found = [
+        diagnoses.diagnosis(Inquiry("m", "prompt", settings={}, compared=name), 1)["type"]
+        for name in "abcd"
+    ]
+    lost = "comparison_response_not_found"
+    assert found == [lost, "cache_hit", "cache_hit", lost]
 
 
 @simulated

@@ -35,6 +35,7 @@ KEYS = [
     "responseSchema", "toolConfig", "functionCallingConfig", "mode", "allowedFunctionNames",
     "functionDeclarations", "properties", "items", "enum", "anyOf", "$ref", "minItems",
     "prompt_cache_key", "prompt_cache_options", "prompt_cache_breakpoint",
+    "comparison_response_id",
 ]
 # fmt: on
 keys = st.sampled_from(KEYS)

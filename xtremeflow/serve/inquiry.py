@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +40,9 @@ class Inquiry:
     only_marked  whether only what is marked may be cached, where that can be asked for
     parts        the ends of the prompt's parts, in the same way
     cache_lifetime  the time to live that it asks for, in seconds
+    settings     beside the prompt, what a cached prefix depends on: by the reason that a diagnosis
+                 gives if it has changed; empty if the API has no diagnoses
+    compared     the id of the answer that a diagnosis compares it with
     told         the length of the answer, in tokens, if the request states it
     usage        whether a stream tells its usage
     inputs       the texts to embed
@@ -58,6 +61,8 @@ class Inquiry:
     only_marked: bool = False
     parts: Sequence[int] = ()
     cache_lifetime: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    compared: str | None = None
     told: int | None = None
     usage: bool = True
     inputs: Sequence[str] = ()
@@ -78,6 +83,7 @@ class ServedAnswer:
     cached_tokens: int = 0
     cache_written_tokens: int = 0
     cache_lifetime: float | None = None  # asked for, in seconds
+    diagnosis: Json | None = None
 
     @property
     def total_tokens(self) -> int:

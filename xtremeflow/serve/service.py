@@ -16,6 +16,7 @@ from xtremeflow.serve import admin
 from xtremeflow.serve.apis import APIS, Api, api_at
 from xtremeflow.serve.cache import Lookup, PrefixCache
 from xtremeflow.serve.catalogue import models
+from xtremeflow.serve.diagnoses import Diagnoses
 from xtremeflow.serve.disclosure import Disclosure
 from xtremeflow.serve.faults import Fault, FaultPlan
 from xtremeflow.serve.fields import BadRequestError, length_of, object_in, parsed
@@ -90,6 +91,7 @@ class Service:
         self.cache = PrefixCache(
             self.profile.provider.cache_of, settings.minute, settings.cache_room
         )
+        self.diagnoses = Diagnoses()
         self.faults = FaultPlan(
             (Fault(f.kind, f.rate, f.count, f.seconds) for f in settings.faults), settings.seed
         )
@@ -149,6 +151,7 @@ class Service:
             if rejection.wait is not None:
                 self.provider.announce(now + rejection.wait)
             raise
+        self.diagnoses.keep(answer.id, inquiry)
         with reservation:
             job = Production(api, inquiry, call, answer, lookup, latency, fault, reservation)
             await produce(self, job, responder)
@@ -233,6 +236,7 @@ class Service:
             cached_tokens=lookup.read,
             cache_written_tokens=lookup.written,
             cache_lifetime=inquiry.cache_lifetime,
+            diagnosis=self.diagnoses.diagnosis(inquiry, lookup.read),
         )
         return call, answer
 

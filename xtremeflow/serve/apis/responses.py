@@ -49,6 +49,12 @@ class Responses:
             marks=prompt.marks,
             only_marked=only_marked(body),
             cache_lifetime=_lifetime(body),
+            settings={
+                "model_changed": body.get("model"),
+                "prompt_cache_key_changed": body.get("prompt_cache_key") or "",
+                "tools_changed": body.get("tools") or [],
+            },
+            compared=_compared(body),
             told=told_length(body),
             body=body,
         )
@@ -161,6 +167,7 @@ def _response(
         "output": output,
         "parallel_tool_calls": body.get("parallel_tool_calls", True),
         "previous_response_id": body.get("previous_response_id"),
+        "prompt_cache_diagnostics": answer.diagnosis,
         "prompt_cache_key": inquiry.cache_key or None,
         "reasoning": {"effort": None, "summary": None},
         "service_tier": "default",
@@ -202,6 +209,12 @@ def _lifetime(body: Json) -> float | None:
     """Returns the time to live of prompt_cache_options, in seconds."""
     ttl = object_field(body, "prompt_cache_options").get("ttl")
     return TTLS.get(str(ttl))
+
+
+def _compared(body: Json) -> str | None:
+    """Returns the id of the answer with which the request asks to be compared."""
+    asked = object_field(body, "prompt_cache_options").get("comparison_response_id")
+    return None if asked is None else str(asked).removeprefix("resp_")
 
 
 def _usage(answer: ServedAnswer) -> Json:
