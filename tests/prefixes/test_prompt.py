@@ -305,6 +305,23 @@ def test_where_prefixes_are_marked_no_other_one_is_shared() -> None:
     assert not any(hasattr(key, "trunk") for key in keys)
 
 
+@pytest.mark.parametrize(
+    ("provider", "model", "more"),
+    [
+        ("anthropic", "claude-sonnet-4-5", {}),
+        ("openai", "gpt-5.6", {"prompt_cache_options": {"mode": "explicit"}}),
+    ],
+)
+def test_where_no_block_ends_that_calls_share_none_is_marked_and_none_is_held(
+    provider: str, model: str, more: Json
+) -> None:
+    bodies = [
+        {"model": model, "messages": [{"role": "user", "content": TEXT + question}], **more}
+        for question in "12"
+    ]
+    assert grouped(bodies, provider=provider, mark=True) == [None, None]
+
+
 def test_where_openai_caches_only_up_to_breakpoints_they_bound_the_prefix() -> None:
     def bodies(model: str, mode: str, *, stop: bool) -> list[Json]:
         part = {"type": "text", "text": TEXT, **(STOP if stop else {})}

@@ -80,6 +80,7 @@ class Seen:
 
     end   where it ends in the tree
     ends  those of its blocks, if it may be marked
+    bare  whether nothing of it is cached unless it gets a mark
     """
 
     place: Place
@@ -88,6 +89,7 @@ class Seen:
     end: Node
     rules: CacheRules
     ends: Sequence[int] | None = None
+    bare: bool = False
 
     def shared(self, end: Node) -> Node | None:
         """Returns the longest prefix up to `end` that another call has, too, and that is cached;
@@ -242,7 +244,7 @@ class Groups:
             return None
         settings, text, marks = prompt.settings, prompt.text, prompt.marks
         digests = digests_at(marks, settings, text) if marks else digests_of(settings, text)
-        return Seen(place, body, prompt, self._window.add(digests), rules, ends)
+        return Seen(place, body, prompt, self._window.add(digests), rules, ends, only and not has)
 
     def _place(self, url: str) -> Place | None:
         if len(self._places) >= _MOST_PLACES:
@@ -273,6 +275,9 @@ class Groups:
         node = seen.shared(seen.end)
         if node is None:
             return None
+        marked = self._mark(seen)
+        if seen.bare and not marked:
+            return None
         length = seen.length(node)
         share = length / prompt.size
         density = _DENSITY if input_tokens is None else input_tokens / prompt.size
@@ -283,14 +288,19 @@ class Groups:
         if group.trunk is not None:
             trunk, trunk_tokens = group.trunk
             key = Branch((trunk, key, trunk_tokens))
-        grouped = Grouped(group, key, tokens, share, rules.lifetime_of(prompt.ttl), seen)
+        life = rules.lifetime_of(prompt.ttl)
+        grouped = Grouped(group, key, tokens, share, life, seen, marked=marked)
         provider = seen.place.provider
         if provider is not None and provider.cache_key and not seen.body.get("prompt_cache_key"):
             grouped.fields["prompt_cache_key"] = f"xtremeflow-{group.digest:016x}-{shard}"
-        if seen.ends is not None:
-            least = rules.minimum * _BYTES_PER_TOKEN
-            grouped.marked = self._ends.mark(seen.body, seen.ends, least, rules.mark)
         return grouped
+
+    def _mark(self, seen: Seen) -> bool:
+        """Marks the end of what the call shares, if it may. Returns whether it has."""
+        least = seen.rules.minimum * _BYTES_PER_TOKEN
+        return seen.ends is not None and self._ends.mark(
+            seen.body, seen.ends, least, seen.rules.mark
+        )
 
     def _group(self, node: Node, seen: Seen, density: float) -> Group:
         digest = node.digest
