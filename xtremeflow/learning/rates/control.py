@@ -21,7 +21,7 @@ from xtremeflow.learning.rates.noise import Noise
 DEEP, SHALLOW = (0.3, 0.15), (0.1, 0.05)  # dips: until the limit is identified, and then
 GROWTH = 0.1  # by this part of the rate the pace has grown beyond it in another stretch
 DOUBLING = 2.5  # s in which the pace doubles where nothing is known
-SHORTEST = 15.0  # s of the stretch
+SHORTEST, LONGEST = 15.0, 300.0  # s of the stretch
 BUDGET = 0.006  # the share of the calls that tests may have refused
 DUE = 0.97  # of the rate: a refusal at a lower pace is none that was foretold
 PATIENCE, MOST_PATIENCE = 1.0, 8.0  # s between two tries while nothing passes: at first, at most
@@ -57,6 +57,7 @@ class Control:
         self._heard = -1.0  # when the last one's refusal came,
         self._heard_before = -1.0  # and the one's before
         self._tries = 0
+        self._patience = PATIENCE
         # Since then:
         self._began_with = 0.0  # calls
         self._refused = 0
@@ -99,7 +100,7 @@ class Control:
             self._hear(now)
             self._tries += 1
             self._last = sent_at
-            patience = min(PATIENCE * 2.0 ** min(self._tries - 2, 10), MOST_PATIENCE)
+            patience = min(self._patience * 2.0 ** min(self._tries - 2, 10), MOST_PATIENCE)
             self.wait = max(told or 0.0, patience)
             return Refusal.STILL
         factor = self.factor(seconds)
@@ -122,11 +123,14 @@ class Control:
         if not self.is_closed or sent_at <= heard:
             return None
         self.is_closed = False
-        return self._last - self._first
+        lasted = self._last - self._first
+        self._patience = max(PATIENCE, min(lasted / 2, 4 * PATIENCE))
+        return lasted
 
     def dip(self, span: float, *, identified: bool) -> None:
         """Begins below a rate that a model with that span has found."""
-        self._stretch = max(self._stretch, span / 2)  # a window follows the pace as it slides
+        if span < LONGEST:  # a window follows the pace only as it slides
+            self._stretch = max(self._stretch, span / 2)
         self._depth = (SHALLOW if identified else DEEP)[self.episodes % 2]
         self._ahead = 0.0
         self.is_searching = False
@@ -141,6 +145,6 @@ class Control:
         change = 0.7  # the belief is wrong: test sooner
         if not self.is_searching and DUE <= factor <= 1.0 + 2 * self._depth:
             change = min(max(share / BUDGET, change), 1.6)
-        self._stretch = max(change * self._stretch, SHORTEST)
+        self._stretch = min(max(change * self._stretch, SHORTEST), LONGEST)
         self.episodes += 1
         self._began_with, self._refused = calls, 0

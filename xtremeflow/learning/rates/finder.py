@@ -25,6 +25,7 @@ from xtremeflow.values.limits import MINUTE, Limit
 FEWEST = 16  # calls: before, a refusal says nothing of a rate
 ASSUMED = 0.3  # the doubt of a rate that is configured
 LATE = 2.0  # times the rate: not refused before that, it was no rate to believe in
+EARLY = 0.9  # of the rate that was believed in, after a refusal before it
 RARELY = 0.1  # a limit is none if fewer refusals than that were for it
 FILLING = 1.6  # times the pace, at most, while unused quota is used
 STOPPED = 10.0  # s: no bucket stays empty for so long
@@ -315,7 +316,7 @@ class RateFinder:
         if factor >= LATE and not self._bank.best.kind.slides:
             return max(rate, suspect.pace / LATE)
         if factor < DUE and suspect.rate > 0:
-            return min(rate, suspect.rate)
+            return min(rate, EARLY * suspect.rate)
         return rate or suspect.rate
 
     def _empty(self) -> None:
