@@ -302,17 +302,14 @@ unpack_sdist() {
     tar -xzf "$SDIST"/*.tar.gz -C "$WORK/unpacked" --strip-components=1
 }
 
-# The C tests and the fuzzers have their own sanitizers. They, and the core that is compared with its
-# model, do not depend on the interpreter.
-NOT_IN_C=("--ignore=$ROOT/tests/core" "--ignore=$ROOT/tests/share/test_share_model.py"
-    "--ignore=$ROOT/tests/http/test_fuzz.py")
-
-# The longest of the tests on the virtual clock; the suite's own interpreter is enough for them.
-NOT_LONG=("${NOT_IN_C[@]}" "--ignore=$ROOT/tests/share/test_learned_together.py")
+# The suite's own interpreter is enough for these: the C tests and the fuzzers, which have their own
+# sanitizers; the core that is compared with its model; and the longest test on the virtual clock.
+ONCE=("--ignore=$ROOT/tests/core" "--ignore=$ROOT/tests/share/test_share_model.py"
+    "--ignore=$ROOT/tests/http/test_fuzz.py" "--ignore=$ROOT/tests/share/test_learned_together.py")
 
 # What is Python alone has nothing to show to a sanitizer or to a debug build, and what it needs of
 # an older interpreter the type checkers know. A share on a server is such a part, with its timeline.
-NOT_OF_C=("${NOT_LONG[@]}" -k "not timeline" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
+NOT_OF_C=("${ONCE[@]}" -k "not timeline" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
     "--ignore=$ROOT/tests/demo" "--ignore=$ROOT/tests/project" "--ignore=$ROOT/tests/learning"
     "--ignore=$ROOT/tests/simulation" "--ignore=$ROOT/tests/web" "--ignore=$ROOT/tests/telemetry"
     "--ignore=$ROOT/tests/frameworks" "--ignore=$ROOT/tests/prefixes" "--ignore=$ROOT/tests/answers"
@@ -388,7 +385,7 @@ has_newer() {
 # The suite against what users get, on each further CPython of this machine; what is Python alone only
 # on the newest.
 job_python() {
-    local version=$1 candidate tests=("${NOT_LONG[@]}")
+    local version=$1 candidate tests=("${ONCE[@]}")
     if has_newer "$version"; then
         tests=("${NOT_OF_C[@]}")
     fi

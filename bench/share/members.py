@@ -22,7 +22,7 @@ from typing import Any
 from bench.measure import Numbers, middle, rounds
 from bench.peers import OURS
 from bench.report import Figure, Section
-from bench.share.processes import refused
+from bench.share.processes import kept, p99
 from bench.share.senders import sent
 from bench.share.together import Send, sent_together
 from bench.share.ways import SERVER, installed, place
@@ -73,8 +73,7 @@ def _killed(share: str, rate: float, processes: int, kills: int, every: float) -
     for process, _ in living:
         process.kill()
     times = sorted(at for _, hears in all_of_them for at in _heard(hears))
-    used = (len(times) - 1) / rate / (times[-1] - times[0])
-    return {"used": used, "refused": float(refused([(at, 1) for at in times], rate))}
+    return kept(times, rate)
 
 
 def _those_that_send(living: Sequence[Sender]) -> list[Sender]:
@@ -171,7 +170,7 @@ def measure(
         told = asyncio.run(_told(where, refusals))
     numbers |= {
         "told": told[len(told) // 2],
-        "told_p99": told[min(len(told) - 1, int(0.99 * len(told)))],
+        "told_p99": p99(told),
     }
     if way == SERVER:
         with place(way) as where:

@@ -66,10 +66,21 @@ def _parts(calls: int, processes: int) -> list[int]:
 
 def _job(way: str, where: str, rate: float, calls: int, processes: int) -> Numbers:
     times = dispatched(way, where, rate, _parts(calls, processes))
+    return kept(times, rate)
+
+
+def kept(times: Sequence[float], rate: float) -> Numbers:
+    """Returns the part of a limit that calls have used from the first to the last, and how many of
+    them a strict provider would refuse."""
     return {
         "used": (len(times) - 1) / rate / (times[-1] - times[0]),
-        "refused": float(refused([(instant, 1) for instant in times], rate)),
+        "refused": float(_refused([(instant, 1) for instant in times], rate)),
     }
+
+
+def p99(seconds: Sequence[float]) -> float:
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(0.99 * len(ordered)))]
 
 
 def _uneven_job(where: str, rate: float, calls: int, processes: int) -> Numbers:
@@ -80,11 +91,11 @@ def _uneven_job(where: str, rate: float, calls: int, processes: int) -> Numbers:
     tokens = sum(cost for _, cost in sent_calls[1:])
     return {
         "uneven_used": tokens / rate / (last - first),
-        "uneven_refused": float(refused(sent_calls, rate)),
+        "uneven_refused": float(_refused(sent_calls, rate)),
     }
 
 
-def refused(calls: Sequence[tuple[float, int]], rate: float) -> int:
+def _refused(calls: Sequence[tuple[float, int]], rate: float) -> int:
     largest = max(cost for _, cost in calls)
     bucket = TokenBucket("units", rate, per=1.0, capacity=largest + TOLERANCE * rate)
     count = 0
@@ -150,9 +161,9 @@ def measure(
             numbers |= _uneven_job(where, rate * sum(COSTS) / 2, calls, processes)
         with place(way) as where:
             times = kills if way == OURS else math.ceil(kills / SLOWER)
-            back = sorted(asyncio.run(_slots_back(where, times)))
+            back = asyncio.run(_slots_back(where, times))
         numbers["back"] = median(back)
-        numbers["back_p99"] = back[min(len(back) - 1, int(0.99 * len(back)))]
+        numbers["back_p99"] = p99(back)
     return numbers
 
 

@@ -1,5 +1,7 @@
 #include "core/line.h"
 
+#include "core/sum.h"
+
 /* A member that is about to look by itself is not poked. */
 #define SLACK_NS INT64_C(1000000) /* 1 ms */
 
@@ -19,15 +21,10 @@ static uint64_t held(const xf_joint *a)
     return slots;
 }
 
-static int64_t later(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* Lateness is made good, but not more than that of one loop. */
 static int64_t from(const xf_joint *a, const xf_seat *e, int64_t now)
 {
-    return later(later(e->from, a->anchor), now - XF_LINE_CATCH_UP_NS);
+    return xf_larger(xf_larger(e->from, a->anchor), now - XF_LINE_CATCH_UP_NS);
 }
 
 /* Units of limit `i` that calls of all members wait for, once the head at `place` has passed. Each
@@ -131,7 +128,7 @@ bool xf_line_play(xf_gate *g, xf_joint *a, uint32_t self, int64_t now, xf_pokes 
             slots++;
             changed = true;
         }
-        int64_t wakes = later(at, now);
+        int64_t wakes = xf_larger(at, now);
         if (a->line[i] != self && e->wakes - SLACK_NS > wakes) {
             e->wakes = wakes;
             poke(pokes, a->line[i]);
@@ -162,7 +159,7 @@ int64_t xf_line_foresee(xf_gate *g, const xf_joint *a, uint32_t self, int64_t no
             at = XF_NEVER;
             break;
         }
-        at = xf_gate_due(g, e->costs, later(from(a, e, now), at), held_by);
+        at = xf_gate_due(g, e->costs, xf_larger(from(a, e, now), at), held_by);
         if (a->line[i] == self) {
             break;
         }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "core/sum.h"
+
 /* ---- reading and writing the state ---- */
 
 /* Reads the state into `account`. False: there is none, or it is nonsense. */
@@ -51,18 +53,13 @@ static void tell(const xf_gate *g)
     }
 }
 
-static int64_t later(int64_t a, int64_t b)
-{
-    return a > b ? a : b;
-}
-
 /* Makes the changed copy the state. False: another member was faster. */
 static bool publish(xf_gate *g, int64_t now)
 {
     xf_share *s = g->share;
     xf_joint *a = &s->joint;
     xf_joint_store(a, g);
-    a->changed_at = later(a->changed_at, now);
+    a->changed_at = xf_larger(a->changed_at, now);
     for (uint32_t i = 0; i < g->n_limits; i++) {
         a->limits[i].used += g->limits[i].used - s->used[i];
     }
@@ -98,7 +95,7 @@ int64_t xf_share_begin(xf_gate *g, int64_t now)
 {
     xf_share *s = g->share;
     xf_share_load(g);
-    now = later(now, s->joint.changed_at);
+    now = xf_larger(now, s->joint.changed_at);
     (void)xf_line_play(g, &s->joint, s->seat, now, &s->found);
     /* The change counts from now on, also for those that have waited until now. */
     if (now > s->joint.anchor && is_waited_for(&s->joint)) {
@@ -167,7 +164,7 @@ bool xf_share_join(xf_gate *g, xf_share *share, void *memory, const xf_joining *
         xf_limits_copy(g->limits, share->room, g->n_limits);
         bool known = load(g);
         if (!joining->alone) { /* else the clock may have begun anew */
-            now = later(now, a->changed_at);
+            now = xf_larger(now, a->changed_at);
         }
         a->changed_at = now;
         for (uint32_t i = 0; i < a->n_seats; i++) {

@@ -1,6 +1,6 @@
 /* Sums of instants, durations and costs that stop at INT64_MAX instead of overflowing. As an
-   instant that is XF_NEVER; as a cost it is more than any bucket can pay for. And the smaller one
-   of two. */
+   instant that is XF_NEVER; as a cost it is more than any bucket can pay for. And the smaller and
+   the larger one of two. */
 #ifndef XF_SUM_H
 #define XF_SUM_H
 
@@ -15,6 +15,11 @@ static inline int64_t xf_sum(int64_t a, int64_t b)
 static inline int64_t xf_smaller(int64_t a, int64_t b)
 {
     return a < b ? a : b;
+}
+
+static inline int64_t xf_larger(int64_t a, int64_t b)
+{
+    return a > b ? a : b;
 }
 
 #endif

@@ -78,11 +78,11 @@ def message(group: str, question: str, *, mark: bool = True, **more: Any) -> dic
 
 @asynccontextmanager
 async def following(
-    profile: str, scheduler: TaskScheduler, **settings: Any
+    profile: str, scheduler: TaskScheduler, *, mark: bool = False, **settings: Any
 ) -> AsyncIterator[tuple[Provider, Client]]:
     """A provider, and a client that finds the prefixes of its calls."""
     async with Provider(profile, **settings) as provider, Client(
-        provider.server.url, scheduler=scheduler, prefix=Prefixes(provider=profile)
+        provider.server.url, scheduler=scheduler, prefix=Prefixes(provider=profile, mark=mark)
     ) as client:  # fmt: skip
         yield provider, client
 
@@ -257,14 +257,7 @@ def test_marked_documents_behind_a_marked_system_prompt_read_that_too() -> None:
 def test_a_mark_is_put_at_the_end_of_what_calls_share() -> None:
     async def main() -> None:
         scheduler = TaskScheduler()
-        async with (
-            Provider("anthropic") as provider,
-            Client(
-                provider.server.url,
-                scheduler=scheduler,
-                prefix=Prefixes(provider="anthropic", mark=True),
-            ) as client,
-        ):
+        async with following("anthropic", scheduler, mark=True) as (provider, client):
             bodies = [message("A", q, mark=False) for q in "1234"]
             await asyncio.gather(*(client.post("/v1/messages", json=body) for body in bodies))
         assert [body["system"][0].get("cache_control") for body in provider.bodies] == [
@@ -282,14 +275,7 @@ def test_a_mark_is_put_at_the_end_of_what_calls_share() -> None:
 def test_a_breakpoint_of_openai_s_is_put_there_too(options: dict[str, Any]) -> None:
     async def main() -> None:
         scheduler = TaskScheduler()
-        async with (
-            Provider("openai") as provider,
-            Client(
-                provider.server.url,
-                scheduler=scheduler,
-                prefix=Prefixes(provider="openai", mark=True),
-            ) as client,
-        ):
+        async with following("openai", scheduler, mark=True) as (provider, client):
             bodies = [{**chat("A", q), "model": "gpt-5.6", **options} for q in "1234"]
             answers = await asyncio.gather(
                 *(client.post("/v1/chat/completions", json=body) for body in bodies)
@@ -317,14 +303,7 @@ def test_a_breakpoint_of_openai_s_is_put_there_too(options: dict[str, Any]) -> N
 def test_what_anthropic_would_not_cache_is_not_held(mark: bool) -> None:
     async def main() -> None:
         scheduler = TaskScheduler()
-        async with (
-            Provider("anthropic") as provider,
-            Client(
-                provider.server.url,
-                scheduler=scheduler,
-                prefix=Prefixes(provider="anthropic", mark=mark),
-            ) as client,
-        ):
+        async with following("anthropic", scheduler, mark=mark) as (provider, client):
             short = {"model": "claude-sonnet-m", "max_tokens": 5, "system": "Be brief."}
             bodies = [{**short, "messages": [{"role": "user", "content": q}]} for q in "12"]
             if not mark:

@@ -42,6 +42,20 @@ FORKS = """
 """A program of a member that forks: its child is none, says so, and joins anew. It prints 7. It is
 indented as in a test, which may add lines."""
 
+DISPATCHES = """
+    import asyncio, sys, time
+    from xtremeflow import RequestRateScheduler
+    async def call():
+        print(time.monotonic_ns(), flush=True)
+    async def main():
+        scheduler = RequestRateScheduler(max_rps=float(sys.argv[2]), share=sys.argv[1])
+        while True:
+            await (await scheduler.start_task(call()))
+    asyncio.run(main())
+"""
+"""A program of a member of the share, with so many calls a second. It prints when each of its calls
+was dispatched, in ns, without end."""
+
 
 @contextmanager
 def share_name() -> Iterator[str]:
@@ -68,6 +82,11 @@ class Process:
         """Its next line."""
         assert self.popen.stdout is not None
         return self.popen.stdout.readline().strip()
+
+    def rest(self) -> list[str]:
+        """Its other lines until its end, but for one that it did not end."""
+        assert self.popen.stdout is not None
+        return self.popen.stdout.read().split("\n")[:-1]
 
     def tell(self, line: str) -> None:
         assert self.popen.stdin is not None

@@ -5,16 +5,14 @@ Real time, with wide bounds.
 
 from __future__ import annotations
 
-import gc
 import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.shares import Process, share_name
+from kit.shares import DISPATCHES, Process, share_name
 
 NAMESPACES = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
 
@@ -23,13 +21,6 @@ def has_namespaces() -> bool:
     if shutil.which(NAMESPACES[0]) is None:
         return False
     return subprocess.run([*NAMESPACES, "true"], capture_output=True).returncode == 0
-
-
-@pytest.fixture
-def share() -> Iterator[str]:
-    with share_name() as name:
-        yield name
-        gc.collect()
 
 
 # Says when it has the slot, and holds it for as long as it lives.
@@ -44,19 +35,6 @@ HOLDS = """
         task = scheduler.submit(hold())
         print("waits", flush=True)
         await task
-    asyncio.run(main())
-"""
-
-# Says when each of its calls was dispatched, without end.
-DISPATCHES = """
-    import asyncio, sys, time
-    from xtremeflow import RequestRateScheduler
-    async def call():
-        print(time.monotonic(), flush=True)
-    async def main():
-        scheduler = RequestRateScheduler(max_rps=float(sys.argv[2]), share=sys.argv[1])
-        while True:
-            await (await scheduler.start_task(call()))
     asyncio.run(main())
 """
 
@@ -76,10 +54,14 @@ def test_the_slot_of_a_process_that_is_killed_in_another_namespace_comes_back(
             assert time.monotonic() - killed < 5
 
 
-def test_a_process_with_a_tenth_of_a_cpu_holds_no_other_up(share: str) -> None:
+def test_a_process_with_a_tenth_of_a_cpu_holds_no_other_up() -> None:
     rate, seconds = 200, 3.0
-    with Process(DISPATCHES, share, rate) as slow, Process(DISPATCHES, share, rate) as quick:
-        began = max(float(slow.says()), float(quick.says()))
+    with (
+        share_name() as share,
+        Process(DISPATCHES, share, rate) as slow,
+        Process(DISPATCHES, share, rate) as quick,
+    ):
+        began = max(int(each.says()) / 1e9 for each in (slow, quick))
         while time.monotonic() < began + seconds:
             slow.popen.send_signal(signal.SIGSTOP)
             time.sleep(0.09)
@@ -92,6 +74,5 @@ def test_a_process_with_a_tenth_of_a_cpu_holds_no_other_up(share: str) -> None:
 
 def killed(process: Process) -> list[float]:
     """Kills it, and returns when its calls were dispatched, as far as it has said."""
-    assert process.popen.stdout is not None
     process.popen.kill()
-    return [float(line) for line in process.popen.stdout.read().split("\n")[:-1]]
+    return [int(line) / 1e9 for line in process.rest()]

@@ -5,13 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from random import Random
 from typing import Any
 
 import pytest
-from kit.shares import share_name
 from kit.timelines import Network, TimelineShare
 
 from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff
@@ -32,13 +31,6 @@ from xtremeflow.testing import (
 RATE = 10.0  # calls per second
 WAY = LatencyModel(round_trip=0.05, uplink_jitter=0.02, first_token=0.5, per_output_token=0.0)
 Make = Callable[[], Any]
-
-
-@pytest.fixture(params=["memory", "timeline"])
-def make(request: Any) -> Iterator[Make]:
-    """Makes a share, within the loop."""
-    with share_name() as name:
-        yield lambda: name if request.param == "memory" else TimelineShare(Network(0.001))
 
 
 class Job:

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from kit.shares import FORKS, Process, eventually, share_name
+from kit.shares import DISPATCHES, FORKS, Process, eventually, share_name
 
 from xtremeflow import RequestRateScheduler, TaskScheduler
 from xtremeflow.cli import main
@@ -32,19 +32,6 @@ def share() -> Iterator[str]:
         yield name
         gc.collect()
 
-
-# Says when each of its calls was dispatched, without end.
-DISPATCHES = """
-    import asyncio, sys, time
-    from xtremeflow import RequestRateScheduler
-    async def call():
-        print(time.monotonic_ns(), flush=True)
-    async def main():
-        scheduler = RequestRateScheduler(max_rps=float(sys.argv[2]), share=sys.argv[1])
-        while True:
-            await (await scheduler.start_task(call()))
-    asyncio.run(main())
-"""
 
 # Holds slots until it is told to end.
 HOLDS = """
@@ -154,10 +141,9 @@ def test_processes_keep_the_limit_together_though_they_are_killed_and_stopped(sh
 
 
 def _lines(process: Process) -> list[int]:
-    assert process.popen.stdout is not None
-    text = process.popen.stdout.read()
+    lines = [int(line) for line in process.rest()]
     process.close()
-    return [int(line) for line in text.split("\n")[:-1]]
+    return lines
 
 
 def test_a_killed_process_leaves_a_state_that_is_whole(share: str) -> None:

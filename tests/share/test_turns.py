@@ -5,25 +5,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from kit.shares import share_name
 from kit.strict import overdrawn
-from kit.timelines import Network, TimelineShare
 
 from xtremeflow import Limit, RequestRateScheduler
 from xtremeflow.testing import run
 
 Make = Callable[[], Any]
-
-
-@pytest.fixture(params=["memory", "timeline"])
-def make(request: Any) -> Iterator[Make]:
-    """Makes a share, within the loop."""
-    with share_name() as name:
-        yield lambda: name if request.param == "memory" else TimelineShare(Network(0.001))
 
 
 class Sent:

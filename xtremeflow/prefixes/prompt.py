@@ -58,18 +58,19 @@ def api_of(url: str) -> str | None:
 
 def prompt_of(body: Json) -> Prompt:
     """Reads a decoded body: its tools, its system prompt, its messages, without cache marks."""
-    text = _joined(blocks_of(body))
+    text = _encoded(NEXT.join(map(_text_of, blocks_of(body))))
     return Prompt(settings_of(body), text, len(text), _ttl_in(_options_of(body)))
 
 
 def marked_prompt_of(body: Json, field: str) -> Prompt | None:
     """Reads a body up to its last part that `field` marks; None if it has none."""
     blocks = blocks_of(body)
-    text = _joined(blocks)
+    parts = [_encoded(part) for part, _, _ in blocks]
+    text = NEXT.encode().join(parts)
     marks: list[int] = []
     end, last = 0, None
-    for block in blocks:
-        end += len(_encoded(block[0]))
+    for block, part in zip(blocks, parts, strict=True):
+        end += len(part)
         if end and (mark := _mark_of(block, field)):
             marks.append(end)
             last = mark
@@ -81,10 +82,6 @@ def marked_prompt_of(body: Json, field: str) -> Prompt | None:
         return None
     ttl = _ttl_in(_options_of(body) or last)
     return Prompt(settings_of(body), text[: marks[-1]], len(text), ttl, marks)
-
-
-def _joined(blocks: list[Block]) -> bytes:
-    return _encoded(NEXT.join(map(_text_of, blocks)))
 
 
 def _encoded(text: str) -> bytes:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any, Protocol
 
-from xtremeflow.cli.amounts import duration, shown
+from xtremeflow.cli.amounts import counted, duration, shown
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.views import prefixes
 from xtremeflow.run.views.monitor import Snapshot
@@ -149,12 +149,12 @@ def explained_share(share: ShareStats, waited: float) -> str:
     """Returns the figures of a share for whose other members the queue has waited so many
     seconds."""
     parts = [
-        f"{share.name}: {share.members:,} member{'' if share.members == 1 else 's'}",
+        f"{share.name}: {counted(share.members, 'member')}",
         f"{share.own:.0%} of all that was used",
         f"{duration(waited)} waited for the others",
     ]
     if share.outages:
-        parts.append(f"{share.outages:,} outage{'' if share.outages == 1 else 's'}")
+        parts.append(counted(share.outages, "outage"))
     if not share.reachable:
         parts.append("no answer now")
     return "; ".join(parts)
