@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis.stateful import (
 from kit.redis_servers import Server, binaries
 
 from xtremeflow.share.records import Ask, Rest, Row, Tried
-from xtremeflow.share.rows import described_from, status_from, taken_from, texts
+from xtremeflow.share.rows import described_from, flat, status_from, taken_from
 from xtremeflow.share.script import script
 from xtremeflow.share.timeline import Timeline
 
@@ -49,10 +50,8 @@ class Script:
         client.rpush("clock", now // 1_000_000, now % 1_000_000)
         kinds = ("account", "members", "deadlines", "asked", "line")
         keys = [f"{self.name}:{kind}" for kind in kinds]
-        answer = self.run(keys=keys, args=[command, *texts(arguments)])
-        if isinstance(answer, list):
-            return [each.decode() if isinstance(each, bytes) else each for each in answer]
-        return answer
+        answer = self.run(keys=keys, args=[json.dumps([command, *flat(arguments)])])
+        return None if answer is None else json.loads(answer)
 
     def published(self) -> list[tuple[str, str]]:
         news = []
@@ -239,7 +238,7 @@ class ScriptAndPython(RuleBasedStateMachine):
         if mine is None:
             assert told is None
             return
-        state = status_from(told.decode())
+        state = status_from(told)
         assert sorted(each["member"] for each in state["members"]) == sorted(
             each["member"] for each in mine["members"]
         )

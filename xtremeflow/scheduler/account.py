@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, replace
+from dataclasses import replace
 from functools import partial
 from math import isclose
 from typing import Any, NamedTuple, Protocol
@@ -260,7 +260,7 @@ class InMemory:
         return None if found is None else Standing(*found)
 
     def lower(self, index: int, rest: Rest) -> None:
-        self._scheduler._lower(index, *astuple(rest))
+        self._scheduler._lower(index, *rest)
 
     def pace(self, index: int, most: float, **terms: float) -> None:
         self._scheduler._pace(index, most, **terms)

@@ -119,7 +119,7 @@ class Asks:
             held=state["in_use"],
             want=want,
             returned=returned,
-            count=count,
+            waits=count,
             exact=calls.exact,
             parts=calls.parts,
             trip=self._offset.trip // US,
@@ -140,7 +140,7 @@ class Asks:
     def again(self, ask: Ask, parts: int) -> Ask:
         """Returns an ask whose answer is not known, to be sent again: for no more than it may ask
         for now."""
-        return replace(ask, count=at_most(ask.count, ask.mean, self._agreed.limits, parts))
+        return ask._replace(waits=at_most(ask.waits, ask.mean, self._agreed.limits, parts))
 
     def _slots(self, state: dict[str, Any], last: Taken | None) -> tuple[int, int]:
         """Returns how many slots the member would use, and how many of its own it can spare."""

@@ -24,7 +24,7 @@ Ahead = tuple[int, int, bool, tuple[int, ...], tuple[int, ...], tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Wanted:
-    """Calls for which a member asks, as in `timeline.Ask`."""
+    """Calls for which a member asks, as in `records.Ask`."""
 
     count: int
     exact: int
@@ -150,7 +150,7 @@ class Demand:
         for i, pace in list(self._paces.items()):
             _, amount, per, capacity = limits[i]
             units = taken.chunk.units[i]
-            waiting = max(0.0, ask.head[i] + (ask.count - 1) * ask.mean[i] - units)
+            waiting = max(0.0, ask.head[i] + (ask.waits - 1) * ask.mean[i] - units)
             level = taken.chunk.levels[i] - units
             gap = pace.gap(amount / per, capacity, others * units, level, others * waiting, now)
             longest = max(longest, gap)

@@ -14,7 +14,6 @@ import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from xtremeflow import _core
@@ -177,7 +176,7 @@ class Holder:
 
     def tell(self, index: int, rest: Rest) -> None:
         """Tells the rest that an answer tells with the next ask, unless a lower one is told."""
-        rest = replace(rest, at=self._offset.there(round(rest.at * 1e9)))
+        rest = rest._replace(at=self._offset.there(round(rest.at * 1e9)))
         self._asks.back.tell(index, rest, self.agreed.limits[index])
 
     def pace(self, index: int, most: float, *, seconds: float = 0.0, **terms: float) -> None:
@@ -277,9 +276,11 @@ class Holder:
 
     async def _wait_for_news(self, most: float) -> None:
         """Waits for news: at most so many seconds."""
-        if not self._news.is_set():
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._news.wait(), max(SHORTEST, most))
+        timer = asyncio.get_running_loop().call_later(max(SHORTEST, most), self._news.set)
+        try:
+            await self._news.wait()
+        finally:
+            timer.cancel()
         self._news.clear()
 
     def _collect(self, state: dict[str, Any]) -> None:
@@ -328,7 +329,7 @@ class Holder:
                 self._asks.back.give(chunk.units)
             self._granted = taken
             self._asks.demand.follow(ask, taken, self.agreed.limits, start, self._alone.parts)
-        elif ask.count > 0:
+        elif ask.waits > 0:
             scheduler._lease_asks(False, ask.want, 0)
         if taken.suspect and not await self._keeper.lives(taken.connection):
             await self._command("bury", taken.suspect, taken.seen)

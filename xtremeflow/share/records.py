@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 Row = list[Any]
 """An answer: numbers and texts."""
@@ -48,8 +48,7 @@ class Record:
     waits: int = 0
 
 
-@dataclass(frozen=True)
-class Tried:
+class Tried(NamedTuple):
     """The news of the provider that calls of a member have brought since its last ask, as xf_tried
     in csrc/core/lease.h. Instants are those at which calls were sent; 0: there is none."""
 
@@ -60,8 +59,7 @@ class Tried:
     interval: int = 0
 
 
-@dataclass(frozen=True)
-class Rest:
+class Rest(NamedTuple):
     """The rest of a limit, as an answer tells it: so much was left at an instant at which members
     had used so much."""
 
@@ -70,8 +68,7 @@ class Rest:
     at: float = 0.0
 
 
-@dataclass
-class Ask:
+class Ask(NamedTuple):
     """An ask of a member. Vectors have a number for each limit."""
 
     number: int
@@ -81,7 +78,7 @@ class Ask:
     held: int
     want: int
     returned: int  # slots that it gives back
-    count: int  # calls that wait and have no chunk; 0: it asks for none; -1: none wait
+    waits: int  # calls that wait and have no chunk; 0: it asks for none; -1: none wait
     exact: int  # the first of them, which are a chunk, and whose costs these are exactly
     parts: int  # if so many members divide the limits; 0: that is not known
     trip: int  # so long it waits for the answer

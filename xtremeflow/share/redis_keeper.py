@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
+import json
 import math
 import os
 import weakref
@@ -25,7 +26,7 @@ from xtremeflow.share.keeper import KeeperLoop, KeptShare, Terms, Unreachable, U
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.records import Row
 from xtremeflow.share.redis_servers import Endpoint, finder
-from xtremeflow.share.rows import status_from, texts
+from xtremeflow.share.rows import flat, status_from
 from xtremeflow.share.script import script
 
 SCHEMES = ("redis", "rediss", "unix", "valkey", "valkeys")
@@ -206,23 +207,24 @@ class RedisKeeper:
     # -- commands
 
     async def command(self, name: str, *arguments: Any) -> Row:
-        row = await self._run(name, *texts(arguments))
-        return [_text(each) for each in row]
+        answer: Row = await self._run(name, *flat(arguments))
+        return answer
 
     async def status(self) -> dict[str, Any] | None:
-        text = await self._run("status")
-        return None if text is None else status_from(_text(text))
+        state = await self._run("status")
+        return None if state is None else status_from(state)
 
     async def clear(self) -> bool:
         """Removes the account. False if there is none."""
         return int(await self._talk(self._connection, "DEL", *self._keys)) > 0
 
-    async def _run(self, *arguments: str) -> Any:
-        rest = (str(len(self._keys)), *self._keys, *arguments)
+    async def _run(self, *words: Any) -> Any:
+        rest = (str(len(self._keys)), *self._keys, json.dumps(words))
         try:
-            return await self._talk(self._connection, "EVALSHA", self._digest, *rest)
+            answer = await self._talk(self._connection, "EVALSHA", self._digest, *rest)
         except self._redis.exceptions.NoScriptError:
-            return await self._talk(self._connection, "EVAL", self._script, *rest)
+            answer = await self._talk(self._connection, "EVAL", self._script, *rest)
+        return None if answer is None else json.loads(answer)
 
     async def lives(self, connection: str) -> bool:
         if not connection:

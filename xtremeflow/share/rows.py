@@ -1,13 +1,12 @@
-"""The commands of a timeline as rows of texts, as they go to a server, and its answers."""
+"""The commands of a timeline as rows, as they go to a server, and its answers."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Any, cast
 
-from xtremeflow.share.records import Ask, Row
+from xtremeflow.share.records import Row
 from xtremeflow.share.timeline import START
 from xtremeflow.values.limits import Definition
 
@@ -17,18 +16,14 @@ Lesson = tuple[int, Definition, float | None]
 HEADER = START + 1  # numbers and texts of an answer to an ask, before those of each limit
 
 
-def texts(arguments: Sequence[Any]) -> list[str]:
-    """Returns the arguments of a command as its ARGV."""
-    row: list[str] = []
+def flat(arguments: Sequence[Any]) -> Row:
+    """Returns the arguments of a command as one row."""
+    row: Row = []
     for argument in arguments:
-        if isinstance(argument, Ask):
-            row += texts(astuple(argument))
-        elif isinstance(argument, (list, tuple)):
-            row += texts(cast("list[Any]", argument))
-        elif argument is None:
-            row.append("none")
+        if isinstance(argument, (list, tuple)):
+            row += flat(cast("list[Any]", argument))
         else:
-            row.append(repr(argument) if isinstance(argument, float) else str(argument))
+            row.append(argument)
     return row
 
 
@@ -164,9 +159,8 @@ def described_from(row: Row) -> Described | None:
     )
 
 
-def status_from(text: str) -> dict[str, Any]:
-    """Reads the text of a server's `status`. Lua writes an empty list as an empty object."""
-    state: dict[str, Any] = json.loads(text)
+def status_from(state: dict[str, Any]) -> dict[str, Any]:
+    """Returns a server's `status` as a timeline's. Lua writes an empty list as an empty object."""
     for name in ("limits", "members"):
         state[name] = list(state[name])
     for member in state["members"]:

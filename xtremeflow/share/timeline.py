@@ -232,19 +232,19 @@ class Timeline:
         if self.outage.hear(member, ask.tried, now, self.end):
             self._tell_outage()
         record.number, record.seen = ask.number, now
-        self.waiting += (ask.count > 0) - (record.waits > 0)
-        record.connection, record.used, record.waits = ask.connection, list(ask.used), ask.count
+        self.waiting += (ask.waits > 0) - (record.waits > 0)
+        record.connection, record.used, record.waits = ask.connection, list(ask.used), ask.waits
         self.deadlines.set(member, now + ask.patience)
         suspect = self._find_dead(now, member)
         self._ask_slots(member, ask)
-        if ask.count > 0:
+        if ask.waits > 0:
             self.asked.set(member, now)
-        elif ask.count < 0:
+        elif ask.waits < 0:
             self.asked.discard(member)
         self._lengthen(now, ask)
         active = max(1, self.asked.above(now - max(ACTIVE, 2 * self.span)))
         grant = self._grant if self.outage.interval == 0 else self._grant_single
-        chunk = grant(now, member, ask, active) if ask.count > 0 else [-1]
+        chunk = grant(now, member, ask, active) if ask.waits > 0 else [-1]
         record.reply = ["taken", now, self.epoch, self.operations, self.version, self.generation]
         record.reply += [self.end, active, self.span, len(self.members), self.flying, self.waiting]
         record.reply += [record.slots, self._fair(member), *suspect, *self.outage.told()]
@@ -273,7 +273,7 @@ class Timeline:
         self.published.append(("", f"outage {self.operations} {told}"))
 
     def _grant(self, now: int, member: str, ask: Ask, active: int) -> Row:
-        record, behind = self.members[member], float(ask.count - 1)
+        record, behind = self.members[member], float(ask.waits - 1)
         earliest = now + ask.trip * 3 // 4  # one that starts earlier comes too late
         start = float(max(earliest, self.end, self.closed))
         for bucket, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):

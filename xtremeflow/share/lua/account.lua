@@ -4,7 +4,8 @@
 --
 -- KEYS: the account; its members; when each speaks again at the latest; when each has asked last;
 --       those that wait for slots.
--- ARGV: the command, and what it takes. Numbers go and come as texts of 17 digits.
+-- ARGV: a JSON array of the command and what it takes. The answer is one, too, with numbers as texts
+-- of 17 digits, since cjson writes no more than 14.
 
 local CHUNK, TRIPS, LONGEST, FORGET, CLOSED = 200000, 3, 1000000, 8, 1.5
 local LATE_AT_ONCE, RECOVERY, ROUNDING = 50000, 14, 1e-9
@@ -12,11 +13,11 @@ local ACTIVE, SILENCE, MINUTE, CHECK = 1000000, 30000000, 60000000, 1000000
 local NOW, END, NEXT, SENT, START = 2, 7, 19, 21, 23 -- places of the instants in an answer to an ask
 local KEPT = 86400000 -- ms for which an account without commands is kept
 
-local command, next_argument = ARGV[1], 2
+local words, next_word = cjson.decode(ARGV[1]), 2
 
 local function text()
-  next_argument = next_argument + 1
-  return ARGV[next_argument - 1]
+  next_word = next_word + 1
+  return words[next_word - 1]
 end
 
 local function number()

@@ -5,7 +5,7 @@ local commands = {}
 function commands.join()
   local member, connection, token = text(), text(), text()
   local patience, slots, belief, limits = number(), number(), text(), {}
-  for i = 1, (#ARGV - next_argument + 1) / 4 do
+  for i = 1, (#words - next_word + 1) / 4 do
     limits[i] = {text(), number(), number(), number()}
   end
   local is_empty = redis.call('HLEN', KEYS[2]) == 0
@@ -76,7 +76,7 @@ function commands.take()
   end
   local ask = {
     number = number(), epoch = text(), operations = number(), generation = number(),
-    held = number(), want = number(), returned = number(), count = number(),
+    held = number(), want = number(), returned = number(), waits = number(),
     exact = number(), parts = number(), trip = number(), patience = number(),
     tried = {
       answered = number(), failures = number(), sent = number(), took = number(),
@@ -112,23 +112,23 @@ function commands.take()
   end
   hear_tried(member, ask.tried)
   record.number, record.seen = ask.number, now
-  account.waiting = account.waiting + (ask.count > 0 and 1 or 0) - (record.waits > 0 and 1 or 0)
-  record.connection, record.used, record.waits = ask.connection, ask.used, ask.count
+  account.waiting = account.waiting + (ask.waits > 0 and 1 or 0) - (record.waits > 0 and 1 or 0)
+  record.connection, record.used, record.waits = ask.connection, ask.used, ask.waits
   redis.call('ZADD', KEYS[3], now + ask.patience, member)
   local suspect = find_dead(member)
   ask_slots(member, record, ask)
-  if ask.count > 0 then
+  if ask.waits > 0 then
     redis.call('ZADD', KEYS[4], now, member)
-  elseif ask.count < 0 then
+  elseif ask.waits < 0 then
     redis.call('ZREM', KEYS[4], member)
   end
   lengthen(ask)
   local since = string.format('(%.17g', now - math.max(ACTIVE, 2 * account.span))
   local active = math.max(1, redis.call('ZCOUNT', KEYS[4], since, '+inf'))
   local chunk, outage = {-1}, account.outage
-  if ask.count > 0 and outage.interval == 0 then
+  if ask.waits > 0 and outage.interval == 0 then
     chunk = grant(record, ask, active)
-  elseif ask.count > 0 then
+  elseif ask.waits > 0 then
     chunk = grant_single(member, record, ask)
   end
   record.reply = {
@@ -206,7 +206,7 @@ function commands.learn()
     return told({'stale', now, account.version})
   end
   account.version, account.belief = account.version + 1, belief
-  while next_argument <= #ARGV do
+  while next_word <= #words do
     local line = account.limits[number() + 1]
     define(line, number(), number(), number())
     local level = tonumber(text())
@@ -245,7 +245,8 @@ function commands.status()
       waits = record.waits, used = record.used,
     }
   end
-  return cjson.encode(state)
+  return state
 end
 
-return commands[command]()
+local answer = commands[words[1]]()
+return answer and cjson.encode(answer)

@@ -86,7 +86,7 @@ end
 local function grant(record, ask, active)
   local earliest = now + math.floor(ask.trip * 3 / 4)
   local start = math.max(earliest, account['end'], account.closed)
-  local behind = ask.count - 1
+  local behind = ask.waits - 1
   for i, line in ipairs(account.limits) do
     local head, mean, rate = ask.head[i], ask.mean[i], rate_of(line)
     local lack = math.min(head, room_of(line)) - line.level
