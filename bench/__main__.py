@@ -68,6 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="only see that it works")
     parser.add_argument("--list", action="store_true", help="only print the parts' names")
     parser.add_argument("--requests", type=int, metavar="N", help="lines of run_job's largest file")
+    parser.add_argument("--kills", type=int, metavar="N", help="of members: so many are killed")
     options = parser.parse_args(argv)
     if options.list:
         print(_listed())
@@ -84,11 +85,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         section = importlib.import_module(f"bench.{PARTS[part]}").section
         if part == "run_job" and options.requests is not None:
             section = partial(section, requests=options.requests)
+        if part == "members" and options.kills is not None:
+            section = partial(section, kills=options.kills)
         sections.append(section(options.quick))
-    text = _results(sections, before, time.monotonic() - began)
-    print(text)
+        print(sections[-1].markdown(), flush=True)
+    summary = _summary(sections, before, time.monotonic() - began)
+    print(summary)
     if not options.parts and not options.quick:
-        RESULTS.write_text(text)
+        RESULTS.write_text("\n".join([summary, *[section.markdown() for section in sections]]))
     return 0
 
 
@@ -104,7 +108,7 @@ def _listed() -> str:
     return "\n".join(lines)
 
 
-def _results(sections: Sequence[Section], load_before: str, seconds: float) -> str:
+def _summary(sections: Sequence[Section], load_before: str, seconds: float) -> str:
     figures = [figure for section in sections for figure in section.figures]
     return "\n".join(
         [
@@ -114,7 +118,6 @@ def _results(sections: Sequence[Section], load_before: str, seconds: float) -> s
             "",
             *_where(load_before, seconds),
             "",
-            *[section.markdown() for section in sections],
         ]
     )
 

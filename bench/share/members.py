@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
 import random
 import sys
 import time
@@ -24,7 +23,7 @@ from bench.peers import OURS
 from bench.report import Figure, Section
 from bench.share.processes import kept, p99
 from bench.share.senders import sent
-from bench.share.together import Send, sent_together
+from bench.share.together import Send, sent_together, soon
 from bench.share.ways import SERVER, installed, place
 from xtremeflow import RequestRateScheduler, auto_backoff
 
@@ -52,28 +51,30 @@ def _send_for_ever(share: str, rate: float, told: Connection) -> None:
 
 
 def _killed(share: str, rate: float, processes: int, kills: int, every: float) -> Numbers:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["xtremeflow", "redis.asyncio"])
-    chance, all_of_them = random.Random(1), list[Sender]()
+    context, chance, times = soon(), random.Random(1), list[float]()
 
     def begin() -> Sender:
         hears, tells = context.Pipe(duplex=False)
         process = context.Process(target=_send_for_ever, args=(share, rate, tells), daemon=True)
         process.start()
         tells.close()
-        all_of_them.append((process, hears))
-        return all_of_them[-1]
+        return process, hears
+
+    def kill(sender: Sender) -> None:
+        process, hears = sender
+        process.kill()
+        times.extend(_heard(hears))
+        process.join()
 
     living = [begin() for _ in range(processes)]
     for _ in range(kills):
         time.sleep(every)
         victim = chance.choice(_those_that_send(living))
-        victim[0].kill()
         living[living.index(victim)] = begin()
-    for process, _ in living:
-        process.kill()
-    times = sorted(at for _, hears in all_of_them for at in _heard(hears))
-    return kept(times, rate)
+        kill(victim)
+    for sender in living:
+        kill(sender)
+    return kept(sorted(times), rate)
 
 
 def _those_that_send(living: Sequence[Sender]) -> list[Sender]:
@@ -88,8 +89,9 @@ def _those_that_send(living: Sequence[Sender]) -> list[Sender]:
 def _heard(hears: Connection) -> list[float]:
     times = list[float]()
     try:
-        while True:
-            times.append(hears.recv())
+        with hears:
+            while True:
+                times.append(hears.recv())
     except EOFError:
         return times
 
@@ -178,8 +180,8 @@ def measure(
     return numbers
 
 
-def section(quick: bool = False) -> Section:
-    size = {"rate": 400.0, "processes": 8, "kills": 200, "refusals": 100, "members": 1000}
+def section(quick: bool = False, kills: int = 200) -> Section:
+    size = {"rate": 400.0, "processes": 8, "kills": kills, "refusals": 100, "members": 1000}
     seconds = 20.0
     if quick:
         size, seconds = (

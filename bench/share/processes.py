@@ -16,17 +16,16 @@ others together (1, 1/2, 1/3, ...). Calls are short, so the limit alone decides.
 that time; in all of it some call waits. Above 1 the limit was not kept. "refused" is what a
 provider would have refused that counts a bucket of one call and of 125 ms of the rate, the time by
 which members may differ: the calls are replayed by their times on the machine's clock. "CPU" is the
-process's own of a call that waits for nothing. "uneven" is the first two of calls that cost 50 to
-150 tokens, by the limit of tokens. "calls/s" is how many calls the processes send through one limit
-together that holds none back. "slot back" is how long a call waits for the slot of a process that
-is killed with SIGKILL.
+process's own of a call that waits for nothing, and "paced" that of a call of which a limit lets 50
+pass a second. "uneven" is the first two of calls that cost 50 to 150 tokens, by the limit of
+tokens. "calls/s" is how many calls the processes send through one limit together that holds none
+back. "slot back" is how long a call waits for the slot of a process that is killed with SIGKILL.
 """
 
 from __future__ import annotations
 
 import asyncio
 import math
-import multiprocessing
 import sys
 import time
 from collections.abc import Sequence
@@ -38,13 +37,14 @@ from bench.peers import OURS, TOKEN_SERVER
 from bench.report import Figure, Section
 from bench.share.peers import TOLERANCE
 from bench.share.senders import COSTS, free_scheduler, send_all, sent
-from bench.share.together import sent_together
+from bench.share.together import sent_together, soon
 from bench.share.ways import DIVIDED, SERVER, SHARED, WAYS, dispatched, installed, place
-from xtremeflow import TaskScheduler
+from xtremeflow import RequestRateScheduler, TaskScheduler
 from xtremeflow.simulation.enforcers import NANOSECONDS
 from xtremeflow.testing import TokenBucket
 
 SLOWER = 20  # times fewer kills on a server, where each takes seconds
+PACED = 50  # calls that pass in a second
 FEWER = 10  # times fewer calls of a way that sends some tens a second
 
 
@@ -121,6 +121,20 @@ def _cpu(share: str | None, calls: int) -> float:
     return asyncio.run(main())
 
 
+def _paced_cpu(share: str | None, seconds: int) -> float:
+    """Microseconds of a call of which the limit lets few pass in a second."""
+
+    async def main() -> float:
+        scheduler = RequestRateScheduler(max_rps=PACED, share=share)
+        calls = [scheduler.submit(sent()) for _ in range(PACED * (seconds + 1))]
+        await asyncio.gather(*calls[:PACED])
+        begun = time.process_time()
+        await asyncio.gather(*calls[PACED:])
+        return (time.process_time() - begun) / (PACED * seconds) * 1e6
+
+    return asyncio.run(main())
+
+
 def _throughput(share: str | None, calls: int, processes: int) -> float:
     rows = [(share, calls)] * processes
     found = sent_together(sys.executable, "bench.share.senders:stream", rows)
@@ -128,7 +142,7 @@ def _throughput(share: str | None, calls: int, processes: int) -> float:
 
 
 async def _slots_back(share: str, kills: int) -> list[float]:
-    context, seconds = multiprocessing.get_context("spawn"), list[float]()
+    context, seconds = soon(), list[float]()
     scheduler = TaskScheduler(1, share=share)
     for _ in range(kills):
         ready, told = context.Pipe(duplex=False)
@@ -145,7 +159,7 @@ async def _slots_back(share: str, kills: int) -> list[float]:
 
 
 def measure(
-    way: str, *, rate: float, calls: int, processes: int, stream: int, kills: int
+    way: str, *, rate: float, calls: int, processes: int, stream: int, paced: int, kills: int
 ) -> Numbers:
     with place(way) as where:
         fewer = FEWER if way == TOKEN_SERVER else 1
@@ -153,6 +167,8 @@ def measure(
     if way in (OURS, SERVER, DIVIDED):
         with place(way) as where:
             numbers["cpu"] = _cpu(where if way in SHARED else None, stream)
+        with place(way) as where:
+            numbers["paced"] = _paced_cpu(where if way in SHARED else None, paced)
         with place(way) as where:
             share = where if way in SHARED else None
             numbers["calls_per_s"] = _throughput(share, stream, processes)
@@ -172,9 +188,9 @@ def _used(numbers: Sequence[Numbers], of: str = "") -> str:
 
 
 def section(quick: bool = False) -> Section:
-    rate, calls, processes, stream, kills, repeat = 400.0, 2000, 8, 20_000, 100, 3
+    rate, calls, processes, stream, paced, kills, repeat = 400.0, 2000, 8, 20_000, 5, 100, 3
     if quick:
-        rate, calls, processes, stream, kills, repeat = 400.0, 40, 2, 500, 1, 1
+        rate, calls, processes, stream, paced, kills, repeat = 400.0, 40, 2, 500, 1, 1, 1
     found = rounds(
         "share.processes",
         [way for way in WAYS if installed(way)],
@@ -183,6 +199,7 @@ def section(quick: bool = False) -> Section:
         calls=calls,
         processes=processes,
         stream=stream,
+        paced=paced,
         kills=kills,
     )
     rows = [
@@ -192,6 +209,7 @@ def section(quick: bool = False) -> Section:
             f"{middle(numbers, 'refused'):.0f}",
             _used(numbers, "uneven_") if way in SHARED else "-",
             f"{middle(numbers, 'cpu'):.2f}" if "cpu" in numbers[0] else "-",
+            f"{middle(numbers, 'paced'):.0f}" if "cpu" in numbers[0] else "-",
             f"{middle(numbers, 'calls_per_s'):,.0f}" if "cpu" in numbers[0] else "-",
             f"{middle(numbers, 'back') * 1e3:.0f}" if way in SHARED else "-",
             f"{middle(numbers, 'back_p99') * 1e3:.0f}" if way in SHARED else "-",
@@ -202,6 +220,11 @@ def section(quick: bool = False) -> Section:
     used, refused = middle(ours, "used"), middle(ours, "refused")
     added = middle(ours, "cpu") - middle(divided, "cpu")
     rapid, back = middle(ours, "calls_per_s"), middle(ours, "back_p99") * 1e3
+    served = list[Figure]()
+    if SERVER in found:
+        more = middle(found[SERVER], "paced") - middle(divided, "paced")
+        what = f"CPU that a server's share adds to a call, {PACED} a second, us"
+        served.append(Figure(what, f"{more:.0f}", "<= 5", more <= 5, {}))
     title = f"One limit, {processes} processes"
     return Section(
         title=title,
@@ -209,7 +232,10 @@ def section(quick: bool = False) -> Section:
         f"{calls // FEWER:,}). token-throttle's bucket holds a second's calls at least, and is "
         "emptied first. LiteLLM's router counts by the minute, so it holds no call back here. See "
         "bench/share/processes.py.",
-        header=["way", "used", "refused", "uneven", "CPU, us", "calls/s", "slot back, ms", "p99"],
+        header=[
+            *("way", "used", "refused", "uneven", "CPU, us", "paced, us", "calls/s"),
+            *("slot back, ms", "p99"),
+        ],
         rows=rows,
         figures=[
             Figure(
@@ -227,6 +253,7 @@ def section(quick: bool = False) -> Section:
                 {SERVER: _used(found[SERVER], "uneven_")} if SERVER in found else {},
             ),
             Figure("CPU that a share adds to a call, us", f"{added:.2f}", "<= 1", added <= 1, {}),
+            *served,
             Figure(
                 f"calls/s through one limit, {processes} processes",
                 f"{rapid:,.0f}",

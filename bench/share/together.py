@@ -14,6 +14,7 @@ import asyncio
 import importlib
 import json
 import logging
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -56,6 +57,14 @@ def sent_together(python: str, sender: str, arguments: Sequence[Sequence[object]
         for process in processes:
             process.kill()
             process.wait()
+
+
+def soon() -> Any:
+    """Returns a context of multiprocessing whose processes begin soon: they are forked from one
+    that has imported the package."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["xtremeflow", "redis.asyncio"])
+    return context
 
 
 async def _sent(prepare: Callable[..., Awaitable[Send]], arguments: Sequence[Any]) -> Any:
