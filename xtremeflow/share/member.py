@@ -77,13 +77,15 @@ class Member:
         """Takes a seat. Within the block no other process joins. Returns the seat if the block
         fails."""
         try:
-            self._file = _opened(self.path)
+            with _permitted(self.share):
+                self._file = _opened(self.path)
             with _locked(self._file, self.share):
                 found = os.fstat(self._file)
                 if found.st_nlink == 0:
                     raise ShareError(f"the share {self.share!r} has just been cleared: try again")
                 self._key = (found.st_dev, found.st_ino)
-                self._sit_down()
+                with _permitted(self.share):
+                    self._sit_down()
                 self._prepare(found.st_size)
                 yield
         except BaseException:
@@ -261,6 +263,20 @@ atexit.register(_leave_all)
 # -- files
 
 
+@contextmanager
+def _permitted(share: str) -> Generator[None, None, None]:
+    """Raises ShareError if the system permits no use of the share's files within the block."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+        raise ShareError(
+            f"the share {share!r} needs a file that this user may write, in a directory in which "
+            f"this user may make others: {error}"
+        ) from error
+
+
 def _opened(path: Path) -> int:
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -354,7 +370,8 @@ def state_of(share: str) -> dict[str, Any] | None:
     """
     path = path_of(share)
     try:
-        file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        with _permitted(share):
+            file = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     try:
@@ -402,9 +419,10 @@ def clear(share: str) -> bool:
     path = path_of(share)
     if not path.exists():
         return False
-    file = _opened(path)
+    with _permitted(share):
+        file = _opened(path)
     try:
-        with _locked(file, share):
+        with _locked(file, share), _permitted(share):
             if living := _living(path):
                 raise ShareError(
                     f"the share {share!r} has members, {len(living)} of them: end them first"
