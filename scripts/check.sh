@@ -208,12 +208,14 @@ job_suite() {
 }
 
 # 100,000 calls at a provider that is not what it says, in every way in turn: the suite has the same
-# with a few thousand. And 20 failures of a share's server for each one of the suite.
+# with a few thousand. And of shares: 20 failures of a server for each one of the suite, stops of 30 s,
+# and 10,000 members that are killed.
 job_soak() {
     setup test
     in_venv bench soak
     XTREMEFLOW_SOAK=20 in_venv pytest tests/share/test_server_failures.py \
-        tests/share/test_timeline_members.py
+        tests/share/test_timeline_members.py tests/share/test_processes.py
+    in_venv bench members --kills 10000
 }
 
 # The tests that need the SDKs whose refusals they are about, and the frameworks above them. The
