@@ -10,7 +10,8 @@ import sys
 import types
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
 from email.utils import formatdate
-from typing import Any, TypeVar
+from fractions import Fraction
+from typing import Any, ClassVar, TypeVar
 
 import pytest
 
@@ -316,6 +317,7 @@ async def generator_function() -> AsyncIterator[int]:
         ({"max_retry_after": float("inf")}, ValueError, "max_retry_after .*inf"),
         ({"max_retry_after": 10**400}, ValueError, "max_retry_after"),
         ({"max_retry_after": None}, TypeError, "max_retry_after .*None"),
+        ({"base_retry_after": True}, TypeError, "base_retry_after .*True"),
         ({"exponential": 2.0}, TypeError, "exponential .*2.0"),
         ({"retries": 3}, TypeError, "retries"),
     ],
@@ -462,6 +464,43 @@ def test_methods_and_callables_that_return_awaitables() -> None:
     assert run(auto_backoff()(partial)())[0] is True
 
 
+def test_static_and_class_methods_may_be_decorated_on_either_side() -> None:
+    class Client:
+        outcomes: ClassVar = [RetryException(), 1, RetryException(), 2, RetryException(), 3]
+
+        @staticmethod
+        async def send(add: int) -> int:
+            outcome = Client.outcomes.pop(0)
+            if isinstance(outcome, Exception):
+                raise outcome
+            return add + int(outcome)
+
+        @auto_backoff()
+        @staticmethod
+        async def static(add: int) -> int:
+            return await Client.send(add)
+
+        @auto_backoff()
+        @classmethod
+        async def of_class(cls, add: int) -> int:
+            return await cls.send(add)
+
+    assert run(Client().static(10))[0] == 11
+    assert run(Client.static(10))[0] == 12
+    assert run(Client().of_class(10))[0] == 13
+
+
+def test_seconds_may_be_of_any_type_of_numbers() -> None:
+    attempts = [RetryException()]
+
+    @auto_backoff(base_retry_after=Fraction(3, 2))  # type: ignore[arg-type]
+    async def call() -> None:
+        if attempts:
+            raise attempts.pop()
+
+    assert run(call())[1] == 1.5
+
+
 # Async generators.
 
 
@@ -508,6 +547,21 @@ def test_a_generator_is_retried_before_its_first_item() -> None:
 
     assert run(first()) == ("first", 5.0)
     assert stream.log == [0.0, 2.0, 5.0]  # each attempt's generator was closed
+
+
+def test_an_object_may_be_called_as_an_async_generator() -> None:
+    class Source:
+        failures: ClassVar = [RetryException()]
+
+        async def __call__(self) -> AsyncIterator[int]:
+            if self.failures:
+                raise self.failures.pop()
+            yield 1
+
+    async def read() -> list[int]:
+        return [item async for item in auto_backoff()(Source())()]
+
+    assert run(read()) == ([1], 2.0)
 
 
 def test_a_generator_gives_up() -> None:

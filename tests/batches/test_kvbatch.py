@@ -180,6 +180,7 @@ def test_items_that_cannot_be_awaited(item):
         ({"aws": [], "estimated_tokens": 5}, ValueError, "estimated_tokens must be 0 .* got 5"),
         ({"aws": [], "estimated_tokens": "5"}, TypeError, "estimated_tokens must be .* got '5'"),
         ({"aws": [], "scheduler": 5}, TypeError, "scheduler must be a scheduler .* got 5"),
+        ({"aws": [], "progress": "tqdm"}, TypeError, "progress must be True or False, not 'tqdm'"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(arguments, error, message):

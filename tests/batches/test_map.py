@@ -363,6 +363,8 @@ class TestErrors:
             ({"window": 0}, ValueError, "window must be 1 or more, got 0"),
             ({"window": 1.5}, TypeError, r"window must be an integer, got 1\.5"),
             ({"window": True}, TypeError, "window must be an integer, got True"),
+            ({"ordered": "no"}, TypeError, "ordered must be True or False, not 'no'"),
+            ({"return_exceptions": 1}, TypeError, "return_exceptions must be True or False, not 1"),
         ],
     )
     def test_bad_arguments_are_refused_by_name(self, arguments, error, message):

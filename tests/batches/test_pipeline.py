@@ -105,6 +105,29 @@ def test_no_more_than_the_workers_work_at_a_time(workers, elastic):
     run(main)
 
 
+def test_an_item_has_one_worker_however_many_there_may_be():
+    async def main():
+        async def count(item):
+            return len(asyncio.all_tasks())
+
+        before = len(asyncio.all_tasks())
+        tasks, _ = await collect(async_pipeline(produces(3), count, workers=10**10))
+        assert max(tasks) <= before + 3
+
+    run(main)
+
+
+def test_whole_numbers_may_be_of_any_type():
+    np = pytest.importorskip("numpy")
+
+    async def main():
+        sizes = {"workers": np.uint8(2), "max_workers": np.uint8(3), "maxsize": np.uint8(200)}
+        pipeline = async_pipeline(produces(300), Calls(), ordered=True, **sizes)
+        assert await collect(pipeline) == (list(range(300)), None)
+
+    run(main)
+
+
 class TestBounds:
     @pytest.mark.parametrize("ordered", [False, True])
     def test_a_slow_consumer_holds_back_the_workers_and_they_the_producer(self, ordered):
@@ -343,6 +366,7 @@ class TestErrors:
             ({"load_factor": "2"}, TypeError, "load_factor must be a number above 0, got '2'"),
             ({"check_interval": -1}, ValueError, "check_interval must be a number, 0 or more"),
             ({"check_interval": float("nan")}, ValueError, "check_interval must be .* got nan"),
+            ({"ordered": "no"}, TypeError, "ordered must be True or False, not 'no'"),
         ],
     )
     def test_bad_arguments_are_refused_by_name(self, arguments, error, message):

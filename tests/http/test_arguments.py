@@ -221,6 +221,11 @@ SCHEDULER = TaskScheduler(1)
         ({"http2": "x"}, "http2 must be True or False, not 'x'"),
         ({"trust_env": 0}, "trust_env must be True or False, not 0"),
         ({"proxy": 5}, "proxy must be a str or None, not a int"),
+        ({"ca": 5}, "ca must be an existing file, not 5"),
+        ({"cert": ("a", 5)}, "cert must be an existing file, not 'a'"),
+        ({"cert": 5}, "cert must be an existing file, not 5"),
+        ({"max_connections": 0}, "max_connections must be 1 or more, got 0"),
+        ({"max_connections": 2**70}, r"max_connections must be \d+ or less, got 1180"),
     ],
 )
 def test_options_are_checked_at_once(

@@ -50,14 +50,17 @@ def test_bad_rates_are_refused_by_name(argument: str, value: Any) -> None:
         ({"burst_ratio": -1}, ValueError, "burst_ratio must be a number, 0 or more, got -1"),
         ({"burst_ratio": None}, TypeError, "burst_ratio must be a number, 0 or more, got None"),
         ({"limits": [5]}, TypeError, "a limit must be a Limit object, got 5"),
+        ({"limits": Limit("x", 1)}, TypeError, "limits must be a list of Limit objects, got Limit"),
+        ({"limits": None}, TypeError, "limits must be a list of Limit objects, got None"),
         ({"limits": [Limit("x", 1e30)]}, ValueError, "cannot be kept"),
     ],
 )
+@pytest.mark.parametrize("scheduler", [TaskScheduler, RequestRateScheduler, TokenRateScheduler])
 def test_bad_constructor_arguments_are_refused_by_name(
-    arguments: dict[str, Any], error: type[Exception], message: str
+    scheduler: Any, arguments: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        TokenRateScheduler(**arguments)
+        scheduler(**arguments)
 
 
 @pytest.mark.parametrize(

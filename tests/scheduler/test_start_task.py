@@ -171,6 +171,25 @@ def test_estimates_may_be_any_number() -> None:
     run(main())
 
 
+def test_whole_numbers_may_be_of_any_type() -> None:
+    np = pytest.importorskip("numpy")
+
+    async def main() -> None:
+        scheduler = TaskScheduler(1)
+        order: list[int] = []
+
+        async def note(number: int) -> None:
+            order.append(number)
+
+        for priority in (0, np.int64(2), np.int8(1)):
+            scheduler.submit(note(priority), priority=priority, prefix=priority,
+                             prefix_tokens=np.int64(5))  # fmt: skip
+        await scheduler.wait_pending()
+        assert order == [0, 2, 1]  # the first found a free slot
+
+    run(main())
+
+
 class Index:
     def __index__(self) -> int:
         raise KeyError("of my own")
@@ -190,14 +209,19 @@ REFUSED: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"estimated_tokens": 2**62}, ValueError, r"estimated_tokens: 4611.* at most \d+ can"),
     ({"estimated_tokens": "many"}, TypeError, r"estimated_tokens must be a number or .*'many'"),
     ({"estimated_tokens": None}, TypeError, r"estimated_tokens must be a number or .*None"),
+    ({"estimated_tokens": 1j}, TypeError, r"estimated_tokens must be a number or .*1j"),
     ({"estimated_tokens": Index()}, KeyError, "of my own"),
     ({"estimated_tokens": {"tokens": -1}}, ValueError, r"estimated_tokens\['tokens'\] .*not -1"),
     ({"estimated_tokens": {"tokens": "x"}}, TypeError, r"estimated_tokens\['tokens'\] .*not 'x'"),
+    ({"estimated_tokens": {"tokens": 1j}}, TypeError, r"estimated_tokens\['tokens'\] .*not 1j"),
     ({"estimated_tokens": {"token": 1}}, ValueError, r"names 'token', but the limits are .*tokens"),
     ({"priority": 32768}, ValueError, r"priority must be .*-32768 to 32767, not 32768"),
     ({"priority": 10**19}, ValueError, r"priority must be .*-32768 to 32767, not 10+$"),
     ({"priority": -(10**30)}, ValueError, r"priority must be .*-32768 to 32767, not -10+$"),
     ({"priority": 1.5}, TypeError, r"priority must be a whole number .*not 1.5"),
+    ({"priority": Index()}, KeyError, "of my own"),
+    ({"prefix": 1, "prefix_tokens": -1}, ValueError, r"prefix_tokens must be .*>= 0, not -1"),
+    ({"prefix": 1, "prefix_tokens": 1.5}, TypeError, r"prefix_tokens must be .*>= 0, not 1.5"),
     ({"timeout": -1}, ValueError, r"timeout must be >= 0 seconds or None, not -1"),
     ({"timeout": float("nan")}, ValueError, r"timeout must be >= 0 .*not nan"),
     ({"timeout": "soon"}, TypeError, r"timeout must be a number of seconds or None, not 'soon'"),

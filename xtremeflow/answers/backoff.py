@@ -16,7 +16,7 @@ from xtremeflow.answers.attempt import admitted_again
 from xtremeflow.answers.exceptions import RetryException, verdict_of
 from xtremeflow.answers.refusals import describe, is_refusal
 from xtremeflow.answers.verdict import LONGEST, Meaning, Verdict
-from xtremeflow.values.arguments import check_int
+from xtremeflow.values.arguments import check_int, check_number
 
 __all__ = ["RetryException", "auto_backoff"]
 
@@ -85,24 +85,25 @@ def auto_backoff(
     """
     if exponential not in (True, False):
         raise TypeError(f"exponential must be True or False, not {exponential!r}")
-    check_int("max_retries", max_retries, 0)
     base = _seconds("base_retry_after", base_retry_after)
     repetition = _Repetition(
         matches=_predicate(retry_for),
-        max_retries=max_retries,
+        max_retries=check_int("max_retries", max_retries, 0),
         base=base,
         exponential=bool(exponential),
         # A program that chooses a base above the default maximum wants that maximum, too.
         longest=max(_seconds("max_retry_after", max_retry_after), base),
     )
 
-    def decorator(func: Callable[..., Any], /) -> Callable[..., Any]:
+    def decorator(func: Any, /) -> Any:
+        if type(func) in (staticmethod, classmethod):
+            return func.__class__(decorator(func.__func__))
         # A plain function may return a coroutine; a class or generator function never does.
         if not callable(func) or isinstance(func, type) or inspect.isgeneratorfunction(func):
             raise TypeError(
                 f"auto_backoff decorates async functions and async generators, not {func!r}"
             )
-        wrap = _wrap_generator if inspect.isasyncgenfunction(func) else _wrap_function
+        wrap = _wrap_generator if _is_generator(func) else _wrap_function
         return wrap(func, repetition)
 
     return decorator
@@ -300,11 +301,15 @@ def _predicate(retry_for: RetryFor | None) -> Callable[[Exception], bool]:
 
 
 def _seconds(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name} must be a number of seconds, not {value!r}")
-    if not 0 <= value <= 1e9:  # 1e9 s, 30 years, is within the core's clock of 64 bits of ns
-        raise ValueError(f"{name} must be from 0 to 1e9 seconds, got {value!r}")
-    return float(value)
+    seconds = check_number(name, value, zero=True)
+    if seconds > 1e9:  # 30 years, which is within the core's clock of 64 bits of ns
+        raise ValueError(f"{name} must be 1e9 seconds or less, got {value!r}")
+    return seconds
+
+
+def _is_generator(func: Callable[..., Any]) -> bool:
+    """Whether the function, or the object that is called like one, is an async generator."""
+    return inspect.isasyncgenfunction(func) or inspect.isasyncgenfunction(type(func).__call__)
 
 
 def _name(func: Callable[..., Any]) -> str:

@@ -25,7 +25,7 @@ from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 from xtremeflow.batches.first_token import awaited
 from xtremeflow.batches.progress import Progress, look_of
 from xtremeflow.batches.tasks import all_ended, cancel, close_source, failed
-from xtremeflow.values.arguments import check_iterable
+from xtremeflow.values.arguments import check_flag, check_iterable
 from xtremeflow.values.limits import Cost
 
 T = TypeVar("T")
@@ -90,6 +90,7 @@ def kv_batch(
         raise ValueError(f"estimated_tokens must be 0 without scheduler=, got {estimated_tokens!r}")
     if warm not in ("first_token", "answer"):
         raise ValueError(f"warm must be 'first_token' or 'answer', got {warm!r}")
+    check_flag("progress", progress)
     batch: _Batch[T] = _Batch(scheduler, estimated_tokens, warm == "first_token")
     if progress:
         batch.shown = Progress("kv_batch", None, look_of(scheduler))

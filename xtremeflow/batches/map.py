@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 from xtremeflow.batches.progress import Progress, known_length, look_of
 from xtremeflow.batches.tasks import ResultStream, close_source
-from xtremeflow.values.arguments import check_callable, check_int, check_iterable
+from xtremeflow.values.arguments import check_callable, check_flag, check_int, check_iterable
 from xtremeflow.values.limits import Cost
 
 T = TypeVar("T")
@@ -108,7 +108,11 @@ def map_calls(
     if window is None:
         bound = scheduler.max_concurrency
         window = _WINDOW if bound is None else 2 * bound
-    check_int("window", window, 1)
+    window = check_int("window", window, 1)
+    for name, flag in (
+        ("ordered", ordered), ("return_exceptions", return_exceptions), ("progress", progress),
+    ):  # fmt: skip
+        check_flag(name, flag)
 
     shown = Progress("map", known_length(items), look_of(scheduler)) if progress else None
 

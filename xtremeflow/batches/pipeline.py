@@ -21,6 +21,7 @@ from xtremeflow.batches.tasks import ResultStream
 from xtremeflow.values.arguments import (
     check_async_iterable,
     check_callable,
+    check_flag,
     check_int,
     check_number,
 )
@@ -90,13 +91,14 @@ def async_pipeline(
     check_callable("producer", producer, "an async function of a queue")
     if process_item is not None:
         check_callable("process_item", process_item, "an async function of an item or None")
-    check_int("workers", workers, 1)
-    check_int("maxsize", maxsize, 0)
-    check_number("load_factor", load_factor, zero=False)
-    check_number("check_interval", check_interval, zero=True)
+    workers = check_int("workers", workers, 1)
+    maxsize = check_int("maxsize", maxsize, 0)
+    load_factor = check_number("load_factor", load_factor, zero=False)
+    check_interval = check_number("check_interval", check_interval, zero=True)
+    check_flag("ordered", ordered)
     if max_workers is None:
         max_workers = workers
-    check_int("max_workers", max_workers)
+    max_workers = check_int("max_workers", max_workers)
     if max_workers < workers:
         warnings.warn(
             f"max_workers={max_workers} is below workers={workers} and is ignored", stacklevel=2
@@ -112,8 +114,7 @@ def async_chunks(iterable: AsyncIterable[T], size: int) -> AsyncGenerator[list[T
     If the iterable raises, the items read so far are yielded before its error is raised.
     """
     check_async_iterable("iterable", iterable)
-    check_int("size", size, 1)
-    return _chunks(iterable, size)
+    return _chunks(iterable, check_int("size", size, 1))
 
 
 async def _chunks(iterable: AsyncIterable[T], size: int) -> AsyncGenerator[list[T], None]:
@@ -175,6 +176,7 @@ class _Pipeline:
         self.maxsize = maxsize
         self.limit = workers  # workers allowed now
         self.working = 0
+        self.starting = 0  # of these, those that have taken no item yet
         self.taken = 0  # items taken from the queue whose results the consumer has not received
         self.produced = False
         self.stream: ResultStream[Any] = ResultStream(ordered=ordered)
@@ -198,8 +200,9 @@ class _Pipeline:
     def dispatch(self) -> None:
         """Starts workers for the items that may be taken now. Called whenever these may have
         changed."""
-        while self.working < self.limit and self.may_take():
+        while self.working < self.limit and self.starting < self.queue.qsize() and self.may_take():
             self.working += 1
+            self.starting += 1
             # A copy: an eager task may come back here while its context is entered.
             self.stream.run(self.context.copy().run(asyncio.create_task, self.work()))
         if self.stream.stopped:
@@ -214,6 +217,7 @@ class _Pipeline:
 
     async def work(self) -> None:
         """Processes items while some may be taken and there are not too many workers."""
+        self.starting -= 1
         loop = asyncio.get_running_loop()
         try:
             while self.working <= self.limit and self.may_take():

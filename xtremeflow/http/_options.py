@@ -14,7 +14,7 @@ from xtremeflow.http._url import has_scheme, shown_url
 from xtremeflow.http._usage import Estimating
 from xtremeflow.prefixes.groups import Prefixes
 from xtremeflow.scheduler import TaskScheduler
-from xtremeflow.values.arguments import check_int, check_number
+from xtremeflow.values.arguments import check_flag, check_int, check_number
 
 HeadersInput: TypeAlias = Mapping[str, str] | Iterable[tuple[str | bytes, str | bytes]]
 Seconds: TypeAlias = float | None
@@ -77,13 +77,14 @@ class Options:
         check_number("max_retry_after", self.max_retry_after, zero=True)
         check_int("follow_redirects", self.follow_redirects, 0)
         for name in ("verify", "compressed", "trust_env"):
-            _check_flag(name, getattr(self, name))
+            check_flag(name, getattr(self, name))
         for name in ("settle", "http2"):
             if getattr(self, name) is not None:
-                _check_flag(name, getattr(self, name))
+                check_flag(name, getattr(self, name))
         for name in ("max_connections", "max_connections_per_host", "max_idle_connections",
                      "max_head", "max_body", "max_event"):  # fmt: skip
-            _check_positive(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                check_int(name, getattr(self, name), 1, sys.maxsize)
 
     @property
     def prefixes(self) -> Prefixes | None:
@@ -118,6 +119,8 @@ def http2_default() -> bool:
 
 
 def existing_file(value: str | os.PathLike[str], name: str) -> bytes:
+    if not isinstance(value, (str, bytes, os.PathLike)):
+        raise TypeError(f"{name} must be an existing file, not {value!r}")
     path = os.fsencode(value)
     if b"\0" in path or not os.path.isfile(path):
         raise ValueError(f"{name} must be an existing file, not {value!r}")
@@ -178,15 +181,3 @@ def certificate(given: CertInput | None) -> tuple[bytes | None, bytes | None, by
     files = [existing_file(part, "cert") for part in parts[:2]]
     password = os.fsencode(parts[2]) if len(parts) == 3 else None
     return files[0], files[1] if len(files) == 2 else None, password
-
-
-def _check_flag(name: str, value: object) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"{name} must be True or False, not {value!r}")
-
-
-def _check_positive(name: str, value: object) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a whole number above 0, or None, not {value!r}")

@@ -18,6 +18,7 @@ from xtremeflow.prefixes.tree import CHUNK, Node, Window, digests_at, digests_of
 from xtremeflow.providers import PROVIDERS, Provider, provider_at
 from xtremeflow.providers.openai import only_marked
 from xtremeflow.providers.provider import CacheRules
+from xtremeflow.values.arguments import check_flag
 from xtremeflow.values.limits import MINUTE, Limit
 from xtremeflow.values.usage import Usage
 
@@ -55,8 +56,7 @@ class Prefixes:
             raise ValueError(
                 f"provider must be None or one of {', '.join(PROVIDERS)}, got {self.provider!r}"
             )
-        if not isinstance(self.mark, bool):
-            raise TypeError(f"mark must be True or False, not {self.mark!r}")
+        check_flag("mark", self.mark)
 
 
 class Place(NamedTuple):

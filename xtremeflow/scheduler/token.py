@@ -10,7 +10,7 @@ from xtremeflow.learning.belief import Adapt
 from xtremeflow.scheduler.rate_limit import rate
 from xtremeflow.scheduler.request import RequestRateScheduler
 from xtremeflow.share.keeper import KeptShare
-from xtremeflow.values.limits import Limit
+from xtremeflow.values.limits import Limit, listed
 
 __all__ = ["TokenRateScheduler", "report_token_usage"]
 
@@ -56,7 +56,7 @@ class TokenRateScheduler(RequestRateScheduler):
             burst_ratio,
             max_rpm=max_rpm,
             max_tpm=max_tpm,
-            limits=[*rate("max_tps", "tokens", max_tps, 1.0), *limits],
+            limits=[*rate("max_tps", "tokens", max_tps, 1.0), *listed(limits)],
             adapt=adapt,
             learned=learned,
             share=share,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import AsyncIterable, Iterable
 from numbers import Integral, Real
 
@@ -22,18 +23,26 @@ def check_async_iterable(name: str, value: object) -> None:
         raise TypeError(f"{name} must be an async iterable, got {value!r}")
 
 
-def check_int(name: str, value: object, least: int | None = None, most: int | None = None) -> None:
+def check_flag(name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+
+
+def check_int(name: str, value: object, least: int | None = None, most: int | None = None) -> int:
+    """Returns the value as an int, since sums of NumPy's small integers overflow. Raises TypeError,
+    ValueError."""
     if type(value) is not int and (not isinstance(value, Integral) or isinstance(value, bool)):
         raise TypeError(f"{name} must be an integer, got {value!r}")
     if least is not None and value < least:
         raise ValueError(f"{name} must be {least} or more, got {value!r}")
     if most is not None and int(value) > most:
         raise ValueError(f"{name} must be {most} or less, got {value!r}")
+    return operator.index(value)
 
 
-def check_number(name: str, value: object, *, zero: bool) -> None:
-    """Checks for a finite number above 0, or with `zero` of at least 0. Raises TypeError,
-    ValueError."""
+def check_number(name: str, value: object, *, zero: bool) -> float:
+    """Returns the value as a float: a finite number above 0, or with `zero` of at least 0. Raises
+    TypeError, ValueError."""
     allowed = "a number, 0 or more" if zero else "a number above 0"
     if not isinstance(value, Real) or isinstance(value, bool):
         raise TypeError(f"{name} must be {allowed}, got {value!r}")
@@ -43,3 +52,4 @@ def check_number(name: str, value: object, *, zero: bool) -> None:
         number = math.inf
     if not math.isfinite(number) or number < 0 or (number == 0 and not zero):
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return number

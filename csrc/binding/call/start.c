@@ -14,12 +14,32 @@ static bool is_awaitable(PyObject *o)
     return Py_TYPE(o)->tp_as_async != NULL && Py_TYPE(o)->tp_as_async->am_await != NULL;
 }
 
-int xf_parse_priority(PyObject *value, int *priority)
+/* Reads a whole number of any type, an int or one of NumPy's. It is INT64_MIN if it is none, or out
+   of range. -1 with an error set if the conversion raises. */
+static int parse_whole(PyObject *value, int64_t *whole)
 {
     int overflow = 0;
-    long n = PyLong_Check(value) ? PyLong_AsLongAndOverflow(value, &overflow) : LONG_MIN;
-    if (overflow != 0 || n < XF_MIN_PRIORITY || n > XF_MAX_PRIORITY) {
-        PyErr_Format(PyLong_Check(value) ? PyExc_ValueError : PyExc_TypeError,
+    *whole = INT64_MIN;
+    if (PyIndex_Check(value)) {
+        PyObject *number = PyNumber_Index(value);
+        if (number == NULL) {
+            return -1;
+        }
+        const int64_t n = PyLong_AsLongLongAndOverflow(number, &overflow);
+        Py_DECREF(number);
+        *whole = overflow == 0 ? n : INT64_MIN;
+    }
+    return 0;
+}
+
+int xf_parse_priority(PyObject *value, int *priority)
+{
+    int64_t n;
+    if (parse_whole(value, &n) < 0) {
+        return -1;
+    }
+    if (n < XF_MIN_PRIORITY || n > XF_MAX_PRIORITY) {
+        PyErr_Format(PyIndex_Check(value) ? PyExc_ValueError : PyExc_TypeError,
                      "priority must be a whole number from %d to %d, not %R", XF_MIN_PRIORITY,
                      XF_MAX_PRIORITY, value);
         return -1;
@@ -69,10 +89,11 @@ int xf_parse_life(PyObject *value, int64_t *life_ns)
 
 static int parse_prefix_tokens(PyObject *value, int64_t *tokens)
 {
-    int overflow = 0;
-    *tokens = PyLong_Check(value) ? PyLong_AsLongLongAndOverflow(value, &overflow) : -1;
-    if (!PyLong_Check(value) || overflow != 0 || *tokens < 0) {
-        PyErr_Format(PyLong_Check(value) ? PyExc_ValueError : PyExc_TypeError,
+    if (parse_whole(value, tokens) < 0) {
+        return -1;
+    }
+    if (*tokens < 0) {
+        PyErr_Format(PyIndex_Check(value) ? PyExc_ValueError : PyExc_TypeError,
                      "prefix_tokens must be a whole number >= 0, not %R", value);
         return -1;
     }

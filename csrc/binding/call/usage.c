@@ -29,6 +29,7 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
     PyObject *number = NULL;
     int overflow = 0;
     int64_t result = -1;
+    bool is_number = true;
     if (PyLong_CheckExact(value)) {
         number = Py_NewRef(value);
     } else if (PyIndex_Check(value)) {
@@ -42,16 +43,18 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
         }
         number = isfinite(d) && d >= 0 ? PyLong_FromDouble(ceil(d)) : NULL;
     } else {
-        set_error(PyExc_TypeError, what, key,
-                  key != NULL ? "a number" : "a number or a mapping of limit names to numbers",
-                  value);
-        return -1;
+        is_number = false;
     }
     if (number != NULL) {
         result = PyLong_AsLongLongAndOverflow(number, &overflow);
         Py_DECREF(number);
     }
-    if ((result < 0 || overflow) && !PyErr_Occurred()) {
+    /* A complex number, or an array, looks like a number until it is converted. */
+    if (!is_number || (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError))) {
+        set_error(PyExc_TypeError, what, key,
+                  key != NULL ? "a number" : "a number or a mapping of limit names to numbers",
+                  value);
+    } else if ((result < 0 || overflow) && !PyErr_Occurred()) {
         set_error(PyExc_ValueError, what, key, "a finite number >= 0 and < 2**63", value);
         result = -1;
     }
