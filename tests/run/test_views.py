@@ -320,6 +320,24 @@ def test_the_monitor_tells_rates_and_what_holds_back(tmp_path: Path) -> None:
     assert at[23.0].held_back_by == "a cooldown"
 
 
+def test_a_paused_run_says_so(tmp_path: Path) -> None:
+    """A pause closes the slots, so the core holds it for a lack of them."""
+
+    async def watch(runner: Runner) -> None:
+        loop = asyncio.get_running_loop()
+        monitor = Monitor(loop.time())
+        runner.scheduler.pause()
+        await asyncio.sleep(5.0)
+        now = monitor.look(
+            loop.time(), runner.counts, runner.scheduler.stats(), total=9,
+            in_flight=0, concurrency=None, stopping=None, paused=runner.scheduler.is_paused,
+        )  # fmt: skip
+        assert (now.held_back_by, now.left) == ("a pause", None)
+        runner.scheduler.resume()
+
+    go(make(tmp_path / "o", Scripted(seconds=1.0)), [plain()] * 9, watch)
+
+
 def looked_at(runner: Runner, seen: list[Snapshot], every: float, total: int) -> Any:
     async def watch(runner: Runner) -> None:
         loop = asyncio.get_running_loop()

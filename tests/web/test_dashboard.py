@@ -415,7 +415,8 @@ def test_a_run_is_controlled_and_drained(
         assert own["configured"] == [{"name": "requests", "amount": 120_000, "per": 60}]
         while state(where)["schedulers"]["run"]["in_flight"]:
             pass
-        done = state(where)["run"]["done"]
+        done, left = (state(where)["run"][name] for name in ("done", "left"))
+        assert left is None  # the pause has no known end
         assert main(["ctl", where, "status"]) == 0
         assert state(where)["run"]["done"] == done
         assert main(["ctl", where, "resume"]) == 0
@@ -458,25 +459,34 @@ def test_ctl_bounds_a_limit_of_a_run_that_learns_its_limits(
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["1", "pause", "now"], ["1", "limit", "tokens", "5/year"],
-     ["1", "limit", "tokens", "learned/x"], ["1", "limit", "tokens"], ["1", "concurrency", "x"],
-     ["1", "stop"], ["x", "pause"], ["1", "limit", "tokens", "-5"]],
-)  # fmt: skip
-def test_wrong_arguments_of_ctl_are_refused_with_a_hint(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+    ("arguments", "message"),
+    [
+        ("1 pause now", "pause: takes no argument"),
+        ("1 limit tokens 5/year", "limit: must be per one of s, min, h, day"),
+        ("1 limit tokens learned/x", "limit: must be per one of s, min, h, day"),
+        ("1 limit tokens", "limit: takes NAME AMOUNT"),
+        ("1 limit tokens -5", "limit: must be a number above 0 such as 5000, 800k or 2M, got '-5'"),
+        ("1 concurrency x", "concurrency: must be a number above 0"),
+        ("1 stop", "argument action: invalid choice: 'stop'"),
+        ("x pause", "argument [HOST:]PORT: must be a port"),
+    ],
+)
+def test_wrong_arguments_of_ctl_are_refused_by_name_with_a_hint(
+    arguments: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
-        main(["ctl", *arguments])
+        main(["ctl", *arguments.split()])
     assert caught.value.code == 2
-    assert "see xtremeflow ctl --help" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said
+    assert "see xtremeflow ctl --help" in said
 
 
 def test_ctl_asks_only_for_what_every_control_needs(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["ctl"])
     said = capsys.readouterr().err
-    assert "required: [HOST:]PORT, do" in said
+    assert "required: [HOST:]PORT, action" in said
     assert "VALUE" not in said
 
 

@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         order = _order(options)
     except argparse.ArgumentTypeError as error:
-        parser.error(str(error))
+        parser.error(f"{options.action}: {error}")
     try:
         told = _ask(options.where, order, options.token or os.environ.get(_TOKEN))
     except urllib.error.HTTPError as error:
@@ -54,17 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _order(options: argparse.Namespace) -> dict[str, Any] | None:
     """Returns the control; None for the status. Raises ArgumentTypeError."""
     values: list[str] = options.values
-    wanted = {"concurrency": ("N",), "limit": ("NAME", "AMOUNT")}.get(options.do, ())
+    wanted = {"concurrency": ("N",), "limit": ("NAME", "AMOUNT")}.get(options.action, ())
     if len(values) != len(wanted):
-        raise argparse.ArgumentTypeError(f"{options.do} takes {' '.join(wanted) or 'no argument'}")
-    if options.do == "status":
+        raise argparse.ArgumentTypeError(f"takes {' '.join(wanted) or 'no argument'}")
+    if options.action == "status":
         return None
-    order: dict[str, Any] = {"action": options.do}
+    order: dict[str, Any] = {"action": options.action}
     if options.scheduler is not None:
         order["scheduler"] = options.scheduler
-    if options.do == "concurrency":
+    if options.action == "concurrency":
         order["calls"] = None if values[0] == "none" else whole(values[0])
-    elif options.do == "limit":
+    elif options.action == "limit":
         order |= {"name": values[0]} | _bound(values[1])
     return order
 
@@ -103,7 +103,7 @@ def _parser() -> Parser:
     )
     add = parser.add_argument
     add("where", type=address, metavar="[HOST:]PORT", help="the address of the page")
-    add("do", choices=("status", "pause", "resume", "drain", "limit", "concurrency"),
+    add("action", choices=("status", "pause", "resume", "drain", "limit", "concurrency"),
         help="drain ends a run once the calls in flight have ended")  # fmt: skip
     add("values", nargs="*", default=[], metavar="VALUE", help="of limit: its name, and its new "
         "amount, or learned, either with /s, /min, /h or /day where it matters; of concurrency: "

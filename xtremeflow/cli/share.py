@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         kept = kept_share(options.share)
         if kept is not None:
             kept.attach()
-        if options.do == "clear":
+        if options.action == "clear":
             return _clear(options.share, kept)
         return _status(options.share, kept, as_json=options.json)
     except ValueError as error:
@@ -42,8 +42,8 @@ def _parser() -> Parser:
         description="Shows what schedulers that share an account have used, wait for and hold; or "
         "clears an account without members.",
     )
-    parser.add_argument("do", choices=("status", "clear"), help="status: show it; clear: forget "
-                        "what was used, if there is no member")  # fmt: skip
+    parser.add_argument("action", choices=("status", "clear"), help="status: show it; clear: "
+                        "forget what was used, if there is no member")  # fmt: skip
     parser.add_argument("share", metavar="SHARE", help="as it was given to the schedulers: "
                         "shm:NAME, file:/PATH, redis://HOST/0#NAME or ray:NAME")  # fmt: skip
     parser.add_argument("--json", action="store_true", help="print the status as JSON")

@@ -240,6 +240,7 @@ class _Run:
             in_flight=self._runner.in_flight,
             concurrency=self.scheduler.max_concurrency,
             stopping=self._runner.stopped,
+            paused=self.scheduler.is_paused,
         )
 
     async def _finish(self) -> None:

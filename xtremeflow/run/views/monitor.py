@@ -25,6 +25,7 @@ _WORDS = {
     "share": "other members of the share",
     "prefix": "a prefix that is not in the cache yet",
 }
+_PAUSE = "a pause"
 _PLENTY = 600.0  # s: a bucket with so much in store does not bind now, such as one per day
 
 
@@ -111,6 +112,7 @@ class Monitor:
         in_flight: int,
         concurrency: int | None,
         stopping: str | None,
+        paused: bool = False,
     ) -> Snapshot:
         used: dict[str, float] = {}
         limits: dict[str, float] = {}
@@ -150,8 +152,8 @@ class Monitor:
             concurrency=concurrency,
             learned=stats.concurrency,
             cooldown=stats.cooldown_left,
-            held_back_by=_holding(first.held, sample.held),
-            left=self._left(now, counts, stats, total, in_flight, concurrency),
+            held_back_by=_PAUSE if paused else _holding(first.held, sample.held),
+            left=None if paused else self._left(now, counts, stats, total, in_flight, concurrency),
             stopping=stopping,
             prefixes=stats.prefixes,
             input_price=self._input_price,
