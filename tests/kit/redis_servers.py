@@ -60,15 +60,24 @@ class Server:
             ],
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
-        self.client = redis.Redis(port=self.port, protocol=2)
+        # By its address: a system without /etc/hosts need not know "localhost".
+        self.client = redis.Redis("127.0.0.1", self.port, protocol=2)
+        try:
+            self._wait_for_an_answer()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _wait_for_an_answer(self) -> None:
         give_up = time.monotonic() + 20
         while True:
             try:
                 self.client.ping()
                 return
-            except redis.ConnectionError:
-                assert self.popen.poll() is None, "the server has ended"
-                assert time.monotonic() < give_up, "the server does not answer"
+            except redis.ConnectionError as error:
+                has_ended = self.popen.poll() is not None
+                if has_ended or time.monotonic() > give_up:
+                    raise AssertionError("the server does not answer") from error
                 time.sleep(0.01)
 
     def begins(self) -> list[str]:

@@ -159,7 +159,7 @@ def test_members_tell_of_each_other(share: str) -> None:
 
 def test_a_client_of_the_user_names_the_server(server: Server) -> None:
     async def main() -> None:
-        client = redis.asyncio.Redis(port=server.port)
+        client = redis.asyncio.Redis(host="127.0.0.1", port=server.port)
         scheduler = TaskScheduler(1, share=RedisShare(client, f"client {next(_numbers)}"))
         await scheduler.submit(sent())
         await client.aclose()
