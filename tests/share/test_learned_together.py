@@ -157,7 +157,7 @@ def test_members_that_are_given_nothing_learn_all_of_it_together(
     assert job.refused(60, 240) <= (0.0 if tells else 0.02)
 
 
-@pytest.mark.parametrize("members", [1, 3, 6])
+@pytest.mark.parametrize("members", [1, 3, 8])
 def test_members_leave_a_stranger_what_it_uses_and_have_all_the_rest(
     make: Make, members: int
 ) -> None:

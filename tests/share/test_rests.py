@@ -108,6 +108,28 @@ def test_it_tells_by_how_much_answers_to_any_members_have_lowered_the_level(
     assert moved == [0, -7, 0, -2]
 
 
+@pytest.mark.parametrize(
+    ("seconds", "left", "used", "is_low"),
+    [(2, 43, 0, True), (2, 42, 0, False), (2, 46, 4, False), (2, 47, 4, True), (1, 60, 0, False)],
+)
+def test_a_level_is_low_if_all_answers_of_two_seconds_call_it_so_by_their_gain(
+    account: Account, seconds: int, left: float, used: float, is_low: bool
+) -> None:
+    """Units that were granted since the call was sent may not be seen yet."""
+    for second in range(1, 2 + seconds):
+        account.stands(second, used=used * second, level=40)
+        account.hear(left, second - 1.0, second - 0.1)
+    assert account.rests.is_low(0) == is_low
+    assert not account.rests.is_low(0)  # from now on it takes as long again
+
+
+def test_one_answer_that_allows_no_more_keeps_a_level_where_it_is(account: Account) -> None:
+    for second, left in enumerate([60, 40, 60], 1):
+        account.stands(second, used=0, level=40)
+        account.hear(left, second - 0.5, second - 0.1)
+    assert not account.rests.is_low(0)
+
+
 def test_nothing_is_known_of_an_account_that_is_not_there() -> None:
     account = Account()
     assert account.hear(0, 0.0, 1.0) == 0

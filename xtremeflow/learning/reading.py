@@ -28,7 +28,8 @@ PLACES: tuple[LimitKey, ...] = (
 class Core(Protocol):
     """The part of a scheduler that a learner moves; see `xtremeflow._core.Scheduler`.
 
-    `_keeps` tells whether other members of a share have begun with that limit already.
+    `_keeps` tells whether other members of a share have begun with that limit already. `_is_low`
+    tells whether its level has to begin anew, as answers have called it too low for a while.
     """
 
     def _now(self, /) -> float: ...
@@ -64,6 +65,7 @@ class Core(Protocol):
     ) -> None: ...
     def _gauge(self, sent_at: float | None, /) -> Gauge: ...
     def _keeps(self, index: int, limit: Definition, /) -> bool: ...
+    def _is_low(self, index: int, /) -> bool: ...
 
 
 def defined(limit: Limit) -> Definition:

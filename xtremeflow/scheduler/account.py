@@ -157,6 +157,9 @@ class SharedAccount:
         self._after.append(move)
         self._go_on()
 
+    def _is_low(self, index: int, /) -> bool:
+        return self._rests.is_low(index)
+
     def _keeps(self, index: int, limit: Definition, /) -> bool:
         rate, capacity = self._place.definition(index)
         _, amount, per, most = limit
@@ -191,9 +194,8 @@ class SharedAccount:
         answered_at: float | None = None,
         **_: Any,
     ) -> float:
-        """Lowers the level of the account, if it contradicts the answer. It never raises it: the
-        calls of others that are on their way are not known. A `late` limit says too little of them
-        to lower it either."""
+        """Lowers the level of the account, if it contradicts the answer. A `late` limit says too
+        little of the calls of others that are on their way."""
         if late:
             return 0.0
         seen = self._scheduler._gauge(sent_at)

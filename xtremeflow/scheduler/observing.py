@@ -341,6 +341,10 @@ class Observing(Mapped):
         """See `learning.reading.Core`. Alone it has no other members."""
         return False
 
+    def _is_low(self, index: int, /) -> bool:
+        """See `learning.reading.Core`. Alone its level rises by itself."""
+        return False
+
     def _unshown(self) -> None:
         logger.warning(
             "%d calls have ended and %r was shown no answer, so it learns nothing and lets only "

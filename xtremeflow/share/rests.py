@@ -4,6 +4,10 @@ An answer was made at some instant between the begin and the end of its attempt.
 the gain since, less what the members have used since, is the most that can be left now: other users
 of the key may only have lowered it. The answer does not say at which instant it was made, so a
 level is lowered only if it contradicts the answer for each of them.
+
+A level may also be too low: it began as if no call on its way had been seen, or as a refusal meant
+an empty bucket. It begins anew from an answer if all answers of two seconds say so. For the same
+reason that of a scheduler that is alone rises (csrc/core/trail.h).
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from xtremeflow.share.past import Past
 from xtremeflow.share.records import Rest
 from xtremeflow.share.rows import Taken
 from xtremeflow.values.limits import Definition
+
+RISING = 2.0  # s: all answers of it call a level too low, by the gain of it, before it begins anew
 
 
 class Heard(NamedTuple):
@@ -82,6 +88,7 @@ class Rests:
         self._past = Past()  # of all members
         self._heard: dict[int, deque[Heard]] = {}  # of instants that are not known yet
         self._lowered: dict[int, float] = {}  # units by which each level was, at the last rest
+        self._low_since: dict[int, float] = {}  # the levels that answers call too low
 
     def hear(self, index: int, heard: Heard) -> float:
         """Takes a rest of a limit. Returns the units by which answers to any members have moved its
@@ -102,17 +109,32 @@ class Rests:
         self._lowered[index] = lowered
         return min(0.0, before - lowered)
 
+    def is_low(self, index: int) -> bool:
+        """Whether all answers of RISING have called the level of a limit too low. If so, that is
+        noted anew from now on."""
+        since = self._low_since.get(index)
+        if since is None or self._past.times[-1] - since < RISING:
+            return False
+        del self._low_since[index]
+        return True
+
     def _note(self, standing: Standing) -> None:
         if standing.era != self._era:
             self._era = standing.era
             self._past.clear()
             self._heard.clear()
+            self._low_since.clear()
         if not self._past.is_fresh(standing.at):
             self._past.note(standing.at, standing.used)
 
     def _compare(self, index: int, heard: Heard, standing: Standing) -> None:
         """Lowers the level if it contradicts the rest at each instant of the attempt."""
         level, rate = standing.levels[index], standing.rates[index]
+        unseen = standing.used[index] - self._past.at(heard.sent_at)[index]  # at most
+        if level < heard.left - unseen - rate * RISING:
+            self._low_since.setdefault(index, standing.at)
+        else:
+            self._low_since.pop(index, None)
         most, rest = -inf, None
         for at, used in self._during(index, heard):
             allowed = heard.left + rate * (standing.at - at) - (standing.used[index] - used)

@@ -187,9 +187,14 @@ class ToldFollower:
         sent_at: float | None,
         received_at: float | None,
     ) -> None:
-        begins = told.changed and left is not None and not self._limits.is_capped(index)
-        begins = begins and not self._core._keeps(index, defined(self._bucket(index, told)))
-        if told.changed and not self._begin(index, told, left if begins else None, sent_at):
+        begins = left is not None and not self._limits.is_capped(index)
+        if begins and told.changed:
+            begins = not self._core._keeps(index, defined(self._bucket(index, told)))
+        elif begins:
+            begins = told.law is Law.LEVEL and self._core._is_low(index)
+        if (told.changed or begins) and not self._begin(
+            index, told, left if begins else None, sent_at
+        ):
             return
         if told.law is Law.REST:
             self._pace(index, told)
