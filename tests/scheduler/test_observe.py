@@ -329,6 +329,17 @@ def test_arguments_that_are_wrong() -> None:
         scheduler.observe(200, {}, sent_at=float("nan"))
     with pytest.raises(TypeError, match="received_at must be"):
         scheduler.observe(200, {}, received_at="now")  # type: ignore[arg-type]
+    for headers in (None, 5, "date: now", object()):  # such as the response instead of its headers
+        with pytest.raises(
+            TypeError, match="headers must be a mapping, or pairs, of names to valu"
+        ):
+            scheduler.observe(200, headers)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="model must be a text or None, got 5"):
+        scheduler.observe(200, {}, model=5)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"model must be a text or None, got \['m'\]"):
+        scheduler.estimate("hello", model=["m"])  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="request must be 0 or more, got -5"):
+        scheduler.estimate(-5)
     with pytest.raises(ValueError, match="adapt must be True, False or 'bounded', got 'yes'"):
         TaskScheduler(adapt="yes")  # type: ignore[arg-type]
 

@@ -24,7 +24,7 @@ from xtremeflow.learning.saved import Learned, saved
 from xtremeflow.scheduler.account import SharedAccount
 from xtremeflow.scheduler.mapped import Mapped
 from xtremeflow.share.member import Member
-from xtremeflow.values.arguments import check_int, check_number
+from xtremeflow.values.arguments import check_fields, check_int, check_number, check_text
 from xtremeflow.values.charges import ChargeRule
 from xtremeflow.values.limits import Definition, Limit
 
@@ -91,9 +91,11 @@ class Observing(Mapped):
             The meaning of the answer, an `xtremeflow.answers.verdict.Verdict`.
 
         Raises:
-            TypeError, ValueError: The status or a time is of the wrong type or out of its range.
+            TypeError, ValueError: An argument is of the wrong type or out of its range.
         """
         check_int("status", status, 100, 999)
+        check_fields("headers", headers)
+        check_text("model", model)
         if sent_at is not None:
             check_number("sent_at", sent_at, zero=True)
         if received_at is not None:
@@ -217,6 +219,7 @@ class Observing(Mapped):
         Raises:
             RuntimeError: The running code belongs to no call of this scheduler.
         """
+        check_text("model", model)
         call = self._current()
         if call is None:
             raise RuntimeError("only a call of this scheduler can be settled")
@@ -267,6 +270,9 @@ class Observing(Mapped):
         """
         if not isinstance(request, (str, int, dict, Mapping)):  # the test of an ABC is slow
             raise TypeError(f"request must be a decoded body, a text or a size, got {request!r}")
+        if isinstance(request, int):
+            check_int("request", request, 0)
+        check_text("model", model)
         if most is not None:
             check_int("most", most, 0)
         if not isinstance(request, int) or model is None:

@@ -23,6 +23,18 @@ def check_async_iterable(name: str, value: object) -> None:
         raise TypeError(f"{name} must be an async iterable, got {value!r}")
 
 
+def check_fields(name: str, value: object) -> None:
+    """Checks for a mapping, of any client's type, or pairs. Raises TypeError."""
+    is_one = hasattr(value, "items") or isinstance(value, Iterable)
+    if not is_one or isinstance(value, (str, bytes)):
+        raise TypeError(f"{name} must be a mapping, or pairs, of names to values, got {value!r}")
+
+
+def check_text(name: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name} must be a text or None, got {value!r}")
+
+
 def check_flag(name: str, value: object) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {value!r}")
