@@ -88,6 +88,10 @@ def test_an_answer_to_a_call_that_was_sent_before_all_notes_says_nothing(account
     account.stands(1.0, used=10, level=51)
     account.hear(0, -0.1, 0.9)
     assert account.lowered == []
+    for second in range(2, 5):
+        account.stands(second, used=10, level=40)
+        account.hear(60, -0.1, second - 0.1)
+    assert not account.rests.is_low(0)  # units that were used before the notes may not be seen
 
 
 def test_levels_that_were_set_since_are_not_those_of_earlier_answers(account: Account) -> None:

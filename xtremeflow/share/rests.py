@@ -128,7 +128,10 @@ class Rests:
             self._past.note(standing.at, standing.used)
 
     def _compare(self, index: int, heard: Heard, standing: Standing) -> None:
-        """Lowers the level if it contradicts the rest at each instant of the attempt."""
+        """Lowers the level if it contradicts the rest at each instant of the attempt. One that
+        began before all notes says nothing."""
+        if heard.sent_at < self._past.times[0]:
+            return
         level, rate = standing.levels[index], standing.rates[index]
         unseen = standing.used[index] - self._past.at(heard.sent_at)[index]  # at most
         if level < heard.left - unseen - rate * RISING:
@@ -146,13 +149,11 @@ class Rests:
             self._levels.lower(index, rest)
 
     def _during(self, index: int, heard: Heard) -> Iterator[tuple[float, float]]:
-        """Returns instants of the attempt and the units used by then, the latest first. There are
-        none if the notes do not reach back to its begin."""
+        """Returns instants of the attempt and the units used by then, the latest first."""
         past = self._past
         first = bisect_right(past.times, heard.sent_at)
         last = bisect_right(past.times, heard.answered_at)
-        if first > 0:
-            yield heard.answered_at, past.at(heard.answered_at)[index]
-            for place in range(last - 1, first - 1, -1):
-                yield past.times[place], past.used[place][index]
-            yield heard.sent_at, past.at(heard.sent_at)[index]
+        yield heard.answered_at, past.at(heard.answered_at)[index]
+        for place in range(last - 1, first - 1, -1):
+            yield past.times[place], past.used[place][index]
+        yield heard.sent_at, past.at(heard.sent_at)[index]
