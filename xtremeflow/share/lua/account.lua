@@ -55,11 +55,8 @@ end
 
 local function save()
   redis.call('SET', KEYS[1], cmsgpack.pack(account), 'PX', KEPT)
-  if now - account.touched > MINUTE then
-    account.touched = now
-    for i = 2, #KEYS do
-      redis.call('PEXPIRE', KEYS[i], KEPT)
-    end
+  for i = 2, #KEYS do
+    redis.call('PEXPIRE', KEYS[i], KEPT)
   end
 end
 
