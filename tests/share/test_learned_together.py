@@ -293,7 +293,7 @@ def test_a_limit_that_is_only_learned_is_bounded_for_all_and_has_a_way_back(
 
     job, kept = run(main())
     assert kept == [300, 300, 300]
-    assert 0.35 < job.passed(None, 210, 500) < 0.52  # at a keeper, less where tokens are found, too
+    assert 0.45 < job.passed(None, 210, 500) < 0.52
     assert job.refused(210, 500) < 0.01
     assert job.passed(None, 550, 650) > 0.85
 
