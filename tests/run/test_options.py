@@ -13,6 +13,7 @@ from xtremeflow.providers import PROVIDERS
 from xtremeflow.providers.joined import joined
 from xtremeflow.run.input.keys import Key, KeyProblem, check_base_url, find_key, is_loopback
 from xtremeflow.run.options import limits_of, parser, provider_of
+from xtremeflow.values.amounts import shown
 
 
 @pytest.mark.parametrize(
@@ -47,10 +48,10 @@ def test_a_deadline_may_be_a_moment() -> None:
 
 
 def test_amounts_and_durations_are_shown_rounded() -> None:
-    shown = [amounts.shown(value) for value in (0, 0.25, 5.9, 12, 13_210.4, 456_000, 2e6)]
-    assert shown == ["0", "0.25", "5.9", "12", "13.2k", "456k", "2M"]
-    shown = [amounts.duration(value) for value in (0, 3.21, 250, 59.99, 7500)]
-    assert shown == ["0.0 s", "3.2 s", "4 min 10 s", "60.0 s", "2 h 05 min"]
+    amount = [shown(value) for value in (0, 0.25, 5.9, 12, 13_210.4, 456_000, 2e6, -5e4)]
+    assert amount == ["0", "0.25", "5.9", "12", "13.2k", "456k", "2M", "-50k"]
+    time = [amounts.duration(value) for value in (0, 3.21, 250, 59.99, 7500)]
+    assert time == ["0.0 s", "3.2 s", "4 min 10 s", "60.0 s", "2 h 05 min"]
 
 
 @pytest.mark.parametrize(

@@ -313,8 +313,7 @@ def test_each_change_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) ->
         run(main())
     (record,) = caplog.records
     assert record.getMessage() == (
-        "Limit on tokens is now 60000/min, at once 60000: "
-        "the provider's answers say 60,000 per 60 s"
+        "Limit on tokens is now 60k/min, at once 60k: the provider's answers say 60,000 per 60 s"
     )
 
 

@@ -132,6 +132,8 @@ def test_controls_change_a_running_scheduler() -> None:
     said = controls.do({"action": "limit", "name": "tokens", "per": 60, "amount": 1200})
     assert said == "tokens: 1,200 in 60 s"
     assert scheduler.limits[0] == Limit("tokens", 1200, 60, capacity=120)
+    said = controls.do({"action": "limit", "name": "tokens", "per": 60, "amount": 2_000_000})
+    assert said == "tokens: 2,000,000 in 60 s"
     controls.do({"action": "pause", "scheduler": "default"})
     assert scheduler.is_paused
     controls.do({"action": "resume"})

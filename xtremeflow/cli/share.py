@@ -13,6 +13,7 @@ from xtremeflow.share.keeper import KeptShare
 from xtremeflow.share.member import clear, state_of
 from xtremeflow.share.outside import clear_kept, kept_state
 from xtremeflow.share.place import ShareError
+from xtremeflow.values.amounts import shown
 
 FAILED = 1
 
@@ -72,8 +73,8 @@ def _as_text(share: str, state: Mapping[str, Any]) -> str:
     lines = [f"{share}: {len(members)} {'member' if len(members) == 1 else 'members'}"]
     for limit in limits:
         lines.append(
-            f"  {limit['name']}: {limit['rate'] * limit['per']:g} in {limit['per']:g} s; "
-            f"{limit['level']:.6g} of {limit['capacity']:g} left, {limit['used']} used"
+            f"  {limit['name']}: {shown(limit['rate'] * limit['per'])} in {limit['per']:g} s; "
+            f"{shown(limit['level'])} of {shown(limit['capacity'])} left, {limit['used']:,} used"
             + (f"; learned: {limit['learned']}" if limit["learned"] else "")
         )
     if state["learned_by"] is not None:
@@ -89,7 +90,7 @@ def _as_text(share: str, state: Mapping[str, Any]) -> str:
         used = zip(limits, member["used"], strict=True)
         lines.append(
             f"  {_named(member)}: holds {member['held']}; "
-            + "; ".join(f"{units} {limit['name']} used" for limit, units in used)
+            + "; ".join(f"{units:,} {limit['name']} used" for limit, units in used)
             + _waiting(limits, member)
         )
     return "\n".join(lines)

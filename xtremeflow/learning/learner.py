@@ -32,6 +32,7 @@ from xtremeflow.learning.reading import (
 )
 from xtremeflow.learning.saved import NAMES, Learned, LearnedRate
 from xtremeflow.learning.told.follower import ToldFollower, Word
+from xtremeflow.values.amounts import shown
 from xtremeflow.values.limits import MINUTE, Limit
 
 __all__ = ["PLACES", "UNLIMITED", "Learner"]
@@ -425,9 +426,9 @@ class Learner:
         given = self._limits.given(index)
         place = index - len(self._limits.configured)
         logger.info(
-            "Limit on %s is now %.6g/min, at once %.6g: %s",
+            "Limit on %s is now %s/min, at once %s: %s",
             PLACES[place][0] if given is None else given.name,
-            MINUTE * rate,
-            capacity,
+            shown(MINUTE * rate),
+            shown(capacity),
             reason,
         )

@@ -44,6 +44,7 @@ from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.share.elsewhere import kept_share
 from xtremeflow.share.place import ShareError, path_of
+from xtremeflow.values.amounts import shown
 from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
 from xtremeflow.web.server import PageError, charts
@@ -381,9 +382,7 @@ async def _check_unchanged(source: Source, done: Done) -> None:
 
 
 def _greeting(job: Job, base_url: str) -> str:
-    limits = [
-        f"{amounts.shown(limit.amount)} {limit.name.replace('_', ' ')}/min" for limit in job.limits
-    ]
+    limits = [f"{shown(limit.amount)} {limit.name.replace('_', ' ')}/min" for limit in job.limits]
     if job.adapt is True and limits:
         limits[0] = f"at first {limits[0]}"
     elif job.adapt and not limits:

@@ -30,6 +30,8 @@ examples:
 
 A line of the input is a request of OpenAI's Batch format
   {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": {...}}
+or of Anthropic's
+  {"custom_id": "b", "params": {...}}
 or only its body
   {"model": "gpt-5-mini", "messages": [{"role": "user", "content": "Hello"}]}
 

@@ -142,7 +142,7 @@ class Sharing(Observing):
 
 def _described(belief: Belief, slots: int | None) -> str:
     parts = [
-        f"{amount:g} {name} in {per:g} s, {capacity:g} at once"
+        f"{amount:,.10g} {name} in {per:g} s, {capacity:,.10g} at once"
         for (name, amount, per, capacity), _ in belief.given
     ]
     parts += [] if slots is None else [f"{slots} at a time"]

@@ -96,7 +96,7 @@ class Controls:
             scheduler.set_limit(replace(limit, amount=amount, capacity=capacity))
         except (ValueError, OverflowError) as error:
             raise ControlError(str(error)) from None
-        return f"{name}: {amount:,.6g} in {limit.per:g} s"
+        return f"{name}: {amount:,.10g} in {limit.per:g} s"
 
 
 def learnable(scheduler: TaskScheduler) -> list[Limit]:

@@ -7,13 +7,14 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
-from xtremeflow.cli.amounts import counted, duration, shown
+from xtremeflow.cli.amounts import counted, duration
 from xtremeflow.learning.costs.estimates import Estimator
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.requests import BadLine, Json, fingerprint, parse
 from xtremeflow.run.job.oversize import Room, fitted
 from xtremeflow.run.job.shared_prefixes import SharedPrefixes
 from xtremeflow.run.output.results import Done
+from xtremeflow.values.amounts import shown
 from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
 

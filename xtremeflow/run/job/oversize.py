@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from xtremeflow.cli.amounts import shown
 from xtremeflow.learning.costs.estimates import Estimate
 from xtremeflow.scheduler.stats import LimitStats
+from xtremeflow.values.amounts import shown
 from xtremeflow.values.charges import BY_USAGE, ChargeRule
 
 _MINUTE = 60.0

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from xtremeflow.cli.amounts import duration, shown
+from xtremeflow.cli.amounts import duration
 from xtremeflow.run.views.monitor import Meter, Snapshot
 from xtremeflow.run.views.prefixes import described
 from xtremeflow.run.views.screen import Screen
@@ -22,6 +22,7 @@ from xtremeflow.run.views.view import (
     explained_concurrency,
     explained_share,
 )
+from xtremeflow.values.amounts import shown
 from xtremeflow.values.text import printable
 
 _BLOCKS = "▁▂▃▄▅▆▇█"

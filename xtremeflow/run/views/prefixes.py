@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from xtremeflow.cli.amounts import counted, duration, shown
+from xtremeflow.cli.amounts import counted, duration
 from xtremeflow.run.input.requests import Json
 from xtremeflow.scheduler.stats import PrefixStats
+from xtremeflow.values.amounts import shown
 
 _MILLION = 1_000_000  # tokens, for which prices are given
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from xtremeflow.cli.amounts import counted, duration, shown
+from xtremeflow.cli.amounts import counted, duration
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.views import prefixes
 from xtremeflow.run.views.view import explained, explained_concurrency
 from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, PrefixStats
+from xtremeflow.values.amounts import shown
 
 DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
 

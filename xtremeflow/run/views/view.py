@@ -8,11 +8,12 @@ import os
 import sys
 from typing import Any, Protocol
 
-from xtremeflow.cli.amounts import counted, duration, shown
+from xtremeflow.cli.amounts import counted, duration
 from xtremeflow.learning.learner import UNLIMITED
 from xtremeflow.run.views import prefixes
 from xtremeflow.run.views.monitor import Snapshot
 from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, ShareStats
+from xtremeflow.values.amounts import shown
 
 logger = logging.getLogger("xtremeflow.run")
 
