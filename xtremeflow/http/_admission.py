@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,6 +23,7 @@ from xtremeflow.http._usage import usage_in
 from xtremeflow.learning.costs.estimates import Estimate, embeds
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.values.charges import BY_USAGE
+from xtremeflow.values.limits import Cost
 from xtremeflow.values.usage import Usage
 
 #: Awaits a transfer.
@@ -74,22 +75,22 @@ class Admission:
 
     def priced(self, terms: CallTerms, url: str, body: Any) -> CallTerms:
         """Returns the terms with the likely cost of the request, if they do not state one."""
-        priority, timeout, cost, prefix, tokens, life = terms
-        if cost is not None:
+        if terms.estimate is not None:
             return terms
+        return terms._replace(estimate=self._cost(url, body))
+
+    def _cost(self, url: str, body: Any) -> Cost:
+        """Returns the likely cost of a request."""
         if body is None:
             body = b""
         if self._estimate is not None:
-            cost = self._estimate(url, body if isinstance(body, bytes) else bytes(body))
-            return CallTerms(priority, timeout, cost, prefix, tokens, life)
+            return self._estimate(url, body if isinstance(body, bytes) else bytes(body))
         model, most = _http.asked(body)
         if most is None and embeds(url):
             most = 0
         size = len(body)
         cost = self.scheduler._estimate(Estimate, model, size, most)
-        if cost is None:
-            cost = self.scheduler.estimate(size, model=model, most=most)
-        return CallTerms(priority, timeout, cost, prefix, tokens, life)
+        return self.scheduler.estimate(size, model=model, most=most) if cost is None else cost
 
     def admitted(self) -> bool:
         """Whether the running code belongs to a call of this scheduler, which has a slot
@@ -156,8 +157,15 @@ class Admission:
             send(first, request), self._terms_of, self._answered, wanted
         )
 
-    def _terms_of(self, wanted: _Wanted) -> CallTerms:
-        return self.priced(wanted.terms, wanted.request.url, wanted.request.body)
+    def _terms_of(
+        self, wanted: _Wanted
+    ) -> tuple[int, float | None, Cost, Hashable, int, float | None]:
+        """Returns the fields of the priced terms: a plain tuple, which costs a tenth of one with
+        names."""
+        priority, timeout, cost, prefix, tokens, life = wanted.terms
+        if cost is None:
+            cost = self._cost(wanted.request.url, wanted.request.body)
+        return priority, timeout, cost, prefix, tokens, life
 
     def _answered(
         self,

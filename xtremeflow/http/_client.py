@@ -30,7 +30,7 @@ from xtremeflow.http._streams import (
     ScheduledStreamContext,
     StreamContext,
 )
-from xtremeflow.http._terms import USUAL, CallTerms
+from xtremeflow.http._terms import USUAL, CallTerms, terms_of
 from xtremeflow.http._unscheduled import make_unscheduled
 from xtremeflow.http._upload import BodySource, uploading
 from xtremeflow.http._url import Params, checked_base, full_url, shown_url
@@ -209,7 +209,7 @@ class Client(Verbs):
         admission_timeout: Seconds,
         estimate: Cost | None,
     ) -> Coroutine[Any, Any, Response]:
-        terms = CallTerms(priority, admission_timeout, estimate)
+        terms = terms_of(priority, admission_timeout, estimate)
         transfer, request, source = self._made(
             method, url, json, content, headers, params, timeout, idle_timeout, connect_timeout,
             False, idempotent, terms,
@@ -316,7 +316,7 @@ class Client(Verbs):
         first event, or for up to 64 KB of the first JSON object or of an error, which may be a
         refusal. At its end the transfer ends, read or not. Redirects are not followed.
         """
-        terms = CallTerms(priority, admission_timeout, estimate)
+        terms = terms_of(priority, admission_timeout, estimate)
         transfer, request, source = self._made(
             _method(method), url, json, content, headers, params, timeout, idle_timeout,
             connect_timeout, True, idempotent, terms,

@@ -41,6 +41,14 @@ _LEAST, _MOST = -32_768, 32_767  # of priorities, as in the core
 
 USUAL = CallTerms()
 
+
+def terms_of(priority: int, timeout: float | None, estimate: Cost | None) -> CallTerms:
+    """Returns the terms of a call that joins no group."""
+    if timeout is None and estimate is None and type(priority) is int and priority == 0:
+        return USUAL  # nearly always; to make others takes longer than all else here
+    return CallTerms(priority, timeout, estimate)
+
+
 _around: ContextVar[CallTerms] = ContextVar("xtremeflow.http.admission", default=USUAL)
 
 
