@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kit.charges import RULES, World, is_bold, take_in
 
 from xtremeflow.answers.headers import Observation
-from xtremeflow.learning.costs.charges import BelievedRule, Charges
+from xtremeflow.learning.costs.charges import BelievedRule, Charges, _Calls
 from xtremeflow.values.charges import UNKNOWN, ChargeRule
 from xtremeflow.values.usage import Usage
 
@@ -248,3 +248,15 @@ def test_an_assumed_rule_that_is_contradicted_is_unlearned() -> None:
     belief = told_by(charged=50, used=50, most=100, assumed=OPENAI)
     assert belief.rule.settles is not False
     assert belief.rule != OPENAI
+
+
+# -- many calls -----------------------------------------------------------------------------------
+
+
+def test_calls_in_flight_are_counted_after_old_ones_are_forgotten() -> None:
+    """The more there are, the longer are the spans. The oldest that are forgotten have been sent
+    before others that have ended."""
+    calls = _Calls(None)
+    for at in range(20_000):  # each takes 64 s
+        calls.ended([(at, 1, 0, 1, 1, 1, 1)], [(at + 63.5, 1, 0, 1, 1, 1, 1)])
+    assert calls.in_flight(19_900.0) == 64

@@ -151,6 +151,7 @@ class _Events:
 
     def __init__(self) -> None:
         self.all: list[Parts] = []
+        self._forgotten = 0
 
     def add(self, parts: Iterable[Parts]) -> None:
         """Takes them in any order: of equal moments the one that was added first comes first."""
@@ -169,6 +170,10 @@ class _Events:
         """Returns the same, with those at the moment itself."""
         return bisect_right(self.all, at, key=_at)
 
+    def count(self, at: float) -> int:
+        """Returns the same, with those that are forgotten."""
+        return self._forgotten + self.until(at)
+
     def sums(self, first: int, last: int) -> tuple[int, ...]:
         """Returns the sums of the parts from index to index; negative if `last` is before
         `first`."""
@@ -180,7 +185,9 @@ class _Events:
         return tuple(map(sum, parts))
 
     def forget(self, before: float) -> None:
-        del self.all[: self.before(before)]
+        gone = self.before(before)
+        del self.all[:gone]
+        self._forgotten += gone
 
 
 # The moment at which an answer's rest was true: its own call's admission, or its arrival, before or
@@ -247,6 +254,10 @@ class _Calls:
             self._sent.forget(oldest)
             self._ended.forget(oldest)
 
+    def in_flight(self, at: float) -> int:
+        """Returns the number of calls that were in flight then."""
+        return self._sent.count(at) - self._ended.count(at)
+
     def judge(self) -> bool:
         """Lets all complete spans vote. Returns whether the rule has changed."""
         known = self._ended.all[-1][0] - _PATIENCE * self._duration
@@ -262,8 +273,7 @@ class _Calls:
 
     def _advance(self, track: _Track, telling: Telling) -> bool:
         """Ends the span of a track with that answer. Returns whether it has voted."""
-        sent, ended = (events.until(telling.received_at) for events in (self._sent, self._ended))
-        length = 1 + max(0, sent - ended) // _CROWD
+        length = 1 + max(0, self.in_flight(telling.received_at)) // _CROWD
         voted, looked = False, track.start is not None
         if track.start is not None:
             vote = self._vote(track.limit, track.start, telling)
