@@ -119,6 +119,13 @@ static xf_quota *place_of(xf_quotas *quotas, const xf_quota *like)
     return q;
 }
 
+/* Whether a field may be one of these, or the date. Most of a head are others. */
+static bool may_matter(const xf_field *f)
+{
+    const char first = *f->name | 0x20;
+    return first == 'x' || first == 'a' || first == 'd';
+}
+
 /* Finds the fields; the first of a name counts. */
 static bool find_fields(xf_quotas *quotas, const char *head, size_t size, xf_text *date)
 {
@@ -131,6 +138,10 @@ static bool find_fields(xf_quotas *quotas, const char *head, size_t size, xf_tex
             if (matters) {
                 return false;
             }
+            continue;
+        }
+        if (!may_matter(&f)) {
+            matters = false;
             continue;
         }
         xf_text value = trimmed(f.value, f.value_size);
@@ -167,15 +178,17 @@ typedef struct instants {
     xf_text said; /* as which `last` was written */
 } instants;
 
+/* Whether it is written as the instant that was read last. */
+static bool is_last(const instants *at, xf_text t)
+{
+    const size_t size = (size_t)(t.end - t.at);
+    return at->said.at != NULL && size == (size_t)(at->said.end - at->said.at) &&
+           !memcmp(t.at, at->said.at, size);
+}
+
 /* False: it has a form that is not known here. */
 static bool read_last(instants *at, xf_text t)
 {
-    size_t size = (size_t)(t.end - t.at);
-    bool is_first = at->said.at == NULL;
-    if (!is_first && size == (size_t)(at->said.end - at->said.at) &&
-        !memcmp(t.at, at->said.at, size)) {
-        return true;
-    }
     at->said = t;
     return xf_read_instant(t, &at->last);
 }
@@ -191,19 +204,21 @@ static bool read_date(instants *at)
 /* When the limit is whole again, in seconds after the answer. */
 static xf_reading read_reset(xf_text t, instants *at, double *reset, bool *is_bare)
 {
-    xf_reading reading = xf_read_duration(t, reset);
-    if (reading == XF_NOTHING || t.at == t.end) {
-        reading = xf_read_number(t, reset);
-        *is_bare = reading == XF_FOUND;
-    }
-    if (reading == XF_FOUND) {
-        return *reset < LONGEST ? XF_FOUND : XF_ODD;
-    }
-    if (reading == XF_ODD || t.at == t.end) {
-        return reading;
-    }
-    if (!read_last(at, t) || !read_date(at)) {
-        return XF_ODD; /* of the whole head */
+    if (!is_last(at, t)) {
+        xf_reading reading = xf_read_duration(t, reset);
+        if (reading == XF_NOTHING || t.at == t.end) {
+            reading = xf_read_number(t, reset);
+            *is_bare = reading == XF_FOUND;
+        }
+        if (reading == XF_FOUND) {
+            return *reset < LONGEST ? XF_FOUND : XF_ODD;
+        }
+        if (reading == XF_ODD || t.at == t.end) {
+            return reading;
+        }
+        if (!read_last(at, t) || !read_date(at)) {
+            return XF_ODD; /* of the whole head */
+        }
     }
     *reset = at->last - at->now;
     return *reset >= 0 ? XF_FOUND : XF_NOTHING;

@@ -27,17 +27,29 @@ static const char *past_blanks(const char *text, const char *end)
     return text;
 }
 
-/* Whether there is a server-sent event named "error". */
+/* Whether the line names a server-sent event "error". */
+static bool names_error_event(const char *line, const char *end)
+{
+    const size_t size = strlen("event:");
+    if ((size_t)(end - line) < size || memcmp(line, "event:", size) != 0) {
+        return false;
+    }
+    line += size;
+    const char *name = line < end && (*line == ' ' || *line == '\t') ? line + 1 : line;
+    const char *past = name + strlen("error");
+    return past < end && !memcmp(name, "error", strlen("error")) && past_blanks(past, end) > past;
+}
+
+/* Whether there is one, in any line. */
 static bool has_error_event(const char *text, const char *end)
 {
-    for (const char *p = text; (p = find(p, end, "event:")) != NULL;) {
-        bool begins_line = p == text || p[-1] == '\n';
-        p += strlen("event:");
-        const char *name = p < end && (*p == ' ' || *p == '\t') ? p + 1 : p;
-        const char *past = name + strlen("error");
-        if (begins_line && past < end && !memcmp(name, "error", strlen("error")) &&
-            past_blanks(past, end) > past) {
+    for (const char *line = text; line < end; line++) {
+        if (names_error_event(line, end)) {
             return true;
+        }
+        line = memchr(line, '\n', (size_t)(end - line));
+        if (line == NULL) {
+            break;
         }
     }
     return false;
