@@ -273,18 +273,22 @@ class Gauge(structseq[Any], tuple[float, float, float, float, tuple[Reading, ...
     @property
     def readings(self) -> tuple[Reading, ...]: ...
 
+_Flights: TypeAlias = tuple[list[float], list[float], list[int], list[int], list[int]]
+
 @final
-class Unread(structseq[Any], tuple[list[Flight], list[Spent]]):
-    """The answers that told nothing new since the last time."""
+class Unread(structseq[Any], tuple[_Flights, list[Spent]]):
+    """The answers that told nothing new since the last time; of their Flights the columns."""
 
     __match_args__: Final = ("flights", "spent")
 
     @property
-    def flights(self) -> list[Flight]: ...
+    def flights(self) -> _Flights: ...
     @property
     def spent(self) -> list[Spent]: ...
 
 _Parts: TypeAlias = tuple[float, int, int, int, int, int, int]
+_Tellings: TypeAlias = tuple[list[float], list[float], list[float], list[float | None]]
+_Uses: TypeAlias = tuple[list[int], list[int], list[int], list[int]]
 
 @final
 class Spent(
@@ -293,8 +297,8 @@ class Spent(
         str,
         list[_Parts],
         list[_Parts],
-        list[tuple[Any, list[Telling]]],
-        list[Used],
+        list[tuple[Any, _Tellings]],
+        _Uses,
         tuple[int, int, int],
     ],
 ):
@@ -309,41 +313,11 @@ class Spent(
     @property
     def ended(self) -> list[_Parts]: ...
     @property
-    def told(self) -> list[tuple[Any, list[Telling]]]: ...
+    def told(self) -> list[tuple[Any, _Tellings]]: ...
     @property
-    def doubtful(self) -> list[Used]: ...
+    def doubtful(self) -> _Uses: ...
     @property
     def withheld(self) -> tuple[int, int, int]: ...
-
-@final
-class Telling(structseq[Any], tuple[float, float, float, float | None]):
-    """What an answer has told of a limit: seconds on the loop's clock, and tokens."""
-
-    __match_args__: Final = ("sent_at", "received_at", "remaining", "reset")
-
-    @property
-    def sent_at(self) -> float: ...
-    @property
-    def received_at(self) -> float: ...
-    @property
-    def remaining(self) -> float: ...
-    @property
-    def reset(self) -> float | None: ...
-
-@final
-class Used(structseq[int], tuple[int, int, int, int]):
-    """The usage of a call, in tokens."""
-
-    __match_args__: Final = ("input", "output", "cached", "most")
-
-    @property
-    def input(self) -> int: ...
-    @property
-    def output(self) -> int: ...
-    @property
-    def cached(self) -> int: ...
-    @property
-    def most(self) -> int: ...
 
 @disjoint_base
 class Estimated:

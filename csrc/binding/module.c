@@ -102,8 +102,7 @@ static int add_records(PyObject *module, xf_module *st)
     } records[] = {
         {&st->flight_type, &xf_flight_desc},   {&st->gauge_type, &xf_gauge_desc},
         {&st->reading_type, &xf_reading_desc}, {&st->unread_type, &xf_unread_desc},
-        {&st->spent_type, &xf_spent_desc},     {&st->telling_type, &xf_telling_desc},
-        {&st->used_type, &xf_used_desc},       {&st->branch_type, &xf_branch_desc},
+        {&st->spent_type, &xf_spent_desc},     {&st->branch_type, &xf_branch_desc},
     };
     for (size_t i = 0; i < Py_ARRAY_LENGTH(records); i++) {
         *records[i].type = PyStructSequence_NewType(records[i].desc);
@@ -215,8 +214,6 @@ static int module_exec(PyObject *module)
     DO(typical_type)                                                                               \
     DO(unread_type)                                                                                \
     DO(spent_type)                                                                                 \
-    DO(telling_type)                                                                               \
-    DO(used_type)                                                                                  \
     DO(branch_type)                                                                                \
     DO(flight_type)                                                                                \
     DO(gauge_type)                                                                                 \

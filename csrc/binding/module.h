@@ -39,11 +39,11 @@ typedef struct xf_module {
     PyTypeObject *start_type;
     PyTypeObject *exchange_type;
     PyTypeObject *reported_type;
-    PyTypeObject *estimated_type, *typical_type;                       /* see estimate.h */
-    PyTypeObject *steps_type;                                          /* see steps.h */
-    PyTypeObject *flight_type, *gauge_type, *reading_type;             /* see observe.h */
-    PyTypeObject *unread_type, *spent_type, *telling_type, *used_type; /* unread.h */
-    PyTypeObject *branch_type;                                         /* see prefix.h */
+    PyTypeObject *estimated_type, *typical_type;           /* see estimate.h */
+    PyTypeObject *steps_type;                              /* see steps.h */
+    PyTypeObject *flight_type, *gauge_type, *reading_type; /* see observe.h */
+    PyTypeObject *unread_type, *spent_type;                /* unread.h */
+    PyTypeObject *branch_type;                             /* see prefix.h */
 
     PyObject *current_call;     /* the context variable */
     PyObject *reported;         /* the awaitable of report_token_usage(): always done */

@@ -14,7 +14,7 @@ from functools import partial
 from math import inf
 from typing import NamedTuple, TypeVar
 
-from xtremeflow._core import Flight, Gauge
+from xtremeflow._core import Gauge
 from xtremeflow.answers.answer import Answer
 from xtremeflow.answers.headers import observed
 from xtremeflow.answers.verdict import Meaning, Verdict
@@ -333,8 +333,8 @@ class Learner:
         """See `ToldFollower.caught_up`."""
         self._told.caught_up(index, remaining, reset)
 
-    def passed(self, flights: Iterable[Flight]) -> None:
-        """Takes in answers that told nothing new."""
+    def passed(self, flights: Iterable[tuple[float, float, int, int, int]]) -> None:
+        """Takes in answers that told nothing new, each by the fields of its Flight."""
         if self.slots is not None:
             crowded, answered = self._crowds.passed, self.slots.answered
             for now, dispatched, crowd, in_flight, waiting in flights:

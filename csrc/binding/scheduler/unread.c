@@ -5,7 +5,7 @@
 #include "binding/record.h"
 
 static PyStructSequence_Field unread_fields[] = {
-    {"flights", "a Flight of each answer, in their order"},
+    {"flights", "the columns of the answers' Flights, a list for each field, in their order"},
     {"spent", "a Spent of each model"},
     {NULL, NULL},
 };
@@ -14,25 +14,9 @@ static PyStructSequence_Field spent_fields[] = {
     {"model", "the model, or another key of calls that are charged alike"},
     {"sent", "the Parts of each call, by its dispatch, in the order of the answers"},
     {"ended", "the same, by its end"},
-    {"told", "a list of (what was told of a limit before, a list of Telling)"},
-    {"doubtful", "a Used of each call that may have cost less than it was charged here"},
+    {"told", "a list of (what was told of a limit before, the columns of Tellings)"},
+    {"doubtful", "the columns of the Used of calls that may have cost less than was charged here"},
     {"withheld", "by how much all of them together, by unit"},
-    {NULL, NULL},
-};
-
-static PyStructSequence_Field telling_fields[] = {
-    {"sent_at", "when its request was sent, in seconds on the loop's clock"},
-    {"received_at", "when the answer's head came, on the same clock"},
-    {"remaining", "tokens that are left"},
-    {"reset", "seconds until none are used; None: not said"},
-    {NULL, NULL},
-};
-
-static PyStructSequence_Field used_fields[] = {
-    {"input", "tokens"},
-    {"output", "tokens"},
-    {"cached", "tokens of the input"},
-    {"most", "tokens that the answer could have had"},
     {NULL, NULL},
 };
 
@@ -40,10 +24,6 @@ PyStructSequence_Desc xf_unread_desc = {"xtremeflow._core.Unread", "What _unread
                                         unread_fields, 2};
 PyStructSequence_Desc xf_spent_desc = {"xtremeflow._core.Spent",
                                        "Calls of a model that were settled.", spent_fields, 6};
-PyStructSequence_Desc xf_telling_desc = {"xtremeflow._core.Telling",
-                                         "What an answer has told of a limit.", telling_fields, 4};
-PyStructSequence_Desc xf_used_desc = {"xtremeflow._core.Used", "The usage of a call.", used_fields,
-                                      4};
 
 /* ---- the list ---- */
 
@@ -104,21 +84,48 @@ static int append(PyObject *list, PyObject *item)
     return r;
 }
 
-static PyObject *flight_of(xf_module *st, const xf_unread *u)
+/* A tuple of `n` empty lists: the columns of a table. A record for each row would take most of the
+   time in which the learner is told of it. */
+static PyObject *columns_new(Py_ssize_t n)
 {
-    PyObject *const fields[] = {
+    PyObject *columns = PyTuple_New(n);
+    for (Py_ssize_t i = 0; columns != NULL && i < n; i++) {
+        PyObject *column = PyList_New(0);
+        if (column != NULL) {
+            PyTuple_SET_ITEM(columns, i, column);
+        } else {
+            Py_CLEAR(columns);
+        }
+    }
+    return columns;
+}
+
+/* Appends a row of new references, one for each column, which it takes over. -1 with an error set,
+   also where one is NULL. */
+static int append_row(PyObject *columns, PyObject *const *row)
+{
+    int r = 0;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(columns); i++) {
+        r |= append(PyTuple_GET_ITEM(columns, i), row[i]);
+    }
+    return r;
+}
+
+static int append_flight(PyObject *flights, const xf_unread *u)
+{
+    PyObject *const row[] = {
         PyFloat_FromDouble(seconds(u->now)), PyFloat_FromDouble(seconds(u->dispatched)),
         PyLong_FromUnsignedLong(u->crowd),   PyLong_FromUnsignedLong(u->in_flight),
         PyLong_FromUnsignedLong(u->waiting),
     };
-    return xf_record_new(st->flight_type, fields, Py_ARRAY_LENGTH(fields));
+    return append_row(flights, row);
 }
 
-static PyObject *flights_of(xf_module *st, const xf_unread_list *list)
+static PyObject *flights_of(const xf_unread_list *list)
 {
-    PyObject *flights = PyList_New(0);
+    PyObject *flights = columns_new(5);
     for (size_t i = 0; flights != NULL && i < list->count; i++) {
-        if (list->items[i].is_flight && append(flights, flight_of(st, &list->items[i])) < 0) {
+        if (list->items[i].is_flight && append_flight(flights, &list->items[i]) < 0) {
             Py_CLEAR(flights);
         }
     }
@@ -167,30 +174,30 @@ static PyObject *parts_at(PyObject *parts, int64_t at)
     return other;
 }
 
-static PyObject *used_of(xf_module *st, const xf_used *used)
+static int append_used(PyObject *doubtful, const xf_used *used)
 {
-    PyObject *const fields[] = {
+    PyObject *const row[] = {
         PyLong_FromLongLong(used->input),
         PyLong_FromLongLong(used->output),
         PyLong_FromLongLong(used->cached),
         PyLong_FromLongLong(used->most),
     };
-    return xf_record_new(st->used_type, fields, Py_ARRAY_LENGTH(fields));
+    return append_row(doubtful, row);
 }
 
-static PyObject *telling_of(xf_module *st, const xf_unread *u, const xf_telling *t)
+static int append_telling(PyObject *tellings, const xf_unread *u, const xf_telling *t)
 {
-    PyObject *const fields[] = {
+    PyObject *const row[] = {
         PyFloat_FromDouble(seconds(u->sent_at)),
         PyFloat_FromDouble(seconds(u->received_at)),
         PyFloat_FromDouble(t->remaining),
         t->reset < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(t->reset),
     };
-    return xf_record_new(st->telling_type, fields, Py_ARRAY_LENGTH(fields));
+    return append_row(tellings, row);
 }
 
-/* The list of what was told of that limit; made at the end of `told` if need be. Borrowed, or NULL
-   with an error set. */
+/* The columns of what was told of that limit; made at the end of `told` if need be. Borrowed, or
+   NULL with an error set. */
 static PyObject *tellings(PyObject *told, PyObject *limit)
 {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(told); i++) {
@@ -199,11 +206,11 @@ static PyObject *tellings(PyObject *told, PyObject *limit)
             return PyTuple_GET_ITEM(pair, 1);
         }
     }
-    PyObject *list = PyList_New(0);
-    PyObject *pair = list == NULL ? NULL : PyTuple_Pack(2, limit, list);
+    PyObject *columns = columns_new(4);
+    PyObject *pair = columns == NULL ? NULL : PyTuple_Pack(2, limit, columns);
     const int r = append(told, pair);
-    Py_XDECREF(list);
-    return r < 0 ? NULL : list; /* the pair has it */
+    Py_XDECREF(columns);
+    return r < 0 ? NULL : columns; /* the pair has it */
 }
 
 /* Of the calls of one model, while it is gathered. */
@@ -213,11 +220,11 @@ typedef struct gathered {
 } gathered;
 
 /* Adds what the answer tells of its model. -1 with an error set. */
-static int gather(xf_module *st, const xf_unread *u, gathered *g)
+static int gather(const xf_unread *u, gathered *g)
 {
     for (int i = 0; i < u->n_told; i++) {
-        PyObject *list = tellings(g->told, u->told[i].limit);
-        if (list == NULL || append(list, telling_of(st, u, &u->told[i])) < 0) {
+        PyObject *columns = tellings(g->told, u->told[i].limit);
+        if (columns == NULL || append_telling(columns, u, &u->told[i]) < 0) {
             return -1;
         }
     }
@@ -233,7 +240,7 @@ static int gather(xf_module *st, const xf_unread *u, gathered *g)
         is_doubtful |= u->withheld[unit] > 0;
         g->withheld[unit] += u->withheld[unit];
     }
-    return is_doubtful ? append(g->doubtful, used_of(st, &u->used)) : 0;
+    return is_doubtful ? append_used(g->doubtful, &u->used) : 0;
 }
 
 /* The Spent of the model of list->items[first], of this and the later answers; their models are
@@ -241,12 +248,12 @@ static int gather(xf_module *st, const xf_unread *u, gathered *g)
 static PyObject *spent_of(xf_module *st, xf_unread_list *list, size_t first)
 {
     PyObject *model = Py_NewRef(list->items[first].model);
-    gathered g = {PyList_New(0), PyList_New(0), PyList_New(0), PyList_New(0), {0}};
+    gathered g = {PyList_New(0), PyList_New(0), PyList_New(0), columns_new(4), {0}};
     bool is_whole = g.sent != NULL && g.ended != NULL && g.told != NULL && g.doubtful != NULL;
     for (size_t i = first; is_whole && i < list->count; i++) {
         xf_unread *u = &list->items[i];
         if (u->model != NULL && (u->model == model || PyUnicode_Compare(u->model, model) == 0)) {
-            is_whole = gather(st, u, &g) == 0;
+            is_whole = gather(u, &g) == 0;
             Py_CLEAR(u->model);
         }
     }
@@ -279,7 +286,7 @@ PyObject *xf_unread_fetch(xf_module *st, xf_unread_list *list)
 {
     xf_unread_list fetched = *list; /* more may come while the records are made */
     *list = (xf_unread_list){NULL, 0, 0};
-    PyObject *const fields[] = {flights_of(st, &fetched), all_spent(st, &fetched)};
+    PyObject *const fields[] = {flights_of(&fetched), all_spent(st, &fetched)};
     PyObject *unread = xf_record_new(st->unread_type, fields, Py_ARRAY_LENGTH(fields));
     xf_unread_free(&fetched);
     return unread;

@@ -7,7 +7,7 @@
 #include "core/charge.h"
 #include "net/observation.h"
 
-extern PyStructSequence_Desc xf_unread_desc, xf_spent_desc, xf_telling_desc, xf_used_desc;
+extern PyStructSequence_Desc xf_unread_desc, xf_spent_desc;
 
 /* The rest of one limit on tokens, as an answer has told it. */
 typedef struct xf_telling {

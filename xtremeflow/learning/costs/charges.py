@@ -14,14 +14,12 @@ from __future__ import annotations
 import logging
 import math
 from bisect import bisect_left, bisect_right
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from operator import attrgetter, itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
-from xtremeflow._core import Telling
 from xtremeflow.answers.headers import Observation
 from xtremeflow.values.charges import ADMISSIONS, UNITS, UNKNOWN, ChargeRule
 from xtremeflow.values.limits import MINUTE
@@ -69,6 +67,25 @@ class BelievedRule:
     answers: int = 0
 
 
+class Telling(NamedTuple):
+    """The rest of a limit on tokens, as an answer has told it.
+
+    sent_at, received_at  when its request was sent and its head came, in seconds of any one clock
+    remaining             tokens that are left
+    reset                 seconds until none are used; None: not said
+    """
+
+    sent_at: float
+    received_at: float
+    remaining: float
+    reset: float | None
+
+
+# The same as a plain tuple: most are passed over, and to name their fields takes the longest.
+TellingRow = tuple[float, float, float, float | None]
+_received_at: Callable[[TellingRow], float] = itemgetter(1)
+
+
 class Charges:
     """The beliefs by model, or by any other key of calls that share a limit and a rule."""
 
@@ -103,15 +120,14 @@ class Charges:
             if left is None or observation.name not in UNITS:
                 continue
             if observation.per in (None, MINUTE):
-                telling = Telling((sent_at, received_at, left, observation.reset))
-                self.left(key, observation, [telling])
+                self.left(key, observation, [(sent_at, received_at, left, observation.reset)])
 
-    def left(self, key: str, limit: Observation, tellings: Iterable[Telling]) -> None:
+    def left(self, key: str, limit: Observation, told: Iterable[TellingRow]) -> None:
         """Takes the rests that answers have told of a limit on tokens per minute."""
         calls = self._keys.get(key)
         if calls is None:
             calls = self._keys[key] = _Calls(self._assumed)
-        calls.told(limit, tellings)
+        calls.told(limit, told)
 
     def ended(self, key: str, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
         """Takes the usage of an ended call whose answer could have had `most` tokens."""
@@ -205,9 +221,34 @@ class _Track:
     """One limit, and the answers that have not voted yet."""
 
     limit: Observation
-    waiting: deque[Telling] = field(default_factory=lambda: deque[Telling](maxlen=_KEPT))
+    waiting: list[TellingRow] = field(default_factory=list[TellingRow])
     start: Telling | None = None
     left: int = 0  # further answers until the span's end
+
+    def wait(self, told: Iterable[TellingRow]) -> None:
+        """Notes answers."""
+        self.waiting += told
+        self._pass_over()
+        del self.waiting[:-_KEPT]
+
+    def next(self, until: float) -> Telling | None:
+        """Returns the answer at the span's end, if it was received until then; a next call returns
+        one behind it."""
+        if not self.waiting or _received_at(self.waiting[0]) > until:
+            return None
+        self.left -= 1
+        return Telling._make(self.waiting.pop(0))
+
+    def begin(self, start: Telling | None, length: int) -> None:
+        """Begins a span of so many answers, or a pause without a start."""
+        self.start, self.left = start, length
+        self._pass_over()
+
+    def _pass_over(self) -> None:
+        """Drops the answers before the span's end."""
+        gone = min(max(0, self.left - 1), len(self.waiting))
+        self.left -= gone
+        del self.waiting[:gone]
 
 
 class _Calls:
@@ -230,7 +271,7 @@ class _Calls:
         belief = self.belief
         return f"{belief.rule} ({belief.confidence:.0%} sure after {belief.answers} answers)"
 
-    def told(self, limit: Observation, tellings: Iterable[Telling]) -> None:
+    def told(self, limit: Observation, told: Iterable[TellingRow]) -> None:
         track = self.tracks.get(limit.name)
         if (
             track is None
@@ -238,7 +279,7 @@ class _Calls:
             or track.limit.window != limit.window
         ):
             track = self.tracks[limit.name] = _Track(limit)
-        track.waiting.extend(tellings)
+        track.wait(told)
 
     def ended(self, sent: Sequence[Parts], ended: Sequence[Parts]) -> None:
         self._sent.add(sent)
@@ -263,12 +304,8 @@ class _Calls:
         known = self._ended.all[-1][0] - _PATIENCE * self._duration
         voted = False
         for track in self.tracks.values():
-            waiting = track.waiting
-            while waiting and waiting[0].received_at <= known:
-                telling = waiting.popleft()
-                track.left -= 1
-                if track.left <= 0:
-                    voted |= self._advance(track, telling)
+            while (telling := track.next(known)) is not None:
+                voted |= self._advance(track, telling)
         return voted and self._conclude()
 
     def _advance(self, track: _Track, telling: Telling) -> bool:
@@ -286,9 +323,9 @@ class _Calls:
                 voted = True
         self._looks += looked
         if looked and self._looks > (_OPEN if self.belief.rule.settles is None else _ENOUGH):
-            track.start, track.left = None, _RARELY * length
+            track.begin(None, _RARELY * length)
         else:
-            track.start, track.left = telling, length
+            track.begin(telling, length)
         return voted
 
     def _vote(self, limit: Observation, a: Telling, b: Telling) -> list[float] | None:

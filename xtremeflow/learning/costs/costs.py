@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
-from xtremeflow._core import Spent, Typical, Used
+from xtremeflow._core import Spent, Typical
 from xtremeflow.answers.headers import Observation
 from xtremeflow.learning.costs.charges import LIKELY, BelievedRule, Charges
 from xtremeflow.learning.costs.estimates import Estimate, Estimator, model_of
@@ -17,6 +17,9 @@ from xtremeflow.values.usage import Usage
 
 _NOTHING: Amounts = dict.fromkeys(UNITS, 0)
 _DOUBTFUL = 4096  # calls kept until their cost is known
+# Tokens of a call: input, output, the cached ones of the input, and those that the answer could
+# have had.
+Used = tuple[int, int, int, int]
 
 
 class Ascertained(NamedTuple):
@@ -180,7 +183,7 @@ class Costs:
         ascertained = self._ascertained(model, rule)
         amounts, withheld = _doubted(rule, usage, most)
         if withheld is not _NOTHING and any(withheld.values()):
-            used = Used((usage.input, usage.output, usage.cached, most))
+            used = (usage.input, usage.output, usage.cached, most)
             self._doubt(model, rule, [used], withheld)
         return Settlement(amounts, withheld, ascertained)
 
@@ -206,16 +209,16 @@ class Costs:
         """Calls of a model were settled whose answers told nothing new, and the estimator knows.
         It is the same as told() and settled() for each, in less time."""
         charges, model = self._charges, spent.model
-        for limit, tellings in spent.told:
-            charges.left(model, limit, tellings)
+        for limit, columns in spent.told:
+            charges.left(model, limit, zip(*columns, strict=True))
         if not spent.sent:
             return
         charges.note(model, spent.sent, spent.ended)
-        if spent.doubtful:
+        if any(spent.withheld):
             rule = self._foretold[model].rule
             assert rule is not None
             withheld = dict(zip(UNITS, spent.withheld, strict=True))
-            self._doubt(model, rule, spent.doubtful, withheld)
+            self._doubt(model, rule, zip(*spent.doubtful, strict=True), withheld)
         charges.judge(model)
 
     def _doubt(
