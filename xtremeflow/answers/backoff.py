@@ -96,15 +96,7 @@ def auto_backoff(
     )
 
     def decorator(func: Any, /) -> Any:
-        if type(func) in (staticmethod, classmethod):
-            return func.__class__(decorator(func.__func__))
-        # A plain function may return a coroutine; a class or generator function never does.
-        if not callable(func) or isinstance(func, type) or inspect.isgeneratorfunction(func):
-            raise TypeError(
-                f"auto_backoff decorates async functions and async generators, not {func!r}"
-            )
-        wrap = _wrap_generator if _is_generator(func) else _wrap_function
-        return wrap(func, repetition)
+        return _decorated(func, repetition)
 
     return decorator
 
@@ -305,6 +297,18 @@ def _seconds(name: str, value: object) -> float:
     if seconds > 1e9:  # 30 years, which is within the core's clock of 64 bits of ns
         raise ValueError(f"{name} must be 1e9 seconds or less, got {value!r}")
     return seconds
+
+
+def _decorated(func: Any, repetition: _Repetition) -> Any:
+    if type(func) in (staticmethod, classmethod):
+        return func.__class__(_decorated(func.__func__, repetition))
+    # A plain function may return a coroutine; a class or generator function never does.
+    if not callable(func) or isinstance(func, type) or inspect.isgeneratorfunction(func):
+        raise TypeError(
+            f"auto_backoff decorates async functions and async generators, not {func!r}"
+        )
+    wrap = _wrap_generator if _is_generator(func) else _wrap_function
+    return wrap(func, repetition)
 
 
 def _is_generator(func: Callable[..., Any]) -> bool:
