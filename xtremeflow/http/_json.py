@@ -1,7 +1,8 @@
 """JSON by the fastest library that is installed: orjson, else msgspec, else the standard one.
 
 They differ where JSON ends: orjson and msgspec write null for a NaN and refuse whole numbers above
-64 bits, and the standard library reads what they refuse. Here they all do the same.
+64 bits, and the standard library reads what they refuse. Here they all do the same with the values
+that JSON has. Of others, such as a datetime or a dataclass, each encodes those that it knows.
 """
 
 from __future__ import annotations
