@@ -49,7 +49,11 @@ def test_bad_rates_are_refused_by_name(argument: str, value: Any) -> None:
         ({"max_tokens": 5}, TypeError, "unexpected keyword argument 'max_tokens'"),
         ({"burst_ratio": -1}, ValueError, "burst_ratio must be a number, 0 or more, got -1"),
         ({"burst_ratio": None}, TypeError, "burst_ratio must be a number, 0 or more, got None"),
-        ({"limits": [5]}, TypeError, "a limit must be a Limit object, got 5"),
+        (
+            {"limits": [5]},
+            TypeError,
+            "limits must be a list of Limit objects, but one .* is 5",
+        ),
         ({"limits": Limit("x", 1)}, TypeError, "limits must be a list of Limit objects, got Limit"),
         ({"limits": None}, TypeError, "limits must be a list of Limit objects, got None"),
         ({"limits": [Limit("x", 1e30)]}, ValueError, "cannot be kept"),

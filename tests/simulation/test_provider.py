@@ -356,6 +356,13 @@ def test_bad_settings_are_refused():
         SimulatedProvider(charge="all")
     with pytest.raises(ValueError, match=r"TokenBucket\(token.*counts what is never charged"):
         SimulatedProvider([TokenBucket("token", 1)])
+    for limits, told in ((5, "got 5"), ([5], "but one of them is 5")):
+        with pytest.raises(TypeError, match=f"limits must be a list of Enforcer objects, {told}"):
+            SimulatedProvider(limits)
+    with pytest.raises(TypeError, match="quirks must be a Quirks, got 5"):
+        SimulatedProvider(quirks=5)
+    with pytest.raises(TypeError, match="latency must be a LatencyModel, or draw as one, got 5"):
+        SimulatedProvider(latency=5)
     with pytest.raises(ValueError, match="jitter must be a number, 0 or more, got -1"):
         LatencyModel(jitter=-1)
     with pytest.raises(TypeError, match="jitter must be a number, 0 or more, got '1'"):

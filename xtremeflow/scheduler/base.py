@@ -19,9 +19,9 @@ from xtremeflow.scheduler.observing import UNSHOWN
 from xtremeflow.scheduler.semaphore import Semaphore
 from xtremeflow.scheduler.stats import Stats, stats_from
 from xtremeflow.share.keeper import KeptShare
-from xtremeflow.values.arguments import check_number
+from xtremeflow.values.arguments import check_list, check_number
 from xtremeflow.values.charges import UNITS
-from xtremeflow.values.limits import Limit, listed
+from xtremeflow.values.limits import Limit
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -68,7 +68,7 @@ class TaskScheduler(Limiting):
             raise ValueError("learned is of use with adapt=True or adapt='bounded' only")
         before = Learned() if learned is None else restored(learned)
         self._burst_ratio = burst_ratio
-        self._limits = listed(limits)
+        self._limits: list[Limit] = list(check_list("limits", limits, Limit))
         self._adapt: Adapt = adapt
         self._learning = RLock()  # held by the thread that works with these two
         self._learner: Learner | None = None

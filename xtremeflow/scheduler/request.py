@@ -8,7 +8,8 @@ from typing import Any
 from xtremeflow.learning.belief import Adapt
 from xtremeflow.scheduler.rate_limit import RateLimitScheduler, rate
 from xtremeflow.share.keeper import KeptShare
-from xtremeflow.values.limits import Limit, listed
+from xtremeflow.values.arguments import check_list
+from xtremeflow.values.limits import Limit
 
 
 class RequestRateScheduler(RateLimitScheduler):
@@ -50,7 +51,7 @@ class RequestRateScheduler(RateLimitScheduler):
                 *rate("max_rps", "requests", max_rps, 1.0),
                 *rate("max_rpm", "requests", max_rpm, 60.0),
                 *rate("max_tpm", "tokens", max_tpm, 60.0),
-                *listed(limits),
+                *check_list("limits", limits, Limit),
             ],
             adapt=adapt,
             learned=learned,

@@ -10,7 +10,8 @@ from xtremeflow.learning.belief import Adapt
 from xtremeflow.scheduler.rate_limit import rate
 from xtremeflow.scheduler.request import RequestRateScheduler
 from xtremeflow.share.keeper import KeptShare
-from xtremeflow.values.limits import Limit, listed
+from xtremeflow.values.arguments import check_list
+from xtremeflow.values.limits import Limit
 
 __all__ = ["TokenRateScheduler", "report_token_usage"]
 
@@ -56,7 +57,7 @@ class TokenRateScheduler(RequestRateScheduler):
             burst_ratio,
             max_rpm=max_rpm,
             max_tpm=max_tpm,
-            limits=[*rate("max_tps", "tokens", max_tps, 1.0), *listed(limits)],
+            limits=[*rate("max_tps", "tokens", max_tps, 1.0), *check_list("limits", limits, Limit)],
             adapt=adapt,
             learned=learned,
             share=share,

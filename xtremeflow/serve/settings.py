@@ -11,6 +11,7 @@ from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.profiles import PROFILES
 from xtremeflow.simulation.latency import LatencyModel
 from xtremeflow.simulation.quirks import Quirks
+from xtremeflow.values.arguments import check_int, check_kind, check_list, check_number
 
 
 @dataclass(frozen=True)
@@ -58,19 +59,21 @@ class Settings:
         if self.profile not in PROFILES:
             known = ", ".join(PROFILES)
             raise ValueError(f"profile must be one of {known}, got {self.profile!r}")
+        check_kind("limits", self.limits, Mapping)
         PROFILES[self.profile].amounts(self.limits)
+        check_kind("latency", self.latency, LatencyModel)
+        check_kind("quirks", self.quirks, Quirks)
+        check_list("faults", self.faults, Fault)
+        if isinstance(self.only_models, str):  # whose letters would be the models
+            raise TypeError(f"only_models must be a list of names, got {self.only_models!r}")
         for name in ("speed", "keep_alive"):
-            value = getattr(self, name)
-            if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} must be finite and above 0, got {value!r}")
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), zero=False)
         for name in ("output_tokens", "output_spread"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must be finite and not negative, got {value!r}")
+            check_number(name, getattr(self, name), zero=True)
         for name in ("tokens_per_event", "credit", "batch", "cache_room"):
-            value = getattr(self, name)
-            if value is not None and (type(value) is not int or value < 1):
-                raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+            if getattr(self, name) is not None:
+                check_int(name, getattr(self, name), 1)
 
     @property
     def minute(self) -> float:

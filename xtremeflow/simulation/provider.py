@@ -21,6 +21,7 @@ from xtremeflow.simulation.clock import Clock, clock_of
 from xtremeflow.simulation.enforcers import NANOSECONDS, Enforcer
 from xtremeflow.simulation.latency import Latency, LatencyModel, LatencySource
 from xtremeflow.simulation.quirks import Door, Quirks, Reason
+from xtremeflow.values.arguments import check_kind, check_list
 
 NO_QUIRKS = Quirks()
 
@@ -217,8 +218,11 @@ class SimulatedProvider:
             if charge not in CHARGES:
                 raise ValueError(f"charge must be one of {', '.join(CHARGES)}, got {charge!r}")
             charge = CHARGES[charge]
+        check_kind("quirks", quirks, Quirks)
+        if latency is not None and not hasattr(latency, "draw"):
+            raise TypeError(f"latency must be a LatencyModel, or draw as one, got {latency!r}")
         self._charge = charge
-        self._limits = tuple(limits)
+        self._limits: tuple[Enforcer, ...] = check_list("limits", limits, Enforcer)
         units = charge(CallRequest(0, 0))
         for limit in self._limits:
             if limit.unit not in units:

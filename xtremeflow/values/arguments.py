@@ -6,6 +6,25 @@ import math
 import operator
 from collections.abc import AsyncIterable, Iterable
 from numbers import Integral, Real
+from typing import Any
+
+
+def check_kind(name: str, value: object, kind: type) -> None:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} must be a {kind.__name__}, got {value!r}")
+
+
+def check_list(name: str, value: Any, kind: type) -> tuple[Any, ...]:
+    """Returns what is in an iterable of one kind of objects. Raises TypeError."""
+    objects = f"a list of {kind.__name__} objects"
+    values: Iterable[Any] = value
+    if not isinstance(value, Iterable):
+        raise TypeError(f"{name} must be {objects}, got {value!r}")
+    listed = tuple(values)
+    for each in listed:
+        if not isinstance(each, kind):
+            raise TypeError(f"{name} must be {objects}, but one of them is {each!r}")
+    return listed
 
 
 def check_callable(name: str, value: object, allowed: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -60,10 +60,3 @@ class Limit:
     def rate(self) -> float:
         """The rate in units per second."""
         return self.amount / self.per
-
-
-def listed(limits: Iterable[Limit]) -> list[Limit]:
-    """Returns the limits of an argument ``limits``. Raises TypeError."""
-    if not isinstance(limits, Iterable):
-        raise TypeError(f"limits must be a list of Limit objects, got {limits!r}")
-    return list(limits)

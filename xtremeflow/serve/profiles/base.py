@@ -31,6 +31,7 @@ from xtremeflow.simulation.enforcers import (
     TokenBucket,
 )
 from xtremeflow.simulation.provider import RateLimitError, RequestTooLargeError
+from xtremeflow.values.arguments import check_int
 
 Quotas = Mapping[str, int | None]
 
@@ -237,8 +238,8 @@ class Profile(ABC):
             if name not in self.quotas:
                 known = ", ".join(self.quotas)
                 raise ValueError(f"{self.title} has no limit {name!r}; it has {known}")
-            if amount is not None and amount < 1:
-                raise ValueError(f"{name} must be at least 1, got {amount!r}")
+            if amount is not None:
+                check_int(name, amount, 1)
         amounts = {**self.quotas, **overrides}
         return {name: amount for name, amount in amounts.items() if amount is not None}
 
