@@ -11,7 +11,8 @@ ROW = re.compile(r"^\| `(\w+)` \| `([\w/]+)` \| (.+?) \| (.+?) \| (.+?) \| (.+?)
 
 
 def constants(module: Path) -> dict[tuple[str, str], str]:
-    """The numbers that a module names at its top, as they are written there."""
+    """The numbers that a module names at its top, as they are written there. Those that follow
+    from others are no constants of their own."""
     found: dict[tuple[str, str], str] = {}
     of = str(module.relative_to(LEARNING).with_suffix(""))
     for node in ast.parse(module.read_text("utf-8")).body:
@@ -24,7 +25,9 @@ def constants(module: Path) -> dict[tuple[str, str], str]:
         found |= {
             (name.id, of): ast.unparse(value)
             for name, value in pairs
-            if isinstance(name, ast.Name) and isinstance(value, kinds)
+            if isinstance(name, ast.Name)
+            and isinstance(value, kinds)
+            and not any(isinstance(part, ast.Name) for part in ast.walk(value))
         }
     return found
 

@@ -17,7 +17,7 @@ from xtremeflow import Limit, RetryException, TokenRateScheduler, auto_backoff
 from xtremeflow._core import Gauge, Reading
 from xtremeflow.learning.belief import Belief, belief_from, text_of
 from xtremeflow.learning.rates.finder import RateFinder
-from xtremeflow.learning.rates.state import restore, told
+from xtremeflow.learning.rates.state import taken_over, told
 from xtremeflow.learning.reading import Limits
 from xtremeflow.scheduler.account import Believed, SharedAccount
 from xtremeflow.testing import (
@@ -409,24 +409,26 @@ GAUGE = Gauge((5.0, 4.0, 0.0, 0.25, (Reading((9, 1, 1.0, 0.5, 1, 0.0)),) * 6))
 
 def test_a_belief_is_told_and_taken_over_on_any_clock() -> None:
     one, other = finder(), finder()
-    one._control.refused(3.0, 2.0, 40.0, 1.0, 5.0, unlikely=False)
-    one._bank.known(0, 10.0, 0.1)
-    one.suspects[0].rate = 10.0
+    one._found.control.refused(3.0, 2.0, 40.0, 1.0, 5.0, unlikely=False)
+    one._found.bank.known(0, 10.0, 0.1)
+    one._found.rates[0] = 10.0
     state = json.loads(json.dumps(one.state(GAUGE, ahead=100.0)))
     other.restore(state, GAUGE, ahead=60.0)  # a clock that is 40 s ahead of the first one's
-    assert (other._control._heard, other._control._first) == (43.0, 42.0)
-    assert (other._control.is_closed, other.suspects[0].rate) == (True, 10.0)
+    control = other._found.control
+    assert (control._heard, control._first) == (43.0, 42.0)
+    assert (control.is_closed, other._found.rates[0]) == (True, 10.0)
     assert other.state(GAUGE, ahead=60.0) == state
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"rates": [[1.0, 1.0]]},
+        {"rates": [1.0]},
         {"refused": [1.0, "x", 1.0, 1.0]},
-        {"guesses": [4]},
+        {"guessed": [4, True, True, True]},
         {"seconds": None},
-        {"parts": []},
+        {"seconds": float("nan")},
+        {"control": []},
     ],
 )
 def test_a_belief_that_makes_no_sense_changes_nothing(change: dict[str, Any]) -> None:
@@ -440,9 +442,9 @@ def test_a_belief_that_makes_no_sense_changes_nothing(change: dict[str, Any]) ->
 @pytest.mark.parametrize("value", [None, [], 1.5, "x", {"rates": 3}])
 def test_a_part_is_none_of_another_kind(value: object) -> None:
     one = finder()
-    state = told(one._bank, 0.0)
-    with pytest.raises(ValueError, match=r"cannot be|models"):
-        restore(one._bank, {**state, "_models": value}, 0.0)
+    state = told(one._found.bank, 0.0)
+    with pytest.raises(ValueError, match="cannot be"):
+        taken_over(one._found.bank, {**state, "_models": value}, 0.0)
 
 
 @pytest.mark.parametrize(

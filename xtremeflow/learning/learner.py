@@ -98,10 +98,8 @@ class Learner:
                 core, self._limits, self._most, self._free, self._told.pace, self._say
             )
             self._finder.begin(self._given(), before.rates)
-            if before.rates:
-                if before.concurrency is None:
-                    self.slots.open()
-                self._finder.resume(before.rates)
+            if before.rates and before.concurrency is None:
+                self.slots.open()
             self._let_in()
         if not self.hear():
             self._confer()
@@ -200,9 +198,7 @@ class Learner:
     @property
     def _found(self) -> frozenset[int]:
         """The indices of limits that were found from refusals."""
-        finder = self._finder
-        culprits = [] if finder is None else [finder.suspects[i] for i in finder.culprits]
-        return frozenset(suspect.index for suspect in culprits)
+        return frozenset() if self._finder is None else self._finder.limits
 
     def _take_over(self, account: SharedBelief, belief: Belief) -> bool:
         limits = self._limits
@@ -296,11 +292,8 @@ class Learner:
         self.hear()
         if answer.followed is not None:
             return
-        finder = self._finder
-        doubted = frozenset[int]()
-        if finder is not None and finder.culprits and self._told:
-            doubted = frozenset(finder.suspects[i].index for i in finder.culprits)
         was_told = bool(self._told)
+        doubted = self._found if was_told else frozenset[int]()
         answer.followed = self._told.follow(
             observed(answer), answer.sent_at, answer.received_at, doubted
         )
@@ -317,7 +310,7 @@ class Learner:
         """Returns the words of an answer that tells nothing new; None if it may be anything."""
         finder, slots = self._finder, self.slots
         words = self._told.expected()
-        if words is None or (finder is not None and finder.culprits and self._told):
+        if words is None or (self._found and self._told):
             return None
         return Expected(
             tuple(words),

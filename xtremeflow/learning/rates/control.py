@@ -17,14 +17,15 @@ from __future__ import annotations
 from enum import Enum
 
 from xtremeflow.learning.rates.noise import Noise
+from xtremeflow.learning.rates.state import Knowledge
 
-DEEP, SHALLOW = (0.3, 0.15), (0.1, 0.05)  # dips: until the limit is identified, and then
-GROWTH = 0.1  # by this part of the rate the pace has grown beyond it in another stretch
+DEEP = 0.3  # of the rate: the dip after a refusal, half of it after the next one, and so on,
+SHALLOW = DEEP / 3  # once the limit is identified, and as far the pace grows in another stretch
+DUE = 0.97  # of the rate: a refusal at a lower pace was not foretold
 DOUBLING = 2.5  # s in which the pace doubles where nothing is known
-SHORTEST, LONGEST = 15.0, 300.0  # s of the stretch
+SHORTEST = 15.0  # s of the stretch, at least
 BUDGET = 0.006  # the share of the calls that tests may have refused
-DUE = 0.97  # of the rate: a refusal at a lower pace is none that was foretold
-PATIENCE, MOST_PATIENCE = 1.0, 8.0  # s between two tries while nothing passes: at first, at most
+PATIENCE = 1.0  # s between two tries while nothing passes, at first; then up to eight times that
 
 
 class Refusal(Enum):
@@ -36,7 +37,7 @@ class Refusal(Enum):
     STILL = "nothing has passed since"
 
 
-class Control:
+class Control(Knowledge):
     """The control of the pace. Times are in seconds on any one clock."""
 
     TIMES = ("_first", "_last", "_heard", "_heard_before")
@@ -47,9 +48,7 @@ class Control:
         """Whether nothing is known of the rate but that it may be higher."""
         self.is_closed = False
         """Whether nothing has passed since the last episode began."""
-        self.wait: float | None = None
-        """Seconds that the call that was just refused is to wait; None: for its turn."""
-        self._depth = DEEP[0]
+        self._depth = DEEP
         self._stretch = SHORTEST
         self._ahead = 0.0
         # Of the last episode:
@@ -68,12 +67,12 @@ class Control:
         if self.is_searching:
             return float(2.0 ** min(seconds / DOUBLING, 30.0))
         x = (seconds + self._ahead) / self._stretch - 1.0
-        return 1.0 + (self._depth if x < 0 else GROWTH) * x * x * x
+        return 1.0 + (self._depth if x < 0 else SHALLOW) * x * x * x
 
     def know(self) -> None:
         """Begins with a known rate."""
         self.is_searching = False
-        self._depth, self._ahead, self.episodes = SHALLOW[0], SHORTEST, 1
+        self._depth, self._ahead, self.episodes = SHALLOW, SHORTEST, 1
 
     def refused(
         self,
@@ -84,36 +83,35 @@ class Control:
         told: float | None,
         *,
         unlikely: bool,
-    ) -> Refusal:
-        """Takes a refusal. Returns its kind.
+    ) -> tuple[Refusal, float | None]:
+        """Takes a refusal. Returns its kind, and the seconds that the call is to wait; None: for
+        its turn.
 
         calls     calls admitted before it
         seconds   time after the last episode
         told      the wait that the provider tells
         unlikely  whether the provider's headers speak against a limit
         """
-        self.wait = told
         if sent_at <= self._heard:
             self._refused += 1
-            return Refusal.SAME
+            return Refusal.SAME, told
         if self.is_closed:
             self._hear(now)
             self._tries += 1
             self._last = sent_at
-            patience = min(self._patience * 2.0 ** min(self._tries - 2, 10), MOST_PATIENCE)
-            self.wait = max(told or 0.0, patience)
-            return Refusal.STILL
+            patience = min(self._patience * 2.0 ** min(self._tries - 2, 3), 8 * PATIENCE)
+            return Refusal.STILL, max(told or 0.0, patience)
         factor = self.factor(seconds)
         is_due = factor >= DUE and not self.is_searching
         is_sign = self._noise.refused(calls, is_due=is_due)
         is_enough = is_due and not self._noise.is_known
         if told is None and not is_sign and (unlikely or not is_enough):
-            return Refusal.CHANCE
+            return Refusal.CHANCE, told
         self._hear(now)
         self._plan(calls, factor)
         self.is_closed, self._tries = True, 1
         self._first = self._last = sent_at
-        return Refusal.EPISODE
+        return Refusal.EPISODE, told
 
     def passed(self, sent_at: float) -> float | None:
         """Takes the pass of a call sent at `sent_at`. If that ends an episode, returns the seconds
@@ -129,9 +127,8 @@ class Control:
 
     def dip(self, span: float, *, identified: bool) -> None:
         """Begins below a rate that a model with that span has found."""
-        if span < LONGEST:  # a window follows the pace only as it slides
-            self._stretch = max(self._stretch, span / 2)
-        self._depth = (SHALLOW if identified else DEEP)[self.episodes % 2]
+        self._stretch = max(self._stretch, span / 2)  # a window follows the pace as it slides
+        self._depth = (SHALLOW if identified else DEEP) / (1 + self.episodes % 2)
         self._ahead = 0.0
         self.is_searching = False
 
@@ -145,6 +142,6 @@ class Control:
         change = 0.7  # the belief is wrong: test sooner
         if not self.is_searching and DUE <= factor <= 1.0 + 2 * self._depth:
             change = min(max(share / BUDGET, change), 1.6)
-        self._stretch = min(max(change * self._stretch, SHORTEST), LONGEST)
+        self._stretch = max(change * self._stretch, SHORTEST)
         self.episodes += 1
         self._began_with, self._refused = calls, 0

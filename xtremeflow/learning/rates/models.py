@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from math import inf, sqrt
 
 from xtremeflow.learning.ledger import Ledger
+from xtremeflow.learning.rates.state import Knowledge
 from xtremeflow.values.limits import MINUTE, ByLimit
 
 LEARN = 0.4  # the weight of the latest refusal in a model's error
@@ -51,7 +52,7 @@ KINDS = (Kind(1.0, slides=False), Kind(10.0, slides=False), BUCKET, Kind(10.0, s
 
 
 @dataclass
-class Rate:
+class Rate(Knowledge):
     """The rate of a unit, as found so far.
 
     rate   units per second; 0: nothing yet
@@ -76,7 +77,7 @@ class Rate:
         self.doubt = min(1.0, max(DRIFT, other.doubt * sqrt(weight)))
 
 
-class Model:
+class Model(Knowledge):
     """A kind of limit, and what follows from it for each unit."""
 
     def __init__(self, kind: Kind, units: int) -> None:
@@ -86,8 +87,6 @@ class Model:
         """By how much more than by chance it differs from refusal to refusal."""
         self.tries = 0
         """The refusals that it had a rate for, whether this was right or not."""
-        self.cause: int | None = None
-        """The unit that the last refusal was for, as it says."""
 
     def says(
         self, i: int, time: float, amount: float, anchor: tuple[float, float], past: Ledger
@@ -139,7 +138,7 @@ class Model:
         return self.error + untried + least + USUAL * KINDS.index(self.kind)
 
 
-class Bank:
+class Bank(Knowledge):
     """All models."""
 
     TIMES = ("_anchored_at",)
@@ -151,13 +150,13 @@ class Bank:
         self._costs: Sequence[float] = (0.0,) * units
         self.blame = [UNTRIED] * units
         """How often lately a refusal was for that unit, from 0 to 1."""
-        self._units: list[int] = []
+        self._paid = [False] * units  # those that the last refusal may have been for
 
     def known(self, i: int, rate: float, doubt: float) -> None:
         """Begins with a bucket of that rate."""
         model = self._models[KINDS.index(BUCKET)]
         model.rates[i], model.tries = Rate(rate, doubt), 1
-        self._units = [*self._units, i]
+        self._paid[i] = True
 
     def told(self, i: int, rate: float) -> None:
         """Begins with a rate that is told or given. The bucket may hold less than that says."""
@@ -172,7 +171,8 @@ class Bank:
         since, then = time, amounts
         if self._anchored_at >= 0:
             since, then = self._anchored_at, self._anchor
-        self._units = list(units)
+        self._paid = [i in units for i in range(len(self._paid))]
+        causes: list[int | None] = []
         for model in self._models:
             is_new = time - since >= min(model.kind.span, MINUTE) / 2 or not model.kind.slides
             said: dict[int, Rate] = {}
@@ -181,11 +181,11 @@ class Bank:
                 if rate > 0 and (is_new or model.rates[i].rate == 0):
                     doubt = (costs[i] + self._costs[i]) / (2 * basis)
                     said[i] = Rate(rate, min(1.0, doubt))
-            model.cause = model.refused(said)
-        best = self.best
-        if best.cause is not None:
+            causes.append(model.refused(said))
+        cause = causes[self._models.index(self.best)]
+        if cause is not None:
             for i in units:
-                self.blame[i] += LEARN * ((i == best.cause) - self.blame[i])
+                self.blame[i] += LEARN * ((i == cause) - self.blame[i])
         self._anchored_at, self._anchor, self._costs = time, amounts, costs
 
     def still_empty(self, time: float, amounts: ByLimit) -> None:
@@ -208,16 +208,7 @@ class Bank:
         return self._models[1]
 
     @property
-    def is_sound(self) -> bool:
-        """Whether its numbers are of as many units as it has, as those of a stranger may not be."""
-        count = len(self.blame)
-        units = (isinstance(i, int) and 0 <= i < count for i in self._units)
-        return all(units) and all(
-            len(row) == count
-            for row in (self._anchor, self._costs, *(model.rates for model in self._models))
-        )
-
-    @property
     def best(self) -> Model:
         """The one that errs the least."""
-        return min(self._models, key=lambda model: model.doubt(self._units))
+        units = [i for i, paid in enumerate(self._paid) if paid]
+        return min(self._models, key=lambda model: model.doubt(units))

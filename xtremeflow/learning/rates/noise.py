@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from math import factorial
 
+from xtremeflow.learning.rates.state import Knowledge
+
 CLOSE = 8  # calls: two refusals within these have a reason, as long as no share is known
 UNLIKELY = 0.0003  # a probability
 MOST = 8  # refusals that are looked at together
@@ -16,7 +18,7 @@ KNOWN = 2  # refusals for no reason: so many show their share
 MEMORY = 2000.0  # calls after which one counts half; a longer stretch between refusals is as long
 
 
-class Noise:
+class Noise(Knowledge):
     """Takes refusals."""
 
     def __init__(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from math import inf
 
 from xtremeflow.learning.rates.control import PATIENCE
+from xtremeflow.learning.rates.state import Knowledge
 
 LATELY = 5.0  # s
 GROWTH = 0.2  # the part of the latest use, until a refusal
@@ -18,7 +19,7 @@ LESS = 0.8  # times that part, after each further refusal
 BACK = 0.9  # of the latest use: the pace after a refusal
 
 
-class Ramp:
+class Ramp(Knowledge):
     """Decides the highest pace, in calls per second. Times are in seconds on any one clock."""
 
     TIMES = ("_grown_at", "_heard")

@@ -1,9 +1,6 @@
 """The knowledge of a part of the learner, as plain values that another process can take over.
 
-A part is an object whose attributes are numbers, None, rows of numbers, and other parts. The
-attributes that its class names in TIMES are instants of the scheduler's clock. They are told on a
-clock that is `ahead` seconds ahead of it. Values from another process are not trusted: they must
-be of the kind that the part has.
+Values from another process are not trusted: they must have the shape that the part has.
 """
 
 from __future__ import annotations
@@ -11,105 +8,66 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from copy import copy
 from typing import Any, cast
 
-from xtremeflow.learning.rates.models import Kind
-
 State = dict[str, Any]
+ROWS = (list, tuple, deque)
+Values = Sequence[Any]
 DIGITS = 10  # of a number; 2e-10 of it are lost
 
 
-def told(part: Any, ahead: float) -> Any:
+class Knowledge:
+    """Numbers, rows of numbers, and other knowledge, as attributes. Those that are named in TIMES
+    are instants of the scheduler's clock. They are told on a clock that is `ahead` seconds ahead of
+    it. Attributes of other types never change, and are not told."""
+
+    TIMES: tuple[str, ...] = ()
+
+
+def told(value: Any, ahead: float) -> Any:
     """Returns the value of a part, or of one of its attributes."""
-    if part is None or isinstance(part, (bool, int)):
-        return part
-    if isinstance(part, float):
-        return float(f"{part:.{DIGITS}g}")
-    if isinstance(part, (list, tuple, deque)):
-        return [told(each, ahead) for each in cast("Sequence[Any]", part)]
-    times = getattr(part, "TIMES", ())
-    return {
-        name: round(value + ahead, 6) if name in times else told(value, ahead)
-        for name, value in _attributes(part).items()
-        if not isinstance(value, Kind)
-    }
+    if isinstance(value, Knowledge):
+        return {
+            name: round(own + ahead, 6) if name in value.TIMES else told(own, ahead)
+            for name, own in _attributes(value).items()
+        }
+    if isinstance(value, ROWS):
+        return [told(each, ahead) for each in cast("Values", value)]
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
-def _attributes(part: object) -> dict[str, Any]:
-    return vars(part)
+def _attributes(part: Knowledge) -> dict[str, Any]:
+    kinds = (Knowledge, int, float, *ROWS)
+    return {name: own for name, own in vars(part).items() if isinstance(own, kinds)}
 
 
-def restore(part: Any, state: object, ahead: float) -> None:
-    """Gives a new part the value that `told` has returned.
+def taken_over(own: Any, value: Any, ahead: float) -> Any:
+    """Returns a part like `own`, or an attribute, with the value that `told` has returned.
 
     Raises:
         ValueError: It is the value of something else.
     """
-    if not isinstance(state, dict):
-        raise ValueError(f"{type(part).__name__} cannot be {state!r}")
-    values, times = cast("State", state), getattr(part, "TIMES", ())
-    for name, own in _attributes(part).items():
-        if isinstance(own, Kind):
-            continue
-        value = values.get(name)
-        if name in times:
-            setattr(part, name, _number(value) - ahead)
-        elif hasattr(own, "__dict__"):
-            restore(own, value, ahead)
-        elif isinstance(own, (list, tuple, deque)):
-            setattr(part, name, _row(own, value, ahead))
-        elif own is None:
-            setattr(part, name, None if value is None else _number(value))
-        else:
-            setattr(part, name, _like(own, value))
+    if isinstance(own, (int, float)) and isinstance(value, (int, float)):
+        is_alike = isinstance(own, float) or type(value) is type(own)
+        if is_alike and not math.isnan(value):
+            return type(own)(value)
+    if isinstance(own, Knowledge) and isinstance(value, dict):
+        part, values = copy(own), cast("State", value)
+        for name, each in _attributes(own).items():
+            found = taken_over(each, values.get(name), ahead)
+            setattr(part, name, found - ahead if name in own.TIMES else found)
+        return part
+    if isinstance(own, ROWS) and isinstance(value, list):
+        return _row(cast("Values", own), cast("Values", value), ahead)
+    raise ValueError(f"{own!r} cannot be {value!r}")
 
 
-def _row(own: Any, value: object, ahead: float) -> Any:
-    if own and hasattr(own[0], "__dict__"):
-        for part, each in zip(own, items(value, len(own)), strict=True):
-            restore(part, each, ahead)
-        return own
-    kept = [_like(own[0], each) if own else _number(each) for each in _list(value)]
+def _row(own: Values, values: Values, ahead: float) -> Values:
+    """Returns a row of as many values; a queue of numbers may have any length."""
     if isinstance(own, deque):
-        return deque(kept, maxlen=cast("deque[float]", own).maxlen)
-    return type(own)(kept)
-
-
-def items(value: object, count: int) -> list[Any]:
-    """Returns a list of so many items. Raises ValueError for anything else."""
-    found = _list(value)
-    if len(found) != count:
-        raise ValueError(f"a list of {count} cannot be {value!r}")
-    return found
-
-
-def _list(value: object) -> list[Any]:
-    if not isinstance(value, list):
-        raise ValueError(f"a list cannot be {value!r}")
-    return [*cast("Sequence[Any]", value)]
-
-
-def numbers(value: object, rows: int, count: int) -> list[list[float]]:
-    """Returns so many rows of `count` numbers. Raises ValueError for anything else."""
-    return [[_number(each) for each in items(row, count)] for row in items(value, rows)]
-
-
-def indices(value: object, count: int) -> list[int]:
-    """Returns a list of indices below `count`. Raises ValueError for anything else."""
-    found = _list(value)
-    if not all(isinstance(each, int) and each in range(count) for each in found):
-        raise ValueError(f"indices cannot be {value!r}")
-    return found
-
-
-def _like(own: Any, value: object) -> Any:
-    """Returns it as a number of the same type."""
-    if isinstance(own, int) and not isinstance(value, int):
-        raise ValueError(f"a whole number cannot be {value!r}")
-    return type(own)(_number(value))
-
-
-def _number(value: object) -> float:
-    if isinstance(value, (bool, int, float)) and not math.isnan(value):
-        return value
-    raise ValueError(f"a number cannot be {value!r}")
+        return deque((taken_over(0.0, value, ahead) for value in values), own.maxlen)
+    if len(own) != len(values):
+        raise ValueError(f"{own!r} cannot be {values!r}")
+    row = (taken_over(each, value, ahead) for each, value in zip(own, values, strict=True))
+    return tuple(row) if isinstance(own, tuple) else list(row)
