@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections import deque
 
 REMEMBERED, FEWEST = 256, 16  # calls that passed
-HIGH = 0.95  # rank: of all that passed, the share sent with fewer in flight
 SAME = 0.05  # by this share, and one call, the numbers of a row may differ
+HIGH = 1.0 - SAME  # rank: of all that passed, the share sent with fewer in flight
 CONVINCING = 4  # refusals in a row
 
 

@@ -4,11 +4,11 @@ Such a server refuses no call, or only late: the calls that exceed its batch wai
 longer. The time of an answer depends mainly on its length, so a mean says little of waiting. But a
 wait is added to every answer, also to the shortest. So the delay of the quick answers, compared
 with the quickest so far, is the wait. The wait times the answers per second is the number of calls
-that wait (Little's law, https://doi.org/10.1287/opre.9.3.383). A slower server, or longer answers,
-draw the quick answers and the median apart, which a wait does not.
+that wait (Little's law, https://doi.org/10.1287/opre.9.3.383).
 
 Fewer calls must not cost throughput. So each step down is a trial. If quick answers do not come
-sooner after it, or fewer come per second, no calls had waited, and the step is undone.
+sooner after it, or fewer come per second, no calls had waited: the server has become slower, or the
+answers longer. Then the step is undone.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from dataclasses import dataclass
 WINDOW = 64  # answers of a window, at least,
 TURNS = 2  # and at least so many for each call in flight
 QUICK = 0.1  # the share of the answers that are quicker than a quick one
-ENOUGH, MANY = 0.1, 0.2  # waiting calls, as a share of those in flight
-DRAWN = 1.75  # times as far apart: the answers have changed
+MANY = 0.2  # waiting calls, as a share of those in flight; half of them are enough
 DEEPEST = 0.25  # the largest step down, as a share of the calls in flight
 LOOK = 8  # windows until a step down without need; then twice as many, and so on
 
@@ -31,7 +30,6 @@ class _Window:
     now: float
     size: int  # calls in flight when the last of them was sent
     quick: float  # s: the time of a quick answer
-    spread: float  # s: by how much the median is longer
     rate: float  # answers per second, those to earlier calls included
 
 
@@ -61,7 +59,6 @@ class Knee:
         self.waiting = 0.0
         """How many calls seem to wait at the server."""
         self._base: float | None = None  # s: a quick answer without a wait
-        self._spread = 0.0  # s: the spread then
         self._trial: _Trial | None = None
         self._windows = 0  # since the last look
         self._look = LOOK
@@ -93,21 +90,19 @@ class Knee:
         if len(latencies) < self._wanted or now <= self._began:
             return False
         latencies.sort()
-        quick, middling = latencies[int(QUICK * len(latencies))], latencies[len(latencies) // 2]
+        quick = latencies[int(QUICK * len(latencies))]
         rate = (len(latencies) - 1 + self._others) / (now - self._began)
         latencies.clear()
-        return self._judge(_Window(now, crowd, quick, middling - quick, rate), in_flight)
+        return self._judge(_Window(now, crowd, quick, rate), in_flight)
 
     def _judge(self, window: _Window, in_flight: int) -> bool:
         size, quick = window.size, window.quick
-        if in_flight <= size and self._base is not None:  # while calls become more, waits differ
-            self._draw(window.spread)
         trial, self._trial = self._trial, None
         if trial is not None and not trial.is_quicker(window):
             self.cap, self._base = trial.cap, trial.before.quick
             return False
         if self._base is None or quick < self._base:
-            self._base, self._spread = quick, self._spread or window.spread
+            self._base = quick
         if trial is not None and trial.costs(window):
             self.cap = trial.before.size
             return False
@@ -119,23 +114,16 @@ class Knee:
                 # No more for now. The effect of fewer calls shows when the number is constant.
                 self._limit(window.now, in_flight)
             else:
-                self._step_down(window, min(share - ENOUGH, DEEPEST))
+                self._step_down(window, min(share - MANY / 2, DEEPEST))
             return True
         if self._windows >= self._look and size > 4:
             self._windows, self._look = 0, 2 * self._look
             self._step_down(window, DEEPEST)
-        elif share < ENOUGH:
+        elif share < MANY / 2:
             self._base += (quick - self._base) / 16
-            self._spread += (window.spread - self._spread) / 16
             if self.cap is not None:
                 self.cap = max(self.cap, size + max(1, size // 8))
         return False
-
-    def _draw(self, spread: float) -> None:
-        assert self._base is not None
-        if 0 < self._spread * DRAWN < spread:
-            self._base *= spread / self._spread
-            self._spread = spread
 
     def _step_down(self, window: _Window, share: float) -> None:
         self._trial = _Trial(self.cap, window)

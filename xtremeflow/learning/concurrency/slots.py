@@ -18,12 +18,13 @@ FIRST_CALLS = 8  # in flight, until more is known
 SOON, LATE = 8, 256  # answers for each refusal that tests may cost: at first, and later
 CALM = 8.0  # s after a cut without tests
 DEBT = 3.0  # refusals beyond the budget that later answers make up for
-DELAY = 0.125  # s until a refusal arrives, as assumed before the first one
-SLOW = 1.0  # s: the most that counts
+SLOW = 1.0  # s: the most that counts of the time until a refusal arrives
 SLACK = 4  # calls, see _slack
-# The confidence, from 0 to 1, that the number in flight is limited: at first; what a refusal at the
-# usual number adds, and one at another takes off.
-ASSUMED, ALIKE, OTHER = 0.5, 0.1, 0.2
+# The confidence, from 0 to 1, that the number in flight is limited: what a refusal at the usual
+# number adds, one at another takes off, and it begins with.
+ALIKE = 0.1
+OTHER = 2 * ALIKE
+ASSUMED = 5 * ALIKE
 
 
 class Slots:
@@ -55,7 +56,7 @@ class Slots:
         self._unanswered = 0  # of these since the last answer
         self._before: tuple[int, int | None] = (first, None)  # edge and refused_at before it
         # Measures of the provider:
-        self._delay = DELAY
+        self._delay = 0.0  # s until a refusal arrives
         self._rate = 0.0  # answers per second, lately
         self._answered_at: float | None = None
         # Whether it is still concurrency:
