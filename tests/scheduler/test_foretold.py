@@ -13,7 +13,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from xtremeflow import Limit, TaskScheduler
@@ -249,8 +249,12 @@ MAKERS: dict[str, Any] = {
 
 
 async def feed(fed: Fed, style: Any, answers: list[Any], by_usage: bool) -> list[Any]:
+    """Returns the books after each two calls, until answers show how calls are charged. The call of
+    such an answer may be charged like those before it, and is put right as they are."""
+    costs = fed.scheduler._costs
     if by_usage:
         fed.scheduler.charge_by(BY_USAGE)
+    rule = costs.rule("m")
     books = []
     for at in range(0, len(answers), 2):  # two at a time
         calls = [
@@ -258,6 +262,8 @@ async def feed(fed: Fed, style: Any, answers: list[Any], by_usage: bool) -> list
             for size, seconds, left, kind in answers[at : at + 2]
         ]
         await asyncio.gather(*calls)
+        if costs.rule("m") != rule:
+            break
         books.append(rounded(fed.books()))
     return books
 
@@ -265,6 +271,16 @@ async def feed(fed: Fed, style: Any, answers: list[Any], by_usage: bool) -> list
 @pytest.mark.parametrize("maker", MAKERS)
 @pytest.mark.parametrize("style", STYLES)
 @settings(max_examples=25)
+@example(
+    answers=[(size, 2, 1.0, "fine") for size in (0, 1, 0, 1, 0, 1)] + [(0, 48, 1.0, "fine")],
+    by_usage=False,
+    is_streamed=True,
+)
+@example(
+    answers=[(size, 1, 1.0, "fine") for size in (0, 1, 329, 0, 198, 0)] + [(1, 36, 1.0, "fine")],
+    by_usage=False,
+    is_streamed=True,
+)
 @given(answers=ANSWERS, by_usage=st.booleans(), is_streamed=st.booleans())
 def test_all_is_as_if_python_had_looked(
     maker: str, style: Any, answers: list[Any], by_usage: bool, is_streamed: bool

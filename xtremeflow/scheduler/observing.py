@@ -17,7 +17,7 @@ from xtremeflow.answers.table import judged
 from xtremeflow.answers.usage import usage_of
 from xtremeflow.answers.verdict import PASSED, Meaning, Verdict
 from xtremeflow.learning.belief import Adapt, Belief
-from xtremeflow.learning.costs.costs import Costs
+from xtremeflow.learning.costs.costs import Ascertained, Costs
 from xtremeflow.learning.costs.estimates import Estimate, Estimator
 from xtremeflow.learning.learner import Expected, Learner
 from xtremeflow.learning.saved import Learned, saved
@@ -181,8 +181,14 @@ class Observing(Mapped):
             if self._learner is not None:
                 self._learner.passed(zip(*unread.flights, strict=True))
             for spent in unread.spent:
-                self._costs.caught_up(spent)
+                self._put_right(self._costs.caught_up(spent))
                 self._hand_over(spent.model)
+
+    def _put_right(self, ascertained: Mapping[str, Ascertained]) -> None:
+        """Refunds what turned out to have been charged too much."""
+        for index, name in self._on_tokens:
+            if name in ascertained:
+                self._ascertain(index, **ascertained[name]._asdict())
 
     def _hand_over(self, model: str) -> None:
         """Tells the native part what a model's calls cost, if that has changed."""
@@ -234,9 +240,8 @@ class Observing(Mapped):
             call._read(used.cached, used.written, by.admits_cached_free)
             settled = self._costs.settled(key, estimate, used, sent_at, self._now(), rule)
             report_token_usage({unit: settled.amounts[unit] for unit in self._units}).close()
+            self._put_right(settled.ascertained)
             for index, name in self._on_tokens:
-                if name in settled.ascertained:
-                    self._ascertain(index, **settled.ascertained[name]._asdict())
                 if settled.withheld[name]:
                     self._withhold(index, settled.withheld[name])
             self._hand_over(key)

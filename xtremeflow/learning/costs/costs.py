@@ -75,15 +75,19 @@ class _Doubtful:
         self.withheld = _plus(self.withheld, withheld)
 
     def judge(self, rule: ChargeRule) -> Amounts:
-        """Returns the truth about the calls, now that the rule is known."""
+        """Returns the truth about the calls, now that the rule is known, and keeps those that are
+        still in doubt."""
         due = dict.fromkeys(UNITS, 0)
         self.withheld = dict.fromkeys(UNITS, 0)
-        for *tokens, most in self.calls:
+        calls, self.calls = self.calls, deque[Used](maxlen=_DOUBTFUL)
+        for used in calls:
+            *tokens, most = used
             usage = Usage(*tokens)
             before = self.rule.settled(usage, most)
             now, withheld = _doubted(rule, usage, most)
             due = {unit: due[unit] + max(0, before[unit] - now[unit]) for unit in due}
-            self.withheld = _plus(self.withheld, withheld)
+            if any(withheld.values()):
+                self.add([used], withheld)
         self.rule = rule
         return due
 
@@ -205,14 +209,15 @@ class Costs:
         """Makes each model's tariff count as changed."""
         self._foretold.clear()
 
-    def caught_up(self, spent: Spent) -> None:
+    def caught_up(self, spent: Spent) -> Mapping[str, Ascertained]:
         """Calls of a model were settled whose answers told nothing new, and the estimator knows.
-        It is the same as told() and settled() for each, in less time."""
+        It is the same as told() and settled() for each, in less time. Returns the truth about
+        earlier calls, where it became known."""
         charges, model = self._charges, spent.model
         for limit, columns in spent.told:
             charges.left(model, limit, zip(*columns, strict=True))
         if not spent.sent:
-            return
+            return {}
         charges.note(model, spent.sent, spent.ended)
         if any(spent.withheld):
             rule = self._foretold[model].rule
@@ -220,6 +225,7 @@ class Costs:
             withheld = dict(zip(UNITS, spent.withheld, strict=True))
             self._doubt(model, rule, zip(*spent.doubtful, strict=True), withheld)
         charges.judge(model)
+        return self._ascertained(model, self.rule(model))
 
     def _doubt(
         self, model: str, rule: ChargeRule, calls: Iterable[Used], withheld: Amounts
@@ -238,7 +244,7 @@ class Costs:
         before = self._withheld()
         due = doubtful.judge(rule)
         after = self._withheld()
-        if rule.is_known:
+        if not doubtful.calls:
             del self._doubtful[model]
         return {unit: Ascertained(before[unit], due[unit], after[unit]) for unit in UNITS}
 
