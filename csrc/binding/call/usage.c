@@ -50,7 +50,11 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
         Py_DECREF(number);
     }
     /* A complex number, or an array, looks like a number until it is converted. */
-    if (!is_number || (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError))) {
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError)) {
+        PyErr_Clear(); /* the value's own repr may be called below */
+        is_number = false;
+    }
+    if (!is_number) {
         set_error(PyExc_TypeError, what, key,
                   key != NULL ? "a number" : "a number or a mapping of limit names to numbers",
                   value);
