@@ -29,12 +29,11 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
     PyObject *number = NULL;
     int overflow = 0;
     int64_t result = -1;
-    bool is_number = true;
     if (PyLong_CheckExact(value)) {
         number = Py_NewRef(value);
     } else if (PyIndex_Check(value)) {
         number = PyNumber_Index(value);
-    } else if (PyNumber_Check(value)) {
+    } else {
         double d = PyFloat_AsDouble(value);
         if (key != NULL && d > 0 && d < 1) {
             set_error(PyExc_ValueError, what, key,
@@ -42,19 +41,13 @@ static int64_t amount(PyObject *value, const char *what, PyObject *key)
             return -1;
         }
         number = isfinite(d) && d >= 0 ? PyLong_FromDouble(ceil(d)) : NULL;
-    } else {
-        is_number = false;
     }
     if (number != NULL) {
         result = PyLong_AsLongLongAndOverflow(number, &overflow);
         Py_DECREF(number);
     }
-    /* A complex number, or an array, looks like a number until it is converted. */
-    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError)) {
-        PyErr_Clear(); /* the value's own repr may be called below */
-        is_number = false;
-    }
-    if (!is_number) {
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_TypeError)) { /* it is no number */
+        PyErr_Clear(); /* the value's own repr is called next */
         set_error(PyExc_TypeError, what, key,
                   key != NULL ? "a number" : "a number or a mapping of limit names to numbers",
                   value);
