@@ -198,7 +198,7 @@ from xtremeflow.run.views.screen import Screen  # noqa: E402
 async def main():
     screen = Screen(sys.stderr)
     screen.start()
-    for number in range(50):
+    for number in range(80):
         columns, rows = shutil.get_terminal_size()
         names = [f"frame {number} row {row} " for row in range(min(12, rows - 1))]
         screen.show([name.ljust(columns, "=") for name in names])
@@ -227,17 +227,23 @@ def test_tmux_keeps_no_frame_in_its_history(tmp_path: Path) -> None:
 
     line = f"seq 15; {sys.executable} {program}; sleep 60"
     tmux("new-session", "-d", "-x", "100", "-y", "30", line)
+    def wait_for(text: str) -> str:
+        patience = time.monotonic() + 20
+        while text not in (shown := tmux("capture-pane", "-p", "-S", "-")):
+            assert time.monotonic() < patience, shown
+            time.sleep(0.1)
+        return shown
+
     try:
+        # tmux tells the program of a size late. A first frame for the size before may be too high.
+        wait_for("frame")
         for width, height in ((100, 8), (100, 30), (60, 30), (110, 20), (100, 6), (100, 30)):
             time.sleep(0.2)
             tmux("resize-window", "-x", str(width), "-y", str(height))
-        patience = time.monotonic() + 20
-        while "the end" not in (text := tmux("capture-pane", "-p", "-S", "-")):
-            assert time.monotonic() < patience, text
-            time.sleep(0.1)
+        text = wait_for("the end")
     finally:
         tmux("kill-server")
     frames = re.findall(r"frame (\d+) row", text)
     assert len(frames) == 12
-    assert set(frames) == {"49"}
+    assert set(frames) == {"79"}
     assert "=\n=" not in text
