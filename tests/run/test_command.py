@@ -514,12 +514,11 @@ def test_memory_is_flat(tmp_path: Path, server: Server, out: Path) -> None:
     lines = [plain("x" * 4000 + str(i)) for i in range(10_000)]
     path = write(tmp_path / "in.jsonl", lines)
     from xtremeflow.run.input.requests import fingerprint
-    from xtremeflow.run.output.records import record_id
 
     with open(out, "wb") as file:
         for number, line in enumerate(path.read_bytes().splitlines(), 1):
             if number % 100:
-                mark = record_id(number, fingerprint(line))
+                mark = f"xf-{number}-{fingerprint(line):016x}"
                 file.write(f'{{"id": "{mark}", "pad": "{"y" * 2000}"}}\n'.encode())
     measure = (
         "import re, sys; from xtremeflow.cli import main; status = main(sys.argv[1:]);"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from xtremeflow.run.output.records import record_id
 from xtremeflow.run.output.results import Done, Log, Results, ResultsError
 
 
@@ -18,7 +17,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def line(number: int, size: int = 10) -> bytes:
-    return f'{{"id": "{record_id(number, number * 7)}", "pad": "{"x" * size}"}}\n'.encode()
+    return f'{{"id": "xf-{number}-{number * 7:016x}", "pad": "{"x" * size}"}}\n'.encode()
 
 
 def test_a_done_line_is_known_by_number_and_fingerprint() -> None:

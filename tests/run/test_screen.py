@@ -227,6 +227,7 @@ def test_tmux_keeps_no_frame_in_its_history(tmp_path: Path) -> None:
 
     line = f"seq 15; {sys.executable} {program}; sleep 60"
     tmux("new-session", "-d", "-x", "100", "-y", "30", line)
+
     def wait_for(text: str) -> str:
         patience = time.monotonic() + 20
         while text not in (shown := tmux("capture-pane", "-p", "-S", "-")):

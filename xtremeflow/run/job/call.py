@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -65,7 +65,7 @@ class LineCall:
     seconds: float = 0.0
     usage: Usage | None = None
 
-    def about(self, units: Iterable[str]) -> bytes:
+    def about(self, units: tuple[str, ...]) -> bytes:
         """Returns what its line says of it; see `records.about`."""
         return records.about(
             self.request.line,

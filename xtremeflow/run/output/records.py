@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 
-from xtremeflow.run.input.requests import BadLine, Json, RequestLine
+from xtremeflow.run.input.requests import BadLine, RequestLine
 from xtremeflow.run.output.strict import Document, encoded, quoted
 from xtremeflow.run.wire.transport import Reply
 from xtremeflow.values.usage import Usage
 
 
-def record_id(line: int, fingerprint: int) -> str:
-    """Returns the id by which a later run finds the line."""
-    return f"xf-{line}-{fingerprint:016x}"
-
-
 def result_line(request: RequestLine, reply: Reply, answer: Document, about: bytes) -> bytes:
     """Returns the line of an answer, with its JSON body as it came."""
-    return _line(request, (_response(reply), answer.line, b"}"), None, about)
+    return _line(request, _response(reply, answer.line), b"null", about)
 
 
 def error_line(
@@ -30,16 +26,15 @@ def error_line(
     about: bytes,
 ) -> bytes:
     """Returns the line of a failed call, with the answer if there was one."""
-    response: tuple[bytes, ...] = (b"null",)
+    response = b"null"
     if reply is not None:
-        body = quoted(reply.body) if answer is None else answer.line
-        response = (_response(reply), body, b"}")
-    return _line(request, response, {"code": code, "message": message}, about)
+        response = _response(reply, quoted(reply.body) if answer is None else answer.line)
+    return _line(request, response, encoded({"code": code, "message": message}), about)
 
 
 def bad_line(bad: BadLine) -> bytes:
     error = {"code": "bad_line", "message": f"line {bad.line} {bad.reason}"}
-    return _line(bad, (b"null",), error, b'{"line": %d}' % bad.line)
+    return _line(bad, b"null", encoded(error), b'{"line": %d}' % bad.line)
 
 
 def about(
@@ -50,32 +45,34 @@ def about(
     seconds: float,
     usage: Usage | None,
     charged: Mapping[str, int],
-    units: Iterable[str],
+    units: tuple[str, ...],
 ) -> bytes:
     """Returns what the line of a call that was sent says of it.
 
     started  the wall clock's time at the last attempt, which took `seconds`
     charged  the amounts of these `units`, and perhaps of more
     """
-    # Formatted by hand: an encoder's set-up, or the repr of a dict, takes several times as long,
-    # and so do floats in an f-string.
+    # Formatted by hand: an encoder's set-up, or the repr of a dict, takes several times as long.
     again = b', "refused": %d' % refused if refused else b""
-    pieces = [
-        b'{"line": %d, "attempts": %d%s, "started": %.3f, "seconds": %.3f'
-        % (line, attempts, again, started, seconds)
-    ]
+    used = taken = b""
     if usage is not None:
         read, output, cached, written = usage
         kept = b', "written": %d' % written if written else b""
-        pieces.append(
-            b', "usage": {"input_tokens": %d, "output_tokens": %d, "cached": %d%s}'
-            % (read, output, cached, kept)
-        )
+        used = b', "usage": {"input_tokens": %d, "output_tokens": %d, "cached": %d%b}' % (
+            read, output, cached, kept,
+        )  # fmt: skip
     if units:
-        amounts = ", ".join([f'"{unit}": {charged[unit]}' for unit in units])
-        pieces.append(f', "charged": {{{amounts}}}'.encode())
-    pieces.append(b"}")
-    return b"".join(pieces)
+        taken = _charged(units) % tuple([charged[unit] for unit in units])
+    return b'{"line": %d, "attempts": %d%b, "started": %.3f, "seconds": %.3f%b%b}' % (
+        line, attempts, again, started, seconds, used, taken,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=4)  # a run has the same units throughout
+def _charged(units: tuple[str, ...]) -> bytes:
+    """Returns the format of the amounts of these units."""
+    amounts = ", ".join([f'"{unit}": %d' for unit in units])
+    return f', "charged": {{{amounts}}}'.encode()
 
 
 def unsent(line: int) -> bytes:
@@ -83,27 +80,22 @@ def unsent(line: int) -> bytes:
     return b'{"line": %d, "attempts": 0}' % line
 
 
-def _line(
-    of: RequestLine | BadLine, response: tuple[bytes, ...], error: Json | None, about: bytes
-) -> bytes:
+def _line(of: RequestLine | BadLine, response: bytes, error: bytes, about: bytes) -> bytes:
     # The id comes first and in exactly this form: see results.py.
-    begin = (
-        f'{{"id": "{record_id(of.line, of.fingerprint)}", "custom_id": {_text(of.custom_id)}, '
-        '"response": '
+    return (
+        b'{"id": "xf-%d-%016x", "custom_id": %b, "response": %b, "error": %b, "xtremeflow": %b}\n'
+        % (of.line, of.fingerprint, _text(of.custom_id), response, error, about)
     )
-    said = b"null" if error is None else encoded(error)
-    pieces = (begin.encode(), *response, b', "error": ', said, b', "xtremeflow": ', about, b"}\n")
-    return b"".join(pieces)
 
 
-def _response(reply: Reply) -> bytes:
-    """Returns what comes before the body."""
-    name = _text(reply.request_id)
-    return f'{{"status_code": {reply.status}, "request_id": {name}, "body": '.encode()
+def _response(reply: Reply, body: bytes) -> bytes:
+    return b'{"status_code": %d, "request_id": %b, "body": %b}' % (
+        reply.status, _text(reply.request_id), body,
+    )  # fmt: skip
 
 
-def _text(value: str | None) -> str:
+def _text(value: str | None) -> bytes:
     if value is None:
-        return "null"
+        return b"null"
     # The set-up of json.dumps' encoder takes too long for a mere string.
-    return encode_basestring_ascii(value) if value.isascii() else encoded(value).decode()
+    return encode_basestring_ascii(value).encode() if value.isascii() else encoded(value)
