@@ -47,10 +47,11 @@ static PyMethodDef module_methods[] = {
                "    actual: Tokens, or a mapping of limit names to units.\n\n"
                "Raises:\n"
                "    RuntimeError: The running code belongs to no scheduled call.")},
-    {"text_size", XF_FUNCTION(xf_text_size), METH_FASTCALL,
-     PyDoc_STR("text_size($module, value, measure, /)\n--\n\n"
-               "The size of all strings in decoded JSON: in characters, or the sum of\n"
-               "measure(string), if that is not None. Data, such as pictures, do not count.")},
+    {"prompt_size", XF_FUNCTION(xf_prompt_size), METH_FASTCALL,
+     PyDoc_STR("prompt_size($module, body, measure, /)\n--\n\n"
+               "The size of all text for the model in a decoded request: in characters, or the\n"
+               "sum of measure(string), if that is not None. Data, such as pictures, do not\n"
+               "count.")},
     {"rolling_digests", XF_FUNCTION(xf_rolling_digests), METH_FASTCALL,
      PyDoc_STR("rolling_digests($module, settings, text, chunk, /)\n--\n\n"
                "The rolling digests of a text, one for each `chunk` bytes; the last chunk may be\n"

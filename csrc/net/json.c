@@ -1,5 +1,7 @@
 #include "net/json.h"
 
+#include "net/word.h"
+
 #include <string.h>
 
 typedef enum state {
@@ -77,13 +79,6 @@ static bool pass_string(xf_json *j, const char **at, const char *end)
     return false;
 }
 
-#define EACH(byte) (UINT64_C(0x0101010101010101) * (byte))
-
-static bool has_zero_byte(uint64_t word)
-{
-    return ((word - EACH(1)) & ~word & EACH(0x80)) != 0;
-}
-
 static bool is_mark(char c)
 {
     return c == '"' || (c | 0x20) == '{' || (c | 0x20) == '}'; /* [ and ] differ by that bit */
@@ -93,11 +88,8 @@ static bool is_mark(char c)
 static const char *next_mark(const char *p, const char *end)
 {
     for (; end - p >= 8; p += 8) {
-        uint64_t word;
-        memcpy(&word, p, sizeof word);
-        uint64_t folded = word | EACH(0x20);
-        if (has_zero_byte(word ^ EACH('"')) || has_zero_byte(folded ^ EACH('{')) ||
-            has_zero_byte(folded ^ EACH('}'))) {
+        uint64_t word = xf_word_at(p), folded = word | XF_EACH(0x20);
+        if (xf_word_has(word, '"') || xf_word_has(folded, '{') || xf_word_has(folded, '}')) {
             break;
         }
     }

@@ -1,5 +1,7 @@
 #include "net/sound.h"
 
+#include "net/word.h"
+
 #include <stdint.h>
 #include <string.h>
 
@@ -128,11 +130,25 @@ static bool pass_sequence(reader *r)
     return true;
 }
 
+static bool is_plain(unsigned char c)
+{
+    return c >= 0x20 && c < 0x80 && c != '"' && c != '\\';
+}
+
+static bool is_word_plain(uint64_t word)
+{
+    return (word & XF_EACH(0x80)) == 0 && !xf_word_has_below(word, 0x20) &&
+           !xf_word_has(word, '"') && !xf_word_has(word, '\\');
+}
+
 /* Characters that stand for themselves: most of an answer. */
 static void pass_plain(reader *r)
 {
     const unsigned char *p = r->at;
-    while (p < r->end && *p >= 0x20 && *p < 0x80 && *p != '"' && *p != '\\') {
+    while (r->end - p >= 8 && is_word_plain(xf_word_at(p))) {
+        p += 8;
+    }
+    while (p < r->end && is_plain(*p)) {
         p++;
     }
     r->at = p;

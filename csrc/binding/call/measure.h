@@ -4,7 +4,7 @@
 
 #include "binding/module.h"
 
-/* Function of the module, see its documentation there: text_size(value, measure). */
-PyObject *xf_text_size(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+/* Function of the module, see its documentation there: prompt_size(body, measure). */
+PyObject *xf_prompt_size(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 #endif

@@ -14,14 +14,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, TypeAlias, cast
 
-from xtremeflow._core import Estimated, Typical, text_size
+from xtremeflow._core import Estimated, Typical, prompt_size
 from xtremeflow.values.charges import UNITS, UNKNOWN, ChargeRule
 from xtremeflow.values.usage import Usage
 
 TextSize: TypeAlias = Callable[[str], int]
 """The size of a text: len, or the number of a tokenizer's tokens."""
 
-_TEXTS = frozenset(("messages", "input", "prompt", "system", "instructions", "tools", "contents"))
 _MOST = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _CONFIGS = ("generationConfig", "generation_config")  # Gemini's
 _BOUNDS = frozenset((*_MOST, *_CONFIGS, "input"))  # without these a body bounds no answer
@@ -152,8 +151,7 @@ class Estimator:
 
 def measure_body(body: Mapping[str, Any], measure: TextSize) -> int:
     """Returns the size of all text for the model. Pictures and other data do not count."""
-    texts = [value for name, value in body.items() if name in _TEXTS]
-    return text_size(texts, None if measure is len else measure)
+    return prompt_size(body, None if measure is len else measure)
 
 
 def most_output(body: Mapping[str, Any]) -> int | None:

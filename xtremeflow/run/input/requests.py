@@ -93,7 +93,8 @@ def parse(
             if "custom_id" in body:
                 raise _Bad(f"has a custom_id but no body; its keys are {', '.join(value)}")
             url, content = _endpoint(body, endpoints), line
-        if b"\\ud" in content or b"\\uD" in content:
+        # Not by `in`, which first takes the bytes for a number, and raises and drops an error.
+        if content.find(b"\\ud") >= 0 or content.find(b"\\uD") >= 0:
             _check_pairs(body)
         if body.get("stream"):
             raise _Bad("stream must not be true: a result is one whole answer")

@@ -18,6 +18,7 @@ from xtremeflow.http._usage import usage_in
 from xtremeflow.learning.costs.estimates import Estimate
 from xtremeflow.run.input.requests import RequestLine
 from xtremeflow.run.job.failures import (
+    BadReply,
     Failure,
     FailureWatch,
     StatusFailure,
@@ -82,7 +83,8 @@ class LineCall:
 _NOTHING_NEW = Answer(200)  # stands for those that the scheduler has foreseen
 _BY_RULE = 1  # see Scheduler._foreseen
 
-Read = tuple[Reply, Document | None]  # an answer as it came, and its decoded body
+#: An answer as it came, its decoded body, and the failure in it.
+Read = tuple[Reply, Document | None, StatusFailure | BadReply | None]
 
 
 class Calls:
@@ -153,8 +155,7 @@ class Calls:
                 await self._uncharge(call)
             self._failed(call, unfit, Meaning.FAULT)
             raise CallFailed from None
-        reply, read = sent.result
-        failure = failure_in(reply, read)
+        reply, read, failure = sent.result
         if failure is None:
             self._watch.success()
             self._runner.has_passed()
@@ -224,10 +225,10 @@ class Calls:
             if foreseen is not None:
                 self._attempts.passed(now)
                 call.usage = Usage(*foreseen) if foreseen else None
-                return Sent((reply, read), _NOTHING_NEW)
+                return Sent((reply, read, None), _NOTHING_NEW)
         body = reply.body if read is None else read.value
         answer = Answer(reply.status, reply.fields, body, sent_at=began, received_at=now)
-        return Sent((reply, read), answer)
+        return Sent((reply, read, failure), answer)
 
     def _settle(self, call: LineCall, body: bytes, *, is_settled: bool) -> None:
         """Counts the usage of a call that has passed, by which the scheduler has settled it, or
