@@ -12,17 +12,17 @@ from xtremeflow.run.views.summary import Summary
 
 
 @pytest.mark.parametrize(
-    ("passed", "share"),
-    [({"requests": 330, "tokens": 0}, 0.5), ({"requests": 0}, 0.0), ({}, 0.0)],
+    ("wasted", "share"),
+    [({"requests": 570, "tokens": 99}, 0.5), ({"requests": 900}, 0.0), ({"tokens": 99}, 1.3636)],
 )
-def test_the_utilisation_is_of_what_passed(passed: dict[str, int], share: float) -> None:
-    # The scheduler's own counts each attempt that it has let go, those that were refused, too.
+def test_the_utilisation_is_of_what_passed(wasted: dict[str, int], share: float) -> None:
+    # The scheduler counts each attempt that it has let go, those that were refused, too.
     limits = tuple(
         LimitStats("requests", 10.0, capacity, 0.0, 900, 0, 0, 1.3, 0.0)
         for capacity in (60.0, 600.0)
     )
     summary = Summary(
-        counts=Counts(succeeded=330, attempts=900, refused=570, passed=passed),
+        counts=Counts(succeeded=330, attempts=900, refused=570, wasted=wasted),
         seconds=60.0,
         left=0,
         stopped=None,

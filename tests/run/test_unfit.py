@@ -34,7 +34,9 @@ def test_an_unfit_line_fails_after_one_attempt(tmp_path: Path, is_sent: bool) ->
     assert {line["error"]["code"] for line in failed.values()} == {"odd"}
     assert {line["xtremeflow"]["attempts"] for line in failed.values()} == {1}
     used = sum(line["xtremeflow"]["charged"]["tokens"] for line in failed.values())
-    assert (runner.counts.passed["tokens"] == 10 * 8) is not is_sent
+    limits = {limit.name: limit for limit in runner.scheduler.stats().limits}
+    assert (runner.counts.passed(limits["tokens"]) == 10 * 8) is not is_sent
+    assert runner.counts.requests == (20 if is_sent else 10)
     assert used > 0  # the estimate of each
 
 

@@ -53,8 +53,6 @@ class LineCall:
 
     request: RequestLine
     cost: Estimate
-    reserved: Mapping[str, int]  # by that, of each limit and perhaps more
-    charged: Mapping[str, int]  # the cost of the last attempt, likewise
     task: asyncio.Task[None] | None = None
     when_done: Callable[[asyncio.Task[None]], None] | None = None  # the task calls it at its end
     in_flight: bool = True  # from its admission on; False while it waits for another attempt
@@ -65,6 +63,7 @@ class LineCall:
     began: float = 0.0  # the last attempt, on the wall clock
     seconds: float = 0.0
     usage: Usage | None = None
+    charged: Mapping[str, int] | None = None  # for its usage, of each limit and perhaps more
 
     def about(self, units: tuple[str, ...]) -> bytes:
         """Returns what its line says of it; see `records.about`."""
@@ -75,7 +74,7 @@ class LineCall:
             self.began,
             self.seconds,
             self.usage,
-            self.charged,
+            self.cost.amounts if self.charged is None else self.charged,
             units,
         )
 
@@ -146,13 +145,13 @@ class Calls:
             sent = await self._attempted(call)
         except NoReply as no_reply:
             if isinstance(no_reply, NoConnection):
-                await self._uncharge(call)
+                await self._uncharge()
             self._failed(call, no_reply, Meaning.DOWN)
             raise CallFailed from None
         except Unfit as unfit:
             self._consider(call, unfit)
             if not unfit.is_sent:
-                await self._uncharge(call)
+                await self._uncharge()
             self._failed(call, unfit, Meaning.FAULT)
             raise CallFailed from None
         reply, read, failure = sent.result
@@ -167,7 +166,7 @@ class Calls:
         meaning = sent.verdict.meaning
         self._consider(call, failure)
         if meaning is Meaning.TOO_LARGE:
-            await self._uncharge(call)
+            await self._uncharge()
         is_refused = sent.verdict.is_refusal and sent.verdict.is_repeatable
         if is_refused and not self._is_alone(call, sent.verdict):
             self._give_up(sent.verdict, failure)
@@ -203,7 +202,6 @@ class Calls:
         began = runner.now()
         call.began = began + runner.ahead
         call.in_flight = True
-        self.count(call)
         try:
             reply = await runner.transport.send(call.request)
         except NoReply as no_reply:
@@ -238,18 +236,15 @@ class Calls:
         usage = call.usage
         if usage is None:
             return
-        counts = self._runner.counts
-        counts.use(usage)
-        self._runner.note_cached(call, usage)
+        self._runner.counts.use(usage)
+        if call.request.grouped is not None:
+            self._runner.note_cached(call.request.grouped, usage)
         if is_settled:
             scheduled = current_call()
             assert scheduled is not None
             call.charged = scheduled.held
         else:
             call.charged = self._scheduler.settle(usage)
-        passed, charged, reserved = counts.passed, call.charged, call.reserved
-        for unit in self._runner.units:
-            passed[unit] += charged[unit] - reserved[unit]
 
     def _succeeded(self, call: LineCall, reply: Reply, read: Document) -> None:
         runner = self._runner
@@ -258,17 +253,10 @@ class Calls:
         runner.counts.timed += 1
         runner.counts.seconds += call.seconds
 
-    async def _uncharge(self, call: LineCall) -> None:
+    async def _uncharge(self) -> None:
         """Returns the cost of a call that the provider cannot have charged."""
         await report_token_usage(dict.fromkeys(self._runner.units, 0))
-        self.count(call, -1)
-
-    def count(self, call: LineCall, sign: int = 1) -> None:
-        """Counts an attempt that begins (`sign` 1), or that was refused (-1)."""
-        passed, reserved = self._runner.counts.passed, call.reserved
-        passed["requests"] += sign
-        for unit in self._runner.units:
-            passed[unit] += sign * reserved[unit]
+        self._runner.counts.waste("requests", 1)
 
     # ---- what an answer means for the other calls ----
 
@@ -280,7 +268,9 @@ class Calls:
         if verdict.is_refusal:
             call.refusals += 1
             runner.counts.refused += 1
-            self.count(call, -1)
+            runner.counts.waste("requests", 1)
+            for unit, cost in call.cost.amounts.items():
+                runner.counts.waste(unit, cost)
             asyncio.get_running_loop().call_soon(self._note_cooldown)
         else:
             self.failures += 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from xtremeflow.learning.costs.estimates import Estimator
-from xtremeflow.prefixes.groups import Seen
+from xtremeflow.prefixes.groups import Grouped, Seen
 from xtremeflow.providers import Provider
 from xtremeflow.run.input.keys import Key
 from xtremeflow.run.input.requests import RequestLine, fingerprint, parse
@@ -58,7 +58,7 @@ class Runner:
     def __post_init__(self) -> None:
         names = dict.fromkeys(self.scheduler.limit_names)
         self.units = tuple(name for name in names if name != "requests")
-        self.counts = Counts(passed=dict.fromkeys(("requests", *self.units), 0))
+        self.counts = Counts()
         self.stopped: str | None = None
         """The reason why no more calls are dispatched, or None."""
         self.to_be_mended = False
@@ -158,13 +158,18 @@ class Runner:
 
     async def _feed(self, batches: AsyncGenerator[list[bytes], None]) -> None:
         number = 0
+        ahead = self._look_ahead  # holds the lines that may share a prefix with others
         async with aclosing(batches):
             async for lines in batches:
                 for line in lines:
                     number += 1
                     request = self._read(line.strip(), number)
-                    if request is not None:
-                        await self._take(request)
+                    if request is None:
+                        continue
+                    if ahead is None or not ahead.hold(request):
+                        await self._start(request)
+                    elif ahead.is_full:
+                        await self._start_held()
                 if not self.reads_ahead:
                     await self._start_held()
         await self._start_held()
@@ -195,14 +200,6 @@ class Runner:
             self._begun = True
             self.on_begin()
 
-    async def _take(self, request: RequestLine) -> None:
-        """Starts a call, or lets it wait for others that may share its prefix."""
-        ahead = self._look_ahead
-        if ahead is None or not ahead.hold(request):
-            await self._start(request)
-        elif ahead.is_full:
-            await self._start_held()
-
     async def _start_held(self) -> None:
         if self._look_ahead is not None:
             for request, seen in self._look_ahead.taken():
@@ -221,34 +218,38 @@ class Runner:
             if not self._running:
                 self.stop(exceeded)
             await self._change()  # calls may use less than their estimates
-        reserved = cost.amounts
-        call = LineCall(request, cost, reserved, reserved)
-        task = await self._queued(call, seen)
+        call = LineCall(request, cost)
+        grouped = None if seen is None else self._grouped(call, seen)
+        if grouped is None:
+            task = await self.scheduler.start_task(self._calls.make(call), cost)
+        else:
+            task = await self._queued(call, grouped)
         if self._probe is None:
             loop = asyncio.get_running_loop()
             self._probe = loop.call_later(_PROBE_SECONDS, self._end_probe, False)
         self.own(call, task)
 
-    async def _queued(self, call: LineCall, seen: Seen | None) -> asyncio.Task[None]:
-        """Puts a call into the queue. Waits for its admission, unless it is one of a group: those
-        that are held must not keep others out."""
-        ahead, cost = self._look_ahead, call.cost
-        grouped = None if ahead is None or seen is None else ahead.grouped(seen, cost.input)
-        if grouped is None:
-            return await self.scheduler.start_task(self._calls.make(call), cost)
+    def _grouped(self, call: LineCall, seen: Seen) -> Grouped | None:
+        """Returns the part of a call in a group; None if it shares no prefix."""
+        assert self._look_ahead is not None  # which has seen it
+        return self._look_ahead.grouped(seen, call.cost.input)
+
+    async def _queued(self, call: LineCall, grouped: Grouped) -> asyncio.Task[None]:
+        """Puts a call of a group into the queue. Does not wait for its admission: calls that are
+        held must not keep others out."""
         while self.scheduler.waiting >= AHEAD:
             await self._change()
         call.request = in_its_group(call.request, grouped)
         call.in_flight = False
         return self.scheduler.submit(
-            self._calls.make(call), cost,
+            self._calls.make(call), call.cost,
             prefix=grouped.key, prefix_tokens=grouped.tokens, prefix_life=grouped.life,
         )  # fmt: skip
 
-    def note_cached(self, call: LineCall, usage: Usage) -> None:
-        """Notes how much of its prefix a call has read from the cache."""
-        if self._look_ahead is not None and call.request.grouped is not None:
-            self._look_ahead.answered(call.request.grouped, usage)
+    def note_cached(self, grouped: Grouped, usage: Usage) -> None:
+        """Notes how much of its prefix a call of a group has read from the cache."""
+        assert self._look_ahead is not None  # which has made the groups
+        self._look_ahead.answered(grouped, usage)
 
     def _rooms(self) -> Mapping[str, Room]:
         """Returns the most that the limits let one call take, at most a second old."""

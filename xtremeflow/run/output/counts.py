@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from xtremeflow.scheduler.stats import LimitStats
 from xtremeflow.values.usage import Usage
 
 
@@ -24,13 +25,26 @@ class Counts:
     reported: int = 0  # answers that told their usage
     timed: int = 0  # calls that succeeded, also those whose lines are not written yet,
     seconds: float = 0.0  # and the length of their last attempts together
-    passed: dict[str, int] = field(default_factory=dict[str, int])
-    """The cost of the attempts that were not refused, of each limit; "requests" is their number."""
+    wasted: dict[str, int] = field(default_factory=dict[str, int])
+    """What the scheduler has counted as used, of each limit, though the provider has not: the cost
+    of refused attempts, and the request of those that it has not seen."""
     unsaved: int = 0  # calls that ended, and whose lines could not be written
 
     @property
     def finished(self) -> int:
         return self.succeeded + self.failed + self.bad
+
+    @property
+    def requests(self) -> int:
+        """The attempts that were not refused."""
+        return self.attempts - self.wasted.get("requests", 0)
+
+    def passed(self, limit: LimitStats) -> int:
+        """Returns the units of a limit that calls used without being refused."""
+        return limit.used - self.wasted.get(limit.name, 0)
+
+    def waste(self, name: str, units: int) -> None:
+        self.wasted[name] = self.wasted.get(name, 0) + units
 
     def use(self, usage: Usage) -> None:
         """Adds the usage of a call."""

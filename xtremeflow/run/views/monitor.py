@@ -117,10 +117,10 @@ class Monitor:
         used: dict[str, float] = {}
         limits: dict[str, float] = {}
         for limit in stats.limits:
-            used[limit.name] = counts.passed.get(limit.name, 0)
+            used[limit.name] = counts.passed(limit)
             if limit.level < _PLENTY * limit.rate and limit.rate < UNLIMITED:
                 limits[limit.name] = min(limit.rate, limits.get(limit.name, limit.rate))
-        used.setdefault("requests", counts.passed.get("requests", 0))
+        used.setdefault("requests", counts.requests)
         if "tokens" not in used and "input_tokens" not in used:
             used["tokens"] = counts.input_tokens + counts.output_tokens
         sample = _Sample(now, counts.finished, counts.refused, used, _held(stats))
@@ -193,7 +193,7 @@ class Monitor:
         times = [stats.cooldown_left if undone else 0.0]
         for limit in stats.limits:
             if 0 < limit.rate < UNLIMITED:
-                each = counts.passed.get(limit.name, 0) / max(1, counts.passed.get("requests", 0))
+                each = counts.passed(limit) / max(1, counts.requests)
                 times.append((waiting * each - limit.level) / limit.rate)
         slots = concurrency if stats.concurrency is None else stats.concurrency.calls
         if slots:

@@ -111,8 +111,7 @@ class Summary:
     def _used(self, limit: LimitStats) -> float:
         """Returns the share of the allowed units that calls used without being refused."""
         allowed = limit.capacity + limit.rate * self.seconds
-        passed = self.counts.passed.get(limit.name, 0)
-        return round(passed / allowed, 4) if allowed > 0 else 0.0
+        return round(self.counts.passed(limit) / allowed, 4) if allowed > 0 else 0.0
 
     def as_text(self) -> str:
         counts = self.counts
