@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
 from xtremeflow._core import Reading
@@ -109,19 +111,34 @@ def test_tests_become_rarer_until_they_are_within_the_budget() -> None:
     assert BUDGET / 2 < shares[-1] < 2 * BUDGET
 
 
-def test_a_bucket_is_told_from_a_window_and_its_rate_is_exact() -> None:
-    """A bucket of 10 a second, at paces that differ from refusal to refusal."""
+def after_refusals(paces: Sequence[tuple[float, float]]) -> Bank:
+    """A bucket of 10 a second has refused as often, after a slow pace for 30 s and a fast one."""
     bank, past = Bank(1), Ledger(1, 60.0)
     admitted, now = 0.0, 0.0
-    for slow, fast in [(7.0, 14.0), (8.5, 13.0), (6.0, 15.0), (9.0, 12.0)] * 2:
+    for slow, fast in paces:
         banked, pace, until = 0.0, slow, now + 30.0
         while banked >= 0.0:
             now, admitted, banked = now + 1 / pace, admitted + 1, banked + 10 / pace - 1
             past.note(now, [Reading((admitted, 0, 1, 0, 0, 0))])
             pace = slow if now < until else fast
         bank.refused(now, (admitted,), [0], [1.0], past)
+    return bank
+
+
+VARIED = [(7.0, 14.0), (8.5, 13.0), (6.0, 15.0), (9.0, 12.0)] * 2
+
+
+def test_a_bucket_is_told_from_a_window_and_its_rate_is_exact() -> None:
+    bank = after_refusals(VARIED)
     assert bank.best.kind is BUCKET
     assert bank.best.rates[0].rate == pytest.approx(10.0, rel=0.01)
+
+
+def test_a_model_that_foretells_each_refusal_stays_though_another_foretells_them_too() -> None:
+    """At a steady pace a bucket of a second explains them as well, and costs less if wrong."""
+    steady = [(9.5, 10.5)] * 20
+    assert after_refusals(steady).best.kind is not BUCKET
+    assert after_refusals([*VARIED, *steady]).best.kind is BUCKET
 
 
 def test_a_limit_that_blocks_for_long_is_no_bucket() -> None:

@@ -6,7 +6,7 @@ empty, and was full at most at any time before: its rate is the highest of what 
 seconds, over T + S. A large bucket was empty at the last refusal and is so now, so as much has come
 in meanwhile as has passed. The right model says the same at every refusal, of the unit that it was
 for, however the calls were paced meanwhile; the others do not. So the one is believed that errs
-least.
+least, and stays believed as long as it foretells the refusals.
 """
 
 from __future__ import annotations
@@ -87,6 +87,8 @@ class Model(Knowledge):
         """By how much more than by chance it differs from refusal to refusal."""
         self.tries = 0
         """The refusals that it had a rate for, whether this was right or not."""
+        self.foretold = False
+        """Whether it had a rate that explains the latest refusal."""
 
     def says(
         self, i: int, time: float, amount: float, anchor: tuple[float, float], past: Ledger
@@ -112,11 +114,13 @@ class Model(Knowledge):
         """Takes what it says of each unit. Returns the unit that the refusal was for."""
         known = {i: rate for i, rate in said.items() if self.rates[i].rate > 0}
         cause: int | None = None
+        self.foretold = False
         if known:
             off = {i: abs(self.rates[i].off(rate)) for i, rate in known.items()}
             cause = min(off, key=lambda i: off[i])
             expected = known[cause].doubt + self.rates[cause].doubt
             self.error += LEARN * (max(0.0, off[cause] - expected) - self.error)
+            self.foretold = off[cause] <= expected
             self.tries += 1
         for i, rate in said.items():
             if i == cause or rate.rate > self.rates[i].rate:
@@ -129,6 +133,7 @@ class Model(Knowledge):
         return [i for i in units if self.rates[i].doubt < 1.0] or units
 
     def contradict(self) -> None:
+        self.foretold = False
         self.error += LEARN * (1.0 - self.error)
 
     def doubt(self, units: Sequence[int]) -> float:
@@ -150,6 +155,7 @@ class Bank(Knowledge):
         self._costs: Sequence[float] = (0.0,) * units
         self.blame = [UNTRIED] * units
         """How often lately a refusal was for that unit, from 0 to 1."""
+        self._believed = 0
         self._paid = [False] * units  # those that the last refusal may have been for
 
     def known(self, i: int, rate: float, doubt: float) -> None:
@@ -157,12 +163,14 @@ class Bank(Knowledge):
         model = self._models[KINDS.index(BUCKET)]
         model.rates[i], model.tries = Rate(rate, doubt), 1
         self._paid[i] = True
+        self._choose()
 
     def told(self, i: int, rate: float) -> None:
         """Begins with a rate that is told or given. The bucket may hold less than that says."""
         for model in self._models:
             if not model.kind.slides:
                 model.rates[i], model.tries = Rate(rate, TOLD), 1
+        self._choose()
 
     def refused(self, time: float, amounts: ByLimit, units: Sequence[int], costs: Sequence[float],
                 past: Ledger) -> None:  # fmt: skip
@@ -182,7 +190,8 @@ class Bank(Knowledge):
                     doubt = (costs[i] + self._costs[i]) / (2 * basis)
                     said[i] = Rate(rate, min(1.0, doubt))
             causes.append(model.refused(said))
-        cause = causes[self._models.index(self.best)]
+        self._choose()
+        cause = causes[self._believed]
         if cause is not None:
             for i in units:
                 self.blame[i] += LEARN * ((i == cause) - self.blame[i])
@@ -199,6 +208,7 @@ class Bank(Knowledge):
         for model in self._models:
             if not model.kind.slides or model.kind.span < seconds:
                 model.contradict()
+        self._choose()
         self._anchored_at, self._anchor = time, amounts
 
     @property
@@ -209,6 +219,13 @@ class Bank(Knowledge):
 
     @property
     def best(self) -> Model:
-        """The one that errs the least."""
-        units = [i for i, paid in enumerate(self._paid) if paid]
-        return min(self._models, key=lambda model: model.doubt(units))
+        """The one that is believed."""
+        return self._models[self._believed]
+
+    def _choose(self) -> None:
+        """Goes on with a model that has foretold the latest refusal, else takes the one that errs
+        the least."""
+        if not self.best.foretold:
+            units = [i for i, paid in enumerate(self._paid) if paid]
+            doubts = [model.doubt(units) for model in self._models]
+            self._believed = doubts.index(min(doubts))
