@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -54,7 +54,6 @@ class LineCall:
     request: RequestLine
     cost: Estimate
     task: asyncio.Task[None] | None = None
-    when_done: Callable[[asyncio.Task[None]], None] | None = None  # the task calls it at its end
     in_flight: bool = True  # from its admission on; False while it waits for another attempt
     attempts: int = 0
     refusals: int = 0

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from functools import partial
 
 from xtremeflow.learning.costs.estimates import Estimator
 from xtremeflow.prefixes.groups import Grouped, Seen
@@ -77,7 +76,8 @@ class Runner:
         self._look_ahead = (
             LookAhead(self.provider, lambda: self.now(), self.scheduler) if self.prefixes else None
         )
-        self._running: set[LineCall] = set()
+        self._running: dict[asyncio.Task[None], LineCall] = {}
+        self._at_end = self._ended  # the same object each time, which a task finds at once
         self._feeder: asyncio.Task[None] | None = None
         self._changed: asyncio.Event | None = None  # where a change is waited for
         self._over = asyncio.Event()
@@ -147,12 +147,12 @@ class Runner:
 
     @property
     def in_flight(self) -> int:
-        return sum(call.in_flight for call in self._running)
+        return sum(call.in_flight for call in self._running.values())
 
     def _cancel_calls(self, *, in_flight: bool) -> None:
-        for call in list(self._running):
-            if call.task is not None and (in_flight or not call.in_flight):
-                call.task.cancel()
+        for task, call in list(self._running.items()):
+            if in_flight or not call.in_flight:
+                task.cancel()
 
     # ---- from lines to calls ----
 
@@ -271,28 +271,26 @@ class Runner:
         returned."""
         if call.task is None:
             call.task = task
-            call.when_done = partial(self._ended, call)
-            self._running.add(call)
+            self._running[task] = call
             self.budget.reserve(call.cost.total)
-            task.add_done_callback(call.when_done)
+            task.add_done_callback(self._at_end)
 
     def succeeds(self, call: LineCall) -> None:
         """Ends a call whose task is about to return. For most calls this spares the loop a
         callback."""
-        if call.task is not None and call.when_done is not None:
-            call.task.remove_done_callback(call.when_done)
-        self._end(call)
+        assert call.task is not None  # which is running
+        call.task.remove_done_callback(self._at_end)
+        self._end(call.task)
 
-    def _ended(self, call: LineCall, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, (Left, CallFailed)):
             self._crash = self._crash or error
             self.stop("an internal error")
-        self._end(call)
+        self._end(task)
 
-    def _end(self, call: LineCall) -> None:
-        call.when_done = None  # which refers to the call
-        self._running.discard(call)
+    def _end(self, task: asyncio.Task[None]) -> None:
+        call = self._running.pop(task)
         used = call.usage.total if call.usage is not None else 0
         if call.usage is None and call.attempts:
             used = call.cost.total
