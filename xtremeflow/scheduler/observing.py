@@ -273,14 +273,15 @@ class Observing(Mapped):
         Raises:
             TypeError, ValueError: An argument is of the wrong type or out of its range.
         """
-        if not isinstance(request, (str, int, dict, Mapping)):  # the test of an ABC is slow
-            raise TypeError(f"request must be a decoded body, a text or a size, got {request!r}")
         if isinstance(request, int):
             check_int("request", request, 0)
-        check_text("model", model)
+        elif not isinstance(request, (dict, str, Mapping)):  # the test of an ABC is slow
+            raise TypeError(f"request must be a decoded body, a text or a size, got {request!r}")
+        if model is not None:
+            check_text("model", model)
         if most is not None:
             check_int("most", most, 0)
-        if not isinstance(request, int) or model is None:
+        if model is None or not isinstance(request, int):
             with self._learning:
                 model, request, most = self._costs.estimator.measured(request, model, most)
         found = self._estimate(Estimate, model, request, most)

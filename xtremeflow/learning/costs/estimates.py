@@ -121,9 +121,9 @@ class Estimator:
             return model, request, most
         if isinstance(request, str):
             return model, self.measure(request), most
-        return model, measure_body(request, self.measure), (
-            most_output(request) if most is None else most
-        )  # fmt: skip
+        if most is None:
+            most = most_output(request)
+        return model, measure_body(request, self.measure), most
 
     def learn(self, estimate: Estimate, usage: Usage) -> None:
         """Learns from the usage of a call with that estimate."""

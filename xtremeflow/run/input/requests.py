@@ -20,7 +20,8 @@ from xtremeflow.values.forms import is_object
 Json: TypeAlias = dict[str, Any]
 
 _PATH = re.compile("/[!-~]*")
-_BATCH_KEYS = {"custom_id", "method", "url", "body"}
+_CALL_KEYS = {"method", "url", "body"}
+_BATCH_KEYS = {"custom_id", *_CALL_KEYS}
 
 
 @dataclass(slots=True)  # frozen, it would take three times as long to make
@@ -82,7 +83,7 @@ def parse(
     try:
         value = _decoded(line)
         custom_id = _custom_id(value, number)
-        if "body" in value or "url" in value or "method" in value:
+        if not _CALL_KEYS.isdisjoint(value):
             url, body = _batch(value)
             content = _as_it_stands(line, "body", body)
         elif "params" in value and "custom_id" in value:

@@ -209,11 +209,13 @@ class Runner:
         self._begin()
         while self._probing and len(self._running) >= _PROBE_CALLS:
             await self._change()
-        estimate = self.scheduler.estimate(request.body, most=0 if request.embeds else None)
-        cost = fitted(estimate, self._rooms(), self.provider.rule) if estimate.most else estimate
-        if isinstance(cost, str):
-            self._fail_unsent(request, cost)
-            return
+        cost = self.scheduler.estimate(request.body, most=0 if request.embeds else None)
+        if cost.most:
+            fit = fitted(cost, self._rooms(), self.provider.rule)
+            if isinstance(fit, str):
+                self._fail_unsent(request, fit)
+                return
+            cost = fit
         while exceeded := self.budget.exceeded_by(cost.total):
             if not self._running:
                 self.stop(exceeded)
@@ -291,10 +293,11 @@ class Runner:
 
     def _end(self, task: asyncio.Task[None]) -> None:
         call = self._running.pop(task)
-        used = call.usage.total if call.usage is not None else 0
-        if call.usage is None and call.attempts:
-            used = call.cost.total
-        self.budget.settle(call.cost.total, used)
+        estimate = call.cost.total
+        used = estimate if call.attempts else 0
+        if call.usage is not None:
+            used = call.usage.total
+        self.budget.settle(estimate, used)
         self._wake()
 
     # ---- waiting ----

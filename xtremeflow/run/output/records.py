@@ -62,7 +62,7 @@ def about(
             read, output, cached, kept,
         )  # fmt: skip
     if units:
-        taken = _charged(units) % tuple([charged[unit] for unit in units])
+        taken = _charged(units) % tuple(map(charged.__getitem__, units))
     return b'{"line": %d, "attempts": %d%b, "started": %.3f, "seconds": %.3f%b%b}' % (
         line, attempts, again, started, seconds, used, taken,
     )  # fmt: skip
