@@ -6,7 +6,7 @@
  * changed before such a call and never after it, and two schedulers never wait for each other.
  *
  * The steps of coroutines run outside the lock, so that threads run at the same time. So does code
- * that belongs to one thread: a port's woken calls, and a call's own coroutine.
+ * that belongs to one thread: the wake-ups of a port's calls, and a call's own coroutine.
  *
  * With the GIL all of this compiles to nothing.
  */

@@ -367,6 +367,40 @@ def test_a_slot_freed_in_one_thread_wakes_the_other() -> None:
     thread.join()
 
 
+def test_calls_that_pass_together_wake_another_loop_once() -> None:
+    class CountingLoop(asyncio.SelectorEventLoop):
+        wake_ups = 0
+
+        def call_soon_threadsafe(self, *args: Any, **kwargs: Any) -> Any:
+            self.wake_ups += 1
+            return super().call_soon_threadsafe(*args, **kwargs)
+
+    scheduler = TaskScheduler(1)
+    loop = CountingLoop()
+    release = loop.create_future()
+
+    async def hold() -> None:
+        await release
+
+    async def queue() -> list[Any]:
+        tasks = [scheduler.submit(hold()), *[scheduler.submit(nap(0, n)) for n in range(10)]]
+        await asyncio.sleep(0)
+        return tasks
+
+    async def let_all_pass() -> None:
+        scheduler.max_concurrency = 11
+
+    async def end(tasks: list[Any]) -> list[Any]:
+        release.set_result(None)
+        return await asyncio.gather(*tasks)
+
+    tasks = loop.run_until_complete(queue())
+    asyncio.run(let_all_pass())
+    assert loop.wake_ups == 1
+    assert loop.run_until_complete(end(tasks)) == [None, *range(10)]
+    loop.close()
+
+
 def test_a_cooldown_may_be_opened_by_any_thread() -> None:
     async def main() -> None:
         scheduler = TaskScheduler()

@@ -121,14 +121,27 @@ static int run_callback(CallObject *c, bool later)
     return result;
 }
 
+/* Takes the woken calls of a port; NULL if there are none. */
+static PyObject *take_woken(PortObject *port)
+{
+    PyObject *woken = NULL;
+    SchedulerObject *s = xf_port_scheduler(port);
+    if (s != NULL) {
+        XF_LOCK(s);
+        woken = port->woken;
+        port->woken = NULL; /* tasks that these wake run in the next turn */
+        XF_UNLOCK();
+        Py_DECREF(s);
+    }
+    return woken;
+}
+
 /* Runs the tasks of the woken calls. NULL with an error set if one raised an exception that stops a
    loop; the others are woken all the same. */
 static PyObject *run_woken(PyObject *self, PyObject *Py_UNUSED(unused))
 {
-    PortObject *port = (PortObject *)self;
-    PyObject *woken = port->woken;
+    PyObject *woken = take_woken((PortObject *)self);
     int result = 0;
-    port->woken = NULL; /* tasks that these wake run in the next turn */
     for (Py_ssize_t i = 0; woken != NULL && i < PyList_GET_SIZE(woken); i++) {
         if (run_callback((CallObject *)PyList_GET_ITEM(woken, i), result < 0) < 0) {
             result = -1;
@@ -140,23 +153,29 @@ static PyObject *run_woken(PyObject *self, PyObject *Py_UNUSED(unused))
 
 static PyMethodDef run_woken_def = {"run_woken", run_woken, METH_NOARGS, NULL};
 
-/* Adds `c` to the calls whose tasks are to run, and schedules that, unless the caller does. False
-   if there is no memory. */
-static bool run_later(PortObject *port, CallObject *c, bool is_seen_to)
+static int schedule(PortObject *port, PyObject *here)
 {
-    if (port->woken == NULL) {
+    PyObject *run = PyCFunction_New(&run_woken_def, (PyObject *)port);
+    int r = run != NULL ? xf_port_call_soon(port, here, run, NULL, NULL) : -1;
+    Py_XDECREF(run);
+    return r;
+}
+
+/* Adds `c` to the calls whose tasks are to run, and schedules that, unless the caller does. `here`
+   as in xf_resolve(). False if the loop is closed or there is no memory. */
+static bool run_later(PortObject *port, CallObject *c, PyObject *here, bool is_seen_to)
+{
+    bool is_first = port->woken == NULL;
+    if (is_first) {
         port->woken = PyList_New(0);
-        PyObject *run = is_seen_to ? NULL : PyCFunction_New(&run_woken_def, (PyObject *)port);
-        if (port->woken == NULL ||
-            (!is_seen_to &&
-             (run == NULL || xf_port_call_soon(port, port->loop, run, NULL, NULL) < 0))) {
-            Py_CLEAR(port->woken);
-        }
-        Py_XDECREF(run);
     }
-    bool done = port->woken != NULL && PyList_Append(port->woken, (PyObject *)c) == 0;
+    bool done = port->woken != NULL && PyList_Append(port->woken, (PyObject *)c) == 0 &&
+                (!is_first || is_seen_to || schedule(port, here) == 0);
     if (!done) {
         PyErr_Clear();
+        if (is_first) {
+            Py_CLEAR(port->woken);
+        }
     }
     return done;
 }
@@ -179,9 +198,9 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
     s->delivering = true;
     for (xf_call *c; (c = xf_collect(&s->core)) != NULL;) {
         CallObject *call = (CallObject *)Py_NewRef(xf_call_of(c));
-        bool is_here = xf_call_is_awaited(call) && call->port->loop == here;
-        if (!(is_here && run_later(call->port, call, call->port == timer)) &&
-            !xf_call_wake(call, here)) {
+        bool is_woken =
+            xf_call_is_awaited(call) && run_later(call->port, call, here, call->port == timer);
+        if (!is_woken && !xf_call_wake(call, here)) {
             xf_call_abandon(call);
         }
         Py_DECREF(call);
