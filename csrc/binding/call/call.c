@@ -135,6 +135,21 @@ void xf_call_unlink(CallObject *c)
     Py_DECREF(c);
 }
 
+/* Whether a closed loop may hold up a call that waits: as the loop of the head, whose timer never
+   fires, or of a call that holds a slot. For those behind the head its timer looks now and then. */
+static bool may_be_stuck(const CallObject *c)
+{
+    int64_t at;
+    xf_call *head = xf_head(&c->scheduler->core, &at);
+    if (head == NULL || head == &c->core) {
+        return true;
+    }
+    PortObject *port = (PortObject *)Py_NewRef(xf_call_of(head)->port);
+    bool is_stuck = port != c->port && xf_port_is_closed(port);
+    Py_DECREF(port);
+    return is_stuck;
+}
+
 int xf_call_submit(CallObject *c, int64_t timeout_ns)
 {
     SchedulerObject *s = c->scheduler;
@@ -159,7 +174,7 @@ int xf_call_submit(CallObject *c, int64_t timeout_ns)
     }
     link_call(c);
     xf_deliver(s);
-    if (c->core.state == XF_CALL_WAITING) {
+    if (c->core.state == XF_CALL_WAITING && may_be_stuck(c)) {
         xf_port_purge_others(s);
     }
     return 0;
