@@ -14,8 +14,11 @@
 
 #include <assert.h>
 
-/* At most some 100 KB per scheduler. */
-enum { MAX_FREE_CALLS = 500 };
+#ifdef Py_GIL_DISABLED
+enum { MAX_FREE_CALLS = 0 };
+#else
+enum { MAX_FREE_CALLS = 500 }; /* at most some 100 KB per scheduler */
+#endif
 
 /* ---- stages ---- */
 
@@ -48,7 +51,8 @@ int64_t xf_call_cost(CallObject *c, int64_t *cost)
 }
 
 /* Memory for a call: that of a freed one, if there is any. Reused memory also does not count
-   towards the next run of the garbage collector. */
+   towards the next run of the garbage collector. Without the GIL no memory is kept: the threads
+   would meet at the list, and each has memory of its own. */
 static CallObject *allocate(SchedulerObject *s)
 {
     CallObject *c = s->free_calls;
@@ -342,15 +346,13 @@ void xf_call_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     PyObject *unstarted = c->stage == XF_STAGE_PENDING ? Py_XNewRef(c->coro) : NULL;
-    XF_LOCK(s);
     if (c->core.state == XF_CALL_NEW) {
+        XF_LOCK(s);
         xf_finish(&s->core, &c->core, XF_CANCELLED, s->core.now); /* it leaves its group */
+        XF_UNLOCK();
     }
-    XF_UNLOCK();
     (void)xf_call_clear(self);
-    XF_LOCK(s);
     recycle(s, c);
-    XF_UNLOCK();
     if (unstarted != NULL) { /* its task was destroyed before it ran */
         xf_close_coro(unstarted);
         Py_DECREF(unstarted);
