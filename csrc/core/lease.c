@@ -21,16 +21,19 @@ static int64_t lapses_at(const xf_gate *g, const xf_chunk *c)
     return is_endless ? XF_NEVER : c->from + (int64_t)longest + XF_LEASE_LATE_NS;
 }
 
-/* The chunk becomes the one that is used. */
+/* The chunk becomes the one that is used. What goes back goes to the buckets of a loan at once. */
 static void begin(xf_gate *g, const xf_chunk *c)
 {
     xf_lease *l = g->lease;
     l->chunk = *c;
     l->has_chunk = true;
+    l->has_loan = c->is_loan;
     l->half = false;
     for (uint32_t i = 0; i < g->n_limits; i++) {
+        double back = c->is_loan ? (double)l->refunds[i] : 0;
+        l->refunds[i] = c->is_loan ? 0 : l->refunds[i];
         l->granted[i] = c->units[i];
-        xf_limit_lend(&g->limits[i], c->levels[i], c->from);
+        xf_limit_lend(&g->limits[i], c->levels[i] + back, c->from);
     }
 }
 
@@ -53,12 +56,14 @@ bool xf_lease_grant(xf_gate *g, const xf_chunk *chunk, int64_t now)
 {
     xf_lease *l = g->lease;
     xf_chunk c = *chunk;
-    c.until = lapses_at(g, &c);
+    c.until = c.is_loan ? c.until : lapses_at(g, &c);
     xf_lease_look(g, now);
     if (l->has_next || l->refused) {
         return false;
     }
-    if (l->has_chunk) {
+    if (l->has_chunk && l->has_loan && c.is_loan) {
+        l->chunk.until = c.until; /* the levels are known here only */
+    } else if (l->has_chunk && !l->has_loan) {
         l->next = c;
         l->has_next = true;
     } else {
@@ -74,10 +79,20 @@ void xf_lease_look(xf_gate *g, int64_t now)
     }
 }
 
+bool xf_lease_return(xf_gate *g)
+{
+    xf_lease *l = g->lease;
+    bool had_loan = l->has_loan;
+    l->has_chunk &= !had_loan;
+    l->has_next &= !l->next.is_loan;
+    l->has_loan = false;
+    return had_loan;
+}
+
 void xf_lease_void(xf_gate *g)
 {
     xf_lease *l = g->lease;
-    l->has_chunk = l->has_next = false;
+    l->has_chunk = l->has_next = l->has_loan = false;
     for (uint32_t i = 0; i < g->n_limits; i++) {
         l->unused[i] = l->refunds[i] = 0;
     }
@@ -171,7 +186,7 @@ static bool fits(const xf_gate *g, const int64_t *costs)
 {
     const xf_lease *l = g->lease;
     bool all = l->has_chunk;
-    for (uint32_t i = 0; all && i < g->n_limits; i++) {
+    for (uint32_t i = 0; all && !l->has_loan && i < g->n_limits; i++) {
         all = costs[i] <= l->chunk.units[i] || costs[i] - l->chunk.units[i] <= spare(l, i) ||
               xf_lease_is_place(&g->limits[i]);
     }
@@ -197,6 +212,9 @@ int64_t xf_lease_due(xf_gate *g, const int64_t *costs, const xf_turn *turn, int 
                 *held_by = l->chunk.from > turn->now ? XF_BY_SHARE : *held_by;
                 return at;
             }
+            if (l->has_loan) {
+                return XF_NEVER; /* until the loan is prolonged */
+            }
         }
         end(g);
     }
@@ -208,8 +226,8 @@ int64_t xf_lease_due(xf_gate *g, const int64_t *costs, const xf_turn *turn, int 
 void xf_lease_take(xf_gate *g, const int64_t *costs)
 {
     xf_lease *l = g->lease;
-    if (!l->has_chunk) {
-        return; /* the call is free */
+    if (!l->has_chunk || l->has_loan) {
+        return; /* the call is free, or the buckets have paid for it */
     }
     bool first = true, half = false;
     for (uint32_t i = 0; i < g->n_limits; i++) {
@@ -227,6 +245,9 @@ void xf_lease_take(xf_gate *g, const int64_t *costs)
 void xf_lease_untake(xf_gate *g, uint32_t i, int64_t units)
 {
     xf_lease *l = g->lease;
+    if (l->has_loan) {
+        return;
+    }
     if (l->has_chunk) {
         l->chunk.units[i] += units;
     } else {
@@ -238,7 +259,7 @@ void xf_lease_untake(xf_gate *g, uint32_t i, int64_t units)
 void xf_lease_settle(xf_gate *g, uint32_t i, int64_t units)
 {
     int64_t sum;
-    if (!__builtin_add_overflow(g->lease->refunds[i], units, &sum)) {
+    if (!g->lease->has_loan && !__builtin_add_overflow(g->lease->refunds[i], units, &sum)) {
         g->lease->refunds[i] = sum;
     }
 }

@@ -15,6 +15,10 @@
  * An outage of the provider is the account's, too. While it lasts no call passes here, except for a
  * single one when the account lets it in.
  *
+ * An account of which only one member makes use is *lent* to it, for a time at once: its own
+ * buckets are those of the account until it returns them. So it asks no more than it must to be
+ * known alive.
+ *
  * The lease itself asks no server. It sets `news` when its holder has something to do, and the
  * holder then calls xf_lease_look(). The functions are O(limits).
  */
@@ -32,6 +36,7 @@ enum { XF_LEASE_LIMITS = 16 };
 
 typedef struct xf_chunk {
     int64_t from, until;            /* ns; used neither earlier nor later */
+    bool is_loan;                   /* the whole account; `units` do not count */
     double levels[XF_LEASE_LIMITS]; /* units in the account's buckets, at `from` */
     int64_t units[XF_LEASE_LIMITS]; /* not used yet */
 } xf_chunk;
@@ -48,6 +53,7 @@ typedef struct xf_tried {
 /* The caller owns it. */
 typedef struct xf_lease {
     bool has_chunk, has_next;
+    bool has_loan; /* the gate's buckets are the account's, also after the loan has lapsed */
     bool half;     /* less than half of the chunk's units of some limit are left */
     bool asking;   /* the holder's: an ask for a chunk is on its way */
     bool news;     /* the holder has something to do */
@@ -74,11 +80,15 @@ static inline bool xf_lease_is_place(const xf_limit *l)
    chunk yet. */
 void xf_lease_begin(xf_gate *g, xf_lease *lease);
 
-/* Adds a chunk. `until` is worked out here. False if there are two already, or it is void. */
+/* Adds a chunk, whose `until` is worked out here, or a loan with its own `until`, or prolongs the
+   loan. False if there are two chunks already, or it is void. */
 bool xf_lease_grant(xf_gate *g, const xf_chunk *chunk, int64_t now);
 
 /* Lets time pass: a chunk that has lapsed goes back. */
 void xf_lease_look(xf_gate *g, int64_t now);
+
+/* Ends the loan. False if there is none. */
+bool xf_lease_return(xf_gate *g);
 
 /* Makes all chunks void, and the units that were to go back, because levels were set since. */
 void xf_lease_void(xf_gate *g);

@@ -309,6 +309,67 @@ TEST(in_an_outage_that_only_this_member_knows_it_asks_for_no_chunk_before_its_ne
     stop();
 }
 
+static bool borrow_account(int64_t from, double level, int64_t until, int64_t now)
+{
+    const xf_chunk loan = {.from = from, .levels = {level}, .until = until, .is_loan = true};
+    bool done = xf_lease_grant(&s.gate, &loan, now);
+    xf_look(&s, now);
+    return done;
+}
+
+TEST(a_loan_is_used_as_a_bucket_of_its_own_until_it_is_returned)
+{
+    borrow(100, XF_UNLIMITED);
+    for (int i = 0; i < 6; i++) {
+        (void)submit(1, 0, 0);
+    }
+    CHECK(borrow_account(0, 1, 25 * MS, 0));
+    CHECK_EQ(collect_all(), 1);
+    CHECK_EQ(next(), 10 * MS);
+    CHECK_EQ(next(), 20 * MS);
+    lease.news = false;
+    xf_look(&s, 21 * MS);
+    CHECK_EQ(armed(), XF_NEVER); /* the next one would be too late, */
+    CHECK(!lease.news);
+    CHECK(borrow_account(0, 1, SECOND, 22 * MS)); /* and the level stays that of here */
+    CHECK_EQ(next(), 30 * MS);
+    CHECK(xf_lease_return(&s.gate));
+    CHECK(!xf_lease_return(&s.gate));
+    CHECK(xf_limit_level(&s.gate.limits[0], 35 * MS) == 0.5);
+    xf_look(&s, 35 * MS);
+    CHECK_EQ(armed(), XF_NEVER);
+    stop();
+}
+
+TEST(a_loan_that_lapses_keeps_its_levels_and_settles_in_them)
+{
+    borrow(100, XF_UNLIMITED);
+    xf_lease_settle(&s.gate, 0, -2);
+    CHECK(borrow_account(0, 1, 25 * MS, 0));
+    CHECK_EQ(lease.refunds[0], 0); /* the debt is the loan's, */
+    CHECK(xf_limit_level(&s.gate.limits[0], 0) == -1);
+    xf_lease_look(&s.gate, 30 * MS);
+    CHECK(lease.has_loan);
+    CHECK(!lease.has_chunk);
+    xf_lease_settle(&s.gate, 0, 5);
+    CHECK_EQ(lease.refunds[0], 0); /* and so are refunds */
+    CHECK(xf_lease_return(&s.gate));
+    xf_lease_settle(&s.gate, 0, 5);
+    CHECK_EQ(lease.refunds[0], 5);
+    stop();
+}
+
+TEST(a_chunk_of_the_account_ends_the_loan)
+{
+    borrow(100, XF_UNLIMITED);
+    CHECK(borrow_account(0, 1, SECOND, 0));
+    CHECK(grant(50 * MS, 1, 1, 20 * MS));
+    CHECK(!lease.has_loan);
+    (void)submit(1, 0, 20 * MS);
+    CHECK_EQ(next(), 50 * MS);
+    stop();
+}
+
 TEST(a_member_counts_failures_and_answers_for_the_account)
 {
     const xf_backoff b = {.told_ns = XF_UNTOLD, .base_ns = SECOND, .max_ns = SECOND, .alone = true};

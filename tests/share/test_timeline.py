@@ -149,11 +149,12 @@ class ScriptAndPython(RuleBasedStateMachine):
         data=st.data(), member=members, span=spans, held=few, more=few, returned=few,
         count=st.integers(-1, 30), exact=few, parts=few, ahead=st.sampled_from([0, 0, 0, 5]),
         trip=st.sampled_from([0, 150, 90_000, 5_000_000]), repeat=st.booleans(),
-        later=st.sampled_from([1, -600_000_000]),
+        loan=st.sampled_from([0, 1, 1, 1, 2, 3]), later=st.sampled_from([1, -600_000_000]),
     )  # fmt: skip
     def take(
         self, data: st.DataObject, member: str, span: int, held: int, more: int, returned: int,
-        count: int, exact: int, parts: int, ahead: int, trip: int, repeat: bool, later: int,
+        count: int, exact: int, parts: int, ahead: int, trip: int, repeat: bool, loan: int,
+        later: int,
     ) -> None:  # fmt: skip
         n = len(self.limits)
         units = st.lists(st.integers(0, 40).map(float), min_size=n, max_size=n)
@@ -168,10 +169,10 @@ class ScriptAndPython(RuleBasedStateMachine):
         self.counts[member] += 1
         ask = Ask(
             self.counts[member], self.epoch, self.operations + ahead, self.generation, held,
-            held + more, returned, count, exact, parts, trip, 2_000_000, tried,
+            held + more, returned, count, exact, parts, trip, 2_000_000, loan, tried,
             "7", f"epoch{next(_numbers)}",
             data.draw(units), data.draw(refunds), data.draw(units), data.draw(costs),
-            data.draw(units), data.draw(st.lists(rest, min_size=n, max_size=n)),
+            data.draw(units), data.draw(costs), data.draw(st.lists(rest, min_size=n, max_size=n)),
         )  # fmt: skip
         answer = self.both(span, "take", member, ask)
         if answer != ["unknown"]:

@@ -119,4 +119,4 @@ class Alone:
             start += int(length * self._chance.random() * 1e9)
         self._from = start + int(length * 1e9)
         self._units = [a + b for a, b in zip(self._units, units, strict=True)]
-        scheduler._lease_grant(start, tuple(map(float, head)), units)
+        scheduler._lease_grant(start, tuple(map(float, head)), units, -1)

@@ -14,10 +14,12 @@ from xtremeflow.share.demand import Demand, Wanted, at_most
 from xtremeflow.share.keeper import Terms
 from xtremeflow.share.offset import US, Offset
 from xtremeflow.share.probing import Probing
-from xtremeflow.share.records import Ask
+from xtremeflow.share.records import HAS_LOAN, NO_LOAN, RETURNED, UNWANTED, Ask
 from xtremeflow.share.rows import Taken
+from xtremeflow.share.timeline import LOAN
+from xtremeflow.values.limits import ByLimit
 
-BUSY, IDLE = 1.0, 10.0  # seconds between two asks of a member that holds or wants something, or not
+BUSY, IDLE = 1.2, 10.0  # seconds between two asks of a member that holds or wants something, or not
 BUSY_PATIENCE, IDLE_PATIENCE = 2_500_000, 25_000_000  # microseconds
 
 
@@ -59,7 +61,8 @@ class Asks:
         self._agreed, self._probing = agreed, probing
         self.demand = Demand(terms, clock)
         self.back = Back(0)
-        self.must_speak = False
+        self.must_speak = self.is_recalled = False
+        self._submitted = 0  # calls, by the last ask
         self._number = 0
         self._sent_at = 0  # the last one, in ns
         self._want = 0  # slots, as it told
@@ -101,13 +104,21 @@ class Asks:
             last: The last answer.
             parts: As `Alone.parts`.
         """
+        levels = self._returned(scheduler, state)
         want, spare = self._slots(state, last)
         calls = self._calls(scheduler, state, last, parts)
         scheduler._lease_asks(calls.count > 0 or self.demand.waits > 0, want, spare)
         returned = state["returned"] + spare
-        if not self._has_to_speak(state, calls.count, want, returned):
+        is_due = state["has_loan"] and state["now"] >= self.renewal(state["until"])
+        speaks = self._has_to_speak(state, calls.count, want, returned)
+        if levels is None and not is_due and not speaks:
             return None
         count = -1 if self._is_idle(state) else calls.count
+        loan, back = self._loan(state, levels, parts), self.back
+        if loan == HAS_LOAN:  # what goes back does so after the loan
+            back = Back(len(self._agreed.limits))
+        else:
+            self.back = Back(len(self._agreed.limits))
         self._number += 1
         self._want, self.must_speak, self._sent_at = want, False, self._clock()
         self._is_active = count >= 0 and (count > 0 or self._is_active)
@@ -124,23 +135,45 @@ class Asks:
             parts=calls.parts,
             trip=self._offset.trip // US,
             patience=BUSY_PATIENCE if self.pause(state) == BUSY else IDLE_PATIENCE,
+            loan=loan,
             tried=self._probing.tell(),
             connection=reference.connection,
             token=uuid.uuid4().hex,
-            unused=tuple(self.back.unused),
-            refunded=tuple(self.back.refunded),
+            unused=tuple(back.unused),
+            refunded=tuple(back.refunded),
             head=calls.head,
             mean=calls.mean,
             used=tuple(float(used) for used in state["used"]),
-            told=tuple(self.back.told),
+            levels=levels or state["levels"],
+            told=tuple(back.told),
         )
-        self.back.clear()
+        self._submitted = state["submitted"]
         return ask
+
+    def _returned(self, scheduler: _core.Scheduler, state: dict[str, Any]) -> ByLimit | None:
+        """Returns the account if another member asks, if the loan has lapsed, or if no calls come.
+        The result is the levels of its buckets. None: it stays, or is not here."""
+        is_used = state["waiting"] > 0 or state["submitted"] > self._submitted
+        is_due = state["has_loan"] and state["now"] >= self.renewal(state["until"])
+        if not self.is_recalled and (not is_due or (is_used and state["has_chunk"])):
+            return None
+        self.is_recalled = False
+        return scheduler._lease_return()
+
+    def _loan(self, state: dict[str, Any], levels: ByLimit | None, parts: int) -> int:
+        if state["has_loan"]:
+            return HAS_LOAN if levels is None else RETURNED
+        return UNWANTED if parts > 0 or self.demand.is_paced else NO_LOAN
+
+    def renewal(self, until: int) -> int:
+        """Returns when a loan until then has to be prolonged, in ns."""
+        return until - max(LOAN * US // 4, 3 * self._offset.trip // 2)
 
     def again(self, ask: Ask, parts: int) -> Ask:
         """Returns an ask whose answer is not known, to be sent again: for no more than it may ask
-        for now."""
-        return ask._replace(waits=at_most(ask.waits, ask.mean, self._agreed.limits, parts))
+        for now. A loan has ended meanwhile."""
+        count = at_most(ask.waits, ask.mean, self._agreed.limits, parts)
+        return ask._replace(waits=count, loan=UNWANTED)
 
     def _slots(self, state: dict[str, Any], last: Taken | None) -> tuple[int, int]:
         """Returns how many slots the member would use, and how many of its own it can spare."""

@@ -10,6 +10,7 @@ from typing import Any
 from xtremeflow.learning.reading import UNLIMITED
 from xtremeflow.share.alone import PIECE
 from xtremeflow.share.keeper import Terms
+from xtremeflow.share.offset import US
 from xtremeflow.share.pace import Pace
 from xtremeflow.share.records import Ask
 from xtremeflow.share.rows import Taken
@@ -71,7 +72,8 @@ class Demand:
         rates = [amount / per for _, amount, per, _ in limits]
         costs = zip(state["head"], state["mean"], strict=True)
         usual = tuple(float(mean) if mean > 0 else float(head) for head, mean in costs)
-        if state["has_next"] or not any(usual) or self.waits > 0:
+        has_loan = state["has_loan"] and state["has_chunk"]
+        if has_loan or state["has_next"] or not any(usual) or self.waits > 0:
             return Wanted(0, 0, 0, usual, usual)
         enough = tuple(math.ceil(rate * self._span / active - ROUNDING) for rate in rates)
         covered, exact, is_full, left, first, rest = ahead(enough)
@@ -111,6 +113,10 @@ class Demand:
 
     # -- turns
 
+    def put_off(self, microseconds: int) -> None:
+        """Lets the next turn come so much later."""
+        self._not_before = self._clock() + microseconds * US
+
     @property
     def waits(self) -> float:
         """Seconds until its turn; 0 or less: it may ask."""
@@ -135,6 +141,11 @@ class Demand:
         gap = self._gap(ask, taken, limits, start / 1e9, others)
         if gap > 0 and taken.outage.interval == 0:
             self._not_before = max(self._not_before, start + gap * 1e9)
+
+    @property
+    def is_paced(self) -> bool:
+        """Whether chunks keep a pace."""
+        return bool(self._paces)
 
     def pace(self, index: int, pace: Pace) -> None:
         """Lets the chunks of all members follow each other no faster, for one limit."""

@@ -14,6 +14,7 @@ import uuid
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from xtremeflow import _core
@@ -26,9 +27,10 @@ from xtremeflow.share.pace import Pace
 from xtremeflow.share.pauses import Pauses
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.probing import Probing
-from xtremeflow.share.records import Ask, Rest
+from xtremeflow.share.records import HAS_LOAN, Ask, Rest
 from xtremeflow.share.rests import Standing, standing
 from xtremeflow.share.rows import (
+    Chunk,
     Described,
     Lesson,
     Taken,
@@ -37,7 +39,7 @@ from xtremeflow.share.rows import (
     taken_from,
     told_outage_from,
 )
-from xtremeflow.share.timeline import CHUNK
+from xtremeflow.share.timeline import CHUNK, LOAN, TRUST
 from xtremeflow.values.limits import Definition
 
 logger = logging.getLogger("xtremeflow")
@@ -83,7 +85,8 @@ class Holder:
         self._pauses = Pauses(self._clock, self._offset)
         self.probing = Probing(self.member, self._clock, self._offset)
         self._asks = Asks(terms, self._clock, self._offset, self.agreed, self.probing)
-        self._until = -1  # when the present chunk lapses, in ns
+        self._telling = False  # of a cooldown, whose answer is not known
+        self._until = -1  # when the present chunk lapses, or the loan must be prolonged, in ns
         self._answered_at = 0  # the last answer, in ns
 
     # -- joining
@@ -227,8 +230,20 @@ class Holder:
 
     async def _leave(self) -> None:
         if self.reachable:
+            await self._return()
             back = (*self._asks.back.unused, *self._asks.back.refunded)
             await self._command("leave", self.member, self._epoch, self._pauses.generation, *back)
+
+    async def _return(self) -> None:
+        """Returns the account, if it is lent."""
+        scheduler = self._scheduler()
+        state = scheduler._lease_look() if scheduler is not None else {"has_loan": False}
+        if scheduler is not None and state["has_loan"]:
+            self._collect(state)
+            self._asks.is_recalled = True
+            self._asks.demand.put_off(TRUST)
+            ask = self._asks.next(scheduler, state, self._reference, self.last, 0)
+            await self._command("take", self.member, ask)
 
     async def _command(self, name: str, *arguments: Any) -> list[Any]:
         sent = self._clock()
@@ -250,13 +265,14 @@ class Holder:
         await self._tell_pauses(scheduler, state)
         await self.agreed.tell()
         await self._listen(scheduler)
-        self._until = state["until"]
+        self._until = self._asks.renewal(state["until"]) if state["has_loan"] else state["until"]
+        is_again = self._unsent is not None
         if self._unsent is not None:  # its chunk is asked for now
             ask: Ask | None = self._asks.again(self._unsent, self._alone.parts)
         else:
             ask = self._asks.next(scheduler, state, self._reference, self.last, self._alone.parts)
         if ask is not None:
-            await self._take(scheduler, ask)
+            await self._take(scheduler, ask, is_again)
         seconds = self._asks.pause(state)
         del scheduler
         await self._rest(seconds)
@@ -288,7 +304,7 @@ class Holder:
         self._asks.collect(state)
         self.probing.collect(state)
 
-    async def _take(self, scheduler: _core.Scheduler, ask: Ask) -> None:
+    async def _take(self, scheduler: _core.Scheduler, ask: Ask, is_again: bool) -> None:
         self._unsent = ask
         row = await self._command("take", self.member, ask)
         self._unsent = None
@@ -299,6 +315,8 @@ class Holder:
             scheduler._lease_void()
             self._joined_anew()
             return
+        if is_again and taken.chunk is not None and taken.chunk.is_loan:
+            taken = replace(taken, chunk=None)  # its levels may be those of long ago
         await self._apply(scheduler, ask, taken)
 
     def _joined_anew(self) -> None:
@@ -307,8 +325,10 @@ class Holder:
         self.probing.begin_anew()
 
     async def _apply(self, scheduler: _core.Scheduler, ask: Ask, taken: Taken) -> None:
+        is_void = taken.generation < self._pauses.generation  # it was told of a pause meanwhile
         if taken.epoch != self._epoch:
-            self._epoch = taken.epoch
+            is_void, self._epoch = False, taken.epoch
+            self._pauses.generation = taken.generation
             scheduler._lease_void()
             self._asks.back.clear()
             self.probing.begin_anew()
@@ -319,20 +339,35 @@ class Holder:
         await self.agreed.hear(taken.version)
         if self.agreed.slots >= 0:
             scheduler._lease_slots(taken.slots, taken.fair, self.agreed.slots)
-        chunk = taken.chunk
+        chunk = None if is_void else taken.chunk
         start = self._offset.here(chunk.start) if chunk is not None else None
         self._hear_outage(scheduler, taken.operations, taken.outage, start)
         if chunk is not None and start is not None:
-            until = scheduler._lease_grant(start, chunk.levels, chunk.units)
-            self._until = until if until >= 0 else self._until
-            if until < 0:
-                self._asks.back.give(chunk.units)
-            self._granted = taken
-            self._asks.demand.follow(ask, taken, self.agreed.limits, start, self._alone.parts)
-        elif ask.waits > 0:
-            scheduler._lease_asks(False, ask.want, 0)
+            self._take_chunk(scheduler, ask, taken, chunk, start)
+        else:
+            if ask.loan == HAS_LOAN:
+                scheduler._lease_return()
+            if ask.waits > 0:
+                scheduler._lease_asks(False, ask.want, 0)
+                if taken.outage.interval == 0:  # another member has the account
+                    self._asks.demand.put_off(TRUST)
         if taken.suspect and not await self._keeper.lives(taken.connection):
             await self._command("bury", taken.suspect, taken.seen)
+
+    def _take_chunk(
+        self, scheduler: _core.Scheduler, ask: Ask, taken: Taken, chunk: Chunk, start: int
+    ) -> None:
+        if chunk.is_loan:
+            ends = start + LOAN * US
+            if scheduler._lease_grant(start, chunk.levels, chunk.units, ends) == ends:
+                self._until = self._asks.renewal(ends)
+            return
+        until = scheduler._lease_grant(start, chunk.levels, chunk.units, -1)
+        self._until = until if until >= 0 else self._until
+        if until < 0:
+            self._asks.back.give(chunk.units)
+        self._granted = taken
+        self._asks.demand.follow(ask, taken, self.agreed.limits, start, self._alone.parts)
 
     # -- pauses and outages
 
@@ -340,13 +375,21 @@ class Holder:
         """Tells of a cooldown that calls of this member have opened or extended."""
         news = self._pauses.news(state)
         if news is not None:
-            row = await self._command("refused", self._epoch, *news)
+            self._telling = True
+            try:
+                row = await self._command("refused", self._epoch, *news)
+            finally:
+                self._telling = False
             self._pauses.told(scheduler, state, row)
             self._asks.must_speak |= self.probing.has_news
 
     def _hear_pause(self, scheduler: _core.Scheduler, generation: int, end: int) -> None:
         if self._pauses.hear(scheduler, generation, end):
             self._asks.back.clear()
+
+    def _take_in_pause(self, scheduler: _core.Scheduler, message: str) -> None:
+        _, generation, end = message.split()
+        self._hear_pause(scheduler, int(float(generation)), int(float(end)))
 
     def _hear_outage(
         self, scheduler: _core.Scheduler, operations: int, told: ToldOutage, at: int | None = None
@@ -355,16 +398,26 @@ class Holder:
             self._pauses.count_episode()
 
     def _hear(self, message: str) -> None:
-        """Takes a message of the keeper, in the loop."""
-        self._heard.append(message)
-        self._news.set()
+        """Takes a message of the keeper, in the loop. A pause waits for no answer to a command,
+        except to one that tells of a pause, which may be the same."""
+        scheduler = self._scheduler()
+        if message.startswith("pause") and not self._telling and scheduler is not None:
+            self._take_in_pause(scheduler, message)
+        else:
+            self._heard.append(message)
+            self._news.set()
 
     async def _listen(self, scheduler: _core.Scheduler) -> None:
         heard, self._heard = self._heard, []
         for message in heard:
             kind, *rest = message.split()
             if kind == "pause":
-                self._hear_pause(scheduler, int(float(rest[0])), int(float(rest[1])))
+                self._take_in_pause(scheduler, message)
+            elif kind == "recall":
+                self._asks.is_recalled = True
+                self._asks.demand.put_off(TRUST)  # the others go first
+            elif kind == "room":
+                self._asks.demand.put_off(0)
             elif kind == "slots" and int(float(rest[1])) > self._operations:
                 fair = self.last.fair if self.last is not None else -1
                 scheduler._lease_slots(int(float(rest[0])), fair, self.agreed.slots)
@@ -389,6 +442,7 @@ class Holder:
         self._alone.begin(len(self.agreed.limits), granted, members)
         scheduler = self._scheduler()
         if scheduler is not None:
+            scheduler._lease_return()
             self.probing.go_on_alone(scheduler)
         refused = error.refused
         while not self._closed and self._scheduler() is not None:

@@ -10,6 +10,10 @@ Row = list[Any]
 """An answer: numbers and texts."""
 
 
+NO_LOAN, HAS_LOAN, RETURNED, UNWANTED = 0, 1, 2, 3
+"""What an ask says of a loan."""
+
+
 @dataclass
 class Bucket:
     """A limit: its definition, and a bucket whose instant may lie ahead."""
@@ -83,6 +87,7 @@ class Ask(NamedTuple):
     parts: int  # if so many members divide the limits; 0: that is not known
     trip: int  # so long it waits for the answer
     patience: int  # the member speaks again within this time
+    loan: int  # whether the member has the account, returns it, or would not take it
     tried: Tried
     connection: str
     token: str  # a new epoch, if one is needed
@@ -91,4 +96,5 @@ class Ask(NamedTuple):
     head: Sequence[float]  # cost of the first of these calls,
     mean: Sequence[float]  # and the mean of the others
     used: Sequence[float]  # dispatched so far
+    levels: Sequence[float]  # of the account's buckets, if the member has it or returns it
     told: Sequence[Rest]  # since the last ask, of each limit the one that allows least

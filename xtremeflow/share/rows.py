@@ -37,7 +37,12 @@ class Chunk:
 
     start: int  # microseconds
     levels: tuple[float, ...]  # of the buckets, at that instant
-    units: tuple[float, ...]
+    units: tuple[float, ...]  # below 0: it is a loan
+
+    @property
+    def is_loan(self) -> bool:
+        """Whether it is the whole account."""
+        return any(units < 0 for units in self.units)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 A member asks for a *chunk* of its demand and is told from when on it may use it. The chunk is
 charged at once, so a member that dies loses quota and never admits too much. Chunks follow each
 other in the order in which members ask. Within its chunk a member keeps the pace of the limits.
+A member that is alone is lent the whole account, and so asks seldom. It returns the account as soon
+as another member asks.
 
 The script of a Valkey or Redis server (script.py) is the same, operation for operation: a change
 of one is a change of the other, and the tests compare the answers. Instants and lengths are
@@ -18,7 +20,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xtremeflow.share.outage import Outage
-from xtremeflow.share.records import Ask, Bucket, Record, Rest, Row
+from xtremeflow.share.records import HAS_LOAN, RETURNED, UNWANTED, Ask, Bucket, Record, Rest, Row
 from xtremeflow.share.scores import Scores
 
 CHUNK = 200_000  # a chunk's calls cost the gain of this time, divided by the members, or more;
@@ -27,6 +29,8 @@ LONGEST = 1_000_000  # but at most of this one
 LATE = 50_000  # a unit may be used so much later than the pace of the limits lets it
 SPARE = 50_000  # the gain of this time may come back late at once,
 RECOVERY = 14  # and this part of the rate all the time
+LOAN = 1_000_000  # a member that is alone is lent the whole account for so long
+TRUST = 50_000  # a loan that is not returned is over so much later
 FORGET = 8  # that time becomes shorter again by such a part of the time that passes
 CLOSED = 1.5  # after a loss of the state no chunk starts within so many times that time
 ROUNDING = 1e-9  # of a call is no call more
@@ -52,6 +56,7 @@ class Timeline:
         self.closed = now + int(CLOSED * CHUNK)
         self.margin = self.out = self.wanting = self.ticket = self.flying = self.waiting = 0
         self.slots, self.outage = slots, Outage()
+        self.borrower, self.due, self.recalled = "", 0, False
         self.limits = [Bucket(name, a, p, c, at=now, late_at=now) for name, a, p, c in limits]
         self.members: dict[str, Record] = {}
         self.deadlines, self.asked, self.line = Scores(), Scores(), Scores()
@@ -128,6 +133,8 @@ class Timeline:
         self._remove(member)
 
     def _remove(self, member: str) -> None:
+        if member == self.borrower:
+            self._default()
         record = self.members.pop(member)
         self.out -= record.slots
         self.flying -= record.held
@@ -159,6 +166,7 @@ class Timeline:
         if back > 0:
             self.end, self.closed = self.end - back, self.closed - back
             self.margin_at -= back
+            self.due -= back
             self.outage.turn_back(back)
             for bucket in self.limits:
                 bucket.at, bucket.late_at = bucket.at - back, bucket.late_at - back
@@ -214,8 +222,9 @@ class Timeline:
 
         Returns "unknown" to one that is no member, else a row that `rows.Taken` names. It begins
         with "taken" and ends with the chunk: its start, or -1, for each limit the level at that
-        instant and the units; and of each limit the units used by all members, and those by which
-        answers have lowered it. The fair number of slots is -1 if no member waits for some.
+        instant and the units, -1 for a loan; and of each limit the units used by all members, and
+        those by which answers have lowered it. The fair number of slots is -1 if no member waits
+        for some.
         """
         if not self.exists or member not in self.members:
             return ["unknown"]
@@ -224,6 +233,8 @@ class Timeline:
             return _again(record.reply, now)
         rewound = ask.epoch == self.epoch and ask.operations > self.operations
         now = self._tick(now)
+        if member == self.borrower:
+            self._hear_of_loan(ask, record)
         if rewound:
             self._restart(now, ask.token)
         elif ask.epoch == self.epoch and ask.generation == self.generation:
@@ -243,8 +254,13 @@ class Timeline:
             self.asked.discard(member)
         self._lengthen(now, ask)
         active = max(1, self.asked.above(now - max(ACTIVE, 2 * self.span)))
-        grant = self._grant if self.outage.interval == 0 else self._grant_single
-        chunk = grant(now, member, ask, active) if ask.waits > 0 else [-1]
+        chunk: Row = [-1]
+        if self.outage.interval > 0:
+            chunk = self._grant_single(now, member, ask) if ask.waits > 0 else chunk
+        elif member == self.borrower or (ask.waits > 0 and self._may_lend(now, ask, active)):
+            chunk = self._lend(now, member, ask)
+        elif ask.waits > 0:
+            chunk = self._grant(now, member, ask, active)
         record.reply = ["taken", now, self.epoch, self.operations, self.version, self.generation]
         record.reply += [self.end, active, self.span, len(self.members), self.flying, self.waiting]
         record.reply += [record.slots, self._fair(member), *suspect, *self.outage.told()]
@@ -256,6 +272,7 @@ class Timeline:
     def _restart(self, now: int, token: str) -> None:
         """Begins anew, since the latest changes are lost, and with them the units used."""
         self.epoch, self.closed = token, now + int(CLOSED * self.span)
+        self.borrower = ""
         for bucket in self.limits:
             bucket.level = min(bucket.level, 0.0)
         self.published.append(("", "epoch"))
@@ -273,6 +290,8 @@ class Timeline:
         self.published.append(("", f"outage {self.operations} {told}"))
 
     def _grant(self, now: int, member: str, ask: Ask, active: int) -> Row:
+        if self._is_lent(now):
+            return [-1]
         record, behind = self.members[member], float(ask.waits - 1)
         earliest = now + ask.trip * 3 // 4  # one that starts earlier comes too late
         start = float(max(earliest, self.end, self.closed))
@@ -296,7 +315,66 @@ class Timeline:
             chunk += [level, units]
         return chunk
 
-    def _grant_single(self, now: int, member: str, ask: Ask, _active: int) -> Row:
+    # -- loans
+
+    def _may_lend(self, now: int, ask: Ask, active: int) -> bool:
+        """Whether the member that asks is alone, and no chunk of another one lies ahead. Its own
+        buckets keep no margin of others, and know nothing that members learn together."""
+        is_simple = bool(self.limits) and not self.belief and self.margin == 0
+        begin = max(now, self.end, self.closed)
+        is_free = not self.borrower and all(bucket.at <= begin for bucket in self.limits)
+        is_alone = active == 1 and self.waiting == 1
+        return is_simple and is_free and is_alone and ask.loan != UNWANTED
+
+    def _lend(self, now: int, member: str, ask: Ask) -> Row:
+        """Lends the account, or prolongs the loan."""
+        start = max(now, self.end, self.closed)
+        chunk: Row = [start]
+        for bucket in self.limits:
+            gained = bucket.level + bucket.rate * (start - bucket.at)
+            chunk += [max(bucket.level, min(self._room(bucket), gained)), -1]
+        self.members[member].units = list(ask.head)
+        self.borrower, self.due = member, start + LOAN + TRUST
+        return chunk
+
+    def _hear_of_loan(self, ask: Ask, record: Record) -> None:
+        """Takes over the levels of the member that has the account."""
+        if ask.loan not in (HAS_LOAN, RETURNED):  # it has lost the answer, or began anew
+            self._default()
+            return
+        rows = zip(self.limits, ask.levels, ask.used, record.used or ask.used, strict=True)
+        for bucket, level, used, before in rows:
+            bucket.level = min(level, self._room(bucket))
+            bucket.used += used - before
+        if ask.loan == RETURNED or self.outage.interval > 0:
+            self._end_loan()
+        elif self.recalled:
+            self.published.append((self.borrower, "recall"))
+
+    def _is_lent(self, now: int) -> bool:
+        """Whether another member has the account. It is told to return it."""
+        if self.borrower and now > self.due:
+            self._default()
+        if self.borrower and not self.recalled:
+            self.recalled = True
+            self.published.append((self.borrower, "recall"))
+        return self.borrower != ""
+
+    def _default(self) -> None:
+        """Ends a loan that was not returned, as if its member had used all that it could."""
+        head = self.members[self.borrower].units
+        for bucket, cost in zip(self.limits, head, strict=True):
+            lost = max(0.0, bucket.level) + max(0.0, cost - self._room(bucket))
+            bucket.level -= lost
+            bucket.used += lost + bucket.rate * LOAN
+        self._end_loan()
+
+    def _end_loan(self) -> None:
+        if self.recalled:
+            self.published.append(("", "room"))
+        self.borrower, self.recalled = "", False
+
+    def _grant_single(self, now: int, member: str, ask: Ask) -> Row:
         """Grants a single call in an outage, if it is time for one. It does not wait for what was
         granted ahead, as none of that is used."""
         record, start = self.members[member], now + ask.trip * 3 // 4
@@ -389,6 +467,8 @@ class Timeline:
         if is_episode and epoch == self.epoch and generation == self.generation:
             self.generation += 1
         self.end = max(before, end)
+        if is_episode and self.borrower:
+            self._default()
         if margin > self.margin:
             self.margin, self.margin_at = margin, now
         for bucket, level in zip(self.limits, levels, strict=True):

@@ -94,6 +94,12 @@ static PyObject *take_refund(SchedulerObject *s, uint32_t i)
     return PyLong_FromLongLong(units);
 }
 
+static PyObject *level_of(SchedulerObject *s, uint32_t i)
+{
+    const xf_gate *g = &s->core.gate;
+    return PyFloat_FromDouble(xf_limit_level(&g->limits[i], s->core.now));
+}
+
 static PyObject *used_of(SchedulerObject *s, uint32_t i)
 {
     return PyLong_FromLongLong((long long)s->core.gate.limits[i].used);
@@ -141,13 +147,14 @@ PyObject *xf_scheduler_lease_look(PyObject *self, PyObject *Py_UNUSED(unused))
     PyObject *slots =
         g->slots == XF_UNLIMITED ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(g->slots);
     PyObject *state = Py_BuildValue(
-        "{sLsIsIsNsIsOsOsOsLsNsNsNsNsNsNsNsKsLsIsLs(LILLL)s(LLLL)}", "now", (long long)s->core.now,
-        "in_use", g->in_use, "waiting", s->core.queue.size, "slots", slots, "returned", returned,
-        "has_chunk", l->has_chunk ? Py_True : Py_False, "has_next",
+        "{sLsIsIsNsIsOsOsOsLsNsNsNsNsNsNsNsOsNsKsLsIsLs(LILLL)s(LLLL)}", "now",
+        (long long)s->core.now, "in_use", g->in_use, "waiting", s->core.queue.size, "slots", slots,
+        "returned", returned, "has_chunk", l->has_chunk ? Py_True : Py_False, "has_next",
         l->has_next ? Py_True : Py_False, "refused", refused ? Py_True : Py_False, "until",
         l->has_chunk ? (long long)l->chunk.until : -1LL, "head", row_of(s, head_cost), "mean",
         row_of(s, mean_cost), "left", row_of(s, left_of), "unused", row_of(s, take_unused),
-        "refunds", row_of(s, take_refund), "used", row_of(s, used_of), "promised",
+        "refunds", row_of(s, take_refund), "used", row_of(s, used_of), "levels",
+        row_of(s, level_of), "has_loan", l->has_loan ? Py_True : Py_False, "promised",
         row_of(s, promised), "submitted", (unsigned long long)s->core.counters.submitted, "end",
         (long long)g->cooldown.until, "generation", g->cooldown.generation, "margin",
         (long long)g->margin.ns, "tried", (long long)tried.answered, tried.failures,
@@ -221,11 +228,11 @@ PyObject *xf_scheduler_lease_grant(PyObject *self, PyObject *args)
 {
     SchedulerObject *s = (SchedulerObject *)self;
     xf_lessee *m = lessee_of(s);
-    long long from;
+    long long from, until;
     PyObject *levels, *units;
     xf_chunk chunk = {0};
     double row[XF_LEASE_LIMITS] = {0};
-    if (m == NULL || !PyArg_ParseTuple(args, "LOO:_lease_grant", &from, &levels, &units) ||
+    if (m == NULL || !PyArg_ParseTuple(args, "LOOL:_lease_grant", &from, &levels, &units, &until) ||
         read_row(s, levels, chunk.levels) < 0 || read_row(s, units, row) < 0) {
         return NULL;
     }
@@ -233,13 +240,30 @@ PyObject *xf_scheduler_lease_grant(PyObject *self, PyObject *args)
         chunk.units[i] = row[i] > 0 ? (int64_t)row[i] : 0;
     }
     chunk.from = from > 0 ? from : 0;
+    chunk.is_loan = until >= 0;
+    chunk.until = until;
     int64_t now = xf_port_now(s, NULL);
     m->lease.asking = false;
     bool done = xf_lease_grant(&s->core.gate, &chunk, now);
-    int64_t until = m->lease.chunk.until;
+    int64_t lapses = m->lease.chunk.until;
     xf_look(&s->core, now);
     xf_deliver(s);
-    return PyLong_FromLongLong(done ? until : -1);
+    return PyLong_FromLongLong(done ? lapses : -1);
+}
+
+PyObject *xf_scheduler_lease_return(PyObject *self, PyObject *Py_UNUSED(unused))
+{
+    SchedulerObject *s = (SchedulerObject *)self;
+    if (lessee_of(s) == NULL) {
+        return NULL;
+    }
+    int64_t now = xf_port_now(s, NULL);
+    xf_look(&s->core, now);
+    bool had_loan = xf_lease_return(&s->core.gate);
+    PyObject *levels = had_loan ? row_of(s, level_of) : Py_NewRef(Py_None);
+    xf_look(&s->core, now);
+    xf_deliver(s);
+    return levels;
 }
 
 PyObject *xf_scheduler_lease_void(PyObject *self, PyObject *Py_UNUSED(unused))

@@ -9,6 +9,7 @@ PyObject *xf_scheduler_lease_look(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_lease_ahead(PyObject *self, PyObject *enough);
 PyObject *xf_scheduler_lease_asks(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_lease_grant(PyObject *self, PyObject *args);
+PyObject *xf_scheduler_lease_return(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_lease_void(PyObject *self, PyObject *unused);
 PyObject *xf_scheduler_lease_slots(PyObject *self, PyObject *args);
 PyObject *xf_scheduler_lease_pause(PyObject *self, PyObject *args);

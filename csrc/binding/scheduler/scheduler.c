@@ -65,6 +65,7 @@ XF_METHOD_DOOR(xf_scheduler_lease_look, self)
 XF_METHOD_DOOR(xf_scheduler_lease_ahead, self)
 XF_METHOD_DOOR(xf_scheduler_lease_asks, self)
 XF_METHOD_DOOR(xf_scheduler_lease_grant, self)
+XF_METHOD_DOOR(xf_scheduler_lease_return, self)
 XF_METHOD_DOOR(xf_scheduler_lease_void, self)
 XF_METHOD_DOOR(xf_scheduler_lease_slots, self)
 XF_METHOD_DOOR(xf_scheduler_lease_pause, self)
@@ -270,8 +271,13 @@ static PyMethodDef scheduler_methods[] = {
      PyDoc_STR("_lease_asks($self, asking, want, returned, /)\n--\n\nNotes what is asked for: a "
                "chunk; slots in all; and slots that go back.")},
     {"_lease_grant", xf_scheduler_lease_grant_locked, METH_VARARGS,
-     PyDoc_STR("_lease_grant($self, start, levels, units, /)\n--\n\nAdds a chunk from `start` "
-               "(ns) on. Returns when the present one lapses, or -1 if there are two already.")},
+     PyDoc_STR("_lease_grant($self, start, levels, units, until, /)\n--\n\nAdds a chunk from "
+               "`start` (ns) on, or with `until` >= 0 (ns) a loan. Returns when the present "
+               "one\nlapses, or -1 if there are two already.")},
+    {"_lease_return", xf_scheduler_lease_return_locked, METH_NOARGS,
+     PyDoc_STR(
+         "_lease_return($self, /)\n--\n\nEnds the loan. Returns the levels of the buckets, or "
+         "None if there is none.")},
     {"_lease_void", xf_scheduler_lease_void_locked, METH_NOARGS,
      PyDoc_STR("_lease_void($self, /)\n--\n\nAll chunks are void.")},
     {"_lease_slots", xf_scheduler_lease_slots_locked, METH_VARARGS,

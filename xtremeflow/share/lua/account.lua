@@ -10,6 +10,8 @@
 local CHUNK, TRIPS, LONGEST, FORGET, CLOSED = 200000, 3, 1000000, 8, 1.5
 local LATE_AT_ONCE, RECOVERY, ROUNDING = 50000, 14, 1e-9
 local ACTIVE, SILENCE, MINUTE, CHECK = 1000000, 30000000, 60000000, 1000000
+local LOAN, TRUST = 1000000, 50000
+local HAS_LOAN, RETURNED, UNWANTED = 1, 2, 3
 local NOW, END, NEXT, SENT, START = 2, 7, 19, 21, 23 -- places of the instants in an answer to an ask
 local KEPT = 86400000 -- ms for which an account without commands is kept
 

@@ -78,6 +78,7 @@ function commands.take()
     number = number(), epoch = text(), operations = number(), generation = number(),
     held = number(), want = number(), returned = number(), waits = number(),
     exact = number(), parts = number(), trip = number(), patience = number(),
+    loan = number(),
     tried = {
       answered = number(), failures = number(), sent = number(), took = number(),
       interval = number(),
@@ -96,12 +97,17 @@ function commands.take()
   end
   local n = #account.limits
   local unused, refunded = numbers(n), numbers(n)
-  ask.head, ask.mean, ask.used, ask.told = numbers(n), numbers(n), numbers(n), numbers(3 * n)
+  ask.head, ask.mean, ask.used, ask.levels = numbers(n), numbers(n), numbers(n), numbers(n)
+  ask.told = numbers(3 * n)
   local rewound = ask.epoch == account.epoch and ask.operations > account.operations
   tick()
   record = member_of(member)
+  if member == account.borrower then
+    hear_of_loan(record, ask)
+  end
   if rewound then
     account.epoch, account.closed = ask.token, now + math.floor(CLOSED * account.span)
+    account.borrower = ''
     for _, line in ipairs(account.limits) do
       line.level = math.min(line.level, 0)
     end
@@ -126,10 +132,12 @@ function commands.take()
   local since = string.format('(%.17g', now - math.max(ACTIVE, 2 * account.span))
   local active = math.max(1, redis.call('ZCOUNT', KEYS[4], since, '+inf'))
   local chunk, outage = {-1}, account.outage
-  if ask.waits > 0 and outage.interval == 0 then
-    chunk = grant(record, ask, active)
+  if outage.interval > 0 then
+    chunk = ask.waits > 0 and grant_single(member, record, ask) or chunk
+  elseif member == account.borrower or (ask.waits > 0 and may_lend(ask, active)) then
+    chunk = lend(member, record, ask)
   elseif ask.waits > 0 then
-    chunk = grant_single(member, record, ask)
+    chunk = grant(record, ask, active)
   end
   record.reply = {
     'taken', now, account.epoch, account.operations, account.version, account.generation,
@@ -164,6 +172,9 @@ function commands.refused()
     account.generation = account.generation + 1
   end
   account['end'] = math.max(before, finish)
+  if is_episode and account.borrower ~= '' then
+    default(member_of(account.borrower))
+  end
   if margin > account.margin then
     account.margin, account.margin_at = margin, now
   end

@@ -16,6 +16,7 @@ local function tick()
     account['end'] = account['end'] - back
     account.closed = account.closed - back
     account.margin_at = account.margin_at - back
+    account.due = account.due - back
     turn_outage_back(back)
     for _, line in ipairs(account.limits) do
       line.at = line.at - back
@@ -83,7 +84,76 @@ local function lengthen(ask)
   end
 end
 
+local function end_loan()
+  if account.recalled then
+    publish('', 'room')
+  end
+  account.borrower, account.recalled = '', false
+end
+
+local function default(record)
+  for i, line in ipairs(account.limits) do
+    local lost = math.max(0, line.level) + math.max(0, record.units[i] - room_of(line))
+    line.level = line.level - lost
+    line.used = line.used + (lost + rate_of(line) * LOAN)
+  end
+  end_loan()
+end
+
+local function is_lent()
+  if account.borrower ~= '' and now > account.due then
+    default(member_of(account.borrower))
+  end
+  if account.borrower ~= '' and not account.recalled then
+    account.recalled = true
+    publish(account.borrower, 'recall')
+  end
+  return account.borrower ~= ''
+end
+
+local function may_lend(ask, active)
+  local is_simple = #account.limits > 0 and account.belief == '' and account.margin == 0
+  local first, is_free = math.max(now, account['end'], account.closed), account.borrower == ''
+  for _, line in ipairs(account.limits) do
+    is_free = is_free and line.at <= first
+  end
+  local is_alone = active == 1 and account.waiting == 1
+  return is_simple and is_free and is_alone and ask.loan ~= UNWANTED
+end
+
+local function lend(member, record, ask)
+  local start = math.max(now, account['end'], account.closed)
+  local chunk = {start}
+  for _, line in ipairs(account.limits) do
+    local gained = line.level + rate_of(line) * (start - line.at)
+    chunk[#chunk + 1] = math.max(line.level, math.min(room_of(line), gained))
+    chunk[#chunk + 1] = -1
+  end
+  record.units = ask.head
+  account.borrower, account.due = member, start + LOAN + TRUST
+  return chunk
+end
+
+local function hear_of_loan(record, ask)
+  if ask.loan ~= HAS_LOAN and ask.loan ~= RETURNED then
+    default(record)
+    return
+  end
+  for i, line in ipairs(account.limits) do
+    line.level = math.min(ask.levels[i], room_of(line))
+    line.used = line.used + (ask.used[i] - (record.used[i] or ask.used[i]))
+  end
+  if ask.loan == RETURNED or account.outage.interval > 0 then
+    end_loan()
+  elseif account.recalled then
+    publish(account.borrower, 'recall')
+  end
+end
+
 local function grant(record, ask, active)
+  if is_lent() then
+    return {-1}
+  end
   local earliest = now + math.floor(ask.trip * 3 / 4)
   local start = math.max(earliest, account['end'], account.closed)
   local behind = ask.waits - 1
