@@ -15,6 +15,7 @@ alone.
 from __future__ import annotations
 
 from enum import Enum
+from math import inf
 
 from xtremeflow.learning.rates.noise import Noise
 from xtremeflow.learning.rates.state import Knowledge
@@ -60,6 +61,7 @@ class Control(Knowledge):
         # Since then:
         self._began_with = 0.0  # calls
         self._refused = 0
+        self._refused_after = 0.0  # s: when the latest call was refused
         self._noise = Noise()
 
     def factor(self, seconds: float) -> float:
@@ -103,11 +105,13 @@ class Control(Knowledge):
             return Refusal.STILL, max(told or 0.0, patience)
         factor = self.factor(seconds)
         is_due = factor >= DUE and not self.is_searching
-        is_sign = self._noise.refused(calls, is_due=is_due)
+        is_sign = self._noise.refused(calls, self._undue(seconds), is_due=is_due)
         is_enough = is_due and not self._noise.is_known
         if told is None and not is_sign and (unlikely or not is_enough):
+            self._refused_after = seconds
             return Refusal.CHANCE, told
         self._hear(now)
+        self._refused_after = 0.0
         self._plan(calls, factor)
         self.is_closed, self._tries = True, 1
         self._first = self._last = sent_at
@@ -131,6 +135,19 @@ class Control(Knowledge):
         self._depth = (SHALLOW if identified else DEEP) / (1 + self.episodes % 2)
         self._ahead = 0.0
         self.is_searching = False
+
+    def _undue(self, seconds: float) -> float:
+        """Returns the part of the time since the latest refusal in which the pace was below DUE."""
+        due = inf if self.is_searching else self._due_after()
+        since = self._refused_after
+        if seconds <= max(since, due):
+            return float(seconds <= due)
+        return max(0.0, due - since) / (seconds - since)
+
+    def _due_after(self) -> float:
+        """Returns the seconds after the last episode at which the pace is DUE, see `factor`."""
+        below = float(((1.0 - DUE) / self._depth) ** (1 / 3))
+        return self._stretch * (1.0 - below) - self._ahead
 
     def _hear(self, now: float) -> None:
         self._heard_before, self._heard = self._heard, now

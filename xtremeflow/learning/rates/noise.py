@@ -22,36 +22,36 @@ class Noise(Knowledge):
     """Takes refusals."""
 
     def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=MOST)  # the calls before each
+        self._last: deque[float] = deque(maxlen=MOST)  # the calls before each that has no reason
         self._latest = 0.0  # the calls before the latest
         self._count = 0.0  # refusals for no reason,
-        self._calls = 0.0  # and the calls from the refusal before to each of them
+        self._calls = 0.0  # and the calls of which they are a share
 
     @property
     def is_known(self) -> bool:
         """Whether some calls are refused for no reason."""
         return self._count >= KNOWN
 
-    def refused(self, calls: float, *, is_due: bool) -> bool:
+    def refused(self, calls: float, undue: float, *, is_due: bool) -> bool:
         """Takes a refusal before which so many calls were admitted. Returns whether others were
-        refused too soon before it, so that it has a reason.
+        refused too soon before it, so that all of these have a reason.
 
+        undue   the part of the calls since the refusal before that no limit could have refused
         is_due  whether a limit may refuse a call at this pace; then it says nothing of the share
         """
-        before, since = list(reversed(self._last)), self._latest
-        self._last.append(calls)
+        self._calls += min(undue * (calls - self._latest), MEMORY)
         self._latest = calls
+        if self._calls > MEMORY:
+            self._count, self._calls = self._count / 2, self._calls / 2
+        before = list(reversed(self._last))
+        self._last.append(calls)
         for more, then in enumerate(before, 1):
             if self._is_unlikely(more, calls - then):
-                if not self.is_known:
-                    self._count = 0.0
+                self._count = max(0.0, self._count - more) if self.is_known else 0.0
                 self._last.clear()
                 return True
         if not is_due:
             self._count += 1
-            self._calls += min(calls - since, MEMORY)
-            if self._calls > MEMORY:
-                self._count, self._calls = self._count / 2, self._calls / 2
         return False
 
     def _is_unlikely(self, more: int, calls: float) -> bool:
