@@ -22,6 +22,8 @@ from kit.shares import ROUNDS, eventually, sent
 from kit.strict import overdrawn
 
 from xtremeflow import RequestRateScheduler, auto_backoff
+from xtremeflow.share import RedisShare, ShareError
+from xtremeflow.share.outside import kept_state
 from xtremeflow.share.redis_keeper import KINDS
 
 pytestmark = pytest.mark.skipif(not binaries(), reason="no server is installed")
@@ -144,6 +146,27 @@ def test_a_server_that_has_evicted(kind: str, server: Server, share: str) -> Non
 
     times = asyncio.run(during(share, trouble))
     assert overdrawn(times, 100) <= FEW
+
+
+def test_an_account_of_another_version_is_refused_while_it_has_members(
+    server: Server, share: str
+) -> None:
+    """Then it begins anew."""
+    name = share.partition("#")[2]
+    account, members, speaks = (f"xtremeflow:{{{name}}}:{kind}" for kind in KINDS[:3])
+    other = "return redis.call('SET', KEYS[1], cmsgpack.pack({epoch = 'a', format = 0}))"
+    server.client.eval(other, 1, account)
+    server.client.hset(members, "b", "?")
+    server.client.zadd(speaks, {"b": 4e15})
+    joins, looks = (
+        lambda: RequestRateScheduler(max_rps=100, share=share),
+        lambda: kept_state(RedisShare(server.url, name)),
+    )
+    for use in (joins, looks):
+        with pytest.raises(ShareError, match="is used by another version of xtremeflow"):
+            use()
+    server.client.zadd(speaks, {"b": 1})
+    assert len(asyncio.run(during(share, lambda: None, calls=30))) == 30 * ROUNDS
 
 
 @pytest.mark.parametrize("policy", ["noeviction", "allkeys-random"])

@@ -13,6 +13,7 @@ local ACTIVE, SILENCE, MINUTE, CHECK = 1000000, 30000000, 60000000, 1000000
 local LOAN, TRUST = 1000000, 50000
 local HAS_LOAN, RETURNED, UNWANTED = 1, 2, 3
 local NOW, END, NEXT, SENT, START = 2, 7, 19, 21, 23 -- places of the instants in an answer to an ask
+local FORMAT = 1 -- of what is kept: it is raised when that changes
 local KEPT = 86400000 -- ms for which an account without commands is kept
 
 local words, next_word = cjson.decode(ARGV[1]), 2
@@ -38,6 +39,14 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) * 1000000 + tonumber(clock[2])
 local packed = redis.call('GET', KEYS[1])
 local account = packed and cmsgpack.unpack(packed)
+
+-- What another version has kept is not understood. It begins anew if no member may be alive.
+if account and account.format ~= FORMAT then
+  if redis.call('ZCOUNT', KEYS[3], now, '+inf') > 0 then
+    return redis.error_reply('ERR the account is used by another version of xtremeflow')
+  end
+  account = nil
+end
 
 local function told(row)
   for i, value in ipairs(row) do

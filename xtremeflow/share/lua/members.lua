@@ -2,7 +2,7 @@
 
 local function begin(token, limits, slots)
   account = {
-    epoch = token, operations = 0, version = 1, generation = 0, last = now, ['end'] = 0,
+    format = FORMAT, epoch = token, operations = 0, version = 1, generation = 0, last = now, ['end'] = 0,
     closed = now + math.floor(CLOSED * CHUNK), span = CHUNK, margin = 0, margin_at = now, out = 0,
     wanting = 0, ticket = 0, flying = 0, waiting = 0, slots = slots, limits = {},
     outage = no_outage(0), borrower = '', due = 0, recalled = false,
