@@ -198,8 +198,8 @@ static void deliver(SchedulerObject *s, const PortObject *timer)
     s->delivering = true;
     for (xf_call *c; (c = xf_collect(&s->core)) != NULL;) {
         CallObject *call = (CallObject *)Py_NewRef(xf_call_of(c));
-        bool is_woken =
-            xf_call_is_awaited(call) && run_later(call->port, call, here, call->port == timer);
+        bool is_seen_to = timer != NULL && call->port == timer;
+        bool is_woken = xf_call_is_awaited(call) && run_later(call->port, call, here, is_seen_to);
         if (!is_woken && !xf_call_wake(call, here)) {
             xf_call_abandon(call);
         }
