@@ -22,7 +22,7 @@ class Noise(Knowledge):
     """Takes refusals."""
 
     def __init__(self) -> None:
-        self._last: deque[float] = deque(maxlen=MOST)  # the calls before each that has no reason
+        self._last: deque[float] = deque(maxlen=MOST)  # the calls before each
         self._latest = 0.0  # the calls before the latest
         self._count = 0.0  # refusals for no reason,
         self._calls = 0.0  # and the calls of which they are a share
@@ -43,13 +43,12 @@ class Noise(Knowledge):
         self._latest = calls
         if self._calls > MEMORY:
             self._count, self._calls = self._count / 2, self._calls / 2
-        before = list(reversed(self._last))
-        self._last.append(calls)
-        for more, then in enumerate(before, 1):
+        for more, then in enumerate(reversed(self._last), 1):
             if self._is_unlikely(more, calls - then):
                 self._count = max(0.0, self._count - more) if self.is_known else 0.0
                 self._last.clear()
                 return True
+        self._last.append(calls)
         if not is_due:
             self._count += 1
         return False
