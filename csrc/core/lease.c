@@ -30,10 +30,13 @@ static void begin(xf_gate *g, const xf_chunk *c)
     l->has_loan = c->is_loan;
     l->half = false;
     for (uint32_t i = 0; i < g->n_limits; i++) {
-        double back = c->is_loan ? (double)l->refunds[i] : 0;
-        l->refunds[i] = c->is_loan ? 0 : l->refunds[i];
+        double level = c->levels[i];
+        if (c->is_loan) {
+            level += (double)l->refunds[i];
+            l->refunds[i] = 0;
+        }
         l->granted[i] = c->units[i];
-        xf_limit_lend(&g->limits[i], c->levels[i] + back, c->from);
+        xf_limit_lend(&g->limits[i], level, c->from);
     }
 }
 

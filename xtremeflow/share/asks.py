@@ -104,21 +104,19 @@ class Asks:
             last: The last answer.
             parts: As `Alone.parts`.
         """
-        levels = self._returned(scheduler, state)
+        is_due = state["has_loan"] and state["now"] >= self.renewal(state["until"])
+        levels = self._returned(scheduler, state, is_due=is_due)
         want, spare = self._slots(state, last)
         calls = self._calls(scheduler, state, last, parts)
         scheduler._lease_asks(calls.count > 0 or self.demand.waits > 0, want, spare)
         returned = state["returned"] + spare
-        is_due = state["has_loan"] and state["now"] >= self.renewal(state["until"])
         speaks = self._has_to_speak(state, calls.count, want, returned)
         if levels is None and not is_due and not speaks:
             return None
         count = -1 if self._is_idle(state) else calls.count
-        loan, back = self._loan(state, levels, parts), self.back
-        if loan == HAS_LOAN:  # what goes back does so after the loan
-            back = Back(len(self._agreed.limits))
-        else:
-            self.back = Back(len(self._agreed.limits))
+        loan, back = self._loan(state, levels, parts), Back(len(self._agreed.limits))
+        if loan != HAS_LOAN:  # else what goes back does so after the loan
+            back, self.back = self.back, back
         self._number += 1
         self._want, self.must_speak, self._sent_at = want, False, self._clock()
         self._is_active = count >= 0 and (count > 0 or self._is_active)
@@ -150,11 +148,13 @@ class Asks:
         self._submitted = state["submitted"]
         return ask
 
-    def _returned(self, scheduler: _core.Scheduler, state: dict[str, Any]) -> ByLimit | None:
+    def _returned(
+        self, scheduler: _core.Scheduler, state: dict[str, Any], *, is_due: bool
+    ) -> ByLimit | None:
         """Returns the account if another member asks, if the loan has lapsed, or if no calls come.
-        The result is the levels of its buckets. None: it stays, or is not here."""
+        The result is the levels of its buckets. None: it stays, or is not here. `is_due`: it has to
+        be prolonged."""
         is_used = state["waiting"] > 0 or state["submitted"] > self._submitted
-        is_due = state["has_loan"] and state["now"] >= self.renewal(state["until"])
         if not self.is_recalled and (not is_due or (is_used and state["has_chunk"])):
             return None
         self.is_recalled = False

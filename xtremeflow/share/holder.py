@@ -27,7 +27,7 @@ from xtremeflow.share.pace import Pace
 from xtremeflow.share.pauses import Pauses
 from xtremeflow.share.place import ShareError
 from xtremeflow.share.probing import Probing
-from xtremeflow.share.records import HAS_LOAN, Ask, Rest
+from xtremeflow.share.records import HAS_LOAN, UNWANTED, Ask, Rest
 from xtremeflow.share.rests import Standing, standing
 from xtremeflow.share.rows import (
     Chunk,
@@ -266,13 +266,12 @@ class Holder:
         await self.agreed.tell()
         await self._listen(scheduler)
         self._until = self._asks.renewal(state["until"]) if state["has_loan"] else state["until"]
-        is_again = self._unsent is not None
         if self._unsent is not None:  # its chunk is asked for now
             ask: Ask | None = self._asks.again(self._unsent, self._alone.parts)
         else:
             ask = self._asks.next(scheduler, state, self._reference, self.last, self._alone.parts)
         if ask is not None:
-            await self._take(scheduler, ask, is_again)
+            await self._take(scheduler, ask)
         seconds = self._asks.pause(state)
         del scheduler
         await self._rest(seconds)
@@ -304,7 +303,7 @@ class Holder:
         self._asks.collect(state)
         self.probing.collect(state)
 
-    async def _take(self, scheduler: _core.Scheduler, ask: Ask, is_again: bool) -> None:
+    async def _take(self, scheduler: _core.Scheduler, ask: Ask) -> None:
         self._unsent = ask
         row = await self._command("take", self.member, ask)
         self._unsent = None
@@ -315,8 +314,8 @@ class Holder:
             scheduler._lease_void()
             self._joined_anew()
             return
-        if is_again and taken.chunk is not None and taken.chunk.is_loan:
-            taken = replace(taken, chunk=None)  # its levels may be those of long ago
+        if ask.loan == UNWANTED and taken.chunk is not None and taken.chunk.is_loan:
+            taken = replace(taken, chunk=None)  # of an ask sent again: its levels may be old
         await self._apply(scheduler, ask, taken)
 
     def _joined_anew(self) -> None:

@@ -189,6 +189,10 @@ class Timeline:
     def _room(self, bucket: Bucket) -> float:
         return max(0.0, bucket.capacity - bucket.rate * self.margin)
 
+    def _level_at(self, bucket: Bucket, instant: int) -> float:
+        gained = bucket.level + bucket.rate * (instant - bucket.at)
+        return max(bucket.level, min(self._room(bucket), gained))
+
     def _define(self, bucket: Bucket, amount: float, per: float, capacity: float) -> None:
         bucket.amount, bucket.per, bucket.capacity = amount, per, capacity
         bucket.level = min(bucket.level, self._room(bucket))
@@ -306,8 +310,7 @@ class Timeline:
         record.start, record.units = math.ceil(start), []
         chunk: Row = [record.start]
         for bucket, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
-            gained = bucket.level + bucket.rate * (record.start - bucket.at)
-            level = max(bucket.level, min(self._room(bucket), gained))
+            level = self._level_at(bucket, record.start)
             units = head + math.floor(behind * mean + 0.5)
             bucket.level, bucket.at = level - units, record.start
             bucket.used += units
@@ -331,8 +334,7 @@ class Timeline:
         start = max(now, self.end, self.closed)
         chunk: Row = [start]
         for bucket in self.limits:
-            gained = bucket.level + bucket.rate * (start - bucket.at)
-            chunk += [max(bucket.level, min(self._room(bucket), gained)), -1]
+            chunk += [self._level_at(bucket, start), -1]
         self.members[member].units = list(ask.head)
         self.borrower, self.due = member, start + LOAN + TRUST
         return chunk

@@ -8,6 +8,11 @@ local function room_of(line)
   return math.max(0, line.capacity - rate_of(line) * account.margin)
 end
 
+local function level_at(line, instant)
+  local gained = line.level + rate_of(line) * (instant - line.at)
+  return math.max(line.level, math.min(room_of(line), gained))
+end
+
 local function tick()
   local shorter = math.floor(math.max(0, now - account.last) / FORGET)
   account.span = math.max(CHUNK, account.span - shorter)
@@ -125,8 +130,7 @@ local function lend(member, record, ask)
   local start = math.max(now, account['end'], account.closed)
   local chunk = {start}
   for _, line in ipairs(account.limits) do
-    local gained = line.level + rate_of(line) * (start - line.at)
-    chunk[#chunk + 1] = math.max(line.level, math.min(room_of(line), gained))
+    chunk[#chunk + 1] = level_at(line, start)
     chunk[#chunk + 1] = -1
   end
   record.units = ask.head
@@ -172,8 +176,7 @@ local function grant(record, ask, active)
   record.start, record.units = math.ceil(start), {}
   local chunk = {record.start}
   for i, line in ipairs(account.limits) do
-    local gained = line.level + rate_of(line) * (record.start - line.at)
-    local level = math.max(line.level, math.min(room_of(line), gained))
+    local level = level_at(line, record.start)
     local units = ask.head[i] + math.floor(behind * ask.mean[i] + 0.5)
     line.level, line.at = level - units, record.start
     line.used = line.used + units
