@@ -287,9 +287,7 @@ class Unread(structseq[Any], tuple[_Flights, list[Spent]]):
     @property
     def spent(self) -> list[Spent]: ...
 
-_Parts: TypeAlias = tuple[float, int, int, int, int, int, int]
-_Tellings: TypeAlias = tuple[list[float], list[float], list[float], list[float | None]]
-_Uses: TypeAlias = tuple[list[int], list[int], list[int], list[int]]
+_Parts: TypeAlias = tuple[float, float, int, int, int, int, int, int]
 
 @final
 class Spent(
@@ -297,26 +295,23 @@ class Spent(
     tuple[
         str,
         list[_Parts],
+        list[tuple[Any, bytearray]],
         list[_Parts],
-        list[tuple[Any, _Tellings]],
-        _Uses,
         tuple[int, int, int],
     ],
 ):
     """Calls of a model that were settled, and what their answers told."""
 
-    __match_args__: Final = ("model", "sent", "ended", "told", "doubtful", "withheld")
+    __match_args__: Final = ("model", "calls", "told", "doubtful", "withheld")
 
     @property
     def model(self) -> str: ...
     @property
-    def sent(self) -> list[_Parts]: ...
+    def calls(self) -> list[_Parts]: ...
     @property
-    def ended(self) -> list[_Parts]: ...
+    def told(self) -> list[tuple[Any, bytearray]]: ...
     @property
-    def told(self) -> list[tuple[Any, _Tellings]]: ...
-    @property
-    def doubtful(self) -> _Uses: ...
+    def doubtful(self) -> list[_Parts]: ...
     @property
     def withheld(self) -> tuple[int, int, int]: ...
 

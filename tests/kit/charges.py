@@ -10,7 +10,7 @@ from random import Random
 from typing import Any
 
 from xtremeflow.answers.headers import Observation, observations
-from xtremeflow.learning.costs.charges import Charges
+from xtremeflow.learning.costs.charges import Charges, parts_of
 from xtremeflow.providers import PROVIDERS
 from xtremeflow.serve.profiles import PROFILES, Account
 from xtremeflow.simulation.enforcers import NANOSECONDS
@@ -152,7 +152,7 @@ class World:
 
 def take_in(charges: Charges, answer: Answered, key: str = "m") -> None:
     charges.told(key, answer.seen, answer.sent_at, answer.at)
-    charges.ended(key, answer.most, answer.usage, answer.sent_at, answer.at)
+    charges.ended(key, parts_of(answer.usage, answer.most, answer.sent_at, answer.at))
 
 
 def is_bold(believed: ChargeRule, right: ChargeRule) -> bool:

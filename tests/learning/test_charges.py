@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from kit.charges import RULES, World, is_bold, take_in
 
 from xtremeflow.answers.headers import Observation
-from xtremeflow.learning.costs.charges import BelievedRule, Charges, _Calls
+from xtremeflow.learning.costs.charges import BelievedRule, Charges, _Calls, parts_of
 from xtremeflow.values.charges import UNKNOWN, ChargeRule
 from xtremeflow.values.usage import Usage
 
@@ -114,7 +114,7 @@ def test_without_what_is_left_nothing_is_believed() -> None:
     charges = Charges()
     for answer in World("groq").answers(100):
         charges.told("m", [], answer.sent_at, answer.at)
-        charges.ended("m", answer.most, answer.usage, answer.sent_at, answer.at)
+        charges.ended("m", parts_of(answer.usage, answer.most, answer.sent_at, answer.at))
     assert charges.rule("m") is None
     assert charges.beliefs == {}
 
@@ -156,7 +156,8 @@ def test_nonsense_raises_nothing_and_is_not_believed(script: list[Any], seed: in
             reset=random.choice([None, remaining]),
         )
         charges.told("m", [observation], now - random.random(), now)
-        charges.ended("m", most, Usage(tokens, most // 2, tokens * 2), now - random.random(), now)
+        used = Usage(tokens, most // 2, tokens * 2)
+        charges.ended("m", parts_of(used, most, now - random.random(), now))
     for belief in charges.beliefs.values():
         assert 0 <= belief.confidence <= 1
         assert not math.isnan(belief.confidence)
@@ -229,7 +230,7 @@ def told_by(charged: int, used: int, most: int, assumed: ChargeRule | None, call
         left -= charged
         seen = [Observation("tokens", 60.0, 1e6, left, window=60.0, reset=59.0)]
         charges.told("m", seen, now, now + 0.1)
-        charges.ended("m", most, Usage(used - 10, 10), now, now + 0.1)
+        charges.ended("m", parts_of(Usage(used - 10, 10), most, now, now + 0.1))
         now += 0.2
     return charges.beliefs["m"]
 
@@ -258,5 +259,5 @@ def test_calls_in_flight_are_counted_after_old_ones_are_forgotten() -> None:
     before others that have ended."""
     calls = _Calls(None)
     for at in range(20_000):  # each takes 64 s
-        calls.ended([(at, 1, 0, 1, 1, 1, 1)], [(at + 63.5, 1, 0, 1, 1, 1, 1)])
+        calls.ended([(at, at + 63.5, 1, 0, 1, 1, 1, 1)])
     assert calls.in_flight(19_900.0) == 64

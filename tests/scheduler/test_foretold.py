@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 from datetime import datetime, timedelta, timezone
+from struct import iter_unpack
 from typing import Any
 
 import pytest
@@ -208,7 +209,10 @@ class Fed:
             },
             {key: (own._sent.all, own._ended.all, own._duration) for key, own in calls.items()},
             {
-                key: {name: list(map(tuple, track.waiting)) for name, track in own.tracks.items()}
+                key: {
+                    name: list(iter_unpack("4d", track.waiting))
+                    for name, track in own.tracks.items()
+                }
                 for key, own in calls.items()
             },
             {key: (own.belief, own._votes, own._misses) for key, own in calls.items()},

@@ -8,7 +8,7 @@ Each limit is kept to the lowest of these.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from functools import partial
 from math import inf
@@ -20,7 +20,7 @@ from xtremeflow.answers.headers import observed
 from xtremeflow.answers.verdict import Meaning, Verdict
 from xtremeflow.learning.belief import Belief, SharedBelief
 from xtremeflow.learning.concurrency.crowds import Crowds
-from xtremeflow.learning.concurrency.slots import Slots
+from xtremeflow.learning.concurrency.slots import Flights, Slots
 from xtremeflow.learning.rates.finder import ASSUMED, RateFinder
 from xtremeflow.learning.reading import (
     PLACES,
@@ -276,7 +276,8 @@ class Learner:
             verdict = self._for_a_place(verdict, busy=True)
         if self.slots is not None:
             if passed and (flight := self._core._flight()) is not None:
-                self.passed([flight])
+                self._crowds.passed(flight.crowd)
+                self.slots.answered(*flight)
             self._let_in()
         if looks or self._has_lessons:
             self._confer()
@@ -326,13 +327,11 @@ class Learner:
         """See `ToldFollower.caught_up`."""
         self._told.caught_up(index, remaining, reset)
 
-    def passed(self, flights: Iterable[tuple[float, float, int, int, int]]) -> None:
-        """Takes in answers that told nothing new, each by the fields of its Flight."""
-        if self.slots is not None:
-            crowded, answered = self._crowds.passed, self.slots.answered
-            for now, dispatched, crowd, in_flight, waiting in flights:
-                crowded(crowd)
-                answered(now, dispatched, crowd, in_flight, waiting)
+    def passed(self, flights: Flights) -> None:
+        """Takes in answers that told nothing new, by the fields of their Flights."""
+        if self.slots is not None and flights[0]:
+            self._crowds.passed(*flights[2])
+            self.slots.all_answered(flights)
 
     def _refused(self, finder: RateFinder, gauge: Gauge, verdict: Verdict) -> Verdict:
         if self._told and self._told.explains(gauge):

@@ -179,7 +179,7 @@ class Observing(Mapped):
             if unread is None:
                 return
             if self._learner is not None:
-                self._learner.passed(zip(*unread.flights, strict=True))
+                self._learner.passed(unread.flights)
             for spent in unread.spent:
                 self._put_right(self._costs.caught_up(spent))
                 self._hand_over(spent.model)

@@ -12,10 +12,9 @@ static PyStructSequence_Field unread_fields[] = {
 
 static PyStructSequence_Field spent_fields[] = {
     {"model", "the model, or another key of calls that are charged alike"},
-    {"sent", "the Parts of each call, by its dispatch, in the order of the answers"},
-    {"ended", "the same, by its end"},
-    {"told", "a list of (what was told of a limit before, the columns of Tellings)"},
-    {"doubtful", "the columns of the Used of calls that may have cost less than was charged here"},
+    {"calls", "the Parts of each call, in the order of the answers"},
+    {"told", "a list of (what was told of a limit before, the Tellings since as bytes)"},
+    {"doubtful", "those of the calls that may have cost less than was charged here"},
     {"withheld", "by how much all of them together, by unit"},
     {NULL, NULL},
 };
@@ -23,7 +22,7 @@ static PyStructSequence_Field spent_fields[] = {
 PyStructSequence_Desc xf_unread_desc = {"xtremeflow._core.Unread", "What _unread() tells.",
                                         unread_fields, 2};
 PyStructSequence_Desc xf_spent_desc = {"xtremeflow._core.Spent",
-                                       "Calls of a model that were settled.", spent_fields, 6};
+                                       "Calls of a model that were settled.", spent_fields, 5};
 
 /* ---- the list ---- */
 
@@ -84,13 +83,13 @@ static int append(PyObject *list, PyObject *item)
     return r;
 }
 
-/* A tuple of `n` empty lists: the columns of a table. A record for each row would take most of the
-   time in which the learner is told of it. */
-static PyObject *columns_new(Py_ssize_t n)
+/* The columns of a table: a record for each row would take most of the time in which the learner is
+   told of it. NULL with an error set. */
+static PyObject *columns_new(Py_ssize_t n_columns, Py_ssize_t n_rows)
 {
-    PyObject *columns = PyTuple_New(n);
-    for (Py_ssize_t i = 0; columns != NULL && i < n; i++) {
-        PyObject *column = PyList_New(0);
+    PyObject *columns = PyTuple_New(n_columns);
+    for (Py_ssize_t i = 0; columns != NULL && i < n_columns; i++) {
+        PyObject *column = PyList_New(n_rows);
         if (column != NULL) {
             PyTuple_SET_ITEM(columns, i, column);
         } else {
@@ -100,32 +99,31 @@ static PyObject *columns_new(Py_ssize_t n)
     return columns;
 }
 
-/* Appends a row of new references, one for each column, which it takes over. -1 with an error set,
-   also where one is NULL. */
-static int append_row(PyObject *columns, PyObject *const *row)
+/* -1 with an error set. */
+static int set_flight(PyObject *flights, Py_ssize_t row, const xf_unread *u)
 {
-    int r = 0;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(columns); i++) {
-        r |= append(PyTuple_GET_ITEM(columns, i), row[i]);
-    }
-    return r;
-}
-
-static int append_flight(PyObject *flights, const xf_unread *u)
-{
-    PyObject *const row[] = {
+    PyObject *const fields[] = {
         PyFloat_FromDouble(seconds(u->now)), PyFloat_FromDouble(seconds(u->dispatched)),
         PyLong_FromUnsignedLong(u->crowd),   PyLong_FromUnsignedLong(u->in_flight),
         PyLong_FromUnsignedLong(u->waiting),
     };
-    return append_row(flights, row);
+    bool is_whole = true;
+    for (Py_ssize_t i = 0; i < (Py_ssize_t)Py_ARRAY_LENGTH(fields); i++) {
+        PyList_SET_ITEM(PyTuple_GET_ITEM(flights, i), row, fields[i]);
+        is_whole = is_whole && fields[i] != NULL;
+    }
+    return is_whole ? 0 : -1;
 }
 
 static PyObject *flights_of(const xf_unread_list *list)
 {
-    PyObject *flights = columns_new(5);
+    Py_ssize_t n = 0, row = 0;
+    for (size_t i = 0; i < list->count; i++) {
+        n += list->items[i].is_flight;
+    }
+    PyObject *flights = columns_new(5, n);
     for (size_t i = 0; flights != NULL && i < list->count; i++) {
-        if (list->items[i].is_flight && append_flight(flights, &list->items[i]) < 0) {
+        if (list->items[i].is_flight && set_flight(flights, row++, &list->items[i]) < 0) {
             Py_CLEAR(flights);
         }
     }
@@ -134,70 +132,51 @@ static PyObject *flights_of(const xf_unread_list *list)
 
 /* Parts as xtremeflow.learning.costs.charges keeps them: a plain tuple, which the garbage collector
    need not visit. */
-static PyObject *parts_of(const xf_used *used, int64_t at)
+static PyObject *parts_of(const xf_unread *u)
 {
+    const xf_used *used = &u->used;
     const int64_t uncached = used->input > used->cached ? used->input - used->cached : 0;
-    const int64_t tokens[] = {
-        used->input,
-        used->input - uncached,
-        used->most,
-        used->input > used->most ? used->input : used->most,
-        uncached > used->most ? uncached : used->most,
-        used->output,
+    PyObject *const fields[] = {
+        PyFloat_FromDouble(seconds(u->dispatched)),
+        PyFloat_FromDouble(seconds(u->now)),
+        PyLong_FromLongLong(used->input),
+        PyLong_FromLongLong(used->input - uncached),
+        PyLong_FromLongLong(used->most),
+        PyLong_FromLongLong(used->input > used->most ? used->input : used->most),
+        PyLong_FromLongLong(uncached > used->most ? uncached : used->most),
+        PyLong_FromLongLong(used->output),
     };
-    PyObject *parts = PyTuple_New(1 + (Py_ssize_t)Py_ARRAY_LENGTH(tokens));
-    for (Py_ssize_t i = 0; parts != NULL && i < PyTuple_GET_SIZE(parts); i++) {
-        PyObject *part =
-            i == 0 ? PyFloat_FromDouble(seconds(at)) : PyLong_FromLongLong(tokens[i - 1]);
-        if (part != NULL) {
-            PyTuple_SET_ITEM(parts, i, part);
+    PyObject *parts = PyTuple_New((Py_ssize_t)Py_ARRAY_LENGTH(fields));
+    bool is_whole = parts != NULL;
+    for (Py_ssize_t i = 0; i < (Py_ssize_t)Py_ARRAY_LENGTH(fields); i++) {
+        is_whole = is_whole && fields[i] != NULL;
+        if (parts != NULL) {
+            PyTuple_SET_ITEM(parts, i, fields[i]);
         } else {
-            Py_CLEAR(parts);
+            Py_XDECREF(fields[i]);
         }
+    }
+    if (!is_whole) {
+        Py_CLEAR(parts);
     }
     return parts;
 }
 
-/* The same parts at another instant. The numbers are shared, since thousands of calls are kept. */
-static PyObject *parts_at(PyObject *parts, int64_t at)
+/* Appends a Telling as four doubles: most are passed over, and need not become objects. -1 with an
+   error set. */
+static int append_telling(PyObject *rows, const xf_unread *u, const xf_telling *t)
 {
-    PyObject *other = PyTuple_New(PyTuple_GET_SIZE(parts));
-    PyObject *when = other != NULL ? PyFloat_FromDouble(seconds(at)) : NULL;
-    if (when == NULL) {
-        Py_XDECREF(other);
-        return NULL;
+    const double row[] = {seconds(u->sent_at), seconds(u->received_at), t->remaining, t->reset};
+    const Py_ssize_t size = PyByteArray_GET_SIZE(rows);
+    if (PyByteArray_Resize(rows, size + (Py_ssize_t)sizeof(row)) < 0) {
+        return -1;
     }
-    PyTuple_SET_ITEM(other, 0, when);
-    for (Py_ssize_t i = 1; i < PyTuple_GET_SIZE(parts); i++) {
-        PyTuple_SET_ITEM(other, i, Py_NewRef(PyTuple_GET_ITEM(parts, i)));
-    }
-    return other;
+    memcpy(PyByteArray_AS_STRING(rows) + size, row, sizeof(row));
+    return 0;
 }
 
-static int append_used(PyObject *doubtful, const xf_used *used)
-{
-    PyObject *const row[] = {
-        PyLong_FromLongLong(used->input),
-        PyLong_FromLongLong(used->output),
-        PyLong_FromLongLong(used->cached),
-        PyLong_FromLongLong(used->most),
-    };
-    return append_row(doubtful, row);
-}
-
-static int append_telling(PyObject *tellings, const xf_unread *u, const xf_telling *t)
-{
-    PyObject *const row[] = {
-        PyFloat_FromDouble(seconds(u->sent_at)),
-        PyFloat_FromDouble(seconds(u->received_at)),
-        PyFloat_FromDouble(t->remaining),
-        t->reset < 0 ? Py_NewRef(Py_None) : PyFloat_FromDouble(t->reset),
-    };
-    return append_row(tellings, row);
-}
-
-/* The columns of what was told of that limit; made at the end of `told` if need be. Borrowed, or
-   NULL with an error set. */
+/* The rows of what was told of that limit; made at the end of `told` if need be. Borrowed, or NULL
+   with an error set. */
 static PyObject *tellings(PyObject *told, PyObject *limit)
 {
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(told); i++) {
@@ -206,16 +185,16 @@ static PyObject *tellings(PyObject *told, PyObject *limit)
             return PyTuple_GET_ITEM(pair, 1);
         }
     }
-    PyObject *columns = columns_new(4);
-    PyObject *pair = columns == NULL ? NULL : PyTuple_Pack(2, limit, columns);
+    PyObject *rows = PyByteArray_FromStringAndSize(NULL, 0);
+    PyObject *pair = rows == NULL ? NULL : PyTuple_Pack(2, limit, rows);
     const int r = append(told, pair);
-    Py_XDECREF(columns);
-    return r < 0 ? NULL : columns; /* the pair has it */
+    Py_XDECREF(rows);
+    return r < 0 ? NULL : rows; /* the pair has it */
 }
 
 /* Of the calls of one model, while it is gathered. */
 typedef struct gathered {
-    PyObject *sent, *ended, *told, *doubtful;
+    PyObject *calls, *told, *doubtful;
     int64_t withheld[XF_UNITS];
 } gathered;
 
@@ -223,16 +202,16 @@ typedef struct gathered {
 static int gather(const xf_unread *u, gathered *g)
 {
     for (int i = 0; i < u->n_told; i++) {
-        PyObject *columns = tellings(g->told, u->told[i].limit);
-        if (columns == NULL || append_telling(columns, u, &u->told[i]) < 0) {
+        PyObject *rows = tellings(g->told, u->told[i].limit);
+        if (rows == NULL || append_telling(rows, u, &u->told[i]) < 0) {
             return -1;
         }
     }
     if (!u->is_settled) {
         return 0;
     }
-    PyObject *sent = parts_of(&u->used, u->dispatched);
-    if (append(g->sent, sent) < 0 || append(g->ended, parts_at(sent, u->now)) < 0) {
+    PyObject *parts = parts_of(u);
+    if (append(g->calls, parts) < 0) {
         return -1;
     }
     bool is_doubtful = false;
@@ -240,7 +219,7 @@ static int gather(const xf_unread *u, gathered *g)
         is_doubtful |= u->withheld[unit] > 0;
         g->withheld[unit] += u->withheld[unit];
     }
-    return is_doubtful ? append_used(g->doubtful, &u->used) : 0;
+    return is_doubtful ? PyList_Append(g->doubtful, parts) : 0;
 }
 
 /* The Spent of the model of list->items[first], of this and the later answers; their models are
@@ -248,8 +227,8 @@ static int gather(const xf_unread *u, gathered *g)
 static PyObject *spent_of(xf_module *st, xf_unread_list *list, size_t first)
 {
     PyObject *model = Py_NewRef(list->items[first].model);
-    gathered g = {PyList_New(0), PyList_New(0), PyList_New(0), columns_new(4), {0}};
-    bool is_whole = g.sent != NULL && g.ended != NULL && g.told != NULL && g.doubtful != NULL;
+    gathered g = {PyList_New(0), PyList_New(0), PyList_New(0), {0}};
+    bool is_whole = g.calls != NULL && g.told != NULL && g.doubtful != NULL;
     for (size_t i = first; is_whole && i < list->count; i++) {
         xf_unread *u = &list->items[i];
         if (u->model != NULL && (u->model == model || PyUnicode_Compare(u->model, model) == 0)) {
@@ -259,8 +238,7 @@ static PyObject *spent_of(xf_module *st, xf_unread_list *list, size_t first)
     }
     PyObject *const fields[] = {
         model,
-        g.sent,
-        g.ended,
+        g.calls,
         g.told,
         g.doubtful,
         !is_whole ? NULL

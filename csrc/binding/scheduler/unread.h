@@ -16,6 +16,10 @@ typedef struct xf_telling {
     double reset; /* s; -1: not said */
 } xf_telling;
 
+/* The most that an answer tells of limits on tokens per minute: of each unit once with the period
+   in its fields' names, and once without. */
+enum { XF_TELLINGS = 2 * XF_UNITS };
+
 /* One answer, or the usage of one at its end. Instants are in ns on the loop's clock. */
 typedef struct xf_unread {
     bool is_flight; /* not of an answer that was put down before */
@@ -26,7 +30,7 @@ typedef struct xf_unread {
     xf_used used;
     int64_t withheld[XF_UNITS]; /* by how much the charge may be too much */
     int n_told;
-    xf_telling told[XF_QUOTAS];
+    xf_telling told[XF_TELLINGS];
 } xf_unread;
 
 /* Those that have not been fetched yet. */

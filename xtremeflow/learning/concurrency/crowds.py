@@ -28,8 +28,8 @@ class Crowds:
         self._highest = 0  # and the number that counts in it
         self._heard = float("-inf")
 
-    def passed(self, crowd: int) -> None:
-        self._passed.append(crowd)
+    def passed(self, *crowds: int) -> None:
+        self._passed += crowds
 
     def refused(self, now: float, sent_at: float, crowd: int, *, busy: bool = False) -> bool:
         """Whether concurrency is limited, not a rate. Times are in seconds on any clock.

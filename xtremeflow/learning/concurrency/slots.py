@@ -12,7 +12,15 @@ down, or another limit has taken over.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TypeAlias
+
 from xtremeflow.learning.concurrency.knee import Knee
+
+Flights: TypeAlias = tuple[
+    Sequence[float], Sequence[float], Sequence[int], Sequence[int], Sequence[int]
+]
+"""The arguments of `Slots.answered` for several calls, each as a column."""
 
 FIRST_CALLS = 8  # in flight, until more is known
 SOON, LATE = 8, 256  # answers for each refusal that tests may cost: at first, and later
@@ -87,13 +95,7 @@ class Slots:
     ) -> None:
         """Takes the answer to a call that was sent with `crowd` in flight, itself included. Now
         there are `in_flight`, the call still included, and `waiting` in the queue."""
-        self._note_rate(now)
-        if self._budget < 1.0:
-            self._budget = min(1.0, self._budget + 1 / self._thrift)
-        self._unanswered = 0
-        has_passed = sent_at >= self._lowered_at
-        if has_passed:
-            self._in_a_row = 0
+        has_passed = self._note([now], sent_at)
         size = self.size
         if size is None:
             return
@@ -107,6 +109,14 @@ class Slots:
         if self._edge <= size:
             self._grow(now, has_passed)
         self._settle()
+
+    def all_answered(self, flights: Flights) -> None:
+        """Takes the answers to several calls in their order."""
+        if self.size is None:
+            self._note(flights[0], max(flights[1]))
+        else:
+            for flight in zip(*flights, strict=True):
+                self.answered(*flight)
 
     def refused(self, now: float, sent_at: float, crowd: int) -> bool:
         """Takes the refusal of a call that was sent with `crowd` in flight, itself included, and
@@ -202,12 +212,24 @@ class Slots:
         else:
             self.size = self._edge if cap is None else min(self._edge, cap)
 
-    def _note_rate(self, now: float) -> None:
-        if self._answered_at is not None and now > self._answered_at:
-            gap = now - self._answered_at
-            weight = min(1.0, gap)  # of a rate of 1 / gap, which may overflow
-            self._rate += (weight / gap - weight * self._rate) / 4  # over some seconds
-        self._answered_at = now
+    def _note(self, answers: Sequence[float], sent_at: float) -> bool:
+        """Notes answers by their instants; the last of their calls was sent at `sent_at`. Returns
+        whether a call has passed since the edge was lowered."""
+        before, rate = self._answered_at, self._rate
+        for now in answers:
+            if before is not None and now > before:
+                gap = now - before
+                weight = min(1.0, gap)  # of a rate of 1 / gap, which may overflow
+                rate += (weight / gap - weight * rate) / 4  # over some seconds
+            before = now
+        self._answered_at, self._rate = before, rate
+        if self._budget < 1.0:
+            self._budget = min(1.0, self._budget + len(answers) / self._thrift)
+        self._unanswered = 0
+        has_passed = sent_at >= self._lowered_at
+        if has_passed:
+            self._in_a_row = 0
+        return has_passed
 
     # ---- whether it is still concurrency ----
 

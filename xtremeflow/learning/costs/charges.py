@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 from operator import attrgetter, itemgetter
+from struct import Struct
 from typing import Any, NamedTuple
 
 from xtremeflow.answers.headers import Observation
@@ -72,18 +73,17 @@ class Telling(NamedTuple):
 
     sent_at, received_at  when its request was sent and its head came, in seconds of any one clock
     remaining             tokens that are left
-    reset                 seconds until none are used; None: not said
+    reset                 seconds until none are used; below 0: not said
     """
 
     sent_at: float
     received_at: float
     remaining: float
-    reset: float | None
+    reset: float
 
 
-# The same as a plain tuple: most are passed over, and to name their fields takes the longest.
-TellingRow = tuple[float, float, float, float | None]
-_received_at: Callable[[TellingRow], float] = itemgetter(1)
+# Tellings one behind the other. Most are passed over, and so never become objects.
+_ROW = Struct("4d")
 
 
 class Charges:
@@ -120,31 +120,27 @@ class Charges:
             if left is None or observation.name not in UNITS:
                 continue
             if observation.per in (None, MINUTE):
-                self.left(key, observation, [(sent_at, received_at, left, observation.reset)])
+                reset = -1.0 if observation.reset is None else observation.reset
+                self.left(key, observation, _ROW.pack(sent_at, received_at, left, reset))
 
-    def left(self, key: str, limit: Observation, told: Iterable[TellingRow]) -> None:
-        """Takes the rests that answers have told of a limit on tokens per minute."""
+    def left(self, key: str, limit: Observation, told: bytes | bytearray) -> None:
+        """Takes the rests that answers have told of a limit on tokens per minute: the fields of
+        each Telling, as doubles."""
         calls = self._keys.get(key)
         if calls is None:
             calls = self._keys[key] = _Calls(self._assumed)
         calls.told(limit, told)
 
-    def ended(self, key: str, most: int, usage: Usage, sent_at: float, ended_at: float) -> None:
-        """Takes the usage of an ended call whose answer could have had `most` tokens."""
-        read, written = usage.input, usage.output
-        uncached = read - usage.cached if usage.cached < read else 0
-        parts = (
-            read, read - uncached, most, max(read, most), max(uncached, most), written
-        )  # fmt: skip
-        self.note(key, [(sent_at, *parts)], [(ended_at, *parts)])
+    def ended(self, key: str, call: Parts) -> None:
+        """Takes a call that has ended, and concludes what follows."""
+        self.note(key, [call])
         self.judge(key)
 
-    def note(self, key: str, sent: Sequence[Parts], ended: Sequence[Parts]) -> None:
-        """Takes calls that have ended, by their dispatch and by their end. judge() says what
-        follows from them."""
+    def note(self, key: str, ended: Sequence[Parts]) -> None:
+        """Takes calls that have ended. judge() says what follows from them."""
         calls = self._keys.get(key)
         if calls is not None:  # else no answer has told what is left
-            calls.ended(sent, ended)
+            calls.ended(ended)
 
     def judge(self, key: str) -> None:
         """Concludes the rule of charging from the calls that have ended."""
@@ -153,38 +149,51 @@ class Charges:
             logger.info("Charges of %s: %s", key or "calls", calls.reason)
 
 
-# A moment at which a call was charged, and the parts of the call: its input, the cached part of it,
-# max_tokens, the larger of input and max_tokens with and without the cached part, and its output.
-# Every rule charges a sum of these. A plain tuple, since thousands are kept: the garbage collector
-# does not visit it.
-Parts = tuple[float, int, int, int, int, int, int]
+# The moments at which a call was charged, its dispatch and its end, and its parts: its input, the
+# cached part of that, max_tokens, the larger of input and max_tokens with and without the cached
+# part, and its output. Every rule charges a sum of these. A plain tuple, since thousands are kept:
+# the garbage collector does not visit it.
+Parts = tuple[float, float, int, int, int, int, int, int]
 _NONE = (0, 0, 0, 0, 0, 0)
-_at: Callable[[Parts], float] = itemgetter(0)
+_sent_at: Callable[[Parts], float] = itemgetter(0)
+_ended_at: Callable[[Parts], float] = itemgetter(1)
+
+
+def parts_of(usage: Usage, most: int, sent_at: float, ended_at: float) -> Parts:
+    """Returns the parts of a call whose answer could have had `most` tokens."""
+    read = usage.input
+    uncached = read - usage.cached if usage.cached < read else 0
+    return (
+        sent_at, ended_at,
+        read, read - uncached, most, max(read, most), max(uncached, most), usage.output,
+    )  # fmt: skip
 
 
 class _Events:
-    """The moments at which calls were charged, in their order."""
+    """The moments at which calls were charged, in their order: `at` says which of the two."""
 
-    def __init__(self) -> None:
+    def __init__(self, at: Callable[[Parts], float]) -> None:
         self.all: list[Parts] = []
+        self._at = at
         self._forgotten = 0
 
     def add(self, parts: Iterable[Parts]) -> None:
         """Takes them in any order: of equal moments the one that was added first comes first."""
-        new = sorted(parts, key=_at)
-        if new and self.all and new[0][0] < self.all[-1][0]:
-            later = bisect_right(self.all, new[0][0], key=_at)
-            new = sorted([*self.all[later:], *new], key=_at)
+        at = self._at
+        new = sorted(parts, key=at)
+        if new and self.all and at(new[0]) < at(self.all[-1]):
+            later = self.until(at(new[0]))
+            new = sorted([*self.all[later:], *new], key=at)
             del self.all[later:]
         self.all += new
 
     def before(self, at: float) -> int:
         """Returns how many there are before that moment."""
-        return bisect_left(self.all, at, key=_at)
+        return bisect_left(self.all, at, key=self._at)
 
     def until(self, at: float) -> int:
         """Returns the same, with those at the moment itself."""
-        return bisect_right(self.all, at, key=_at)
+        return bisect_right(self.all, at, key=self._at)
 
     def count(self, at: float) -> int:
         """Returns the same, with those that are forgotten."""
@@ -197,7 +206,7 @@ class _Events:
             return _NONE
         if first > last:
             return tuple(-part for part in self.sums(last, first))
-        _, *parts = zip(*self.all[first:last], strict=True)
+        _, _, *parts = zip(*self.all[first:last], strict=True)
         return tuple(map(sum, parts))
 
     def forget(self, before: float) -> None:
@@ -221,23 +230,27 @@ class _Track:
     """One limit, and the answers that have not voted yet."""
 
     limit: Observation
-    waiting: list[TellingRow] = field(default_factory=list[TellingRow])
+    waiting: bytearray = field(default_factory=bytearray)  # of Tellings
     start: Telling | None = None
     left: int = 0  # further answers until the span's end
 
-    def wait(self, told: Iterable[TellingRow]) -> None:
+    def wait(self, told: bytes | bytearray) -> None:
         """Notes answers."""
         self.waiting += told
         self._pass_over()
-        del self.waiting[:-_KEPT]
+        del self.waiting[: -_KEPT * _ROW.size]
 
     def next(self, until: float) -> Telling | None:
         """Returns the answer at the span's end, if it was received until then; a next call returns
         one behind it."""
-        if not self.waiting or _received_at(self.waiting[0]) > until:
+        if not self.waiting:
+            return None
+        first = Telling._make(_ROW.unpack_from(self.waiting))
+        if first.received_at > until:
             return None
         self.left -= 1
-        return Telling._make(self.waiting.pop(0))
+        del self.waiting[: _ROW.size]
+        return first
 
     def begin(self, start: Telling | None, length: int) -> None:
         """Begins a span of so many answers, or a pause without a start."""
@@ -246,9 +259,9 @@ class _Track:
 
     def _pass_over(self) -> None:
         """Drops the answers before the span's end."""
-        gone = min(max(0, self.left - 1), len(self.waiting))
+        gone = min(max(0, self.left - 1), len(self.waiting) // _ROW.size)
         self.left -= gone
-        del self.waiting[:gone]
+        del self.waiting[: gone * _ROW.size]
 
 
 class _Calls:
@@ -258,8 +271,8 @@ class _Calls:
         self.belief = BelievedRule()
         self.assumed = assumed
         self.tracks: dict[str, _Track] = {}
-        self._sent = _Events()
-        self._ended = _Events()
+        self._sent = _Events(_sent_at)
+        self._ended = _Events(_ended_at)
         self._duration = 0.0
         self._votes = 0.0
         self._misses = [0.0] * len(_HYPOTHESES)
@@ -271,7 +284,7 @@ class _Calls:
         belief = self.belief
         return f"{belief.rule} ({belief.confidence:.0%} sure after {belief.answers} answers)"
 
-    def told(self, limit: Observation, told: Iterable[TellingRow]) -> None:
+    def told(self, limit: Observation, told: bytes | bytearray) -> None:
         track = self.tracks.get(limit.name)
         if (
             track is None
@@ -281,17 +294,17 @@ class _Calls:
             track = self.tracks[limit.name] = _Track(limit)
         track.wait(told)
 
-    def ended(self, sent: Sequence[Parts], ended: Sequence[Parts]) -> None:
-        self._sent.add(sent)
-        self._ended.add(ended)
+    def ended(self, calls: Sequence[Parts]) -> None:
+        self._sent.add(calls)
+        self._ended.add(calls)
         answers, duration = self._answers, self._duration
-        for begin, end in zip(sent, ended, strict=True):
+        for call in calls:
             answers += 1
             weight = 0.05 if answers > 20 else 1 / answers
-            duration += weight * (end[0] - begin[0] - duration)
+            duration += weight * (call[1] - call[0] - duration)
         self._answers, self._duration = answers, duration
         if len(self._ended.all) > _KEPT:
-            oldest = self._ended.all[_KEPT // 4][0]
+            oldest = _ended_at(self._ended.all[_KEPT // 4])
             self._sent.forget(oldest)
             self._ended.forget(oldest)
 
@@ -301,7 +314,7 @@ class _Calls:
 
     def judge(self) -> bool:
         """Lets all complete spans vote. Returns whether the rule has changed."""
-        known = self._ended.all[-1][0] - _PATIENCE * self._duration
+        known = _ended_at(self._ended.all[-1]) - _PATIENCE * self._duration
         voted = False
         for track in self.tracks.values():
             while (telling := track.next(known)) is not None:
@@ -411,7 +424,7 @@ for _index, (_, _rule) in enumerate(_HYPOTHESES):
 
 def _window_end(limit: Observation, told: Telling) -> float:
     """Returns the earliest end of the fixed window of which an answer told."""
-    if not limit.window or limit.slides or told.reset is None:
+    if not limit.window or limit.slides or told.reset < 0:
         return math.inf
     return told.sent_at + told.reset - _ROUNDED_UP
 

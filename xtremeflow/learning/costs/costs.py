@@ -10,16 +10,13 @@ from typing import Any, NamedTuple, cast
 
 from xtremeflow._core import Spent, Typical
 from xtremeflow.answers.headers import Observation
-from xtremeflow.learning.costs.charges import LIKELY, BelievedRule, Charges
+from xtremeflow.learning.costs.charges import LIKELY, BelievedRule, Charges, Parts, parts_of
 from xtremeflow.learning.costs.estimates import Estimate, Estimator, model_of
 from xtremeflow.values.charges import BY_USAGE, UNITS, UNKNOWN, Amounts, ChargeRule
 from xtremeflow.values.usage import Usage
 
 _NOTHING: Amounts = dict.fromkeys(UNITS, 0)
 _DOUBTFUL = 4096  # calls kept until their cost is known
-# Tokens of a call: input, output, the cached ones of the input, and those that the answer could
-# have had.
-Used = tuple[int, int, int, int]
 
 
 class Ascertained(NamedTuple):
@@ -68,9 +65,9 @@ class _Doubtful:
 
     rule: ChargeRule
     withheld: Amounts = field(default_factory=lambda: dict.fromkeys(UNITS, 0))
-    calls: deque[Used] = field(default_factory=lambda: deque[Used](maxlen=_DOUBTFUL))
+    calls: deque[Parts] = field(default_factory=lambda: deque[Parts](maxlen=_DOUBTFUL))
 
-    def add(self, calls: Iterable[Used], withheld: Amounts) -> None:
+    def add(self, calls: Iterable[Parts], withheld: Amounts) -> None:
         self.calls.extend(calls)
         self.withheld = _plus(self.withheld, withheld)
 
@@ -79,15 +76,15 @@ class _Doubtful:
         still in doubt."""
         due = dict.fromkeys(UNITS, 0)
         self.withheld = dict.fromkeys(UNITS, 0)
-        calls, self.calls = self.calls, deque[Used](maxlen=_DOUBTFUL)
-        for used in calls:
-            *tokens, most = used
-            usage = Usage(*tokens)
+        calls, self.calls = self.calls, deque[Parts](maxlen=_DOUBTFUL)
+        for parts in calls:
+            _, _, read, cached, most, _, _, written = parts
+            usage = Usage(read, written, cached)
             before = self.rule.settled(usage, most)
             now, withheld = _doubted(rule, usage, most)
             due = {unit: due[unit] + max(0, before[unit] - now[unit]) for unit in due}
             if any(withheld.values()):
-                self.add([used], withheld)
+                self.add([parts], withheld)
         self.rule = rule
         return due
 
@@ -180,15 +177,15 @@ class Costs:
         if isinstance(estimate, Estimate):
             self.estimator.learn(estimate, usage)
         most = _most(estimate, usage)
+        parts = parts_of(usage, most, ended_at if sent_at is None else sent_at, ended_at)
         if sent_at is not None:
-            self._charges.ended(model, most, usage, sent_at, ended_at)
+            self._charges.ended(model, parts)
         if rule is None:
             rule = self.rule(model)
         ascertained = self._ascertained(model, rule)
         amounts, withheld = _doubted(rule, usage, most)
         if withheld is not _NOTHING and any(withheld.values()):
-            used = (usage.input, usage.output, usage.cached, most)
-            self._doubt(model, rule, [used], withheld)
+            self._doubt(model, rule, [parts], withheld)
         return Settlement(amounts, withheld, ascertained)
 
     # -- answers that tell nothing new: see csrc/binding/scheduler/foretold.c
@@ -214,21 +211,21 @@ class Costs:
         It is the same as told() and settled() for each, in less time. Returns the truth about
         earlier calls, where it became known."""
         charges, model = self._charges, spent.model
-        for limit, columns in spent.told:
-            charges.left(model, limit, zip(*columns, strict=True))
-        if not spent.sent:
+        for limit, told in spent.told:
+            charges.left(model, limit, told)
+        if not spent.calls:
             return {}
-        charges.note(model, spent.sent, spent.ended)
+        charges.note(model, spent.calls)
         if any(spent.withheld):
             rule = self._foretold[model].rule
             assert rule is not None
             withheld = dict(zip(UNITS, spent.withheld, strict=True))
-            self._doubt(model, rule, zip(*spent.doubtful, strict=True), withheld)
+            self._doubt(model, rule, spent.doubtful, withheld)
         charges.judge(model)
         return self._ascertained(model, self.rule(model))
 
     def _doubt(
-        self, model: str, rule: ChargeRule, calls: Iterable[Used], withheld: Amounts
+        self, model: str, rule: ChargeRule, calls: Iterable[Parts], withheld: Amounts
     ) -> None:
         """Notes that these calls may have been charged `withheld` too much by that rule."""
         doubtful = self._doubtful.get(model)
