@@ -53,6 +53,14 @@ static bool is_blank(char c)
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
 
+static const char *past_blanks(const char *p, const char *end)
+{
+    while (p < end && is_blank(*p)) {
+        p++;
+    }
+    return p;
+}
+
 /* To behind the closing quote; false: it is not there yet. */
 static bool pass_string(xf_json *j, const char **at, const char *end)
 {
@@ -180,12 +188,14 @@ static void begin_value(xf_json *j, const char **at)
 static void read_literal(xf_json *j, const char **at, const char *end)
 {
     const char *p = *at;
-    for (; p < end && !is_blank(*p) && *p != ',' && !is_mark(*p) && *p != ':'; p++) {
+    for (; p < end; p++) {
         if (*p >= '0' && *p <= '9') {
             j->digits = true;
             if (j->number < CAP) {
                 j->number = j->number * 10 + (*p - '0');
             }
+        } else if (is_blank(*p) || *p == ',' || is_mark(*p) || *p == ':') {
+            break;
         } else if (*p == '-' && !j->digits && !j->negative) {
             j->negative = true;
         } else {
@@ -216,16 +226,12 @@ static void read_string(xf_json *j, const char **at, const char *end)
     j->state = AFTER_VALUE;
 }
 
-/* A character between values. Whether a document has ended with it. */
+/* A character between values, no blank. Whether a document has ended with it. */
 static bool step(xf_json *j, const char **at)
 {
     char c = **at;
     state next = NOT_JSON;
     bool ended = false;
-    if (is_blank(c)) {
-        ++*at;
-        return false;
-    }
     switch (j->state) {
     case TEXT_START:
     case ELEMENT:
@@ -295,7 +301,8 @@ xf_json_result xf_json_push(xf_json *j, const char **at, const char *end)
             }
             break;
         default:
-            if (step(j, at)) {
+            *at = past_blanks(*at, end);
+            if (*at < end && step(j, at)) {
                 return XF_JSON_DOCUMENT;
             }
         }

@@ -119,11 +119,20 @@ static xf_quota *place_of(xf_quotas *quotas, const xf_quota *like)
     return q;
 }
 
-/* Whether a field may be one of these, or the date. Most of a head are others. */
-static bool may_matter(const xf_field *f)
+/* Whether a line may be one of these fields, or the date, or go on with the field before it. */
+static bool may_matter(const char *line)
 {
-    const char first = *f->name | 0x20;
-    return first == 'x' || first == 'a' || first == 'd';
+    const char first = *line | 0x20;
+    return first == 'x' || first == 'a' || first == 'd' || first == ' ' || *line == '\t';
+}
+
+/* Passes over other lines, which are most of a head. */
+static void pass_over(const char *head, size_t size, size_t *at)
+{
+    while (*at < size && !may_matter(head + *at)) {
+        const char *lf = memchr(head + *at, '\n', size - *at);
+        *at = lf != NULL ? (size_t)(lf - head) + 1 : size;
+    }
 }
 
 /* Finds the fields; the first of a name counts. */
@@ -132,16 +141,13 @@ static bool find_fields(xf_quotas *quotas, const char *head, size_t size, xf_tex
     xf_field f;
     xf_quota like;
     size_t at = 0;
-    bool matters = false; /* the field before */
-    while (xf_head_next(head, size, &at, &f)) {
+    bool matters = false; /* the field before, or one before those passed over */
+    for (pass_over(head, size, &at); xf_head_next(head, size, &at, &f);
+         pass_over(head, size, &at)) {
         if (!f.name_size) {
             if (matters) {
                 return false;
             }
-            continue;
-        }
-        if (!may_matter(&f)) {
-            matters = false;
             continue;
         }
         xf_text value = trimmed(f.value, f.value_size);

@@ -19,7 +19,7 @@
 #include <math.h>
 #include <string.h>
 
-enum { UNREAD = 32 };               /* answers at most that the learner has not seen yet, */
+enum { UNREAD = 64 };               /* answers at most that the learner has not seen yet, */
 #define UNREAD_NS INT64_C(50000000) /* and for no longer */
 enum { NOT, BY_RULE, BY_USAGE };    /* how a call is to be settled */
 
@@ -350,10 +350,17 @@ PyObject *xf_scheduler_foresees(PyObject *self, PyObject *args)
 /* The usage by which the call was settled; an empty tuple: it was not. */
 static PyObject *settled_by(const answer *a)
 {
-    return a->how == NOT
-               ? PyTuple_New(0)
-               : Py_BuildValue("(LLLL)", (long long)a->used.input, (long long)a->used.output,
-                               (long long)a->used.cached, (long long)a->kept);
+    const int64_t tokens[] = {a->used.input, a->used.output, a->used.cached, a->kept};
+    PyObject *all = PyTuple_New(a->how == NOT ? 0 : (Py_ssize_t)Py_ARRAY_LENGTH(tokens));
+    for (Py_ssize_t i = 0; all != NULL && i < PyTuple_GET_SIZE(all); i++) {
+        PyObject *each = PyLong_FromLongLong(tokens[i]);
+        if (each != NULL) {
+            PyTuple_SET_ITEM(all, i, each);
+        } else {
+            Py_CLEAR(all);
+        }
+    }
+    return all;
 }
 
 PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
