@@ -10,10 +10,13 @@ import sys
 import urllib.error
 import urllib.request
 from contextlib import contextmanager
+from dataclasses import fields
 
 import pytest
 
 from xtremeflow.cli import COMMANDS, main
+from xtremeflow.serve import Settings
+from xtremeflow.serve.command import _parser, _settings
 from xtremeflow.serve.command import main as serve_main
 
 
@@ -107,6 +110,18 @@ def test_misuse_says_what_is_allowed(arguments, text, capsys):
         serve_main(arguments)
     assert caught.value.code == 2
     assert text in capsys.readouterr().err
+
+
+def test_each_setting_has_an_option_that_sets_it():
+    given = (
+        "--profile vllm --speed 2 --seed 1 --only-key k --only-models a,b --concurrency 5 "
+        "--credit 10 --output-tokens 7 --output-spread 0.1 --tokens-per-event 2 --instant "
+        "--batch 3 --cache-room 500 --keep-alive 1 --fault cut=0.5 --quirk noise=0.5"
+    )
+    options = _parser().parse_args(given.split())
+    settings, usual = _settings(options), Settings()
+    names = [field.name for field in fields(Settings)]
+    assert [name for name in names if getattr(settings, name) == getattr(usual, name)] == []
 
 
 def test_without_the_extra_it_says_what_to_install(capsys, monkeypatch):

@@ -170,6 +170,7 @@ def _settings(options: argparse.Namespace) -> Settings:
         faults=[Fault(f.kind, f.rate, f.count, options.fault_seconds) for f in faults],
         quirks=Quirks.from_texts(options.quirk),
         batch=options.batch,
+        cache_room=options.cache_room,
         keep_alive=options.keep_alive,
         seed=options.seed,
     )
