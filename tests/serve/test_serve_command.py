@@ -103,6 +103,7 @@ def test_a_port_that_is_taken(capsys):
         (["--fault", "cut=2"], "rate must be a number from 0 to 1, got 2.0"),
         (["--first-token", "-1"], "first_token must be a number, 0 or more, got -1.0"),
         (["--port", "70000"], "port must be from 0 to 65535, got 70000"),
+        (["--host", ""], "host must be a name or an address, got ''"),
     ],
 )
 def test_misuse_says_what_is_allowed(arguments, text, capsys):

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from kit.serve import SLOW, Client, now, simulated, texts
 
-from xtremeflow.serve import Fault, Settings
+from xtremeflow.serve import Fault, Settings, serve
 
 
 async def statuses(client: Client, count: int) -> list[int]:
@@ -163,7 +163,7 @@ async def test_the_admin_refuses_what_it_does_not_understand():
             "kind must be overload, stall, pause, break, cut or a status",
         ),
         ("faults", {"kind": "cut", "rate": 2}, "POST", 400, "rate must be a number from 0 to 1"),
-        ("faults", {"kind": "cut", "count": 0}, "POST", 400, "count must be a whole number"),
+        ("faults", {"kind": "cut", "count": 0}, "POST", 400, "count must be 1 or more, got 0"),
         (
             "faults",
             {"kind": "cut", "when": 1},
@@ -204,11 +204,42 @@ async def test_the_admin_refuses_what_it_does_not_understand():
         ({"faults": 5}, "faults must be a list of Fault objects, got 5"),
         ({"faults": ["cut"]}, "faults must be a list of Fault objects, but one of them is 'cut'"),
         ({"only_models": "gpt"}, "only_models must be a list of names, got 'gpt'"),
+        ({"only_models": [5]}, "only_models must be a list of str objects, but one of them is 5"),
+        ({"only_key": 5}, "only_key must be a text or None, got 5"),
+        ({"profile": ["openai"]}, r"profile must be a str, got \['openai'\]"),
+        ({"seed": "a"}, "seed must be an integer, got 'a'"),
     ],
 )
 def test_bad_settings_are_refused(settings, text):
     with pytest.raises((ValueError, TypeError), match=text):
         Settings(**settings)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text"),
+    [
+        ({"kind": 500}, "kind must be a str, got 500"),
+        ({"kind": "cut", "count": 1.5}, "count must be an integer, got 1.5"),
+        ({"kind": "cut", "rate": "often"}, "rate must be a number from 0 to 1, got 'often'"),
+    ],
+)
+def test_bad_faults_are_refused(fault, text):
+    with pytest.raises((ValueError, TypeError), match=text):
+        Fault(**fault)
+
+
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        ({"host": None}, "host must be a name or an address, got None"),
+        ({"host": ""}, "host must be a name or an address, got ''"),
+        ({"port": "80"}, "port must be an integer, got '80'"),
+        ({"port": 70000}, "port must be from 0 to 65535, got 70000"),
+    ],
+)
+def test_a_bad_address_is_refused(address, text):
+    with pytest.raises((ValueError, TypeError), match=text):
+        serve(**address)
 
 
 @pytest.mark.parametrize(

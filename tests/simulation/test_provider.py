@@ -363,6 +363,17 @@ def test_bad_settings_are_refused():
         SimulatedProvider(quirks=5)
     with pytest.raises(TypeError, match="latency must be a LatencyModel, or draw as one, got 5"):
         SimulatedProvider(latency=5)
+    for settings, told in (
+        ({"charge": 5}, "charge must be a name or a function of a CallRequest, got 5"),
+        ({"batch": 1.5}, "batch must be an integer, got 1.5"),
+        ({"clock": 5}, "clock must be a function that returns seconds, or None, got 5"),
+        ({"seed": "a"}, "seed must be an integer, got 'a'"),
+        ({"record": 1}, "record must be True or False, not 1"),
+    ):
+        with pytest.raises(TypeError, match=told):
+            SimulatedProvider(**settings)
+    with pytest.raises(TypeError, match="unit must be a str, got 5"):
+        TokenBucket(5, 100)
     with pytest.raises(ValueError, match="jitter must be a number, 0 or more, got -1"):
         LatencyModel(jitter=-1)
     with pytest.raises(TypeError, match="jitter must be a number, 0 or more, got '1'"):
@@ -465,5 +476,5 @@ def test_a_call_that_is_cancelled_leaves_its_place_in_the_batch():
 
 @pytest.mark.parametrize("batch", [0, -1, 1.5, True])
 def test_a_batch_is_of_at_least_one(batch):
-    with pytest.raises(ValueError, match="batch must be"):
+    with pytest.raises((ValueError, TypeError), match="batch must be"):
         SimulatedProvider(batch=batch)

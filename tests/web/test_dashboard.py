@@ -359,6 +359,8 @@ def test_a_scheduler_serves_its_dashboard() -> None:
     asyncio.run(main())
     with pytest.raises(ValueError, match="port must be from 0 to 65535, got 70000"):
         limited().serve_dashboard(port=70000)
+    with pytest.raises(ValueError, match="host must be a name or an address, got ''"):
+        limited().serve_dashboard(host="")
 
 
 def test_without_plotly_it_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

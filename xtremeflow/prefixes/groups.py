@@ -18,7 +18,7 @@ from xtremeflow.prefixes.tree import CHUNK, Node, Window, digests_at, digests_of
 from xtremeflow.providers import PROVIDERS, Provider, provider_at
 from xtremeflow.providers.openai import only_marked
 from xtremeflow.providers.provider import CacheRules
-from xtremeflow.values.arguments import check_flag
+from xtremeflow.values.arguments import check_flag, check_text
 from xtremeflow.values.limits import MINUTE, Limit
 from xtremeflow.values.usage import Usage
 
@@ -52,6 +52,7 @@ class Prefixes:
     mark: bool = False
 
     def __post_init__(self) -> None:
+        check_text("provider", self.provider)
         if self.provider is not None and self.provider not in PROVIDERS:
             raise ValueError(
                 f"provider must be None or one of {', '.join(PROVIDERS)}, got {self.provider!r}"

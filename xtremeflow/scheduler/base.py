@@ -148,7 +148,7 @@ class TaskScheduler(Limiting):
                 of ``page.url``, for all addresses but those of this machine.
 
         Raises:
-            ValueError: The port is out of its range.
+            TypeError, ValueError: An argument is of the wrong type or out of its range.
             PageError: The extra ``web`` is not installed.
             OSError: It cannot listen there; raised by ``async with``.
         """

@@ -48,14 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"{' and '.join(missing)} missing: pip install 'xtremeflow[serve]'")
     if options.metrics is not None and importlib.util.find_spec("prometheus_client") is None:
         parser.error("--metrics needs prometheus_client: pip install 'xtremeflow[metrics]'")
-    if not 0 <= options.port <= 65535:
-        parser.error(f"port must be from 0 to 65535, got {options.port}")
     try:
-        settings = _settings(options)
+        server = _server(options)
     except (ValueError, TypeError) as error:
         parser.error(str(error))
     try:
-        _run(_serve(settings, Address(options.host, options.port), options.metrics))
+        _run(_serve(server, Address(options.host, options.port), options.metrics))
     except _NotListening as error:
         print(f"xtremeflow serve: cannot listen on {error}", file=sys.stderr)
         return 1
@@ -79,14 +77,11 @@ class _NotListening(Exception):
         super().__init__(f"{where.host}, port {where.port}: {error.strerror}")
 
 
-async def _serve(settings: Settings, where: Address, metrics: Address | None) -> None:
-    from xtremeflow.serve.server import SimulatedServer
-
+async def _serve(server: SimulatedServer, where: Address, metrics: Address | None) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    server = SimulatedServer(settings, host=where.host, port=where.port)
     async with contextlib.AsyncExitStack() as stack:
         try:
             await stack.enter_async_context(server)
@@ -140,6 +135,12 @@ def _farewell(seen: dict[str, Any]) -> str:
         f" ({seen['early']:,} calls came too early), {seen['failed']:,} failed, "
         f"{seen['abandoned']:,} abandoned; at most {seen['peak_concurrency']:,} at once"
     )
+
+
+def _server(options: argparse.Namespace) -> SimulatedServer:
+    from xtremeflow.serve.server import SimulatedServer
+
+    return SimulatedServer(_settings(options), host=options.host, port=options.port)
 
 
 def _settings(options: argparse.Namespace) -> Settings:

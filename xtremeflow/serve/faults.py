@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from random import Random
 from typing import Any
 
+from xtremeflow.values.arguments import check_int, check_kind
 from xtremeflow.values.forms import is_object
 
 KINDS: Mapping[str, str] = {
@@ -34,13 +35,14 @@ class Fault:
     seconds: float = 30.0
 
     def __post_init__(self) -> None:
+        check_kind("kind", self.kind, str)
         if self.kind not in KINDS and self.status is None:
             kinds = ", ".join(KINDS)
             raise ValueError(f"kind must be {kinds} or a status from 400 to 599, got {self.kind!r}")
         _check_number("rate", self.rate, 1.0)
         _check_number("seconds", self.seconds, 86_400.0)
-        if self.count is not None and (type(self.count) is not int or self.count < 1):
-            raise ValueError(f"count must be a whole number of at least 1, got {self.count!r}")
+        if self.count is not None:
+            check_int("count", self.count, 1)
 
     @property
     def status(self) -> int | None:

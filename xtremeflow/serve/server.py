@@ -20,6 +20,7 @@ from xtremeflow.serve.heads import BoundedHeads
 from xtremeflow.serve.inquiry import Json
 from xtremeflow.serve.service import Service
 from xtremeflow.serve.settings import Settings
+from xtremeflow.values.arguments import check_address
 
 BACKLOG = 2048  # connections that wait to be accepted
 
@@ -35,6 +36,7 @@ class SimulatedServer:
     """
 
     def __init__(self, settings: Settings, *, host: str = "127.0.0.1", port: int = 0) -> None:
+        check_address(host, port)
         self.service = Service(settings, clock=time.monotonic)
         self._host = host
         self._port = port

@@ -11,7 +11,7 @@ from xtremeflow.serve.faults import Fault
 from xtremeflow.serve.profiles import PROFILES
 from xtremeflow.simulation.latency import LatencyModel
 from xtremeflow.simulation.quirks import Quirks
-from xtremeflow.values.arguments import check_int, check_kind, check_list, check_number
+from xtremeflow.values.arguments import check_int, check_kind, check_list, check_number, check_text
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,7 @@ class Settings:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_kind("profile", self.profile, str)
         if self.profile not in PROFILES:
             known = ", ".join(PROFILES)
             raise ValueError(f"profile must be one of {known}, got {self.profile!r}")
@@ -66,6 +67,10 @@ class Settings:
         check_list("faults", self.faults, Fault)
         if isinstance(self.only_models, str):  # whose letters would be the models
             raise TypeError(f"only_models must be a list of names, got {self.only_models!r}")
+        if self.only_models is not None:
+            check_list("only_models", self.only_models, str)
+        check_text("only_key", self.only_key)
+        check_int("seed", self.seed)
         for name in ("speed", "keep_alive"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), zero=False)

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from fractions import Fraction
 
-from xtremeflow.values.arguments import check_number
+from xtremeflow.values.arguments import check_kind, check_number
 
 NANOSECONDS = 1_000_000_000
 
@@ -27,6 +27,7 @@ class Enforcer(ABC):
     """
 
     def __init__(self, unit: str, largest: int, per: float | None = None) -> None:
+        check_kind("unit", unit, str)
         if largest < 1:
             raise ValueError(f"a limit on {unit} must let at least 1 pass, got {largest}")
         self.unit = unit

@@ -21,7 +21,13 @@ from xtremeflow.simulation.clock import Clock, clock_of
 from xtremeflow.simulation.enforcers import NANOSECONDS, Enforcer
 from xtremeflow.simulation.latency import Latency, LatencyModel, LatencySource
 from xtremeflow.simulation.quirks import Door, Quirks, Reason
-from xtremeflow.values.arguments import check_kind, check_list
+from xtremeflow.values.arguments import (
+    check_callable,
+    check_flag,
+    check_int,
+    check_kind,
+    check_list,
+)
 
 NO_QUIRKS = Quirks()
 
@@ -218,6 +224,7 @@ class SimulatedProvider:
             if charge not in CHARGES:
                 raise ValueError(f"charge must be one of {', '.join(CHARGES)}, got {charge!r}")
             charge = CHARGES[charge]
+        check_callable("charge", charge, "a name or a function of a CallRequest")
         check_kind("quirks", quirks, Quirks)
         if latency is not None and not hasattr(latency, "draw"):
             raise TypeError(f"latency must be a LatencyModel, or draw as one, got {latency!r}")
@@ -227,8 +234,12 @@ class SimulatedProvider:
         for limit in self._limits:
             if limit.unit not in units:
                 raise ValueError(f"{limit!r} counts what is never charged: {', '.join(units)} are")
-        if batch is not None and (type(batch) is not int or batch < 1):
-            raise ValueError(f"batch must be a whole number of at least 1, got {batch!r}")
+        if batch is not None:
+            check_int("batch", batch, 1)
+        if clock is not None:
+            check_callable("clock", clock, "a function that returns seconds, or None")
+        check_int("seed", seed)
+        check_flag("record", record)
         self._quirks = quirks
         self._door = Door(quirks, seed)
         # The enforced limits: each as it is told, and its part if there is a quantum.

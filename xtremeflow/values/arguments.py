@@ -54,6 +54,16 @@ def check_text(name: str, value: object) -> None:
         raise TypeError(f"{name} must be a text or None, got {value!r}")
 
 
+def check_address(host: object, port: object) -> None:
+    """Checks for an address to listen on; port 0 is any free one. Raises TypeError, ValueError."""
+    if not isinstance(host, str):
+        raise TypeError(f"host must be a name or an address, got {host!r}")
+    if not host:  # which would be all addresses of the machine
+        raise ValueError(f"host must be a name or an address, got {host!r}")
+    if check_int("port", port) not in range(65536):
+        raise ValueError(f"port must be from 0 to 65535, got {port!r}")
+
+
 def check_flag(name: str, value: object) -> None:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, not {value!r}")

@@ -8,6 +8,7 @@ from functools import partial
 from xtremeflow.cli.address import LOOPBACK, Address
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.telemetry.measures import named_schedulers
+from xtremeflow.values.arguments import check_address
 from xtremeflow.web.control import Controls
 from xtremeflow.web.feed import Feed
 from xtremeflow.web.sample import stamped
@@ -27,7 +28,6 @@ def serve_dashboard(
     name, and the page lets its reader choose among them.
     """
     by_name = named_schedulers(schedulers)
-    if type(port) is not int or not 0 <= port <= 65535:
-        raise ValueError(f"port must be from 0 to 65535, got {port!r}")
+    check_address(host, port)
     feed = Feed(partial(stamped, by_name, None))
     return Server(feed, Controls(by_name), Address(host, port), token)
