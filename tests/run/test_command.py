@@ -392,6 +392,7 @@ def test_budgets_end_cleanly_and_say_what_is_left(
     tmp_path: Path, server: Server, out: Path
 ) -> None:
     path = write(tmp_path / "in.jsonl", [plain(f"t{i}") for i in range(20)])
+    path.write_bytes(path.read_bytes().replace(b"\n", b"\n\n"))  # blank lines are not left
     options = ("-o", out, "--base-url", server.url)
     done = run(path, *options, "--max-requests", 7)
     assert done.returncode == 3

@@ -132,7 +132,17 @@ def test_lines_with_and_without_an_end(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     lines = read(path)
     assert b"\n".join(lines) == data.removesuffix(b"\n")
-    assert Source(str(path)).count() == len(lines)
+    assert Source(str(path)).count() == sum(map(bool, lines))
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 5, 100])
+def test_blank_lines_do_not_count(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr(source, "_CHUNK", chunk)
+    path = tmp_path / "in"
+    path.write_bytes(b" \r\n  a  b \r\n\n\t\n \x0bc\n   ")
+    assert Source(str(path)).count() == 2
 
 
 def test_a_line_longer_than_any_chunk(tmp_path: Path) -> None:
@@ -197,7 +207,7 @@ def test_packed_input_is_read_as_plain_input_is(
             read(path)
         return
     assert read(path) == lines
-    assert Source(str(path)).count() == len(lines)
+    assert Source(str(path)).count() == sum(map(bool, lines))
 
 
 @pytest.mark.parametrize("form", ["gzip", "zstd"])

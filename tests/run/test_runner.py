@@ -89,6 +89,15 @@ def test_a_done_line_is_not_sent_again(out: Path) -> None:
     assert sorted(by_line(results_in(out))) == [1, 2, 3, 4, 5, 6]
 
 
+def test_done_lines_count_also_where_the_run_stops_before_them(out: Path) -> None:
+    lines = [plain(f"text {i}") for i in range(6)]
+    go(make(out, Scripted(lambda r, a: answered(400 if r.line <= 2 else 200))), lines)
+    runner = make(out, Scripted(), budget=Budget(max_requests=1))
+    go(runner, lines)
+    assert runner.stopped is not None
+    assert (runner.counts.done_before, runner.counts.succeeded, runner.counts.read) == (4, 1, 2)
+
+
 def test_equal_lines_are_separate_calls(out: Path) -> None:
     go(make(out, Scripted(), budget=Budget(max_requests=2)), [plain()] * 3)
     again = Scripted()

@@ -73,17 +73,18 @@ class Source:
             yield [rest]
 
     def count(self) -> int:
-        """Reads the input anew and returns its number of lines. Runs in a thread, if
-        `repeatable`."""
-        total, last = 0, b"\n"
+        """Reads the input anew and returns its number of lines that are not blank. Runs in a
+        thread, if `repeatable`."""
+        total, begun = 0, b""
         file = self._open()
         try:
             for chunk in self._pieces(file):
-                total += chunk.count(b"\n")
-                last = chunk
+                *lines, begun = (begun + chunk).split(b"\n")
+                total += sum(map(bool, map(bytes.strip, lines)))
+                begun = begun.strip()[:1]  # enough to tell that its line is not blank
         finally:
             os.close(file)
-        return total + (not last.endswith(b"\n"))
+        return total + bool(begun)
 
     async def _chunks(self) -> AsyncGenerator[bytes, None]:
         if not self.repeatable:

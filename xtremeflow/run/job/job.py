@@ -259,7 +259,7 @@ class _Run:
         job, runner, stats = self._job, self._runner, self.scheduler.stats()
         total = self._total.value
         done = runner.counts.done_before + runner.counts.finished
-        left = None if total is None else max(0, total - runner.blank - done)
+        left = None if total is None else max(0, total - done)
         return Summary(
             counts=runner.counts,
             seconds=self._loop.time() - self._began,

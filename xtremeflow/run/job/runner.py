@@ -57,13 +57,12 @@ class Runner:
     def __post_init__(self) -> None:
         names = dict.fromkeys(self.scheduler.limit_names)
         self.units = tuple(name for name in names if name != "requests")
-        self.counts = Counts()
+        self.counts = Counts(done_before=self.results.done.count)
         self.stopped: str | None = None
         """The reason why no more calls are dispatched, or None."""
         self.to_be_mended = False
         self.errors: dict[str, int] = {}
         """Failed calls by their code."""
-        self.blank = 0  # lines
         self.outbox = Outbox(self.results, self.counts, self.key, self.stop)
         self.scheduler.estimator = self.estimator
         self.scheduler.charge_by(self.provider.rule, until_learned=True)
@@ -179,12 +178,10 @@ class Runner:
     def _read(self, line: bytes, number: int) -> RequestLine | None:
         """Returns the request of the line, or None if it is not to be sent."""
         if not line:
-            self.blank += 1
             return None
         self.counts.read += 1
         mark = fingerprint(line)
         if self.results.done.check(number, mark):
-            self.counts.done_before += 1
             return None
         item = parse(line, number, mark, self.provider.paths)
         if isinstance(item, RequestLine):

@@ -10,7 +10,8 @@ from xtremeflow.values.usage import Usage
 
 @dataclass
 class Counts:
-    """The lines and calls so far, by outcome. Tokens are those used in this run."""
+    """The lines and calls so far, by outcome. Tokens are those used in this run. `done_before` has
+    all lines with a result of an earlier run, read or not."""
 
     read: int = 0
     done_before: int = 0
