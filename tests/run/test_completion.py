@@ -43,6 +43,13 @@ def test_commands_options_and_values(tmp_path: Path, line: str, offered: set[str
     assert offered <= asked(line, tmp_path / "answer")
 
 
+def test_commands_that_need_libcurl_are_offered_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XTREMEFLOW_LIBCURL", "/nowhere")
+    assert asked("xtremeflow ", tmp_path / "answer") >= {"plot", "serve"}
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_the_shell_is_told_how(shell: str) -> None:
     command = [sys.executable, "-m", "xtremeflow", "completion", shell]

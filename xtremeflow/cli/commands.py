@@ -55,7 +55,12 @@ def _open_all_streams() -> None:
 def _main(arguments: Sequence[str]) -> int:
     first = arguments[0] if arguments else "--help"
     if first in COMMANDS:
-        status: int = import_module(COMMANDS[first][0]).main(arguments[1:])
+        try:
+            command = import_module(COMMANDS[first][0])
+        except ImportError as error:  # there is no libcurl
+            print(f"xtremeflow {first}: {error}", file=sys.stderr)
+            return USAGE
+        status: int = command.main(arguments[1:])
         return status
     if first in ("-h", "--help", "help"):
         print(_usage())

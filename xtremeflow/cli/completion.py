@@ -35,7 +35,10 @@ def complete() -> None:
     parser = argparse.ArgumentParser(prog="xtremeflow")
     commands = parser.add_subparsers()
     for name, (module, summary) in COMMANDS.items():
-        own: argparse.ArgumentParser = import_module(module)._parser()
+        try:
+            own: argparse.ArgumentParser = import_module(module)._parser()
+        except ImportError:  # there is no libcurl, so it cannot be called either
+            continue
         commands.add_parser(name, help=summary, parents=[own], add_help=False)
     argcomplete.autocomplete(parser)
 

@@ -40,6 +40,7 @@ from xtremeflow.run.views.plot import PlotError, plot
 from xtremeflow.run.views.summary import INTERRUPTED, STOPPED, USAGE, Summary
 from xtremeflow.run.views.view import LogLines, View, choose
 from xtremeflow.run.views.voice import Voice
+from xtremeflow.run.wire.http import HTTPTransport
 from xtremeflow.run.wire.transport import Transport
 from xtremeflow.scheduler import TaskScheduler
 from xtremeflow.share.elsewhere import kept_share
@@ -246,10 +247,6 @@ class _Command:
         self._voice.key = key = order.find_key()
         if options.strict:
             _check_all(order)
-        try:
-            from xtremeflow.run.wire.http import HTTPTransport
-        except ImportError as error:  # libcurl is missing
-            raise Misuse(str(error)) from None
         connect = partial(
             HTTPTransport,
             order.base_url,
