@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
@@ -457,6 +458,10 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, server: Server) -> Non
         (("--base-url", "http://example.com/v1"), "must begin with https"),
         (("--base-url", "ftp://example.com"), "must be such as https://"),
         (("--base-url", "https://user:secret@example.com"), "without a user"),
+        (("--base-url", "http://[::1"), "must be such as https://"),
+        (("--base-url", "http://127.0.0.1:99999/v1"), "must be such as https://"),
+        (("--base-url", "http://127.0.0.1/a b"), "must be such as https://"),
+        (("--base-url", "https://example.com/v1?key=secret"), "must be such as https://"),
         (("--provider", "openai"), "OPENAI_API_KEY"),
         (("--provider", "nobody"), "invalid choice"),
         (("--base-url", "http://127.0.0.1:9", "--rpm", "0"), "a number above 0"),
@@ -477,6 +482,16 @@ def test_bad_usage_is_told_and_exits_2(
     assert "secret" not in done.stderr
     assert "Traceback" not in done.stderr
     assert not out.exists()
+
+
+def test_without_libcurl_it_says_what_to_install(out: Path) -> None:
+    for arguments in (("--help",), ("in.jsonl", "-o", out, "--dry-run")):
+        done = run(*arguments, env={**environment(), "XTREMEFLOW_LIBCURL": "/nowhere"})
+        assert done.returncode == 2
+        assert re.fullmatch(
+            r"xtremeflow run: xtremeflow.http needs libcurl .* `apt install libcurl4`.*\n",
+            done.stderr,
+        )
 
 
 def test_an_input_that_is_not_there(out: Path) -> None:

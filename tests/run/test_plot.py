@@ -141,6 +141,12 @@ def test_runs_close_to_each_other_are_told_apart_by_their_history() -> None:
     assert spans == [(1000, 1010), (1010, 1052)]
 
 
+def test_a_name_that_is_no_files_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main([""])
+    assert "results must be a file, got '.'" in capsys.readouterr().err
+
+
 def test_tokens_read_from_the_cache_are_drawn_where_there_are_any(tmp_path: Path) -> None:
     def drawn(name: str, script: Any) -> str:
         path = tmp_path / f"{name}.jsonl"

@@ -288,6 +288,17 @@ def test_a_refused_request_changes_nothing(
     served(test)
 
 
+def test_a_control_that_is_nested_too_deep_is_refused() -> None:
+    def test(page: Page, scheduler: TaskScheduler) -> None:
+        connection = http.client.HTTPConnection(page.address, timeout=10)
+        body = "[" * 16_000
+        connection.request("POST", "/control", body, {"content-type": "application/json"})
+        assert connection.getresponse().status == 422
+        connection.close()
+
+    served(test)
+
+
 def test_elsewhere_a_token_is_needed() -> None:
     def test(page: Page, scheduler: TaskScheduler) -> None:
         assert page.token is not None
@@ -312,7 +323,8 @@ def test_elsewhere_a_token_is_needed() -> None:
     [b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/2\r\n\r\n", b"\x16\x03\x01\x00\r\n\r\n",
      b"GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n",
      b"GET //[ HTTP/1.1\r\nhost: localhost\r\n\r\n",
-     b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"x" * 70_000],
+     b"POST / HTTP/1.1\r\ncontent-length: -1\r\n\r\n",
+     b"POST / HTTP/1.1\r\ncontent-length: \xb2\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"x" * 70_000],
 )  # fmt: skip
 def test_bytes_that_are_no_request_get_a_400(data: bytes) -> None:
     async def main() -> None:

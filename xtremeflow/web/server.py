@@ -221,7 +221,7 @@ class Server:
             raise _Refused(415, "a control is application/json")  # no form of another page is
         try:
             said = self._controls.do(json.loads(request.body))
-        except (ControlError, ValueError) as error:
+        except (ControlError, ValueError, RecursionError) as error:
             raise _Refused(422, str(error)) from None
         logger.warning("control: %s", said)
         self._feed.take()
@@ -247,7 +247,8 @@ async def _read(reader: asyncio.StreamReader) -> _Request | None:
         for name, _, value in (line.partition(":") for line in lines)
     }
     length = headers.get("content-length", "0")
-    if not length.isdigit() or int(length) > _MOST_BODY or "transfer-encoding" in headers:
+    is_length = length.isascii() and length.isdigit()
+    if not is_length or int(length) > _MOST_BODY or "transfer-encoding" in headers:
         raise _Refused(400, f"the body must have a length of at most {_MOST_BODY:,} bytes")
     body = await reader.readexactly(int(length))
     try:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from xtremeflow.http._url import is_http, shown_url
 from xtremeflow.run.input.redaction import Redaction
 
 _SECRET = 8  # characters
@@ -83,11 +84,12 @@ def find_key(
 
 def check_base_url(url: str, *, insecure: bool) -> str:
     """Returns the URL without a final slash. Raises KeyProblem if it is not safe for a key."""
+    if not is_http(url) or "?" in url or "#" in url:
+        shown = shown_url(url)
+        raise KeyProblem(f"--base-url must be such as https://api.example.com/v1, got {shown!r}")
     parts = urlsplit(url)
     if parts.username is not None or parts.password is not None:
         raise KeyProblem("--base-url must be without a user and a password")
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-        raise KeyProblem(f"--base-url must be such as https://api.example.com/v1, got {url!r}")
     if parts.scheme == "http" and not insecure and not is_loopback(url):
         raise KeyProblem(
             f"--base-url must begin with https, got {url!r}: the key would be sent in the clear. "

@@ -370,7 +370,10 @@ def _draw_latency(at: Any, calls: PlottedCalls, axis: TimeAxis, ax: Any) -> None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if not options.results.name:
+        parser.error(f"results must be a file, got {str(options.results)!r}")
     picture = options.output or options.results.with_suffix(".png")
     try:
         plot(options.results, picture)
