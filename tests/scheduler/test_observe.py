@@ -341,6 +341,8 @@ def test_arguments_that_are_wrong() -> None:
         scheduler.estimate(-5)
     with pytest.raises(ValueError, match="adapt must be True, False or 'bounded', got 'yes'"):
         TaskScheduler(adapt="yes")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="adapt must be True, False or 'bounded', got 1"):
+        TaskScheduler(adapt=1)  # type: ignore[arg-type]
 
 
 def test_an_adapting_scheduler_is_collected() -> None:

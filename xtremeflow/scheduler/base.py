@@ -62,7 +62,7 @@ class TaskScheduler(Limiting):
         share: str | KeptShare | None = None,
     ) -> None:
         check_number("burst_ratio", burst_ratio, zero=True)
-        if adapt not in (True, False, "bounded"):
+        if not isinstance(adapt, bool) and adapt != "bounded":  # a 1 would be taken for "bounded"
             raise ValueError(f"adapt must be True, False or 'bounded', got {adapt!r}")
         if learned is not None and not adapt:
             raise ValueError("learned is of use with adapt=True or adapt='bounded' only")
