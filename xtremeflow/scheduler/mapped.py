@@ -52,7 +52,7 @@ class Mapped(_core.Scheduler):
         priority: int = 0,
         timeout: float | None = None,
         ordered: bool = True,
-        return_exceptions: Literal[True],
+        return_exceptions: bool,
         window: int | None = None,
         prefix: Callable[[T], Hashable] | None = None,
         prefix_tokens: int = 0,
