@@ -25,7 +25,7 @@ logger = logging.getLogger("xtremeflow")
 
 T = TypeVar("T")
 
-_MOST_PLACES = 20  # refusals for lack of a place, before a call counts as refused
+MOST_PLACES = 20  # refusals for lack of a place, before a call counts as refused
 _OUTAGE = 5  # calls that fail with no passed call between them
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # s, after failures: as the official SDKs
 
@@ -232,7 +232,7 @@ class Tries:
         persistence = self._persistence
         longest, most = persistence.max_retry_after, persistence.max_retries
         others = call.scheduler.active_tasks - 1
-        if verdict.meaning is Meaning.PLACES and others > 0 and self._places < _MOST_PLACES:
+        if verdict.meaning is Meaning.PLACES and others > 0 and self._places < MOST_PLACES:
             self._places += 1
             call.rate_limited(0.0, 0.0, False, 0.0)
             return 0.0

@@ -12,7 +12,7 @@ from functools import wraps
 from typing import Any, ParamSpec, Protocol, TypeVar, cast, overload
 
 from xtremeflow._core import Call, current_call
-from xtremeflow.answers.attempt import admitted_again
+from xtremeflow.answers.attempt import MOST_PLACES, admitted_again
 from xtremeflow.answers.exceptions import RetryException, verdict_of
 from xtremeflow.answers.refusals import describe, is_refusal
 from xtremeflow.answers.verdict import LONGEST, Meaning, Verdict
@@ -21,8 +21,6 @@ from xtremeflow.values.arguments import check_int, check_number
 __all__ = ["RetryException", "auto_backoff"]
 
 logger = logging.getLogger("xtremeflow")
-
-MOST_PLACES = 20  # refusals for lack of a place, before a call counts as refused
 
 P = ParamSpec("P")
 R = TypeVar("R")
