@@ -254,6 +254,13 @@ raise SystemExit("run all the same")
 """
 
 
+def test_the_glossary_is_in_order() -> None:
+    words = re.findall(
+        r"^\| ([a-z ]+) \|", (ROOT / "docs" / "glossary.md").read_text(), re.MULTILINE
+    )
+    assert words[1:] == sorted(words[1:])
+
+
 def test_blocks_are_joined_indented_and_left_out_as_their_comments_say() -> None:
     blocks = parse(SAMPLE)
     assert [block.language for block in blocks] == ["python"] * 4 + ["bash"]
