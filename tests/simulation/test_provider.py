@@ -2,12 +2,14 @@
 
 import asyncio
 import math
+import pickle
 from random import Random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from xtremeflow.answers.exceptions import verdict_of
 from xtremeflow.simulation.charge import (
     charge_later,
     charge_max_tokens,
@@ -20,7 +22,9 @@ from xtremeflow.testing import (
     CallRequest,
     CompletionUsage,
     Concurrency,
+    FixedWindow,
     LatencyModel,
+    ProviderError,
     RateLimitError,
     RequestTooLargeError,
     SimulatedProvider,
@@ -172,6 +176,23 @@ def test_a_call_that_never_passes_is_a_413():
         assert provider.stats.refused == 0
 
     run(main())
+
+
+@pytest.mark.parametrize("limit", [TokenBucket, FixedWindow, SlidingWindow])
+@pytest.mark.parametrize("tokens", [60, 101])
+def test_a_refusal_comes_back_from_another_process(limit, tokens):
+    async def main():
+        provider = SimulatedProvider([limit("tokens", 100, 10.0)], latency=EXACT)
+        calls = [provider.call(prompt_tokens=tokens, output_tokens=0) for _ in range(2)]
+        return await asyncio.gather(*calls, return_exceptions=True)
+
+    _, error = run(main())
+    assert isinstance(error, ProviderError)
+    there = pickle.loads(pickle.dumps(error))
+    assert type(there) is type(error)
+    assert str(there) == str(error)
+    assert list(map(repr, vars(there).values())) == list(map(repr, vars(error).values()))
+    assert verdict_of(there) == verdict_of(error)
 
 
 def test_concurrency_is_held_to_completion_and_no_time_promised():

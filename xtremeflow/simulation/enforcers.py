@@ -155,7 +155,7 @@ class FixedWindow(Enforcer):
         self._per = _nanoseconds("per", per)
         self._opened: int | None = None  # start of the window that _used belongs to
         self._used = 0
-        self._passed: Callable[[], float] = lambda: 0.0
+        self._passed: Callable[[], float] = float  # of nothing: 0.0
 
     def first_window(self, passed: Callable[[], float]) -> None:
         """Lets the first window begin before the first cost. `passed` returns, at the first cost,

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from random import Random
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from xtremeflow.simulation.charge import CHARGES, CallRequest, Charge
 from xtremeflow.simulation.clock import Clock, clock_of
@@ -65,6 +65,9 @@ class ProviderError(Exception):
         super().__init__(message)
         self.response = response
         self.status_code = response.status_code
+
+    def __reduce__(self) -> tuple[Any, ...]:  # a copy, made without __init__ and its arguments
+        return Exception.__new__, (type(self), *self.args), vars(self)
 
 
 class RateLimitError(ProviderError):
