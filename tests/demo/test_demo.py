@@ -252,8 +252,8 @@ class TestCommand:
             (["--trace", "missing.csv"], "missing.csv"),
             (["--speed", "0"], "must be above 0 and at most 1000, got '0'"),
             (["--speed", "nan"], "must be above 0 and at most 1000, got 'nan'"),
-            (["--concurrency", "0"], "must be a whole number of at least 1, got '0'"),
-            (["--requests", "x"], "must be a whole number of at least 1, got 'x'"),
+            (["--concurrency", "0"], "must be a number above 0 such as 5000, 800k or 2M, got '0'"),
+            (["--requests", "1.5"], "must be a whole number, got '1.5'"),
         ],
     )
     def test_bad_arguments_are_refused_by_name(self, arguments, match, capsys, tmp_path):

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 import time
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterable, Sized
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Protocol
@@ -36,7 +36,7 @@ class StatsLike(Protocol):
     @property
     def in_flight(self) -> int: ...
     @property
-    def limits(self) -> Any: ...
+    def limits(self) -> Iterable[Limited]: ...
     @property
     def cooldown_left(self) -> float: ...
 

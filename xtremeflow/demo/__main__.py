@@ -14,6 +14,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
+from xtremeflow.cli.amounts import whole
+from xtremeflow.cli.commands import INTERRUPTED
 from xtremeflow.cli.parser import Parser
 from xtremeflow.demo.workload import Workload
 from xtremeflow.simulation.ideal import ideal_wall
@@ -56,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _demo(job, options)
     except KeyboardInterrupt:
         _say(f"Interrupted; the provider is stopped. The files are in {options.directory}.")
-        return 130
+        return INTERRUPTED
 
 
 def _said(error: OSError | ValueError) -> str:
@@ -164,25 +166,19 @@ def _parser() -> Parser:
     add("--write", type=Path, metavar="FILE", help="only write the requests there, to try "
         "`xtremeflow run` with")  # fmt: skip
     add("--trace", type=Path, metavar="CSV", help="a trace other than the sample of Azure's")
-    add("--requests", type=_count, metavar="N", help="take only the first N requests of the trace")
-    add("--tpm", type=_count, default=300_000, metavar="N", help="the provider's tokens per minute "
+    add("--requests", type=whole, metavar="N", help="take only the first N requests of the trace")
+    add("--tpm", type=whole, default=300_000, metavar="N", help="the provider's tokens per minute "
         "(default: 300000)")  # fmt: skip
-    add("--rpm", type=_count, default=250, metavar="N", help="the provider's requests per minute "
+    add("--rpm", type=whole, default=250, metavar="N", help="the provider's requests per minute "
         "(default: 250)")  # fmt: skip
     add("--speed", type=_speed, default=8.0, metavar="X", help="factor of the provider's time "
         "(default: 8; 1 takes some four minutes for each way)")  # fmt: skip
-    add("--concurrency", type=_count, metavar="N", help="calls at a time of the usual way "
+    add("--concurrency", type=whole, metavar="N", help="calls at a time of the usual way "
         "(default: twice those that the limits can keep busy)")  # fmt: skip
-    add("--retries", type=_count, metavar="N", help="retries of a call of the usual way, "
+    add("--retries", type=whole, metavar="N", help="retries of a call of the usual way, "
         "after which the call is lost (default: 2, as of the official SDKs)")  # fmt: skip
     add("--alone", action="store_true", help="skip the usual way")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return int(text)
 
 
 def _speed(text: str) -> float:

@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 
 from xtremeflow.cli import amounts
+from xtremeflow.cli.commands import INTERRUPTED
+from xtremeflow.cli.parser import USAGE
 from xtremeflow.learning.belief import Adapt
 from xtremeflow.learning.costs.estimates import Estimator
 from xtremeflow.providers import Provider
@@ -37,7 +39,7 @@ from xtremeflow.run.options import parser as _parser
 from xtremeflow.run.output.history import history_path
 from xtremeflow.run.output.results import Done, InputChanged, Results, ResultsError, errors_path
 from xtremeflow.run.views.plot import PlotError, plot
-from xtremeflow.run.views.summary import INTERRUPTED, STOPPED, USAGE, Summary
+from xtremeflow.run.views.summary import STOPPED, Summary
 from xtremeflow.run.views.view import LogLines, View, choose
 from xtremeflow.run.views.voice import Voice
 from xtremeflow.run.wire.http import HTTPTransport
@@ -48,9 +50,8 @@ from xtremeflow.share.place import ShareError, path_of
 from xtremeflow.values.amounts import shown
 from xtremeflow.values.limits import Limit
 from xtremeflow.values.text import printable
+from xtremeflow.web.control import MOST_CALLS
 from xtremeflow.web.server import PageError, charts
-
-_MOST_CALLS = 1_000_000  # at a time
 
 logger = logging.getLogger("xtremeflow.run")
 
@@ -144,8 +145,8 @@ class Order:
                 f"--output must name a file, got {str(options.output)!r}: the next run reads there "
                 "what is done"
             )
-        if concurrency > _MOST_CALLS:
-            raise Misuse(f"--concurrency must be at most {_MOST_CALLS:,}, got {concurrency:,}")
+        if concurrency > MOST_CALLS:
+            raise Misuse(f"--concurrency must be at most {MOST_CALLS:,}, got {concurrency:,}")
         try:
             TaskScheduler(concurrency, limits=limits)
         except ValueError as error:
@@ -301,7 +302,7 @@ class _Command:
         greeting = {"event": "start", "input": order.source.name, "output": str(options.output)}
         logger.info("%s", _greeting(job, order.base_url), extra={"xtremeflow": greeting})
         # A page may raise the concurrency.
-        _allow_files((order.concurrency if options.web is None else _MOST_CALLS) + 64)
+        _allow_files((order.concurrency if options.web is None else MOST_CALLS) + 64)
         return job, view
 
     def _services(self) -> list[RunService]:

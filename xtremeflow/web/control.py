@@ -13,7 +13,7 @@ from xtremeflow.values.forms import is_object
 from xtremeflow.values.limits import DAY, MINUTE, Limit
 
 ACTIONS = ("pause", "resume", "drain", "limit", "concurrency")
-_MOST_CALLS = 1_000_000
+MOST_CALLS = 1_000_000  # at a time
 
 
 class ControlError(Exception):
@@ -75,8 +75,8 @@ class Controls:
         return self._schedulers[name]
 
     def _set_concurrency(self, scheduler: TaskScheduler, calls: Any) -> str:
-        if calls is not None and (type(calls) is not int or not 1 <= calls <= _MOST_CALLS):
-            raise ControlError(f"calls must be from 1 to {_MOST_CALLS:,}, or null, got {calls!r}")
+        if calls is not None and (type(calls) is not int or not 1 <= calls <= MOST_CALLS):
+            raise ControlError(f"calls must be from 1 to {MOST_CALLS:,}, or null, got {calls!r}")
         scheduler.max_concurrency = calls
         return f"calls at a time: {'no limit' if calls is None else f'{calls:,}'}"
 

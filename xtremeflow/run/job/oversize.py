@@ -9,8 +9,8 @@ from xtremeflow.learning.costs.estimates import Estimate
 from xtremeflow.scheduler.stats import LimitStats
 from xtremeflow.values.amounts import shown
 from xtremeflow.values.charges import BY_USAGE, ChargeRule
+from xtremeflow.values.limits import MINUTE
 
-_MINUTE = 60.0
 _ABSURD = 10**9  # tokens that no model writes in one answer
 _CHARGED = ("max", "sum")  # at admission, with max_tokens in it
 
@@ -30,7 +30,7 @@ def rooms(limits: Sequence[LimitStats], *, bounded: bool) -> dict[str, Room]:
     """Returns the rooms by the limits' names. `bounded`: given limits are upper bounds."""
     found: dict[str, Room] = {}
     for limit in limits:
-        room = max(limit.capacity, _MINUTE * limit.rate)
+        room = max(limit.capacity, MINUTE * limit.rate)
         is_known = limit.confidence == 1.0 or (bounded and limit.configured is not None)
         surely = is_known and limit.bound is None  # a bound may be taken back
         if limit.name not in found or room < found[limit.name].tokens:

@@ -16,13 +16,13 @@ from xtremeflow.run.views.monitor import Meter, Snapshot
 from xtremeflow.run.views.prefixes import described
 from xtremeflow.run.views.screen import Screen
 from xtremeflow.run.views.view import (
-    MINUTE,
     briefly,
     explained,
     explained_concurrency,
     explained_share,
 )
 from xtremeflow.values.amounts import shown
+from xtremeflow.values.limits import MINUTE
 from xtremeflow.values.text import printable
 
 _BLOCKS = "▁▂▃▄▅▆▇█"

@@ -19,12 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from xtremeflow.cli.parser import Parser
+from xtremeflow.cli.parser import USAGE, Parser
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.history import PastRun, past_runs
 from xtremeflow.run.output.results import errors_path
 from xtremeflow.run.views.prefixes import of_runs
-from xtremeflow.run.views.summary import DONE, USAGE
+from xtremeflow.run.views.summary import DONE
 from xtremeflow.values.amounts import shown
 from xtremeflow.values.text import printable
 

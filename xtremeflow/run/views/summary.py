@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from xtremeflow.cli.amounts import counted, duration
+from xtremeflow.cli.parser import USAGE
 from xtremeflow.run.input.requests import Json
 from xtremeflow.run.output.counts import Counts
 from xtremeflow.run.views import prefixes
@@ -14,7 +15,7 @@ from xtremeflow.run.views.view import explained, explained_concurrency
 from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, PrefixStats
 from xtremeflow.values.amounts import shown
 
-DONE, SOME_FAILED, USAGE, STOPPED, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, SOME_FAILED, STOPPED = 0, 1, 3  # exit statuses, beside those of all commands
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,11 @@ from xtremeflow.run.views import prefixes
 from xtremeflow.run.views.monitor import Snapshot
 from xtremeflow.scheduler.stats import LearnedConcurrency, LimitStats, ShareStats
 from xtremeflow.values.amounts import shown
+from xtremeflow.values.limits import DAY, MINUTE
 
 logger = logging.getLogger("xtremeflow.run")
 
 _LOG_INTERVAL = 10.0  # s
-MINUTE, DAY = 60.0, 86_400.0  # s
 _PLENTY = 3600.0  # s: a limit that holds an hour of its rate is one per day
 
 

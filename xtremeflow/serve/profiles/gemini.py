@@ -18,6 +18,7 @@ from xtremeflow.providers.gemini import GEMINI
 from xtremeflow.serve.inquiry import Json
 from xtremeflow.serve.profiles.base import Account, AtOnce, RefusedCall, Rejection
 from xtremeflow.simulation.enforcers import FixedWindow
+from xtremeflow.values.limits import DAY
 
 STATUSES = {
     400: "INVALID_ARGUMENT",
@@ -35,7 +36,6 @@ METRICS = {
     "rpd": ("requests", "GenerateRequestsPerDayPerProjectPerModel-PaidTier"),
     "itpm": ("input_token_count", "GenerateContentPaidTierInputTokensPerModelPerMinute"),
 }
-DAY = 86400.0  # s
 HELP = "https://ai.google.dev/gemini-api/docs/rate-limits"
 
 
