@@ -293,12 +293,16 @@ class Timeline:
         told = " ".join(map(str, self.outage.told()))
         self.published.append(("", f"outage {self.operations} {told}"))
 
+    def _opens(self, instant: int) -> int:
+        """Returns the first instant from then on at which a chunk or loan may begin."""
+        return max(instant, self.end, self.closed)
+
     def _grant(self, now: int, member: str, ask: Ask, active: int) -> Row:
         if self._is_lent(now):
             return [-1]
         record, behind = self.members[member], float(ask.waits - 1)
         earliest = now + ask.trip * 3 // 4  # one that starts earlier comes too late
-        start = float(max(earliest, self.end, self.closed))
+        start = float(self._opens(earliest))
         for bucket, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
             lack = min(head, self._room(bucket)) - bucket.level
             start = max(start, bucket.at + lack / bucket.rate if lack > 0 else bucket.at)
@@ -324,14 +328,14 @@ class Timeline:
         """Whether the member that asks is alone, and no chunk of another one lies ahead. Its own
         buckets keep no margin of others, and know nothing that members learn together."""
         is_simple = bool(self.limits) and not self.belief and self.margin == 0
-        begin = max(now, self.end, self.closed)
+        begin = self._opens(now)
         is_free = not self.borrower and all(bucket.at <= begin for bucket in self.limits)
         is_alone = active == 1 and self.waiting == 1
         return is_simple and is_free and is_alone and ask.loan != UNWANTED
 
     def _lend(self, now: int, member: str, ask: Ask) -> Row:
         """Lends the account, or prolongs the loan."""
-        start = max(now, self.end, self.closed)
+        start = self._opens(now)
         chunk: Row = [start]
         for bucket in self.limits:
             chunk += [self._level_at(bucket, start), -1]
@@ -381,7 +385,7 @@ class Timeline:
         granted ahead, as none of that is used."""
         record, start = self.members[member], now + ask.trip * 3 // 4
         has_slot = self.slots < 0 or record.slots > record.held
-        if start < max(self.outage.next, self.end, self.closed) or not has_slot:
+        if start < self._opens(self.outage.next) or not has_slot:
             return [-1]
         self.outage.admitted(member, start)
         record.start, record.units = start, list(ask.head)

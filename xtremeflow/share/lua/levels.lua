@@ -89,6 +89,10 @@ local function lengthen(ask)
   end
 end
 
+local function opens(instant)
+  return math.max(instant, account['end'], account.closed)
+end
+
 local function end_loan()
   if account.recalled then
     publish('', 'room')
@@ -118,7 +122,7 @@ end
 
 local function may_lend(ask, active)
   local is_simple = #account.limits > 0 and account.belief == '' and account.margin == 0
-  local first, is_free = math.max(now, account['end'], account.closed), account.borrower == ''
+  local first, is_free = opens(now), account.borrower == ''
   for _, line in ipairs(account.limits) do
     is_free = is_free and line.at <= first
   end
@@ -127,7 +131,7 @@ local function may_lend(ask, active)
 end
 
 local function lend(member, record, ask)
-  local start = math.max(now, account['end'], account.closed)
+  local start = opens(now)
   local chunk = {start}
   for _, line in ipairs(account.limits) do
     chunk[#chunk + 1] = level_at(line, start)
@@ -159,7 +163,7 @@ local function grant(record, ask, active)
     return {-1}
   end
   local earliest = now + math.floor(ask.trip * 3 / 4)
-  local start = math.max(earliest, account['end'], account.closed)
+  local start = opens(earliest)
   local behind = ask.waits - 1
   for i, line in ipairs(account.limits) do
     local head, mean, rate = ask.head[i], ask.mean[i], rate_of(line)
@@ -190,7 +194,7 @@ end
 local function grant_single(member, record, ask)
   local start = now + math.floor(ask.trip * 3 / 4)
   local has_slot = account.slots < 0 or record.slots > record.held
-  if start < math.max(account.outage.next, account['end'], account.closed) or not has_slot then
+  if start < opens(account.outage.next) or not has_slot then
     return {-1}
   end
   note_admitted(member, start)
