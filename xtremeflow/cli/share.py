@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from xtremeflow.cli.amounts import counted
 from xtremeflow.cli.parser import Parser
 from xtremeflow.share.elsewhere import kept_share
 from xtremeflow.share.keeper import KeptShare
@@ -70,7 +71,7 @@ def _status(share: str, kept: KeptShare | None, *, as_json: bool) -> int:
 
 def _as_text(share: str, state: Mapping[str, Any]) -> str:
     limits, members = state["limits"], state["members"]
-    lines = [f"{share}: {len(members)} {'member' if len(members) == 1 else 'members'}"]
+    lines = [f"{share}: {counted(len(members), 'member')}"]
     for limit in limits:
         lines.append(
             f"  {limit['name']}: {shown(limit['rate'] * limit['per'])} in {limit['per']:g} s; "
@@ -113,7 +114,7 @@ def _waiting(limits: Sequence[Mapping[str, Any]], member: Mapping[str, Any]) -> 
     """Says what a member waits for. A share on a server tells the number of waiting calls, others
     the costs of the first one."""
     if "waits" in member:
-        return f"; {member['waits']} calls wait" if member["waits"] else ""
+        return f"; {counted(member['waits'], 'waiting call')}" if member["waits"] else ""
     if member["state"] == "quiet":
         return ""
     costs = zip(limits, member["costs"], strict=True)
