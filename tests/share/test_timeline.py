@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 )
 from kit.redis_servers import Server, binaries
 
-from xtremeflow.share.records import Ask, Rest, Row, Tried
+from xtremeflow.share.records import HAS_LOAN, RETURNED, Ask, Rest, Row, Tried
 from xtremeflow.share.rows import described_from, flat, status_from, taken_from
 from xtremeflow.share.script import script
 from xtremeflow.share.timeline import Timeline
@@ -172,7 +172,8 @@ class ScriptAndPython(RuleBasedStateMachine):
             held + more, returned, count, exact, parts, trip, 2_000_000, loan, tried,
             "7", f"epoch{next(_numbers)}",
             data.draw(units), data.draw(refunds), data.draw(units), data.draw(costs),
-            data.draw(units), data.draw(costs), data.draw(st.lists(rest, min_size=n, max_size=n)),
+            data.draw(units), data.draw(costs) if loan in (HAS_LOAN, RETURNED) else (),
+            data.draw(st.lists(rest, min_size=n, max_size=n)),
         )  # fmt: skip
         answer = self.both(span, "take", member, ask)
         if answer != ["unknown"]:

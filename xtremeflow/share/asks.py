@@ -142,7 +142,7 @@ class Asks:
             head=calls.head,
             mean=calls.mean,
             used=tuple(float(used) for used in state["used"]),
-            levels=levels or state["levels"],
+            levels=levels or (state["levels"] if loan == HAS_LOAN else ()),
             told=tuple(back.told),
         )
         self._submitted = state["submitted"]

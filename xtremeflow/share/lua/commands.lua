@@ -97,7 +97,8 @@ function commands.take()
   end
   local n = #account.limits
   local unused, refunded = numbers(n), numbers(n)
-  ask.head, ask.mean, ask.used, ask.levels = numbers(n), numbers(n), numbers(n), numbers(n)
+  ask.head, ask.mean, ask.used = numbers(n), numbers(n), numbers(n)
+  ask.levels = (ask.loan == HAS_LOAN or ask.loan == RETURNED) and numbers(n)
   ask.told = numbers(3 * n)
   local rewound = ask.epoch == account.epoch and ask.operations > account.operations
   tick()
