@@ -24,6 +24,7 @@ from xtremeflow.share.script import script
 from xtremeflow.share.timeline import Timeline
 
 MEMBERS = ("ada", "bob", "cy")
+DAY = 86_400_000  # ms
 BEGIN = 1_764_000_000_000_000
 _numbers = itertools.count()
 
@@ -41,6 +42,8 @@ class Script:
         )
         self.name = f"t{{{next(_numbers)}}}"
         self.listening = server.client.pubsub(ignore_subscribe_messages=True)
+        kinds = ("account", "members", "deadlines", "asked", "line")
+        self.keys = [f"{self.name}:{kind}" for kind in kinds]
         self.listening.psubscribe(f"{self.name}:account:news*")
         self.listening.get_message(timeout=1)
 
@@ -48,10 +51,13 @@ class Script:
         client = self.server.client
         client.delete("clock")
         client.rpush("clock", now // 1_000_000, now % 1_000_000)
-        kinds = ("account", "members", "deadlines", "asked", "line")
-        keys = [f"{self.name}:{kind}" for kind in kinds]
-        answer = self.run(keys=keys, args=[json.dumps([command, *flat(arguments)])])
+        answer = self.run(keys=self.keys, args=[json.dumps([command, *flat(arguments)])])
         return None if answer is None else json.loads(answer)
+
+    def kept_for(self) -> list[int]:
+        """For how many milliseconds keys that exist are kept; -1: without end."""
+        found = [int(self.server.client.pttl(key)) for key in self.keys]
+        return [each for each in found if each != -2]
 
     def published(self) -> list[tuple[str, str]]:
         news = []
@@ -248,6 +254,7 @@ class ScriptAndPython(RuleBasedStateMachine):
             assert limit["used"] == pytest.approx(own["used"])
             assert limit["level"] == pytest.approx(own["level"], abs=1e-6)
         assert state["belief"] == mine["belief"]
+        assert min(self.script.kept_for()) > DAY
         assert (state["outage"], state["prober"]) == (mine["outage"], mine["prober"])
 
 
@@ -264,3 +271,14 @@ _settings = settings(
 def test_the_script_answers_as_the_same_in_python(name: str) -> None:
     machine = type("OnServer", (ScriptAndPython,), {"server": name})
     run_state_machine_as_test(machine, settings=_settings)
+
+
+def test_the_keys_of_an_account_in_use_are_kept_for_a_day_anew() -> None:
+    script = Script(servers["valkey"])
+    script.call(BEGIN, "join", "ada", "7", "epoch", 2_000_000, 3, "", [("requests", 1.0, 1.0, 1.0)])
+    assert len(script.kept_for()) == 3
+    for key in script.keys:
+        script.server.client.pexpire(key, 60_000)
+    script.call(BEGIN + 3_600_000_001, "retune", 0, 2.0, 1.0, 1.0)
+    assert min(script.kept_for()) > DAY
+    script.close()

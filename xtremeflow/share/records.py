@@ -96,5 +96,5 @@ class Ask(NamedTuple):
     head: Sequence[float]  # cost of the first of these calls,
     mean: Sequence[float]  # and the mean of the others
     used: Sequence[float]  # dispatched so far
-    levels: Sequence[float]  # of the account's buckets; none unless it has the account, or returns it
+    levels: Sequence[float]  # of the buckets, of a member that has the account or returns it
     told: Sequence[Rest]  # since the last ask, of each limit the one that allows least

@@ -13,8 +13,9 @@ local ACTIVE, SILENCE, MINUTE, CHECK = 1000000, 30000000, 60000000, 1000000
 local LOAN, TRUST = 1000000, 50000
 local HAS_LOAN, RETURNED, UNWANTED = 1, 2, 3
 local NOW, END, NEXT, SENT, START = 2, 7, 19, 21, 23 -- places of the instants in an answer to an ask
-local FORMAT = 1 -- of what is kept: it is raised when that changes
-local KEPT = 86400000 -- ms for which an account without commands is kept
+local FORMAT = 2 -- of what is kept: it is raised when that changes
+local KEPT = 90000000 -- ms for which an account without commands is kept: a day, and an hour
+local RENEWAL = 3600000000 -- after this time all of its keys are kept for as long anew
 
 local words, next_word = cjson.decode(ARGV[1]), 2
 
@@ -60,15 +61,27 @@ local function member_of(name)
   return found and cmsgpack.unpack(found)
 end
 
+-- A key may be a new one where a name is new in it.
 local function keep(name, record)
-  redis.call('HSET', KEYS[2], name, cmsgpack.pack(record))
+  if redis.call('HSET', KEYS[2], name, cmsgpack.pack(record)) == 1 then
+    redis.call('PEXPIRE', KEYS[2], KEPT)
+  end
+end
+
+local function rank(key, score, name)
+  if redis.call('ZADD', key, score, name) == 1 then
+    redis.call('PEXPIRE', key, KEPT)
+  end
 end
 
 local function save()
-  redis.call('SET', KEYS[1], cmsgpack.pack(account), 'PX', KEPT)
-  for i = 2, #KEYS do
-    redis.call('PEXPIRE', KEYS[i], KEPT)
+  if now - account.renewed > RENEWAL then
+    account.renewed = now
+    for i = 2, #KEYS do
+      redis.call('PEXPIRE', KEYS[i], KEPT)
+    end
   end
+  redis.call('SET', KEYS[1], cmsgpack.pack(account), 'PX', KEPT)
 end
 
 local function publish(member, message)

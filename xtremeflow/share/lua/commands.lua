@@ -26,7 +26,7 @@ function commands.join()
         waits = 0}
   record.connection, record.seen = connection, now
   keep(member, record)
-  redis.call('ZADD', KEYS[3], now + patience, member)
+  rank(KEYS[3], now + patience, member)
   save()
   return described()
 end
@@ -121,11 +121,11 @@ function commands.take()
   record.number, record.seen = ask.number, now
   account.waiting = account.waiting + (ask.waits > 0 and 1 or 0) - (record.waits > 0 and 1 or 0)
   record.connection, record.used, record.waits = ask.connection, ask.used, ask.waits
-  redis.call('ZADD', KEYS[3], now + ask.patience, member)
+  rank(KEYS[3], now + ask.patience, member)
   local suspect = find_dead(member)
   ask_slots(member, record, ask)
   if ask.waits > 0 then
-    redis.call('ZADD', KEYS[4], now, member)
+    rank(KEYS[4], now, member)
   elseif ask.waits < 0 then
     redis.call('ZREM', KEYS[4], member)
   end

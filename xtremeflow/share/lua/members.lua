@@ -2,9 +2,9 @@
 
 local function begin(token, limits, slots)
   account = {
-    format = FORMAT, epoch = token, operations = 0, version = 1, generation = 0, last = now, ['end'] = 0,
-    closed = now + math.floor(CLOSED * CHUNK), span = CHUNK, margin = 0, margin_at = now, out = 0,
-    wanting = 0, ticket = 0, flying = 0, waiting = 0, slots = slots, limits = {},
+    format = FORMAT, epoch = token, operations = 0, version = 1, generation = 0, last = now,
+    ['end'] = 0, renewed = now, closed = now + math.floor(CLOSED * CHUNK), span = CHUNK,
+    margin = 0, margin_at = now, out = 0, wanting = 0, ticket = 0, flying = 0, waiting = 0, slots = slots, limits = {},
     outage = no_outage(0), borrower = '', due = 0, recalled = false,
   }
   for i, limit in ipairs(limits) do
@@ -72,7 +72,7 @@ local function find_dead(member)
     bury(first[1], record)
     return {'', '', 0}
   end
-  redis.call('ZADD', KEYS[3], now + CHECK, first[1])
+  rank(KEYS[3], now + CHECK, first[1])
   return {first[1], record.connection, record.seen}
 end
 

@@ -13,7 +13,7 @@ end
 
 local function wait_for_slots(member)
   account.ticket = account.ticket + 1
-  redis.call('ZADD', KEYS[5], account.ticket, member)
+  rank(KEYS[5], account.ticket, member)
 end
 
 -- Gives free slots to those that wait, in turn. `asking` (or '') has `own`, which is not kept yet.
