@@ -204,7 +204,9 @@ def test_a_server_that_becomes_a_replica_for_some_time(
         gc.collect()
 
 
-@pytest.mark.parametrize("command", ["FLUSHALL", "SCRIPT FLUSH", "CLIENT KILL TYPE normal"])
+@pytest.mark.parametrize(
+    "command", ["FLUSHALL", "SCRIPT FLUSH", "CLIENT KILL TYPE normal", "CLIENT KILL TYPE pubsub"]
+)
 def test_members_go_on_after(command: str, server: Server, share: str) -> None:
     def trouble() -> None:
         for _ in range(5 if "KILL" in command else 1):
@@ -213,6 +215,16 @@ def test_members_go_on_after(command: str, server: Server, share: str) -> None:
 
     times = asyncio.run(during(share, trouble))
     assert overdrawn(times, 100) <= FEW
+
+
+def test_a_member_whose_messages_are_cut_connects_anew_at_once(server: Server, share: str) -> None:
+    members = [RequestRateScheduler(max_rps=100, share=share) for _ in range(2)]
+    server.client.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+    began = time.monotonic()
+    for member in members:
+        eventually(lambda member=member: member.stats().share.outages == 1)
+        eventually(lambda member=member: member.stats().share.reachable)
+    assert time.monotonic() - began < 5  # those that wait for nothing speak each 10 s
 
 
 @pytest.mark.parametrize("kind", ["delay", "stall", "black hole", "reset"])

@@ -115,6 +115,7 @@ class Holder:
             return await self._connect()
 
     async def _connect(self) -> Described:
+        self._heard.clear()
         self._connection = await self._keeper.connect(self._hear)
         if not self._joined:
             await self._bury_gone()
@@ -427,6 +428,8 @@ class Holder:
                 self._asks.must_speak |= not self.probing.told.prober
             elif kind in ("crowd", "epoch"):
                 self._asks.must_speak = True
+            elif kind == "cut":
+                raise Unreachable("its messages have ended")
 
     # -- an outage of the keeper
 

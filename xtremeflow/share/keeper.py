@@ -40,8 +40,8 @@ class Keeper(Protocol):
     """
 
     async def connect(self, heard: Callable[[str], None]) -> str:
-        """Connects anew. Returns the connection's name. `heard` takes the messages to this
-        member."""
+        """Connects anew. Returns the connection's name. `heard` takes the messages to this member,
+        and "cut" if no more can come."""
         ...
 
     async def command(self, name: str, *arguments: Any) -> Row:

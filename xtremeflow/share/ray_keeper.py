@@ -179,6 +179,7 @@ class RayKeeper:
             while texts := await self._call("news", self._connection):
                 for text in texts:
                     heard(text)
+        heard("cut")
 
     async def close(self) -> None:
         if self._listening is not None:

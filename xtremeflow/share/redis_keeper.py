@@ -190,6 +190,7 @@ class RedisKeeper:
                 message = await connection.read_response(timeout=math.inf)
                 if message and _text(message[0]) == "message":
                     heard(_text(message[2]))
+        heard("cut")
 
     async def close(self) -> None:
         if self._listening is not None:
