@@ -188,7 +188,7 @@ def _used(numbers: Sequence[Numbers], of: str = "") -> str:
 
 
 def section(quick: bool = False) -> Section:
-    rate, calls, processes, stream, paced, kills, repeat = 400.0, 2000, 8, 20_000, 5, 100, 3
+    rate, calls, processes, stream, paced, kills, repeat = 400.0, 2000, 8, 20_000, 20, 100, 3
     if quick:
         rate, calls, processes, stream, paced, kills, repeat = 400.0, 40, 2, 500, 1, 1, 1
     found = rounds(

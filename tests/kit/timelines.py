@@ -43,6 +43,7 @@ class TimelineShare(KeptShare):
         self.timeline, self.network = Timeline(), network or Network()
         self.terms = terms or Terms()
         self.listening: dict[str, Callable[[str], None]] = {}
+        self.silent: set[str] = set()
         self.dead: set[str] = set()
 
     def __str__(self) -> str:
@@ -58,10 +59,15 @@ class TimelineShare(KeptShare):
         time = asyncio.get_running_loop().time()
         return round(time * 1e6) + 1_700_000_000_000_000 + self.network.skew
 
-    def kill(self, member: str) -> None:
-        """Lets a member never be heard of again."""
-        self.dead.add(member)
+    def silence(self, member: str) -> None:
+        """Lets a member never be heard of again, nor hear, though its connection is there."""
+        self.silent.add(member)
         self.listening.pop(member, None)
+
+    def kill(self, member: str) -> None:
+        """Does the same, and ends its connection."""
+        self.silence(member)
+        self.dead.add(member)
 
     def publish(self) -> None:
         news, self.timeline.published = self.timeline.published, []
@@ -86,9 +92,9 @@ class _Keeper:
     async def command(self, name: str, *arguments: Any) -> Row:
         share = self.share
         share.network.commands += 1
-        if self.member in share.dead:
+        if self.member in share.silent:
             await asyncio.sleep(3)
-            raise Unreachable("dead")
+            raise Unreachable("silent")
         if self.connected:
             await share.network.travel()
         row: Row = getattr(share.timeline, name)(share.now(), *arguments)

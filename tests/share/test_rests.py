@@ -149,6 +149,6 @@ def taken(now: int, used: float, chunk: Chunk | None = None) -> Taken:
 
 @pytest.mark.parametrize(("used", "level"), [(100, 46), (90, 56), (30, 60)])
 def test_the_standing_goes_on_from_the_last_chunk(used: float, level: float) -> None:
-    granted = taken(0, 80, Chunk(1_000_000, (50.0,), (4.0,)))
+    granted = taken(0, 80, Chunk(1_000_000, -1, (50.0,), (4.0,)))
     found = standing(granted, taken(3_000_000, used), [("units", 600, 60.0, 60)], at=7.0)
     assert found == Standing(("epoch", 3), 7.0, (used,), [level], (5.0,), [10.0])

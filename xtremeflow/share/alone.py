@@ -31,15 +31,16 @@ class Alone:
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
         self._chance = random.Random()  # the program's own numbers are not for this thread
-        self._began = self._try_at = self._from = 0  # ns
+        self._began = self._try_at = self._from = self._lent = 0  # ns
         self._ended = self._parts_until = -math.inf  # ns
         self._wait = SECOND_TRY  # before the next try, in seconds
         self.members = 1  # by which the limits are divided
         self._units: list[float] = []  # of its own chunks
 
-    def begin(self, limits: int, granted: int, members: int) -> None:
-        """Begins an outage. Until `granted` (ns) members may have chunks. The keeper has told of so
-        many `members`."""
+    def begin(self, limits: int, granted: int, lent: int, members: int) -> None:
+        """Begins an outage. Until `granted` (ns) members may have chunks, and until `lent` another
+        one may have the account. The keeper has told of so many `members`."""
+        self._lent = lent
         self._began = self._try_at = self._clock()
         self._from, self._units = max(self._began, granted), [0.0] * limits
         if self._began > self._ended + LATEST * 1e9:
@@ -86,9 +87,10 @@ class Alone:
     # -- its part
 
     def may_go_on(self, refused: bool) -> bool:
-        """Whether the member may still use its part. While connections are `refused` no member gets
-        an answer, so it may go on without end."""
-        return refused or self._clock() - self._began < LONGEST * 1e9
+        """Whether the member may use its part now. While connections are `refused` no member gets
+        an answer, or has the account, so it may go on without end."""
+        now = self._clock()
+        return refused or (now >= self._lent and now - self._began < LONGEST * 1e9)
 
     @property
     def parts(self) -> int:

@@ -16,10 +16,10 @@ from xtremeflow.share.offset import US, Offset
 from xtremeflow.share.probing import Probing
 from xtremeflow.share.records import HAS_LOAN, NO_LOAN, RETURNED, UNWANTED, Ask
 from xtremeflow.share.rows import Taken
-from xtremeflow.share.timeline import LOAN
 from xtremeflow.values.limits import ByLimit
 
 BUSY, IDLE = 1.2, 10.0  # seconds between two asks of a member that holds or wants something, or not
+RENEWAL = 250_000_000  # ns: a loan is prolonged so long before its end
 BUSY_PATIENCE, IDLE_PATIENCE = 2_500_000, 25_000_000  # microseconds
 
 
@@ -83,9 +83,11 @@ class Asks:
         self.demand.note(state)
 
     def pause(self, state: dict[str, Any]) -> float:
-        """Returns the seconds after which the member has to speak, whatever happens."""
+        """Returns the seconds after which the member has to speak, whatever happens. One that has
+        the account speaks when the loan is prolonged."""
         is_busy = state["in_use"] > 0 or state["waiting"] > 0 or state["has_chunk"]
-        return BUSY if is_busy or state["slots"] or self._probing.has_news else IDLE
+        is_known = state["has_loan"] or not (is_busy or state["slots"])
+        return IDLE if is_known and not self._probing.has_news else BUSY
 
     def next(
         self,
@@ -158,16 +160,21 @@ class Asks:
         if not self.is_recalled and (not is_due or (is_used and state["has_chunk"])):
             return None
         self.is_recalled = False
-        return scheduler._lease_return()
+        levels = scheduler._lease_return()
+        if levels is not None:
+            state["has_loan"] = state["has_chunk"] = False
+        return levels
 
     def _loan(self, state: dict[str, Any], levels: ByLimit | None, parts: int) -> int:
+        if levels is not None:
+            return RETURNED
         if state["has_loan"]:
-            return HAS_LOAN if levels is None else RETURNED
+            return HAS_LOAN
         return UNWANTED if parts > 0 or self.demand.is_paced else NO_LOAN
 
     def renewal(self, until: int) -> int:
         """Returns when a loan until then has to be prolonged, in ns."""
-        return until - max(LOAN * US // 4, 3 * self._offset.trip // 2)
+        return until - max(RENEWAL, 3 * self._offset.trip // 2)
 
     def again(self, ask: Ask, parts: int) -> Ask:
         """Returns an ask whose answer is not known, to be sent again: for no more than it may ask

@@ -39,7 +39,7 @@ from xtremeflow.share.rows import (
     taken_from,
     told_outage_from,
 )
-from xtremeflow.share.timeline import CHUNK, LOAN, TRUST
+from xtremeflow.share.timeline import ACTIVE, CHUNK, LONGEST_LOAN, TRUST
 from xtremeflow.values.limits import Definition
 
 logger = logging.getLogger("xtremeflow")
@@ -358,7 +358,7 @@ class Holder:
         self, scheduler: _core.Scheduler, ask: Ask, taken: Taken, chunk: Chunk, start: int
     ) -> None:
         if chunk.is_loan:
-            ends = start + LOAN * US
+            ends = start + (chunk.until - chunk.start) * US
             if scheduler._lease_grant(start, chunk.levels, chunk.units, ends) == ends:
                 self._until = self._asks.renewal(ends)
             return
@@ -441,7 +441,8 @@ class Holder:
         span = self.last.span if self.last is not None else CHUNK
         granted = self._answered_at + 2 * span * US
         members = self.last.members if self.last is not None else 1
-        self._alone.begin(len(self.agreed.limits), granted, members)
+        lent = self._clock() + LONGEST_LOAN * US if self._may_be_lent else 0
+        self._alone.begin(len(self.agreed.limits), granted, lent, members)
         scheduler = self._scheduler()
         if scheduler is not None:
             scheduler._lease_return()
@@ -461,6 +462,14 @@ class Holder:
         if self.reachable:
             self._owe()
             logger.warning("the share %r answers again", self.name)
+
+    @property
+    def _may_be_lent(self) -> bool:
+        """Whether another member may have the account, because this one had no chunk lately."""
+        last, granted = self.last, self._granted
+        if last is None or last.members == 1 or last.chunk is not None:
+            return False
+        return granted is None or last.now - granted.now > ACTIVE
 
     def _grant_alone(self) -> None:
         scheduler = self._scheduler()

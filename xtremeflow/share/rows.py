@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from xtremeflow.share.records import Row
-from xtremeflow.share.timeline import START
+from xtremeflow.share.timeline import START, UNTIL
 from xtremeflow.values.limits import Definition
 
 Lesson = tuple[int, Definition, float | None]
 """A lesson on a limit: its index, its definition, and its level, if that is known."""
 
-HEADER = START + 1  # numbers and texts of an answer to an ask, before those of each limit
+HEADER = UNTIL + 1  # numbers and texts of an answer to an ask, before those of each limit
 
 
 def flat(arguments: Sequence[Any]) -> Row:
@@ -36,13 +36,14 @@ class Chunk:
     """Units of each limit that a member may use, from an instant of the place's clock on."""
 
     start: int  # microseconds
+    until: int  # a loan ends then; -1: it is none
     levels: tuple[float, ...]  # of the buckets, at that instant
-    units: tuple[float, ...]  # below 0: it is a loan
+    units: tuple[float, ...]  # -1 in a loan
 
     @property
     def is_loan(self) -> bool:
         """Whether it is the whole account."""
-        return any(units < 0 for units in self.units)
+        return self.until >= 0
 
 
 @dataclass(frozen=True)
@@ -97,11 +98,12 @@ def taken_from(row: Row) -> Taken | None:
     """Reads the row of a `take`; None if the place does not know the member."""
     if row[0] != "taken":
         return None
-    start, numbers = _whole(row[HEADER - 1]), [float(value) for value in row[HEADER:]]
+    start, until = _whole(row[START]), _whole(row[UNTIL])
+    numbers = [float(value) for value in row[HEADER:]]
     chunk, n = None, len(numbers) // (4 if start >= 0 else 2)
     if start >= 0:
         pairs = numbers[: 2 * n]
-        chunk = Chunk(start, tuple(pairs[::2]), tuple(pairs[1::2]))
+        chunk = Chunk(start, until, tuple(pairs[::2]), tuple(pairs[1::2]))
     return Taken(
         now=_whole(row[1]),
         epoch=str(row[2]),

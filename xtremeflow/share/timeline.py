@@ -26,10 +26,10 @@ from xtremeflow.share.scores import Scores
 CHUNK = 200_000  # a chunk's calls cost the gain of this time, divided by the members, or more;
 TRIPS = 3  # if so many round trips take longer, the gain of that time,
 LONGEST = 1_000_000  # but at most of this one
-LATE = 50_000  # a unit may be used so much later than the pace of the limits lets it
 SPARE = 50_000  # the gain of this time may come back late at once,
 RECOVERY = 14  # and this part of the rate all the time
-LOAN = 1_000_000  # a member that is alone is lent the whole account for so long
+LOAN = 1_000_000  # a member that is alone is lent the whole account for so long,
+LONGEST_LOAN = 5_000_000  # for twice as long whenever the loan is prolonged, and at most for this
 TRUST = 50_000  # a loan that is not returned is over so much later
 FORGET = 8  # that time becomes shorter again by such a part of the time that passes
 CLOSED = 1.5  # after a loss of the state no chunk starts within so many times that time
@@ -39,7 +39,14 @@ SILENCE = 30_000_000  # a member that says nothing for so long is dead
 MINUTE = 60_000_000  # after this time without a change the margin loses a 16th
 CHECK = 1_000_000  # after this time another look at a member that is overdue
 
-NOW, END, NEXT, SENT, START = 1, 6, 18, 20, 22  # places of the instants in an answer to an ask
+NOW, END, NEXT, SENT, START, UNTIL = (
+    1,
+    6,
+    18,
+    20,
+    22,
+    23,
+)  # places of the instants in an answer to an ask
 
 
 class Timeline:
@@ -56,7 +63,7 @@ class Timeline:
         self.closed = now + int(CLOSED * CHUNK)
         self.margin = self.out = self.wanting = self.ticket = self.flying = self.waiting = 0
         self.slots, self.outage = slots, Outage()
-        self.borrower, self.due, self.recalled = "", 0, False
+        self.borrower, self.due, self.loan, self.recalled = "", 0, 0, False
         self.limits = [Bucket(name, a, p, c, at=now, late_at=now) for name, a, p, c in limits]
         self.members: dict[str, Record] = {}
         self.deadlines, self.asked, self.line = Scores(), Scores(), Scores()
@@ -225,10 +232,10 @@ class Timeline:
         """Answers an ask: a chunk, slots, and how things stand.
 
         Returns "unknown" to one that is no member, else a row that `rows.Taken` names. It begins
-        with "taken" and ends with the chunk: its start, or -1, for each limit the level at that
-        instant and the units, -1 for a loan; and of each limit the units used by all members, and
-        those by which answers have lowered it. The fair number of slots is -1 if no member waits
-        for some.
+        with "taken" and ends with the chunk: its start, or -1; the end of a loan, or -1; for each
+        limit the level at the start and the units, which are -1 in a loan. Then follow of each
+        limit the units used by all members, and those by which answers have lowered it. The fair
+        number of slots is -1 if no member waits for some.
         """
         if not self.exists or member not in self.members:
             return ["unknown"]
@@ -258,7 +265,7 @@ class Timeline:
             self.asked.discard(member)
         self._lengthen(now, ask)
         active = max(1, self.asked.above(now - max(ACTIVE, 2 * self.span)))
-        chunk: Row = [-1]
+        chunk: Row = [-1, -1]
         if self.outage.interval > 0:
             chunk = self._grant_single(now, member, ask) if ask.waits > 0 else chunk
         elif member == self.borrower or (ask.waits > 0 and self._may_lend(now, ask, active)):
@@ -299,7 +306,7 @@ class Timeline:
 
     def _grant(self, now: int, member: str, ask: Ask, active: int) -> Row:
         if self._is_lent(now):
-            return [-1]
+            return [-1, -1]
         record, behind = self.members[member], float(ask.waits - 1)
         earliest = now + ask.trip * 3 // 4  # one that starts earlier comes too late
         start = float(self._opens(earliest))
@@ -312,7 +319,7 @@ class Timeline:
             behind = min(behind, ask.exact - 1)
         behind = math.ceil(max(0.0, behind))
         record.start, record.units = math.ceil(start), []
-        chunk: Row = [record.start]
+        chunk: Row = [record.start, -1]
         for bucket, head, mean in zip(self.limits, ask.head, ask.mean, strict=True):
             level = self._level_at(bucket, record.start)
             units = head + math.floor(behind * mean + 0.5)
@@ -334,13 +341,15 @@ class Timeline:
         return is_simple and is_free and is_alone and ask.loan != UNWANTED
 
     def _lend(self, now: int, member: str, ask: Ask) -> Row:
-        """Lends the account, or prolongs the loan."""
+        """Lends the account, or prolongs the loan. Its member speaks before the end."""
         start = self._opens(now)
-        chunk: Row = [start]
+        self.loan = min(LONGEST_LOAN, 2 * self.loan) if self.borrower else LOAN
+        chunk: Row = [start, start + self.loan]
         for bucket in self.limits:
             chunk += [self._level_at(bucket, start), -1]
         self.members[member].units = list(ask.head)
-        self.borrower, self.due = member, start + LOAN + TRUST
+        self.borrower, self.due = member, start + self.loan + TRUST
+        self.deadlines.set(member, self.due)
         return chunk
 
     def _hear_of_loan(self, ask: Ask, record: Record) -> None:
@@ -355,16 +364,21 @@ class Timeline:
         if ask.loan == RETURNED or self.outage.interval > 0:
             self._end_loan()
         elif self.recalled:
-            self.published.append((self.borrower, "recall"))
+            self._recall()
 
     def _is_lent(self, now: int) -> bool:
-        """Whether another member has the account. It is told to return it."""
-        if self.borrower and now > self.due:
-            self._default()
+        """Whether another member has the account. It is told to return it, also if the loan is over
+        by a clock that was set ahead, and looked after if it does not."""
         if self.borrower and not self.recalled:
             self.recalled = True
-            self.published.append((self.borrower, "recall"))
+            self.deadlines.set(self.borrower, now + TRUST)
+            self._recall()
+        if self.borrower and now > self.due:
+            self._default()
         return self.borrower != ""
+
+    def _recall(self) -> None:
+        self.published.append((self.borrower, "recall"))
 
     def _default(self) -> None:
         """Ends a loan that was not returned, as if its member had used all that it could."""
@@ -372,7 +386,7 @@ class Timeline:
         for bucket, cost in zip(self.limits, head, strict=True):
             lost = max(0.0, bucket.level) + max(0.0, cost - self._room(bucket))
             bucket.level -= lost
-            bucket.used += lost + bucket.rate * LOAN
+            bucket.used += lost + bucket.rate * self.loan
         self._end_loan()
 
     def _end_loan(self) -> None:
@@ -386,10 +400,10 @@ class Timeline:
         record, start = self.members[member], now + ask.trip * 3 // 4
         has_slot = self.slots < 0 or record.slots > record.held
         if start < self._opens(self.outage.next) or not has_slot:
-            return [-1]
+            return [-1, -1]
         self.outage.admitted(member, start)
         record.start, record.units = start, list(ask.head)
-        chunk: Row = [start]
+        chunk: Row = [start, -1]
         for bucket, head in zip(self.limits, ask.head, strict=True):
             bucket.level -= head
             bucket.used += head
@@ -562,6 +576,6 @@ class Timeline:
 def _again(reply: Row, now: int) -> Row:
     """Returns an answer once more. A clock that was set back has taken its instants with it."""
     back = max(0, reply[NOW] - now)
-    places = (END, NEXT, SENT, START)
+    places = (END, NEXT, SENT, START, UNTIL)
     moved = {place: reply[place] - back for place in places if reply[place] > 0}
     return [{**moved, NOW: now}.get(place, value) for place, value in enumerate(reply)]

@@ -10,9 +10,10 @@
 local CHUNK, TRIPS, LONGEST, FORGET, CLOSED = 200000, 3, 1000000, 8, 1.5
 local LATE_AT_ONCE, RECOVERY, ROUNDING = 50000, 14, 1e-9
 local ACTIVE, SILENCE, MINUTE, CHECK = 1000000, 30000000, 60000000, 1000000
-local LOAN, TRUST = 1000000, 50000
+local LOAN, LONGEST_LOAN, TRUST = 1000000, 5000000, 50000
 local HAS_LOAN, RETURNED, UNWANTED = 1, 2, 3
-local NOW, END, NEXT, SENT, START = 2, 7, 19, 21, 23 -- places of the instants in an answer to an ask
+-- places of the instants in an answer to an ask
+local NOW, END, NEXT, SENT, START, UNTIL = 2, 7, 19, 21, 23, 24
 local FORMAT = 2 -- of what is kept: it is raised when that changes
 local KEPT = 90000000 -- ms for which an account without commands is kept: a day, and an hour
 local RENEWAL = 3600000000 -- after this time all of its keys are kept for as long anew

@@ -87,7 +87,7 @@ function commands.take()
   }
   if ask.number == record.number then
     local back = math.max(0, record.reply[NOW] - now)
-    for _, place in ipairs({END, NEXT, SENT, START}) do
+    for _, place in ipairs({END, NEXT, SENT, START, UNTIL}) do
       if record.reply[place] > 0 then
         record.reply[place] = record.reply[place] - back
       end
@@ -132,7 +132,7 @@ function commands.take()
   lengthen(ask)
   local since = string.format('(%.17g', now - math.max(ACTIVE, 2 * account.span))
   local active = math.max(1, redis.call('ZCOUNT', KEYS[4], since, '+inf'))
-  local chunk, outage = {-1}, account.outage
+  local chunk, outage = {-1, -1}, account.outage
   if outage.interval > 0 then
     chunk = ask.waits > 0 and grant_single(member, record, ask) or chunk
   elseif member == account.borrower or (ask.waits > 0 and may_lend(ask, active)) then

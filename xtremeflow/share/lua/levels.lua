@@ -100,22 +100,27 @@ local function end_loan()
   account.borrower, account.recalled = '', false
 end
 
+local function recall()
+  publish(account.borrower, 'recall')
+end
+
 local function default(record)
   for i, line in ipairs(account.limits) do
     local lost = math.max(0, line.level) + math.max(0, record.units[i] - room_of(line))
     line.level = line.level - lost
-    line.used = line.used + (lost + rate_of(line) * LOAN)
+    line.used = line.used + (lost + rate_of(line) * account.loan)
   end
   end_loan()
 end
 
 local function is_lent()
-  if account.borrower ~= '' and now > account.due then
-    default(member_of(account.borrower))
-  end
   if account.borrower ~= '' and not account.recalled then
     account.recalled = true
-    publish(account.borrower, 'recall')
+    rank(KEYS[3], now + TRUST, account.borrower)
+    recall()
+  end
+  if account.borrower ~= '' and now > account.due then
+    default(member_of(account.borrower))
   end
   return account.borrower ~= ''
 end
@@ -132,13 +137,15 @@ end
 
 local function lend(member, record, ask)
   local start = opens(now)
-  local chunk = {start}
+  account.loan = account.borrower ~= '' and math.min(LONGEST_LOAN, 2 * account.loan) or LOAN
+  local chunk = {start, start + account.loan}
   for _, line in ipairs(account.limits) do
     chunk[#chunk + 1] = level_at(line, start)
     chunk[#chunk + 1] = -1
   end
   record.units = ask.head
-  account.borrower, account.due = member, start + LOAN + TRUST
+  account.borrower, account.due = member, start + account.loan + TRUST
+  rank(KEYS[3], account.due, member)
   return chunk
 end
 
@@ -154,13 +161,13 @@ local function hear_of_loan(record, ask)
   if ask.loan == RETURNED or account.outage.interval > 0 then
     end_loan()
   elseif account.recalled then
-    publish(account.borrower, 'recall')
+    recall()
   end
 end
 
 local function grant(record, ask, active)
   if is_lent() then
-    return {-1}
+    return {-1, -1}
   end
   local earliest = now + math.floor(ask.trip * 3 / 4)
   local start = opens(earliest)
@@ -178,7 +185,7 @@ local function grant(record, ask, active)
   end
   behind = math.ceil(math.max(0, behind))
   record.start, record.units = math.ceil(start), {}
-  local chunk = {record.start}
+  local chunk = {record.start, -1}
   for i, line in ipairs(account.limits) do
     local level = level_at(line, record.start)
     local units = ask.head[i] + math.floor(behind * ask.mean[i] + 0.5)
@@ -195,11 +202,11 @@ local function grant_single(member, record, ask)
   local start = now + math.floor(ask.trip * 3 / 4)
   local has_slot = account.slots < 0 or record.slots > record.held
   if start < opens(account.outage.next) or not has_slot then
-    return {-1}
+    return {-1, -1}
   end
   note_admitted(member, start)
   record.start, record.units = start, ask.head
-  local chunk = {start}
+  local chunk = {start, -1}
   for i, line in ipairs(account.limits) do
     line.level = line.level - ask.head[i]
     line.used = line.used + ask.head[i]

@@ -5,7 +5,7 @@ local function begin(token, limits, slots)
     format = FORMAT, epoch = token, operations = 0, version = 1, generation = 0, last = now,
     ['end'] = 0, renewed = now, closed = now + math.floor(CLOSED * CHUNK), span = CHUNK,
     margin = 0, margin_at = now, out = 0, wanting = 0, ticket = 0, flying = 0, waiting = 0, slots = slots, limits = {},
-    outage = no_outage(0), borrower = '', due = 0, recalled = false,
+    outage = no_outage(0), borrower = '', due = 0, loan = 0, recalled = false,
   }
   for i, limit in ipairs(limits) do
     account.limits[i] = {
