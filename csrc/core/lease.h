@@ -30,7 +30,7 @@
 
 #include "core/gate.h"
 
-#define XF_LEASE_LATE_NS INT64_C(50000000) /* 50 ms: LATE of xtremeflow/share/timeline.py */
+#define XF_LEASE_LATE_NS INT64_C(50000000) /* 50 ms */
 
 enum { XF_LEASE_LIMITS = 16 };
 

@@ -18,12 +18,14 @@ from collections.abc import Hashable, Iterator, Sequence
 from math import inf
 from typing import NamedTuple, Protocol
 
+from xtremeflow import _core
 from xtremeflow.share.past import Past
 from xtremeflow.share.records import Rest
 from xtremeflow.share.rows import Taken
 from xtremeflow.values.limits import Definition
 
-RISING = 2.0  # s: all answers of it call a level too low, by the gain of it, before it begins anew
+RISING = _core.RISING_NS / 1e9
+"""Seconds: all answers of it call a level too low, by the gain of it, before it begins anew."""
 
 
 class Heard(NamedTuple):
