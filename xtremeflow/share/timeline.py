@@ -343,7 +343,8 @@ class Timeline:
     def _lend(self, now: int, member: str, ask: Ask) -> Row:
         """Lends the account, or prolongs the loan. Its member speaks before the end."""
         start = self._opens(now)
-        self.loan = min(LONGEST_LOAN, 2 * self.loan) if self.borrower else LOAN
+        is_alone = self.borrower and not self.recalled
+        self.loan = min(LONGEST_LOAN, 2 * self.loan) if is_alone else LOAN
         chunk: Row = [start, start + self.loan]
         for bucket in self.limits:
             chunk += [self._level_at(bucket, start), -1]

@@ -137,7 +137,8 @@ end
 
 local function lend(member, record, ask)
   local start = opens(now)
-  account.loan = account.borrower ~= '' and math.min(LONGEST_LOAN, 2 * account.loan) or LOAN
+  local is_alone = account.borrower ~= '' and not account.recalled
+  account.loan = is_alone and math.min(LONGEST_LOAN, 2 * account.loan) or LOAN
   local chunk = {start, start + account.loan}
   for _, line in ipairs(account.limits) do
     chunk[#chunk + 1] = level_at(line, start)
