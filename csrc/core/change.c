@@ -1,4 +1,5 @@
 /* The operations that change the gate. The queue looks at its head again after each. */
+#include "core/admission.h"
 #include "core/operation.h"
 
 void xf_settle(xf_scheduler *s, xf_call *c, uint32_t i, int64_t actual, int64_t now)

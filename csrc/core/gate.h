@@ -2,9 +2,8 @@
  * A gate: the limits, slots, cooldown, outage and margin of one account at a provider, and the
  * calls in flight, which hold a part of these.
  *
- * A gate knows nothing of a queue. It says when a call would pass, and its functions note what
- * calls and the provider do. After a change the caller looks at the queue again (scheduler.h).
- * `now` is never earlier than in the call before.
+ * A gate says when a call would pass, and takes and returns costs. It knows neither the other
+ * members of its account nor a queue. The operations on it are in admission.h.
  *
  * Only xf_gate_init() and xf_gate_follow() allocate; where they fail, nothing has changed.
  * Functions are O(number of limits), except those that say otherwise.
@@ -34,8 +33,8 @@ enum {
     XF_BY_PREFIX = -5, /* all calls that wait are held by their groups, see group.h */
 };
 
-/* The parts that a gate has in common with those of other members of an account, see share.h; and
-   what it may use of an account on a server, see lease.h. */
+/* Of the layers above: the parts that a gate has in common with those of other members of an
+   account, see share.h; and what it may use of an account on a server, see lease.h. */
 typedef struct xf_share xf_share;
 typedef struct xf_lease xf_lease;
 
@@ -81,43 +80,25 @@ typedef struct xf_turn {
     uint32_t waiting;
 } xf_turn;
 
-/* Returns the first instant at which `c` can pass, or XF_NEVER if time alone does not let it pass.
-   If that is not after turn->until, admits `c`: takes a slot and the call's cost. Stores in
-   `held_by` the cause that makes it wait until then. */
-int64_t xf_gate_pass(xf_gate *g, xf_call *c, const xf_turn *turn, int *held_by);
+/* Returns the first instant from `from` on at which a call of these costs passes, if a slot is
+   free. Stores in `held_by` the cause that makes it wait until then. */
+int64_t xf_gate_due(const xf_gate *g, const int64_t *costs, int64_t from, int *held_by);
 
-/* Revokes an admission that did not lead to a dispatch: returns the slot and the cost. A level that
-   was set since gets nothing back, because the call has not paid from it. */
-void xf_gate_revoke(xf_gate *g, xf_call *c, int64_t now);
+/* Takes the costs of a call that passes at `at`, an instant that xf_gate_due() has returned. */
+void xf_gate_pay(xf_gate *g, const int64_t *costs, int64_t at);
 
-/* Whether an admitted call may be dispatched: no cooldown runs, and no level was set since its
-   admission. (The call has not paid from a level that was.) */
-bool xf_gate_may_dispatch(xf_gate *g, const xf_call *c, int64_t now);
+/* Whether a call that was admitted when `resets` were so many has paid from the present level of
+   limit `i`, and not from one before that was set. */
+static inline bool xf_gate_has_paid(const xf_gate *g, uint32_t i, uint16_t resets)
+{
+    uint32_t since = (uint16_t)(g->resets - resets);
+    return g->resets - g->limits[i].reset >= since;
+}
 
-/* Dispatches an admitted call: from here on its cost is spent. */
-void xf_gate_dispatch(xf_gate *g, xf_call *c, int64_t now);
+/* Returns the costs of a call that was not dispatched to the levels from which it has paid. */
+void xf_gate_unpay(xf_gate *g, const int64_t *costs, uint16_t resets, int64_t now);
 
-/* Returns the slot of a call in flight that has ended, or that waits for another attempt. */
-void xf_gate_land(xf_gate *g, xf_call *c, int64_t now);
-
-/* Notes that no call waits any more for the instant at which it passes. */
-void xf_gate_leave(xf_gate *g, int64_t now);
-
-/* Settles limit `i` of a call that was dispatched: `actual` units replace its cost. */
-void xf_gate_settle(xf_gate *g, xf_call *c, uint32_t i, int64_t actual, int64_t now);
-
-/* ---- answers of the provider ---- */
-
-/* Notes that the provider has served `c`, which was in flight. */
-void xf_gate_accepted(xf_gate *g, const xf_call *c, int64_t now);
-
-/* Notes that the provider has refused `c`, or (NULL) a call that is not known here; see
-   xf_refused(). Returns the end of the cooldown. O(calls in flight). */
-int64_t xf_gate_refused(xf_gate *g, xf_call *c, const xf_backoff *b, int64_t now);
-
-/* Notes that the provider has failed to answer `c`, see xf_failed(). Returns the end of the
-   cooldown. */
-int64_t xf_gate_failed(xf_gate *g, const xf_call *c, const xf_backoff *b, int64_t now);
+/* ---- levels ---- */
 
 /* Follows the levels of all limits from now on, unless they are shared. False if there is no
    memory. Once is enough. */
@@ -126,25 +107,7 @@ bool xf_gate_follow(xf_gate *g, const xf_alloc *alloc, int64_t now);
 /* Corrects limit `i` by an answer that says how much is left, see xf_told(). O(calls in flight). */
 double xf_gate_told(xf_gate *g, uint32_t i, const xf_remaining *left, int64_t now);
 
-/* Sets the level of limit `i` to `units`, or as near as its capacity allows. Does nothing during a
-   cooldown that has set it. */
-void xf_gate_set_level(xf_gate *g, uint32_t i, double units, int64_t now);
-
-/* ---- changes and questions ---- */
-
-/* Gives limit `i` a new definition (see xf_limit_retune()). */
-void xf_gate_retune(xf_gate *g, uint32_t i, const xf_definition *definition, int64_t now);
-
-/* Replaces limit `i` by another one, see xf_replace(). O(calls dispatched since). */
-void xf_gate_replace(xf_gate *g, uint32_t i, const xf_definition *definition,
-                     const xf_remaining *left, const xf_call *c, int64_t now);
-
-/* Changes the number of slots. */
-void xf_gate_set_slots(xf_gate *g, uint32_t slots, int64_t now);
-
-/* Shuts limit `i` until an instant; sets the pace of the calls that pass it (see limit.h). */
-void xf_gate_shut(xf_gate *g, uint32_t i, int64_t until, int64_t now);
-void xf_gate_pace(xf_gate *g, uint32_t i, const xf_pacing *pacing, int64_t now);
+/* ---- calls that are let in, and those in flight ---- */
 
 /* Bounds the calls that hold a slot by `n` for now (XF_UNLIMITED: only the slots count). Lets them
    in as fast as they are dispatched. */
@@ -174,18 +137,5 @@ typedef struct xf_held {
 
 /* Both of limit `i`, for the instant `instant`, in one walk. O(calls in flight). */
 xf_held xf_gate_held(const xf_gate *g, uint32_t i, int64_t instant, int64_t now);
-
-/* ---- the parts of xf_gate_pass(): for share.h, where several members' calls pass ---- */
-
-/* Returns the first instant from `from` on at which a call of these costs passes, if a slot is
-   free. */
-int64_t xf_gate_due(const xf_gate *g, const int64_t *costs, int64_t from, int *held_by);
-
-/* Takes the costs of a call that passes at `at`, an instant that xf_gate_due() has returned. */
-void xf_gate_pay(xf_gate *g, const int64_t *costs, int64_t at);
-
-/* Gives the costs of a call that did not go back, but not to levels that were set after
-   `resets`. */
-void xf_gate_unpay(xf_gate *g, const int64_t *costs, uint16_t resets, int64_t now);
 
 #endif

@@ -1,5 +1,6 @@
 #include "core/grouped.h"
 
+#include "core/admission.h"
 #include "core/operation.h"
 #include "core/saving.h"
 

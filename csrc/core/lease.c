@@ -245,17 +245,19 @@ void xf_lease_take(xf_gate *g, const int64_t *costs)
     l->half |= half;
 }
 
-void xf_lease_untake(xf_gate *g, uint32_t i, int64_t units)
+void xf_lease_untake(xf_gate *g, const int64_t *costs, uint16_t resets)
 {
     xf_lease *l = g->lease;
-    if (l->has_loan) {
-        return;
-    }
-    if (l->has_chunk) {
-        l->chunk.units[i] += units;
-    } else {
-        l->unused[i] += units;
-        l->news |= units > 0;
+    for (uint32_t i = 0; i < g->n_limits && !l->has_loan; i++) {
+        if (!xf_gate_has_paid(g, i, resets)) {
+            continue;
+        }
+        if (l->has_chunk) {
+            l->chunk.units[i] += costs[i];
+        } else {
+            l->unused[i] += costs[i];
+            l->news |= costs[i] > 0;
+        }
     }
 }
 

@@ -119,8 +119,9 @@ int64_t xf_lease_due(xf_gate *g, const int64_t *costs, const xf_turn *turn, int 
 /* Notes that the call has passed: takes its costs from the chunk. */
 void xf_lease_take(xf_gate *g, const int64_t *costs);
 
-/* Returns units of limit `i` to the chunk: those of a call that was not dispatched. */
-void xf_lease_untake(xf_gate *g, uint32_t i, int64_t units);
+/* Returns the costs of a call that was not dispatched to the chunk, of limits from whose level it
+   has paid. */
+void xf_lease_untake(xf_gate *g, const int64_t *costs, uint16_t resets);
 
 /* Notes that a settlement returns `units` of limit `i`, or takes some if they are below 0. */
 void xf_lease_settle(xf_gate *g, uint32_t i, int64_t units);

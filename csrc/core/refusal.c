@@ -1,5 +1,5 @@
-/* The gate's answer to a call that the provider serves, refuses, or does not answer. */
-#include "core/gate.h"
+/* What happens to a gate when the provider serves a call, refuses it, or does not answer. */
+#include "core/admission.h"
 #include "core/lease.h"
 #include "core/share.h"
 #include "core/sum.h"

@@ -1,3 +1,4 @@
+#include "core/admission.h"
 #include "core/grouped.h"
 #include "core/operation.h"
 #include "core/saving.h"

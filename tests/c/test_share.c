@@ -1,6 +1,8 @@
 /* Several members of one account: what they use together, whose turn it is, who dies. */
 #include "sharekit.h"
 
+#include "core/admission.h"
+
 TEST(members_use_one_bucket)
 {
     gather(3, limit(100, 1, 10), XF_UNLIMITED);

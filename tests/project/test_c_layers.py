@@ -52,6 +52,26 @@ def test_no_headers_include_one_another_in_a_circle() -> None:
         walk(header, ())
 
 
+def test_the_files_up_to_the_admission_do_not_call_one_another_in_a_circle() -> None:
+    """A source file calls what it includes. Above the admission the scheduler and its operations
+    are one thing."""
+    calls: dict[str, set[str]] = {}
+    for source in SOURCES:
+        if named(source.parent) == "core":
+            called = {other.stem for other in included(source)} - {source.stem}
+            calls.setdefault(source.stem, set()).update(called)
+
+    def below(name: str) -> set[str]:
+        found, new = set[str](), {name}
+        while new := set[str]().union(*(calls[each] for each in new)) - found:
+            found |= new
+        return found
+
+    files = below("admission")
+    assert {"gate", "joint", "line", "share", "lease"} <= files
+    assert not [each for each in files if each in below(each)]
+
+
 def test_every_header_is_guarded_by_a_name_of_its_own() -> None:
     guards = [
         re.search(r"^#ifndef (\w+)$", header.read_text(), flags=re.MULTILINE) for header in HEADERS
