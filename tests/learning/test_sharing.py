@@ -16,15 +16,16 @@ LATENCY = LatencyModel(round_trip=0.06, first_token=1.5, jitter=0.3)
 
 
 class Jobs:
-    """Clients whose queues are never empty, `apart` seconds after each other."""
+    """Clients whose queues are never empty, `apart` seconds after each other. Each has at most
+    `calls` calls that wait or are in flight."""
 
-    def __init__(self, clients: int, apart: float) -> None:
+    def __init__(self, clients: int, apart: float, calls: int = 300) -> None:
         self.bucket = TokenBucket("requests", 60 * RATE, 60.0)
         self.provider = SimulatedProvider([self.bucket], latency=LATENCY)
         self.began = asyncio.get_running_loop().time()
         self.passed: list[list[float]] = [[] for _ in range(clients)]
         self.refused: list[float] = []
-        self.apart = apart
+        self.apart, self.calls = apart, calls
 
     def now(self) -> float:
         return asyncio.get_running_loop().time() - self.began
@@ -52,7 +53,7 @@ class Jobs:
             scheduler.observe(200, self.headers())
             self.passed[number].append(self.now())
 
-        window = asyncio.Semaphore(300)
+        window = asyncio.Semaphore(self.calls)
         for index in count():
             await window.acquire()
             task = scheduler.submit(call(1_000_000 * number + index))
@@ -84,6 +85,25 @@ def test_all_get_the_same_and_nothing_is_refused(clients: int, apart: float) -> 
     assert min(shares) > 0.8 / clients
     assert 0.95 < sum(shares) < 1.05
     assert not [time for time in jobs.refused if time >= since]
+
+
+@pytest.mark.parametrize(
+    ("clients", "apart", "calls", "jitter"),
+    [(2, 0.5, 600, 0.3), (4, 3.0, 600, 0.3), (4, 0.0, 300, 0.0)],
+)
+def test_long_queues_that_begin_together_are_hardly_refused(
+    clients: int, apart: float, calls: int, jitter: float
+) -> None:
+    """Each fits into what its first answers tell, and not beside the others."""
+
+    async def main() -> Jobs:
+        jobs = Jobs(clients, apart, calls)
+        jobs.provider = SimulatedProvider([jobs.bucket], latency=replace(LATENCY, jitter=jitter))
+        await jobs.run(20.0 + clients * apart)
+        return jobs
+
+    jobs = run(main())
+    assert len(jobs.refused) <= 0.01 * sum(map(len, jobs.passed))
 
 
 class Seconds(Jobs):

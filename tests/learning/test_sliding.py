@@ -18,7 +18,6 @@ from xtremeflow.learning.told.sliding import (
     AHEAD,
     EVEN,
     KEPT,
-    RESERVE,
     Sliding,
 )
 from xtremeflow.simulation.charge import charge_later, settle_actual
@@ -53,7 +52,7 @@ def test_after_the_wait_as_much_is_left_as_is_kept_in_reserve_and_not_before(
         assert 0 <= wait_here <= 60
         later = round((now + wait_here) * SECOND)
         taken = 2**60 - window.remaining(later)
-        assert taken <= (1 - RESERVE) * AMOUNT
+        assert taken <= (1 - KEPT) * AMOUNT
         if wait_here > 0.1:
             just_before = round((now + wait_here - 0.1) * SECOND)
             assert 2**60 - SlidingWindow.remaining(copied(window), just_before) > taken

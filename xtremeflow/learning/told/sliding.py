@@ -21,10 +21,10 @@ from math import exp, inf
 from xtremeflow._core import Gauge
 from xtremeflow.learning.ledger import Ledger
 
-RESERVE = 0.02  # of the amount, or a call's cost: it may be charged and not be known here yet
-# Of the amount: the rest at which a client keeps its pace, and the change of it that e-folds that.
-# From so much usage of others on the window is shared.
-KEPT = 0.04
+# Of the amount: so much, or a call's cost, may be charged and not be known here yet. Beside others
+# it is the rest at which a client keeps its pace, and the change of it that e-folds that. From so
+# much usage of others on the window is shared.
+KEPT = 0.02
 EVEN = 0.2  # of the pace is the same for all clients
 AHEAD = 1.5  # times the rate: a call waits for the pace of each limit, which costs about a third
 
@@ -61,7 +61,7 @@ class Sliding:
     def wait(self, now: float, amount: float) -> float:
         """Returns the seconds until calls pass if `amount` is the limit and no charge is added."""
         own, used = self._used(now)
-        excess = used + max(RESERVE * amount, self._cost) - amount
+        excess = used + max(KEPT * amount, self._cost) - amount
         if excess <= 0 or own <= 0:
             return 0.0
         # The less of the usage is one's own, the less is known of when it slides out.
