@@ -305,14 +305,16 @@ unpack_sdist() {
 }
 
 # The suite's own interpreter is enough for these: the C tests and the fuzzers, which have their own
-# sanitizers; the core that is compared with its model; and the longest test on the virtual clock.
+# sanitizers; the core that is compared with its model; and the learner, which is arithmetic on the
+# virtual clock.
 ONCE=("--ignore=$ROOT/tests/core" "--ignore=$ROOT/tests/share/test_share_model.py"
-    "--ignore=$ROOT/tests/http/test_fuzz.py" "--ignore=$ROOT/tests/share/test_learned_together.py")
+    "--ignore=$ROOT/tests/http/test_fuzz.py" "--ignore=$ROOT/tests/share/test_learned_together.py"
+    "--ignore=$ROOT/tests/learning")
 
 # What is Python alone has nothing to show to a sanitizer or to a debug build, and what it needs of
 # an older interpreter the type checkers know. A share on a server is such a part, with its timeline.
 NOT_OF_C=("${ONCE[@]}" -k "not timeline" "--ignore=$ROOT/tests/run" "--ignore=$ROOT/tests/serve"
-    "--ignore=$ROOT/tests/demo" "--ignore=$ROOT/tests/project" "--ignore=$ROOT/tests/learning"
+    "--ignore=$ROOT/tests/demo" "--ignore=$ROOT/tests/project"
     "--ignore=$ROOT/tests/simulation" "--ignore=$ROOT/tests/web" "--ignore=$ROOT/tests/telemetry"
     "--ignore=$ROOT/tests/frameworks" "--ignore=$ROOT/tests/prefixes" "--ignore=$ROOT/tests/answers"
     "--ignore-glob=$ROOT/tests/share/*server*")
@@ -331,8 +333,9 @@ job_sanitized() {
     # Without leak detection: the interpreter leaks on purpose, and the next job looks for ours.
     export LD_PRELOAD=$preload PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1
     export ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1
-    # That test preloads a library of its own.
-    suite_of "$ROOT/.venv-sanitized" "${NOT_OF_C[@]}" --ignore="$ROOT/tests/http/test_resolver.py"
+    # The one preloads a library of its own. The other counts, which needs no sanitizer.
+    suite_of "$ROOT/.venv-sanitized" "${NOT_OF_C[@]}" --ignore="$ROOT/tests/http/test_resolver.py" \
+        --ignore="$ROOT/tests/binding/test_leaks.py"
 }
 
 # A debug build of CPython counts its references and asserts the rules of its C API.

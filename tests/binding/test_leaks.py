@@ -1,6 +1,6 @@
 """No kind of call leaves anything behind: no object, no memory, no reference cycle.
 
-Each kind runs thousands of times in a process of its own, which this file is the program of, with
+Each kind runs a thousand times in a process of its own, which this file is the program of, with
 the garbage collector off: so what is left is either a leak or a cycle.
 """
 
@@ -250,7 +250,7 @@ SLOW = {"from_other_threads": 300}
 
 async def measure(name: str) -> list[str]:
     """Runs a kind again and again; what has grown."""
-    run, times = KINDS[name], SLOW.get(name, 2000)
+    run, times = KINDS[name], SLOW.get(name, 1000)
     scheduler = TokenRateScheduler(1e9, 1e9, max_concurrency=2, burst_ratio=1)
 
     async def repeat(n: int) -> None:
