@@ -226,7 +226,7 @@ static int settle(CallObject *c, PyObject *actual)
     SchedulerObject *s = c->scheduler;
     uint32_t n = s->core.gate.n_limits;
     int64_t small[8], *amounts = small;
-    if (n > Py_ARRAY_LENGTH(small) && (amounts = PyMem_New(int64_t, n)) == NULL) {
+    if (n > Py_ARRAY_LENGTH(small) && (amounts = PyMem_Malloc(n * sizeof(int64_t))) == NULL) {
         PyErr_NoMemory();
         return -1;
     }
