@@ -74,6 +74,7 @@ def test_an_endpoint_that_was_given_takes_any_body() -> None:
     ("line", "why"),
     [
         (b"{", "is not JSON"),
+        (b"\xef\xbb\xbf{}", "begins with a byte order mark"),
         (b'{"a": NaN}', "NaN is not a JSON number"),
         (b"[" * 100_000, "is nested too deep"),
         (b"\xc3\x28", "is not UTF-8"),

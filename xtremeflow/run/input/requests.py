@@ -107,6 +107,8 @@ def parse(
 def _decoded(line: bytes) -> Json:
     try:
         text = line.decode()
+        if text.startswith("\ufeff"):  # of the second of two files that were joined
+            raise _Bad("begins with a byte order mark, which only the whole input may do")
         value, end = _raw_decoded(text)
         if end != len(text):
             raise json.JSONDecodeError("Extra data", text, end)
