@@ -17,7 +17,6 @@
 #include "binding/scheduler/share.h"
 #include "binding/scheduler/unread.h"
 #include "binding/steps.h"
-#include "core/trail.h"
 
 static PyObject *current_call(PyObject *module, PyObject *Py_UNUSED(unused))
 {
@@ -194,8 +193,7 @@ static int module_exec(PyObject *module)
 {
     xf_module *st = PyModule_GetState(module);
     if (add_names(st) < 0 || import_asyncio(st) < 0 || add_types(module, st) < 0 ||
-        add_records(module, st) < 0 ||
-        PyModule_AddIntConstant(module, "RISING_NS", (long)XF_RISING_NS) < 0) {
+        add_records(module, st) < 0 || xf_add_observed(module) < 0) {
         return -1;
     }
     st->current_call = PyContextVar_New("xtremeflow_call", NULL);

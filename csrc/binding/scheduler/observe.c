@@ -6,8 +6,14 @@
 #include "binding/call/deliver.h"
 #include "binding/call/owner.h"
 #include "binding/scheduler/limits.h"
+#include "core/trail.h"
 
 #include <math.h>
+
+int xf_add_observed(PyObject *module)
+{
+    return PyModule_AddIntConstant(module, "RISING_NS", (long)XF_RISING_NS);
+}
 
 /* A limit's index from `i`. -1 with an error set. */
 static int check_index(SchedulerObject *s, unsigned int i)

@@ -7,6 +7,9 @@
 /* The types of the records that _flight() and _gauge() return. */
 extern PyStructSequence_Desc xf_flight_desc, xf_gauge_desc, xf_reading_desc;
 
+/* Adds RISING_NS to the module, XF_RISING_NS of core/trail.h. -1 with an error set. */
+int xf_add_observed(PyObject *module);
+
 /* An instant in ns from seconds on the loop's clock, or from None `unsaid`. -1 with an error set.
  */
 int64_t xf_instant(PyObject *seconds, const char *name, int64_t unsaid);
