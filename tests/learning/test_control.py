@@ -90,6 +90,19 @@ def test_waits_grow_while_nothing_passes_and_a_pass_ends_that() -> None:
     assert not control.is_closed
 
 
+def test_a_stop_is_thought_to_last_half_as_long_as_the_one_before() -> None:
+    control, half = known(), pytest.approx(5.0)
+    assert waiting(control, 10.0, 100, 30.0) == (Refusal.EPISODE, None)
+    assert waiting(control, 11.0, 100, 0.0) == (Refusal.STILL, 1.0)
+    assert control.stop is None
+    control.passed(19.9)  # the first was sent at 9.9
+    assert control.stop == half
+    assert waiting(control, 60.0, 500, 30.0) == (Refusal.EPISODE, None)
+    assert waiting(control, 65.2, 500, 0.0) == (Refusal.STILL, half)
+    control.passed(61.0)  # 1.1 s after the first
+    assert control.stop is None
+
+
 def test_calls_refused_together_count_once() -> None:
     control = known()
     assert refused(control, 10.0, 100, 30.0) is Refusal.EPISODE

@@ -64,6 +64,11 @@ class Control(Knowledge):
         self._refused_after = 0.0  # s: when the latest call was refused
         self._noise = Noise()
 
+    @property
+    def stop(self) -> float | None:
+        """The seconds for which nothing will pass, by the last episode; None: no long time."""
+        return self._patience if self._patience > PATIENCE else None
+
     def factor(self, seconds: float) -> float:
         """Returns the pace as a multiple of the rate, `seconds` after the last episode."""
         if self.is_searching:
@@ -126,7 +131,7 @@ class Control(Knowledge):
             return None
         self.is_closed = False
         lasted = self._last - self._first
-        self._patience = max(PATIENCE, min(lasted / 2, 4 * PATIENCE))
+        self._patience = max(PATIENCE, min((sent_at - self._first) / 2, 8 * PATIENCE))
         return lasted
 
     def dip(self, span: float, *, identified: bool) -> None:

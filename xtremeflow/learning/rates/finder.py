@@ -222,6 +222,8 @@ class RateFinder:
         )
         if kind is Refusal.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
             self._met(gauge, before, factor)
+            if wait is None and self._found.bank.best.kind.slides:
+                wait = control.stop
         elif kind is Refusal.SAME:
             self._found.bank.still_empty(gauge.sent_at, before)
         elif kind is Refusal.STILL:
