@@ -39,14 +39,8 @@ SILENCE = 30_000_000  # a member that says nothing for so long is dead
 MINUTE = 60_000_000  # after this time without a change the margin loses a 16th
 CHECK = 1_000_000  # after this time another look at a member that is overdue
 
-NOW, END, NEXT, SENT, START, UNTIL = (
-    1,
-    6,
-    18,
-    20,
-    22,
-    23,
-)  # places of the instants in an answer to an ask
+# places of the instants in an answer to an ask
+NOW, END, NEXT, SENT, START, UNTIL = 1, 6, 18, 20, 22, 23
 
 
 class Timeline:
