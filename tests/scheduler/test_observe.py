@@ -303,9 +303,12 @@ async def test_a_refusals_body_counts_and_others_do_not() -> None:
         assert [limit.name for limit in scheduler.stats().limits] == names
 
 
-def test_each_change_is_one_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("given", [None, 90_000])
+def test_each_change_is_one_line_of_the_log(
+    given: float | None, caplog: pytest.LogCaptureFixture
+) -> None:
     async def main() -> None:
-        scheduler = TokenRateScheduler(adapt=True)
+        scheduler = TokenRateScheduler(max_tpm=given, adapt=True)
         for _ in range(5):
             await one_call(scheduler, bucket("tokens", 60_000, 59_000))
 

@@ -86,6 +86,7 @@ class Learner:
         self._account = account
         self._again: Callable[[], object] | None = None  # learns the last lesson once more
         self._let: int | None = None  # the number of calls that the core lets in
+        self._logged: dict[int, str] = {}  # of limits, by their indices
         self.slots: Slots | None = None
         """How many calls are let in, where that is learned."""
         core._track()
@@ -417,10 +418,8 @@ class Learner:
         self.reasons[index] = reason
         given = self._limits.given(index)
         place = index - len(self._limits.configured)
-        logger.info(
-            "Limit on %s is now %s/min, at once %s: %s",
-            PLACES[place][0] if given is None else given.name,
-            shown(MINUTE * rate),
-            shown(capacity),
-            reason,
-        )
+        name = PLACES[place][0] if given is None else given.name
+        news = f"{name} is now {shown(MINUTE * rate)}/min, at once {shown(capacity)}: {reason}"
+        if news != self._logged.get(index):
+            self._logged[index] = news
+            logger.info("Limit on %s", news)
