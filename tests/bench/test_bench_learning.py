@@ -32,6 +32,15 @@ def test_ours_at_an_honest_provider():
     assert result.lost == 0
 
 
+def test_ours_where_60_requests_of_a_minute_are_enforced_by_the_second():
+    """The first refusals show that the bucket is smaller than the headers say."""
+    result = perverse.measure("60 a minute, by the second", OURS, 4.0, 0)
+    assert result.first > 0.6
+    assert result.in_use > 0.9
+    assert result.refused <= 0.01
+    assert result.lost == 0
+
+
 def test_retries_of_the_sdks_lose_calls_where_refused_requests_count():
     result = perverse.measure("a minute's bucket", "40 at a time, SDK retries", 1.5, 0)
     assert result.lost > 100

@@ -220,7 +220,10 @@ class RateFinder:
         kind, wait = control.refused(
             gauge.now, gauge.sent_at, before[0], seconds, verdict.wait, unlikely=is_unlikely
         )
-        if kind is Refusal.EPISODE and (before[0] >= FEWEST or control.episodes > 1):
+        is_enough = before[0] >= FEWEST or control.episodes > 1
+        # Two of a moment show that a bucket is smaller than told, however few calls passed before.
+        is_smaller = kind is Refusal.SAME and is_told and bool(verdict.wait) and not self._culprits
+        if is_smaller or (kind is Refusal.EPISODE and is_enough):
             self._met(gauge, before, factor)
             if wait is None and self._found.bank.best.kind.slides:
                 wait = control.stop
@@ -264,20 +267,26 @@ class RateFinder:
         self._found.guessed = [False] * len(self._indices)
         costs = [reading.cost for reading in gauge.readings]
         amounts, units = tuple(before), self._paid(costs, before)
-        self._found.bank.refused(gauge.sent_at, amounts, units, costs, self._ledger)
+        told = {} if self._culprits else self._told_rates(units)
+        for i, rate in told.items():
+            self._found.bank.told(i, rate)
+        # Few calls say that a bucket is smaller than told, and nothing of its rate.
+        if not told or gauge.readings[0].used >= FEWEST:
+            self._found.bank.refused(gauge.sent_at, amounts, units, costs, self._ledger)
         self._ledger.note(gauge.now, gauge.readings)
         if self._culprits:
             self._believe(units, factor)
         else:
-            for i in units:
-                most = self._most(self._indices[i])
-                if most is not None:
-                    self._found.bank.told(i, most.rate)
             first = self._found.bank.first
-            for i in first.proven(units):
-                self._found.rates[i] = first.rates[i].rate
+            for i in told or first.proven(units):
+                self._found.rates[i] = told.get(i, first.rates[i].rate)
         self._mark(gauge)
         self._empty()
+
+    def _told_rates(self, units: Sequence[int]) -> dict[int, float]:
+        """Returns the rates that are told or given, by unit."""
+        known = {i: self._most(self._indices[i]) for i in units}
+        return {i: limit.rate for i, limit in known.items() if limit is not None}
 
     def _paid(self, costs: Sequence[float], amounts: Sequence[float]) -> list[int]:
         """Returns the limits of which a call costs something. Of several with the same past use it
