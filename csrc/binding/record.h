@@ -1,4 +1,5 @@
-/* Records for Python: struct sequences. Both extensions are built with this file. */
+/* Records for Python: struct sequences, and rows that are plain tuples. Both extensions are built
+   with this file. */
 #ifndef XF_RECORD_H
 #define XF_RECORD_H
 
@@ -7,5 +8,8 @@
 /* Makes a record of `n` new references, which it takes over. Any of them may be NULL with an
    exception set, and so is the result then. */
 PyObject *xf_record_new(PyTypeObject *type, PyObject *const *fields, Py_ssize_t n);
+
+/* Makes a tuple of them in the same way. */
+PyObject *xf_row_new(PyObject *const *fields, Py_ssize_t n);
 
 #endif

@@ -248,7 +248,10 @@ void xf_lease_take(xf_gate *g, const int64_t *costs)
 void xf_lease_untake(xf_gate *g, const int64_t *costs, uint16_t resets)
 {
     xf_lease *l = g->lease;
-    for (uint32_t i = 0; i < g->n_limits && !l->has_loan; i++) {
+    if (l->has_loan) {
+        return;
+    }
+    for (uint32_t i = 0; i < g->n_limits; i++) {
         if (!xf_gate_has_paid(g, i, resets)) {
             continue;
         }

@@ -10,6 +10,7 @@
 #include "binding/call/deliver.h"
 #include "binding/call/usage.h"
 #include "binding/loop/timer.h"
+#include "binding/record.h"
 #include "binding/scheduler/answer.h"
 #include "binding/scheduler/expected.h"
 #include "binding/scheduler/observe.h"
@@ -350,17 +351,16 @@ PyObject *xf_scheduler_foresees(PyObject *self, PyObject *args)
 /* The usage by which the call was settled; an empty tuple: it was not. */
 static PyObject *settled_by(const answer *a)
 {
-    const int64_t tokens[] = {a->used.input, a->used.output, a->used.cached, a->kept};
-    PyObject *all = PyTuple_New(a->how == NOT ? 0 : (Py_ssize_t)Py_ARRAY_LENGTH(tokens));
-    for (Py_ssize_t i = 0; all != NULL && i < PyTuple_GET_SIZE(all); i++) {
-        PyObject *each = PyLong_FromLongLong(tokens[i]);
-        if (each != NULL) {
-            PyTuple_SET_ITEM(all, i, each);
-        } else {
-            Py_CLEAR(all);
-        }
+    if (a->how == NOT) {
+        return PyTuple_New(0);
     }
-    return all;
+    PyObject *const tokens[] = {
+        PyLong_FromLongLong(a->used.input),
+        PyLong_FromLongLong(a->used.output),
+        PyLong_FromLongLong(a->used.cached),
+        PyLong_FromLongLong(a->kept),
+    };
+    return xf_row_new(tokens, Py_ARRAY_LENGTH(tokens));
 }
 
 PyObject *xf_scheduler_foreseen(PyObject *self, PyObject *const *args, Py_ssize_t nargs)

@@ -146,20 +146,7 @@ static PyObject *parts_of(const xf_unread *u)
         PyLong_FromLongLong(uncached > used->most ? uncached : used->most),
         PyLong_FromLongLong(used->output),
     };
-    PyObject *parts = PyTuple_New((Py_ssize_t)Py_ARRAY_LENGTH(fields));
-    bool is_whole = parts != NULL;
-    for (Py_ssize_t i = 0; i < (Py_ssize_t)Py_ARRAY_LENGTH(fields); i++) {
-        is_whole = is_whole && fields[i] != NULL;
-        if (parts != NULL) {
-            PyTuple_SET_ITEM(parts, i, fields[i]);
-        } else {
-            Py_XDECREF(fields[i]);
-        }
-    }
-    if (!is_whole) {
-        Py_CLEAR(parts);
-    }
-    return parts;
+    return xf_row_new(fields, Py_ARRAY_LENGTH(fields));
 }
 
 /* Appends a Telling as four doubles: most are passed over, and need not become objects. -1 with an

@@ -222,7 +222,7 @@ class RateFinder:
         )
         is_enough = before[0] >= FEWEST or control.episodes > 1
         # Two of a moment show that a bucket is smaller than told, however few calls passed before.
-        is_smaller = kind is Refusal.SAME and is_told and bool(verdict.wait) and not self._culprits
+        is_smaller = kind is Refusal.SAME and is_unlikely and bool(verdict.wait)
         if is_smaller or (kind is Refusal.EPISODE and is_enough):
             self._met(gauge, before, factor)
             if wait is None and self._found.bank.best.kind.slides:
